@@ -1,0 +1,141 @@
+"""Trunkline: publish/subscribe, request/reply and shared state between agents, over gRPC.
+
+    import trunkline
+
+    bus = trunkline.GrpcMessageBus("127.0.0.1:7431")
+    state = trunkline.GrpcStateManager("127.0.0.1:7432")
+
+Names are loaded when they are first used (PEP 562), so that a service that needs only `trunkline.errors` or
+`trunkline.v1` loads no client.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "trunkline.errors": (
+        "BusDisconnectedError",
+        "BusNotConnectedError",
+        "CompactedError",
+        "InternalError",
+        "InvalidChannelError",
+        "InvalidMessageError",
+        "InvalidRecordError",
+        "MessageBusError",
+        "MessageTooLargeError",
+        "NoRespondersError",
+        "OverloadedError",
+        "PermissionDeniedError",
+        "RecordNotFoundError",
+        "RequestTimeoutError",
+        "RevisionMismatchError",
+        "StateDisconnectedError",
+        "StateError",
+        "StateNotConnectedError",
+        "StorageError",
+        "TrunklineError",
+        "UnauthenticatedError",
+    ),
+    "trunkline.models": (
+        "AgentMessage",
+        "AgentState",
+        "AgentStatus",
+        "AgentType",
+        "MessageType",
+        "Priority",
+        "Record",
+        "TaskDefinition",
+        "TaskResult",
+        "TaskStatus",
+        "WorkflowPhase",
+        "WorkflowState",
+    ),
+    "trunkline.message_bus": ("MessageBus", "MessageCallback"),
+    "trunkline.memory_bus": ("InMemoryMessageBus",),
+    "trunkline.grpc_bus": ("GrpcMessageBus",),
+    "trunkline.state_manager": (
+        "Change",
+        "ChangeType",
+        "Delete",
+        "Get",
+        "Operation",
+        "Outcome",
+        "Save",
+        "StateManager",
+    ),
+    "trunkline.memory_state": ("InMemoryStateManager",),
+    "trunkline.grpc_state": ("GrpcStateManager",),
+    "trunkline.message_channel": ("MessageChannel", "ServiceMessage"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604  # mypy and pyright read the block below
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'trunkline' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})
+
+
+if TYPE_CHECKING:
+    from trunkline.errors import BusDisconnectedError as BusDisconnectedError
+    from trunkline.errors import BusNotConnectedError as BusNotConnectedError
+    from trunkline.errors import CompactedError as CompactedError
+    from trunkline.errors import InternalError as InternalError
+    from trunkline.errors import InvalidChannelError as InvalidChannelError
+    from trunkline.errors import InvalidMessageError as InvalidMessageError
+    from trunkline.errors import InvalidRecordError as InvalidRecordError
+    from trunkline.errors import MessageBusError as MessageBusError
+    from trunkline.errors import MessageTooLargeError as MessageTooLargeError
+    from trunkline.errors import NoRespondersError as NoRespondersError
+    from trunkline.errors import OverloadedError as OverloadedError
+    from trunkline.errors import PermissionDeniedError as PermissionDeniedError
+    from trunkline.errors import RecordNotFoundError as RecordNotFoundError
+    from trunkline.errors import RequestTimeoutError as RequestTimeoutError
+    from trunkline.errors import RevisionMismatchError as RevisionMismatchError
+    from trunkline.errors import StateDisconnectedError as StateDisconnectedError
+    from trunkline.errors import StateError as StateError
+    from trunkline.errors import StateNotConnectedError as StateNotConnectedError
+    from trunkline.errors import StorageError as StorageError
+    from trunkline.errors import TrunklineError as TrunklineError
+    from trunkline.errors import UnauthenticatedError as UnauthenticatedError
+    from trunkline.grpc_bus import GrpcMessageBus as GrpcMessageBus
+    from trunkline.grpc_state import GrpcStateManager as GrpcStateManager
+    from trunkline.memory_bus import InMemoryMessageBus as InMemoryMessageBus
+    from trunkline.memory_state import InMemoryStateManager as InMemoryStateManager
+    from trunkline.message_bus import MessageBus as MessageBus
+    from trunkline.message_bus import MessageCallback as MessageCallback
+    from trunkline.message_channel import MessageChannel as MessageChannel
+    from trunkline.message_channel import ServiceMessage as ServiceMessage
+    from trunkline.models import AgentMessage as AgentMessage
+    from trunkline.models import AgentState as AgentState
+    from trunkline.models import AgentStatus as AgentStatus
+    from trunkline.models import AgentType as AgentType
+    from trunkline.models import MessageType as MessageType
+    from trunkline.models import Priority as Priority
+    from trunkline.models import Record as Record
+    from trunkline.models import TaskDefinition as TaskDefinition
+    from trunkline.models import TaskResult as TaskResult
+    from trunkline.models import TaskStatus as TaskStatus
+    from trunkline.models import WorkflowPhase as WorkflowPhase
+    from trunkline.models import WorkflowState as WorkflowState
+    from trunkline.state_manager import Change as Change
+    from trunkline.state_manager import ChangeType as ChangeType
+    from trunkline.state_manager import Delete as Delete
+    from trunkline.state_manager import Get as Get
+    from trunkline.state_manager import Operation as Operation
+    from trunkline.state_manager import Outcome as Outcome
+    from trunkline.state_manager import Save as Save
+    from trunkline.state_manager import StateManager as StateManager

@@ -1,0 +1,239 @@
+"""The errors of Trunkline, the same in services, clients and on the wire.
+
+    TrunklineError
+    ├── MessageBusError
+    │   ├── InvalidChannelError       INVALID_CHANNEL
+    │   ├── InvalidMessageError       INVALID_MESSAGE
+    │   ├── NoRespondersError         NO_RESPONDERS
+    │   ├── RequestTimeoutError       REQUEST_TIMEOUT
+    │   ├── BusNotConnectedError      BUS_NOT_CONNECTED
+    │   └── BusDisconnectedError      BUS_DISCONNECTED
+    ├── StateError
+    │   ├── InvalidRecordError        INVALID_RECORD
+    │   ├── RecordNotFoundError       NOT_FOUND
+    │   ├── RevisionMismatchError     REVISION_MISMATCH
+    │   ├── StorageError              STORAGE
+    │   ├── StateNotConnectedError    STATE_NOT_CONNECTED
+    │   └── StateDisconnectedError    STATE_DISCONNECTED
+    └── both a MessageBusError and a StateError
+        ├── MessageTooLargeError      MESSAGE_TOO_LARGE
+        ├── CompactedError            COMPACTED
+        ├── OverloadedError           OVERLOADED
+        ├── UnauthenticatedError      UNAUTHENTICATED
+        ├── PermissionDeniedError     PERMISSION_DENIED
+        └── InternalError             INTERNAL
+
+A service raises one of these; `trunklined.rpc.errors` turns it into a gRPC status with one google.rpc.ErrorInfo, and
+`trunkline.status` turns that back into the same exception. Each class names its status once, here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+ERROR_DOMAIN = "trunkline"
+
+
+class TrunklineError(Exception):
+    """The root of all errors that Trunkline raises on purpose.
+
+    Args:
+        message: for people; names the field and the value.
+        error_code: for programs; the wire's `reason`. Default: the class's own.
+        details: the figures, such as `{"size": 5000000, "limit": 4194304}`. JSON values only.
+    """
+
+    error_code: str = "TRUNKLINE_ERROR"
+    status: ClassVar[str] = "UNKNOWN"
+    """Name of the gRPC status code."""
+    figures: ClassVar[frozenset[str]] = frozenset()
+    """Keys of `details` whose values are numbers: the wire carries text, and these come back as numbers."""
+
+    def __init__(self, message: str, error_code: str | None = None, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.error_code = error_code or type(self).error_code
+        self.details: dict[str, Any] = dict(details or {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.error_code, self.details)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready description: error_type, message, error_code, details."""
+        return {
+            "error_type": type(self).__name__,
+            "message": self.message,
+            "error_code": self.error_code,
+            "details": dict(self.details),
+        }
+
+    def metadata(self) -> dict[str, str]:
+        """The details as the wire carries them: text stays text, anything else is JSON."""
+        return {key: value if isinstance(value, str) else json.dumps(value) for key, value in self.details.items()}
+
+
+class MessageBusError(TrunklineError):
+    """Anything that went wrong on the message bus."""
+
+    error_code = "MESSAGE_BUS_ERROR"
+
+
+class StateError(TrunklineError):
+    """Anything that went wrong in the state store."""
+
+    error_code = "STATE_ERROR"
+
+
+class InvalidChannelError(MessageBusError):
+    """A channel or pattern that is empty, too long or malformed."""
+
+    error_code = "INVALID_CHANNEL"
+    status = "INVALID_ARGUMENT"
+
+
+class InvalidMessageError(MessageBusError):
+    """A message or a frame with a field that cannot be taken."""
+
+    error_code = "INVALID_MESSAGE"
+    status = "INVALID_ARGUMENT"
+
+
+class NoRespondersError(MessageBusError):
+    """Nobody subscribes to the request's channel."""
+
+    error_code = "NO_RESPONDERS"
+    status = "FAILED_PRECONDITION"
+
+
+class RequestTimeoutError(MessageBusError):
+    """No reply came before the request's deadline. Details: channel, correlation_id, timeout_seconds."""
+
+    error_code = "REQUEST_TIMEOUT"
+    status = "DEADLINE_EXCEEDED"
+    figures = frozenset({"timeout_seconds"})
+
+
+class BusNotConnectedError(MessageBusError):
+    """A call on a bus object before `connect()` or after `disconnect()`."""
+
+    error_code = "BUS_NOT_CONNECTED"
+    status = "FAILED_PRECONDITION"
+
+
+class BusDisconnectedError(MessageBusError):
+    """The connection was lost while the call was pending; what became of it is not known."""
+
+    error_code = "BUS_DISCONNECTED"
+    status = "UNAVAILABLE"
+
+
+class InvalidRecordError(StateError):
+    """A record, id, filter or page that cannot be taken."""
+
+    error_code = "INVALID_RECORD"
+    status = "INVALID_ARGUMENT"
+
+
+class RecordNotFoundError(StateError):
+    """There is no such record. Only on the wire: Python callers get None."""
+
+    error_code = "NOT_FOUND"
+    status = "NOT_FOUND"
+
+
+class RevisionMismatchError(StateError):
+    """The record does not have the expected revision. Details: kind, id, expected, actual (0: no record)."""
+
+    error_code = "REVISION_MISMATCH"
+    status = "ABORTED"
+    figures = frozenset({"expected", "actual"})
+
+
+class StorageError(StateError):
+    """The store's file cannot be opened or trusted: newer version, damage, or another server holds it."""
+
+    error_code = "STORAGE"
+    status = "FAILED_PRECONDITION"
+    figures = frozenset({"found", "supported"})
+
+
+class StateNotConnectedError(StateError):
+    """A call on a state manager before `connect()` or after `disconnect()`."""
+
+    error_code = "STATE_NOT_CONNECTED"
+    status = "FAILED_PRECONDITION"
+
+
+class StateDisconnectedError(StateError):
+    """The connection was lost while the call was pending; what became of a write is not known."""
+
+    error_code = "STATE_DISCONNECTED"
+    status = "UNAVAILABLE"
+
+
+class MessageTooLargeError(MessageBusError, StateError):
+    """Over the size limit. Details: size and limit, in bytes."""
+
+    error_code = "MESSAGE_TOO_LARGE"
+    status = "INVALID_ARGUMENT"
+    figures = frozenset({"size", "limit"})
+
+
+class CompactedError(MessageBusError, StateError):
+    """What was asked for is no longer kept. Details: oldest, the oldest that can be served."""
+
+    error_code = "COMPACTED"
+    status = "OUT_OF_RANGE"
+    figures = frozenset({"oldest", "requested"})
+
+
+class OverloadedError(MessageBusError, StateError):
+    """A limit was reached. Details: limit (its name) and maximum."""
+
+    error_code = "OVERLOADED"
+    status = "RESOURCE_EXHAUSTED"
+    figures = frozenset({"maximum"})
+
+
+class UnauthenticatedError(MessageBusError, StateError):
+    """The caller did not say who it is, or not in a way that is trusted."""
+
+    error_code = "UNAUTHENTICATED"
+    status = "UNAUTHENTICATED"
+
+
+class PermissionDeniedError(MessageBusError, StateError):
+    """The caller may not do what it asked for."""
+
+    error_code = "PERMISSION_DENIED"
+    status = "PERMISSION_DENIED"
+
+
+class InternalError(MessageBusError, StateError):
+    """Something unexpected in a service. Details: error_id, under which the service's log has the rest."""
+
+    error_code = "INTERNAL"
+    status = "INTERNAL"
+
+
+def _with_code(base: type[TrunklineError]) -> dict[str, type[TrunklineError]]:
+    found: dict[str, type[TrunklineError]] = {}
+    for below in base.__subclasses__():
+        found |= {below.error_code: below} | _with_code(below)
+    return found
+
+
+ERRORS: Mapping[str, type[TrunklineError]] = _with_code(TrunklineError)
+"""Every class by its `error_code`."""
+
+
+def from_wire(reason: str, message: str, metadata: Mapping[str, str]) -> TrunklineError:
+    """The exception that a service raised, from what the wire carried of it. The inverse of `metadata()`.
+
+    An unknown reason (a newer service's) becomes a plain `TrunklineError` with that `error_code`.
+    """
+    cls = ERRORS.get(reason, TrunklineError)
+    details = {key: json.loads(value) if key in cls.figures else value for key, value in metadata.items()}
+    return cls(message, reason, details)

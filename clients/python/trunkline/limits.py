@@ -1,0 +1,80 @@
+"""Every bound of Trunkline that both sides speak of, with what happens at it.
+
+Sizes are bytes, times are seconds. A service's settings can change those that name a setting.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MiB: Final = 1024 * 1024
+
+BUS_PORT: Final = 7431
+STATE_PORT: Final = 7432
+
+MAX_CHANNEL_LENGTH: Final = 255
+"""Characters of a channel, pattern or group name; beyond it INVALID_CHANNEL."""
+
+MAX_MESSAGE_BYTES: Final = 4 * MiB
+"""One encoded message or record; beyond it MESSAGE_TOO_LARGE (setting `max_message_bytes`)."""
+
+MAX_FRAME_BYTES: Final = 64 * MiB
+"""One gRPC message of many; beyond it gRPC itself refuses with RESOURCE_EXHAUSTED."""
+
+MAX_PUBLISH_MESSAGES: Final = 10_000
+"""Messages of one Publish; beyond it INVALID_MESSAGE."""
+
+MAX_BATCH_OPERATIONS: Final = 10_000
+"""Operations of one state Batch; beyond it INVALID_RECORD."""
+
+MAX_ID_LENGTH: Final = 512
+"""Characters of a record's id; beyond it INVALID_RECORD."""
+
+DEFAULT_REQUEST_TIMEOUT: Final = 30.0
+MAX_REQUEST_TIMEOUT: Final = 86_400.0
+"""A request that wants to wait longer is refused with INVALID_MESSAGE."""
+
+DEFAULT_PAGE_SIZE: Final = 100
+MAX_PAGE_SIZE: Final = 1_000
+"""A larger page size counts as this."""
+
+MAX_QUEUED_MESSAGES: Final = 262_144
+MAX_QUEUED_BYTES: Final = 64 * MiB
+"""What waits in the service for one live subscription (or group); beyond either, the oldest are dropped and the
+subscriber is told how many (settings `max_queued_messages`, `max_queued_bytes`)."""
+
+MAX_SUBSCRIPTIONS: Final = 1_000_000
+"""Registered subscriptions of one bus; beyond it OVERLOADED (setting `max_subscriptions`)."""
+
+MAX_PENDING_REQUESTS: Final = 100_000
+"""Requests that wait for a reply; beyond it OVERLOADED (setting `max_pending_requests`)."""
+
+FRAME_MESSAGES: Final = 512
+FRAME_BYTES: Final = 256 * 1024
+"""What one frame of a long stream gathers at the most before it is sent."""
+
+CLIENT_WINDOW_MESSAGES: Final = 8_192
+"""Messages that a client lets a live subscription send ahead of its callback; the rest waits in the service."""
+
+CLIENT_BUFFER_BYTES: Final = 4 * MiB
+"""What a client's `publish` takes before it waits for the service."""
+
+RECONNECT_DELAY_MIN: Final = 0.05
+RECONNECT_DELAY_MAX: Final = 5.0
+"""A client waits a random time up to a bound that doubles from the one to the other between two attempts."""
+
+KEEPALIVE_INTERVAL: Final = 20.0
+KEEPALIVE_TIMEOUT: Final = 10.0
+"""An idle connection is probed, and counts as lost when the probe is not answered in time."""
+
+WATCH_HISTORY: Final = 100_000
+"""Changes that a store keeps for watchers that resume; older revisions answer COMPACTED."""
+
+MAX_WATCH_QUEUE: Final = 16_384
+"""Changes that wait for one watcher; beyond it the watch ends with OVERLOADED and the watcher resumes."""
+
+MAX_WAITING_WRITES: Final = 100_000
+"""State writes that wait for a commit; beyond it OVERLOADED."""
+
+DRAIN_SECONDS: Final = 5.0
+"""What a service that stops gives the calls that run (setting `drain_seconds`)."""

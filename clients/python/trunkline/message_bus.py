@@ -1,0 +1,131 @@
+"""MessageBus: what every bus promises, whatever carries the messages."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+from trunkline.limits import DEFAULT_REQUEST_TIMEOUT
+from trunkline.models import AgentMessage
+
+MessageCallback = Callable[[AgentMessage], Awaitable[None]]
+"""What `subscribe` calls with each message."""
+
+
+class MessageBus(ABC):
+    """Publish/subscribe and request/reply between agents.
+
+    Made without a running event loop; `connect()` binds it to the loop it is called in. Usable as `async with`.
+    Every method but `connect`, `disconnect` and the properties raises `BusNotConnectedError` while not connected.
+    """
+
+    @abstractmethod
+    async def connect(self) -> None:
+        """Starts clean: no subscriptions, a count of 0. On a connected bus it does nothing.
+
+        Raises:
+            BusDisconnectedError: the service cannot be reached.
+        """
+
+    @abstractmethod
+    async def disconnect(self) -> None:
+        """Ends everything: subscriptions are gone, pending requests fail with `BusDisconnectedError`. Idempotent."""
+
+    @abstractmethod
+    async def publish(self, channel: str, message: AgentMessage) -> None:
+        """Publishes a message. An expired one is dropped and not counted; no subscriber is no error.
+
+        Raises:
+            InvalidChannelError: the channel is empty, too long or malformed.
+            MessageTooLargeError: the encoded message is over the limit.
+        """
+
+    @abstractmethod
+    async def subscribe(
+        self,
+        channel: str,
+        callback: MessageCallback,
+        *,
+        group: str | None = None,
+        concurrency: int = 1,
+        credit: int | None = None,
+    ) -> None:
+        """Calls `callback` with each message of a channel or pattern; in effect on return.
+
+        A callback's exception is logged and hits nobody else. One subscription's callbacks run one after the other
+        unless `concurrency` says how many may run at once; subscriptions never wait for each other.
+
+        Args:
+            channel: a channel, or a pattern with `*` (one token) and a last `>` (one or more).
+            callback: an async function of one `AgentMessage`.
+            group: subscribers that name the same group of one pattern share its messages, each to one of them.
+            concurrency: how many callbacks may run at once, from 1.
+            credit: how many messages the service sends ahead of the callbacks, from 1. Default: thousands without a
+                group; with one, twice the concurrency, so that work goes to who is free.
+
+        Raises:
+            InvalidChannelError: the pattern or the group's name is malformed.
+            ValueError: concurrency or credit below 1.
+        """
+
+    @abstractmethod
+    async def unsubscribe(self, channel: str) -> None:
+        """Removes this bus object's subscriptions of a channel or pattern; an unknown one is fine."""
+
+    @abstractmethod
+    async def request(
+        self, channel: str, message: AgentMessage, timeout: float = DEFAULT_REQUEST_TIMEOUT
+    ) -> AgentMessage:
+        """Publishes a message and returns its reply: the first other message with its correlation id, on any channel.
+
+        The message goes out as a copy whose correlation id, where unset, is its message id.
+
+        Args:
+            timeout: seconds from the call, more than 0.
+
+        Raises:
+            RequestTimeoutError: no reply in time; details channel, correlation_id, timeout_seconds.
+            NoRespondersError: nobody subscribes to the channel; raised at once.
+            BusDisconnectedError: the connection was lost, or `disconnect()` was called, while it waited.
+            InvalidMessageError: another pending request uses the same correlation id; a timeout out of bounds.
+        """
+
+    @abstractmethod
+    def messages(
+        self, pattern: str, *, group: str | None = None, credit: int | None = None
+    ) -> AsyncIterator[AgentMessage]:
+        """The messages of a channel or pattern as an async iterator. Interest is registered at the first step; it ends
+        when the iterator is closed, or with `BusNotConnectedError` when the bus is disconnected."""
+
+    @abstractmethod
+    async def flush(self) -> None:
+        """Returns when the service took everything published so far.
+
+        Raises:
+            TrunklineError: the service refused something published since the last flush; the first such error.
+            BusDisconnectedError: the connection was lost, and what it held may be too.
+        """
+
+    @property
+    @abstractmethod
+    def is_connected(self) -> bool:
+        """Whether the bus is connected now; False while a lost connection is being restored."""
+
+    @property
+    @abstractmethod
+    def published_count(self) -> int:
+        """Messages that this bus object published since `connect()` (a request counts, and so does its reply)."""
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.disconnect()

@@ -1,0 +1,1 @@
+"""The wire: code generated from protos/trunkline/v1 by `make protos`. Never edited by hand."""

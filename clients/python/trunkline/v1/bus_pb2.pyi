@@ -1,0 +1,284 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from trunkline.v1 import error_pb2 as _error_pb2
+from trunkline.v1 import message_pb2 as _message_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Durability(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DURABILITY_UNSPECIFIED: _ClassVar[Durability]
+    DURABILITY_MEMORY: _ClassVar[Durability]
+    DURABILITY_STORED: _ClassVar[Durability]
+    DURABILITY_REPLICATED: _ClassVar[Durability]
+DURABILITY_UNSPECIFIED: Durability
+DURABILITY_MEMORY: Durability
+DURABILITY_STORED: Durability
+DURABILITY_REPLICATED: Durability
+
+class Receipt(_message.Message):
+    __slots__ = ("sequence", "time", "durability")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    DURABILITY_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    time: _timestamp_pb2.Timestamp
+    durability: Durability
+    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., durability: _Optional[_Union[Durability, str]] = ...) -> None: ...
+
+class PublishRequest(_message.Message):
+    __slots__ = ("channel", "messages", "durability")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    DURABILITY_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    messages: _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]
+    durability: Durability
+    def __init__(self, channel: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[_message_pb2.Message, _Mapping]]] = ..., durability: _Optional[_Union[Durability, str]] = ...) -> None: ...
+
+class PublishResponse(_message.Message):
+    __slots__ = ("receipts",)
+    RECEIPTS_FIELD_NUMBER: _ClassVar[int]
+    receipts: _containers.RepeatedCompositeFieldContainer[Receipt]
+    def __init__(self, receipts: _Optional[_Iterable[_Union[Receipt, _Mapping]]] = ...) -> None: ...
+
+class PublishStreamRequest(_message.Message):
+    __slots__ = ("publish",)
+    PUBLISH_FIELD_NUMBER: _ClassVar[int]
+    publish: PublishRequest
+    def __init__(self, publish: _Optional[_Union[PublishRequest, _Mapping]] = ...) -> None: ...
+
+class PublishStreamResponse(_message.Message):
+    __slots__ = ("published", "error")
+    PUBLISHED_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    published: PublishResponse
+    error: _error_pb2.Error
+    def __init__(self, published: _Optional[_Union[PublishResponse, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
+
+class SubscribeRequest(_message.Message):
+    __slots__ = ("start", "credit", "ack")
+    class Start(_message.Message):
+        __slots__ = ("pattern", "group", "credit")
+        PATTERN_FIELD_NUMBER: _ClassVar[int]
+        GROUP_FIELD_NUMBER: _ClassVar[int]
+        CREDIT_FIELD_NUMBER: _ClassVar[int]
+        pattern: str
+        group: str
+        credit: int
+        def __init__(self, pattern: _Optional[str] = ..., group: _Optional[str] = ..., credit: _Optional[int] = ...) -> None: ...
+    class Credit(_message.Message):
+        __slots__ = ("messages",)
+        MESSAGES_FIELD_NUMBER: _ClassVar[int]
+        messages: int
+        def __init__(self, messages: _Optional[int] = ...) -> None: ...
+    class Ack(_message.Message):
+        __slots__ = ("sequences",)
+        SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+        sequences: _containers.RepeatedScalarFieldContainer[int]
+        def __init__(self, sequences: _Optional[_Iterable[int]] = ...) -> None: ...
+    START_FIELD_NUMBER: _ClassVar[int]
+    CREDIT_FIELD_NUMBER: _ClassVar[int]
+    ACK_FIELD_NUMBER: _ClassVar[int]
+    start: SubscribeRequest.Start
+    credit: SubscribeRequest.Credit
+    ack: SubscribeRequest.Ack
+    def __init__(self, start: _Optional[_Union[SubscribeRequest.Start, _Mapping]] = ..., credit: _Optional[_Union[SubscribeRequest.Credit, _Mapping]] = ..., ack: _Optional[_Union[SubscribeRequest.Ack, _Mapping]] = ...) -> None: ...
+
+class SubscribeResponse(_message.Message):
+    __slots__ = ("started", "deliveries", "lagged")
+    class Started(_message.Message):
+        __slots__ = ("subscription_id",)
+        SUBSCRIPTION_ID_FIELD_NUMBER: _ClassVar[int]
+        subscription_id: int
+        def __init__(self, subscription_id: _Optional[int] = ...) -> None: ...
+    class Deliveries(_message.Message):
+        __slots__ = ("channel", "first_sequence", "priority", "messages")
+        CHANNEL_FIELD_NUMBER: _ClassVar[int]
+        FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+        PRIORITY_FIELD_NUMBER: _ClassVar[int]
+        MESSAGES_FIELD_NUMBER: _ClassVar[int]
+        channel: str
+        first_sequence: int
+        priority: _message_pb2.Priority
+        messages: _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]
+        def __init__(self, channel: _Optional[str] = ..., first_sequence: _Optional[int] = ..., priority: _Optional[_Union[_message_pb2.Priority, str]] = ..., messages: _Optional[_Iterable[_Union[_message_pb2.Message, _Mapping]]] = ...) -> None: ...
+    class Lagged(_message.Message):
+        __slots__ = ("dropped",)
+        DROPPED_FIELD_NUMBER: _ClassVar[int]
+        dropped: int
+        def __init__(self, dropped: _Optional[int] = ...) -> None: ...
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    DELIVERIES_FIELD_NUMBER: _ClassVar[int]
+    LAGGED_FIELD_NUMBER: _ClassVar[int]
+    started: SubscribeResponse.Started
+    deliveries: SubscribeResponse.Deliveries
+    lagged: SubscribeResponse.Lagged
+    def __init__(self, started: _Optional[_Union[SubscribeResponse.Started, _Mapping]] = ..., deliveries: _Optional[_Union[SubscribeResponse.Deliveries, _Mapping]] = ..., lagged: _Optional[_Union[SubscribeResponse.Lagged, _Mapping]] = ...) -> None: ...
+
+class RequestRequest(_message.Message):
+    __slots__ = ("channel", "message", "timeout")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    message: _message_pb2.Message
+    timeout: _duration_pb2.Duration
+    def __init__(self, channel: _Optional[str] = ..., message: _Optional[_Union[_message_pb2.Message, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class RequestResponse(_message.Message):
+    __slots__ = ("message", "channel")
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    message: _message_pb2.Message
+    channel: str
+    def __init__(self, message: _Optional[_Union[_message_pb2.Message, _Mapping]] = ..., channel: _Optional[str] = ...) -> None: ...
+
+class ConnectRequest(_message.Message):
+    __slots__ = ("items",)
+    class ClientItem(_message.Message):
+        __slots__ = ("id", "publish", "request", "subscribe", "cancel", "ping")
+        ID_FIELD_NUMBER: _ClassVar[int]
+        PUBLISH_FIELD_NUMBER: _ClassVar[int]
+        REQUEST_FIELD_NUMBER: _ClassVar[int]
+        SUBSCRIBE_FIELD_NUMBER: _ClassVar[int]
+        CANCEL_FIELD_NUMBER: _ClassVar[int]
+        PING_FIELD_NUMBER: _ClassVar[int]
+        id: int
+        publish: PublishRequest
+        request: RequestRequest
+        subscribe: SubscribeRequest
+        cancel: ConnectRequest.Cancel
+        ping: ConnectRequest.Ping
+        def __init__(self, id: _Optional[int] = ..., publish: _Optional[_Union[PublishRequest, _Mapping]] = ..., request: _Optional[_Union[RequestRequest, _Mapping]] = ..., subscribe: _Optional[_Union[SubscribeRequest, _Mapping]] = ..., cancel: _Optional[_Union[ConnectRequest.Cancel, _Mapping]] = ..., ping: _Optional[_Union[ConnectRequest.Ping, _Mapping]] = ...) -> None: ...
+    class Cancel(_message.Message):
+        __slots__ = ()
+        def __init__(self) -> None: ...
+    class Ping(_message.Message):
+        __slots__ = ()
+        def __init__(self) -> None: ...
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[ConnectRequest.ClientItem]
+    def __init__(self, items: _Optional[_Iterable[_Union[ConnectRequest.ClientItem, _Mapping]]] = ...) -> None: ...
+
+class ConnectResponse(_message.Message):
+    __slots__ = ("items",)
+    class ServerItem(_message.Message):
+        __slots__ = ("id", "published", "reply", "subscription", "cancelled", "pong", "error")
+        ID_FIELD_NUMBER: _ClassVar[int]
+        PUBLISHED_FIELD_NUMBER: _ClassVar[int]
+        REPLY_FIELD_NUMBER: _ClassVar[int]
+        SUBSCRIPTION_FIELD_NUMBER: _ClassVar[int]
+        CANCELLED_FIELD_NUMBER: _ClassVar[int]
+        PONG_FIELD_NUMBER: _ClassVar[int]
+        ERROR_FIELD_NUMBER: _ClassVar[int]
+        id: int
+        published: PublishResponse
+        reply: RequestResponse
+        subscription: SubscribeResponse
+        cancelled: ConnectResponse.Cancelled
+        pong: ConnectResponse.Pong
+        error: _error_pb2.Error
+        def __init__(self, id: _Optional[int] = ..., published: _Optional[_Union[PublishResponse, _Mapping]] = ..., reply: _Optional[_Union[RequestResponse, _Mapping]] = ..., subscription: _Optional[_Union[SubscribeResponse, _Mapping]] = ..., cancelled: _Optional[_Union[ConnectResponse.Cancelled, _Mapping]] = ..., pong: _Optional[_Union[ConnectResponse.Pong, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
+    class Cancelled(_message.Message):
+        __slots__ = ()
+        def __init__(self) -> None: ...
+    class Pong(_message.Message):
+        __slots__ = ()
+        def __init__(self) -> None: ...
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[ConnectResponse.ServerItem]
+    def __init__(self, items: _Optional[_Iterable[_Union[ConnectResponse.ServerItem, _Mapping]]] = ...) -> None: ...
+
+class ListSubscriptionsRequest(_message.Message):
+    __slots__ = ("pattern", "page_size", "page_token")
+    PATTERN_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    pattern: str
+    page_size: int
+    page_token: str
+    def __init__(self, pattern: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListSubscriptionsResponse(_message.Message):
+    __slots__ = ("subscriptions", "next_page_token")
+    SUBSCRIPTIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    subscriptions: _containers.RepeatedCompositeFieldContainer[Subscription]
+    next_page_token: str
+    def __init__(self, subscriptions: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class Subscription(_message.Message):
+    __slots__ = ("subscription_id", "pattern", "group", "peer", "queued_messages", "queued_bytes", "delivered", "dropped", "started_at", "credit")
+    SUBSCRIPTION_ID_FIELD_NUMBER: _ClassVar[int]
+    PATTERN_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DELIVERED_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    CREDIT_FIELD_NUMBER: _ClassVar[int]
+    subscription_id: int
+    pattern: str
+    group: str
+    peer: str
+    queued_messages: int
+    queued_bytes: int
+    delivered: int
+    dropped: int
+    started_at: _timestamp_pb2.Timestamp
+    credit: int
+    def __init__(self, subscription_id: _Optional[int] = ..., pattern: _Optional[str] = ..., group: _Optional[str] = ..., peer: _Optional[str] = ..., queued_messages: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., delivered: _Optional[int] = ..., dropped: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., credit: _Optional[int] = ...) -> None: ...
+
+class GetStatsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetStatsResponse(_message.Message):
+    __slots__ = ("started_at", "published", "delivered", "dropped", "requests", "request_timeouts", "no_responders", "pending_requests", "subscriptions", "connections", "queued_messages", "queued_bytes", "engine", "version")
+    class DroppedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHED_FIELD_NUMBER: _ClassVar[int]
+    DELIVERED_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_TIMEOUTS_FIELD_NUMBER: _ClassVar[int]
+    NO_RESPONDERS_FIELD_NUMBER: _ClassVar[int]
+    PENDING_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    SUBSCRIPTIONS_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    started_at: _timestamp_pb2.Timestamp
+    published: int
+    delivered: int
+    dropped: _containers.ScalarMap[str, int]
+    requests: int
+    request_timeouts: int
+    no_responders: int
+    pending_requests: int
+    subscriptions: int
+    connections: int
+    queued_messages: int
+    queued_bytes: int
+    engine: str
+    version: str
+    def __init__(self, started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., published: _Optional[int] = ..., delivered: _Optional[int] = ..., dropped: _Optional[_Mapping[str, int]] = ..., requests: _Optional[int] = ..., request_timeouts: _Optional[int] = ..., no_responders: _Optional[int] = ..., pending_requests: _Optional[int] = ..., subscriptions: _Optional[int] = ..., connections: _Optional[int] = ..., queued_messages: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., engine: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...

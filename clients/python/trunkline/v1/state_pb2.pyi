@@ -1,0 +1,371 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from trunkline.v1 import error_pb2 as _error_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RecordKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RECORD_KIND_UNSPECIFIED: _ClassVar[RecordKind]
+    RECORD_KIND_AGENT_STATE: _ClassVar[RecordKind]
+    RECORD_KIND_WORKFLOW_STATE: _ClassVar[RecordKind]
+    RECORD_KIND_TASK_RESULT: _ClassVar[RecordKind]
+RECORD_KIND_UNSPECIFIED: RecordKind
+RECORD_KIND_AGENT_STATE: RecordKind
+RECORD_KIND_WORKFLOW_STATE: RecordKind
+RECORD_KIND_TASK_RESULT: RecordKind
+
+class AgentState(_message.Message):
+    __slots__ = ("agent_id", "agent_type", "status", "current_task_id", "completed_tasks", "failed_tasks", "error_count", "last_heartbeat", "metadata_json", "created_at", "updated_at")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    CURRENT_TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_TASKS_FIELD_NUMBER: _ClassVar[int]
+    FAILED_TASKS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LAST_HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    METADATA_JSON_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    agent_type: str
+    status: str
+    current_task_id: str
+    completed_tasks: _containers.RepeatedScalarFieldContainer[str]
+    failed_tasks: _containers.RepeatedScalarFieldContainer[str]
+    error_count: int
+    last_heartbeat: _timestamp_pb2.Timestamp
+    metadata_json: str
+    created_at: _timestamp_pb2.Timestamp
+    updated_at: _timestamp_pb2.Timestamp
+    def __init__(self, agent_id: _Optional[str] = ..., agent_type: _Optional[str] = ..., status: _Optional[str] = ..., current_task_id: _Optional[str] = ..., completed_tasks: _Optional[_Iterable[str]] = ..., failed_tasks: _Optional[_Iterable[str]] = ..., error_count: _Optional[int] = ..., last_heartbeat: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., metadata_json: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class TaskResult(_message.Message):
+    __slots__ = ("task_id", "agent_id", "status", "output_data_json", "error_message", "started_at", "completed_at", "duration_seconds", "metadata_json")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_DATA_JSON_FIELD_NUMBER: _ClassVar[int]
+    ERROR_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_AT_FIELD_NUMBER: _ClassVar[int]
+    DURATION_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    METADATA_JSON_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    agent_id: str
+    status: str
+    output_data_json: str
+    error_message: str
+    started_at: _timestamp_pb2.Timestamp
+    completed_at: _timestamp_pb2.Timestamp
+    duration_seconds: float
+    metadata_json: str
+    def __init__(self, task_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., status: _Optional[str] = ..., output_data_json: _Optional[str] = ..., error_message: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duration_seconds: _Optional[float] = ..., metadata_json: _Optional[str] = ...) -> None: ...
+
+class WorkflowState(_message.Message):
+    __slots__ = ("workflow_id", "current_phase", "phase_history_json", "agent_states", "task_results", "started_at", "completed_at", "status", "error_log_json", "feedback_count", "metadata_json")
+    class AgentStatesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: AgentState
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[AgentState, _Mapping]] = ...) -> None: ...
+    class TaskResultsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: TaskResult
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[TaskResult, _Mapping]] = ...) -> None: ...
+    WORKFLOW_ID_FIELD_NUMBER: _ClassVar[int]
+    CURRENT_PHASE_FIELD_NUMBER: _ClassVar[int]
+    PHASE_HISTORY_JSON_FIELD_NUMBER: _ClassVar[int]
+    AGENT_STATES_FIELD_NUMBER: _ClassVar[int]
+    TASK_RESULTS_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_AT_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_LOG_JSON_FIELD_NUMBER: _ClassVar[int]
+    FEEDBACK_COUNT_FIELD_NUMBER: _ClassVar[int]
+    METADATA_JSON_FIELD_NUMBER: _ClassVar[int]
+    workflow_id: str
+    current_phase: str
+    phase_history_json: _containers.RepeatedScalarFieldContainer[str]
+    agent_states: _containers.MessageMap[str, AgentState]
+    task_results: _containers.MessageMap[str, TaskResult]
+    started_at: _timestamp_pb2.Timestamp
+    completed_at: _timestamp_pb2.Timestamp
+    status: str
+    error_log_json: _containers.RepeatedScalarFieldContainer[str]
+    feedback_count: int
+    metadata_json: str
+    def __init__(self, workflow_id: _Optional[str] = ..., current_phase: _Optional[str] = ..., phase_history_json: _Optional[_Iterable[str]] = ..., agent_states: _Optional[_Mapping[str, AgentState]] = ..., task_results: _Optional[_Mapping[str, TaskResult]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status: _Optional[str] = ..., error_log_json: _Optional[_Iterable[str]] = ..., feedback_count: _Optional[int] = ..., metadata_json: _Optional[str] = ...) -> None: ...
+
+class Record(_message.Message):
+    __slots__ = ("revision", "agent_state", "workflow_state", "task_result")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    AGENT_STATE_FIELD_NUMBER: _ClassVar[int]
+    WORKFLOW_STATE_FIELD_NUMBER: _ClassVar[int]
+    TASK_RESULT_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    agent_state: AgentState
+    workflow_state: WorkflowState
+    task_result: TaskResult
+    def __init__(self, revision: _Optional[int] = ..., agent_state: _Optional[_Union[AgentState, _Mapping]] = ..., workflow_state: _Optional[_Union[WorkflowState, _Mapping]] = ..., task_result: _Optional[_Union[TaskResult, _Mapping]] = ...) -> None: ...
+
+class SaveRequest(_message.Message):
+    __slots__ = ("agent_state", "workflow_state", "task_result", "expected_revision")
+    AGENT_STATE_FIELD_NUMBER: _ClassVar[int]
+    WORKFLOW_STATE_FIELD_NUMBER: _ClassVar[int]
+    TASK_RESULT_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_REVISION_FIELD_NUMBER: _ClassVar[int]
+    agent_state: AgentState
+    workflow_state: WorkflowState
+    task_result: TaskResult
+    expected_revision: int
+    def __init__(self, agent_state: _Optional[_Union[AgentState, _Mapping]] = ..., workflow_state: _Optional[_Union[WorkflowState, _Mapping]] = ..., task_result: _Optional[_Union[TaskResult, _Mapping]] = ..., expected_revision: _Optional[int] = ...) -> None: ...
+
+class SaveResponse(_message.Message):
+    __slots__ = ("revision",)
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    def __init__(self, revision: _Optional[int] = ...) -> None: ...
+
+class GetRequest(_message.Message):
+    __slots__ = ("kind", "id")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    kind: RecordKind
+    id: str
+    def __init__(self, kind: _Optional[_Union[RecordKind, str]] = ..., id: _Optional[str] = ...) -> None: ...
+
+class GetResponse(_message.Message):
+    __slots__ = ("record",)
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    record: Record
+    def __init__(self, record: _Optional[_Union[Record, _Mapping]] = ...) -> None: ...
+
+class Filter(_message.Message):
+    __slots__ = ("status", "type", "phase", "agent_id")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    status: str
+    type: str
+    phase: str
+    agent_id: str
+    def __init__(self, status: _Optional[str] = ..., type: _Optional[str] = ..., phase: _Optional[str] = ..., agent_id: _Optional[str] = ...) -> None: ...
+
+class ListRequest(_message.Message):
+    __slots__ = ("kind", "filter", "page_size", "page_token")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    kind: RecordKind
+    filter: Filter
+    page_size: int
+    page_token: str
+    def __init__(self, kind: _Optional[_Union[RecordKind, str]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListResponse(_message.Message):
+    __slots__ = ("records", "next_page_token", "revision")
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedCompositeFieldContainer[Record]
+    next_page_token: str
+    revision: int
+    def __init__(self, records: _Optional[_Iterable[_Union[Record, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class DeleteRequest(_message.Message):
+    __slots__ = ("kind", "id", "expected_revision")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_REVISION_FIELD_NUMBER: _ClassVar[int]
+    kind: RecordKind
+    id: str
+    expected_revision: int
+    def __init__(self, kind: _Optional[_Union[RecordKind, str]] = ..., id: _Optional[str] = ..., expected_revision: _Optional[int] = ...) -> None: ...
+
+class DeleteResponse(_message.Message):
+    __slots__ = ("deleted", "revision")
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    deleted: bool
+    revision: int
+    def __init__(self, deleted: bool = ..., revision: _Optional[int] = ...) -> None: ...
+
+class BatchRequest(_message.Message):
+    __slots__ = ("operations", "atomic")
+    class Operation(_message.Message):
+        __slots__ = ("save", "get", "delete")
+        SAVE_FIELD_NUMBER: _ClassVar[int]
+        GET_FIELD_NUMBER: _ClassVar[int]
+        DELETE_FIELD_NUMBER: _ClassVar[int]
+        save: SaveRequest
+        get: GetRequest
+        delete: DeleteRequest
+        def __init__(self, save: _Optional[_Union[SaveRequest, _Mapping]] = ..., get: _Optional[_Union[GetRequest, _Mapping]] = ..., delete: _Optional[_Union[DeleteRequest, _Mapping]] = ...) -> None: ...
+    OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    ATOMIC_FIELD_NUMBER: _ClassVar[int]
+    operations: _containers.RepeatedCompositeFieldContainer[BatchRequest.Operation]
+    atomic: bool
+    def __init__(self, operations: _Optional[_Iterable[_Union[BatchRequest.Operation, _Mapping]]] = ..., atomic: bool = ...) -> None: ...
+
+class BatchResponse(_message.Message):
+    __slots__ = ("outcomes",)
+    class Outcome(_message.Message):
+        __slots__ = ("saved", "got", "deleted", "error")
+        SAVED_FIELD_NUMBER: _ClassVar[int]
+        GOT_FIELD_NUMBER: _ClassVar[int]
+        DELETED_FIELD_NUMBER: _ClassVar[int]
+        ERROR_FIELD_NUMBER: _ClassVar[int]
+        saved: SaveResponse
+        got: GetResponse
+        deleted: DeleteResponse
+        error: _error_pb2.Error
+        def __init__(self, saved: _Optional[_Union[SaveResponse, _Mapping]] = ..., got: _Optional[_Union[GetResponse, _Mapping]] = ..., deleted: _Optional[_Union[DeleteResponse, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    outcomes: _containers.RepeatedCompositeFieldContainer[BatchResponse.Outcome]
+    def __init__(self, outcomes: _Optional[_Iterable[_Union[BatchResponse.Outcome, _Mapping]]] = ...) -> None: ...
+
+class WatchRequest(_message.Message):
+    __slots__ = ("kinds", "id", "filter", "after_revision")
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    AFTER_REVISION_FIELD_NUMBER: _ClassVar[int]
+    kinds: _containers.RepeatedScalarFieldContainer[RecordKind]
+    id: str
+    filter: Filter
+    after_revision: int
+    def __init__(self, kinds: _Optional[_Iterable[_Union[RecordKind, str]]] = ..., id: _Optional[str] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., after_revision: _Optional[int] = ...) -> None: ...
+
+class WatchResponse(_message.Message):
+    __slots__ = ("record", "left", "synced", "progress")
+    class Left(_message.Message):
+        __slots__ = ("kind", "id", "revision", "deleted")
+        KIND_FIELD_NUMBER: _ClassVar[int]
+        ID_FIELD_NUMBER: _ClassVar[int]
+        REVISION_FIELD_NUMBER: _ClassVar[int]
+        DELETED_FIELD_NUMBER: _ClassVar[int]
+        kind: RecordKind
+        id: str
+        revision: int
+        deleted: bool
+        def __init__(self, kind: _Optional[_Union[RecordKind, str]] = ..., id: _Optional[str] = ..., revision: _Optional[int] = ..., deleted: bool = ...) -> None: ...
+    class Synced(_message.Message):
+        __slots__ = ("revision",)
+        REVISION_FIELD_NUMBER: _ClassVar[int]
+        revision: int
+        def __init__(self, revision: _Optional[int] = ...) -> None: ...
+    class Progress(_message.Message):
+        __slots__ = ("revision",)
+        REVISION_FIELD_NUMBER: _ClassVar[int]
+        revision: int
+        def __init__(self, revision: _Optional[int] = ...) -> None: ...
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    SYNCED_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    record: Record
+    left: WatchResponse.Left
+    synced: WatchResponse.Synced
+    progress: WatchResponse.Progress
+    def __init__(self, record: _Optional[_Union[Record, _Mapping]] = ..., left: _Optional[_Union[WatchResponse.Left, _Mapping]] = ..., synced: _Optional[_Union[WatchResponse.Synced, _Mapping]] = ..., progress: _Optional[_Union[WatchResponse.Progress, _Mapping]] = ...) -> None: ...
+
+class ConnectStateRequest(_message.Message):
+    __slots__ = ("items",)
+    class ClientItem(_message.Message):
+        __slots__ = ("id", "save", "get", "list", "delete", "batch")
+        ID_FIELD_NUMBER: _ClassVar[int]
+        SAVE_FIELD_NUMBER: _ClassVar[int]
+        GET_FIELD_NUMBER: _ClassVar[int]
+        LIST_FIELD_NUMBER: _ClassVar[int]
+        DELETE_FIELD_NUMBER: _ClassVar[int]
+        BATCH_FIELD_NUMBER: _ClassVar[int]
+        id: int
+        save: SaveRequest
+        get: GetRequest
+        list: ListRequest
+        delete: DeleteRequest
+        batch: BatchRequest
+        def __init__(self, id: _Optional[int] = ..., save: _Optional[_Union[SaveRequest, _Mapping]] = ..., get: _Optional[_Union[GetRequest, _Mapping]] = ..., list: _Optional[_Union[ListRequest, _Mapping]] = ..., delete: _Optional[_Union[DeleteRequest, _Mapping]] = ..., batch: _Optional[_Union[BatchRequest, _Mapping]] = ...) -> None: ...
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[ConnectStateRequest.ClientItem]
+    def __init__(self, items: _Optional[_Iterable[_Union[ConnectStateRequest.ClientItem, _Mapping]]] = ...) -> None: ...
+
+class ConnectStateResponse(_message.Message):
+    __slots__ = ("items",)
+    class ServerItem(_message.Message):
+        __slots__ = ("id", "saved", "got", "listed", "deleted", "batched", "error")
+        ID_FIELD_NUMBER: _ClassVar[int]
+        SAVED_FIELD_NUMBER: _ClassVar[int]
+        GOT_FIELD_NUMBER: _ClassVar[int]
+        LISTED_FIELD_NUMBER: _ClassVar[int]
+        DELETED_FIELD_NUMBER: _ClassVar[int]
+        BATCHED_FIELD_NUMBER: _ClassVar[int]
+        ERROR_FIELD_NUMBER: _ClassVar[int]
+        id: int
+        saved: SaveResponse
+        got: GetResponse
+        listed: ListResponse
+        deleted: DeleteResponse
+        batched: BatchResponse
+        error: _error_pb2.Error
+        def __init__(self, id: _Optional[int] = ..., saved: _Optional[_Union[SaveResponse, _Mapping]] = ..., got: _Optional[_Union[GetResponse, _Mapping]] = ..., listed: _Optional[_Union[ListResponse, _Mapping]] = ..., deleted: _Optional[_Union[DeleteResponse, _Mapping]] = ..., batched: _Optional[_Union[BatchResponse, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[ConnectStateResponse.ServerItem]
+    def __init__(self, items: _Optional[_Iterable[_Union[ConnectStateResponse.ServerItem, _Mapping]]] = ...) -> None: ...
+
+class GetStateStatsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetStateStatsResponse(_message.Message):
+    __slots__ = ("started_at", "revision", "oldest_revision", "records", "saves", "gets", "lists", "deletes", "commits", "watchers", "connections", "engine", "version")
+    class RecordsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_REVISION_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    SAVES_FIELD_NUMBER: _ClassVar[int]
+    GETS_FIELD_NUMBER: _ClassVar[int]
+    LISTS_FIELD_NUMBER: _ClassVar[int]
+    DELETES_FIELD_NUMBER: _ClassVar[int]
+    COMMITS_FIELD_NUMBER: _ClassVar[int]
+    WATCHERS_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    started_at: _timestamp_pb2.Timestamp
+    revision: int
+    oldest_revision: int
+    records: _containers.ScalarMap[str, int]
+    saves: int
+    gets: int
+    lists: int
+    deletes: int
+    commits: int
+    watchers: int
+    connections: int
+    engine: str
+    version: str
+    def __init__(self, started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., oldest_revision: _Optional[int] = ..., records: _Optional[_Mapping[str, int]] = ..., saves: _Optional[int] = ..., gets: _Optional[int] = ..., lists: _Optional[int] = ..., deletes: _Optional[int] = ..., commits: _Optional[int] = ..., watchers: _Optional[int] = ..., connections: _Optional[int] = ..., engine: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...

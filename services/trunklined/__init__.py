@@ -1,0 +1,1 @@
+"""The programs of Trunkline: the bus, the state store and the sidecar."""
