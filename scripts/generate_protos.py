@@ -1,4 +1,4 @@
-"""Generates the Python code of protos/ into clients/python/trunkline/v1; with --check, only says whether it is fresh."""
+"""Generates clients/python/trunkline/v1 from protos/; with --check, only says whether it is fresh."""
 
 from __future__ import annotations
 

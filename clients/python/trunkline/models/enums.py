@@ -4,17 +4,10 @@ their own, and a field takes any of them. Each enum is a `str`, its value the na
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 
-class _Name(str, Enum):
-    """A string that prints as its value."""
-
-    def __str__(self) -> str:
-        return str(self.value)
-
-
-class MessageType(_Name):
+class MessageType(StrEnum):
     """What a message is for."""
 
     TASK_ASSIGNMENT = "task_assignment"
@@ -25,7 +18,7 @@ class MessageType(_Name):
     CONTROL = "control"
 
 
-class Priority(_Name):
+class Priority(StrEnum):
     """Of what waits for one subscriber, the higher goes first. The one closed set: the bus acts upon it."""
 
     LOW = "low"
@@ -34,7 +27,7 @@ class Priority(_Name):
     CRITICAL = "critical"
 
 
-class AgentStatus(_Name):
+class AgentStatus(StrEnum):
     """Where an agent stands."""
 
     IDLE = "idle"
@@ -45,7 +38,7 @@ class AgentStatus(_Name):
     CANCELLED = "cancelled"
 
 
-class AgentType(_Name):
+class AgentType(StrEnum):
     """What an agent does."""
 
     CODING = "coding"
@@ -57,7 +50,7 @@ class AgentType(_Name):
     MONITOR = "monitor"
 
 
-class TaskStatus(_Name):
+class TaskStatus(StrEnum):
     """Where a task or a workflow stands."""
 
     PENDING = "pending"
@@ -68,7 +61,7 @@ class TaskStatus(_Name):
     SKIPPED = "skipped"
 
 
-class WorkflowPhase(_Name):
+class WorkflowPhase(StrEnum):
     """The phase that a workflow is in."""
 
     DEVELOPMENT = "development"
