@@ -1,0 +1,76 @@
+# Everything that people do here, from a fresh clone on: `make` lists it. Each target does its own set-up, once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PINS := pyproject.toml constraints.txt
+
+# Tools that were installed for this tree come first; servers of Debian live in sbin, which not every PATH has.
+export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo run test check format bench protos pins clean
+
+help: ## Lists the targets.
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/runtime.stamp ## Makes .venv with the command `trunkline`.
+	@echo "ready: $(BIN)/trunkline --help"
+
+demo: $(VENV)/runtime.stamp ## Real work through three programs, ending in a table. ARGS="DIR" for another folder.
+	$(BIN)/trunkline demo $(ARGS)
+
+run: $(VENV)/runtime.stamp ## Starts bus, state and sidecar in this terminal (trunkline up).
+	$(BIN)/trunkline up $(ARGS)
+
+test: $(VENV)/dev.stamp ## Runs all tests against real programs. ARGS="tests/house -k name" for some.
+	@$(BIN)/python scripts/tools.py grpcurl
+	$(BIN)/pytest $(ARGS)
+
+check: $(VENV)/dev.stamp ## Format, lint, types, protos, generated code, import rules. Changes nothing.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/buf lint protos
+	$(BIN)/buf format protos --diff --exit-code
+	$(BIN)/python scripts/generate_protos.py --check
+	$(BIN)/python scripts/check_imports.py
+
+format: $(VENV)/dev.stamp ## Formats the code and repairs what the linters can.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/buf format protos --write
+
+bench: $(VENV)/bench.stamp ## Measures beside the peers, writes bench-results.json. ARGS="--only state-get --runs 5".
+	@$(BIN)/python scripts/tools.py nats-server redis-server
+	$(BIN)/trunkline bench $(ARGS)
+
+protos: $(VENV)/dev.stamp ## Generates clients/python/trunkline/v1 from protos/.
+	$(BIN)/python scripts/generate_protos.py
+
+pins: ## Resolves every dependency anew in a scratch environment and writes constraints.txt.
+	$(PYTHON) scripts/pin_versions.py
+
+clean: ## Removes what was made here: .venv, tools, caches, builds.
+	chmod -R u+w .tools 2>/dev/null || true
+	rm -rf $(VENV) .tools build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find clients services -name '*.egg-info' -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/runtime.stamp: $(PINS) | $(VENV)/bin/python
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: $(PINS) | $(VENV)/bin/python
+	$(PIP_INSTALL) --editable '.[dev,bench]'
+	@touch $(VENV)/runtime.stamp $@
+
+$(VENV)/bench.stamp: $(PINS) | $(VENV)/bin/python
+	$(PIP_INSTALL) --editable '.[bench]'
+	@touch $(VENV)/runtime.stamp $@

@@ -1,0 +1,194 @@
+"""Holds who may import whom: every rule stands in RULES, and `make check` runs this.
+
+A rule allows or forbids by the names that a module imports, wherever in it the import stands. Allowed packages are
+under rules of their own, so that what holds for direct imports holds for indirect ones. `from a import b` counts as
+`a.b`: taking a client's name from the package `trunkline` is seen. `os.environ` and its like count as imports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ("clients/python", "services")
+OURS = ("trunkline", "trunklined")
+
+WORDS = ("trunkline.errors", "trunkline.channels", "trunkline.limits", "trunkline.lanes", "trunkline.__version__")
+WIRE = ("trunkline.v1", "trunkline.wire")
+GRPC = ("grpc", "grpc_health", "grpc_reflection", "grpc_status", "google")
+ENVIRONMENT = ("os.environ", "os.environb", "os.getenv", "os.getenvb", "pydantic_settings")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What some modules may import.
+
+    Args:
+        title: the rule in words, for the report.
+        of: patterns of the modules that it holds for; `*` also spans dots.
+        but: patterns of modules that it does not hold for.
+        ours: the project's packages that may be imported. None: any.
+        outside: the third-party packages that may be imported beside the standard library. None: any.
+        never: what may not be imported at all; patterns.
+    """
+
+    title: str
+    of: tuple[str, ...]
+    but: tuple[str, ...] = ()
+    ours: tuple[str, ...] | None = None
+    outside: tuple[str, ...] | None = None
+    never: tuple[str, ...] = ()
+
+
+RULES = (
+    Rule("the words import the standard library only", WORDS[:-1], ours=WORDS, outside=()),
+    Rule("the package hands its names out lazily: it loads nothing itself", ("trunkline",), ours=(), outside=()),
+    Rule(
+        "the wire imports protobuf and grpc",
+        ("trunkline.v1", "trunkline.v1.*", "trunkline.wire", "trunkline.wire.*"),
+        ours=(*WORDS, *WIRE),
+        outside=GRPC,
+    ),
+    Rule("the client never imports the programs", ("trunkline.*",), ours=("trunkline",)),
+    Rule(
+        "what every server needs imports the words",
+        ("trunklined.rpc", "trunklined.rpc.*"),
+        ours=(*WORDS, "trunkline.v1.error_pb2", "trunklined.rpc", "trunklined.__version__"),
+    ),
+    Rule(
+        "the bus imports words, wire and rpc; neither another service nor the client",
+        ("trunklined.bus", "trunklined.bus.*"),
+        ours=(*WORDS, *WIRE, "trunklined.rpc", "trunklined.bus"),
+    ),
+    Rule(
+        "the state imports words, wire and rpc; neither another service nor the client",
+        ("trunklined.state", "trunklined.state.*"),
+        ours=(*WORDS, *WIRE, "trunklined.rpc", "trunklined.state"),
+    ),
+    Rule(
+        "the sidecar imports words, wire, rpc and the client; no other service",
+        ("trunklined.sidecar", "trunklined.sidecar.*"),
+        ours=("trunkline", "trunklined.rpc", "trunklined.sidecar"),
+    ),
+    Rule(
+        "the domain of a service imports no grpc",
+        ("trunklined.bus.*", "trunklined.state.*", "trunklined.sidecar.*"),
+        but=("trunklined.*.servicer", "trunklined.*.servicer.*", "trunklined.*.app", "trunklined.sidecar.forwarder"),
+        never=(*GRPC, "trunklined.rpc.server", "trunkline.v1.*_grpc"),
+    ),
+    Rule(
+        "servicer alone translates between wire and domain",
+        ("trunklined.bus.*", "trunklined.state.*"),
+        but=("trunklined.*.servicer", "trunklined.*.servicer.*", "trunklined.*.app"),
+        never=("trunkline.v1",),
+    ),
+    Rule(
+        "app alone names engines",
+        ("trunklined.bus.*", "trunklined.state.*"),
+        but=("trunklined.*.app", "trunklined.*.engines", "trunklined.*.engines.*"),
+        never=("trunklined.bus.engines.*", "trunklined.state.engines.*"),
+    ),
+    Rule(
+        "config alone reads the environment",
+        ("trunklined", "trunklined.*"),
+        but=("trunklined.*.config",),
+        never=ENVIRONMENT,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One name that a module imports, with where it says so."""
+
+    name: str
+    path: Path
+    line: int
+
+
+def module_name(path: Path, root: Path) -> str:
+    """`trunkline.cli.main` of clients/python/trunkline/cli/main.py; a package's is its own."""
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path: Path, module: str) -> Iterator[Import]:
+    """Everything that a file imports, but what only type checkers see in the package's own list of names."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in _walk(ast.parse(path.read_text(), str(path)), skip_typing=module == "trunkline"):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names = [f"{base}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
+            names = [f"os.{node.attr}"]
+        else:
+            continue
+        for name in names:
+            yield Import(name, path, getattr(node, "lineno", 0))
+
+
+def _walk(node: ast.AST, *, skip_typing: bool) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if skip_typing and isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from _walk(child, skip_typing=skip_typing)
+
+
+def _among(name: str, packages: Sequence[str]) -> bool:
+    """Whether a name is one of these packages or lies in one."""
+    parts = name.split(".")
+    heads = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    return any(fnmatchcase(head, package) for head in heads for package in packages)
+
+
+def breaks(rule: Rule, name: str) -> bool:
+    """Whether a module under this rule may not import this name."""
+    if _among(name, rule.never):
+        return True
+    if _among(name, OURS):
+        return rule.ours is not None and not _among(name, rule.ours)
+    top = name.partition(".")[0]
+    return rule.outside is not None and top not in sys.stdlib_module_names and not _among(name, rule.outside)
+
+
+def check(root: Path) -> list[str]:
+    """What is broken in the tree at `root`: one line each."""
+    found = []
+    for source in (root / part for part in SOURCES):
+        for path in sorted(source.rglob("*.py")):
+            module = module_name(path, source)
+            rules = [rule for rule in RULES if _holds(rule, module)]
+            for item in imports_of(path, module):
+                found += [
+                    f"{path.relative_to(root)}:{item.line}: {module} imports {item.name}: {rule.title}"
+                    for rule in rules
+                    if breaks(rule, item.name)
+                ]
+    return found
+
+
+def _holds(rule: Rule, module: str) -> bool:
+    matched = any(fnmatchcase(module, pattern) for pattern in rule.of)
+    return matched and not any(fnmatchcase(module, pattern) for pattern in rule.but)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Checks who imports whom; exit 1 where a rule is broken.")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the tree to check (default: this one)")
+    found = check(parser.parse_args().root)
+    print("\n".join(found) if found else f"import rules: {len(RULES)} hold")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
