@@ -1,0 +1,84 @@
+"""The settings that every program has. Each service's `config.py` extends them and names its prefix."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from trunkline.limits import DRAIN_SECONDS, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES
+
+UNIX = "unix:"
+MAX_SOCKET_PATH = 107
+"""Bytes of a UNIX socket's path (sun_path on Linux, less its end)."""
+
+
+def check_address(address: str) -> str:
+    """Returns an address unchanged, or raises ValueError: "host:port" (port 0: any free one) or "unix:/path"."""
+    if address.startswith(UNIX):
+        path = address.removeprefix(UNIX)
+        if not path or "\0" in path:
+            raise ValueError("a UNIX socket needs a path, such as unix:/run/trunkline/bus.sock")
+        if len(path.encode()) > MAX_SOCKET_PATH:
+            raise ValueError(f"a UNIX socket's path has at most {MAX_SOCKET_PATH} bytes")
+        return address
+    host, colon, port = address.rpartition(":")
+    if not host or not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ValueError("want host:port, such as 127.0.0.1:7431, or unix:/path")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError("an IPv6 host stands in brackets, such as [::1]:7431")
+    return address
+
+
+def _check_tcp_or_empty(address: str) -> str:
+    if address.startswith(UNIX):
+        raise ValueError("metrics are served on host:port only")
+    return check_address(address) if address else address
+
+
+Address = Annotated[str, AfterValidator(check_address)]
+TcpAddressOrEmpty = Annotated[str, AfterValidator(_check_tcp_or_empty)]
+
+
+class ServerSettings(BaseSettings):
+    """What every program can be told, by option (`--drain-seconds`) or environment (`<prefix>DRAIN_SECONDS`).
+
+    An option goes before the environment. A value that cannot be taken ends the program with exit code 2 and one line
+    that names the setting.
+    """
+
+    model_config = SettingsConfigDict(extra="ignore", allow_inf_nan=False, validate_default=True)
+
+    address: Address = Field(description="Where to serve: host:port (port 0: any free one) or unix:/path.")
+    metrics_address: TcpAddressOrEmpty = Field(
+        default="", description="Where to serve Prometheus metrics: host:port. Empty: nowhere."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least severe log lines to write."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="How to write logs. auto: console on a terminal, else json."
+    )
+    drain_seconds: float = Field(
+        default=DRAIN_SECONDS, ge=0, le=3600, description="What running calls get to finish at SIGTERM, in seconds."
+    )
+    max_message_bytes: int = Field(
+        default=MAX_MESSAGE_BYTES,
+        ge=1024,
+        le=MAX_FRAME_BYTES // 2,
+        description="The largest message or record, encoded.",
+    )
+    keepalive_interval: float = Field(
+        default=KEEPALIVE_INTERVAL, ge=1, le=86_400, description="An idle connection is probed after this, in seconds."
+    )
+    keepalive_timeout: float = Field(
+        default=KEEPALIVE_TIMEOUT,
+        ge=0.1,
+        le=86_400,
+        description="A connection counts as lost when a probe is not answered for this long, in seconds.",
+    )
+    end_with_stdin: bool = Field(
+        default=False,
+        description="End gracefully when standard input ends: for a parent that must not leave programs behind.",
+    )

@@ -1,0 +1,227 @@
+"""Domain errors, translated once: to a gRPC status with one google.rpc.ErrorInfo, or to an item inside a stream.
+
+`trunkline.status` is the inverse, on the client's side.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+
+import grpc
+import structlog
+from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+from grpc import aio
+
+from trunkline.errors import ERROR_DOMAIN, InternalError, InvalidMessageError, TrunklineError
+from trunkline.v1 import error_pb2
+
+STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
+"""Where gRPC carries a google.rpc.Status (https://grpc.io/docs/guides/error/#richer-error-model)."""
+
+MAX_TEXT_BYTES: Final = 512
+MAX_DETAILS_BYTES: Final = 3072
+"""What a status says is cut to this much a text, and in all: it travels in HTTP/2 trailers, which peers limit to 8 KiB,
+in base64, and its message goes there twice, once percent-encoded (three times its bytes at the worst)."""
+
+Context = aio.ServicerContext[Any, Any]
+if TYPE_CHECKING:
+    Handler = grpc.RpcMethodHandler[Any, Any]  # not subscriptable at run time
+
+
+def to_item(error: TrunklineError) -> error_pb2.Error:
+    """The error as one item of a stream or a batch."""
+    code: int = _code(error).value[0]
+    return error_pb2.Error(reason=error.error_code, message=error.message, metadata=error.metadata(), code=code)
+
+
+def to_status(error: TrunklineError) -> status_pb2.Status:
+    """The error as google.rpc.Status with one ErrorInfo (https://google.aip.dev/193), cut to what trailers carry."""
+    info = error_details_pb2.ErrorInfo(reason=error.error_code, domain=ERROR_DOMAIN)
+    for key, value in error.metadata().items():
+        info.metadata[_cut(key)] = _cut(value)
+        if info.ByteSize() > MAX_DETAILS_BYTES:
+            del info.metadata[_cut(key)]
+    packed = any_pb2.Any()
+    packed.Pack(info)
+    return status_pb2.Status(code=_code(error).value[0], message=_cut(error.message), details=[packed])
+
+
+async def abort(context: Context, error: TrunklineError) -> NoReturn:
+    """Ends the call with the error's status; raises `grpc.aio.AbortError`, as `context.abort` does."""
+    status = to_status(error)
+    trailers = ((STATUS_DETAILS_KEY, status.SerializeToString()),)
+    await context.abort(_code(error), status.message, trailers)
+
+
+def to_internal(error: Exception, where: str) -> InternalError:
+    """What a caller is told of an unexpected exception: an id, under which the log has the rest."""
+    error_id = secrets.token_hex(8)
+    structlog.get_logger().error("unexpected error", where=where, error_id=error_id, exc_info=error)
+    return InternalError(
+        f"something unexpected went wrong in the service; its log has it as {error_id}", details={"error_id": error_id}
+    )
+
+
+class CallObserver(Protocol):
+    """What is told of every call; see `trunklined.rpc.metrics.RpcMetrics`."""
+
+    def started(self, method: str) -> None:
+        """A call of a method such as "/trunkline.v1.BusService/Publish" began."""
+
+    def finished(self, method: str, code: str, seconds: float, *, streaming: bool) -> None:
+        """It ended with the status of that name, such as "OK"."""
+
+
+class ErrorInterceptor(aio.ServerInterceptor):
+    """Every call passes here: what its handler raises becomes a status.
+
+    A `TrunklineError` becomes its own status; a request that is no protobuf INVALID_MESSAGE; any other exception
+    INTERNAL with an id that the log has too. Handlers may be coroutines or async generators; their own (de)serializers
+    stay.
+    """
+
+    def __init__(self, observer: CallObserver | None = None) -> None:
+        self._observer = observer
+        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
+        """By method: what was found and what stands in for it; bounded by the methods that are registered."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = handler_call_details.method
+        known = self._wrapped.get(method)
+        # Generic handlers make a new RpcMethodHandler for each call; registered ones stay the same.
+        if known is None or known[0] is not handler:
+            known = self._wrapped[method] = (handler, self._wrap(handler, method))
+        return known[1]
+
+    def _wrap(self, handler: Handler, method: str) -> Handler:
+        decode = handler.request_deserializer
+        if handler.request_streaming:
+            # A frame that cannot be decoded raises where the handler reads it.
+            if handler.response_streaming:
+                serve = self._streaming(handler.stream_stream, method)
+                return grpc.stream_stream_rpc_method_handler(serve, decode, handler.response_serializer)
+            answer = self._unary(handler.stream_unary, method)
+            return grpc.stream_unary_rpc_method_handler(answer, decode, handler.response_serializer)
+        if decode is not None:
+            decode = _decoder(decode)
+        if handler.response_streaming:
+            serve = self._streaming(handler.unary_stream, method)
+            return grpc.unary_stream_rpc_method_handler(serve, decode, handler.response_serializer)
+        answer = self._unary(handler.unary_unary, method)
+        return grpc.unary_unary_rpc_method_handler(answer, decode, handler.response_serializer)
+
+    def _unary(self, behaviour: Any, method: str) -> Any:
+        async def answer(request: Any, context: Context) -> Any:
+            with _Call(self._observer, method, context, streaming=False):
+                try:
+                    return await behaviour(_checked(request), context)
+                except aio.AbortError:
+                    raise
+                except Exception as error:  # noqa: BLE001  # the border: nothing but a status may pass
+                    await abort(context, _expected(error, method))
+
+        return answer
+
+    def _streaming(self, behaviour: Any, method: str) -> Any:
+        async def serve(request: Any, context: Context) -> None:
+            with _Call(self._observer, method, context, streaming=True):
+                try:
+                    answers = behaviour(_checked(request), context)
+                    if hasattr(answers, "__aiter__"):
+                        async with aclosing(answers):
+                            async for response in answers:
+                                await context.write(response)
+                    else:
+                        await answers
+                except aio.AbortError:
+                    raise
+                except Exception as error:  # noqa: BLE001  # the border: nothing but a status may pass
+                    await abort(context, _expected(error, method))
+
+        return serve
+
+
+class _Call:
+    """Tells the observer of one call."""
+
+    __slots__ = ("_began", "_context", "_method", "_observer", "_streaming")
+
+    def __init__(self, observer: CallObserver | None, method: str, context: Context, *, streaming: bool) -> None:
+        self._observer = observer
+        self._method = method
+        self._context = context
+        self._streaming = streaming
+        self._began = time.perf_counter()
+
+    def __enter__(self) -> None:
+        if self._observer:
+            self._observer.started(self._method)
+
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
+        if self._observer is None:
+            return
+        if exc_type is None or issubclass(exc_type, aio.AbortError):
+            code = self._context.code()
+            name = code.name if isinstance(code, grpc.StatusCode) else "OK"
+        else:
+            name = "CANCELLED"
+        seconds = time.perf_counter() - self._began
+        self._observer.finished(self._method, name, seconds, streaming=self._streaming)
+
+
+class _Undecodable:
+    """Stands for a request that is no protobuf: grpc would answer with the exception's text."""
+
+    __slots__ = ()
+
+
+def _decoder(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def decoded(raw: bytes) -> Any:
+        try:
+            return decode(raw)
+        except DecodeError:
+            return _Undecodable()
+
+    return decoded
+
+
+def _checked(request: Any) -> Any:
+    if type(request) is _Undecodable:
+        raise _undecodable()
+    return request
+
+
+def _expected(error: Exception, method: str) -> TrunklineError:
+    if isinstance(error, TrunklineError):
+        return error
+    if isinstance(error, DecodeError):
+        return _undecodable()
+    return to_internal(error, method)
+
+
+def _undecodable() -> InvalidMessageError:
+    return InvalidMessageError("the request is not the protobuf message that this call takes")
+
+
+def _code(error: TrunklineError) -> grpc.StatusCode:
+    return grpc.StatusCode[error.status]
+
+
+def _cut(text: str) -> str:
+    raw = text.encode("utf-8", "replace")
+    if len(raw) <= MAX_TEXT_BYTES:
+        return raw.decode()
+    return raw[: MAX_TEXT_BYTES - 3].decode("utf-8", "ignore") + "…"

@@ -1,0 +1,72 @@
+"""grpc.health.v1: whether each service takes calls (https://github.com/grpc/grpc/blob/master/doc/health-checking.md).
+
+Not grpcio's own servicer: there, the first watcher that leaves takes the others' notifications with it, and watchers
+hold up a server that stops until its grace is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import grpc
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+Response = health_pb2.HealthCheckResponse
+Context = aio.ServicerContext[Any, Any]
+
+SERVICE_NAME = "grpc.health.v1.Health"
+
+
+class Health(health_pb2_grpc.HealthServicer):
+    """The health of some services and of the whole program (""). Not serving until told."""
+
+    def __init__(self, service_names: Sequence[str]) -> None:
+        self._services = frozenset(service_names) | {""}
+        self._serving = False
+        self._ended = False
+        self._changed = asyncio.Event()
+
+    def serve(self) -> None:
+        """From now on, SERVING."""
+        self._turn(serving=True)
+
+    def end(self) -> None:
+        """From now on, NOT_SERVING; watchers are told, and their calls end."""
+        self._ended = True
+        self._turn(serving=False)
+
+    def _turn(self, *, serving: bool) -> None:
+        self._serving = serving
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _response(self, service: str) -> health_pb2.HealthCheckResponse:
+        if service not in self._services:
+            return Response(status=Response.SERVICE_UNKNOWN)
+        return Response(status=Response.SERVING if self._serving else Response.NOT_SERVING)
+
+    async def Check(  # noqa: N802  # the wire's name
+        self, request: health_pb2.HealthCheckRequest, context: Context
+    ) -> health_pb2.HealthCheckResponse:
+        """NOT_FOUND: no such service here."""
+        if request.service not in self._services:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service[:255]!r} here")
+        return self._response(request.service)
+
+    async def Watch(  # noqa: N802  # the wire's name
+        self, request: health_pb2.HealthCheckRequest, context: Context
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        """The status now, and each change of it."""
+        last = None
+        while True:
+            changed = self._changed
+            response = self._response(request.service)
+            if response != last:
+                yield response
+                last = response
+            if self._ended:
+                return
+            await changed.wait()

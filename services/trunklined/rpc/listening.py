@@ -1,0 +1,132 @@
+"""Taking a TCP port or a UNIX socket for a server, or saying clearly why it cannot be had."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from trunkline.errors import TrunklineError
+from trunklined.rpc.config import UNIX
+
+
+class Listener(Protocol):
+    """What of `grpc.aio.Server` is needed here."""
+
+    def add_insecure_port(self, address: str) -> int: ...
+
+
+class ListenError(TrunklineError):
+    """The address cannot be served on. Details: address."""
+
+    error_code = "ADDRESS_UNAVAILABLE"
+    status = "UNAVAILABLE"
+
+
+def listen(server: Listener, address: str) -> str:
+    """Binds the server to "host:port" or "unix:/path"; returns the address with the port that it really got.
+
+    A UNIX socket gets mode 0600. A file that a dead server left there is removed; a live server's is left alone.
+
+    Raises:
+        ListenError: the address is in use, not ours, or cannot be served on.
+    """
+    if address.startswith(UNIX):
+        _listen_unix(server, Path(address.removeprefix(UNIX)))
+        return address
+    # grpc only says that it failed, and that on standard error; the plain socket calls say why. They ask first, so that
+    # the usual case, a second server on the same port, gives one clear line.
+    fault = _fault(address)
+    if fault is not None and fault.errno == errno.EADDRINUSE:
+        raise _refused(address, "another program serves there")
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise _refused(address, str(fault.strerror or fault) if fault else "it cannot be bound") from error
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
+def _listen_unix(server: Listener, path: Path) -> None:
+    address = f"{UNIX}{path}"
+    try:
+        with _alone_in(path.parent), _umask(0o177):
+            _remove_stale(path)
+            server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise _refused(address, "the socket cannot be made") from error
+    except OSError as error:
+        raise _refused(address, error.strerror or str(error)) from error
+
+
+def _remove_stale(path: Path) -> None:
+    address = f"{UNIX}{path}"
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise _refused(address, "there is a file that is no socket; it is left alone")
+    if is_live(path):
+        raise _refused(address, "another program serves there")
+    path.unlink(missing_ok=True)
+
+
+def is_live(path: Path) -> bool:
+    """Whether a program listens on this UNIX socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(os.fspath(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError as error:
+            # A full backlog (EAGAIN) or a timeout means that somebody is there, only busy.
+            return error.errno not in (errno.ENOTSOCK, errno.EPROTOTYPE)
+    return True
+
+
+@contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    """Keeps two servers that start at once from removing each other's new socket. The lock is on the directory itself:
+    a lock file would have to stay behind."""
+    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
+
+
+@contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    """The socket must never exist with wider permissions, not even until a chmod."""
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _fault(address: str) -> OSError | None:
+    """What a plain socket meets on this address; None where it can be had."""
+    host, _, port = address.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, where in found:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(where)
+                probe.listen()
+    except OSError as error:
+        return error
+    return None
+
+
+def _refused(address: str, why: str) -> ListenError:
+    return ListenError(f"cannot serve on {address}: {why}", details={"address": address})

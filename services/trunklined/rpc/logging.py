@@ -1,0 +1,48 @@
+"""Structured logs on standard error, set up once by the program: structlog's own lines and other libraries' alike."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TextIO
+
+import structlog
+
+from trunklined.rpc.config import ServerSettings
+
+
+def set_up(settings: ServerSettings, stream: TextIO | None = None) -> None:
+    """Sends every log line of the process to `stream` (default: standard error), as json or for a console."""
+    out = stream or sys.stderr
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    as_json = settings.log_format == "json" or (settings.log_format == "auto" and not out.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+    ]
+    last: list[structlog.typing.Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str, ensure_ascii=False)]
+        if as_json
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=out.isatty(), timestamp_key="time", exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
+    )
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=True,
+    )
+    foreign = logging.StreamHandler(out)
+    foreign.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [foreign]
+    root.setLevel(max(level, logging.WARNING))  # libraries: only what somebody should look at

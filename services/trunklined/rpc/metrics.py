@@ -1,0 +1,98 @@
+"""Prometheus metrics of a program: its own collectors, its calls and its process, on a port of their own."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from trunklined.rpc.listening import ListenError
+
+LATENCY_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Seconds."""
+
+
+@dataclass(slots=True)
+class _Latency:
+    counts: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS) + 1))
+    total: float = 0.0
+
+
+class RpcMetrics(Collector):
+    """Counts calls in plain ints, and makes metrics of them when it is scraped. A `CallObserver`."""
+
+    def __init__(self) -> None:
+        self._finished: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._open: defaultdict[str, int] = defaultdict(int)
+        self._latency: defaultdict[str, _Latency] = defaultdict(_Latency)
+
+    def started(self, method: str) -> None:
+        """A call began."""
+        self._open[method] += 1
+
+    def finished(self, method: str, code: str, seconds: float, *, streaming: bool) -> None:
+        """It ended. A stream's length says nothing about latency and is not kept."""
+        self._open[method] -= 1
+        self._finished[method, code] += 1
+        if not streaming:
+            latency = self._latency[method]
+            latency.counts[bisect_left(LATENCY_BOUNDS, seconds)] += 1
+            latency.total += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        """Runs in the metrics server's thread: it copies before it walks."""
+        done = CounterMetricFamily("trunkline_rpc_calls", "Calls that ended.", labels=["method", "code"])
+        for (method, code), count in self._finished.copy().items():
+            done.add_metric([method, code], count)
+        yield done
+        running = GaugeMetricFamily("trunkline_rpc_open_calls", "Calls that run now.", labels=["method"])
+        for method, count in self._open.copy().items():
+            running.add_metric([method], count)
+        yield running
+        latency = HistogramMetricFamily("trunkline_rpc_seconds", "Time that unary calls took.", labels=["method"])
+        for method, kept in self._latency.copy().items():
+            latency.add_metric([method], _cumulative(kept.counts.copy()), kept.total)
+        yield latency
+
+
+def _cumulative(counts: list[int]) -> list[tuple[str, float]]:
+    buckets: list[tuple[str, float]] = []
+    below = 0
+    for bound, count in zip((*map(str, LATENCY_BOUNDS), "+Inf"), counts, strict=True):
+        below += count
+        buckets.append((bound, below))
+    return buckets
+
+
+class MetricsServer:
+    """Serves a program's metrics over HTTP until closed."""
+
+    def __init__(self, address: str, collectors: Iterable[Collector]) -> None:
+        """
+        Raises:
+            ListenError: the address cannot be had.
+        """
+        registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        for collector in collectors:
+            registry.register(collector)
+        host, _, port = address.rpartition(":")
+        try:
+            self._server, self._thread = start_http_server(int(port), host.strip("[]"), registry)
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise ListenError(f"cannot serve metrics on {address}: {why}", details={"address": address}) from error
+        self.address = f"{host}:{self._server.server_port}"
+
+    def close(self) -> None:
+        """Ends it. Blocks for up to half a second: the HTTP server looks for the end that often."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

@@ -1,0 +1,144 @@
+"""A program's life: bind, start, serve, and at SIGTERM or SIGINT a graceful end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from typing import Protocol
+
+import structlog
+from grpc import aio
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client.registry import Collector
+
+from trunkline.limits import MAX_FRAME_BYTES
+from trunklined.rpc import health
+from trunklined.rpc.config import ServerSettings
+from trunklined.rpc.errors import ErrorInterceptor
+from trunklined.rpc.listening import listen
+from trunklined.rpc.metrics import MetricsServer, RpcMetrics
+
+
+class Program(Protocol):
+    """One service as its `app.py` builds it."""
+
+    name: str
+    """Such as "bus"."""
+    service_names: Sequence[str]
+    """Full gRPC names, for health and reflection, such as ("trunkline.v1.BusService",)."""
+
+    def register(self, server: aio.Server) -> None:
+        """Adds its servicers to the server."""
+
+    async def start(self) -> None:
+        """Opens engines. Raises TrunklineError where it cannot: the program ends with its message and exit code 1."""
+
+    async def drain(self, seconds: float) -> None:
+        """Stops taking, finishes what runs within the limit, ends long streams with UNAVAILABLE."""
+
+    async def close(self) -> None:
+        """Closes engines; idempotent. Called whatever happened before, also where `start` failed."""
+
+    def collectors(self) -> Iterable[Collector]:
+        """Its metrics."""
+
+
+def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
+    """gRPC channel arguments (grpc/impl/channel_arg_names.h)."""
+    return [
+        # A second server on the same port must fail, not share it.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
+        ("grpc.max_send_message_length", MAX_FRAME_BYTES),
+        ("grpc.keepalive_time_ms", round(settings.keepalive_interval * 1000)),
+        ("grpc.keepalive_timeout_ms", round(settings.keepalive_timeout * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Clients probe idle lines, also without calls; none of them is sent away with "too_many_pings".
+        ("grpc.http2.max_ping_strikes", 0),
+    ]
+
+
+async def run(program: Program, settings: ServerSettings) -> None:
+    """Serves until SIGTERM or SIGINT (or the end of standard input, where the settings say so).
+
+    Then: health says NOT_SERVING, new calls are refused, what runs gets `drain_seconds`, engines are closed. A second
+    signal ends the process at once.
+
+    Raises:
+        TrunklineError: it could not start: the address is taken, or an engine does not open.
+    """
+    log = structlog.get_logger().bind(program=program.name)
+    calls = RpcMetrics()
+    state = health.Health(program.service_names)
+    with _stopping(settings) as stop:
+        async with AsyncExitStack() as stack:
+            server = aio.server(interceptors=[ErrorInterceptor(calls)], options=server_options(settings))
+            stack.push_async_callback(server.stop, 0)
+            program.register(server)
+            health_pb2_grpc.add_HealthServicer_to_server(state, server)
+            reflection.enable_server_reflection(
+                (*program.service_names, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+            )
+            address = listen(server, settings.address)
+            metrics_address = None
+            if settings.metrics_address:
+                metrics = MetricsServer(settings.metrics_address, [calls, *program.collectors()])
+                stack.push_async_callback(asyncio.to_thread, metrics.close)
+                metrics_address = metrics.address
+            stack.push_async_callback(program.close)
+            await program.start()
+            await server.start()
+            state.serve()
+            log.info("ready", address=address, metrics_address=metrics_address, pid=os.getpid())
+
+            reason = await stop
+            log.info("stopping", reason=reason, drain_seconds=settings.drain_seconds)
+            state.end()
+            await _drain(program, server, settings.drain_seconds)
+        log.info("stopped")
+
+
+async def _drain(program: Program, server: aio.Server, seconds: float) -> None:
+    """Refuses new calls from the first moment on, while the program ends those that run."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(server.stop(seconds))
+        tasks.create_task(program.drain(seconds))
+
+
+@contextmanager
+def _stopping(settings: ServerSettings) -> Iterator[asyncio.Future[str]]:
+    """A future that holds, once the program shall stop, why."""
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[str] = loop.create_future()
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def ask(reason: str) -> None:
+        if not stop.done():
+            stop.set_result(reason)
+
+    def on_signal(signum: signal.Signals) -> None:
+        if stop.done():
+            os._exit(128 + signum)
+        ask(signum.name)
+
+    def on_input() -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            loop.remove_reader(sys.stdin.fileno())
+            ask("standard input ended")
+
+    for signum in signals:
+        loop.add_signal_handler(signum, on_signal, signum)
+    if settings.end_with_stdin:
+        loop.add_reader(sys.stdin.fileno(), on_input)
+    try:
+        yield stop
+    finally:
+        if settings.end_with_stdin:
+            loop.remove_reader(sys.stdin.fileno())
+        for signum in signals:
+            loop.remove_signal_handler(signum)
