@@ -22,6 +22,8 @@ OURS = ("trunkline", "trunklined")
 WORDS = ("trunkline.errors", "trunkline.channels", "trunkline.limits", "trunkline.lanes", "trunkline.__version__")
 WIRE = ("trunkline.v1", "trunkline.wire")
 GRPC = ("grpc", "grpc_health", "grpc_reflection", "grpc_status", "google")
+WIRE_SIDE = tuple(f"trunklined.*.{name}" for name in ("servicer", "servicer.*", "translation", "app"))
+"""The modules of a service that know the wire; the others are its domain."""
 ENVIRONMENT = ("os.environ", "os.environb", "os.getenv", "os.getenvb", "pydantic_settings")
 
 
@@ -79,13 +81,13 @@ RULES = (
     Rule(
         "the domain of a service imports no grpc",
         ("trunklined.bus.*", "trunklined.state.*", "trunklined.sidecar.*"),
-        but=("trunklined.*.servicer", "trunklined.*.servicer.*", "trunklined.*.app", "trunklined.sidecar.forwarder"),
+        but=(*WIRE_SIDE, "trunklined.sidecar.forwarder"),
         never=(*GRPC, "trunklined.rpc.server", "trunkline.v1.*_grpc"),
     ),
     Rule(
-        "servicer alone translates between wire and domain",
+        "servicer and translation alone know the wire",
         ("trunklined.bus.*", "trunklined.state.*"),
-        but=("trunklined.*.servicer", "trunklined.*.servicer.*", "trunklined.*.app"),
+        but=WIRE_SIDE,
         never=("trunkline.v1",),
     ),
     Rule(

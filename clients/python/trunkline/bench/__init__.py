@@ -1,0 +1,19 @@
+"""Trunkline measured beside its peers, in the same run on the same machine.
+
+    cli            the command: options, exit code
+    comparison     interleaved runs, medians, ratios
+    report         the table for people, bench-results.json for programs
+    work, works/   what is measured: one file for each kind of work
+    peer, peers/   who is measured: one file for each technology, Trunkline among them
+    stage          one run: a fresh server and a process for each role
+    processes      those processes: started, waited for, ended
+    roles          what runs in them: publisher, subscriber, requester, responder, saver, getter
+
+We are measured more strictly than the peers: every publish of ours builds a fresh AgentMessage inside the timed loop
+and every callback reads the payload, while the peers send bytes that were made before; our saves are synced to disk.
+"""
+
+from __future__ import annotations
+
+from trunkline.bench.cli import command as command
+from trunkline.bench.cli import main as main

@@ -1,0 +1,69 @@
+"""The command `trunkline bench`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from trunkline.bench import report
+from trunkline.bench.comparison import Row, compare
+from trunkline.bench.peers import OURS, PEERS
+from trunkline.bench.processes import RunFailedError
+from trunkline.bench.works import WORKS
+
+_WORK_NAMES = [work.name for work in WORKS]
+_PEER_NAMES = [name for name in PEERS if name != OURS]
+
+
+@click.command(name="bench")
+@click.option("--only", multiple=True, type=click.Choice(_WORK_NAMES), help="This work alone; may be repeated.")
+@click.option(
+    "--peer", "peers", multiple=True, type=click.Choice(_PEER_NAMES), help="This peer alone; may be repeated."
+)
+@click.option("--runs", default=3, show_default=True, type=click.IntRange(min=1), help="Interleaved runs of each.")
+@click.option(
+    "--json",
+    "path",
+    default="bench-results.json",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the results are written.",
+)
+def command(only: tuple[str, ...], peers: tuple[str, ...], runs: int, path: Path) -> None:
+    """Measures Trunkline beside its peers, in the same run.
+
+    Needs the extra `bench`, nats-server and redis-server: `make bench` brings them. Exit 1 if a run failed or a message
+    of ours was lost.
+    """
+    console = Console()
+    progress = Console(stderr=True, style="dim", highlight=False)
+    try:
+        rows = asyncio.run(_compare(only or tuple(_WORK_NAMES), peers or tuple(_PEER_NAMES), runs, progress))
+    except (RunFailedError, ImportError) as error:
+        raise click.ClickException(str(error)) from error
+    console.print(report.table(rows))
+    report.write(rows, path)
+    progress.print(f"written to {path}")
+    lost = sum(row.ours_lost for row in rows)
+    if lost:
+        raise click.ClickException(f"{lost:,} messages of ours were lost")
+
+
+async def _compare(only: tuple[str, ...], peers: tuple[str, ...], runs: int, progress: Console) -> list[Row]:
+    rows: list[Row] = []
+    for work in (work for work in WORKS if work.name in only):
+        rivals = [name for name in work.goals if name in peers]
+        rows += await compare(work, rivals, runs, progress.print)
+    return rows
+
+
+def main() -> None:
+    """Entry for `python -m trunkline.bench.cli` and the command line's lazy loading."""
+    command()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Comparison: interleaved runs of us and the peers, their medians and ratios."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from trunkline.bench.peers import OURS
+from trunkline.bench.stage import stage
+from trunkline.bench.work import Measurement, Work
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How we stand against one peer in one work. Lost messages are summed over all runs."""
+
+    work: Work
+    peer: str
+    ours: float
+    peer_value: float
+    ours_lost: int
+    peer_lost: int
+
+    @property
+    def ratio(self) -> float:
+        """Over 1 where we are ahead."""
+        return self.work.ratio(self.ours, self.peer_value)
+
+    @property
+    def goal(self) -> float | None:
+        """The ratio that is asked of us, if any."""
+        return self.work.goals[self.peer]
+
+
+@dataclass(slots=True)
+class Series:
+    """One contender's runs of one work."""
+
+    runs: list[Measurement] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(run.value for run in self.runs)
+
+    @property
+    def lost(self) -> int:
+        return sum(run.lost for run in self.runs)
+
+
+async def compare(
+    work: Work, peers: Sequence[str], runs: int, tell: Callable[[str], None], python: str = sys.executable
+) -> list[Row]:
+    """Runs a work by us and by each peer in turn, and that several times: whatever else the machine does hits all.
+
+    Raises:
+        RunFailedError: a server or a role did not do its part.
+    """
+    series = {name: Series() for name in (OURS, *peers)}
+    for run in range(1, runs + 1):
+        for name, contender in series.items():
+            async with stage(name, work.service, python) as place:
+                measured = await work.measure(place)
+            contender.runs.append(measured)
+            lost = f", {measured.lost:,} lost" if measured.lost else ""
+            tell(f"{work.name} {run}/{runs} {name}: {measured.value:,.0f} {work.unit}{lost}")
+    ours = series[OURS]
+    return [Row(work, name, ours.median, series[name].median, ours.lost, series[name].lost) for name in peers]

@@ -1,0 +1,100 @@
+"""nats-py with nats-server: core NATS for messages, JetStream's key-value with file storage for state."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import StorageType
+
+from trunkline.bench.payload import PAYLOAD, key
+from trunkline.bench.peer import Call, Peer, Reception, Server, Service
+from trunkline.bench.tally import Tally
+
+REQUEST_SECONDS = 30.0
+"""What Trunkline's requests have by default."""
+
+
+class Nats(Peer):
+    """Default settings on both sides. Its key-value store is written to files, and synced every two minutes."""
+
+    title = "nats-py"
+    messages = 120_000
+
+    def __init__(self) -> None:
+        self._client: Client | None = None
+        self._store: Any = None
+
+    def server(self, service: Service, port: int, scratch: Path, python: str) -> Server:
+        return Server(("nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(scratch / "jetstream")))
+
+    async def open(self, service: Service, port: int) -> None:
+        self._client = await nats.connect(f"nats://127.0.0.1:{port}")
+        if service == "state":
+            self._store = await self._client.jetstream().create_key_value(bucket="bench", storage=StorageType.FILE)
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    @property
+    def client(self) -> Client:
+        """The client that `open` connected."""
+        if self._client is None:
+            raise RuntimeError("the client is not open")
+        return self._client
+
+    async def subscribe(self, channel: str, count: int) -> Callable[[], Awaitable[Reception]]:
+        tally = Tally(count)
+
+        async def on_message(message: Msg) -> None:
+            tally.count(message.data)
+
+        await self.client.subscribe(channel, cb=on_message)
+        await self.client.flush()
+        return tally.reception
+
+    async def publish(self, channel: str, count: int) -> None:
+        client = self.client
+        for _ in range(count):
+            await client.publish(channel, PAYLOAD)
+        await client.flush()
+
+    async def respond(self, channel: str) -> None:
+        async def on_request(message: Msg) -> None:
+            await message.respond(message.data)
+
+        await self.client.subscribe(channel, cb=on_request)
+        await self.client.flush()
+
+    def requester(self, channel: str) -> Call:
+        client = self.client
+
+        async def request(_: int) -> None:
+            reply = await client.request(channel, PAYLOAD, timeout=REQUEST_SECONDS)
+            if reply.data != PAYLOAD:
+                raise AssertionError("a reply with another payload came back")
+
+        return request
+
+    def saver(self) -> Call:
+        store = self._store
+
+        async def put(index: int) -> None:
+            await store.put(key(index), PAYLOAD)
+
+        return put
+
+    def getter(self) -> Call:
+        store = self._store
+
+        async def get(index: int) -> None:
+            entry = await store.get(key(index))
+            if entry.value != PAYLOAD:
+                raise AssertionError(f"{key(index)} did not come back as it was put")
+
+        return get

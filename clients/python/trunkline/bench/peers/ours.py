@@ -1,0 +1,117 @@
+"""Trunkline: its public API as any user writes it, with default settings."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from trunkline import AgentMessage, GrpcMessageBus, GrpcStateManager, MessageType, TaskResult, TaskStatus
+from trunkline.bench.payload import REPLIES, TEXT, key
+from trunkline.bench.peer import Call, Peer, Reception, Server, Service
+from trunkline.bench.tally import Tally
+
+
+class Trunkline(Peer):
+    """Each message is a fresh AgentMessage, made inside the loop that is timed; each callback reads its payload."""
+
+    title = "Trunkline"
+    messages = 300_000
+
+    def __init__(self) -> None:
+        self._bus: GrpcMessageBus | None = None
+        self._state: GrpcStateManager | None = None
+
+    def server(self, service: Service, port: int, scratch: Path, python: str) -> Server:
+        prefix = f"TRUNKLINE_{service.upper()}_"
+        settings = {f"{prefix}ADDRESS": f"127.0.0.1:{port}"}
+        if service == "state":
+            settings[f"{prefix}PATH"] = str(scratch / "state.db")
+        return Server((python, "-m", "trunklined", service), settings)
+
+    async def open(self, service: Service, port: int) -> None:
+        if service == "bus":
+            self._bus = GrpcMessageBus(f"127.0.0.1:{port}")
+            await self._bus.connect()
+        else:
+            self._state = GrpcStateManager(f"127.0.0.1:{port}")
+            await self._state.connect()
+
+    async def close(self) -> None:
+        if self._bus is not None:
+            await self._bus.disconnect()
+        if self._state is not None:
+            await self._state.disconnect()
+
+    @property
+    def bus(self) -> GrpcMessageBus:
+        """The bus that `open` connected."""
+        if self._bus is None:
+            raise RuntimeError("the bus is not open")
+        return self._bus
+
+    @property
+    def state(self) -> GrpcStateManager:
+        """The state manager that `open` connected."""
+        if self._state is None:
+            raise RuntimeError("the state is not open")
+        return self._state
+
+    async def subscribe(self, channel: str, count: int) -> Callable[[], Awaitable[Reception]]:
+        tally = Tally(count)
+
+        async def on_message(message: AgentMessage) -> None:
+            tally.count(str(message.payload["data"]))
+
+        await self.bus.subscribe(channel, on_message)
+        return tally.reception
+
+    async def publish(self, channel: str, count: int) -> None:
+        bus = self.bus
+        for _ in range(count):
+            await bus.publish(channel, _message())
+        await bus.flush()
+
+    async def respond(self, channel: str) -> None:
+        bus = self.bus
+
+        async def on_request(message: AgentMessage) -> None:
+            reply = message.create_response("responder", MessageType.TASK_RESULT, {"data": message.payload["data"]})
+            await bus.publish(REPLIES, reply)
+
+        await bus.subscribe(channel, on_request)
+
+    def requester(self, channel: str) -> Call:
+        bus = self.bus
+
+        async def request(_: int) -> None:
+            reply = await bus.request(channel, _message())
+            if reply.payload["data"] != TEXT:
+                raise AssertionError("a reply with another payload came back")
+
+        return request
+
+    def saver(self) -> Call:
+        state = self.state
+
+        async def save(index: int) -> None:
+            await state.save_task_result(
+                TaskResult(
+                    task_id=key(index), agent_id="bench", status=TaskStatus.COMPLETED, output_data={"data": TEXT}
+                )
+            )
+
+        return save
+
+    def getter(self) -> Call:
+        state = self.state
+
+        async def get(index: int) -> None:
+            result = await state.get_task_result(key(index))
+            if result is None or result.output_data["data"] != TEXT:
+                raise AssertionError(f"{key(index)} did not come back as it was saved")
+
+        return get
+
+
+def _message() -> AgentMessage:
+    return AgentMessage(message_type=MessageType.TASK_RESULT, sender_id="bench", payload={"data": TEXT})

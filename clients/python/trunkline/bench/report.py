@@ -1,0 +1,56 @@
+"""What came of it: a table for people, bench-results.json for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from trunkline.bench import peers
+from trunkline.bench.comparison import Row
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """The rows as a table; a ratio over 1 says that we are ahead."""
+    made = Table(title="Trunkline beside its peers (256-byte payloads, medians)", title_justify="left")
+    made.add_column("work")
+    made.add_column("unit")
+    made.add_column("ours", justify="right")
+    made.add_column("peer")
+    made.add_column("peer's", justify="right")
+    made.add_column("ratio", justify="right")
+    made.add_column("asked", justify="right")
+    for row in rows:
+        colour = "green" if row.ratio >= (row.goal or 0) else "red"
+        made.add_row(
+            row.work.title,
+            row.work.unit,
+            _figure(row.ours, row.ours_lost),
+            peers.load(row.peer).title,
+            _figure(row.peer_value, row.peer_lost),
+            f"[{colour}]{row.ratio:.2f}[/]",
+            f"{row.goal:.2f}" if row.goal is not None else "",
+        )
+    return made
+
+
+def write(rows: Sequence[Row], path: Path) -> None:
+    """Writes the rows as JSON: a list of work, unit, ours, peer, peer_value, ratio."""
+    items = [
+        {
+            "work": row.work.title,
+            "unit": row.work.unit,
+            "ours": round(row.ours, 1),
+            "peer": row.peer,
+            "peer_value": round(row.peer_value, 1),
+            "ratio": round(row.ratio, 3),
+        }
+        for row in rows
+    ]
+    path.write_text(json.dumps(items, indent=2, ensure_ascii=False) + "\n")
+
+
+def _figure(value: float, lost: int) -> str:
+    return f"{value:,.0f}" + (f" [red]({lost:,} lost)[/]" if lost else "")

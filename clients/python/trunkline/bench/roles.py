@@ -1,0 +1,144 @@
+"""What runs in a role's process: python -m trunkline.bench.roles NAME ORDER, where ORDER is JSON.
+
+A role opens its peer, writes a line when it is ready, waits for a line, works, and writes a line of figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+import uvloop
+
+from trunkline.bench import peers
+from trunkline.bench.payload import CHANNEL, KEYS
+from trunkline.bench.peer import Call, KeyValue, Peer, PublishSubscribe, RequestReply
+
+Ability = TypeVar("Ability", PublishSubscribe, RequestReply, KeyValue)
+Figures = dict[str, float]
+
+
+class Turn(Protocol):
+    """Tells the coordinator that this role is ready, and returns when it may begin."""
+
+    def __call__(self) -> Awaitable[None]: ...
+
+
+async def publisher(peer: Peer, turn: Turn, order: Mapping[str, Any]) -> Figures:
+    """Publishes `count` messages."""
+    able = _able(peer, PublishSubscribe)
+    await turn()
+    began = time.monotonic()
+    await able.publish(CHANNEL, order["count"])
+    return {"began": began, "ended": time.monotonic(), "sent": order["count"]}
+
+
+async def subscriber(peer: Peer, turn: Turn, order: Mapping[str, Any]) -> Figures:
+    """Receives `count` messages by each of `subscribers` connections."""
+    others = [await _another(order) for _ in range(order.get("subscribers", 1) - 1)]
+    waits = [await _able(one, PublishSubscribe).subscribe(CHANNEL, order["count"]) for one in (peer, *others)]
+    await turn()
+    receptions = await asyncio.gather(*(wait() for wait in waits))
+    await asyncio.gather(*(other.close() for other in others))
+    return {"received": sum(one.received for one in receptions), "ended": max(one.ended for one in receptions)}
+
+
+async def responder(peer: Peer, turn: Turn, order: Mapping[str, Any]) -> Figures:
+    """Answers requests until its process is ended."""
+    await _able(peer, RequestReply).respond(CHANNEL)
+    await turn()
+    await asyncio.Event().wait()
+    return {}
+
+
+async def requester(peer: Peer, turn: Turn, order: Mapping[str, Any]) -> Figures:
+    """Sends `count` requests, `in_flight` at a time."""
+    call = _able(peer, RequestReply).requester(CHANNEL)
+    return await _drive(call, turn, order)
+
+
+async def saver(peer: Peer, turn: Turn, order: Mapping[str, Any]) -> Figures:
+    """Saves `count` records, `in_flight` at a time."""
+    return await _drive(_able(peer, KeyValue).saver(), turn, order)
+
+
+async def getter(peer: Peer, turn: Turn, order: Mapping[str, Any]) -> Figures:
+    """Saves some records, then reads `count`, `in_flight` at a time."""
+    able = _able(peer, KeyValue)
+    save = able.saver()
+    for index in range(KEYS):
+        await save(index)
+    return await _drive(able.getter(), turn, order)
+
+
+async def _drive(call: Call, turn: Turn, order: Mapping[str, Any]) -> Figures:
+    """Runs a call so many times, with so many at once, behind a tenth of it that is not timed."""
+    count, in_flight = order["count"], order["in_flight"]
+    await _spread(call, count // 10, in_flight)
+    await turn()
+    began = time.monotonic()
+    latencies = await _spread(call, count, in_flight)
+    return {"seconds": time.monotonic() - began, "done": len(latencies), "median": statistics.median(latencies)}
+
+
+async def _spread(call: Call, count: int, in_flight: int) -> list[float]:
+    numbers = iter(range(count))
+    latencies: list[float] = []
+
+    async def work() -> None:
+        clock = time.perf_counter
+        for number in numbers:
+            began = clock()
+            await call(number)
+            latencies.append(clock() - began)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(in_flight):
+            group.create_task(work())
+    return latencies
+
+
+def _able(peer: Peer, ability: type[Ability]) -> Ability:
+    if not isinstance(peer, ability):
+        raise TypeError(f"{peer.title} has no {ability.__name__}")
+    return peer
+
+
+async def _another(order: Mapping[str, Any]) -> Peer:
+    peer = peers.load(order["peer"])
+    await peer.open(order["service"], order["port"])
+    return peer
+
+
+ROLES: Mapping[str, Callable[[Peer, Turn, Mapping[str, Any]], Awaitable[Figures]]] = {
+    role.__name__: role for role in (publisher, subscriber, responder, requester, saver, getter)
+}
+
+
+async def play(name: str, order: Mapping[str, Any]) -> None:
+    """Plays one role from beginning to end."""
+
+    async def turn() -> None:
+        _tell("ready", True)
+        if not await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline):
+            raise EOFError("the coordinator is gone")
+
+    peer = await _another(order)
+    try:
+        _tell("result", await ROLES[name](peer, turn, order))
+    finally:
+        await peer.close()
+
+
+def _tell(word: str, value: object) -> None:
+    sys.stdout.write(json.dumps({word: value}) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    uvloop.run(play(sys.argv[1], json.loads(sys.argv[2])))

@@ -1,0 +1,11 @@
+"""What is measured, in the order of the report."""
+
+from __future__ import annotations
+
+from trunkline.bench.work import Work
+from trunkline.bench.works.fan_out import FAN_OUT
+from trunkline.bench.works.live import LIVE
+from trunkline.bench.works.request import REQUEST, REQUEST_LATENCY
+from trunkline.bench.works.state import STATE_GET, STATE_SAVE
+
+WORKS: tuple[Work, ...] = (LIVE, REQUEST, REQUEST_LATENCY, STATE_SAVE, STATE_GET, FAN_OUT)
