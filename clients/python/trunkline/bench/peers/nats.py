@@ -23,7 +23,7 @@ class Nats(Peer):
     """Default settings on both sides. Its key-value store is written to files, and synced every two minutes."""
 
     title = "nats-py"
-    messages = 120_000
+    messages = 300_000
 
     def __init__(self) -> None:
         self._client: Client | None = None

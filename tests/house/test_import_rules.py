@@ -1,0 +1,97 @@
+"""The check of who imports whom catches each kind of breach, and nothing that is allowed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIENT = "clients/python/trunkline"
+PROGRAMS = "services/trunklined"
+
+BREACHES = {
+    "a word takes a third-party library": (f"{CLIENT}/errors.py", "import msgspec"),
+    "a word takes grpc inside a function": (f"{CLIENT}/limits.py", "def late() -> None:\n    import grpc"),
+    "a word takes the client": (f"{CLIENT}/channels.py", "from trunkline import models"),
+    "the package loads the client at import": (f"{CLIENT}/__init__.py", "from trunkline.models import AgentMessage"),
+    "the wire takes a model": (f"{CLIENT}/wire.py", "from trunkline.models import AgentMessage"),
+    "the wire takes a third-party library": (f"{CLIENT}/wire.py", "import pydantic"),
+    "the client takes a program": (f"{CLIENT}/message_bus.py", "from trunklined import bus"),
+    "rpc takes the client": (f"{PROGRAMS}/rpc/scratch.py", "from trunkline.models import AgentMessage"),
+    "rpc takes a service": (f"{PROGRAMS}/rpc/scratch.py", "import trunklined.bus.app"),
+    "the bus takes the state": (f"{PROGRAMS}/bus/scratch.py", "from trunklined.state import config"),
+    "the bus takes the state by a relative import": (f"{PROGRAMS}/bus/scratch.py", "from ..state import config"),
+    "the state takes the bus": (f"{PROGRAMS}/state/scratch.py", "import trunklined.bus"),
+    "the bus takes the client": (f"{PROGRAMS}/bus/app.py", "from trunkline.grpc_bus import GrpcMessageBus"),
+    "the bus takes the client from the package": (f"{PROGRAMS}/bus/app.py", "from trunkline import GrpcMessageBus"),
+    "the state takes the client": (f"{PROGRAMS}/state/servicer.py", "import trunkline.models"),
+    "the sidecar takes the bus": (f"{PROGRAMS}/sidecar/scratch.py", "from trunklined.bus import broker"),
+    "a broker takes grpc": (f"{PROGRAMS}/bus/broker.py", "import grpc.aio"),
+    "a store takes the wire": (f"{PROGRAMS}/state/store.py", "from trunkline.v1 import state_pb2"),
+    "a store takes protobuf": (f"{PROGRAMS}/state/store.py", "from google.protobuf import timestamp_pb2"),
+    "a store names an engine": (f"{PROGRAMS}/state/store.py", "from trunklined.state.engines.sqlite import Engine"),
+    "a servicer names an engine": (f"{PROGRAMS}/state/servicer.py", "from trunklined.state.engines import memory"),
+    "a broker reads the environment": (f"{PROGRAMS}/bus/broker.py", "import os\nHOME = os.environ['HOME']"),
+    "a server reads the environment": (f"{PROGRAMS}/rpc/server.py", "import os\nHOME = os.getenv('HOME')"),
+    "an app takes a name of the environment": (f"{PROGRAMS}/bus/app.py", "from os import environ"),
+    "a servicer makes settings of the module": (
+        f"{PROGRAMS}/bus/servicer.py",
+        "import pydantic_settings\nclass S(pydantic_settings.BaseSettings): pass",
+    ),
+    "a servicer makes settings": (f"{PROGRAMS}/bus/servicer.py", "from pydantic_settings import BaseSettings"),
+}
+
+ALLOWED = {
+    "a word takes the standard library": (f"{CLIENT}/errors.py", "import json"),
+    "a client takes a third-party library": (f"{CLIENT}/message_bus.py", "import msgspec"),
+    "a servicer takes grpc and the wire": (f"{PROGRAMS}/bus/servicer.py", "import grpc\nimport trunkline.v1.bus_pb2"),
+    "an app names an engine": (f"{PROGRAMS}/state/app.py", "from trunklined.state.engines.sqlite import Engine"),
+    "a config reads the environment": (f"{PROGRAMS}/bus/config.py", "from pydantic_settings import BaseSettings"),
+    "the sidecar takes the client": (f"{PROGRAMS}/sidecar/scratch.py", "from trunkline import GrpcMessageBus"),
+    "a broker takes the words and rpc": (f"{PROGRAMS}/bus/broker.py", "from trunkline.errors import ERRORS"),
+}
+
+
+def check(tree: Path) -> subprocess.CompletedProcess[str]:
+    """Runs the check over a tree."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "check_imports.py"), "--root", str(tree)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def write(tree: Path, path: str, source: str) -> None:
+    """Makes a scratch tree with one module in it."""
+    file = tree / path
+    file.parent.mkdir(parents=True)
+    file.write_text(source + "\n")
+
+
+def test_this_tree_keeps_every_rule() -> None:
+    """The sources as they stand break no rule."""
+    done = check(ROOT)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("breach", BREACHES)
+def test_a_breach_is_caught(tmp_path: Path, breach: str) -> None:
+    """Each kind of forbidden import fails the check, which names the file and the rule."""
+    path, source = BREACHES[breach]
+    write(tmp_path, path, source)
+    done = check(tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{path}:")
+
+
+@pytest.mark.parametrize("case", ALLOWED)
+def test_what_is_allowed_passes(tmp_path: Path, case: str) -> None:
+    """An import that the design allows is no breach."""
+    path, source = ALLOWED[case]
+    write(tmp_path, path, source)
+    done = check(tmp_path)
+    assert done.returncode == 0, done.stdout
