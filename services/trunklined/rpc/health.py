@@ -62,11 +62,11 @@ class Health(health_pb2_grpc.HealthServicer):
         """The status now, and each change of it."""
         last = None
         while True:
-            changed = self._changed
+            changed, ended = self._changed, self._ended  # as they are now: a yield may take long
             response = self._response(request.service)
             if response != last:
                 yield response
                 last = response
-            if self._ended:
+            if ended:
                 return
             await changed.wait()

@@ -1,0 +1,45 @@
+"""Settings are checked where they enter."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from trunklined.rpc.config import ServerSettings, check_address
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:7431", "localhost:0", "[::1]:65535", "0.0.0.0:1", "unix:/run/x.sock", "unix:relative"]
+)
+def test_good_addresses_pass_unchanged(address: str) -> None:
+    """host:port and unix:/path."""
+    assert check_address(address) == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "7431", ":7431", "host:", "host:-1", "host:65536", "::1:7431", "host:٣", "unix:", "unix:/" + "x" * 107],
+)
+def test_bad_addresses_are_refused(address: str) -> None:
+    """Anything else."""
+    with pytest.raises(ValueError, match=r"host:port|path|brackets"):
+        check_address(address)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("drain_seconds", -1),
+        ("drain_seconds", float("nan")),
+        ("max_message_bytes", 0),
+        ("keepalive_interval", 0),
+        ("log_level", "loud"),
+        ("metrics_address", "unix:/x"),
+        ("address", None),
+    ],
+)
+def test_a_bad_value_names_its_setting(field: str, value: object) -> None:
+    """Each fault carries the field's name."""
+    with pytest.raises(ValidationError) as caught:
+        ServerSettings.model_validate({"address": "127.0.0.1:0", field: value})
+    assert caught.value.errors()[0]["loc"][0] == field

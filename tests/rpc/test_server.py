@@ -1,0 +1,158 @@
+"""The life of a program, in processes of their own: ready, graceful end, the second signal, and failing starts."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.programs import RunningProgram, health, run_program
+from tests.rpc.greeter import SERVICE
+from trunkline.v1 import bus_pb2, bus_pb2_grpc
+
+SETTINGS, PING, GOAWAY = 4, 6, 7
+ACK = 1
+
+Start = Callable[..., RunningProgram]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    started: list[RunningProgram] = []
+
+    def start(*options: str, address: str = "127.0.0.1:0") -> RunningProgram:
+        program = RunningProgram("greeter", *options, address=address, module="tests.rpc")
+        started.append(program)
+        return program.start()
+
+    yield start
+    for program in started:
+        program.end()
+
+
+def _publish(program: RunningProgram, channel: str) -> Any:
+    line = grpc.insecure_channel(program.address)
+    return bus_pb2_grpc.BusServiceStub(line).Publish.future(bus_pb2.PublishRequest(channel=channel), timeout=20)
+
+
+def test_a_program_is_healthy_per_service_and_says_where(start: Start) -> None:
+    """One line "ready" with the bound address; health knows each service and the whole."""
+    program = start()
+    assert health(program.address, SERVICE) == health(program.address) == "SERVING"
+    ready = [event for event in program.events() if event["event"] == "ready"]
+    assert len(ready) == 1
+    assert ready[0]["pid"] == program.pid
+    assert ready[0]["level"] == "info"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "unix"])
+def test_sigterm_ends_it_with_zero(start: Start, socket_dir: Path, address: str) -> None:
+    """A graceful end is a success; a UNIX socket's file goes with it."""
+    path = socket_dir / "s"
+    program = start(address=f"unix:{path}" if address == "unix" else address)
+    assert program.stop() == 0
+    assert not path.exists()
+    assert [event["event"] for event in program.events()] == ["ready", "stopping", "stopped"]
+
+
+def test_what_runs_may_finish(start: Start) -> None:
+    """A call that runs at SIGTERM gets its answer; a new one is refused meanwhile."""
+    program = start()
+    running = _publish(program, "slow")
+    _publish(program, "ok").result()
+    assert program.stop() == 0
+    assert running.result().receipts[0].sequence == 1
+
+
+def test_the_drain_has_a_limit(start: Start) -> None:
+    """What does not finish in time is cut off, and the program still ends well."""
+    program = start("--drain-seconds", "0.2", "--drains-never")
+    running = _publish(program, "slow")
+    _publish(program, "ok").result()
+    assert program.stop() == 0
+    assert running.exception() is not None
+
+
+def test_a_second_signal_ends_it_at_once(start: Start) -> None:
+    """Whoever asks twice does not wait for the drain."""
+    program = start("--drain-seconds", "60", "--drains-never")
+    _publish(program, "slow")
+    _publish(program, "ok").result()
+    program.process.send_signal(signal.SIGTERM)
+    program.wait_for('"stopping"')
+    assert program.stop() == 128 + signal.SIGTERM
+
+
+def test_it_ends_with_its_standard_input_where_asked(start: Start) -> None:
+    """A parent that is gone, however it went, leaves no program behind."""
+    program = start()
+    assert program.process.stdin is not None
+    program.process.stdin.close()
+    assert program.process.wait(10) == 0
+
+
+def test_a_second_program_on_the_same_port_fails(start: Start) -> None:
+    """Exit code 1 and one clear line; the first one goes on."""
+    first = start()
+    second = run_program("greeter", "--address", first.address, module="tests.rpc")
+    assert second.returncode == 1
+    assert f"cannot serve on {first.address}: another program serves there" in second.stderr
+    assert health(first.address) == "SERVING"
+
+
+def test_an_engine_that_does_not_open_ends_the_start() -> None:
+    """The message of the domain error, no traceback; what was opened is closed."""
+    ended = run_program("greeter", "--address", "127.0.0.1:0", "--fails", module="tests.rpc")
+    assert ended.returncode == 1
+    assert ended.stderr.strip() == "greeter: the file is damaged; closed 1 time(s)"
+
+
+def test_metrics_are_served_on_a_port_of_their_own(start: Start) -> None:
+    """Calls by method and status, latency, and the process."""
+    program = start("--metrics-address", "127.0.0.1:0")
+    _publish(program, "ok").result()
+    with urllib.request.urlopen(f"http://{program.metrics_address}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    assert f'trunkline_rpc_calls_total{{code="OK",method="/{SERVICE}/Publish"}} 1.0' in text
+    assert f'trunkline_rpc_seconds_count{{method="/{SERVICE}/Publish"}} 1.0' in text
+    assert "process_resident_memory_bytes" in text
+
+
+def test_a_metrics_port_in_use_is_an_error(start: Start) -> None:
+    """Metrics that nobody can scrape are no metrics."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        ended = run_program("greeter", "--address", "127.0.0.1:0", "--metrics-address", taken, module="tests.rpc")
+    assert ended.returncode == 1
+    assert f"cannot serve metrics on {taken}" in ended.stderr
+
+
+def test_pings_on_an_idle_line_never_end_it(start: Start) -> None:
+    """A client may probe as often as it likes, also without calls: no GOAWAY "too_many_pings".
+
+    Spoken in HTTP/2 frames (RFC 9113): grpc's own client spaces its pings once it was told off.
+    """
+    program = start()
+    host, _, port = program.address.rpartition(":")
+    with socket.create_connection((host, int(port)), 10) as line, line.makefile("rb") as answers:
+        line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(SETTINGS))
+        for number in range(50):
+            line.sendall(_frame(PING, number.to_bytes(8, "big")))
+        acknowledged = 0
+        while acknowledged < 50:
+            header = answers.read(9)
+            assert header, "the server closed the line"
+            kind, flags = header[3], header[4]
+            answers.read(int.from_bytes(header[:3], "big"))
+            assert kind != GOAWAY, f"GOAWAY after {acknowledged} pings"
+            acknowledged += kind == PING and flags == ACK
+
+
+def _frame(kind: int, payload: bytes = b"") -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, 0]) + bytes(4) + payload
