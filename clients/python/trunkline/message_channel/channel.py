@@ -1,0 +1,224 @@
+"""MessageChannel: one interface to agents in threads, in spawned processes, and in programs on a UNIX socket."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from multiprocessing import context
+from types import TracebackType
+from typing import Any, Literal, Self, get_args
+
+from trunkline.message_channel.endpoint import Endpoint, LocalEndpoint
+from trunkline.message_channel.errors import ChannelClosedError, MessageChannelError
+from trunkline.message_channel.fan_in import FanIn
+from trunkline.message_channel.limits import CLIENT_RECEIVE_TIMEOUT, DEFAULT_SOCKET_PATH
+from trunkline.message_channel.mailbox import Mailbox, ThreadMailbox
+from trunkline.message_channel.process_agents import ProcessAgents
+from trunkline.message_channel.service_message import ServiceMessage
+from trunkline.message_channel.switchboard import Switchboard
+
+ChannelType = Literal["thread", "process", "unix_socket"]
+
+
+class MessageChannel:
+    """Carries ServiceMessages between an owner (the orchestrator) and its agents.
+
+    This object is the owner's end. `endpoint(name)` is an agent's end: each has a mailbox of its own, and `receive`
+    gives what was sent to that name only. A message goes, in this order, to
+
+    1. the one who asked, where `target` is the sender of a command from a socket or the bus that this end has received
+       and not answered: of several, the oldest that the calling thread received, else the oldest. `reply` says which.
+    2. the owner or the endpoint of that name;
+    3. the connected clients that speak under that name (unix_socket);
+    4. the bus channel `conductor:agent:{target}`, where `address` names a bus; what is published on the channels of
+       the owner and of the endpoints reaches their `receive`;
+    5. else: in unix_socket mode nowhere (`UnknownTargetError`), otherwise the owner's own mailbox, so that one object
+       can be used from both sides.
+
+    The three types:
+
+    - thread: endpoints are for threads of this process.
+    - process: endpoints are handed to processes that are started with `spawn`, as arguments. A channel that is handed
+      over itself becomes an endpoint there, known by the sender of the first message that it sends. Never fork.
+    - unix_socket: a server of newline-delimited JSON on `socket_path` (mode 0600), for programs in any language, which
+      answers each in the dialect that it spoke; endpoints are for threads, and get the lines whose `target` names them.
+
+    Args:
+        a_type: "thread", "process" or "unix_socket".
+        socket_path: where the socket is, in unix_socket mode.
+        name: the owner's name.
+        address: a bus to forward to, "127.0.0.1:7431" or a sidecar's "unix:/path". None: no forwarding.
+        allowed_uids: users that may connect, in unix_socket mode. Default: the own one and root. Where it names others
+            too, the socket's mode is 0666 and this check alone decides.
+
+    Raises:
+        ValueError: another type.
+        SocketInUseError: a live program has the socket, or the file is no socket. A stale socket is replaced.
+        InvalidChannelError: with `address`, a name that is no channel token.
+        BusDisconnectedError: the bus at `address` cannot be reached.
+    """
+
+    def __init__(
+        self,
+        a_type: ChannelType,
+        socket_path: str = DEFAULT_SOCKET_PATH,
+        *,
+        name: str = "orchestrator",
+        address: str | None = None,
+        allowed_uids: Iterable[int] | None = None,
+    ) -> None:
+        if a_type not in get_args(ChannelType):
+            raise ValueError(f"a_type must be 'thread', 'process' or 'unix_socket', not {a_type!r}")
+        self.a_type = a_type
+        self.socket_path = socket_path
+        self.name = name
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._endpoints: dict[str, Endpoint] = {}
+        self._closed = False
+        self._processes: ProcessAgents | None = None
+        self._inbox: Mailbox
+        self._default_timeout: float | None = None
+        if a_type == "process":
+            inbox: FanIn[ServiceMessage] = FanIn()
+            self._inbox = inbox
+            self._switchboard = Switchboard(name, inbox)
+            self._processes = ProcessAgents(self._switchboard, inbox)
+        elif a_type == "thread":
+            self._inbox = ThreadMailbox()
+            self._switchboard = Switchboard(name, self._inbox)
+        else:
+            from trunkline.message_channel.socket_hub import SocketHub
+
+            self._default_timeout = CLIENT_RECEIVE_TIMEOUT
+            hub = SocketHub(name, socket_path, allowed_uids)
+            self._inbox = hub
+            self._switchboard = Switchboard(name, hub)
+            hub.start(self._switchboard)
+        if address is not None:
+            self._forward(address)
+
+    def send(self, target: str, msg: ServiceMessage) -> None:
+        """Sends a message to a target; the class says where it goes.
+
+        Raises:
+            OverloadedError: the receiver has no room and made none within 5 s.
+            MessageTooLargeError: it goes to another process or the bus, and is over 4 MiB.
+            UnknownTargetError: unix_socket without `address`: nobody of that name.
+            ChannelClosedError: the channel is closed, or the agent's process is gone.
+            InvalidChannelError: it goes to the bus, and the target is no channel token.
+            BusDisconnectedError: it goes to the bus, which is not reached.
+        """
+        if not isinstance(msg, ServiceMessage):
+            raise TypeError(f"want a ServiceMessage, not {type(msg).__name__}")
+        self._check()
+        self._switchboard.send(self.name, target, msg)
+
+    def receive(self, timeout: float | None = None) -> ServiceMessage | None:
+        """The next message for the owner; None where none came in time.
+
+        Args:
+            timeout: seconds; 0 looks without waiting. None: for ever in thread and process mode,
+                CLIENT_RECEIVE_TIMEOUT in unix_socket mode.
+
+        Raises:
+            ChannelClosedError: the channel is closed and everything was received; also when that happens meanwhile.
+        """
+        if self._processes is not None and self._pid != os.getpid():
+            raise self._forked()
+        message = self._inbox.get(self._default_timeout if timeout is None else timeout)
+        if message is not None and message.answer_token is not None:
+            self._switchboard.answers.received(message.answer_token)
+        return message
+
+    def reply(self, request: ServiceMessage, msg: ServiceMessage) -> None:
+        """Sends a message to whoever sent `request`, and to nobody else of the same name: the connection that asked,
+        or the bus request that waits. Where the asker cannot be told from its name (thread, process), it is `send`.
+
+        Raises:
+            UnknownTargetError: that command was answered already, or too long ago.
+            As `send`.
+        """
+        self._check()
+        self._switchboard.reply(self.name, request, msg)
+
+    def broadcast(self, msg: ServiceMessage) -> None:
+        """Sends a message to every endpoint and every connected client."""
+        self._check()
+        self._switchboard.broadcast(msg)
+
+    def endpoint(self, name: str) -> Endpoint:
+        """The end of the agent of that name; the same object each time.
+
+        Raises:
+            ValueError: the name is empty or the owner's own.
+            InvalidChannelError: with forwarding, a name that is no channel token.
+        """
+        if not name or name == self.name:
+            raise ValueError(f"an endpoint needs a name of its own, not {name!r}")
+        self._check()
+        with self._lock:
+            endpoint = self._endpoints.get(name)
+            if endpoint is None:
+                endpoint = self._endpoints[name] = self._make_endpoint(name)
+                if self._switchboard.line is not None:
+                    self._switchboard.line.listen(name)
+        return endpoint
+
+    def close(self) -> None:
+        """Closes the channel: what was sent is handed over (5 s at most), the socket is removed, receivers get
+        `ChannelClosedError`. Idempotent."""
+        with self._lock:
+            if self._closed or (self._processes is not None and self._pid != os.getpid()):
+                return
+            self._closed = True
+        if self._switchboard.line is not None:
+            self._switchboard.line.close()
+        self._switchboard.close()
+        if self._processes is not None:
+            self._processes.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        context.assert_spawning(self)
+        if self._processes is None:
+            raise TypeError(f"a channel of type {self.a_type!r} cannot be handed to another process; use 'process'")
+        return self._processes.endpoint(None).__reduce__()
+
+    def _make_endpoint(self, name: str) -> Endpoint:
+        if self._processes is not None:
+            return self._processes.endpoint(name)
+        mailbox = ThreadMailbox()
+        self._switchboard.add(name, mailbox)
+        return LocalEndpoint(name, mailbox, self._switchboard)
+
+    def _forward(self, address: str) -> None:
+        from trunkline.message_channel.forwarding import BusLine
+
+        try:
+            line = BusLine(address, self._switchboard)
+            line.listen(self.name)
+        except BaseException:
+            self.close()
+            raise
+        self._switchboard.line = line
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ChannelClosedError("the channel is closed")
+        if self._processes is not None and self._pid != os.getpid():
+            raise self._forked()
+
+    def _forked(self) -> MessageChannelError:
+        return MessageChannelError(
+            "this channel was made in another process and came here by a fork; start agents with "
+            "multiprocessing.get_context('spawn') and hand them channel.endpoint(name)"
+        )

@@ -1,0 +1,224 @@
+"""One client of a line server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Protocol, cast
+
+from trunkline.message_channel import peer
+from trunkline.message_channel.dialects import SEED, Dialect, LineError, Spoken, decode, encode, failure, is_whole
+from trunkline.message_channel.framing import LineBuffer, LineTooLongError
+from trunkline.message_channel.limits import (
+    HALF_CLOSED_CHECK,
+    HALF_CLOSED_SECONDS,
+    MAX_CLIENT_OUTBOX_BYTES,
+    NO_NEWLINE_PAUSE,
+)
+from trunkline.message_channel.service_message import ServiceMessage
+
+_log = logging.getLogger(__name__)
+
+
+class LineHandler(Protocol):
+    """What a server's connections are handled by. All is called in the server's event loop."""
+
+    def received(self, connection: Connection, spoken: Spoken) -> None:
+        """A line came. `connection.pause()` keeps the next one back."""
+
+    def closed(self, connection: Connection) -> None:
+        """The client has gone, or was sent away."""
+
+
+class Gate(Protocol):
+    """What a connection asks its server."""
+
+    name: str
+    max_line_bytes: int
+
+    def admit(self, connection: Connection) -> str | None:
+        """None, or why the client is refused."""
+
+    def leave(self, connection: Connection) -> None:
+        """The connection has ended."""
+
+
+class Connection(asyncio.Protocol):
+    """One client: its bytes to lines, its lines to messages, its answers back.
+
+    `name` is the sender of the last message, and the name that it is reached by. A client that half-closes is kept
+    until what it asked is answered (HALF_CLOSED_SECONDS at most).
+    """
+
+    def __init__(self, gate: Gate, handler: LineHandler) -> None:
+        self._gate = gate
+        self._handler = handler
+        self._transport: asyncio.Transport | None = None
+        self._buffer = LineBuffer(gate.max_line_bytes)
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._admitted = False
+        self._paused = False
+        self._half_closed_at: float | None = None
+        self._unanswered = 0
+        self._socket: peer.CredentialSocket | None = None
+        self.uid = -1
+        self.name: str | None = None
+        self.dialect: Dialect = SEED
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._socket = self._transport.get_extra_info("socket")
+        if self._socket is not None:
+            self.uid = peer.peer_uid(self._socket)
+        refusal = self._gate.admit(self)
+        if refusal is None:
+            self._admitted = True
+        else:
+            self.fail(refusal)
+            self.close()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._admitted or self._transport is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._buffer.feed(data)
+        self._work()
+
+    def eof_received(self) -> bool:
+        self._half_closed_at = time.monotonic()
+        self._work()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._admitted:
+            self._handler.closed(self)
+        self._gate.leave(self)
+
+    # What a handler calls.
+
+    @property
+    def is_open(self) -> bool:
+        """Whether answers can still be sent. Any thread may ask."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def pause(self) -> None:
+        """Takes no more lines, and in the end no more bytes, until `resume`."""
+        if not self._paused and self._transport is not None:
+            self._paused = True
+            if self._half_closed_at is None:
+                self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Undoes `pause`; lines that have come already are taken first."""
+        if self._paused and self._transport is not None:
+            self._paused = False
+            if self._half_closed_at is None:
+                self._transport.resume_reading()
+            self._work()
+
+    def asked(self) -> None:
+        """Says that an answer is owed: a half-closed client is kept for it."""
+        self._unanswered += 1
+
+    def answered(self) -> None:
+        """Says that an answer was given, or never will be."""
+        self._unanswered -= 1
+        self._close_if_done()
+
+    def send(self, line: bytes) -> bool:
+        """Sends one line; False where the client is gone. One that lets MAX_CLIENT_OUTBOX_BYTES wait is cut off."""
+        if self._transport is None or self._transport.is_closing():
+            return False
+        if self._transport.get_write_buffer_size() + len(line) > MAX_CLIENT_OUTBOX_BYTES:
+            _log.warning("client %r does not read its messages and is cut off", self.name)
+            self._transport.abort()
+            return False
+        self._transport.write(line)
+        return True
+
+    def fail(self, text: str, dialect: Dialect | None = None) -> None:
+        """Tells the client what went wrong."""
+        message = ServiceMessage(self._gate.name, "STATUS", failure(text))
+        self.send(encode(message, dialect or self.dialect.without_request()))
+
+    def close(self) -> None:
+        """Closes when what was sent has gone out. Idempotent."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Closes at once. Idempotent."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # Lines.
+
+    def _work(self) -> None:
+        while not self._paused and self._transport is not None and not self._transport.is_closing():
+            try:
+                line = self._buffer.next()
+            except LineTooLongError as error:
+                _log.warning("client %r: %s", self.name, error)
+                self.fail(str(error))
+                continue
+            if line is None:
+                self._work_on_rest()
+                return
+            self._take(line)
+
+    def _work_on_rest(self) -> None:
+        """What has no newline yet: the last word of a client that half-closed, or perhaps of one that waits."""
+        if self._half_closed_at is not None:
+            if len(self._buffer):
+                self._take(self._buffer.take_rest())
+            self._watch_half_closed()
+        elif len(self._buffer):
+            self._timer = self._loop.call_later(NO_NEWLINE_PAUSE, self._take_whole)
+
+    def _take_whole(self) -> None:
+        self._timer = None
+        if not self._paused and is_whole(self._buffer.peek()):
+            self._take(self._buffer.take_rest())
+
+    def _take(self, line: bytes) -> None:
+        if not line.strip():
+            return
+        try:
+            spoken = decode(line)
+        except LineError as error:
+            _log.warning("client %r sent a line that cannot be understood: %s", self.name, error)
+            self.fail(str(error), error.dialect)
+            return
+        self.name = spoken.message.sender
+        self.dialect = spoken.dialect
+        try:
+            self._handler.received(self, spoken)
+        except Exception:  # noqa: BLE001  # one line's failure must not end the others' service
+            _log.exception("a line of client %r was not handled", self.name)
+            self.fail("the message could not be handled", spoken.dialect)
+
+    # The end of a client that half-closed.
+
+    def _watch_half_closed(self) -> None:
+        if not self._close_if_done():
+            self._timer = self._loop.call_later(HALF_CLOSED_CHECK, self._watch_half_closed)
+
+    def _close_if_done(self) -> bool:
+        if self._half_closed_at is None or self._transport is None:
+            return self._transport is None
+        done = self._unanswered <= 0 and not self._paused and not len(self._buffer)
+        late = time.monotonic() - self._half_closed_at > HALF_CLOSED_SECONDS
+        left = self._socket is not None and peer.has_left(self._socket)
+        if done or late or left:
+            self.close()
+            return True
+        return False

@@ -1,0 +1,67 @@
+"""Every bound of the MessageChannel, with what happens at it. Sizes are bytes, times are seconds."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from trunkline.limits import MAX_MESSAGE_BYTES, MAX_QUEUED_MESSAGES, MiB
+
+DEFAULT_SOCKET_PATH: Final = "/tmp/pyorchestrate.sock"
+
+SOCKET_LISTEN_BACKLOG: Final = 5
+"""Connections that the kernel keeps while they wait to be accepted; a client beyond that waits in connect()."""
+
+SOCKET_TIMEOUT: Final = 1.0
+"""How long the probe of a socket file that is already there waits for an answer; no answer counts as live."""
+
+CLIENT_RECEIVE_TIMEOUT: Final = 0.1
+"""What `receive(None)` waits in unix_socket mode."""
+
+MAX_LINE_BYTES: Final = MAX_MESSAGE_BYTES
+"""One line of a client; of a longer one the client is told, and the rest of it is passed over."""
+
+MAX_MAILBOX_MESSAGES: Final = MAX_QUEUED_MESSAGES
+"""Messages that wait in one mailbox of this process; a sender beyond it waits up to SEND_WAIT."""
+
+SEND_WAIT: Final = 5.0
+"""How long `send` waits for room before it raises OverloadedError."""
+
+MAX_OUTBOX_BYTES: Final = 8 * MiB
+"""What waits in a process for a pipe that is full; a sender beyond it waits up to SEND_WAIT."""
+
+PIPE_BYTES: Final = MiB
+"""The size that is asked for a pipe; the kernel may grant less."""
+
+PIPE_READ_BYTES: Final = 256 * 1024
+"""What one read of a pipe takes."""
+
+FLUSH_SECONDS: Final = 5.0
+"""How long `close()`, and the end of a process, wait for what was sent and not yet taken by a pipe or client."""
+
+MAX_INBOX_MESSAGES: Final = 4_096
+"""Messages of socket clients that wait for `receive`; beyond it their connections are not read."""
+
+MAX_CONNECTIONS: Final = 128
+"""Clients of one socket; one more is told so and closed."""
+
+MAX_CLIENT_OUTBOX_BYTES: Final = 8 * MiB
+"""What waits for one client that does not read; beyond it the client is cut off."""
+
+NO_NEWLINE_PAUSE: Final = 0.002
+"""A complete JSON object without a newline counts as a line when nothing followed it for this long. (An object's
+beginning is never itself an object, so nothing is cut by being early.)"""
+
+HALF_CLOSED_SECONDS: Final = 60.0
+"""How long a client that half-closed may wait for answers; then it is closed."""
+
+HALF_CLOSED_CHECK: Final = 1.0
+"""How often it is looked whether a half-closed client is still there."""
+
+MAX_UNANSWERED: Final = 4_096
+"""Commands whose asker is remembered until they are answered; beyond it the oldest is forgotten."""
+
+VANISHED_ASKER_SECONDS: Final = 30.0
+"""How long a command is remembered whose asker has gone, so that its answer does not reach somebody else."""
+
+SOCKET_LOCK_SECONDS: Final = 2.0
+"""How long two programs that open sockets in one directory wait for each other."""

@@ -1,0 +1,102 @@
+"""A server of newline-delimited ServiceMessages on a UNIX socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from trunkline.message_channel import peer
+from trunkline.message_channel.connection import Connection, LineHandler
+from trunkline.message_channel.limits import FLUSH_SECONDS, MAX_CONNECTIONS, MAX_LINE_BYTES, SOCKET_LISTEN_BACKLOG
+from trunkline.message_channel.socket_file import SocketFile
+
+_log = logging.getLogger(__name__)
+
+
+def open_socket(path: str, allowed_uids: Iterable[int] | None, backlog: int = SOCKET_LISTEN_BACKLOG) -> SocketFile:
+    """The socket for a server: mode 0600, or 0666 where others than the own user and root may connect (the server
+    checks each). Blocks for a moment (SOCKET_TIMEOUT, SOCKET_LOCK_SECONDS) where something is there already."""
+    for_others = peer.allowed(allowed_uids) - peer.allowed(None)
+    return SocketFile(path, mode=0o666 if for_others else 0o600, backlog=backlog)
+
+
+class LineServer:
+    """Accepts clients, checks who they are, and hands what they say to a handler.
+
+    Args:
+        socket_file: an open socket; the server closes it.
+        handler: is told of every message.
+        name: the sender of the server's own error answers.
+        allowed_uids: users that may connect; default the own one and root. A denial is logged.
+        max_connections, max_line_bytes: limits; who is over one is told.
+    """
+
+    def __init__(
+        self,
+        socket_file: SocketFile,
+        handler: LineHandler,
+        *,
+        name: str,
+        allowed_uids: Iterable[int] | None = None,
+        max_connections: int = MAX_CONNECTIONS,
+        max_line_bytes: int = MAX_LINE_BYTES,
+    ) -> None:
+        self.name = name
+        self.max_line_bytes = max_line_bytes
+        self.connections: set[Connection] = set()
+        """Those that were admitted."""
+        self.denied = 0
+        self._socket_file = socket_file
+        self._handler = handler
+        self._allowed = peer.allowed(allowed_uids)
+        self._max_connections = max_connections
+        self._server: asyncio.Server | None = None
+        self._empty = asyncio.Event()
+
+    async def start(self) -> None:
+        """Begins to accept."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(
+            lambda: Connection(self, self._handler), sock=self._socket_file.socket, backlog=self._socket_file.backlog
+        )
+
+    def stop_accepting(self) -> None:
+        """Takes no more clients and removes the socket's file. Idempotent."""
+        if self._server is not None:
+            self._socket_file.remove()
+            self._server.close()
+            self._server = None
+
+    async def close(self) -> None:
+        """Closes every client when what was sent to it has gone out, FLUSH_SECONDS at most. Idempotent."""
+        self.stop_accepting()
+        self._socket_file.close()
+        for connection in list(self.connections):
+            connection.close()
+        if self.connections:
+            self._empty.clear()
+            try:
+                await asyncio.wait_for(self._empty.wait(), FLUSH_SECONDS)
+            except TimeoutError:
+                for connection in list(self.connections):
+                    connection.abort()
+
+    def admit(self, connection: Connection) -> str | None:
+        """None, or why the client is refused."""
+        if connection.uid not in self._allowed:
+            self.denied += 1
+            _log.warning("user %d is not allowed to connect to %s", connection.uid, self._socket_file.path)
+            return f"user {connection.uid} is not allowed to connect"
+        if len(self.connections) >= self._max_connections:
+            self.denied += 1
+            _log.warning("%s has %d clients, one more was sent away", self._socket_file.path, self._max_connections)
+            return f"too many clients: {self._max_connections} are connected"
+        self.connections.add(connection)
+        return None
+
+    def leave(self, connection: Connection) -> None:
+        """The connection has ended."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._empty.set()

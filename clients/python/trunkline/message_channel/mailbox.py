@@ -1,0 +1,97 @@
+"""Mailboxes: where messages wait for one receiver. A mailbox has one owner who gets; anybody may put."""
+
+from __future__ import annotations
+
+import threading
+import time
+from queue import Empty, SimpleQueue
+from typing import Final, Protocol
+
+from trunkline.errors import OverloadedError
+from trunkline.message_channel.errors import ChannelClosedError
+from trunkline.message_channel.limits import MAX_MAILBOX_MESSAGES, SEND_WAIT
+from trunkline.message_channel.service_message import ServiceMessage
+
+_FULL_PAUSE: Final = 0.005
+"""How often a sender looks whether a full mailbox has room again."""
+
+
+class Outlet(Protocol):
+    """Where messages for one receiver are put."""
+
+    def put(self, message: ServiceMessage) -> None:
+        """Hands a message over.
+
+        Raises:
+            OverloadedError: no room within SEND_WAIT.
+            ChannelClosedError: closed, or the receiver is gone.
+        """
+
+    def close(self) -> None:
+        """Idempotent. Its receiver gets what is there and then `ChannelClosedError`."""
+
+
+class Mailbox(Outlet, Protocol):
+    """An outlet and its receiving end."""
+
+    def get(self, timeout: float | None) -> ServiceMessage | None:
+        """The next message; None after `timeout` seconds (0 or less: at once). None as timeout waits for ever.
+
+        Raises:
+            ChannelClosedError: closed, and nothing is left.
+        """
+
+
+def wait_limit(timeout: float | None) -> float:
+    """A timeout as locks and polls want it: -1 for ever, else not negative and not more than they can take."""
+    return -1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX))
+
+
+class ThreadMailbox:
+    """A mailbox between threads.
+
+    `queue.SimpleQueue` is written in C and several times as fast as `queue.Queue`; it has no bound of its own, so the
+    bound is looked at before each put (and may be passed by as many messages as there are senders).
+    """
+
+    def __init__(self, maximum: int = MAX_MAILBOX_MESSAGES) -> None:
+        self._queue: SimpleQueue[ServiceMessage | None] = SimpleQueue()
+        self._maximum = maximum
+        self._closed = False
+
+    def put(self, message: ServiceMessage) -> None:
+        if self._closed:
+            raise ChannelClosedError("the channel is closed")
+        if self._queue.qsize() >= self._maximum:
+            self._wait_for_room()
+        self._queue.put(message)
+
+    def get(self, timeout: float | None) -> ServiceMessage | None:
+        try:
+            message = self._queue.get(True, None if timeout is None else wait_limit(timeout))
+        except Empty:
+            return None
+        if message is None:
+            self._queue.put(None)  # for the next receiver
+            raise ChannelClosedError("the channel is closed")
+        return message
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+
+    def __len__(self) -> int:
+        return self._queue.qsize()
+
+    def _wait_for_room(self) -> None:
+        until = time.monotonic() + SEND_WAIT
+        while self._queue.qsize() >= self._maximum:
+            if time.monotonic() >= until:
+                raise OverloadedError(
+                    f"the mailbox holds {self._maximum} messages that nobody receives",
+                    details={"limit": "max_mailbox_messages", "maximum": self._maximum},
+                )
+            time.sleep(_FULL_PAUSE)
+            if self._closed:
+                raise ChannelClosedError("the channel is closed")

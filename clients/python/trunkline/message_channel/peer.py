@@ -1,0 +1,39 @@
+"""Who is at the other end of a UNIX socket."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+_CREDENTIALS: Final = struct.Struct("iII")  # pid, uid, gid: struct ucred of unix(7)
+
+
+class CredentialSocket(Protocol):
+    """What is needed of a socket; uvloop's stand-in has it too."""
+
+    def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes: ...
+
+    def fileno(self) -> int: ...
+
+
+def peer_uid(connection: CredentialSocket) -> int:
+    """The user that connected, as the kernel says (SO_PEERCRED of unix(7))."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    uid: int = _CREDENTIALS.unpack(raw)[1]
+    return uid
+
+
+def allowed(uids: Iterable[int] | None) -> frozenset[int]:
+    """The users that may connect: those that are named, by default the own one and root."""
+    return frozenset((os.geteuid(), 0)) if uids is None else frozenset(uids)
+
+
+def has_left(connection: CredentialSocket) -> bool:
+    """Whether the peer closed both directions; a peer that half-closed has not left."""
+    poll = select.poll()
+    poll.register(connection.fileno(), 0)
+    return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))

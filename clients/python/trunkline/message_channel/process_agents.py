@@ -1,0 +1,148 @@
+"""ProcessAgents: the owner's side of process mode."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from functools import partial
+from multiprocessing import util
+from typing import Any
+
+from trunkline.errors import TrunklineError
+from trunkline.message_channel.errors import ChannelClosedError
+from trunkline.message_channel.fan_in import FanIn
+from trunkline.message_channel.limits import FLUSH_SECONDS
+from trunkline.message_channel.pipes import FrameReader, FrameWriter
+from trunkline.message_channel.process_endpoint import AgentEnds, ProcessEndpoint, Transit, open_pipes
+from trunkline.message_channel.service_message import ServiceMessage
+from trunkline.message_channel.switchboard import Switchboard
+
+_log = logging.getLogger(__name__)
+
+
+class _Agent:
+    """What the owner has of one agent: the way to it, and its own copies of the agent's pipe ends."""
+
+    def __init__(self, name: str | None, ends: AgentEnds, down: FrameWriter) -> None:
+        self.name = name
+        self.is_learned = name is None
+        self.ends = ends
+        self.down = down
+        self.endpoint: ProcessEndpoint | None = None
+        self.heard = False
+
+    def put(self, message: ServiceMessage) -> None:
+        """Sends to the agent."""
+        self.down.write(message)
+
+    def close(self) -> None:
+        """Ends the way to the agent; idempotent."""
+        self.down.flush(FLUSH_SECONDS)
+        self.down.close()
+
+
+class ProcessAgents:
+    """Makes endpoints for spawned processes and serves them.
+
+    What an agent sends to the owner comes to the owner's mailbox straight from the agent's pipe. What it sends to
+    somebody else is read and passed on by one thread, which costs nothing while nobody does.
+    """
+
+    def __init__(self, switchboard: Switchboard, inbox: FanIn[ServiceMessage]) -> None:
+        self._switchboard = switchboard
+        self._inbox = inbox
+        self._transit: FanIn[tuple[_Agent, Transit]] = FanIn()
+        self._agents: list[_Agent] = []
+        self._server: threading.Thread | None = None
+        util.Finalize(self, partial(_flush, self._agents), exitpriority=10)
+
+    def endpoint(self, name: str | None) -> ProcessEndpoint:
+        """A new agent's end. Without a name, the agent is known by the sender of the first message that it sends."""
+        agent = self._connect(name)
+        agent.endpoint = ProcessEndpoint(name or "", self._switchboard.owner, agent.ends, partial(self._renew, agent))
+        if self._server is None:
+            self._server = threading.Thread(target=self._serve, name="message-channel-transit", daemon=True)
+            self._server.start()
+        return agent.endpoint
+
+    def close(self) -> None:
+        """Hands over what was sent (FLUSH_SECONDS at most for each agent), then closes every pipe. Idempotent."""
+        for agent in self._agents:
+            agent.close()
+            agent.ends.close()
+        self._transit.close()
+        self._inbox.close()
+
+    def _connect(self, name: str | None) -> _Agent:
+        ends, own = open_pipes()
+        agent = _Agent(name, ends, FrameWriter(own.down))
+        self._agents.append(agent)
+        self._inbox.add(FrameReader(own.up), partial(self._accept, agent), partial(self._gone, agent))
+        self._transit.add(FrameReader(own.transit), partial(self._accept_transit, agent), _nothing)
+        if name is not None:
+            self._switchboard.add(name, agent)
+        return agent
+
+    def _renew(self, before: _Agent, endpoint: ProcessEndpoint) -> AgentEnds:
+        """Fresh pipes for a process that takes another's place. What the other still says is still heard."""
+        before.down.close()
+        before.ends.close()
+        agent = self._connect(before.name)
+        agent.endpoint = endpoint
+        endpoint.renewed_by(partial(self._renew, agent))
+        return agent.ends
+
+    def _accept(self, agent: _Agent, message: Any) -> ServiceMessage:
+        received: ServiceMessage = message
+        if not agent.heard:
+            self._first(agent, received.sender)
+        return received
+
+    def _accept_transit(self, agent: _Agent, item: Any) -> tuple[_Agent, Transit]:
+        transit: Transit = item
+        if not agent.heard:
+            self._first(agent, transit[1].sender)
+        return agent, transit
+
+    def _first(self, agent: _Agent, sender: str) -> None:
+        agent.heard = True
+        if agent.endpoint is not None and agent.endpoint.is_handed_over:
+            # The agent has its ends; with the owner's copies closed, each side sees the other's end.
+            agent.ends.close()
+        if agent.name is None:
+            agent.name = sender
+            known = self._switchboard.outlet(sender)
+            if known is None or (isinstance(known, _Agent) and known.is_learned):
+                self._switchboard.add(sender, agent)
+
+    def _gone(self, agent: _Agent) -> None:
+        agent.down.close()
+        if agent in self._agents:
+            self._agents.remove(agent)
+        if agent.is_learned and agent.name is not None and self._switchboard.outlet(agent.name) is agent:
+            self._switchboard.remove(agent.name)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                item = self._transit.get(None)
+            except ChannelClosedError:
+                return
+            if item is None:
+                continue
+            agent, (target, message, token) = item
+            try:
+                self._switchboard.answer(agent.name or message.sender, token, target, message)
+            except TrunklineError as error:
+                _log.warning("a message from %r to %r was not delivered: %s", message.sender, target, error)
+            except Exception:  # noqa: BLE001  # one message's failure must not end the others' way
+                _log.exception("a message from %r to %r was not delivered", message.sender, target)
+
+
+def _nothing() -> None:
+    """The transit's end is the up pipe's end too, which is acted upon."""
+
+
+def _flush(agents: list[_Agent]) -> None:
+    for agent in agents:
+        agent.down.flush(FLUSH_SECONDS)

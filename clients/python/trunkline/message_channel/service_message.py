@@ -1,0 +1,53 @@
+"""ServiceMessage: what a MessageChannel carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import ClassVar, Literal
+
+MessageKind = Literal["COMMAND", "STATUS"]
+KINDS = ("COMMAND", "STATUS")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class ServiceMessage:
+    """One message. Frozen: what a thread sent cannot change while another reads it.
+
+    Args:
+        sender: who sent it.
+        type: "COMMAND" or "STATUS".
+        payload: text, by custom JSON; passed on exactly.
+        timestamp: when it was made; default now, in UTC. A naive one is kept as it is, and means this machine's time
+            where it must become an instant (on the bus).
+
+    Raises:
+        ValueError: another type. TypeError: a field that is not of its type.
+    """
+
+    sender: str
+    type: MessageKind
+    payload: str
+    timestamp: datetime = field(default_factory=_now)
+
+    answer_token: ClassVar[int | None] = None
+    """Set on a received message whose asker is remembered; see `Answers`. No field: takes no part in equality."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sender, str):
+            raise TypeError(f"sender must be text, not {self.sender!r}")
+        if self.type not in KINDS:
+            raise ValueError(f"type must be 'COMMAND' or 'STATUS', not {self.type!r}")
+        if not isinstance(self.payload, str):
+            raise TypeError(f"payload must be text, not {type(self.payload).__name__}")
+        if not isinstance(self.timestamp, datetime):
+            raise TypeError(f"timestamp must be a datetime, not {self.timestamp!r}")
+
+    def with_token(self, token: int) -> ServiceMessage:
+        """Marks this message as one whose asker is remembered, and returns it."""
+        object.__setattr__(self, "answer_token", token)
+        return self

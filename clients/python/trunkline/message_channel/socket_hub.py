@@ -1,0 +1,166 @@
+"""SocketHub: unix_socket mode within a program. A line server in one thread, and the owner's mailbox behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from trunkline.message_channel.connection import Connection
+from trunkline.message_channel.dialects import Dialect, Spoken, encode
+from trunkline.message_channel.errors import ChannelClosedError, UnknownTargetError
+from trunkline.message_channel.limits import FLUSH_SECONDS, MAX_INBOX_MESSAGES
+from trunkline.message_channel.line_server import LineServer, open_socket
+from trunkline.message_channel.mailbox import ThreadMailbox
+from trunkline.message_channel.service_message import ServiceMessage
+from trunkline.message_channel.switchboard import Switchboard
+
+
+class SocketHub:
+    """The owner's mailbox (`put get close`), its clients (`send broadcast`), and the handler of their lines.
+
+    The thread sleeps in the kernel until a client says something; what it says is in the mailbox at once. While the
+    mailbox is full, clients are not read.
+    """
+
+    def __init__(self, name: str, path: str, allowed_uids: Iterable[int] | None) -> None:
+        self._name = name
+        self._allowed_uids = allowed_uids
+        self._socket_file = open_socket(path, allowed_uids)
+        self._inbox = ThreadMailbox()
+        self._paused: set[Connection] = set()
+        self._tokens: dict[Connection, list[int]] = {}
+        self._switchboard: Switchboard | None = None
+        self._server: LineServer | None = None
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="message-channel-socket", daemon=True)
+        self._ready = threading.Event()
+
+    def start(self, switchboard: Switchboard) -> None:
+        """Begins to serve; returns when clients are accepted."""
+        self._switchboard = switchboard
+        switchboard.clients = self
+        self._thread.start()
+        self._ready.wait()
+
+    # The owner's mailbox.
+
+    def put(self, message: ServiceMessage) -> None:
+        """From this process."""
+        self._inbox.put(message)
+
+    def get(self, timeout: float | None) -> ServiceMessage | None:
+        """As `Mailbox.get`."""
+        message = self._inbox.get(timeout)
+        if self._paused and len(self._inbox) < MAX_INBOX_MESSAGES // 2:
+            self._call(self._resume)
+        return message
+
+    def close(self) -> None:
+        """Ends the server and removes the socket; returns when its thread has ended. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._inbox.close()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(FLUSH_SECONDS + 1)
+
+    # The clients.
+
+    def send(self, target: str, message: ServiceMessage) -> bool:
+        """Sends to the connections that speak as `target`; False where there is none."""
+        found = [connection for connection in self._connections() if connection.name == target and connection.is_open]
+        for connection in found:
+            self._send(connection, message)
+        return bool(found)
+
+    def broadcast(self, message: ServiceMessage) -> None:
+        """Sends to every connection."""
+        for connection in self._connections():
+            self._send(connection, message)
+
+    # What the server calls, in its thread.
+
+    def received(self, connection: Connection, spoken: Spoken) -> None:
+        """Puts what a client said into the mailbox that it names."""
+        assert self._switchboard is not None
+        receiver = spoken.target or self._name
+        outlet = self._switchboard.outlet(receiver)
+        if not isinstance(outlet, ThreadMailbox | SocketHub):
+            connection.fail(f"nobody named {receiver!r} is here", spoken.dialect)
+            return
+        if len(outlet) >= MAX_INBOX_MESSAGES and outlet is not self:
+            connection.fail(f"{receiver!r} has {len(outlet)} messages to receive and takes no more", spoken.dialect)
+            return
+        message = spoken.message
+        if message.type == "COMMAND":
+            token = self._switchboard.answers.add(
+                receiver, message.sender, partial(self._answer, connection, spoken.dialect)
+            )
+            connection.asked()
+            self._tokens.setdefault(connection, []).append(token)
+            message = message.with_token(token)
+        outlet.put(message)
+        if len(self._inbox) >= MAX_INBOX_MESSAGES:
+            self._paused.add(connection)
+            connection.pause()
+
+    def closed(self, connection: Connection) -> None:
+        """Remembers for a while whose answers have nobody to go to."""
+        assert self._switchboard is not None
+        self._paused.discard(connection)
+        for token in self._tokens.pop(connection, ()):
+            self._switchboard.answers.vanished(token)
+
+    def __len__(self) -> int:
+        return len(self._inbox)
+
+    # Between the threads.
+
+    def _answer(self, connection: Connection, dialect: Dialect, message: ServiceMessage) -> None:
+        if not connection.is_open:
+            raise UnknownTargetError("the client that asked has gone", details={"target": connection.name})
+        line = encode(message, dialect)
+        self._call(partial(_give, connection, line))
+
+    def _send(self, connection: Connection, message: ServiceMessage) -> None:
+        self._call(partial(connection.send, encode(message, connection.dialect.without_request())))
+
+    def _connections(self) -> list[Connection]:
+        return [] if self._server is None else list(self._server.connections)
+
+    def _call(self, action: Callable[[], object]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(action)
+        except RuntimeError:  # the loop is closed
+            raise ChannelClosedError("the channel is closed") from None
+
+    def _resume(self) -> None:
+        for connection in list(self._paused):
+            self._paused.discard(connection)
+            connection.resume()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._ready.set()
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        self._server = LineServer(self._socket_file, self, name=self._name, allowed_uids=self._allowed_uids)
+        try:
+            await self._server.start()
+            self._ready.set()
+            await self._stop.wait()
+        finally:
+            await self._server.close()
+
+
+def _give(connection: Connection, line: bytes) -> None:
+    connection.send(line)
+    connection.answered()
