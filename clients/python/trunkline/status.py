@@ -14,13 +14,12 @@ from trunkline.errors import (
     MessageTooLargeError,
     OverloadedError,
     RequestTimeoutError,
-    StateDisconnectedError,
     TrunklineError,
     from_wire,
 )
 from trunkline.v1 import error_pb2
 
-Disconnected = type[BusDisconnectedError] | type[StateDisconnectedError]
+Disconnected = type[TrunklineError]
 
 STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
 _TOO_LARGE_MARKS: Final = ("message larger than max", "CLIENT: Sent message larger", "SERVER: Sent message larger")
