@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import click
@@ -13,6 +14,9 @@ from trunkline.bench.comparison import Row, compare
 from trunkline.bench.peers import OURS, PEERS
 from trunkline.bench.processes import RunFailedError
 from trunkline.bench.works import WORKS
+
+PLAIN_WIDTH = 130
+"""Columns of the table where there is no terminal to ask."""
 
 _WORK_NAMES = [work.name for work in WORKS]
 _PEER_NAMES = [name for name in PEERS if name != OURS]
@@ -38,7 +42,7 @@ def command(only: tuple[str, ...], peers: tuple[str, ...], runs: int, path: Path
     Needs the extra `bench`, nats-server and redis-server: `make bench` brings them. Exit 1 if a run failed or a message
     of ours was lost.
     """
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     progress = Console(stderr=True, style="dim", highlight=False)
     try:
         rows = asyncio.run(_compare(only or tuple(_WORK_NAMES), peers or tuple(_PEER_NAMES), runs, progress))
@@ -61,9 +65,5 @@ async def _compare(only: tuple[str, ...], peers: tuple[str, ...], runs: int, pro
 
 
 def main() -> None:
-    """Entry for `python -m trunkline.bench.cli` and the command line's lazy loading."""
+    """Entry for `python -m trunkline.bench` and the command line's lazy loading."""
     command()
-
-
-if __name__ == "__main__":
-    main()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from trunkline import AgentMessage, GrpcMessageBus, GrpcStateManager, MessageType, TaskResult, TaskStatus
+import trunkline
+from trunkline import AgentMessage, MessageType, TaskResult, TaskStatus
 from trunkline.bench.payload import REPLIES, TEXT, key
 from trunkline.bench.peer import Call, Peer, Reception, Server, Service
 from trunkline.bench.tally import Tally
@@ -18,8 +19,8 @@ class Trunkline(Peer):
     messages = 300_000
 
     def __init__(self) -> None:
-        self._bus: GrpcMessageBus | None = None
-        self._state: GrpcStateManager | None = None
+        self._bus: trunkline.GrpcMessageBus | None = None
+        self._state: trunkline.GrpcStateManager | None = None
 
     def server(self, service: Service, port: int, scratch: Path, python: str) -> Server:
         prefix = f"TRUNKLINE_{service.upper()}_"
@@ -30,10 +31,10 @@ class Trunkline(Peer):
 
     async def open(self, service: Service, port: int) -> None:
         if service == "bus":
-            self._bus = GrpcMessageBus(f"127.0.0.1:{port}")
+            self._bus = trunkline.GrpcMessageBus(f"127.0.0.1:{port}")
             await self._bus.connect()
         else:
-            self._state = GrpcStateManager(f"127.0.0.1:{port}")
+            self._state = trunkline.GrpcStateManager(f"127.0.0.1:{port}")
             await self._state.connect()
 
     async def close(self) -> None:
@@ -43,14 +44,14 @@ class Trunkline(Peer):
             await self._state.disconnect()
 
     @property
-    def bus(self) -> GrpcMessageBus:
+    def bus(self) -> trunkline.GrpcMessageBus:
         """The bus that `open` connected."""
         if self._bus is None:
             raise RuntimeError("the bus is not open")
         return self._bus
 
     @property
-    def state(self) -> GrpcStateManager:
+    def state(self) -> trunkline.GrpcStateManager:
         """The state manager that `open` connected."""
         if self._state is None:
             raise RuntimeError("the state is not open")
