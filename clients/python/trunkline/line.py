@@ -1,0 +1,260 @@
+"""Line: the client's end of a multiplexed stream (`Connect`), which comes back by itself when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import grpc
+import grpc.aio
+
+from trunkline.errors import TrunklineError
+from trunkline.limits import (
+    KEEPALIVE_INTERVAL,
+    KEEPALIVE_TIMEOUT,
+    MAX_FRAME_BYTES,
+    RECONNECT_DELAY_MAX,
+    RECONNECT_DELAY_MIN,
+)
+from trunkline.outbox import Outbox
+from trunkline.status import error_from_rpc
+
+log = logging.getLogger(__name__)
+
+CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_send_message_length", MAX_FRAME_BYTES),
+    ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
+    ("grpc.keepalive_time_ms", int(KEEPALIVE_INTERVAL * 1000)),
+    ("grpc.keepalive_timeout_ms", int(KEEPALIVE_TIMEOUT * 1000)),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", int(RECONNECT_DELAY_MIN * 1000)),
+    ("grpc.min_reconnect_backoff_ms", int(RECONNECT_DELAY_MIN * 1000)),
+    ("grpc.max_reconnect_backoff_ms", int(RECONNECT_DELAY_MAX * 1000)),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+)
+"""What every channel of the client is opened with; each object has a connection of its own."""
+
+
+class LineUser(Protocol):
+    """Who speaks over a line. All of it is called in the line's event loop and must not block."""
+
+    def on_up(self) -> None:
+        """The line is up, again or for the first time; what must be said anew is `put` now, before anything else."""
+
+    def on_frame(self, frame: Any) -> None:
+        """A frame came."""
+
+    def on_down(self, error: TrunklineError) -> None:
+        """The line was lost; what was pending is failed already. Not called by `close`."""
+
+    def gather(self, room: int) -> list[bytes]:
+        """More encoded frames to send, about `room` bytes of them; empty if there are none."""
+
+
+class Line:
+    """One long stream. Items carry ids; `expect` gives a future that `settle` and `fail` resolve.
+
+    The service sends its initial metadata when it has accepted the stream; that is when the line is up.
+
+    Args:
+        address: `host:port` or `unix:/path`.
+        method: full name of the streaming call, such as `/trunkline.v1.BusService/Connect`.
+        parse: turns encoded bytes into a frame.
+        user: who speaks over it.
+        lost: makes the error of what was pending when the line was lost.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        method: str,
+        parse: Callable[[bytes], Any],
+        user: LineUser,
+        lost: type[TrunklineError],
+    ) -> None:
+        self.address = address
+        self._method = method
+        self._parse = parse
+        self._user = user
+        self._lost = lost
+        self._channel: grpc.aio.Channel | None = None
+        self._runner: asyncio.Task[None] | None = None
+        self._outbox: Outbox | None = None
+        self._kept: list[bytes] = []
+        self._up = asyncio.Event()
+        self._pending: dict[int, asyncio.Future[Any]] = {}
+        self._last_id = 0
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the stream is accepted and was not lost since."""
+        return self._up.is_set()
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The gRPC channel, for calls beside the stream; only between `open` and `close`."""
+        if self._channel is None:
+            raise RuntimeError("the line is not open")
+        return self._channel
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that were put and not yet written."""
+        return self._outbox.size if self._outbox is not None else sum(map(len, self._kept))
+
+    async def open(self, timeout: float) -> None:
+        """Connects, and stays connected until `close`.
+
+        Raises:
+            TrunklineError: of the class `lost`: the service did not answer within `timeout` seconds; or what the
+                service answered instead.
+        """
+        self._channel = grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
+        first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._runner = asyncio.ensure_future(self._run(first))
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(first)
+        except TimeoutError:
+            await self.close()
+            raise self._lost(
+                f"{self.address} did not answer within {timeout:g} s",
+                details={"address": self.address, "timeout_seconds": timeout},
+            ) from None
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Ends the stream and fails what is pending; idempotent."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.cancel()
+            await asyncio.wait({runner})
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+        self._kept.clear()
+
+    def next_id(self) -> int:
+        """A new id for an item."""
+        self._last_id += 1
+        return self._last_id
+
+    def expect(self) -> tuple[int, asyncio.Future[Any]]:
+        """A new id, and the future of its answer. If nobody waits any more, `forget` it."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        id = self.next_id()
+        self._pending[id] = future
+        return id, future
+
+    def forget(self, id: int) -> None:
+        """No longer waits for an answer."""
+        self._pending.pop(id, None)
+
+    def settle(self, id: int, answer: Any) -> bool:
+        """Resolves the future of an id; False if nobody waits for it."""
+        future = self._pending.pop(id, None)
+        if future is None:
+            return False
+        if not future.done():
+            future.set_result(answer)
+        return True
+
+    def fail(self, id: int, error: TrunklineError) -> bool:
+        """Fails the future of an id; False if nobody waits for it."""
+        future = self._pending.pop(id, None)
+        if future is None:
+            return False
+        if not future.done():
+            future.set_exception(error)
+        return True
+
+    def put(self, frame: bytes, keep: bool = False) -> None:
+        """Sends an encoded frame behind all that was put before. Where the line is lost first, `keep` says that it
+        is sent when the line is up again; else it is forgotten (and what it asked for has failed)."""
+        if self._outbox is not None:
+            self._outbox.put(frame, keep)
+        elif keep:
+            self._kept.append(frame)
+
+    def kick(self) -> None:
+        """Says that the user has something to gather."""
+        if self._outbox is not None:
+            self._outbox.kick()
+
+    async def room(self, limit: int) -> None:
+        """Waits until at most `limit` bytes wait to be written, or the line is lost."""
+        if self._outbox is not None:
+            await self._outbox.room(limit)
+
+    async def wait_up(self) -> None:
+        """Waits until the line is up."""
+        await self._up.wait()
+
+    def disconnected(self, why: str) -> TrunklineError:
+        """The error for what cannot be known or done because the line is lost."""
+        return self._lost(f"the connection to {self.address} was lost: {why}", details={"address": self.address})
+
+    async def _run(self, first: asyncio.Future[None]) -> None:
+        bound = RECONNECT_DELAY_MIN
+        try:
+            while True:
+                error: TrunklineError
+                try:
+                    await self._stream(first)
+                    error = self.disconnected("the service ended the stream")
+                except grpc.aio.AioRpcError as status:
+                    error = error_from_rpc(status, self._lost)
+                was_up = self.is_up
+                self._go_down(error)
+                if was_up:
+                    bound = RECONNECT_DELAY_MIN
+                    self._user.on_down(error)
+                elif not first.done() and not isinstance(error, self._lost):
+                    first.set_exception(error)  # refused, not unreachable: trying again would not help
+                    return
+                await asyncio.sleep(random.uniform(0, bound))
+                bound = min(bound * 2, RECONNECT_DELAY_MAX)
+        finally:
+            self._go_down(self._lost(f"disconnected from {self.address}", details={"address": self.address}))
+
+    async def _stream(self, first: asyncio.Future[None]) -> None:
+        """One life of the stream."""
+        call = self.channel.stream_stream(self._method, None, self._parse)(wait_for_ready=True)
+        try:
+            await call.initial_metadata()
+            outbox = Outbox(call.write, self._user.gather)
+            self._outbox = outbox
+            self._up.set()
+            self._user.on_up()
+            for frame in self._kept:
+                outbox.put(frame, keep=True)
+            self._kept.clear()
+            outbox.kick()
+            if not first.done():
+                first.set_result(None)
+            while (frame := await call.read()) is not grpc.aio.EOF:
+                self._user.on_frame(frame)
+                # Asking for the next frame costs as much as a short message's whole way. So whoever this frame woke acts
+                # first (one turn of the loop), and what they sent is written first (another).
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+        finally:
+            call.cancel()
+
+    def _go_down(self, error: TrunklineError) -> None:
+        self._up.clear()
+        outbox, self._outbox = self._outbox, None
+        if outbox is not None:
+            self._kept.extend(outbox.close())
+        pending, self._pending = self._pending, {}
+        for future in pending.values():
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # whoever waits sees it; who no longer does is no leak

@@ -1,0 +1,1 @@
+"""BusService: publish/subscribe and request/reply."""

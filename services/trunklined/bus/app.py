@@ -1,0 +1,56 @@
+"""The bus as a program: its parts put together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from grpc import aio
+from prometheus_client.registry import Collector
+
+from trunklined.bus.broker import Broker, Limits
+from trunklined.bus.config import Settings
+from trunklined.bus.metrics import BusCollector
+from trunklined.bus.servicer import SERVICE_NAME, BusServicer
+from trunklined.rpc.server import Program
+
+
+class BusProgram:
+    """See `trunklined.rpc.server.Program`."""
+
+    name = "bus"
+    service_names: Sequence[str] = (SERVICE_NAME,)
+
+    def __init__(self, settings: Settings) -> None:
+        self._broker = Broker(
+            Limits(
+                max_queued_messages=settings.max_queued_messages,
+                max_queued_bytes=settings.max_queued_bytes,
+                max_subscriptions=settings.max_subscriptions,
+                max_pending_requests=settings.max_pending_requests,
+            )
+        )
+        self._servicer = BusServicer(self._broker, settings.max_message_bytes, time.time())
+
+    def register(self, server: aio.Server) -> None:
+        """Adds BusService."""
+        self._servicer.register(server)
+
+    async def start(self) -> None:
+        """Nothing to open: the memory engine keeps nothing but what waits."""
+
+    async def drain(self, seconds: float) -> None:
+        """Ends requests and streams."""
+        await self._servicer.drain(seconds)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    def collectors(self) -> Iterable[Collector]:
+        """The bus's metrics."""
+        return [BusCollector(self._broker)]
+
+
+def build(settings: Settings) -> Program:
+    """The bus, not yet started."""
+    return BusProgram(settings)

@@ -1,0 +1,190 @@
+"""SubscriptionQueue: what waits for one subscription, and the subscribers that take from it.
+
+A subscription without a group is a queue with one subscriber; a group is a queue with several. Nothing else differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+
+from trunkline.lanes import Lanes
+from trunklined.bus.run import Run
+
+
+@dataclass(slots=True)
+class Drops:
+    """Messages that one queue did not deliver, by reason."""
+
+    lagged: int = 0
+    expired: int = 0
+    vanished: int = 0
+
+
+class Subscriber:
+    """Who takes messages from a queue, as far as its credit allows.
+
+    Args:
+        peer: its address, for people.
+        credit: messages that it may still be given; None: no limit.
+        wake: called when there is something to take. Must not block.
+    """
+
+    __slots__ = ("credit", "delivered", "peer", "queue", "wake")
+
+    def __init__(self, peer: str, credit: int | None, wake: Callable[[Subscriber], None]) -> None:
+        self.peer = peer
+        self.credit = credit
+        self.wake = wake
+        self.delivered = 0
+        self.queue: SubscriptionQueue | None = None
+
+    def grant(self, messages: int) -> None:
+        """Allows that many more messages; only for one that was opened with a credit."""
+        if self.credit is not None:
+            self.credit += messages
+            if self.queue is not None and self.queue.count:
+                self.wake(self)
+
+    @property
+    def appetite(self) -> float:
+        """How much it would take now."""
+        return float("inf") if self.credit is None else self.credit
+
+
+_by_appetite = attrgetter("appetite")
+
+
+class SubscriptionQueue:
+    """Bounded; at the bound the oldest messages are dropped and counted, and the next `take` says how many."""
+
+    __slots__ = (
+        "_lanes",
+        "_max_bytes",
+        "_max_count",
+        "count",
+        "drops",
+        "group",
+        "pattern",
+        "size",
+        "subscribers",
+        "untold",
+    )
+
+    def __init__(self, pattern: str, group: str, max_count: int, max_bytes: int) -> None:
+        self.pattern = pattern
+        self.group = group
+        self.subscribers: list[Subscriber] = []
+        self.count = 0
+        self.size = 0
+        self.drops = Drops()
+        self.untold = 0
+        """Dropped messages that no subscriber was told of yet."""
+        self._lanes: Lanes[Run] = Lanes()
+        self._max_count = max_count
+        self._max_bytes = max_bytes
+
+    def join(self, subscriber: Subscriber) -> None:
+        """Lets a subscriber take from this queue."""
+        subscriber.queue = self
+        self.subscribers.append(subscriber)
+        if self.count:
+            subscriber.wake(subscriber)
+
+    def leave(self, subscriber: Subscriber) -> bool:
+        """Removes a subscriber; True if it was the last, and what waited is gone."""
+        self.subscribers.remove(subscriber)
+        subscriber.queue = None
+        if self.subscribers:
+            return False
+        self.drops.vanished += self.count
+        self.count = self.size = 0
+        self._lanes.clear()
+        return True
+
+    def offer(self, run: Run) -> None:
+        """Queues a run and wakes who can take of it. Never blocks, never fails."""
+        self._lanes.push(run.lane, run)
+        self.count += len(run.messages)
+        self.size += run.size
+        if self.count > self._max_count or self.size > self._max_bytes:
+            self._drop_oldest()
+        if len(self.subscribers) == 1:
+            subscriber = self.subscribers[0]
+            subscriber.wake(subscriber)
+            return
+        # The hungriest is asked first, the least recently asked among equals; each takes no more than its share.
+        self.subscribers.append(self.subscribers.pop(0))
+        for subscriber in sorted(self.subscribers, key=_by_appetite, reverse=True):
+            subscriber.wake(subscriber)
+
+    def take(self, subscriber: Subscriber, max_messages: int, now: float) -> Run | None:
+        """The next run for a subscriber, at most `max_messages` and its credit, or None.
+
+        Of a group, each takes at most its share of what waits, so that the others find something too.
+        """
+        self._drop_expired(now)
+        lane = self._lanes.highest()
+        if lane is None:
+            return None
+        count = min(max_messages, -(-self.count // self._sharers()))
+        if subscriber.credit is not None:
+            count = min(count, subscriber.credit)
+        if count < 1:
+            return None
+        run = lane.popleft()
+        if len(run.messages) > count:
+            run, rest = run.split(count)
+            lane.appendleft(rest)
+        self.count -= len(run.messages)
+        self.size -= run.size
+        subscriber.delivered += len(run.messages)
+        if subscriber.credit is not None:
+            subscriber.credit -= len(run.messages)
+        return run
+
+    def tell_dropped(self) -> int:
+        """How many messages were dropped since this was last asked."""
+        untold, self.untold = self.untold, 0
+        return untold
+
+    def _sharers(self) -> int:
+        if len(self.subscribers) == 1:
+            return 1
+        return sum(subscriber.appetite > 0 for subscriber in self.subscribers) or 1
+
+    def _drop_expired(self, now: float) -> None:
+        """Drops what expired at the head of each lane: the only place from which something is taken."""
+        for lane in self._lanes.occupied():
+            while lane and (expiry := lane[0].expires_at) is not None and expiry < now:
+                self.drops.expired += self._forget(lane.popleft())
+
+    def _drop_oldest(self) -> None:
+        while self.count > self._max_count or self.size > self._max_bytes:
+            lane = min(self._lanes.occupied(), key=lambda runs: runs[0].first_sequence)
+            run = lane.popleft()
+            excess = self._excess(run)
+            if excess < len(run.messages):
+                run, rest = run.split(excess)
+                lane.appendleft(rest)
+            dropped = self._forget(run)
+            self.drops.lagged += dropped
+            self.untold += dropped
+
+    def _excess(self, run: Run) -> int:
+        """How many messages of a run must go for the queue to be within its bounds; at most all."""
+        count, size = self.count - self._max_count, self.size - self._max_bytes
+        dropped = 0
+        for message in run.messages:
+            if count <= 0 and size <= 0:
+                break
+            dropped += 1
+            count -= 1
+            size -= len(message)
+        return dropped
+
+    def _forget(self, run: Run) -> int:
+        self.count -= len(run.messages)
+        self.size -= run.size
+        return len(run.messages)

@@ -1,0 +1,224 @@
+"""BusServicer: the calls of trunkline.v1.BusService, each check, call, translate, answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+
+from trunkline.errors import BusDisconnectedError, TrunklineError
+from trunkline.limits import FRAME_MESSAGES, MAX_FRAME_BYTES
+from trunkline.outbox import Outbox
+from trunkline.v1 import bus_pb2
+from trunklined.bus.broker import Broker
+from trunklined.bus.connection import Connection
+from trunklined.bus.inspection import list_subscriptions, to_stats
+from trunklined.bus.translation import (
+    OpaquePublishRequest,
+    OpaquePublishStreamRequest,
+    OpaqueRequestResponse,
+    OpaqueSubscribeResponse,
+    apply_frame,
+    fill_next,
+    receipts_of,
+    start_of,
+    start_request,
+    timeout_of,
+    to_publication,
+)
+from trunklined.rpc.errors import to_item
+
+SERVICE_NAME: Final = "trunkline.v1.BusService"
+
+Context = grpc.aio.ServicerContext
+Read = Callable[[], Awaitable[Any]]
+
+
+def _stopping() -> BusDisconnectedError:
+    return BusDisconnectedError("the bus is shutting down")
+
+
+class BusServicer:
+    """Translates between the wire and the broker.
+
+    Args:
+        broker: the domain.
+        max_message_bytes: limit of one encoded message.
+        started_at: UNIX time in seconds, for GetStats.
+    """
+
+    def __init__(self, broker: Broker, max_message_bytes: int, started_at: float) -> None:
+        self._broker = broker
+        self._max_message_bytes = max_message_bytes
+        self._started_at = started_at
+        self._streams: set[asyncio.Future[None]] = set()
+        self._connections: set[Connection] = set()
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the service to a server. Calls that pass messages on take and give them encoded."""
+        whole = grpc.unary_unary_rpc_method_handler
+        stream = grpc.stream_stream_rpc_method_handler
+        handlers = {
+            "Publish": whole(self.publish, None, bus_pb2.PublishResponse.SerializeToString),
+            "PublishStream": stream(self.publish_stream),
+            "Subscribe": stream(self.subscribe, bus_pb2.SubscribeRequest.FromString),
+            "Request": whole(self.request, None, None),
+            "Connect": stream(self.connect),
+            "ListSubscriptions": whole(
+                self.list_subscriptions,
+                bus_pb2.ListSubscriptionsRequest.FromString,
+                bus_pb2.ListSubscriptionsResponse.SerializeToString,
+            ),
+            "GetStats": whole(
+                self.get_stats, bus_pb2.GetStatsRequest.FromString, bus_pb2.GetStatsResponse.SerializeToString
+            ),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
+
+    async def drain(self, seconds: float) -> None:
+        """Fails pending requests, gives streams the time to send what they have, then ends them."""
+        self._broker.fail_requests(_stopping())
+        flushes = [asyncio.ensure_future(connection.flushed()) for connection in self._connections]
+        if flushes:
+            _, late = await asyncio.wait(flushes, timeout=seconds)
+            for flush in late:
+                flush.cancel()
+        for ended in self._streams:
+            if not ended.done():
+                ended.set_exception(_stopping())
+
+    async def publish(self, raw: bytes, context: Context) -> bus_pb2.PublishResponse:
+        """See bus.proto."""
+        return self._publish(bus_pb2.PublishRequest.FromString(raw), OpaquePublishRequest.FromString(raw))
+
+    def _publish(self, wanted: bus_pb2.PublishRequest, twin: Any) -> bus_pb2.PublishResponse:
+        now = self._broker.clock()
+        publication = to_publication(wanted.channel, wanted.messages, twin.messages, self._max_message_bytes, now)
+        self._broker.publish(publication.channel, publication.runs, publication.correlated)
+        return receipts_of(publication, now)
+
+    async def publish_stream(self, _: object, context: Context) -> None:
+        """See bus.proto."""
+        outbox = Outbox(context.write, join=False)
+
+        async def read() -> bool:
+            raw = await context.read()
+            if raw is grpc.aio.EOF:
+                await outbox.flushed()
+                return False
+            frame = bus_pb2.PublishStreamRequest.FromString(raw)
+            twin = OpaquePublishStreamRequest.FromString(raw)
+            try:
+                answer = bus_pb2.PublishStreamResponse(published=self._publish(frame.publish, twin.publish))
+            except TrunklineError as error:
+                answer = bus_pb2.PublishStreamResponse(error=to_item(error))
+            outbox.put(answer.SerializeToString())
+            await outbox.room(MAX_FRAME_BYTES)
+            return True
+
+        await self._run_stream(read, outbox.close)
+
+    async def subscribe(self, _: object, context: Context) -> None:
+        """See bus.proto."""
+        first = await context.read()
+        start = start_of(bus_pb2.SubscribeRequest() if first is grpc.aio.EOF else first)
+        credit = start.credit if start.HasField("credit") else None
+
+        def gather(_: int) -> list[bytes]:
+            response = OpaqueSubscribeResponse()
+            taken = fill_next(response, subscription.subscriber, FRAME_MESSAGES, self._broker.clock())
+            return [response.SerializeToString()] if taken else []
+
+        async def read() -> bool:
+            frame = await context.read()
+            if frame is grpc.aio.EOF:
+                await asyncio.get_running_loop().create_future()  # half-closed: it goes on until it is cancelled
+            apply_frame(subscription.subscriber, frame)
+            return True
+
+        outbox = Outbox(context.write, gather, join=False)
+        subscription = self._broker.subscribe(
+            start.pattern, start.group, credit, context.peer(), lambda _: outbox.kick()
+        )
+
+        def close() -> None:
+            subscription.close()
+            outbox.close()
+
+        started = bus_pb2.SubscribeResponse.Started(subscription_id=subscription.id)
+        outbox.put(bus_pb2.SubscribeResponse(started=started).SerializeToString())
+        await self._run_stream(read, close)
+
+    async def request(self, raw: bytes, context: Context) -> bytes:
+        """See bus.proto."""
+        settled: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def reply(channel: str, message: bytes) -> None:
+            if not settled.done():
+                settled.set_result(OpaqueRequestResponse(channel=channel, message=message).SerializeToString())
+
+        def fail(error: TrunklineError) -> None:
+            if not settled.done():
+                settled.set_exception(error)
+
+        wanted = bus_pb2.RequestRequest.FromString(raw)
+        encoded = wanted.message.SerializeToString()
+        timeout = timeout_of(wanted.timeout if wanted.HasField("timeout") else None, context.time_remaining())
+        pending = start_request(self._broker, wanted, encoded, timeout, self._max_message_bytes, reply, fail)
+        try:
+            return await settled
+        finally:
+            pending.cancel()
+
+    async def connect(self, _: object, context: Context) -> None:
+        """See bus.proto. The initial metadata tells the client that the line is up."""
+        await context.send_initial_metadata(())
+        connection = Connection(self._broker, context.peer(), context.write, self._max_message_bytes)
+
+        async def read() -> bool:
+            raw = await context.read()
+            if raw is grpc.aio.EOF:
+                await connection.finish()
+                return False
+            await connection.take(raw)
+            return True
+
+        self._connections.add(connection)
+        try:
+            await self._run_stream(read, connection.close)
+        finally:
+            self._connections.discard(connection)
+
+    async def list_subscriptions(
+        self, request: bus_pb2.ListSubscriptionsRequest, context: Context
+    ) -> bus_pb2.ListSubscriptionsResponse:
+        """See bus.proto."""
+        return list_subscriptions(self._broker, request)
+
+    async def get_stats(self, request: bus_pb2.GetStatsRequest, context: Context) -> bus_pb2.GetStatsResponse:
+        """See bus.proto."""
+        return to_stats(self._broker.statistics(), self._started_at, len(self._connections))
+
+    async def _run_stream(self, read: Callable[[], Awaitable[bool]], close: Callable[[], None]) -> None:
+        """Reads a stream until `read` says that it is over, the service stops, or the client is gone; then closes."""
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def run() -> None:
+            while await read():
+                pass
+
+        reader = asyncio.ensure_future(run())
+        self._streams.add(ended)
+        try:
+            await asyncio.wait({reader, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if reader.done():
+                reader.result()
+            else:
+                ended.result()
+        finally:
+            self._streams.discard(ended)
+            reader.cancel()
+            ended.cancel()
+            close()
