@@ -31,6 +31,7 @@ BREACHES = {
     "the sidecar takes the bus": (f"{PROGRAMS}/sidecar/scratch.py", "from trunklined.bus import broker"),
     "a broker takes grpc": (f"{PROGRAMS}/bus/broker.py", "import grpc.aio"),
     "a store takes the wire": (f"{PROGRAMS}/state/store.py", "from trunkline.v1 import state_pb2"),
+    "a store takes its wire side": (f"{PROGRAMS}/state/store.py", "from trunklined.state.servicer import Servicer"),
     "a store takes protobuf": (f"{PROGRAMS}/state/store.py", "from google.protobuf import timestamp_pb2"),
     "a store names an engine": (f"{PROGRAMS}/state/store.py", "from trunklined.state.engines.sqlite import Engine"),
     "a servicer names an engine": (f"{PROGRAMS}/state/servicer.py", "from trunklined.state.engines import memory"),
@@ -49,6 +50,10 @@ ALLOWED = {
     "a client takes a third-party library": (f"{CLIENT}/message_bus.py", "import msgspec"),
     "a servicer takes grpc and the wire": (f"{PROGRAMS}/bus/servicer.py", "import grpc\nimport trunkline.v1.bus_pb2"),
     "an app names an engine": (f"{PROGRAMS}/state/app.py", "from trunklined.state.engines.sqlite import Engine"),
+    "a store takes the port of engines": (
+        f"{PROGRAMS}/state/store.py",
+        "from trunklined.state.engines.engine import Engine",
+    ),
     "a config reads the environment": (f"{PROGRAMS}/bus/config.py", "from pydantic_settings import BaseSettings"),
     "the sidecar takes the client": (f"{PROGRAMS}/sidecar/scratch.py", "from trunkline import GrpcMessageBus"),
     "a broker takes the words and rpc": (f"{PROGRAMS}/bus/broker.py", "from trunkline.errors import ERRORS"),

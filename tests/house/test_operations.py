@@ -1,0 +1,29 @@
+"""docs/operations.md tells every setting there is, with its default."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from trunklined.command import PROGRAMS
+from trunklined.rpc.config import ServerSettings
+
+TEXT = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text()
+ROWS = dict(re.findall(r"^\| `([A-Z_]+)` \| ([^|]+) \|", TEXT, re.MULTILINE))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_setting_is_told(program: str) -> None:
+    """A setting that is added, or whose default changes, changes the table."""
+    settings: type[ServerSettings] = importlib.import_module(f"trunklined.{program}.config").Settings
+    assert settings.model_config.get("env_prefix") == f"TRUNKLINE_{program.upper()}_"
+    for name, field in settings.model_fields.items():
+        told = ROWS.get(name.upper())
+        assert told is not None, name
+        if name == "address" or field.default in (None, "", "auto"):
+            continue
+        number = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
+        assert told == number.lower() or told == str(field.default), name
