@@ -1,0 +1,23 @@
+"""The command `trunkline`: for people tables and colour, for scripts `--format json` and exit codes.
+
+root         the command itself; each subcommand is loaded when it is called
+settings     what every subcommand can be told: addresses and format
+outcome      exit codes, and how errors are told
+output       tables, JSON, and text made safe for a terminal
+describe     wire messages and records as plain dicts
+messages     publish, request
+traffic      subscribe
+records      state get, list, save, delete, watch
+statistics   stats, subscriptions
+serve        serve bus|state|sidecar
+up, children the three programs together in one terminal
+"""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """The console script."""
+    from trunkline.cli.root import trunkline
+
+    trunkline(prog_name="trunkline")

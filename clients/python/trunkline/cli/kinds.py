@@ -1,0 +1,118 @@
+"""The three kinds of records as the command line names them: agent, workflow, task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from trunkline.models import Record
+    from trunkline.state_manager import Kind, StateManager
+
+
+@dataclass(frozen=True, slots=True)
+class KindOf:
+    """How to reach one kind through a StateManager."""
+
+    name: Kind
+    """As the StateManager names it; its methods are called by it."""
+    model: str
+    filters: frozenset[str]
+    """Options of `list` and `watch` that it knows."""
+    columns: Sequence[str]
+
+    async def get(self, manager: StateManager, id: str) -> Record | None:
+        """One record."""
+        found: Record | None = await getattr(manager, f"get_{self.name}")(id)
+        return found
+
+    async def list(self, manager: StateManager, wanted: Mapping[str, str]) -> Sequence[Record]:
+        """Those that match."""
+        found: Sequence[Record] = await getattr(manager, f"list_{self.name}s")(**wanted)
+        return found
+
+    async def save(self, manager: StateManager, record: Record, expected_revision: int | None) -> int:
+        """Its new revision."""
+        revision: int = await getattr(manager, f"save_{self.name}")(record, expected_revision=expected_revision)
+        return revision
+
+    async def delete(self, manager: StateManager, id: str, expected_revision: int | None) -> bool:
+        """Whether there was one."""
+        deleted: bool = await getattr(manager, f"delete_{self.name}")(id, expected_revision=expected_revision)
+        return deleted
+
+    def make(self, fields: dict[str, Any]) -> Record:
+        """A record from its JSON. Raises pydantic.ValidationError."""
+        from trunkline import models
+
+        record: Record = getattr(models, self.model).model_validate(fields)
+        return record
+
+
+KINDS: Mapping[str, KindOf] = {
+    "agent": KindOf(
+        "agent_state",
+        "AgentState",
+        frozenset({"status", "type"}),
+        ("agent", "revision", "status", "type", "task", "completed", "failed", "updated"),
+    ),
+    "workflow": KindOf(
+        "workflow_state",
+        "WorkflowState",
+        frozenset({"status", "phase"}),
+        ("workflow", "revision", "status", "phase", "completed", "failed", "started"),
+    ),
+    "task": KindOf(
+        "task_result",
+        "TaskResult",
+        frozenset({"status", "agent"}),
+        ("task", "revision", "status", "agent", "seconds", "error", "started"),
+    ),
+}
+
+
+def filters_of(kind: str | None, options: Mapping[str, str | None]) -> dict[str, str]:
+    """The filters that were given, as StateManager names them.
+
+    Raises:
+        click.UsageError: one that the kind does not know, or any without a kind.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if kind is None:
+            raise click.UsageError(f"--{name} needs a KIND")
+        if name not in KINDS[kind].filters:
+            raise click.UsageError(f"--{name} is no filter of a {kind}")
+    return {"agent_id" if name == "agent" else name: value for name, value in given.items()}
+
+
+def id_of(record: Record) -> str:
+    """The record's id."""
+    from trunkline.models import AgentState, WorkflowState
+
+    if isinstance(record, AgentState):
+        return record.agent_id
+    return record.workflow_id if isinstance(record, WorkflowState) else record.task_id
+
+
+def row_of(record: Record) -> Sequence[Any]:
+    """The cells of a record's row, under its kind's columns."""
+    from trunkline.models import AgentState, WorkflowState
+
+    if isinstance(record, AgentState):
+        done, failed = len(record.completed_tasks), len(record.failed_tasks)
+        agent = (record.agent_id, record.revision, record.status, record.agent_type, record.current_task_id)
+        return (*agent, done, failed, _time(record.updated_at))
+    if isinstance(record, WorkflowState):
+        done, failed = record.completed_task_count, record.failed_task_count
+        workflow = (record.workflow_id, record.revision, record.status, record.current_phase)
+        return (*workflow, done, failed, _time(record.started_at))
+    result = (record.task_id, record.revision, record.status, record.agent_id, record.duration_seconds)
+    return (*result, record.error_message, _time(record.started_at))
+
+
+def _time(time: Any) -> str:
+    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,126 @@
+"""`trunkline publish` and `trunkline request`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trunkline.cli.input import STDIN, read_object, read_objects
+from trunkline.cli.outcome import run
+from trunkline.cli.output import print_json, safe, write_line
+from trunkline.cli.settings import Command, settings, with_settings
+
+if TYPE_CHECKING:
+    from trunkline.models import AgentMessage
+
+DEFAULT_SENDER = "cli"
+
+
+def _message_options(command: Command) -> Command:
+    for option in reversed(
+        [
+            click.option("--type", "message_type", help="What the message is for."),
+            click.option("--sender", default=DEFAULT_SENDER, show_default=True, help="Who sends it."),
+            click.option("--recipient", help="Whom it is meant for. Default: everybody."),
+            click.option("--priority", type=click.Choice(["low", "medium", "high", "critical"]), default="medium"),
+            click.option("--ttl", type=click.IntRange(1, 2**31 - 1), metavar="SECONDS", help="Not delivered after it."),
+            click.option("--correlation-id", help="Ties a reply to its request."),
+            click.option("--metadata", metavar="JSON", help="A JSON object, for tracing and the like."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def _make(payload: dict[str, Any], default_type: str, options: dict[str, Any]) -> AgentMessage:
+    from pydantic import ValidationError
+
+    from trunkline.models import AgentMessage
+
+    metadata = options["metadata"]
+    try:
+        return AgentMessage(
+            message_type=options["message_type"] or default_type,
+            sender_id=options["sender"],
+            recipient_id=options["recipient"],
+            payload=payload,
+            correlation_id=options["correlation_id"],
+            priority=options["priority"],
+            ttl_seconds=options["ttl"],
+            metadata=read_object(metadata, "--metadata") if metadata else {},
+        )
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise click.UsageError(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
+
+
+@click.command()
+@click.argument("channel")
+@click.argument("payload", metavar="[JSON|-]", default="{}")
+@_message_options
+@click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Publish each so many times.")
+@with_settings
+def publish(channel: str, payload: str, count: int, **options: Any) -> None:
+    """Publishes a JSON object on CHANNEL, or with `-` each line of standard input.
+
+    Returns when the service took all of them.
+    """
+    told = settings()
+
+    async def main() -> None:
+        from trunkline import GrpcMessageBus
+
+        async with GrpcMessageBus(told.bus) as bus:
+            async for each in _payloads(payload):
+                for _ in range(count):
+                    await bus.publish(channel, _make(each, "status_update", options))
+            await bus.flush()
+            published = bus.published_count
+        if told.as_json:
+            print_json({"channel": channel, "published": published})
+        else:
+            write_line(f"published {published:,} message{'s' if published != 1 else ''} on {safe(channel)}")
+
+    run(main(), told)
+
+
+async def _payloads(payload: str) -> AsyncIterator[dict[str, Any]]:
+    if payload == STDIN:
+        async for each in read_objects():
+            yield each
+    else:
+        yield read_object(payload, "the payload")
+
+
+@click.command()
+@click.argument("channel")
+@click.argument("payload", metavar="[JSON]", default="{}")
+@_message_options
+@click.option(
+    "--timeout", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, help="Seconds to wait."
+)
+@with_settings
+def request(channel: str, payload: str, timeout: float, **options: Any) -> None:
+    """Sends a JSON object to who subscribes to CHANNEL, and shows the reply's payload.
+
+    With --format json the whole reply. Exit code 4 where no reply comes in time, 1 (NO_RESPONDERS) where nobody
+    listens.
+    """
+    told = settings()
+
+    async def main() -> None:
+        from trunkline import GrpcMessageBus
+
+        message = _make(read_object(payload, "the payload"), "task_assignment", options)
+        async with GrpcMessageBus(told.bus) as bus:
+            reply = await bus.request(channel, message, timeout=timeout)
+        if told.as_json:
+            print_json(reply.model_dump(mode="json"))
+        elif reply.data is not None:
+            write_line(f"<{len(reply.data):,} bytes of {safe(reply.content_type or 'application/octet-stream')}>")
+        else:
+            print_json(reply.payload)
+
+    run(main(), told)

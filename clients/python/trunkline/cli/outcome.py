@@ -1,0 +1,63 @@
+"""How a subcommand ends: exit codes, and errors told without a traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Coroutine
+from typing import Any, Final, NoReturn
+
+import click
+
+from trunkline.cli.output import safe
+from trunkline.cli.settings import Settings
+from trunkline.errors import TrunklineError
+
+FAILED: Final = 1
+NOT_FOUND: Final = 3
+TIMED_OUT: Final = 4
+UNREACHABLE: Final = 5
+INTERRUPTED: Final = 130
+BROKEN_PIPE: Final = 141
+
+_EXIT_CODES: Final = {
+    "NOT_FOUND": NOT_FOUND,
+    "REQUEST_TIMEOUT": TIMED_OUT,
+    "BUS_DISCONNECTED": UNREACHABLE,
+    "BUS_NOT_CONNECTED": UNREACHABLE,
+    "STATE_DISCONNECTED": UNREACHABLE,
+    "STATE_NOT_CONNECTED": UNREACHABLE,
+}
+
+
+def run(main: Coroutine[Any, Any, int | None], settings: Settings) -> NoReturn:
+    """Runs a subcommand's work and ends the process with its exit code; None means 0."""
+    try:
+        code = asyncio.run(main) or 0
+        sys.stdout.flush()
+    except TrunklineError as error:
+        tell(error, settings)
+        code = exit_code(error)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us has seen enough, as `head` does. Python would complain again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = BROKEN_PIPE
+    sys.exit(code)
+
+
+def exit_code(error: TrunklineError) -> int:
+    """The code of an error."""
+    return _EXIT_CODES.get(error.error_code, FAILED)
+
+
+def tell(error: TrunklineError, settings: Settings) -> None:
+    """Says an error on standard error."""
+    if settings.as_json:
+        click.echo(json.dumps(error.to_dict(), ensure_ascii=False), err=True)
+    else:
+        label = click.style("error:", fg="red", bold=True)
+        click.echo(f"{label} {safe(error.message)} ({safe(error.error_code)})", err=True)

@@ -1,0 +1,67 @@
+"""What people and scripts see: tables, JSON lines, and text made safe for a terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import click
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def safe(text: str) -> str:
+    """Text of others for one line of a terminal: control characters, which could move the cursor, turn the direction of
+    writing or hide what was written, become escapes."""
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on one line."""
+    write_line(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def write_line(line: str) -> None:
+    """A line on standard output, there at once: pipes and terminals follow live."""
+    click.echo(line)
+
+
+def print_facts(rows: Iterable[tuple[str, Any]], title: str = "") -> None:
+    """Names and values below each other."""
+    pairs = [(name, safe(value) if isinstance(value, str) else _compact(value)) for name, value in rows]
+    width = max((len(name) for name, _ in pairs), default=0)
+    if title:
+        click.secho(safe(title), bold=True)
+    for name, value in pairs:
+        click.echo(f"{click.style(f'{safe(name):<{width}}', fg='cyan')}  {value}")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: frozenset[str] = frozenset()) -> None:
+    """A table of plain cells. On a terminal it is fitted to its width; in a pipe nothing is cut."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(safe(cell) if isinstance(cell, str) else _compact(cell)) for cell in row))
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 10_000)
+    console.print(table)
+
+
+def _compact(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.3f}"
+    return safe(json.dumps(value, ensure_ascii=False, default=str))

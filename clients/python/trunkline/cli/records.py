@@ -1,0 +1,219 @@
+"""`trunkline state`: records got, listed, saved, deleted and watched."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trunkline.cli.input import STDIN, read_object
+from trunkline.cli.kinds import KINDS, filters_of, id_of, row_of
+from trunkline.cli.outcome import TIMED_OUT, run
+from trunkline.cli.output import print_json, print_table, safe, write_line
+from trunkline.cli.settings import Command, Settings, settings, with_settings
+from trunkline.errors import RecordNotFoundError
+
+if TYPE_CHECKING:
+    from trunkline.models import Record
+    from trunkline.state_manager import Change, StateManager
+
+_kind = click.argument("kind", type=click.Choice(list(KINDS)))
+_expected = click.option(
+    "--expected-revision", type=click.IntRange(0), help="Only if the record has this revision (0: does not exist)."
+)
+
+
+def _filters(command: Command) -> Command:
+    for name, text in (
+        ("--agent", "Only of this agent."),
+        ("--phase", "Only in this phase (workflows)."),
+        ("--type", "Only of this type (agents)."),
+        ("--status", "Only with this status."),
+    ):
+        command = click.option(name, help=text)(command)
+    return command
+
+
+@click.group()
+@with_settings
+def state() -> None:
+    """Reads and changes the records of the StateService. A KIND is agent, workflow or task."""
+
+
+def _manager(told: Settings) -> StateManager:
+    from trunkline import GrpcStateManager
+
+    return GrpcStateManager(told.state)
+
+
+def _describe(record: Record) -> dict[str, Any]:
+    return {"revision": record.revision, **record.model_dump(mode="json")}
+
+
+@state.command()
+@_kind
+@click.argument("id")
+@with_settings
+def get(kind: str, id: str) -> None:
+    """Shows one record as JSON. Exit code 3 where there is none."""
+    told = settings()
+
+    async def main() -> None:
+        async with _manager(told) as manager:
+            record = await KINDS[kind].get(manager, id)
+        if record is None:
+            raise RecordNotFoundError(f"there is no {kind} {id!r}", details={"kind": kind, "id": id})
+        _print_record(told, record)
+
+    run(main(), told)
+
+
+def _print_record(told: Settings, record: Record) -> None:
+    if told.as_json:
+        print_json(_describe(record))
+        return
+    import json
+
+    from rich.console import Console
+    from rich.json import JSON
+
+    Console(soft_wrap=True).print(JSON(json.dumps(_describe(record)), ensure_ascii=True))
+
+
+@state.command("list")
+@_kind
+@_filters
+@with_settings
+def list_(kind: str, **filters: str | None) -> None:
+    """Lists the records of a kind that match, in order of their ids."""
+    told = settings()
+    wanted = filters_of(kind, filters)
+
+    async def main() -> None:
+        async with _manager(told) as manager:
+            records = await KINDS[kind].list(manager, wanted)
+        if told.as_json:
+            for record in records:
+                print_json(_describe(record))
+        else:
+            print_table(KINDS[kind].columns, map(row_of, records), right=frozenset({"revision"}))
+
+    run(main(), told)
+
+
+@state.command()
+@_kind
+@click.argument("record", metavar="[JSON|-]", default=STDIN)
+@_expected
+@with_settings
+def save(kind: str, record: str, expected_revision: int | None) -> None:
+    """Saves one record whole, from JSON as `state get` shows it: an argument, or standard input."""
+    told = settings()
+    text = sys.stdin.read() if record == STDIN else record
+
+    async def main() -> None:
+        from pydantic import ValidationError
+
+        try:
+            made = KINDS[kind].make(read_object(text, "the record"))
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            raise click.UsageError(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
+        async with _manager(told) as manager:
+            revision = await KINDS[kind].save(manager, made, expected_revision)
+        if told.as_json:
+            print_json({"kind": kind, "id": id_of(made), "revision": revision})
+        else:
+            write_line(f"saved {kind} {safe(id_of(made))} at revision {revision}")
+
+    run(main(), told)
+
+
+@state.command()
+@_kind
+@click.argument("id")
+@_expected
+@with_settings
+def delete(kind: str, id: str, expected_revision: int | None) -> None:
+    """Deletes one record. Exit code 3 where there is none."""
+    told = settings()
+
+    async def main() -> None:
+        async with _manager(told) as manager:
+            deleted = await KINDS[kind].delete(manager, id, expected_revision)
+        if not deleted:
+            raise RecordNotFoundError(f"there is no {kind} {id!r}", details={"kind": kind, "id": id})
+        if told.as_json:
+            print_json({"kind": kind, "id": id, "deleted": True})
+        else:
+            write_line(f"deleted {kind} {safe(id)}")
+
+    run(main(), told)
+
+
+@state.command()
+@click.argument("kind", type=click.Choice(list(KINDS)), required=False)
+@click.option("--id", help="Only this record.")
+@_filters
+@click.option("--after-revision", type=click.IntRange(0), help="Begin with the changes after it.")
+@click.option("--count", type=click.IntRange(1), help="End after so many records and changes.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="End after this time.")
+@with_settings
+def watch(
+    kind: str | None,
+    id: str | None,
+    after_revision: int | None,
+    count: int | None,
+    timeout: float | None,
+    **filters: str | None,
+) -> None:
+    """Shows the records that match (of all kinds where none is named), then each change, until interrupted.
+
+    Exit code 4 where --timeout passes before --count changes came.
+    """
+    told = settings()
+    wanted = filters_of(kind, filters)
+    kinds = [KINDS[kind].name] if kind else []
+
+    async def follow() -> None:
+        left = count
+        async with (
+            _manager(told) as manager,
+            aclosing(manager.watch(*kinds, id=id, after_revision=after_revision, **wanted)) as changes,  # type: ignore[type-var]
+        ):
+            async for change in changes:
+                _print_change(told, change)
+                if left is not None and change.kind is not None:
+                    left -= 1
+                    if left <= 0:
+                        return
+
+    async def main() -> int:
+        try:
+            async with asyncio.timeout(timeout):
+                await follow()
+        except TimeoutError:
+            return TIMED_OUT if count is not None else 0
+        return 0
+
+    run(main(), told)
+
+
+_CHANGE_COLOURS = {"saved": "green", "deleted": "red", "left": "yellow", "synced": "bright_black"}
+
+
+def _print_change(told: Settings, change: Change) -> None:
+    if told.as_json:
+        facts = {"change": change.type.value, "revision": change.revision, "kind": change.kind, "id": change.id}
+        print_json(facts | ({"record": _describe(change.record)} if change.record is not None else {}))
+        return
+    what = click.style(f"{change.type.value:<7}", fg=_CHANGE_COLOURS.get(change.type.value))
+    parts = [f"{change.revision:>8}", what]
+    if change.kind is not None:
+        parts += [change.kind, safe(change.id or "")]
+    if change.record is not None:
+        parts += [safe(str(cell)) for cell in row_of(change.record)[2:]]
+    write_line("  ".join(parts))

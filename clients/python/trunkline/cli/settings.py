@@ -1,0 +1,78 @@
+"""What every subcommand can be told, before or behind its name: where the services are, and how to print."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, cast
+
+import click
+
+from trunkline.limits import BUS_PORT, STATE_PORT
+
+Format = Literal["table", "json"]
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DEFAULTS = {
+    "bus": f"127.0.0.1:{BUS_PORT}",
+    "state": f"127.0.0.1:{STATE_PORT}",
+    "format": "table",
+}
+VARIABLES = {"bus": "TRUNKLINE_BUS", "state": "TRUNKLINE_STATE", "format": "TRUNKLINE_FORMAT"}
+
+
+class Settings:
+    """The nearest word counts: behind the subcommand, before it, in the environment, the default."""
+
+    def __init__(self, given: dict[str, str]) -> None:
+        self._given = given
+
+    def _value(self, name: str) -> str:
+        return self._given.get(name) or os.environ.get(VARIABLES[name]) or DEFAULTS[name]
+
+    @property
+    def bus(self) -> str:
+        """Address of the BusService."""
+        return self._value("bus")
+
+    @property
+    def state(self) -> str:
+        """Address of the StateService."""
+        return self._value("state")
+
+    @property
+    def format(self) -> Format:
+        """For people or for scripts."""
+        value = self._value("format")
+        if value not in ("table", "json"):
+            raise click.UsageError(f"{VARIABLES['format']} is {value!r}, it must be table or json")
+        return cast(Format, value)
+
+    @property
+    def as_json(self) -> bool:
+        """Whether scripts read."""
+        return self.format == "json"
+
+
+def with_settings(command: Command) -> Command:
+    """Adds the options --bus, --state and --format; what they say is found by `settings()`."""
+
+    @click.option("--bus", metavar="ADDRESS", help=f"The BusService. [{VARIABLES['bus']}; {DEFAULTS['bus']}]")
+    @click.option("--state", metavar="ADDRESS", help=f"The StateService. [{VARIABLES['state']}; {DEFAULTS['state']}]")
+    @click.option(
+        "--format", type=click.Choice(["table", "json"]), help=f"For people or for scripts. [{VARIABLES['format']}]"
+    )
+    @functools.wraps(command)
+    def told(*args: Any, bus: str | None, state: str | None, format: str | None, **kwargs: Any) -> Any:
+        words = {"bus": bus, "state": state, "format": format}
+        given = click.get_current_context().ensure_object(dict)
+        given |= {name: word for name, word in words.items() if word}
+        return command(*args, **kwargs)
+
+    return cast(Command, told)
+
+
+def settings() -> Settings:
+    """Of the subcommand that runs."""
+    return Settings(click.get_current_context().ensure_object(dict))

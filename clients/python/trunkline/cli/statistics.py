@@ -1,0 +1,169 @@
+"""`trunkline stats` and `trunkline subscriptions`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trunkline.cli.outcome import exit_code, run, tell
+from trunkline.cli.output import print_facts, print_json, print_table
+from trunkline.cli.settings import Settings, settings, with_settings
+from trunkline.errors import TrunklineError
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from trunkline.v1 import bus_pb2, state_pb2
+
+Answer = dict[str, Any] | TrunklineError
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="Show them anew until interrupted.")
+@click.option("--interval", type=click.FloatRange(0.1), default=1.0, show_default=True, help="Seconds, with --watch.")
+@with_settings
+def stats(watch: bool, interval: float) -> None:
+    """Shows what bus and state count since they started, and what they hold now.
+
+    Exit code 5 where one of them cannot be reached; the other is shown.
+    """
+    told = settings()
+    run(_watch(told, interval) if watch else _once(told), told)
+
+
+async def _once(told: Settings) -> int:
+    answers = await _ask(told)
+    _print(told, answers)
+    failed = [answer for answer in answers.values() if isinstance(answer, TrunklineError)]
+    for error in failed:
+        tell(error, told)
+    return exit_code(failed[0]) if failed else 0
+
+
+async def _watch(told: Settings, interval: float) -> None:
+    """On a terminal it draws over what it drew; else one answer behind the other."""
+    while True:
+        answers = await _ask(told)
+        if not told.as_json:
+            click.clear()
+        _print(told, answers)
+        await asyncio.sleep(interval)
+
+
+def _print(told: Settings, answers: dict[str, Answer]) -> None:
+    if told.as_json:
+        print_json({n: a.to_dict() if isinstance(a, TrunklineError) else a for n, a in answers.items()})
+        return
+    for number, (name, answer) in enumerate(answers.items()):
+        if number:
+            click.echo()
+        if isinstance(answer, TrunklineError):
+            click.secho(f"{name}: {answer.message}", fg="red")
+        else:
+            print_facts(((key.replace("_", " "), value) for key, value in answer.items()), title=name)
+
+
+async def _ask(told: Settings) -> dict[str, Answer]:
+    bus, state = await asyncio.gather(_caught(_bus(told.bus)), _caught(_state(told.state)))
+    return {f"bus {told.bus}": bus, f"state {told.state}": state} if not told.as_json else {"bus": bus, "state": state}
+
+
+async def _caught(question: Coroutine[Any, Any, dict[str, Any]]) -> Answer:
+    try:
+        return await question
+    except TrunklineError as error:
+        return error
+
+
+async def _bus(address: str) -> dict[str, Any]:
+    from trunkline.cli.wire import CALL_SECONDS, bus_stub
+    from trunkline.v1 import bus_pb2
+
+    async with bus_stub(address) as stub:
+        answer: bus_pb2.GetStatsResponse = await stub.GetStats(bus_pb2.GetStatsRequest(), timeout=CALL_SECONDS)
+        return _plain(answer)
+
+
+async def _state(address: str) -> dict[str, Any]:
+    from trunkline.cli.wire import CALL_SECONDS, state_stub
+    from trunkline.v1 import state_pb2
+
+    async with state_stub(address) as stub:
+        request = state_pb2.GetStateStatsRequest()
+        answer: state_pb2.GetStateStatsResponse = await stub.GetStateStats(request, timeout=CALL_SECONDS)
+        return _plain(answer)
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    """A message's fields as they are called in protobuf; a time as text, figures as numbers."""
+    facts: dict[str, Any] = {}
+    for field in message.DESCRIPTOR.fields:
+        value = getattr(message, field.name)
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            facts[field.name] = dict(value)
+        elif field.message_type is not None:
+            facts[field.name] = value.ToJsonString() if message.HasField(field.name) else None
+        elif field.has_presence and not message.HasField(field.name):
+            facts[field.name] = None
+        else:
+            facts[field.name] = value
+    return facts
+
+
+@click.command()
+@click.option("--pattern", default="", help="Only those of this pattern.")
+@with_settings
+def subscriptions(pattern: str) -> None:
+    """Lists the subscriptions that are registered now: who, to what, and what waits for each."""
+    told = settings()
+
+    async def main() -> None:
+        found = await _subscriptions(told.bus, pattern)
+        if told.as_json:
+            print_json(found)
+            return
+        columns = ("id", "pattern", "group", "peer", "queued", "delivered", "dropped", "since")
+        rows = [
+            (
+                each["subscription_id"],
+                each["pattern"],
+                each["group"] or None,
+                each["peer"],
+                each["queued_messages"],
+                each["delivered"],
+                each["dropped"],
+                _since(each["started_at"]),
+            )
+            for each in found
+        ]
+        print_table(columns, rows, right=frozenset({"id", "queued", "delivered", "dropped"}))
+
+    run(main(), told)
+
+
+async def _subscriptions(address: str, pattern: str) -> list[dict[str, Any]]:
+    from trunkline.cli.wire import CALL_SECONDS, bus_stub
+    from trunkline.limits import MAX_PAGE_SIZE
+    from trunkline.v1 import bus_pb2
+
+    found: list[dict[str, Any]] = []
+    request = bus_pb2.ListSubscriptionsRequest(pattern=pattern, page_size=MAX_PAGE_SIZE)
+    async with bus_stub(address) as stub:
+        while True:
+            page: bus_pb2.ListSubscriptionsResponse = await stub.ListSubscriptions(request, timeout=CALL_SECONDS)
+            found += map(_plain, page.subscriptions)
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
+
+
+def _since(time: str | None) -> str | None:
+    if time is None:
+        return None
+    age = (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()
+    hours, rest = divmod(max(0, round(age)), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
