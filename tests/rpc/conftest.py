@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,6 @@ from tests.rpc.greeter import Greeter
 from trunkline.v1 import bus_pb2_grpc
 from trunklined.rpc.errors import ErrorInterceptor
 from trunklined.rpc.metrics import RpcMetrics
-
-
-@pytest.fixture
-def socket_dir() -> Iterator[Path]:
-    """A directory whose name is short enough for UNIX sockets, whatever the test is called."""
-    with tempfile.TemporaryDirectory(prefix="trunkline-") as directory:
-        yield Path(directory)
 
 
 @pytest.fixture

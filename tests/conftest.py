@@ -1,0 +1,139 @@
+"""Real programs for the tests: shared ones for the session, and killable ones for one test."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.programs import RunningProgram
+
+StartProgram = Callable[..., RunningProgram]
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    """Not pytest's: its names, with the test's in them, are too long for UNIX sockets."""
+    path = Path(tempfile.mkdtemp(prefix="trunkline-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+@contextmanager
+def _programs() -> Iterator[StartProgram]:
+    started: list[RunningProgram] = []
+
+    def start(name: str, *options: str, **words: str) -> RunningProgram:
+        program = RunningProgram(name, *options, **words)
+        started.append(program)
+        return program.start()
+
+    try:
+        yield start
+    finally:
+        for program in reversed(started):
+            program.end()
+
+
+@pytest.fixture
+def socket_dir() -> Iterator[Path]:
+    """A directory with a name that is short enough for UNIX sockets, whatever the test is called."""
+    with _directory() as path:
+        yield path
+
+
+@pytest.fixture
+def start_program() -> Iterator[StartProgram]:
+    """`start_program("bus", "--max-subscriptions", "2")` starts a program that ends with the test."""
+    with _programs() as start:
+        yield start
+
+
+def _start_bus(start: StartProgram) -> RunningProgram:
+    return start("bus")
+
+
+def _start_state(start: StartProgram, directory: Path) -> RunningProgram:
+    return start("state", "--engine", "sqlite", "--path", f"{directory}/state.db")
+
+
+def _start_sidecar(start: StartProgram, directory: Path, bus: str, state: str) -> RunningProgram:
+    upstreams = ("--bus-address", bus, "--state-address", state)
+    sockets = ("--socket-path", f"{directory}/channel.sock")
+    return start("sidecar", *upstreams, *sockets, address=f"unix:{directory}/sidecar.sock")
+
+
+@pytest.fixture(scope="session")
+def _shared() -> Iterator[StartProgram]:
+    with _programs() as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def _shared_directory() -> Iterator[Path]:
+    with _directory() as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def bus_program(_shared: StartProgram) -> RunningProgram:
+    """The session's bus. Shared: do not end it, and use channels of your own."""
+    return _start_bus(_shared)
+
+
+@pytest.fixture(scope="session")
+def state_program(_shared: StartProgram, _shared_directory: Path) -> RunningProgram:
+    """The session's state service (sqlite). Shared: do not end it, and use ids of your own."""
+    return _start_state(_shared, _shared_directory)
+
+
+@pytest.fixture(scope="session")
+def sidecar_program(
+    _shared: StartProgram, _shared_directory: Path, bus_program: RunningProgram, state_program: RunningProgram
+) -> RunningProgram:
+    """The session's sidecar before the session's bus and state. Shared: do not end it."""
+    return _start_sidecar(_shared, _shared_directory, bus_program.address, state_program.address)
+
+
+@pytest.fixture(scope="session")
+def bus_address(bus_program: RunningProgram) -> str:
+    """Where the session's bus serves."""
+    return bus_program.address
+
+
+@pytest.fixture(scope="session")
+def state_address(state_program: RunningProgram) -> str:
+    """Where the session's state service serves."""
+    return state_program.address
+
+
+@pytest.fixture(scope="session")
+def sidecar_address(sidecar_program: RunningProgram) -> str:
+    """Where the session's sidecar serves: a UNIX socket."""
+    return sidecar_program.address
+
+
+@pytest.fixture
+def killable_bus(start_program: StartProgram) -> RunningProgram:
+    """A bus of this test alone: kill(), restart() on the same address, pause(), resume(), stop()."""
+    return _start_bus(start_program)
+
+
+@pytest.fixture
+def killable_state(start_program: StartProgram, socket_dir: Path) -> RunningProgram:
+    """A state service of this test alone; a restart finds the same file."""
+    return _start_state(start_program, socket_dir)
+
+
+@pytest.fixture
+def killable_sidecar(
+    start_program: StartProgram, socket_dir: Path, killable_bus: RunningProgram, killable_state: RunningProgram
+) -> RunningProgram:
+    """A sidecar of this test alone before its killable bus and state."""
+    return _start_sidecar(start_program, socket_dir, killable_bus.address, killable_state.address)
