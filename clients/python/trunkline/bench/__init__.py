@@ -5,6 +5,7 @@
     report         the table for people, bench-results.json for programs
     work, works/   what is measured: one file for each kind of work
     peer, peers/   who is measured: one file for each technology, Trunkline among them
+    contender      a peer, or ourselves on another version of grpcio
     stage          one run: a fresh server and a process for each role
     processes      those processes: started, waited for, ended
     roles          what runs in them: publisher, subscriber, requester, responder, saver, getter

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 from rich.console import Console
 
 from trunkline.bench import report
 from trunkline.bench.comparison import Row, compare
+from trunkline.bench.contender import Contender, of_peer, on_grpcio
 from trunkline.bench.peers import OURS, PEERS
 from trunkline.bench.processes import RunFailedError
 from trunkline.bench.works import WORKS
@@ -27,6 +29,7 @@ _PEER_NAMES = [name for name in PEERS if name != OURS]
 @click.option(
     "--peer", "peers", multiple=True, type=click.Choice(_PEER_NAMES), help="This peer alone; may be repeated."
 )
+@click.option("--grpcio", "versions", multiple=True, help="Us on this version of grpcio, then no peer unless named.")
 @click.option("--runs", default=3, show_default=True, type=click.IntRange(min=1), help="Interleaved runs of each.")
 @click.option(
     "--json",
@@ -36,7 +39,7 @@ _PEER_NAMES = [name for name in PEERS if name != OURS]
     type=click.Path(dir_okay=False, path_type=Path),
     help="Where the results are written.",
 )
-def command(only: tuple[str, ...], peers: tuple[str, ...], runs: int, path: Path) -> None:
+def command(only: tuple[str, ...], peers: tuple[str, ...], versions: tuple[str, ...], runs: int, path: Path) -> None:
     """Measures Trunkline beside its peers, in the same run.
 
     Needs the extra `bench`, nats-server and redis-server: `make bench` brings them. Exit 1 if a run failed or a message
@@ -45,7 +48,10 @@ def command(only: tuple[str, ...], peers: tuple[str, ...], runs: int, path: Path
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     progress = Console(stderr=True, style="dim", highlight=False)
     try:
-        rows = asyncio.run(_compare(only or tuple(_WORK_NAMES), peers or tuple(_PEER_NAMES), runs, progress))
+        with TemporaryDirectory(prefix="trunkline-bench-") as folder:
+            rivals = [of_peer(name) for name in peers or (() if versions else _PEER_NAMES)]
+            rivals += [on_grpcio(version, Path(folder)) for version in versions]
+            rows = asyncio.run(_compare(only or tuple(_WORK_NAMES), rivals, runs, progress))
     except (RunFailedError, ImportError) as error:
         raise click.ClickException(str(error)) from error
     console.print(report.table(rows))
@@ -56,11 +62,11 @@ def command(only: tuple[str, ...], peers: tuple[str, ...], runs: int, path: Path
         raise click.ClickException(f"{lost:,} messages of ours were lost")
 
 
-async def _compare(only: tuple[str, ...], peers: tuple[str, ...], runs: int, progress: Console) -> list[Row]:
+async def _compare(only: tuple[str, ...], rivals: list[Contender], runs: int, progress: Console) -> list[Row]:
     rows: list[Row] = []
     for work in (work for work in WORKS if work.name in only):
-        rivals = [name for name in work.goals if name in peers]
-        rows += await compare(work, rivals, runs, progress.print)
+        able = [rival for rival in rivals if rival.peer == OURS or rival.name in work.goals]
+        rows += await compare(work, able, runs, progress.print)
     return rows
 
 

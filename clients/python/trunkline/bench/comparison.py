@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from trunkline.bench.peers import OURS
+from trunkline.bench.contender import Contender, ours
 from trunkline.bench.stage import stage
 from trunkline.bench.work import Measurement, Work
 
@@ -17,7 +16,7 @@ class Row:
     """How we stand against one peer in one work. Lost messages are summed over all runs."""
 
     work: Work
-    peer: str
+    peer: Contender
     ours: float
     peer_value: float
     ours_lost: int
@@ -31,7 +30,7 @@ class Row:
     @property
     def goal(self) -> float | None:
         """The ratio that is asked of us, if any."""
-        return self.work.goals[self.peer]
+        return self.work.goals.get(self.peer.name)
 
 
 @dataclass(slots=True)
@@ -49,21 +48,22 @@ class Series:
         return sum(run.lost for run in self.runs)
 
 
-async def compare(
-    work: Work, peers: Sequence[str], runs: int, tell: Callable[[str], None], python: str = sys.executable
-) -> list[Row]:
-    """Runs a work by us and by each peer in turn, and that several times: whatever else the machine does hits all.
+async def compare(work: Work, rivals: Sequence[Contender], runs: int, tell: Callable[[str], None]) -> list[Row]:
+    """Runs a work by us and by each rival in turn, and that several times: whatever else the machine does hits all.
 
     Raises:
         RunFailedError: a server or a role did not do its part.
     """
-    series = {name: Series() for name in (OURS, *peers)}
+    us = ours()
+    series = {contender.name: Series() for contender in (us, *rivals)}
     for run in range(1, runs + 1):
-        for name, contender in series.items():
-            async with stage(name, work.service, python) as place:
+        for contender in (us, *rivals):
+            async with stage(contender, work.service) as place:
                 measured = await work.measure(place)
-            contender.runs.append(measured)
+            series[contender.name].runs.append(measured)
             lost = f", {measured.lost:,} lost" if measured.lost else ""
-            tell(f"{work.name} {run}/{runs} {name}: {measured.value:,.0f} {work.unit}{lost}")
-    ours = series[OURS]
-    return [Row(work, name, ours.median, series[name].median, ours.lost, series[name].lost) for name in peers]
+            tell(f"{work.name} {run}/{runs} {contender.name}: {measured.value:,.0f} {work.unit}{lost}")
+    mine = series[us.name]
+    return [
+        Row(work, rival, mine.median, series[rival.name].median, mine.lost, series[rival.name].lost) for rival in rivals
+    ]

@@ -37,9 +37,8 @@ class Peer(ABC):
     """Messages of one run of publish/subscribe: what it does in two to four seconds."""
 
     @abstractmethod
-    def server(self, service: Service, port: int, scratch: Path, python: str) -> Server | None:
-        """The program that this service of it needs, or None. Files belong into `scratch`; what is Python runs on
-        `python`."""
+    def server(self, service: Service, port: int, scratch: Path) -> Server | None:
+        """The program that this service of it needs, or None. Files belong into `scratch`."""
 
     @abstractmethod
     async def open(self, service: Service, port: int) -> None:

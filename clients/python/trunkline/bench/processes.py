@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,7 +37,7 @@ def free_port() -> int:
         return port
 
 
-async def start_server(server: Server, port: int, log: Path) -> Process:
+async def start_server(server: Server, port: int, log: Path, environment: Mapping[str, str]) -> Process:
     """Starts a server and waits until its port accepts; what it writes goes to the log.
 
     Raises:
@@ -45,7 +46,11 @@ async def start_server(server: Server, port: int, log: Path) -> Process:
     with log.open("wb") as output:
         try:
             process = await asyncio.create_subprocess_exec(
-                *server.command, stdin=DEVNULL, stdout=output, stderr=output, env={**os.environ, **server.environment}
+                *server.command,
+                stdin=DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **environment, **server.environment},
             )
         except FileNotFoundError as error:
             raise RunFailedError(f"{server.command[0]} is not installed: {error}") from error
@@ -84,11 +89,15 @@ class Role:
         self._log = log
 
     @classmethod
-    async def start(cls, name: str, order: dict[str, Any], log: Path, python: str = sys.executable) -> Role:
+    async def start(cls, name: str, order: dict[str, Any], log: Path, environment: Mapping[str, str]) -> Role:
         """Starts it and waits until it is ready."""
         with log.open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
-                python, "-m", "trunkline.bench.roles", name, json.dumps(order), stdin=PIPE, stdout=PIPE, stderr=errors
+                *(sys.executable, "-m", "trunkline.bench.roles", name, json.dumps(order)),
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=errors,
+                env={**os.environ, **environment},
             )
         role = cls(name, process, log)
         try:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rich.table import Table
 
-from trunkline.bench import peers
 from trunkline.bench.comparison import Row
 
 
@@ -28,7 +27,7 @@ def table(rows: Sequence[Row]) -> Table:
             row.work.title,
             row.work.unit,
             _figure(row.ours, row.ours_lost),
-            peers.load(row.peer).title,
+            row.peer.title,
             _figure(row.peer_value, row.peer_lost),
             f"[{colour}]{row.ratio:.2f}[/]",
             f"{row.goal:.2f}" if row.goal is not None else "",
@@ -43,7 +42,7 @@ def write(rows: Sequence[Row], path: Path) -> None:
             "work": row.work.title,
             "unit": row.work.unit,
             "ours": round(row.ours, 1),
-            "peer": row.peer,
+            "peer": row.peer.name,
             "peer_value": round(row.peer_value, 1),
             "ratio": round(row.ratio, 3),
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from trunkline.bench import peers
+from trunkline.bench.contender import Contender
 from trunkline.bench.peer import Peer, Service
 from trunkline.bench.processes import Role, end, free_port, start_server
 
@@ -21,17 +21,17 @@ RUN_SECONDS: Final = 90.0
 class Stage:
     """Where one run takes place. Made by `stage()`."""
 
-    def __init__(self, peer_name: str, service: Service, port: int, scratch: Path, python: str) -> None:
-        self.peer: Peer = peers.load(peer_name)
-        self._order = {"peer": peer_name, "service": service, "port": port}
+    def __init__(self, contender: Contender, service: Service, port: int, scratch: Path) -> None:
+        self.peer: Peer = peers.load(contender.peer)
+        self._order = {"peer": contender.peer, "service": service, "port": port}
         self._scratch = scratch
-        self._python = python
+        self._environment = contender.environment
         self._roles: list[Role] = []
 
     async def role(self, name: str, **order: int) -> Role:
         """Starts a role and waits until it is ready."""
         log = self._scratch / f"{len(self._roles)}-{name}.log"
-        role = await Role.start(name, {**self._order, **order}, log, self._python)
+        role = await Role.start(name, {**self._order, **order}, log, self._environment)
         self._roles.append(role)
         return role
 
@@ -41,14 +41,15 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(peer_name: str, service: Service, python: str = sys.executable) -> AsyncIterator[Stage]:
-    """A stage with the peer's server running; `python` is what our own programs and all roles run on."""
+async def stage(contender: Contender, service: Service) -> AsyncIterator[Stage]:
+    """A stage with the contender's server running."""
     with tempfile.TemporaryDirectory(prefix="trunkline-bench-") as folder:
         scratch = Path(folder)
         port = free_port()
-        made = Stage(peer_name, service, port, scratch, python)
-        wanted = made.peer.server(service, port, scratch, python)
-        server = await start_server(wanted, port, scratch / "server.log") if wanted else None
+        made = Stage(contender, service, port, scratch)
+        wanted = made.peer.server(service, port, scratch)
+        log = scratch / "server.log"
+        server = await start_server(wanted, port, log, contender.environment) if wanted else None
         try:
             yield made
         finally:

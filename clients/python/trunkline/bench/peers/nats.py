@@ -29,7 +29,7 @@ class Nats(Peer):
         self._client: Client | None = None
         self._store: Any = None
 
-    def server(self, service: Service, port: int, scratch: Path, python: str) -> Server:
+    def server(self, service: Service, port: int, scratch: Path) -> Server:
         return Server(("nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(scratch / "jetstream")))
 
     async def open(self, service: Service, port: int) -> None:

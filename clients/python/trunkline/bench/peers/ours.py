@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -22,12 +23,12 @@ class Trunkline(Peer):
         self._bus: trunkline.GrpcMessageBus | None = None
         self._state: trunkline.GrpcStateManager | None = None
 
-    def server(self, service: Service, port: int, scratch: Path, python: str) -> Server:
+    def server(self, service: Service, port: int, scratch: Path) -> Server:
         prefix = f"TRUNKLINE_{service.upper()}_"
         settings = {f"{prefix}ADDRESS": f"127.0.0.1:{port}"}
         if service == "state":
             settings[f"{prefix}PATH"] = str(scratch / "state.db")
-        return Server((python, "-m", "trunklined", service), settings)
+        return Server((sys.executable, "-m", "trunklined", service), settings)
 
     async def open(self, service: Service, port: int) -> None:
         if service == "bus":

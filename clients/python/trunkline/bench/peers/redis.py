@@ -24,7 +24,7 @@ class RedisPubSub(Peer):
     def __init__(self) -> None:
         self._redis: Redis | None = None
 
-    def server(self, service: Service, port: int, scratch: Path, python: str) -> Server:
+    def server(self, service: Service, port: int, scratch: Path) -> Server:
         options = {"bind": "127.0.0.1", "port": str(port), "dir": str(scratch), "save": "", "appendonly": "no"}
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
         return Server(("redis-server", *words, "--client-output-buffer-limit", "pubsub", "0", "0", "0"))

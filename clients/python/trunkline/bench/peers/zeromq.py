@@ -23,7 +23,7 @@ class ZeroMQ(Peer):
         self._context = zmq.Context()
         self._endpoint = ""
 
-    def server(self, service: Service, port: int, scratch: Path, python: str) -> None:
+    def server(self, service: Service, port: int, scratch: Path) -> None:
         return None
 
     async def open(self, service: Service, port: int) -> None:

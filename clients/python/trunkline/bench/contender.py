@@ -1,0 +1,60 @@
+"""Contender: one line of the comparison: a peer, or ourselves on another version of grpcio."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trunkline.bench import peers
+from trunkline.bench.processes import RunFailedError
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """Who runs.
+
+    Args:
+        name: in the results.
+        title: for people.
+        peer: the technology, a key of `peers.PEERS`.
+        environment: of its server and its roles, beside ours.
+    """
+
+    name: str
+    title: str
+    peer: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def ours() -> Contender:
+    """Ourselves as installed."""
+    return of_peer(peers.OURS)
+
+
+def of_peer(name: str) -> Contender:
+    """A peer.
+
+    Raises:
+        ImportError: its library is not installed.
+    """
+    return Contender(name, peers.load(name).title, name)
+
+
+def on_grpcio(version: str, folder: Path) -> Contender:
+    """Ourselves, with another version of grpcio, which is installed into a folder and found before the installed one.
+
+    Raises:
+        RunFailedError: pip could not install it.
+    """
+    target = folder / f"grpcio-{version}"
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
+    done = subprocess.run(
+        [*pip, "--target", str(target), f"grpcio=={version}"], check=False, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise RunFailedError(f"grpcio {version} could not be installed:\n{done.stderr.strip()}")
+    name = f"grpcio {version}"
+    return Contender(name, f"ours on {name}", peers.OURS, {"PYTHONPATH": str(target)})

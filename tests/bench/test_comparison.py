@@ -1,0 +1,107 @@
+"""The benchmark tells the truth: ratios have one direction, losses are seen, results have their form."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from trunkline.bench import command, report
+from trunkline.bench.comparison import Row
+from trunkline.bench.contender import Contender
+from trunkline.bench.payload import PAYLOAD, PAYLOAD_BYTES, TEXT
+from trunkline.bench.peer import Server
+from trunkline.bench.processes import Role, RunFailedError, free_port, start_server
+from trunkline.bench.tally import Tally
+from trunkline.bench.works import WORKS
+from trunkline.bench.works.live import LIVE
+from trunkline.bench.works.request import REQUEST_LATENCY
+
+NATS = Contender("nats", "nats-py", "nats")
+
+
+def test_everybody_sends_256_bytes() -> None:
+    """What the peers send is the JSON of what we send."""
+    assert len(PAYLOAD) == PAYLOAD_BYTES == 256
+    assert json.loads(PAYLOAD) == {"data": TEXT}
+
+
+def test_a_ratio_over_one_says_that_we_are_ahead() -> None:
+    """For rates more is better, for latencies less."""
+    assert Row(LIVE, NATS, ours=200, peer_value=100, ours_lost=0, peer_lost=0).ratio == 2
+    assert Row(REQUEST_LATENCY, NATS, ours=200, peer_value=100, ours_lost=0, peer_lost=0).ratio == 0.5
+
+
+def test_results_are_a_list_of_six_facts(tmp_path: Path) -> None:
+    """bench-results.json has the form that programs read."""
+    row = Row(LIVE, NATS, ours=200, peer_value=100, ours_lost=0, peer_lost=0)
+    report.write([row], tmp_path / "results.json")
+    assert json.loads((tmp_path / "results.json").read_text()) == [
+        {"work": LIVE.title, "unit": "messages/s", "ours": 200, "peer": "nats", "peer_value": 100, "ratio": 2}
+    ]
+
+
+def test_names_of_works_are_unique() -> None:
+    """`--only` means one work."""
+    assert len({work.name for work in WORKS}) == len(WORKS)
+
+
+async def test_a_tally_ends_with_the_last_message() -> None:
+    """Nobody waits for more than what is expected."""
+    tally = Tally(2)
+    tally.count("ab")
+    tally.count(b"cd")
+    assert (await tally.reception()).received == 2
+    assert tally.octets == 4
+
+
+async def test_a_lost_message_is_counted_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A subscriber that gets nothing more gives up and says how many came."""
+    monkeypatch.setattr("trunkline.bench.tally.IDLE_SECONDS", 0.2)
+    tally = Tally(3)
+    tally.count("ab")
+    assert (await tally.reception()).received == 1
+
+
+async def test_a_missing_server_is_named(tmp_path: Path) -> None:
+    """A program that is not installed gives a clear word."""
+    with pytest.raises(RunFailedError, match="no-such-program is not installed"):
+        await start_server(Server(("no-such-program",)), free_port(), tmp_path / "log", {})
+
+
+async def test_a_server_that_ends_at_once_shows_what_it_wrote(tmp_path: Path) -> None:
+    """What it said is in the error."""
+    server = Server(("sh", "-c", "echo the reason; exit 3"))
+    with pytest.raises(RunFailedError, match="the reason"):
+        await start_server(server, free_port(), tmp_path / "log", {})
+
+
+async def test_a_role_that_fails_shows_why(tmp_path: Path) -> None:
+    """An unknown role ends; its traceback is in the error."""
+    order = {"peer": "zeromq", "service": "bus", "port": free_port()}
+    role_of_nobody = Role.start("nobody", order, tmp_path / "log", {})
+    with pytest.raises(RunFailedError, match="KeyError: 'nobody'"):
+        await role_of_nobody
+
+
+def test_it_measures_for_real_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run of real processes: our bus, and ZeroMQ which needs no server."""
+    pytest.importorskip("zmq", reason="the extra bench is not installed")
+    monkeypatch.setattr("trunkline.bench.peers.ours.Trunkline.messages", 20_000)
+    path = tmp_path / "results.json"
+    arguments = ["--only", "live", "--peer", "zeromq", "--runs", "1", "--json", str(path)]
+    done = CliRunner().invoke(command, arguments)
+    assert done.exit_code == 0, done.output
+    (row,) = json.loads(path.read_text())
+    assert row["ours"] > 0
+    assert row["peer_value"] > 0
+    assert row["ratio"] == pytest.approx(row["ours"] / row["peer_value"], abs=0.001)
+
+
+def test_a_lost_message_stands_in_the_table() -> None:
+    """Whoever reads the figure sees what it cost."""
+    row = replace(Row(LIVE, NATS, ours=200, peer_value=100, ours_lost=0, peer_lost=0), ours_lost=7)
+    assert any("7 lost" in str(cell) for cell in report.table([row]).columns[2].cells)
