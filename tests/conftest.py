@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def _directory() -> Iterator[Path]:
 def _programs() -> Iterator[StartProgram]:
     started: list[RunningProgram] = []
 
-    def start(name: str, *options: str, **words: str) -> RunningProgram:
+    def start(name: str, *options: str, **words: Any) -> RunningProgram:
         program = RunningProgram(name, *options, **words)
         started.append(program)
         return program.start()

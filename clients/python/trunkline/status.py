@@ -44,7 +44,7 @@ def error_from_rpc(error: grpc.RpcError, disconnected: Disconnected = BusDisconn
         return told
     details = {"grpc_status": code.name}
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-        return disconnected(f"the connection was lost: {said or code.name}", details=details)
+        return disconnected(f"the service is unavailable: {said or code.name}", details=details)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return RequestTimeoutError("no answer came before the deadline", details=details)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from trunkline.models import AgentMessage
 
 DEFAULT_SENDER = "cli"
+CONNECT_SECONDS = 3.0
+"""A person waits for no longer to hear that nobody is there."""
 
 
 def _message_options(command: Command) -> Command:
@@ -72,7 +74,7 @@ def publish(channel: str, payload: str, count: int, **options: Any) -> None:
     async def main() -> None:
         from trunkline import GrpcMessageBus
 
-        async with GrpcMessageBus(told.bus) as bus:
+        async with GrpcMessageBus(told.bus, connect_timeout=CONNECT_SECONDS) as bus:
             async for each in _payloads(payload):
                 for _ in range(count):
                     await bus.publish(channel, _make(each, "status_update", options))
@@ -114,7 +116,7 @@ def request(channel: str, payload: str, timeout: float, **options: Any) -> None:
         from trunkline import GrpcMessageBus
 
         message = _make(read_object(payload, "the payload"), "task_assignment", options)
-        async with GrpcMessageBus(told.bus) as bus:
+        async with GrpcMessageBus(told.bus, connect_timeout=CONNECT_SECONDS) as bus:
             reply = await bus.request(channel, message, timeout=timeout)
         if told.as_json:
             print_json(reply.model_dump(mode="json"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from collections.abc import Coroutine
@@ -34,6 +35,7 @@ _EXIT_CODES: Final = {
 
 def run(main: Coroutine[Any, Any, int | None], settings: Settings) -> NoReturn:
     """Runs a subcommand's work and ends the process with its exit code; None means 0."""
+    _set_up_logging(settings)
     try:
         code = asyncio.run(main) or 0
         sys.stdout.flush()
@@ -47,6 +49,14 @@ def run(main: Coroutine[Any, Any, int | None], settings: Settings) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = BROKEN_PIPE
     sys.exit(code)
+
+
+def _set_up_logging(settings: Settings) -> None:
+    """What the client logs (a lost connection, say) is a note for people; scripts have the exit code and the error."""
+    notes = logging.NullHandler() if settings.as_json else logging.StreamHandler()
+    note = "-- %(message)s"
+    notes.setFormatter(logging.Formatter(click.style(note, fg="yellow") if sys.stderr.isatty() else note))
+    logging.basicConfig(handlers=[notes])
 
 
 def exit_code(error: TrunklineError) -> int:

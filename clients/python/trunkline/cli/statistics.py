@@ -62,7 +62,7 @@ def _print(told: Settings, answers: dict[str, Answer]) -> None:
         if number:
             click.echo()
         if isinstance(answer, TrunklineError):
-            click.secho(f"{name}: {answer.message}", fg="red")
+            click.secho(f"{name}: no answer", fg="red")
         else:
             print_facts(((key.replace("_", " "), value) for key, value in answer.items()), title=name)
 

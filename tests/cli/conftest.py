@@ -1,0 +1,67 @@
+"""The command `trunkline` as a process, the way people and scripts call it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
+import pytest
+
+from tests.programs import command
+
+Result = subprocess.CompletedProcess[str]
+Trunkline = Callable[..., Result]
+Follow = Callable[..., "subprocess.Popen[str]"]
+
+SECONDS = 30
+
+
+@pytest.fixture
+def environment(bus_address: str, state_address: str) -> dict[str, str]:
+    return {**os.environ, "TRUNKLINE_BUS": bus_address, "TRUNKLINE_STATE": state_address}
+
+
+@pytest.fixture
+def trunkline(environment: dict[str, str]) -> Trunkline:
+    """Runs a subcommand to its end."""
+
+    def run(*arguments: str, input: str = "") -> Result:
+        return subprocess.run(
+            command(arguments),
+            input=input,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=SECONDS,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def follow(environment: dict[str, str]) -> Iterator[Follow]:
+    """Starts a subcommand that goes on, and returns when it has said what it says at its start."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, until: str) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command(arguments), stdout=pipe, stderr=pipe, text=True, env=environment)
+        started.append(process)
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert until in line
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def channel() -> str:
+    """One that no other test uses."""
+    return f"test:{uuid4().hex}"

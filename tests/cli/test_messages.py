@@ -1,0 +1,124 @@
+"""publish, subscribe and request against a real bus."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cli.conftest import Follow, Trunkline
+from trunkline import AgentMessage, GrpcMessageBus
+
+
+def test_subscribe_shows_a_message_on_one_line(trunkline: Trunkline, follow: Follow, channel: str) -> None:
+    """Time, channel, type, sender, payload; nobody's text can steer the terminal."""
+    watcher = follow("subscribe", "test:*", "--count", "1", until="subscribed to test:*")
+    sent = trunkline(
+        "publish", channel, '{"note": "done"}', "--type", "task\x1b[31m", "--sender", "me\n", "--recipient", "you"
+    )
+    assert sent.stdout == f"published 1 message on {channel}\n"
+    shown, _ = watcher.communicate(timeout=20)
+    assert watcher.returncode == 0
+    clock, *rest = shown.rstrip("\n").split("  ")
+    assert clock.count(":") == 2
+    assert rest == [channel, "task\\x1b[31m", "me\\n -> you", '{"note":"done"}']
+
+
+def test_subscribe_gives_scripts_json(trunkline: Trunkline, follow: Follow, channel: str) -> None:
+    """One object a line, and nothing else on standard output."""
+    watcher = follow("subscribe", channel, "--count", "3", "--format", "json", until='"event": "subscribed"')
+    options = ("--priority", "high", "--ttl", "60", "--correlation-id", "c1", "--metadata", '{"trace": 1}')
+    trunkline("publish", channel, "-", *options, input='{"n": 1}\n\n{"n": "ö"}\n')
+    trunkline("publish", channel)
+    lines = watcher.communicate(timeout=20)[0].splitlines()
+    first, second, third = map(json.loads, lines)
+    assert [first["payload"], second["payload"], third["payload"]] == [{"n": 1}, {"n": "ö"}, {}]
+    assert (first["channel"], first["sender_id"], first["message_type"]) == (channel, "cli", "status_update")
+    assert (first["priority"], first["ttl_seconds"], first["correlation_id"]) == ("high", 60, "c1")
+    assert (first["metadata"], third["correlation_id"], third["recipient_id"]) == ({"trace": 1}, None, None)
+    assert second["sequence"] > first["sequence"]
+
+
+def test_a_group_shares_the_messages(trunkline: Trunkline, follow: Follow, channel: str) -> None:
+    """Each message goes to one member; a count takes no more than that."""
+    members = [follow("subscribe", channel, "--group", "g", "--count", "2", until="subscribed") for _ in range(2)]
+    trunkline("publish", channel, "--count", "4")
+    for member in members:
+        assert len(member.communicate(timeout=20)[0].splitlines()) == 2
+
+
+def test_subscribe_ends_in_time(trunkline: Trunkline, channel: str) -> None:
+    """Without a count that is what was asked for; with one it is a timeout."""
+    assert trunkline("subscribe", channel, "--timeout", "0.2").returncode == 0
+    assert trunkline("subscribe", channel, "--timeout", "0.2", "--count", "1").returncode == 4
+
+
+def test_an_interrupt_is_130(follow: Follow, channel: str) -> None:
+    """Without a traceback."""
+    watcher = follow("subscribe", channel, until="subscribed")
+    watcher.send_signal(signal.SIGINT)
+    assert "Traceback" not in watcher.communicate(timeout=20)[1]
+    assert watcher.returncode == 130
+
+
+@pytest.fixture
+def agent(bus_address: str, channel: str) -> Iterator[str]:
+    """A Python agent that answers requests with what it got."""
+    loop = asyncio.new_event_loop()
+    bus = GrpcMessageBus(bus_address)
+
+    async def answer(message: AgentMessage) -> None:
+        await bus.publish(f"{channel}:reply", message.create_response("agent", "task_result", {"got": message.payload}))
+
+    async def begin() -> None:
+        await bus.connect()
+        await bus.subscribe(channel, answer)
+
+    loop.run_until_complete(begin())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield channel
+    asyncio.run_coroutine_threadsafe(bus.disconnect(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
+
+
+def test_a_request_shows_its_reply(trunkline: Trunkline, agent: str) -> None:
+    """The payload for people, the whole reply for scripts."""
+    assert json.loads(trunkline("request", agent, '{"n": 1}').stdout) == {"got": {"n": 1}}
+    reply = json.loads(trunkline("--format", "json", "request", agent, '{"n": 2}').stdout)
+    assert (reply["sender_id"], reply["payload"]) == ("agent", {"got": {"n": 2}})
+
+
+def test_errors_name_their_code(trunkline: Trunkline, channel: str) -> None:
+    """For people a line, for scripts to_dict(); 1 where it was refused."""
+    said = trunkline("request", channel)
+    assert said.returncode == 1
+    assert said.stderr.startswith("error: ")
+    assert said.stderr.endswith("(NO_RESPONDERS)\n")
+    told = trunkline("request", channel, "--format", "json")
+    assert json.loads(told.stderr)["error_code"] == "NO_RESPONDERS"
+    assert trunkline("publish", "no good").stderr.endswith("(INVALID_CHANNEL)\n")
+    assert trunkline("subscribe", "a:>:b").stderr.endswith("(INVALID_CHANNEL)\n")
+
+
+def test_a_request_without_an_answer_is_4(trunkline: Trunkline, follow: Follow, channel: str) -> None:
+    """Somebody listens, nobody answers."""
+    follow("subscribe", channel, until="subscribed")
+    said = trunkline("request", channel, "--timeout", "0.3")
+    assert said.returncode == 4
+    assert said.stderr.endswith("(REQUEST_TIMEOUT)\n")
+
+
+@pytest.mark.parametrize("arguments", [("publish", "a"), ("request", "a"), ("subscribe", "a"), ("subscriptions",)])
+def test_an_unreachable_bus_is_5(trunkline: Trunkline, arguments: tuple[str, ...]) -> None:
+    """The message says what cannot be reached."""
+    said = trunkline("--bus", "127.0.0.1:1", *arguments)
+    assert said.returncode == 5
+    assert "127.0.0.1:1" in said.stderr
+    assert "Traceback" not in said.stderr

@@ -1,0 +1,39 @@
+"""stats and subscriptions against real services."""
+
+from __future__ import annotations
+
+import json
+
+from tests.cli.conftest import Follow, Trunkline
+
+
+def test_stats_show_both_services(trunkline: Trunkline, channel: str) -> None:
+    """Figures as numbers for scripts, by name for people."""
+    before = json.loads(trunkline("stats", "--format", "json").stdout)
+    trunkline("publish", channel, "--count", "3")
+    after = json.loads(trunkline("stats", "--format", "json").stdout)
+    assert after["bus"]["published"] - before["bus"]["published"] >= 3
+    assert after["state"]["engine"] == "sqlite"
+    assert set(after["state"]["records"]) == {"agent_state", "workflow_state", "task_result"}
+    shown = trunkline("stats").stdout
+    assert "published" in shown
+    assert "revision" in shown
+
+
+def test_one_service_that_is_gone_does_not_hide_the_other(trunkline: Trunkline) -> None:
+    """The other is shown; the exit code says that something is missing."""
+    said = trunkline("stats", "--state", "127.0.0.1:1")
+    assert said.returncode == 5
+    assert "published" in said.stdout
+    assert "127.0.0.1:1" in said.stdout
+    assert "STATE_DISCONNECTED" in said.stderr
+
+
+def test_subscriptions_say_who_listens_to_what(trunkline: Trunkline, follow: Follow, channel: str) -> None:
+    """Filtered by pattern, in both formats."""
+    follow("subscribe", channel, "--group", "readers", until="subscribed")
+    (found,) = json.loads(trunkline("subscriptions", "--pattern", channel, "--format", "json").stdout)
+    assert (found["pattern"], found["group"]) == (channel, "readers")
+    table = trunkline("subscriptions", "--pattern", channel).stdout
+    assert channel in table
+    assert "readers" in table

@@ -1,0 +1,137 @@
+"""`trunkline up`: three programs in one terminal, which live and end together."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.programs import command, health
+
+
+class Up:
+    """`trunkline up` as a process, on free ports."""
+
+    def __init__(self, data: Path, *options: str) -> None:
+        self.bus, self.state = (f"127.0.0.1:{port}" for port in _free_ports(2))
+        self.lines: list[str] = []
+        self._heard = threading.Condition()
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(
+            command(["--bus", self.bus, "--state", self.state, "up", "--data", str(data), *options]),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                with self._heard:
+                    self.lines.append(line)
+                    self._heard.notify_all()
+
+    def wait_for(self, words: str) -> str:
+        """The first line with these words."""
+        with self._heard:
+            self._heard.wait_for(lambda: any(words in line for line in self.lines), 20)
+            return next(line for line in self.lines if words in line)
+
+    def pids(self) -> dict[str, int]:
+        """Of the three programs, by name."""
+        self.wait_for("trunkline | ready in")
+        found = (re.match(r"(\w+) +\| .* ready .*pid=(\d+)", line) for line in self.lines)
+        return {match[1]: int(match[2]) for match in found if match}
+
+    def end(self) -> int:
+        """Its exit code, once all that it said was heard."""
+        code = self.process.wait(20)
+        self._reader.join(20)
+        return code
+
+
+def _free_ports(count: int) -> list[int]:
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return ports
+
+
+@pytest.fixture
+def up(socket_dir: Path) -> Iterator[Up]:
+    started = Up(socket_dir / "data")
+    yield started
+    if started.process.poll() is None:
+        started.process.terminate()
+        started.end()
+
+
+def _gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_three_programs_are_ready_within_two_seconds(up: Up, socket_dir: Path) -> None:
+    """One line says where each of them serves, and all are healthy there."""
+    ready = up.wait_for("trunkline | ready in")
+    took = re.search(r"ready in ([\d.]+) s", ready)
+    assert took is not None
+    assert float(took[1]) <= 2.0
+    sidecar = f"unix:{socket_dir}/data/sidecar.sock"
+    for address in (up.bus, up.state, sidecar):
+        assert address in ready
+        assert health(address) == "SERVING"
+    assert len(set(up.pids().values())) == 3
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_ends_all(up: Up, signum: signal.Signals) -> None:
+    """Gracefully: each program says that it stopped, the exit code is 0, no process is left."""
+    pids = up.pids()
+    up.process.send_signal(signum)
+    assert up.end() == 0
+    assert sum("stopped" in line for line in up.lines) == 3
+    assert all(_gone(pid) for pid in pids.values())
+
+
+@pytest.mark.parametrize("name", ["bus", "state", "sidecar"])
+def test_a_program_that_dies_is_named_and_ends_the_others(up: Up, name: str) -> None:
+    """Nobody works on with half a system without knowing; the exit code is not 0."""
+    pids = up.pids()
+    os.kill(pids[name], signal.SIGKILL)
+    assert up.end() == 1
+    assert f"{name} ended by itself (SIGKILL)" in "".join(up.lines)
+    assert all(_gone(pid) for pid in pids.values())
+
+
+def test_no_program_outlives_a_parent_that_was_killed(up: Up) -> None:
+    """They end with their standard input."""
+    pids = up.pids()
+    up.process.kill()
+    up.end()  # the pipe of their logs closes when the last of them is gone
+    assert all(_gone(pid) for pid in pids.values())
+
+
+def test_a_port_in_use_is_said(socket_dir: Path) -> None:
+    """Which program, which address; and nothing is left behind."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        up = Up(socket_dir / "data", "--bus", taken)
+        assert up.end() == 1
+    assert f"bus       | trunklined bus: cannot start: cannot serve on {taken}" in "".join(up.lines)
+    assert "bus ended by itself (exit code 1)" in "".join(up.lines)
