@@ -20,21 +20,19 @@ from trunkline.limits import (
     BUS_PORT,
     CLIENT_BUFFER_BYTES,
     DEFAULT_REQUEST_TIMEOUT,
-    FRAME_MESSAGES,
     MAX_MESSAGE_BYTES,
     MAX_REQUEST_TIMEOUT,
 )
 from trunkline.line import Line
 from trunkline.message_bus import MessageBus, MessageCallback
 from trunkline.models import AgentMessage
+from trunkline.outgoing import Outgoing
 from trunkline.status import error_from_item
 from trunkline.subscription import LiveSubscription
 from trunkline.v1 import bus_pb2
-from trunkline.wire import bus_twins
 
 log = logging.getLogger(__name__)
 
-_OpaqueConnectRequest = bus_twins()["ConnectRequest"]
 _CONNECT = "/trunkline.v1.BusService/Connect"
 _REPLY_GRACE = 1.0
 """Seconds that a request waits beyond its timeout for the service's own word, which has the better error."""
@@ -73,8 +71,7 @@ class GrpcMessageBus(MessageBus):
         self._line: Line | None = None
         self._subscriptions: dict[int, LiveSubscription] = {}
         self._published = 0
-        self._run_channel = ""
-        self._run: list[bytes] = []
+        self._outgoing = Outgoing(self._put, self._kick)
         self._refused: TrunklineError | None = None
         self._was_up = False
 
@@ -89,16 +86,17 @@ class GrpcMessageBus(MessageBus):
         self._line = line
 
     async def disconnect(self) -> None:
-        line, self._line = self._line, None
+        line = self._line
         if line is None:
             return
-        self._seal(line)
+        self._outgoing.seal()
         if line.is_up:
             await line.room(0)
         for subscription in self._subscriptions.values():
             subscription.end(BusNotConnectedError("the bus was disconnected"))
             subscription.close()
         self._subscriptions.clear()
+        self._line = None
         await line.close()
 
     async def publish(self, channel: str, message: AgentMessage) -> None:
@@ -108,16 +106,9 @@ class GrpcMessageBus(MessageBus):
             log.debug("message %s expired before it was published", message.message_id)
             return
         encoded = self._encode(message)
-        if channel != self._run_channel:
-            self._seal(line)
-            self._run_channel = channel
-        self._run.append(encoded)
         self._published += 1
-        if len(self._run) >= FRAME_MESSAGES:
-            self._seal(line)
+        if self._outgoing.publish(channel, encoded):
             await self._pace(line)
-        else:
-            line.kick()
 
     async def subscribe(
         self,
@@ -155,27 +146,24 @@ class GrpcMessageBus(MessageBus):
         if not line.is_up:
             raise line.disconnected("it is being restored")
         correlation_id = message.correlation_id or message.message_id
-        wanted = {
-            "channel": channel,
-            "message": self._encode(message, correlation_id),
-            "timeout": {"seconds": int(timeout), "nanos": int(timeout % 1 * 1e9)},
-        }
+        encoded = self._encode(message, correlation_id)
         id, answer = line.expect()
-        self._seal(line)
-        line.put(_OpaqueConnectRequest(items=[{"id": id, "request": wanted}]).SerializeToString())
         self._published += 1
+        wanted = self._outgoing.item(id, len(encoded)).request
+        wanted.channel = channel
+        wanted.message = encoded
+        wanted.timeout.seconds = int(timeout)
+        wanted.timeout.nanos = int(timeout % 1 * 1e9)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(timeout + _REPLY_GRACE, self._give_up, id, channel, correlation_id, timeout)
         try:
-            async with asyncio.timeout(timeout + _REPLY_GRACE):
-                reply: AgentMessage = await answer
-                return reply
-        except TimeoutError:
-            raise RequestTimeoutError(
-                f"no answer from {self.address} to the request on {channel!r} within {timeout:g} s",
-                details={"channel": channel, "correlation_id": correlation_id, "timeout_seconds": timeout},
-            ) from None
+            reply: AgentMessage = await answer
+            return reply
+        except asyncio.CancelledError:
+            self._cancel(id)
+            raise
         finally:
-            if not answer.done() or answer.cancelled():
-                self._cancel(line, id)
+            timer.cancel()
             line.forget(id)
 
     async def messages(
@@ -201,8 +189,7 @@ class GrpcMessageBus(MessageBus):
         if not line.is_up:
             raise line.disconnected("it is being restored")
         id, answer = line.expect()
-        self._seal(line)
-        line.put(_OpaqueConnectRequest(items=[{"id": id, "ping": {}}]).SerializeToString())
+        self._outgoing.item(id).ping.SetInParent()
         try:
             await answer
         finally:
@@ -222,9 +209,8 @@ class GrpcMessageBus(MessageBus):
     # What the line calls.
 
     def gather(self, room: int) -> list[bytes]:
-        """The run that is open: the youngest of what was published."""
-        frame = self._take_run()
-        return [] if frame is None else [frame]
+        """The open frame: the youngest of what goes out."""
+        return self._outgoing.gather(room)
 
     def on_up(self) -> None:
         """Asks for every subscription again; on the first life there are none."""
@@ -287,22 +273,24 @@ class GrpcMessageBus(MessageBus):
             )
         return encoded
 
-    def _take_run(self) -> bytes | None:
-        if not self._run:
-            return None
-        frame = _OpaqueConnectRequest()
-        publish = frame.items.add().publish
-        publish.channel = self._run_channel
-        publish.messages.extend(self._run)  # ten times as fast as handing a dict to the constructor
-        self._run = []
-        encoded: bytes = frame.SerializeToString()
-        return encoded
+    def _put(self, frame: bytes, published: bool) -> None:
+        if self._line is not None:
+            self._line.put(frame, keep=published)
 
-    def _seal(self, line: Line) -> None:
-        """Puts the open run on the line, before something that must come behind it."""
-        frame = self._take_run()
-        if frame is not None:
-            line.put(frame, keep=True)
+    def _kick(self) -> None:
+        if self._line is not None:
+            self._line.kick()
+
+    def _give_up(self, id: int, channel: str, correlation_id: str, timeout: float) -> None:
+        """The service did not even answer that there was no reply."""
+        if self._line is None:
+            return
+        error = RequestTimeoutError(
+            f"no answer from {self.address} to the request on {channel!r} within {timeout:g} s",
+            details={"channel": channel, "correlation_id": correlation_id, "timeout_seconds": timeout},
+        )
+        if self._line.fail(id, error):
+            self._cancel(id)
 
     async def _pace(self, line: Line) -> None:
         """Lets the line write; waits while the buffer is full."""
@@ -321,8 +309,7 @@ class GrpcMessageBus(MessageBus):
             check_name("group", group)
         if credit is not None and credit < 1:
             raise ValueError(f"credit is {credit}, it must be at least 1")
-        self._seal(line)
-        subscription = LiveSubscription(line.next_id(), pattern, group or "", credit, line.put, on_lagged)
+        subscription = LiveSubscription(line.next_id(), pattern, group or "", credit, self._outgoing.item, on_lagged)
         self._subscriptions[subscription.id] = subscription
         if line.is_up:
             subscription.start()
@@ -330,15 +317,14 @@ class GrpcMessageBus(MessageBus):
             await subscription.started()
         except BaseException:
             self._subscriptions.pop(subscription.id, None)
-            self._cancel(line, subscription.id)
+            self._cancel(subscription.id)
             raise
         return subscription
 
     async def _close(self, subscription: LiveSubscription) -> None:
         self._subscriptions.pop(subscription.id, None)
         subscription.close()
-        if self._line is not None:
-            self._cancel(self._line, subscription.id)
+        self._cancel(subscription.id)
 
-    def _cancel(self, line: Line, id: int) -> None:
-        line.put(_OpaqueConnectRequest(items=[{"id": id, "cancel": {}}]).SerializeToString())
+    def _cancel(self, id: int) -> None:
+        self._outgoing.item(id).cancel.SetInParent()

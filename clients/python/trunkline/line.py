@@ -205,32 +205,27 @@ class Line:
         bound = RECONNECT_DELAY_MIN
         try:
             while True:
-                error: TrunklineError
-                try:
-                    await self._stream(first)
-                    error = self.disconnected("the service ended the stream")
-                except grpc.aio.AioRpcError as status:
-                    error = error_from_rpc(status, self._lost)
+                reason = await self._stream(first)
+                if not first.done() and not isinstance(reason, self._lost):
+                    first.set_exception(reason)  # refused, not unreachable: trying again would not help
+                    return
+                lost = reason if isinstance(reason, self._lost) else self.disconnected(str(reason))
                 was_up = self.is_up
-                self._go_down(error)
+                self._go_down(lost)
                 if was_up:
                     bound = RECONNECT_DELAY_MIN
-                    self._user.on_down(error)
-                elif not first.done() and not isinstance(error, self._lost):
-                    first.set_exception(error)  # refused, not unreachable: trying again would not help
-                    return
+                    self._user.on_down(lost)
                 await asyncio.sleep(random.uniform(0, bound))
                 bound = min(bound * 2, RECONNECT_DELAY_MAX)
         finally:
             self._go_down(self._lost(f"disconnected from {self.address}", details={"address": self.address}))
 
-    async def _stream(self, first: asyncio.Future[None]) -> None:
-        """One life of the stream."""
-        call = self.channel.stream_stream(self._method, None, self._parse)(wait_for_ready=True)
+    async def _stream(self, first: asyncio.Future[None]) -> TrunklineError:
+        """One life of the stream; returns why it ended."""
+        call: Any = self.channel.stream_stream(self._method, None, self._parse)(wait_for_ready=True)
         try:
             await call.initial_metadata()
-            outbox = Outbox(call.write, self._user.gather)
-            self._outbox = outbox
+            outbox = self._outbox = Outbox(call.write, self._user.gather)
             self._up.set()
             self._user.on_up()
             for frame in self._kept:
@@ -239,14 +234,17 @@ class Line:
             outbox.kick()
             if not first.done():
                 first.set_result(None)
-            while (frame := await call.read()) is not grpc.aio.EOF:
-                self._user.on_frame(frame)
-                # Asking for the next frame costs as much as a short message's whole way. So whoever this frame woke acts
-                # first (one turn of the loop), and what they sent is written first (another).
+            while (came := await call.read()) is not grpc.aio.EOF:
+                self._user.on_frame(came)
+                # Asking for the next frame takes as long as a short message's whole way. So whoever this frame woke
+                # acts first (one turn of the loop), and what they sent is written first (another).
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
+        except grpc.aio.AioRpcError as status:
+            return error_from_rpc(status, self._lost)
         finally:
             call.cancel()
+        return self.disconnected("the service ended the stream")
 
     def _go_down(self, error: TrunklineError) -> None:
         self._up.clear()

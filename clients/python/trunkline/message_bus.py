@@ -51,6 +51,7 @@ class MessageBus(ABC):
         group: str | None = None,
         concurrency: int = 1,
         credit: int | None = None,
+        on_lagged: Callable[[int], None] | None = None,
     ) -> None:
         """Calls `callback` with each message of a channel or pattern; in effect on return.
 
@@ -64,6 +65,7 @@ class MessageBus(ABC):
             concurrency: how many callbacks may run at once, from 1.
             credit: how many messages the service sends ahead of the callbacks, from 1. Default: thousands without a
                 group; with one, twice the concurrency, so that work goes to who is free.
+            on_lagged: told how many messages were dropped because this subscriber was too slow. It is logged too.
 
         Raises:
             InvalidChannelError: the pattern or the group's name is malformed.
@@ -94,7 +96,12 @@ class MessageBus(ABC):
 
     @abstractmethod
     def messages(
-        self, pattern: str, *, group: str | None = None, credit: int | None = None
+        self,
+        pattern: str,
+        *,
+        group: str | None = None,
+        credit: int | None = None,
+        on_lagged: Callable[[int], None] | None = None,
     ) -> AsyncIterator[AgentMessage]:
         """The messages of a channel or pattern as an async iterator. Interest is registered at the first step; it ends
         when the iterator is closed, or with `BusNotConnectedError` when the bus is disconnected."""

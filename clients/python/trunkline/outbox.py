@@ -77,7 +77,7 @@ class Outbox:
             while frame := self._next():
                 await self._write(frame)
                 self._written.set()
-        except Exception as error:  # the stream is over; whoever reads it learns its status and closes this outbox
+        except Exception as error:  # noqa: BLE001  # whatever it is, the stream is over: its reader learns why
             log.debug("a frame could not be written: %s", error)
             self._over = True
         finally:

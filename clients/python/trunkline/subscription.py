@@ -30,7 +30,7 @@ class LiveSubscription:
         pattern: channel or pattern.
         group: empty for none.
         window: messages that the service may send ahead.
-        send: puts an encoded frame on the line.
+        item: a new ClientItem with an id, on its way to the service.
         on_lagged: told how many messages the service dropped because this subscriber was too slow.
     """
 
@@ -40,14 +40,14 @@ class LiveSubscription:
         pattern: str,
         group: str,
         window: int | None,
-        send: Callable[[bytes], None],
+        item: Callable[[int], Any],
         on_lagged: Callable[[int], None] | None,
     ) -> None:
         self.id = id
         self.pattern = pattern
         self._group = group
         self._window = window or CLIENT_WINDOW_MESSAGES
-        self._send = send
+        self._item = item
         self._on_lagged = on_lagged
         self._runs: Lanes[deque[Any]] = Lanes()
         self._current: deque[Any] | None = None
@@ -64,8 +64,10 @@ class LiveSubscription:
         held = sum(len(run) for lane in self._runs.occupied() for run in lane)
         self._done = 0
         credit = max(1, self._window - held)
-        start = bus_pb2.SubscribeRequest.Start(pattern=self.pattern, group=self._group, credit=credit)
-        self._put(bus_pb2.SubscribeRequest(start=start))
+        start = self._item(self.id).subscribe.start
+        start.pattern = self.pattern
+        start.group = self._group
+        start.credit = credit
 
     async def started(self) -> None:
         """Waits until the service has registered it, or raises why not."""
@@ -157,9 +159,5 @@ class LiveSubscription:
     def _taken(self) -> None:
         self._done += 1
         if self._done * 2 >= self._window:
-            self._put(bus_pb2.SubscribeRequest(credit=bus_pb2.SubscribeRequest.Credit(messages=self._done)))
+            self._item(self.id).subscribe.credit.messages = self._done
             self._done = 0
-
-    def _put(self, frame: bus_pb2.SubscribeRequest) -> None:
-        item = bus_pb2.ConnectRequest.ClientItem(id=self.id, subscribe=frame)
-        self._send(bus_pb2.ConnectRequest(items=[item]).SerializeToString())

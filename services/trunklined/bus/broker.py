@@ -85,9 +85,7 @@ class Broker:
         self._past_drops = Drops()
         self._past_delivered = 0
 
-    def subscribe(
-        self, pattern: str, group: str, credit: int | None, peer: str, wake: Callable[[Subscriber], None]
-    ) -> Subscription:
+    def subscribe(self, pattern: str, group: str, subscriber: Subscriber) -> Subscription:
         """Registers interest; nothing published after the return is missed.
 
         Raises:
@@ -109,7 +107,6 @@ class Broker:
             if group:
                 self._groups[pattern, group] = queue
         self._last_subscription_id += 1
-        subscriber = Subscriber(peer, credit, wake)
         subscription = Subscription(self, self._last_subscription_id, queue, subscriber, self.clock())
         self._subscriptions[subscription.id] = subscription
         queue.join(subscriber)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from trunkline.errors import InvalidMessageError, TrunklineError
-from trunkline.limits import FRAME_MESSAGES, MAX_FRAME_BYTES
+from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES, MAX_FRAME_BYTES
 from trunkline.outbox import Outbox
 from trunkline.v1 import bus_pb2
 from trunklined.bus.broker import Broker, Subscription
@@ -20,14 +19,13 @@ from trunklined.bus.requests import PendingRequest
 from trunklined.bus.translation import (
     OpaqueConnectRequest,
     OpaqueConnectResponse,
-    OpaqueServerItem,
     apply_frame,
     fill_next,
     receipts_of,
     start_of,
-    start_request,
     timeout_of,
     to_publication,
+    to_request_run,
 )
 from trunklined.rpc.errors import to_item
 
@@ -51,10 +49,14 @@ class Connection:
         self._peer = peer
         self._max_message_bytes = max_message_bytes
         self._outbox = Outbox(write, self._gather)
+        self._frame = OpaqueConnectResponse()
+        """Answers for the next frame."""
+        self._answers = 0
+        self._answer_bytes = 0
         self._subscriptions: dict[int, Subscription] = {}
         self._requests: dict[int, PendingRequest] = {}
-        self._hungry: deque[tuple[int, Subscriber]] = deque()
-        """Subscribers that may have something to take, by the client's id."""
+        self._hungry: deque[Subscriber] = deque()
+        """Subscribers that may have something to take."""
         self._awake: set[Subscriber] = set()
         self._idle = asyncio.Event()
 
@@ -69,7 +71,7 @@ class Connection:
             try:
                 self._take_item(item, twin)
             except TrunklineError as error:
-                self._send(id=item.id, error=to_item(error))
+                _fill(self._answer(item.id).error, to_item(error))
         await asyncio.sleep(0)  # what this frame caused is written before the next is asked for: that takes a while
         await self._outbox.room(MAX_FRAME_BYTES)
 
@@ -105,7 +107,7 @@ class Connection:
             case "cancel":
                 self._cancel(item.id)
             case "ping":
-                self._send(id=item.id, pong={})
+                self._answer(item.id).pong.SetInParent()
             case _:
                 raise InvalidMessageError("the item is empty", details={"field": "item"})
 
@@ -116,34 +118,39 @@ class Connection:
         )
         self._broker.publish(publication.channel, publication.runs, publication.correlated)
         if item.id:
-            self._send(id=item.id, published=receipts_of(publication, now))
+            _fill(self._answer(item.id).published, receipts_of(publication, now))
 
     def _request(self, item: ClientItem, twin: Any) -> None:
         wanted = item.request
         if not wanted.HasField("timeout"):
             raise InvalidMessageError("timeout is not set", details={"field": "timeout"})
         self._check_id_is_free(item.id)
-        request = start_request(
-            self._broker,
-            wanted,
-            twin.request.message,
+        run = to_request_run(wanted, twin.request.message, self._max_message_bytes, self._broker.clock())
+        message = wanted.message
+        request = PendingRequest(
+            item.id,
+            wanted.channel,
+            message.message_id,
+            message.correlation_id,
             timeout_of(wanted.timeout, None),
-            self._max_message_bytes,
-            partial(self._reply, item.id),
-            partial(self._fail_request, item.id),
+            self._reply,
+            self._fail_request,
         )
+        self._broker.request(request, run)
         self._requests[item.id] = request
 
-    def _reply(self, id: int, channel: str, message: bytes) -> None:
-        self._settle(id)
-        self._send(id=id, reply={"channel": channel, "message": message})
+    def _reply(self, request: PendingRequest, channel: str, message: bytes) -> None:
+        self._settle(request)
+        reply = self._answer(request.id, len(message)).reply
+        reply.channel = channel
+        reply.message = message
 
-    def _fail_request(self, id: int, error: TrunklineError) -> None:
-        self._settle(id)
-        self._send(id=id, error=to_item(error))
+    def _fail_request(self, request: PendingRequest, error: TrunklineError) -> None:
+        self._settle(request)
+        _fill(self._answer(request.id).error, to_item(error))
 
-    def _settle(self, id: int) -> None:
-        self._requests.pop(id, None)
+    def _settle(self, request: PendingRequest) -> None:
+        self._requests.pop(request.id, None)
         self._idle.set()
 
     def _subscribe(self, item: ClientItem) -> None:
@@ -154,11 +161,10 @@ class Connection:
         start = start_of(item.subscribe)
         self._check_id_is_free(item.id)
         credit = start.credit if start.HasField("credit") else None
-        subscription = self._broker.subscribe(
-            start.pattern, start.group, credit, self._peer, partial(self._wake, item.id)
-        )
+        subscriber = Subscriber(item.id, self._peer, credit, self._wake)
+        subscription = self._broker.subscribe(start.pattern, start.group, subscriber)
         self._subscriptions[item.id] = subscription
-        self._send(id=item.id, subscription={"started": {"subscription_id": subscription.id}})
+        self._answer(item.id).subscription.started.subscription_id = subscription.id
 
     def _cancel(self, id: int) -> None:
         request = self._requests.pop(id, None)
@@ -167,7 +173,7 @@ class Connection:
         subscription = self._subscriptions.pop(id, None)
         if subscription is not None:
             subscription.close()
-            self._send(id=id, cancelled={})
+            self._answer(id).cancelled.SetInParent()
         self._idle.set()
 
     def _check_id_is_free(self, id: int) -> None:
@@ -176,28 +182,47 @@ class Connection:
         if id in self._subscriptions or id in self._requests:
             raise InvalidMessageError(f"id {id} is in use on this stream", details={"field": "id", "value": str(id)})
 
-    def _send(self, **item: Any) -> None:
-        self._outbox.put(OpaqueConnectResponse(items=[item]).SerializeToString())
+    def _answer(self, id: int, size: int = 0) -> Any:
+        """A new item of the next frame, to be filled in before anything is awaited. `size`: about its bytes."""
+        if self._answers >= FRAME_MESSAGES or self._answer_bytes >= FRAME_BYTES:
+            self._outbox.put(self._take_answers())
+        self._answers += 1
+        self._answer_bytes += size
+        self._outbox.kick()
+        return self._frame.items.add(id=id)
 
-    def _wake(self, id: int, subscriber: Subscriber) -> None:
+    def _take_answers(self) -> bytes:
+        frame, self._frame = self._frame, OpaqueConnectResponse()
+        self._answers = self._answer_bytes = 0
+        encoded: bytes = frame.SerializeToString()
+        return encoded
+
+    def _wake(self, subscriber: Subscriber) -> None:
         if subscriber not in self._awake:
             self._awake.add(subscriber)
-            self._hungry.append((id, subscriber))
-        self._outbox.kick()
+            self._hungry.append(subscriber)
+            self._outbox.kick()
 
     def _gather(self, room: int) -> list[bytes]:
-        """Deliveries for one frame: each hungry subscriber in turn, until the frame is full or all are fed."""
+        """The answers that gathered, then deliveries: each hungry subscriber in turn, until the frame is full or all
+        are fed."""
         now = self._broker.clock()
-        frame = OpaqueConnectResponse()
-        messages = 0
-        while self._hungry and messages < FRAME_MESSAGES and frame.ByteSize() < room:
-            id, subscriber = self._hungry.popleft()
-            item = OpaqueServerItem(id=id)
-            taken = fill_next(item.subscription, subscriber, FRAME_MESSAGES - messages, now)
+        room -= self._answer_bytes
+        messages = self._answers
+        while self._hungry and messages < FRAME_MESSAGES and room > 0:
+            subscriber = self._hungry.popleft()
+            item = self._frame.items.add(id=subscriber.id)
+            taken, size = fill_next(item.subscription, subscriber, FRAME_MESSAGES - messages, now)
             if not taken:
+                del self._frame.items[-1]
                 self._awake.discard(subscriber)
                 continue
-            self._hungry.append((id, subscriber))
-            frame.items.append(item)
+            self._hungry.append(subscriber)
             messages += taken
-        return [frame.SerializeToString()] if messages else []
+            room -= size
+        return [self._take_answers()] if messages else []
+
+
+def _fill(twin: Any, public: Message) -> None:
+    """Fills a message of the opaque twins from the public one; the two know each other only by their encoding."""
+    twin.MergeFromString(public.SerializeToString())

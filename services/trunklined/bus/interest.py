@@ -1,4 +1,4 @@
-"""Interest: which subscriptions want a channel's messages. One structure, one file; it knows no stream and no message."""
+"""Interest: which subscriptions want a channel's messages. It knows no stream and no message."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ A subscription without a group is a queue with one subscriber; a group is a queu
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
@@ -26,14 +27,16 @@ class Subscriber:
     """Who takes messages from a queue, as far as its credit allows.
 
     Args:
+        id: what its stream knows it by.
         peer: its address, for people.
         credit: messages that it may still be given; None: no limit.
         wake: called when there is something to take. Must not block.
     """
 
-    __slots__ = ("credit", "delivered", "peer", "queue", "wake")
+    __slots__ = ("credit", "delivered", "id", "peer", "queue", "wake")
 
-    def __init__(self, peer: str, credit: int | None, wake: Callable[[Subscriber], None]) -> None:
+    def __init__(self, id: int, peer: str, credit: int | None, wake: Callable[[Subscriber], None]) -> None:
+        self.id = id
         self.peer = peer
         self.credit = credit
         self.wake = wake
@@ -137,12 +140,24 @@ class SubscriptionQueue:
         if len(run.messages) > count:
             run, rest = run.split(count)
             lane.appendleft(rest)
+        elif lane and run.is_followed_by(lane[0]):
+            run = self._joined(run, lane, count)
         self.count -= len(run.messages)
         self.size -= run.size
         subscriber.delivered += len(run.messages)
         if subscriber.credit is not None:
             subscriber.credit -= len(run.messages)
         return run
+
+    def _joined(self, run: Run, lane: deque[Run], count: int) -> Run:
+        """A run with those that follow it, at most `count` messages: many small runs cost far more than one."""
+        messages, size = list(run.messages), run.size
+        last = run
+        while lane and last.is_followed_by(lane[0]) and len(messages) + len(lane[0].messages) <= count:
+            last = lane.popleft()
+            messages += last.messages
+            size += last.size
+        return Run(run.channel, run.lane, messages, size, None, run.first_sequence)
 
     def tell_dropped(self) -> int:
         """How many messages were dropped since this was last asked."""

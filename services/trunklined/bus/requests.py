@@ -24,8 +24,9 @@ class PendingRequest:
     """One request that waits for its reply; it is settled once, by reply, error or `cancel()`.
 
     Args:
-        on_reply: called with the reply's channel and the encoded reply.
-        on_error: called with what went wrong.
+        id: what its caller knows it by.
+        on_reply: called with the request, the reply's channel and the encoded reply.
+        on_error: called with the request and what went wrong.
     """
 
     __slots__ = (
@@ -34,6 +35,7 @@ class PendingRequest:
         "_timer",
         "channel",
         "correlation_id",
+        "id",
         "message_id",
         "on_error",
         "on_reply",
@@ -42,13 +44,15 @@ class PendingRequest:
 
     def __init__(
         self,
+        id: int,
         channel: str,
         message_id: str,
         correlation_id: str,
         timeout: float,
-        on_reply: Callable[[str, bytes], None],
-        on_error: Callable[[TrunklineError], None],
+        on_reply: Callable[[PendingRequest, str, bytes], None],
+        on_error: Callable[[PendingRequest, TrunklineError], None],
     ) -> None:
+        self.id = id
         self.channel = channel
         self.message_id = message_id
         self.correlation_id = correlation_id
@@ -80,12 +84,12 @@ class PendingRequest:
         pending = self._pending
         if pending is not None and self.cancel():
             pending.latency.observe(time.perf_counter() - self._since)
-            self.on_reply(channel, message)
+            self.on_reply(self, channel, message)
 
     def fail(self, error: TrunklineError) -> None:
         """Settles it with an error."""
         if self.cancel():
-            self.on_error(error)
+            self.on_error(self, error)
 
     def _expire(self) -> None:
         if self._pending is None:

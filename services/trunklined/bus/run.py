@@ -24,6 +24,15 @@ class Run:
     first_sequence: int = 0
     """Set by the broker."""
 
+    def is_followed_by(self, other: Run) -> bool:
+        """Whether the two could be one run: same channel, sequences without a gap, and neither expires."""
+        return (
+            other.first_sequence == self.first_sequence + len(self.messages)
+            and other.channel == self.channel
+            and other.expires_at is None
+            and self.expires_at is None
+        )
+
     def split(self, count: int) -> tuple[Run, Run]:
         """The first `count` messages and the rest; both have at least one."""
         head, tail = self.messages[:count], self.messages[count:]

@@ -15,6 +15,8 @@ from trunkline.v1 import bus_pb2
 from trunklined.bus.broker import Broker
 from trunklined.bus.connection import Connection
 from trunklined.bus.inspection import list_subscriptions, to_stats
+from trunklined.bus.queue import Subscriber
+from trunklined.bus.requests import PendingRequest
 from trunklined.bus.translation import (
     OpaquePublishRequest,
     OpaquePublishStreamRequest,
@@ -24,16 +26,15 @@ from trunklined.bus.translation import (
     fill_next,
     receipts_of,
     start_of,
-    start_request,
     timeout_of,
     to_publication,
+    to_request_run,
 )
 from trunklined.rpc.errors import to_item
 
 SERVICE_NAME: Final = "trunkline.v1.BusService"
 
-Context = grpc.aio.ServicerContext
-Read = Callable[[], Awaitable[Any]]
+Context = grpc.aio.ServicerContext[Any, Any]
 
 
 def _stopping() -> BusDisconnectedError:
@@ -60,7 +61,7 @@ class BusServicer:
         """Adds the service to a server. Calls that pass messages on take and give them encoded."""
         whole = grpc.unary_unary_rpc_method_handler
         stream = grpc.stream_stream_rpc_method_handler
-        handlers = {
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "Publish": whole(self.publish, None, bus_pb2.PublishResponse.SerializeToString),
             "PublishStream": stream(self.publish_stream),
             "Subscribe": stream(self.subscribe, bus_pb2.SubscribeRequest.FromString),
@@ -128,20 +129,19 @@ class BusServicer:
 
         def gather(_: int) -> list[bytes]:
             response = OpaqueSubscribeResponse()
-            taken = fill_next(response, subscription.subscriber, FRAME_MESSAGES, self._broker.clock())
+            taken, _ = fill_next(response, subscriber, FRAME_MESSAGES, self._broker.clock())
             return [response.SerializeToString()] if taken else []
 
         async def read() -> bool:
             frame = await context.read()
             if frame is grpc.aio.EOF:
                 await asyncio.get_running_loop().create_future()  # half-closed: it goes on until it is cancelled
-            apply_frame(subscription.subscriber, frame)
+            apply_frame(subscriber, frame)
             return True
 
         outbox = Outbox(context.write, gather, join=False)
-        subscription = self._broker.subscribe(
-            start.pattern, start.group, credit, context.peer(), lambda _: outbox.kick()
-        )
+        subscriber = Subscriber(0, context.peer(), credit, lambda _: outbox.kick())
+        subscription = self._broker.subscribe(start.pattern, start.group, subscriber)
 
         def close() -> None:
             subscription.close()
@@ -155,18 +155,20 @@ class BusServicer:
         """See bus.proto."""
         settled: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-        def reply(channel: str, message: bytes) -> None:
+        def reply(_: PendingRequest, channel: str, message: bytes) -> None:
             if not settled.done():
                 settled.set_result(OpaqueRequestResponse(channel=channel, message=message).SerializeToString())
 
-        def fail(error: TrunklineError) -> None:
+        def fail(_: PendingRequest, error: TrunklineError) -> None:
             if not settled.done():
                 settled.set_exception(error)
 
         wanted = bus_pb2.RequestRequest.FromString(raw)
-        encoded = wanted.message.SerializeToString()
         timeout = timeout_of(wanted.timeout if wanted.HasField("timeout") else None, context.time_remaining())
-        pending = start_request(self._broker, wanted, encoded, timeout, self._max_message_bytes, reply, fail)
+        run = to_request_run(wanted, wanted.message.SerializeToString(), self._max_message_bytes, self._broker.clock())
+        message = wanted.message
+        pending = PendingRequest(0, wanted.channel, message.message_id, message.correlation_id, timeout, reply, fail)
+        self._broker.request(pending, run)
         try:
             return await settled
         finally:
@@ -201,7 +203,7 @@ class BusServicer:
         """See bus.proto."""
         return to_stats(self._broker.statistics(), self._started_at, len(self._connections))
 
-    async def _run_stream(self, read: Callable[[], Awaitable[bool]], close: Callable[[], None]) -> None:
+    async def _run_stream(self, read: Callable[[], Awaitable[bool]], close: Callable[[], object]) -> None:
         """Reads a stream until `read` says that it is over, the service stops, or the client is gone; then closes."""
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -10,14 +10,13 @@ from uuid import uuid4
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from trunkline.errors import InvalidMessageError, MessageTooLargeError, TrunklineError
+from trunkline.errors import InvalidMessageError, MessageTooLargeError
 from trunkline.lanes import LANES, MEDIUM_LANE
 from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_PUBLISH_MESSAGES, MAX_REQUEST_TIMEOUT
 from trunkline.v1 import bus_pb2, message_pb2
 from trunkline.wire import bus_twins
-from trunklined.bus.broker import Broker
 from trunklined.bus.queue import Subscriber
-from trunklined.bus.requests import Correlated, PendingRequest
+from trunklined.bus.requests import Correlated
 from trunklined.bus.run import Run
 
 _twins = bus_twins()
@@ -26,7 +25,6 @@ OpaquePublishRequest = _twins["PublishRequest"]
 OpaquePublishStreamRequest = _twins["PublishStreamRequest"]
 OpaqueSubscribeResponse = _twins["SubscribeResponse"]
 OpaqueConnectResponse = _twins["ConnectResponse"]
-OpaqueServerItem = _twins["ConnectResponse.ServerItem"]
 OpaqueRequestResponse = _twins["RequestResponse"]
 
 _ANSWER_MARGIN = 0.02
@@ -66,32 +64,38 @@ def to_publication(
     publication = Publication(channel)
     run: Run | None = None
     for message, body in zip(messages, encoded, strict=True):
-        if len(body) > max_bytes:
-            raise MessageTooLargeError(
-                f"message {message.message_id!r} has {len(body)} bytes, at most {max_bytes} are allowed",
-                details={"size": len(body), "limit": max_bytes},
-            )
-        if not message.message_id or not message.HasField("timestamp"):
-            body = _completed(message, body, now)  # noqa: PLW2901  # the same message, with what it lacked
+        admitted, lane, expires_at = admit(message, body, max_bytes, now)
         if message.correlation_id:
-            publication.correlated.append(Correlated(message.correlation_id, message.message_id, body))
-        lane = message.priority - 1 if message.priority else MEDIUM_LANE
-        expires_at = _expiry(message) if message.HasField("ttl_seconds") else None
+            publication.correlated.append(Correlated(message.correlation_id, message.message_id, admitted))
         if run is None or run.lane != lane or run.expires_at != expires_at:
-            if not 0 <= lane < LANES:
-                raise InvalidMessageError(
-                    f"priority {message.priority} is unknown: 1 (low) to {LANES} (critical)",
-                    details={"field": "priority", "value": str(message.priority)},
-                )
             run = Run(channel, lane, [], 0, expires_at)
             publication.runs.append(run)
-        run.messages.append(body)
-        run.size += len(body)
+        run.messages.append(admitted)
+        run.size += len(admitted)
     return publication
 
 
+def admit(message: message_pb2.Message, body: bytes, max_bytes: int, now: float) -> tuple[bytes, int, float | None]:
+    """Checks one message; returns it encoded with what it lacked, its lane, and when it expires."""
+    if len(body) > max_bytes:
+        raise MessageTooLargeError(
+            f"message {message.message_id!r} has {len(body)} bytes, at most {max_bytes} are allowed",
+            details={"size": len(body), "limit": max_bytes},
+        )
+    priority = message.priority
+    if not 0 <= priority <= LANES:
+        raise InvalidMessageError(
+            f"priority {priority} is unknown: 1 (low) to {LANES} (critical)",
+            details={"field": "priority", "value": str(priority)},
+        )
+    if not message.message_id or not message.HasField("timestamp"):
+        body = _completed(message, body, now)
+    expires_at = _expiry(message) if message.HasField("ttl_seconds") else None
+    return body, priority - 1 if priority else MEDIUM_LANE, expires_at
+
+
 def _completed(message: message_pb2.Message, body: bytes, now: float) -> bytes:
-    """The encoded message with a message id and a timestamp: encoded messages joined are one with the fields of both."""
+    """A message with a message id and a timestamp; encoded messages joined are one with the fields of both."""
     missing = message_pb2.Message()
     if not message.message_id:
         missing.message_id = message.message_id = str(uuid4())
@@ -143,28 +147,16 @@ def timeout_of(timeout: Duration | None, remaining: float | None) -> float:
     return seconds if remaining is None else min(seconds, remaining)
 
 
-def start_request(
-    broker: Broker,
-    wanted: bus_pb2.RequestRequest,
-    encoded: bytes,
-    timeout: float,
-    max_message_bytes: int,
-    on_reply: Callable[[str, bytes], None],
-    on_error: Callable[[TrunklineError], None],
-) -> PendingRequest:
-    """Publishes a request's message, with its message id as correlation id where it has none, and starts to wait."""
+def to_request_run(wanted: bus_pb2.RequestRequest, encoded: bytes, max_bytes: int, now: float) -> Run:
+    """A request's message as a run; where it has no correlation id, its message id becomes it."""
     if not wanted.HasField("message"):
         raise InvalidMessageError("message is not set", details={"field": "message"})
     message = wanted.message
-    publication = to_publication(wanted.channel, [message], [encoded], max_message_bytes, broker.clock())
-    (run,) = publication.runs
-    correlation_id = message.correlation_id or message.message_id
+    body, lane, expires_at = admit(message, encoded, max_bytes, now)
     if not message.correlation_id:
-        run.messages[0] += message_pb2.Message(correlation_id=correlation_id).SerializeToString()
-        run.size = len(run.messages[0])
-    request = PendingRequest(wanted.channel, message.message_id, correlation_id, timeout, on_reply, on_error)
-    broker.request(request, run)
-    return request
+        message.correlation_id = message.message_id
+        body += message_pb2.Message(correlation_id=message.message_id).SerializeToString()
+    return Run(wanted.channel, lane, [body], len(body), expires_at)
 
 
 def start_of(frame: bus_pb2.SubscribeRequest) -> bus_pb2.SubscribeRequest.Start:
@@ -210,24 +202,24 @@ def apply_frame(subscriber: Subscriber, frame: bus_pb2.SubscribeRequest) -> None
     raise InvalidMessageError(said, details={"field": "frame", "value": kind or ""})
 
 
-def fill_next(response: Any, subscriber: Subscriber, max_messages: int, now: float) -> int:
-    """Fills a SubscribeResponse with what to send a subscriber next, and returns how many messages it carries.
+def fill_next(response: Any, subscriber: Subscriber, max_messages: int, now: float) -> tuple[int, int]:
+    """Fills a SubscribeResponse with what to send a subscriber next; returns how many messages and bytes it carries.
 
-    How many messages were dropped is said first, in a frame of its own that counts as one; 0 means that there is
+    How many messages were dropped is said first, in a frame of its own that counts as one; (0, 0) means that there is
     nothing to send. Filling fields in place is ten times as fast as handing a dict to the constructor.
     """
     queue = subscriber.queue
     if queue is None:
-        return 0
+        return 0, 0
     if dropped := queue.tell_dropped():
         response.lagged.dropped = dropped
-        return 1
+        return 1, 0
     run = queue.take(subscriber, max_messages, now)
     if run is None:
-        return 0
+        return 0, 0
     deliveries = response.deliveries
     deliveries.channel = run.channel
     deliveries.first_sequence = run.first_sequence
     deliveries.priority = run.lane + 1
     deliveries.messages.extend(run.messages)
-    return len(run.messages)
+    return len(run.messages), run.size

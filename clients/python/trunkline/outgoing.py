@@ -1,0 +1,73 @@
+"""Outgoing: what a bus client is about to send, gathered into frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES
+from trunkline.wire import bus_twins
+
+_ConnectRequest = bus_twins()["ConnectRequest"]
+
+
+class Outgoing:
+    """One open frame: either messages to publish on one channel, or other items. When the kind or the channel changes,
+    or it is full, it is sealed and the next begins; so everything goes out in the order in which it came.
+
+    Args:
+        seal: takes a full frame, and whether it holds only what was published.
+        kick: says that there is something to gather.
+    """
+
+    __slots__ = ("_channel", "_frame", "_items", "_kick", "_messages", "_seal", "_size")
+
+    def __init__(self, seal: Callable[[bytes, bool], None], kick: Callable[[], None]) -> None:
+        self._seal = seal
+        self._kick = kick
+        self._channel = ""
+        self._messages: list[bytes] = []
+        self._frame = _ConnectRequest()
+        self._items = 0
+        self._size = 0
+
+    def publish(self, channel: str, encoded: bytes) -> bool:
+        """Adds a message; True if that filled a frame."""
+        if self._items or channel != self._channel:
+            self.seal()
+            self._channel = channel
+        self._messages.append(encoded)
+        self._size += len(encoded)
+        if len(self._messages) >= FRAME_MESSAGES or self._size >= FRAME_BYTES:
+            self.seal()
+            return True
+        self._kick()
+        return False
+
+    def item(self, id: int, size: int = 0) -> Any:
+        """A new ClientItem, to be filled in before anything is awaited. `size`: about its bytes."""
+        if self._messages or self._items >= FRAME_MESSAGES or self._size >= FRAME_BYTES:
+            self.seal()
+        self._items += 1
+        self._size += size
+        self._kick()
+        return self._frame.items.add(id=id)
+
+    def seal(self) -> None:
+        """Closes the open frame, if there is anything in it."""
+        published = bool(self._messages)
+        for frame in self.gather(0):
+            self._seal(frame, published)
+
+    def gather(self, _room: int) -> list[bytes]:
+        """The open frame, which thereby is closed; nothing if it is empty."""
+        if not self._messages and not self._items:
+            return []
+        frame, self._frame = self._frame, _ConnectRequest()
+        if self._messages:
+            publish = frame.items.add().publish
+            publish.channel = self._channel
+            publish.messages.extend(self._messages)  # ten times as fast as handing them to the constructor
+            self._messages = []
+        self._items = self._size = 0
+        return [frame.SerializeToString()]
