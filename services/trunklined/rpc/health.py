@@ -25,6 +25,8 @@ class Health(health_pb2_grpc.HealthServicer):
 
     def __init__(self, service_names: Sequence[str]) -> None:
         self._services = frozenset(service_names) | {""}
+        self._down: set[str] = set()
+        """Services that do not serve although the program does."""
         self._serving = False
         self._ended = False
         self._changed = asyncio.Event()
@@ -38,15 +40,24 @@ class Health(health_pb2_grpc.HealthServicer):
         self._ended = True
         self._turn(serving=False)
 
+    def turn(self, service: str, *, serving: bool) -> None:
+        """Says whether one service serves, while the program does; a sidecar's does not without its upstream."""
+        (self._down.discard if serving else self._down.add)(service)
+        self._tell()
+
     def _turn(self, *, serving: bool) -> None:
         self._serving = serving
+        self._tell()
+
+    def _tell(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
     def _response(self, service: str) -> health_pb2.HealthCheckResponse:
         if service not in self._services:
             return Response(status=Response.SERVICE_UNKNOWN)
-        return Response(status=Response.SERVING if self._serving else Response.NOT_SERVING)
+        serving = self._serving and service not in self._down
+        return Response(status=Response.SERVING if serving else Response.NOT_SERVING)
 
     async def Check(  # noqa: N802  # the wire's name
         self, request: health_pb2.HealthCheckRequest, context: Context

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import structlog
 from grpc import aio
@@ -48,6 +48,14 @@ class Program(Protocol):
         """Its metrics."""
 
 
+@runtime_checkable
+class ReportsHealth(Protocol):
+    """A program whose services can be down while it runs, such as the sidecar."""
+
+    def report_to(self, health: health.Health) -> None:
+        """Says, now and at each change, `health.turn(service, serving=…)`."""
+
+
 def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
     """gRPC channel arguments (grpc/impl/channel_arg_names.h)."""
     return [
@@ -75,6 +83,8 @@ async def run(program: Program, settings: ServerSettings) -> None:
     log = structlog.get_logger().bind(program=program.name)
     calls = RpcMetrics()
     state = health.Health(program.service_names)
+    if isinstance(program, ReportsHealth):
+        program.report_to(state)
     with _stopping(settings) as stop:
         async with AsyncExitStack() as stack:
             server = aio.server(interceptors=[ErrorInterceptor(calls)], options=server_options(settings))

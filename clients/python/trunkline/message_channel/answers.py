@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from trunkline.message_channel.limits import MAX_UNANSWERED, VANISHED_ASKER_SECONDS
 from trunkline.message_channel.service_message import ServiceMessage
@@ -13,15 +13,17 @@ from trunkline.message_channel.service_message import ServiceMessage
 Deliver = Callable[[ServiceMessage], None]
 """Brings an answer to the one who asked."""
 
+Names = tuple[str, str]
+"""Who received the command, and who sent it."""
+
 
 @dataclass(slots=True)
 class _Asked:
-    receiver: str
-    sender: str
+    names: Names
     deliver: Deliver
     received_by: int | None = None
     """The thread that received it."""
-    vanished_at: float | None = field(default=None)
+    vanished_at: float | None = None
 
 
 class Answers:
@@ -30,25 +32,28 @@ class Answers:
     A received message carries the token that is given here. `take` finds the asker by the token; `take_oldest` by the
     names, for callers of plain `send(request.sender, …)`: of the unanswered commands that this thread received from
     that sender, else of all, the oldest. That of a client which has gone is kept for a while, so that its answer is
-    not given to another client of the same name.
+    not given to another client of the same name. Any thread may call.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._asked: dict[int, _Asked] = {}
+        self._by_names: dict[Names, dict[int, _Asked]] = {}
         self._last_token = 0
 
     def __bool__(self) -> bool:
         return bool(self._asked)
 
-    def add(self, receiver: str, sender: str, deliver: Deliver) -> int:
-        """Remembers an asker and returns its token."""
+    def add(self, receiver: str, sender: str, deliver: Deliver, *, by_name: bool = True) -> int:
+        """Remembers an asker and returns its token. Without `by_name`, only the token finds it."""
         with self._lock:
             self._last_token += 1
-            self._asked[self._last_token] = _Asked(receiver, sender, deliver)
+            asked = self._asked[self._last_token] = _Asked((receiver, sender), deliver)
+            if by_name:
+                self._by_names.setdefault(asked.names, {})[self._last_token] = asked
             if len(self._asked) > MAX_UNANSWERED:
-                del self._asked[next(iter(self._asked))]
+                self._forget(next(iter(self._asked)))
             return self._last_token
 
     def received(self, token: int) -> None:
@@ -60,19 +65,23 @@ class Answers:
     def take(self, token: int) -> Deliver | None:
         """The asker of one command; None where it was answered or forgotten."""
         with self._lock:
-            asked = self._asked.pop(token, None)
+            asked = self._forget(token)
         return asked.deliver if asked else None
 
     def take_oldest(self, receiver: str, sender: str) -> Deliver | None:
         """The asker of the oldest command that `receiver` has not answered to `sender`; None where there is none."""
         with self._lock:
-            self._forget_vanished()
-            tokens = [t for t, a in self._asked.items() if a.sender == sender and a.receiver == receiver]
-            if not tokens:
+            waiting = self._by_names.get((receiver, sender))
+            if waiting is None:
                 return None
+            before = self._clock() - VANISHED_ASKER_SECONDS
+            for token in [t for t, a in waiting.items() if a.vanished_at is not None and a.vanished_at < before]:
+                self._forget(token)
             thread = threading.get_ident()
-            mine = (token for token in tokens if self._asked[token].received_by == thread)
-            return self._asked.pop(next(mine, tokens[0])).deliver
+            mine = (token for token, asked in waiting.items() if asked.received_by == thread)
+            chosen = next(mine, None) or next(iter(waiting), None)
+            asked = None if chosen is None else self._forget(chosen)
+        return asked.deliver if asked else None
 
     def vanished(self, token: int) -> None:
         """Says that the asker has gone; its command is forgotten after a while."""
@@ -80,7 +89,10 @@ class Answers:
             if asked := self._asked.get(token):
                 asked.vanished_at = self._clock()
 
-    def _forget_vanished(self) -> None:
-        before = self._clock() - VANISHED_ASKER_SECONDS
-        for token in [t for t, a in self._asked.items() if a.vanished_at is not None and a.vanished_at < before]:
-            del self._asked[token]
+    def _forget(self, token: int) -> _Asked | None:
+        asked = self._asked.pop(token, None)
+        if asked is not None and (waiting := self._by_names.get(asked.names)):
+            waiting.pop(token, None)
+            if not waiting:
+                del self._by_names[asked.names]
+        return asked

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 
 from trunkline.message_channel.connection import Connection
 from trunkline.message_channel.dialects import Dialect, Spoken, encode
 from trunkline.message_channel.errors import ChannelClosedError, UnknownTargetError
-from trunkline.message_channel.limits import FLUSH_SECONDS, MAX_INBOX_MESSAGES
+from trunkline.message_channel.limits import FLUSH_SECONDS, MAX_INBOX_MESSAGES, MAX_UNANSWERED
 from trunkline.message_channel.line_server import LineServer, open_socket
 from trunkline.message_channel.mailbox import ThreadMailbox
 from trunkline.message_channel.service_message import ServiceMessage
@@ -30,7 +31,8 @@ class SocketHub:
         self._socket_file = open_socket(path, allowed_uids)
         self._inbox = ThreadMailbox()
         self._paused: set[Connection] = set()
-        self._tokens: dict[Connection, list[int]] = {}
+        self._tokens: dict[Connection, dict[int, None]] = {}
+        """Of each client, what it asked and was not answered, the oldest first."""
         self._switchboard: Switchboard | None = None
         self._server: LineServer | None = None
         self._loop = asyncio.new_event_loop()
@@ -97,12 +99,7 @@ class SocketHub:
             return
         message = spoken.message
         if message.type == "COMMAND":
-            token = self._switchboard.answers.add(
-                receiver, message.sender, partial(self._answer, connection, spoken.dialect)
-            )
-            connection.asked()
-            self._tokens.setdefault(connection, []).append(token)
-            message = message.with_token(token)
+            message = message.with_token(self._ask(connection, receiver, spoken))
         outlet.put(message)
         if len(self._inbox) >= MAX_INBOX_MESSAGES:
             self._paused.add(connection)
@@ -120,11 +117,28 @@ class SocketHub:
 
     # Between the threads.
 
-    def _answer(self, connection: Connection, dialect: Dialect, message: ServiceMessage) -> None:
+    def _ask(self, connection: Connection, receiver: str, spoken: Spoken) -> int:
+        assert self._switchboard is not None
+        asker = _Asker(self, connection, spoken.dialect)
+        asker.token = self._switchboard.answers.add(receiver, spoken.message.sender, asker)
+        connection.asked()
+        tokens = self._tokens.setdefault(connection, {})
+        tokens[asker.token] = None
+        if len(tokens) > MAX_UNANSWERED:
+            del tokens[next(iter(tokens))]
+        return asker.token
+
+    def answer(self, asker: _Asker, message: ServiceMessage) -> None:
+        """Sends an answer to the connection that asked. Any thread may call."""
+        connection = asker.connection
         if not connection.is_open:
             raise UnknownTargetError("the client that asked has gone", details={"target": connection.name})
-        line = encode(message, dialect)
-        self._call(partial(_give, connection, line))
+        self._call(partial(self._give, asker, encode(message, asker.dialect)))
+
+    def _give(self, asker: _Asker, line: bytes) -> None:
+        asker.connection.send(line)
+        self._tokens.get(asker.connection, {}).pop(asker.token, None)
+        asker.connection.answered()
 
     def _send(self, connection: Connection, message: ServiceMessage) -> None:
         self._call(partial(connection.send, encode(message, connection.dialect.without_request())))
@@ -161,6 +175,14 @@ class SocketHub:
             await self._server.close()
 
 
-def _give(connection: Connection, line: bytes) -> None:
-    connection.send(line)
-    connection.answered()
+@dataclass(slots=True)
+class _Asker:
+    """A command that a client waits for the answer to."""
+
+    hub: SocketHub
+    connection: Connection
+    dialect: Dialect
+    token: int = 0
+
+    def __call__(self, message: ServiceMessage) -> None:
+        self.hub.answer(self, message)

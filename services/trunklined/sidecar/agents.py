@@ -1,0 +1,167 @@
+"""ExternalAgents: programs on the UNIX socket, reached over the bus by the names that they speak under.
+
+A line of sender S for target T (its field `target`; default "orchestrator") is published on `conductor:agent:T`; a
+COMMAND as a request, whose reply is one line to the connection that asked. What is published on `conductor:agent:S`
+comes as lines to the connections whose last line was S's. Such a line may itself ask (it has a `request_id` then): a
+STATUS that S sends to the asker, or any line with that `request_id`, is the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from trunkline.channels import agent_channel, check_channel
+from trunkline.errors import InvalidChannelError, TrunklineError
+from trunkline.limits import RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN
+from trunkline.message_bus import MessageBus
+from trunkline.message_channel.connection import Connection
+from trunkline.message_channel.dialects import Spoken
+from trunkline.message_channel.line_server import LineServer
+from trunkline.models import AgentMessage
+from trunklined.sidecar.session import Session, Shared
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Counts since the start (lines_in, lines_out, failed, denied), and what there is now."""
+
+    lines_in: int
+    lines_out: int
+    failed: int
+    denied: int
+    clients: int
+    pending: int
+
+
+class ExternalAgents:
+    """The handler of the UNIX socket's lines.
+
+    Args:
+        bus: not yet connected; connected here, for as long as it takes, and disconnected in the end.
+        command_timeout: seconds that a COMMAND waits for its answer.
+    """
+
+    def __init__(self, bus: MessageBus, command_timeout: float) -> None:
+        self._bus = bus
+        self._shared = Shared(bus, command_timeout)
+        self._sessions: dict[Connection, Session] = {}
+        self._named: dict[str, set[Session]] = {}
+        self._listening: dict[str, asyncio.Task[None]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._server: LineServer | None = None
+        self._connecting: asyncio.Task[None] | None = None
+
+    async def start(self, server: LineServer) -> None:
+        """Begins to accept and to connect to the bus. A bus that is not there yet is no error."""
+        self._server = server
+        self._connecting = asyncio.create_task(self._connect(), name="connect the bus")
+        await server.start()
+
+    async def drain(self, seconds: float) -> None:
+        """Accepts nobody new, and waits for the lines that are being worked on."""
+        if self._server is None:
+            return
+        self._server.stop_accepting()
+        pending = {task for session in self._sessions.values() for task in session.pending}
+        if pending:
+            await asyncio.wait(pending, timeout=seconds)
+
+    async def close(self) -> None:
+        """Closes every client and the bus. Idempotent."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._connecting
+        if self._server is not None:
+            await self._server.close()
+        await self._bus.disconnect()
+
+    def statistics(self) -> Statistics:
+        """A frozen view."""
+        return Statistics(
+            lines_in=self._shared.lines_in,
+            lines_out=self._shared.lines_out,
+            failed=self._shared.failed,
+            denied=self._server.denied if self._server else 0,
+            clients=len(self._sessions),
+            pending=sum(len(session.commands) for session in list(self._sessions.values())),
+        )
+
+    # What the server calls.
+
+    def received(self, connection: Connection, spoken: Spoken) -> None:
+        """A line came."""
+        session = self._sessions.get(connection)
+        if session is None:
+            session = self._sessions[connection] = Session(connection, self._shared)
+        self._shared.lines_in += 1
+        listening = self._name(session, spoken.message.sender)
+        session.take(spoken, listening)
+
+    def closed(self, connection: Connection) -> None:
+        """The client has gone."""
+        session = self._sessions.pop(connection, None)
+        if session is not None:
+            session.close()
+            self._unname(session)
+
+    # Names.
+
+    def _name(self, session: Session, name: str) -> asyncio.Task[None] | None:
+        """Makes a session reachable by a name. The task, where there is one, is done when it is."""
+        if session.name != name:
+            self._unname(session)
+            session.name = name
+            self._named.setdefault(name, set()).add(session)
+        task = self._listening.get(name)
+        if task is None or (task.done() and not task.cancelled() and task.exception() is not None):
+            try:
+                channel = check_channel(agent_channel(name))
+            except InvalidChannelError:
+                return None  # a name that no channel can have: it may speak, but is not spoken to
+            task = self._listening[name] = asyncio.create_task(self._listen(name, channel), name=f"listen for {name}")
+        return task
+
+    def _unname(self, session: Session) -> None:
+        name = session.name
+        if name is None or (sessions := self._named.get(name)) is None:
+            return
+        sessions.discard(session)
+        if not sessions:
+            del self._named[name]
+            task = self._listening.pop(name, None)
+            if task is not None:
+                leaving = asyncio.create_task(self._leave(name, task), name=f"leave {name}")
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
+
+    async def _listen(self, name: str, channel: str) -> None:
+        await self._bus.subscribe(channel, partial(self._deliver, name))
+
+    async def _leave(self, name: str, listening: asyncio.Task[None]) -> None:
+        with suppress(TrunklineError):
+            await listening
+            if name not in self._listening:
+                await self._bus.unsubscribe(agent_channel(name))
+
+    async def _deliver(self, name: str, message: AgentMessage) -> None:
+        for session in list(self._named.get(name, ())):
+            session.deliver(message)
+
+    async def _connect(self) -> None:
+        log = structlog.get_logger()
+        delay = RECONNECT_DELAY_MIN
+        while True:
+            try:
+                await self._bus.connect()
+            except TrunklineError as error:
+                log.debug("the bus is not reached yet", reason=error.message)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, RECONNECT_DELAY_MAX)
+            else:
+                return

@@ -1,0 +1,106 @@
+"""The sidecar as a program: its parts put together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from grpc import aio
+from prometheus_client.registry import Collector
+
+from trunkline.errors import BusDisconnectedError, StateDisconnectedError
+from trunkline.grpc_bus import GrpcMessageBus
+from trunkline.message_channel.line_server import LineServer, open_socket
+from trunklined.rpc.health import Health
+from trunklined.rpc.server import Program
+from trunklined.sidecar import servicer
+from trunklined.sidecar.agents import ExternalAgents
+from trunklined.sidecar.config import LISTEN_BACKLOG, Settings
+from trunklined.sidecar.forwarder import Forwarder, upstream_options
+from trunklined.sidecar.metrics import Parts, SidecarCollector
+
+
+class SidecarProgram:
+    """See `trunklined.rpc.server.Program`."""
+
+    name = "sidecar"
+    service_names: Sequence[str] = (servicer.BUS.full_name, servicer.STATE.full_name)
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._health: Health | None = None
+        options = upstream_options(settings.keepalive_interval, settings.keepalive_timeout)
+        self._bus = self._forwarder(servicer.BUS.full_name, settings.bus_address, BusDisconnectedError, options)
+        self._state = self._forwarder(servicer.STATE.full_name, settings.state_address, StateDisconnectedError, options)
+        self._agents: ExternalAgents | None = None
+        if settings.socket_path:
+            self._agents = ExternalAgents(GrpcMessageBus(settings.bus_address), settings.command_timeout)
+
+    def register(self, server: aio.Server) -> None:
+        """Adds BusService and StateService."""
+        servicer.register(server, servicer.BUS, self._bus)
+        servicer.register(server, servicer.STATE, self._state)
+
+    def report_to(self, health: Health) -> None:
+        """A service counts as serving while its upstream is connected."""
+        self._health = health
+        for forwarder in (self._bus, self._state):
+            health.turn(forwarder.service, serving=forwarder.is_connected)
+
+    async def start(self) -> None:
+        """Begins to connect, and opens the UNIX socket.
+
+        Raises:
+            SocketInUseError: a live program has that socket.
+        """
+        self._bus.start()
+        self._state.start()
+        if self._agents is not None:
+            settings = self._settings
+            socket_file = await asyncio.to_thread(open_socket, settings.socket_path, settings.uids, LISTEN_BACKLOG)
+            server = LineServer(
+                socket_file,
+                self._agents,
+                name=self.name,
+                allowed_uids=settings.uids,
+                max_connections=settings.max_connections,
+                max_line_bytes=settings.max_message_bytes,
+            )
+            await self._agents.start(server)
+
+    async def drain(self, seconds: float) -> None:
+        """Ends the streams; commands on the UNIX socket get the time to be answered."""
+        self._bus.drain()
+        self._state.drain()
+        if self._agents is not None:
+            await self._agents.drain(seconds)
+
+    async def close(self) -> None:
+        """Closes clients and upstreams; idempotent."""
+        if self._agents is not None:
+            await self._agents.close()
+        await self._bus.close()
+        await self._state.close()
+
+    def collectors(self) -> Iterable[Collector]:
+        """The sidecar's metrics."""
+        return [SidecarCollector(Parts((self._bus, self._state), self._agents))]
+
+    def _forwarder(
+        self,
+        service: str,
+        address: str,
+        disconnected: type[BusDisconnectedError] | type[StateDisconnectedError],
+        options: list[tuple[str, int]],
+    ) -> Forwarder:
+        return Forwarder(service, address, disconnected, options, partial(self._upstream_changed, service))
+
+    def _upstream_changed(self, service: str, connected: bool) -> None:
+        if self._health is not None:
+            self._health.turn(service, serving=connected)
+
+
+def build(settings: Settings) -> Program:
+    """The sidecar, not yet started."""
+    return SidecarProgram(settings)

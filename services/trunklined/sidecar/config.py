@@ -1,0 +1,80 @@
+"""The sidecar's settings and bounds. Only here is the environment read (prefix TRUNKLINE_SIDECAR_)."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from pydantic import Field, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from trunkline.limits import BUS_PORT, DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT, STATE_PORT
+from trunkline.message_channel.limits import DEFAULT_SOCKET_PATH, MAX_CONNECTIONS
+from trunklined.rpc.config import MAX_SOCKET_PATH, Address, ServerSettings
+
+DEFAULT_ADDRESS: Final = "unix:/tmp/trunkline.sock"
+
+UPSTREAM_WAIT: Final = 2.0
+"""Seconds that a call waits for an upstream that is not connected (or its own deadline, if that is earlier); then
+UNAVAILABLE."""
+
+DEADLINE_MARGIN: Final = 0.02
+"""Seconds by which a deadline shrinks, so that the upstream's own error still reaches the caller; a tenth of what is
+left, where that is less."""
+
+RECONNECT_MIN_MS: Final = 50
+RECONNECT_MAX_MS: Final = 1_000
+"""gRPC waits between two attempts to connect, from the one to the other."""
+
+MAX_PENDING_LINES: Final = 1_000
+"""Lines of one connection that are being worked on; beyond it the connection is not read."""
+
+MAX_REMEMBERED: Final = 4_096
+"""Commands whose correlation ids are remembered, each way; beyond it the oldest is forgotten."""
+
+LISTEN_BACKLOG: Final = 128
+
+
+class Settings(ServerSettings):
+    """What the sidecar can be told, beside what every program can."""
+
+    model_config = SettingsConfigDict(env_prefix="TRUNKLINE_SIDECAR_")
+
+    address: Address = Field(default=DEFAULT_ADDRESS, description="Where to serve: unix:/path or host:port.")
+    bus_address: Address = Field(default=f"127.0.0.1:{BUS_PORT}", description="The bus to forward to.")
+    state_address: Address = Field(default=f"127.0.0.1:{STATE_PORT}", description="The state service to forward to.")
+    socket_path: str = Field(
+        default=DEFAULT_SOCKET_PATH,
+        description="The UNIX socket for programs that speak newline-delimited JSON. Empty: none.",
+    )
+    allowed_uids: str = Field(
+        default="",
+        description="Users that may connect to that socket: numbers with commas. Empty: the own one and root.",
+    )
+    max_connections: int = Field(default=MAX_CONNECTIONS, ge=1, le=4_096, description="Clients of that socket.")
+    command_timeout: float = Field(
+        default=DEFAULT_REQUEST_TIMEOUT,
+        gt=0,
+        le=MAX_REQUEST_TIMEOUT,
+        description="What a COMMAND on that socket waits for its answer, in seconds.",
+    )
+
+    @field_validator("socket_path")
+    @classmethod
+    def _check_path(cls, path: str) -> str:
+        if "\0" in path or len(os.fsencode(path)) > MAX_SOCKET_PATH:
+            raise ValueError(f"a UNIX socket's path has at most {MAX_SOCKET_PATH} bytes")
+        return path
+
+    @field_validator("allowed_uids")
+    @classmethod
+    def _check_uids(cls, uids: str) -> str:
+        for uid in filter(None, uids.split(",")):
+            if not uid.strip().isascii() or not uid.strip().isdigit():
+                raise ValueError(f"want user numbers with commas, such as 0,1000, not {uid!r}")
+        return uids
+
+    @property
+    def uids(self) -> frozenset[int] | None:
+        """`allowed_uids` as numbers; None: the default."""
+        return frozenset(int(uid) for uid in self.allowed_uids.split(",") if uid.strip()) or None

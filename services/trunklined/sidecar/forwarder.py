@@ -1,0 +1,261 @@
+"""The way to one upstream service: raw bytes there and back, of every kind of call.
+
+Nothing of a call is changed but its deadline. The caller's metadata goes up; the upstream's status, message and
+trailing metadata (with its ErrorInfo) come back as they are. A connection that is lost gets a status of its own, with
+BUS_DISCONNECTED or STATE_DISCONNECTED.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, NoReturn, Protocol
+
+import grpc
+import structlog
+from grpc import aio
+
+from trunkline.errors import TrunklineError
+from trunkline.limits import MAX_FRAME_BYTES
+from trunklined.sidecar.config import DEADLINE_MARGIN, RECONNECT_MAX_MS, RECONNECT_MIN_MS, UPSTREAM_WAIT
+
+Context = aio.ServicerContext[Any, Any]
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+_STATUS_DETAILS: Final = "grpc-status-details-bin"
+_KEPT: Final = ("grpc-trace-bin", "grpc-tags-bin")
+_HOP: Final = ("user-agent", "te", "content-type", "content-length", "host")
+"""Metadata of one connection, which the next one has of its own; so have all other names that begin with grpc-."""
+
+
+class Call(Protocol):
+    """What of an upstream call is needed here, of each of the four kinds."""
+
+    def cancel(self) -> bool: ...
+
+
+def upstream_options(keepalive_interval: float, keepalive_timeout: float) -> list[tuple[str, int]]:
+    """gRPC channel arguments (grpc/impl/channel_arg_names.h)."""
+    return [
+        ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
+        ("grpc.max_send_message_length", MAX_FRAME_BYTES),
+        ("grpc.initial_reconnect_backoff_ms", RECONNECT_MIN_MS),
+        ("grpc.min_reconnect_backoff_ms", RECONNECT_MIN_MS),
+        ("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MS),
+        ("grpc.keepalive_time_ms", round(keepalive_interval * 1000)),
+        ("grpc.keepalive_timeout_ms", round(keepalive_timeout * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+
+
+class Forwarder:
+    """Forwards calls to one upstream service, and knows whether it is connected.
+
+    Args:
+        service: its full name, such as "trunkline.v1.BusService".
+        address: where it is.
+        disconnected: what a caller is told when the upstream is not there.
+        options: channel arguments.
+        on_change: called with True when the upstream is connected, with False when it is lost.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        address: str,
+        disconnected: type[TrunklineError],
+        options: list[tuple[str, int]],
+        on_change: Callable[[bool], None],
+    ) -> None:
+        self.service = service
+        self.address = address
+        self._disconnected = disconnected
+        self._options = options
+        self._on_change = on_change
+        self._channel: aio.Channel | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self._streams: set[Call] = set()
+        self._stopping = False
+        self._methods: dict[tuple[str, bool, bool], Any] = {}
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the upstream is connected now."""
+        return self._ready.is_set()
+
+    def start(self) -> None:
+        """Begins to connect, and connects again whenever the connection is lost."""
+        self._channel = aio.insecure_channel(self.address, options=self._options)
+        self._watcher = asyncio.create_task(self._watch(self._channel), name=f"watch {self.service}")
+
+    def drain(self) -> None:
+        """Ends the streams with UNAVAILABLE; other calls go on."""
+        self._stopping = True
+        for call in list(self._streams):
+            call.cancel()
+
+    async def close(self) -> None:
+        """Ends every call. Idempotent."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watcher
+            self._watcher = None
+        if self._channel is not None:
+            await self._channel.close()
+            self._channel = None
+
+    async def unary(self, method: str, request: bytes, context: Context) -> bytes:
+        """Forwards a call with one request and one response."""
+        call = (await self._method(method, context, False, False))(
+            request, timeout=_shrunk(context), metadata=_passed_on(context)
+        )
+        try:
+            response: bytes = await call
+        except aio.AioRpcError as error:
+            await self._fail(context, error.code(), error.details(), error.trailing_metadata())
+        finally:
+            if not call.done():
+                call.cancel()
+        if trailers := await call.trailing_metadata():
+            context.set_trailing_metadata(tuple(trailers))
+        return response
+
+    async def unary_stream(self, method: str, request: bytes, context: Context) -> None:
+        """Forwards a call with one request and many responses."""
+        call = (await self._method(method, context, False, True))(
+            request, timeout=_shrunk(context), metadata=_passed_on(context)
+        )
+        await self._answer(call, context)
+
+    async def stream_unary(self, method: str, context: Context) -> bytes:
+        """Forwards a call with many requests and one response."""
+        call = (await self._method(method, context, True, False))(
+            timeout=_shrunk(context), metadata=_passed_on(context)
+        )
+        upward = asyncio.create_task(_pass_up(call, context))
+        try:
+            response: bytes = await call
+        except aio.AioRpcError as error:
+            await self._fail(context, error.code(), error.details(), error.trailing_metadata())
+        finally:
+            upward.cancel()
+            call.cancel()
+        return response
+
+    async def stream_stream(self, method: str, context: Context) -> None:
+        """Forwards a call with many requests and many responses."""
+        call = (await self._method(method, context, True, True))(timeout=_shrunk(context), metadata=_passed_on(context))
+        upward = asyncio.create_task(_pass_up(call, context))
+        try:
+            await self._answer(call, context)
+        finally:
+            upward.cancel()
+
+    async def _answer(self, call: Any, context: Context) -> None:
+        """Passes the responses on, one at a time: what the caller does not take waits in the upstream."""
+        self._streams.add(call)
+        try:
+            # At once: a client may wait for them to know that its stream was accepted.
+            await context.send_initial_metadata(tuple(await call.initial_metadata() or ()))
+            while (response := await call.read()) is not aio.EOF:
+                await context.write(response)
+            code = await call.code()
+            trailers = await call.trailing_metadata()
+            if code is not grpc.StatusCode.OK:
+                await self._fail(context, code, await call.details(), trailers)
+            if trailers:
+                context.set_trailing_metadata(tuple(trailers))
+        except aio.AioRpcError as error:
+            await self._fail(context, error.code(), error.details(), error.trailing_metadata())
+        except asyncio.CancelledError:
+            if self._stopping and not _is_cancelled():
+                raise self._disconnected("the sidecar is stopping", details={"service": self.service}) from None
+            raise
+        finally:
+            self._streams.discard(call)
+            call.cancel()
+
+    async def _method(self, method: str, context: Context, request_stream: bool, response_stream: bool) -> Any:
+        if self._stopping:
+            raise self._disconnected("the sidecar is stopping", details={"service": self.service})
+        if not self._ready.is_set():
+            await self._wait(context)
+        key = (method, request_stream, response_stream)
+        found = self._methods.get(key)
+        if found is None:
+            assert self._channel is not None
+            kinds = {
+                (False, False): self._channel.unary_unary,
+                (False, True): self._channel.unary_stream,
+                (True, False): self._channel.stream_unary,
+                (True, True): self._channel.stream_stream,
+            }
+            found = self._methods[key] = kinds[request_stream, response_stream](method)
+        return found
+
+    async def _wait(self, context: Context) -> None:
+        left = context.time_remaining()
+        try:
+            await asyncio.wait_for(self._ready.wait(), UPSTREAM_WAIT if left is None else min(UPSTREAM_WAIT, left))
+        except TimeoutError:
+            raise self._disconnected(
+                f"{self.service} at {self.address} is not reached",
+                details={"service": self.service, "address": self.address},
+            ) from None
+
+    async def _fail(self, context: Context, code: Any, details: str | None, trailers: Any) -> NoReturn:
+        """Ends the call with the upstream's status; with our own, where the upstream could not give one."""
+        passed = tuple(trailers or ())
+        if code is grpc.StatusCode.CANCELLED and self._stopping:
+            raise self._disconnected("the sidecar is stopping", details={"service": self.service})
+        if code is grpc.StatusCode.UNAVAILABLE and not any(key == _STATUS_DETAILS for key, _ in passed):
+            raise self._disconnected(
+                f"the connection to {self.service} was lost: {details or 'no reason was given'}",
+                details={"service": self.service, "address": self.address},
+            )
+        await context.abort(code, details or "", passed)
+
+    async def _watch(self, channel: aio.Channel) -> None:
+        log = structlog.get_logger().bind(service=self.service, address=self.address)
+        while True:
+            state = channel.get_state(try_to_connect=True)
+            ready = state is grpc.ChannelConnectivity.READY
+            if ready != self._ready.is_set():
+                (self._ready.set if ready else self._ready.clear)()
+                log.info("upstream connected" if ready else "upstream lost")
+                self._on_change(ready)
+            await channel.wait_for_state_change(state)
+
+
+async def _pass_up(call: Any, context: Context) -> None:
+    """Passes the requests on, one at a time, and then the half-close."""
+    try:
+        while (request := await context.read()) is not aio.EOF:
+            await call.write(request)
+        await call.done_writing()
+    except (aio.AioRpcError, asyncio.InvalidStateError):
+        return  # the upstream ended the call; its status is read on the other side
+
+
+def _shrunk(context: Context) -> float | None:
+    left = context.time_remaining()
+    return None if left is None else max(0.0, left - min(DEADLINE_MARGIN, left / 10))
+
+
+def _passed_on(context: Context) -> Metadata:
+    return tuple(
+        (key, value)
+        for key, value in context.invocation_metadata() or ()
+        if key in _KEPT or not (key.startswith(("grpc-", ":")) or key in _HOP)
+    )
+
+
+def _is_cancelled() -> bool:
+    """Whether this very task was asked to end, and not only the upstream's call."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

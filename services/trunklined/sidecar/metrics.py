@@ -1,0 +1,45 @@
+"""What the sidecar counts: plain ints, made into Prometheus metrics when they are scraped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from trunklined.sidecar.agents import ExternalAgents
+from trunklined.sidecar.forwarder import Forwarder
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is counted."""
+
+    forwarders: tuple[Forwarder, ...]
+    agents: ExternalAgents | None
+
+
+class SidecarCollector(Collector):
+    """The sidecar's metrics; its forwarded calls are counted as every program's calls are."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def collect(self) -> Iterator[Metric]:
+        """Runs in the metrics server's thread."""
+        up = GaugeMetricFamily("trunkline_sidecar_upstream_up", "Whether an upstream is connected.", labels=["service"])
+        for forwarder in self._parts.forwarders:
+            up.add_metric([forwarder.service], int(forwarder.is_connected))
+        yield up
+        if self._parts.agents is None:
+            return
+        counts = self._parts.agents.statistics()
+        lines = CounterMetricFamily("trunkline_sidecar_lines", "Lines on the UNIX socket.", labels=["direction"])
+        lines.add_metric(["in"], counts.lines_in)
+        lines.add_metric(["out"], counts.lines_out)
+        yield lines
+        yield CounterMetricFamily("trunkline_sidecar_lines_failed", "Lines answered with an error.", counts.failed)
+        yield CounterMetricFamily("trunkline_sidecar_clients_denied", "Clients that were sent away.", counts.denied)
+        yield GaugeMetricFamily("trunkline_sidecar_clients", "Clients of the UNIX socket now.", counts.clients)
+        yield GaugeMetricFamily("trunkline_sidecar_pending_lines", "Lines being worked on now.", counts.pending)

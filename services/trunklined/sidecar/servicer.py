@@ -1,0 +1,54 @@
+"""BusService and StateService as the sidecar serves them: each of their calls, by its kind, handed to a forwarder.
+
+The calls are read off the services' descriptors, so a call that is added to the protos is forwarded without a line
+here. Requests and responses are never decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from grpc import aio
+
+from trunkline.v1 import bus_pb2, state_pb2
+from trunklined.sidecar.forwarder import Context, Forwarder
+
+BUS: Final[ServiceDescriptor] = bus_pb2.DESCRIPTOR.services_by_name["BusService"]
+STATE: Final[ServiceDescriptor] = state_pb2.DESCRIPTOR.services_by_name["StateService"]
+
+if TYPE_CHECKING:
+    Handler = grpc.RpcMethodHandler[Any, Any]  # not subscriptable at run time
+
+
+def register(server: aio.Server, service: ServiceDescriptor, forwarder: Forwarder) -> None:
+    """Adds a service whose calls all go to one forwarder."""
+    handlers = {method.name: _handler(method, service.full_name, forwarder) for method in service.methods}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
+
+
+def _handler(method: MethodDescriptor, service: str, forwarder: Forwarder) -> Handler:
+    path = f"/{service}/{method.name}"
+    if method.client_streaming:
+        if method.server_streaming:
+            return grpc.stream_stream_rpc_method_handler(_of_stream(forwarder.stream_stream, path))
+        return grpc.stream_unary_rpc_method_handler(_of_stream(forwarder.stream_unary, path))
+    if method.server_streaming:
+        return grpc.unary_stream_rpc_method_handler(_of_one(forwarder.unary_stream, path))
+    return grpc.unary_unary_rpc_method_handler(_of_one(forwarder.unary, path))
+
+
+def _of_one(forward: Callable[[str, bytes, Context], Awaitable[Any]], path: str) -> Any:
+    async def serve(request: bytes, context: Context) -> Any:
+        return await forward(path, request, context)
+
+    return serve
+
+
+def _of_stream(forward: Callable[[str, Context], Awaitable[Any]], path: str) -> Any:
+    async def serve(requests: object, context: Context) -> Any:
+        return await forward(path, context)  # which reads the requests off the context
+
+    return serve

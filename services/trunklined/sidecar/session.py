@@ -1,0 +1,170 @@
+"""Session: one connection of an external agent, and what it and others wait for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from trunkline.channels import agent_channel, check_channel
+from trunkline.errors import TrunklineError
+from trunkline.message_bus import MessageBus
+from trunkline.message_channel.agent_messages import answer_channel, from_agent_message, to_agent_message
+from trunkline.message_channel.connection import Connection
+from trunkline.message_channel.dialects import Dialect, Spoken, encode
+from trunkline.message_channel.service_message import ServiceMessage
+from trunkline.models import AgentMessage
+from trunklined.sidecar.config import MAX_PENDING_LINES, MAX_REMEMBERED
+
+DEFAULT_TARGET: Final = "orchestrator"
+
+Line = tuple[Spoken, asyncio.Task[None] | None]
+"""What came, and what to await until its sender can be reached."""
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all sessions share.
+
+    Args:
+        bus: where lines go.
+        command_timeout: seconds that a COMMAND waits for its answer.
+        asked: correlation ids of commands, pending or recent. Their answers are given to who asked, and to no other
+            connection that speaks under the same name. The oldest beyond MAX_REMEMBERED is forgotten.
+    """
+
+    bus: MessageBus
+    command_timeout: float
+    asked: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    lines_in: int = 0
+    lines_out: int = 0
+    failed: int = 0
+
+
+class Session:
+    """One connection. Its lines reach the bus in their order; its commands wait for their answers side by side."""
+
+    def __init__(self, connection: Connection, shared: Shared) -> None:
+        self.name: str | None = None
+        self.commands: set[asyncio.Task[None]] = set()
+        """Those that wait for answers."""
+        self._connection = connection
+        self._shared = shared
+        self._lines: deque[Line] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._requests: OrderedDict[str, str | None] = OrderedDict()
+        """What this agent was asked, by correlation id, and who asked (None where only the id finds it). The oldest
+        beyond MAX_REMEMBERED is forgotten."""
+
+    @property
+    def pending(self) -> set[asyncio.Task[None]]:
+        """What is being worked on."""
+        return self.commands | {self._worker} if self._worker is not None else set(self.commands)
+
+    def take(self, spoken: Spoken, listening: asyncio.Task[None] | None) -> None:
+        """Works on a line after those before it. While MAX_PENDING_LINES wait, the connection is not read."""
+        self._connection.asked()
+        self._lines.append((spoken, listening))
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+        if len(self._lines) + len(self.commands) >= MAX_PENDING_LINES:
+            self._connection.pause()
+
+    def deliver(self, came: AgentMessage) -> None:
+        """Something was published for this agent: it becomes a line. With a `request_id`, it asks for an answer."""
+        if came.correlation_id in self._shared.asked:
+            return
+        message = from_agent_message(came)
+        dialect = self._connection.dialect.without_request()
+        if came.correlation_id is not None:
+            self._requests[came.correlation_id] = came.sender_id if message.type == "COMMAND" else None
+            if len(self._requests) > MAX_REMEMBERED:
+                self._requests.popitem(last=False)
+            dialect = dialect.with_request_id(came.correlation_id)
+        self._send(message, dialect)
+
+    def close(self) -> None:
+        """The client has gone: nobody waits for its answers. What it said is still handed to the bus."""
+        for command in self.commands:
+            command.cancel()
+
+    async def _work(self) -> None:
+        while self._lines:
+            spoken, listening = self._lines.popleft()
+            if listening is not None and not listening.done():
+                await asyncio.wait({listening})
+            correlation_id = self._answered_by(spoken)
+            if correlation_id is None and spoken.message.type == "COMMAND":
+                command = asyncio.create_task(self._command(spoken))
+                self.commands.add(command)
+                command.add_done_callback(self._command_done)
+                await asyncio.sleep(0)  # it starts here, before the next line does
+            else:
+                await self._publish(spoken, correlation_id)
+                self._line_done()
+        self._worker = None
+
+    async def _publish(self, spoken: Spoken, correlation_id: str | None) -> None:
+        target = spoken.target or DEFAULT_TARGET
+        try:
+            channel = answer_channel(target) if correlation_id else check_channel(agent_channel(target))
+            await self._shared.bus.publish(channel, to_agent_message(spoken.message, target, correlation_id))
+        except (TrunklineError, ValueError) as error:
+            self._fail(spoken, error)
+
+    async def _command(self, spoken: Spoken) -> None:
+        target = spoken.target or DEFAULT_TARGET
+        try:
+            channel = check_channel(agent_channel(target))
+            request = to_agent_message(spoken.message, target)
+            self._shared.asked[request.message_id] = None
+            if len(self._shared.asked) > MAX_REMEMBERED:
+                self._shared.asked.popitem(last=False)
+            reply = await self._shared.bus.request(channel, request, self._shared.command_timeout)
+        except (TrunklineError, ValueError) as error:
+            self._fail(spoken, error)
+            return
+        said = from_agent_message(reply)
+        self._send(ServiceMessage(said.sender, "STATUS", said.payload, said.timestamp), spoken.dialect)
+
+    def _answered_by(self, spoken: Spoken) -> str | None:
+        """The correlation id of what a line answers; None where it answers nothing."""
+        for given in (spoken.dialect.request_id, spoken.dialect.payload_request_id):
+            if isinstance(given, str) and given in self._requests:
+                del self._requests[given]
+                return given
+        if spoken.message.type != "STATUS":
+            return None
+        target = spoken.target or DEFAULT_TARGET
+        oldest = next((each for each, asker in self._requests.items() if asker == target), None)
+        if oldest is not None:
+            del self._requests[oldest]
+        return oldest
+
+    def _send(self, message: ServiceMessage, dialect: Dialect) -> None:
+        try:
+            line = encode(message, dialect)
+        except TrunklineError as error:
+            self._shared.failed += 1
+            self._connection.fail(_said(error), dialect)
+            return
+        if self._connection.send(line):
+            self._shared.lines_out += 1
+
+    def _fail(self, spoken: Spoken, error: Exception) -> None:
+        self._shared.failed += 1
+        self._connection.fail(_said(error), spoken.dialect)
+
+    def _command_done(self, command: asyncio.Task[None]) -> None:
+        self.commands.discard(command)
+        self._line_done()
+
+    def _line_done(self) -> None:
+        self._connection.answered()
+        if len(self._lines) + len(self.commands) < MAX_PENDING_LINES // 2:
+            self._connection.resume()
+
+
+def _said(error: Exception) -> str:
+    return f"{error.error_code}: {error.message}" if isinstance(error, TrunklineError) else f"INVALID_MESSAGE: {error}"
