@@ -1,0 +1,68 @@
+"""ServiceMessages as the bus has them, and back. The one place that says how they correspond.
+
+COMMAND is `control`, STATUS is `status_update`; sender, target (`recipient_id`) and timestamp correspond; the payload,
+any text, stands as {"payload": text}. What others publish arrives too: `control` as COMMAND, every other type as
+STATUS, and a payload of another form as its JSON text.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+
+from trunkline.channels import RESPONSE, agent_channel, check_channel
+from trunkline.errors import InvalidChannelError
+from trunkline.message_channel.service_message import ServiceMessage
+from trunkline.models import AgentMessage, MessageType
+
+_PAYLOAD = "payload"
+
+
+def to_agent_message(message: ServiceMessage, target: str, correlation_id: str | None = None) -> AgentMessage:
+    """A ServiceMessage for the bus. A naive timestamp is taken as this machine's time.
+
+    Raises:
+        pydantic.ValidationError: text that is no Unicode (lone surrogates).
+    """
+    return AgentMessage(
+        message_type=MessageType.CONTROL if message.type == "COMMAND" else MessageType.STATUS_UPDATE,
+        sender_id=message.sender,
+        recipient_id=target or None,
+        payload={_PAYLOAD: message.payload},
+        timestamp=message.timestamp.astimezone(),
+        correlation_id=correlation_id,
+    )
+
+
+def from_agent_message(message: AgentMessage) -> ServiceMessage:
+    """What came over the bus."""
+    return ServiceMessage(
+        message.sender_id,
+        "COMMAND" if message.message_type == MessageType.CONTROL else "STATUS",
+        _text(message),
+        message.timestamp,
+    )
+
+
+def answer_channel(asker: str) -> str:
+    """Where an answer is published: the asker's own channel, or the common one where its name cannot be a channel's.
+    The bus finds the asker by the correlation id either way."""
+    try:
+        return check_channel(agent_channel(asker))
+    except InvalidChannelError:
+        return RESPONSE
+
+
+def _text(message: AgentMessage) -> str:
+    if message.data is not None:
+        kind = message.content_type or ""
+        if kind.startswith(("application/json", "text/")):
+            try:
+                return message.data.decode()
+            except UnicodeDecodeError:
+                pass  # not what it says it is: as bytes
+        return json.dumps({"content_type": kind, "base64": base64.b64encode(message.data).decode()})
+    text = message.payload.get(_PAYLOAD)
+    if isinstance(text, str) and len(message.payload) == 1:
+        return text
+    return json.dumps(message.payload, ensure_ascii=False)
