@@ -73,14 +73,12 @@ class GrpcMessageBus(MessageBus):
         self._published = 0
         self._outgoing = Outgoing(self._put, self._kick)
         self._refused: TrunklineError | None = None
-        self._was_up = False
 
     async def connect(self) -> None:
         if self._line is not None:
             return
         self._published = 0
         self._refused = None
-        self._was_up = False
         line = Line(self.address, _CONNECT, bus_pb2.ConnectResponse.FromString, self, BusDisconnectedError)
         await line.open(self._connect_timeout)
         self._line = line
@@ -213,17 +211,24 @@ class GrpcMessageBus(MessageBus):
         return self._outgoing.gather(room)
 
     def on_up(self) -> None:
-        """Asks for every subscription again; on the first life there are none."""
+        """Asks for every subscription again, then sends what was published and could not be sent."""
+        line = self._line
+        if line is None:  # its first life: there is nothing yet
+            return
+        held = self._outgoing.gather(0)
         for subscription in self._subscriptions.values():
             subscription.start()
-        if self._was_up and self._on_reconnected is not None:
+        self._outgoing.seal()
+        for frame in (*line.take_kept(), *held):
+            line.put(frame, keep=True)
+        if self._on_reconnected is not None:
             self._on_reconnected()
-        self._was_up = True
 
     def on_down(self, error: TrunklineError) -> None:
         """Says that the connection was lost; what was published and not flushed may be lost too."""
         log.warning("the connection to %s was lost: %s", self.address, error)
         self._refused = self._refused or error
+        self._outgoing.forget_items()
         if self._on_disconnected is not None:
             self._on_disconnected(error)
 

@@ -176,12 +176,17 @@ class Line:
         return True
 
     def put(self, frame: bytes, keep: bool = False) -> None:
-        """Sends an encoded frame behind all that was put before. Where the line is lost first, `keep` says that it
-        is sent when the line is up again; else it is forgotten (and what it asked for has failed)."""
+        """Sends an encoded frame behind all that was put before. Where the line is lost first, `keep` says that
+        `take_kept` gives it back; else it is forgotten (and what it asked for has failed)."""
         if self._outbox is not None:
             self._outbox.put(frame, keep)
         elif keep:
             self._kept.append(frame)
+
+    def take_kept(self) -> list[bytes]:
+        """The frames that were to be kept when the line was lost or put since, the oldest first; for `on_up`."""
+        kept, self._kept = self._kept, []
+        return kept
 
     def kick(self) -> None:
         """Says that the user has something to gather."""
@@ -228,9 +233,6 @@ class Line:
             outbox = self._outbox = Outbox(call.write, self._user.gather)
             self._up.set()
             self._user.on_up()
-            for frame in self._kept:
-                outbox.put(frame, keep=True)
-            self._kept.clear()
             outbox.kick()
             if not first.done():
                 first.set_result(None)

@@ -53,6 +53,12 @@ class Outgoing:
         self._kick()
         return self._frame.items.add(id=id)
 
+    def forget_items(self) -> None:
+        """Drops what is not published messages: it meant a stream that is no more."""
+        if self._items:
+            self._frame = _ConnectRequest()
+            self._items = self._size = 0
+
     def seal(self) -> None:
         """Closes the open frame, if there is anything in it."""
         published = bool(self._messages)
