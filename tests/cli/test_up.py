@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -121,10 +122,13 @@ def test_a_program_that_dies_is_named_and_ends_the_others(up: Up, name: str) -> 
 
 def test_no_program_outlives_a_parent_that_was_killed(up: Up) -> None:
     """They end with their standard input."""
-    pids = up.pids()
+    watched = [os.pidfd_open(pid) for pid in up.pids().values()]
     up.process.kill()
-    up.end()  # the pipe of their logs closes when the last of them is gone
-    assert all(_gone(pid) for pid in pids.values())
+    up.end()
+    for descriptor in watched:
+        gone, _, _ = select.select([descriptor], [], [], 10)
+        os.close(descriptor)
+        assert gone
 
 
 def test_a_port_in_use_is_said(socket_dir: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
+import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.programs import RunningProgram, health, run_program
+from tests.programs import PYTHON, RunningProgram, health, run_program
 from tests.rpc.greeter import SERVICE
 from trunkline.v1 import bus_pb2, bus_pb2_grpc
 
@@ -156,3 +158,19 @@ def test_pings_on_an_idle_line_never_end_it(start: Start) -> None:
 
 def _frame(kind: int, payload: bytes = b"") -> bytes:
     return len(payload).to_bytes(3, "big") + bytes([kind, 0]) + bytes(4) + payload
+
+
+def test_a_log_that_nobody_reads_stops_nothing() -> None:
+    """A service whose log's reader went away still answers, says its errors, and ends well."""
+    command = [*PYTHON, "tests.rpc", "greeter", "--address", "127.0.0.1:0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        address = json.loads(process.stderr.readline())["address"]
+        process.stderr.close()
+        with grpc.insecure_channel(address) as line:
+            stub = bus_pb2_grpc.BusServiceStub(line)
+            bug = stub.Publish.future(bus_pb2.PublishRequest(channel="bug"), timeout=20)
+            assert bug.exception().code() is grpc.StatusCode.INTERNAL
+            assert stub.Publish(bus_pb2.PublishRequest(channel="ok"), timeout=20).receipts[0].sequence == 1
+        process.terminate()
+        assert process.wait(20) == 0

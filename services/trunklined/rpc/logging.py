@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
-from typing import TextIO
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 
 from trunklined.rpc.config import ServerSettings
 
 
+class LastingStream(io.TextIOBase):
+    """A stream for logs that goes on where writing fails: a service whose log reader went away, or whose log's disk is
+    full, must still answer its callers. There is nowhere left to say so."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Always takes all of it."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """As far as it goes."""
+        with suppress(OSError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether people read."""
+        return self._stream.isatty()
+
+
 def set_up(settings: ServerSettings, stream: TextIO | None = None) -> None:
     """Sends every log line of the process to `stream` (default: standard error), as json or for a console."""
-    out = stream or sys.stderr
+    out = cast(TextIO, LastingStream(stream or sys.stderr))
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not out.isatty())
     shared: list[structlog.typing.Processor] = [
