@@ -85,8 +85,16 @@ def bus_twins() -> OpaqueTwins:
 
 @cache
 def state_twins() -> OpaqueTwins:
-    """state.proto with the body of every record left encoded."""
+    """state.proto with the body of every record, and every `Error`, left encoded."""
     from trunkline.v1 import state_pb2
 
     bodies = ("agent_state", "workflow_state", "task_result")
-    return OpaqueTwins(state_pb2.DESCRIPTOR, {"SaveRequest": bodies, "Record": bodies})
+    return OpaqueTwins(
+        state_pb2.DESCRIPTOR,
+        {
+            "SaveRequest": bodies,
+            "Record": bodies,
+            "BatchResponse.Outcome": ("error",),
+            "ConnectStateResponse.ServerItem": ("error",),
+        },
+    )

@@ -1,0 +1,80 @@
+"""The state service as a program: its parts put together; the one place that names engines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from grpc import aio
+from prometheus_client.registry import Collector
+
+from trunklined.rpc.server import Program
+from trunklined.state.batch import ANSWER_BYTES
+from trunklined.state.config import PAGE_BYTES, Settings
+from trunklined.state.engines.engine import Engine
+from trunklined.state.metrics import StateCollector
+from trunklined.state.records import History
+from trunklined.state.servicer import SERVICE_NAME, StateServicer
+from trunklined.state.store import Limits, Store
+from trunklined.state.watch import Watchers
+
+
+class StateProgram:
+    """See `trunklined.rpc.server.Program`."""
+
+    name = "state"
+    service_names: Sequence[str] = (SERVICE_NAME,)
+
+    def __init__(self, settings: Settings) -> None:
+        engine = make_engine(settings)
+        watchers = Watchers(
+            engine,
+            max_changes=settings.max_watch_queue,
+            max_bytes=settings.max_watch_queue_bytes,
+            progress_seconds=settings.watch_progress_seconds,
+        )
+        self._store = Store(engine, watchers, Limits(settings.max_waiting_writes, settings.max_waiting_bytes))
+        self._servicer = StateServicer(self._store, settings.max_message_bytes, time.time())
+
+    def register(self, server: aio.Server) -> None:
+        """Adds StateService."""
+        self._servicer.register(server)
+
+    async def start(self) -> None:
+        """Opens the engine; raises `StorageError` where it cannot."""
+        await self._store.open()
+
+    async def drain(self, seconds: float) -> None:
+        """Finishes the writes that were taken, then ends the streams."""
+        await self._servicer.drain(seconds)
+
+    async def close(self) -> None:
+        """Closes the engine."""
+        await self._store.close()
+
+    def collectors(self) -> Iterable[Collector]:
+        """The state service's metrics."""
+        return [StateCollector(self._store, self._servicer)]
+
+
+def make_engine(settings: Settings) -> Engine:
+    """The engine that the settings name, not yet opened. Each is loaded only where it is used."""
+    history = History(settings.watch_history, settings.watch_history_bytes)
+    if settings.engine == "memory":
+        from trunklined.state.engines.memory import MemoryEngine
+
+        return MemoryEngine(history=history, page_bytes=PAGE_BYTES, answer_bytes=ANSWER_BYTES)
+    from trunklined.state.engines.sqlite import SqliteEngine
+
+    return SqliteEngine(
+        settings.path,
+        history=history,
+        page_bytes=PAGE_BYTES,
+        answer_bytes=ANSWER_BYTES,
+        max_bytes=settings.max_store_bytes,
+    )
+
+
+def build(settings: Settings) -> Program:
+    """The state service, not yet started."""
+    return StateProgram(settings)

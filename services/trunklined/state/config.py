@@ -1,0 +1,61 @@
+"""The state service's settings; the one place where its environment is read (prefix TRUNKLINE_STATE_)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from trunkline.limits import (
+    MAX_WAITING_WRITES,
+    MAX_WATCH_QUEUE,
+    STATE_PORT,
+    WATCH_HISTORY,
+    MiB,
+)
+from trunklined.rpc.config import Address, ServerSettings
+
+PAGE_BYTES: Final = 4 * MiB
+"""Bodies of one page of a list; it ends with the record that reaches it."""
+
+
+class Settings(ServerSettings):
+    """What the state service can be told, beside what every program can."""
+
+    model_config = SettingsConfigDict(env_prefix="TRUNKLINE_STATE_")
+
+    address: Address = Field(
+        default=f"127.0.0.1:{STATE_PORT}", description="Where to serve: host:port (port 0: any free one) or unix:/path."
+    )
+    engine: Literal["sqlite", "memory"] = Field(
+        default="sqlite", description="Where records are kept: sqlite (one file, synced) or memory (until the end)."
+    )
+    path: Path = Field(
+        default=Path(".trunkline/state.db"), description="The sqlite engine's file; made where there is none."
+    )
+    max_store_bytes: int | None = Field(
+        default=None, ge=MiB, description="The file's largest size; beyond it writes are refused. Unset: the disk's."
+    )
+    watch_history: int = Field(
+        default=WATCH_HISTORY, ge=1, description="Changes that are kept for watches that resume."
+    )
+    watch_history_bytes: int = Field(
+        default=1024 * MiB, ge=MiB, description="The same in bytes of records; whichever is reached first."
+    )
+    max_watch_queue: int = Field(
+        default=MAX_WATCH_QUEUE, ge=1, description="Changes that may wait for one watcher; beyond it the watch ends."
+    )
+    max_watch_queue_bytes: int = Field(
+        default=64 * MiB, ge=MiB, description="The same in bytes of records; whichever is reached first."
+    )
+    watch_progress_seconds: float = Field(
+        default=10.0, gt=0, le=3600, description="A watcher hears how far it is after such a time without a change."
+    )
+    max_waiting_writes: int = Field(
+        default=MAX_WAITING_WRITES, ge=1, description="Writes that may wait for the disk; beyond it they are refused."
+    )
+    max_waiting_bytes: int = Field(
+        default=256 * MiB, ge=MiB, description="The same in bytes of records; whichever is reached first."
+    )

@@ -1,0 +1,190 @@
+"""Connection: one client library's ConnectState stream, everything but watches multiplexed on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError
+
+from trunkline.errors import StateError, TrunklineError
+from trunkline.limits import FRAME_BYTES
+from trunkline.outbox import Outbox
+from trunklined.rpc.errors import to_item
+from trunklined.state.batch import start_batch
+from trunklined.state.operations import (
+    ConnectStateRequest,
+    ConnectStateResponse,
+    Question,
+    to_deleted,
+    to_drop,
+    to_got,
+    to_put,
+    to_read,
+)
+from trunklined.state.planning import Outcome
+from trunklined.state.records import Entry, Read
+from trunklined.state.store import Store
+from trunklined.state.validation import invalid
+
+MAX_OPEN_ITEMS: Final = 16_384
+MAX_OPEN_BYTES: Final = 64 * 1024 * 1024
+"""Items of one stream that wait for a commit, and their bytes; beyond either the stream is read no further."""
+
+MAX_OPEN_LISTS: Final = 4
+"""Lists of one stream that are read at the same time; the stream waits with the next one."""
+
+
+class Connection:
+    """Takes a client's items in order and sends it what comes of them, each as soon as it is known.
+
+    Args:
+        store: where it all goes.
+        write: writes one encoded ConnectStateResponse to the stream.
+        max_record_bytes: limit of one encoded record.
+    """
+
+    def __init__(self, store: Store, write: Callable[[bytes], Awaitable[None]], max_record_bytes: int) -> None:
+        self._store = store
+        self._max_record_bytes = max_record_bytes
+        self._outbox = Outbox(write)
+        self._open_items = 0
+        self._open_bytes = 0
+        self._fewer = asyncio.Event()
+        self._lists: set[asyncio.Task[None]] = set()
+
+    async def take(self, raw: bytes) -> None:
+        """Takes one encoded ConnectStateRequest; waits while too much of the stream is open or unread."""
+        try:
+            frame = ConnectStateRequest.FromString(raw)
+        except DecodeError as error:
+            raise invalid("frame", "is no ConnectStateRequest") from error
+        outbox = self._outbox
+        for item in frame.items:
+            try:
+                await self._take_item(item)
+            except TrunklineError as error:
+                self._fail(item.id, error)
+            if outbox.size > FRAME_BYTES:
+                await outbox.room(FRAME_BYTES)
+        while self._open_items > MAX_OPEN_ITEMS or self._open_bytes > MAX_OPEN_BYTES:
+            await self._until_fewer()
+
+    async def finish(self) -> None:
+        """Waits until everything is answered and written: the client has half-closed."""
+        while self._open_items:
+            await self._until_fewer()
+        await self._outbox.flushed()
+
+    async def flushed(self) -> None:
+        """Waits until everything that is answered is written."""
+        await self._outbox.flushed()
+
+    def close(self) -> None:
+        """The client is gone: nothing more is sent. Writes that were taken are done nevertheless. Idempotent."""
+        for task in self._lists:
+            task.cancel()
+        self._outbox.close()
+
+    async def _take_item(self, item: Any) -> None:
+        match item.WhichOneof("item"):
+            case "get":
+                await self._get(item.id, to_read(item.get))
+            case "save":
+                put = to_put(item.save, self._max_record_bytes)
+                size = len(put.body)
+                self._store.submit((put,), size, partial(self._saved, item.id, size))
+                self._opened(size)
+            case "delete":
+                drop = to_drop(item.delete)
+                self._store.submit((drop,), 0, partial(self._deleted, item.id))
+                self._opened(0)
+            case "list":
+                await self._list(item.id, Question(item.list))
+            case "batch":
+                size = item.ByteSize()
+                start_batch(self._store, item.batch, self._max_record_bytes, partial(self._batched, item.id, size))
+                self._opened(size)
+            case _:
+                raise invalid("item", "is not set")
+
+    async def _get(self, id: int, wanted: Read) -> None:
+        if self._store.is_settled(wanted.kind, wanted.id):
+            entry = await self._store.get(wanted.kind, wanted.id)
+            self._send(id=id, got=to_got(wanted, entry))
+        else:
+            self._store.submit((wanted,), 0, partial(self._got, id, wanted))
+            self._store.counts.gets += 1
+            self._opened(0)
+
+    async def _list(self, id: int, question: Question) -> None:
+        while len(self._lists) >= MAX_OPEN_LISTS:
+            await asyncio.wait(self._lists, return_when=asyncio.FIRST_COMPLETED)
+        task = asyncio.ensure_future(self._answer_list(id, question))
+        self._opened(0)
+        self._lists.add(task)
+        task.add_done_callback(self._lists.discard)
+
+    async def _answer_list(self, id: int, question: Question) -> None:
+        try:
+            page = await self._store.page(question.kind, question.wanted, question.after, question.limit)
+            await self._outbox.room(FRAME_BYTES)
+            self._send(id=id, listed=question.answer(page))
+        except StateError as error:
+            self._fail(id, error)
+        finally:
+            self._closed(0)
+
+    def _saved(self, id: int, size: int, outcome: Outcome) -> None:
+        self._closed(size)
+        if isinstance(outcome, StateError):
+            self._fail(id, outcome)
+        else:
+            self._send(id=id, saved={"revision": outcome[0]})
+
+    def _deleted(self, id: int, outcome: Outcome) -> None:
+        self._closed(0)
+        if isinstance(outcome, StateError):
+            self._fail(id, outcome)
+        else:
+            self._send(id=id, deleted=to_deleted(outcome[0]))
+
+    def _got(self, id: int, wanted: Read, outcome: Outcome) -> None:
+        self._closed(0)
+        if isinstance(outcome, StateError):
+            self._fail(id, outcome)
+            return
+        entry = outcome[0]
+        try:
+            self._send(id=id, got=to_got(wanted, entry if isinstance(entry, Entry) else None))
+        except StateError as error:
+            self._fail(id, error)
+
+    def _batched(self, id: int, size: int, answer: Any) -> None:
+        self._closed(size)
+        if isinstance(answer, StateError):
+            self._fail(id, answer)
+        else:
+            self._send(id=id, batched=answer)
+
+    def _fail(self, id: int, error: TrunklineError) -> None:
+        self._store.counts.errors[error.error_code] += 1
+        self._send(id=id, error=to_item(error).SerializeToString())
+
+    def _send(self, **item: Any) -> None:
+        self._outbox.put(ConnectStateResponse(items=[item]).SerializeToString())
+
+    def _opened(self, size: int) -> None:
+        self._open_items += 1
+        self._open_bytes += size
+
+    def _closed(self, size: int) -> None:
+        self._open_items -= 1
+        self._open_bytes -= size
+        self._fewer.set()
+
+    async def _until_fewer(self) -> None:
+        self._fewer.clear()
+        await self._fewer.wait()

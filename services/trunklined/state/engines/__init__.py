@@ -1,0 +1,1 @@
+"""Where a store keeps its records; one file per technology."""

@@ -1,0 +1,131 @@
+"""The memory engine: records live as long as the program."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+
+from trunklined.state.engines.engine import Commit, compacted
+from trunklined.state.planning import Planner
+from trunklined.state.records import (
+    ANY,
+    Change,
+    Entry,
+    Facets,
+    Head,
+    History,
+    Holdings,
+    Kind,
+    Page,
+    Transaction,
+    matches,
+)
+
+
+class MemoryEngine:
+    """Keeps records in dictionaries, and their ids in sorted lists for pages.
+
+    Args:
+        history: how much is kept for watches that resume.
+        page_bytes: bodies of one page or of one read of changes; it ends with the record that reaches it.
+        answer_bytes: bodies that one transaction may read.
+    """
+
+    name = "memory"
+
+    def __init__(self, *, history: History, page_bytes: int, answer_bytes: int) -> None:
+        self._limits = history
+        self._page_bytes = page_bytes
+        self._answer_bytes = answer_bytes
+        self._records: dict[Kind, dict[str, tuple[Entry, Facets]]] = {kind: {} for kind in Kind}
+        self._ids: dict[Kind, list[str]] = {kind: [] for kind in Kind}
+        self._history: deque[Change] = deque()
+        self._history_bytes = 0
+        self._revision = 0
+        self._oldest = 0
+
+    async def open(self) -> None:
+        """There is nothing to open."""
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+    @property
+    def holdings(self) -> Holdings:
+        """What is kept now."""
+        return Holdings(self._revision, self._oldest, {kind: len(kept) for kind, kept in self._records.items()})
+
+    async def read(self, kind: Kind, id: str) -> Entry | None:
+        """One record."""
+        return self._read(kind, id)
+
+    async def head(self, kind: Kind, id: str) -> Head | None:
+        """What is known of one record."""
+        return self._head(kind, id)
+
+    async def page(self, kind: Kind, wanted: Facets, after: str | None, limit: int) -> Page:
+        """Records that match, in order of ids."""
+        ids, records = self._ids[kind], self._records[kind]
+        start = 0 if after is None else bisect_right(ids, after)
+        found: list[Entry] = []
+        room = self._page_bytes
+        for index in range(start, len(ids)):
+            entry, facets = records[ids[index]]
+            if wanted is ANY or matches(wanted, facets):
+                if len(found) == limit or room <= 0:
+                    return Page(found, True, self._revision)
+                found.append(entry)
+                room -= len(entry.body)
+        return Page(found, False, self._revision)
+
+    async def changes(self, after: int, limit: int) -> list[Change]:
+        """Changes behind a revision."""
+        if after < self._oldest:
+            raise compacted(after, self._oldest)
+        found: list[Change] = []
+        room = self._page_bytes
+        for change in islice(self._history, after - self._oldest, after - self._oldest + limit):
+            if room <= 0:
+                break
+            found.append(change)
+            room -= len(change.body or b"")
+        return found
+
+    async def write(self, transactions: Sequence[Transaction]) -> Commit:
+        """Takes effect at once."""
+        planner = Planner(self._revision, self._head, self._read, self._answer_bytes)
+        outcomes = [planner.add(transaction) for transaction in transactions]
+        for change in planner.changes:
+            self._apply(change)
+        self._revision = planner.revision
+        self._trim()
+        return Commit(outcomes, planner.changes)
+
+    def _head(self, kind: Kind, id: str) -> Head | None:
+        found = self._records[kind].get(id)
+        return None if found is None else Head(found[0].revision, found[1])
+
+    def _read(self, kind: Kind, id: str) -> Entry | None:
+        found = self._records[kind].get(id)
+        return None if found is None else found[0]
+
+    def _apply(self, change: Change) -> None:
+        revision, kind, id, body, facets, before = change
+        records, ids = self._records[kind], self._ids[kind]
+        if body is None or facets is None:
+            del records[id]
+            del ids[bisect_left(ids, id)]
+        else:
+            if before is None:
+                insort(ids, id)
+            records[id] = Entry(kind, id, revision, body), facets
+            self._history_bytes += len(body)
+        self._history.append(change)
+
+    def _trim(self) -> None:
+        while len(self._history) > self._limits.changes or self._history_bytes > self._limits.bytes:
+            gone = self._history.popleft()
+            self._history_bytes -= len(gone.body or b"")
+            self._oldest = gone.revision

@@ -1,0 +1,211 @@
+"""The sqlite engine: one file, in which every answered write is synced.
+
+Statements run on the event loop's thread, because each takes a few microseconds, less than handing it to another
+thread; the commit, which waits for the disk, runs in a thread. One connection writes, one reads single records, one
+reads pages and history in a thread of its own, so that a long list holds nothing up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+from trunkline.errors import StateError, StorageError
+from trunklined.state.engines.engine import Commit, compacted
+from trunklined.state.engines.sqlite_file import BUSY_TIMEOUT, FileLock, check, create_if_absent, translate
+from trunklined.state.engines.sqlite_writer import SqliteWriter, unpack_facets
+from trunklined.state.planning import Planner
+from trunklined.state.records import Change, Entry, Facets, Head, History, Holdings, Kind, Page, Transaction
+
+_T = TypeVar("_T")
+
+_HEAD: Final = "SELECT revision, status, type, phase, agent_id FROM records WHERE kind = ? AND id = ?"
+_READ: Final = (
+    "SELECT records.revision, body FROM records JOIN versions USING (revision)"
+    " WHERE records.kind = ? AND records.id = ?"
+)
+_PAGE: Final = (
+    "SELECT records.id, records.revision, body FROM records JOIN versions USING (revision)"
+    " WHERE records.kind = ? AND records.id > ?{wanted} ORDER BY records.id LIMIT ?"
+)
+_CHANGES: Final = "SELECT revision, kind, id, body, facets FROM versions WHERE revision > ? ORDER BY revision LIMIT ?"
+
+
+class SqliteEngine:
+    """Keeps records in one SQLite file (WAL, synchronous=FULL).
+
+    Args:
+        path: the file; made where there is none, its directories too.
+        history: how much is kept for watches that resume.
+        page_bytes: bodies of one page or of one read of changes; it ends with the record that reaches it.
+        answer_bytes: bodies that one transaction may read.
+        max_bytes: the file's size at the most, beyond which writes are refused with OVERLOADED; None: the disk decides.
+    """
+
+    name = "sqlite"
+
+    def __init__(
+        self, path: Path, *, history: History, page_bytes: int, answer_bytes: int, max_bytes: int | None = None
+    ) -> None:
+        self._path = path
+        self._limits = history
+        self._page_bytes = page_bytes
+        self._answer_bytes = answer_bytes
+        self._max_bytes = max_bytes
+        self._lock: FileLock | None = None
+        self._connections: list[sqlite3.Connection] = []
+        self._holdings = Holdings(0, 0, dict.fromkeys(Kind, 0))
+        self._pools: list[ThreadPoolExecutor] = []
+
+    async def open(self) -> None:
+        """Opens the file, or makes it."""
+        try:
+            self._open()
+        except (sqlite3.Error, OSError) as error:
+            await self.close()
+            translated = translate(error, self._path)
+            raise StorageError(translated.message, details={"path": str(self._path)}) from error
+        except StateError:
+            await self.close()
+            raise
+
+    def _open(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = self._path.resolve()  # so that two names of one file are one lock
+        lock = FileLock(self._path)
+        lock.acquire()
+        self._lock = lock
+        create_if_absent(self._path)
+        connection = self._connect()
+        check(connection, self._path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        if self._max_bytes is not None:
+            page_size = connection.execute("PRAGMA page_size").fetchone()[0]
+            connection.execute(f"PRAGMA max_page_count = {max(1, self._max_bytes // page_size)}")
+        self._writer = SqliteWriter(connection, self._limits)
+        self._holdings = self._writer.holdings
+        self._reader = self._connect()
+        self._scanner = self._connect()
+        self._commits = self._thread("state-commit")
+        self._scans = self._thread("state-scan")
+
+    def _thread(self, name: str) -> ThreadPoolExecutor:
+        pool = ThreadPoolExecutor(1, name)
+        self._pools.append(pool)
+        return pool
+
+    def _connect(self) -> sqlite3.Connection:
+        uri = f"{self._path.as_uri()}?mode=rw"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT)
+        self._connections.append(connection)
+        return connection
+
+    async def close(self) -> None:
+        """Waits for a commit that runs. Idempotent."""
+        while self._pools:
+            await asyncio.to_thread(self._pools.pop().shutdown)
+        while self._connections:
+            with suppress(sqlite3.Error):  # a damaged file cannot be tidied up; it is left as it is
+                self._connections.pop().close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    @property
+    def holdings(self) -> Holdings:
+        """What is committed."""
+        return self._holdings
+
+    async def read(self, kind: Kind, id: str) -> Entry | None:
+        """One record, read at once."""
+        return self._read(kind, id)
+
+    async def head(self, kind: Kind, id: str) -> Head | None:
+        """What is known of one record."""
+        return self._head(kind, id)
+
+    async def page(self, kind: Kind, wanted: Facets, after: str | None, limit: int) -> Page:
+        """Records that match, read in the scan thread."""
+        return await self._scan(lambda: self._page(kind, wanted, after, limit))
+
+    async def changes(self, after: int, limit: int) -> list[Change]:
+        """Changes behind a revision, read in the scan thread."""
+        return await self._scan(lambda: self._changes(after, limit))
+
+    async def write(self, transactions: Sequence[Transaction]) -> Commit:
+        """Plans, writes and syncs."""
+        planner = Planner(self._holdings.revision, self._head, self._read, self._answer_bytes)
+        outcomes = [planner.add(transaction) for transaction in transactions]
+        if planner.changes:
+            await self._make_durable(planner.changes)
+        return Commit(outcomes, planner.changes)
+
+    async def _make_durable(self, changes: Sequence[Change]) -> None:
+        try:
+            self._writer.apply(changes)
+            # Shielded: a commit that runs is waited for, also when the caller is cancelled.
+            await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._commits, self._writer.commit))
+        except sqlite3.Error as error:
+            self._writer.rollback()
+            raise translate(error, self._path) from error
+        self._holdings = self._writer.holdings
+
+    def _head(self, kind: Kind, id: str) -> Head | None:
+        try:
+            row = self._reader.execute(_HEAD, (kind, id)).fetchone()
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
+        return None if row is None else Head(row[0], Facets(*row[1:]))
+
+    def _read(self, kind: Kind, id: str) -> Entry | None:
+        try:
+            row = self._reader.execute(_READ, (kind, id)).fetchone()
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
+        return None if row is None else Entry(kind, id, row[0], row[1])
+
+    async def _scan(self, scan: Callable[[], _T]) -> _T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._scans, self._in_snapshot, scan)
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
+
+    def _in_snapshot(self, scan: Callable[[], _T]) -> _T:
+        self._scanner.execute("BEGIN")
+        try:
+            return scan()
+        finally:
+            self._scanner.execute("ROLLBACK")
+
+    def _page(self, kind: Kind, wanted: Facets, after: str | None, limit: int) -> Page:
+        asked = {name: value for name, value in wanted._asdict().items() if value is not None}
+        conditions = "".join(f" AND {name} = ?" for name in asked)
+        rows = self._scanner.execute(_PAGE.format(wanted=conditions), (kind, after or "", *asked.values(), limit + 1))
+        revision = self._scanner.execute("SELECT revision FROM store").fetchone()[0]
+        found: list[Entry] = []
+        room = self._page_bytes
+        for id, at, body in rows:
+            if len(found) == limit or room <= 0:
+                return Page(found, True, revision)
+            found.append(Entry(kind, id, at, body))
+            room -= len(body)
+        return Page(found, False, revision)
+
+    def _changes(self, after: int, limit: int) -> list[Change]:
+        oldest = self._scanner.execute("SELECT oldest FROM store").fetchone()[0]
+        if after < oldest:
+            raise compacted(after, oldest)
+        found: list[Change] = []
+        room = self._page_bytes
+        for revision, kind, id, body, facets in self._scanner.execute(_CHANGES, (after, limit)):
+            if room <= 0:
+                break
+            found.append(Change(revision, Kind(kind), id, body, *unpack_facets(facets)))
+            room -= len(body or b"")
+        return found

@@ -1,0 +1,126 @@
+"""Writes changes to the sqlite engine's file, and removes the versions that nobody can ask for any more."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from trunklined.state.records import Change, Facets, Head, History, Holdings, Kind
+
+TRIM_CHANGES: Final = 256
+"""The history is cut by about so many at a time, which is cheaper than one by one and holds no commit up."""
+
+_ADD_VERSION: Final = "INSERT INTO versions VALUES (?, ?, ?, ?, ?)"
+_SET_RECORD: Final = (
+    "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (kind, id) DO UPDATE SET revision = excluded.revision,"
+    " status = excluded.status, type = excluded.type, phase = excluded.phase, agent_id = excluded.agent_id"
+)
+_DROP_RECORD: Final = "DELETE FROM records WHERE kind = ? AND id = ?"
+_DROP_VERSION: Final = "DELETE FROM versions WHERE revision = ?"
+_SET_STORE: Final = (
+    "UPDATE store SET revision = ?, oldest = ?, history_bytes = ?,"
+    " agent_states = ?, workflow_states = ?, task_results = ?"
+)
+_EACH_BYTES: Final = (
+    "SELECT revision, coalesce(length(body), 0) FROM versions WHERE revision > ? ORDER BY revision LIMIT ?"
+)
+# A version that has left the history stays only while it is a record's last.
+_TRIM: Final = (
+    "DELETE FROM versions WHERE revision > ? AND revision <= ? AND NOT EXISTS (SELECT 1 FROM records"
+    " WHERE records.kind = versions.kind AND records.id = versions.id AND records.revision = versions.revision)"
+)
+
+
+class SqliteWriter:
+    """The one that writes: `apply`, then `commit` (which waits for the disk) or `rollback`."""
+
+    def __init__(self, connection: sqlite3.Connection, limits: History) -> None:
+        self._connection = connection
+        self._limits = limits
+        self._trim_changes = max(1, min(TRIM_CHANGES, limits.changes // 4))
+        revision, oldest, history_bytes, *counts = connection.execute("SELECT * FROM store").fetchone()
+        self.holdings = Holdings(revision, oldest, dict(zip(Kind, counts, strict=True)))
+        self._history_bytes = int(history_bytes)
+        self._pending = self.holdings, self._history_bytes
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Writes changes in order into a transaction that stays open."""
+        run = self._connection
+        counts = dict(self.holdings.records)
+        size = self._history_bytes
+        oldest = self.holdings.oldest
+        records: dict[tuple[Kind, str], Change] = {}
+        superseded: list[tuple[int]] = []
+        versions: list[tuple[int, Kind, str, bytes | None, bytes]] = []
+        for change in changes:
+            revision, kind, id, body, facets, before = change
+            versions.append((revision, kind, id, body, _pack_facets((facets, before))))
+            records[kind, id] = change
+            if before is None:
+                counts[kind] += 1
+            elif before.revision <= oldest:
+                superseded.append((before.revision,))
+            if body is None:
+                counts[kind] -= 1
+            else:
+                size += len(body)
+        run.execute("BEGIN IMMEDIATE")
+        run.executemany(_ADD_VERSION, versions)
+        run.executemany(_SET_RECORD, [(c.kind, c.id, c.revision, *c.facets) for c in records.values() if c.facets])
+        run.executemany(_DROP_RECORD, [key for key, change in records.items() if change.facets is None])
+        run.executemany(_DROP_VERSION, superseded)
+        self._trim(Holdings(changes[-1].revision, oldest, counts), size)
+
+    def _trim(self, holdings: Holdings, size: int) -> None:
+        oldest, freed = self._cut(holdings, size)
+        if oldest > holdings.oldest:
+            self._connection.execute(_TRIM, (holdings.oldest, oldest))
+            holdings = Holdings(holdings.revision, oldest, holdings.records)
+            size -= freed
+        self._connection.execute(_SET_STORE, (holdings.revision, oldest, size, *holdings.records.values()))
+        self._pending = holdings, size
+
+    def _cut(self, holdings: Holdings, size: int) -> tuple[int, int]:
+        """Up to which revision the history goes, and how many bytes of bodies with it."""
+        oldest, freed = holdings.oldest, 0
+        by_count = holdings.revision - self._limits.changes
+        if by_count - oldest < self._trim_changes:
+            by_count = oldest
+        while oldest < by_count or size - freed > self._limits.bytes:
+            rows = self._connection.execute(_EACH_BYTES, (oldest, TRIM_CHANGES)).fetchall()
+            for revision, length in rows:
+                if revision > by_count and size - freed <= self._limits.bytes:
+                    break
+                oldest, freed = revision, freed + length
+            if len(rows) < TRIM_CHANGES:
+                break
+        return oldest, freed
+
+    def commit(self) -> None:
+        """Returns when all is on the disk."""
+        self._connection.execute("COMMIT")
+        self.holdings, self._history_bytes = self._pending
+
+    def rollback(self) -> None:
+        """Undoes what `apply` did; SQLite may have done so itself."""
+        if self._connection.in_transaction:
+            with suppress(sqlite3.Error):  # the first error is the one to tell
+                self._connection.execute("ROLLBACK")
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[Facets | None, Head | None]).decode
+
+
+def _pack_facets(both: tuple[Facets | None, Head | None]) -> bytes:
+    return _encode(both)
+
+
+def unpack_facets(packed: bytes) -> tuple[Facets | None, Head | None]:
+    """What a version says of its record's facets now, and of the record before."""
+    return _decode(packed)

@@ -1,0 +1,67 @@
+"""The state service's metrics: read from its own counts when they are scraped, so that counting costs nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from trunklined.state.statistics import COMMIT_BOUNDS, Counts
+from trunklined.state.store import Store
+
+
+class Connections(Protocol):
+    """Who knows how many client libraries are connected."""
+
+    @property
+    def connections(self) -> int:
+        """Their number now."""
+
+
+class StateCollector(Collector):
+    """Operations, errors by reason, records, what waits, and how long commits take."""
+
+    def __init__(self, store: Store, connections: Connections) -> None:
+        self._store = store
+        self._connections = connections
+
+    def collect(self) -> Iterable[Metric]:
+        """One snapshot. Runs in the metrics server's thread: it copies before it walks."""
+        store, counts = self._store, self._store.counts
+        operations = CounterMetricFamily("trunkline_state_operations", "Operations done.", labels=["operation"])
+        for name in ("saves", "gets", "lists", "deletes"):
+            operations.add_metric([name.removesuffix("s")], getattr(counts, name))
+        yield operations
+        errors = CounterMetricFamily("trunkline_state_errors", "Operations that failed, by reason.", labels=["reason"])
+        for reason, count in counts.errors.copy().items():
+            errors.add_metric([reason], count)
+        yield errors
+        holdings = store.engine.holdings
+        records = GaugeMetricFamily("trunkline_state_records", "Records now, by kind.", labels=["kind"])
+        for kind, count in holdings.records.items():
+            records.add_metric([kind.label], count)
+        yield records
+        yield GaugeMetricFamily("trunkline_state_revision", "The store's revision.", value=holdings.revision)
+        yield GaugeMetricFamily("trunkline_state_waiting_writes", "Writes that wait for a commit.", value=store.waiting)
+        yield GaugeMetricFamily("trunkline_state_watchers", "Watches now.", value=len(store.watchers))
+        yield GaugeMetricFamily(
+            "trunkline_state_connections", "Client libraries connected now.", value=self._connections.connections
+        )
+        yield HistogramMetricFamily(
+            "trunkline_state_commit_seconds",
+            "Time that commits took, of many writes each.",
+            buckets=_cumulative(counts),
+            sum_value=counts.commit_seconds,
+        )
+
+
+def _cumulative(counts: Counts) -> list[tuple[str, float]]:
+    buckets: list[tuple[str, float]] = []
+    below = 0
+    for bound, count in zip((*map(str, COMMIT_BOUNDS), "+Inf"), counts.commit_buckets.copy(), strict=True):
+        below += count
+        buckets.append((bound, below))
+    return buckets

@@ -1,0 +1,119 @@
+"""Decides what a group of transactions does, before anything is written.
+
+An engine with one writer gives its transactions to a `Planner` in the order of their arrival. Each sees what those
+before it will have written, conditions are checked one by one, and revisions rise by one a write; what comes out is
+the list of changes that the engine then makes durable in one commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trunkline.errors import OverloadedError, RevisionMismatchError, StateError
+from trunklined.state.records import Change, Drop, Entry, Facets, Head, Kind, Operation, Put, Read, Result, Transaction
+
+Outcome = list[Result] | StateError
+
+
+class Planner:
+    """Plans one commit.
+
+    Args:
+        revision: the store's revision before it.
+        head: looks up what is committed of a record; None where there is none.
+        read: the same with its body.
+        answer_bytes: what one transaction may read at the most; beyond it OVERLOADED.
+    """
+
+    def __init__(
+        self,
+        revision: int,
+        head: Callable[[Kind, str], Head | None],
+        read: Callable[[Kind, str], Entry | None],
+        answer_bytes: int,
+    ) -> None:
+        self.revision = revision
+        self.changes: list[Change] = []
+        self._head = head
+        self._read = read
+        self._answer_bytes = answer_bytes
+        self._latest: dict[tuple[Kind, str], Change] = {}
+
+    def add(self, transaction: Transaction) -> Outcome:
+        """Plans one transaction: its results, or the error of its first operation that fails; then nothing of it is
+        planned, and the error's details name the operation where there are several."""
+        made, revision = len(self.changes), self.revision
+        results: list[Result] = []
+        budget = self._answer_bytes
+        for index, operation in enumerate(transaction):
+            try:
+                result = self._do(operation)
+                if isinstance(result, Entry):
+                    budget = self._spend(budget, result)
+            except StateError as error:
+                self._undo(made, revision)
+                if len(transaction) > 1:
+                    error.details["operation"] = index
+                return error
+            results.append(result)
+        return results
+
+    def _do(self, operation: Operation) -> Result:
+        if isinstance(operation, Put):
+            kind, id, body, facets, expected = operation
+            return self._make(kind, id, body, facets, self._checked(kind, id, expected))
+        if isinstance(operation, Drop):
+            kind, id, expected = operation
+            before = self._checked(kind, id, expected)
+            return 0 if before is None else self._make(kind, id, None, None, before)
+        return self._see(operation)
+
+    def _checked(self, kind: Kind, id: str, expected: int | None) -> Head | None:
+        planned = self._latest.get((kind, id))
+        if planned is None:
+            before = self._head(kind, id)
+        else:
+            before = None if planned.facets is None else Head(planned.revision, planned.facets)
+        if expected is not None:
+            actual = before.revision if before else 0
+            if expected != actual:
+                raise _mismatch(kind, id, expected, actual)
+        return before
+
+    def _make(self, kind: Kind, id: str, body: bytes | None, facets: Facets | None, before: Head | None) -> int:
+        self.revision = revision = self.revision + 1
+        change = Change(revision, kind, id, body, facets, before)
+        self._latest[kind, id] = change
+        self.changes.append(change)
+        return revision
+
+    def _see(self, wanted: Read) -> Entry | None:
+        planned = self._latest.get(wanted)
+        if planned is None:
+            return self._read(wanted.kind, wanted.id)
+        if planned.body is None:
+            return None
+        return Entry(wanted.kind, wanted.id, planned.revision, planned.body)
+
+    def _spend(self, budget: int, entry: Entry) -> int:
+        if len(entry.body) > budget:
+            raise OverloadedError(
+                f"the records read in one batch are over {self._answer_bytes} bytes: read fewer at a time",
+                details={"limit": "answer_bytes", "maximum": self._answer_bytes},
+            )
+        return budget - len(entry.body)
+
+    def _undo(self, made: int, revision: int) -> None:
+        if len(self.changes) > made:
+            del self.changes[made:]
+            self._latest = {(change.kind, change.id): change for change in self.changes}
+        self.revision = revision
+
+
+def _mismatch(kind: Kind, id: str, expected: int, actual: int) -> RevisionMismatchError:
+    there = f"it has revision {actual}" if actual else "there is no such record"
+    wanted = f"revision {expected}" if expected else "no record"
+    return RevisionMismatchError(
+        f"{kind.label} {id!r}: expected {wanted}, but {there}",
+        details={"kind": kind.label, "id": id, "expected": expected, "actual": actual},
+    )

@@ -1,0 +1,201 @@
+"""StateServicer: the calls of trunkline.v1.StateService, each check, call, translate, answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+
+from trunkline import __version__
+from trunkline.errors import StateError, TrunklineError
+from trunkline.v1 import state_pb2
+from trunklined.state.batch import start_batch
+from trunklined.state.connection import Connection
+from trunklined.state.operations import (
+    BatchRequest,
+    BatchResponse,
+    DeleteResponse,
+    GetResponse,
+    ListResponse,
+    Question,
+    SaveRequest,
+    SaveResponse,
+    to_deleted,
+    to_drop,
+    to_frame,
+    to_got,
+    to_interest,
+    to_put,
+    to_read,
+)
+from trunklined.state.records import Operation, Result
+from trunklined.state.store import Store, put_size, stopping
+
+SERVICE_NAME: Final = "trunkline.v1.StateService"
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class StateServicer:
+    """Translates between the wire and the store.
+
+    Args:
+        store: the domain.
+        max_record_bytes: limit of one encoded record.
+        started_at: UNIX time in seconds, for GetStateStats.
+    """
+
+    def __init__(self, store: Store, max_record_bytes: int, started_at: float) -> None:
+        self._store = store
+        self._max_record_bytes = max_record_bytes
+        self._started_at = started_at
+        self._connections: set[Connection] = set()
+        self._ending: set[asyncio.Future[None]] = set()
+
+    @property
+    def connections(self) -> int:
+        """Streams of client libraries now."""
+        return len(self._connections)
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the service to a server. Records are taken and given encoded."""
+        whole = grpc.unary_unary_rpc_method_handler
+        wire = state_pb2
+        encode = [each.SerializeToString for each in (GetResponse, ListResponse, BatchResponse)]
+        handlers = {
+            "Save": whole(self._counted(self.save), SaveRequest.FromString, SaveResponse.SerializeToString),
+            "Get": whole(self._counted(self.get), wire.GetRequest.FromString, encode[0]),
+            "List": whole(self._counted(self.list), wire.ListRequest.FromString, encode[1]),
+            "Delete": whole(
+                self._counted(self.delete), wire.DeleteRequest.FromString, DeleteResponse.SerializeToString
+            ),
+            "Batch": whole(self._counted(self.batch), BatchRequest.FromString, encode[2]),
+            "Watch": grpc.unary_stream_rpc_method_handler(self.watch, wire.WatchRequest.FromString, None),
+            "ConnectState": grpc.stream_stream_rpc_method_handler(self.connect, None, None),
+            "GetStateStats": whole(
+                self.get_stats, wire.GetStateStatsRequest.FromString, wire.GetStateStatsResponse.SerializeToString
+            ),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
+
+    async def drain(self, seconds: float) -> None:
+        """Waits for the writes that were taken, gives streams the time to send their answers, then ends them."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        await self._store.drain(seconds)
+        flushes = [asyncio.ensure_future(connection.flushed()) for connection in self._connections]
+        if flushes:
+            _, late = await asyncio.wait(flushes, timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
+            for flush in late:
+                flush.cancel()
+        for ended in self._ending:
+            if not ended.done():
+                ended.set_exception(stopping())
+
+    async def save(self, request: Any, context: Context) -> Any:
+        """See state.proto."""
+        revision = await self._write(to_put(request, self._max_record_bytes))
+        return SaveResponse(revision=revision)
+
+    async def get(self, request: state_pb2.GetRequest, context: Context) -> Any:
+        """See state.proto."""
+        wanted = to_read(request)
+        return to_got(wanted, await self._store.get(wanted.kind, wanted.id))
+
+    async def list(self, request: state_pb2.ListRequest, context: Context) -> Any:
+        """See state.proto."""
+        question = Question(request)
+        page = await self._store.page(question.kind, question.wanted, question.after, question.limit)
+        return question.answer(page)
+
+    async def delete(self, request: state_pb2.DeleteRequest, context: Context) -> Any:
+        """See state.proto."""
+        return DeleteResponse(**to_deleted(await self._write(to_drop(request))))
+
+    async def batch(self, request: Any, context: Context) -> Any:
+        """See state.proto."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def finished(answer: Any) -> None:
+            if not future.done():
+                future.set_result(answer)
+
+        start_batch(self._store, request, self._max_record_bytes, finished)
+        answer = await future
+        if isinstance(answer, StateError):
+            raise answer
+        return answer
+
+    async def watch(self, request: state_pb2.WatchRequest, context: Context) -> None:
+        """See state.proto."""
+        interest, after = to_interest(request)
+        await context.send_initial_metadata(())
+        async with aclosing(self._store.watch(interest, after)) as events:
+            async for event in events:
+                await context.write(to_frame(event))
+
+    async def connect(self, _: object, context: Context) -> None:
+        """See state.proto. The initial metadata tells the client that the line is up."""
+        await context.send_initial_metadata(())
+        connection = Connection(self._store, context.write, self._max_record_bytes)
+
+        async def run() -> None:
+            while (raw := await context.read()) is not grpc.aio.EOF:
+                await connection.take(raw)
+            await connection.finish()
+
+        reader = asyncio.ensure_future(run())
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._connections.add(connection)
+        self._ending.add(ended)
+        try:
+            await asyncio.wait({reader, ended}, return_when=asyncio.FIRST_COMPLETED)
+            (reader if reader.done() else ended).result()
+        finally:
+            self._connections.discard(connection)
+            self._ending.discard(ended)
+            reader.cancel()
+            ended.cancel()
+            connection.close()
+
+    async def get_stats(
+        self, request: state_pb2.GetStateStatsRequest, context: Context
+    ) -> state_pb2.GetStateStatsResponse:
+        """See state.proto."""
+        holdings, counts = self._store.engine.holdings, self._store.counts
+        answer = state_pb2.GetStateStatsResponse(
+            revision=holdings.revision,
+            oldest_revision=holdings.oldest,
+            records={kind.label: count for kind, count in holdings.records.items()},
+            saves=counts.saves,
+            gets=counts.gets,
+            lists=counts.lists,
+            deletes=counts.deletes,
+            commits=counts.commits,
+            watchers=len(self._store.watchers),
+            connections=self.connections,
+            engine=self._store.engine.name,
+            version=__version__,
+        )
+        answer.started_at.FromNanoseconds(int(self._started_at * 1e9))
+        return answer
+
+    async def _write(self, operation: Operation) -> Result:
+        transaction = (operation,)
+        outcome = await self._store.write(transaction, put_size(transaction))
+        if isinstance(outcome, StateError):
+            raise outcome
+        return outcome[0]
+
+    def _counted(self, call: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
+        async def counted(request: Any, context: Context) -> Any:
+            try:
+                return await call(request, context)
+            except TrunklineError as error:
+                self._store.counts.errors[error.error_code] += 1
+                raise
+
+        return counted

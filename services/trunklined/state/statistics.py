@@ -1,0 +1,48 @@
+"""What the service counts: plain integers, cheap enough for every call."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+COMMIT_BOUNDS: Final = (
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    10.0,
+)
+"""Upper bounds of the commit latency's buckets, in seconds."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """Since the start of the program. `saves` and `deletes` are writes that happened."""
+
+    saves: int = 0
+    gets: int = 0
+    lists: int = 0
+    deletes: int = 0
+    commits: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    """Operations that failed, by reason."""
+    commit_buckets: list[int] = field(default_factory=lambda: [0] * (len(COMMIT_BOUNDS) + 1))
+    commit_seconds: float = 0.0
+
+    def committed(self, seconds: float) -> None:
+        """Counts one commit and the time it took."""
+        self.commits += 1
+        self.commit_seconds += seconds
+        self.commit_buckets[bisect_left(COMMIT_BOUNDS, seconds)] += 1

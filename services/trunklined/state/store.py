@@ -1,0 +1,251 @@
+"""Store: gathers writes into commits, serves reads, and tells watchers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+import structlog
+
+from trunkline.errors import InternalError, OverloadedError, StateDisconnectedError, StateError
+from trunklined.state.engines.engine import Engine
+from trunklined.state.planning import Outcome
+from trunklined.state.records import Change, Entry, Facets, Kind, Page, Put, Read, Transaction
+from trunklined.state.statistics import Counts
+from trunklined.state.watch import Event, Interest, Watchers
+
+log = structlog.get_logger()
+
+COMMIT_OPERATIONS: Final = 256
+COMMIT_BYTES: Final = 8 * 1024 * 1024
+"""What one commit gathers at the most (but one transaction at the least): it keeps the loop busy for 3 ms at the most,
+and waiting for the disk costs less than that already."""
+
+Done = Callable[[Outcome], None]
+Key = tuple[Kind, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may wait for a commit; beyond either, OVERLOADED."""
+
+    max_waiting_writes: int
+    max_waiting_bytes: int
+
+
+@dataclass(slots=True)
+class _Waiting:
+    transaction: Transaction
+    size: int
+    done: Done
+
+
+class Store:
+    """The domain of the StateService.
+
+    Writes that arrive while a commit runs are the next commit: there is no timer, so that a lone write waits for
+    nothing and a crowd shares the wait for the disk. Every verb raises `StateDisconnectedError` once it is stopping.
+    """
+
+    def __init__(self, engine: Engine, watchers: Watchers, limits: Limits) -> None:
+        self.engine = engine
+        self.watchers = watchers
+        self.counts = Counts()
+        self._limits = limits
+        self._queue: deque[_Waiting] = deque()
+        self._queued_operations = 0
+        self._queued_bytes = 0
+        self._unsettled: dict[Key, int] = {}
+        """Records that a write is under way for, and how many."""
+        self._arrived = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._committing = False
+        self._committer: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    @property
+    def waiting(self) -> int:
+        """Operations that wait for a commit."""
+        return self._queued_operations
+
+    async def open(self) -> None:
+        """Opens the engine and begins to take writes."""
+        await self.engine.open()
+        self._committer = asyncio.create_task(self._commit_forever(), name="state-committer")
+
+    async def drain(self, seconds: float) -> None:
+        """Takes nothing more, waits up to `seconds` for what was taken, and ends the watches."""
+        self._stopping = True
+        self.watchers.end(stopping)
+        try:
+            async with asyncio.timeout(seconds):
+                while self._queue or self._committing:
+                    self._settled.clear()
+                    await self._settled.wait()
+        except TimeoutError:
+            log.warning("writes were left undone", waiting=self._queued_operations)
+
+    async def close(self) -> None:
+        """Fails what still waits and closes the engine; idempotent."""
+        self._stopping = True
+        committer, self._committer = self._committer, None
+        if committer is not None:
+            committer.cancel()
+            await asyncio.wait({committer})
+        left, self._queue = self._queue, deque()
+        self._settle_all(left, [stopping()] * len(left))
+        await self.engine.close()
+
+    def submit(self, transaction: Transaction, size: int, done: Done) -> None:
+        """Takes a transaction; `done` is called with its outcome, in the order of submission.
+
+        Args:
+            transaction: may be empty; then it is done when all that was submitted before it is.
+            size: bytes of its bodies.
+            done: must neither block nor raise.
+
+        Raises:
+            OverloadedError: too much waits.
+        """
+        if self._stopping:
+            raise stopping()
+        limits = self._limits
+        if self._queued_operations + len(transaction) > limits.max_waiting_writes:
+            raise _too_many("waiting_writes", limits.max_waiting_writes)
+        if self._queued_bytes + size > limits.max_waiting_bytes and self._queue:
+            raise _too_many("waiting_bytes", limits.max_waiting_bytes)
+        unsettled = self._unsettled
+        for operation in transaction:
+            key = operation[0], operation[1]
+            unsettled[key] = unsettled.get(key, 0) + 1
+        self._queue.append(_Waiting(transaction, size, done))
+        self._queued_operations += len(transaction)
+        self._queued_bytes += size
+        self._arrived.set()
+
+    async def write(self, transaction: Transaction, size: int) -> Outcome:
+        """The same, waited for."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Outcome) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        self.submit(transaction, size, done)
+        return await future
+
+    def is_settled(self, kind: Kind, id: str) -> bool:
+        """Whether no write of this record is under way: then a read need not wait to see what was written before it."""
+        return (kind, id) not in self._unsettled
+
+    async def get(self, kind: Kind, id: str) -> Entry | None:
+        """One record, behind all writes of it that were submitted before."""
+        self.counts.gets += 1
+        if (kind, id) in self._unsettled:
+            outcome = await self.write((Read(kind, id),), 0)
+            if isinstance(outcome, StateError):
+                raise outcome
+            entry = outcome[0]
+            return entry if isinstance(entry, Entry) else None
+        return await self.engine.read(kind, id)
+
+    async def page(self, kind: Kind, wanted: Facets, after: str | None, limit: int) -> Page:
+        """A page of records, behind all writes that were submitted before."""
+        self.counts.lists += 1
+        if self._queue or self._committing:
+            outcome = await self.write((), 0)
+            if isinstance(outcome, StateError):
+                raise outcome
+        return await self.engine.page(kind, wanted, after, limit)
+
+    def watch(self, interest: Interest, after: int | None) -> AsyncGenerator[Event, None]:
+        """See `Watchers.watch`."""
+        return self.watchers.watch(interest, after)
+
+    async def _commit_forever(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._queue:
+                self._committing = True
+                group = self._take()
+                outcomes: Sequence[Outcome] = [stopping()] * len(group)
+                try:
+                    outcomes = await self._commit([waiting.transaction for waiting in group])
+                finally:  # also when it is cancelled: nobody waits for ever
+                    self._committing = False
+                    self._settle_all(group, outcomes)
+                    self._settled.set()
+
+    def _take(self) -> list[_Waiting]:
+        group: list[_Waiting] = []
+        operations, size = COMMIT_OPERATIONS, COMMIT_BYTES
+        queue = self._queue
+        while queue and (not group or (len(queue[0].transaction) <= operations and queue[0].size <= size)):
+            waiting = queue.popleft()
+            operations -= len(waiting.transaction)
+            size -= waiting.size
+            self._queued_operations -= len(waiting.transaction)
+            self._queued_bytes -= waiting.size
+            group.append(waiting)
+        return group
+
+    async def _commit(self, transactions: Sequence[Transaction]) -> Sequence[Outcome]:
+        started = time.perf_counter()
+        try:
+            commit = await self.engine.write(transactions)
+        except StateError as error:
+            log.error("a commit failed", error=error.message, transactions=len(transactions))
+            return [error] * len(transactions)
+        except Exception as error:  # the store goes on: whatever it was, it must not end the only committer
+            error_id = uuid4().hex
+            log.exception("a commit failed unexpectedly", error_id=error_id, error_type=type(error).__name__)
+            unknown = InternalError("an unexpected error in the state service", details={"error_id": error_id})
+            return [unknown] * len(transactions)
+        if commit.changes:
+            self.counts.committed(time.perf_counter() - started)
+            self._count(commit.changes)
+            self.watchers.publish(commit.changes)
+        return commit.outcomes
+
+    def _count(self, changes: Sequence[Change]) -> None:
+        deletes = sum(change.body is None for change in changes)
+        self.counts.deletes += deletes
+        self.counts.saves += len(changes) - deletes
+
+    def _settle_all(self, group: Iterable[_Waiting], outcomes: Sequence[Outcome]) -> None:
+        unsettled = self._unsettled
+        for waiting, outcome in zip(group, outcomes, strict=True):
+            for operation in waiting.transaction:
+                key = operation[0], operation[1]
+                left = unsettled[key] - 1
+                if left:
+                    unsettled[key] = left
+                else:
+                    del unsettled[key]
+            try:
+                waiting.done(outcome)
+            except Exception:  # one caller's fault must not end the only committer
+                log.exception("an outcome could not be told")
+
+
+def stopping() -> StateDisconnectedError:
+    """The error of everything that comes while the service shuts down."""
+    return StateDisconnectedError("the state service is shutting down")
+
+
+def put_size(transaction: Transaction) -> int:
+    """Bytes of a transaction's bodies."""
+    return sum(len(operation.body) for operation in transaction if isinstance(operation, Put))
+
+
+def _too_many(limit: str, maximum: int) -> OverloadedError:
+    return OverloadedError(
+        f"too much waits for the disk: over {maximum} {limit.replace('_', ' ')}; try again later",
+        details={"limit": limit, "maximum": maximum},
+    )

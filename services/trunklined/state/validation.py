@@ -1,0 +1,150 @@
+"""What a record must be to be kept. It is kept as it came: nothing here alters it.
+
+A record that passes can be read by every client: its JSON texts are objects, its times are within the years 1 to 9999.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from trunkline.errors import InvalidRecordError
+from trunkline.limits import MAX_ID_LENGTH
+from trunkline.v1 import state_pb2
+from trunklined.state.records import Facets, Kind
+
+IDLE: Final = "idle"
+PENDING: Final = "pending"
+DEVELOPMENT: Final = "development"
+"""What an empty status or phase stands for (state.proto)."""
+
+_FIRST_SECOND: Final = -62_135_596_800
+_LAST_SECOND: Final = 253_402_300_799
+"""0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z (google/protobuf/timestamp.proto)."""
+
+_decode_object = msgspec.json.Decoder(dict).decode
+
+
+def check_id(field: str, id: str) -> str:
+    """Returns an id unchanged, or raises `InvalidRecordError`: it has 1 to 512 characters."""
+    if not id:
+        raise invalid(field, "is empty")
+    if len(id) > MAX_ID_LENGTH:
+        raise invalid(field, f"has {len(id)} characters, at most {MAX_ID_LENGTH} are allowed", id[:80])
+    return id
+
+
+def invalid(field: str, problem: str, value: object = "") -> InvalidRecordError:
+    """The error of a field: which, what is wrong with it, and what it was."""
+    return InvalidRecordError(f"{field} {problem}", details={"field": field, "value": str(value)})
+
+
+def read_record(kind: Kind, body: bytes) -> tuple[str, Facets]:
+    """The id and the facets of an encoded record. Raises `InvalidRecordError` that names the field."""
+    try:
+        return _READERS[kind](body)
+    except DecodeError as error:
+        raise invalid(kind.label, "cannot be decoded") from error
+
+
+def _read_agent_state(body: bytes) -> tuple[str, Facets]:
+    state = state_pb2.AgentState.FromString(body)
+    id = check_id("agent_id", state.agent_id)
+    _check_agent_state(state, "")
+    return id, Facets(state.status or IDLE, state.agent_type, None, id)
+
+
+def _read_task_result(body: bytes) -> tuple[str, Facets]:
+    result = state_pb2.TaskResult.FromString(body)
+    id = check_id("task_id", result.task_id)
+    _check_task_result(result, "")
+    return id, Facets(result.status, None, None, result.agent_id)
+
+
+def _read_workflow_state(body: bytes) -> tuple[str, Facets]:
+    state = state_pb2.WorkflowState.FromString(body)
+    id = check_id("workflow_id", state.workflow_id)
+    _check_count("feedback_count", state.feedback_count)
+    _check_json("metadata_json", state.metadata_json)
+    for name, texts in (("phase_history_json", state.phase_history_json), ("error_log_json", state.error_log_json)):
+        for index, text in enumerate(texts):
+            _check_json(f"{name}[{index}]", text, may_be_empty=False)
+    for key, agent_state in state.agent_states.items():
+        path = f"agent_states[{key!r}]."
+        check_id(path + "agent_id", agent_state.agent_id)
+        _check_agent_state(agent_state, path)
+    for key, result in state.task_results.items():
+        path = f"task_results[{key!r}]."
+        check_id(path + "task_id", result.task_id)
+        _check_task_result(result, path)
+    for name in ("started_at", "completed_at"):
+        if state.HasField(name):
+            _check_time(name, getattr(state, name))
+    return id, Facets(state.status or PENDING, None, state.current_phase or DEVELOPMENT, None)
+
+
+def _check_agent_state(state: state_pb2.AgentState, path: str) -> None:
+    if not state.agent_type:
+        raise invalid(path + "agent_type", "is empty")
+    if state.error_count < 0:
+        _check_count(path + "error_count", state.error_count)
+    if state.metadata_json:
+        _check_json(path + "metadata_json", state.metadata_json)
+    for name in ("created_at", "updated_at", "last_heartbeat"):
+        if state.HasField(name):
+            _check_time(path + name, getattr(state, name))
+
+
+def _check_task_result(result: state_pb2.TaskResult, path: str) -> None:
+    if not result.agent_id:
+        raise invalid(path + "agent_id", "is empty")
+    if not result.status:
+        raise invalid(path + "status", "is empty")
+    if result.HasField("duration_seconds"):
+        seconds = result.duration_seconds
+        if not (math.isfinite(seconds) and seconds >= 0):
+            raise invalid(
+                path + "duration_seconds", f"is {seconds}, it must be a number of seconds not below 0", seconds
+            )
+    if result.output_data_json:
+        _check_json(path + "output_data_json", result.output_data_json)
+    if result.metadata_json:
+        _check_json(path + "metadata_json", result.metadata_json)
+    for name in ("started_at", "completed_at"):
+        if result.HasField(name):
+            _check_time(path + name, getattr(result, name))
+
+
+def _check_count(field: str, count: int) -> None:
+    if count < 0:
+        raise invalid(field, f"is {count}, it must not be below 0", count)
+
+
+def _check_json(field: str, text: str, may_be_empty: bool = True) -> None:
+    if not text and may_be_empty:
+        return
+    try:
+        _decode_object(text)
+    except msgspec.DecodeError as error:
+        raise invalid(field, f"is no JSON object: {error}", text[:80]) from error
+    except RecursionError as error:
+        raise invalid(field, "is nested too deeply", text[:80]) from error
+
+
+def _check_time(field: str, time: Timestamp) -> None:
+    if not _FIRST_SECOND <= time.seconds <= _LAST_SECOND:
+        raise invalid(field, f"is {time.seconds} s since 1970, beyond the years 1 to 9999", time.seconds)
+    if not 0 <= time.nanos < 1_000_000_000:
+        raise invalid(field, f"has {time.nanos} nanoseconds, it must be 0 to 999,999,999", time.nanos)
+
+
+_READERS: Final[dict[Kind, Callable[[bytes], tuple[str, Facets]]]] = {
+    Kind.AGENT_STATE: _read_agent_state,
+    Kind.WORKFLOW_STATE: _read_workflow_state,
+    Kind.TASK_RESULT: _read_task_result,
+}
