@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
+import re
 import signal
+import subprocess
+import termios
 import threading
 from collections.abc import Iterator
 
 import pytest
 
 from tests.cli.conftest import Follow, Trunkline
+from tests.programs import command
 from trunkline import AgentMessage, GrpcMessageBus
 
 
@@ -122,3 +128,25 @@ def test_an_unreachable_bus_is_5(trunkline: Trunkline, arguments: tuple[str, ...
     assert said.returncode == 5
     assert "127.0.0.1:1" in said.stderr
     assert "Traceback" not in said.stderr
+
+
+def test_a_terminal_gets_colour_and_lines_of_its_width(
+    trunkline: Trunkline, environment: dict[str, str], channel: str
+) -> None:
+    """A long payload is cut with a mark; --full and pipes get all of it."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    environment.pop("COLUMNS", None)
+    watch = command(["subscribe", channel, "--count", "1"])
+    with subprocess.Popen(watch, stdout=theirs, stderr=subprocess.PIPE, text=True, env=environment) as watcher:
+        os.close(theirs)
+        assert watcher.stderr is not None
+        assert "subscribed" in watcher.stderr.readline()
+        trunkline("publish", channel, json.dumps({"text": "x" * 500}))
+        assert watcher.wait(20) == 0
+    shown = os.read(ours, 4096).decode()
+    os.close(ours)
+    assert f"\x1b[36m{channel}" in shown
+    visible = re.sub(r"\x1b\[\d+m", "", shown).rstrip()
+    assert len(visible) == 100
+    assert visible.endswith("x…")

@@ -1,0 +1,90 @@
+"""`python -m trunklined`: the real programs' options, bad settings, and what they cost while idle."""
+
+from __future__ import annotations
+
+import os
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartProgram
+from tests.programs import RunningProgram, run_program
+
+PROGRAMS = ("bus", "state", "sidecar")
+MAX_IDLE_BYTES = 80 * 1024 * 1024
+MAX_IDLE_SHARE = 0.01
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_help_lists_each_setting_with_its_variable(name: str) -> None:
+    """What can be set, and how from the environment."""
+    said = run_program(name, "--help").stdout
+    for field in ("address", "metrics_address", "log_level", "drain_seconds", "max_message_bytes"):
+        assert f"--{field.replace('_', '-')} " in said
+        assert f"TRUNKLINE_{name.upper()}_{field.upper()}" in said
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_bad_option_is_named_with_its_value(name: str) -> None:
+    """One line, exit code 2, no traceback."""
+    ended = run_program(name, "--drain-seconds", "soon")
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith(f"trunklined {name}: --drain-seconds=soon: ")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_bad_variable_is_named_with_its_value(name: str) -> None:
+    """One line for each setting that is wrong; an option is named as an option, a variable as a variable."""
+    variable = f"TRUNKLINE_{name.upper()}_ADDRESS"
+    ended = run_program(name, "--log-level", "loud", **{variable: "nowhere"})
+    assert ended.returncode == 2
+    assert f"{variable}=nowhere: want host:port" in ended.stderr
+    assert "--log-level=loud: " in ended.stderr
+    assert ended.stderr.count("\n") == 2
+
+
+def test_an_option_goes_before_the_environment() -> None:
+    """As everywhere."""
+    ended = run_program("bus", "--address", "nowhere", TRUNKLINE_BUS_ADDRESS="127.0.0.1:0")
+    assert "--address=nowhere" in ended.stderr
+
+
+def test_an_unknown_program_or_option_is_wrong_usage() -> None:
+    """Exit code 2."""
+    assert run_program("broker").returncode == 2
+    assert run_program("bus", "--adress", "x").returncode == 2
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_an_idle_program_is_small_and_quiet(name: str, start_program: StartProgram, socket_dir: Path) -> None:
+    """Under 80 MB and under 1% of a core, with metrics served."""
+    own = {
+        "bus": (),
+        "state": ("--path", f"{socket_dir}/state.db"),
+        "sidecar": ("--bus-address", "127.0.0.1:1", "--socket-path", f"{socket_dir}/channel.sock"),
+    }[name]
+    program = start_program(name, *own, "--metrics-address", "127.0.0.1:0")
+    with urllib.request.urlopen(f"http://{program.metrics_address}/metrics", timeout=10) as answer:
+        assert b"process_cpu_seconds_total" in answer.read()
+    assert _resident_bytes(program) < MAX_IDLE_BYTES
+    assert min(_cpu_share(program, seconds=1.5) for _ in range(2)) < MAX_IDLE_SHARE
+
+
+def _resident_bytes(program: RunningProgram) -> int:
+    pages = int(Path(f"/proc/{program.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _cpu_share(program: RunningProgram, seconds: float) -> float:
+    """Of one core, over some time in which nothing is asked of it."""
+    before = _cpu_ticks(program)
+    time.sleep(seconds)  # what is measured is this time, nothing is waited for
+    return (_cpu_ticks(program) - before) / os.sysconf("SC_CLK_TCK") / seconds
+
+
+def _cpu_ticks(program: RunningProgram) -> int:
+    user, system = Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return int(user) + int(system)
