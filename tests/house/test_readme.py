@@ -27,7 +27,7 @@ LINES = [line for mark, language, text in BLOCKS if language == "sh" and not mar
 GRPCURL = [line for line in LINES if line.startswith("grpcurl ")]
 COMMANDS = [line for line in LINES if line.startswith("trunkline ") and line.split()[1] not in ("up", "subscribe")]
 
-BUS, STATE, LINE = "7431", "7432", "/tmp/pyorchestrate.sock"
+BUS, STATE, SIDECAR, LINE = "7431", "7432", ".trunkline/sidecar.sock", ".trunkline/channel.sock"
 SECONDS = 30.0
 
 
@@ -37,14 +37,19 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
     folder = tmp_path_factory.mktemp("readme")
     bus = RunningProgram("bus", cwd=folder)
     state = RunningProgram("state", "--path", str(folder / "state.db"), cwd=folder)
-    line = str(folder / "line.sock")
+    line, socket = str(folder / "line.sock"), str(folder / "grpc.sock")
     running = [bus, state]
     try:
         upstreams = ("--bus-address", bus.start().address, "--state-address", state.start().address)
         options = (*upstreams, "--socket-path", line)
-        running.append(RunningProgram("sidecar", *options, address=f"unix:{folder / 'grpc.sock'}", cwd=folder))
+        running.append(RunningProgram("sidecar", *options, address=f"unix:{socket}", cwd=folder))
         running[-1].start()
-        yield {BUS: bus.address.rpartition(":")[2], STATE: state.address.rpartition(":")[2], LINE: line}
+        yield {
+            BUS: bus.address.rpartition(":")[2],
+            STATE: state.address.rpartition(":")[2],
+            SIDECAR: socket,
+            LINE: line,
+        }
     finally:
         for program in running:
             program.end()
@@ -55,7 +60,7 @@ def localized(text: str, programs: dict[str, str]) -> str:
     for port in (BUS, STATE):
         text = text.replace(f"localhost:{port}", f"localhost:{programs[port]}")
         text = text.replace(f'"127.0.0.1:{port}"', f'"127.0.0.1:{programs[port]}"')
-    return text.replace(LINE, programs[LINE])
+    return text.replace(SIDECAR, programs[SIDECAR]).replace(LINE, programs[LINE])
 
 
 def run(arguments: list[str], programs: dict[str, str]) -> str:
