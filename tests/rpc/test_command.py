@@ -88,3 +88,11 @@ def _cpu_share(program: RunningProgram, seconds: float) -> float:
 def _cpu_ticks(program: RunningProgram) -> int:
     user, system = Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return int(user) + int(system)
+
+
+def test_an_input_that_never_ends_cannot_be_followed() -> None:
+    """/dev/null is no pipe: the option that was meant to end the program says so at once."""
+    ended = run_program("bus", "--address", "127.0.0.1:0", "--end-with-stdin")
+    assert ended.returncode == 1
+    assert "standard input is neither a pipe nor a terminal" in ended.stderr
+    assert "Traceback" not in ended.stderr

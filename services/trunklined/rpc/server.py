@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from typing import Protocol, runtime_checkable
 
@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client.registry import Collector
 
+from trunkline.errors import TrunklineError
 from trunkline.limits import MAX_FRAME_BYTES
 from trunklined.rpc import health
 from trunklined.rpc.config import ServerSettings
@@ -120,6 +121,13 @@ async def _drain(program: Program, server: aio.Server, seconds: float) -> None:
         tasks.create_task(program.drain(seconds))
 
 
+def _follow_input(loop: asyncio.AbstractEventLoop, on_input: Callable[[], None]) -> None:
+    try:
+        loop.add_reader(sys.stdin.fileno(), on_input)
+    except (OSError, AttributeError) as error:  # a file or a device, or none at all: it never tells of its end
+        raise TrunklineError("end_with_stdin is set, but standard input is neither a pipe nor a terminal") from error
+
+
 @contextmanager
 def _stopping(settings: ServerSettings) -> Iterator[asyncio.Future[str]]:
     """A future that holds, once the program shall stop, why."""
@@ -143,12 +151,12 @@ def _stopping(settings: ServerSettings) -> Iterator[asyncio.Future[str]]:
 
     for signum in signals:
         loop.add_signal_handler(signum, on_signal, signum)
-    if settings.end_with_stdin:
-        loop.add_reader(sys.stdin.fileno(), on_input)
     try:
+        if settings.end_with_stdin:
+            _follow_input(loop, on_input)
         yield stop
     finally:
-        if settings.end_with_stdin:
+        if settings.end_with_stdin and sys.stdin is not None:
             loop.remove_reader(sys.stdin.fileno())
         for signum in signals:
             loop.remove_signal_handler(signum)
