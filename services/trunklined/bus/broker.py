@@ -134,7 +134,11 @@ class Broker:
             InvalidChannelError: the channel is malformed; nothing was published.
         """
         check_channel(channel)
-        queues = self._interest.match(channel)
+        self._spread(self._interest.match(channel), runs)
+        if correlated and len(self._requests):
+            self._requests.resolve(channel, correlated)
+
+    def _spread(self, queues: Sequence[SubscriptionQueue], runs: Sequence[Run]) -> None:
         for run in runs:
             if run.expires_at is not None and run.expires_at < self.clock():
                 self._expired_on_arrival += len(run.messages)
@@ -143,8 +147,6 @@ class Broker:
             self._sequence += len(run.messages)
             for queue in queues:
                 queue.offer(run)
-        if correlated and len(self._requests):
-            self._requests.resolve(channel, correlated)
 
     def request(self, request: PendingRequest, run: Run) -> None:
         """Publishes a request's message and waits for its reply.
@@ -155,12 +157,14 @@ class Broker:
             InvalidMessageError, OverloadedError: see `PendingRequests.add`.
         """
         check_channel(request.channel)
-        if not self._interest.match(request.channel):
+        queues = self._interest.match(request.channel)
+        if not queues:
             self._no_responders += 1
             raise NoRespondersError(f"nobody subscribes to {request.channel!r}", details={"channel": request.channel})
         self._requests.add(request)
         self._requested += 1
-        self.publish(request.channel, (run,), [Correlated(request.correlation_id, request.message_id, run.messages[0])])
+        # It cannot answer another request: none that is pending has its correlation id.
+        self._spread(queues, (run,))
 
     @property
     def request_latency(self) -> Latency:
