@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 
 from tests.cli.conftest import Follow, Trunkline
+from tests.programs import command
 
 
 def test_stats_show_both_services(trunkline: Trunkline, channel: str) -> None:
@@ -37,3 +40,16 @@ def test_subscriptions_say_who_listens_to_what(trunkline: Trunkline, follow: Fol
     table = trunkline("subscriptions", "--pattern", channel).stdout
     assert channel in table
     assert "readers" in table
+
+
+def test_stats_can_be_watched(environment: dict[str, str]) -> None:
+    """Anew until interrupted."""
+    watch = command(["stats", "--watch", "--interval", "0.1", "--format", "json"])
+    with subprocess.Popen(watch, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as watcher:
+        assert watcher.stdout is not None
+        assert watcher.stderr is not None
+        answers = [json.loads(watcher.stdout.readline()) for _ in range(3)]
+        watcher.send_signal(signal.SIGINT)
+        assert watcher.wait(20) == 130
+        assert "Traceback" not in watcher.stderr.read()
+    assert all(answer["bus"]["engine"] == "memory" for answer in answers)
