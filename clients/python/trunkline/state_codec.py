@@ -1,0 +1,253 @@
+"""Records as the wire has them, and back. A record that is saved and read again comes back equal.
+
+What another language left unset becomes the model's default; a time that the model must have becomes 1970-01-01 (for
+`updated_at`: `created_at`), so that it reads the same each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+from google.protobuf.timestamp_pb2 import Timestamp
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from trunkline.errors import InvalidRecordError
+from trunkline.models import AgentState, AgentStatus, AgentType, Record, TaskResult, TaskStatus, WorkflowPhase
+from trunkline.models.fields import JsonObject
+from trunkline.models.states import WorkflowState
+from trunkline.state_manager import Kind
+from trunkline.v1 import state_pb2
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_AGENT_TYPES: Final = {each.value: each for each in AgentType}
+_AGENT_STATUSES: Final = {each.value: each for each in AgentStatus}
+_TASK_STATUSES: Final = {each.value: each for each in TaskStatus}
+_PHASES: Final = {each.value: each for each in WorkflowPhase}
+_FIELDS: Final[Mapping[type, set[str]]] = {
+    cls: set(cls.model_fields) for cls in (AgentState, WorkflowState, TaskResult)
+}
+"""Shared by all decoded records: pydantic only adds to it, and it holds all names already."""
+
+_encode_json = msgspec.json.Encoder().encode
+_decode_json = msgspec.json.Decoder(dict[str, Any]).decode
+_json_object: Final[TypeAdapter[JsonObject]] = TypeAdapter(
+    JsonObject, config=ConfigDict(allow_inf_nan=False, defer_build=True)
+)
+_set = object.__setattr__
+
+_R = TypeVar("_R", AgentState, WorkflowState, TaskResult)
+
+
+class Encoded(NamedTuple):
+    """A record as the wire and a store have it."""
+
+    kind: Kind
+    id: str
+    body: bytes
+
+
+def encode_record(record: Record) -> Encoded:
+    """The encoded record.
+
+    Raises:
+        InvalidRecordError: a field that cannot be taken, such as text with lone surrogates, or a value that was put
+            into a list or a dict after the model had checked it; names the field.
+        TypeError: it is no record.
+    """
+    if isinstance(record, AgentState):
+        return Encoded("agent_state", record.agent_id, _encoded(record, _agent_state_to_wire))
+    if isinstance(record, TaskResult):
+        return Encoded("task_result", record.task_id, _encoded(record, _task_result_to_wire))
+    if isinstance(record, WorkflowState):
+        return Encoded("workflow_state", record.workflow_id, _encoded(record, _workflow_state_to_wire))
+    raise TypeError(f"{type(record).__name__} is no record: want AgentState, WorkflowState or TaskResult")
+
+
+def decode_record(kind: Kind, body: bytes, revision: int) -> Record:
+    """The model of an encoded record. The service checked the fields, so they are not checked again."""
+    if kind == "agent_state":
+        return _agent_state_from_wire(state_pb2.AgentState.FromString(body), revision)
+    if kind == "task_result":
+        return _task_result_from_wire(state_pb2.TaskResult.FromString(body), revision)
+    return _workflow_state_from_wire(state_pb2.WorkflowState.FromString(body), revision)
+
+
+def _encoded(record: Any, to_wire: Callable[[Any], Any]) -> bytes:
+    try:
+        encoded: bytes = to_wire(record).SerializeToString()
+    except (ValueError, TypeError) as error:  # UnicodeEncodeError is a ValueError
+        name = _culprit(record)
+        raise InvalidRecordError(
+            f"{type(record).__name__}.{name} cannot be written: {error}", details={"field": name, "value": ""}
+        ) from error
+    return encoded
+
+
+def _agent_state_to_wire(state: AgentState) -> state_pb2.AgentState:
+    wire = state_pb2.AgentState(
+        agent_id=state.agent_id,
+        agent_type=state.agent_type,
+        status=state.status,
+        current_task_id=state.current_task_id,
+        completed_tasks=state.completed_tasks,
+        failed_tasks=state.failed_tasks,
+        error_count=state.error_count,
+    )
+    if state.metadata:
+        wire.metadata_json = _to_json("metadata", state.metadata)
+    _put_time(wire.created_at, state.created_at)
+    _put_time(wire.updated_at, state.updated_at)
+    if state.last_heartbeat is not None:
+        _put_time(wire.last_heartbeat, state.last_heartbeat)
+    return wire
+
+
+def _task_result_to_wire(result: TaskResult) -> state_pb2.TaskResult:
+    wire = state_pb2.TaskResult(
+        task_id=result.task_id,
+        agent_id=result.agent_id,
+        status=result.status,
+        error_message=result.error_message,
+        duration_seconds=result.duration_seconds,
+    )
+    if result.output_data:
+        wire.output_data_json = _to_json("output_data", result.output_data)
+    if result.metadata:
+        wire.metadata_json = _to_json("metadata", result.metadata)
+    _put_time(wire.started_at, result.started_at)
+    if result.completed_at is not None:
+        _put_time(wire.completed_at, result.completed_at)
+    return wire
+
+
+def _workflow_state_to_wire(state: WorkflowState) -> state_pb2.WorkflowState:
+    wire = state_pb2.WorkflowState(
+        workflow_id=state.workflow_id,
+        current_phase=state.current_phase,
+        phase_history_json=[_to_json("phase_history", each) for each in state.phase_history],
+        status=state.status,
+        error_log_json=[_to_json("error_log", each) for each in state.error_log],
+        feedback_count=state.feedback_count,
+    )
+    for key, agent_state in state.agent_states.items():
+        wire.agent_states[key].CopyFrom(_agent_state_to_wire(agent_state))
+    for key, result in state.task_results.items():
+        wire.task_results[key].CopyFrom(_task_result_to_wire(result))
+    if state.metadata:
+        wire.metadata_json = _to_json("metadata", state.metadata)
+    _put_time(wire.started_at, state.started_at)
+    if state.completed_at is not None:
+        _put_time(wire.completed_at, state.completed_at)
+    return wire
+
+
+def _agent_state_from_wire(wire: state_pb2.AgentState, revision: int | None) -> AgentState:
+    created_at = _to_time(wire.created_at)
+    return _model(
+        AgentState,
+        revision,
+        {
+            "agent_id": wire.agent_id,
+            "agent_type": _AGENT_TYPES.get(wire.agent_type, wire.agent_type),
+            "status": _AGENT_STATUSES.get(wire.status, wire.status) if wire.status else AgentStatus.IDLE,
+            "current_task_id": wire.current_task_id or None,
+            "completed_tasks": list(wire.completed_tasks),
+            "failed_tasks": list(wire.failed_tasks),
+            "error_count": wire.error_count,
+            "last_heartbeat": _to_time(wire.last_heartbeat) if wire.HasField("last_heartbeat") else None,
+            "metadata": _decode_json(wire.metadata_json) if wire.metadata_json else {},
+            "created_at": created_at,
+            "updated_at": _to_time(wire.updated_at) if wire.HasField("updated_at") else created_at,
+        },
+    )
+
+
+def _task_result_from_wire(wire: state_pb2.TaskResult, revision: int | None) -> TaskResult:
+    return _model(
+        TaskResult,
+        revision,
+        {
+            "task_id": wire.task_id,
+            "agent_id": wire.agent_id,
+            "status": _TASK_STATUSES.get(wire.status, wire.status),
+            "output_data": _decode_json(wire.output_data_json) if wire.output_data_json else {},
+            "error_message": wire.error_message if wire.HasField("error_message") else None,
+            "started_at": _to_time(wire.started_at),
+            "completed_at": _to_time(wire.completed_at) if wire.HasField("completed_at") else None,
+            "duration_seconds": wire.duration_seconds if wire.HasField("duration_seconds") else None,
+            "metadata": _decode_json(wire.metadata_json) if wire.metadata_json else {},
+        },
+    )
+
+
+def _workflow_state_from_wire(wire: state_pb2.WorkflowState, revision: int | None) -> WorkflowState:
+    phase, status = wire.current_phase, wire.status
+    return _model(
+        WorkflowState,
+        revision,
+        {
+            "workflow_id": wire.workflow_id,
+            "current_phase": _PHASES.get(phase, phase) if phase else WorkflowPhase.DEVELOPMENT,
+            "phase_history": _from_json_texts(wire.phase_history_json),
+            "agent_states": {key: _agent_state_from_wire(each, None) for key, each in wire.agent_states.items()},
+            "task_results": {key: _task_result_from_wire(each, None) for key, each in wire.task_results.items()},
+            "started_at": _to_time(wire.started_at),
+            "completed_at": _to_time(wire.completed_at) if wire.HasField("completed_at") else None,
+            "status": _TASK_STATUSES.get(status, status) if status else TaskStatus.PENDING,
+            "error_log": _from_json_texts(wire.error_log_json),
+            "feedback_count": wire.feedback_count,
+            "metadata": _decode_json(wire.metadata_json) if wire.metadata_json else {},
+        },
+    )
+
+
+def _model(cls: type[_R], revision: int | None, fields: dict[str, Any]) -> _R:
+    record = cls.__new__(cls)
+    _set(record, "__dict__", fields)
+    _set(record, "__pydantic_fields_set__", _FIELDS[cls])
+    _set(record, "__pydantic_extra__", None)
+    _set(record, "__pydantic_private__", {"_revision": revision})
+    return record
+
+
+def _put_time(wire: Timestamp, time: datetime) -> None:
+    since = time - _EPOCH
+    wire.seconds = since.days * 86_400 + since.seconds
+    wire.nanos = since.microseconds * 1_000
+
+
+def _to_time(wire: Timestamp) -> datetime:
+    return _EPOCH + timedelta(seconds=wire.seconds, microseconds=wire.nanos // 1_000)
+
+
+def _to_json(name: str, value: JsonObject) -> Any:
+    """JSON as bytes, which a string field takes too. msgspec alone would write NaN as null and a tuple as a list; what
+    was put into a dict after the model had checked it is therefore checked here."""
+    try:
+        return _encode_json(_json_object.validate_python(value))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        path = ".".join(map(str, (name, *first["loc"])))
+        raise InvalidRecordError(f"{path} is no JSON: {first['msg']}", details={"field": path, "value": ""}) from error
+
+
+def _from_json_texts(texts: Iterable[str]) -> list[JsonObject]:
+    return [_decode_json(text) for text in texts]
+
+
+def _culprit(record: Any) -> str:
+    """The name of the field that cannot be written."""
+    for name, value in record.__dict__.items():
+        texts = value if isinstance(value, list | dict) else [value]
+        for text in texts:
+            try:
+                if isinstance(text, str):
+                    text.encode()
+            except UnicodeEncodeError:
+                return str(name)
+            if name.endswith("_tasks") and not isinstance(text, str):
+                return str(name)
+    return "metadata"
