@@ -154,7 +154,10 @@ def _dialect(fields: dict[str, msgspec.Raw], payload_request_id: Any) -> Dialect
 
 
 def _value(raw: msgspec.Raw | None) -> Any:
-    return None if raw is None else json.loads(bytes(raw))
+    try:
+        return None if raw is None else msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise LineError(f"{_short(raw or b'')} cannot be given back: {error}") from None
 
 
 def _text(fields: dict[str, msgspec.Raw], name: str, dialect: Dialect) -> str:
@@ -193,7 +196,7 @@ def _time(fields: dict[str, msgspec.Raw], dialect: Dialect) -> datetime:
         raise LineError(f"timestamp must be an ISO 8601 time, not {text[:40]!r}", dialect) from None
 
 
-def _short(raw: msgspec.Raw) -> str:
+def _short(raw: msgspec.Raw | bytes) -> str:
     return bytes(raw)[:40].decode(errors="replace")
 
 

@@ -66,7 +66,7 @@ class Switchboard:
         """Routes what `receiver` (the owner or an endpoint) sends to a target."""
         if self.answers and (deliver := self.answers.take_oldest(receiver, target)):
             deliver(message)
-        elif outlet := self._outlets.get(target):
+        elif (outlet := self._outlets.get(target)) is not None:  # an empty mailbox counts as false
             outlet.put(message)
         elif self.clients is not None and self.clients.send(target, message):
             return
