@@ -39,7 +39,10 @@ _PEER_NAMES = [name for name in PEERS if name != OURS]
     type=click.Path(dir_okay=False, path_type=Path),
     help="Where the results are written.",
 )
-def command(only: tuple[str, ...], peers: tuple[str, ...], versions: tuple[str, ...], runs: int, path: Path) -> None:
+@click.option("--markdown", is_flag=True, help="Print the table as Markdown, for README.md.")
+def command(
+    only: tuple[str, ...], peers: tuple[str, ...], versions: tuple[str, ...], runs: int, path: Path, markdown: bool
+) -> None:
     """Measures Trunkline beside its peers, in the same run.
 
     Needs the extra `bench`, nats-server and redis-server: `make bench` brings them. Exit 1 if a run failed or a message
@@ -54,7 +57,10 @@ def command(only: tuple[str, ...], peers: tuple[str, ...], versions: tuple[str, 
             rows = asyncio.run(_compare(only or tuple(_WORK_NAMES), rivals, runs, progress))
     except (RunFailedError, ImportError) as error:
         raise click.ClickException(str(error)) from error
-    console.print(report.table(rows))
+    if markdown:
+        click.echo(report.markdown(rows))
+    else:
+        console.print(report.table(rows))
     report.write(rows, path)
     progress.print(f"written to {path}")
     lost = sum(row.ours_lost for row in rows)

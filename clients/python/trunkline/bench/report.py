@@ -35,6 +35,17 @@ def table(rows: Sequence[Row]) -> Table:
     return made
 
 
+def markdown(rows: Sequence[Row]) -> str:
+    """The same as a table for README.md."""
+    lines = ["| work | unit | ours | peer | peer's | ratio |", "|---|---|--:|---|--:|--:|"]
+    lines += [
+        f"| {row.work.title} | {row.work.unit} | {row.ours:,.0f} "
+        f"| {row.peer.title} | {row.peer_value:,.0f} | {row.ratio:.2f} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
 def write(rows: Sequence[Row], path: Path) -> None:
     """Writes the rows as JSON: a list of work, unit, ours, peer, peer_value, ratio."""
     items = [
