@@ -10,14 +10,12 @@ import click
 from trunkline.cli.input import STDIN, read_object, read_objects
 from trunkline.cli.outcome import run
 from trunkline.cli.output import print_json, safe, write_line
-from trunkline.cli.settings import Command, settings, with_settings
+from trunkline.cli.settings import CONNECT_SECONDS, Command, settings, with_settings
 
 if TYPE_CHECKING:
     from trunkline.models import AgentMessage
 
 DEFAULT_SENDER = "cli"
-CONNECT_SECONDS = 3.0
-"""A person waits for no longer to hear that nobody is there."""
 
 
 def _message_options(command: Command) -> Command:

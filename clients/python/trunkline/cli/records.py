@@ -13,7 +13,7 @@ from trunkline.cli.input import STDIN, read_object
 from trunkline.cli.kinds import KINDS, filters_of, id_of, row_of
 from trunkline.cli.outcome import TIMED_OUT, run
 from trunkline.cli.output import print_json, print_table, safe, write_line
-from trunkline.cli.settings import Command, Settings, settings, with_settings
+from trunkline.cli.settings import CONNECT_SECONDS, Command, Settings, settings, with_settings
 from trunkline.errors import RecordNotFoundError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def state() -> None:
 def _manager(told: Settings) -> StateManager:
     from trunkline import GrpcStateManager
 
-    return GrpcStateManager(told.state)
+    return GrpcStateManager(told.state, connect_timeout=CONNECT_SECONDS)
 
 
 def _describe(record: Record) -> dict[str, Any]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
 import click
 
 from trunkline.limits import BUS_PORT, STATE_PORT
+
+CONNECT_SECONDS: Final = 3.0
+"""Nobody waits for longer to hear that a service is not there."""
 
 Format = Literal["table", "json"]
 Command = TypeVar("Command", bound=Callable[..., Any])
