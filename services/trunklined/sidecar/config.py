@@ -19,8 +19,10 @@ UPSTREAM_WAIT: Final = 2.0
 UNAVAILABLE."""
 
 DEADLINE_MARGIN: Final = 0.02
-"""Seconds by which a deadline shrinks, so that the upstream's own error still reaches the caller; a tenth of what is
-left, where that is less."""
+DEADLINE_SHARE: Final = 0.025
+"""A deadline shrinks by this many seconds, or by this share of it where that is more, so that the upstream's own error
+still reaches the caller; never by more than a tenth of it. (gRPC rounds a deadline up by as much as 1% on each wire:
+twice here, which would undo less.)"""
 
 RECONNECT_MIN_MS: Final = 50
 RECONNECT_MAX_MS: Final = 1_000

@@ -18,7 +18,7 @@ from grpc import aio
 
 from trunkline.errors import TrunklineError
 from trunkline.limits import MAX_FRAME_BYTES
-from trunklined.sidecar.config import DEADLINE_MARGIN, RECONNECT_MAX_MS, RECONNECT_MIN_MS, UPSTREAM_WAIT
+from trunklined.sidecar.config import DEADLINE_MARGIN, DEADLINE_SHARE, RECONNECT_MAX_MS, RECONNECT_MIN_MS, UPSTREAM_WAIT
 
 Context = aio.ServicerContext[Any, Any]
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -244,7 +244,9 @@ async def _pass_up(call: Any, context: Context) -> None:
 
 def _shrunk(context: Context) -> float | None:
     left = context.time_remaining()
-    return None if left is None else max(0.0, left - min(DEADLINE_MARGIN, left / 10))
+    if left is None:
+        return None
+    return max(0.0, left - min(max(DEADLINE_MARGIN, left * DEADLINE_SHARE), left / 10))
 
 
 def _passed_on(context: Context) -> Metadata:

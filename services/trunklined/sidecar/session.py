@@ -15,7 +15,7 @@ from trunkline.message_channel.connection import Connection
 from trunkline.message_channel.dialects import Dialect, Spoken, encode
 from trunkline.message_channel.service_message import ServiceMessage
 from trunkline.models import AgentMessage
-from trunklined.sidecar.config import MAX_PENDING_LINES, MAX_REMEMBERED
+from trunklined.sidecar.config import MAX_PENDING_LINES, MAX_REMEMBERED, UPSTREAM_WAIT
 
 DEFAULT_TARGET: Final = "orchestrator"
 
@@ -53,6 +53,7 @@ class Session:
         self._shared = shared
         self._lines: deque[Line] = deque()
         self._worker: asyncio.Task[None] | None = None
+        self._unreachable: asyncio.Task[None] | None = None
         self._requests: OrderedDict[str, str | None] = OrderedDict()
         """What this agent was asked, by correlation id, and who asked (None where only the id finds it). The oldest
         beyond MAX_REMEMBERED is forgotten."""
@@ -92,8 +93,7 @@ class Session:
     async def _work(self) -> None:
         while self._lines:
             spoken, listening = self._lines.popleft()
-            if listening is not None and not listening.done():
-                await asyncio.wait({listening})
+            await self._reachable(listening)
             correlation_id = self._answered_by(spoken)
             if correlation_id is None and spoken.message.type == "COMMAND":
                 command = asyncio.create_task(self._command(spoken))
@@ -105,8 +105,15 @@ class Session:
                 self._line_done()
         self._worker = None
 
+    async def _reachable(self, listening: asyncio.Task[None] | None) -> None:
+        """Waits until the sender can be reached; for UPSTREAM_WAIT at most, and not once more for its next lines."""
+        if listening is None or listening.done() or listening is self._unreachable:
+            return
+        _, waiting = await asyncio.wait({listening}, timeout=UPSTREAM_WAIT)
+        self._unreachable = listening if waiting else None
+
     async def _publish(self, spoken: Spoken, correlation_id: str | None) -> None:
-        target = spoken.target or DEFAULT_TARGET
+        target = DEFAULT_TARGET if spoken.target is None else spoken.target
         try:
             channel = answer_channel(target) if correlation_id else check_channel(agent_channel(target))
             await self._shared.bus.publish(channel, to_agent_message(spoken.message, target, correlation_id))
@@ -114,7 +121,7 @@ class Session:
             self._fail(spoken, error)
 
     async def _command(self, spoken: Spoken) -> None:
-        target = spoken.target or DEFAULT_TARGET
+        target = DEFAULT_TARGET if spoken.target is None else spoken.target
         try:
             channel = check_channel(agent_channel(target))
             request = to_agent_message(spoken.message, target)
@@ -136,7 +143,7 @@ class Session:
                 return given
         if spoken.message.type != "STATUS":
             return None
-        target = spoken.target or DEFAULT_TARGET
+        target = DEFAULT_TARGET if spoken.target is None else spoken.target
         oldest = next((each for each, asker in self._requests.items() if asker == target), None)
         if oldest is not None:
             del self._requests[oldest]

@@ -89,7 +89,7 @@ class SocketHub:
     def received(self, connection: Connection, spoken: Spoken) -> None:
         """Puts what a client said into the mailbox that it names."""
         assert self._switchboard is not None
-        receiver = spoken.target or self._name
+        receiver = self._name if spoken.target is None else spoken.target
         outlet = self._switchboard.outlet(receiver)
         if not isinstance(outlet, ThreadMailbox | SocketHub):
             connection.fail(f"nobody named {receiver!r} is here", spoken.dialect)
