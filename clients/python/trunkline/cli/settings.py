@@ -31,8 +31,12 @@ class Settings:
     def __init__(self, given: dict[str, str]) -> None:
         self._given = given
 
+    def given(self, name: str) -> str | None:
+        """What somebody said, in words or in the environment; None where only the default is left."""
+        return self._given.get(name) or os.environ.get(VARIABLES[name]) or None
+
     def _value(self, name: str) -> str:
-        return self._given.get(name) or os.environ.get(VARIABLES[name]) or DEFAULTS[name]
+        return self.given(name) or DEFAULTS[name]
 
     @property
     def bus(self) -> str:

@@ -1,0 +1,55 @@
+"""ReviewAgent: checks figures by counting anew, another way. What it approves, it stores."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any
+
+from trunkline import AgentMessage, MessageType, TaskResult, TaskStatus
+from trunkline.demo.agent import Agent
+from trunkline.demo.measuring import Figures
+from trunkline.demo.posts import REVIEW_GROUP
+from trunkline.demo.recounting import objections
+from trunkline.errors import RevisionMismatchError
+from trunkline.models.fields import now
+
+
+class ReviewAgent(Agent):
+    """Approves or rejects."""
+
+    group = REVIEW_GROUP
+
+    @property
+    def channel(self) -> str:
+        return self.post.job.reviews
+
+    def work(self, message: AgentMessage) -> None:
+        """Checks one file's figures. Approved ones become its TaskResult; rejected ones go back with the reasons."""
+        path = str(message.payload["path"])
+        figures: Any = message.payload["figures"]
+        content = (self.post.job.root / path).read_bytes()
+        wrong = objections(PurePath(path), content, Figures(**figures))
+        if wrong:
+            self.tell(MessageType.FEEDBACK, path=path, reason="; ".join(wrong))
+            return
+        result = TaskResult(
+            task_id=self.post.job.task_id(path),
+            agent_id=str(message.payload["coded_by"]),
+            status=TaskStatus.COMPLETED,
+            output_data=figures,
+            started_at=message.timestamp,
+            completed_at=now(),
+            metadata={"reviewed_by": self.post.agent_id, "attempt": message.payload["attempt"]},
+        )
+        stored = self._store(result)
+        self.tell(MessageType.TASK_RESULT, path=path, coded_by=result.agent_id, stored=stored)
+
+    def _store(self, result: TaskResult) -> bool:
+        """False where the file has a result already. Tasks may be done twice (a deadline that passed too early);
+        revision 0 means "must not exist", so that the second result is refused, whoever comes first."""
+        self.saved_result()
+        try:
+            self.store.save_task_result(result, expected_revision=0)
+        except RevisionMismatchError:
+            return False
+        return True

@@ -1,0 +1,99 @@
+"""Traffic: what the three programs counted themselves, before and after."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections import Counter
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import grpc
+from prometheus_client.parser import text_string_to_metric_families
+
+from trunkline.demo.limits import END_SECONDS
+from trunkline.demo.programs import Addresses
+from trunkline.v1 import bus_pb2, bus_pb2_grpc, state_pb2, state_pb2_grpc
+
+_LINES: Final = "trunkline_sidecar_lines_total"
+_CALLS: Final = ("trunkline_rpc_calls_total", "trunkline_rpc_open_calls")
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Counts of one moment, or the difference of two.
+
+    Args:
+        published, delivered, dropped, requests: the bus's own (GetStats). Delivered counts copies.
+        saves, commits, reads: the state service's own (GetStateStats).
+        streams, lines_in, lines_out: the sidecar's own (its Prometheus page); None where that page is not known.
+    """
+
+    published: int
+    delivered: int
+    dropped: int
+    requests: int
+    saves: int
+    commits: int
+    reads: int
+    streams: int | None
+    lines_in: int | None
+    lines_out: int | None
+
+    def since(self, before: Traffic) -> Traffic:
+        """What came to pass since another moment."""
+        differences: dict[str, Any] = {
+            f.name: _minus(getattr(self, f.name), getattr(before, f.name)) for f in fields(self)
+        }
+        return Traffic(**differences)
+
+
+def read(addresses: Addresses) -> Traffic:
+    """Asks the three programs."""
+    bus = _bus(addresses.bus)
+    state = _state(addresses.state)
+    sidecar = _sidecar(addresses.metrics) if addresses.metrics else None
+    return Traffic(
+        published=bus.published,
+        delivered=bus.delivered,
+        dropped=sum(bus.dropped.values()),
+        requests=bus.requests,
+        saves=state.saves,
+        commits=state.commits,
+        reads=state.gets + state.lists,
+        streams=sidecar["streams"] if sidecar is not None else None,
+        lines_in=sidecar["in"] if sidecar is not None else None,
+        lines_out=sidecar["out"] if sidecar is not None else None,
+    )
+
+
+def _bus(address: str) -> bus_pb2.GetStatsResponse:
+    with grpc.insecure_channel(address) as channel:
+        stub: Any = bus_pb2_grpc.BusServiceStub(channel)
+        answer: bus_pb2.GetStatsResponse = stub.GetStats(bus_pb2.GetStatsRequest(), timeout=END_SECONDS)
+    return answer
+
+
+def _state(address: str) -> state_pb2.GetStateStatsResponse:
+    with grpc.insecure_channel(address) as channel:
+        stub: Any = state_pb2_grpc.StateServiceStub(channel)
+        answer: state_pb2.GetStateStatsResponse = stub.GetStateStats(
+            state_pb2.GetStateStatsRequest(), timeout=END_SECONDS
+        )
+    return answer
+
+
+def _sidecar(address: str) -> Counter[str]:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=END_SECONDS) as page:
+        text = page.read().decode()
+    counts: Counter[str] = Counter()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == _LINES:
+                counts[sample.labels["direction"]] += int(sample.value)
+            elif sample.name in _CALLS and sample.labels["method"].startswith("/trunkline.v1."):
+                counts["streams"] += int(sample.value)
+    return counts
+
+
+def _minus(after: int | None, before: int | None) -> int | None:
+    return None if after is None or before is None else after - before
