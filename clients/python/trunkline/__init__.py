@@ -71,13 +71,16 @@ _HOMES = {
     "trunkline.grpc_state": ("GrpcStateManager",),
     "trunkline.message_channel": ("MessageChannel", "ServiceMessage"),
 }
+_FACES = ("sync",)
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604  # mypy and pyright read the block below
+__all__ = ["__version__", *_FACES, *sorted(_HOME_OF)]  # noqa: PLE0604  # mypy and pyright read the block below
 
 
 def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
+    if home is None and name in _FACES:
+        return importlib.import_module(f"trunkline.{name}")
     if home is None:
         raise AttributeError(f"module 'trunkline' has no attribute {name!r}")
     value = getattr(importlib.import_module(home), name)
@@ -86,10 +89,11 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})
+    return sorted({*globals(), *_HOME_OF, *_FACES})
 
 
 if TYPE_CHECKING:
+    from trunkline import sync as sync
     from trunkline.errors import BusDisconnectedError as BusDisconnectedError
     from trunkline.errors import BusNotConnectedError as BusNotConnectedError
     from trunkline.errors import CompactedError as CompactedError

@@ -38,7 +38,8 @@ def encode_message(message: AgentMessage, correlation_id: str | None = None) -> 
         correlation_id: takes the place of the message's own.
 
     Raises:
-        InvalidMessageError: text that is no UTF-8 (lone surrogates).
+        InvalidMessageError: text that is no UTF-8 (lone surrogates); a payload that was changed into what JSON cannot
+            say, after the message was made.
     """
     since = message.timestamp - _EPOCH
     try:
@@ -65,9 +66,9 @@ def encode_message(message: AgentMessage, correlation_id: str | None = None) -> 
         if message.metadata:
             wire.metadata_json = _encode_json(message.metadata)
         encoded: bytes = wire.SerializeToString()
-    except (UnicodeEncodeError, ValueError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InvalidMessageError(
-            f"message {message.message_id!r} cannot be written as UTF-8: {error}",
+            f"message {message.message_id!r} cannot be written: {error}",
             details={"field": "payload", "value": message.message_id},
         ) from error
     return encoded
@@ -135,9 +136,10 @@ def _to_datetime(wire: message_pb2.Message) -> datetime:
 
 
 def _json_object(text: str) -> dict[str, Any] | None:
-    """The JSON object that a text says; None if it says something else."""
+    """The JSON object that a text says; None if it says something else, or more than Python reads (nested too deeply,
+    numbers of thousands of digits)."""
     try:
         value = _decode_json(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     return value if type(value) is dict else None

@@ -235,5 +235,14 @@ def from_wire(reason: str, message: str, metadata: Mapping[str, str]) -> Trunkli
     An unknown reason (a newer service's) becomes a plain `TrunklineError` with that `error_code`.
     """
     cls = ERRORS.get(reason, TrunklineError)
-    details = {key: json.loads(value) if key in cls.figures else value for key, value in metadata.items()}
-    return cls(message, reason, details)
+    return cls(
+        message, reason, {key: _figure(value) if key in cls.figures else value for key, value in metadata.items()}
+    )
+
+
+def _figure(text: str) -> Any:
+    """The number that a text says; a text that says none (a newer service's) stays as it is."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
