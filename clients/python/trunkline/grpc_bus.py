@@ -13,12 +13,14 @@ from trunkline.errors import (
     BusNotConnectedError,
     InvalidMessageError,
     MessageTooLargeError,
+    NoRespondersError,
     RequestTimeoutError,
     TrunklineError,
 )
 from trunkline.limits import (
     BUS_PORT,
     CLIENT_BUFFER_BYTES,
+    CLIENT_DISCONNECT_SECONDS,
     DEFAULT_REQUEST_TIMEOUT,
     MAX_MESSAGE_BYTES,
     MAX_REQUEST_TIMEOUT,
@@ -28,7 +30,7 @@ from trunkline.message_bus import MessageBus, MessageCallback
 from trunkline.models import AgentMessage
 from trunkline.outgoing import Outgoing
 from trunkline.status import error_from_item
-from trunkline.subscription import LiveSubscription
+from trunkline.subscription import LiveSubscription, tell
 from trunkline.v1 import bus_pb2
 
 log = logging.getLogger(__name__)
@@ -73,26 +75,35 @@ class GrpcMessageBus(MessageBus):
         self._published = 0
         self._outgoing = Outgoing(self._put, self._kick)
         self._refused: TrunklineError | None = None
+        self._connecting = asyncio.Lock()
+        self._buffer_is_full = False
+        """The line is lost, and what was published since fills the buffer."""
 
     async def connect(self) -> None:
-        if self._line is not None:
-            return
-        self._published = 0
-        self._refused = None
-        line = Line(self.address, _CONNECT, bus_pb2.ConnectResponse.FromString, self, BusDisconnectedError)
-        await line.open(self._connect_timeout)
-        self._line = line
+        async with self._connecting:
+            if self._line is not None:
+                return
+            self._published = 0
+            self._refused = None
+            self._buffer_is_full = False
+            self._outgoing = Outgoing(self._put, self._kick)
+            line = Line(self.address, _CONNECT, bus_pb2.ConnectResponse.FromString, self, BusDisconnectedError)
+            await line.open(self._connect_timeout)
+            self._line = line
 
     async def disconnect(self) -> None:
         line = self._line
         if line is None:
             return
-        self._outgoing.seal()
         if line.is_up:
-            await line.room(0)
+            try:
+                async with asyncio.timeout(CLIENT_DISCONNECT_SECONDS):
+                    await self.flush()
+            except (TimeoutError, TrunklineError) as error:
+                log.warning("not all that was published may have reached %s: %r", self.address, error)
         for subscription in self._subscriptions.values():
             subscription.end(BusNotConnectedError("the bus was disconnected"))
-            subscription.close()
+            subscription.stop()
         self._subscriptions.clear()
         self._line = None
         await line.close()
@@ -104,6 +115,9 @@ class GrpcMessageBus(MessageBus):
             log.debug("message %s expired before it was published", message.message_id)
             return
         encoded = self._encode(message)
+        if self._buffer_is_full:
+            await asyncio.sleep(0)  # whoever tries again and again lets the line come back
+            raise line.disconnected(f"its buffer of {CLIENT_BUFFER_BYTES} bytes is full")
         self._published += 1
         if self._outgoing.publish(channel, encoded):
             await self._pace(line)
@@ -129,7 +143,7 @@ class GrpcMessageBus(MessageBus):
         self._connected()
         check_pattern(channel)
         for subscription in [each for each in self._subscriptions.values() if each.pattern == channel]:
-            await self._close(subscription)
+            self._close(subscription)
 
     async def request(
         self, channel: str, message: AgentMessage, timeout: float = DEFAULT_REQUEST_TIMEOUT
@@ -146,7 +160,8 @@ class GrpcMessageBus(MessageBus):
         correlation_id = message.correlation_id or message.message_id
         encoded = self._encode(message, correlation_id)
         id, answer = line.expect()
-        self._published += 1
+        published = not message.is_expired()
+        self._published += published
         wanted = self._outgoing.item(id, len(encoded)).request
         wanted.channel = channel
         wanted.message = encoded
@@ -159,6 +174,9 @@ class GrpcMessageBus(MessageBus):
             return reply
         except asyncio.CancelledError:
             self._cancel(id)
+            raise
+        except (NoRespondersError, InvalidMessageError):
+            self._published -= published  # it was refused
             raise
         finally:
             timer.cancel()
@@ -176,11 +194,10 @@ class GrpcMessageBus(MessageBus):
             credit = 2
         subscription = await self._open(pattern, group, credit, on_lagged)
         try:
-            while True:
-                yield await subscription.next()
+            while (message := await subscription.next()) is not None:
+                yield message
         finally:
-            if subscription.id in self._subscriptions:
-                await self._close(subscription)
+            self._close(subscription)
 
     async def flush(self) -> None:
         line = self._connected()
@@ -215,22 +232,22 @@ class GrpcMessageBus(MessageBus):
         line = self._line
         if line is None:  # its first life: there is nothing yet
             return
+        self._buffer_is_full = False
+        self._outgoing.forget_items()  # credits and cancels of the lost stream's subscriptions
         held = self._outgoing.gather(0)
         for subscription in self._subscriptions.values():
             subscription.start()
         self._outgoing.seal()
         for frame in (*line.take_kept(), *held):
             line.put(frame, keep=True)
-        if self._on_reconnected is not None:
-            self._on_reconnected()
+        tell(self._on_reconnected)
 
     def on_down(self, error: TrunklineError) -> None:
         """Says that the connection was lost; what was published and not flushed may be lost too."""
         log.warning("the connection to %s was lost: %s", self.address, error)
         self._refused = self._refused or error
         self._outgoing.forget_items()
-        if self._on_disconnected is not None:
-            self._on_disconnected(error)
+        tell(self._on_disconnected, error)
 
     def on_frame(self, frame: bus_pb2.ConnectResponse) -> None:
         """Gives each item of a frame to whom it is for."""
@@ -256,7 +273,9 @@ class GrpcMessageBus(MessageBus):
     def _take_error(self, line: Line, id: int, error: TrunklineError) -> None:
         subscription = self._subscriptions.get(id)
         if subscription is not None:
+            log.error("the service ended the subscription of %r: %s", subscription.pattern, error)
             subscription.end(error)
+            del self._subscriptions[id]
         elif not line.fail(id, error):
             log.error("the service refused a message: %s", error)
             self._refused = self._refused or error
@@ -302,8 +321,7 @@ class GrpcMessageBus(MessageBus):
         if line.is_up:
             await asyncio.sleep(0)
             await line.room(CLIENT_BUFFER_BYTES)
-        if line.waiting_bytes > CLIENT_BUFFER_BYTES and not line.is_up:
-            raise line.disconnected(f"its buffer of {CLIENT_BUFFER_BYTES} bytes is full")
+        self._buffer_is_full = not line.is_up and line.waiting_bytes > CLIENT_BUFFER_BYTES
 
     async def _open(
         self, pattern: str, group: str | None, credit: int | None, on_lagged: Callable[[int], None] | None
@@ -321,15 +339,15 @@ class GrpcMessageBus(MessageBus):
         try:
             await subscription.started()
         except BaseException:
-            self._subscriptions.pop(subscription.id, None)
-            self._cancel(subscription.id)
+            self._close(subscription)
             raise
         return subscription
 
-    async def _close(self, subscription: LiveSubscription) -> None:
-        self._subscriptions.pop(subscription.id, None)
+    def _close(self, subscription: LiveSubscription) -> None:
         subscription.close()
-        self._cancel(subscription.id)
+        if self._subscriptions.get(subscription.id) is subscription:  # else it is of an earlier life of this bus
+            del self._subscriptions[subscription.id]
+            self._cancel(subscription.id)
 
     def _cancel(self, id: int) -> None:
         self._outgoing.item(id).cancel.SetInParent()

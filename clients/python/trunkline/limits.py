@@ -59,6 +59,9 @@ CLIENT_WINDOW_MESSAGES: Final = 8_192
 CLIENT_BUFFER_BYTES: Final = 4 * MiB
 """What a client's `publish` takes before it waits for the service."""
 
+CLIENT_DISCONNECT_SECONDS: Final = 2.0
+"""What `disconnect` gives the service to take what was published; beyond it that may be lost, which is logged."""
+
 RECONNECT_DELAY_MIN: Final = 0.05
 RECONNECT_DELAY_MAX: Final = 5.0
 """A client waits a random time up to a bound that doubles from the one to the other between two attempts."""

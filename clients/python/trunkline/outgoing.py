@@ -20,7 +20,7 @@ class Outgoing:
         kick: says that there is something to gather.
     """
 
-    __slots__ = ("_channel", "_frame", "_items", "_kick", "_messages", "_seal", "_size")
+    __slots__ = ("_channel", "_frame", "_items", "_kick", "_messages", "_seal", "_sealed", "_sealed_size", "_size")
 
     def __init__(self, seal: Callable[[bytes, bool], None], kick: Callable[[], None]) -> None:
         self._seal = seal
@@ -30,11 +30,16 @@ class Outgoing:
         self._frame = _ConnectRequest()
         self._items = 0
         self._size = 0
+        self._sealed = 0
+        """Messages, and below their bytes, in frames that were sealed before they were full, since `publish` last said
+        that its caller must pause."""
+        self._sealed_size = 0
 
     def publish(self, channel: str, encoded: bytes) -> bool:
-        """Adds a message; True if that filled a frame."""
+        """Adds a message; True if a frame's worth was added since that was last said: time to let it be sent."""
+        pause = False
         if self._items or channel != self._channel:
-            self.seal()
+            pause = self._seal_early()
             self._channel = channel
         self._messages.append(encoded)
         self._size += len(encoded)
@@ -42,7 +47,16 @@ class Outgoing:
             self.seal()
             return True
         self._kick()
-        return False
+        return pause
+
+    def _seal_early(self) -> bool:
+        self._sealed += len(self._messages)
+        self._sealed_size += self._size
+        self.seal()
+        if self._sealed < FRAME_MESSAGES and self._sealed_size < FRAME_BYTES:
+            return False
+        self._sealed = self._sealed_size = 0
+        return True
 
     def item(self, id: int, size: int = 0) -> Any:
         """A new ClientItem, to be filled in before anything is awaited. `size`: about its bytes."""

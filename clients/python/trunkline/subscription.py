@@ -19,6 +19,16 @@ from trunkline.v1 import bus_pb2
 log = logging.getLogger(__name__)
 
 
+def tell(listener: Callable[..., object] | None, *words: object) -> None:
+    """Calls what a user wants to be told by; its exception is logged and hits nobody else."""
+    if listener is None:
+        return
+    try:
+        listener(*words)
+    except Exception:
+        log.exception("%r failed", listener)
+
+
 class LiveSubscription:
     """One interest of this client.
 
@@ -58,6 +68,7 @@ class LiveSubscription:
         """Messages taken since credit was last granted."""
         self._workers: list[asyncio.Task[None]] = []
         self._ended: TrunklineError | None = None
+        self._closed = False
 
     def start(self) -> None:
         """Asks the service for it; what was sent ahead in an earlier life of the line and waits here still counts."""
@@ -88,8 +99,7 @@ class LiveSubscription:
             case "lagged":
                 dropped = frame.lagged.dropped
                 log.warning("subscription of %r was too slow: %d messages were dropped", self.pattern, dropped)
-                if self._on_lagged is not None:
-                    self._on_lagged(dropped)
+                tell(self._on_lagged, dropped)
 
     def end(self, error: TrunklineError) -> None:
         """No more will come; what waits is still given out, then `next` raises the error."""
@@ -100,19 +110,30 @@ class LiveSubscription:
         self._arrived.set()
 
     def close(self) -> None:
-        """Stops the callbacks."""
+        """Nobody wants more: what waits is forgotten; a callback that runs goes on to its end."""
+        self._closed = True
+        self._runs.clear()
+        self._current = None
+        self._arrived.set()
+
+    def stop(self) -> None:
+        """Tears off the callbacks that run, but for one that asked for it."""
         for worker in self._workers:
-            worker.cancel()
+            if worker is not asyncio.current_task():
+                worker.cancel()
+        if self._workers:
+            self.close()
 
     def run(self, callback: MessageCallback, concurrency: int) -> None:
         """Gives each message to a callback, `concurrency` at once."""
         self._workers = [asyncio.ensure_future(self._work(callback)) for _ in range(concurrency)]
 
-    async def next(self) -> AgentMessage:
-        """The next message; the higher priority first. Raises what `end` was told when there is none left."""
+    async def next(self) -> AgentMessage | None:
+        """The next message, the higher priority first; None when it was closed. Raises what `end` was told when there
+        is none left."""
         while True:
             message = self._pop()
-            if message is not None:
+            if message is not None or self._closed:
                 return message
             if self._ended is not None:
                 raise self._ended
@@ -120,9 +141,11 @@ class LiveSubscription:
             await self._arrived.wait()
 
     async def _work(self, callback: MessageCallback) -> None:
-        while self._ended is None or self._current or self._runs:
+        while True:
             message = self._pop()
             if message is None:
+                if self._closed or self._ended is not None:
+                    return
                 self._arrived.clear()
                 await self._arrived.wait()
                 continue
@@ -158,6 +181,6 @@ class LiveSubscription:
 
     def _taken(self) -> None:
         self._done += 1
-        if self._done * 2 >= self._window:
+        if self._done * 2 >= self._window and self._ended is None:
             self._item(self.id).subscribe.credit.messages = self._done
             self._done = 0
