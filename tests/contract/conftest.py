@@ -1,0 +1,77 @@
+"""Every MessageBus that there is, for the tests that hold for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from trunkline import AgentMessage, GrpcMessageBus, InMemoryMessageBus, MessageBus
+
+MakeBus = Callable[[], MessageBus]
+ADDRESS_OF = {"grpc": "bus_address", "sidecar": "sidecar_address"}
+
+
+@pytest.fixture(params=["memory", "grpc", "sidecar"])
+def bus_kind(request: pytest.FixtureRequest) -> str:
+    """In memory; against a real bus process; against the same through a real sidecar's UNIX socket."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def new_bus(request: pytest.FixtureRequest, bus_kind: str) -> MakeBus:
+    """Makes a bus object that is not connected."""
+    if bus_kind == "memory":
+        return InMemoryMessageBus
+    address: str = request.getfixturevalue(ADDRESS_OF[bus_kind])
+    return lambda: GrpcMessageBus(address)
+
+
+@pytest.fixture
+async def bus(new_bus: MakeBus) -> AsyncIterator[MessageBus]:
+    """A connected bus."""
+    async with new_bus() as bus:
+        yield bus
+
+
+@pytest.fixture
+async def other(bus: MessageBus, bus_kind: str, new_bus: MakeBus) -> AsyncIterator[MessageBus]:
+    """A second client of the same service. A bus in memory is client and service in one, so there it is the same."""
+    if bus_kind == "memory":
+        yield bus
+        return
+    async with new_bus() as other:
+        yield other
+
+
+@pytest.fixture
+def channel() -> str:
+    """A channel of this test alone."""
+    return f"contract:{uuid4().hex}:work"
+
+
+@pytest.fixture
+def expired() -> AgentMessage:
+    """A message whose TTL is over."""
+    return AgentMessage(
+        message_type="x",
+        sender_id="tests",
+        payload={"n": "expired"},
+        timestamp=datetime.now(UTC) - timedelta(seconds=10),
+        ttl_seconds=5,
+    )
+
+
+@pytest.fixture
+def nearly_expired() -> AgentMessage:
+    """A message whose TTL is over in two seconds."""
+    return AgentMessage(
+        message_type="x",
+        sender_id="tests",
+        payload={"n": "nearly expired"},
+        timestamp=datetime.now(UTC) - timedelta(seconds=3),
+        ttl_seconds=5,
+    )
