@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from google.protobuf.message import DecodeError, Message
@@ -43,7 +43,7 @@ class Connection:
     """
 
     def __init__(
-        self, broker: Broker, peer: str, write: Callable[[bytes], Awaitable[None]], max_message_bytes: int
+        self, broker: Broker, peer: str, write: Callable[[bytes], Coroutine[Any, Any, None]], max_message_bytes: int
     ) -> None:
         self._broker = broker
         self._peer = peer
