@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from trunkline.channels import check_channel, check_name, check_pattern, matches
+from trunkline.codec import decode_message, encode_message
 from trunkline.errors import (
     BusDisconnectedError,
     BusNotConnectedError,
     InvalidMessageError,
+    MessageTooLargeError,
     NoRespondersError,
     RequestTimeoutError,
 )
-from trunkline.limits import CLIENT_WINDOW_MESSAGES, DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT
+from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_MESSAGE_BYTES, MAX_REQUEST_TIMEOUT
+from trunkline.memory_stream import MemoryStream
 from trunkline.message_bus import MessageBus, MessageCallback
 from trunkline.models import AgentMessage
+from trunkline.v1 import message_pb2
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +32,9 @@ class _Subscription:
     pattern: str
     group: str | None
     callback: MessageCallback
+    stream: MemoryStream | None = None
+    running: int = 0
+    """Callbacks that run now."""
 
 
 @dataclass(eq=False, slots=True)
@@ -37,7 +44,8 @@ class _Pending:
 
 
 class InMemoryMessageBus(MessageBus):
-    """`publish` returns when all callbacks are done; each gets a copy of its own, so nobody sees another's changes.
+    """`publish` returns when all callbacks are done; each gets a copy of its own, so nobody sees another's changes. The
+    copies are made by way of the wire, so that what passes here passes over gRPC too, and arrives as the same.
 
     A callback may publish and request, also on its own channel: nothing here waits for another delivery. `concurrency`
     and `credit` therefore change nothing, and there is nothing to flush.
@@ -46,10 +54,9 @@ class InMemoryMessageBus(MessageBus):
     def __init__(self) -> None:
         self._connected = False
         self._subscriptions: list[_Subscription] = []
-        self._turns: dict[tuple[str, str], int] = {}
+        self._turns: Counter[tuple[str, str]] = Counter()
         self._pending: dict[str, _Pending] = {}
         self._deliveries: set[asyncio.Task[None]] = set()
-        self._streams: set[_Stream] = set()
         self._published = 0
 
     async def connect(self) -> None:
@@ -60,14 +67,15 @@ class InMemoryMessageBus(MessageBus):
 
     async def disconnect(self) -> None:
         self._connected = False
+        for subscription in self._subscriptions:
+            if subscription.stream is not None:
+                subscription.stream.end(BusNotConnectedError("the bus was disconnected"))
         self._subscriptions.clear()
         self._turns.clear()
         pending, self._pending = self._pending, {}
         for request in pending.values():
             if not request.reply.done():
                 request.reply.set_exception(BusDisconnectedError("the bus was disconnected"))
-        for stream in self._streams:
-            stream.end()
         for delivery in self._deliveries - {asyncio.current_task()}:
             delivery.cancel()
 
@@ -77,11 +85,12 @@ class InMemoryMessageBus(MessageBus):
         if message.is_expired():
             log.debug("message %s expired before it was published", message.message_id)
             return
+        wire = _to_wire(message)
         self._published += 1
         pending = self._pending.get(message.correlation_id) if message.correlation_id else None
         if pending is not None and pending.message_id != message.message_id and not pending.reply.done():
-            pending.reply.set_result(message.model_copy(deep=True))
-        deliveries = [self._deliver(each, message) for each in self._recipients(channel)]
+            pending.reply.set_result(decode_message(wire))
+        deliveries = [self._deliver(each, decode_message(wire)) for each in self._recipients(channel)]
         if len(deliveries) == 1:
             await deliveries[0]
         elif deliveries:
@@ -97,19 +106,15 @@ class InMemoryMessageBus(MessageBus):
         credit: int | None = None,
         on_lagged: Callable[[int], None] | None = None,
     ) -> None:
-        self._check_connected()
-        check_pattern(channel)
-        if group is not None:
-            check_name("group", group)
-        for name, value in (("concurrency", concurrency), ("credit", 1 if credit is None else credit)):
-            if value < 1:
-                raise ValueError(f"{name} is {value}, it must be at least 1")
-        self._subscriptions.append(_Subscription(channel, group, callback))
+        if concurrency < 1:
+            raise ValueError(f"concurrency is {concurrency}, it must be at least 1")
+        self._add(channel, group, callback, credit)
 
     async def unsubscribe(self, channel: str) -> None:
         self._check_connected()
         check_pattern(channel)
-        self._subscriptions = [each for each in self._subscriptions if each.pattern != channel]
+        for subscription in [each for each in self._subscriptions if each.pattern == channel]:
+            self._remove(subscription)
 
     async def request(
         self, channel: str, message: AgentMessage, timeout: float = DEFAULT_REQUEST_TIMEOUT
@@ -122,6 +127,7 @@ class InMemoryMessageBus(MessageBus):
                 details={"field": "timeout", "value": f"{timeout:g}"},
             )
         correlation_id = message.correlation_id or message.message_id
+        sent = decode_message(_to_wire(message, correlation_id))
         if correlation_id in self._pending:
             raise InvalidMessageError(
                 f"correlation_id {correlation_id!r} is in use by another pending request",
@@ -130,7 +136,6 @@ class InMemoryMessageBus(MessageBus):
         if not any(matches(each.pattern, channel) for each in self._subscriptions):
             raise NoRespondersError(f"nobody subscribes to {channel!r}", details={"channel": channel})
         pending = self._pending[correlation_id] = _Pending(message.message_id)
-        sent = message.model_copy(update={"correlation_id": correlation_id})
         # In a task of its own: the deadline counts from here, whatever the callbacks do.
         delivery = asyncio.ensure_future(self.publish(channel, sent))
         self._deliveries.add(delivery)
@@ -155,17 +160,14 @@ class InMemoryMessageBus(MessageBus):
         credit: int | None = None,
         on_lagged: Callable[[int], None] | None = None,
     ) -> AsyncIterator[AgentMessage]:
-        stream = _Stream(credit or CLIENT_WINDOW_MESSAGES, on_lagged)
-        await self.subscribe(pattern, stream.take, group=group, credit=credit)
-        mine = self._subscriptions[-1]
-        self._streams.add(stream)
+        stream = MemoryStream(on_lagged)
+        mine = self._add(pattern, group, stream.take, credit)
+        mine.stream = stream
         try:
-            while True:
-                yield await stream.next()
+            while (message := await stream.next()) is not None:
+                yield message
         finally:
-            self._streams.discard(stream)
-            if mine in self._subscriptions:
-                self._subscriptions.remove(mine)
+            self._remove(mine)
 
     async def flush(self) -> None:
         self._check_connected()
@@ -182,8 +184,25 @@ class InMemoryMessageBus(MessageBus):
         if not self._connected:
             raise BusNotConnectedError("the bus is not connected: call connect() first")
 
+    def _add(self, pattern: str, group: str | None, callback: MessageCallback, credit: int | None) -> _Subscription:
+        self._check_connected()
+        check_pattern(pattern)
+        if group is not None:
+            check_name("group", group)
+        if credit is not None and credit < 1:
+            raise ValueError(f"credit is {credit}, it must be at least 1")
+        added = _Subscription(pattern, group, callback)
+        self._subscriptions.append(added)
+        return added
+
+    def _remove(self, subscription: _Subscription) -> None:
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+        if subscription.stream is not None:
+            subscription.stream.end(None)
+
     def _recipients(self, channel: str) -> list[_Subscription]:
-        """Everyone without a group, and of each group the one whose turn it is."""
+        """Everyone without a group, and of each group the freest; among equals, whose turn it is."""
         found: list[_Subscription] = []
         groups: dict[tuple[str, str], list[_Subscription]] = {}
         for each in self._subscriptions:
@@ -193,13 +212,15 @@ class InMemoryMessageBus(MessageBus):
                 else:
                     groups.setdefault((each.pattern, each.group), []).append(each)
         for key, members in groups.items():
-            turn = self._turns[key] = self._turns.get(key, -1) + 1
-            found.append(members[turn % len(members)])
+            turn = self._turns[key] % len(members)
+            self._turns[key] += 1
+            found.append(min(members[turn:] + members[:turn], key=_load))
         return found
 
     async def _deliver(self, subscription: _Subscription, message: AgentMessage) -> None:
+        subscription.running += 1
         try:
-            await subscription.callback(message.model_copy(deep=True))
+            await subscription.callback(message)
         except Exception:
             log.exception(
                 "callback of %r failed on message %s from %s",
@@ -207,33 +228,19 @@ class InMemoryMessageBus(MessageBus):
                 message.message_id,
                 message.sender_id,
             )
+        finally:
+            subscription.running -= 1
 
 
-class _Stream:
-    """The messages of one `messages()`; bounded, the oldest go first."""
+def _to_wire(message: AgentMessage, correlation_id: str | None = None) -> message_pb2.Message:
+    encoded = encode_message(message, correlation_id)
+    if len(encoded) > MAX_MESSAGE_BYTES:
+        raise MessageTooLargeError(
+            f"message {message.message_id!r} has {len(encoded)} bytes, at most {MAX_MESSAGE_BYTES} are allowed",
+            details={"size": len(encoded), "limit": MAX_MESSAGE_BYTES},
+        )
+    return message_pb2.Message.FromString(encoded)
 
-    def __init__(self, maximum: int, on_lagged: Callable[[int], None] | None) -> None:
-        self._messages: deque[AgentMessage] = deque(maxlen=maximum)
-        self._on_lagged = on_lagged
-        self._arrived = asyncio.Event()
-        self._ended = False
 
-    async def take(self, message: AgentMessage) -> None:
-        if len(self._messages) == self._messages.maxlen:
-            log.warning("a stream of messages was read too slowly: 1 message was dropped")
-            if self._on_lagged is not None:
-                self._on_lagged(1)
-        self._messages.append(message)
-        self._arrived.set()
-
-    def end(self) -> None:
-        self._ended = True
-        self._arrived.set()
-
-    async def next(self) -> AgentMessage:
-        while not self._messages:
-            if self._ended:
-                raise BusNotConnectedError("the bus was disconnected")
-            self._arrived.clear()
-            await self._arrived.wait()
-        return self._messages.popleft()
+def _load(subscription: _Subscription) -> int:
+    return subscription.running + (len(subscription.stream) if subscription.stream is not None else 0)
