@@ -215,9 +215,7 @@ async def test_a_callback_may_request_on_its_own_channel(bus: MessageBus, channe
     assert (await bus.request(channel, numbered(3), timeout=10)).payload == {"depth": "bottom"}
 
 
-async def test_many_requests_at_once_each_get_their_own_reply(
-    bus: MessageBus, other: MessageBus, channel: str
-) -> None:
+async def test_many_requests_at_once_each_get_their_own_reply(bus: MessageBus, other: MessageBus, channel: str) -> None:
     """Concurrent requests do not see one another's replies."""
     await other.subscribe(channel, echo(other))
     replies = await asyncio.gather(*(bus.request(channel, numbered(n), timeout=20) for n in range(200)))
