@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -109,7 +110,8 @@ def connect_as_user(path: str, uid: int, results: Any) -> None:
         client.settimeout(10)
         try:
             client.connect(path)
-            client.sendall(b'{"sender":"cli","type":"COMMAND","payload":"shutdown"}\n')
+            with suppress(BrokenPipeError):  # who is denied may be closed already; why is there to be read
+                client.sendall(b'{"sender":"cli","type":"COMMAND","payload":"shutdown"}\n')
             results.put(client.recv(65_536).decode())
         except OSError as error:
             results.put(type(error).__name__)

@@ -16,7 +16,7 @@ from trunklined.rpc.health import Health
 from trunklined.rpc.server import Program
 from trunklined.sidecar import servicer
 from trunklined.sidecar.agents import ExternalAgents
-from trunklined.sidecar.config import LISTEN_BACKLOG, Settings
+from trunklined.sidecar.config import Settings
 from trunklined.sidecar.forwarder import Forwarder, upstream_options
 from trunklined.sidecar.metrics import Parts, SidecarCollector
 
@@ -58,7 +58,9 @@ class SidecarProgram:
         self._state.start()
         if self._agents is not None:
             settings = self._settings
-            socket_file = await asyncio.to_thread(open_socket, settings.socket_path, settings.uids, LISTEN_BACKLOG)
+            socket_file = await asyncio.to_thread(
+                open_socket, settings.socket_path, settings.uids, settings.max_connections
+            )
             server = LineServer(
                 socket_file,
                 self._agents,

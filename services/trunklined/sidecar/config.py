@@ -34,8 +34,6 @@ MAX_PENDING_LINES: Final = 1_000
 MAX_REMEMBERED: Final = 4_096
 """Commands whose correlation ids are remembered, each way; beyond it the oldest is forgotten."""
 
-LISTEN_BACKLOG: Final = 128
-
 
 class Settings(ServerSettings):
     """What the sidecar can be told, beside what every program can."""

@@ -9,7 +9,8 @@ from trunkline.limits import MAX_MESSAGE_BYTES, MAX_QUEUED_MESSAGES, MiB
 DEFAULT_SOCKET_PATH: Final = "/tmp/pyorchestrate.sock"
 
 SOCKET_LISTEN_BACKLOG: Final = 5
-"""Connections that the kernel keeps while they wait to be accepted; a client beyond that waits in connect()."""
+"""Connections that the kernel keeps, at the least, while they wait to be accepted. The socket asks for MAX_CONNECTIONS:
+a client that connects with a timeout is turned away (EAGAIN) by a full backlog, instead of waiting."""
 
 SOCKET_TIMEOUT: Final = 1.0
 """How long the probe of a socket file that is already there waits for an answer; no answer counts as live."""

@@ -14,11 +14,11 @@ from trunkline.message_channel.socket_file import SocketFile
 _log = logging.getLogger(__name__)
 
 
-def open_socket(path: str, allowed_uids: Iterable[int] | None, backlog: int = SOCKET_LISTEN_BACKLOG) -> SocketFile:
+def open_socket(path: str, allowed_uids: Iterable[int] | None, backlog: int = MAX_CONNECTIONS) -> SocketFile:
     """The socket for a server: mode 0600, or 0666 where others than the own user and root may connect (the server
     checks each). Blocks for a moment (SOCKET_TIMEOUT, SOCKET_LOCK_SECONDS) where something is there already."""
     for_others = peer.allowed(allowed_uids) - peer.allowed(None)
-    return SocketFile(path, mode=0o666 if for_others else 0o600, backlog=backlog)
+    return SocketFile(path, mode=0o666 if for_others else 0o600, backlog=max(backlog, SOCKET_LISTEN_BACKLOG))
 
 
 class LineServer:
