@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from trunkline.errors import OverloadedError, StateError, TrunklineError
+from trunkline.errors import OverloadedError, RevisionMismatchError, StateError, TrunklineError
 from trunkline.limits import MAX_FRAME_BYTES
 from trunklined.rpc.errors import to_item
 from trunklined.state.operations import (
@@ -51,6 +51,8 @@ def _start_atomic(store: Store, request: Any, max_bytes: int, finished: Finished
             raise
 
     def done(outcome: Outcome) -> None:
+        if isinstance(outcome, RevisionMismatchError):
+            outcome.details.setdefault("operation", 0)  # a lone operation's error does not say which it was
         if isinstance(outcome, StateError):
             finished(outcome)
         else:

@@ -1,0 +1,86 @@
+"""Engines, a store, and a real aio server around it on a temporary UNIX socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpc import aio
+
+from trunkline.v1 import state_pb2_grpc
+from trunklined.rpc.errors import ErrorInterceptor
+from trunklined.state.engines.engine import Engine
+from trunklined.state.engines.memory import MemoryEngine
+from trunklined.state.engines.sqlite import SqliteEngine
+from trunklined.state.records import History
+from trunklined.state.servicer import StateServicer
+from trunklined.state.store import Limits, Store
+from trunklined.state.watch import Watchers
+
+MAX_RECORD_BYTES = 64 * 1024
+PAGE_BYTES = 32 * 1024
+ANSWER_BYTES = 256 * 1024
+
+MakeEngine = Callable[..., Engine]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def make_engine(request: pytest.FixtureRequest, tmp_path: Path) -> MakeEngine:
+    """An engine of each technology, not yet opened."""
+
+    def make(history: int = 1000, history_bytes: int = 10**9) -> Engine:
+        bounds: dict[str, Any] = {
+            "history": History(history, history_bytes),
+            "page_bytes": PAGE_BYTES,
+            "answer_bytes": ANSWER_BYTES,
+        }
+        if request.param == "memory":
+            return MemoryEngine(**bounds)
+        return SqliteEngine(tmp_path / "state.db", **bounds)
+
+    return make
+
+
+@pytest.fixture
+async def engine(make_engine: MakeEngine) -> AsyncIterator[Engine]:
+    engine = make_engine()
+    await engine.open()
+    yield engine
+    await engine.close()
+
+
+def make_store(engine: Engine, *, waiting: int = 1000, queue: int = 100, progress: float = 60.0) -> Store:
+    watchers = Watchers(engine, max_changes=queue, max_bytes=10**9, progress_seconds=progress)
+    return Store(engine, watchers, Limits(waiting, 10**6))
+
+
+@pytest.fixture
+async def store(make_engine: MakeEngine) -> AsyncIterator[Store]:
+    store = make_store(make_engine())
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def servicer(store: Store) -> StateServicer:
+    return StateServicer(store, MAX_RECORD_BYTES, 0.0)
+
+
+@pytest.fixture
+async def channel(servicer: StateServicer, socket_dir: Path) -> AsyncIterator[aio.Channel]:
+    server = aio.server(interceptors=[ErrorInterceptor()])
+    servicer.register(server)
+    address = f"unix:{socket_dir}/state.sock"
+    server.add_insecure_port(address)
+    await server.start()
+    async with aio.insecure_channel(address) as channel:
+        yield channel
+    await server.stop(0)
+
+
+@pytest.fixture
+def stub(channel: aio.Channel) -> state_pb2_grpc.StateServiceStub:
+    return state_pb2_grpc.StateServiceStub(channel)

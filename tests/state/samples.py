@@ -1,0 +1,34 @@
+"""Small records and writes for the tests of the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trunkline.v1 import state_pb2
+from trunklined.state.records import Drop, Facets, Kind, Put
+
+AGENT = Kind.AGENT_STATE
+WORKFLOW = Kind.WORKFLOW_STATE
+TASK = Kind.TASK_RESULT
+
+
+def put(
+    id: str, body: bytes = b"body", *, kind: Kind = AGENT, status: str = "idle", expected: int | None = None
+) -> Put:
+    return Put(kind, id, body, Facets(status, "coding", None, id), expected)
+
+
+def drop(id: str, *, kind: Kind = AGENT, expected: int | None = None) -> Drop:
+    return Drop(kind, id, expected)
+
+
+def agent(agent_id: str = "a", **fields: Any) -> state_pb2.AgentState:
+    return state_pb2.AgentState(agent_id=agent_id, **{"agent_type": "coding", **fields})
+
+
+def task(task_id: str = "t", **fields: Any) -> state_pb2.TaskResult:
+    return state_pb2.TaskResult(task_id=task_id, **{"agent_id": "a", "status": "completed", **fields})
+
+
+def workflow(workflow_id: str = "w", **fields: Any) -> state_pb2.WorkflowState:
+    return state_pb2.WorkflowState(workflow_id=workflow_id, **fields)
