@@ -6,11 +6,14 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from trunkline.errors import TrunklineError
 
 T = TypeVar("T")
+
+_SETTLE_SECONDS: Final = 1.0
+"""What tasks that were cancelled get to end before their loop is closed."""
 
 
 class _LoopThread:
@@ -39,10 +42,19 @@ class _LoopThread:
                 return
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
-        loop.call_soon_threadsafe(loop.stop)
+        asyncio.run_coroutine_threadsafe(_stop_settled(loop), loop)
         if thread is not threading.current_thread():
             thread.join()
             loop.close()
+
+
+async def _stop_settled(loop: asyncio.AbstractEventLoop) -> None:
+    """Stops a loop once what was cancelled in it has ended: grpc's calls need another turn, and asyncio complains of
+    tasks that a loop is closed upon."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    if rest:
+        await asyncio.wait(rest, timeout=_SETTLE_SECONDS)
+    loop.stop()
 
 
 _shared = _LoopThread()
