@@ -44,12 +44,14 @@ class Accident:
             self._frozen = None
             self._signal(signal.SIGCONT)
 
-    def strike(self, now: float) -> None:
-        """Kills the victim if it has been frozen for long enough."""
-        if self._frozen is not None and self._victim is not None and now >= self._frozen[1]:
-            path, self._frozen = self._frozen[0], None
-            self._signal(signal.SIGKILL)
-            self.killed = Killed(self._victim.post.name, self._process.pid or 0, path)
+    def strike(self, now: float) -> bool:
+        """Kills the victim if it has been frozen for long enough; says whether it did."""
+        if self._frozen is None or self._victim is None or now < self._frozen[1]:
+            return False
+        path, self._frozen = self._frozen[0], None
+        self._signal(signal.SIGKILL)
+        self.killed = Killed(self._victim.post.name, self._process.pid or 0, path)
+        return True
 
     @property
     def is_pending(self) -> bool:

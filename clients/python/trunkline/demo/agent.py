@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import warnings
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from trunkline import AgentMessage, AgentState, AgentStatus, MessageType, ServiceMessage
-from trunkline.demo.limits import HEARTBEAT_SECONDS
+from trunkline.demo.limits import END_SECONDS, HEARTBEAT_SECONDS
 from trunkline.demo.posts import COORDINATOR, Post
-from trunkline.errors import TrunklineError
+from trunkline.errors import BusDisconnectedError, StateDisconnectedError, TrunklineError
 from trunkline.message_channel import ChannelClosedError, Endpoint
 from trunkline.models.fields import now
 from trunkline.sync import MessageBus, StateManager
@@ -33,7 +34,8 @@ class Agent(ABC):
         self.post = post
         self.bus = bus
         self.store = state
-        self._lock = threading.Lock()  # tasks come in one thread, heartbeats from another
+        self._lock = threading.Lock()  # of the state: tasks come in one thread, heartbeats from another
+        self._busy = threading.Lock()  # held while it works
         self._saves = 0
         self._received = 0
         self._state = AgentState(agent_id=post.agent_id, agent_type=post.type)
@@ -54,14 +56,14 @@ class Agent(ABC):
         # One task ahead and no more: what an agent holds is lost with it, for live delivery is at most once.
         self.bus.subscribe(self.channel, self._take, group=self.group, credit=1)
         end.send(COORDINATOR, ServiceMessage(self.post.name, "STATUS", READY))
-        try:
-            while not _told_to_stop(end):
+        while not _told_to_stop(end):
+            with suppress(StateDisconnectedError):  # one beat is missed, the next may be heard
                 self.save_state()
-        except ChannelClosedError:
-            return  # the coordinator has gone: nobody waits for a farewell
         self.bus.unsubscribe(self.channel)
-        self.save_state(status=AgentStatus.COMPLETED)
-        self.bus.flush()
+        if self._busy.acquire(timeout=END_SECONDS):  # it finishes what it has begun
+            with suppress(BusDisconnectedError, StateDisconnectedError):
+                self.save_state(status=AgentStatus.COMPLETED)
+                self.bus.flush()
 
     def save_state(self, **changes: Any) -> None:
         """Stores how it stands, and when it was last seen alive. The last write wins."""
@@ -90,6 +92,10 @@ class Agent(ABC):
         self.bus.publish(self.post.job.notices, notice)
 
     def _take(self, message: AgentMessage) -> None:
+        with self._busy:
+            self._do(message)
+
+    def _do(self, message: AgentMessage) -> None:
         path = str(message.payload["path"])
         with self._lock:
             self._received += 1
@@ -98,7 +104,7 @@ class Agent(ABC):
         self.save_state(status=AgentStatus.RUNNING, current_task_id=self.post.job.task_id(path))
         try:
             self.work(message)
-        except (OSError, TrunklineError) as error:
+        except (OSError, ValueError, TrunklineError) as error:
             self.tell(MessageType.ERROR, path=path, reason=str(error))
             failed = [*failed, path]
         else:
@@ -113,5 +119,9 @@ class Agent(ABC):
 
 
 def _told_to_stop(end: Endpoint) -> bool:
-    said = end.receive(HEARTBEAT_SECONDS)
+    """Waits for one heartbeat's length."""
+    try:
+        said = end.receive(HEARTBEAT_SECONDS)
+    except ChannelClosedError:  # the coordinator has gone
+        return True
     return said is not None and said.payload == STOP

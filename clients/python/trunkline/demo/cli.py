@@ -14,7 +14,7 @@ import click
 from trunkline.cli.outcome import FAILED, INTERRUPTED, exit_code, tell
 from trunkline.cli.settings import Settings, settings, with_settings
 from trunkline.demo.limits import MAX_AGENTS, MAX_FILES, RUN_SECONDS
-from trunkline.demo.narrator import Narrator
+from trunkline.demo.narrator import LOG_FORMAT, Narrator
 from trunkline.demo.programs import ProgramError, Running
 from trunkline.demo.report import Report
 from trunkline.demo.run import Wishes, run
@@ -86,8 +86,7 @@ def main() -> None:
 
 def _run(sources: Sources, wishes: Wishes, running: Running, told: Settings) -> int:
     narrator = Narrator(told.as_json)
-    # What the client logs while an agent is killed is no news: the narrator tells what matters.
-    logging.basicConfig(handlers=[logging.NullHandler()])
+    logging.basicConfig(level=logging.ERROR, format=LOG_FORMAT)  # a lost connection is a warning, and no news here
     left_out = f" (the first; {sources.beyond} more are left out, see --max-files)" if sources.beyond else ""
     narrator.say(f"Trunkline: {len(sources.paths)} files of {sources.root}{left_out}", "bold")
     try:

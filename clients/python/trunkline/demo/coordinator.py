@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -38,10 +39,15 @@ class Coordinator:
         bus.subscribe(job.notices, self._events.put)
         bus.subscribe(job.reviews, self._events.put)  # outside the review group: a copy of each, to know how far it is
 
-    def run(self, team: Team, accident: Accident, until: float) -> bool:
-        """Works until every file is done or given up. False: `until` (a monotonic time) came first."""
+    def run(self, team: Team, accident: Accident, until: float, check: Callable[[], None]) -> bool:
+        """Works until every file is done or given up. False: `until` (a monotonic time) came first.
+
+        Args:
+            check: called now and then; what it raises ends the work.
+        """
         coding = sum(member.post.type == AgentType.CODING for member in team.members)
         while not self._ledger.is_finished or accident.is_pending:
+            check()
             now = time.monotonic()
             if now > until:
                 accident.call_off()
@@ -49,12 +55,19 @@ class Coordinator:
             self._assign(coding * WINDOW_PER_AGENT, now)
             with suppress(queue.Empty):
                 self._hear(self._events.get(timeout=TICK_SECONDS), accident)
-            accident.strike(time.monotonic())
+            if accident.strike(time.monotonic()) and (killed := accident.killed) is not None:
+                self._narrator.warn(f"{killed.name} (pid {killed.pid}) is killed while it holds {killed.path}")
             for member in team.fallen():
                 self._replace(member)
             for task in self._ledger.overdue(time.monotonic()):
                 self._hand_over(task.path, "its deadline passed")
         return True
+
+    def settle(self, accident: Accident) -> None:
+        """Hears what was still on its way when everything was done."""
+        self._bus.flush()
+        while not self._events.empty():
+            self._hear(self._events.get(), accident)
 
     def _assign(self, window: int, now: float) -> None:
         while len(self._ledger.under_way) < window and (task := self._ledger.assign(now)) is not None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from typing import Final
 
 from rich.console import Console
 from rich.text import Text
 
 from trunkline.cli.output import safe
 
-_PIPE_WIDTH = 120
+_PIPE_WIDTH: Final = 120
+LOG_FORMAT: Final = "! %(name)s: %(message)s"
 
 
 class Narrator:

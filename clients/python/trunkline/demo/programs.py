@@ -56,6 +56,7 @@ class Programs:
     def __init__(self, running: Running) -> None:
         self._running = running
         self._children = ExitStack()
+        self._started: list[_Program] = []
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
@@ -67,7 +68,14 @@ class Programs:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        for program in self._started:  # all at once: the whole end takes as long as the slowest one's
+            program.ask_to_end()
         self._children.close()
+
+    def check(self) -> None:
+        """Raises ProgramError where one that was started has ended by itself."""
+        for program in self._started:
+            program.check()
 
     def _start(self) -> Addresses:
         given = self._running
@@ -77,15 +85,9 @@ class Programs:
         state = self._program("state", given.state, "--address", _FREE_PORT, *store)
         upstreams = ("--bus-address", bus.ready()["address"], "--state-address", state.ready()["address"])
         socket = given.socket or str(folder / "channel.sock")
-        doors = (
-            "--address",
-            f"unix:{folder / 'sidecar.sock'}",
-            "--socket-path",
-            socket,
-            "--metrics-address",
-            _FREE_PORT,
-        )
-        sidecar = self._program("sidecar", given.sidecar, *doors, *upstreams).ready()
+        doors = ("--address", f"unix:{folder / 'sidecar.sock'}", "--socket-path", socket)
+        page = ("--metrics-address", _FREE_PORT)
+        sidecar = self._program("sidecar", given.sidecar, *doors, *page, *upstreams).ready()
         return Addresses(
             bus.ready()["address"], state.ready()["address"], sidecar["address"], socket, sidecar["metrics_address"]
         )
@@ -94,7 +96,9 @@ class Programs:
         """One that runs at that address, or else a child that is starting."""
         if running_at is not None:
             return _RunningProgram(running_at)
-        return self._children.enter_context(_Program(name, options))
+        program = self._children.enter_context(_Program(name, options))
+        self._started.append(program)
+        return program
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,7 @@ class _Program:
         self._heard: deque[str] = deque(maxlen=_KEPT_LINES)
         self._facts: dict[str, Any] = {}
         self._told = threading.Event()
+        self._asked = False
         words = ("--log-format", "json", "--end-with-stdin")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "trunklined", name, *options, *words],
@@ -142,6 +147,18 @@ class _Program:
             raise ProgramError(f"the {self.name} could not start (exit code {code}){self._last_words()}")
         return self._facts
 
+    def check(self) -> None:
+        """Raises ProgramError where it has ended."""
+        code = self._process.poll()
+        if code is not None:
+            raise ProgramError(f"the {self.name} ended by itself (exit code {code}){self._last_words()}")
+
+    def ask_to_end(self) -> None:
+        """Asks it once; it ends gracefully."""
+        if not self._asked:
+            self._asked = True
+            self._process.send_signal(signal.SIGTERM)
+
     def __enter__(self) -> Self:
         return self
 
@@ -149,7 +166,7 @@ class _Program:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Ends it gracefully; whatever interrupts the waiting ends it at once."""
-        self._process.send_signal(signal.SIGTERM)
+        self.ask_to_end()
         try:
             self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:

@@ -33,6 +33,7 @@ class Watcher:
         self._state = StateManager(address)
         self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
         self._stored = 0
+        self._leaving = False
         self._bar = Progress(
             TextColumn("{task.description:<12}", style="bold cyan"),
             BarColumn(bar_width=40),
@@ -54,6 +55,7 @@ class Watcher:
     ) -> None:
         if exc_type is None:
             self._thread.join(END_SECONDS)  # it sees the end itself
+        self._leaving = True
         self._state.disconnect()
         self._thread.join(END_SECONDS)
 
@@ -66,7 +68,8 @@ class Watcher:
                     if self._is_last(change):
                         return
             except StateError as error:
-                self._narrator.warn(f"the watcher ended: {error}")
+                if not self._leaving:
+                    self._narrator.warn(f"the watcher ended: {error}")
 
     def _is_last(self, change: Change) -> bool:
         match change.record:

@@ -56,7 +56,7 @@ def run(sources: Sources, wishes: Wishes, running: Running, narrator: Narrator) 
             StateManager(addresses.state) as state,
             Watcher(job, len(sources.paths), addresses.state, narrator),
         ):
-            return _work(_Stage(job, sources, wishes, addresses, bus, state, narrator, began))
+            return _work(_Stage(job, sources, wishes, programs, bus, state, narrator, began))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class _Stage:
     job: Job
     sources: Sources
     wishes: Wishes
-    addresses: Addresses
+    programs: Programs
     bus: MessageBus
     state: StateManager
     narrator: Narrator
@@ -81,20 +81,23 @@ def _introduce(addresses: Addresses, narrator: Narrator) -> None:
 
 def _work(stage: _Stage) -> Report:
     """The three phases: the files are measured and reviewed; what is stored is checked; the programs are asked."""
-    posts = plan(stage.job, stage.addresses, stage.wishes.threads, stage.wishes.processes)
-    before = traffic.read(stage.addresses)
+    posts = plan(stage.job, stage.programs.addresses, stage.wishes.threads, stage.wishes.processes)
+    before = traffic.read(stage.programs.addresses)
     ledger = Ledger(stage.sources.paths)
     workflow = Workflow(stage.job, stage.state, folder=str(stage.sources.root), files=ledger.total)
     coordinator = Coordinator(stage.job, ledger, stage.bus, stage.state, stage.narrator)
-    with Team(posts, stage.addresses, stage.bus) as team:
+    with Team(posts, stage.programs.addresses, stage.bus) as team:
         accident = Accident(_victim(team) if stage.wishes.kill else None)
         started = time.monotonic()
         text = f"{ledger.total} files for {len(posts)} agents, ready after {started - stage.began:.1f} s"
         stage.narrator.phase(WorkflowPhase.DEVELOPMENT, text)
         workflow.enter(WorkflowPhase.DEVELOPMENT, files=ledger.total)
-        in_time = coordinator.run(team, accident, started + stage.wishes.seconds)
+        in_time = coordinator.run(team, accident, started + stage.wishes.seconds, stage.programs.check)
         worked = time.monotonic() - started
+        if stage.wishes.kill and accident.killed is None:
+            stage.narrator.warn("nobody was killed: in the second half, no process was met while it held a file")
         team.stop()
+        coordinator.settle(accident)
     results = _results(stage)
     problems = report.problems(stage.job, stage.sources, results)
     if not in_time:
@@ -120,7 +123,7 @@ def _work(stage: _Stage) -> Report:
         handovers=ledger.handovers,
         duplicates_refused=coordinator.duplicates,
         rejections=coordinator.rejections,
-        traffic=traffic.read(stage.addresses).since(before),
+        traffic=traffic.read(stage.programs.addresses).since(before),
         speed=Speed(started - stage.began, worked, time.monotonic() - stage.began),
     )
 

@@ -65,6 +65,7 @@ def _show_traffic(report: Report, console: Console) -> None:
         ("sidecar", messages + lines, saves, f"{streams}{external}; also counted above"),
     ]
     _print(console, "What flowed through each program", ("program", "messages", "state writes", ""), rows)
+    console.print()
     flow = (traffic.published + traffic.delivered) / work
     console.print(
         f"{report.files:,} files in {work:.2f} s: {report.files / work:,.0f} files/s, {flow:,.0f} messages/s, "
@@ -79,7 +80,7 @@ def _show_outcome(report: Report, console: Console) -> None:
     if report.killed is not None:
         killed = report.killed
         over = ", ".join(f"{each.path} by {_short(report, each.done_by)}" for each in report.handovers if each.done_by)
-        line = f"{killed.name} (pid {killed.pid}) was killed while it held {killed.path}. Taken over: {over}."
+        line = f"{killed.name} (pid {killed.pid}) was killed while it held {killed.path}. Done by others: {over}."
         console.print(Text(safe(line), "yellow"), soft_wrap=True)
     notes = f"{report.duplicates_refused} duplicates refused, {report.rejections} rejected by review."
     if report.is_good:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from trunkline.channels import agent_channel
 from trunkline.demo.agent import READY, STOP, Agent
 from trunkline.demo.coding_agent import CodingAgent, ExternalCodingAgent
 from trunkline.demo.limits import END_SECONDS, START_SECONDS
+from trunkline.demo.narrator import LOG_FORMAT
 from trunkline.demo.posts import COORDINATOR, Job, Kind, Post, Way
 from trunkline.demo.programs import Addresses, ProgramError
 from trunkline.demo.review_agent import ReviewAgent
@@ -65,6 +67,7 @@ def attend(post: Post, end: Endpoint) -> None:
         (AgentType.CODING, True): ExternalCodingAgent,
         (AgentType.REVIEW, False): ReviewAgent,
     }
+    logging.basicConfig(level=logging.ERROR, format=LOG_FORMAT)  # a process has not set it up yet
     role = roles[post.type, post.kind == "external"]
     with MessageBus(post.bus) as bus, StateManager(post.state) as state:
         role(post, bus, state).run(end)
@@ -88,6 +91,7 @@ class Team:
         with ExitStack() as undo:
             undo.enter_context(self._open)
             # One MessageChannel for each kind: the way to tell agents that it is over, and to hear that they are ready.
+            self._open.callback(self._join)
             self._threads = self._open.enter_context(MessageChannel("thread", name=COORDINATOR))
             self._processes = self._open.enter_context(MessageChannel("process", name=COORDINATOR))
             self._open.callback(self._end)
@@ -167,8 +171,15 @@ class Team:
             program.kill()
             program.wait()
 
+    def _join(self) -> None:
+        """Threads that still run, because something went wrong, end with their channel."""
+        deadline = time.monotonic() + END_SECONDS
+        for member in self.members:
+            if isinstance(member.runner, threading.Thread):
+                member.runner.join(max(0.0, deadline - time.monotonic()))
+
     def _end(self) -> None:
-        """Whoever still runs, because something went wrong, is ended."""
+        """Processes that still run, because something went wrong, are ended."""
         for member in self.members:
             if isinstance(member.runner, SpawnProcess):
                 member.runner.kill()
