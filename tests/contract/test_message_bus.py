@@ -407,8 +407,8 @@ async def test_a_malformed_pattern_is_refused(bus: MessageBus, bad: str) -> None
 
 async def test_bad_options_of_a_subscription_are_refused(bus: MessageBus, channel: str) -> None:
     """Negative or zero concurrency and credit, and a malformed group, are refused; so is the iterator's credit."""
-    options: dict[str, Any]
-    for options in ({"concurrency": 0}, {"concurrency": -1}, {"credit": 0}, {"credit": -5}):
+    refused: tuple[dict[str, Any], ...] = ({"concurrency": 0}, {"concurrency": -1}, {"credit": 0}, {"credit": -5})
+    for options in refused:
         with pytest.raises(ValueError, match="at least 1"):
             await bus.subscribe(channel, Inbox(), **options)
     with pytest.raises(ValueError, match="at least 1"):

@@ -94,10 +94,11 @@ class InvalidChannelError(MessageBusError):
 
 
 class InvalidMessageError(MessageBusError):
-    """A message or a frame with a field that cannot be taken."""
+    """A message or a frame with a field that cannot be taken. Details: field and value; index, of several messages."""
 
     error_code = "INVALID_MESSAGE"
     status = "INVALID_ARGUMENT"
+    figures = frozenset({"index"})
 
 
 class NoRespondersError(MessageBusError):
@@ -174,11 +175,11 @@ class StateDisconnectedError(StateError):
 
 
 class MessageTooLargeError(MessageBusError, StateError):
-    """Over the size limit. Details: size and limit, in bytes."""
+    """Over the size limit. Details: size and limit, in bytes; index, of several messages."""
 
     error_code = "MESSAGE_TOO_LARGE"
     status = "INVALID_ARGUMENT"
-    figures = frozenset({"size", "limit"})
+    figures = frozenset({"size", "limit", "index"})
 
 
 class CompactedError(MessageBusError, StateError):

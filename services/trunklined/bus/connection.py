@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES, MAX_FRAME_BYTES
@@ -21,6 +21,7 @@ from trunklined.bus.translation import (
     OpaqueConnectResponse,
     apply_frame,
     fill_next,
+    parse,
     receipts_of,
     start_of,
     timeout_of,
@@ -62,10 +63,7 @@ class Connection:
 
     async def take(self, raw: bytes) -> None:
         """Takes one encoded ConnectRequest; waits while the client does not read what it asked for."""
-        try:
-            frame = bus_pb2.ConnectRequest.FromString(raw)
-        except DecodeError as error:
-            raise InvalidMessageError("the frame is no ConnectRequest", details={"field": "frame"}) from error
+        frame = parse(bus_pb2.ConnectRequest, raw)
         opaque = OpaqueConnectRequest.FromString(raw)
         for item, twin in zip(frame.items, opaque.items, strict=True):
             try:
@@ -113,9 +111,7 @@ class Connection:
 
     def _publish(self, item: ClientItem, twin: Any) -> None:
         now = self._broker.clock()
-        publication = to_publication(
-            item.publish.channel, item.publish.messages, twin.publish.messages, self._max_message_bytes, now
-        )
+        publication = to_publication(item.publish, twin.publish.messages, self._max_message_bytes, now)
         self._broker.publish(publication.channel, publication.runs, publication.correlated)
         if item.id:
             _fill(self._answer(item.id).published, receipts_of(publication, now))

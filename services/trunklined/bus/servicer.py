@@ -24,6 +24,7 @@ from trunklined.bus.translation import (
     OpaqueSubscribeResponse,
     apply_frame,
     fill_next,
+    parse,
     receipts_of,
     start_of,
     timeout_of,
@@ -58,23 +59,19 @@ class BusServicer:
         self._connections: set[Connection] = set()
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Adds the service to a server. Calls that pass messages on take and give them encoded."""
+        """Adds the service to a server. Requests are taken encoded, so that what cannot be read is refused by us."""
         whole = grpc.unary_unary_rpc_method_handler
         stream = grpc.stream_stream_rpc_method_handler
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "Publish": whole(self.publish, None, bus_pb2.PublishResponse.SerializeToString),
             "PublishStream": stream(self.publish_stream),
-            "Subscribe": stream(self.subscribe, bus_pb2.SubscribeRequest.FromString),
+            "Subscribe": stream(self.subscribe),
             "Request": whole(self.request, None, None),
             "Connect": stream(self.connect),
             "ListSubscriptions": whole(
-                self.list_subscriptions,
-                bus_pb2.ListSubscriptionsRequest.FromString,
-                bus_pb2.ListSubscriptionsResponse.SerializeToString,
+                self.list_subscriptions, None, bus_pb2.ListSubscriptionsResponse.SerializeToString
             ),
-            "GetStats": whole(
-                self.get_stats, bus_pb2.GetStatsRequest.FromString, bus_pb2.GetStatsResponse.SerializeToString
-            ),
+            "GetStats": whole(self.get_stats, None, bus_pb2.GetStatsResponse.SerializeToString),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
 
@@ -92,11 +89,11 @@ class BusServicer:
 
     async def publish(self, raw: bytes, context: Context) -> bus_pb2.PublishResponse:
         """See bus.proto."""
-        return self._publish(bus_pb2.PublishRequest.FromString(raw), OpaquePublishRequest.FromString(raw))
+        return self._publish(parse(bus_pb2.PublishRequest, raw), OpaquePublishRequest.FromString(raw))
 
     def _publish(self, wanted: bus_pb2.PublishRequest, twin: Any) -> bus_pb2.PublishResponse:
         now = self._broker.clock()
-        publication = to_publication(wanted.channel, wanted.messages, twin.messages, self._max_message_bytes, now)
+        publication = to_publication(wanted, twin.messages, self._max_message_bytes, now)
         self._broker.publish(publication.channel, publication.runs, publication.correlated)
         return receipts_of(publication, now)
 
@@ -109,7 +106,7 @@ class BusServicer:
             if raw is grpc.aio.EOF:
                 await outbox.flushed()
                 return False
-            frame = bus_pb2.PublishStreamRequest.FromString(raw)
+            frame = parse(bus_pb2.PublishStreamRequest, raw)
             twin = OpaquePublishStreamRequest.FromString(raw)
             try:
                 answer = bus_pb2.PublishStreamResponse(published=self._publish(frame.publish, twin.publish))
@@ -124,7 +121,7 @@ class BusServicer:
     async def subscribe(self, _: object, context: Context) -> None:
         """See bus.proto."""
         first = await context.read()
-        start = start_of(bus_pb2.SubscribeRequest() if first is grpc.aio.EOF else first)
+        start = start_of(parse(bus_pb2.SubscribeRequest, b"" if first is grpc.aio.EOF else first))
         credit = start.credit if start.HasField("credit") else None
 
         def gather(_: int) -> list[bytes]:
@@ -136,7 +133,7 @@ class BusServicer:
             frame = await context.read()
             if frame is grpc.aio.EOF:
                 await asyncio.get_running_loop().create_future()  # half-closed: it goes on until it is cancelled
-            apply_frame(subscriber, frame)
+            apply_frame(subscriber, parse(bus_pb2.SubscribeRequest, frame))
             return True
 
         outbox = Outbox(context.write, gather, join=False)
@@ -163,7 +160,7 @@ class BusServicer:
             if not settled.done():
                 settled.set_exception(error)
 
-        wanted = bus_pb2.RequestRequest.FromString(raw)
+        wanted = parse(bus_pb2.RequestRequest, raw)
         timeout = timeout_of(wanted.timeout if wanted.HasField("timeout") else None, context.time_remaining())
         run = to_request_run(wanted, wanted.message.SerializeToString(), self._max_message_bytes, self._broker.clock())
         message = wanted.message
@@ -193,14 +190,13 @@ class BusServicer:
         finally:
             self._connections.discard(connection)
 
-    async def list_subscriptions(
-        self, request: bus_pb2.ListSubscriptionsRequest, context: Context
-    ) -> bus_pb2.ListSubscriptionsResponse:
+    async def list_subscriptions(self, raw: bytes, context: Context) -> bus_pb2.ListSubscriptionsResponse:
         """See bus.proto."""
-        return list_subscriptions(self._broker, request)
+        return list_subscriptions(self._broker, parse(bus_pb2.ListSubscriptionsRequest, raw))
 
-    async def get_stats(self, request: bus_pb2.GetStatsRequest, context: Context) -> bus_pb2.GetStatsResponse:
+    async def get_stats(self, raw: bytes, context: Context) -> bus_pb2.GetStatsResponse:
         """See bus.proto."""
+        parse(bus_pb2.GetStatsRequest, raw)
         return to_stats(self._broker.statistics(), self._started_at, len(self._connections))
 
     async def _run_stream(self, read: Callable[[], Awaitable[bool]], close: Callable[[], object]) -> None:

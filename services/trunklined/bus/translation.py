@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as WireMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from trunkline.errors import InvalidMessageError, MessageTooLargeError
+from trunkline.errors import InvalidMessageError, MessageTooLargeError, TrunklineError
 from trunkline.lanes import LANES, MEDIUM_LANE
 from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_PUBLISH_MESSAGES, MAX_REQUEST_TIMEOUT
 from trunkline.v1 import bus_pb2, message_pb2
@@ -27,8 +29,25 @@ OpaqueSubscribeResponse = _twins["SubscribeResponse"]
 OpaqueConnectResponse = _twins["ConnectResponse"]
 OpaqueRequestResponse = _twins["RequestResponse"]
 
+_DURABILITIES = frozenset(bus_pb2.Durability.values())
 _ANSWER_MARGIN = 0.02
 """Seconds that an error may take to the client."""
+
+M = TypeVar("M", bound=WireMessage)
+
+
+def parse(kind: type[M], raw: bytes) -> M:
+    """The message that some bytes say.
+
+    Raises:
+        InvalidMessageError: they say none of this kind, or hold text that is no UTF-8.
+    """
+    try:
+        return kind.FromString(raw)
+    except DecodeError as error:
+        raise InvalidMessageError(
+            f"the bytes are no {kind.DESCRIPTOR.name}: {error}", details={"field": "frame"}
+        ) from error
 
 
 @dataclass(slots=True)
@@ -40,20 +59,18 @@ class Publication:
     correlated: list[Correlated] = field(default_factory=list)
 
 
-def to_publication(
-    channel: str, messages: Sequence[message_pb2.Message], encoded: Sequence[bytes], max_bytes: int, now: float
-) -> Publication:
+def to_publication(wanted: bus_pb2.PublishRequest, encoded: Sequence[bytes], max_bytes: int, now: float) -> Publication:
     """Checks messages and cuts them into runs of equal priority and expiry.
 
     Args:
-        messages: as the wire's type.
-        encoded: the same, still encoded; they are what is passed on.
+        encoded: its messages, still encoded; they are what is passed on.
         max_bytes: limit of one encoded message.
         now: UNIX time in seconds, for messages without a timestamp.
 
     Raises:
         InvalidMessageError, MessageTooLargeError: with the index of the message among several.
     """
+    messages = wanted.messages
     if not messages:
         raise InvalidMessageError("messages is empty: at least one is needed", details={"field": "messages"})
     if len(messages) > MAX_PUBLISH_MESSAGES:
@@ -61,14 +78,23 @@ def to_publication(
             f"messages has {len(messages)} entries, at most {MAX_PUBLISH_MESSAGES} are allowed",
             details={"field": "messages", "value": str(len(messages))},
         )
-    publication = Publication(channel)
+    if wanted.durability not in _DURABILITIES:
+        raise InvalidMessageError(
+            f"durability {wanted.durability} is unknown",
+            details={"field": "durability", "value": str(wanted.durability)},
+        )
+    publication = Publication(wanted.channel)
     run: Run | None = None
-    for message, body in zip(messages, encoded, strict=True):
-        admitted, lane, expires_at = admit(message, body, max_bytes, now)
-        if message.correlation_id:
+    for index, (message, body) in enumerate(zip(messages, encoded, strict=True)):
+        try:
+            admitted, lane, expires_at = admit(message, body, max_bytes, now)
+        except TrunklineError as error:
+            error.details["index"] = index
+            raise
+        if message.correlation_id and (expires_at is None or expires_at >= now):
             publication.correlated.append(Correlated(message.correlation_id, message.message_id, admitted))
         if run is None or run.lane != lane or run.expires_at != expires_at:
-            run = Run(channel, lane, [], 0, expires_at)
+            run = Run(wanted.channel, lane, [], 0, expires_at)
             publication.runs.append(run)
         run.messages.append(admitted)
         run.size += len(admitted)
