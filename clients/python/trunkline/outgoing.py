@@ -62,9 +62,10 @@ class Outgoing:
         """A new ClientItem, to be filled in before anything is awaited. `size`: about its bytes."""
         if self._messages or self._items >= FRAME_MESSAGES or self._size >= FRAME_BYTES:
             self.seal()
+        if not self._items:  # those that follow go with it
+            self._kick()
         self._items += 1
         self._size += size
-        self._kick()
         return self._frame.items.add(id=id)
 
     def forget_items(self) -> None:

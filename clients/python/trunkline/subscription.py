@@ -57,6 +57,7 @@ class LiveSubscription:
         self.pattern = pattern
         self._group = group
         self._window = window or CLIENT_WINDOW_MESSAGES
+        self._grant_at = (self._window + 1) // 2
         self._item = item
         self._on_lagged = on_lagged
         self._runs: Lanes[deque[Any]] = Lanes()
@@ -159,7 +160,9 @@ class LiveSubscription:
     def _pop(self) -> AgentMessage | None:
         while (run := self._current or self._next_run()) is not None:
             wire = run.popleft()
-            self._taken()
+            self._done += 1
+            if self._done >= self._grant_at:
+                self._grant()
             try:
                 message = decode_message(wire)
             except InvalidMessageError:
@@ -179,8 +182,8 @@ class LiveSubscription:
             lane.popleft()
         return None
 
-    def _taken(self) -> None:
-        self._done += 1
-        if self._done * 2 >= self._window and self._ended is None:
+    def _grant(self) -> None:
+        """Lets the service send as many more as were taken."""
+        if self._ended is None:
             self._item(self.id).subscribe.credit.messages = self._done
-            self._done = 0
+        self._done = 0

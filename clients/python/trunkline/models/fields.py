@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 _ID_BATCH = 256
 _ids: list[str] = []
+_set = object.__setattr__
 
 
 def new_id() -> str:
@@ -54,6 +55,15 @@ class Model(BaseModel):
     """What all models share: unknown fields are ignored, values are checked when made and when assigned."""
 
     model_config = ConfigDict(extra="ignore", validate_assignment=True, allow_inf_nan=False)
+
+
+def fill_model(model: Model, values: dict[str, Any]) -> None:
+    """Fills a new model with a value for each of its fields that needs no validation: pydantic's `model_construct`
+    without its search for defaults and aliases, at a quarter of its price."""
+    _set(model, "__dict__", values)
+    _set(model, "__pydantic_fields_set__", set(values))
+    _set(model, "__pydantic_extra__", None)
+    _set(model, "__pydantic_private__", None)
 
 
 class RecordModel(Model):
