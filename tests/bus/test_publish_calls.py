@@ -112,7 +112,7 @@ async def test_what_is_missing_is_filled_in_and_nothing_else_is_changed(stub: An
             channel,
             message("1"),
             Message(message_id="ä\x00 strange", sender_id="\u2028", json="not json {", metadata_json="[1]"),
-            Message(data=bytes(range(256)), content_type="image/png", timestamp={"seconds": -62135596800, "nanos": 7}),  # type: ignore[arg-type]
+            Message(data=bytes(range(256)), content_type="image/png", timestamp={"seconds": -62135596800, "nanos": 7}),
         )
         got: list[Message] = []
         while len(got) < 3:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from itertools import islice
+from typing import Final
 
 from trunkline import __version__
 from trunkline.channels import check_pattern
@@ -11,8 +13,11 @@ from trunkline.limits import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from trunkline.v1 import bus_pb2
 from trunklined.bus.broker import Broker, Statistics, Subscription
 
-_TOKEN_PREFIX = "after-"
 ENGINE = "memory"
+
+_DIGEST_BYTES: Final = 8
+_KEY: Final = b"trunkline bus page token"
+"""Not a secret: it tells tokens that were given from text that was made up."""
 
 
 def list_subscriptions(broker: Broker, request: bus_pb2.ListSubscriptionsRequest) -> bus_pb2.ListSubscriptionsResponse:
@@ -30,25 +35,35 @@ def list_subscriptions(broker: Broker, request: bus_pb2.ListSubscriptionsRequest
                 f"page_size is {page_size}, it must be at least 1",
                 details={"field": "page_size", "value": str(page_size)},
             )
-    after = _read_token(request.page_token)
+    after = _read_token(request.page_token, request.pattern)
     pattern = check_pattern(request.pattern) if request.pattern else None
     found = (each for each in broker.listed() if each.id > after and (pattern is None or each.queue.pattern == pattern))
     page = list(islice(found, page_size + 1))
     response = bus_pb2.ListSubscriptionsResponse(subscriptions=map(_to_wire, page[:page_size]))
     if len(page) > page_size:
-        response.next_page_token = f"{_TOKEN_PREFIX}{page[page_size - 1].id}"
+        response.next_page_token = _token(page[page_size - 1].id, request.pattern)
     return response
 
 
-def _read_token(token: str) -> int:
+def _token(after: int, pattern: str) -> str:
+    """Names the last subscription of a page; good only for the pattern that was asked for."""
+    digest = blake2b(f"{after}:{pattern}".encode(), digest_size=_DIGEST_BYTES, key=_KEY).hexdigest()
+    return f"{after:x}-{digest}"
+
+
+def _read_token(token: str, pattern: str) -> int:
     if not token:
         return 0
-    after = token.removeprefix(_TOKEN_PREFIX)
-    if after == token or not (after.isascii() and after.isdecimal()):
+    try:
+        after = int(token.partition("-")[0][: _DIGEST_BYTES * 2], 16)
+    except ValueError:
+        after = 0
+    if token != _token(after, pattern):
         raise InvalidMessageError(
-            f"page_token {token[:80]!r} was never given", details={"field": "page_token", "value": token[:80]}
+            f"page_token {token[:80]!r} was never given for this pattern",
+            details={"field": "page_token", "value": token[:80]},
         )
-    return int(after)
+    return after
 
 
 def _to_wire(subscription: Subscription) -> bus_pb2.Subscription:

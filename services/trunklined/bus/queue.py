@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from trunkline.lanes import Lanes
+from trunkline.limits import FRAME_BYTES
 from trunklined.bus.run import Run
 
 
@@ -123,7 +124,7 @@ class SubscriptionQueue:
             subscriber.wake(subscriber)
 
     def take(self, subscriber: Subscriber, max_messages: int, now: float) -> Run | None:
-        """The next run for a subscriber, at most `max_messages` and its credit, or None.
+        """The next run for a subscriber, at most `max_messages`, its credit and FRAME_BYTES (or one message), or None.
 
         Of a group, each takes at most its share of what waits, so that the others find something too.
         """
@@ -137,6 +138,8 @@ class SubscriptionQueue:
         if count < 1:
             return None
         run = lane.popleft()
+        if run.size > FRAME_BYTES:
+            count = min(count, _fitting(run))
         if len(run.messages) > count:
             run, rest = run.split(count)
             lane.appendleft(rest)
@@ -154,6 +157,8 @@ class SubscriptionQueue:
         messages, size = list(run.messages), run.size
         last = run
         while lane and last.is_followed_by(lane[0]) and len(messages) + len(lane[0].messages) <= count:
+            if size + lane[0].size > FRAME_BYTES:
+                break
             last = lane.popleft()
             messages += last.messages
             size += last.size
@@ -203,3 +208,13 @@ class SubscriptionQueue:
         self.count -= len(run.messages)
         self.size -= run.size
         return len(run.messages)
+
+
+def _fitting(run: Run) -> int:
+    """How many messages of a run fit a frame; at least one."""
+    room = FRAME_BYTES
+    for index, message in enumerate(run.messages):
+        room -= len(message)
+        if room < 0:
+            return max(1, index)
+    return len(run.messages)
