@@ -6,14 +6,22 @@ import threading
 import warnings
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from trunkline import AgentMessage, AgentState, AgentStatus, MessageType, ServiceMessage
+from trunkline import (
+    AgentMessage,
+    AgentState,
+    AgentStatus,
+    BusDisconnectedError,
+    MessageType,
+    ServiceMessage,
+    StateDisconnectedError,
+    TrunklineError,
+)
 from trunkline.demo.limits import END_SECONDS, HEARTBEAT_SECONDS
 from trunkline.demo.posts import COORDINATOR, Post
-from trunkline.errors import BusDisconnectedError, StateDisconnectedError, TrunklineError
 from trunkline.message_channel import ChannelClosedError, Endpoint
-from trunkline.models.fields import now
 from trunkline.sync import MessageBus, StateManager
 
 READY = "agent_ready"
@@ -71,7 +79,7 @@ class Agent(ABC):
             for field, value in changes.items():
                 setattr(self._state, field, value)
             self._saves += 1
-            self._state.last_heartbeat = self._state.updated_at = now()
+            self._state.last_heartbeat = self._state.updated_at = datetime.now(UTC)
             self._state.metadata = {
                 "kind": self.post.kind,
                 "way": self.post.way,

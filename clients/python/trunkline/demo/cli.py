@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 
 import click
 
+from trunkline import TrunklineError
 from trunkline.cli.outcome import FAILED, INTERRUPTED, exit_code, tell
 from trunkline.cli.settings import Settings, settings, with_settings
 from trunkline.demo.limits import MAX_AGENTS, MAX_FILES, RUN_SECONDS
@@ -20,7 +21,6 @@ from trunkline.demo.report import Report
 from trunkline.demo.run import Wishes, run
 from trunkline.demo.sources import Sources, default_folder, find
 from trunkline.demo.tables import show
-from trunkline.errors import TrunklineError
 
 _AGENTS: Final = click.IntRange(0, MAX_AGENTS)
 

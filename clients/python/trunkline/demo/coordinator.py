@@ -8,14 +8,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from trunkline import AgentMessage, AgentStatus, AgentType, MessageType, TaskDefinition, TaskResult, TaskStatus
+from trunkline import (
+    AgentMessage,
+    AgentStatus,
+    AgentType,
+    MessageType,
+    RevisionMismatchError,
+    TaskDefinition,
+    TaskResult,
+    TaskStatus,
+)
 from trunkline.demo.accident import Accident
 from trunkline.demo.ledger import Ledger, Task
 from trunkline.demo.limits import MAX_EVENTS, TICK_SECONDS, WINDOW_PER_AGENT
 from trunkline.demo.narrator import Narrator
 from trunkline.demo.posts import COORDINATOR, Job
 from trunkline.demo.team import Member, Team
-from trunkline.errors import RevisionMismatchError
 from trunkline.sync import MessageBus, StateManager
 
 

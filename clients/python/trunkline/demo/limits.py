@@ -32,6 +32,9 @@ HEARTBEAT_SECONDS: Final = 0.5
 REQUEST_SECONDS: Final = 2.0
 """What the external program gets for one file; less than TASK_SECONDS."""
 
+CALL_SECONDS: Final = 2.0
+"""What a call of the state service may take, a connection that is being restored included."""
+
 START_SECONDS: Final = 15.0
 """What a program or an agent gets to be ready."""
 

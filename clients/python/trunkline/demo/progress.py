@@ -9,11 +9,10 @@ from typing import Final, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from trunkline import StateError, TaskResult, TaskStatus, WorkflowState
+from trunkline import Change, StateError, TaskResult, TaskStatus, WorkflowState
 from trunkline.demo.limits import END_SECONDS
 from trunkline.demo.narrator import Narrator
 from trunkline.demo.posts import Job
-from trunkline.state_manager import Change
 from trunkline.sync import StateManager
 
 _PLAIN_STEPS: Final = 4

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
-from trunkline import AgentMessage, MessageType, TaskResult, TaskStatus
+from trunkline import AgentMessage, MessageType, RevisionMismatchError, TaskResult, TaskStatus
 from trunkline.demo.agent import Agent
 from trunkline.demo.measuring import Figures
 from trunkline.demo.posts import REVIEW_GROUP
 from trunkline.demo.recounting import objections
-from trunkline.errors import RevisionMismatchError
-from trunkline.models.fields import now
 
 
 class ReviewAgent(Agent):
@@ -38,7 +37,7 @@ class ReviewAgent(Agent):
             status=TaskStatus.COMPLETED,
             output_data=figures,
             started_at=message.timestamp,
-            completed_at=now(),
+            completed_at=datetime.now(UTC),
             metadata={"reviewed_by": self.post.agent_id, "attempt": message.payload["attempt"]},
         )
         stored = self._store(result)

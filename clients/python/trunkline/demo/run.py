@@ -11,7 +11,7 @@ from trunkline.demo import report, traffic
 from trunkline.demo.accident import Accident
 from trunkline.demo.coordinator import Coordinator
 from trunkline.demo.ledger import Ledger
-from trunkline.demo.limits import RUN_SECONDS
+from trunkline.demo.limits import CALL_SECONDS, RUN_SECONDS
 from trunkline.demo.narrator import Narrator
 from trunkline.demo.posts import Job
 from trunkline.demo.programs import Addresses, Programs, Running
@@ -53,7 +53,7 @@ def run(sources: Sources, wishes: Wishes, running: Running, narrator: Narrator) 
         _introduce(addresses, narrator)
         with (
             MessageBus(addresses.bus) as bus,
-            StateManager(addresses.state) as state,
+            StateManager(addresses.state, timeout=CALL_SECONDS) as state,
             Watcher(job, len(sources.paths), addresses.state, narrator),
         ):
             return _work(_Stage(job, sources, wishes, programs, bus, state, narrator, began))

@@ -21,7 +21,7 @@ from trunkline import AgentType, MessageChannel, ServiceMessage
 from trunkline.channels import agent_channel
 from trunkline.demo.agent import READY, STOP, Agent
 from trunkline.demo.coding_agent import CodingAgent, ExternalCodingAgent
-from trunkline.demo.limits import END_SECONDS, START_SECONDS
+from trunkline.demo.limits import CALL_SECONDS, END_SECONDS, START_SECONDS
 from trunkline.demo.narrator import LOG_FORMAT
 from trunkline.demo.posts import COORDINATOR, Job, Kind, Post, Way
 from trunkline.demo.programs import Addresses, ProgramError
@@ -69,7 +69,7 @@ def attend(post: Post, end: Endpoint) -> None:
     }
     logging.basicConfig(level=logging.ERROR, format=LOG_FORMAT)  # a process has not set it up yet
     role = roles[post.type, post.kind == "external"]
-    with MessageBus(post.bus) as bus, StateManager(post.state) as state:
+    with MessageBus(post.bus) as bus, StateManager(post.state, timeout=CALL_SECONDS) as state:
         role(post, bus, state).run(end)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from trunkline import TaskStatus, WorkflowPhase, WorkflowState
 from trunkline.demo.posts import Job
-from trunkline.models.fields import now
 from trunkline.sync import StateManager
 
 
@@ -27,14 +27,14 @@ class Workflow:
         self.state.current_phase = phase
         self.state.phase_history = [
             *self.state.phase_history,
-            {"phase": str(phase), "entered_at": now().isoformat(), **facts},
+            {"phase": str(phase), "entered_at": datetime.now(UTC).isoformat(), **facts},
         ]
         self._save()
 
     def end(self, problems: list[str], feedback: int) -> None:
         """It is over: completed, or failed for these reasons."""
         self.state.status = TaskStatus.FAILED if problems else TaskStatus.COMPLETED
-        self.state.completed_at = now()
+        self.state.completed_at = datetime.now(UTC)
         self.state.feedback_count = feedback
         self.state.error_log = [{"problem": problem} for problem in problems]
         self._save()
