@@ -26,6 +26,9 @@ from trunkline.state_wire import (
 )
 
 _CONNECT: Final = "/trunkline.v1.StateService/ConnectState"
+_PUMPED_CALLS: Final = 16
+"""Of many calls at once, so many are sent while the others are still being encoded: then service and client work at the
+same time. A lone call is sent at once."""
 _FETCHED: Final = MAX_PAGE_SIZE
 """Records of one page, where the caller does not say."""
 MAX_CALL_BYTES: Final = MAX_FRAME_BYTES // 2
@@ -51,6 +54,8 @@ class GrpcStateManager(RecordManager):
         self._connect_timeout = connect_timeout
         self._timeout = timeout
         self._line: Line | None = None
+        self._open_calls = 0
+        self._unpumped = 0
         self._watches: set[RemoteWatch] = set()
 
     async def connect(self) -> None:
@@ -151,6 +156,7 @@ class GrpcStateManager(RecordManager):
         if not line.is_up:
             await self._until_up(line)
         id, answer = line.expect()
+        self._open_calls += 1
         try:
             frame: bytes = ClientFrame(items=[{"id": id, **item}]).SerializeToString()
             if len(frame) > MAX_CALL_BYTES:
@@ -159,6 +165,10 @@ class GrpcStateManager(RecordManager):
                     details={"size": len(frame), "limit": MAX_CALL_BYTES},
                 )
             line.put(frame)
+            self._unpumped += 1
+            if self._open_calls == 1 or self._unpumped >= _PUMPED_CALLS:
+                self._unpumped = 0
+                line.pump()
             if line.waiting_bytes > CLIENT_BUFFER_BYTES:
                 await line.room(CLIENT_BUFFER_BYTES)
             expiry = loop.call_at(deadline, _expire, answer, self._timeout, self.address)
@@ -167,6 +177,7 @@ class GrpcStateManager(RecordManager):
             finally:
                 expiry.cancel()
         finally:
+            self._open_calls -= 1
             line.forget(id)
 
     async def _until_up(self, line: Line) -> None:

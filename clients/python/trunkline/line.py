@@ -193,6 +193,11 @@ class Line:
         if self._outbox is not None:
             self._outbox.kick()
 
+    def pump(self) -> None:
+        """Sends now what was put, without waiting for more to gather in the loop's turn."""
+        if self._outbox is not None:
+            self._outbox.pump()
+
     async def room(self, limit: int) -> None:
         """Waits until at most `limit` bytes wait to be written, or the line is lost."""
         if self._outbox is not None:

@@ -13,8 +13,9 @@ from trunklined.state.operations import (
     BatchOutcome,
     BatchResponse,
     check_batch,
+    fill_got,
+    found,
     to_deleted,
-    to_got,
     to_operation,
 )
 from trunklined.state.planning import Outcome
@@ -121,8 +122,10 @@ def _to_outcome(operation: Operation, result: Result) -> Any:
     if isinstance(operation, Put):
         return BatchOutcome(saved={"revision": result})
     if isinstance(operation, Read):
+        outcome = BatchOutcome()
         try:
-            return BatchOutcome(got=to_got(operation, result if isinstance(result, Entry) else None))
+            fill_got(outcome.got, found(operation, result))
         except StateError as error:
-            return BatchOutcome(error=to_item(error).SerializeToString())
+            outcome.error = to_item(error).SerializeToString()
+        return outcome
     return BatchOutcome(deleted=to_deleted(result))

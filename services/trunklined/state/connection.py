@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
@@ -18,14 +18,14 @@ from trunklined.state.operations import (
     ConnectStateRequest,
     ConnectStateResponse,
     Question,
-    to_deleted,
+    fill_got,
+    found,
     to_drop,
-    to_got,
     to_put,
     to_read,
 )
 from trunklined.state.planning import Outcome
-from trunklined.state.records import Entry, Read
+from trunklined.state.records import Read
 from trunklined.state.store import Store
 from trunklined.state.validation import invalid
 
@@ -46,10 +46,13 @@ class Connection:
         max_record_bytes: limit of one encoded record.
     """
 
-    def __init__(self, store: Store, write: Callable[[bytes], Awaitable[None]], max_record_bytes: int) -> None:
+    def __init__(self, store: Store, write: Callable[[bytes], Coroutine[Any, Any, None]], max_record_bytes: int) -> None:
         self._store = store
         self._max_record_bytes = max_record_bytes
-        self._outbox = Outbox(write)
+        self._outbox = Outbox(write, self._gather)
+        self._frame = ConnectStateResponse()
+        """The answers that wait; filled in place, encoded once when the stream can take them."""
+        self._frame_bytes = 0
         self._open_items = 0
         self._open_bytes = 0
         self._fewer = asyncio.Event()
@@ -67,8 +70,10 @@ class Connection:
                 await self._take_item(item)
             except TrunklineError as error:
                 self._fail(item.id, error)
-            if outbox.size > FRAME_BYTES:
+            if self._frame_bytes > FRAME_BYTES:
+                outbox.put(self._encoded())
                 await outbox.room(FRAME_BYTES)
+        outbox.pump()
         while self._open_items > MAX_OPEN_ITEMS or self._open_bytes > MAX_OPEN_BYTES:
             await self._until_fewer()
 
@@ -112,8 +117,8 @@ class Connection:
 
     async def _get(self, id: int, wanted: Read) -> None:
         if self._store.is_settled(wanted.kind, wanted.id):
-            entry = await self._store.get(wanted.kind, wanted.id)
-            self._send(id=id, got=to_got(wanted, entry))
+            entry = found(wanted, await self._store.get(wanted.kind, wanted.id))
+            fill_got(self._answer(id, len(entry.body)).got, entry)
         else:
             self._store.submit((wanted,), 0, partial(self._got, id, wanted))
             self._store.counts.gets += 1
@@ -131,7 +136,7 @@ class Connection:
         try:
             page = await self._store.page(question.kind, question.wanted, question.after, question.limit)
             await self._outbox.room(FRAME_BYTES)
-            self._send(id=id, listed=question.answer(page))
+            question.answer(page, self._answer(id, sum(len(entry.body) for entry in page.entries)).listed)
         except StateError as error:
             self._fail(id, error)
         finally:
@@ -142,39 +147,55 @@ class Connection:
         if isinstance(outcome, StateError):
             self._fail(id, outcome)
         else:
-            self._send(id=id, saved={"revision": outcome[0]})
+            self._answer(id).saved.revision = outcome[0]
 
     def _deleted(self, id: int, outcome: Outcome) -> None:
         self._closed(0)
         if isinstance(outcome, StateError):
             self._fail(id, outcome)
         else:
-            self._send(id=id, deleted=to_deleted(outcome[0]))
+            deleted = self._answer(id).deleted
+            deleted.deleted, deleted.revision = outcome[0] != 0, outcome[0]
 
     def _got(self, id: int, wanted: Read, outcome: Outcome) -> None:
         self._closed(0)
         if isinstance(outcome, StateError):
             self._fail(id, outcome)
             return
-        entry = outcome[0]
         try:
-            self._send(id=id, got=to_got(wanted, entry if isinstance(entry, Entry) else None))
+            entry = found(wanted, outcome[0])
         except StateError as error:
             self._fail(id, error)
+        else:
+            fill_got(self._answer(id, len(entry.body)).got, entry)
 
     def _batched(self, id: int, size: int, answer: Any) -> None:
         self._closed(size)
         if isinstance(answer, StateError):
             self._fail(id, answer)
         else:
-            self._send(id=id, batched=answer)
+            self._answer(id, answer.ByteSize()).batched.CopyFrom(answer)
 
     def _fail(self, id: int, error: TrunklineError) -> None:
         self._store.counts.errors[error.error_code] += 1
-        self._send(id=id, error=to_item(error).SerializeToString())
+        self._answer(id).error = to_item(error).SerializeToString()
 
-    def _send(self, **item: Any) -> None:
-        self._outbox.put(ConnectStateResponse(items=[item]).SerializeToString())
+    def _answer(self, id: int, size: int = 0) -> Any:
+        """A new item of the next frame, to be filled at once."""
+        item = self._frame.items.add()
+        item.id = id
+        self._frame_bytes += size
+        self._outbox.kick()
+        return item
+
+    def _gather(self, room: int) -> list[bytes]:
+        return [self._encoded()] if self._frame.items else []
+
+    def _encoded(self) -> bytes:
+        encoded: bytes = self._frame.SerializeToString()
+        self._frame = ConnectStateResponse()
+        self._frame_bytes = 0
+        return encoded
 
     def _opened(self, size: int) -> None:
         self._open_items += 1

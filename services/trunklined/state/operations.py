@@ -40,7 +40,6 @@ ListResponse = _twins["ListResponse"]
 BatchResponse = _twins["BatchResponse"]
 BatchOutcome = _twins["BatchResponse.Outcome"]
 WatchResponse = _twins["WatchResponse"]
-Record = _twins["Record"]
 
 _KINDS: Final = {kind.label: kind for kind in Kind}
 _LABELS: Final = {kind: kind.label for kind in Kind}
@@ -112,12 +111,14 @@ class Question:
         self.limit = min(size, MAX_PAGE_SIZE)
         self.after = page_token.take(request.page_token, self.kind, self.wanted) if request.page_token else None
 
-    def answer(self, page: Page) -> Any:
-        """The ListResponse of a page."""
-        token = page_token.give(self.kind, self.wanted, page.entries[-1].id) if page.more else ""
-        return ListResponse(
-            records=[to_record(entry) for entry in page.entries], next_page_token=token, revision=page.revision
-        )
+    def answer(self, page: Page, listed: Any) -> Any:
+        """Fills a ListResponse with a page, and returns it."""
+        for entry in page.entries:
+            _fill(listed.records.add(), entry)
+        if page.more:
+            listed.next_page_token = page_token.give(self.kind, self.wanted, page.entries[-1].id)
+        listed.revision = page.revision
+        return listed
 
 
 def to_interest(request: Any) -> tuple[Interest, int | None]:
@@ -152,17 +153,23 @@ def check_batch(request: Any) -> None:
         raise invalid("operations", f"has {count} entries, it must have 1 to {MAX_BATCH_OPERATIONS}", count)
 
 
-def to_record(entry: Entry) -> Any:
-    """A record of the wire."""
-    return Record(revision=entry.revision, **{_LABELS[entry.kind]: entry.body})
+def _fill(record: Any, entry: Entry) -> None:
+    record.revision = entry.revision
+    setattr(record, _LABELS[entry.kind], entry.body)
 
 
-def to_got(operation: Read, entry: Entry | None) -> Any:
-    """The answer to a get. Raises `RecordNotFoundError` where there is no record."""
-    if entry is None:
-        label = operation.kind.label
-        raise RecordNotFoundError(f"there is no {label} {operation.id!r}", details={"kind": label, "id": operation.id})
-    return GetResponse(record=to_record(entry))
+def fill_got(got: Any, entry: Entry) -> Any:
+    """Fills a GetResponse, and returns it. In place: it costs a third of handing fields over."""
+    _fill(got.record, entry)
+    return got
+
+
+def found(wanted: Read, result: Result) -> Entry:
+    """What a read found; raises `RecordNotFoundError` where there is nothing."""
+    if not isinstance(result, Entry):
+        label = wanted.kind.label
+        raise RecordNotFoundError(f"there is no {label} {wanted.id!r}", details={"kind": label, "id": wanted.id})
+    return result
 
 
 def to_deleted(result: Result) -> dict[str, bool | int]:
@@ -175,7 +182,8 @@ def to_frame(event: Event) -> bytes:
     """A watch's event as its encoded WatchResponse."""
     match event:
         case Entry():
-            frame = WatchResponse(record=to_record(event))
+            frame = WatchResponse()
+            _fill(frame.record, event)
         case Left(kind, id, revision, deleted):
             frame = WatchResponse(left={"kind": kind, "id": id, "revision": revision, "deleted": deleted})
         case Synced(revision):

@@ -24,10 +24,11 @@ from trunklined.state.operations import (
     Question,
     SaveRequest,
     SaveResponse,
+    fill_got,
+    found,
     to_deleted,
     to_drop,
     to_frame,
-    to_got,
     to_interest,
     to_put,
     to_read,
@@ -103,13 +104,13 @@ class StateServicer:
     async def get(self, request: state_pb2.GetRequest, context: Context) -> Any:
         """See state.proto."""
         wanted = to_read(request)
-        return to_got(wanted, await self._store.get(wanted.kind, wanted.id))
+        return fill_got(GetResponse(), found(wanted, await self._store.get(wanted.kind, wanted.id)))
 
     async def list(self, request: state_pb2.ListRequest, context: Context) -> Any:
         """See state.proto."""
         question = Question(request)
         page = await self._store.page(question.kind, question.wanted, question.after, question.limit)
-        return question.answer(page)
+        return question.answer(page, ListResponse())
 
     async def delete(self, request: state_pb2.DeleteRequest, context: Context) -> Any:
         """See state.proto."""
