@@ -198,6 +198,11 @@ class Line:
         if self._outbox is not None:
             self._outbox.pump()
 
+    def pump(self) -> None:
+        """Sends what there is to send now, where the line is free; not in the next turn of the loop."""
+        if self._outbox is not None:
+            self._outbox.pump()
+
     async def room(self, limit: int) -> None:
         """Waits until at most `limit` bytes wait to be written, or the line is lost."""
         if self._outbox is not None:
@@ -235,12 +240,13 @@ class Line:
         call: Any = self.channel.stream_stream(self._method, None, self._parse)(wait_for_ready=True)
         try:
             await call.initial_metadata()
-            outbox = self._outbox = Outbox(call.write, self._user.gather)
-            self._up.set()
-            self._user.on_up()
-            outbox.kick()
-            if not first.done():
-                first.set_result(None)
+            if not call.done():  # else it was refused: the headers came with the status, which the read below raises
+                outbox = self._outbox = Outbox(call.write, self._user.gather)
+                self._up.set()
+                self._user.on_up()
+                outbox.kick()
+                if not first.done():
+                    first.set_result(None)
             while (came := await call.read()) is not grpc.aio.EOF:
                 self._user.on_frame(came)
                 # Asking for the next frame takes as long as a short message's whole way. So whoever this frame woke
