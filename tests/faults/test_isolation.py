@@ -1,0 +1,140 @@
+"""A subscriber that stops reading delays nobody, costs bounded memory, and is told exactly what it lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.contract.inbox import numbered
+from tests.programs import RunningProgram
+from trunkline import AgentMessage, GrpcMessageBus
+from trunkline.limits import CLIENT_WINDOW_MESSAGES, MAX_QUEUED_BYTES, MiB
+
+MESSAGES = int(os.environ.get("TRUNKLINE_TEST_MESSAGES", "200000"))
+"""How many pass; 1,000,000 takes half a minute on two cores."""
+
+PAYLOAD = "x" * 100
+BASE_MEMORY = 100 * MiB
+"""The program itself, and what the streams hold."""
+
+Subscriber = asyncio.subprocess.Process
+StartSubscriber = Callable[[str, str], asyncio.Future[Subscriber]]
+
+
+def resident_memory(pid: int) -> int:
+    """Bytes that a process holds in memory."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(f"process {pid} is gone")
+
+
+@pytest.fixture
+async def start_subscriber() -> AsyncIterator[Callable[..., object]]:
+    """Starts subscriber.py as a process that ends with the test."""
+    started: list[Subscriber] = []
+
+    async def start(address: str, channel: str) -> Subscriber:
+        program = str(Path(__file__).with_name("subscriber.py"))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, program, address, channel, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        started.append(process)
+        assert process.stdout is not None
+        assert await asyncio.wait_for(process.stdout.readline(), 20) == b"ready\n"
+        return process
+
+    yield start
+    for process in started:
+        if process.returncode is None:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+        await process.wait()
+
+
+async def _report(process: Subscriber) -> dict[str, int]:
+    assert process.stdout is not None
+    report: dict[str, int] = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
+    return report
+
+
+async def test_a_subscriber_that_stops_reading_harms_nobody(
+    start_program: Callable[..., RunningProgram], start_subscriber: Callable[[str, str], asyncio.Future[Subscriber]]
+) -> None:
+    """While it is stopped, the other loses nothing, the service stays within its bound, and the count is exact."""
+    program = start_program("bus", "--max-queued-messages", "50000")
+    channel = f"isolation:{uuid4().hex}"
+    stopped, other = await start_subscriber(program.address, channel), await start_subscriber(program.address, channel)
+    stopped.send_signal(signal.SIGSTOP)
+    largest = 0
+    async with GrpcMessageBus(program.address) as bus:
+        for n in range(MESSAGES):
+            await bus.publish(channel, AgentMessage(message_type="x", sender_id="p", payload={"n": n, "text": PAYLOAD}))
+            if n % 10_000 == 9_999:
+                await bus.flush()
+                largest = max(largest, resident_memory(program.pid))
+        await bus.publish(channel, numbered("report"))
+        await bus.flush()
+        assert await _report(other) == {"count": MESSAGES, "lost": 0, "ordered": True, "last": MESSAGES - 1}
+        stopped.send_signal(signal.SIGCONT)
+        told = await _report(stopped)
+    assert told["count"] + told["lost"] == MESSAGES
+    assert told["lost"] > 0, "the test published enough to make it lag"
+    assert told["count"] >= 50_000
+    assert told["last"] == MESSAGES - 1
+    assert told["ordered"]
+    assert largest < BASE_MEMORY + MAX_QUEUED_BYTES
+
+
+async def test_a_subscriber_that_was_only_slow_gets_all_of_it(
+    start_program: Callable[..., RunningProgram], start_subscriber: Callable[[str, str], asyncio.Future[Subscriber]]
+) -> None:
+    """Within the bound, who was stopped gets the rest when it goes on, and nothing is lost."""
+    program = start_program("bus")
+    channel = f"isolation:{uuid4().hex}"
+    stopped = await start_subscriber(program.address, channel)
+    stopped.send_signal(signal.SIGSTOP)
+    count = 4 * CLIENT_WINDOW_MESSAGES
+    async with GrpcMessageBus(program.address) as bus:
+        for n in range(count):
+            await bus.publish(channel, numbered(n))
+        await bus.publish(channel, numbered("report"))
+        await bus.flush()
+        stopped.send_signal(signal.SIGCONT)
+        assert await _report(stopped) == {"count": count, "lost": 0, "ordered": True, "last": count - 1}
+
+
+async def test_a_subscriber_that_is_killed_in_the_middle_is_forgotten(
+    start_program: Callable[..., RunningProgram], start_subscriber: Callable[[str, str], asyncio.Future[Subscriber]]
+) -> None:
+    """kill -9 of a subscriber in mid-stream: the other goes on, and its subscription is gone afterwards."""
+    program = start_program("bus")
+    channel = f"isolation:{uuid4().hex}"
+    victim, other = await start_subscriber(program.address, channel), await start_subscriber(program.address, channel)
+    async with GrpcMessageBus(program.address) as bus:
+        for n in range(30_000):
+            await bus.publish(channel, numbered(n))
+            if n == 10_000:
+                victim.kill()
+        await bus.publish(channel, numbered("report"))
+        await bus.flush()
+        assert await _report(other) == {"count": 30_000, "lost": 0, "ordered": True, "last": 29_999}
+        other.kill()
+        await asyncio.gather(victim.wait(), other.wait())
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    await bus.request(channel, numbered("anybody?"), timeout=0.2)
+                except Exception as error:  # noqa: BLE001  # which one says whether they are gone
+                    if getattr(error, "error_code", "") == "NO_RESPONDERS":
+                        break
+                await asyncio.sleep(0.02)
+        assert program.process.poll() is None
