@@ -46,7 +46,9 @@ class Connection:
         max_record_bytes: limit of one encoded record.
     """
 
-    def __init__(self, store: Store, write: Callable[[bytes], Coroutine[Any, Any, None]], max_record_bytes: int) -> None:
+    def __init__(
+        self, store: Store, write: Callable[[bytes], Coroutine[Any, Any, None]], max_record_bytes: int
+    ) -> None:
         self._store = store
         self._max_record_bytes = max_record_bytes
         self._outbox = Outbox(write, self._gather)

@@ -13,6 +13,7 @@ from trunkline.errors import OverloadedError, RevisionMismatchError, StateError
 from trunklined.state.records import Change, Drop, Entry, Facets, Head, Kind, Operation, Put, Read, Result, Transaction
 
 Outcome = list[Result] | StateError
+Key = tuple[Kind, str]
 
 
 class Planner:
@@ -20,7 +21,7 @@ class Planner:
 
     Args:
         revision: the store's revision before it.
-        head: looks up what is committed of a record; None where there is none.
+        head: looks up what is committed of a record that is to be written; None where there is none.
         read: the same with its body.
         answer_bytes: what one transaction may read at the most; beyond it OVERLOADED.
     """
@@ -28,7 +29,7 @@ class Planner:
     def __init__(
         self,
         revision: int,
-        head: Callable[[Kind, str], Head | None],
+        head: Callable[[Key], Head | None],
         read: Callable[[Kind, str], Entry | None],
         answer_bytes: int,
     ) -> None:
@@ -37,7 +38,7 @@ class Planner:
         self._head = head
         self._read = read
         self._answer_bytes = answer_bytes
-        self._latest: dict[tuple[Kind, str], Change] = {}
+        self._latest: dict[Key, Change] = {}
 
     def add(self, transaction: Transaction) -> Outcome:
         """Plans one transaction: its results, or the error of its first operation that fails; then nothing of it is
@@ -71,7 +72,7 @@ class Planner:
     def _checked(self, kind: Kind, id: str, expected: int | None) -> Head | None:
         planned = self._latest.get((kind, id))
         if planned is None:
-            before = self._head(kind, id)
+            before = self._head((kind, id))
         else:
             before = None if planned.facets is None else Head(planned.revision, planned.facets)
         if expected is not None:

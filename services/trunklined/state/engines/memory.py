@@ -95,7 +95,7 @@ class MemoryEngine:
 
     async def write(self, transactions: Sequence[Transaction]) -> Commit:
         """Takes effect at once."""
-        planner = Planner(self._revision, self._head, self._read, self._answer_bytes)
+        planner = Planner(self._revision, lambda key: self._head(*key), self._read, self._answer_bytes)
         outcomes = [planner.add(transaction) for transaction in transactions]
         for change in planner.changes:
             self._apply(change)

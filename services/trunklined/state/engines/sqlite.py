@@ -12,7 +12,6 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -24,9 +23,6 @@ from trunklined.state.planning import Planner
 from trunklined.state.records import Change, Entry, Facets, Head, History, Holdings, Kind, Page, Transaction
 
 _T = TypeVar("_T")
-
-KEPT_HEADS: Final = 16_384
-"""A few MB of memory."""
 
 _HEAD: Final = "SELECT revision, status, type, phase, agent_id FROM records WHERE kind = ? AND id = ?"
 _READ: Final = (
@@ -64,8 +60,6 @@ class SqliteEngine:
         self._lock: FileLock | None = None
         self._connections: list[sqlite3.Connection] = []
         self._holdings = Holdings(0, 0, dict.fromkeys(Kind, 0))
-        self._heads: dict[tuple[Kind, str], Head] = {}
-        """Of records that were written last: most writes are of those, and a lookup costs as much as the write."""
         self._pools: list[ThreadPoolExecutor] = []
 
     async def open(self) -> None:
@@ -146,7 +140,11 @@ class SqliteEngine:
 
     async def write(self, transactions: Sequence[Transaction]) -> Commit:
         """Plans, writes and syncs."""
-        planner = Planner(self._holdings.revision, self._head, self._read, self._answer_bytes)
+        try:
+            heads = self._writer.heads(transactions)
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
+        planner = Planner(self._holdings.revision, heads.get, self._read, self._answer_bytes)
         outcomes = [planner.add(transaction) for transaction in transactions]
         if planner.changes:
             await self._make_durable(planner.changes)
@@ -161,23 +159,8 @@ class SqliteEngine:
             self._writer.rollback()
             raise translate(error, self._path) from error
         self._holdings = self._writer.holdings
-        self._remember(changes)
-
-    def _remember(self, changes: Sequence[Change]) -> None:
-        heads = self._heads
-        for change in changes:
-            key = change.kind, change.id
-            if change.facets is None:
-                heads.pop(key, None)
-            else:
-                heads[key] = Head(change.revision, change.facets)
-        for key in list(islice(heads, max(0, len(heads) - KEPT_HEADS))):
-            del heads[key]
 
     def _head(self, kind: Kind, id: str) -> Head | None:
-        known = self._heads.get((kind, id))
-        if known is not None:
-            return known
         try:
             row = self._reader.execute(_HEAD, (kind, id)).fetchone()
         except sqlite3.Error as error:

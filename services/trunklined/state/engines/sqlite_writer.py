@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
 import msgspec
 
-from trunklined.state.records import Change, Facets, Head, History, Holdings, Kind
+from trunklined.state.records import Change, Facets, Head, History, Holdings, Kind, Read, Transaction
 
 TRIM_CHANGES: Final = 256
 """The history is cut by about so many at a time, which is cheaper than one by one and holds no commit up."""
+
+HEADS_AT_ONCE: Final = (1, 8, 64)
+"""Records that one statement looks up: 64 at once cost a third of 64 lookups. Few sizes, so that statements are kept
+prepared; what a size has too many is NULL, which no id equals."""
+_HEADS: Final = {
+    size: "SELECT id, revision, status, type, phase, agent_id FROM records WHERE kind = ? AND id IN"
+    f" ({', '.join('?' * size)})"
+    for size in HEADS_AT_ONCE
+}
 
 _ADD_VERSION: Final = "INSERT INTO versions VALUES (?, ?, ?, ?, ?)"
 _SET_RECORD: Final = (
@@ -47,6 +56,22 @@ class SqliteWriter:
         self.holdings = Holdings(revision, oldest, dict(zip(Kind, counts, strict=True)))
         self._history_bytes = int(history_bytes)
         self._pending = self.holdings, self._history_bytes
+
+    def heads(self, transactions: Sequence[Transaction]) -> dict[tuple[Kind, str], Head]:
+        """The heads of all records that are about to be written. On this connection, whose page cache stays good: a
+        reader's is void after each commit."""
+        wanted: dict[Kind, dict[str, None]] = {}
+        for transaction in transactions:
+            for operation in transaction:
+                if not isinstance(operation, Read):
+                    wanted.setdefault(operation[0], {})[operation[1]] = None
+        found: dict[tuple[Kind, str], Head] = {}
+        for kind, ids in wanted.items():
+            for chunk in _chunks(list(ids)):
+                query = _HEADS[len(chunk)]
+                for id, revision, *facets in self._connection.execute(query, (kind, *chunk)):
+                    found[kind, id] = Head(revision, Facets(*facets))
+        return found
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Writes changes in order into a transaction that stays open."""
@@ -124,3 +149,12 @@ def _pack_facets(both: tuple[Facets | None, Head | None]) -> bytes:
 def unpack_facets(packed: bytes) -> tuple[Facets | None, Head | None]:
     """What a version says of its record's facets now, and of the record before."""
     return _decode(packed)
+
+
+def _chunks(ids: list[str]) -> Iterator[list[str | None]]:
+    """Ids in lists of the sizes that statements are prepared for."""
+    largest = HEADS_AT_ONCE[-1]
+    for start in range(0, len(ids), largest):
+        chunk: list[str | None] = [*ids[start : start + largest]]
+        size = next(size for size in HEADS_AT_ONCE if size >= len(chunk))
+        yield chunk + [None] * (size - len(chunk))
