@@ -198,11 +198,6 @@ class Line:
         if self._outbox is not None:
             self._outbox.pump()
 
-    def pump(self) -> None:
-        """Sends what there is to send now, where the line is free; not in the next turn of the loop."""
-        if self._outbox is not None:
-            self._outbox.pump()
-
     async def room(self, limit: int) -> None:
         """Waits until at most `limit` bytes wait to be written, or the line is lost."""
         if self._outbox is not None:
