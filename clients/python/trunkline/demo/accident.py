@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.context import SpawnProcess
 
-from trunkline.demo.limits import FREEZE_SECONDS
 from trunkline.demo.team import Member
 
 
@@ -21,58 +20,30 @@ class Killed:
 
 
 class Accident:
-    """Strikes when half of the work is done and the victim says that it begins with a file.
+    """What happens to the victim when half of the work is done: it hangs, is assigned one more file as nobody knows
+    that yet, and dies with it.
 
-    Between those words and the blow, the victim could finish that file. So it is frozen first (SIGSTOP), and killed
-    only if, once all that it said has arrived, its figures have not; else it goes on until the next file.
+    Args:
+        victim: an agent that is a process. None: there is no accident.
     """
 
     def __init__(self, victim: Member | None) -> None:
-        self._victim = victim
-        self._frozen: tuple[str, float] | None = None
+        self.victim = victim
         self.killed: Killed | None = None
 
-    def started(self, agent_id: str, path: str, now: float) -> None:
-        """An agent begins with a file, and half of the work is done."""
-        if self._is_victim(agent_id) and self._frozen is None and self.killed is None:
-            self._signal(signal.SIGSTOP)
-            self._frozen = (path, now + FREEZE_SECONDS)
+    def is_due(self, done: int, total: int) -> bool:
+        """Whether it should happen now."""
+        return self.victim is not None and self.killed is None and 2 * done >= total and self.victim.is_alive
 
-    def measured(self, agent_id: str, path: str) -> None:
-        """An agent is done with a file."""
-        if self._is_victim(agent_id) and self._frozen is not None and self._frozen[0] == path:
-            self._frozen = None
-            self._signal(signal.SIGCONT)
-
-    def strike(self, now: float) -> bool:
-        """Kills the victim if it has been frozen for long enough; says whether it did."""
-        if self._frozen is None or self._victim is None or now < self._frozen[1]:
-            return False
-        path, self._frozen = self._frozen[0], None
-        self._signal(signal.SIGKILL)
-        self.killed = Killed(self._victim.post.name, self._process.pid or 0, path)
-        return True
-
-    @property
-    def is_pending(self) -> bool:
-        """Whether the victim is frozen now."""
-        return self._frozen is not None
-
-    def call_off(self) -> None:
-        """Lets a frozen victim go on."""
-        if self._frozen is not None:
-            self._frozen = None
-            self._signal(signal.SIGCONT)
-
-    def _is_victim(self, agent_id: str) -> bool:
-        return self._victim is not None and self._victim.post.agent_id == agent_id
-
-    @property
-    def _process(self) -> SpawnProcess:
-        assert self._victim is not None
-        assert isinstance(self._victim.runner, SpawnProcess)
-        return self._victim.runner
-
-    def _signal(self, signum: signal.Signals) -> None:
-        if self._process.is_alive() and self._process.pid is not None:
-            os.kill(self._process.pid, signum)
+    def happen(self, path: str, assign: Callable[[], None]) -> Killed:
+        """Freezes the victim, so that it cannot finish the file that `assign` gives it, and kills it."""
+        assert self.victim is not None
+        pid = getattr(self.victim.runner, "pid", None)
+        assert isinstance(pid, int)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            assign()
+        finally:
+            os.kill(pid, signal.SIGKILL)
+        self.killed = Killed(self.victim.post.name, pid, path)
+        return self.killed

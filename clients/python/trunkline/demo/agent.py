@@ -63,11 +63,13 @@ class Agent(ABC):
         self.save_state()
         # One task ahead and no more: what an agent holds is lost with it, for live delivery is at most once.
         self.bus.subscribe(self.channel, self._take, group=self.group, credit=1)
+        self.bus.subscribe(self.post.own_channel, self._take)
         end.send(COORDINATOR, ServiceMessage(self.post.name, "STATUS", READY))
         while not _told_to_stop(end):
             with suppress(StateDisconnectedError):  # one beat is missed, the next may be heard
                 self.save_state()
         self.bus.unsubscribe(self.channel)
+        self.bus.unsubscribe(self.post.own_channel)
         if self._busy.acquire(timeout=END_SECONDS):  # it finishes what it has begun
             with suppress(BusDisconnectedError, StateDisconnectedError):
                 self.save_state(status=AgentStatus.COMPLETED)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from trunkline import (
@@ -38,6 +37,8 @@ class Coordinator:
     def __init__(self, job: Job, ledger: Ledger, bus: MessageBus, state: StateManager, narrator: Narrator) -> None:
         self.duplicates = 0
         self.rejections = 0
+        self.waited = 0.0
+        """Seconds in which nobody said anything: nothing was left to do but to wait for a deadline."""
         self._job = job
         self._ledger = ledger
         self._bus = bus
@@ -54,32 +55,48 @@ class Coordinator:
             check: called now and then; what it raises ends the work.
         """
         coding = sum(member.post.type == AgentType.CODING for member in team.members)
-        while not self._ledger.is_finished or accident.is_pending:
+        window = min(coding * WINDOW_PER_AGENT, max(1, self._ledger.total // 4))
+        while not self._ledger.is_finished:
             check()
-            now = time.monotonic()
-            if now > until:
-                accident.call_off()
+            if time.monotonic() > until:
                 return False
-            self._assign(coding * WINDOW_PER_AGENT, now)
-            with suppress(queue.Empty):
-                self._hear(self._events.get(timeout=TICK_SECONDS), accident)
-            if accident.strike(time.monotonic()) and (killed := accident.killed) is not None:
-                self._narrator.warn(f"{killed.name} (pid {killed.pid}) is killed while it holds {killed.path}")
+            if accident.is_due(len(self._ledger.done), self._ledger.total):
+                self._let_happen(accident)
+            self._assign(window)
+            try:
+                self._hear(self._events.get(timeout=TICK_SECONDS))
+            except queue.Empty:
+                self.waited += TICK_SECONDS
             for member in team.fallen():
                 self._replace(member)
             for task in self._ledger.overdue(time.monotonic()):
                 self._hand_over(task.path, "its deadline passed")
         return True
 
-    def settle(self, accident: Accident) -> None:
+    def settle(self) -> None:
         """Hears what was still on its way when everything was done."""
         self._bus.flush()
         while not self._events.empty():
-            self._hear(self._events.get(), accident)
+            self._hear(self._events.get())
 
-    def _assign(self, window: int, now: float) -> None:
-        while len(self._ledger.under_way) < window and (task := self._ledger.assign(now)) is not None:
+    def _assign(self, window: int) -> None:
+        while len(self._ledger.under_way) < window and (task := self._ledger.assign(time.monotonic())) is not None:
             self._bus.publish(self._job.assignments, self._assignment(task))
+
+    def _let_happen(self, accident: Accident) -> None:
+        """Assigns a file to the victim alone, which will not do it."""
+        task = self._ledger.assign(time.monotonic())
+        if task is None or accident.victim is None:
+            return
+        post = accident.victim.post
+        self._ledger.started(task.path, post.agent_id, time.monotonic())
+
+        def assign() -> None:
+            self._bus.publish(post.own_channel, self._assignment(task))
+            self._bus.flush()
+
+        killed = accident.happen(task.path, assign)
+        self._narrator.warn(f"{killed.name} (pid {killed.pid}) is killed while it holds {killed.path}")
 
     def _assignment(self, task: Task) -> AgentMessage:
         definition = TaskDefinition(
@@ -91,17 +108,14 @@ class Coordinator:
             payload={"path": task.path, "attempt": task.attempt, "task": definition.model_dump(mode="json")},
         )
 
-    def _hear(self, message: AgentMessage, accident: Accident) -> None:
+    def _hear(self, message: AgentMessage) -> None:
         facts: dict[str, Any] = message.payload
         path, sender = str(facts["path"]), message.sender_id
         match message.message_type:
             case MessageType.STATUS_UPDATE:
                 self._ledger.started(path, sender, time.monotonic())
-                if 2 * len(self._ledger.done) >= self._ledger.total:
-                    accident.started(sender, path, time.monotonic())
             case MessageType.TASK_RESULT if "figures" in facts:
                 self._ledger.measured(path, time.monotonic())
-                accident.measured(sender, path)
             case MessageType.TASK_RESULT:
                 self.duplicates += not facts["stored"]
                 self._ledger.finished(path, str(facts["coded_by"]))

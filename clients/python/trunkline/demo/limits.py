@@ -14,8 +14,8 @@ MAX_AGENTS: Final = 16
 """Of each kind."""
 
 WINDOW_PER_AGENT: Final = 4
-"""Tasks that are under way at once, for each coding agent: enough that nobody waits, few enough that a deadline
-measures work and not the queue before it."""
+"""Tasks that are under way at once, for each coding agent (and a quarter of all at the most): enough that nobody waits,
+few enough that a deadline measures work and not the queue before it."""
 
 TASK_SECONDS: Final = 2.5
 """A task that was assigned and is not done after this is assigned anew."""
@@ -43,9 +43,6 @@ END_SECONDS: Final = 5.0
 
 TICK_SECONDS: Final = 0.05
 """How often the coordinator looks at deadlines and at its agents while no message comes."""
-
-FREEZE_SECONDS: Final = 0.2
-"""How long the agent to be killed is frozen first, until all that it said before has arrived."""
 
 MAX_EVENTS: Final = 10_000
 """Messages that wait for the coordinator; it never has more under way than its window."""

@@ -77,6 +77,11 @@ class Post:
         return f"{self.job.id}.{self.name}"
 
     @property
+    def own_channel(self) -> str:
+        """Where files are assigned to this agent alone."""
+        return f"{self.job.assignments}:{self.name}"
+
+    @property
     def external_channel(self) -> str:
         """Where the external program is asked for whom this agent stands."""
         return agent_channel(f"{self.agent_id}.program")

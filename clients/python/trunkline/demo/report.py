@@ -20,10 +20,12 @@ MOST_COMPLEX: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Seconds: of the start, of the work itself, and of the whole run until the report."""
+    """Seconds: of the start, of the work itself, how much of that was spent waiting for the deadlines of what was lost,
+    and of the whole run until the report."""
 
     start_seconds: float
     work_seconds: float
+    waited_seconds: float
     total_seconds: float
 
 

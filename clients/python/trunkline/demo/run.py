@@ -51,6 +51,8 @@ def run(sources: Sources, wishes: Wishes, running: Running, narrator: Narrator) 
     with Programs(running) as programs:
         addresses = programs.addresses
         _introduce(addresses, narrator)
+        if running.bus or running.state:
+            narrator.say("Of programs that ran already, the counts below hold what others did meanwhile too.", "dim")
         with (
             MessageBus(addresses.bus) as bus,
             StateManager(addresses.state, timeout=CALL_SECONDS) as state,
@@ -95,9 +97,11 @@ def _work(stage: _Stage) -> Report:
         in_time = coordinator.run(team, accident, started + stage.wishes.seconds, stage.programs.check)
         worked = time.monotonic() - started
         if stage.wishes.kill and accident.killed is None:
-            stage.narrator.warn("nobody was killed: in the second half, no process was met while it held a file")
+            stage.narrator.warn(
+                "nobody was killed: there is no coding agent that is a process, or no work in the second half"
+            )
         team.stop()
-        coordinator.settle(accident)
+        coordinator.settle()
     results = _results(stage)
     problems = report.problems(stage.job, stage.sources, results)
     if not in_time:
@@ -124,7 +128,7 @@ def _work(stage: _Stage) -> Report:
         duplicates_refused=coordinator.duplicates,
         rejections=coordinator.rejections,
         traffic=traffic.read(stage.programs.addresses).since(before),
-        speed=Speed(started - stage.began, worked, time.monotonic() - stage.began),
+        speed=Speed(started - stage.began, worked, coordinator.waited, time.monotonic() - stage.began),
     )
 
 

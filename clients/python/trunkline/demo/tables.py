@@ -47,7 +47,7 @@ def _show_agents(report: Report, console: Console) -> None:
 
 
 def _show_traffic(report: Report, console: Console) -> None:
-    traffic, work = report.traffic, report.speed.work_seconds
+    traffic = report.traffic
     behind = [each for each in report.agents if each.way == "sidecar"]
     messages, saves = sum(each.published + each.received for each in behind), sum(each.saves for each in behind)
     lines = (traffic.lines_in or 0) + (traffic.lines_out or 0)
@@ -66,13 +66,18 @@ def _show_traffic(report: Report, console: Console) -> None:
     ]
     _print(console, "What flowed through each program", ("program", "messages", "state writes", ""), rows)
     console.print()
+    console.print(_speed(report), soft_wrap=True)
+
+
+def _speed(report: Report) -> str:
+    traffic, speed = report.traffic, report.speed
+    work = speed.work_seconds
     flow = (traffic.published + traffic.delivered) / work
-    console.print(
-        f"{report.files:,} files in {work:.2f} s: {report.files / work:,.0f} files/s, {flow:,.0f} messages/s, "
-        f"{traffic.saves / work:,.0f} state writes/s. "
-        f"The whole run took {report.speed.total_seconds:.1f} s, {report.speed.start_seconds:.1f} s of it to start "
-        "three programs and all agents.",
-        soft_wrap=True,
+    waited = f", {speed.waited_seconds:.1f} s of it waiting for what was lost" if speed.waited_seconds >= 0.1 else ""
+    return (
+        f"{report.files:,} files in {work:.1f} s{waited}: {report.files / work:,.0f} files/s, {flow:,.0f} messages/s, "
+        f"{traffic.saves / work:,.0f} state writes/s. The whole run took {speed.total_seconds:.1f} s, "
+        f"{speed.start_seconds:.1f} s of it to start three programs and all agents."
     )
 
 
@@ -80,7 +85,7 @@ def _show_outcome(report: Report, console: Console) -> None:
     if report.killed is not None:
         killed = report.killed
         over = ", ".join(f"{each.path} by {_short(report, each.done_by)}" for each in report.handovers if each.done_by)
-        line = f"{killed.name} (pid {killed.pid}) was killed while it held {killed.path}. Done by others: {over}."
+        line = f"{killed.name} (pid {killed.pid}) was killed while it held {killed.path}. Done anew: {over}."
         console.print(Text(safe(line), "yellow"), soft_wrap=True)
     notes = f"{report.duplicates_refused} duplicates refused, {report.rejections} rejected by review."
     if report.is_good:

@@ -1,0 +1,80 @@
+"""What a review agent does with figures, on a real bus and a real store."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path, PurePath
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from trunkline import AgentMessage, AgentType, MessageType
+from trunkline.demo.measuring import measure
+from trunkline.demo.posts import Job, Post
+from trunkline.demo.review_agent import ReviewAgent
+from trunkline.sync import MessageBus, StateManager
+
+CONTENT = b"def f():\n    return 1\n"
+Review = Callable[[str, dict[str, Any]], AgentMessage]
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    (tmp_path / "a.py").write_bytes(CONTENT)
+    return Job(f"demo-{uuid4()}", tmp_path)
+
+
+@pytest.fixture
+def store(state_address: str) -> Iterator[StateManager]:
+    with StateManager(state_address) as state:
+        yield state
+
+
+@pytest.fixture
+def review(job: Job, bus_address: str, state_address: str, store: StateManager) -> Iterator[Review]:
+    """Gives figures to a review agent, and returns what it tells the coordinator."""
+    post = Post(job, "review-1", AgentType.REVIEW, "thread", "bus", bus_address, state_address)
+    told: queue.Queue[AgentMessage] = queue.Queue()
+    with MessageBus(bus_address) as bus:
+        bus.subscribe(job.notices, told.put)
+        agent = ReviewAgent(post, bus, store)
+
+        def give(coded_by: str, changes: dict[str, Any]) -> AgentMessage:
+            figures = {**asdict(measure(PurePath("a.py"), CONTENT)), **changes}
+            payload: dict[str, Any] = {"path": "a.py", "attempt": 1, "coded_by": coded_by, "figures": figures}
+            agent.work(AgentMessage(message_type=MessageType.TASK_RESULT, sender_id=coded_by, payload=payload))
+            return told.get(timeout=5)
+
+        yield give
+
+
+def test_approved_figures_are_stored_under_who_coded_them(review: Review, job: Job, store: StateManager) -> None:
+    """With who reviewed them."""
+    notice = review("coder-1", {})
+    assert (notice.message_type, notice.payload["stored"]) == (MessageType.TASK_RESULT, True)
+    result = store.get_task_result(job.task_id("a.py"))
+    assert result is not None
+    assert (result.agent_id, result.output_data["functions"]) == ("coder-1", 1)
+    assert result.metadata["reviewed_by"] == f"{job.id}.review-1"
+
+
+def test_the_second_result_of_a_file_is_refused(review: Review, job: Job, store: StateManager) -> None:
+    """A task that was done twice is stored once, whoever comes second."""
+    assert review("coder-1", {}).payload["stored"] is True
+    assert review("coder-2", {}).payload["stored"] is False
+    result = store.get_task_result(job.task_id("a.py"))
+    assert result is not None
+    assert result.agent_id == "coder-1"
+
+
+def test_wrong_figures_go_back_with_the_reason_and_are_not_stored(
+    review: Review, job: Job, store: StateManager
+) -> None:
+    """As feedback to the coordinator."""
+    notice = review("coder-1", {"lines": 3})
+    assert notice.message_type == MessageType.FEEDBACK
+    assert notice.payload == {"path": "a.py", "reason": "lines: measured 3, recounted 2"}
+    assert store.get_task_result(job.task_id("a.py")) is None
