@@ -167,6 +167,8 @@ class GrpcMessageBus(MessageBus):
         wanted.message = encoded
         wanted.timeout.seconds = int(timeout)
         wanted.timeout.nanos = int(timeout % 1 * 1e9)
+        if line.pending == 1:
+            line.pump()  # a lone request waits for nothing to go with it
         loop = asyncio.get_running_loop()
         timer = loop.call_later(timeout + _REPLY_GRACE, self._give_up, id, channel, correlation_id, timeout)
         try:

@@ -103,6 +103,11 @@ class Line:
         return self._channel
 
     @property
+    def pending(self) -> int:
+        """How many answers are expected."""
+        return len(self._pending)
+
+    @property
     def waiting_bytes(self) -> int:
         """Bytes that were put and not yet written."""
         return self._outbox.size if self._outbox is not None else sum(map(len, self._kept))

@@ -13,6 +13,29 @@ from trunkline.limits import FRAME_BYTES
 log = logging.getLogger(__name__)
 
 
+class Turn:
+    """The outboxes that got something to send in this turn of the event loop.
+
+    Whoever causes much at once, such as a frame of many messages to many subscribers, ends the turn when all is caused:
+    then each outbox sends one frame, at once. Where nobody does, the loop's next turn does.
+    """
+
+    def __init__(self) -> None:
+        self._kicked: list[Outbox] = []
+
+    def add(self, outbox: Outbox) -> None:
+        """Sends an outbox's next frame when the turn ends."""
+        if not self._kicked:
+            asyncio.get_running_loop().call_soon(self.end)
+        self._kicked.append(outbox)
+
+    def end(self) -> None:
+        """Sends now."""
+        kicked, self._kicked = self._kicked, []
+        for outbox in kicked:
+            outbox.pump()
+
+
 class Outbox:
     """Sends frames one at a time, each as soon as the one before it is written: no timer.
 
@@ -23,6 +46,7 @@ class Outbox:
         write: writes one frame; waits while the stream's flow control says so.
         gather: asked for more when a frame has room left: (bytes that fit) → encoded frames, possibly none.
         join: False for a stream whose frames cannot be joined; then each goes by itself.
+        turn: shared by outboxes that are filled together.
     """
 
     def __init__(
@@ -30,10 +54,12 @@ class Outbox:
         write: Callable[[bytes], Coroutine[Any, Any, None]],
         gather: Callable[[int], list[bytes]] | None = None,
         join: bool = True,
+        turn: Turn | None = None,
     ) -> None:
         self._write = write
         self._gather = gather
         self._join = join
+        self._turn = turn or Turn()
         self._waiting: deque[tuple[bytes, bool]] = deque()
         self._loop = asyncio.get_running_loop()
         self._sending: Coroutine[Any, Any, None] | None = None
@@ -51,14 +77,14 @@ class Outbox:
         self.kick()
 
     def kick(self) -> None:
-        """Says that there is something to send or to gather; it is sent in the loop's next turn, with all that is put
-        until then."""
+        """Says that there is something to send or to gather; it is sent when the turn ends, with all that is put until
+        then."""
         if self._sending is None and not self._scheduled and not self._over:
             self._scheduled = True
-            self._loop.call_soon(self._pump)
+            self._turn.add(self)
 
     def pump(self) -> None:
-        """Sends now what `kick` would send in the next turn."""
+        """Sends now what would be sent when the turn ends."""
         if self._sending is None:
             self._pump()
 

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES, MAX_FRAME_BYTES
-from trunkline.outbox import Outbox
+from trunkline.outbox import Outbox, Turn
 from trunkline.v1 import bus_pb2
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.queue import Subscriber
@@ -38,18 +38,25 @@ class Connection:
 
     Args:
         broker: where it all goes.
+        turn: shared by all streams of the service: what one takes, others send.
         peer: the client's address, for people.
         write: writes one encoded ConnectResponse to the stream.
         max_message_bytes: limit of one encoded message.
     """
 
     def __init__(
-        self, broker: Broker, peer: str, write: Callable[[bytes], Coroutine[Any, Any, None]], max_message_bytes: int
+        self,
+        broker: Broker,
+        turn: Turn,
+        peer: str,
+        write: Callable[[bytes], Coroutine[Any, Any, None]],
+        max_message_bytes: int,
     ) -> None:
         self._broker = broker
         self._peer = peer
         self._max_message_bytes = max_message_bytes
-        self._outbox = Outbox(write, self._gather)
+        self._turn = turn
+        self._outbox = Outbox(write, self._gather, turn=turn)
         self._frame = OpaqueConnectResponse()
         """Answers for the next frame."""
         self._answers = 0
@@ -70,7 +77,7 @@ class Connection:
                 self._take_item(item, twin)
             except TrunklineError as error:
                 _fill(self._answer(item.id).error, to_item(error))
-        await asyncio.sleep(0)  # what this frame caused is written before the next is asked for: that takes a while
+        self._turn.end()  # what this frame caused is sent before the next one is asked for: that takes a while
         await self._outbox.room(MAX_FRAME_BYTES)
 
     async def finish(self) -> None:

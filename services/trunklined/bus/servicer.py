@@ -10,7 +10,7 @@ import grpc
 
 from trunkline.errors import BusDisconnectedError, TrunklineError
 from trunkline.limits import FRAME_MESSAGES, MAX_FRAME_BYTES
-from trunkline.outbox import Outbox
+from trunkline.outbox import Outbox, Turn
 from trunkline.v1 import bus_pb2
 from trunklined.bus.broker import Broker
 from trunklined.bus.connection import Connection
@@ -57,6 +57,7 @@ class BusServicer:
         self._started_at = started_at
         self._streams: set[asyncio.Future[None]] = set()
         self._connections: set[Connection] = set()
+        self._turn = Turn()
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the service to a server. Requests are taken encoded, so that what cannot be read is refused by us."""
@@ -136,7 +137,7 @@ class BusServicer:
             apply_frame(subscriber, parse(bus_pb2.SubscribeRequest, frame))
             return True
 
-        outbox = Outbox(context.write, gather, join=False)
+        outbox = Outbox(context.write, gather, join=False, turn=self._turn)
         subscriber = Subscriber(0, context.peer(), credit, lambda _: outbox.kick())
         subscription = self._broker.subscribe(start.pattern, start.group, subscriber)
 
@@ -174,7 +175,7 @@ class BusServicer:
     async def connect(self, _: object, context: Context) -> None:
         """See bus.proto. The initial metadata tells the client that the line is up."""
         await context.send_initial_metadata(())
-        connection = Connection(self._broker, context.peer(), context.write, self._max_message_bytes)
+        connection = Connection(self._broker, self._turn, context.peer(), context.write, self._max_message_bytes)
 
         async def read() -> bool:
             raw = await context.read()
