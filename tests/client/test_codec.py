@@ -1,0 +1,114 @@
+"""The codec and the opaque twins: what goes over the wire comes back the same."""
+
+from __future__ import annotations
+
+import pickle
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trunkline import AgentMessage, MessageType, Priority
+from trunkline.codec import decode_message, encode_message
+from trunkline.errors import InvalidMessageError
+from trunkline.v1 import bus_pb2
+from trunkline.v1.message_pb2 import Message
+from trunkline.wire import bus_twins
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+numbers = st.integers(-(2**200), 2**200) | st.floats(allow_nan=False, allow_infinity=False)
+values: Any = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=12,
+)
+objects = st.dictionaries(texts, values, max_size=5)
+times = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))
+payloads: Any = st.fixed_dictionaries({"payload": objects}) | st.fixed_dictionaries(
+    {"data": st.binary(max_size=50), "content_type": names}
+)
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> AgentMessage:
+    return AgentMessage(
+        message_id=draw(names),
+        message_type=draw(st.sampled_from(MessageType) | texts),
+        sender_id=draw(texts),
+        recipient_id=draw(st.none() | names),
+        correlation_id=draw(st.none() | names),
+        priority=draw(st.sampled_from(Priority)),
+        timestamp=draw(times),
+        ttl_seconds=draw(st.none() | st.integers(1, 2**31 - 1)),
+        metadata=draw(objects),
+        **draw(payloads),
+    )
+
+
+@given(messages())
+def test_a_message_comes_back_the_same(message: AgentMessage) -> None:
+    """All fields: big integers, strange text, times of the years 1 to 9999 to the microsecond, bytes."""
+    back = decode_message(Message.FromString(encode_message(message)))
+    assert back == message
+    assert back.model_dump() == message.model_dump()
+    assert type(back.message_type) is type(message.message_type)
+    assert type(back.priority) is Priority
+    assert back.timestamp.tzinfo is UTC
+    assert pickle.loads(pickle.dumps(back)) == back
+    assert AgentMessage.model_validate(back.model_dump()) == message
+    copied = back.model_copy(update={"sender_id": "other"}, deep=True)
+    assert (copied.sender_id, back.sender_id) == ("other", message.sender_id)
+
+
+@given(messages(), names)
+def test_another_correlation_id_takes_its_place(message: AgentMessage, correlation_id: str) -> None:
+    """A request goes out with its correlation id, and the message itself is not changed."""
+    before = message.model_dump()
+    back = decode_message(Message.FromString(encode_message(message, correlation_id)))
+    assert back.correlation_id == correlation_id
+    assert back.model_dump(exclude={"correlation_id"}) == message.model_dump(exclude={"correlation_id"})
+    assert message.model_dump() == before
+
+
+@given(st.binary(max_size=40), st.integers(-(2**31), 2**31 - 1), st.integers(-(2**63), 2**63 - 1))
+def test_any_json_text_is_read_or_kept(raw: bytes, nanos: int, seconds: int) -> None:
+    """Whatever text and time others send: it is read, kept as data, or refused as INVALID_MESSAGE; never a crash."""
+    wire = Message(json=raw.decode("latin-1"), metadata_json=raw.decode("latin-1"))
+    wire.timestamp.seconds, wire.timestamp.nanos = seconds, nanos
+    refused = ""
+    try:
+        message = decode_message(wire)
+    except InvalidMessageError as error:
+        refused = error.details["field"]
+    if refused:
+        assert refused == "timestamp"
+        return
+    assert message.data is None or message.data == wire.json.encode()
+
+
+@given(st.lists(messages(), max_size=4), texts)
+def test_the_opaque_twins_are_the_same_on_the_wire(several: list[AgentMessage], channel: str) -> None:
+    """What is written with a twin is read as the public type, and the other way round, in each message that has one."""
+    twins = bus_twins()
+    encoded = [encode_message(message) for message in several]
+    wires = [Message.FromString(each) for each in encoded]
+    frame = twins["ConnectRequest"]()
+    publish = frame.items.add(id=7).publish
+    publish.channel = channel
+    publish.messages.extend(encoded)
+    public = bus_pb2.ConnectRequest.FromString(frame.SerializeToString())
+    assert list(public.items[0].publish.messages) == wires
+    assert list(twins["ConnectRequest"].FromString(public.SerializeToString()).items[0].publish.messages) == [
+        each.SerializeToString() for each in wires
+    ]
+    deliveries = bus_pb2.SubscribeResponse.Deliveries(channel=channel, first_sequence=3, messages=wires)
+    twin = twins["SubscribeResponse"].FromString(bus_pb2.SubscribeResponse(deliveries=deliveries).SerializeToString())
+    assert [Message.FromString(each) for each in twin.deliveries.messages] == wires
+    assert (twin.deliveries.channel, twin.deliveries.first_sequence) == (channel, 3)
+    for wire, each in zip(wires, encoded, strict=True):
+        request = bus_pb2.RequestRequest(channel=channel, message=wire)
+        assert Message.FromString(twins["RequestRequest"].FromString(request.SerializeToString()).message) == wire
+        response = twins["RequestResponse"](channel=channel, message=each)
+        assert bus_pb2.RequestResponse.FromString(response.SerializeToString()).message == wire

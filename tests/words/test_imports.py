@@ -1,0 +1,87 @@
+"""`import trunkline`: everything that Python users import, handed out lazily."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mypy import api
+
+import trunkline
+
+PROMISED = (
+    "MessageBus",
+    "InMemoryMessageBus",
+    "GrpcMessageBus",
+    "StateManager",
+    "InMemoryStateManager",
+    "GrpcStateManager",
+    "MessageChannel",
+    "ServiceMessage",
+    "AgentMessage",
+    "AgentState",
+    "WorkflowState",
+    "TaskResult",
+    "TaskDefinition",
+    "MessageType",
+    "Priority",
+    "AgentStatus",
+    "AgentType",
+    "TaskStatus",
+    "WorkflowPhase",
+    "TrunklineError",
+    "MessageBusError",
+    "StateError",
+    "sync",
+)
+
+
+def _run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_every_promised_name_is_there(name: str) -> None:
+    """Everything under "What Python users import" comes from `import trunkline`, also by `*` and for completion."""
+    assert getattr(trunkline, name) is not None
+    assert name in trunkline.__all__
+    assert name in dir(trunkline)
+
+
+def test_every_name_of_all_is_there() -> None:
+    """`from trunkline import *` works; a name that is not there is said."""
+    for name in trunkline.__all__:
+        assert getattr(trunkline, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing_like_that'"):
+        _ = trunkline.nothing_like_that
+
+
+@pytest.mark.parametrize(
+    ("statement", "unloaded"),
+    [
+        ("import trunkline", ("grpc", "google.protobuf", "pydantic", "msgspec", "asyncio")),
+        ("import trunkline.errors, trunkline.channels, trunkline.limits", ("grpc", "pydantic", "msgspec")),
+        ("from trunkline import NoRespondersError", ("grpc", "google.protobuf", "pydantic")),
+        ("from trunkline import AgentMessage", ("grpc", "google.protobuf")),
+        ("import trunkline.wire; trunkline.wire.bus_twins()", ("pydantic", "trunkline.models")),
+        ("import trunkline; trunkline.sync", ("grpc", "pydantic")),
+    ],
+)
+def test_names_are_loaded_when_they_are_used(statement: str, unloaded: tuple[str, ...]) -> None:
+    """A service that needs the words and v1 loads no client, and whoever needs the models no grpc."""
+    code = f"{statement}\nimport sys\nprint(*(name for name in {unloaded!r} if name in sys.modules))"
+    assert _run(code) == ""
+
+
+def test_type_checkers_see_every_name(tmp_path: Path) -> None:
+    """mypy, strict, knows each name of __all__ as what it is."""
+    user = tmp_path / "user.py"
+    names = ", ".join(name for name in trunkline.__all__ if name != "__version__")
+    user.write_text(f"from trunkline import {names}\nreveal_type(GrpcMessageBus)\nreveal_type(sync.MessageBus)\n")
+    out, err, code = api.run([str(user), "--strict"])
+    assert code == 0, out + err
+    assert "trunkline.grpc_bus.GrpcMessageBus" in out
+    assert "trunkline.sync.message_bus.MessageBus" in out
