@@ -220,7 +220,7 @@ async def test_state_reads_and_writes_go_on_when_the_state_service_was_killed(
 ) -> None:
     """The state service is killed: what was answered is still there, reads go on, and the bus noticed nothing."""
     await agent.bus.subscribe(channel, agent.answer)
-    state = GrpcStateManager(killable_state.address)
+    state = GrpcStateManager(killable_state.address, timeout=0.5)
     async with state:
         await state.save_agent_state(AgentState(agent_id="a", agent_type="coding", error_count=7))
         with down(killable_state):

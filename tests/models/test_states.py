@@ -47,7 +47,7 @@ def test_agent_state_defaults() -> None:
     state = AgentState(agent_id="a", agent_type="coding")
     assert state.agent_type is AgentType.CODING
     assert state.status is AgentStatus.IDLE
-    assert state.current_task_id is state.last_heartbeat is None
+    assert (state.current_task_id, state.last_heartbeat) == (None, None)
     assert state.completed_tasks == state.failed_tasks == []
     assert state.error_count == 0
     assert state.metadata == {}
