@@ -166,3 +166,19 @@ async def test_holdings_count_the_records_of_each_kind(engine: Engine) -> None:
     """Replacing counts once, deleting counts back."""
     await do(engine, put("a"), put("a"), put("b"), put("t", kind=TASK), drop("b"))
     assert engine.holdings.records == {Kind.AGENT_STATE: 1, Kind.WORKFLOW_STATE: 0, Kind.TASK_RESULT: 1}
+
+
+async def test_reads_never_lag_behind_writes_whatever_is_kept_in_memory(make_engine: MakeEngine) -> None:
+    """Records larger together than what an engine keeps beside its file: each read is the last write, also after a
+    deletion and after the file was opened anew."""
+    engine = make_engine()
+    await engine.open()
+    body = b"x" * (2**20)
+    for number in range(40):
+        await do(engine, put(f"r{number}", body + b"1"))
+    for number in range(0, 40, 2):
+        await do(engine, put(f"r{number}", body + b"2"), drop(f"r{number + 1}"))
+    for number in range(40):
+        entry = await engine.read(AGENT, f"r{number}")
+        assert (entry.body[-1:] if entry else None) == (None if number % 2 else b"2")
+    await engine.close()

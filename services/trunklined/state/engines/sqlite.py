@@ -17,12 +17,17 @@ from typing import Final, TypeVar
 
 from trunkline.errors import StateError, StorageError
 from trunklined.state.engines.engine import Commit, compacted
+from trunklined.state.engines.kept_entries import KeptEntries
 from trunklined.state.engines.sqlite_file import BUSY_TIMEOUT, FileLock, check, create_if_absent, translate
 from trunklined.state.engines.sqlite_writer import SqliteWriter, unpack_facets
 from trunklined.state.planning import Planner
 from trunklined.state.records import Change, Entry, Facets, Head, History, Holdings, Kind, Page, Transaction
 
 _T = TypeVar("_T")
+
+KEPT_BYTES: Final = 16 * 1024 * 1024
+"""Bodies of records that were written or read last, in memory. A read from the file lets go of the interpreter's lock
+several times, which costs more than the read."""
 
 _HEAD: Final = "SELECT revision, status, type, phase, agent_id FROM records WHERE kind = ? AND id = ?"
 _READ: Final = (
@@ -60,6 +65,7 @@ class SqliteEngine:
         self._lock: FileLock | None = None
         self._connections: list[sqlite3.Connection] = []
         self._holdings = Holdings(0, 0, dict.fromkeys(Kind, 0))
+        self._kept = KeptEntries(KEPT_BYTES)
         self._pools: list[ThreadPoolExecutor] = []
 
     async def open(self) -> None:
@@ -159,6 +165,7 @@ class SqliteEngine:
             self._writer.rollback()
             raise translate(error, self._path) from error
         self._holdings = self._writer.holdings
+        self._kept.learn(changes)
 
     def _head(self, kind: Kind, id: str) -> Head | None:
         try:
@@ -168,11 +175,18 @@ class SqliteEngine:
         return None if row is None else Head(row[0], Facets(*row[1:]))
 
     def _read(self, kind: Kind, id: str) -> Entry | None:
+        kept = self._kept.get(kind, id)
+        if kept is not None:
+            return kept
         try:
             row = self._reader.execute(_READ, (kind, id)).fetchone()
         except sqlite3.Error as error:
             raise translate(error, self._path) from error
-        return None if row is None else Entry(kind, id, row[0], row[1])
+        if row is None:
+            return None
+        entry = Entry(kind, id, row[0], row[1])
+        self._kept.keep(entry)
+        return entry
 
     async def _scan(self, scan: Callable[[], _T]) -> _T:
         try:
