@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 import grpc
-import grpc_testing
+import grpc_testing  # type: ignore[import-untyped]  # it carries no types
 import pytest
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
