@@ -181,6 +181,7 @@ class Store:
                     self._committing = False
                     self._settle_all(group, outcomes)
                     self._settled.set()
+                await asyncio.sleep(0)  # the answers leave first: clients work while the next commit is prepared
 
     def _take(self) -> list[_Waiting]:
         group: list[_Waiting] = []
