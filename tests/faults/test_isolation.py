@@ -9,17 +9,26 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import grpc
 import pytest
 
+from tests.bus.calls import subscribed
 from tests.contract.inbox import numbered
 from tests.programs import RunningProgram
 from trunkline import AgentMessage, GrpcMessageBus
 from trunkline.limits import CLIENT_WINDOW_MESSAGES, MAX_QUEUED_BYTES, MiB
+from trunkline.v1 import bus_pb2_grpc
 
 MESSAGES = int(os.environ.get("TRUNKLINE_TEST_MESSAGES", "200000"))
-"""How many pass; 1,000,000 takes half a minute on two cores."""
+"""How many pass by who never reads; 1,000,000 takes half a minute on two cores."""
+
+STOPPED_MESSAGES = 200_000
+"""How many pass by a process that is stopped: few enough that its connection is not yet taken for dead."""
+
+QUEUED = 50_000
 
 PAYLOAD = "x" * 100
 BASE_MEMORY = 100 * MiB
@@ -66,32 +75,63 @@ async def _report(process: Subscriber) -> dict[str, int]:
     return report
 
 
-async def test_a_subscriber_that_stops_reading_harms_nobody(
+async def test_a_process_that_is_stopped_harms_nobody(
     start_program: Callable[..., RunningProgram], start_subscriber: Callable[[str, str], asyncio.Future[Subscriber]]
 ) -> None:
     """While it is stopped, the other loses nothing, the service stays within its bound, and the count is exact."""
-    program = start_program("bus", "--max-queued-messages", "50000")
+    program = start_program("bus", "--max-queued-messages", str(QUEUED), "--keepalive-timeout", "120")
     channel = f"isolation:{uuid4().hex}"
     stopped, other = await start_subscriber(program.address, channel), await start_subscriber(program.address, channel)
     stopped.send_signal(signal.SIGSTOP)
+    largest = await _publish(program, channel, STOPPED_MESSAGES)
+    last = STOPPED_MESSAGES - 1
+    assert await _report(other) == {"count": STOPPED_MESSAGES, "lost": 0, "ordered": True, "last": last}
+    stopped.send_signal(signal.SIGCONT)
+    told = await _report(stopped)
+    assert told["count"] + told["lost"] == STOPPED_MESSAGES
+    assert told["lost"] > 0, "the test published enough to make it lag"
+    assert told["count"] >= QUEUED - 1, "the report is one of those that waited"
+    assert told["last"] == last
+    assert told["ordered"]
+    assert largest < BASE_MEMORY + MAX_QUEUED_BYTES
+
+
+async def test_a_subscriber_that_never_reads_harms_nobody(
+    start_program: Callable[..., RunningProgram], start_subscriber: Callable[[str, str], asyncio.Future[Subscriber]]
+) -> None:
+    """A subscriber that stops reading while very many messages pass: memory stays bounded, the other loses nothing,
+    and it is told exactly how many it lost when it reads again."""
+    program = start_program("bus", "--max-queued-messages", str(QUEUED))
+    channel = f"isolation:{uuid4().hex}"
+    other = await start_subscriber(program.address, channel)
+    async with grpc.aio.insecure_channel(program.address) as line:
+        stub: Any = bus_pb2_grpc.BusServiceStub(line)
+        async with subscribed(stub, channel) as stopped:
+            largest = await _publish(program, channel, MESSAGES)
+            last = MESSAGES - 1
+            assert await _report(other) == {"count": MESSAGES, "lost": 0, "ordered": True, "last": last}
+            while len(stopped.delivered) + sum(stopped.lagged) < MESSAGES + 1:
+                await stopped.step()
+    sequences = [each.sequence for each in stopped.delivered]
+    assert sequences == sorted(set(sequences))
+    assert sum(stopped.lagged) > 0, "the test published enough to make it lag"
+    assert len(stopped.delivered) >= QUEUED
+    assert json.loads(stopped.delivered[-1].n) == {"n": "report"}
+    assert largest < BASE_MEMORY + MAX_QUEUED_BYTES
+
+
+async def _publish(program: RunningProgram, channel: str, count: int) -> int:
+    """Publishes that many and the word to report; returns the most memory that the program held meanwhile."""
     largest = 0
     async with GrpcMessageBus(program.address) as bus:
-        for n in range(MESSAGES):
+        for n in range(count):
             await bus.publish(channel, AgentMessage(message_type="x", sender_id="p", payload={"n": n, "text": PAYLOAD}))
             if n % 10_000 == 9_999:
                 await bus.flush()
                 largest = max(largest, resident_memory(program.pid))
         await bus.publish(channel, numbered("report"))
         await bus.flush()
-        assert await _report(other) == {"count": MESSAGES, "lost": 0, "ordered": True, "last": MESSAGES - 1}
-        stopped.send_signal(signal.SIGCONT)
-        told = await _report(stopped)
-    assert told["count"] + told["lost"] == MESSAGES
-    assert told["lost"] > 0, "the test published enough to make it lag"
-    assert told["count"] >= 50_000
-    assert told["last"] == MESSAGES - 1
-    assert told["ordered"]
-    assert largest < BASE_MEMORY + MAX_QUEUED_BYTES
+    return largest
 
 
 async def test_a_subscriber_that_was_only_slow_gets_all_of_it(
