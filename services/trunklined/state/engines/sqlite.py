@@ -25,7 +25,7 @@ from trunklined.state.records import Change, Entry, Facets, Head, History, Holdi
 
 _T = TypeVar("_T")
 
-KEPT_BYTES: Final = 16 * 1024 * 1024
+KEPT_BYTES: Final = 8 * 1024 * 1024
 """Bodies of records that were written or read last, in memory. A read from the file lets go of the interpreter's lock
 several times, which costs more than the read."""
 
