@@ -48,8 +48,8 @@ async def test_connecting_to_another_service_is_refused(state_address: str) -> N
 async def test_the_buffer_is_bounded_whatever_the_channels(bus_address: str, channel: str) -> None:
     """publish waits while the buffer of 4 MiB is full, also where every message is for another channel."""
     async with GrpcMessageBus(bus_address) as bus:
-        line = bus._line
-        assert line is not None
+        assert bus._session is not None
+        line = bus._session.line
         largest = 0
         text = "x" * 2_000
         for n in range(12_000):
@@ -67,8 +67,8 @@ async def test_the_buffer_is_bounded_while_the_connection_is_lost(killable_bus: 
     await bus.connect()
     killable_bus.kill()
     await asyncio.wait_for(lost.wait(), 10)
-    line = bus._line
-    assert line is not None
+    assert bus._session is not None
+    line = bus._session.line
     taken = refused = 0
     text = "x" * 2_000
     while refused < 500:
@@ -256,8 +256,8 @@ async def test_requests_leave_nothing_behind(killable_bus: RunningProgram, chann
             each.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
         await bus.flush()
-        assert bus._line is not None
-        assert not bus._line._pending
+        assert bus._session is not None
+        assert not bus._session.line._pending
         async with grpc.aio.insecure_channel(killable_bus.address) as raw:
             stub: Any = bus_pb2_grpc.BusServiceStub(raw)
             figures = await stub.GetStats(bus_pb2.GetStatsRequest())

@@ -41,7 +41,9 @@ MAX_PAGE_SIZE: Final = 1_000
 MAX_QUEUED_MESSAGES: Final = 262_144
 MAX_QUEUED_BYTES: Final = 64 * MiB
 """What waits in the service for one live subscription (or group); beyond either, the oldest are dropped and the
-subscriber is told how many (settings `max_queued_messages`, `max_queued_bytes`)."""
+subscriber is told how many (settings `max_queued_messages`, `max_queued_bytes`). The bytes are those of the messages;
+the queue itself takes about 50 bytes more for each, and up to 400 for one that was published alone or has a TTL. So a
+queue of the smallest messages takes 100 MiB at the most, and one of messages of 300 bytes and more at most 110 MiB."""
 
 MAX_SUBSCRIPTIONS: Final = 1_000_000
 """Registered subscriptions of one bus; beyond it OVERLOADED (setting `max_subscriptions`)."""

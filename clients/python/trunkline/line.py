@@ -255,6 +255,9 @@ class Line:
                 await asyncio.sleep(0)
         except grpc.aio.AioRpcError as status:
             return error_from_rpc(status, self._lost)
+        except Exception as error:  # a fault of ours must not end the line for good
+            log.exception("the stream to %s is opened anew: something unexpected went wrong here", self.address)
+            return self.disconnected(f"{type(error).__name__} in the client; its log has it")
         finally:
             call.cancel()
         return self.disconnected("the service ended the stream")

@@ -1,0 +1,215 @@
+"""BusSession: what one bus object has open between `connect()` and `disconnect()`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import NoReturn
+
+from trunkline.codec import decode_message
+from trunkline.errors import (
+    BusDisconnectedError,
+    BusNotConnectedError,
+    InvalidMessageError,
+    RequestTimeoutError,
+    TrunklineError,
+)
+from trunkline.limits import CLIENT_BUFFER_BYTES
+from trunkline.line import Line
+from trunkline.models import AgentMessage
+from trunkline.outgoing import Outgoing
+from trunkline.status import error_from_item
+from trunkline.subscription import LiveSubscription, tell
+from trunkline.v1 import bus_pb2
+
+log = logging.getLogger(__name__)
+
+_CONNECT = "/trunkline.v1.BusService/Connect"
+_REPLY_GRACE = 1.0
+"""Seconds that a request waits beyond its timeout for the service's own word, which has the better error."""
+
+
+class BusSession:
+    """A line to the bus, and the subscriptions and requests that are open on it. See `GrpcMessageBus`.
+
+    Args:
+        address: of a bus or a sidecar.
+        on_disconnected: told why, when the line was lost.
+        on_reconnected: told when it is back.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        on_disconnected: Callable[[TrunklineError], None] | None,
+        on_reconnected: Callable[[], None] | None,
+    ) -> None:
+        self.line = Line(address, _CONNECT, bus_pb2.ConnectResponse.FromString, self, BusDisconnectedError)
+        self._outgoing = Outgoing(self.line.put, self.line.kick)
+        self._subscriptions: dict[int, LiveSubscription] = {}
+        self._on_disconnected = on_disconnected
+        self._on_reconnected = on_reconnected
+        self._was_up = False
+        self._refused: TrunklineError | None = None
+        """The first refusal of something published since the last flush."""
+        self.buffer_is_full = False
+        """The line is lost, and what was published since fills the buffer."""
+
+    async def close(self) -> None:
+        """Ends all subscriptions and the line; what is pending fails."""
+        for subscription in self._subscriptions.values():
+            subscription.end(BusNotConnectedError("the bus was disconnected"))
+            subscription.stop()
+        self._subscriptions.clear()
+        await self.line.close()
+
+    async def refuse(self) -> NoReturn:
+        """Raises the BusDisconnectedError of a publish for which the buffer has no room."""
+        await asyncio.sleep(0)  # whoever tries again and again lets the line come back
+        raise self.line.disconnected(f"its buffer of {CLIENT_BUFFER_BYTES} bytes is full")
+
+    def publish(self, channel: str, encoded: bytes) -> bool:
+        """Puts a message into the buffer; True if it is time to `pace`."""
+        return self._outgoing.publish(channel, encoded)
+
+    async def pace(self) -> None:
+        """Lets the line write; waits while the buffer is full."""
+        line = self.line
+        if line.is_up:
+            await asyncio.sleep(0)
+            await line.room(CLIENT_BUFFER_BYTES)
+        self.buffer_is_full = not line.is_up and line.waiting_bytes > CLIENT_BUFFER_BYTES
+
+    async def request(self, channel: str, encoded: bytes, correlation_id: str, timeout: float) -> AgentMessage:
+        """Sends an encoded request and waits for its reply."""
+        line = self.line
+        id, answer = line.expect()
+        wanted = self._outgoing.item(id, len(encoded)).request
+        wanted.channel = channel
+        wanted.message = encoded
+        wanted.timeout.seconds = int(timeout)
+        wanted.timeout.nanos = int(timeout % 1 * 1e9)
+        if line.pending == 1:
+            line.pump()  # a lone request waits for nothing to go with it
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(timeout + _REPLY_GRACE, self._give_up, id, channel, correlation_id, timeout)
+        try:
+            reply: AgentMessage = await answer
+            return reply
+        except asyncio.CancelledError:
+            self._cancel(id)
+            raise
+        finally:
+            timer.cancel()
+            line.forget(id)
+
+    async def flush(self) -> None:
+        """Waits until the service took everything; raises what it refused, or that the line was lost."""
+        self.check_up()
+        id, answer = self.line.expect()
+        self._outgoing.item(id).ping.SetInParent()
+        try:
+            await answer
+        finally:
+            self.line.forget(id)
+        refused, self._refused = self._refused, None
+        if refused is not None:
+            raise refused
+
+    def check_up(self) -> None:
+        """Raises BusDisconnectedError where the line is lost."""
+        if not self.line.is_up:
+            raise self.line.disconnected("it is being restored")
+
+    async def open(
+        self, pattern: str, group: str, window: int | None, on_lagged: Callable[[int], None] | None
+    ) -> LiveSubscription:
+        """Opens a subscription; in effect on return."""
+        subscription = LiveSubscription(self.line.next_id(), pattern, group, window, self._outgoing.item, on_lagged)
+        self._subscriptions[subscription.id] = subscription
+        if self.line.is_up:
+            subscription.start()
+        try:
+            await subscription.started()
+        except BaseException:
+            self.end(subscription)
+            raise
+        return subscription
+
+    def end(self, subscription: LiveSubscription) -> None:
+        """Ends a subscription; idempotent."""
+        subscription.close()
+        if self._subscriptions.pop(subscription.id, None) is not None:
+            self._cancel(subscription.id)
+
+    def end_all(self, pattern: str) -> None:
+        """Ends the subscriptions of a pattern."""
+        for subscription in [each for each in self._subscriptions.values() if each.pattern == pattern]:
+            self.end(subscription)
+
+    # What the line calls.
+
+    def gather(self, room: int) -> list[bytes]:
+        """The open frame: the youngest of what goes out."""
+        return self._outgoing.gather(room)
+
+    def on_up(self) -> None:
+        """Asks for every subscription again, then sends what was published and could not be sent."""
+        self.buffer_is_full = False
+        self._outgoing.forget_items()  # credits and cancels of the lost stream's subscriptions
+        held = self._outgoing.gather(0)
+        for subscription in self._subscriptions.values():
+            subscription.start()
+        self._outgoing.seal()
+        for frame in (*self.line.take_kept(), *held):
+            self.line.put(frame, keep=True)
+        if self._was_up:
+            tell(self._on_reconnected)
+        self._was_up = True
+
+    def on_down(self, error: TrunklineError) -> None:
+        """Says that the connection was lost; what was published and not flushed may be lost too."""
+        log.warning("the connection to %s was lost: %s", self.line.address, error)
+        self._refused = self._refused or error
+        self._outgoing.forget_items()
+        tell(self._on_disconnected, error)
+
+    def on_frame(self, frame: bus_pb2.ConnectResponse) -> None:
+        """Gives each item of a frame to whom it is for."""
+        for item in frame.items:
+            match item.WhichOneof("item"):
+                case "subscription":
+                    subscription = self._subscriptions.get(item.id)
+                    if subscription is not None:
+                        subscription.take(item.subscription)
+                case "reply":
+                    try:
+                        self.line.settle(item.id, decode_message(item.reply.message))
+                    except InvalidMessageError as error:
+                        self.line.fail(item.id, error)
+                case "error":
+                    self._take_error(item.id, error_from_item(item.error))
+                case "pong" | "cancelled" as kind:
+                    self.line.settle(item.id, kind)
+
+    def _take_error(self, id: int, error: TrunklineError) -> None:
+        subscription = self._subscriptions.pop(id, None)
+        if subscription is not None:
+            log.error("the service ended the subscription of %r: %s", subscription.pattern, error)
+            subscription.end(error)
+        elif not self.line.fail(id, error):
+            log.error("the service refused a message: %s", error)
+            self._refused = self._refused or error
+
+    def _give_up(self, id: int, channel: str, correlation_id: str, timeout: float) -> None:
+        """The service did not even answer that there was no reply."""
+        error = RequestTimeoutError(
+            f"no answer from {self.line.address} to the request on {channel!r} within {timeout:g} s",
+            details={"channel": channel, "correlation_id": correlation_id, "timeout_seconds": timeout},
+        )
+        if self.line.fail(id, error):
+            self._cancel(id)
+
+    def _cancel(self, id: int) -> None:
+        self._outgoing.item(id).cancel.SetInParent()
