@@ -14,6 +14,7 @@ from trunkline.bench.comparison import Row
 from trunkline.bench.contender import Contender
 from trunkline.bench.payload import PAYLOAD, PAYLOAD_BYTES, TEXT
 from trunkline.bench.peer import Server
+from trunkline.bench.peers import OURS, PEERS
 from trunkline.bench.processes import Role, RunFailedError, free_port, start_server
 from trunkline.bench.tally import Tally
 from trunkline.bench.works import WORKS
@@ -47,6 +48,11 @@ def test_results_are_a_list_of_six_facts(tmp_path: Path) -> None:
 def test_names_of_works_are_unique() -> None:
     """`--only` means one work."""
     assert len({work.name for work in WORKS}) == len(WORKS)
+
+
+def test_each_work_names_peers_that_there_are() -> None:
+    """A rival that is spelt wrongly would be left out without a word."""
+    assert {rival for work in WORKS for rival in work.goals} == set(PEERS) - {OURS}
 
 
 async def test_a_tally_ends_with_the_last_message() -> None:

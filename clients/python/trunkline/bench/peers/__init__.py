@@ -13,6 +13,7 @@ OURS: Final = "trunkline"
 PEERS: Final[Mapping[str, tuple[str, str]]] = {
     OURS: ("trunkline.bench.peers.ours", "Trunkline"),
     "nats": ("trunkline.bench.peers.nats", "Nats"),
+    "nats-next": ("trunkline.bench.peers.nats_next", "NatsNext"),
     "redis": ("trunkline.bench.peers.redis", "RedisPubSub"),
     "zeromq": ("trunkline.bench.peers.zeromq", "ZeroMQ"),
 }
