@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -34,6 +35,25 @@ async def test_a_record_saved_by_hand_is_read_in_python(
     got = grpcurl(state, f"{STATE}/Get", {"kind": "RECORD_KIND_AGENT_STATE", "id": name}).json()
     assert got["record"]["agent_state"]["agent_type"] == "review"
     assert got["record"]["agent_state"]["metadata_json"].replace(" ", "") == '{"n":1}'
+
+
+async def test_a_record_saved_without_times_has_those_of_its_arrival(
+    grpcurl: Grpcurl, state: str, state_address: str, name: str
+) -> None:
+    """Who writes JSON by hand need not know the time; what is stored says it, to every reader."""
+    before = datetime.now(UTC)
+    grpcurl(state, f"{STATE}/Save", {"agent_state": {"agent_id": name, "agent_type": "coding"}}).json()
+    task = {"task_id": name, "agent_id": name, "status": "pending"}
+    grpcurl(state, f"{STATE}/Save", {"workflow_state": {"workflow_id": name, "task_results": {"t": task}}}).json()
+    after = datetime.now(UTC)
+    got = grpcurl(state, f"{STATE}/Get", {"kind": "RECORD_KIND_AGENT_STATE", "id": name}).json()
+    assert before <= datetime.fromisoformat(got["record"]["agent_state"]["created_at"]) <= after
+    async with trunkline.GrpcStateManager(state_address) as manager:
+        agent, workflow = await manager.get_agent_state(name), await manager.get_workflow_state(name)
+    assert agent is not None
+    assert workflow is not None
+    assert before <= agent.created_at == agent.updated_at <= after
+    assert before <= workflow.started_at == workflow.task_results["t"].started_at <= after
 
 
 def test_a_watch_shows_records_and_changes(

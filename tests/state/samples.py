@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from trunkline.v1 import state_pb2
 from trunklined.state.records import Drop, Facets, Kind, Put
@@ -10,6 +12,9 @@ from trunklined.state.records import Drop, Facets, Kind, Put
 AGENT = Kind.AGENT_STATE
 WORKFLOW = Kind.WORKFLOW_STATE
 TASK = Kind.TASK_RESULT
+
+NOON: Final = Timestamp(seconds=1_700_000_000)
+"""Of records that have the times that they must have."""
 
 
 def put(
@@ -23,12 +28,15 @@ def drop(id: str, *, kind: Kind = AGENT, expected: int | None = None) -> Drop:
 
 
 def agent(agent_id: str = "a", **fields: Any) -> state_pb2.AgentState:
-    return state_pb2.AgentState(agent_id=agent_id, **{"agent_type": "coding", **fields})
+    return state_pb2.AgentState(
+        agent_id=agent_id, **{"agent_type": "coding", "created_at": NOON, "updated_at": NOON, **fields}
+    )
 
 
 def task(task_id: str = "t", **fields: Any) -> state_pb2.TaskResult:
-    return state_pb2.TaskResult(task_id=task_id, **{"agent_id": "a", "status": "completed", **fields})
+    defaults = {"agent_id": "a", "status": "completed", "started_at": NOON}
+    return state_pb2.TaskResult(task_id=task_id, **{**defaults, **fields})
 
 
 def workflow(workflow_id: str = "w", **fields: Any) -> state_pb2.WorkflowState:
-    return state_pb2.WorkflowState(workflow_id=workflow_id, **fields)
+    return state_pb2.WorkflowState(workflow_id=workflow_id, **{"started_at": NOON, **fields})

@@ -97,8 +97,8 @@ def test_a_decoded_record_is_a_model_like_any_other(record: Record) -> None:
         back.metadata = 5  # type: ignore[assignment]  # that is the point
 
 
-def test_what_other_languages_leave_unset_reads_the_same_each_time() -> None:
-    """Defaults of the model; times that it must have are 1970."""
+def test_what_was_left_unset_reads_the_same_each_time() -> None:
+    """Defaults of the model; times that no service has completed are 1970."""
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     agent = decode_record("agent_state", state_pb2.AgentState(agent_id="a", agent_type="x").SerializeToString(), 1)
     assert agent == AgentState(agent_id="a", agent_type="x", created_at=epoch, updated_at=epoch)

@@ -1,7 +1,7 @@
 """Records as the wire has them, and back. A record that is saved and read again comes back equal.
 
-What another language left unset becomes the model's default; a time that the model must have becomes 1970-01-01 (for
-`updated_at`: `created_at`), so that it reads the same each time.
+What another language left unset becomes the model's default. The times that a model must have were set by the service
+when the record arrived; only where a body never passed one are they 1970-01-01 (`updated_at`: `created_at`).
 """
 
 from __future__ import annotations

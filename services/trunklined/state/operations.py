@@ -58,15 +58,20 @@ def to_put(request: Any, max_bytes: int) -> Put:
     which = request.WhichOneof("value")
     if which is None:
         raise invalid("value", "is not set: a save needs a record")
-    body = getattr(request, which)
-    if len(body) > max_bytes:
-        raise MessageTooLargeError(
-            f"the record has {len(body)} bytes, at most {max_bytes} are allowed",
-            details={"size": len(body), "limit": max_bytes},
-        )
+    came = getattr(request, which)
+    if len(came) > max_bytes:
+        raise _too_large(len(came), max_bytes)
     kind = _KINDS[which]
-    id, facets = read_record(kind, body)
+    id, facets, body = read_record(kind, came)
+    if len(body) > max_bytes:  # with the times that it lacked
+        raise _too_large(len(body), max_bytes)
     return Put(kind, id, body, facets, _expected(request, lowest=0))
+
+
+def _too_large(size: int, limit: int) -> MessageTooLargeError:
+    return MessageTooLargeError(
+        f"the record has {size} bytes, at most {limit} are allowed", details={"size": size, "limit": limit}
+    )
 
 
 def to_read(request: Any) -> Read:

@@ -1,4 +1,4 @@
-"""What a record must be to be kept. It is kept as it came: nothing here alters it.
+"""What a record must be to be kept. It is kept as it came, but for times that it must have and lacked (`arrival`).
 
 A record that passes can be read by every client: its JSON texts are objects, its times are within the years 1 to 9999.
 """
@@ -6,8 +6,9 @@ A record that passes can be read by every client: its JSON texts are objects, it
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from google.protobuf.message import DecodeError
@@ -16,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from trunkline.errors import InvalidRecordError
 from trunkline.limits import MAX_ID_LENGTH
 from trunkline.v1 import state_pb2
+from trunklined.state.arrival import with_times
 from trunklined.state.records import Facets, Kind
 
 IDLE: Final = "idle"
@@ -44,29 +46,44 @@ def invalid(field: str, problem: str, value: object = "") -> InvalidRecordError:
     return InvalidRecordError(f"{field} {problem}", details={"field": field, "value": str(value)})
 
 
-def read_record(kind: Kind, body: bytes) -> tuple[str, Facets]:
-    """The id and the facets of an encoded record. Raises `InvalidRecordError` that names the field."""
+class Reading(NamedTuple):
+    """What an encoded record says of itself, and its body as it is to be kept."""
+
+    id: str
+    facets: Facets
+    body: bytes
+
+
+Clock = Callable[[], int]
+"""UNIX time in nanoseconds."""
+
+
+def read_record(kind: Kind, body: bytes, clock: Clock = time.time_ns) -> Reading:
+    """Checks an encoded record; `clock` is asked where it lacks a time. Raises `InvalidRecordError` that names the
+    field."""
     try:
-        return _READERS[kind](body)
+        return _READERS[kind](body, clock)
     except DecodeError as error:
         raise invalid(kind.label, "cannot be decoded") from error
 
 
-def _read_agent_state(body: bytes) -> tuple[str, Facets]:
+def _read_agent_state(body: bytes, clock: Clock) -> Reading:
     state = state_pb2.AgentState.FromString(body)
     id = check_id("agent_id", state.agent_id)
-    _check_agent_state(state, "")
-    return id, Facets(state.status or IDLE, state.agent_type, None, id)
+    if not _check_agent_state(state, ""):
+        body = with_times(state, clock())
+    return Reading(id, Facets(state.status or IDLE, state.agent_type, None, id), body)
 
 
-def _read_task_result(body: bytes) -> tuple[str, Facets]:
+def _read_task_result(body: bytes, clock: Clock) -> Reading:
     result = state_pb2.TaskResult.FromString(body)
     id = check_id("task_id", result.task_id)
-    _check_task_result(result, "")
-    return id, Facets(result.status, None, None, result.agent_id)
+    if not _check_task_result(result, ""):
+        body = with_times(result, clock())
+    return Reading(id, Facets(result.status, None, None, result.agent_id), body)
 
 
-def _read_workflow_state(body: bytes) -> tuple[str, Facets]:
+def _read_workflow_state(body: bytes, clock: Clock) -> Reading:
     state = state_pb2.WorkflowState.FromString(body)
     id = check_id("workflow_id", state.workflow_id)
     _check_count("feedback_count", state.feedback_count)
@@ -74,21 +91,25 @@ def _read_workflow_state(body: bytes) -> tuple[str, Facets]:
     for name, texts in (("phase_history_json", state.phase_history_json), ("error_log_json", state.error_log_json)):
         for index, text in enumerate(texts):
             _check_json(f"{name}[{index}]", text, may_be_empty=False)
+    has_times = state.HasField("started_at")
     for key, agent_state in state.agent_states.items():
         path = f"agent_states[{key!r}]."
         check_id(path + "agent_id", agent_state.agent_id)
-        _check_agent_state(agent_state, path)
+        has_times &= _check_agent_state(agent_state, path)
     for key, result in state.task_results.items():
         path = f"task_results[{key!r}]."
         check_id(path + "task_id", result.task_id)
-        _check_task_result(result, path)
+        has_times &= _check_task_result(result, path)
     for name in ("started_at", "completed_at"):
         if state.HasField(name):
             _check_time(name, getattr(state, name))
-    return id, Facets(state.status or PENDING, None, state.current_phase or DEVELOPMENT, None)
+    if not has_times:
+        body = with_times(state, clock())
+    return Reading(id, Facets(state.status or PENDING, None, state.current_phase or DEVELOPMENT, None), body)
 
 
-def _check_agent_state(state: state_pb2.AgentState, path: str) -> None:
+def _check_agent_state(state: state_pb2.AgentState, path: str) -> bool:
+    """Whether it has the times that it must have."""
     if not state.agent_type:
         raise invalid(path + "agent_type", "is empty")
     if state.error_count < 0:
@@ -98,9 +119,11 @@ def _check_agent_state(state: state_pb2.AgentState, path: str) -> None:
     for name in ("created_at", "updated_at", "last_heartbeat"):
         if state.HasField(name):
             _check_time(path + name, getattr(state, name))
+    return state.HasField("created_at") and state.HasField("updated_at")
 
 
-def _check_task_result(result: state_pb2.TaskResult, path: str) -> None:
+def _check_task_result(result: state_pb2.TaskResult, path: str) -> bool:
+    """Whether it has the time that it must have."""
     if not result.agent_id:
         raise invalid(path + "agent_id", "is empty")
     if not result.status:
@@ -118,6 +141,7 @@ def _check_task_result(result: state_pb2.TaskResult, path: str) -> None:
     for name in ("started_at", "completed_at"):
         if result.HasField(name):
             _check_time(path + name, getattr(result, name))
+    return result.HasField("started_at")
 
 
 def _check_count(field: str, count: int) -> None:
@@ -143,7 +167,7 @@ def _check_time(field: str, time: Timestamp) -> None:
         raise invalid(field, f"has {time.nanos} nanoseconds, it must be 0 to 999,999,999", time.nanos)
 
 
-_READERS: Final[dict[Kind, Callable[[bytes], tuple[str, Facets]]]] = {
+_READERS: Final[dict[Kind, Callable[[bytes, Clock], Reading]]] = {
     Kind.AGENT_STATE: _read_agent_state,
     Kind.WORKFLOW_STATE: _read_workflow_state,
     Kind.TASK_RESULT: _read_task_result,
