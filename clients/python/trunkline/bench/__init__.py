@@ -5,10 +5,13 @@
     report         the table for people, bench-results.json for programs
     work, works/   what is measured: one file for each kind of work
     peer, peers/   who is measured: one file for each technology, Trunkline among them
+    promise(s)     figures of our own that have a bound and no peer
     contender      a peer, or ourselves on another version of grpcio
     stage          one run: a fresh server and a process for each role
     processes      those processes: started, waited for, ended
-    roles          what runs in them: publisher, subscriber, requester, responder, saver, getter
+    roles          what runs in them: publisher, subscriber, stalled, requester, responder, saver, getter
+    together       the three programs as `trunkline up` starts them
+    resources      what a process costs
 
 We are measured more strictly than the peers: every publish of ours builds a fresh AgentMessage inside the timed loop
 and every callback reads the payload, while the peers send bytes that were made before; our saves are synced to disk.

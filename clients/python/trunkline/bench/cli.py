@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,21 +16,28 @@ from trunkline.bench.comparison import Row, compare
 from trunkline.bench.contender import Contender, of_peer, on_grpcio
 from trunkline.bench.peers import OURS, PEERS
 from trunkline.bench.processes import RunFailedError
+from trunkline.bench.promise import Figure
+from trunkline.bench.promises import PROMISES
 from trunkline.bench.works import WORKS
 
 PLAIN_WIDTH = 130
 """Columns of the table where there is no terminal to ask."""
 
 _WORK_NAMES = [work.name for work in WORKS]
+_PROMISE_NAMES = [promise.name for promise in PROMISES]
 _PEER_NAMES = [name for name in PEERS if name != OURS]
 
 
 @click.command(name="bench")
-@click.option("--only", multiple=True, type=click.Choice(_WORK_NAMES), help="This work alone; may be repeated.")
+@click.option(
+    "--only", multiple=True, type=click.Choice(_WORK_NAMES + _PROMISE_NAMES), help="This alone; may be repeated."
+)
 @click.option(
     "--peer", "peers", multiple=True, type=click.Choice(_PEER_NAMES), help="This peer alone; may be repeated."
 )
-@click.option("--grpcio", "versions", multiple=True, help="Us on this version of grpcio, then no peer unless named.")
+@click.option(
+    "--grpcio", "versions", multiple=True, metavar="VERSION", help="Us on this version of grpcio in place of the peers."
+)
 @click.option("--runs", default=3, show_default=True, type=click.IntRange(min=1), help="Interleaved runs of each.")
 @click.option(
     "--json",
@@ -37,43 +45,59 @@ _PEER_NAMES = [name for name in PEERS if name != OURS]
     default="bench-results.json",
     show_default=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where the results are written.",
+    help="Where the comparison is written.",
 )
-@click.option("--markdown", is_flag=True, help="Print the table as Markdown, for README.md.")
+@click.option("--markdown", is_flag=True, help="Print the tables as Markdown, for README.md.")
 def command(
     only: tuple[str, ...], peers: tuple[str, ...], versions: tuple[str, ...], runs: int, path: Path, markdown: bool
 ) -> None:
-    """Measures Trunkline beside its peers, in the same run.
+    """Measures Trunkline beside its peers in the same run, and what is promised of it alone.
 
-    Needs the extra `bench`, nats-server and redis-server: `make bench` brings them. Exit 1 if a run failed or a message
-    of ours was lost.
+    The latter is idle (memory and CPU of each program), ready (the start of `trunkline up`) and stalled (a subscriber
+    that never reads while 1,000,000 messages pass); it is left out where --peer or --grpcio is given.
+
+    Needs the extra `bench`, nats-server and redis-server: `make bench` brings them. Exit 1 if a run failed, a message
+    of ours was lost or a promise was not held.
     """
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     progress = Console(stderr=True, style="dim", highlight=False)
+    compared = only or tuple(_WORK_NAMES)
+    promised = only or (() if peers or versions else tuple(_PROMISE_NAMES))
     try:
         with TemporaryDirectory(prefix="trunkline-bench-") as folder:
-            rivals = [of_peer(name) for name in peers or (() if versions else _PEER_NAMES)]
-            rivals += [on_grpcio(version, Path(folder)) for version in versions]
-            rows = asyncio.run(_compare(only or tuple(_WORK_NAMES), rivals, runs, progress))
+            # a promise alone needs no peer's library
+            named = peers or (() if versions or not set(compared) & set(_WORK_NAMES) else _PEER_NAMES)
+            rivals = [of_peer(name) for name in named] + [on_grpcio(version, Path(folder)) for version in versions]
+            rows, figures = asyncio.run(_measure(compared, promised, rivals, runs, progress))
     except (RunFailedError, ImportError) as error:
         raise click.ClickException(str(error)) from error
-    if markdown:
-        click.echo(report.markdown(rows))
-    else:
-        console.print(report.table(rows))
-    report.write(rows, path)
-    progress.print(f"written to {path}")
+    if rows:
+        console.print(report.table(rows)) if not markdown else click.echo(report.markdown(rows))
+        report.write(rows, path)
+        progress.print(f"written to {path}")
+    if figures:
+        console.print(report.promises(figures)) if not markdown else click.echo(report.promises_markdown(figures))
     lost = sum(row.ours_lost for row in rows)
     if lost:
         raise click.ClickException(f"{lost:,} messages of ours were lost")
+    broken = [figure.title for figure in figures if not figure.held]
+    if broken:
+        raise click.ClickException(f"not held: {'; '.join(broken)}")
 
 
-async def _compare(only: tuple[str, ...], rivals: list[Contender], runs: int, progress: Console) -> list[Row]:
+async def _measure(
+    compared: Sequence[str], promised: Sequence[str], rivals: list[Contender], runs: int, progress: Console
+) -> tuple[list[Row], list[Figure]]:
     rows: list[Row] = []
-    for work in (work for work in WORKS if work.name in only):
+    for work in (work for work in WORKS if work.name in compared):
         able = [rival for rival in rivals if rival.peer == OURS or rival.name in work.goals]
         rows += await compare(work, able, runs, progress.print)
-    return rows
+    figures: list[Figure] = []
+    for promise in (promise for promise in PROMISES if promise.name in promised):
+        for figure in await promise.measure(runs):
+            progress.print(f"{promise.name}: {figure.title}: {figure.value:,.4g} {figure.unit}")
+            figures.append(figure)
+    return rows, figures
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from trunkline.bench.comparison import Row
+from trunkline.bench.promise import Figure
 
 
 def table(rows: Sequence[Row]) -> Table:
@@ -43,6 +44,27 @@ def markdown(rows: Sequence[Row]) -> str:
         f"| {row.peer.title} | {row.peer_value:,.0f} | {row.ratio:.2f} |"
         for row in rows
     ]
+    return "\n".join(lines)
+
+
+def promises(figures: Sequence[Figure]) -> Table:
+    """Figures of our own as a table, each with what it may be."""
+    made = Table(title="What is promised of Trunkline alone", title_justify="left")
+    made.add_column("figure")
+    made.add_column("unit")
+    made.add_column("measured", justify="right")
+    made.add_column("at most", justify="right")
+    made.add_column("held")
+    for figure in figures:
+        held = "[green]yes[/]" if figure.held else "[red]no[/]"
+        made.add_row(figure.title, figure.unit, f"{figure.value:,.4g}", f"{figure.bound:,.4g}", held)
+    return made
+
+
+def promises_markdown(figures: Sequence[Figure]) -> str:
+    """The same as a table for README.md."""
+    lines = ["| figure | unit | measured | at most |", "|---|---|--:|--:|"]
+    lines += [f"| {each.title} | {each.unit} | {each.value:,.4g} | {each.bound:,.4g} |" for each in figures]
     return "\n".join(lines)
 
 

@@ -27,6 +27,8 @@ class Stage:
         self._scratch = scratch
         self._environment = contender.environment
         self._roles: list[Role] = []
+        self.server_pid = 0
+        """Of the contender's server; 0 where it needs none."""
 
     async def role(self, name: str, **order: int) -> Role:
         """Starts a role and waits until it is ready."""
@@ -50,6 +52,7 @@ async def stage(contender: Contender, service: Service) -> AsyncIterator[Stage]:
         wanted = made.peer.server(service, port, scratch)
         log = scratch / "server.log"
         server = await start_server(wanted, port, log, contender.environment) if wanted else None
+        made.server_pid = server.pid if server is not None else 0
         try:
             yield made
         finally:

@@ -1,0 +1,10 @@
+"""What is promised of us alone, in the order of the report."""
+
+from __future__ import annotations
+
+from trunkline.bench.promise import Promise
+from trunkline.bench.promises.idle import IDLE
+from trunkline.bench.promises.ready import READY
+from trunkline.bench.promises.stalled import STALLED
+
+PROMISES: tuple[Promise, ...] = (READY, IDLE, STALLED)

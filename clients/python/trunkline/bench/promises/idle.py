@@ -1,0 +1,39 @@
+"""Idle: what each program costs while nobody asks anything of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from trunkline.bench.promise import Figure, Promise
+from trunkline.bench.resources import cpu_seconds, resident_megabytes
+from trunkline.bench.together import together
+
+MOST_MEGABYTES: Final = 80.0
+MOST_PERCENT: Final = 1.0
+SETTLE_SECONDS: Final = 2.0
+"""What a start may leave to do."""
+
+SECONDS: Final = 10.0
+"""How long they are watched: a share of 1% is ten ticks of Linux's clock."""
+
+
+async def measure(_: int) -> Sequence[Figure]:
+    """Memory and share of a core of each program, over some seconds of rest."""
+    async with together() as programs:
+        await asyncio.sleep(SETTLE_SECONDS)
+        used = {name: cpu_seconds(pid) for name, pid in programs.pids.items()}
+        began = time.monotonic()
+        await asyncio.sleep(SECONDS)
+        seconds = time.monotonic() - began
+        figures: list[Figure] = []
+        for name, pid in programs.pids.items():
+            percent = 100 * (cpu_seconds(pid) - used[name]) / seconds
+            figures.append(Figure(f"idle {name}: memory", "MB", resident_megabytes(pid), MOST_MEGABYTES))
+            figures.append(Figure(f"idle {name}: share of a core", "%", percent, MOST_PERCENT))
+    return figures
+
+
+IDLE = Promise("idle", measure)

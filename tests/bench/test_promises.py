@@ -1,0 +1,71 @@
+"""What is promised of Trunkline alone is measured with real processes, and a promise that is broken is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from trunkline.bench import cli, command, report
+from trunkline.bench.promise import Figure, Promise
+from trunkline.bench.promises import PROMISES, idle, ready, stalled
+from trunkline.bench.works import WORKS
+
+BROKEN = Figure("too much", "MB", value=81, bound=80)
+
+
+def test_the_bound_itself_is_still_held() -> None:
+    """At most means at most."""
+    assert Figure("just right", "MB", value=80, bound=80).held
+    assert not BROKEN.held
+
+
+def test_no_promise_has_the_name_of_a_work() -> None:
+    """`--only` means one thing."""
+    assert not {promise.name for promise in PROMISES} & {work.name for work in WORKS}
+
+
+def test_a_broken_promise_stands_in_the_table() -> None:
+    """Whoever reads the table sees it."""
+    assert [str(cell) for cell in report.promises([BROKEN]).columns[4].cells] == ["[red]no[/]"]
+    assert "| too much | MB | 81 | 80 |" in report.promises_markdown([BROKEN])
+
+
+def test_a_broken_promise_fails_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Exit 1, with its name; no results are written where nothing was compared."""
+
+    async def measure(_: int) -> Sequence[Figure]:
+        return [BROKEN]
+
+    monkeypatch.setattr(cli, "PROMISES", (Promise("idle", measure),))
+    path = tmp_path / "results.json"
+    done = CliRunner().invoke(command, ["--only", "idle", "--json", str(path)])
+    assert done.exit_code == 1
+    assert "not held: too much" in done.output
+    assert not path.exists()
+
+
+async def test_the_start_is_timed() -> None:
+    """From the command to three programs that serve."""
+    (figure,) = await ready.measure(1)
+    assert 0 < figure.value < 20
+
+
+async def test_each_idle_program_is_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory and share of a core, of all three."""
+    monkeypatch.setattr(idle, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(idle, "SECONDS", 0.5)
+    figures = await idle.measure(1)
+    assert [figure.title for figure in figures[::2]] == [f"idle {name}: memory" for name in ("bus", "state", "sidecar")]
+    assert all(figure.value > 10 for figure in figures[::2]), "no Python program is smaller"
+    assert all(figure.unit == "%" for figure in figures[1::2])
+
+
+async def test_one_that_never_reads_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The measurement itself, with fewer messages: nothing is lost and memory is within its bound."""
+    monkeypatch.setattr(stalled, "MESSAGES", 30_000)
+    figures = await stalled.measure(1)
+    assert [figure.value for figure in figures[1:]] == [0, 0]
+    assert all(figure.held for figure in figures)
