@@ -286,3 +286,17 @@ async def test_a_request_after_reconnecting_works(new_bus: MakeBus, channel: str
         async with bus:
             await bus.subscribe(channel, echo(bus))
             assert (await bus.request(channel, numbered(n), timeout=10)).payload == {"echo": n}
+
+
+async def test_an_observer_is_no_responder(bus: MessageBus, channel: str) -> None:
+    """Who only looks on gets the messages, but a request that only it would hear still fails at once."""
+    seen = bus.messages(f"{channel}:>", observer=True)
+    first = asyncio.ensure_future(anext(seen))
+    async with asyncio.timeout(10):
+        while not first.done():  # interest is registered at the first step: publish until it is heard
+            await bus.publish(f"{channel}:news", numbered(1))
+            await asyncio.wait({first}, timeout=0.01)
+    assert (await first).payload == {"n": 1}
+    with pytest.raises(NoRespondersError):
+        await bus.request(f"{channel}:work", numbered(2), timeout=5)
+    await seen.aclose()

@@ -123,10 +123,17 @@ class BusSession:
             raise self.line.disconnected("it is being restored")
 
     async def open(
-        self, pattern: str, group: str, window: int | None, on_lagged: Callable[[int], None] | None
+        self,
+        pattern: str,
+        group: str,
+        window: int | None,
+        on_lagged: Callable[[int], None] | None,
+        observer: bool,
     ) -> LiveSubscription:
         """Opens a subscription; in effect on return."""
-        subscription = LiveSubscription(self.line.next_id(), pattern, group, window, self._outgoing.item, on_lagged)
+        subscription = LiveSubscription(
+            self.line.next_id(), pattern, group, window, self._outgoing.item, on_lagged, observer
+        )
         self._subscriptions[subscription.id] = subscription
         if self.line.is_up:
             subscription.start()

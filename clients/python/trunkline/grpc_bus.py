@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from trunkline.bus_session import BusSession
 from trunkline.channels import check_channel, check_name, check_pattern
@@ -146,9 +146,10 @@ class GrpcMessageBus(MessageBus):
         group: str | None = None,
         credit: int | None = None,
         on_lagged: Callable[[int], None] | None = None,
-    ) -> AsyncIterator[AgentMessage]:
+        observer: bool = False,
+    ) -> AsyncGenerator[AgentMessage, None]:
         session = self._connected()
-        subscription = await self._open(session, pattern, group, credit, 1, on_lagged)
+        subscription = await self._open(session, pattern, group, credit, 1, on_lagged, observer)
         try:
             while (message := await subscription.next()) is not None:
                 yield message
@@ -189,6 +190,7 @@ class GrpcMessageBus(MessageBus):
         credit: int | None,
         concurrency: int,
         on_lagged: Callable[[int], None] | None,
+        observer: bool = False,
     ) -> LiveSubscription:
         check_pattern(pattern)
         if group is not None:
@@ -197,4 +199,4 @@ class GrpcMessageBus(MessageBus):
             raise ValueError(f"credit is {credit}, it must be at least 1")
         if credit is None and group is not None:
             credit = 2 * concurrency
-        return await session.open(pattern, group or "", credit, on_lagged)
+        return await session.open(pattern, group or "", credit, on_lagged, observer)

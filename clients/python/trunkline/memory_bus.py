@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
 from trunkline.channels import check_channel, check_name, check_pattern, matches
@@ -33,6 +33,7 @@ class _Subscription:
     group: str | None
     callback: MessageCallback
     stream: MemoryStream | None = None
+    observer: bool = False
     running: int = 0
     """Callbacks that run now."""
 
@@ -133,7 +134,7 @@ class InMemoryMessageBus(MessageBus):
                 f"correlation_id {correlation_id!r} is in use by another pending request",
                 details={"field": "correlation_id", "value": correlation_id},
             )
-        if not any(matches(each.pattern, channel) for each in self._subscriptions):
+        if not any(matches(each.pattern, channel) and not each.observer for each in self._subscriptions):
             raise NoRespondersError(f"nobody subscribes to {channel!r}", details={"channel": channel})
         pending = self._pending[correlation_id] = _Pending(message.message_id)
         # In a task of its own: the deadline counts from here, whatever the callbacks do.
@@ -159,10 +160,11 @@ class InMemoryMessageBus(MessageBus):
         group: str | None = None,
         credit: int | None = None,
         on_lagged: Callable[[int], None] | None = None,
-    ) -> AsyncIterator[AgentMessage]:
+        observer: bool = False,
+    ) -> AsyncGenerator[AgentMessage, None]:
         stream = MemoryStream(on_lagged)
         mine = self._add(pattern, group, stream.take, credit)
-        mine.stream = stream
+        mine.stream, mine.observer = stream, observer
         try:
             while (message := await stream.next()) is not None:
                 yield message

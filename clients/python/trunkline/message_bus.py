@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
@@ -102,9 +102,15 @@ class MessageBus(ABC):
         group: str | None = None,
         credit: int | None = None,
         on_lagged: Callable[[int], None] | None = None,
-    ) -> AsyncIterator[AgentMessage]:
+        observer: bool = False,
+    ) -> AsyncGenerator[AgentMessage, None]:
         """The messages of a channel or pattern as an async iterator. Interest is registered at the first step; it ends
-        when the iterator is closed, or with `BusNotConnectedError` when the bus is disconnected."""
+        when the iterator is closed, or with `BusNotConnectedError` when the bus is disconnected.
+
+        Args:
+            observer: it only looks on, as a debugging tool does: it gets the messages, but a request on a channel that
+                only observers subscribe to still fails with `NoRespondersError`.
+        """
 
     @abstractmethod
     async def flush(self) -> None:

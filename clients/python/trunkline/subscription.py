@@ -42,6 +42,7 @@ class LiveSubscription:
         window: messages that the service may send ahead.
         item: a new ClientItem with an id, on its way to the service.
         on_lagged: told how many messages the service dropped because this subscriber was too slow.
+        observer: it only looks on, and does not count as somebody who could answer a request.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class LiveSubscription:
         window: int | None,
         item: Callable[[int], Any],
         on_lagged: Callable[[int], None] | None,
+        observer: bool = False,
     ) -> None:
         self.id = id
         self.pattern = pattern
         self._group = group
+        self._observer = observer
         self._window = window or CLIENT_WINDOW_MESSAGES
         self._grant_at = (self._window + 1) // 2
         self._item = item
@@ -80,6 +83,7 @@ class LiveSubscription:
         start.pattern = self.pattern
         start.group = self._group
         start.credit = credit
+        start.observer = self._observer
 
     async def started(self) -> None:
         """Waits until the service has registered it, or raises why not."""

@@ -158,7 +158,7 @@ class Broker:
         """
         check_channel(request.channel)
         queues = self._interest.match(request.channel)
-        if not queues:
+        if not any(queue.can_answer for queue in queues):
             self._no_responders += 1
             raise NoRespondersError(f"nobody subscribes to {request.channel!r}", details={"channel": request.channel})
         self._requests.add(request)

@@ -164,7 +164,7 @@ class Connection:
         start = start_of(item.subscribe)
         self._check_id_is_free(item.id)
         credit = start.credit if start.HasField("credit") else None
-        subscriber = Subscriber(item.id, self._peer, credit, self._wake)
+        subscriber = Subscriber(item.id, self._peer, credit, self._wake, start.observer)
         subscription = self._broker.subscribe(start.pattern, start.group, subscriber)
         self._subscriptions[item.id] = subscription
         self._answer(item.id).subscription.started.subscription_id = subscription.id

@@ -31,13 +31,17 @@ class Subscriber:
         id: what its stream knows it by.
         peer: its address, for people.
         credit: messages that it may still be given; None: no limit.
+        observer: it only looks on, and answers no request.
         wake: called when there is something to take. Must not block.
     """
 
-    __slots__ = ("credit", "delivered", "id", "peer", "queue", "wake")
+    __slots__ = ("credit", "delivered", "id", "observer", "peer", "queue", "wake")
 
-    def __init__(self, id: int, peer: str, credit: int | None, wake: Callable[[Subscriber], None]) -> None:
+    def __init__(
+        self, id: int, peer: str, credit: int | None, wake: Callable[[Subscriber], None], observer: bool = False
+    ) -> None:
         self.id = id
+        self.observer = observer
         self.peer = peer
         self.credit = credit
         self.wake = wake
@@ -106,6 +110,11 @@ class SubscriptionQueue:
         self.count = self.size = 0
         self._lanes.clear()
         return True
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether it has a subscriber that could answer a request."""
+        return any(not subscriber.observer for subscriber in self.subscribers)
 
     def offer(self, run: Run) -> None:
         """Queues a run and wakes who can take of it. Never blocks, never fails."""

@@ -138,7 +138,7 @@ class BusServicer:
             return True
 
         outbox = Outbox(context.write, gather, join=False, turn=self._turn)
-        subscriber = Subscriber(0, context.peer(), credit, lambda _: outbox.kick())
+        subscriber = Subscriber(0, context.peer(), credit, lambda _: outbox.kick(), start.observer)
         subscription = self._broker.subscribe(start.pattern, start.group, subscriber)
 
         def close() -> None:

@@ -77,9 +77,11 @@ class MessageBus(Face):
         group: str | None = None,
         credit: int | None = None,
         on_lagged: Callable[[int], None] | None = None,
+        observer: bool = False,
     ) -> Iterator[AgentMessage]:
         """See `GrpcMessageBus.messages`."""
-        return self._iterate(self._bus.messages(pattern, group=group, credit=credit, on_lagged=on_lagged))
+        messages = self._bus.messages(pattern, group=group, credit=credit, on_lagged=on_lagged, observer=observer)
+        return self._iterate(messages)
 
     def flush(self) -> None:
         """See `GrpcMessageBus.flush`."""

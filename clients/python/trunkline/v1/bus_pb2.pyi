@@ -67,14 +67,16 @@ class PublishStreamResponse(_message.Message):
 class SubscribeRequest(_message.Message):
     __slots__ = ("start", "credit", "ack")
     class Start(_message.Message):
-        __slots__ = ("pattern", "group", "credit")
+        __slots__ = ("pattern", "group", "credit", "observer")
         PATTERN_FIELD_NUMBER: _ClassVar[int]
         GROUP_FIELD_NUMBER: _ClassVar[int]
         CREDIT_FIELD_NUMBER: _ClassVar[int]
+        OBSERVER_FIELD_NUMBER: _ClassVar[int]
         pattern: str
         group: str
         credit: int
-        def __init__(self, pattern: _Optional[str] = ..., group: _Optional[str] = ..., credit: _Optional[int] = ...) -> None: ...
+        observer: bool
+        def __init__(self, pattern: _Optional[str] = ..., group: _Optional[str] = ..., credit: _Optional[int] = ..., observer: bool = ...) -> None: ...
     class Credit(_message.Message):
         __slots__ = ("messages",)
         MESSAGES_FIELD_NUMBER: _ClassVar[int]
