@@ -158,7 +158,7 @@ async def test_an_iterator_of_an_earlier_life_touches_nothing_of_the_next(bus_ad
         with pytest.raises(Exception, match="disconnected"):
             async for _ in old:
                 pass
-        await old.aclose()  # type: ignore[attr-defined]
+        await old.aclose()
         await other.publish(channel, numbered("new"))
         await inbox.have(1)
         await bus.flush()

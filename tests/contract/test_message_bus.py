@@ -295,7 +295,7 @@ async def test_of_what_waits_the_higher_priority_goes_first(bus: MessageBus, oth
     await _settled(bus, other, channel)
     got = [(await anext(stream)).payload["n"] for _ in range(41)]
     assert got == [n for _, n in sorted(wanted)] + ["last"]
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
 
 
 async def _registered(bus: MessageBus, channel: str, first: asyncio.Future[AgentMessage]) -> None:
@@ -327,7 +327,7 @@ async def test_messages_is_an_iterator_of_what_is_published(bus: MessageBus, cha
         async for message in stream:
             if message.payload["n"] == "mine":
                 break
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     with pytest.raises(MessageBusError, match="nobody subscribes"):
         await bus.request(channel, numbered("question"), timeout=1)
 
@@ -379,7 +379,7 @@ async def test_a_message_that_expires_while_it_waits_is_not_delivered(
             assert message.payload["n"] != nearly_expired.payload["n"]
             if message.payload["n"] == "stays":
                 break
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
 
 
 @pytest.mark.parametrize("bad", ["", "a::b", ":a", "a:", "a b", "a:é", "x" * 256, "a:*", "a:>", "a\n", "a:b\n"])

@@ -74,7 +74,7 @@ async def test_a_member_that_leaves_leaves_the_rest_to_the_others(bus: MessageBu
     await bus.publish(channel, numbered("first"))
     assert (await asyncio.wait_for(first, 10)).payload == {"n": "first"}
     await bus.subscribe(channel, staying, group="workers")
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     for n in range(20):
         await bus.publish(channel, numbered(n))
     await staying.have(20)
