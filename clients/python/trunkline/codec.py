@@ -12,6 +12,7 @@ import msgspec
 from trunkline.errors import InvalidMessageError
 from trunkline.models import AgentMessage, MessageType, Priority
 from trunkline.models.fields import fill_model
+from trunkline.models.message import MESSAGE_FIELDS
 from trunkline.v1 import message_pb2
 
 JSON_TYPE: Final = "application/json"
@@ -118,6 +119,7 @@ def decode_message(wire: message_pb2.Message) -> AgentMessage:
             "data": data,
             "content_type": content_type,
         },
+        MESSAGE_FIELDS,
     )
     return message
 

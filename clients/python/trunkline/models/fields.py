@@ -10,23 +10,25 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 _ID_BATCH = 256
 _ids: list[str] = []
-_set = object.__setattr__
 
 
 def new_id() -> str:
     """A random UUID (RFC 9562, version 4) as text.
 
-    `uuid.uuid4()` asks the kernel for each; here one question yields 256 of them, which makes a message a third
-    cheaper to build.
+    `uuid.uuid4()` asks the kernel for each and builds an object of it; here one question yields 256 of them, at a fifth
+    of the price.
     """
     try:
         return _ids.pop()
     except IndexError:
-        noise = os.urandom(16 * _ID_BATCH).hex()
-        for start in range(0, len(noise), 32):
-            h = noise[start : start + 32]
-            variant = "89ab"[int(h[16], 16) & 3]
-            _ids.append(f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{variant}{h[17:20]}-{h[20:]}")
+        noise = bytearray(os.urandom(16 * _ID_BATCH))
+        noise[6::16] = bytes(octet & 0x0F | 0x40 for octet in noise[6::16])
+        noise[8::16] = bytes(octet & 0x3F | 0x80 for octet in noise[8::16])
+        h = noise.hex()
+        _ids.extend(
+            f"{h[i : i + 8]}-{h[i + 8 : i + 12]}-{h[i + 12 : i + 16]}-{h[i + 16 : i + 20]}-{h[i + 20 : i + 32]}"
+            for i in range(0, len(h), 32)
+        )
         return _ids.pop()
 
 
@@ -57,13 +59,25 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="ignore", validate_assignment=True, allow_inf_nan=False)
 
 
-def fill_model(model: Model, values: dict[str, Any]) -> None:
+_set_values = BaseModel.__dict__["__dict__"].__set__
+_set_fields = BaseModel.__dict__["__pydantic_fields_set__"].__set__
+_set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
+_set_private = BaseModel.__dict__["__pydantic_private__"].__set__
+
+
+def fill_model(model: Model, values: dict[str, Any], fields: set[str]) -> None:
     """Fills a new model with a value for each of its fields that needs no validation: pydantic's `model_construct`
-    without its search for defaults and aliases, at a quarter of its price."""
-    _set(model, "__dict__", values)
-    _set(model, "__pydantic_fields_set__", set(values))
-    _set(model, "__pydantic_extra__", None)
-    _set(model, "__pydantic_private__", None)
+    without its search for defaults and aliases, at a tenth of its price.
+
+    Args:
+        values: of all fields, in their order; becomes the model's own.
+        fields: the names of all fields. May be shared by many models: pydantic adds to it what is assigned later, and
+            it holds all names already.
+    """
+    _set_values(model, values)
+    _set_fields(model, fields)
+    _set_extra(model, None)
+    _set_private(model, None)
 
 
 class RecordModel(Model):

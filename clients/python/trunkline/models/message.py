@@ -104,7 +104,7 @@ class AgentMessage(Model):
                     "data": None,
                     "content_type": None,
                 }
-                fill_model(self, given)
+                fill_model(self, given, MESSAGE_FIELDS)
                 return
             if message_type is not _UNSET:
                 rest["message_type"] = message_type
@@ -139,3 +139,7 @@ class AgentMessage(Model):
             correlation_id=self.correlation_id or self.message_id,
             priority=self.priority,
         )
+
+
+MESSAGE_FIELDS: Final = set(AgentMessage.model_fields)
+"""The names of all fields; shared by the messages that are filled without validation."""
