@@ -21,6 +21,10 @@ BREACHES = {
     "the wire takes a third-party library": (f"{CLIENT}/wire.py", "import pydantic"),
     "the client takes a program": (f"{CLIENT}/message_bus.py", "from trunklined import bus"),
     "rpc takes the client": (f"{PROGRAMS}/rpc/scratch.py", "from trunkline.models import AgentMessage"),
+    "the histogram takes more than the standard library": (
+        f"{PROGRAMS}/rpc/histogram.py",
+        "from prometheus_client import Metric",
+    ),
     "rpc takes a service": (f"{PROGRAMS}/rpc/scratch.py", "import trunklined.bus.app"),
     "the bus takes the state": (f"{PROGRAMS}/bus/scratch.py", "from trunklined.state import config"),
     "the bus takes the state by a relative import": (f"{PROGRAMS}/bus/scratch.py", "from ..state import config"),
@@ -56,6 +60,7 @@ ALLOWED = {
     ),
     "a config reads the environment": (f"{PROGRAMS}/bus/config.py", "from pydantic_settings import BaseSettings"),
     "the sidecar takes the client": (f"{PROGRAMS}/sidecar/scratch.py", "from trunkline import GrpcMessageBus"),
+    "a broker takes the histogram": (f"{PROGRAMS}/bus/broker.py", "from trunklined.rpc.histogram import Histogram"),
     "a broker takes the words and rpc": (f"{PROGRAMS}/bus/broker.py", "from trunkline.errors import ERRORS"),
 }
 

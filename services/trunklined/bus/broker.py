@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from trunkline.channels import check_channel, check_name, check_pattern
 from trunkline.errors import NoRespondersError, OverloadedError, TrunklineError
 from trunklined.bus.interest import Interest
-from trunklined.bus.latency import Latency
 from trunklined.bus.queue import Drops, Subscriber, SubscriptionQueue
 from trunklined.bus.requests import Correlated, PendingRequest, PendingRequests
 from trunklined.bus.run import Run
+from trunklined.rpc.histogram import Histogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class Broker:
         self._spread(queues, (run,))
 
     @property
-    def request_latency(self) -> Latency:
+    def request_latency(self) -> Histogram:
         """Times from requests to their replies."""
         return self._requests.latency
 

@@ -6,9 +6,30 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from trunkline.errors import InvalidMessageError, OverloadedError, RequestTimeoutError, TrunklineError
-from trunklined.bus.latency import Latency
+from trunklined.rpc.histogram import Histogram
+
+LATENCY_BOUNDS: Final = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
+"""Upper bounds of the buckets of the time from a request to its reply, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +135,7 @@ class PendingRequests:
         self._maximum = maximum
         self._by_correlation: dict[str, PendingRequest] = {}
         self.timeouts = 0
-        self.latency = Latency()
+        self.latency = Histogram(LATENCY_BOUNDS)
 
     def __len__(self) -> int:
         return len(self._by_correlation)

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from trunklined.rpc.histogram import Histogram
 from trunklined.rpc.listening import ListenError
 
 LATENCY_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Seconds."""
-
-
-@dataclass(slots=True)
-class _Latency:
-    counts: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS) + 1))
-    total: float = 0.0
+"""Upper bounds of the buckets of a call's time, in seconds."""
 
 
 class RpcMetrics(Collector):
@@ -31,7 +25,7 @@ class RpcMetrics(Collector):
     def __init__(self) -> None:
         self._finished: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._open: defaultdict[str, int] = defaultdict(int)
-        self._latency: defaultdict[str, _Latency] = defaultdict(_Latency)
+        self._latency: defaultdict[str, Histogram] = defaultdict(partial(Histogram, LATENCY_BOUNDS))
 
     def started(self, method: str) -> None:
         """A call began."""
@@ -42,9 +36,7 @@ class RpcMetrics(Collector):
         self._open[method] -= 1
         self._finished[method, code] += 1
         if not streaming:
-            latency = self._latency[method]
-            latency.counts[bisect_left(LATENCY_BOUNDS, seconds)] += 1
-            latency.total += seconds
+            self._latency[method].observe(seconds)
 
     def collect(self) -> Iterator[Metric]:
         """Runs in the metrics server's thread: it copies before it walks."""
@@ -58,17 +50,8 @@ class RpcMetrics(Collector):
         yield running
         latency = HistogramMetricFamily("trunkline_rpc_seconds", "Time that unary calls took.", labels=["method"])
         for method, kept in self._latency.copy().items():
-            latency.add_metric([method], _cumulative(kept.counts.copy()), kept.total)
+            latency.add_metric([method], kept.cumulative(), kept.total)
         yield latency
-
-
-def _cumulative(counts: list[int]) -> list[tuple[str, float]]:
-    buckets: list[tuple[str, float]] = []
-    below = 0
-    for bound, count in zip((*map(str, LATENCY_BOUNDS), "+Inf"), counts, strict=True):
-        below += count
-        buckets.append((bound, below))
-    return buckets
 
 
 class MetricsServer:

@@ -9,7 +9,6 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from trunklined.state.statistics import COMMIT_BOUNDS, Counts
 from trunklined.state.store import Store
 
 
@@ -53,15 +52,6 @@ class StateCollector(Collector):
         yield HistogramMetricFamily(
             "trunkline_state_commit_seconds",
             "Time that commits took, of many writes each.",
-            buckets=_cumulative(counts),
-            sum_value=counts.commit_seconds,
+            buckets=counts.commit_latency.cumulative(),
+            sum_value=counts.commit_latency.total,
         )
-
-
-def _cumulative(counts: Counts) -> list[tuple[str, float]]:
-    buckets: list[tuple[str, float]] = []
-    below = 0
-    for bound, count in zip((*map(str, COMMIT_BOUNDS), "+Inf"), counts.commit_buckets.copy(), strict=True):
-        below += count
-        buckets.append((bound, below))
-    return buckets

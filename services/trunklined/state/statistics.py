@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
+
+from trunklined.rpc.histogram import Histogram
 
 COMMIT_BOUNDS: Final = (
     0.0001,
@@ -38,11 +39,9 @@ class Counts:
     commits: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     """Operations that failed, by reason."""
-    commit_buckets: list[int] = field(default_factory=lambda: [0] * (len(COMMIT_BOUNDS) + 1))
-    commit_seconds: float = 0.0
+    commit_latency: Histogram = field(default_factory=lambda: Histogram(COMMIT_BOUNDS))
 
     def committed(self, seconds: float) -> None:
         """Counts one commit and the time it took."""
         self.commits += 1
-        self.commit_seconds += seconds
-        self.commit_buckets[bisect_left(COMMIT_BOUNDS, seconds)] += 1
+        self.commit_latency.observe(seconds)
