@@ -57,14 +57,14 @@ def promises(figures: Sequence[Figure]) -> Table:
     made.add_column("held")
     for figure in figures:
         held = "[green]yes[/]" if figure.held else "[red]no[/]"
-        made.add_row(figure.title, figure.unit, f"{figure.value:,.4g}", f"{figure.bound:,.4g}", held)
+        made.add_row(figure.title, figure.unit, _plain(figure.value), _plain(figure.bound), held)
     return made
 
 
 def promises_markdown(figures: Sequence[Figure]) -> str:
     """The same as a table for README.md."""
     lines = ["| figure | unit | measured | at most |", "|---|---|--:|--:|"]
-    lines += [f"| {each.title} | {each.unit} | {each.value:,.4g} | {each.bound:,.4g} |" for each in figures]
+    lines += [f"| {each.title} | {each.unit} | {_plain(each.value)} | {_plain(each.bound)} |" for each in figures]
     return "\n".join(lines)
 
 
@@ -86,3 +86,7 @@ def write(rows: Sequence[Row], path: Path) -> None:
 
 def _figure(value: float, lost: int) -> str:
     return f"{value:,.0f}" + (f" [red]({lost:,} lost)[/]" if lost else "")
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
