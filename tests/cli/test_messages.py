@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cli.conftest import Follow, Trunkline
-from tests.programs import command
+from tests.programs import RunningProgram, command
 from trunkline import AgentMessage, GrpcMessageBus
 
 
@@ -150,3 +150,48 @@ def test_a_terminal_gets_colour_and_lines_of_its_width(
     visible = re.sub(r"\x1b\[\d+m", "", shown).rstrip()
     assert len(visible) == 100
     assert visible.endswith("x…")
+
+
+def _next_message(watcher: subprocess.Popen[str], killable_bus: RunningProgram, channel: str) -> str:
+    assert watcher.stdout is not None
+    published = subprocess.run(command(["--bus", killable_bus.address, "publish", channel]), timeout=20, check=True)
+    assert published.returncode == 0
+    return watcher.stdout.readline()
+
+
+def test_subscribe_goes_on_when_the_bus_comes_back(follow: Follow, killable_bus: RunningProgram, channel: str) -> None:
+    """Each loss is told once, and the count goes on over them."""
+    watcher = follow("--bus", killable_bus.address, "subscribe", channel, "--count", "3", until="subscribed")
+    assert watcher.stderr is not None
+    for end in (killable_bus.kill, killable_bus.stop):
+        assert channel in _next_message(watcher, killable_bus, channel)
+        end()
+        assert watcher.stderr.readline().startswith("-- connection lost: ")
+        killable_bus.start()
+        assert watcher.stderr.readline() == "-- connected again\n"
+    assert channel in _next_message(watcher, killable_bus, channel)
+    assert watcher.communicate(timeout=20) == ("", "")
+    assert watcher.returncode == 0
+
+
+def test_scripts_are_told_of_a_loss_in_json(follow: Follow, killable_bus: RunningProgram, channel: str) -> None:
+    """On standard error, as events."""
+    options = ("subscribe", channel, "--count", "1", "--format", "json")
+    watcher = follow("--bus", killable_bus.address, *options, until='"event": "subscribed"')
+    assert watcher.stderr is not None
+    killable_bus.kill()
+    lost = json.loads(watcher.stderr.readline())
+    assert (lost["event"], bool(lost["reason"])) == ("disconnected", True)
+    killable_bus.start()
+    assert json.loads(watcher.stderr.readline()) == {"event": "reconnected"}
+    assert json.loads(_next_message(watcher, killable_bus, channel))["channel"] == channel
+    assert watcher.wait(20) == 0
+
+
+def test_the_time_runs_out_without_a_bus_too(follow: Follow, killable_bus: RunningProgram, channel: str) -> None:
+    """Whoever waits for a bus that stays away is told in time."""
+    options = ("subscribe", channel, "--timeout", "3", "--count", "1")
+    watcher = follow("--bus", killable_bus.address, *options, until="subscribed")
+    killable_bus.kill()
+    assert "-- connection lost: " in watcher.communicate(timeout=20)[1]
+    assert watcher.returncode == 4

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from tests.cli.conftest import Trunkline
-from tests.programs import command
+from tests.programs import RunningProgram, command
 
 
 @pytest.fixture
@@ -90,3 +90,27 @@ def test_an_unreachable_state_service_is_5(trunkline: Trunkline) -> None:
     assert said.returncode == 5
     assert "127.0.0.1:1" in said.stderr
     assert "Traceback" not in said.stderr
+
+
+def test_a_watch_goes_on_when_the_service_comes_back(
+    trunkline: Trunkline, environment: dict[str, str], killable_state: RunningProgram, name: str
+) -> None:
+    """The loss and the return are told on standard error; what was there is not shown again."""
+    service = ("--state", killable_state.address)
+    record = {"task_id": name, "agent_id": name, "status": "pending"}
+    trunkline(*service, "state", "save", "task", json.dumps(record))
+    watch = command([*service, "state", "watch", "task", "--count", "2"])
+    pipe = subprocess.PIPE
+    with subprocess.Popen(watch, stdout=pipe, stderr=pipe, text=True, env=environment) as watcher:
+        assert watcher.stdout is not None
+        assert watcher.stderr is not None
+        assert "saved" in watcher.stdout.readline()
+        assert "synced" in watcher.stdout.readline()
+        killable_state.kill()
+        assert watcher.stderr.readline().startswith("-- connection lost: ")
+        killable_state.start()
+        assert watcher.stderr.readline() == "-- connected again\n"
+        trunkline(*service, "state", "delete", "task", name)
+        shown, told = watcher.communicate(timeout=20)
+    assert (shown.count("\n"), "deleted" in shown, told) == (1, True, "")
+    assert watcher.returncode == 0

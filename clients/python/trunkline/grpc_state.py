@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 from trunkline.errors import MessageTooLargeError, RecordNotFoundError, StateDisconnectedError, TrunklineError
@@ -24,6 +24,7 @@ from trunkline.state_wire import (
     to_operation,
     to_outcome,
 )
+from trunkline.subscription import tell
 
 _CONNECT: Final = "/trunkline.v1.StateService/ConnectState"
 _PUMPED_CALLS: Final = 16
@@ -45,12 +46,22 @@ class GrpcStateManager(RecordManager):
         address: `host:port` or `unix:/path`, of a state service or a sidecar.
         connect_timeout: seconds that `connect` waits for the service, then it raises `StateDisconnectedError`.
         timeout: seconds that a call may take, reconnecting included; then it raises `StateDisconnectedError`.
+        on_disconnected: called with the reason when the connection was lost.
+        on_reconnected: called when it is back.
     """
 
     def __init__(
-        self, address: str = f"127.0.0.1:{STATE_PORT}", *, connect_timeout: float = 5.0, timeout: float = 30.0
+        self,
+        address: str = f"127.0.0.1:{STATE_PORT}",
+        *,
+        connect_timeout: float = 5.0,
+        timeout: float = 30.0,
+        on_disconnected: Callable[[TrunklineError], None] | None = None,
+        on_reconnected: Callable[[], None] | None = None,
     ) -> None:
         self.address = address
+        self._on_disconnected = on_disconnected
+        self._on_reconnected = on_reconnected
         self._connect_timeout = connect_timeout
         self._timeout = timeout
         self._line: Line | None = None
@@ -188,10 +199,13 @@ class GrpcStateManager(RecordManager):
             raise _too_late(self._timeout, self.address) from None
 
     def on_up(self) -> None:
-        """Nothing must be said anew; watches have streams of their own."""
+        """Nothing must be said to the service anew: watches have streams of their own."""
+        if self._line is not None:  # else it is the first time
+            tell(self._on_reconnected)
 
     def on_down(self, error: TrunklineError) -> None:
         """What was pending is failed by the line."""
+        tell(self._on_disconnected, error)
 
     def gather(self, room: int) -> list[bytes]:
         """Everything is put when it is called for."""

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import click
 
+from trunkline.errors import TrunklineError
+
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -27,6 +29,23 @@ def print_json(value: Any) -> None:
 def write_line(line: str) -> None:
     """A line on standard output, there at once: pipes and terminals follow live."""
     click.echo(line)
+
+
+def print_note(text: str, facts: dict[str, Any], colour: str, *, as_json: bool) -> None:
+    """What is said beside the output, on standard error, so that a script's input stays clean: for people a text, for
+    scripts one JSON object."""
+    click.echo(json.dumps(facts) if as_json else click.style(f"-- {text}", fg=colour), err=True)
+
+
+def note_lost(error: TrunklineError, *, as_json: bool) -> None:
+    """The connection is gone, and comes back by itself."""
+    facts = {"event": "disconnected", "reason": error.message}
+    print_note(f"connection lost: {safe(error.message)}", facts, "yellow", as_json=as_json)
+
+
+def note_back(*, as_json: bool) -> None:
+    """It has come back."""
+    print_note("connected again", {"event": "reconnected"}, "bright_black", as_json=as_json)
 
 
 def print_facts(rows: Iterable[tuple[str, Any]], title: str = "") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +13,7 @@ import click
 from trunkline.cli.input import STDIN, read_object
 from trunkline.cli.kinds import KINDS, filters_of, id_of, row_of
 from trunkline.cli.outcome import TIMED_OUT, run
-from trunkline.cli.output import print_json, print_table, safe, write_line
+from trunkline.cli.output import note_back, note_lost, print_json, print_table, safe, write_line
 from trunkline.cli.settings import CONNECT_SECONDS, Command, Settings, settings, with_settings
 from trunkline.errors import RecordNotFoundError
 
@@ -43,10 +44,10 @@ def state() -> None:
     """Reads and changes the records of the StateService. A KIND is agent, workflow or task."""
 
 
-def _manager(told: Settings) -> StateManager:
+def _manager(told: Settings, **listeners: Any) -> StateManager:
     from trunkline import GrpcStateManager
 
-    return GrpcStateManager(told.state, connect_timeout=CONNECT_SECONDS)
+    return GrpcStateManager(told.state, connect_timeout=CONNECT_SECONDS, **listeners)
 
 
 def _describe(record: Record) -> dict[str, Any]:
@@ -173,6 +174,9 @@ def watch(
     """Shows the records that match (of all kinds where none is named), then each change, until interrupted.
 
     Exit code 4 where --timeout passes before --count changes came.
+
+    A lost connection is told on standard error and restored by itself; then come the changes since. Exit code 5 where
+    the service cannot be reached at the start.
     """
     told = settings()
     wanted = filters_of(kind, filters)
@@ -181,7 +185,11 @@ def watch(
     async def follow() -> None:
         left = count
         async with (
-            _manager(told) as manager,
+            _manager(
+                told,
+                on_disconnected=partial(note_lost, as_json=told.as_json),
+                on_reconnected=partial(note_back, as_json=told.as_json),
+            ) as manager,
             aclosing(manager.watch(*kinds, id=id, after_revision=after_revision, **wanted)) as changes,  # type: ignore[type-var]
         ):
             async for change in changes:

@@ -7,6 +7,7 @@ dropped, which the public client's callback is not told.
 from __future__ import annotations
 
 import asyncio
+import random
 import shutil
 import sys
 from datetime import UTC
@@ -15,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trunkline.cli.outcome import TIMED_OUT, run
-from trunkline.cli.output import print_json, safe, write_line
+from trunkline.cli.output import note_back, note_lost, print_json, print_note, safe, write_line
 from trunkline.cli.settings import Settings, settings, with_settings
+from trunkline.errors import BusDisconnectedError, TrunklineError
+from trunkline.limits import RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN
 
 if TYPE_CHECKING:
     from trunkline.v1 import bus_pb2, message_pb2
@@ -43,6 +46,9 @@ def subscribe(pattern: str, group: str | None, count: int | None, timeout: float
 
     PATTERN is a channel, where `*` stands for one token and a last `>` for one or more; default `>`, everything. Exit
     code 4 where --timeout passes before --count messages came.
+
+    A lost connection is told on standard error and restored by itself; what was published meanwhile is not shown. Exit
+    code 5 where the bus cannot be reached at the start.
     """
     told = settings()
     printer = _Printer(told, full=full)
@@ -50,7 +56,7 @@ def subscribe(pattern: str, group: str | None, count: int | None, timeout: float
     async def main() -> int:
         try:
             async with asyncio.timeout(timeout):
-                await _follow(told, pattern, group, count, printer)
+                await _Following(pattern, group or "", count, printer).run(told.bus)
         except TimeoutError:
             return TIMED_OUT if count is not None else 0
         return 0
@@ -58,31 +64,72 @@ def subscribe(pattern: str, group: str | None, count: int | None, timeout: float
     run(main(), told)
 
 
-async def _follow(told: Settings, pattern: str, group: str | None, count: int | None, printer: _Printer) -> None:
-    from trunkline.cli.wire import bus_stub
-    from trunkline.v1 import bus_pb2
+class _Following:
+    """One subscription, which outlives its connection once it has started."""
 
-    # With a count, credit takes no more than that from the others of a group.
-    start = bus_pb2.SubscribeRequest.Start(pattern=pattern, group=group or "", credit=count)
-    async with bus_stub(told.bus) as stub:
+    def __init__(self, pattern: str, group: str, count: int | None, printer: _Printer) -> None:
+        self._pattern = pattern
+        self._group = group
+        self._left = count
+        self._printer = printer
+        self._bound = RECONNECT_DELAY_MIN
+        self._begun = False
+        self._lost = False
+
+    async def run(self, address: str) -> None:
+        """Returns when as many messages came as were asked for.
+
+        Raises:
+            TrunklineError: the service cannot be reached at the start, or refuses the subscription.
+        """
+        from trunkline.cli.wire import bus_stub
+
+        while True:
+            try:
+                async with bus_stub(address) as stub:
+                    if await self._stream(stub):
+                        return
+                    raise BusDisconnectedError("the service ended the stream")
+            except BusDisconnectedError as error:
+                if not self._begun:
+                    raise
+                if not self._lost:
+                    self._printer.lost(error)
+                self._lost = True
+            await asyncio.sleep(random.uniform(0, self._bound))
+            self._bound = min(self._bound * 2, RECONNECT_DELAY_MAX)
+
+    async def _stream(self, stub: Any) -> bool:
+        """One life of the stream; whether all came that was asked for."""
+        from trunkline.v1 import bus_pb2
+
+        # With a count, credit takes no more than that from the others of a group.
+        start = bus_pb2.SubscribeRequest.Start(pattern=self._pattern, group=self._group, credit=self._left)
         call = stub.Subscribe()
         try:
             await call.write(bus_pb2.SubscribeRequest(start=start))
-            left = count
             async for response in call:
                 kind = response.WhichOneof("frame")
                 if kind == "started":
-                    printer.started(pattern)
+                    self._started()
                 elif kind == "lagged":
-                    printer.lagged(response.lagged.dropped)
+                    self._printer.lagged(response.lagged.dropped)
                 elif kind == "deliveries":
-                    printer.deliveries(response.deliveries)
-                    if left is not None:
-                        left -= len(response.deliveries.messages)
-                        if left <= 0:
-                            return
+                    self._printer.deliveries(response.deliveries)
+                    if self._left is not None:
+                        self._left -= len(response.deliveries.messages)
+                        if self._left <= 0:
+                            return True
         finally:
             call.cancel()
+        return False
+
+    def _started(self) -> None:
+        if self._begun:
+            self._printer.back()
+        else:
+            self._printer.started(self._pattern)
+        self._begun, self._lost, self._bound = True, False, RECONNECT_DELAY_MIN
 
 
 class _Printer:
@@ -96,6 +143,14 @@ class _Printer:
     def started(self, pattern: str) -> None:
         """Nothing published after this is missed."""
         self._note(f"subscribed to {safe(pattern)}", {"event": "subscribed", "pattern": pattern}, "bright_black")
+
+    def lost(self, error: TrunklineError) -> None:
+        """The connection is gone; it comes back by itself."""
+        note_lost(error, as_json=self._as_json)
+
+    def back(self) -> None:
+        """Subscribed again."""
+        note_back(as_json=self._as_json)
 
     def lagged(self, dropped: int) -> None:
         """This reader was too slow."""
@@ -113,9 +168,7 @@ class _Printer:
                 write_line(self._line(deliveries.channel, message))
 
     def _note(self, text: str, facts: dict[str, Any], colour: str) -> None:
-        import json
-
-        click.echo(json.dumps(facts) if self._as_json else click.style(f"-- {text}", fg=colour), err=True)
+        print_note(text, facts, colour, as_json=self._as_json)
 
     def _line(self, channel: str, message: message_pb2.Message) -> str:
         from trunkline.cli.describe import payload_text

@@ -10,24 +10,18 @@ import grpc
 from grpc import aio
 
 from trunkline.errors import BusDisconnectedError, StateDisconnectedError
-from trunkline.limits import KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_FRAME_BYTES
+from trunkline.line import CHANNEL_OPTIONS
 from trunkline.status import error_from_rpc
 from trunkline.v1 import bus_pb2_grpc, state_pb2_grpc
 
 CALL_SECONDS = 10.0
 """What a service gets to answer a question about itself."""
 
-_OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
-    ("grpc.keepalive_time_ms", round(KEEPALIVE_INTERVAL * 1000)),
-    ("grpc.keepalive_timeout_ms", round(KEEPALIVE_TIMEOUT * 1000)),
-]
-
 
 @asynccontextmanager
 async def bus_stub(address: str) -> AsyncIterator[Any]:
     """The BusService. Raises what it says as a `TrunklineError`."""
-    async with aio.insecure_channel(address, options=_OPTIONS) as channel:
+    async with aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
         try:
             yield bus_pb2_grpc.BusServiceStub(channel)
         except grpc.RpcError as error:
@@ -37,7 +31,7 @@ async def bus_stub(address: str) -> AsyncIterator[Any]:
 @asynccontextmanager
 async def state_stub(address: str) -> AsyncIterator[Any]:
     """The StateService. Raises what it says as a `TrunklineError`."""
-    async with aio.insecure_channel(address, options=_OPTIONS) as channel:
+    async with aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
         try:
             yield state_pb2_grpc.StateServiceStub(channel)
         except grpc.RpcError as error:
