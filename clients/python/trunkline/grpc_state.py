@@ -39,13 +39,14 @@ MAX_CALL_BYTES: Final = MAX_FRAME_BYTES // 2
 class GrpcStateManager(RecordManager):
     """A state manager whose records are kept by a StateService.
 
-    A lost connection is restored by itself: calls that were pending fail with `StateDisconnectedError` (what became of
-    a write is then not known), calls that come meanwhile wait for it, as long as their timeout allows.
+    A lost connection is restored by itself. Calls that were pending when it was lost fail with
+    `StateDisconnectedError` at once, and what became of a write is then not known. New calls wait for the reconnect,
+    for up to `timeout` seconds in all; nothing of one that waited in vain was sent. Watches go on by themselves.
 
     Args:
         address: `host:port` or `unix:/path`, of a state service or a sidecar.
         connect_timeout: seconds that `connect` waits for the service, then it raises `StateDisconnectedError`.
-        timeout: seconds that a call may take, reconnecting included; then it raises `StateDisconnectedError`.
+        timeout: seconds that a call may take, the wait for a reconnect included; then `StateDisconnectedError`.
         on_disconnected: called with the reason when the connection was lost.
         on_reconnected: called when it is back.
     """
