@@ -17,7 +17,7 @@ import pytest
 
 from tests.cli.conftest import Follow, Trunkline
 from tests.programs import RunningProgram, command
-from trunkline import AgentMessage, GrpcMessageBus
+from trunkline import AgentMessage, GrpcMessageBus, sync
 
 
 def test_subscribe_shows_a_message_on_one_line(trunkline: Trunkline, follow: Follow, channel: str) -> None:
@@ -113,12 +113,21 @@ def test_errors_name_their_code(trunkline: Trunkline, channel: str) -> None:
     assert trunkline("subscribe", "a:>:b").stderr.endswith("(INVALID_CHANNEL)\n")
 
 
-def test_a_request_without_an_answer_is_4(trunkline: Trunkline, follow: Follow, channel: str) -> None:
+def test_a_request_without_an_answer_is_4(trunkline: Trunkline, bus_address: str, channel: str) -> None:
     """Somebody listens, nobody answers."""
-    follow("subscribe", channel, until="subscribed")
-    said = trunkline("request", channel, "--timeout", "0.3")
+    with sync.MessageBus(bus_address) as bus:
+        bus.subscribe(channel, lambda _: None)
+        said = trunkline("request", channel, "--timeout", "0.3")
     assert said.returncode == 4
     assert said.stderr.endswith("(REQUEST_TIMEOUT)\n")
+
+
+def test_subscribe_only_looks_on(trunkline: Trunkline, follow: Follow, channel: str) -> None:
+    """Who watches the traffic does not count as somebody who could answer: the request still fails at once."""
+    follow("subscribe", channel, until="subscribed")
+    said = trunkline("request", channel, "--timeout", "20")
+    assert said.returncode == 1
+    assert said.stderr.endswith("(NO_RESPONDERS)\n")
 
 
 @pytest.mark.parametrize("arguments", [("publish", "a"), ("request", "a"), ("subscribe", "a"), ("subscriptions",)])

@@ -132,7 +132,7 @@ async def test_subscriptions_come_back_when_the_bus_was_killed(
     assert (await asyncio.wait_for(stepping, PATIENCE)).payload == {"n": "stream"}
     assert len(agent.reasons) == 2
     assert all(isinstance(reason, BusDisconnectedError) for reason in agent.reasons)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
 
 
 async def test_what_is_subscribed_while_the_bus_is_away_is_there_when_it_is_back(

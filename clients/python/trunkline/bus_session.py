@@ -26,6 +26,9 @@ from trunkline.v1 import bus_pb2
 log = logging.getLogger(__name__)
 
 _CONNECT = "/trunkline.v1.BusService/Connect"
+_WAVE = 32
+"""Of many requests at once, so many are sent while the others are still being encoded: then service and client work at
+the same time. A lone request is sent at once."""
 _REPLY_GRACE = 1.0
 """Seconds that a request waits beyond its timeout for the service's own word, which has the better error."""
 
@@ -90,8 +93,8 @@ class BusSession:
         wanted.message = encoded
         wanted.timeout.seconds = int(timeout)
         wanted.timeout.nanos = int(timeout % 1 * 1e9)
-        if line.pending == 1:
-            line.pump()  # a lone request waits for nothing to go with it
+        if line.pending == 1 or self._outgoing.items >= _WAVE:
+            line.pump()
         loop = asyncio.get_running_loop()
         timer = loop.call_later(timeout + _REPLY_GRACE, self._give_up, id, channel, correlation_id, timeout)
         try:

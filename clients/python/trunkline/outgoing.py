@@ -20,7 +20,7 @@ class Outgoing:
         kick: says that there is something to gather.
     """
 
-    __slots__ = ("_channel", "_frame", "_items", "_kick", "_messages", "_seal", "_sealed", "_sealed_size", "_size")
+    __slots__ = ("_channel", "_frame", "_kick", "_messages", "_seal", "_sealed", "_sealed_size", "_size", "items")
 
     def __init__(self, seal: Callable[[bytes, bool], None], kick: Callable[[], None]) -> None:
         self._seal = seal
@@ -28,7 +28,8 @@ class Outgoing:
         self._channel = ""
         self._messages: list[bytes] = []
         self._frame = _ConnectRequest()
-        self._items = 0
+        self.items = 0
+        """Items of the open frame."""
         self._size = 0
         self._sealed = 0
         """Messages, and below their bytes, in frames that were sealed before they were full, since `publish` last said
@@ -38,7 +39,7 @@ class Outgoing:
     def publish(self, channel: str, encoded: bytes) -> bool:
         """Adds a message; True if a frame's worth was added since that was last said: time to let it be sent."""
         pause = False
-        if self._items or channel != self._channel:
+        if self.items or channel != self._channel:
             pause = self._seal_early()
             self._channel = channel
         self._messages.append(encoded)
@@ -60,19 +61,19 @@ class Outgoing:
 
     def item(self, id: int, size: int = 0) -> Any:
         """A new ClientItem, to be filled in before anything is awaited. `size`: about its bytes."""
-        if self._messages or self._items >= FRAME_MESSAGES or self._size >= FRAME_BYTES:
+        if self._messages or self.items >= FRAME_MESSAGES or self._size >= FRAME_BYTES:
             self.seal()
-        if not self._items:  # those that follow go with it
+        if not self.items:  # those that follow go with it
             self._kick()
-        self._items += 1
+        self.items += 1
         self._size += size
         return self._frame.items.add(id=id)
 
     def forget_items(self) -> None:
         """Drops what is not published messages: it meant a stream that is no more."""
-        if self._items:
+        if self.items:
             self._frame = _ConnectRequest()
-            self._items = self._size = 0
+            self.items = self._size = 0
 
     def seal(self) -> None:
         """Closes the open frame, if there is anything in it."""
@@ -82,7 +83,7 @@ class Outgoing:
 
     def gather(self, _room: int) -> list[bytes]:
         """The open frame, which thereby is closed; nothing if it is empty."""
-        if not self._messages and not self._items:
+        if not self._messages and not self.items:
             return []
         frame, self._frame = self._frame, _ConnectRequest()
         if self._messages:
@@ -90,5 +91,5 @@ class Outgoing:
             publish.channel = self._channel
             publish.messages.extend(self._messages)  # ten times as fast as handing them to the constructor
             self._messages = []
-        self._items = self._size = 0
+        self.items = self._size = 0
         return [frame.SerializeToString()]

@@ -104,7 +104,9 @@ class _Following:
         from trunkline.v1 import bus_pb2
 
         # With a count, credit takes no more than that from the others of a group.
-        start = bus_pb2.SubscribeRequest.Start(pattern=self._pattern, group=self._group, credit=self._left)
+        start = bus_pb2.SubscribeRequest.Start(
+            pattern=self._pattern, group=self._group, credit=self._left, observer=True
+        )
         call = stub.Subscribe()
         try:
             await call.write(bus_pb2.SubscribeRequest(start=start))
