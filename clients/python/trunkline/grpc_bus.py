@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 
 from trunkline.bus_session import BusSession
-from trunkline.channels import check_channel, check_name, check_pattern
+from trunkline.channels import check_channel, check_pattern
 from trunkline.codec import encode_message
 from trunkline.errors import (
     BusNotConnectedError,
@@ -21,9 +21,8 @@ from trunkline.limits import (
     CLIENT_DISCONNECT_SECONDS,
     DEFAULT_REQUEST_TIMEOUT,
     MAX_MESSAGE_BYTES,
-    MAX_REQUEST_TIMEOUT,
 )
-from trunkline.message_bus import MessageBus, MessageCallback
+from trunkline.message_bus import MessageBus, MessageCallback, check_interest, check_timeout
 from trunkline.models import AgentMessage
 from trunkline.subscription import LiveSubscription
 
@@ -123,11 +122,7 @@ class GrpcMessageBus(MessageBus):
     ) -> AgentMessage:
         session = self._connected()
         check_channel(channel)
-        if not 0 < timeout <= MAX_REQUEST_TIMEOUT:
-            raise InvalidMessageError(
-                f"timeout is {timeout:g} s, it must be more than 0 and at most {MAX_REQUEST_TIMEOUT:g} s",
-                details={"field": "timeout", "value": f"{timeout:g}"},
-            )
+        check_timeout(timeout)
         session.check_up()
         correlation_id = message.correlation_id or message.message_id
         encoded = self._encode(message, correlation_id)
@@ -192,11 +187,7 @@ class GrpcMessageBus(MessageBus):
         on_lagged: Callable[[int], None] | None,
         observer: bool = False,
     ) -> LiveSubscription:
-        check_pattern(pattern)
-        if group is not None:
-            check_name("group", group)
-        if credit is not None and credit < 1:
-            raise ValueError(f"credit is {credit}, it must be at least 1")
+        check_interest(pattern, group, credit)
         if credit is None and group is not None:
             credit = 2 * concurrency
         return await session.open(pattern, group or "", credit, on_lagged, observer)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
-from trunkline.channels import check_channel, check_name, check_pattern, matches
+from trunkline.channels import check_channel, check_pattern, matches
 from trunkline.codec import decode_message, encode_message
 from trunkline.errors import (
     BusDisconnectedError,
@@ -18,9 +18,9 @@ from trunkline.errors import (
     NoRespondersError,
     RequestTimeoutError,
 )
-from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_MESSAGE_BYTES, MAX_REQUEST_TIMEOUT
+from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_MESSAGE_BYTES
 from trunkline.memory_stream import MemoryStream
-from trunkline.message_bus import MessageBus, MessageCallback
+from trunkline.message_bus import MessageBus, MessageCallback, check_interest, check_timeout
 from trunkline.models import AgentMessage
 from trunkline.v1 import message_pb2
 
@@ -122,11 +122,7 @@ class InMemoryMessageBus(MessageBus):
     ) -> AgentMessage:
         self._check_connected()
         check_channel(channel)
-        if not 0 < timeout <= MAX_REQUEST_TIMEOUT:
-            raise InvalidMessageError(
-                f"timeout is {timeout:g} s, it must be more than 0 and at most {MAX_REQUEST_TIMEOUT:g} s",
-                details={"field": "timeout", "value": f"{timeout:g}"},
-            )
+        check_timeout(timeout)
         correlation_id = message.correlation_id or message.message_id
         sent = decode_message(_to_wire(message, correlation_id))
         if correlation_id in self._pending:
@@ -188,11 +184,7 @@ class InMemoryMessageBus(MessageBus):
 
     def _add(self, pattern: str, group: str | None, callback: MessageCallback, credit: int | None) -> _Subscription:
         self._check_connected()
-        check_pattern(pattern)
-        if group is not None:
-            check_name("group", group)
-        if credit is not None and credit < 1:
-            raise ValueError(f"credit is {credit}, it must be at least 1")
+        check_interest(pattern, group, credit)
         added = _Subscription(pattern, group, callback)
         self._subscriptions.append(added)
         return added

@@ -7,7 +7,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
-from trunkline.limits import DEFAULT_REQUEST_TIMEOUT
+from trunkline.channels import check_name, check_pattern
+from trunkline.errors import InvalidMessageError
+from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT
 from trunkline.models import AgentMessage
 
 MessageCallback = Callable[[AgentMessage], Awaitable[None]]
@@ -142,3 +144,21 @@ class MessageBus(ABC):
         traceback: TracebackType | None,
     ) -> None:
         await self.disconnect()
+
+
+def check_timeout(timeout: float) -> None:
+    """Raises InvalidMessageError where a request's timeout, in seconds, is out of bounds."""
+    if not 0 < timeout <= MAX_REQUEST_TIMEOUT:
+        raise InvalidMessageError(
+            f"timeout is {timeout:g} s, it must be more than 0 and at most {MAX_REQUEST_TIMEOUT:g} s",
+            details={"field": "timeout", "value": f"{timeout:g}"},
+        )
+
+
+def check_interest(pattern: str, group: str | None, credit: int | None) -> None:
+    """Raises InvalidChannelError or ValueError where a subscription cannot be opened as it is wished."""
+    check_pattern(pattern)
+    if group is not None:
+        check_name("group", group)
+    if credit is not None and credit < 1:
+        raise ValueError(f"credit is {credit}, it must be at least 1")
