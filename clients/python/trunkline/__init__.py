@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "trunkline.durable": ("Backoff", "Durability", "DurableMessage", "DurableSettings", "Receipt"),
     "trunkline.errors": (
         "BusDisconnectedError",
         "BusNotConnectedError",
         "CompactedError",
+        "DeadLetterNotFoundError",
         "InternalError",
         "InvalidChannelError",
         "InvalidMessageError",
@@ -33,10 +35,13 @@ _HOMES = {
         "RecordNotFoundError",
         "RequestTimeoutError",
         "RevisionMismatchError",
+        "StaleAckError",
         "StateDisconnectedError",
         "StateError",
         "StateNotConnectedError",
         "StorageError",
+        "SubscriptionExistsError",
+        "SubscriptionNotFoundError",
         "TrunklineError",
         "UnauthenticatedError",
     ),
@@ -54,7 +59,7 @@ _HOMES = {
         "WorkflowPhase",
         "WorkflowState",
     ),
-    "trunkline.message_bus": ("MessageBus", "MessageCallback"),
+    "trunkline.message_bus": ("DurableCallback", "MessageBus", "MessageCallback"),
     "trunkline.memory_bus": ("InMemoryMessageBus",),
     "trunkline.grpc_bus": ("GrpcMessageBus",),
     "trunkline.state_manager": (
@@ -94,9 +99,15 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from trunkline import sync as sync
+    from trunkline.durable import Backoff as Backoff
+    from trunkline.durable import Durability as Durability
+    from trunkline.durable import DurableMessage as DurableMessage
+    from trunkline.durable import DurableSettings as DurableSettings
+    from trunkline.durable import Receipt as Receipt
     from trunkline.errors import BusDisconnectedError as BusDisconnectedError
     from trunkline.errors import BusNotConnectedError as BusNotConnectedError
     from trunkline.errors import CompactedError as CompactedError
+    from trunkline.errors import DeadLetterNotFoundError as DeadLetterNotFoundError
     from trunkline.errors import InternalError as InternalError
     from trunkline.errors import InvalidChannelError as InvalidChannelError
     from trunkline.errors import InvalidMessageError as InvalidMessageError
@@ -109,16 +120,20 @@ if TYPE_CHECKING:
     from trunkline.errors import RecordNotFoundError as RecordNotFoundError
     from trunkline.errors import RequestTimeoutError as RequestTimeoutError
     from trunkline.errors import RevisionMismatchError as RevisionMismatchError
+    from trunkline.errors import StaleAckError as StaleAckError
     from trunkline.errors import StateDisconnectedError as StateDisconnectedError
     from trunkline.errors import StateError as StateError
     from trunkline.errors import StateNotConnectedError as StateNotConnectedError
     from trunkline.errors import StorageError as StorageError
+    from trunkline.errors import SubscriptionExistsError as SubscriptionExistsError
+    from trunkline.errors import SubscriptionNotFoundError as SubscriptionNotFoundError
     from trunkline.errors import TrunklineError as TrunklineError
     from trunkline.errors import UnauthenticatedError as UnauthenticatedError
     from trunkline.grpc_bus import GrpcMessageBus as GrpcMessageBus
     from trunkline.grpc_state import GrpcStateManager as GrpcStateManager
     from trunkline.memory_bus import InMemoryMessageBus as InMemoryMessageBus
     from trunkline.memory_state import InMemoryStateManager as InMemoryStateManager
+    from trunkline.message_bus import DurableCallback as DurableCallback
     from trunkline.message_bus import MessageBus as MessageBus
     from trunkline.message_bus import MessageCallback as MessageCallback
     from trunkline.message_channel import MessageChannel as MessageChannel

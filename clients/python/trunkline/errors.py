@@ -6,19 +6,23 @@
     │   ├── InvalidMessageError       INVALID_MESSAGE
     │   ├── NoRespondersError         NO_RESPONDERS
     │   ├── RequestTimeoutError       REQUEST_TIMEOUT
+    │   ├── StaleAckError             STALE_ACK
+    │   ├── SubscriptionExistsError   SUBSCRIPTION_EXISTS
+    │   ├── SubscriptionNotFoundError SUBSCRIPTION_NOT_FOUND
+    │   ├── DeadLetterNotFoundError   DEAD_LETTER_NOT_FOUND
     │   ├── BusNotConnectedError      BUS_NOT_CONNECTED
     │   └── BusDisconnectedError      BUS_DISCONNECTED
     ├── StateError
     │   ├── InvalidRecordError        INVALID_RECORD
     │   ├── RecordNotFoundError       NOT_FOUND
     │   ├── RevisionMismatchError     REVISION_MISMATCH
-    │   ├── StorageError              STORAGE
     │   ├── StateNotConnectedError    STATE_NOT_CONNECTED
     │   └── StateDisconnectedError    STATE_DISCONNECTED
     └── both a MessageBusError and a StateError
         ├── MessageTooLargeError      MESSAGE_TOO_LARGE
         ├── CompactedError            COMPACTED
         ├── OverloadedError           OVERLOADED
+        ├── StorageError              STORAGE
         ├── UnauthenticatedError      UNAUTHENTICATED
         ├── PermissionDeniedError     PERMISSION_DENIED
         └── InternalError             INTERNAL
@@ -116,6 +120,38 @@ class RequestTimeoutError(MessageBusError):
     figures = frozenset({"timeout_seconds"})
 
 
+class StaleAckError(MessageBusError):
+    """Whoever settles a message does not hold it (any more); nothing was changed. Details: durable, sequence, attempt, and
+    why: "never handed out", "settled", "lease expired", "handed on" or "not deliverable"."""
+
+    error_code = "STALE_ACK"
+    status = "FAILED_PRECONDITION"
+    figures = frozenset({"sequence", "attempt", "current_attempt"})
+
+
+class SubscriptionExistsError(MessageBusError):
+    """A durable name is in use with another pattern or other settings. Details: durable, pattern, existing_pattern; of
+    settings: field, value, existing_value."""
+
+    error_code = "SUBSCRIPTION_EXISTS"
+    status = "ALREADY_EXISTS"
+
+
+class SubscriptionNotFoundError(MessageBusError):
+    """There is no durable subscription of this name, or it was deleted. Details: durable."""
+
+    error_code = "SUBSCRIPTION_NOT_FOUND"
+    status = "NOT_FOUND"
+
+
+class DeadLetterNotFoundError(MessageBusError):
+    """There is no dead letter with this id. Details: dead_letter_id."""
+
+    error_code = "DEAD_LETTER_NOT_FOUND"
+    status = "NOT_FOUND"
+    figures = frozenset({"dead_letter_id"})
+
+
 class BusNotConnectedError(MessageBusError):
     """A call on a bus object before `connect()` or after `disconnect()`."""
 
@@ -150,14 +186,6 @@ class RevisionMismatchError(StateError):
     error_code = "REVISION_MISMATCH"
     status = "ABORTED"
     figures = frozenset({"expected", "actual"})
-
-
-class StorageError(StateError):
-    """The store's file cannot be opened or trusted: newer version, damage, or another server holds it."""
-
-    error_code = "STORAGE"
-    status = "FAILED_PRECONDITION"
-    figures = frozenset({"found", "supported"})
 
 
 class StateNotConnectedError(StateError):
@@ -196,6 +224,14 @@ class OverloadedError(MessageBusError, StateError):
     error_code = "OVERLOADED"
     status = "RESOURCE_EXHAUSTED"
     figures = frozenset({"maximum"})
+
+
+class StorageError(MessageBusError, StateError):
+    """A file of a service cannot be opened or trusted: newer version, damage, or another server holds it."""
+
+    error_code = "STORAGE"
+    status = "FAILED_PRECONDITION"
+    figures = frozenset({"found", "supported"})
 
 
 class UnauthenticatedError(MessageBusError, StateError):

@@ -51,6 +51,52 @@ MAX_SUBSCRIPTIONS: Final = 1_000_000
 MAX_PENDING_REQUESTS: Final = 100_000
 """Requests that wait for a reply; beyond it OVERLOADED (setting `max_pending_requests`)."""
 
+DEDUP_SECONDS: Final = 120.0
+DEDUP_MESSAGES: Final = 500_000
+"""How long, and of how many stored messages at the most, a bus knows the message ids, so that the same one published again
+is stored once (settings `dedup_seconds`, `dedup_messages`). Each takes about 200 bytes of memory."""
+
+MAX_ORDERING_KEY_BYTES: Final = 255
+MAX_DELIVER_AHEAD: Final = 365 * 86_400.0
+"""How far ahead a message can be held back; beyond either INVALID_MESSAGE."""
+
+DEFAULT_ACK_WAIT: Final = 30.0
+MIN_ACK_WAIT: Final = 0.1
+MAX_ACK_WAIT: Final = 86_400.0
+"""How long a message is leased to a subscriber; out of bounds INVALID_MESSAGE."""
+
+DEFAULT_MAX_DELIVERIES: Final = 5
+MAX_MAX_DELIVERIES: Final = 1_000
+"""After so many attempts a message becomes a dead letter; out of bounds INVALID_MESSAGE."""
+
+DEFAULT_BACKOFF_INITIAL: Final = 1.0
+DEFAULT_BACKOFF_MULTIPLIER: Final = 2.0
+DEFAULT_BACKOFF_MAXIMUM: Final = 60.0
+MAX_BACKOFF_MULTIPLIER: Final = 100.0
+MAX_NAK_DELAY: Final = 7 * 86_400.0
+"""How long a message waits for its next attempt; out of bounds INVALID_MESSAGE."""
+
+MAX_ERROR_BYTES: Final = 4_096
+"""What is kept of an attempt's error; the rest is cut off."""
+
+MAX_LEASED_MESSAGES: Final = 65_536
+"""Messages of one durable subscription that are leased at once; beyond it the others wait."""
+
+UNSET_CREDIT_LEASES: Final = 1_024
+"""Messages leased at once to a durable subscriber that set no credit."""
+
+MAX_DURABLE_SUBSCRIPTIONS: Final = 10_000
+"""Beyond it OVERLOADED (setting `max_durable_subscriptions`)."""
+
+MAX_WAITING_PUBLISHES: Final = 100_000
+"""Stored messages that wait for a commit; beyond it OVERLOADED (setting `max_waiting_publishes`)."""
+
+MAX_REDRIVES: Final = 3
+"""A dead letter that was redriven so often stays where it is, unless it is forced."""
+
+DEAD_LETTER_CHANNEL: Final = "conductor:dlq"
+"""Where the bus announces each dead letter."""
+
 FRAME_MESSAGES: Final = 512
 FRAME_BYTES: Final = 256 * 1024
 """What one frame of a long stream gathers at the most before it is sent."""

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self, overload
 
 from trunkline.channels import check_name, check_pattern
+from trunkline.durable import DurableMessage, DurableSettings, Receipt, Start
 from trunkline.errors import InvalidMessageError
 from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT
 from trunkline.models import AgentMessage
 
 MessageCallback = Callable[[AgentMessage], Awaitable[None]]
 """What `subscribe` calls with each message."""
+
+DurableCallback = Callable[[DurableMessage], Awaitable[None]]
+"""What a durable `subscribe` calls with each message: returning acks it, raising naks it with the error."""
 
 
 class MessageBus(ABC):
@@ -35,16 +40,51 @@ class MessageBus(ABC):
     async def disconnect(self) -> None:
         """Ends everything: subscriptions are gone, pending requests fail with `BusDisconnectedError`. Idempotent."""
 
+    @overload
+    async def publish(self, channel: str, message: AgentMessage, *, stored: Literal[False] = False) -> None: ...
+
+    @overload
+    async def publish(
+        self,
+        channel: str,
+        message: AgentMessage,
+        *,
+        stored: Literal[True],
+        ordering_key: str | None = None,
+        deliver_at: datetime | None = None,
+        deliver_after: float | None = None,
+    ) -> Receipt: ...
+
     @abstractmethod
-    async def publish(self, channel: str, message: AgentMessage) -> None:
+    async def publish(
+        self,
+        channel: str,
+        message: AgentMessage,
+        *,
+        stored: bool = False,
+        ordering_key: str | None = None,
+        deliver_at: datetime | None = None,
+        deliver_after: float | None = None,
+    ) -> Receipt | None:
         """Publishes a message. An expired one is dropped and not counted; no subscriber is no error.
+
+        Args:
+            stored: keep it in the journal for durable subscriptions, and return when that is synced to disk, with the
+                receipt. Where the outcome is not known (`BusDisconnectedError`), publish the same message again: its
+                message id is stored once.
+            ordering_key: messages with the same key reach a durable subscription's subscribers one at a time and in
+                order; 1 to 255 bytes.
+            deliver_at: hold it back until then; with a time zone, at most a year ahead.
+            deliver_after: hold it back for so many seconds, 0 to a year.
 
         Raises:
             InvalidChannelError: the channel is empty, too long or malformed.
+            InvalidMessageError: an option is out of bounds, or needs `stored`.
             MessageTooLargeError: the encoded message is over the limit.
+            OverloadedError: the journal has no room; nothing was stored.
         """
 
-    @abstractmethod
+    @overload
     async def subscribe(
         self,
         channel: str,
@@ -54,6 +94,34 @@ class MessageBus(ABC):
         concurrency: int = 1,
         credit: int | None = None,
         on_lagged: Callable[[int], None] | None = None,
+    ) -> None: ...
+
+    @overload
+    async def subscribe(
+        self,
+        channel: str,
+        callback: DurableCallback,
+        *,
+        durable: str,
+        start: Start = "new",
+        settings: DurableSettings | None = None,
+        concurrency: int = 1,
+        credit: int | None = None,
+    ) -> None: ...
+
+    @abstractmethod
+    async def subscribe(
+        self,
+        channel: str,
+        callback: MessageCallback | DurableCallback,
+        *,
+        group: str | None = None,
+        concurrency: int = 1,
+        credit: int | None = None,
+        on_lagged: Callable[[int], None] | None = None,
+        durable: str | None = None,
+        start: Start = "new",
+        settings: DurableSettings | None = None,
     ) -> None:
         """Calls `callback` with each message of a channel or pattern; in effect on return.
 
@@ -62,15 +130,23 @@ class MessageBus(ABC):
 
         Args:
             channel: a channel, or a pattern with `*` (one token) and a last `>` (one or more).
-            callback: an async function of one `AgentMessage`.
+            callback: an async function of one message.
             group: subscribers that name the same group of one pattern share its messages, each to one of them.
             concurrency: how many callbacks may run at once, from 1.
-            credit: how many messages the service sends ahead of the callbacks, from 1. Default: thousands without a
-                group; with one, twice the concurrency, so that work goes to who is free.
-            on_lagged: told how many messages were dropped because this subscriber was too slow. It is logged too.
+            credit: how many messages the service sends ahead of the callbacks, from 1. Default: thousands for a live
+                subscription without a group; else twice the concurrency, so that work goes to who is free.
+            on_lagged: told how many messages were dropped because this live subscriber was too slow. It is logged too.
+            durable: name of a durable subscription, made here where there is none: it keeps every stored message until
+                a callback returned, also while nobody is connected, and hands it out again where the callback raised
+                or its process died. All who name it share its messages.
+            start: where it starts, if it is made here.
+            settings: how it delivers, if it is made here; unset: the defaults, or as it is.
 
         Raises:
             InvalidChannelError: the pattern or the group's name is malformed.
+            InvalidMessageError: a setting is out of bounds; options that do not go together.
+            SubscriptionExistsError: the durable name has another pattern or other settings.
+            CompactedError: what shall be started at is not kept any more.
             ValueError: concurrency or credit below 1.
         """
 
@@ -96,6 +172,28 @@ class MessageBus(ABC):
             InvalidMessageError: another pending request uses the same correlation id; a timeout out of bounds.
         """
 
+    @overload
+    def messages(
+        self,
+        pattern: str,
+        *,
+        group: str | None = None,
+        credit: int | None = None,
+        on_lagged: Callable[[int], None] | None = None,
+        observer: bool = False,
+    ) -> AsyncGenerator[AgentMessage, None]: ...
+
+    @overload
+    def messages(
+        self,
+        pattern: str,
+        *,
+        durable: str,
+        start: Start = "new",
+        settings: DurableSettings | None = None,
+        credit: int | None = None,
+    ) -> AsyncGenerator[DurableMessage, None]: ...
+
     @abstractmethod
     def messages(
         self,
@@ -105,13 +203,47 @@ class MessageBus(ABC):
         credit: int | None = None,
         on_lagged: Callable[[int], None] | None = None,
         observer: bool = False,
-    ) -> AsyncGenerator[AgentMessage, None]:
+        durable: str | None = None,
+        start: Start = "new",
+        settings: DurableSettings | None = None,
+    ) -> AsyncGenerator[AgentMessage, None] | AsyncGenerator[DurableMessage, None]:
         """The messages of a channel or pattern as an async iterator. Interest is registered at the first step; it ends
         when the iterator is closed, or with `BusNotConnectedError` when the bus is disconnected.
 
+        Of a durable subscription, each step acks the message before, unless that was settled; an iterator that is
+        closed naks the one that it gave out last, and gives back those that it did not.
+
         Args:
+            group, credit, on_lagged, durable, start, settings: as `subscribe` has them.
             observer: it only looks on, as a debugging tool does: it gets the messages, but a request on a channel that
                 only observers subscribe to still fails with `NoRespondersError`.
+        """
+
+    @abstractmethod
+    async def create_durable(
+        self, name: str, pattern: str, *, start: Start = "new", settings: DurableSettings | None = None
+    ) -> bool:
+        """Makes a durable subscription without taking from it; True if it was made, False if it was there.
+
+        Raises:
+            As `subscribe`.
+        """
+
+    @abstractmethod
+    async def delete_durable(self, name: str) -> None:
+        """Deletes a durable subscription with everything that waits for it; whoever takes from it is told.
+
+        Raises:
+            SubscriptionNotFoundError: there is none of this name.
+        """
+
+    @abstractmethod
+    async def seek_durable(self, name: str, start: Start) -> None:
+        """Moves a durable subscription to another place, forwards or back. What is leased is given up.
+
+        Raises:
+            SubscriptionNotFoundError: there is none of this name.
+            CompactedError: what shall be moved to is not kept any more.
         """
 
     @abstractmethod

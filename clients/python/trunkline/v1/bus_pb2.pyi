@@ -2,6 +2,8 @@ import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from trunkline.v1 import dead_letter_pb2 as _dead_letter_pb2
+from trunkline.v1 import durable_pb2 as _durable_pb2
 from trunkline.v1 import error_pb2 as _error_pb2
 from trunkline.v1 import message_pb2 as _message_pb2
 from google.protobuf.internal import containers as _containers
@@ -25,14 +27,16 @@ DURABILITY_STORED: Durability
 DURABILITY_REPLICATED: Durability
 
 class Receipt(_message.Message):
-    __slots__ = ("sequence", "time", "durability")
+    __slots__ = ("sequence", "time", "durability", "duplicate")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     DURABILITY_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATE_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     time: _timestamp_pb2.Timestamp
     durability: Durability
-    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., durability: _Optional[_Union[Durability, str]] = ...) -> None: ...
+    duplicate: bool
+    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., durability: _Optional[_Union[Durability, str]] = ..., duplicate: bool = ...) -> None: ...
 
 class PublishRequest(_message.Message):
     __slots__ = ("channel", "messages", "durability")
@@ -65,66 +69,90 @@ class PublishStreamResponse(_message.Message):
     def __init__(self, published: _Optional[_Union[PublishResponse, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
 
 class SubscribeRequest(_message.Message):
-    __slots__ = ("start", "credit", "ack")
+    __slots__ = ("start", "credit", "ack", "nak", "terminate", "extend", "release")
     class Start(_message.Message):
-        __slots__ = ("pattern", "group", "credit", "observer")
+        __slots__ = ("pattern", "group", "credit", "observer", "durable", "position", "settings")
         PATTERN_FIELD_NUMBER: _ClassVar[int]
         GROUP_FIELD_NUMBER: _ClassVar[int]
         CREDIT_FIELD_NUMBER: _ClassVar[int]
         OBSERVER_FIELD_NUMBER: _ClassVar[int]
+        DURABLE_FIELD_NUMBER: _ClassVar[int]
+        POSITION_FIELD_NUMBER: _ClassVar[int]
+        SETTINGS_FIELD_NUMBER: _ClassVar[int]
         pattern: str
         group: str
         credit: int
         observer: bool
-        def __init__(self, pattern: _Optional[str] = ..., group: _Optional[str] = ..., credit: _Optional[int] = ..., observer: bool = ...) -> None: ...
+        durable: str
+        position: _durable_pb2.Position
+        settings: _durable_pb2.DurableSettings
+        def __init__(self, pattern: _Optional[str] = ..., group: _Optional[str] = ..., credit: _Optional[int] = ..., observer: bool = ..., durable: _Optional[str] = ..., position: _Optional[_Union[_durable_pb2.Position, _Mapping]] = ..., settings: _Optional[_Union[_durable_pb2.DurableSettings, _Mapping]] = ...) -> None: ...
     class Credit(_message.Message):
         __slots__ = ("messages",)
         MESSAGES_FIELD_NUMBER: _ClassVar[int]
         messages: int
         def __init__(self, messages: _Optional[int] = ...) -> None: ...
-    class Ack(_message.Message):
-        __slots__ = ("sequences",)
-        SEQUENCES_FIELD_NUMBER: _ClassVar[int]
-        sequences: _containers.RepeatedScalarFieldContainer[int]
-        def __init__(self, sequences: _Optional[_Iterable[int]] = ...) -> None: ...
     START_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
+    NAK_FIELD_NUMBER: _ClassVar[int]
+    TERMINATE_FIELD_NUMBER: _ClassVar[int]
+    EXTEND_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
     start: SubscribeRequest.Start
     credit: SubscribeRequest.Credit
-    ack: SubscribeRequest.Ack
-    def __init__(self, start: _Optional[_Union[SubscribeRequest.Start, _Mapping]] = ..., credit: _Optional[_Union[SubscribeRequest.Credit, _Mapping]] = ..., ack: _Optional[_Union[SubscribeRequest.Ack, _Mapping]] = ...) -> None: ...
+    ack: _durable_pb2.Ack
+    nak: _durable_pb2.Nak
+    terminate: _durable_pb2.Terminate
+    extend: _durable_pb2.Extend
+    release: _durable_pb2.Release
+    def __init__(self, start: _Optional[_Union[SubscribeRequest.Start, _Mapping]] = ..., credit: _Optional[_Union[SubscribeRequest.Credit, _Mapping]] = ..., ack: _Optional[_Union[_durable_pb2.Ack, _Mapping]] = ..., nak: _Optional[_Union[_durable_pb2.Nak, _Mapping]] = ..., terminate: _Optional[_Union[_durable_pb2.Terminate, _Mapping]] = ..., extend: _Optional[_Union[_durable_pb2.Extend, _Mapping]] = ..., release: _Optional[_Union[_durable_pb2.Release, _Mapping]] = ...) -> None: ...
 
 class SubscribeResponse(_message.Message):
-    __slots__ = ("started", "deliveries", "lagged")
+    __slots__ = ("started", "deliveries", "lagged", "refused")
     class Started(_message.Message):
-        __slots__ = ("subscription_id",)
+        __slots__ = ("subscription_id", "ack_wait")
         SUBSCRIPTION_ID_FIELD_NUMBER: _ClassVar[int]
+        ACK_WAIT_FIELD_NUMBER: _ClassVar[int]
         subscription_id: int
-        def __init__(self, subscription_id: _Optional[int] = ...) -> None: ...
+        ack_wait: _duration_pb2.Duration
+        def __init__(self, subscription_id: _Optional[int] = ..., ack_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
     class Deliveries(_message.Message):
-        __slots__ = ("channel", "first_sequence", "priority", "messages")
+        __slots__ = ("channel", "first_sequence", "priority", "messages", "attempt")
         CHANNEL_FIELD_NUMBER: _ClassVar[int]
         FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
         PRIORITY_FIELD_NUMBER: _ClassVar[int]
         MESSAGES_FIELD_NUMBER: _ClassVar[int]
+        ATTEMPT_FIELD_NUMBER: _ClassVar[int]
         channel: str
         first_sequence: int
         priority: _message_pb2.Priority
         messages: _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]
-        def __init__(self, channel: _Optional[str] = ..., first_sequence: _Optional[int] = ..., priority: _Optional[_Union[_message_pb2.Priority, str]] = ..., messages: _Optional[_Iterable[_Union[_message_pb2.Message, _Mapping]]] = ...) -> None: ...
+        attempt: int
+        def __init__(self, channel: _Optional[str] = ..., first_sequence: _Optional[int] = ..., priority: _Optional[_Union[_message_pb2.Priority, str]] = ..., messages: _Optional[_Iterable[_Union[_message_pb2.Message, _Mapping]]] = ..., attempt: _Optional[int] = ...) -> None: ...
     class Lagged(_message.Message):
         __slots__ = ("dropped",)
         DROPPED_FIELD_NUMBER: _ClassVar[int]
         dropped: int
         def __init__(self, dropped: _Optional[int] = ...) -> None: ...
+    class Refused(_message.Message):
+        __slots__ = ("sequences", "attempt", "error")
+        SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+        ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+        ERROR_FIELD_NUMBER: _ClassVar[int]
+        sequences: _containers.RepeatedScalarFieldContainer[int]
+        attempt: int
+        error: _error_pb2.Error
+        def __init__(self, sequences: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
     STARTED_FIELD_NUMBER: _ClassVar[int]
     DELIVERIES_FIELD_NUMBER: _ClassVar[int]
     LAGGED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     started: SubscribeResponse.Started
     deliveries: SubscribeResponse.Deliveries
     lagged: SubscribeResponse.Lagged
-    def __init__(self, started: _Optional[_Union[SubscribeResponse.Started, _Mapping]] = ..., deliveries: _Optional[_Union[SubscribeResponse.Deliveries, _Mapping]] = ..., lagged: _Optional[_Union[SubscribeResponse.Lagged, _Mapping]] = ...) -> None: ...
+    refused: SubscribeResponse.Refused
+    def __init__(self, started: _Optional[_Union[SubscribeResponse.Started, _Mapping]] = ..., deliveries: _Optional[_Union[SubscribeResponse.Deliveries, _Mapping]] = ..., lagged: _Optional[_Union[SubscribeResponse.Lagged, _Mapping]] = ..., refused: _Optional[_Union[SubscribeResponse.Refused, _Mapping]] = ...) -> None: ...
 
 class RequestRequest(_message.Message):
     __slots__ = ("channel", "message", "timeout")
@@ -247,7 +275,7 @@ class GetStatsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatsResponse(_message.Message):
-    __slots__ = ("started_at", "published", "delivered", "dropped", "requests", "request_timeouts", "no_responders", "pending_requests", "subscriptions", "connections", "queued_messages", "queued_bytes", "engine", "version")
+    __slots__ = ("started_at", "published", "delivered", "dropped", "requests", "request_timeouts", "no_responders", "pending_requests", "subscriptions", "connections", "queued_messages", "queued_bytes", "engine", "version", "stored", "duplicates", "acked", "redelivered", "dead_lettered", "lost_to_limits", "durable_subscriptions", "dead_letters", "journal_messages", "journal_bytes", "journal_file_bytes", "held_back")
     class DroppedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -269,6 +297,18 @@ class GetStatsResponse(_message.Message):
     QUEUED_BYTES_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    STORED_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATES_FIELD_NUMBER: _ClassVar[int]
+    ACKED_FIELD_NUMBER: _ClassVar[int]
+    REDELIVERED_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LETTERED_FIELD_NUMBER: _ClassVar[int]
+    LOST_TO_LIMITS_FIELD_NUMBER: _ClassVar[int]
+    DURABLE_SUBSCRIPTIONS_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LETTERS_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_FILE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    HELD_BACK_FIELD_NUMBER: _ClassVar[int]
     started_at: _timestamp_pb2.Timestamp
     published: int
     delivered: int
@@ -283,4 +323,16 @@ class GetStatsResponse(_message.Message):
     queued_bytes: int
     engine: str
     version: str
-    def __init__(self, started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., published: _Optional[int] = ..., delivered: _Optional[int] = ..., dropped: _Optional[_Mapping[str, int]] = ..., requests: _Optional[int] = ..., request_timeouts: _Optional[int] = ..., no_responders: _Optional[int] = ..., pending_requests: _Optional[int] = ..., subscriptions: _Optional[int] = ..., connections: _Optional[int] = ..., queued_messages: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., engine: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+    stored: int
+    duplicates: int
+    acked: int
+    redelivered: int
+    dead_lettered: int
+    lost_to_limits: int
+    durable_subscriptions: int
+    dead_letters: int
+    journal_messages: int
+    journal_bytes: int
+    journal_file_bytes: int
+    held_back: int
+    def __init__(self, started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., published: _Optional[int] = ..., delivered: _Optional[int] = ..., dropped: _Optional[_Mapping[str, int]] = ..., requests: _Optional[int] = ..., request_timeouts: _Optional[int] = ..., no_responders: _Optional[int] = ..., pending_requests: _Optional[int] = ..., subscriptions: _Optional[int] = ..., connections: _Optional[int] = ..., queued_messages: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., engine: _Optional[str] = ..., version: _Optional[str] = ..., stored: _Optional[int] = ..., duplicates: _Optional[int] = ..., acked: _Optional[int] = ..., redelivered: _Optional[int] = ..., dead_lettered: _Optional[int] = ..., lost_to_limits: _Optional[int] = ..., durable_subscriptions: _Optional[int] = ..., dead_letters: _Optional[int] = ..., journal_messages: _Optional[int] = ..., journal_bytes: _Optional[int] = ..., journal_file_bytes: _Optional[int] = ..., held_back: _Optional[int] = ...) -> None: ...

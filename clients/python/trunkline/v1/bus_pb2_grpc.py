@@ -4,6 +4,8 @@ import grpc
 import warnings
 
 from trunkline.v1 import bus_pb2 as trunkline_dot_v1_dot_bus__pb2
+from trunkline.v1 import dead_letter_pb2 as trunkline_dot_v1_dot_dead__letter__pb2
+from trunkline.v1 import durable_pb2 as trunkline_dot_v1_dot_durable__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -75,6 +77,56 @@ class BusServiceStub(object):
                 request_serializer=trunkline_dot_v1_dot_bus__pb2.GetStatsRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_bus__pb2.GetStatsResponse.FromString,
                 _registered_method=True)
+        self.CreateDurableSubscription = channel.unary_unary(
+                '/trunkline.v1.BusService/CreateDurableSubscription',
+                request_serializer=trunkline_dot_v1_dot_durable__pb2.CreateDurableSubscriptionRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_durable__pb2.CreateDurableSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.GetDurableSubscription = channel.unary_unary(
+                '/trunkline.v1.BusService/GetDurableSubscription',
+                request_serializer=trunkline_dot_v1_dot_durable__pb2.GetDurableSubscriptionRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_durable__pb2.GetDurableSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.ListDurableSubscriptions = channel.unary_unary(
+                '/trunkline.v1.BusService/ListDurableSubscriptions',
+                request_serializer=trunkline_dot_v1_dot_durable__pb2.ListDurableSubscriptionsRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_durable__pb2.ListDurableSubscriptionsResponse.FromString,
+                _registered_method=True)
+        self.DeleteDurableSubscription = channel.unary_unary(
+                '/trunkline.v1.BusService/DeleteDurableSubscription',
+                request_serializer=trunkline_dot_v1_dot_durable__pb2.DeleteDurableSubscriptionRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_durable__pb2.DeleteDurableSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.SeekDurableSubscription = channel.unary_unary(
+                '/trunkline.v1.BusService/SeekDurableSubscription',
+                request_serializer=trunkline_dot_v1_dot_durable__pb2.SeekDurableSubscriptionRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_durable__pb2.SeekDurableSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.Settle = channel.unary_unary(
+                '/trunkline.v1.BusService/Settle',
+                request_serializer=trunkline_dot_v1_dot_durable__pb2.SettleRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_durable__pb2.SettleResponse.FromString,
+                _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/trunkline.v1.BusService/ListDeadLetters',
+                request_serializer=trunkline_dot_v1_dot_dead__letter__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_dead__letter__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.GetDeadLetter = channel.unary_unary(
+                '/trunkline.v1.BusService/GetDeadLetter',
+                request_serializer=trunkline_dot_v1_dot_dead__letter__pb2.GetDeadLetterRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_dead__letter__pb2.GetDeadLetterResponse.FromString,
+                _registered_method=True)
+        self.RedriveDeadLetters = channel.unary_unary(
+                '/trunkline.v1.BusService/RedriveDeadLetters',
+                request_serializer=trunkline_dot_v1_dot_dead__letter__pb2.RedriveDeadLettersRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_dead__letter__pb2.RedriveDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.PurgeDeadLetters = channel.unary_unary(
+                '/trunkline.v1.BusService/PurgeDeadLetters',
+                request_serializer=trunkline_dot_v1_dot_dead__letter__pb2.PurgeDeadLettersRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_dead__letter__pb2.PurgeDeadLettersResponse.FromString,
+                _registered_method=True)
 
 
 class BusServiceServicer(object):
@@ -87,8 +139,10 @@ class BusServiceServicer(object):
     """
 
     def Publish(self, request, context):
-        """Publishes messages on one channel and answers with their receipts. All are published, or none.
-        INVALID_ARGUMENT: INVALID_CHANNEL, INVALID_MESSAGE, MESSAGE_TOO_LARGE. RESOURCE_EXHAUSTED: OVERLOADED.
+        """Publishes messages on one channel and answers with their receipts. All are published, or none. What shall be stored
+        is answered when it is synced to disk.
+        INVALID_ARGUMENT: INVALID_CHANNEL, INVALID_MESSAGE, MESSAGE_TOO_LARGE. RESOURCE_EXHAUSTED: OVERLOADED (the journal
+        is full, or its disk is; nothing was stored).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,8 +159,11 @@ class BusServiceServicer(object):
     def Subscribe(self, request_iterator, context):
         """One subscription. The first frame must be `start`; the first answer is `started`, sent when interest is
         registered: nothing published after it is missed. A caller that half-closes keeps its stream; cancel the call to
-        end it. INVALID_ARGUMENT: INVALID_CHANNEL (the pattern), INVALID_MESSAGE (a frame out of order, a bad figure).
-        RESOURCE_EXHAUSTED: OVERLOADED (too many subscriptions). UNAVAILABLE when the service shuts down.
+        end it. A start that names a durable subscription joins it, and makes it where there is none.
+        INVALID_ARGUMENT: INVALID_CHANNEL (the pattern), INVALID_MESSAGE (a frame out of order, a bad figure).
+        ALREADY_EXISTS: SUBSCRIPTION_EXISTS (the durable name has another pattern or other settings).
+        RESOURCE_EXHAUSTED: OVERLOADED (too many subscriptions). UNAVAILABLE when the service shuts down; NOT_FOUND:
+        SUBSCRIPTION_NOT_FOUND when the durable subscription was deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,6 +197,85 @@ class BusServiceServicer(object):
 
     def GetStats(self, request, context):
         """Counts since the service started, and what it holds now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateDurableSubscription(self, request, context):
+        """Makes a durable subscription, which keeps every stored message that matches from now on, also while nobody is
+        connected. Making it again with the same pattern and settings answers with the one that is there.
+        INVALID_ARGUMENT: INVALID_CHANNEL, INVALID_MESSAGE. ALREADY_EXISTS: SUBSCRIPTION_EXISTS, with both patterns.
+        OUT_OF_RANGE: COMPACTED, with the oldest sequence that it can start at.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDurableSubscription(self, request, context):
+        """NOT_FOUND: SUBSCRIPTION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDurableSubscriptions(self, request, context):
+        """The durable subscriptions in order of their names, in pages. INVALID_ARGUMENT: INVALID_MESSAGE (page size or token).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteDurableSubscription(self, request, context):
+        """Deletes one with everything that waits for it; its dead letters stay. Its subscribers' streams end.
+        NOT_FOUND: SUBSCRIPTION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SeekDurableSubscription(self, request, context):
+        """Moves one to another position, forwards or back. What is leased or waits for another attempt is given up: acks for
+        it are refused as stale. NOT_FOUND: SUBSCRIPTION_NOT_FOUND. OUT_OF_RANGE: COMPACTED, with the oldest sequence.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Settle(self, request, context):
+        """Settles messages of a durable subscription without a stream; answered when it is synced to disk. All or none.
+        NOT_FOUND: SUBSCRIPTION_NOT_FOUND. FAILED_PRECONDITION: STALE_ACK. INVALID_ARGUMENT: INVALID_MESSAGE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadLetters(self, request, context):
+        """Dead letters that match, the newest first, in pages. INVALID_ARGUMENT: INVALID_MESSAGE, INVALID_CHANNEL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeadLetter(self, request, context):
+        """One dead letter with its message and all attempts. NOT_FOUND: DEAD_LETTER_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedriveDeadLetters(self, request, context):
+        """Gives dead letters back to the subscription that they come from, as new messages behind what waits there, and
+        removes them from the dead letters. Other subscriptions do not get them again. A filter that matches nothing is
+        no error: the answer says 0. INVALID_ARGUMENT: INVALID_MESSAGE (neither ids nor a filter). NOT_FOUND:
+        DEAD_LETTER_NOT_FOUND (an id), SUBSCRIPTION_NOT_FOUND (it was deleted).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeDeadLetters(self, request, context):
+        """Removes dead letters for good. Errors as RedriveDeadLetters.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,6 +318,56 @@ def add_BusServiceServicer_to_server(servicer, server):
                     servicer.GetStats,
                     request_deserializer=trunkline_dot_v1_dot_bus__pb2.GetStatsRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_bus__pb2.GetStatsResponse.SerializeToString,
+            ),
+            'CreateDurableSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateDurableSubscription,
+                    request_deserializer=trunkline_dot_v1_dot_durable__pb2.CreateDurableSubscriptionRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_durable__pb2.CreateDurableSubscriptionResponse.SerializeToString,
+            ),
+            'GetDurableSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDurableSubscription,
+                    request_deserializer=trunkline_dot_v1_dot_durable__pb2.GetDurableSubscriptionRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_durable__pb2.GetDurableSubscriptionResponse.SerializeToString,
+            ),
+            'ListDurableSubscriptions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDurableSubscriptions,
+                    request_deserializer=trunkline_dot_v1_dot_durable__pb2.ListDurableSubscriptionsRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_durable__pb2.ListDurableSubscriptionsResponse.SerializeToString,
+            ),
+            'DeleteDurableSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteDurableSubscription,
+                    request_deserializer=trunkline_dot_v1_dot_durable__pb2.DeleteDurableSubscriptionRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_durable__pb2.DeleteDurableSubscriptionResponse.SerializeToString,
+            ),
+            'SeekDurableSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.SeekDurableSubscription,
+                    request_deserializer=trunkline_dot_v1_dot_durable__pb2.SeekDurableSubscriptionRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_durable__pb2.SeekDurableSubscriptionResponse.SerializeToString,
+            ),
+            'Settle': grpc.unary_unary_rpc_method_handler(
+                    servicer.Settle,
+                    request_deserializer=trunkline_dot_v1_dot_durable__pb2.SettleRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_durable__pb2.SettleResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=trunkline_dot_v1_dot_dead__letter__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_dead__letter__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'GetDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeadLetter,
+                    request_deserializer=trunkline_dot_v1_dot_dead__letter__pb2.GetDeadLetterRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_dead__letter__pb2.GetDeadLetterResponse.SerializeToString,
+            ),
+            'RedriveDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedriveDeadLetters,
+                    request_deserializer=trunkline_dot_v1_dot_dead__letter__pb2.RedriveDeadLettersRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_dead__letter__pb2.RedriveDeadLettersResponse.SerializeToString,
+            ),
+            'PurgeDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeDeadLetters,
+                    request_deserializer=trunkline_dot_v1_dot_dead__letter__pb2.PurgeDeadLettersRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_dead__letter__pb2.PurgeDeadLettersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -379,6 +565,276 @@ class BusService(object):
             '/trunkline.v1.BusService/GetStats',
             trunkline_dot_v1_dot_bus__pb2.GetStatsRequest.SerializeToString,
             trunkline_dot_v1_dot_bus__pb2.GetStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateDurableSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/CreateDurableSubscription',
+            trunkline_dot_v1_dot_durable__pb2.CreateDurableSubscriptionRequest.SerializeToString,
+            trunkline_dot_v1_dot_durable__pb2.CreateDurableSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDurableSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/GetDurableSubscription',
+            trunkline_dot_v1_dot_durable__pb2.GetDurableSubscriptionRequest.SerializeToString,
+            trunkline_dot_v1_dot_durable__pb2.GetDurableSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDurableSubscriptions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/ListDurableSubscriptions',
+            trunkline_dot_v1_dot_durable__pb2.ListDurableSubscriptionsRequest.SerializeToString,
+            trunkline_dot_v1_dot_durable__pb2.ListDurableSubscriptionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteDurableSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/DeleteDurableSubscription',
+            trunkline_dot_v1_dot_durable__pb2.DeleteDurableSubscriptionRequest.SerializeToString,
+            trunkline_dot_v1_dot_durable__pb2.DeleteDurableSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SeekDurableSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/SeekDurableSubscription',
+            trunkline_dot_v1_dot_durable__pb2.SeekDurableSubscriptionRequest.SerializeToString,
+            trunkline_dot_v1_dot_durable__pb2.SeekDurableSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Settle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/Settle',
+            trunkline_dot_v1_dot_durable__pb2.SettleRequest.SerializeToString,
+            trunkline_dot_v1_dot_durable__pb2.SettleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/ListDeadLetters',
+            trunkline_dot_v1_dot_dead__letter__pb2.ListDeadLettersRequest.SerializeToString,
+            trunkline_dot_v1_dot_dead__letter__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/GetDeadLetter',
+            trunkline_dot_v1_dot_dead__letter__pb2.GetDeadLetterRequest.SerializeToString,
+            trunkline_dot_v1_dot_dead__letter__pb2.GetDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedriveDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/RedriveDeadLetters',
+            trunkline_dot_v1_dot_dead__letter__pb2.RedriveDeadLettersRequest.SerializeToString,
+            trunkline_dot_v1_dot_dead__letter__pb2.RedriveDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/PurgeDeadLetters',
+            trunkline_dot_v1_dot_dead__letter__pb2.PurgeDeadLettersRequest.SerializeToString,
+            trunkline_dot_v1_dot_dead__letter__pb2.PurgeDeadLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

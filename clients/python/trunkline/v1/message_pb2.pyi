@@ -1,5 +1,6 @@
 import datetime
 
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -23,7 +24,7 @@ PRIORITY_HIGH: Priority
 PRIORITY_CRITICAL: Priority
 
 class Message(_message.Message):
-    __slots__ = ("message_id", "message_type", "sender_id", "recipient_id", "json", "data", "timestamp", "correlation_id", "priority", "ttl_seconds", "content_type", "metadata_json")
+    __slots__ = ("message_id", "message_type", "sender_id", "recipient_id", "json", "data", "timestamp", "correlation_id", "priority", "ttl_seconds", "content_type", "metadata_json", "ordering_key", "deliver_at", "deliver_after")
     MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_TYPE_FIELD_NUMBER: _ClassVar[int]
     SENDER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +37,9 @@ class Message(_message.Message):
     TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
     CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
     METADATA_JSON_FIELD_NUMBER: _ClassVar[int]
+    ORDERING_KEY_FIELD_NUMBER: _ClassVar[int]
+    DELIVER_AT_FIELD_NUMBER: _ClassVar[int]
+    DELIVER_AFTER_FIELD_NUMBER: _ClassVar[int]
     message_id: str
     message_type: str
     sender_id: str
@@ -48,4 +52,7 @@ class Message(_message.Message):
     ttl_seconds: int
     content_type: str
     metadata_json: str
-    def __init__(self, message_id: _Optional[str] = ..., message_type: _Optional[str] = ..., sender_id: _Optional[str] = ..., recipient_id: _Optional[str] = ..., json: _Optional[str] = ..., data: _Optional[bytes] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., correlation_id: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ..., ttl_seconds: _Optional[int] = ..., content_type: _Optional[str] = ..., metadata_json: _Optional[str] = ...) -> None: ...
+    ordering_key: str
+    deliver_at: _timestamp_pb2.Timestamp
+    deliver_after: _duration_pb2.Duration
+    def __init__(self, message_id: _Optional[str] = ..., message_type: _Optional[str] = ..., sender_id: _Optional[str] = ..., recipient_id: _Optional[str] = ..., json: _Optional[str] = ..., data: _Optional[bytes] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., correlation_id: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ..., ttl_seconds: _Optional[int] = ..., content_type: _Optional[str] = ..., metadata_json: _Optional[str] = ..., ordering_key: _Optional[str] = ..., deliver_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deliver_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
