@@ -27,7 +27,13 @@ WIRE = ("trunkline.v1", "trunkline.wire")
 GRPC = ("grpc", "grpc_health", "grpc_reflection", "grpc_status", "google")
 WIRE_PARTS = (
     *("trunklined.*.servicer", "trunklined.*.servicer.*"),
-    *(f"trunklined.bus.{part}" for part in ("connection", "inspection", "translation")),
+    *(
+        f"trunklined.bus.{part}"
+        for part in (
+            *("connection", "dead_letter_calls", "durable_calls", "inspection", "page_token"),
+            *("settling", "translation"),
+        )
+    ),
     *(
         f"trunklined.state.{part}"
         for part in ("arrival", "batch", "connection", "operations", "page_token", "validation")
@@ -93,19 +99,25 @@ RULES = (
         outside=(),
     ),
     Rule(
+        "what every SQLite file needs imports the words only",
+        ("trunklined.sqlite", "trunklined.sqlite.*"),
+        ours=(*SPOKEN, "trunklined.sqlite"),
+        outside=(),
+    ),
+    Rule(
         "the bus imports words, wire and rpc; neither another service nor the client",
         ("trunklined.bus", "trunklined.bus.*"),
-        ours=(*SPOKEN, *WIRE, "trunklined.rpc", "trunklined.bus"),
+        ours=(*SPOKEN, *WIRE, "trunklined.rpc", "trunklined.sqlite", "trunklined.bus"),
     ),
     Rule(
         "the state imports words, wire and rpc; neither another service nor the client",
         ("trunklined.state", "trunklined.state.*"),
-        ours=(*SPOKEN, *WIRE, "trunklined.rpc", "trunklined.state"),
+        ours=(*SPOKEN, *WIRE, "trunklined.rpc", "trunklined.sqlite", "trunklined.state"),
     ),
     Rule(
         "the sidecar imports words, wire, rpc and the client; no other service",
         ("trunklined.sidecar", "trunklined.sidecar.*"),
-        ours=("trunkline", "trunklined.rpc", "trunklined.sidecar"),
+        ours=("trunkline", "trunklined.rpc", "trunklined.sqlite", "trunklined.sidecar"),
     ),
     Rule(
         "the domain of a service imports no grpc",

@@ -31,6 +31,8 @@ def _programs() -> Iterator[StartProgram]:
     started: list[RunningProgram] = []
 
     def start(name: str, *options: str, **words: Any) -> RunningProgram:
+        if name == "bus" and not {"--path", "--engine"} & set(options):
+            options = (*options, "--engine", "memory")  # the default file is one for all
         program = RunningProgram(name, *options, **words)
         started.append(program)
         return program.start()
@@ -56,8 +58,8 @@ def start_program() -> Iterator[StartProgram]:
         yield start
 
 
-def _start_bus(start: StartProgram) -> RunningProgram:
-    return start("bus")
+def _start_bus(start: StartProgram, directory: Path) -> RunningProgram:
+    return start("bus", "--path", f"{directory}/bus.db")
 
 
 def _start_state(start: StartProgram, directory: Path) -> RunningProgram:
@@ -83,9 +85,9 @@ def _shared_directory() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def bus_program(_shared: StartProgram) -> RunningProgram:
+def bus_program(_shared: StartProgram, _shared_directory: Path) -> RunningProgram:
     """The session's bus. Shared: do not end it, and use channels of your own."""
-    return _start_bus(_shared)
+    return _start_bus(_shared, _shared_directory)
 
 
 @pytest.fixture(scope="session")
@@ -121,9 +123,9 @@ def sidecar_address(sidecar_program: RunningProgram) -> str:
 
 
 @pytest.fixture
-def killable_bus(start_program: StartProgram) -> RunningProgram:
+def killable_bus(start_program: StartProgram, socket_dir: Path) -> RunningProgram:
     """A bus of this test alone: kill(), restart() on the same address, pause(), resume(), stop()."""
-    return _start_bus(start_program)
+    return _start_bus(start_program, socket_dir)
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ import pytest
 
 from trunkline.errors import TrunklineError
 from trunkline.status import error_from_rpc
-from trunkline.v1 import bus_pb2
+from trunkline.v1 import bus_pb2, durable_pb2
 from trunkline.v1.bus_pb2 import SubscribeRequest
 from trunkline.v1.message_pb2 import Message
 
 PATIENCE = 10.0
 
-Start, Credit, Ack = SubscribeRequest.Start, SubscribeRequest.Credit, SubscribeRequest.Ack
+Start, Credit, Ack = SubscribeRequest.Start, SubscribeRequest.Credit, durable_pb2.Ack
 
 
 def message(n: object = 0, **fields: Any) -> Message:

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from tests.bus.calls import gone, listed, message, publish, reached, refused, several, start
-from trunkline.v1 import bus_pb2
+from trunkline.v1 import bus_pb2, durable_pb2
 from trunkline.v1.bus_pb2 import ConnectRequest, PublishRequest, RequestRequest, SubscribeRequest
 
 Item = ConnectRequest.ClientItem
@@ -128,7 +128,7 @@ async def test_errors_come_as_items_and_the_stream_goes_on(line: Line, channel: 
         subscribing(0, channel),
         subscribing(3, "a::b"),
         subscribing(4, channel, credit=0),
-        Item(id=5, subscribe=SubscribeRequest(ack=SubscribeRequest.Ack(sequences=[1]))),
+        Item(id=5, subscribe=SubscribeRequest(ack=durable_pb2.Ack(sequences=[1]))),
         Item(id=6, subscribe=SubscribeRequest()),
         publishing(7, channel, message(priority=99)),
         requesting(8, channel, seconds=-1),

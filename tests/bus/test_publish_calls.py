@@ -29,7 +29,7 @@ async def test_each_message_gets_its_receipt(stub: Any, channel: str) -> None:
     answer = await stub.Publish(wanted(channel, *several(range(5)), durability=bus_pb2.DURABILITY_REPLICATED))
     sequences = [receipt.sequence for receipt in answer.receipts]
     assert sequences == list(range(sequences[0], sequences[0] + 5))
-    assert {receipt.durability for receipt in answer.receipts} == {bus_pb2.DURABILITY_MEMORY}
+    assert {receipt.durability for receipt in answer.receipts} == {bus_pb2.DURABILITY_STORED}
     assert all(before - 1 < receipt.time.ToNanoseconds() / 1e9 < time.time() + 1 for receipt in answer.receipts)
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from tests.state.samples import AGENT, drop, put
 from trunkline.errors import OverloadedError, StorageError
-from trunklined.state.engines import sqlite_file
 from trunklined.state.engines.sqlite import SqliteEngine
+from trunklined.state.engines.sqlite_schema import FORMAT
 from trunklined.state.records import ANY, Entry, History
 
 
@@ -97,7 +97,7 @@ async def test_a_database_from_a_newer_version_is_refused(path: Path) -> None:
     connection.close()
     error = await refused(path)
     assert error.details["found"] == 99
-    assert error.details["supported"] == sqlite_file.SCHEMA_VERSION
+    assert error.details["supported"] == FORMAT.version
     assert "version 99" in error.message
 
 

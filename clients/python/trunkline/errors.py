@@ -121,8 +121,8 @@ class RequestTimeoutError(MessageBusError):
 
 
 class StaleAckError(MessageBusError):
-    """Whoever settles a message does not hold it (any more); nothing was changed. Details: durable, sequence, attempt, and
-    why: "never handed out", "settled", "lease expired", "handed on" or "not deliverable"."""
+    """Whoever settles a message does not hold it (any more); nothing was changed. Details: durable, sequence, attempt,
+    and why: "never handed out", "settled", "lease expired", "handed on" or "not deliverable"."""
 
     error_code = "STALE_ACK"
     status = "FAILED_PRECONDITION"

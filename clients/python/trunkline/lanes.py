@@ -10,6 +10,7 @@ T = TypeVar("T")
 
 LANES = 4
 MEDIUM_LANE = 1
+HIGH_LANE = 2
 
 
 class Lanes(Generic[T]):
@@ -33,6 +34,10 @@ class Lanes(Generic[T]):
             if lane:
                 return lane
         return None
+
+    def lane(self, index: int) -> deque[T]:
+        """One lane; it may be empty."""
+        return self._lanes[index]
 
     def occupied(self) -> Iterator[deque[T]]:
         """The lanes that are not empty, lowest first."""

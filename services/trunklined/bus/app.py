@@ -10,8 +10,11 @@ from prometheus_client.registry import Collector
 
 from trunklined.bus.broker import Broker, Limits
 from trunklined.bus.config import Settings
+from trunklined.bus.engines.sqlite import SqliteJournal
+from trunklined.bus.journal import JournalLimits
 from trunklined.bus.metrics import BusCollector
 from trunklined.bus.servicer import SERVICE_NAME, BusServicer
+from trunklined.bus.translation import announcement, describe
 from trunklined.rpc.server import Program
 
 
@@ -28,23 +31,34 @@ class BusProgram:
                 max_queued_bytes=settings.max_queued_bytes,
                 max_subscriptions=settings.max_subscriptions,
                 max_pending_requests=settings.max_pending_requests,
-            )
+            ),
+            SqliteJournal(settings.path if settings.engine == "sqlite" else None, max_bytes=settings.max_journal_bytes),
+            JournalLimits(
+                dedup_seconds=settings.dedup_seconds,
+                dedup_messages=settings.dedup_messages,
+                max_waiting_publishes=settings.max_waiting_publishes,
+                max_durable_subscriptions=settings.max_durable_subscriptions,
+            ),
+            describe,
+            announcement,
         )
-        self._servicer = BusServicer(self._broker, settings.max_message_bytes, time.time())
+        self._servicer = BusServicer(self._broker, settings.max_message_bytes, settings.stored_patterns, time.time())
 
     def register(self, server: aio.Server) -> None:
         """Adds BusService."""
         self._servicer.register(server)
 
     async def start(self) -> None:
-        """Nothing to open: the memory engine keeps nothing but what waits."""
+        """Opens the journal."""
+        self._broker.journal.open()
 
     async def drain(self, seconds: float) -> None:
         """Ends requests and streams."""
         await self._servicer.drain(seconds)
 
     async def close(self) -> None:
-        """Nothing to close."""
+        """Closes the journal, when what was taken is durable."""
+        await self._broker.journal.close()
 
     def collectors(self) -> Iterable[Collector]:
         """The bus's metrics."""

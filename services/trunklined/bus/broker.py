@@ -8,8 +8,13 @@ from dataclasses import dataclass
 
 from trunkline.channels import check_channel, check_name, check_pattern
 from trunkline.errors import NoRespondersError, OverloadedError, TrunklineError
+from trunkline.lanes import HIGH_LANE
+from trunkline.limits import DEAD_LETTER_CHANNEL
+from trunklined.bus.durable import Description, DurableSubscription, Settings
+from trunklined.bus.engines.engine import DeadLetter, JournalEngine
 from trunklined.bus.interest import Interest
-from trunklined.bus.queue import Drops, Subscriber, SubscriptionQueue
+from trunklined.bus.journal import Done, Journal, JournalLimits, Publication
+from trunklined.bus.queue import Drops, Queue, Subscriber, SubscriptionQueue
 from trunklined.bus.requests import Correlated, PendingRequest, PendingRequests
 from trunklined.bus.run import Run
 from trunklined.rpc.histogram import Histogram
@@ -48,9 +53,7 @@ class Subscription:
 
     __slots__ = ("_broker", "id", "queue", "started_at", "subscriber")
 
-    def __init__(
-        self, broker: Broker, id: int, queue: SubscriptionQueue, subscriber: Subscriber, started_at: float
-    ) -> None:
+    def __init__(self, broker: Broker, id: int, queue: Queue, subscriber: Subscriber, started_at: float) -> None:
         self._broker = broker
         self.id = id
         self.queue = queue
@@ -67,17 +70,31 @@ class Broker:
 
     Args:
         limits: the bounds.
+        engine: what stored messages are kept in.
+        journal_limits: its bounds.
+        describe: what an encoded message says of itself.
+        announcement: the message that tells of a dead letter, and how many there are.
         clock: UNIX time in seconds.
     """
 
-    def __init__(self, limits: Limits, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        engine: JournalEngine,
+        journal_limits: JournalLimits,
+        describe: Callable[[bytes], Description],
+        announcement: Callable[[DeadLetter, int], bytes],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.clock = clock
+        self._announcement = announcement
+        self.journal = Journal(engine, journal_limits, clock, describe, self._spread_stored, self._announce)
         self._limits = limits
         self._interest: Interest[SubscriptionQueue] = Interest()
         self._groups: dict[tuple[str, str], SubscriptionQueue] = {}
         self._subscriptions: dict[int, Subscription] = {}
         self._last_subscription_id = 0
-        self._sequence = 0
+        self._published = 0
         self._requests = PendingRequests(limits.max_pending_requests)
         self._requested = 0
         self._no_responders = 0
@@ -95,17 +112,48 @@ class Broker:
         check_pattern(pattern)
         if group:
             check_name("group", group)
-        if len(self._subscriptions) >= self._limits.max_subscriptions:
-            raise OverloadedError(
-                f"{len(self._subscriptions)} subscriptions are registered already",
-                details={"limit": "max_subscriptions", "maximum": self._limits.max_subscriptions},
-            )
+        self._check_room()
         queue = self._groups.get((pattern, group)) if group else None
         if queue is None:
             queue = SubscriptionQueue(pattern, group, self._limits.max_queued_messages, self._limits.max_queued_bytes)
             self._interest.add(pattern, queue)
             if group:
                 self._groups[pattern, group] = queue
+        return self._register(queue, subscriber)
+
+    def subscribe_durable(
+        self,
+        name: str,
+        pattern: str,
+        position: Callable[[], int | None],
+        settings: Settings,
+        *,
+        given: bool,
+        subscriber: Subscriber,
+        done: Done,
+    ) -> Subscription:
+        """Joins a durable subscription, which is made where there is none; `done` is told when it is durable.
+
+        Args:
+            position: see `Journal.create`; asked where it is made.
+            given: whether the settings were said, and must be those of one that is there.
+
+        Raises:
+            As `Journal.create`; OverloadedError: too many subscriptions.
+        """
+        self._check_room()
+        start = None if name in self.journal.durables else position()
+        durable, _ = self.journal.create(name, pattern, start, settings, given=given, done=done)
+        return self._register(durable, subscriber)
+
+    def _check_room(self) -> None:
+        if len(self._subscriptions) >= self._limits.max_subscriptions:
+            raise OverloadedError(
+                f"{len(self._subscriptions)} subscriptions are registered already",
+                details={"limit": "max_subscriptions", "maximum": self._limits.max_subscriptions},
+            )
+
+    def _register(self, queue: SubscriptionQueue | DurableSubscription, subscriber: Subscriber) -> Subscription:
         self._last_subscription_id += 1
         subscription = Subscription(self, self._last_subscription_id, queue, subscriber, self.clock())
         self._subscriptions[subscription.id] = subscription
@@ -118,7 +166,7 @@ class Broker:
             return
         queue = subscription.queue
         self._past_delivered += subscription.subscriber.delivered
-        if queue.leave(subscription.subscriber):
+        if queue.leave(subscription.subscriber) and isinstance(queue, SubscriptionQueue):
             self._interest.remove(queue.pattern, queue)
             self._groups.pop((queue.pattern, queue.group), None)
             self._past_drops.lagged += queue.drops.lagged
@@ -134,19 +182,46 @@ class Broker:
             InvalidChannelError: the channel is malformed; nothing was published.
         """
         check_channel(channel)
-        self._spread(self._interest.match(channel), runs)
-        if correlated and len(self._requests):
-            self._requests.resolve(channel, correlated)
-
-    def _spread(self, queues: Sequence[SubscriptionQueue], runs: Sequence[Run]) -> None:
         for run in runs:
             if run.expires_at is not None and run.expires_at < self.clock():
                 self._expired_on_arrival += len(run.messages)
                 continue
-            run.first_sequence = self._sequence + 1
-            self._sequence += len(run.messages)
-            for queue in queues:
-                queue.offer(run)
+            run.first_sequence = self.journal.allot(len(run.messages))
+            self._published += len(run.messages)
+        if channel in self.journal.in_flight:  # what was stored before it on this channel goes first
+            self.journal.follow(lambda: self._spread(channel, runs, correlated))
+        else:
+            self._spread(channel, runs, correlated)
+
+    def store(self, publication: Publication, done: Done) -> None:
+        """Publishes messages that are stored first; `done` is told when they are, or why not.
+
+        Raises:
+            InvalidChannelError: the channel is malformed; nothing was published.
+            OverloadedError: too much waits for the disk; nothing was published.
+        """
+        check_channel(publication.channel)
+        now = self.clock()
+        live = [run for run in publication.runs if run.expires_at is None or run.expires_at >= now]
+        if len(live) < len(publication.runs):
+            kept = [ids for run, ids in zip(publication.runs, publication.message_ids, strict=True) if run in live]
+            self._expired_on_arrival += sum(len(run.messages) for run in publication.runs if run not in live)
+            publication.runs, publication.message_ids = live, kept
+        self.journal.publish(publication, done)
+
+    def _spread(self, channel: str, runs: Sequence[Run], correlated: list[Correlated]) -> None:
+        """Puts runs that have their sequences into the queues of who is interested."""
+        queues = self._interest.match(channel)
+        for run in runs:
+            if run.first_sequence:
+                for queue in queues:
+                    queue.offer(run)
+        if correlated and len(self._requests):
+            self._requests.resolve(channel, correlated)
+
+    def _spread_stored(self, channel: str, runs: Sequence[Run], correlated: list[Correlated]) -> None:
+        self._published += sum(len(run.messages) for run in runs)
+        self._spread(channel, runs, correlated)
 
     def request(self, request: PendingRequest, run: Run) -> None:
         """Publishes a request's message and waits for its reply.
@@ -163,8 +238,18 @@ class Broker:
             raise NoRespondersError(f"nobody subscribes to {request.channel!r}", details={"channel": request.channel})
         self._requests.add(request)
         self._requested += 1
+        if run.expires_at is not None and run.expires_at < self.clock():
+            self._expired_on_arrival += 1
+            return
+        run.first_sequence = self.journal.allot(1)
+        self._published += 1
         # It cannot answer another request: none that is pending has its correlation id.
-        self._spread(queues, (run,))
+        for queue in queues:
+            queue.offer(run)
+
+    def _announce(self, letter: DeadLetter, dead_letters: int) -> None:
+        message = self._announcement(letter, dead_letters)
+        self.publish(DEAD_LETTER_CHANNEL, [Run(DEAD_LETTER_CHANNEL, HIGH_LANE, [message], len(message))], [])
 
     @property
     def request_latency(self) -> Histogram:
@@ -181,10 +266,14 @@ class Broker:
 
     def statistics(self) -> Statistics:
         """A snapshot; costs a walk over the subscriptions."""
-        queues = {id(each.queue): each.queue for each in self._subscriptions.values()}.values()
+        queues = {
+            id(each.queue): each.queue
+            for each in self._subscriptions.values()
+            if isinstance(each.queue, SubscriptionQueue)
+        }.values()
         drops = [self._past_drops, *(queue.drops for queue in queues)]
         return Statistics(
-            published=self._sequence,
+            published=self._published,
             delivered=self._past_delivered + sum(each.subscriber.delivered for each in self._subscriptions.values()),
             expired=self._expired_on_arrival + sum(each.expired for each in drops),
             lagged=sum(each.lagged for each in drops),

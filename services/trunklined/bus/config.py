@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
 from pydantic_settings import SettingsConfigDict
 
+from trunkline.channels import check_pattern
+from trunkline.errors import InvalidChannelError
 from trunkline.limits import (
     BUS_PORT,
+    DEDUP_MESSAGES,
+    DEDUP_SECONDS,
+    MAX_DURABLE_SUBSCRIPTIONS,
     MAX_PENDING_REQUESTS,
     MAX_QUEUED_BYTES,
     MAX_QUEUED_MESSAGES,
     MAX_SUBSCRIPTIONS,
+    MAX_WAITING_PUBLISHES,
+    MiB,
 )
 from trunklined.rpc.config import Address, ServerSettings
+
+
+def _pattern(value: str) -> str:
+    try:
+        return check_pattern(value)
+    except InvalidChannelError as error:
+        raise ValueError(error.message) from error
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
 
 
 class Settings(ServerSettings):
@@ -38,4 +58,32 @@ class Settings(ServerSettings):
     )
     max_pending_requests: int = Field(
         default=MAX_PENDING_REQUESTS, ge=1, description="Requests that wait; beyond it new ones are refused."
+    )
+    engine: Literal["sqlite", "memory"] = Field(
+        default="sqlite",
+        description="Where stored messages are kept: sqlite (one file, synced) or memory (until the end).",
+    )
+    path: Path = Field(
+        default=Path(".trunkline/bus.db"), description="The sqlite engine's file; made where there is none."
+    )
+    max_journal_bytes: int | None = Field(
+        default=None,
+        ge=MiB,
+        description="The file's largest size; beyond it stored publishes are refused. Unset: the disk's.",
+    )
+    stored_patterns: list[Pattern] = Field(
+        default=[],
+        description="Channels of which everything is stored, unless its publisher says otherwise: a JSON list.",
+    )
+    dedup_seconds: float = Field(
+        default=DEDUP_SECONDS, ge=0, le=86_400, description="How long a stored message's id is known."
+    )
+    dedup_messages: int = Field(
+        default=DEDUP_MESSAGES, ge=0, description="Of how many stored messages at the most; the oldest are forgotten."
+    )
+    max_waiting_publishes: int = Field(
+        default=MAX_WAITING_PUBLISHES, ge=1, description="Stored messages that may wait for the disk."
+    )
+    max_durable_subscriptions: int = Field(
+        default=MAX_DURABLE_SUBSCRIPTIONS, ge=1, description="Durable subscriptions; beyond it new ones are refused."
     )

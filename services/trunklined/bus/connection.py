@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from google.protobuf.message import Message
@@ -20,13 +20,18 @@ from trunklined.bus.translation import (
     OpaqueConnectRequest,
     OpaqueConnectResponse,
     apply_frame,
+    durability_of,
     fill_next,
+    is_stored,
+    open_subscription,
     parse,
     receipts_of,
     start_of,
+    stored_receipts_of,
     timeout_of,
     to_publication,
     to_request_run,
+    to_stored_publication,
 )
 from trunklined.rpc.errors import to_item
 
@@ -42,6 +47,7 @@ class Connection:
         peer: the client's address, for people.
         write: writes one encoded ConnectResponse to the stream.
         max_message_bytes: limit of one encoded message.
+        stored_patterns: channels of which everything is stored, unless the publisher says otherwise.
     """
 
     def __init__(
@@ -51,10 +57,16 @@ class Connection:
         peer: str,
         write: Callable[[bytes], Coroutine[Any, Any, None]],
         max_message_bytes: int,
+        stored_patterns: Sequence[str],
     ) -> None:
         self._broker = broker
         self._peer = peer
         self._max_message_bytes = max_message_bytes
+        self._stored_patterns = stored_patterns
+        self._durability = durability_of(broker)
+        self._storing = 0
+        """Publishes that wait for the disk."""
+        self._closed = False
         self._turn = turn
         self._outbox = Outbox(write, self._gather, turn=turn)
         self._frame = OpaqueConnectResponse()
@@ -82,7 +94,7 @@ class Connection:
 
     async def finish(self) -> None:
         """Waits until nothing is open any more and everything is written: the client has half-closed."""
-        while self._subscriptions or self._requests:
+        while self._subscriptions or self._requests or self._storing:
             self._idle.clear()
             await self._idle.wait()
         await self._outbox.flushed()
@@ -93,6 +105,7 @@ class Connection:
 
     def close(self) -> None:
         """Ends everything that the client has open; idempotent."""
+        self._closed = True
         for request in self._requests.values():
             request.cancel()
         self._requests.clear()
@@ -118,10 +131,29 @@ class Connection:
 
     def _publish(self, item: ClientItem, twin: Any) -> None:
         now = self._broker.clock()
-        publication = to_publication(item.publish, twin.publish.messages, self._max_message_bytes, now)
+        wanted, encoded, id = item.publish, twin.publish.messages, item.id
+        if is_stored(wanted, self._stored_patterns):
+            journal = self._broker.journal
+            stored = to_stored_publication(wanted, encoded, self._max_message_bytes, now, journal.window)
+
+            def done(error: TrunklineError | None) -> None:
+                self._storing -= 1
+                self._idle.set()
+                if self._closed:
+                    return
+                if error is not None:
+                    _fill(self._answer(id).error, to_item(error))
+                elif id:
+                    receipts = stored_receipts_of(stored, self._durability)
+                    _fill(self._answer(id, receipts.ByteSize()).published, receipts)
+
+            self._broker.store(stored, done)
+            self._storing += 1
+            return
+        publication = to_publication(wanted, encoded, self._max_message_bytes, now)
         self._broker.publish(publication.channel, publication.runs, publication.correlated)
-        if item.id:
-            _fill(self._answer(item.id).published, receipts_of(publication, now))
+        if id:
+            _fill(self._answer(id).published, receipts_of(publication, now))
 
     def _request(self, item: ClientItem, twin: Any) -> None:
         wanted = item.request
@@ -159,15 +191,32 @@ class Connection:
     def _subscribe(self, item: ClientItem) -> None:
         subscription = self._subscriptions.get(item.id)
         if subscription is not None:
-            apply_frame(subscription.subscriber, item.subscribe)
+            for refused in apply_frame(subscription.subscriber, item.subscribe):
+                _fill(self._answer(item.id).subscription.refused, refused)
             return
         start = start_of(item.subscribe)
         self._check_id_is_free(item.id)
-        credit = start.credit if start.HasField("credit") else None
-        subscriber = Subscriber(item.id, self._peer, credit, self._wake, start.observer)
-        subscription = self._broker.subscribe(start.pattern, start.group, subscriber)
-        self._subscriptions[item.id] = subscription
-        self._answer(item.id).subscription.started.subscription_id = subscription.id
+        subscriber = Subscriber(
+            item.id,
+            self._peer,
+            start.credit if start.HasField("credit") else None,
+            self._wake,
+            start.observer,
+            self._end_subscription,
+        )
+
+        def started(begun: bus_pb2.SubscribeResponse.Started) -> None:
+            if subscriber.queue is not None:
+                _fill(self._answer(subscriber.id).subscription.started, begun)
+
+        self._subscriptions[item.id] = open_subscription(self._broker, start, subscriber, started)
+
+    def _end_subscription(self, subscriber: Subscriber, error: TrunklineError) -> None:
+        subscription = self._subscriptions.pop(subscriber.id, None)
+        if subscription is not None:
+            subscription.close()
+            _fill(self._answer(subscriber.id).error, to_item(error))
+            self._idle.set()
 
     def _cancel(self, id: int) -> None:
         request = self._requests.pop(id, None)

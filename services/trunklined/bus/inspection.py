@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from itertools import islice
-from typing import Final
 
 from trunkline import __version__
 from trunkline.channels import check_pattern
-from trunkline.errors import InvalidMessageError
-from trunkline.limits import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from trunkline.v1 import bus_pb2
-from trunklined.bus.broker import Broker, Statistics, Subscription
-
-ENGINE = "memory"
-
-_DIGEST_BYTES: Final = 8
-_KEY: Final = b"trunkline bus page token"
-"""Not a secret: it tells tokens that were given from text that was made up."""
+from trunklined.bus.broker import Broker, Subscription
+from trunklined.bus.page_token import make_token, page_size_of, read_token
+from trunklined.bus.queue import SubscriptionQueue
 
 
 def list_subscriptions(broker: Broker, request: bus_pb2.ListSubscriptionsRequest) -> bus_pb2.ListSubscriptionsResponse:
@@ -27,43 +19,15 @@ def list_subscriptions(broker: Broker, request: bus_pb2.ListSubscriptionsRequest
         InvalidChannelError: the pattern is malformed.
         InvalidMessageError: a page size below 1, or a page token that was never given.
     """
-    page_size = DEFAULT_PAGE_SIZE
-    if request.HasField("page_size"):
-        page_size = min(request.page_size, MAX_PAGE_SIZE)
-        if page_size < 1:
-            raise InvalidMessageError(
-                f"page_size is {page_size}, it must be at least 1",
-                details={"field": "page_size", "value": str(page_size)},
-            )
-    after = _read_token(request.page_token, request.pattern)
+    page_size = page_size_of(request)
+    after = read_token(request.page_token, request.pattern)
     pattern = check_pattern(request.pattern) if request.pattern else None
     found = (each for each in broker.listed() if each.id > after and (pattern is None or each.queue.pattern == pattern))
     page = list(islice(found, page_size + 1))
     response = bus_pb2.ListSubscriptionsResponse(subscriptions=map(_to_wire, page[:page_size]))
     if len(page) > page_size:
-        response.next_page_token = _token(page[page_size - 1].id, request.pattern)
+        response.next_page_token = make_token(page[page_size - 1].id, request.pattern)
     return response
-
-
-def _token(after: int, pattern: str) -> str:
-    """Names the last subscription of a page; good only for the pattern that was asked for."""
-    digest = blake2b(f"{after}:{pattern}".encode(), digest_size=_DIGEST_BYTES, key=_KEY).hexdigest()
-    return f"{after:x}-{digest}"
-
-
-def _read_token(token: str, pattern: str) -> int:
-    if not token:
-        return 0
-    try:
-        after = int(token.partition("-")[0][: _DIGEST_BYTES * 2], 16)
-    except ValueError:
-        after = 0
-    if token != _token(after, pattern):
-        raise InvalidMessageError(
-            f"page_token {token[:80]!r} was never given for this pattern",
-            details={"field": "page_token", "value": token[:80]},
-        )
-    return after
 
 
 def _to_wire(subscription: Subscription) -> bus_pb2.Subscription:
@@ -76,15 +40,17 @@ def _to_wire(subscription: Subscription) -> bus_pb2.Subscription:
         queued_messages=queue.count,
         queued_bytes=queue.size,
         delivered=subscriber.delivered,
-        dropped=queue.drops.lagged,
+        dropped=queue.drops.lagged if isinstance(queue, SubscriptionQueue) else 0,
         credit=subscriber.credit,
     )
     listed.started_at.FromNanoseconds(int(subscription.started_at * 1e9))
     return listed
 
 
-def to_stats(statistics: Statistics, started_at: float, connections: int) -> bus_pb2.GetStatsResponse:
+def to_stats(broker: Broker, started_at: float, connections: int) -> bus_pb2.GetStatsResponse:
     """The figures as the wire has them."""
+    statistics, journal = broker.statistics(), broker.journal
+    held = journal.channels.values()
     response = bus_pb2.GetStatsResponse(
         published=statistics.published,
         delivered=statistics.delivered,
@@ -101,7 +67,19 @@ def to_stats(statistics: Statistics, started_at: float, connections: int) -> bus
         connections=connections,
         queued_messages=statistics.queued_messages,
         queued_bytes=statistics.queued_bytes,
-        engine=ENGINE,
+        engine=journal.engine.name,
+        stored=journal.stored,
+        duplicates=journal.duplicates,
+        acked=journal.desk.acked,
+        redelivered=journal.desk.redelivered,
+        dead_lettered=journal.desk.dead_lettered,
+        lost_to_limits=journal.desk.lost_to_limits,
+        durable_subscriptions=len(journal.durables),
+        dead_letters=journal.dead_letters,
+        journal_messages=sum(channel.messages for channel in held),
+        journal_bytes=sum(channel.bytes for channel in held),
+        journal_file_bytes=journal.engine.file_bytes(),
+        held_back=journal.held_back,
         version=__version__,
     )
     response.started_at.FromNanoseconds(int(started_at * 1e9))

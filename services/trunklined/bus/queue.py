@@ -9,7 +9,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Protocol
 
+from trunkline.errors import TrunklineError
 from trunkline.lanes import Lanes
 from trunkline.limits import FRAME_BYTES
 from trunklined.bus.run import Run
@@ -25,7 +27,8 @@ class Drops:
 
 
 class Subscriber:
-    """Who takes messages from a queue, as far as its credit allows.
+    """Who takes messages from a queue, as far as its credit allows. The queue is a `SubscriptionQueue` or a
+    `DurableSubscription`.
 
     Args:
         id: what its stream knows it by.
@@ -33,32 +36,71 @@ class Subscriber:
         credit: messages that it may still be given; None: no limit.
         observer: it only looks on, and answers no request.
         wake: called when there is something to take. Must not block.
+        end: called when the queue is no more, with the reason. Must not block.
     """
 
-    __slots__ = ("credit", "delivered", "id", "observer", "peer", "queue", "wake")
+    __slots__ = ("credit", "delivered", "end", "id", "leased", "observer", "peer", "queue", "wake")
 
     def __init__(
-        self, id: int, peer: str, credit: int | None, wake: Callable[[Subscriber], None], observer: bool = False
+        self,
+        id: int,
+        peer: str,
+        credit: int | None,
+        wake: Callable[[Subscriber], None],
+        observer: bool = False,
+        end: Callable[[Subscriber, TrunklineError], None] | None = None,
     ) -> None:
         self.id = id
         self.observer = observer
         self.peer = peer
         self.credit = credit
         self.wake = wake
+        self.end = end
         self.delivered = 0
-        self.queue: SubscriptionQueue | None = None
+        self.leased = 0
+        """Messages of a durable subscription that it holds."""
+        self.queue: Queue | None = None
 
     def grant(self, messages: int) -> None:
         """Allows that many more messages; only for one that was opened with a credit."""
         if self.credit is not None:
             self.credit += messages
-            if self.queue is not None and self.queue.count:
-                self.wake(self)
+            if self.queue is not None:
+                self.queue.feed(self)
 
     @property
     def appetite(self) -> float:
         """How much it would take now."""
         return float("inf") if self.credit is None else self.credit
+
+
+class Queue(Protocol):
+    """What a subscriber takes from."""
+
+    pattern: str
+    subscribers: list[Subscriber]
+    size: int
+    """Bytes that wait, as far as they are in memory."""
+
+    @property
+    def group(self) -> str:
+        """The name that its subscribers share; empty for none."""
+
+    @property
+    def count(self) -> int:
+        """Messages that wait."""
+
+    def leave(self, subscriber: Subscriber) -> bool:
+        """Removes a subscriber; True if the queue is no more."""
+
+    def feed(self, subscriber: Subscriber) -> None:
+        """Its appetite grew: wakes it if there is something for it."""
+
+    def take(self, subscriber: Subscriber, max_messages: int, now: float) -> Run | None:
+        """The next run for a subscriber."""
+
+    def tell_dropped(self) -> int:
+        """How many messages were dropped since this was last asked."""
 
 
 _by_appetite = attrgetter("appetite")
@@ -97,6 +139,11 @@ class SubscriptionQueue:
         """Lets a subscriber take from this queue."""
         subscriber.queue = self
         self.subscribers.append(subscriber)
+        if self.count:
+            subscriber.wake(subscriber)
+
+    def feed(self, subscriber: Subscriber) -> None:
+        """Its appetite grew: wakes it if there is something for it."""
         if self.count:
             subscriber.wake(subscriber)
 

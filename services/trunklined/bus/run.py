@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from trunklined.bus.engines.engine import AttemptRecord
+
+
+class Redriven(NamedTuple):
+    """What a run that was a dead letter brings along."""
+
+    durable: int
+    """The only durable subscription that it is for, by its number in the journal."""
+    attempts: int
+    """How often it was handed out before."""
+    redrives: int
+    """How often it was redriven, this time included."""
+    log: tuple[AttemptRecord, ...] = ()
+    """What became of it before."""
 
 
 @dataclass(slots=True)
@@ -23,21 +40,41 @@ class Run:
     """UNIX time in seconds at which they must not be delivered any more."""
     first_sequence: int = 0
     """Set by the broker."""
+    key: str | None = None
+    """The ordering key; a stored run that has one has one message."""
+    time: float = 0.0
+    """When the bus took it, in UNIX time; of a stored run."""
+    redriven: Redriven | None = None
+    attempt: int = 0
+    """The how many-th time it is handed out; 0: to a live subscription."""
+
+    @property
+    def end(self) -> int:
+        """The sequence behind its last message."""
+        return self.first_sequence + len(self.messages)
 
     def is_followed_by(self, other: Run) -> bool:
-        """Whether the two could be one run: same channel, sequences without a gap, and neither expires."""
+        """Whether the two could be one run: same channel, sequences without a gap, and nothing special about either."""
         return (
             other.first_sequence == self.first_sequence + len(self.messages)
             and other.channel == self.channel
-            and other.expires_at is None
-            and self.expires_at is None
+            and other.attempt == self.attempt
+            and other.is_plain
+            and self.is_plain
         )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its messages are as good as those of any other run of its channel and lane."""
+        return self.expires_at is None and self.key is None and self.redriven is None
 
     def split(self, count: int) -> tuple[Run, Run]:
         """The first `count` messages and the rest; both have at least one."""
-        head, tail = self.messages[:count], self.messages[count:]
-        size = sum(map(len, head))
-        return (
-            Run(self.channel, self.lane, head, size, self.expires_at, self.first_sequence),
-            Run(self.channel, self.lane, tail, self.size - size, self.expires_at, self.first_sequence + count),
+        return self.part(0, count), self.part(count, len(self.messages))
+
+    def part(self, start: int, stop: int) -> Run:
+        """The messages from one index to before another, as a run."""
+        messages = self.messages[start:stop]
+        return replace(
+            self, messages=messages, size=sum(map(len, messages)), first_sequence=self.first_sequence + start
         )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import grpc
+from google.protobuf.message import Message
 
 from trunkline.errors import BusDisconnectedError, TrunklineError
 from trunkline.limits import FRAME_MESSAGES, MAX_FRAME_BYTES
@@ -14,6 +17,7 @@ from trunkline.outbox import Outbox, Turn
 from trunkline.v1 import bus_pb2
 from trunklined.bus.broker import Broker
 from trunklined.bus.connection import Connection
+from trunklined.bus.durable_calls import DurableCalls
 from trunklined.bus.inspection import list_subscriptions, to_stats
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.requests import PendingRequest
@@ -23,19 +27,28 @@ from trunklined.bus.translation import (
     OpaqueRequestResponse,
     OpaqueSubscribeResponse,
     apply_frame,
+    durability_of,
     fill_next,
+    is_stored,
+    open_subscription,
     parse,
     receipts_of,
     start_of,
+    stored_receipts_of,
     timeout_of,
     to_publication,
     to_request_run,
+    to_stored_publication,
 )
 from trunklined.rpc.errors import to_item
 
 SERVICE_NAME: Final = "trunkline.v1.BusService"
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def _serialize(answer: Message) -> bytes:
+    return answer.SerializeToString()
 
 
 def _stopping() -> BusDisconnectedError:
@@ -48,11 +61,16 @@ class BusServicer:
     Args:
         broker: the domain.
         max_message_bytes: limit of one encoded message.
+        stored_patterns: channels of which everything is stored, unless the publisher says otherwise.
         started_at: UNIX time in seconds, for GetStats.
     """
 
-    def __init__(self, broker: Broker, max_message_bytes: int, started_at: float) -> None:
+    def __init__(
+        self, broker: Broker, max_message_bytes: int, stored_patterns: Sequence[str], started_at: float
+    ) -> None:
         self._broker = broker
+        self._stored_patterns = stored_patterns
+        self._calls = DurableCalls(broker)
         self._max_message_bytes = max_message_bytes
         self._started_at = started_at
         self._streams: set[asyncio.Future[None]] = set()
@@ -73,12 +91,15 @@ class BusServicer:
                 self.list_subscriptions, None, bus_pb2.ListSubscriptionsResponse.SerializeToString
             ),
             "GetStats": whole(self.get_stats, None, bus_pb2.GetStatsResponse.SerializeToString),
+            **{name: whole(call, None, _serialize) for name, call in self._calls.by_name().items()},
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
 
     async def drain(self, seconds: float) -> None:
         """Fails pending requests, gives streams the time to send what they have, then ends them."""
         self._broker.fail_requests(_stopping())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._broker.journal.settled(), seconds)
         flushes = [asyncio.ensure_future(connection.flushed()) for connection in self._connections]
         if flushes:
             _, late = await asyncio.wait(flushes, timeout=seconds)
@@ -90,10 +111,29 @@ class BusServicer:
 
     async def publish(self, raw: bytes, context: Context) -> bus_pb2.PublishResponse:
         """See bus.proto."""
-        return self._publish(parse(bus_pb2.PublishRequest, raw), OpaquePublishRequest.FromString(raw))
+        answer = self._publish(parse(bus_pb2.PublishRequest, raw), OpaquePublishRequest.FromString(raw))
+        return answer if isinstance(answer, bus_pb2.PublishResponse) else await answer
 
-    def _publish(self, wanted: bus_pb2.PublishRequest, twin: Any) -> bus_pb2.PublishResponse:
+    def _publish(
+        self, wanted: bus_pb2.PublishRequest, twin: Any
+    ) -> bus_pb2.PublishResponse | asyncio.Future[bus_pb2.PublishResponse]:
+        """The receipts; where they wait for the disk, their future."""
         now = self._broker.clock()
+        if is_stored(wanted, self._stored_patterns):
+            journal = self._broker.journal
+            stored = to_stored_publication(wanted, twin.messages, self._max_message_bytes, now, journal.window)
+            settled: asyncio.Future[bus_pb2.PublishResponse] = asyncio.get_running_loop().create_future()
+
+            def done(error: TrunklineError | None) -> None:
+                if settled.done():
+                    return
+                if error is None:
+                    settled.set_result(stored_receipts_of(stored, durability_of(self._broker)))
+                else:
+                    settled.set_exception(error)
+
+            self._broker.store(stored, done)
+            return settled
         publication = to_publication(wanted, twin.messages, self._max_message_bytes, now)
         self._broker.publish(publication.channel, publication.runs, publication.correlated)
         return receipts_of(publication, now)
@@ -101,19 +141,49 @@ class BusServicer:
     async def publish_stream(self, _: object, context: Context) -> None:
         """See bus.proto."""
         outbox = Outbox(context.write, join=False)
+        answers: deque[asyncio.Future[bus_pb2.PublishResponse]] = deque()
+        """Of frames that wait for the disk, and of those behind them: the answers go out in order."""
+        emptied = asyncio.Event()
+
+        def send(answer: bus_pb2.PublishStreamResponse) -> None:
+            outbox.put(answer.SerializeToString())
+
+        def send_settled(_: object = None) -> None:
+            while answers and answers[0].done():
+                settled = answers.popleft()
+                error = settled.exception()
+                if error is None:
+                    send(bus_pb2.PublishStreamResponse(published=settled.result()))
+                else:
+                    assert isinstance(error, TrunklineError)
+                    send(bus_pb2.PublishStreamResponse(error=to_item(error)))
+            if not answers:
+                emptied.set()
 
         async def read() -> bool:
             raw = await context.read()
             if raw is grpc.aio.EOF:
+                while answers:
+                    emptied.clear()
+                    await emptied.wait()
                 await outbox.flushed()
                 return False
             frame = parse(bus_pb2.PublishStreamRequest, raw)
             twin = OpaquePublishStreamRequest.FromString(raw)
+            answer: asyncio.Future[bus_pb2.PublishResponse] = asyncio.get_running_loop().create_future()
             try:
-                answer = bus_pb2.PublishStreamResponse(published=self._publish(frame.publish, twin.publish))
+                published = self._publish(frame.publish, twin.publish)
+                if isinstance(published, asyncio.Future):
+                    answer = published
+                else:
+                    answer.set_result(published)
             except TrunklineError as error:
-                answer = bus_pb2.PublishStreamResponse(error=to_item(error))
-            outbox.put(answer.SerializeToString())
+                answer.set_exception(error)
+            answers.append(answer)
+            if answer.done():
+                send_settled()
+            else:
+                answer.add_done_callback(send_settled)
             await outbox.room(MAX_FRAME_BYTES)
             return True
 
@@ -123,7 +193,7 @@ class BusServicer:
         """See bus.proto."""
         first = await context.read()
         start = start_of(parse(bus_pb2.SubscribeRequest, b"" if first is grpc.aio.EOF else first))
-        credit = start.credit if start.HasField("credit") else None
+        ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def gather(_: int) -> list[bytes]:
             response = OpaqueSubscribeResponse()
@@ -131,22 +201,43 @@ class BusServicer:
             return [response.SerializeToString()] if taken else []
 
         async def read() -> bool:
-            frame = await context.read()
-            if frame is grpc.aio.EOF:
-                await asyncio.get_running_loop().create_future()  # half-closed: it goes on until it is cancelled
-            apply_frame(subscriber, parse(bus_pb2.SubscribeRequest, frame))
+            reading = asyncio.ensure_future(context.read())
+            try:
+                await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
+                if ended.done():
+                    return ended.result()
+                frame = reading.result()
+                if frame is grpc.aio.EOF:
+                    return await ended  # half-closed: it goes on until it is cancelled
+            finally:
+                reading.cancel()
+            for refused in apply_frame(subscriber, parse(bus_pb2.SubscribeRequest, frame)):
+                outbox.put(bus_pb2.SubscribeResponse(refused=refused).SerializeToString())
             return True
 
+        def end(_: Subscriber, error: TrunklineError) -> None:
+            if not ended.done():
+                ended.set_exception(error)
+
+        def send_started(begun: bus_pb2.SubscribeResponse.Started) -> None:
+            outbox.put(bus_pb2.SubscribeResponse(started=begun).SerializeToString())
+
         outbox = Outbox(context.write, gather, join=False, turn=self._turn)
-        subscriber = Subscriber(0, context.peer(), credit, lambda _: outbox.kick(), start.observer)
-        subscription = self._broker.subscribe(start.pattern, start.group, subscriber)
+        subscriber = Subscriber(
+            0,
+            context.peer(),
+            start.credit if start.HasField("credit") else None,
+            lambda _: outbox.kick(),
+            start.observer,
+            end,
+        )
+        subscription = open_subscription(self._broker, start, subscriber, send_started)
 
         def close() -> None:
             subscription.close()
             outbox.close()
+            ended.cancel()
 
-        started = bus_pb2.SubscribeResponse.Started(subscription_id=subscription.id)
-        outbox.put(bus_pb2.SubscribeResponse(started=started).SerializeToString())
         await self._run_stream(read, close)
 
     async def request(self, raw: bytes, context: Context) -> bytes:
@@ -175,7 +266,9 @@ class BusServicer:
     async def connect(self, _: object, context: Context) -> None:
         """See bus.proto. The initial metadata tells the client that the line is up."""
         await context.send_initial_metadata(())
-        connection = Connection(self._broker, self._turn, context.peer(), context.write, self._max_message_bytes)
+        connection = Connection(
+            self._broker, self._turn, context.peer(), context.write, self._max_message_bytes, self._stored_patterns
+        )
 
         async def read() -> bool:
             raw = await context.read()
@@ -198,7 +291,7 @@ class BusServicer:
     async def get_stats(self, raw: bytes, context: Context) -> bus_pb2.GetStatsResponse:
         """See bus.proto."""
         parse(bus_pb2.GetStatsRequest, raw)
-        return to_stats(self._broker.statistics(), self._started_at, len(self._connections))
+        return to_stats(self._broker, self._started_at, len(self._connections))
 
     async def _run_stream(self, read: Callable[[], Awaitable[bool]], close: Callable[[], object]) -> None:
         """Reads a stream until `read` says that it is over, the service stops, or the client is gone; then closes."""

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from trunkline.errors import StateError, StorageError
+from trunklined.sqlite.file import FileLock, connect, prepare, translate
+from trunklined.sqlite.tail import Tail
 from trunklined.state.engines.engine import Commit, compacted
 from trunklined.state.engines.kept_entries import KeptEntries
-from trunklined.state.engines.sqlite_file import BUSY_TIMEOUT, FileLock, check, create_if_absent, translate
+from trunklined.state.engines.sqlite_schema import FORMAT
 from trunklined.state.engines.sqlite_writer import SqliteWriter, unpack_facets
 from trunklined.state.planning import Planner
 from trunklined.state.records import Change, Entry, Facets, Head, History, Holdings, Kind, Page, Transaction
@@ -63,6 +65,7 @@ class SqliteEngine:
         self._answer_bytes = answer_bytes
         self._max_bytes = max_bytes
         self._lock: FileLock | None = None
+        self._tail: Tail | None = None
         self._connections: list[sqlite3.Connection] = []
         self._holdings = Holdings(0, 0, dict.fromkeys(Kind, 0))
         self._kept = KeptEntries(KEPT_BYTES)
@@ -74,7 +77,7 @@ class SqliteEngine:
             self._open()
         except (sqlite3.Error, OSError) as error:
             await self.close()
-            translated = translate(error, self._path)
+            translated = translate(error, self._path, FORMAT)
             raise StorageError(translated.message, details={"path": str(self._path)}) from error
         except StateError:
             await self.close()
@@ -83,18 +86,18 @@ class SqliteEngine:
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path = self._path.resolve()  # so that two names of one file are one lock
-        lock = FileLock(self._path)
-        lock.acquire()
-        self._lock = lock
-        create_if_absent(self._path)
+        self._lock = FileLock(self._path, FORMAT)
+        self._lock.acquire()
+        prepare(self._path, FORMAT)
         connection = self._connect()
-        check(connection, self._path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         if self._max_bytes is not None:
             page_size = connection.execute("PRAGMA page_size").fetchone()[0]
             connection.execute(f"PRAGMA max_page_count = {max(1, self._max_bytes // page_size)}")
-        self._writer = SqliteWriter(connection, self._limits)
+        self._tail = Tail(self._path, FORMAT.noun)
+        self._writer = SqliteWriter(connection, self._limits, self._tail)
+        self._tail.open(self._writer.holdings.revision)
         self._holdings = self._writer.holdings
         self._reader = self._connect()
         self._scanner = self._connect()
@@ -107,8 +110,7 @@ class SqliteEngine:
         return pool
 
     def _connect(self) -> sqlite3.Connection:
-        uri = f"{self._path.as_uri()}?mode=rw"
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT)
+        connection = connect(self._path)
         self._connections.append(connection)
         return connection
 
@@ -119,6 +121,9 @@ class SqliteEngine:
         while self._connections:
             with suppress(sqlite3.Error):  # a damaged file cannot be tidied up; it is left as it is
                 self._connections.pop().close()
+        if self._tail is not None:
+            self._tail.close()
+            self._tail = None
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -149,7 +154,7 @@ class SqliteEngine:
         try:
             heads = self._writer.heads(transactions)
         except sqlite3.Error as error:
-            raise translate(error, self._path) from error
+            raise translate(error, self._path, FORMAT) from error
         planner = Planner(self._holdings.revision, heads.get, self._read, self._answer_bytes)
         outcomes = [planner.add(transaction) for transaction in transactions]
         if planner.changes:
@@ -163,7 +168,7 @@ class SqliteEngine:
             await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._commits, self._writer.commit))
         except sqlite3.Error as error:
             self._writer.rollback()
-            raise translate(error, self._path) from error
+            raise translate(error, self._path, FORMAT) from error
         self._holdings = self._writer.holdings
         self._kept.learn(changes)
 
@@ -171,7 +176,7 @@ class SqliteEngine:
         try:
             row = self._reader.execute(_HEAD, (kind, id)).fetchone()
         except sqlite3.Error as error:
-            raise translate(error, self._path) from error
+            raise translate(error, self._path, FORMAT) from error
         return None if row is None else Head(row[0], Facets(*row[1:]))
 
     def _read(self, kind: Kind, id: str) -> Entry | None:
@@ -181,7 +186,7 @@ class SqliteEngine:
         try:
             row = self._reader.execute(_READ, (kind, id)).fetchone()
         except sqlite3.Error as error:
-            raise translate(error, self._path) from error
+            raise translate(error, self._path, FORMAT) from error
         if row is None:
             return None
         entry = Entry(kind, id, row[0], row[1])
@@ -192,7 +197,7 @@ class SqliteEngine:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._scans, self._in_snapshot, scan)
         except sqlite3.Error as error:
-            raise translate(error, self._path) from error
+            raise translate(error, self._path, FORMAT) from error
 
     def _in_snapshot(self, scan: Callable[[], _T]) -> _T:
         self._scanner.execute("BEGIN")

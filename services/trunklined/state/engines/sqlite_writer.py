@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from trunklined.sqlite.tail import Tail
 from trunklined.state.records import Change, Facets, Head, History, Holdings, Kind, Read, Transaction
 
 TRIM_CHANGES: Final = 256
@@ -48,8 +49,9 @@ _TRIM: Final = (
 class SqliteWriter:
     """The one that writes: `apply`, then `commit` (which waits for the disk) or `rollback`."""
 
-    def __init__(self, connection: sqlite3.Connection, limits: History) -> None:
+    def __init__(self, connection: sqlite3.Connection, limits: History, tail: Tail) -> None:
         self._connection = connection
+        self._tail = tail
         self._limits = limits
         self._trim_changes = max(1, min(TRIM_CHANGES, limits.changes // 4))
         revision, oldest, history_bytes, *counts = connection.execute("SELECT * FROM store").fetchone()
@@ -130,6 +132,7 @@ class SqliteWriter:
         """Returns when all is on the disk."""
         self._connection.execute("COMMIT")
         self.holdings, self._history_bytes = self._pending
+        self._tail.write(self.holdings.revision)
 
     def rollback(self) -> None:
         """Undoes what `apply` did; SQLite may have done so itself."""

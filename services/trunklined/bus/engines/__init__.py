@@ -1,0 +1,1 @@
+"""What the bus keeps stored messages in: one file for each technology."""

@@ -1,0 +1,139 @@
+"""The journal's file: its tables, and what makes a file of an older version one of this."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from trunklined.sqlite.file import Format
+
+SCHEMA: Final = """
+CREATE TABLE channels (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    compacted INTEGER NOT NULL,
+    compacted_time REAL NOT NULL,
+    messages INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
+);
+-- One row for each run, under the sequence of its first message. `messages`: the length of each as 32 bits, little
+-- endian, then all of them.
+CREATE TABLE runs (
+    sequence INTEGER PRIMARY KEY,
+    channel INTEGER NOT NULL,
+    lane INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    time REAL NOT NULL,
+    expires_at REAL,
+    key TEXT,
+    target INTEGER,
+    attempts INTEGER NOT NULL,
+    redrives INTEGER NOT NULL,
+    log BLOB,
+    swept INTEGER NOT NULL,
+    messages BLOB NOT NULL
+);
+CREATE INDEX runs_by_channel ON runs (channel, sequence);
+-- Most runs have medium priority (1); a reader of those goes by sequence or by channel.
+CREATE INDEX runs_by_lane ON runs (lane, sequence) WHERE lane != 1;
+CREATE INDEX runs_by_key ON runs (key, sequence) WHERE key IS NOT NULL;
+CREATE INDEX runs_by_expiry ON runs (expires_at) WHERE expires_at IS NOT NULL AND swept = 0;
+CREATE TABLE durables (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    pattern TEXT NOT NULL,
+    ack_wait REAL NOT NULL,
+    max_deliveries INTEGER NOT NULL,
+    backoff_initial REAL NOT NULL,
+    backoff_multiplier REAL NOT NULL,
+    backoff_maximum REAL NOT NULL,
+    created_at REAL NOT NULL,
+    low INTEGER NOT NULL,
+    medium INTEGER NOT NULL,
+    high INTEGER NOT NULL,
+    critical INTEGER NOT NULL,
+    waiting INTEGER NOT NULL,
+    acked INTEGER NOT NULL,
+    redelivered INTEGER NOT NULL,
+    dead_lettered INTEGER NOT NULL
+);
+-- What a durable subscription has looked at and not done with. `due` NULL: leased. `log`: its attempts, as MessagePack.
+CREATE TABLE parcels (
+    id INTEGER PRIMARY KEY,
+    durable INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    lane INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    base INTEGER NOT NULL,
+    due REAL,
+    open BLOB,
+    key TEXT,
+    log BLOB,
+    redrives INTEGER NOT NULL
+);
+CREATE INDEX parcels_by_sequence ON parcels (sequence);
+CREATE INDEX parcels_by_due ON parcels (durable, due) WHERE due IS NOT NULL;
+-- Ordering keys of which messages below the position were passed over, since an earlier one was not settled.
+CREATE TABLE skipped_keys (
+    durable INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    PRIMARY KEY (durable, key)
+) WITHOUT ROWID;
+CREATE TABLE held_back (
+    sequence INTEGER PRIMARY KEY,
+    due REAL NOT NULL,
+    channel TEXT NOT NULL,
+    lane INTEGER NOT NULL,
+    time REAL NOT NULL,
+    expires_at REAL,
+    key TEXT,
+    message BLOB NOT NULL
+);
+CREATE INDEX held_back_by_due ON held_back (due, sequence);
+CREATE TABLE dead_letters (
+    id INTEGER PRIMARY KEY,
+    durable TEXT NOT NULL,
+    pattern TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    published_at REAL NOT NULL,
+    dead_at REAL NOT NULL,
+    reason INTEGER NOT NULL,
+    error TEXT NOT NULL,
+    attempts BLOB NOT NULL,
+    redrives INTEGER NOT NULL,
+    message_id TEXT NOT NULL,
+    message_type TEXT NOT NULL,
+    sender_id TEXT NOT NULL,
+    key TEXT,
+    lane INTEGER NOT NULL,
+    message BLOB NOT NULL
+);
+CREATE INDEX dead_letters_by_durable ON dead_letters (durable, id);
+-- One row. Numbers that were given out are never given again.
+CREATE TABLE journal (
+    last_sequence INTEGER NOT NULL,
+    last_dead_letter INTEGER NOT NULL,
+    commits INTEGER NOT NULL
+);
+INSERT INTO journal VALUES (0, 0, 0);
+"""
+
+
+def _verify(connection: sqlite3.Connection) -> str | None:
+    if connection.execute("SELECT count(*) FROM journal").fetchone()[0] != 1:
+        return "it has lost its sequence"
+    return None
+
+
+FORMAT: Final = Format(
+    noun="journal",
+    service="bus",
+    application_id=0x54524E4A,  # `TRNJ`
+    schema=SCHEMA,
+    version=1,
+    auto_vacuum=True,
+    verify=_verify,
+)

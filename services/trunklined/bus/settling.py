@@ -1,0 +1,209 @@
+"""Between the wire and durable subscriptions: settings, positions, and what subscribers say of what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message as WireMessage
+
+from trunkline.errors import InvalidMessageError, StaleAckError
+from trunkline.limits import (
+    DEFAULT_ACK_WAIT,
+    DEFAULT_BACKOFF_INITIAL,
+    DEFAULT_BACKOFF_MAXIMUM,
+    DEFAULT_BACKOFF_MULTIPLIER,
+    DEFAULT_MAX_DELIVERIES,
+    MAX_ACK_WAIT,
+    MAX_BACKOFF_MULTIPLIER,
+    MAX_ERROR_BYTES,
+    MAX_MAX_DELIVERIES,
+    MAX_NAK_DELAY,
+    MIN_ACK_WAIT,
+)
+from trunkline.v1 import bus_pb2, durable_pb2
+from trunklined.bus.durable import DurableSubscription, Settings
+from trunklined.bus.journal import Journal
+from trunklined.rpc.errors import to_item
+
+
+def settings_of(wanted: durable_pb2.DurableSettings) -> Settings:
+    """The settings that the wire says; what is unset is the default.
+
+    Raises:
+        InvalidMessageError: one is out of bounds.
+    """
+    backoff = wanted.backoff
+    initial = _between(
+        "settings.backoff.initial", _seconds(backoff, "initial", DEFAULT_BACKOFF_INITIAL), 0, MAX_NAK_DELAY
+    )
+    unset_maximum = max(DEFAULT_BACKOFF_MAXIMUM, initial)
+    return Settings(
+        ack_wait=_between(
+            "settings.ack_wait", _seconds(wanted, "ack_wait", DEFAULT_ACK_WAIT), MIN_ACK_WAIT, MAX_ACK_WAIT
+        ),
+        max_deliveries=int(
+            _between(
+                "settings.max_deliveries",
+                wanted.max_deliveries if wanted.HasField("max_deliveries") else DEFAULT_MAX_DELIVERIES,
+                1,
+                MAX_MAX_DELIVERIES,
+                "",
+            )
+        ),
+        backoff_initial=initial,
+        backoff_multiplier=_between(
+            "settings.backoff.multiplier",
+            backoff.multiplier if backoff.HasField("multiplier") else DEFAULT_BACKOFF_MULTIPLIER,
+            1,
+            MAX_BACKOFF_MULTIPLIER,
+            "",
+        ),
+        backoff_maximum=_between(
+            "settings.backoff.maximum", _seconds(backoff, "maximum", unset_maximum), initial, MAX_NAK_DELAY
+        ),
+    )
+
+
+def position_of(wanted: durable_pb2.Position, pattern: str, journal: Journal) -> int | None:
+    """The first sequence that a position means; None: what comes from now on.
+
+    Raises:
+        InvalidMessageError: it is no position.
+        CompactedError: it is a time of which not everything is kept.
+    """
+    match wanted.WhichOneof("position"):
+        case None:
+            return None
+        case "new" | "all" as kind if not getattr(wanted, kind):
+            raise InvalidMessageError(
+                f"position.{kind} is false: set it to true, or another", details={"field": f"position.{kind}"}
+            )
+        case "new":
+            return None
+        case "all":
+            return journal.oldest(pattern)
+        case "time":
+            return journal.position_of_time(pattern, wanted.time.seconds + wanted.time.nanos / 1e9)
+        case _:
+            _between("position.sequence", wanted.sequence, 1, journal.last_sequence + 1, "")
+            return int(wanted.sequence)
+
+
+def settle(durable: DurableSubscription, kind: str, said: Any) -> list[bus_pb2.SubscribeResponse.Refused]:
+    """Does what a subscriber says of messages; returns what is to be said of those that it does not hold.
+
+    Raises:
+        InvalidMessageError: no sequences, or a figure out of bounds; nothing was settled.
+    """
+    words = words_of(kind, said)
+    attempt = attempt_of(kind, said)
+    sequences = _sequences_of(kind, said)
+    stale = durable.check(sequences, attempt)
+    refused = _grouped(stale, attempt)
+    if len(sequences) < len(said.sequences):
+        refused += _grouped(_repeated(durable, said.sequences, attempt), attempt)
+    if stale:
+        gone = {error.details["sequence"] for error in stale}
+        sequences = [each for each in sequences if each not in gone]
+    if sequences:
+        getattr(durable, kind)(sequences, *words)
+    return refused
+
+
+def settle_all(durable: DurableSubscription, kind: str, said: Any) -> None:
+    """As `settle`, all or nothing.
+
+    Raises:
+        StaleAckError: the first that is not held.
+    """
+    words = words_of(kind, said)
+    attempt = attempt_of(kind, said)
+    sequences = _sequences_of(kind, said)
+    stale = durable.check(sequences, attempt) or _repeated(durable, said.sequences, attempt)
+    if stale:
+        raise stale[0]
+    getattr(durable, kind)(sequences, *words)
+
+
+def words_of(kind: str, said: Any) -> tuple[Any, ...]:
+    """What is said beside the sequences and the attempt, checked."""
+    match kind:
+        case "nak":
+            delay = None
+            if said.HasField("delay"):
+                delay = _between("nak.delay", _duration(said.delay), 0, MAX_NAK_DELAY)
+            return delay, _cut(said.error)
+        case "terminate":
+            return (_cut(said.reason),)
+        case "extend":
+            if said.HasField("lease"):
+                return (_between("extend.lease", _duration(said.lease), MIN_ACK_WAIT, MAX_ACK_WAIT),)
+            return (None,)
+        case _:
+            return ()
+
+
+def attempt_of(kind: str, said: Any) -> int:
+    """The attempt that the messages were delivered with."""
+    if said.attempt < 0:
+        raise InvalidMessageError(
+            f"{kind}.attempt is {said.attempt}, it is at least 1",
+            details={"field": f"{kind}.attempt", "value": str(said.attempt)},
+        )
+    return said.attempt or 1
+
+
+def _sequences_of(kind: str, said: Any) -> list[int]:
+    """Each sequence once, in order."""
+    if not said.sequences:
+        raise InvalidMessageError(
+            f"{kind}.sequences is empty: at least one is needed", details={"field": f"{kind}.sequences"}
+        )
+    return list(dict.fromkeys(said.sequences))
+
+
+def _repeated(durable: DurableSubscription, sequences: Sequence[int], attempt: int) -> list[StaleAckError]:
+    seen: set[int] = set()
+    found = []
+    for sequence in sequences:
+        if sequence in seen:
+            details = {"durable": durable.name, "sequence": sequence, "attempt": attempt, "why": "settled"}
+            found.append(StaleAckError(f"message {sequence} of {durable.name!r} is named twice", details=details))
+        seen.add(sequence)
+    return found
+
+
+def _grouped(stale: Sequence[StaleAckError], attempt: int) -> list[bus_pb2.SubscribeResponse.Refused]:
+    """One for each reason, with the error of the first."""
+    by_reason: dict[str, bus_pb2.SubscribeResponse.Refused] = {}
+    for error in stale:
+        refused = by_reason.get(error.details["why"])
+        if refused is None:
+            refused = bus_pb2.SubscribeResponse.Refused(attempt=attempt, error=to_item(error))
+            by_reason[error.details["why"]] = refused
+        refused.sequences.append(error.details["sequence"])
+    return list(by_reason.values())
+
+
+def _seconds(wanted: WireMessage, name: str, unset: float) -> float:
+    return _duration(getattr(wanted, name)) if wanted.HasField(name) else unset
+
+
+def _duration(wanted: Duration) -> float:
+    return wanted.seconds + wanted.nanos / 1e9
+
+
+def _between(name: str, value: float, lowest: float, highest: float, unit: str = " s") -> float:
+    if not lowest <= value <= highest:  # also true of NaN
+        raise InvalidMessageError(
+            f"{name} is {value:g}{unit}, it must be between {lowest:g} and {highest:g}{unit}",
+            details={"field": name, "value": f"{value:g}"},
+        )
+    return value
+
+
+def _cut(text: str) -> str:
+    encoded = text.encode()
+    return text if len(encoded) <= MAX_ERROR_BYTES else encoded[:MAX_ERROR_BYTES].decode(errors="ignore")

@@ -1,0 +1,96 @@
+"""Staging: what changed since the last commit, until the next one makes it durable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from trunklined.bus.engines.engine import Batch, DeadLetter
+from trunklined.bus.parcel import Parcel
+
+if TYPE_CHECKING:
+    from trunklined.bus.durable import DurableSubscription
+
+
+@dataclass(slots=True)
+class Staging:
+    """Things, not deeds: what is written is how each is when the commit begins. So a commit that failed is repeated by
+    staging its things again."""
+
+    durables: dict[int, DurableSubscription] = field(default_factory=dict)
+    parcels: dict[int, tuple[DurableSubscription, Parcel]] = field(default_factory=dict)
+    settled: dict[int, None] = field(default_factory=dict)
+    """Parcels that are done, by id."""
+    keys: dict[tuple[int, str], bool] = field(default_factory=dict)
+    """Whether messages of an ordering key were passed over, by durable subscription and key."""
+    wiped: dict[int, None] = field(default_factory=dict)
+    deleted: dict[int, None] = field(default_factory=dict)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    forgotten_letters: dict[int, None] = field(default_factory=dict)
+    swept: dict[int, None] = field(default_factory=dict)
+    after: list[Callable[[], None]] = field(default_factory=list)
+    """Called when it is durable, in this order."""
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.durables
+            or self.parcels
+            or self.settled
+            or self.keys
+            or self.wiped
+            or self.deleted
+            or self.dead_letters
+            or self.forgotten_letters
+            or self.swept
+            or self.after
+        )
+
+    def touch(self, durable: DurableSubscription, parcel: Parcel) -> None:
+        """A parcel changed."""
+        self.parcels[parcel.id] = durable, parcel
+
+    def settle(self, parcel: Parcel) -> None:
+        """A parcel is done."""
+        self.parcels.pop(parcel.id, None)
+        self.settled[parcel.id] = None
+
+    def forget(self, durable: int) -> None:
+        """All that was staged of one durable subscription's parcels and keys is void."""
+        self.parcels = {id: each for id, each in self.parcels.items() if each[0].id != durable}
+        self.keys = {key: passed for key, passed in self.keys.items() if key[0] != durable}
+
+    def write(self, batch: Batch) -> None:
+        """Adds it all to a batch."""
+        batch.durables += [durable.row() for durable in self.durables.values()]
+        batch.parcels += [durable.parcel_row(parcel) for durable, parcel in self.parcels.values()]
+        batch.settled += self.settled
+        batch.skipped_keys += [key for key, passed in self.keys.items() if passed]
+        batch.free_keys += [key for key, passed in self.keys.items() if not passed]
+        batch.wiped += self.wiped
+        batch.deleted += self.deleted
+        batch.dead_letters += self.dead_letters
+        batch.forgotten_letters += self.forgotten_letters
+        batch.swept += self.swept
+
+    def restage(self, failed: Staging) -> None:
+        """Adds what a failed commit was to make durable, as older than what is here."""
+        self.durables = failed.durables | self.durables
+        self.parcels = {id: each for id, each in failed.parcels.items() if id not in self.settled} | self.parcels
+        self.settled = failed.settled | self.settled
+        self.keys = failed.keys | self.keys
+        self.wiped = failed.wiped | self.wiped
+        self.deleted = failed.deleted | self.deleted
+        self.dead_letters = failed.dead_letters + self.dead_letters
+        self.forgotten_letters = failed.forgotten_letters | self.forgotten_letters
+        self.swept = failed.swept | self.swept
+        self.after = failed.after + self.after
+        for id in (*self.wiped, *self.deleted):
+            if id in failed.wiped or id in failed.deleted:
+                continue
+            # What was staged before a wipe that came later is void; what came after it is in `self` by now.
+            self.parcels = {
+                key: each for key, each in self.parcels.items() if each[0].id != id or key not in failed.parcels
+            }
+        for id in self.deleted:
+            self.durables.pop(id, None)
