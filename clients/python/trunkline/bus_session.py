@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import NoReturn
+from datetime import UTC, datetime
+from typing import Final, NoReturn, TypeVar
 
 from trunkline.codec import decode_message
+from trunkline.durable import Durability, DurableSettings, Receipt, Start
+from trunkline.durable_subscription import DurableSubscription
 from trunkline.errors import (
     BusDisconnectedError,
     BusNotConnectedError,
@@ -24,6 +27,15 @@ from trunkline.subscription import LiveSubscription, tell
 from trunkline.v1 import bus_pb2
 
 log = logging.getLogger(__name__)
+
+AnySubscription = LiveSubscription | DurableSubscription
+S = TypeVar("S", LiveSubscription, DurableSubscription)
+
+_DURABILITIES: Final = {
+    bus_pb2.DURABILITY_MEMORY: Durability.MEMORY,
+    bus_pb2.DURABILITY_STORED: Durability.STORED,
+    bus_pb2.DURABILITY_REPLICATED: Durability.REPLICATED,
+}
 
 _CONNECT = "/trunkline.v1.BusService/Connect"
 _WAVE = 32
@@ -49,8 +61,13 @@ class BusSession:
         on_reconnected: Callable[[], None] | None,
     ) -> None:
         self.line = Line(address, _CONNECT, bus_pb2.ConnectResponse.FromString, self, BusDisconnectedError)
-        self._outgoing = Outgoing(self.line.put, self.line.kick)
-        self._subscriptions: dict[int, LiveSubscription] = {}
+        self._outgoing = Outgoing(self.line.put, self.line.kick, self._expect_receipts)
+        self._subscriptions: dict[int, AnySubscription] = {}
+        self._touched: dict[DurableSubscription, None] = {}
+        """Those that have something to say with the next frame."""
+        self._receipts: dict[int, list[asyncio.Future[Receipt]]] = {}
+        """Of messages that are being stored, by the id of their frame."""
+        self._leaving: set[asyncio.Task[None]] = set()
         self._on_disconnected = on_disconnected
         self._on_reconnected = on_reconnected
         self._was_up = False
@@ -64,8 +81,22 @@ class BusSession:
         for subscription in self._subscriptions.values():
             subscription.end(BusNotConnectedError("the bus was disconnected"))
             subscription.stop()
+            if isinstance(subscription, DurableSubscription):
+                subscription.forget()
         self._subscriptions.clear()
+        for task in self._leaving:
+            task.cancel()
+        self._fail_receipts(BusDisconnectedError(f"disconnected from {self.line.address}"))
         await self.line.close()
+
+    async def wind_down(self) -> None:
+        """Gives back what durable subscriptions hold: what was not started as it is, what was started as failed."""
+        durables = [each for each in self._subscriptions.values() if isinstance(each, DurableSubscription)]
+        torn = [worker for subscription in durables for worker in subscription.stop()]
+        for subscription in durables:
+            subscription.close()
+        if torn:
+            await asyncio.wait(torn)
 
     async def refuse(self) -> NoReturn:
         """Raises the BusDisconnectedError of a publish for which the buffer has no room."""
@@ -75,6 +106,16 @@ class BusSession:
     def publish(self, channel: str, encoded: bytes) -> bool:
         """Puts a message into the buffer; True if it is time to `pace`."""
         return self._outgoing.publish(channel, encoded)
+
+    async def store(self, channel: str, encoded: bytes) -> Receipt:
+        """Publishes a message to be stored; waits for its receipt."""
+        self.check_up()
+        if self.line.waiting_bytes > CLIENT_BUFFER_BYTES:
+            await self.line.room(CLIENT_BUFFER_BYTES)
+            self.check_up()
+        receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._outgoing.store(channel, encoded, receipt)
+        return await receipt
 
     async def pace(self) -> None:
         """Lets the line write; waits while the buffer is full."""
@@ -137,6 +178,9 @@ class BusSession:
         subscription = LiveSubscription(
             self.line.next_id(), pattern, group, window, self._outgoing.item, on_lagged, observer
         )
+        return await self._begin(subscription)
+
+    async def _begin(self, subscription: S) -> S:
         self._subscriptions[subscription.id] = subscription
         if self.line.is_up:
             subscription.start()
@@ -147,10 +191,32 @@ class BusSession:
             raise
         return subscription
 
-    def end(self, subscription: LiveSubscription) -> None:
-        """Ends a subscription; idempotent."""
+    async def open_durable(
+        self, pattern: str, durable: str, start: Start, settings: DurableSettings | None, window: int
+    ) -> DurableSubscription:
+        """Opens a durable subscription; in effect on return."""
+        subscription = DurableSubscription(
+            self.line.next_id(), pattern, durable, start, settings, window, self._outgoing.item, self._touch
+        )
+        return await self._begin(subscription)
+
+    def end(self, subscription: AnySubscription) -> None:
+        """Ends a subscription; idempotent. A durable one ends when the callbacks that run are done."""
         subscription.close()
+        if subscription.id not in self._subscriptions:
+            return
+        if isinstance(subscription, DurableSubscription):
+            leaving = asyncio.ensure_future(self._end_when_finished(subscription))
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+        else:
+            del self._subscriptions[subscription.id]
+            self._cancel(subscription.id)
+
+    async def _end_when_finished(self, subscription: DurableSubscription) -> None:
+        await subscription.finished()
         if self._subscriptions.pop(subscription.id, None) is not None:
+            self._gather_settled()
             self._cancel(subscription.id)
 
     def end_all(self, pattern: str) -> None:
@@ -162,6 +228,7 @@ class BusSession:
 
     def gather(self, room: int) -> list[bytes]:
         """The open frame: the youngest of what goes out."""
+        self._gather_settled()
         return self._outgoing.gather(room)
 
     def on_up(self) -> None:
@@ -178,11 +245,39 @@ class BusSession:
             tell(self._on_reconnected)
         self._was_up = True
 
+    def _touch(self, subscription: DurableSubscription) -> None:
+        self._touched[subscription] = None
+        self.line.kick()
+
+    def _gather_settled(self) -> None:
+        if self._touched:
+            touched, self._touched = self._touched, {}
+            for subscription in touched:
+                subscription.gather()
+
+    def _expect_receipts(self, receipts: list[asyncio.Future[Receipt]]) -> int:
+        id = self.line.next_id()
+        self._receipts[id] = receipts
+        return id
+
+    def _take_receipts(self, id: int, published: bus_pb2.PublishResponse) -> None:
+        for future, receipt in zip(self._receipts.pop(id, ()), published.receipts, strict=False):
+            if not future.done():
+                future.set_result(receipt_from_wire(receipt))
+
+    def _fail_receipts(self, error: TrunklineError) -> None:
+        waiting = [self._outgoing.take_unsent(), *self._receipts.values()]
+        self._receipts.clear()
+        for future in (future for futures in waiting for future in futures):
+            if not future.done():
+                future.set_exception(error)
+
     def on_down(self, error: TrunklineError) -> None:
         """Says that the connection was lost; what was published and not flushed may be lost too."""
         log.warning("the connection to %s was lost: %s", self.line.address, error)
         self._refused = self._refused or error
         self._outgoing.forget_items()
+        self._fail_receipts(error)
         tell(self._on_disconnected, error)
 
     def on_frame(self, frame: bus_pb2.ConnectResponse) -> None:
@@ -193,6 +288,8 @@ class BusSession:
                     subscription = self._subscriptions.get(item.id)
                     if subscription is not None:
                         subscription.take(item.subscription)
+                case "published":
+                    self._take_receipts(item.id, item.published)
                 case "reply":
                     try:
                         self.line.settle(item.id, decode_message(item.reply.message))
@@ -208,6 +305,10 @@ class BusSession:
         if subscription is not None:
             log.error("the service ended the subscription of %r: %s", subscription.pattern, error)
             subscription.end(error)
+        elif (receipts := self._receipts.pop(id, None)) is not None:
+            for future in receipts:
+                if not future.done():
+                    future.set_exception(error)
         elif not self.line.fail(id, error):
             log.error("the service refused a message: %s", error)
             self._refused = self._refused or error
@@ -223,3 +324,9 @@ class BusSession:
 
     def _cancel(self, id: int) -> None:
         self._outgoing.item(id).cancel.SetInParent()
+
+
+def receipt_from_wire(receipt: bus_pb2.Receipt) -> Receipt:
+    """A receipt as Python users have it."""
+    time = datetime.fromtimestamp(receipt.time.seconds + receipt.time.nanos / 1e9, UTC)
+    return Receipt(receipt.sequence, time, _DURABILITIES[receipt.durability], receipt.duplicate)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from trunkline.durable import DurableMessage, Settler
 from trunkline.errors import InvalidMessageError
 from trunkline.models import AgentMessage, MessageType, Priority
 from trunkline.models.fields import fill_model
@@ -28,6 +29,7 @@ _EXACT_SECONDS: Final = 2**32
 _encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
 _new = AgentMessage.__new__
+_new_durable = DurableMessage.__new__
 _WireMessage: Any = message_pb2.Message
 
 
@@ -89,6 +91,24 @@ def decode_message(wire: message_pb2.Message) -> AgentMessage:
     Raises:
         InvalidMessageError: a timestamp beyond the years 1 to 9999.
     """
+    message = _new(AgentMessage)
+    fill_model(message, _values(wire), MESSAGE_FIELDS)
+    return message
+
+
+def decode_durable(wire: message_pb2.Message, sequence: int, attempt: int, channel: str, settler: Settler) -> Any:
+    """As `decode_message`, a message that can be settled."""
+    message = _new_durable(DurableMessage)
+    fill_model(
+        message,
+        _values(wire),
+        MESSAGE_FIELDS,
+        {"_sequence": sequence, "_attempt": attempt, "_channel": channel, "_settler": settler, "_settled": False},
+    )
+    return message
+
+
+def _values(wire: message_pb2.Message) -> dict[str, Any]:
     text = wire.json
     data: bytes | None = None
     content_type: str | None = None
@@ -102,26 +122,32 @@ def decode_message(wire: message_pb2.Message) -> AgentMessage:
     else:
         payload = {}
     message_type = wire.message_type
-    message = _new(AgentMessage)
-    fill_model(
-        message,
-        {
-            "message_id": wire.message_id,
-            "message_type": _MESSAGE_TYPES.get(message_type, message_type),
-            "sender_id": wire.sender_id,
-            "recipient_id": wire.recipient_id or None,
-            "payload": payload,
-            "correlation_id": wire.correlation_id or None,
-            "priority": _FROM_WIRE[wire.priority],
-            "timestamp": _to_datetime(wire),
-            "ttl_seconds": wire.ttl_seconds or None,
-            "metadata": _json_object(wire.metadata_json) or {} if wire.metadata_json else {},
-            "data": data,
-            "content_type": content_type,
-        },
-        MESSAGE_FIELDS,
-    )
-    return message
+    return {
+        "message_id": wire.message_id,
+        "message_type": _MESSAGE_TYPES.get(message_type, message_type),
+        "sender_id": wire.sender_id,
+        "recipient_id": wire.recipient_id or None,
+        "payload": payload,
+        "correlation_id": wire.correlation_id or None,
+        "priority": _FROM_WIRE[wire.priority],
+        "timestamp": _to_datetime(wire),
+        "ttl_seconds": wire.ttl_seconds or None,
+        "metadata": _json_object(wire.metadata_json) or {} if wire.metadata_json else {},
+        "data": data,
+        "content_type": content_type,
+    }
+
+
+def encode_delivery(ordering_key: str | None, deliver_at: datetime | None, deliver_after: float | None) -> bytes:
+    """The fields that say how a stored message is delivered; to be joined to the encoded message."""
+    if ordering_key is None and deliver_at is None and deliver_after is None:
+        return b""
+    wire = message_pb2.Message(ordering_key=ordering_key or "")
+    if deliver_at is not None:
+        wire.deliver_at.FromDatetime(deliver_at)
+    if deliver_after is not None:
+        wire.deliver_after.FromNanoseconds(round(deliver_after * 1e9))
+    return wire.SerializeToString()
 
 
 def _to_datetime(wire: message_pb2.Message) -> datetime:

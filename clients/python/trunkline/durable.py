@@ -231,6 +231,16 @@ def check_durable(name: str, group: str | None, observer: bool, settings: Durabl
         settings.check()
 
 
+def check_live(start: Start, settings: DurableSettings | None) -> None:
+    """Raises InvalidMessageError where a live subscription is asked for with what only a durable one has."""
+    for name, value, unset in (("start", start, "new"), ("settings", settings, None)):
+        if value != unset:
+            raise InvalidMessageError(
+                f"{name} is {value!r}, but durable is not set: only a durable subscription has it",
+                details={"field": name, "value": str(value)},
+            )
+
+
 def check_stored(
     stored: bool, ordering_key: str | None, deliver_at: datetime | None, deliver_after: float | None
 ) -> None:

@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES
+from trunkline.v1 import bus_pb2
 from trunkline.wire import bus_twins
 
 _ConnectRequest = bus_twins()["ConnectRequest"]
 
 
 class Outgoing:
-    """One open frame: either messages to publish on one channel, or other items. When the kind or the channel changes,
-    or it is full, it is sealed and the next begins; so everything goes out in the order in which it came.
+    """One open frame: either messages to publish on one channel (all to be stored, or none), or other items. When the
+    kind or the channel changes, or it is full, it is sealed and the next begins; so everything goes out in the order in
+    which it came.
 
     Args:
-        seal: takes a full frame, and whether it holds only what was published.
+        seal: takes a full frame, and whether it holds only what was published and is not awaited.
         kick: says that there is something to gather.
+        expect: takes the futures of a frame's receipts; returns the id that their answer will have.
     """
 
-    __slots__ = ("_channel", "_frame", "_kick", "_messages", "_seal", "_sealed", "_sealed_size", "_size", "items")
+    __slots__ = (
+        *("_channel", "_expect", "_frame", "_kick", "_messages", "_receipts", "_seal", "_sealed", "_sealed_size"),
+        *("_size", "items"),
+    )
 
-    def __init__(self, seal: Callable[[bytes, bool], None], kick: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        seal: Callable[[bytes, bool], None],
+        kick: Callable[[], None],
+        expect: Callable[[list[asyncio.Future[Any]]], int],
+    ) -> None:
         self._seal = seal
         self._kick = kick
+        self._expect = expect
+        self._receipts: list[asyncio.Future[Any]] = []
+        """Of the messages of the open frame, if they are to be stored."""
         self._channel = ""
         self._messages: list[bytes] = []
         self._frame = _ConnectRequest()
@@ -39,7 +54,7 @@ class Outgoing:
     def publish(self, channel: str, encoded: bytes) -> bool:
         """Adds a message; True if a frame's worth was added since that was last said: time to let it be sent."""
         pause = False
-        if self.items or channel != self._channel:
+        if self.items or channel != self._channel or self._receipts:
             pause = self._seal_early()
             self._channel = channel
         self._messages.append(encoded)
@@ -49,6 +64,27 @@ class Outgoing:
             return True
         self._kick()
         return pause
+
+    def store(self, channel: str, encoded: bytes, receipt: asyncio.Future[Any]) -> None:
+        """Adds a message to be stored; its receipt resolves the future."""
+        if self.items or channel != self._channel or (self._messages and not self._receipts):
+            self.seal()
+            self._channel = channel
+        self._messages.append(encoded)
+        self._receipts.append(receipt)
+        self._size += len(encoded)
+        if len(self._messages) >= FRAME_MESSAGES or self._size >= FRAME_BYTES:
+            self.seal()
+        else:
+            self._kick()
+
+    def take_unsent(self) -> list[asyncio.Future[Any]]:
+        """The receipts of the open frame, whose messages thereby are dropped."""
+        receipts, self._receipts = self._receipts, []
+        if receipts:
+            self._messages = []
+            self._size = 0
+        return receipts
 
     def _seal_early(self) -> bool:
         self._sealed += len(self._messages)
@@ -77,7 +113,7 @@ class Outgoing:
 
     def seal(self) -> None:
         """Closes the open frame, if there is anything in it."""
-        published = bool(self._messages)
+        published = bool(self._messages) and not self._receipts
         for frame in self.gather(0):
             self._seal(frame, published)
 
@@ -87,7 +123,12 @@ class Outgoing:
             return []
         frame, self._frame = self._frame, _ConnectRequest()
         if self._messages:
-            publish = frame.items.add().publish
+            item = frame.items.add()
+            publish = item.publish
+            if self._receipts:
+                publish.durability = bus_pb2.DURABILITY_STORED
+                item.id = self._expect(self._receipts)
+                self._receipts = []
             publish.channel = self._channel
             publish.messages.extend(self._messages)  # ten times as fast as handing them to the constructor
             self._messages = []

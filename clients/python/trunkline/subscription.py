@@ -1,18 +1,18 @@
-"""LiveSubscription: what one subscription's messages go through between the line and the callback."""
+"""Subscription: what one subscription's messages go through between the line and the callback; and the live one."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar
 
 from trunkline.codec import decode_message
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.lanes import MEDIUM_LANE, Lanes
 from trunkline.limits import CLIENT_WINDOW_MESSAGES
-from trunkline.message_bus import MessageCallback
 from trunkline.models import AgentMessage
 from trunkline.v1 import bus_pb2
 
@@ -29,61 +29,55 @@ def tell(listener: Callable[..., object] | None, *words: object) -> None:
         log.exception("%r failed", listener)
 
 
-class LiveSubscription:
+M = TypeVar("M", bound=AgentMessage)
+
+
+class Subscription(ABC, Generic[M]):
     """One interest of this client.
 
-    What the service sent ahead waits here, by priority, at most `window` messages; credit is granted again when half
-    of them are done. Each life of the line opens the subscription anew under the same id.
+    What the service sent ahead waits here, by priority. Each life of the line opens the subscription anew under the
+    same id.
 
     Args:
         id: its item id on the line.
         pattern: channel or pattern.
-        group: empty for none.
-        window: messages that the service may send ahead.
         item: a new ClientItem with an id, on its way to the service.
-        on_lagged: told how many messages the service dropped because this subscriber was too slow.
-        observer: it only looks on, and does not count as somebody who could answer a request.
     """
 
-    def __init__(
-        self,
-        id: int,
-        pattern: str,
-        group: str,
-        window: int | None,
-        item: Callable[[int], Any],
-        on_lagged: Callable[[int], None] | None,
-        observer: bool = False,
-    ) -> None:
+    def __init__(self, id: int, pattern: str, item: Callable[[int], Any]) -> None:
         self.id = id
         self.pattern = pattern
-        self._group = group
-        self._observer = observer
-        self._window = window or CLIENT_WINDOW_MESSAGES
-        self._grant_at = (self._window + 1) // 2
         self._item = item
-        self._on_lagged = on_lagged
         self._runs: Lanes[deque[Any]] = Lanes()
         self._current: deque[Any] | None = None
         """The run that goes next; None when that must be looked up, since something arrived or it is used up."""
         self._arrived = asyncio.Event()
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._done = 0
-        """Messages taken since credit was last granted."""
         self._workers: list[asyncio.Task[None]] = []
         self._ended: TrunklineError | None = None
         self._closed = False
 
+    @abstractmethod
     def start(self) -> None:
-        """Asks the service for it; what was sent ahead in an earlier life of the line and waits here still counts."""
-        held = sum(len(run) for lane in self._runs.occupied() for run in lane)
-        self._done = 0
-        credit = max(1, self._window - held)
-        start = self._item(self.id).subscribe.start
-        start.pattern = self.pattern
-        start.group = self._group
-        start.credit = credit
-        start.observer = self._observer
+        """Asks the service for it."""
+
+    @abstractmethod
+    def _run(self, deliveries: bus_pb2.SubscribeResponse.Deliveries) -> deque[Any]:
+        """What waits of a frame that came."""
+
+    @abstractmethod
+    def _open(self, waiting: Any) -> M | None:
+        """The message of what waited; None if it is to be passed over."""
+
+    @abstractmethod
+    async def _call(self, callback: Callable[[M], Awaitable[None]], message: M) -> None:
+        """Gives a message to a callback."""
+
+    def _take_other(self, frame: bus_pb2.SubscribeResponse) -> None:
+        """Takes a frame that is neither `deliveries` nor `started`."""
+
+    def _take_started(self, started: bus_pb2.SubscribeResponse.Started) -> None:
+        """The service has registered it."""
 
     async def started(self) -> None:
         """Waits until the service has registered it, or raises why not."""
@@ -95,16 +89,15 @@ class LiveSubscription:
             case "deliveries":
                 deliveries = frame.deliveries
                 lane = deliveries.priority - 1 if deliveries.priority else MEDIUM_LANE
-                self._runs.push(lane, deque(deliveries.messages))
+                self._runs.push(lane, self._run(deliveries))
                 self._current = None
                 self._arrived.set()
             case "started":
+                self._take_started(frame.started)
                 if not self._started.done():
                     self._started.set_result(None)
-            case "lagged":
-                dropped = frame.lagged.dropped
-                log.warning("subscription of %r was too slow: %d messages were dropped", self.pattern, dropped)
-                tell(self._on_lagged, dropped)
+            case _:
+                self._take_other(frame)
 
     def end(self, error: TrunklineError) -> None:
         """No more will come; what waits is still given out, then `next` raises the error."""
@@ -121,19 +114,20 @@ class LiveSubscription:
         self._current = None
         self._arrived.set()
 
-    def stop(self) -> None:
-        """Tears off the callbacks that run, but for one that asked for it."""
-        for worker in self._workers:
-            if worker is not asyncio.current_task():
-                worker.cancel()
+    def stop(self) -> list[asyncio.Task[None]]:
+        """Tears off the callbacks that run, but for one that asked for it; returns those that were torn off."""
+        torn = [worker for worker in self._workers if worker is not asyncio.current_task()]
+        for worker in torn:
+            worker.cancel()
         if self._workers:
             self.close()
+        return torn
 
-    def run(self, callback: MessageCallback, concurrency: int) -> None:
+    def run(self, callback: Callable[[M], Awaitable[None]], concurrency: int) -> None:
         """Gives each message to a callback, `concurrency` at once."""
         self._workers = [asyncio.ensure_future(self._work(callback)) for _ in range(concurrency)]
 
-    async def next(self) -> AgentMessage | None:
+    async def next(self) -> M | None:
         """The next message, the higher priority first; None when it was closed. Raises what `end` was told when there
         is none left."""
         while True:
@@ -145,7 +139,7 @@ class LiveSubscription:
             self._arrived.clear()
             await self._arrived.wait()
 
-    async def _work(self, callback: MessageCallback) -> None:
+    async def _work(self, callback: Callable[[M], Awaitable[None]]) -> None:
         while True:
             message = self._pop()
             if message is None:
@@ -154,28 +148,13 @@ class LiveSubscription:
                 self._arrived.clear()
                 await self._arrived.wait()
                 continue
-            try:
-                await callback(message)
-            except Exception:
-                log.exception(
-                    "callback of %r failed on message %s from %s", self.pattern, message.message_id, message.sender_id
-                )
+            await self._call(callback, message)
 
-    def _pop(self) -> AgentMessage | None:
+    def _pop(self) -> M | None:
         while (run := self._current or self._next_run()) is not None:
-            wire = run.popleft()
-            self._done += 1
-            if self._done >= self._grant_at:
-                self._grant()
-            try:
-                message = decode_message(wire)
-            except InvalidMessageError:
-                log.exception("a message on %r cannot be read and was skipped", self.pattern)
-                continue
-            if message.ttl_seconds is not None and message.is_expired():
-                log.debug("message %s expired while it waited here", message.message_id)
-                continue
-            return message
+            message = self._open(run.popleft())
+            if message is not None:
+                return message
         return None
 
     def _next_run(self) -> deque[Any] | None:
@@ -185,6 +164,77 @@ class LiveSubscription:
                 return self._current
             lane.popleft()
         return None
+
+
+class LiveSubscription(Subscription[AgentMessage]):
+    """At most once: credit is granted again when half of what the service may send ahead is taken.
+
+    Args:
+        group: empty for none.
+        window: messages that the service may send ahead.
+        on_lagged: told how many messages the service dropped because this subscriber was too slow.
+        observer: it only looks on, and does not count as somebody who could answer a request.
+    """
+
+    def __init__(
+        self,
+        id: int,
+        pattern: str,
+        group: str,
+        window: int | None,
+        item: Callable[[int], Any],
+        on_lagged: Callable[[int], None] | None,
+        observer: bool = False,
+    ) -> None:
+        super().__init__(id, pattern, item)
+        self._group = group
+        self._observer = observer
+        self._window = window or CLIENT_WINDOW_MESSAGES
+        self._grant_at = (self._window + 1) // 2
+        self._on_lagged = on_lagged
+        self._done = 0
+        """Messages taken since credit was last granted."""
+
+    def start(self) -> None:
+        """What was sent ahead in an earlier life of the line and waits here still counts."""
+        held = sum(len(run) for lane in self._runs.occupied() for run in lane)
+        self._done = 0
+        start = self._item(self.id).subscribe.start
+        start.pattern = self.pattern
+        start.group = self._group
+        start.credit = max(1, self._window - held)
+        start.observer = self._observer
+
+    def _run(self, deliveries: bus_pb2.SubscribeResponse.Deliveries) -> deque[Any]:
+        return deque(deliveries.messages)
+
+    def _take_other(self, frame: bus_pb2.SubscribeResponse) -> None:
+        if frame.WhichOneof("frame") == "lagged":
+            dropped = frame.lagged.dropped
+            log.warning("subscription of %r was too slow: %d messages were dropped", self.pattern, dropped)
+            tell(self._on_lagged, dropped)
+
+    def _open(self, waiting: Any) -> AgentMessage | None:
+        self._done += 1
+        if self._done >= self._grant_at:
+            self._grant()
+        try:
+            message = decode_message(waiting)
+        except InvalidMessageError:
+            log.exception("a message on %r cannot be read and was skipped", self.pattern)
+            return None
+        if message.ttl_seconds is not None and message.is_expired():
+            log.debug("message %s expired while it waited here", message.message_id)
+            return None
+        return message
+
+    async def _call(self, callback: Callable[[AgentMessage], Awaitable[None]], message: AgentMessage) -> None:
+        try:
+            await callback(message)
+        except Exception:
+            log.exception(
+                "callback of %r failed on message %s from %s", self.pattern, message.message_id, message.sender_id
+            )
 
     def _grant(self) -> None:
         """Lets the service send as many more as were taken."""

@@ -65,7 +65,7 @@ _set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
 _set_private = BaseModel.__dict__["__pydantic_private__"].__set__
 
 
-def fill_model(model: Model, values: dict[str, Any], fields: set[str]) -> None:
+def fill_model(model: Model, values: dict[str, Any], fields: set[str], private: dict[str, Any] | None = None) -> None:
     """Fills a new model with a value for each of its fields that needs no validation: pydantic's `model_construct`
     without its search for defaults and aliases, at a tenth of its price.
 
@@ -73,11 +73,12 @@ def fill_model(model: Model, values: dict[str, Any], fields: set[str]) -> None:
         values: of all fields, in their order; becomes the model's own.
         fields: the names of all fields. May be shared by many models: pydantic adds to it what is assigned later, and
             it holds all names already.
+        private: its private attributes, of a model that has some.
     """
     _set_values(model, values)
     _set_fields(model, fields)
     _set_extra(model, None)
-    _set_private(model, None)
+    _set_private(model, private)
 
 
 class RecordModel(Model):
