@@ -31,7 +31,7 @@ WIRE_PARTS = (
         f"trunklined.bus.{part}"
         for part in (
             *("connection", "dead_letter_calls", "durable_calls", "inspection", "page_token"),
-            *("settling", "translation"),
+            *("publishing", "requesting", "settling", "subscribing", "translation"),
         )
     ),
     *(

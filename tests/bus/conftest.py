@@ -28,7 +28,14 @@ async def stub(bus_address: str) -> AsyncIterator[Any]:
 @pytest.fixture(scope="session")
 def small_bus_program() -> Iterator[RunningProgram]:
     """A bus with small limits: 100 messages and 200,000 bytes a queue, 20 subscriptions, 3 pending requests."""
-    limits = ("--max-queued-messages", str(SMALL_MESSAGES), "--max-queued-bytes", str(SMALL_BYTES))
+    limits = (
+        "--engine",
+        "memory",
+        "--max-queued-messages",
+        str(SMALL_MESSAGES),
+        "--max-queued-bytes",
+        str(SMALL_BYTES),
+    )
     program = RunningProgram("bus", *limits, "--max-subscriptions", "20", "--max-pending-requests", "3")
     try:
         yield program.start()

@@ -91,6 +91,11 @@ MAX_DURABLE_SUBSCRIPTIONS: Final = 10_000
 MAX_WAITING_PUBLISHES: Final = 100_000
 """Stored messages that wait for a commit; beyond it OVERLOADED (setting `max_waiting_publishes`)."""
 
+RETENTION_SECONDS: Final = 86_400.0
+RETENTION_BYTES: Final = 1024 * MiB
+"""How long, and how much of, what no durable subscription needs is kept all the same, for those that start at an older
+place (setting `retention`)."""
+
 MAX_REDRIVES: Final = 3
 """A dead letter that was redriven so often stays where it is, unless it is forced."""
 

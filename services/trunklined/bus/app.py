@@ -11,7 +11,8 @@ from prometheus_client.registry import Collector
 from trunklined.bus.broker import Broker, Limits
 from trunklined.bus.config import Settings
 from trunklined.bus.engines.sqlite import SqliteJournal
-from trunklined.bus.journal import JournalLimits
+from trunklined.bus.journal.journal import JournalLimits
+from trunklined.bus.journal.retention import RetentionRule
 from trunklined.bus.metrics import BusCollector
 from trunklined.bus.servicer import SERVICE_NAME, BusServicer
 from trunklined.bus.translation import announcement, describe
@@ -38,6 +39,7 @@ class BusProgram:
                 dedup_messages=settings.dedup_messages,
                 max_waiting_publishes=settings.max_waiting_publishes,
                 max_durable_subscriptions=settings.max_durable_subscriptions,
+                retention=tuple(RetentionRule(**rule.model_dump()) for rule in settings.retention),
             ),
             describe,
             announcement,

@@ -10,10 +10,12 @@ from trunkline.channels import check_channel, check_name, check_pattern
 from trunkline.errors import NoRespondersError, OverloadedError, TrunklineError
 from trunkline.lanes import HIGH_LANE
 from trunkline.limits import DEAD_LETTER_CHANNEL
-from trunklined.bus.durable import Description, DurableSubscription, Settings
+from trunklined.bus.durable.desk import Description, Settings
+from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.engines.engine import DeadLetter, JournalEngine
 from trunklined.bus.interest import Interest
-from trunklined.bus.journal import Done, Journal, JournalLimits, Publication
+from trunklined.bus.journal.journal import Journal, JournalLimits
+from trunklined.bus.journal.publication import Done, Publication
 from trunklined.bus.queue import Drops, Queue, Subscriber, SubscriptionQueue
 from trunklined.bus.requests import Correlated, PendingRequest, PendingRequests
 from trunklined.bus.run import Run
@@ -143,7 +145,7 @@ class Broker:
         """
         self._check_room()
         start = None if name in self.journal.durables else position()
-        durable, _ = self.journal.create(name, pattern, start, settings, given=given, done=done)
+        durable, _ = self.journal.durables.create(name, pattern, start, settings, given=given, done=done)
         return self._register(durable, subscriber)
 
     def _check_room(self) -> None:

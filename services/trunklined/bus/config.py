@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_settings import SettingsConfigDict
 
 from trunkline.channels import check_pattern
@@ -20,6 +20,8 @@ from trunkline.limits import (
     MAX_QUEUED_MESSAGES,
     MAX_SUBSCRIPTIONS,
     MAX_WAITING_PUBLISHES,
+    RETENTION_BYTES,
+    RETENTION_SECONDS,
     MiB,
 )
 from trunklined.rpc.config import Address, ServerSettings
@@ -33,6 +35,18 @@ def _pattern(value: str) -> str:
 
 
 Pattern = Annotated[str, AfterValidator(_pattern)]
+
+
+class RetentionSettings(BaseModel):
+    """How long stored messages of some channels are kept; see `RetentionRule`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pattern: Pattern
+    max_age: float | None = Field(default=None, gt=0)
+    max_bytes: int | None = Field(default=None, ge=0)
+    max_messages: int | None = Field(default=None, ge=0)
+    hard: bool = False
 
 
 class Settings(ServerSettings):
@@ -74,6 +88,12 @@ class Settings(ServerSettings):
     stored_patterns: list[Pattern] = Field(
         default=[],
         description="Channels of which everything is stored, unless its publisher says otherwise: a JSON list.",
+    )
+    retention: list[RetentionSettings] = Field(
+        default=[RetentionSettings(pattern=">", max_age=RETENTION_SECONDS, max_bytes=RETENTION_BYTES)],
+        description="How long stored messages are kept that no durable subscription needs: a JSON list of objects with"
+        " pattern, max_age (seconds), max_bytes, max_messages, and hard (true: also what is needed). The first pattern"
+        " that matches a channel counts; what none matches is kept for ever.",
     )
     dedup_seconds: float = Field(
         default=DEDUP_SECONDS, ge=0, le=86_400, description="How long a stored message's id is known."

@@ -14,25 +14,12 @@ from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES, MAX_FRAME_BYTES
 from trunkline.outbox import Outbox, Turn
 from trunkline.v1 import bus_pb2
 from trunklined.bus.broker import Broker, Subscription
+from trunklined.bus.publishing import is_stored, receipts_of, stored_receipts_of, to_publication, to_stored_publication
 from trunklined.bus.queue import Subscriber
+from trunklined.bus.requesting import timeout_of, to_request_run
 from trunklined.bus.requests import PendingRequest
-from trunklined.bus.translation import (
-    OpaqueConnectRequest,
-    OpaqueConnectResponse,
-    apply_frame,
-    durability_of,
-    fill_next,
-    is_stored,
-    open_subscription,
-    parse,
-    receipts_of,
-    start_of,
-    stored_receipts_of,
-    timeout_of,
-    to_publication,
-    to_request_run,
-    to_stored_publication,
-)
+from trunklined.bus.subscribing import apply_frame, fill_next, open_subscription, start_of
+from trunklined.bus.translation import OpaqueConnectRequest, OpaqueConnectResponse, durability_of, parse
 from trunklined.rpc.errors import to_item
 
 ClientItem = bus_pb2.ConnectRequest.ClientItem

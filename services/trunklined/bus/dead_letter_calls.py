@@ -6,17 +6,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from trunkline.channels import check_name, check_pattern, matches
 from trunkline.errors import DeadLetterNotFoundError, InvalidMessageError, SubscriptionNotFoundError
 from trunkline.limits import MAX_FRAME_BYTES, MAX_REDRIVES
 from trunkline.v1 import dead_letter_pb2, message_pb2
 from trunklined.bus.engines.engine import DeadLetter, DeadLetterQuery, Reason
-from trunklined.bus.journal import Journal
+from trunklined.bus.journal.journal import Journal
+from trunklined.bus.journal.synced import Synced
 from trunklined.bus.page_token import make_token, page_size_of, read_token
-from trunklined.bus.synced import Synced
-from trunklined.bus.translation import parse
+from trunklined.bus.translation import parse, stamp_of, time_of
 
 DEFAULT_REDRIVEN: Final = 1_000
 MAX_REDRIVEN: Final = 10_000
@@ -94,11 +93,13 @@ class DeadLetterCalls:
                     break
                 above = letter.id
                 looked_at += 1
-                if letter.durable not in self._journal.durables:
+                if letter.id in self._journal.leaving:
+                    continue
+                if self._is_orphan(letter):
                     if wanted.dead_letter_ids:
                         raise SubscriptionNotFoundError(
-                            f"dead letter {letter.id} comes from the durable subscription {letter.durable!r}, which "
-                            "was deleted",
+                            f"dead letter {letter.id} comes from the durable subscription {letter.durable!r} with the "
+                            f"pattern {letter.pattern!r}, which was deleted",
                             details={"durable": letter.durable},
                         )
                     response.orphaned += 1
@@ -111,6 +112,7 @@ class DeadLetterCalls:
         response.dead_letter_ids.extend(letter.id for letter in chosen)
         if chosen and not wanted.dry_run:
             synced = Synced()
+            self._journal.commits.check_health()
             self._journal.redrive([(letter, _without_ttl(letter.message)) for letter in chosen], synced.done)
             await synced.wait()
         return response
@@ -122,12 +124,21 @@ class DeadLetterCalls:
         if wanted.dry_run:
             response.purged = self._journal.engine.count_dead_letters(query)
             return response
-        while letters := self._journal.engine.dead_letters(query, 0, CHUNK, False):
+        above = 0
+        while letters := self._journal.engine.dead_letters(query, above, CHUNK, False):
+            self._journal.commits.check_health()
+            above = letters[-1].id
+            ids = [letter.id for letter in letters if letter.id not in self._journal.leaving]
             synced = Synced()
-            self._journal.purge([letter.id for letter in letters], synced.done)
+            self._journal.purge(ids, synced.done)
             await synced.wait()
-            response.purged += len(letters)
+            response.purged += len(ids)
         return response
+
+    def _is_orphan(self, letter: DeadLetter) -> bool:
+        """Whether the subscription that it comes from is no more, or another has its name."""
+        durables = self._journal.durables
+        return letter.durable not in durables or durables.find(letter.durable).pattern != letter.pattern
 
     def _chosen(self, wanted: Any) -> DeadLetterQuery:
         ids = tuple(dict.fromkeys(wanted.dead_letter_ids))
@@ -172,8 +183,8 @@ class DeadLetterCalls:
                 f"filter.reason {wanted.reason} is unknown",
                 details={"field": "filter.reason", "value": str(wanted.reason)},
             )
-        since = _time(wanted.since) if wanted.HasField("since") else None
-        before = _time(wanted.before) if wanted.HasField("before") else None
+        since = time_of(wanted.since) if wanted.HasField("since") else None
+        before = time_of(wanted.before) if wanted.HasField("before") else None
         if since is not None and before is not None and before <= since:
             raise InvalidMessageError(
                 "filter.before is not after filter.since", details={"field": "filter.before", "value": f"{before:g}"}
@@ -202,8 +213,8 @@ def to_wire(letter: DeadLetter, *, brief: bool) -> dead_letter_pb2.DeadLetter:
         pattern=letter.pattern,
         channel=letter.channel,
         sequence=letter.sequence,
-        published_at=_stamp(letter.published_at),
-        dead_at=_stamp(letter.dead_at),
+        published_at=stamp_of(letter.published_at),
+        dead_at=stamp_of(letter.dead_at),
         reason=dead_letter_pb2.DeadLetterReason.Name(letter.reason),
         error=letter.error,
         redrives=letter.redrives,
@@ -213,8 +224,8 @@ def to_wire(letter: DeadLetter, *, brief: bool) -> dead_letter_pb2.DeadLetter:
         for attempt in letter.attempts:
             listed.attempts.add(
                 number=attempt.number,
-                delivered_at=_stamp(attempt.delivered_at),
-                ended_at=_stamp(attempt.ended_at),
+                delivered_at=stamp_of(attempt.delivered_at),
+                ended_at=stamp_of(attempt.ended_at),
                 peer=attempt.peer,
                 error=attempt.error,
             )
@@ -232,13 +243,3 @@ def _without_ttl(encoded: bytes) -> bytes:
 
 def _unknown(id: int) -> DeadLetterNotFoundError:
     return DeadLetterNotFoundError(f"there is no dead letter {id}", details={"dead_letter_id": id})
-
-
-def _stamp(time: float) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromNanoseconds(int(time * 1e9))
-    return stamp
-
-
-def _time(stamp: Timestamp) -> float:
-    return stamp.seconds + stamp.nanos / 1e9

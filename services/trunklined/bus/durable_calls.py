@@ -6,18 +6,17 @@ from collections.abc import Awaitable, Callable
 from itertools import islice
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from trunkline.errors import InvalidMessageError
 from trunkline.v1 import durable_pb2
 from trunklined.bus.broker import Broker
 from trunklined.bus.dead_letter_calls import DeadLetterCalls
-from trunklined.bus.durable import DurableSubscription
+from trunklined.bus.durable.subscription import DurableSubscription
+from trunklined.bus.journal.synced import Synced
 from trunklined.bus.page_token import make_token, page_size_of, read_token
 from trunklined.bus.settling import position_of, settings_of, settle_all
-from trunklined.bus.synced import Synced
-from trunklined.bus.translation import parse
+from trunklined.bus.translation import duration_of, parse, stamp_of
 
 Call = Callable[[bytes, Any], Awaitable[Message]]
 
@@ -49,7 +48,7 @@ class DurableCalls:
         if wanted.name not in self._journal.durables:
             position = position_of(wanted.position, wanted.pattern, self._journal)
         synced = Synced()
-        durable, created = self._journal.create(
+        durable, created = self._journal.durables.create(
             wanted.name,
             wanted.pattern,
             position,
@@ -62,15 +61,19 @@ class DurableCalls:
 
     async def get(self, raw: bytes, _: Any) -> durable_pb2.GetDurableSubscriptionResponse:
         wanted = parse(durable_pb2.GetDurableSubscriptionRequest, raw)
-        return durable_pb2.GetDurableSubscriptionResponse(subscription=to_wire(self._journal.find(wanted.name)))
+        return durable_pb2.GetDurableSubscriptionResponse(
+            subscription=to_wire(self._journal.durables.find(wanted.name))
+        )
 
     async def list(self, raw: bytes, _: Any) -> durable_pb2.ListDurableSubscriptionsResponse:
         wanted = parse(durable_pb2.ListDurableSubscriptionsRequest, raw)
         page_size = page_size_of(wanted)
         # A token names the number of one that may be gone when it comes back, and its name, by which they are listed.
         text, _, name = wanted.page_token.partition(":")
+        if wanted.page_token and not text:
+            read_token(wanted.page_token, name)
         read_token(text, name)
-        found = (each for each in self._journal.listed() if not wanted.page_token or each.name > name)
+        found = (each for each in self._journal.durables if not wanted.page_token or each.name > name)
         page = [*islice(found, page_size + 1)]
         response = durable_pb2.ListDurableSubscriptionsResponse(subscriptions=map(to_wire, page[:page_size]))
         if len(page) > page_size:
@@ -81,30 +84,30 @@ class DurableCalls:
     async def delete(self, raw: bytes, _: Any) -> durable_pb2.DeleteDurableSubscriptionResponse:
         wanted = parse(durable_pb2.DeleteDurableSubscriptionRequest, raw)
         synced = Synced()
-        self._journal.delete(wanted.name, synced.done)
+        self._journal.durables.delete(wanted.name, synced.done)
         await synced.wait()
         return durable_pb2.DeleteDurableSubscriptionResponse()
 
     async def seek(self, raw: bytes, _: Any) -> durable_pb2.SeekDurableSubscriptionResponse:
         wanted = parse(durable_pb2.SeekDurableSubscriptionRequest, raw)
-        durable = self._journal.find(wanted.name)
+        durable = self._journal.durables.find(wanted.name)
         if wanted.position.WhichOneof("position") is None:
             raise InvalidMessageError("position is not set", details={"field": "position"})
         synced = Synced()
         position = position_of(wanted.position, durable.pattern, self._journal)
-        self._journal.seek(wanted.name, position, synced.done)
+        self._journal.durables.seek(wanted.name, position, synced.done)
         await synced.wait()
         return durable_pb2.SeekDurableSubscriptionResponse(subscription=to_wire(durable))
 
     async def settle(self, raw: bytes, _: Any) -> durable_pb2.SettleResponse:
         wanted = parse(durable_pb2.SettleRequest, raw)
-        durable = self._journal.find(wanted.durable)
+        durable = self._journal.durables.find(wanted.durable)
         kind = wanted.WhichOneof("frame")
         if kind is None:
             raise InvalidMessageError(
                 "nothing is said of the messages: ack, nak, terminate, extend or release", details={"field": "frame"}
             )
-        self._journal.check_health()
+        self._journal.commits.check_health()
         settle_all(durable, kind, getattr(wanted, kind))
         synced = Synced()
         self._journal.after_commit(synced.done)
@@ -115,16 +118,16 @@ class DurableCalls:
 def to_wire(durable: DurableSubscription) -> durable_pb2.DurableSubscription:
     """One as it is now."""
     settings = durable.settings
-    listed = durable_pb2.DurableSubscription(
+    return durable_pb2.DurableSubscription(
         name=durable.name,
         pattern=durable.pattern,
         settings=durable_pb2.DurableSettings(
-            ack_wait=_duration(settings.ack_wait),
+            ack_wait=duration_of(settings.ack_wait),
             max_deliveries=settings.max_deliveries,
             backoff=durable_pb2.Backoff(
-                initial=_duration(settings.backoff_initial),
+                initial=duration_of(settings.backoff_initial),
                 multiplier=settings.backoff_multiplier,
-                maximum=_duration(settings.backoff_maximum),
+                maximum=duration_of(settings.backoff_maximum),
             ),
         ),
         waiting=max(0, durable.waiting),
@@ -135,12 +138,5 @@ def to_wire(durable: DurableSubscription) -> durable_pb2.DurableSubscription:
         redelivered=durable.redelivered,
         dead_lettered=durable.dead_lettered,
         next_sequence=durable.next_sequence,
+        created_at=stamp_of(durable.created_at),
     )
-    listed.created_at.FromNanoseconds(int(durable.created_at * 1e9))
-    return listed
-
-
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration

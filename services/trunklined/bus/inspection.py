@@ -50,7 +50,6 @@ def _to_wire(subscription: Subscription) -> bus_pb2.Subscription:
 def to_stats(broker: Broker, started_at: float, connections: int) -> bus_pb2.GetStatsResponse:
     """The figures as the wire has them."""
     statistics, journal = broker.statistics(), broker.journal
-    held = journal.channels.values()
     response = bus_pb2.GetStatsResponse(
         published=statistics.published,
         delivered=statistics.delivered,
@@ -76,10 +75,10 @@ def to_stats(broker: Broker, started_at: float, connections: int) -> bus_pb2.Get
         lost_to_limits=journal.desk.lost_to_limits,
         durable_subscriptions=len(journal.durables),
         dead_letters=journal.dead_letters,
-        journal_messages=sum(channel.messages for channel in held),
-        journal_bytes=sum(channel.bytes for channel in held),
+        journal_messages=sum(channel.messages for channel in journal.channels),
+        journal_bytes=sum(channel.bytes for channel in journal.channels),
         journal_file_bytes=journal.engine.file_bytes(),
-        held_back=journal.held_back,
+        held_back=journal.later.count,
         version=__version__,
     )
     response.started_at.FromNanoseconds(int(started_at * 1e9))

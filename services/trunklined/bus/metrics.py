@@ -42,10 +42,45 @@ class BusCollector(Collector):
         yield GaugeMetricFamily(
             "trunkline_bus_pending_requests", "Requests that wait for a reply.", value=now.pending_requests
         )
+        yield from self._of_the_journal()
         latency = self._broker.request_latency
         yield HistogramMetricFamily(
             "trunkline_bus_request_seconds",
             "Time from a request to its reply.",
             buckets=latency.cumulative(),
             sum_value=latency.total,
+        )
+
+    def _of_the_journal(self) -> Iterable[Metric]:
+        journal = self._broker.journal
+        for name, text, count in (
+            ("stored", "Messages stored.", journal.stored),
+            ("duplicates", "Messages not stored again, since their id was known.", journal.duplicates),
+            ("acked", "Messages of durable subscriptions that were acked.", journal.desk.acked),
+            ("redelivered", "Messages handed out again.", journal.desk.redelivered),
+            ("dead_lettered", "Messages made dead letters.", journal.desk.dead_lettered),
+            ("lost_to_limits", "Messages removed by a hard limit though needed.", journal.desk.lost_to_limits),
+        ):
+            yield CounterMetricFamily(f"trunkline_bus_{name}", text, value=count)
+        waiting = GaugeMetricFamily(
+            "trunkline_bus_durable_messages", "Messages of a durable subscription now.", labels=["durable", "state"]
+        )
+        for durable in journal.durables:
+            waiting.add_metric([durable.name, "waiting"], durable.waiting)
+            waiting.add_metric([durable.name, "leased"], durable.leased)
+            waiting.add_metric([durable.name, "retrying"], durable.retrying)
+        yield waiting
+        for name, text, value in (
+            ("dead_letters", "Dead letters kept.", journal.dead_letters),
+            ("held_back", "Messages held back until later.", journal.later.count),
+            ("journal_messages", "Messages in the journal.", sum(channel.messages for channel in journal.channels)),
+            ("journal_bytes", "Their bytes.", sum(channel.bytes for channel in journal.channels)),
+            ("journal_file_bytes", "The size of the journal's files.", journal.engine.file_bytes()),
+        ):
+            yield GaugeMetricFamily(f"trunkline_bus_{name}", text, value=value)
+        yield HistogramMetricFamily(
+            "trunkline_bus_commit_seconds",
+            "Time of a commit, each of many messages.",
+            buckets=journal.commits.latency.cumulative(),
+            sum_value=journal.commits.latency.total,
         )

@@ -5,7 +5,6 @@ A subscription without a group is a queue with one subscriber; a group is a queu
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
@@ -13,8 +12,7 @@ from typing import Protocol
 
 from trunkline.errors import TrunklineError
 from trunkline.lanes import Lanes
-from trunkline.limits import FRAME_BYTES
-from trunklined.bus.run import Run
+from trunklined.bus.run import Run, next_of
 
 
 @dataclass(slots=True)
@@ -68,6 +66,11 @@ class Subscriber:
             if self.queue is not None:
                 self.queue.feed(self)
 
+    def give_back(self, messages: int) -> None:
+        """That many messages, for which it had credit, were not sent after all."""
+        if self.credit is not None:
+            self.credit += messages
+
     @property
     def appetite(self) -> float:
         """How much it would take now."""
@@ -79,8 +82,10 @@ class Queue(Protocol):
 
     pattern: str
     subscribers: list[Subscriber]
-    size: int
-    """Bytes that wait, as far as they are in memory."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait, as far as they are in memory."""
 
     @property
     def group(self) -> str:
@@ -193,32 +198,13 @@ class SubscriptionQueue:
             count = min(count, subscriber.credit)
         if count < 1:
             return None
-        run = lane.popleft()
-        if run.size > FRAME_BYTES:
-            count = min(count, _fitting(run))
-        if len(run.messages) > count:
-            run, rest = run.split(count)
-            lane.appendleft(rest)
-        elif lane and run.is_followed_by(lane[0]):
-            run = self._joined(run, lane, count)
+        run = next_of(lane, count)
         self.count -= len(run.messages)
         self.size -= run.size
         subscriber.delivered += len(run.messages)
         if subscriber.credit is not None:
             subscriber.credit -= len(run.messages)
         return run
-
-    def _joined(self, run: Run, lane: deque[Run], count: int) -> Run:
-        """A run with those that follow it, at most `count` messages: many small runs cost far more than one."""
-        messages, size = list(run.messages), run.size
-        last = run
-        while lane and last.is_followed_by(lane[0]) and len(messages) + len(lane[0].messages) <= count:
-            if size + lane[0].size > FRAME_BYTES:
-                break
-            last = lane.popleft()
-            messages += last.messages
-            size += last.size
-        return Run(run.channel, run.lane, messages, size, None, run.first_sequence)
 
     def tell_dropped(self) -> int:
         """How many messages were dropped since this was last asked."""
@@ -264,13 +250,3 @@ class SubscriptionQueue:
         self.count -= len(run.messages)
         self.size -= run.size
         return len(run.messages)
-
-
-def _fitting(run: Run) -> int:
-    """How many messages of a run fit a frame; at least one."""
-    room = FRAME_BYTES
-    for index, message in enumerate(run.messages):
-        room -= len(message)
-        if room < 0:
-            return max(1, index)
-    return len(run.messages)

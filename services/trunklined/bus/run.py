@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
+
+from trunkline.limits import FRAME_BYTES
 
 if TYPE_CHECKING:
     from trunklined.bus.engines.engine import AttemptRecord
@@ -49,6 +52,11 @@ class Run:
     """The how many-th time it is handed out; 0: to a live subscription."""
 
     @property
+    def target(self) -> int | None:
+        """The only durable subscription that it is for, by its number; None: it is for all."""
+        return None if self.redriven is None else self.redriven.durable
+
+    @property
     def end(self) -> int:
         """The sequence behind its last message."""
         return self.first_sequence + len(self.messages)
@@ -78,3 +86,44 @@ class Run:
         return replace(
             self, messages=messages, size=sum(map(len, messages)), first_sequence=self.first_sequence + start
         )
+
+
+def fitting(run: Run, most: int) -> int:
+    """How many messages of a run fit a frame, at most so many; at least one."""
+    count = min(most, len(run.messages))
+    if run.size <= FRAME_BYTES:
+        return count
+    room = FRAME_BYTES
+    for index, message in enumerate(run.messages[:count]):
+        room -= len(message)
+        if room < 0:
+            return max(1, index)
+    return count
+
+
+def joined(run: Run, others: deque[Run], most: int) -> Run:
+    """A run with those that follow it without a gap, taken from others: at most so many messages, and FRAME_BYTES. Many
+    small runs cost far more than one."""
+    messages, size = list(run.messages), run.size
+    last = run
+    while others and last.is_followed_by(others[0]) and len(messages) + len(others[0].messages) <= most:
+        if size + others[0].size > FRAME_BYTES:
+            break
+        last = others.popleft()
+        messages += last.messages
+        size += last.size
+    return replace(run, messages=messages, size=size)
+
+
+def next_of(runs: deque[Run], most: int) -> Run:
+    """Takes from the left what can be sent at once: one run, part of one, or several as one; at most so many messages,
+    and FRAME_BYTES (or one message)."""
+    run = runs.popleft()
+    count = fitting(run, most)
+    if count < len(run.messages):
+        run, rest = run.split(count)
+        runs.appendleft(rest)
+        return run
+    if runs and run.is_followed_by(runs[0]):
+        return joined(run, runs, most)
+    return run

@@ -19,26 +19,18 @@ from trunklined.bus.broker import Broker
 from trunklined.bus.connection import Connection
 from trunklined.bus.durable_calls import DurableCalls
 from trunklined.bus.inspection import list_subscriptions, to_stats
+from trunklined.bus.publishing import is_stored, receipts_of, stored_receipts_of, to_publication, to_stored_publication
 from trunklined.bus.queue import Subscriber
+from trunklined.bus.requesting import timeout_of, to_request_run
 from trunklined.bus.requests import PendingRequest
+from trunklined.bus.subscribing import apply_frame, fill_next, open_subscription, start_of
 from trunklined.bus.translation import (
     OpaquePublishRequest,
     OpaquePublishStreamRequest,
     OpaqueRequestResponse,
     OpaqueSubscribeResponse,
-    apply_frame,
     durability_of,
-    fill_next,
-    is_stored,
-    open_subscription,
     parse,
-    receipts_of,
-    start_of,
-    stored_receipts_of,
-    timeout_of,
-    to_publication,
-    to_request_run,
-    to_stored_publication,
 )
 from trunklined.rpc.errors import to_item
 
@@ -99,7 +91,7 @@ class BusServicer:
         """Fails pending requests, gives streams the time to send what they have, then ends them."""
         self._broker.fail_requests(_stopping())
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._broker.journal.settled(), seconds)
+            await asyncio.wait_for(self._broker.journal.commits.settled(), seconds)
         flushes = [asyncio.ensure_future(connection.flushed()) for connection in self._connections]
         if flushes:
             _, late = await asyncio.wait(flushes, timeout=seconds)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message as WireMessage
 
 from trunkline.errors import InvalidMessageError, StaleAckError
@@ -23,8 +22,10 @@ from trunkline.limits import (
     MIN_ACK_WAIT,
 )
 from trunkline.v1 import bus_pb2, durable_pb2
-from trunklined.bus.durable import DurableSubscription, Settings
-from trunklined.bus.journal import Journal
+from trunklined.bus.durable.desk import Settings
+from trunklined.bus.durable.subscription import DurableSubscription
+from trunklined.bus.journal.journal import Journal
+from trunklined.bus.translation import check_between, seconds_of, time_of
 from trunklined.rpc.errors import to_item
 
 
@@ -35,16 +36,16 @@ def settings_of(wanted: durable_pb2.DurableSettings) -> Settings:
         InvalidMessageError: one is out of bounds.
     """
     backoff = wanted.backoff
-    initial = _between(
+    initial = check_between(
         "settings.backoff.initial", _seconds(backoff, "initial", DEFAULT_BACKOFF_INITIAL), 0, MAX_NAK_DELAY
     )
     unset_maximum = max(DEFAULT_BACKOFF_MAXIMUM, initial)
     return Settings(
-        ack_wait=_between(
+        ack_wait=check_between(
             "settings.ack_wait", _seconds(wanted, "ack_wait", DEFAULT_ACK_WAIT), MIN_ACK_WAIT, MAX_ACK_WAIT
         ),
         max_deliveries=int(
-            _between(
+            check_between(
                 "settings.max_deliveries",
                 wanted.max_deliveries if wanted.HasField("max_deliveries") else DEFAULT_MAX_DELIVERIES,
                 1,
@@ -53,14 +54,14 @@ def settings_of(wanted: durable_pb2.DurableSettings) -> Settings:
             )
         ),
         backoff_initial=initial,
-        backoff_multiplier=_between(
+        backoff_multiplier=check_between(
             "settings.backoff.multiplier",
             backoff.multiplier if backoff.HasField("multiplier") else DEFAULT_BACKOFF_MULTIPLIER,
             1,
             MAX_BACKOFF_MULTIPLIER,
             "",
         ),
-        backoff_maximum=_between(
+        backoff_maximum=check_between(
             "settings.backoff.maximum", _seconds(backoff, "maximum", unset_maximum), initial, MAX_NAK_DELAY
         ),
     )
@@ -71,7 +72,7 @@ def position_of(wanted: durable_pb2.Position, pattern: str, journal: Journal) ->
 
     Raises:
         InvalidMessageError: it is no position.
-        CompactedError: it is a time of which not everything is kept.
+        CompactedError: not everything from there on is kept.
     """
     match wanted.WhichOneof("position"):
         case None:
@@ -83,11 +84,12 @@ def position_of(wanted: durable_pb2.Position, pattern: str, journal: Journal) ->
         case "new":
             return None
         case "all":
-            return journal.oldest(pattern)
+            return 1
         case "time":
-            return journal.position_of_time(pattern, wanted.time.seconds + wanted.time.nanos / 1e9)
+            return journal.position_of_time(pattern, time_of(wanted.time))
         case _:
-            _between("position.sequence", wanted.sequence, 1, journal.last_sequence + 1, "")
+            check_between("position.sequence", wanted.sequence, 1, journal.last_sequence + 1, "")
+            journal.channels.check_kept(pattern, wanted.sequence)
             return int(wanted.sequence)
 
 
@@ -133,13 +135,13 @@ def words_of(kind: str, said: Any) -> tuple[Any, ...]:
         case "nak":
             delay = None
             if said.HasField("delay"):
-                delay = _between("nak.delay", _duration(said.delay), 0, MAX_NAK_DELAY)
+                delay = check_between("nak.delay", seconds_of(said.delay), 0, MAX_NAK_DELAY)
             return delay, _cut(said.error)
         case "terminate":
             return (_cut(said.reason),)
         case "extend":
             if said.HasField("lease"):
-                return (_between("extend.lease", _duration(said.lease), MIN_ACK_WAIT, MAX_ACK_WAIT),)
+                return (check_between("extend.lease", seconds_of(said.lease), MIN_ACK_WAIT, MAX_ACK_WAIT),)
             return (None,)
         case _:
             return ()
@@ -160,6 +162,11 @@ def _sequences_of(kind: str, said: Any) -> list[int]:
     if not said.sequences:
         raise InvalidMessageError(
             f"{kind}.sequences is empty: at least one is needed", details={"field": f"{kind}.sequences"}
+        )
+    if (lowest := min(said.sequences)) < 1:
+        raise InvalidMessageError(
+            f"{kind}.sequences has {lowest}, a sequence is at least 1",
+            details={"field": f"{kind}.sequences", "value": str(lowest)},
         )
     return list(dict.fromkeys(said.sequences))
 
@@ -188,20 +195,7 @@ def _grouped(stale: Sequence[StaleAckError], attempt: int) -> list[bus_pb2.Subsc
 
 
 def _seconds(wanted: WireMessage, name: str, unset: float) -> float:
-    return _duration(getattr(wanted, name)) if wanted.HasField(name) else unset
-
-
-def _duration(wanted: Duration) -> float:
-    return wanted.seconds + wanted.nanos / 1e9
-
-
-def _between(name: str, value: float, lowest: float, highest: float, unit: str = " s") -> float:
-    if not lowest <= value <= highest:  # also true of NaN
-        raise InvalidMessageError(
-            f"{name} is {value:g}{unit}, it must be between {lowest:g} and {highest:g}{unit}",
-            details={"field": name, "value": f"{value:g}"},
-        )
-    return value
+    return seconds_of(getattr(wanted, name)) if wanted.HasField(name) else unset
 
 
 def _cut(text: str) -> str:

@@ -107,7 +107,14 @@ class FileLock:
 def connect(path: Path) -> sqlite3.Connection:
     """A connection to a file that is there, usable in any thread, in which transactions are begun by hand."""
     uri = f"{path.as_uri()}?mode=rw"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT)
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT)
+    connection.text_factory = _text
+    return connection
+
+
+def _text(raw: bytes) -> str:
+    """Text of a damaged file may be no UTF-8: its checksum tells, or SQLite's own words with it in them."""
+    return raw.decode("utf-8", "backslashreplace")
 
 
 def prepare(path: Path, format: Format) -> None:
@@ -230,7 +237,7 @@ def _migrate(connection: sqlite3.Connection, path: Path, format: Format) -> None
                 step(connection)
             connection.execute(f"PRAGMA user_version = {version + 1}")
             connection.execute("COMMIT")
-        except (sqlite3.Error, StorageError) as error:
+        except Exception as error:  # whatever a step raises, the file stays as it was
             with suppress(sqlite3.Error):  # the first error is the one to tell
                 connection.execute("ROLLBACK")
             raise StorageError(
@@ -274,11 +281,12 @@ def _copy(connection: sqlite3.Connection, path: Path, version: int, format: Form
 def _statements(script: str) -> list[str]:
     """The statements of a script, one by one: `executescript` would commit the transaction."""
     found, statement = [], ""
-    for line in script.splitlines(keepends=True):
-        statement += line
+    for part in script.split(";")[:-1]:
+        statement += part + ";"
         if sqlite3.complete_statement(statement):
             found.append(statement)
             statement = ""
+    statement += script.rpartition(";")[2]
     if statement.strip():
         found.append(statement)
     return found

@@ -160,6 +160,7 @@ class Batch:
     """Runs that are kept no longer, by their first sequence."""
     channels: list[ChannelRow] = field(default_factory=list)
     last_sequence: int = 0
+    last_durable: int = 0
 
 
 @dataclass(slots=True)
@@ -169,6 +170,7 @@ class Contents:
     last_sequence: int
     last_parcel: int
     last_dead_letter: int
+    last_durable: int
     dead_letters: int
     held_back: int
     channels: list[ChannelRow]
@@ -183,6 +185,17 @@ class Extent(NamedTuple):
     messages: int
     size: int
     time: float
+    lane: int
+    key: str | None
+    target: int | None
+    """The only durable subscription that it is for; None: it is for all."""
+    swept: bool
+    """It expired, and who had not been given it has it as a dead letter."""
+
+    @property
+    def end(self) -> int:
+        """The sequence behind its last message."""
+        return self.first_sequence + self.messages
 
 
 class JournalEngine(Protocol):
@@ -254,8 +267,9 @@ class JournalEngine(Protocol):
     def busy_keys(self, durable: int) -> tuple[dict[str, int], set[str]]:
         """The ordering keys of parcels with their sequences, and those of which messages were passed over."""
 
-    def count_from(self, channels: Sequence[str] | None, durable: int, start: int) -> int:
-        """How many messages of these channels have `start` or a higher sequence, and are for this subscription."""
+    def count_from(self, channels: Sequence[str] | None, durable: int, start: int, end: int) -> int:
+        """How many messages of these channels have sequences from `start` to before `end`, which cuts no run, and are
+        for this subscription."""
 
     def sequence_at(self, time: float) -> int:
         """The first sequence taken at a time or later; 0 if there is none."""
@@ -266,17 +280,31 @@ class JournalEngine(Protocol):
     def next_held_back(self) -> float | None:
         """When the earliest of what is held back is due."""
 
-    def recent(self, since: float, messages: int) -> Iterator[Run]:
-        """Runs and what is held back since a time, in order: the last ones that have so many messages together."""
+    def recent(self, seconds: float, messages: int) -> Iterator[Run]:
+        """What was taken in the last seconds before the newest, in order, what is held back too: the last ones that
+        have so many messages together."""
 
     def expired(self, now: float, rows: int) -> list[Run]:
         """Runs that expired and are not swept, the earliest first."""
 
+    def is_held(self, first: int, end: int) -> bool:
+        """Whether a parcel refers to sequences from one to before another."""
+
     def removable(
-        self, channel: str, before: Sequence[int], taken_before: float | None, rows: int, needed_too: bool
-    ) -> list[Extent]:
-        """The oldest runs of a channel that end before a sequence, given for each lane (and were taken before a time),
-        and that no parcel refers to, unless those are wanted too."""
+        self, channel: str, after: int, until: int, needed: Sequence[int], rows: int, *, needed_too: bool
+    ) -> tuple[list[Extent], int | None]:
+        """Runs of a channel that may be removed, in order.
+
+        Args:
+            after: behind this sequence.
+            until: before this one.
+            needed: for each lane, the sequence from which on they are needed; swept ones are not.
+            rows: how many are looked at.
+            needed_too: all are wanted, also those that are needed, or that parcels refer to.
+
+        Returns:
+            The runs, and the sequence behind which to go on; None: there are no more.
+        """
 
     def dead_letters(
         self, query: DeadLetterQuery, below: int | None, rows: int, newest_first: bool
@@ -291,6 +319,9 @@ class JournalEngine(Protocol):
 
     def file_bytes(self) -> int:
         """The size of its files."""
+
+    def has_free_space(self) -> bool:
+        """Whether so much of its files is empty that some of it should be given back."""
 
     def tidy(self, pages: int) -> None:
         """Gives free space back to the disk, some pages of it; not within a transaction."""

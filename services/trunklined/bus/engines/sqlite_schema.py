@@ -8,16 +8,18 @@ from typing import Final
 from trunklined.sqlite.file import Format
 
 SCHEMA: Final = """
+-- `checksum`: CRC-32 of the columns before it; SQLite itself would not notice that one of them changed on the disk.
 CREATE TABLE channels (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     compacted INTEGER NOT NULL,
     compacted_time REAL NOT NULL,
     messages INTEGER NOT NULL,
-    bytes INTEGER NOT NULL
+    bytes INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
 );
 -- One row for each run, under the sequence of its first message. `messages`: the length of each as 32 bits, little
--- endian, then all of them.
+-- endian, then all of them. `swept` alone changes, so it stands behind the checksum of the others.
 CREATE TABLE runs (
     sequence INTEGER PRIMARY KEY,
     channel INTEGER NOT NULL,
@@ -31,8 +33,9 @@ CREATE TABLE runs (
     attempts INTEGER NOT NULL,
     redrives INTEGER NOT NULL,
     log BLOB,
-    swept INTEGER NOT NULL,
-    messages BLOB NOT NULL
+    messages BLOB NOT NULL,
+    checksum INTEGER NOT NULL,
+    swept INTEGER NOT NULL
 );
 CREATE INDEX runs_by_channel ON runs (channel, sequence);
 -- Most runs have medium priority (1); a reader of those goes by sequence or by channel.
@@ -56,7 +59,8 @@ CREATE TABLE durables (
     waiting INTEGER NOT NULL,
     acked INTEGER NOT NULL,
     redelivered INTEGER NOT NULL,
-    dead_lettered INTEGER NOT NULL
+    dead_lettered INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
 );
 -- What a durable subscription has looked at and not done with. `due` NULL: leased. `log`: its attempts, as MessagePack.
 CREATE TABLE parcels (
@@ -71,7 +75,8 @@ CREATE TABLE parcels (
     open BLOB,
     key TEXT,
     log BLOB,
-    redrives INTEGER NOT NULL
+    redrives INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
 );
 CREATE INDEX parcels_by_sequence ON parcels (sequence);
 CREATE INDEX parcels_by_due ON parcels (durable, due) WHERE due IS NOT NULL;
@@ -89,7 +94,8 @@ CREATE TABLE held_back (
     time REAL NOT NULL,
     expires_at REAL,
     key TEXT,
-    message BLOB NOT NULL
+    message BLOB NOT NULL,
+    checksum INTEGER NOT NULL
 );
 CREATE INDEX held_back_by_due ON held_back (due, sequence);
 CREATE TABLE dead_letters (
@@ -109,22 +115,26 @@ CREATE TABLE dead_letters (
     sender_id TEXT NOT NULL,
     key TEXT,
     lane INTEGER NOT NULL,
-    message BLOB NOT NULL
+    message BLOB NOT NULL,
+    checksum INTEGER NOT NULL
 );
 CREATE INDEX dead_letters_by_durable ON dead_letters (durable, id);
 -- One row. Numbers that were given out are never given again.
 CREATE TABLE journal (
     last_sequence INTEGER NOT NULL,
     last_dead_letter INTEGER NOT NULL,
-    commits INTEGER NOT NULL
+    last_durable INTEGER NOT NULL,
+    commits INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
 );
-INSERT INTO journal VALUES (0, 0, 0);
 """
 
 
 def _verify(connection: sqlite3.Connection) -> str | None:
-    if connection.execute("SELECT count(*) FROM journal").fetchone()[0] != 1:
-        return "it has lost its sequence"
+    if not connection.execute("SELECT EXISTS (SELECT 1 FROM journal)").fetchone()[0]:
+        for table in ("runs", "held_back", "durables", "dead_letters"):
+            if connection.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()[0]:
+                return "it has lost its sequence"
     return None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from trunklined.bus.engines.engine import AttemptRecord, ParcelRow
 from trunklined.bus.queue import Subscriber
+from trunklined.bus.run import Run
 
 
 class Parcel:
@@ -23,28 +24,29 @@ class Parcel:
     def __init__(
         self,
         id: int,
-        sequence: int,
-        count: int,
         lane: int,
+        open: Sequence[int],
         *,
         attempts: int = 0,
         base: int = 0,
         due: float | None = None,
-        open: Sequence[int] | None = None,
         key: str | None = None,
         log: tuple[AttemptRecord, ...] = (),
         redrives: int = 0,
     ) -> None:
         self.id = id
-        self.sequence = sequence
-        self.count = count
+        self.sequence = open[0]
+        self.count = open[-1] - open[0] + 1
         self.lane = lane
         self.attempts = attempts
+        """How often it was handed out."""
         self.base = base
+        """How often before it was redriven."""
         self.due = due
-        self.open: Sequence[int] = range(sequence, sequence + count) if open is None else open
+        """When it may be handed out again; None: it is leased."""
+        self.open = open
         """Sequences that are not settled; of a leased one, those that were not when it was handed out."""
-        self.left = len(self.open)
+        self.left = len(open)
         """How many are not settled."""
         self.key = key
         self.log = log
@@ -55,18 +57,25 @@ class Parcel:
         self.deadline = 0.0
 
     @classmethod
-    def of(cls, row: ParcelRow) -> Parcel:
+    def of_run(cls, id: int, run: Run) -> Parcel:
+        """The messages of a run that nobody was given yet, or that was a dead letter."""
+        _, attempts, redrives, log = run.redriven or (0, 0, 0, ())
+        open = range(run.first_sequence, run.end)
+        return cls(id, run.lane, open, attempts=attempts, base=attempts, key=run.key, log=log, redrives=redrives)
+
+    @classmethod
+    def of_row(cls, row: ParcelRow) -> Parcel:
         """The parcel that a row says."""
-        sequences = range(row.sequence, row.sequence + row.messages)
+        open: Sequence[int] = range(row.sequence, row.sequence + row.messages)
+        if row.open is not None:
+            open = [sequence for sequence, left in zip(open, row.open, strict=True) if left]
         return cls(
             row.id,
-            row.sequence,
-            row.messages,
             row.lane,
+            open,
             attempts=row.attempts,
             base=row.base,
             due=row.due,
-            open=None if row.open is None else [each for each, left in zip(sequences, row.open, strict=True) if left],
             key=row.key,
             log=row.log,
             redrives=row.redrives,
@@ -96,6 +105,31 @@ class Parcel:
             self.redrives,
         )
 
-    def attempt(self, now: float, error: str) -> AttemptRecord:
-        """What is to be said of the attempt that ends now."""
-        return AttemptRecord(self.attempts, self.handed_out_at, now, self.peer, error)
+    def part(self, id: int, open: Sequence[int]) -> Parcel:
+        """Some of its messages as a parcel of their own."""
+        part = Parcel(
+            id,
+            self.lane,
+            open,
+            attempts=self.attempts,
+            base=self.base,
+            due=self.due,
+            key=self.key,
+            log=self.log,
+            redrives=self.redrives,
+        )
+        part.peer, part.handed_out_at = self.peer, self.handed_out_at
+        return part
+
+    def keep(self, open: Sequence[int]) -> None:
+        """Only these of its messages are not settled."""
+        self.open, self.left = open, len(open)
+
+    def end_attempt(self, now: float, error: str) -> None:
+        """Notes how the attempt ended."""
+        self.log = (*self.log, AttemptRecord(self.attempts, self.handed_out_at, now, self.peer, error))
+
+    @property
+    def attempt(self) -> int:
+        """How often it was handed out since it was redriven, if it was."""
+        return self.attempts - self.base

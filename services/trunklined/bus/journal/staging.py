@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trunklined.bus.engines.engine import Batch, DeadLetter
-from trunklined.bus.parcel import Parcel
 
 if TYPE_CHECKING:
-    from trunklined.bus.durable import DurableSubscription
+    from trunklined.bus.durable.parcel import Parcel
+    from trunklined.bus.durable.parcels import Parcels
+    from trunklined.bus.durable.subscription import DurableSubscription
+    from trunklined.bus.journal.channels import ChannelState
 
 
 @dataclass(slots=True)
@@ -19,7 +21,7 @@ class Staging:
     staging its things again."""
 
     durables: dict[int, DurableSubscription] = field(default_factory=dict)
-    parcels: dict[int, tuple[DurableSubscription, Parcel]] = field(default_factory=dict)
+    parcels: dict[int, tuple[Parcels, Parcel]] = field(default_factory=dict)
     settled: dict[int, None] = field(default_factory=dict)
     """Parcels that are done, by id."""
     keys: dict[tuple[int, str], bool] = field(default_factory=dict)
@@ -29,6 +31,9 @@ class Staging:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     forgotten_letters: dict[int, None] = field(default_factory=dict)
     swept: dict[int, None] = field(default_factory=dict)
+    removed: dict[int, None] = field(default_factory=dict)
+    """Runs that are kept no longer, by their first sequence."""
+    channels: dict[str, ChannelState] = field(default_factory=dict)
     after: list[Callable[[], None]] = field(default_factory=list)
     """Called when it is durable, in this order."""
 
@@ -43,12 +48,14 @@ class Staging:
             or self.dead_letters
             or self.forgotten_letters
             or self.swept
+            or self.removed
+            or self.channels
             or self.after
         )
 
-    def touch(self, durable: DurableSubscription, parcel: Parcel) -> None:
+    def touch(self, parcels: Parcels, parcel: Parcel) -> None:
         """A parcel changed."""
-        self.parcels[parcel.id] = durable, parcel
+        self.parcels[parcel.id] = parcels, parcel
 
     def settle(self, parcel: Parcel) -> None:
         """A parcel is done."""
@@ -57,13 +64,13 @@ class Staging:
 
     def forget(self, durable: int) -> None:
         """All that was staged of one durable subscription's parcels and keys is void."""
-        self.parcels = {id: each for id, each in self.parcels.items() if each[0].id != durable}
+        self.parcels = {id: each for id, each in self.parcels.items() if each[0].durable != durable}
         self.keys = {key: passed for key, passed in self.keys.items() if key[0] != durable}
 
     def write(self, batch: Batch) -> None:
         """Adds it all to a batch."""
         batch.durables += [durable.row() for durable in self.durables.values()]
-        batch.parcels += [durable.parcel_row(parcel) for durable, parcel in self.parcels.values()]
+        batch.parcels += [parcels.row(parcel) for parcels, parcel in self.parcels.values()]
         batch.settled += self.settled
         batch.skipped_keys += [key for key, passed in self.keys.items() if passed]
         batch.free_keys += [key for key, passed in self.keys.items() if not passed]
@@ -72,6 +79,8 @@ class Staging:
         batch.dead_letters += self.dead_letters
         batch.forgotten_letters += self.forgotten_letters
         batch.swept += self.swept
+        batch.removed += self.removed
+        batch.channels += [channel.row() for channel in self.channels.values()]
 
     def restage(self, failed: Staging) -> None:
         """Adds what a failed commit was to make durable, as older than what is here."""
@@ -84,13 +93,15 @@ class Staging:
         self.dead_letters = failed.dead_letters + self.dead_letters
         self.forgotten_letters = failed.forgotten_letters | self.forgotten_letters
         self.swept = failed.swept | self.swept
+        self.removed = failed.removed | self.removed
+        self.channels = failed.channels | self.channels
         self.after = failed.after + self.after
         for id in (*self.wiped, *self.deleted):
             if id in failed.wiped or id in failed.deleted:
                 continue
             # What was staged before a wipe that came later is void; what came after it is in `self` by now.
             self.parcels = {
-                key: each for key, each in self.parcels.items() if each[0].id != id or key not in failed.parcels
+                key: each for key, each in self.parcels.items() if each[0].durable != id or key not in failed.parcels
             }
         for id in self.deleted:
             self.durables.pop(id, None)

@@ -13,6 +13,8 @@ class Place(NamedTuple):
 
     first_sequence: int
     time: float
+    known_at: float
+    """From when on its ids are known for a while: when it was stored, or when the journal was opened."""
 
 
 class Known(NamedTuple):
@@ -47,14 +49,14 @@ class Window:
     def find(self, message_id: str, now: float) -> Known | None:
         """The message that was stored under an id."""
         known = self._known.get(message_id)
-        return Known(*known) if known is not None and known[0].time >= now - self.seconds else None
+        return Known(*known) if known is not None and known[0].known_at >= now - self.seconds else None
 
-    def learn(self, message_ids: Sequence[str], first_sequence: int, time: float) -> None:
+    def learn(self, message_ids: Sequence[str], first_sequence: int, time: float, known_at: float) -> None:
         """Messages whose sequences follow each other were stored."""
-        place = Place(first_sequence, time)
+        place = Place(first_sequence, time, known_at)
         self._known.update(zip(message_ids, zip(repeat(place), range(len(message_ids)), strict=False), strict=True))
-        self._order.append((time, message_ids))
-        while self._order and (len(self._known) > self._maximum or self._order[0][0] < time - self.seconds):
+        self._order.append((known_at, message_ids))
+        while self._order and (len(self._known) > self._maximum or self._order[0][0] < known_at - self.seconds):
             self._drop(*self._order.popleft())
 
     def forget(self, message_ids: Sequence[str]) -> None:
@@ -62,8 +64,8 @@ class Window:
         for message_id in message_ids:
             self._known.pop(message_id, None)
 
-    def _drop(self, time: float, message_ids: Sequence[str]) -> None:
+    def _drop(self, known_at: float, message_ids: Sequence[str]) -> None:
         for message_id in message_ids:
             known = self._known.get(message_id)
-            if known is not None and known[0].time <= time:  # else it is known again, from later
+            if known is not None and known[0].known_at <= known_at:  # else it is known again, from later
                 del self._known[message_id]

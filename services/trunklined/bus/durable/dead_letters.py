@@ -1,0 +1,44 @@
+"""What becomes of messages that no subscriber of a durable subscription could finish."""
+
+from __future__ import annotations
+
+from trunklined.bus.durable.desk import Desk
+from trunklined.bus.engines.engine import AttemptRecord, DeadLetter, Reason
+from trunklined.bus.run import Run
+
+
+def bury(
+    desk: Desk,
+    durable: str,
+    pattern: str,
+    run: Run,
+    reason: Reason,
+    error: str,
+    attempts: tuple[AttemptRecord, ...],
+    redrives: int,
+) -> None:
+    """Stages a dead letter for each message of a run."""
+    now = desk.clock()
+    desk.dead_lettered += len(run.messages)
+    for offset, message in enumerate(run.messages):
+        about = desk.describe(message)
+        desk.staging.dead_letters.append(
+            DeadLetter(
+                durable=durable,
+                pattern=pattern,
+                channel=run.channel,
+                sequence=run.first_sequence + offset,
+                published_at=run.time,
+                dead_at=now,
+                reason=reason,
+                error=error,
+                attempts=attempts,
+                redrives=redrives,
+                message_id=about.message_id,
+                message_type=about.message_type,
+                sender_id=about.sender_id,
+                key=run.key,
+                lane=run.lane,
+                message=message,
+            )
+        )

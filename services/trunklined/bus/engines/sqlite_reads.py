@@ -1,0 +1,288 @@
+"""Reads of the journal's file: runs, in order, by channel, lane or key; and what was written about them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+from trunkline.lanes import MEDIUM_LANE
+from trunklined.bus.engines.engine import DeadLetter, DeadLetterQuery, Extent, HeldBack, ParcelRow
+from trunklined.bus.engines.sqlite_rows import (
+    RUN,
+    dead_letter_of,
+    held_back_of,
+    parcel_of,
+    run_of,
+    where,
+)
+from trunklined.bus.run import Run
+
+_HELD: Final = (
+    "SELECT 1 FROM parcels WHERE parcels.sequence < ? AND parcels.sequence > ? AND parcels.sequence + count > ?"
+)
+
+SPAN: Final = 65_536
+"""No parcel spans more sequences."""
+
+
+class Reading:
+    """What every read needs. Each sees what is committed.
+
+    Args:
+        translated: in it, errors of the database become ours.
+    """
+
+    _reader: sqlite3.Connection
+
+    def __init__(self, translated: Callable[[], AbstractContextManager[None]]) -> None:
+        self._translated = translated
+
+    def _value(self, query: str, *values: Any) -> Any:
+        with self._translated():
+            return self._reader.execute(query, values).fetchone()[0]
+
+    def _time(self, query: str, *values: Any) -> float | None:
+        time: float | None = self._value(query, *values)
+        return time
+
+
+class RunReads(Reading):
+    """Reads of runs; see `JournalEngine`."""
+
+    _channel_ids: dict[str, int]
+
+    def runs(
+        self, channels: Sequence[str] | None, lane: int, start: int, rows: int, size: int
+    ) -> tuple[list[Run], int, bool]:
+        if channels is not None:
+            ids = [self._channel_ids[name] for name in channels if name in self._channel_ids]
+            if not ids:
+                return [], start, True
+        else:
+            ids = []
+        # What is looked at is bounded, not what is found: a rare channel must not hold the others up.
+        if lane != MEDIUM_LANE:
+            among, these = "lane = ? AND lane != 1", [lane]  # so that its index serves
+        elif len(ids) == 1:
+            among, these = "channel = ?", ids
+        else:
+            among, these = "1", []
+        found: list[Run] = []
+        with self._translated():
+            # The first row may begin before `start`.
+            begin = self._reader.execute("SELECT max(sequence) FROM runs WHERE sequence <= ?", (start,)).fetchone()[0]
+            begin = start if begin is None else begin
+            last = self._reader.execute(
+                f"SELECT sequence FROM runs WHERE {among} AND sequence >= ? ORDER BY sequence LIMIT 1 OFFSET ?",
+                (*these, begin, rows),
+            ).fetchone()
+            wanted = " AND channel IN (SELECT value FROM json_each(?))" if channels is not None else ""
+            cursor = self._reader.execute(
+                f"SELECT {RUN} WHERE {among} AND sequence >= ? AND sequence < ? AND lane = ? AND swept = 0"
+                f" AND sequence + runs.count > ?{wanted} ORDER BY sequence",
+                (
+                    *these,
+                    begin,
+                    last[0] if last else 2**62,
+                    lane,
+                    start,
+                    *((json.dumps(ids),) if channels is not None else ()),
+                ),
+            )
+            for row in cursor:
+                run = run_of(row)
+                found.append(run if run.first_sequence >= start else run.part(start - run.first_sequence, 2**62))
+                size -= run.size
+                if size <= 0:
+                    cursor.close()
+                    return found, run.end, False
+        if last:
+            return found, last[0], False
+        return found, found[-1].end if found else start, True
+
+    def messages(self, first: int, count: int) -> list[Run]:
+        with self._translated():
+            begin = self._reader.execute("SELECT max(sequence) FROM runs WHERE sequence <= ?", (first,)).fetchone()[0]
+            rows = self._reader.execute(
+                f"SELECT {RUN} WHERE sequence >= ? AND sequence < ? AND sequence + runs.count > ? ORDER BY sequence",
+                (first if begin is None else begin, first + count, first),
+            ).fetchall()
+        return [run_of(row) for row in rows]
+
+    def next_of_key(self, key: str, after: int, before: int) -> Iterator[Run]:
+        with self._translated():
+            rows = self._reader.execute(
+                f"SELECT {RUN} WHERE key = ? AND sequence > ? AND sequence < ? AND swept = 0 ORDER BY sequence",
+                (key, after, before),
+            )
+            for row in rows:
+                yield run_of(row)
+
+    def count_from(self, channels: Sequence[str] | None, durable: int, start: int, end: int) -> int:
+        ids = None if channels is None else [self._channel_ids[name] for name in channels if name in self._channel_ids]
+        wanted = "" if ids is None else " AND channel IN (SELECT value FROM json_each(?))"
+        begin = self._value("SELECT max(sequence) FROM runs WHERE sequence <= ?", start)
+        return int(
+            self._value(
+                "SELECT coalesce(sum(sequence + count - max(sequence, ?)), 0) FROM runs WHERE sequence >= ?"
+                f" AND sequence + count > ? AND sequence < ? AND swept = 0 AND (target IS NULL OR target = ?){wanted}",
+                start,
+                start if begin is None else begin,
+                start,
+                end,
+                durable,
+                *(() if ids is None else (json.dumps(ids),)),
+            )
+        )
+
+    def sequence_at(self, time: float) -> int:
+        """Times rise with sequences, so it is found by halving."""
+        bounds = (self._value("SELECT min(sequence) FROM runs"), self._value("SELECT max(sequence) FROM runs"))
+        low, high = bounds
+        if low is None or high is None:
+            return 0
+        while low < high:
+            middle = (low + high) // 2
+            with self._translated():
+                sequence, at = self._reader.execute(
+                    "SELECT sequence, time FROM runs WHERE sequence <= ? ORDER BY sequence DESC LIMIT 1", (middle,)
+                ).fetchone()
+            if at < time:
+                low = middle + 1
+            else:
+                high = sequence
+        with self._translated():
+            row = self._reader.execute(
+                "SELECT sequence FROM runs WHERE sequence >= ? AND time >= ? ORDER BY sequence LIMIT 1", (low, time)
+            ).fetchone()
+        return row[0] if row else 0
+
+    def recent(self, seconds: float, messages: int) -> Iterator[Run]:
+        newest = self._value(
+            "SELECT max(coalesce((SELECT time FROM runs ORDER BY sequence DESC LIMIT 1), 0),"
+            " coalesce((SELECT max(time) FROM held_back), 0))"
+        )
+        since = newest - seconds
+        start = self.sequence_at(since)
+        with self._translated():
+            found: list[Run] = []
+            if start:
+                # From the newest on, so that no more is read than is wanted.
+                for row in self._reader.execute(f"SELECT {RUN} WHERE sequence >= ? ORDER BY sequence DESC", (start,)):
+                    run = run_of(row)
+                    messages -= len(run.messages)
+                    if messages < 0:
+                        break
+                    found.append(run)
+            held = self._reader.execute(
+                "SELECT * FROM held_back WHERE time >= ? ORDER BY sequence DESC LIMIT ?",
+                (since, max(0, messages)),
+            )
+            found += [held_back_of(row).run for row in held]
+        return iter(sorted(found, key=lambda run: run.first_sequence))
+
+    def expired(self, now: float, rows: int) -> list[Run]:
+        with self._translated():
+            found = self._reader.execute(
+                f"SELECT {RUN} WHERE expires_at IS NOT NULL AND expires_at < ? AND swept = 0"
+                " ORDER BY expires_at LIMIT ?",
+                (now, rows),
+            ).fetchall()
+        return [run_of(row) for row in found]
+
+    def is_held(self, first: int, end: int) -> bool:
+        return bool(self._value(f"SELECT EXISTS ({_HELD})", end, first - SPAN, first))
+
+    def removable(
+        self, channel: str, after: int, until: int, needed: Sequence[int], rows: int, *, needed_too: bool
+    ) -> tuple[list[Extent], int | None]:
+        id = self._channel_ids.get(channel)
+        if id is None:
+            return [], None
+        held = _HELD.replace("?", "{}").format("runs.sequence + runs.count", f"runs.sequence - {SPAN}", "runs.sequence")
+        with self._translated():
+            found = self._reader.execute(
+                f"SELECT sequence, count, size, time, lane, key, target, swept, EXISTS ({held}) FROM runs"
+                " WHERE channel = ? AND sequence > ? AND sequence < ? ORDER BY sequence LIMIT ?",
+                (id, after, until, rows),
+            ).fetchall()
+        extents = [
+            Extent(sequence, channel, count, size, time, lane, key, target, bool(swept))
+            for sequence, count, size, time, lane, key, target, swept, is_held in found
+            if needed_too or (not is_held and (swept or sequence + count <= needed[lane]))
+        ]
+        return extents, found[-1][0] if len(found) == rows else None
+
+    def held_back_until(self, now: float, limit: int) -> list[HeldBack]:
+        with self._translated():
+            rows = self._reader.execute(
+                "SELECT * FROM held_back WHERE due <= ? ORDER BY due, sequence LIMIT ?",
+                (now, limit),
+            ).fetchall()
+        return [held_back_of(row) for row in rows]
+
+    def next_held_back(self) -> float | None:
+        return self._time("SELECT min(due) FROM held_back")
+
+
+class ParcelReads(Reading):
+    """Reads of parcels and dead letters; see `JournalEngine`."""
+
+    def leased(self, durable: int) -> list[ParcelRow]:
+        return self._parcels("durable = ? AND due IS NULL ORDER BY id", durable)
+
+    def due(self, durable: int, now: float, limit: int) -> list[ParcelRow]:
+        return self._parcels(
+            "durable = ? AND due IS NOT NULL AND due <= ? ORDER BY due, id LIMIT ?", durable, now, limit
+        )
+
+    def parcels_at(self, durable: int, sequence: int) -> list[ParcelRow]:
+        return self._parcels("durable = ? AND sequence <= ? AND sequence + count > ?", durable, sequence, sequence)
+
+    def _parcels(self, where: str, *values: Any) -> list[ParcelRow]:
+        with self._translated():
+            rows = self._reader.execute(f"SELECT * FROM parcels WHERE {where}", values).fetchall()
+        return [parcel_of(row) for row in rows]
+
+    def next_due(self, durable: int) -> float | None:
+        return self._time("SELECT min(due) FROM parcels WHERE durable = ? AND due IS NOT NULL", durable)
+
+    def retrying(self, durable: int) -> int:
+        with self._translated():
+            rows = self._reader.execute(
+                "SELECT count, open FROM parcels WHERE durable = ? AND due IS NOT NULL", (durable,)
+            )
+            return sum(count if open is None else sum(open) for count, open in rows)
+
+    def busy_keys(self, durable: int) -> tuple[dict[str, int], set[str]]:
+        with self._translated():
+            busy = self._reader.execute(
+                "SELECT key, sequence FROM parcels WHERE durable = ? AND key IS NOT NULL", (durable,)
+            )
+            skipped = self._reader.execute("SELECT key FROM skipped_keys WHERE durable = ?", (durable,))
+            return dict(busy.fetchall()), {row[0] for row in skipped}
+
+    def dead_letters(
+        self, query: DeadLetterQuery, below: int | None, rows: int, newest_first: bool
+    ) -> list[DeadLetter]:
+        asked, values = where(query)
+        if below is not None:
+            asked += " AND id < ?" if newest_first else " AND id > ?"
+            values.append(below)
+        with self._translated():
+            found = self._reader.execute(
+                f"SELECT * FROM dead_letters WHERE {asked} ORDER BY id {'DESC' if newest_first else 'ASC'} LIMIT ?",
+                (*values, rows),
+            ).fetchall()
+        return [dead_letter_of(row) for row in found]
+
+    def count_dead_letters(self, query: DeadLetterQuery) -> int:
+        asked, values = where(query)
+        return int(self._value(f"SELECT count(*) FROM dead_letters WHERE {asked}", *values))
+
+    def dead_letter_channels(self) -> list[str]:
+        with self._translated():
+            return [row[0] for row in self._reader.execute("SELECT DISTINCT channel FROM dead_letters")]

@@ -1,0 +1,187 @@
+"""Rows of the journal's file, and what they say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from struct import pack, unpack_from
+from typing import Any, Final
+from zlib import crc32
+
+import msgspec
+
+from trunkline.errors import StorageError
+from trunklined.bus.engines.engine import (
+    AttemptRecord,
+    ChannelRow,
+    DeadLetter,
+    DeadLetterQuery,
+    DurableRow,
+    HeldBack,
+    ParcelRow,
+    Reason,
+)
+from trunklined.bus.run import Redriven, Run
+
+RUN: Final = (
+    "channels.name, sequence, channel, lane, count, size, time, expires_at, key, target, attempts, redrives, log,"
+    " runs.messages, runs.checksum FROM runs JOIN channels ON channels.id = runs.channel"
+)
+
+encode_log = msgspec.msgpack.Encoder().encode
+_decode_log = msgspec.msgpack.Decoder(tuple[AttemptRecord, ...]).decode
+
+
+def sealed(*columns: Any) -> tuple[Any, ...]:
+    """A row with its checksum behind it."""
+    return *columns, _checksum(columns)
+
+
+def unsealed(row: Sequence[Any], what: str) -> Sequence[Any]:
+    """The row without its checksum. Raises StorageError where it is not what was written."""
+    *columns, checksum = row
+    if _checksum(columns) != checksum:
+        raise StorageError(f"{what} is damaged: the row has another checksum", details={"what": what})
+    return columns
+
+
+def _checksum(columns: Sequence[Any]) -> int:
+    checksum = 0
+    for column in columns:
+        if isinstance(column, int | float):
+            encoded = pack("<d", column)
+        elif column is None:
+            encoded = b"\0"
+        else:
+            encoded = column if isinstance(column, bytes) else column.encode()
+        checksum = crc32(encoded, checksum)
+    return checksum
+
+
+def join(messages: Sequence[bytes]) -> bytes:
+    """Messages as one blob: the length of each as 32 bits, little endian, then all of them."""
+    return pack(f"<{len(messages)}I", *map(len, messages)) + b"".join(messages)
+
+
+def _parted(joined: bytes, count: int) -> list[bytes]:
+    end = 4 * count
+    messages = []
+    for length in unpack_from(f"<{count}I", joined):
+        messages.append(joined[end : end + length])
+        end += length
+    return messages
+
+
+def channel_of(row: Sequence[Any]) -> ChannelRow:
+    """What is held of a channel."""
+    return ChannelRow._make(unsealed(row, "what is known of a channel"))
+
+
+def durable_row(durable: DurableRow) -> tuple[Any, ...]:
+    """The row of a durable subscription."""
+    return sealed(*durable[:9], *durable.positions, *durable[10:])
+
+
+def durable_of(row: Sequence[Any]) -> DurableRow:
+    """The durable subscription that a row says."""
+    columns = unsealed(row, "a durable subscription")
+    return DurableRow._make((*columns[:9], tuple(columns[9:13]), *columns[13:]))
+
+
+def parcel_row(parcel: ParcelRow) -> tuple[Any, ...]:
+    """The row of a parcel."""
+    return sealed(*parcel[:10], encode_log(parcel.log) if parcel.log else None, parcel.redrives)
+
+
+def parcel_of(row: Sequence[Any]) -> ParcelRow:
+    """The parcel that a row says."""
+    columns = unsealed(row, "what a durable subscription has handed out")
+    return ParcelRow._make((*columns[:10], _decode_log(columns[10]) if columns[10] else (), columns[11]))
+
+
+def run_row(run: Run, channel: int) -> tuple[Any, ...]:
+    """The row of a run."""
+    target, attempts, redrives, log = run.redriven or (None, 0, 0, ())
+    return *sealed(
+        run.first_sequence,
+        channel,
+        run.lane,
+        len(run.messages),
+        run.size,
+        run.time,
+        run.expires_at,
+        run.key,
+        target,
+        attempts,
+        redrives,
+        encode_log(log) if log else None,
+        join(run.messages),
+    ), 0
+
+
+def run_of(row: Sequence[Any]) -> Run:
+    """The run that a row says, of the columns of RUN."""
+    sequence, _, lane, count, size, time, expires_at, key, target, attempts, redrives, log, joined = unsealed(
+        row[1:], f"the run of messages that begins with {row[1]}"
+    )
+    redriven = None if target is None else Redriven(target, attempts, redrives, _decode_log(log) if log else ())
+    return Run(row[0], lane, _parted(joined, count), size, expires_at, sequence, key, time, redriven)
+
+
+def held_back_row(held: HeldBack) -> tuple[Any, ...]:
+    """The row of a message that is held back."""
+    run = held.run
+    return sealed(held.sequence, held.due, run.channel, run.lane, run.time, run.expires_at, run.key, run.messages[0])
+
+
+def held_back_of(row: Sequence[Any]) -> HeldBack:
+    """The message that a row says."""
+    sequence, due, channel, lane, time, expires_at, key, message = unsealed(row, "a message that is held back")
+    return HeldBack(sequence, due, Run(channel, lane, [message], len(message), expires_at, sequence, key, time))
+
+
+_LETTER_FIELDS: Final[tuple[str, ...]] = (
+    *("id", "durable", "pattern", "channel", "sequence", "published_at", "dead_at", "reason", "error", "attempts"),
+    *("redrives", "message_id", "message_type", "sender_id", "key", "lane", "message"),
+)
+
+
+def dead_letter_row(letter: DeadLetter) -> tuple[Any, ...]:
+    """The row of a dead letter."""
+    values = [getattr(letter, name) for name in _LETTER_FIELDS]
+    values[_LETTER_FIELDS.index("attempts")] = encode_log(letter.attempts)
+    return sealed(*values)
+
+
+def dead_letter_of(row: Sequence[Any]) -> DeadLetter:
+    """The dead letter that a row says."""
+    values = dict(zip(_LETTER_FIELDS, unsealed(row, f"the dead letter {row[0]}"), strict=True))
+    values["attempts"] = _decode_log(values["attempts"])
+    values["reason"] = Reason(values["reason"])
+    return DeadLetter(**values)
+
+
+def where(query: DeadLetterQuery) -> tuple[str, list[Any]]:
+    """What a query means in SQL, and its values."""
+    conditions, values = ["1"], []
+    for column in ("durable", "reason", "message_id", "message_type", "sender_id"):
+        value = getattr(query, column)
+        if value is not None:
+            conditions.append(f"{column} = ?")
+            values.append(value)
+    if query.channels is not None:
+        conditions.append("channel IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(sorted(query.channels)))
+    if query.ids is not None:
+        conditions.append("id IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(query.ids))
+    if query.error_contains is not None:
+        conditions.append("instr(error, ?) > 0")
+        values.append(query.error_contains)
+    if query.since is not None:
+        conditions.append("dead_at >= ?")
+        values.append(query.since)
+    if query.before is not None:
+        conditions.append("dead_at < ?")
+        values.append(query.before)
+    return " AND ".join(conditions), values

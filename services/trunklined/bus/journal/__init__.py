@@ -1,0 +1,1 @@
+"""The journal: what is stored, in commits that are shared by what arrives together, and how long it is kept."""

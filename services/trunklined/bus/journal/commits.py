@@ -1,0 +1,167 @@
+"""Commits: one at a time, each of all that gathered while the one before it waited for the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Protocol
+
+from trunkline.errors import StorageError, TrunklineError
+from trunklined.bus.engines.engine import Batch, JournalEngine
+from trunklined.rpc.histogram import Histogram
+
+log = logging.getLogger(__name__)
+
+COMMIT_BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+"""Upper bounds, in seconds, of the buckets that durations of commits are counted in."""
+
+RETRY_SECONDS: Final = 0.25
+"""After a commit that failed, until the next is tried."""
+
+
+class Work(Protocol):
+    """What is committed."""
+
+    def gather(self) -> Batch | None:
+        """Everything that waits, as one batch; None if nothing does."""
+
+    def landed(self) -> None:
+        """What was gathered last is durable."""
+
+    def failed(self, error: TrunklineError) -> bool:
+        """It is not. Returns whether something was given up, so that there may be room for the rest."""
+
+    def waits(self) -> bool:
+        """Whether there is more to gather."""
+
+
+class Commits:
+    """Runs in one event loop; only the engine's commit runs in a thread.
+
+    Args:
+        engine: what commits.
+        work: what there is to commit.
+    """
+
+    def __init__(self, engine: JournalEngine, work: Work) -> None:
+        self.latency = Histogram(COMMIT_BOUNDS)
+        self._engine = engine
+        self._work = work
+        self._pool = ThreadPoolExecutor(1, "bus-commit")
+        self._scheduled = False
+        self._gathering = False
+        self._running = False
+        self._retry: asyncio.TimerHandle | None = None
+        self._trouble: TrunklineError | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closing = False
+        self._began = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits for a commit, and none runs."""
+        return self._idle.is_set()
+
+    def kick(self) -> None:
+        """Something arrived: a commit follows, once the one that runs is done."""
+        if self._scheduled or self._gathering or self._running or self._retry is not None:
+            return
+        self._scheduled = True
+        self._idle.clear()
+        asyncio.get_running_loop().call_soon(self._begin)
+
+    def check_health(self) -> None:
+        """Raises the error of the last commit, if it failed: what needs one need not begin."""
+        if self._trouble is not None:
+            raise self._trouble
+
+    async def settled(self) -> None:
+        """Waits until nothing waits for a commit."""
+        await self._idle.wait()
+
+    async def close(self) -> None:
+        """Commits what waits, as far as that goes, and commits no more."""
+        self._closing = True
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self.kick()
+        await self.settled()
+        await asyncio.to_thread(self._pool.shutdown)
+
+    def maintain(self, step: Callable[[], None]) -> bool:
+        """Does something in the commits' thread, if it is free; False if it is not."""
+        if self._running or self._scheduled or self._closing:
+            return False
+        self._running = True
+        self._idle.clear()
+        future = asyncio.get_running_loop().run_in_executor(self._pool, step)
+        future.add_done_callback(self._maintained)
+        return True
+
+    def _maintained(self, future: asyncio.Future[None]) -> None:
+        self._running = False
+        if (error := future.exception()) is not None:
+            log.error("the journal could not be tidied up: %s", error)
+        self._go_on()
+
+    def _begin(self) -> None:
+        self._scheduled = False
+        self._retry = None
+        self._gathering = True
+        try:
+            batch = self._work.gather()
+        finally:
+            self._gathering = False
+        if batch is None:
+            self._go_on()
+            return
+        self._running = True
+        try:
+            self._engine.apply(batch)
+        except TrunklineError as error:
+            self._fail(error)
+            return
+        self._began = time.perf_counter()
+        future = asyncio.get_running_loop().run_in_executor(self._pool, self._engine.commit)
+        future.add_done_callback(self._finish)
+
+    def _finish(self, future: asyncio.Future[None]) -> None:
+        error = future.exception()
+        if error is not None:
+            if not isinstance(error, TrunklineError):
+                log.error("the commit failed in a way that nobody foresaw", exc_info=error)
+                error = StorageError(f"the journal's commit failed: {error}")
+            self._fail(error)
+            return
+        if self._trouble is not None:
+            log.info("the journal's commits succeed again")
+            self._trouble = None
+        self.latency.observe(time.perf_counter() - self._began)
+        self._work.landed()
+        self._running = False
+        self._go_on()
+
+    def _fail(self, error: TrunklineError) -> None:
+        self._engine.rollback()
+        if self._trouble is None:
+            log.error("the journal's commit failed: %s", error)
+        self._trouble = error
+        gave_up = self._work.failed(error)
+        self._running = False
+        if self._closing:
+            log.error("the journal is closed with changes that could not be written")
+            self._idle.set()
+            return
+        wait = 0.0 if gave_up and self._work.waits() else RETRY_SECONDS
+        self._retry = asyncio.get_running_loop().call_later(wait, self._begin)
+
+    def _go_on(self) -> None:
+        if self._work.waits():
+            self.kick()
+        elif not self._scheduled:
+            self._idle.set()

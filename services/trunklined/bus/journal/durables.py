@@ -1,0 +1,181 @@
+"""Durables: the durable subscriptions that there are, and who of them wants what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from trunkline.channels import check_name, check_pattern
+from trunkline.errors import OverloadedError, SubscriptionExistsError, SubscriptionNotFoundError
+from trunkline.lanes import LANES
+from trunklined.bus.durable.desk import Desk, Settings
+from trunklined.bus.durable.subscription import DurableSubscription
+from trunklined.bus.engines.engine import DurableRow, Extent
+from trunklined.bus.interest import Interest
+from trunklined.bus.journal.channels import Channels
+from trunklined.bus.journal.publication import Done
+from trunklined.bus.run import Run
+
+
+class Durables:
+    """What is made, moved or deleted here is staged, and told when it is durable.
+
+    Args:
+        desk: what all of them work with.
+        channels: what the journal holds.
+        check_health: raises the error of the last commit, if it failed: what needs one need not begin.
+        last_sequence: the last sequence that was given out.
+        waiting_from: how many messages wait from a sequence on, for a pattern, its channels, and a number.
+        maximum: how many there may be.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        channels: Channels,
+        check_health: Callable[[], None],
+        last_sequence: Callable[[], int],
+        waiting_from: Callable[[str, Sequence[str] | None, int, int], int],
+        maximum: int,
+    ) -> None:
+        self._desk = desk
+        self._channels = channels
+        self._check_health = check_health
+        self._last_sequence = last_sequence
+        self._waiting_from = waiting_from
+        self._maximum = maximum
+        self._by_name: dict[str, DurableSubscription] = {}
+        self._by_id: dict[int, DurableSubscription] = {}
+        self._interest: Interest[DurableSubscription] = Interest()
+        self.last = 0
+        """The last number that was given out."""
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    def __iter__(self) -> Iterator[DurableSubscription]:
+        """In order of their names."""
+        return iter([self._by_name[name] for name in sorted(self._by_name)])
+
+    def load(self, rows: Sequence[DurableRow], last: int) -> None:
+        """Takes up those that were kept; `last` is the last number that was given out, which is never given again."""
+        self.last = last
+        for row in rows:
+            self._add(row).load()
+
+    def create(
+        self, name: str, pattern: str, position: int | None, settings: Settings, *, given: bool, done: Done
+    ) -> tuple[DurableSubscription, bool]:
+        """Makes one, or finds it; returns it, and whether it was made. `done` is told when it is durable.
+
+        Args:
+            position: first sequence that it looks at; None: what comes from now on.
+            given: whether the settings were said, and must be those of one that is there.
+
+        Raises:
+            InvalidChannelError: the name or the pattern is malformed.
+            SubscriptionExistsError: the name has another pattern or other settings.
+            OverloadedError: too many durable subscriptions.
+        """
+        check_name("durable", name)
+        check_pattern(pattern)
+        found = self._by_name.get(name)
+        if found is not None:
+            _check_same(found, pattern, settings if given else None)
+            self._tell(done)
+            return found, False
+        if len(self) >= self._maximum:
+            raise OverloadedError(
+                f"{len(self)} durable subscriptions exist already",
+                details={"limit": "max_durable_subscriptions", "maximum": self._maximum},
+            )
+        self._check_health()
+        self.last += 1
+        start, waiting = self._place(pattern, self._channels.matching(pattern), self.last, position)
+        row = DurableRow(self.last, name, pattern, *settings, self._desk.clock(), (start,) * LANES, waiting, 0, 0, 0)
+        durable = self._add(row)
+        self._desk.staging.durables[durable.id] = durable
+        self._tell(done)
+        return durable, True
+
+    def find(self, name: str) -> DurableSubscription:
+        """One by its name. Raises SubscriptionNotFoundError."""
+        durable = self._by_name.get(name)
+        if durable is None:
+            raise SubscriptionNotFoundError(f"there is no durable subscription {name!r}", details={"durable": name})
+        return durable
+
+    def delete(self, name: str, done: Done) -> None:
+        """Deletes one; its subscribers' streams end. Raises SubscriptionNotFoundError."""
+        durable = self.find(name)
+        self._check_health()
+        del self._by_name[name], self._by_id[durable.id]
+        self._interest.remove(durable.pattern, durable)
+        durable.end(SubscriptionNotFoundError(f"durable subscription {name!r} was deleted", details={"durable": name}))
+        staging = self._desk.staging
+        staging.forget(durable.id)
+        staging.durables.pop(durable.id, None)
+        staging.deleted[durable.id] = None
+        self._tell(done)
+
+    def seek(self, name: str, position: int | None, done: Done) -> None:
+        """Moves one. Raises SubscriptionNotFoundError."""
+        durable = self.find(name)
+        self._check_health()
+        start, waiting = self._place(durable.pattern, durable.channels, durable.id, position)
+        durable.seek(start, waiting, lambda: done(None))
+
+    def of(self, run: Run | Extent) -> Sequence[DurableSubscription]:
+        """Those that a run is for."""
+        if run.target is None:
+            return self._interest.match(run.channel)
+        durable = self._by_id.get(run.target)
+        return () if durable is None else (durable,)
+
+    def learn(self, channel: str) -> None:
+        """There is a new channel."""
+        for durable in self._interest.match(channel):
+            if durable.channels is not None and channel not in durable.channels:
+                durable.channels.append(channel)
+
+    def first_needed(self, channel: str) -> list[int]:
+        """For each lane, a sequence below which nobody needs anything of a channel but what is in parcels."""
+        needed = [self._last_sequence() + 1] * LANES
+        for durable in self._interest.match(channel):
+            needed = [min(pair) for pair in zip(needed, durable.needs(), strict=True)]
+        return needed
+
+    def _place(self, pattern: str, channels: Sequence[str] | None, id: int, position: int | None) -> tuple[int, int]:
+        """The sequence that a position means, and how many messages wait from there on."""
+        if position is None:
+            return self._last_sequence() + 1, 0
+        return position, self._waiting_from(pattern, channels, id, position)
+
+    def _tell(self, done: Done) -> None:
+        self._desk.staging.after.append(lambda: done(None))
+        self._desk.kick()
+
+    def _add(self, row: DurableRow) -> DurableSubscription:
+        durable = DurableSubscription(self._desk, row, self._channels.matching(row.pattern))
+        self._by_name[row.name] = durable
+        self._by_id[row.id] = durable
+        self._interest.add(row.pattern, durable)
+        return durable
+
+
+def _check_same(found: DurableSubscription, pattern: str, settings: Settings | None) -> None:
+    details = {"durable": found.name, "pattern": pattern, "existing_pattern": found.pattern}
+    if found.pattern != pattern:
+        raise SubscriptionExistsError(
+            f"durable subscription {found.name!r} has the pattern {found.pattern!r}, not {pattern!r}", details=details
+        )
+    if settings is None:
+        return
+    for field_name, wanted, existing in zip(Settings._fields, settings, found.settings, strict=True):
+        if wanted != existing:
+            raise SubscriptionExistsError(
+                f"durable subscription {found.name!r} has {field_name} {existing:g}, not {wanted:g}",
+                details={**details, "field": field_name, "value": f"{wanted:g}", "existing_value": f"{existing:g}"},
+            )

@@ -1,0 +1,136 @@
+"""Housekeeping: what the journal does by itself now and then: expiry, retention, and giving space back.
+
+It looks only when no commit runs: then what durable subscriptions say they need and what the engine knows of it agree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from trunkline.errors import TrunklineError
+from trunklined.bus.durable.desk import Desk
+from trunklined.bus.journal.channels import Channels
+from trunklined.bus.journal.commits import Commits
+from trunklined.bus.journal.durables import Durables
+from trunklined.bus.journal.retention import Retention
+from trunklined.bus.run import Run
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS: Final = 1.0
+"""How often it looks."""
+SWEPT_RUNS: Final = 256
+"""Expired runs that one round makes dead letters of."""
+TIDIED_PAGES: Final = 2_048
+"""What is given back to the disk in one go (8 MiB), which holds the next commit up for some milliseconds."""
+
+
+class Housekeeping:
+    """One round after the other, each with what one commit can do.
+
+    Args:
+        desk: where what it does is staged.
+        commits: in their thread space is given back.
+        follow: does something when the commit that gathers now is done.
+        durables: told of what expired, or was removed though they needed it.
+        channels: told of what is removed.
+        retention: finds what is to be removed.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        commits: Commits,
+        follow: Callable[[Callable[[], None]], None],
+        durables: Durables,
+        channels: Channels,
+        retention: Retention,
+    ) -> None:
+        self._desk = desk
+        self._commits = commits
+        self._follow = follow
+        self._durables = durables
+        self._channels = channels
+        self._retention = retention
+        self._timer: asyncio.TimerHandle | None = None
+        self._working = False
+        """What the last round staged is not durable yet, and would be found again."""
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begins to look now and then."""
+        self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+
+    def stop(self) -> None:
+        """Looks no more."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _tick(self) -> None:
+        self.start()
+        if not self._working:
+            self._look()
+
+    def _look(self) -> None:
+        if self._commits.is_idle:
+            self._round()
+        else:
+            self._follow(self._round)
+
+    def _round(self) -> None:
+        if self._stopped or self._working:
+            return
+        now = self._desk.clock()
+        try:
+            found = self._sweep(now) + self._remove(now)
+        except TrunklineError as error:
+            log.error("the journal could not be looked after: %s", error)  # it says what there is
+            return
+        if found:
+            self._working = True
+            self._desk.staging.after.append(self._go_on)
+            self._desk.kick()
+        elif self._desk.engine.has_free_space():
+            self._commits.maintain(lambda: self._desk.engine.tidy(TIDIED_PAGES))
+
+    def _go_on(self) -> None:
+        """What was found is dealt with; there may be more."""
+        self._working = False
+        self._round()
+
+    def _sweep(self, now: float) -> int:
+        """Makes dead letters of what expired before it was handed out. What somebody holds stays until it is done."""
+        runs = self._desk.engine.expired(now, SWEPT_RUNS)
+        for run in runs:
+            for durable in self._durables.of(run):
+                durable.drop_expired(run)
+            if self._is_held(run):
+                self._desk.staging.swept[run.first_sequence] = None
+            else:
+                channel = self._channels[run.channel]
+                channel.take_back(run)
+                self._desk.staging.removed[run.first_sequence] = None
+                self._desk.staging.channels[channel.name] = channel
+        return len(runs)
+
+    def _is_held(self, run: Run) -> bool:
+        staged = (parcel for _, parcel in self._desk.staging.parcels.values())
+        return any(
+            parcel.sequence < run.end and parcel.sequence + parcel.count > run.first_sequence for parcel in staged
+        ) or self._desk.engine.is_held(run.first_sequence, run.end)
+
+    def _remove(self, now: float) -> int:
+        """Removes what is kept no longer."""
+        found = self._retention.removable(now)
+        for channel, extent, rule in found:
+            if rule.hard and not extent.swept:
+                for durable in self._durables.of(extent):
+                    durable.forgo(extent)
+            channel.remove(extent)
+            self._desk.staging.removed[extent.first_sequence] = None
+            self._desk.staging.channels[channel.name] = channel
+        return len(found)

@@ -1,0 +1,140 @@
+"""What is subscribed to: how a subscription begins, what its later frames say, and what it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from trunkline.channels import check_pattern
+from trunkline.errors import InvalidMessageError, TrunklineError
+from trunkline.v1 import bus_pb2
+from trunklined.bus.broker import Broker, Subscription
+from trunklined.bus.durable.subscription import DurableSubscription
+from trunklined.bus.queue import Subscriber
+from trunklined.bus.settling import position_of, settings_of, settle
+from trunklined.bus.translation import duration_of
+
+
+def start_of(frame: bus_pb2.SubscribeRequest) -> bus_pb2.SubscribeRequest.Start:
+    """The `start` that the first frame of a subscription must be, with its figures checked."""
+    kind = frame.WhichOneof("frame")
+    if kind != "start":
+        raise InvalidMessageError(
+            f"the first frame must be start, it is {kind or 'empty'}", details={"field": "frame", "value": kind or ""}
+        )
+    if frame.start.HasField("credit"):
+        check_credit("start.credit", frame.start.credit)
+    return frame.start
+
+
+def open_subscription(
+    broker: Broker,
+    start: bus_pb2.SubscribeRequest.Start,
+    subscriber: Subscriber,
+    started: Callable[[bus_pb2.SubscribeResponse.Started], None],
+) -> Subscription:
+    """Opens the subscription that a `start` asks for; `started` is called when interest is registered, which may be
+    before this returns.
+
+    Raises:
+        As `Broker.subscribe` and `Broker.subscribe_durable`; InvalidMessageError: options that do not go together.
+    """
+    if not start.durable:
+        for name in ("position", "settings"):
+            if start.HasField(name):
+                raise InvalidMessageError(
+                    f"{name} is set, but durable is not: only a durable subscription has it",
+                    details={"field": f"start.{name}"},
+                )
+        subscription = broker.subscribe(start.pattern, start.group, subscriber)
+        started(bus_pb2.SubscribeResponse.Started(subscription_id=subscription.id))
+        return subscription
+    for name in ("group", "observer"):
+        if value := getattr(start, name):
+            raise InvalidMessageError(
+                f"{name} is {value!r}, but the subscription is durable: all who name it are one group",
+                details={"field": f"start.{name}", "value": str(value)},
+            )
+    settings = settings_of(start.settings)
+    check_pattern(start.pattern)
+
+    def done(_: TrunklineError | None) -> None:
+        begun = bus_pb2.SubscribeResponse.Started(subscription_id=subscription.id)
+        durable = subscription.queue
+        if isinstance(durable, DurableSubscription):
+            begun.ack_wait.CopyFrom(duration_of(durable.settings.ack_wait))
+        started(begun)
+
+    subscription = broker.subscribe_durable(
+        start.durable,
+        start.pattern,
+        lambda: position_of(start.position, start.pattern, broker.journal),
+        settings,
+        given=start.HasField("settings"),
+        subscriber=subscriber,
+        done=done,
+    )
+    return subscription
+
+
+def check_credit(name: str, messages: int) -> int:
+    """Returns a credit of at least 1, or raises InvalidMessageError."""
+    if messages < 1:
+        raise InvalidMessageError(
+            f"{name} is {messages}, it must be at least 1", details={"field": name, "value": str(messages)}
+        )
+    return messages
+
+
+def apply_frame(subscriber: Subscriber, frame: bus_pb2.SubscribeRequest) -> list[bus_pb2.SubscribeResponse.Refused]:
+    """Does what a later frame of a subscription says.
+
+    Raises:
+        InvalidMessageError: a second start, an ack of a live subscription, a credit where none was asked for, a figure
+            out of bounds.
+
+    Returns:
+        What is to be said of messages that could not be settled.
+    """
+    kind = frame.WhichOneof("frame")
+    if kind == "credit":
+        check_credit("credit.messages", frame.credit.messages)
+        if subscriber.credit is None:
+            raise InvalidMessageError(
+                "credit was granted, but the start set none: there is no limit to raise", details={"field": "credit"}
+            )
+        subscriber.grant(frame.credit.messages)
+        return []
+    if kind is None or kind == "start":
+        said = "the subscription has started already" if kind else "the frame is empty"
+        raise InvalidMessageError(said, details={"field": "frame", "value": kind or ""})
+    if isinstance(subscriber.queue, DurableSubscription):
+        return settle(subscriber.queue, kind, getattr(frame, kind))
+    raise InvalidMessageError(
+        "a live subscription has nothing to acknowledge", details={"field": "frame", "value": kind}
+    )
+
+
+def fill_next(response: Any, subscriber: Subscriber, max_messages: int, now: float) -> tuple[int, int]:
+    """Fills a SubscribeResponse with what to send a subscriber next; returns how many messages and bytes it carries.
+
+    How many messages were dropped is said first, in a frame of its own that counts as one; (0, 0) means that there is
+    nothing to send. Filling fields in place is ten times as fast as handing a dict to the constructor.
+    """
+    queue = subscriber.queue
+    if queue is None:
+        return 0, 0
+    if dropped := queue.tell_dropped():
+        response.lagged.dropped = dropped
+        return 1, 0
+    run = queue.take(subscriber, max_messages, now)
+    if run is None:
+        return 0, 0
+    deliveries = response.deliveries
+    deliveries.channel = run.channel
+    deliveries.first_sequence = run.first_sequence
+    deliveries.priority = run.lane + 1
+    deliveries.messages.extend(run.messages)
+    if run.attempt:
+        deliveries.attempt = run.attempt
+    return len(run.messages), run.size
