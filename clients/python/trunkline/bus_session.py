@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Final, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from trunkline.codec import decode_message
-from trunkline.durable import Durability, DurableSettings, Receipt, Start
+from trunkline.durable import DurableSettings, Receipt, Start
 from trunkline.durable_subscription import DurableSubscription
+from trunkline.durable_wire import receipt_from_wire
 from trunkline.errors import (
     BusDisconnectedError,
     BusNotConnectedError,
@@ -30,12 +30,6 @@ log = logging.getLogger(__name__)
 
 AnySubscription = LiveSubscription | DurableSubscription
 S = TypeVar("S", LiveSubscription, DurableSubscription)
-
-_DURABILITIES: Final = {
-    bus_pb2.DURABILITY_MEMORY: Durability.MEMORY,
-    bus_pb2.DURABILITY_STORED: Durability.STORED,
-    bus_pb2.DURABILITY_REPLICATED: Durability.REPLICATED,
-}
 
 _CONNECT = "/trunkline.v1.BusService/Connect"
 _WAVE = 32
@@ -196,7 +190,7 @@ class BusSession:
     ) -> DurableSubscription:
         """Opens a durable subscription; in effect on return."""
         subscription = DurableSubscription(
-            self.line.next_id(), pattern, durable, start, settings, window, self._outgoing.item, self._touch
+            self.line.next_id(), pattern, durable, start, settings, window, self._outgoing.item, self._touch, self.end
         )
         return await self._begin(subscription)
 
@@ -324,9 +318,3 @@ class BusSession:
 
     def _cancel(self, id: int) -> None:
         self._outgoing.item(id).cancel.SetInParent()
-
-
-def receipt_from_wire(receipt: bus_pb2.Receipt) -> Receipt:
-    """A receipt as Python users have it."""
-    time = datetime.fromtimestamp(receipt.time.seconds + receipt.time.nanos / 1e9, UTC)
-    return Receipt(receipt.sequence, time, _DURABILITIES[receipt.durability], receipt.duplicate)
