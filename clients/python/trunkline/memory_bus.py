@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from trunkline.channels import check_channel, check_pattern, matches
+from trunkline.channels import check_channel, check_pattern
 from trunkline.codec import decode_message, encode_message
 from trunkline.durable import Durability, DurableSettings, Receipt, Start
 from trunkline.durable_checks import check_durable, check_live, check_stored
@@ -28,23 +27,13 @@ from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_MESSAGE_BYTES
 from trunkline.memory_consumer import MemoryConsumer
 from trunkline.memory_delivery import MemoryDelivery
 from trunkline.memory_journal import MemoryJournal
+from trunkline.memory_listeners import Listener, MemoryListeners
 from trunkline.memory_stream import MemoryStream
-from trunkline.message_bus import MessageBus, MessageCallback, check_interest, check_timeout
+from trunkline.message_bus import MessageBus, check_interest, check_timeout
 from trunkline.models import AgentMessage
 from trunkline.v1 import message_pb2
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(eq=False, slots=True)
-class _Subscription:
-    pattern: str
-    group: str | None
-    callback: MessageCallback
-    stream: MemoryStream | None = None
-    observer: bool = False
-    running: int = 0
-    """Callbacks that run now."""
 
 
 @dataclass(eq=False, slots=True)
@@ -67,9 +56,8 @@ class InMemoryMessageBus(MemoryDelivery, MessageBus):
 
     def __init__(self) -> None:
         self._journal: MemoryJournal | None = None
-        self._subscriptions: list[_Subscription] = []
+        self._listeners = MemoryListeners()
         self._consumers: list[MemoryConsumer] = []
-        self._turns: Counter[tuple[str, str]] = Counter()
         self._pending: dict[str, _Pending] = {}
         self._deliveries: set[asyncio.Task[Any]] = set()
         self._published = 0
@@ -83,11 +71,7 @@ class InMemoryMessageBus(MemoryDelivery, MessageBus):
         if self._journal is None:
             return
         journal, self._journal = self._journal, None
-        for subscription in self._subscriptions:
-            if subscription.stream is not None:
-                subscription.stream.end(BusNotConnectedError("the bus was disconnected"))
-        self._subscriptions.clear()
-        self._turns.clear()
+        self._listeners.clear()
         for consumer in list(self._consumers):
             consumer.stop()
         journal.close()
@@ -146,13 +130,12 @@ class InMemoryMessageBus(MemoryDelivery, MessageBus):
             return
         self._connected()
         check_live(start, settings)
-        self._add(channel, group, callback, credit)
+        check_interest(channel, group, credit)
+        self._listeners.add(Listener(channel, group, callback))
 
     async def unsubscribe(self, channel: str) -> None:
         self._connected()
-        check_pattern(channel)
-        for subscription in [each for each in self._subscriptions if each.pattern == channel]:
-            self._remove(subscription)
+        self._listeners.remove_all(check_pattern(channel))
         for consumer in [each for each in self._consumers if each.pattern == channel]:
             consumer.leave()
 
@@ -169,7 +152,7 @@ class InMemoryMessageBus(MemoryDelivery, MessageBus):
                 f"correlation_id {correlation_id!r} is in use by another pending request",
                 details={"field": "correlation_id", "value": correlation_id},
             )
-        if not any(matches(each.pattern, channel) and not each.observer for each in self._subscriptions):
+        if not self._listeners.can_answer(channel):
             raise NoRespondersError(f"nobody subscribes to {channel!r}", details={"channel": channel})
         pending = self._pending[correlation_id] = _Pending(message.message_id)
         # In a task of its own: the deadline counts from here, whatever the callbacks do.
@@ -216,14 +199,15 @@ class InMemoryMessageBus(MemoryDelivery, MessageBus):
     ) -> AsyncGenerator[AgentMessage, None]:
         self._connected()
         check_live(start, settings)
+        check_interest(pattern, group, credit)
         stream = MemoryStream(on_lagged)
-        mine = self._add(pattern, group, stream.take, credit)
-        mine.stream, mine.observer = stream, observer
+        mine = Listener(pattern, group, stream.take, stream, observer)
+        self._listeners.add(mine)
         try:
             while (message := await stream.next()) is not None:
                 yield message
         finally:
-            self._remove(mine)
+            self._listeners.remove(mine)
 
     async def flush(self) -> None:
         self._connected()
@@ -263,11 +247,7 @@ class InMemoryMessageBus(MemoryDelivery, MessageBus):
         pending = self._pending.get(wire.correlation_id) if wire.correlation_id else None
         if pending is not None and pending.message_id != wire.message_id and not pending.reply.done():
             pending.reply.set_result(decode_message(wire))
-        deliveries = [self._deliver(each, decode_message(wire)) for each in self._recipients(channel)]
-        if len(deliveries) == 1:
-            await deliveries[0]
-        elif deliveries:
-            await asyncio.gather(*deliveries)
+        await self._listeners.tell(channel, wire)
 
     def _spread_alone(self, channel: str, wire: message_pb2.Message) -> None:
         """As `_spread`, for a message that nobody waits for."""
@@ -278,49 +258,6 @@ class InMemoryMessageBus(MemoryDelivery, MessageBus):
         self._deliveries.add(delivery)
         delivery.add_done_callback(self._deliveries.discard)
 
-    def _add(self, pattern: str, group: str | None, callback: MessageCallback, credit: int | None) -> _Subscription:
-        self._connected()
-        check_interest(pattern, group, credit)
-        added = _Subscription(pattern, group, callback)
-        self._subscriptions.append(added)
-        return added
-
-    def _remove(self, subscription: _Subscription) -> None:
-        if subscription in self._subscriptions:
-            self._subscriptions.remove(subscription)
-        if subscription.stream is not None:
-            subscription.stream.end(None)
-
-    def _recipients(self, channel: str) -> list[_Subscription]:
-        """Everyone without a group, and of each group the freest; among equals, whose turn it is."""
-        found: list[_Subscription] = []
-        groups: dict[tuple[str, str], list[_Subscription]] = {}
-        for each in self._subscriptions:
-            if matches(each.pattern, channel):
-                if each.group is None:
-                    found.append(each)
-                else:
-                    groups.setdefault((each.pattern, each.group), []).append(each)
-        for key, members in groups.items():
-            turn = self._turns[key] % len(members)
-            self._turns[key] += 1
-            found.append(min(members[turn:] + members[:turn], key=_load))
-        return found
-
-    async def _deliver(self, subscription: _Subscription, message: AgentMessage) -> None:
-        subscription.running += 1
-        try:
-            await subscription.callback(message)
-        except Exception:
-            log.exception(
-                "callback of %r failed on message %s from %s",
-                subscription.pattern,
-                message.message_id,
-                message.sender_id,
-            )
-        finally:
-            subscription.running -= 1
-
 
 def _to_wire(message: AgentMessage, correlation_id: str | None = None) -> message_pb2.Message:
     encoded = encode_message(message, correlation_id)
@@ -330,7 +267,3 @@ def _to_wire(message: AgentMessage, correlation_id: str | None = None) -> messag
             details={"size": len(encoded), "limit": MAX_MESSAGE_BYTES},
         )
     return message_pb2.Message.FromString(encoded)
-
-
-def _load(subscription: _Subscription) -> int:
-    return subscription.running + (len(subscription.stream) if subscription.stream is not None else 0)
