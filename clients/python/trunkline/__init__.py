@@ -46,6 +46,16 @@ _HOMES = {
         "TrunklineError",
         "UnauthenticatedError",
     ),
+    "trunkline.failures": (
+        "CircuitBreaker",
+        "CircuitOpenError",
+        "CircuitState",
+        "DeadLetterEntry",
+        "DeadLetterQueue",
+        "ErrorAction",
+        "ErrorHandler",
+        "RetryPolicy",
+    ),
     "trunkline.models": (
         "AgentMessage",
         "AgentState",
@@ -136,6 +146,14 @@ if TYPE_CHECKING:
     from trunkline.errors import SubscriptionNotFoundError as SubscriptionNotFoundError
     from trunkline.errors import TrunklineError as TrunklineError
     from trunkline.errors import UnauthenticatedError as UnauthenticatedError
+    from trunkline.failures import CircuitBreaker as CircuitBreaker
+    from trunkline.failures import CircuitOpenError as CircuitOpenError
+    from trunkline.failures import CircuitState as CircuitState
+    from trunkline.failures import DeadLetterEntry as DeadLetterEntry
+    from trunkline.failures import DeadLetterQueue as DeadLetterQueue
+    from trunkline.failures import ErrorAction as ErrorAction
+    from trunkline.failures import ErrorHandler as ErrorHandler
+    from trunkline.failures import RetryPolicy as RetryPolicy
     from trunkline.grpc_bus import GrpcMessageBus as GrpcMessageBus
     from trunkline.grpc_state import GrpcStateManager as GrpcStateManager
     from trunkline.handling import DurableCallback as DurableCallback
