@@ -62,6 +62,24 @@ async def test_calls_at_the_same_time_do_not_meet(policy: RetryPolicy, clock: Cl
     assert sorted(clock.slept) == [1.0, 1.0, 1.0, 2.0, 2.0, 4.0]
 
 
+def test_code_without_an_event_loop_waits_in_its_thread() -> None:
+    """By the same rules."""
+    paused: list[float] = []
+    policy = RetryPolicy(max_retries=2, pause=paused.append, random=lambda: 0.0)
+    errors: list[Exception] = [TimeoutError(), ConnectionError()]
+
+    def work(result: str) -> str:
+        if errors:
+            raise errors.pop()
+        return result
+
+    assert policy.run(work, "done") == "done"
+    assert paused == [1.0, 2.0]
+    errors += [TimeoutError("last"), TimeoutError(), TimeoutError()]
+    with pytest.raises(TimeoutError, match="last"):
+        policy.run(work, "done")
+
+
 def test_delays_grow_to_the_maximum_and_jitter_adds_a_tenth_at_the_most() -> None:
     """The maximum holds with jitter too, and no attempt's number is too large."""
     assert [RetryPolicy(random=lambda: 0.0).delay(attempt) for attempt in (1, 2, 6, 7, 5_000)] == [1, 2, 32, 60, 60]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from trunkline.durable import Backoff
 from trunkline.failures.error_codes import RETRYABLE_CODES, code_of, is_among
@@ -33,7 +34,7 @@ class RetryPolicy:
         jitter: up to this share of a delay is added at random, 0 to 1, so that many agents do not come back at once.
         retryable_codes: errors that are tried again: by their `error_code`, or by the name of a class, which stands for
             its subclasses too. All others are raised at once.
-        sleep, random: handed in by tests.
+        sleep, pause, random: handed in by tests; `call` sleeps, `run` pauses.
 
     Raises:
         ValueError: a figure is out of bounds.
@@ -46,6 +47,7 @@ class RetryPolicy:
     jitter: float = 0.1
     retryable_codes: frozenset[str] = RETRYABLE_CODES
     sleep: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, repr=False, compare=False)
+    pause: Callable[[float], None] = field(default=time.sleep, repr=False, compare=False)
     random: Callable[[], float] = field(default=random.random, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -70,15 +72,20 @@ class RetryPolicy:
         Raises:
             The last error, where it is not retryable or was retried `max_retries` times.
         """
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(self.max_retries + 1),
-            wait=lambda state: self.delay(state.attempt_number),
-            retry=retry_if_exception(self.is_retryable),
-            sleep=self.sleep,
-            before_sleep=_tell,
-            reraise=True,
-        )
-        return cast(T, await retrying(function, *args, **kwargs))
+        return cast(T, await AsyncRetrying(sleep=self.sleep, **self._rules())(function, *args, **kwargs))
+
+    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `call`, for code without an event loop: calls a plain function, and waits in this thread."""
+        return cast(T, Retrying(sleep=self.pause, **self._rules())(function, *args, **kwargs))
+
+    def _rules(self) -> dict[str, Any]:
+        return {
+            "stop": stop_after_attempt(self.max_retries + 1),
+            "wait": lambda state: self.delay(state.attempt_number),
+            "retry": retry_if_exception(self.is_retryable),
+            "before_sleep": _tell,
+            "reraise": True,
+        }
 
 
 def check_figure(name: str, value: float, lowest: float, highest: float) -> None:
