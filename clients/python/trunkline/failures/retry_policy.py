@@ -47,7 +47,7 @@ class RetryPolicy:
     jitter: float = 0.1
     retryable_codes: frozenset[str] = RETRYABLE_CODES
     sleep: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, repr=False, compare=False)
-    pause: Callable[[float], None] = field(default=time.sleep, repr=False, compare=False)
+    pause: Callable[[float], object] = field(default=time.sleep, repr=False, compare=False)
     random: Callable[[], float] = field(default=random.random, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class RetryPolicy:
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `call`, for code without an event loop: calls a plain function, and waits in this thread."""
-        return cast(T, Retrying(sleep=self.pause, **self._rules())(function, *args, **kwargs))
+        return Retrying(sleep=cast(Any, self.pause), **self._rules())(function, *args, **kwargs)
 
     def _rules(self) -> dict[str, Any]:
         return {
