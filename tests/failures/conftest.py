@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from tests.failures.clock import Clock
-from trunkline import CircuitBreaker, GrpcMessageBus, MessageBus, RetryPolicy
+from trunkline import CircuitBreaker, GrpcMessageBus, InMemoryMessageBus, MessageBus, RetryPolicy
 
 
 @pytest.fixture
@@ -28,17 +28,21 @@ def breaker(clock: Clock) -> CircuitBreaker:
     return CircuitBreaker(clock=clock, sleep=clock.sleep)
 
 
-@pytest.fixture
-async def bus(bus_address: str) -> AsyncIterator[MessageBus]:
-    """An agent's own connection to the session's bus."""
-    async with GrpcMessageBus(bus_address) as bus:
+@pytest.fixture(params=["memory", "grpc"])
+async def bus(request: pytest.FixtureRequest) -> AsyncIterator[MessageBus]:
+    """An agent's own connection: to a bus in memory, and to the session's."""
+    in_memory = request.param == "memory"
+    async with InMemoryMessageBus() if in_memory else GrpcMessageBus(request.getfixturevalue("bus_address")) as bus:
         yield bus
 
 
 @pytest.fixture
-async def other(bus_address: str) -> AsyncIterator[MessageBus]:
-    """Somebody else's."""
-    async with GrpcMessageBus(bus_address) as other:
+async def other(bus: MessageBus) -> AsyncIterator[MessageBus]:
+    """Somebody else's. A bus in memory is client and service in one, so there it is the same."""
+    if not isinstance(bus, GrpcMessageBus):
+        yield bus
+        return
+    async with GrpcMessageBus(bus.address) as other:
         yield other
 
 
