@@ -87,7 +87,7 @@ def test_messages_is_an_iterator(bus_address: str, channel: str) -> None:
         finally:
             stop.set()
             thread.join()
-        stream.close()  # type: ignore[attr-defined]
+        stream.close()
         assert came == list(range(came[0], came[0] + 5))  # type: ignore[arg-type, operator]
         with pytest.raises(NoRespondersError):
             bus.request(channel, numbered("?"), timeout=5)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from trunkline import TaskResult, TaskStatus
+from trunkline.demo.kept import Kept
 from trunkline.demo.posts import Job
-from trunkline.demo.report import languages, most_complex, problems
+from trunkline.demo.report import languages, lost, most_complex, problems
 from trunkline.demo.sources import Sources
 
 JOB = Job("demo-1", Path("/made"))
@@ -43,6 +44,15 @@ def test_one_good_result_for_each_file_is_no_problem() -> None:
 def test_anything_else_is_a_problem(results: list[TaskResult], problem: str) -> None:
     """Missing, failed, and not asked for."""
     assert problems(JOB, SOURCES, results) == [problem]
+
+
+def test_a_receipt_without_any_result_is_lost_unless_the_bus_still_keeps_it() -> None:
+    """One that failed is known to have failed; a file without a receipt was never taken."""
+    nothing, something = Kept("coding", 2, 0, 2, 0, open=0), Kept("coding", 1, 0, 1, 0, open=1)
+    assert lost(JOB, ["a.py", "b.py"], [_result("a.py"), _result("b.py", TaskStatus.FAILED)], [nothing]) == 0
+    assert lost(JOB, ["a.py", "b.py"], [_result("a.py"), _result("c.py")], [nothing]) == 1
+    assert lost(JOB, ["a.py", "b.py"], [_result("a.py")], [something]) == 0
+    assert lost(JOB, [], [], [nothing]) == 0
 
 
 def test_figures_are_summed_by_language_and_failed_files_left_out() -> None:

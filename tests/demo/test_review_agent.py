@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -12,8 +13,9 @@ from uuid import uuid4
 import pytest
 
 from trunkline import AgentMessage, AgentType, MessageType
+from trunkline.demo import kept
 from trunkline.demo.measuring import measure
-from trunkline.demo.posts import Job, Post
+from trunkline.demo.posts import REVIEW, Job, Post
 from trunkline.demo.review_agent import ReviewAgent
 from trunkline.sync import MessageBus, StateManager
 
@@ -41,20 +43,25 @@ def review(job: Job, bus_address: str, state_address: str, store: StateManager) 
     with MessageBus(bus_address) as bus:
         bus.subscribe(job.notices, told.put)
         agent = ReviewAgent(post, bus, store)
+        bus.subscribe(job.reviews, agent.work, durable=job.durable(REVIEW))
+        rounds = itertools.count(1)
 
         def give(coded_by: str, changes: dict[str, Any]) -> AgentMessage:
             figures = {**asdict(measure(PurePath("a.py"), CONTENT)), **changes}
-            payload: dict[str, Any] = {"path": "a.py", "attempt": 1, "coded_by": coded_by, "figures": figures}
-            agent.work(AgentMessage(message_type=MessageType.TASK_RESULT, sender_id=coded_by, payload=payload))
+            facts = {"path": "a.py", "round": next(rounds), "attempt": 1, "coded_by": coded_by, "figures": figures}
+            report = AgentMessage(message_type=MessageType.TASK_RESULT, sender_id=coded_by, payload=facts)
+            bus.publish(job.reviews, report, stored=True)
             return told.get(timeout=5)
 
         yield give
+    kept.forget(bus_address, job)
 
 
 def test_approved_figures_are_stored_under_who_coded_them(review: Review, job: Job, store: StateManager) -> None:
     """With who reviewed them."""
     notice = review("coder-1", {})
     assert (notice.message_type, notice.payload["stored"]) == (MessageType.TASK_RESULT, True)
+    assert notice.payload["attempts"] == {"coding": 1, "review": 1}
     result = store.get_task_result(job.task_id("a.py"))
     assert result is not None
     assert (result.agent_id, result.output_data["functions"]) == ("coder-1", 1)
@@ -76,5 +83,5 @@ def test_wrong_figures_go_back_with_the_reason_and_are_not_stored(
     """As feedback to the coordinator."""
     notice = review("coder-1", {"lines": 3})
     assert notice.message_type == MessageType.FEEDBACK
-    assert notice.payload == {"path": "a.py", "reason": "lines: measured 3, recounted 2"}
+    assert notice.payload == {"path": "a.py", "round": 1, "reason": "lines: measured 3, recounted 2"}
     assert store.get_task_result(job.task_id("a.py")) is None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "trunkline.dead_letters": ("Attempt", "DeadLetter", "DeadLetterFilter", "DeadLetterReason", "Redriven"),
     "trunkline.durable": ("Backoff", "Durability", "DurableMessage", "DurableSettings", "Receipt"),
     "trunkline.errors": (
         "BusDisconnectedError",
@@ -45,6 +46,16 @@ _HOMES = {
         "TrunklineError",
         "UnauthenticatedError",
     ),
+    "trunkline.failures": (
+        "CircuitBreaker",
+        "CircuitOpenError",
+        "CircuitState",
+        "DeadLetterEntry",
+        "DeadLetterQueue",
+        "ErrorAction",
+        "ErrorHandler",
+        "RetryPolicy",
+    ),
     "trunkline.models": (
         "AgentMessage",
         "AgentState",
@@ -59,7 +70,8 @@ _HOMES = {
         "WorkflowPhase",
         "WorkflowState",
     ),
-    "trunkline.message_bus": ("DurableCallback", "MessageBus", "MessageCallback"),
+    "trunkline.handling": ("DurableCallback",),
+    "trunkline.message_bus": ("MessageBus", "MessageCallback"),
     "trunkline.memory_bus": ("InMemoryMessageBus",),
     "trunkline.grpc_bus": ("GrpcMessageBus",),
     "trunkline.state_manager": (
@@ -99,6 +111,11 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from trunkline import sync as sync
+    from trunkline.dead_letters import Attempt as Attempt
+    from trunkline.dead_letters import DeadLetter as DeadLetter
+    from trunkline.dead_letters import DeadLetterFilter as DeadLetterFilter
+    from trunkline.dead_letters import DeadLetterReason as DeadLetterReason
+    from trunkline.dead_letters import Redriven as Redriven
     from trunkline.durable import Backoff as Backoff
     from trunkline.durable import Durability as Durability
     from trunkline.durable import DurableMessage as DurableMessage
@@ -129,11 +146,19 @@ if TYPE_CHECKING:
     from trunkline.errors import SubscriptionNotFoundError as SubscriptionNotFoundError
     from trunkline.errors import TrunklineError as TrunklineError
     from trunkline.errors import UnauthenticatedError as UnauthenticatedError
+    from trunkline.failures import CircuitBreaker as CircuitBreaker
+    from trunkline.failures import CircuitOpenError as CircuitOpenError
+    from trunkline.failures import CircuitState as CircuitState
+    from trunkline.failures import DeadLetterEntry as DeadLetterEntry
+    from trunkline.failures import DeadLetterQueue as DeadLetterQueue
+    from trunkline.failures import ErrorAction as ErrorAction
+    from trunkline.failures import ErrorHandler as ErrorHandler
+    from trunkline.failures import RetryPolicy as RetryPolicy
     from trunkline.grpc_bus import GrpcMessageBus as GrpcMessageBus
     from trunkline.grpc_state import GrpcStateManager as GrpcStateManager
+    from trunkline.handling import DurableCallback as DurableCallback
     from trunkline.memory_bus import InMemoryMessageBus as InMemoryMessageBus
     from trunkline.memory_state import InMemoryStateManager as InMemoryStateManager
-    from trunkline.message_bus import DurableCallback as DurableCallback
     from trunkline.message_bus import MessageBus as MessageBus
     from trunkline.message_bus import MessageCallback as MessageCallback
     from trunkline.message_channel import MessageChannel as MessageChannel

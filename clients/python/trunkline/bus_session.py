@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Final, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from trunkline.codec import decode_message
-from trunkline.durable import Durability, DurableSettings, Receipt, Start
+from trunkline.durable import DurableSettings, Receipt, Start
 from trunkline.durable_subscription import DurableSubscription
 from trunkline.errors import (
     BusDisconnectedError,
@@ -22,6 +21,7 @@ from trunkline.limits import CLIENT_BUFFER_BYTES
 from trunkline.line import Line
 from trunkline.models import AgentMessage
 from trunkline.outgoing import Outgoing
+from trunkline.receipts import Receipts
 from trunkline.status import error_from_item
 from trunkline.subscription import LiveSubscription, tell
 from trunkline.v1 import bus_pb2
@@ -30,12 +30,6 @@ log = logging.getLogger(__name__)
 
 AnySubscription = LiveSubscription | DurableSubscription
 S = TypeVar("S", LiveSubscription, DurableSubscription)
-
-_DURABILITIES: Final = {
-    bus_pb2.DURABILITY_MEMORY: Durability.MEMORY,
-    bus_pb2.DURABILITY_STORED: Durability.STORED,
-    bus_pb2.DURABILITY_REPLICATED: Durability.REPLICATED,
-}
 
 _CONNECT = "/trunkline.v1.BusService/Connect"
 _WAVE = 32
@@ -61,12 +55,11 @@ class BusSession:
         on_reconnected: Callable[[], None] | None,
     ) -> None:
         self.line = Line(address, _CONNECT, bus_pb2.ConnectResponse.FromString, self, BusDisconnectedError)
-        self._outgoing = Outgoing(self.line.put, self.line.kick, self._expect_receipts)
+        self._receipts = Receipts(self.line.next_id)
+        self._outgoing = Outgoing(self.line.put, self.line.kick, self._receipts.expect)
         self._subscriptions: dict[int, AnySubscription] = {}
         self._touched: dict[DurableSubscription, None] = {}
         """Those that have something to say with the next frame."""
-        self._receipts: dict[int, list[asyncio.Future[Receipt]]] = {}
-        """Of messages that are being stored, by the id of their frame."""
         self._leaving: set[asyncio.Task[None]] = set()
         self._on_disconnected = on_disconnected
         self._on_reconnected = on_reconnected
@@ -86,7 +79,8 @@ class BusSession:
         self._subscriptions.clear()
         for task in self._leaving:
             task.cancel()
-        self._fail_receipts(BusDisconnectedError(f"disconnected from {self.line.address}"))
+        unsent = self._outgoing.take_unsent()
+        self._receipts.fail_all(BusDisconnectedError(f"disconnected from {self.line.address}"), unsent)
         await self.line.close()
 
     async def wind_down(self) -> None:
@@ -196,7 +190,7 @@ class BusSession:
     ) -> DurableSubscription:
         """Opens a durable subscription; in effect on return."""
         subscription = DurableSubscription(
-            self.line.next_id(), pattern, durable, start, settings, window, self._outgoing.item, self._touch
+            self.line.next_id(), pattern, durable, start, settings, window, self._outgoing.item, self._touch, self.end
         )
         return await self._begin(subscription)
 
@@ -255,29 +249,12 @@ class BusSession:
             for subscription in touched:
                 subscription.gather()
 
-    def _expect_receipts(self, receipts: list[asyncio.Future[Receipt]]) -> int:
-        id = self.line.next_id()
-        self._receipts[id] = receipts
-        return id
-
-    def _take_receipts(self, id: int, published: bus_pb2.PublishResponse) -> None:
-        for future, receipt in zip(self._receipts.pop(id, ()), published.receipts, strict=False):
-            if not future.done():
-                future.set_result(receipt_from_wire(receipt))
-
-    def _fail_receipts(self, error: TrunklineError) -> None:
-        waiting = [self._outgoing.take_unsent(), *self._receipts.values()]
-        self._receipts.clear()
-        for future in (future for futures in waiting for future in futures):
-            if not future.done():
-                future.set_exception(error)
-
     def on_down(self, error: TrunklineError) -> None:
         """Says that the connection was lost; what was published and not flushed may be lost too."""
         log.warning("the connection to %s was lost: %s", self.line.address, error)
         self._refused = self._refused or error
         self._outgoing.forget_items()
-        self._fail_receipts(error)
+        self._receipts.fail_all(error, self._outgoing.take_unsent())
         tell(self._on_disconnected, error)
 
     def on_frame(self, frame: bus_pb2.ConnectResponse) -> None:
@@ -289,7 +266,7 @@ class BusSession:
                     if subscription is not None:
                         subscription.take(item.subscription)
                 case "published":
-                    self._take_receipts(item.id, item.published)
+                    self._receipts.take(item.id, item.published)
                 case "reply":
                     try:
                         self.line.settle(item.id, decode_message(item.reply.message))
@@ -305,11 +282,7 @@ class BusSession:
         if subscription is not None:
             log.error("the service ended the subscription of %r: %s", subscription.pattern, error)
             subscription.end(error)
-        elif (receipts := self._receipts.pop(id, None)) is not None:
-            for future in receipts:
-                if not future.done():
-                    future.set_exception(error)
-        elif not self.line.fail(id, error):
+        elif not (self._receipts.refuse(id, error) or self.line.fail(id, error)):
             log.error("the service refused a message: %s", error)
             self._refused = self._refused or error
 
@@ -324,9 +297,3 @@ class BusSession:
 
     def _cancel(self, id: int) -> None:
         self._outgoing.item(id).cancel.SetInParent()
-
-
-def receipt_from_wire(receipt: bus_pb2.Receipt) -> Receipt:
-    """A receipt as Python users have it."""
-    time = datetime.fromtimestamp(receipt.time.seconds + receipt.time.nanos / 1e9, UTC)
-    return Receipt(receipt.sequence, time, _DURABILITIES[receipt.durability], receipt.duplicate)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Literal, Protocol
 
 from pydantic import PrivateAttr
 
-from trunkline.channels import check_name
 from trunkline.errors import InvalidMessageError
 from trunkline.limits import (
     DEFAULT_ACK_WAIT,
@@ -20,10 +19,8 @@ from trunkline.limits import (
     DEFAULT_MAX_DELIVERIES,
     MAX_ACK_WAIT,
     MAX_BACKOFF_MULTIPLIER,
-    MAX_DELIVER_AHEAD,
     MAX_MAX_DELIVERIES,
     MAX_NAK_DELAY,
-    MAX_ORDERING_KEY_BYTES,
     MIN_ACK_WAIT,
 )
 from trunkline.models import AgentMessage
@@ -192,88 +189,3 @@ def check_between(field: str, value: float, lowest: float, highest: float, unit:
             f"{field} is {value:g}{unit}, it must be between {lowest:g} and {highest:g}{unit}",
             details={"field": field, "value": f"{value:g}"},
         )
-
-
-def check_start(start: Start) -> None:
-    """Raises InvalidMessageError where that is no place to start at."""
-    if isinstance(start, datetime):
-        if start.tzinfo is None:
-            raise InvalidMessageError(
-                f"start is {start.isoformat()}, which has no time zone", details={"field": "start", "value": str(start)}
-            )
-        return
-    if isinstance(start, int) and not isinstance(start, bool):
-        if start < 1:
-            raise InvalidMessageError(
-                f"start is {start}, a sequence is at least 1", details={"field": "start", "value": str(start)}
-            )
-        return
-    if start not in ("new", "all"):
-        raise InvalidMessageError(
-            f"start is {start!r}: 'new', 'all', a sequence or a time", details={"field": "start", "value": str(start)}
-        )
-
-
-def check_durable(name: str, group: str | None, observer: bool, settings: DurableSettings | None) -> None:
-    """Raises where a durable subscription cannot be opened as it is wished."""
-    check_name("durable", name)
-    if group is not None:
-        raise InvalidMessageError(
-            f"group is {group!r}: all who name the durable subscription {name!r} are one group already",
-            details={"field": "group", "value": group},
-        )
-    if observer:
-        raise InvalidMessageError(
-            f"observer is set: whoever takes from the durable subscription {name!r} settles what it takes",
-            details={"field": "observer", "value": "true"},
-        )
-    if settings is not None:
-        settings.check()
-
-
-def check_live(start: Start, settings: DurableSettings | None) -> None:
-    """Raises InvalidMessageError where a live subscription is asked for with what only a durable one has."""
-    for name, value, unset in (("start", start, "new"), ("settings", settings, None)):
-        if value != unset:
-            raise InvalidMessageError(
-                f"{name} is {value!r}, but durable is not set: only a durable subscription has it",
-                details={"field": name, "value": str(value)},
-            )
-
-
-def check_stored(
-    stored: bool, ordering_key: str | None, deliver_at: datetime | None, deliver_after: float | None
-) -> None:
-    """Raises InvalidMessageError where a message cannot be published as it is wished."""
-    if not stored:
-        for name, value in (
-            ("ordering_key", ordering_key),
-            ("deliver_at", deliver_at),
-            ("deliver_after", deliver_after),
-        ):
-            if value is not None:
-                raise InvalidMessageError(
-                    f"{name} is {value!s}: only a stored message has it (stored=True)",
-                    details={"field": name, "value": str(value)},
-                )
-        return
-    if ordering_key is not None and not 1 <= len(ordering_key.encode()) <= MAX_ORDERING_KEY_BYTES:
-        raise InvalidMessageError(
-            f"ordering_key has {len(ordering_key.encode())} bytes, it must have 1 to {MAX_ORDERING_KEY_BYTES}",
-            details={"field": "ordering_key", "value": ordering_key[:64]},
-        )
-    if deliver_at is not None and deliver_after is not None:
-        raise InvalidMessageError(
-            "deliver_at and deliver_after are both set", details={"field": "deliver_after", "value": str(deliver_after)}
-        )
-    if deliver_at is not None:
-        if deliver_at.tzinfo is None:
-            raise InvalidMessageError(
-                f"deliver_at is {deliver_at.isoformat()}, which has no time zone",
-                details={"field": "deliver_at", "value": str(deliver_at)},
-            )
-        ahead = (deliver_at - datetime.now(UTC)).total_seconds()
-        if ahead > MAX_DELIVER_AHEAD:
-            check_between("deliver_at", ahead, 0, MAX_DELIVER_AHEAD, " s ahead")
-    if deliver_after is not None:
-        check_between("deliver_after", deliver_after, 0, MAX_DELIVER_AHEAD, " s")

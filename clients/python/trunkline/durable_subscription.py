@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final
 
 from trunkline.codec import decode_durable
-from trunkline.durable import DEFAULT_SETTINGS, Backoff, DurableMessage, DurableSettings, Start
+from trunkline.durable import DurableMessage, DurableSettings, Start
+from trunkline.durable_wire import position_to_wire, settings_to_wire
 from trunkline.errors import InvalidMessageError
+from trunkline.handling import DurableCallback, handle
 from trunkline.limits import DEFAULT_ACK_WAIT
 from trunkline.subscription import Subscription
-from trunkline.v1 import bus_pb2, durable_pb2
+from trunkline.v1 import bus_pb2
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ class DurableSubscription(Subscription[DurableMessage]):
         settings: how it delivers, if the service has none of this name.
         window: messages that may be with this client at once, from 1.
         touched: called when something is to be gathered.
+        left: called when nobody wants more.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class DurableSubscription(Subscription[DurableMessage]):
         window: int,
         item: Callable[[int], Any],
         touched: Callable[[DurableSubscription], None],
+        left: Callable[[DurableSubscription], None],
     ) -> None:
         super().__init__(id, pattern, item)
         self.durable = durable
@@ -53,6 +57,7 @@ class DurableSubscription(Subscription[DurableMessage]):
         self._settings = settings
         self._window = window
         self._touched = touched
+        self._left = left
         self._held: dict[int, int] = {}
         """What the service leased to this client and is not settled: the attempt by sequence."""
         self._given: dict[int, DurableMessage] = {}
@@ -119,6 +124,10 @@ class DurableSubscription(Subscription[DurableMessage]):
             release.sequences.extend(sequences)
             release.attempt = attempt
         self._rest()
+
+    def leave(self) -> None:
+        """Ends it on the line; see `BusSession.end`."""
+        self._left(self)
 
     async def finished(self) -> None:
         """Waits until nothing is held any more."""
@@ -259,23 +268,8 @@ class DurableSubscription(Subscription[DurableMessage]):
         self._given[sequence] = message
         return message
 
-    async def _call(self, callback: Callable[[DurableMessage], Awaitable[None]], message: DurableMessage) -> None:
-        try:
-            await callback(message)
-        except asyncio.CancelledError:
-            self.nakked(message, "cancelled: the client closed", 0.0)
-            raise
-        except Exception as error:
-            log.exception(
-                "callback of %r failed on message %s from %s, attempt %d",
-                self.pattern,
-                message.message_id,
-                message.sender_id,
-                message._attempt,
-            )
-            self.nakked(message, f"{type(error).__name__}: {error}")
-        else:
-            self.acked(message)
+    async def _call(self, callback: DurableCallback, message: DurableMessage) -> None:
+        await handle(self, callback, message)
 
     def _on_time(self) -> None:
         self._timer = None
@@ -292,42 +286,3 @@ class DurableSubscription(Subscription[DurableMessage]):
             extend = self._item(self.id).subscribe.extend
             extend.sequences.extend(sequences)
             extend.attempt = attempt
-
-
-def position_to_wire(start: Start) -> durable_pb2.Position:
-    """A place to start at, checked before."""
-    position = durable_pb2.Position()
-    if start == "new":
-        position.new = True
-    elif start == "all":
-        position.all = True
-    elif isinstance(start, int):
-        position.sequence = start
-    else:
-        position.time.FromDatetime(start)
-    return position
-
-
-def settings_to_wire(settings: DurableSettings) -> durable_pb2.DurableSettings:
-    """Settings, checked before."""
-    wire = durable_pb2.DurableSettings(max_deliveries=settings.max_deliveries)
-    wire.ack_wait.FromNanoseconds(round(settings.ack_wait * 1e9))
-    wire.backoff.initial.FromNanoseconds(round(settings.backoff.initial * 1e9))
-    wire.backoff.multiplier = settings.backoff.multiplier
-    wire.backoff.maximum.FromNanoseconds(round(settings.backoff.maximum * 1e9))
-    return wire
-
-
-def settings_from_wire(wire: durable_pb2.DurableSettings) -> DurableSettings:
-    """Settings as a service says them, which says all of them."""
-    if not wire.HasField("ack_wait"):
-        return DEFAULT_SETTINGS
-    return DurableSettings(
-        ack_wait=wire.ack_wait.ToNanoseconds() / 1e9,
-        max_deliveries=wire.max_deliveries,
-        backoff=Backoff(
-            initial=wire.backoff.initial.ToNanoseconds() / 1e9,
-            multiplier=wire.backoff.multiplier,
-            maximum=wire.backoff.maximum.ToNanoseconds() / 1e9,
-        ),
-    )

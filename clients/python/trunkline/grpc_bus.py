@@ -8,32 +8,21 @@ from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
 from typing import Any
 
-import grpc
-import grpc.aio
-from google.protobuf.message import Message
-
 from trunkline.bus_session import BusSession
 from trunkline.channels import check_channel, check_pattern
 from trunkline.codec import encode_delivery, encode_message
-from trunkline.durable import (
-    DurableMessage,
-    DurableSettings,
-    Receipt,
-    Start,
-    check_durable,
-    check_live,
-    check_start,
-    check_stored,
-)
-from trunkline.durable_subscription import DurableSubscription, position_to_wire, settings_to_wire
+from trunkline.durable import DurableSettings, Receipt, Start
+from trunkline.durable_checks import check_durable, check_live, check_stored
+from trunkline.durable_subscription import DurableSubscription
 from trunkline.errors import (
-    BusDisconnectedError,
     BusNotConnectedError,
     InvalidMessageError,
     MessageTooLargeError,
     NoRespondersError,
     TrunklineError,
 )
+from trunkline.grpc_delivery import GrpcDelivery
+from trunkline.handling import steps_through
 from trunkline.limits import (
     BUS_PORT,
     CLIENT_DISCONNECT_SECONDS,
@@ -42,14 +31,12 @@ from trunkline.limits import (
 )
 from trunkline.message_bus import MessageBus, check_interest, check_timeout
 from trunkline.models import AgentMessage
-from trunkline.status import error_from_rpc
 from trunkline.subscription import LiveSubscription
-from trunkline.v1 import durable_pb2
 
 log = logging.getLogger(__name__)
 
 
-class GrpcMessageBus(MessageBus):
+class GrpcMessageBus(GrpcDelivery, MessageBus):
     """A bus whose messages travel through a BusService.
 
     A live `publish` returns once the bounded buffer (4 MiB) took the message; `flush` returns once the service took
@@ -152,9 +139,7 @@ class GrpcMessageBus(MessageBus):
             raise ValueError(f"concurrency is {concurrency}, it must be at least 1")
         if durable is not None:
             window = 2 * concurrency if credit is None else credit
-            held = await self._open_durable(
-                self._connected(), channel, durable, group, start, settings, window, on_lagged, False
-            )
+            held = await self._open_durable(channel, durable, start, settings, window, group, on_lagged)
             held.run(callback, concurrency)
             return
         check_live(start, settings)
@@ -182,7 +167,7 @@ class GrpcMessageBus(MessageBus):
             self._published -= published  # it was refused
             raise
 
-    async def messages(  # type: ignore[override]
+    def messages(
         self,
         pattern: str,
         *,
@@ -193,23 +178,25 @@ class GrpcMessageBus(MessageBus):
         durable: str | None = None,
         start: Start = "new",
         settings: DurableSettings | None = None,
+    ) -> Any:
+        if durable is None:
+            return self._live_messages(pattern, group, credit, on_lagged, observer, start, settings)
+        window = 2 if credit is None else credit
+        return steps_through(
+            lambda: self._open_durable(pattern, durable, start, settings, window, group, on_lagged, observer)
+        )
+
+    async def _live_messages(
+        self,
+        pattern: str,
+        group: str | None,
+        credit: int | None,
+        on_lagged: Callable[[int], None] | None,
+        observer: bool,
+        start: Start,
+        settings: DurableSettings | None,
     ) -> AsyncGenerator[AgentMessage, None]:
         session = self._connected()
-        if durable is not None:
-            window = 2 if credit is None else credit
-            held = await self._open_durable(
-                session, pattern, durable, group, start, settings, window, on_lagged, observer
-            )
-            given: DurableMessage | None = None
-            try:
-                while (given := await held.next()) is not None:
-                    yield given
-                    held.acked(given)
-            finally:
-                if given is not None:
-                    held.nakked(given, "the iterator was closed before the message was acked", 0.0)
-                session.end(held)
-            return
         check_live(start, settings)
         subscription = await self._open(session, pattern, group, credit, 1, on_lagged, observer)
         try:
@@ -217,30 +204,6 @@ class GrpcMessageBus(MessageBus):
                 yield message
         finally:
             session.end(subscription)
-
-    async def create_durable(
-        self, name: str, pattern: str, *, start: Start = "new", settings: DurableSettings | None = None
-    ) -> bool:
-        check_durable(name, None, False, settings)
-        check_pattern(pattern)
-        check_start(start)
-        request = durable_pb2.CreateDurableSubscriptionRequest(
-            name=name, pattern=pattern, position=position_to_wire(start)
-        )
-        if settings is not None:
-            request.settings.CopyFrom(settings_to_wire(settings))
-        answer = await self._call("CreateDurableSubscription", request, durable_pb2.CreateDurableSubscriptionResponse)
-        created: bool = answer.created
-        return created
-
-    async def delete_durable(self, name: str) -> None:
-        request = durable_pb2.DeleteDurableSubscriptionRequest(name=name)
-        await self._call("DeleteDurableSubscription", request, durable_pb2.DeleteDurableSubscriptionResponse)
-
-    async def seek_durable(self, name: str, start: Start) -> None:
-        check_start(start)
-        request = durable_pb2.SeekDurableSubscriptionRequest(name=name, position=position_to_wire(start))
-        await self._call("SeekDurableSubscription", request, durable_pb2.SeekDurableSubscriptionResponse)
 
     async def flush(self) -> None:
         await self._connected().flush()
@@ -258,37 +221,20 @@ class GrpcMessageBus(MessageBus):
             raise BusNotConnectedError(f"the bus at {self.address} is not connected: call connect() first")
         return self._session
 
-    async def _call(self, name: str, request: Message, answer: Any) -> Any:
-        """One unary call beside the line."""
-        session = self._connected()
-        session.check_up()
-        call: Any = session.line.channel.unary_unary(
-            f"/trunkline.v1.BusService/{name}", request.__class__.SerializeToString, answer.FromString
-        )
-        try:
-            return await call(request, timeout=DEFAULT_REQUEST_TIMEOUT)
-        except grpc.aio.AioRpcError as status:
-            raise error_from_rpc(status, BusDisconnectedError) from status
-
     async def _open_durable(
         self,
-        session: BusSession,
         pattern: str,
         durable: str,
-        group: str | None,
         start: Start,
         settings: DurableSettings | None,
         window: int,
+        group: str | None,
         on_lagged: Callable[[int], None] | None,
-        observer: bool,
+        observer: bool = False,
     ) -> DurableSubscription:
-        check_interest(pattern, group, window)
-        check_durable(durable, group, observer, settings)
-        check_start(start)
-        if on_lagged is not None:
-            raise InvalidMessageError(
-                f"on_lagged is set: the durable subscription {durable!r} drops nothing", details={"field": "on_lagged"}
-            )
+        session = self._connected()
+        check_interest(pattern, None, window)
+        check_durable(durable, pattern, start, settings, group=group, observer=observer, on_lagged=on_lagged)
         return await session.open_durable(pattern, durable, start, settings, window)
 
     def _encode(self, message: AgentMessage, correlation_id: str | None = None) -> bytes:

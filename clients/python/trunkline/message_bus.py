@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime
 from types import TracebackType
@@ -10,19 +10,18 @@ from typing import Literal, Self, overload
 
 from trunkline.channels import check_name, check_pattern
 from trunkline.durable import DurableMessage, DurableSettings, Receipt, Start
+from trunkline.durable_delivery import DurableDelivery
 from trunkline.errors import InvalidMessageError
+from trunkline.handling import DurableCallback
 from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT
 from trunkline.models import AgentMessage
 
 MessageCallback = Callable[[AgentMessage], Awaitable[None]]
 """What `subscribe` calls with each message."""
 
-DurableCallback = Callable[[DurableMessage], Awaitable[None]]
-"""What a durable `subscribe` calls with each message: returning acks it, raising naks it with the error."""
 
-
-class MessageBus(ABC):
-    """Publish/subscribe and request/reply between agents.
+class MessageBus(DurableDelivery):
+    """Publish/subscribe, request/reply and durable delivery between agents.
 
     Made without a running event loop; `connect()` binds it to the loop it is called in. Usable as `async with`.
     Every method but `connect`, `disconnect` and the properties raises `BusNotConnectedError` while not connected.
@@ -217,33 +216,6 @@ class MessageBus(ABC):
             group, credit, on_lagged, durable, start, settings: as `subscribe` has them.
             observer: it only looks on, as a debugging tool does: it gets the messages, but a request on a channel that
                 only observers subscribe to still fails with `NoRespondersError`.
-        """
-
-    @abstractmethod
-    async def create_durable(
-        self, name: str, pattern: str, *, start: Start = "new", settings: DurableSettings | None = None
-    ) -> bool:
-        """Makes a durable subscription without taking from it; True if it was made, False if it was there.
-
-        Raises:
-            As `subscribe`.
-        """
-
-    @abstractmethod
-    async def delete_durable(self, name: str) -> None:
-        """Deletes a durable subscription with everything that waits for it; whoever takes from it is told.
-
-        Raises:
-            SubscriptionNotFoundError: there is none of this name.
-        """
-
-    @abstractmethod
-    async def seek_durable(self, name: str, start: Start) -> None:
-        """Moves a durable subscription to another place, forwards or back. What is leased is given up.
-
-        Raises:
-            SubscriptionNotFoundError: there is none of this name.
-            CompactedError: what shall be moved to is not kept any more.
         """
 
     @abstractmethod

@@ -132,6 +132,8 @@ class Outbox:
         loop for each frame, which is a fifth of what a lone request takes.
         """
         self._scheduled = False
+        if self._over and written is not None and not written.cancelled():
+            written.exception()  # of a write that failed after it was closed: looked at, or asyncio complains of it
         if self._over or (written is None and self._sending is not None):
             return
         try:

@@ -4,16 +4,17 @@ Read it in this order; each file is one noun:
 
 cli                      the command `trunkline demo`
 run                      one run: programs, team, the three phases, report
-coordinator, ledger      who gives out the files and keeps deadlines; which file stands where
+coordinator, ledger      who stores the tasks and hears what came of them; which file stands where
 agent                    what all agents share
 coding_agent, measuring  who measures files, and how
 review_agent, recounting who checks the figures, and how
 external_agent           a program of its own: standard library, lines of JSON on a UNIX socket
 team, posts              agents as threads, processes and that program; who they are and where they speak
-accident                 one of them is killed
+accident                 one of them is killed, and the bus itself
 programs                 bus, state and sidecar as child processes
 workflow, progress       the stored state of the run, and who watches it
-traffic, report, tables  what the programs counted, and what people and scripts see in the end
+traffic, kept            what the programs counted; what the bus kept
+report, tables           what people and scripts see in the end
 sources, narrator, limits
 """
 

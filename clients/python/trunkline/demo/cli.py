@@ -35,7 +35,7 @@ _AGENTS: Final = click.IntRange(0, MAX_AGENTS)
 @click.option(
     "--agents-processes", "processes", type=_AGENTS, default=2, show_default=True, help="Coding agents as processes."
 )
-@click.option("--no-kill", is_flag=True, help="Let all agents live. Else one process is killed half-way.")
+@click.option("--no-kill", is_flag=True, help="Let all live. Else one agent and the bus are killed half-way.")
 @click.option("--max-files", type=click.IntRange(1), default=MAX_FILES, show_default=True, help="Files at the most.")
 @click.option(
     "--timeout",
@@ -59,9 +59,10 @@ def command(
 ) -> None:
     """Shows real work flowing through the three programs.
 
-    A coordinator gives each file of DIR (default: Trunkline's own sources) to a group of coding agents, which measure
-    it; review agents count anew and store what they approve. Agents run as threads, as processes, and one as a program
-    of its own that writes lines of JSON on a UNIX socket. One agent is killed half-way; others do its work.
+    A coordinator stores a task for each file of DIR (default: Trunkline's own sources) on the bus; coding agents
+    measure the files; review agents count anew and store what they approve. Agents run as threads, as processes, and
+    one as a program of its own that writes lines of JSON on a UNIX socket. Half-way one agent is killed, and the bus
+    itself: it comes back with all that it had, others do that agent's work, and nothing is lost.
 
     Bus, state and sidecar are started for the run and ended with it, but those that run already and are named by
     --bus, --state, or --sidecar with --socket.

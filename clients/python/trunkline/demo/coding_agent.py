@@ -1,4 +1,4 @@
-"""CodingAgent: measures files. Its figures go to the review group."""
+"""CodingAgent: measures files. Its figures go to the review agents."""
 
 from __future__ import annotations
 
@@ -11,29 +11,31 @@ from trunkline import AgentMessage, MessageType
 from trunkline.demo.agent import Agent
 from trunkline.demo.limits import REQUEST_SECONDS
 from trunkline.demo.measuring import measure
-from trunkline.demo.posts import CODING_GROUP
+from trunkline.demo.posts import CODING
+from trunkline.sync import DurableMessage
 
 
 class CodingAgent(Agent):
     """Measures by itself."""
 
-    group = CODING_GROUP
+    durable = CODING
 
     @property
     def channel(self) -> str:
         return self.post.job.assignments
 
-    def work(self, message: AgentMessage) -> None:
+    def work(self, message: DurableMessage) -> None:
         """Measures the file of an assignment, and publishes the figures."""
         path = str(message.payload["path"])
-        figures = self.figures(path)
+        facts = {"attempt": message.attempt, "coded_by": self.post.agent_id, "figures": self.figures(path)}
         report = AgentMessage(
+            message_id=f"{message.message_id}:figures",
             message_type=MessageType.TASK_RESULT,
             sender_id=self.post.agent_id,
             correlation_id=message.message_id,
-            payload={**message.payload, "path": path, "coded_by": self.post.agent_id, "figures": figures},
+            payload={**message.payload, **facts},
         )
-        self.bus.publish(self.post.job.reviews, report)
+        self.publish(self.post.job.reviews, report)
 
     def figures(self, path: str) -> dict[str, Any]:
         """A file's figures as a JSON object."""
@@ -41,7 +43,7 @@ class CodingAgent(Agent):
 
 
 class ExternalCodingAgent(CodingAgent):
-    """Stands in the group for a program that speaks lines of JSON on the sidecar's UNIX socket: asks it, and takes its
+    """Stands in the team for a program that speaks lines of JSON on the sidecar's UNIX socket: asks it, and takes its
     answer for its own. To the program this is a COMMAND line that wants a STATUS line."""
 
     def figures(self, path: str) -> dict[str, Any]:
@@ -51,7 +53,7 @@ class ExternalCodingAgent(CodingAgent):
             sender_id=self.post.agent_id,
             payload={"root": str(self.post.job.root), "path": path},
         )
-        reply = self.bus.request(self.post.external_channel, request, REQUEST_SECONDS)
+        reply = self.patience.run(self.bus.request, self.post.external_channel, request, REQUEST_SECONDS)
         answer = json.loads(str(reply.payload["payload"]))
         if "error" in answer:
             raise OSError(answer["error"])

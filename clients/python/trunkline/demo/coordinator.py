@@ -1,27 +1,35 @@
-"""Coordinator: assigns files, keeps deadlines, and gives the work of agents that fell to others."""
+"""Coordinator: stores a task for each file, and hears what came of it."""
 
 from __future__ import annotations
 
 import queue
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from trunkline import (
     AgentMessage,
     AgentStatus,
     AgentType,
+    BusDisconnectedError,
     MessageType,
+    Priority,
     RevisionMismatchError,
     TaskDefinition,
     TaskResult,
     TaskStatus,
 )
+from trunkline.demo import kept
 from trunkline.demo.accident import Accident
-from trunkline.demo.ledger import Ledger, Task
-from trunkline.demo.limits import MAX_EVENTS, TICK_SECONDS, WINDOW_PER_AGENT
+from trunkline.demo.agent import PATIENCE
+from trunkline.demo.ledger import Again, Ledger
+from trunkline.demo.limits import MAX_EVENTS, PUBLISHES_IN_FLIGHT, QUIET_TICKS, TICK_SECONDS
 from trunkline.demo.narrator import Narrator
-from trunkline.demo.posts import COORDINATOR, Job
+from trunkline.demo.posts import COORDINATOR, SETTINGS, Job
+from trunkline.demo.programs import Addresses
 from trunkline.demo.team import Member, Team
 from trunkline.sync import MessageBus, StateManager
 
@@ -29,123 +37,161 @@ from trunkline.sync import MessageBus, StateManager
 class Coordinator:
     """Gets every file of a ledger done by a team.
 
-    Live delivery is at most once: what an agent held when it died is gone, and nobody is told. So each task has a
-    deadline here, and one that passes, or a fallen agent's, is assigned anew. That a file done twice is stored once is
-    not for the coordinator to see to, but for the state service (see `ReviewAgent`).
+    It gives each task to the bus once, and keeps no deadlines: the bus has the task on disk, hands it to an agent that
+    is free, and to another when that one dies, until somebody has acked it. What came of it the coordinator hears by a
+    durable subscription of its own, so that no notice is lost either. That a file done twice is stored once is for the
+    state service to see to (see `ReviewAgent`).
+
+    Args:
+        check: called now and then; what it raises ends the work.
     """
 
-    def __init__(self, job: Job, ledger: Ledger, bus: MessageBus, state: StateManager, narrator: Narrator) -> None:
+    def __init__(
+        self,
+        job: Job,
+        ledger: Ledger,
+        addresses: Addresses,
+        bus: MessageBus,
+        state: StateManager,
+        narrator: Narrator,
+        check: Callable[[], None],
+    ) -> None:
         self.duplicates = 0
         self.rejections = 0
         self.waited = 0.0
-        """Seconds in which nobody said anything: nothing was left to do but to wait for a deadline."""
+        """Seconds in which nobody said anything: the bus was coming back, or the leases of the dead had to end."""
         self._job = job
         self._ledger = ledger
+        self._addresses = addresses
         self._bus = bus
         self._state = state
         self._narrator = narrator
+        self._measured: set[str] = set()
+        self._quiet = 0
+        """Ticks since something was heard."""
+        self._check = check
+        self._patience = replace(PATIENCE, pause=self._pause)
         self._events: queue.Queue[AgentMessage] = queue.Queue(MAX_EVENTS)
-        bus.subscribe(job.notices, self._events.put)
-        bus.subscribe(job.reviews, self._events.put)  # outside the review group: a copy of each, to know how far it is
+        bus.subscribe(job.notices, self._events.put, durable=job.durable(COORDINATOR), settings=SETTINGS)
+        bus.subscribe(job.reviews, self._look_on)
 
-    def run(self, team: Team, accident: Accident, until: float, check: Callable[[], None]) -> bool:
-        """Works until every file is done or given up. False: `until` (a monotonic time) came first.
+    def run(self, team: Team, accident: Accident, until: float) -> bool:
+        """Works until every file is done or given up. False: `until` (a monotonic time) came first."""
+        with ThreadPoolExecutor(PUBLISHES_IN_FLIGHT) as publishers:
+            assigned = [publishers.submit(self._assign, path) for path in self._ledger.paths]
+            try:
+                return self._attend(assigned, team, accident, until)
+            finally:
+                publishers.shutdown(cancel_futures=True)
 
-        Args:
-            check: called now and then; what it raises ends the work.
-        """
-        coding = sum(member.post.type == AgentType.CODING for member in team.members)
-        window = min(coding * WINDOW_PER_AGENT, max(1, self._ledger.total // 4))
-        while not self._ledger.is_finished:
-            check()
+    def _attend(self, assigned: list[Future[None]], team: Team, accident: Accident, until: float) -> bool:
+        while assigned or not self._ledger.is_finished:
+            self._check()
             if time.monotonic() > until:
                 return False
-            if accident.is_due(len(self._ledger.done), self._ledger.total):
-                self._let_happen(accident)
-            self._assign(window)
-            try:
-                self._hear(self._events.get(timeout=TICK_SECONDS))
-            except queue.Empty:
-                self.waited += TICK_SECONDS
+            self._narrate(accident)
+            self._listen()
             for member in team.fallen():
-                self._replace(member)
-            for task in self._ledger.overdue(time.monotonic()):
-                self._hand_over(task.path, "its deadline passed")
+                self._mourn(member)
+            if assigned and all(each.done() for each in assigned):
+                for each in assigned:
+                    each.result()  # it raises what one of them raised
+                assigned = []
+                self._narrator.say(f"{'':<12}{len(self._ledger.receipts)} tasks are stored, with a receipt for each")
         return True
 
     def settle(self) -> None:
-        """Hears what was still on its way when everything was done."""
-        self._bus.flush()
+        """Hears what was still on its way when everything was done, and lets the bus know that it did."""
+        with suppress(BusDisconnectedError):  # it says so of an accident that is long over, too
+            self._bus.flush()
         while not self._events.empty():
             self._hear(self._events.get())
 
-    def _assign(self, window: int) -> None:
-        while len(self._ledger.under_way) < window and (task := self._ledger.assign(time.monotonic())) is not None:
-            self._bus.publish(self._job.assignments, self._assignment(task))
+    def _pause(self, seconds: float) -> None:
+        self._check()
+        time.sleep(seconds)
 
-    def _let_happen(self, accident: Accident) -> None:
-        """Assigns a file to the victim alone, which will not do it."""
-        task = self._ledger.assign(time.monotonic())
-        if task is None or accident.victim is None:
-            return
-        post = accident.victim.post
-        self._ledger.started(task.path, post.agent_id, time.monotonic())
+    def _look_on(self, figures: AgentMessage) -> None:
+        """Gets a copy of what the review agents get, to know how far the coding agents are."""
+        self._measured.add(str(figures.payload["path"]))
 
-        def assign() -> None:
-            self._bus.publish(post.own_channel, self._assignment(task))
-            self._bus.flush()
-
-        killed = accident.happen(task.path, assign)
-        self._narrator.warn(f"{killed.name} (pid {killed.pid}) is killed while it holds {killed.path}")
-
-    def _assignment(self, task: Task) -> AgentMessage:
-        definition = TaskDefinition(
-            task_id=self._job.task_id(task.path), name=f"measure {task.path}", assigned_to=AgentType.CODING
-        )
-        return AgentMessage(
+    def _assign(self, path: str, priority: Priority = Priority.MEDIUM) -> None:
+        task = self._job.task_id(path)
+        definition = TaskDefinition(task_id=task, name=f"measure {path}", assigned_to=AgentType.CODING)
+        number = self._ledger.round_of(path)
+        assignment = AgentMessage(
+            message_id=f"{task}#{number}",
             message_type=MessageType.TASK_ASSIGNMENT,
             sender_id=COORDINATOR,
-            payload={"path": task.path, "attempt": task.attempt, "task": definition.model_dump(mode="json")},
+            priority=priority,
+            payload={"path": path, "round": number, "task": definition.model_dump(mode="json")},
         )
+        receipt = self._patience.run(lambda: self._bus.publish(self._job.assignments, assignment, stored=True))
+        self._ledger.stored(path, receipt.sequence)
+
+    def _narrate(self, accident: Accident) -> None:
+        measured, total = len(self._measured), self._ledger.total
+        for killed in accident.go_on(measured, total):
+            if killed.away_seconds is None:
+                self._narrator.warn(f"{killed.name} (pid {killed.pid}) is killed with work in its hands")
+                continue
+            left = f"{total - measured} files to be measured and {total - len(self._ledger.done)} to be reviewed"
+            back = f"it was back after {killed.away_seconds:.1f} s"
+            self._narrator.warn(f"the bus itself (pid {killed.pid}) is killed with {left}; {back}")
+
+    def _listen(self) -> None:
+        try:
+            self._hear(self._events.get(timeout=TICK_SECONDS))
+            self._quiet = 0
+        except queue.Empty:
+            self.waited += TICK_SECONDS
+            self._quiet += 1
+            if self._quiet % QUIET_TICKS == 0:
+                self._look_for_dead_letters()
 
     def _hear(self, message: AgentMessage) -> None:
         facts: dict[str, Any] = message.payload
-        path, sender = str(facts["path"]), message.sender_id
+        path = str(facts["path"])
         match message.message_type:
-            case MessageType.STATUS_UPDATE:
-                self._ledger.started(path, sender, time.monotonic())
-            case MessageType.TASK_RESULT if "figures" in facts:
-                self._ledger.measured(path, time.monotonic())
             case MessageType.TASK_RESULT:
-                self.duplicates += not facts["stored"]
-                self._ledger.finished(path, str(facts["coded_by"]))
-            case MessageType.FEEDBACK:
+                self._finished(path, facts, message.sender_id)
+            case MessageType.FEEDBACK if self._ledger.reject(path):
                 self.rejections += 1
-                self._hand_over(path, f"the review rejected it ({facts['reason']})")
-            case MessageType.ERROR:
-                self._hand_over(path, str(facts["reason"]))
+                self._narrator.warn(f"{path}: the review rejected it ({facts['reason']}); assigned anew")
+                self._assign(path, Priority.HIGH)  # before those that wait
+            case MessageType.FEEDBACK | MessageType.ERROR:
+                self._give_up(path, str(facts["reason"]))
 
-    def _replace(self, member: Member) -> None:
-        held = self._ledger.held_by(member.post.agent_id)
-        names = ", ".join(task.path for task in held) or "nothing"
+    def _finished(self, path: str, facts: dict[str, Any], reviewer: str) -> None:
+        self.duplicates += not facts["stored"]
+        if not self._ledger.finished(path, str(facts["coded_by"])):
+            return
+        for (durable, attempt), agent in zip(facts["attempts"].items(), (facts["coded_by"], reviewer), strict=True):
+            if attempt > 1:
+                again = Again(path, durable, attempt, agent.removeprefix(f"{self._job.id}."))
+                self._ledger.again.append(again)
+                self._narrator.warn(
+                    f"{path} was handed out again ({durable}, attempt {attempt}): {again.done_by} did it"
+                )
+
+    def _look_for_dead_letters(self) -> None:
+        for message_id, reason in kept.dead_letters(self._addresses.bus, self._job).items():
+            path = self._job.path_of(message_id.rpartition("#")[0])
+            if path is not None:
+                self._give_up(path, f"it is a dead letter: {reason}")
+
+    def _mourn(self, member: Member) -> None:
         code = getattr(member.runner, "exitcode", None)
-        self._narrator.warn(f"{member.post.name} is gone (exit code {code}); it held {names}")
-        for task in held:
-            self._hand_over(task.path, f"{member.post.name} is gone")
+        self._narrator.warn(f"{member.post.name} is gone (exit code {code}); the bus hands what it held to others")
         state = self._state.get_agent_state(member.post.agent_id)
         if state is not None:
             state.status = AgentStatus.FAILED
-            state.failed_tasks = [*state.failed_tasks, *(task.path for task in held)]
             self._state.save_agent_state(state)
 
-    def _hand_over(self, path: str, reason: str) -> None:
-        fate = self._ledger.hand_over(path, reason)
-        if fate is not None:
-            self._narrator.warn(f"{path}: {reason}; {fate}")
-        if fate == "given up":
-            self._store_failure(path, reason)
-
-    def _store_failure(self, path: str, reason: str) -> None:
+    def _give_up(self, path: str, reason: str) -> None:
+        if not self._ledger.give_up(path, reason):
+            return
+        self._narrator.warn(f"{path}: {reason}; given up")
         failed = TaskResult(
             task_id=self._job.task_id(path), agent_id=COORDINATOR, status=TaskStatus.FAILED, error_message=reason
         )

@@ -1,110 +1,75 @@
-"""Ledger: which files are waiting, under way and done. It knows no message and no clock; both are handed in."""
+"""Ledger: which files have a receipt, and what came of them. What is under way, and with whom, the bus knows."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
-from trunkline.demo.limits import MAX_ATTEMPTS, TASK_SECONDS
-
-Fate = Literal["assigned anew", "given up"]
+from trunkline.demo.limits import MAX_ROUNDS
 
 
-@dataclass(slots=True)
-class Task:
-    """One file that is under way."""
+@dataclass(frozen=True, slots=True)
+class Again:
+    """One message that came a second time, and said so."""
 
     path: str
+    durable: str
+    """What it was to be: measured ("coding") or checked ("review")."""
     attempt: int
-    deadline: float
-    holder: str | None = None
-    """The agent that works on it, as far as is known."""
-
-
-@dataclass(slots=True)
-class Handover:
-    """One file that was taken from an agent and given to another."""
-
-    path: str
-    taken_from: str | None
-    reason: str
-    done_by: str | None = None
-    """None while it is not done."""
+    """From 2."""
+    done_by: str
 
 
 class Ledger:
-    """Each file is in one of four places: waiting, under way, done, or given up after MAX_ATTEMPTS."""
+    """Each file is stored in time, and then done or given up."""
 
-    def __init__(self, paths: Iterable[str], seconds: float = TASK_SECONDS) -> None:
-        self._waiting: deque[str] = deque(paths)
-        self._attempts: dict[str, int] = {}
-        self._seconds = seconds
-        self.total = len(self._waiting)
-        self.under_way: dict[str, Task] = {}
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._rounds = dict.fromkeys(paths, 1)
+        self.total = len(self._rounds)
+        self.receipts: dict[str, int] = {}
+        """By file, the sequence of its first task."""
         self.done: dict[str, str] = {}
         """By file, the coding agent whose figures were stored."""
         self.given_up: dict[str, str] = {}
-        """By file, the last reason."""
-        self.handovers: list[Handover] = []
+        """By file, the reason."""
+        self.again: list[Again] = []
+
+    @property
+    def paths(self) -> list[str]:
+        """All files, in order."""
+        return list(self._rounds)
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing is waiting or under way."""
-        return not self._waiting and not self.under_way
+        """Whether every file is done or given up."""
+        return len(self.done) + len(self.given_up) == self.total
 
-    def assign(self, now: float) -> Task | None:
-        """Takes the next waiting file; None where none waits."""
-        if not self._waiting:
-            return None
-        path = self._waiting.popleft()
-        attempt = self._attempts[path] = self._attempts.get(path, 0) + 1
-        task = self.under_way[path] = Task(path, attempt, now + self._seconds)
-        return task
+    def round_of(self, path: str) -> int:
+        """How often a file was assigned: 1, and 1 more for each time that the review rejected its figures."""
+        return self._rounds[path]
 
-    def started(self, path: str, agent: str, now: float) -> None:
-        """An agent began with a file, to measure or to review it: a sign of life, which moves the deadline."""
-        task = self.under_way.get(path)
-        if task is not None:
-            task.holder, task.deadline = agent, now + self._seconds
+    def stored(self, path: str, sequence: int) -> None:
+        """The bus gave a receipt for a file's task. The first one's counts."""
+        self.receipts.setdefault(path, sequence)
 
-    def measured(self, path: str, now: float) -> None:
-        """A file's figures are on their way to the review: nobody holds it until that starts."""
-        task = self.under_way.get(path)
-        if task is not None:
-            task.holder, task.deadline = None, now + self._seconds
-
-    def finished(self, path: str, coded_by: str) -> None:
-        """A file's result is stored. The first word counts."""
+    def finished(self, path: str, coded_by: str) -> bool:
+        """A file's result is stored. False: that was known. A result goes before a reason to give up."""
         if path in self.done:
-            return
-        self.under_way.pop(path, None)
+            return False
         self.given_up.pop(path, None)
-        if path in self._waiting:
-            self._waiting.remove(path)
         self.done[path] = coded_by
-        for handover in self.handovers:
-            if handover.path == path:
-                handover.done_by = coded_by
+        return True
 
-    def hand_over(self, path: str, reason: str) -> Fate | None:
-        """Takes a file that is under way back: it goes to the next agent that is free, before those that wait. One that
-        was assigned MAX_ATTEMPTS times is given up. None: it was not under way."""
-        task = self.under_way.pop(path, None)
-        if task is None:
-            return None
-        if task.attempt >= MAX_ATTEMPTS:
-            self.given_up[path] = reason
-            return "given up"
-        self.handovers.append(Handover(path, task.holder, reason))
-        self._waiting.appendleft(path)
-        return "assigned anew"
+    def reject(self, path: str) -> bool:
+        """A file's figures are wrong: True if it is to be assigned anew, False if that was done often enough."""
+        if self._rounds[path] >= MAX_ROUNDS:
+            return False
+        self._rounds[path] += 1
+        return True
 
-    def overdue(self, now: float) -> list[Task]:
-        """What is under way for too long without a sign of life."""
-        return [task for task in self.under_way.values() if task.deadline < now]
-
-    def held_by(self, agent: str) -> list[Task]:
-        """What an agent works on, as far as is known."""
-        return [task for task in self.under_way.values() if task.holder == agent]
+    def give_up(self, path: str, reason: str) -> bool:
+        """A file cannot be done. False: it is done, or was given up before."""
+        if path in self.done or path in self.given_up:
+            return False
+        self.given_up[path] = reason
+        return True

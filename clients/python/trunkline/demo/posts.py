@@ -7,11 +7,18 @@ from pathlib import Path
 from typing import Final, Literal
 
 from trunkline.channels import agent_channel, phase_channel, workflow_channel
+from trunkline.demo.limits import BACKOFF_SECONDS, LEASE_SECONDS, MAX_DELIVERIES
+from trunkline.durable import Backoff, DurableSettings
 from trunkline.models import AgentType, WorkflowPhase
 
 COORDINATOR: Final = "coordinator"
-CODING_GROUP: Final = "coding"
-REVIEW_GROUP: Final = "review"
+CODING: Final = "coding"
+REVIEW: Final = "review"
+DURABLES: Final = (CODING, REVIEW, COORDINATOR)
+"""The durable subscriptions of a run: what is to be measured, what is to be reviewed, what the coordinator is told."""
+
+SETTINGS: Final = DurableSettings(LEASE_SECONDS, MAX_DELIVERIES, Backoff(BACKOFF_SECONDS))
+"""How each of them delivers."""
 
 Kind = Literal["thread", "process", "external"]
 Way = Literal["bus", "sidecar"]
@@ -31,18 +38,22 @@ class Job:
 
     @property
     def assignments(self) -> str:
-        """Where the coordinator publishes files to be measured; the coding group shares them."""
+        """Where the coordinator publishes files to be measured; the coding agents share them."""
         return f"{phase_channel(WorkflowPhase.DEVELOPMENT)}:{self.id}"
 
     @property
     def reviews(self) -> str:
-        """Where coding agents publish figures to be checked; the review group shares them."""
+        """Where coding agents publish figures to be checked; the review agents share them."""
         return f"{self.assignments}:review"
 
     @property
     def notices(self) -> str:
         """Where everybody tells the coordinator how far they are."""
         return workflow_channel(self.id)
+
+    def durable(self, name: str) -> str:
+        """What one of DURABLES is called on the bus."""
+        return f"{self.id}.{name}"
 
     def task_id(self, path: str) -> str:
         """The id under which a file's result is stored."""
@@ -75,11 +86,6 @@ class Post:
     def agent_id(self) -> str:
         """The id under which its state is stored: its name within the run."""
         return f"{self.job.id}.{self.name}"
-
-    @property
-    def own_channel(self) -> str:
-        """Where files are assigned to this agent alone."""
-        return f"{self.job.assignments}:{self.name}"
 
     @property
     def external_channel(self) -> str:

@@ -77,26 +77,35 @@ class Programs:
         for program in self._started:
             program.check()
 
+    @property
+    def has_own_bus(self) -> bool:
+        """Whether the bus was started here, and so may be killed."""
+        return isinstance(self._bus, _Program)
+
+    def restart_bus(self) -> int:
+        """Kills the bus as a crash would, and starts it again: on the same address, with the same file. Returns the
+        process id of the one that was killed."""
+        assert isinstance(self._bus, _Program), "a bus that somebody else started is not ours to kill"
+        return self._bus.restart()
+
     def _start(self) -> Addresses:
         given = self._running
         folder = Path(self._children.enter_context(TemporaryDirectory(prefix="trunkline-demo-")))
-        bus = self._program("bus", given.bus, "--address", _FREE_PORT)
-        store = ("--engine", "sqlite", "--path", str(folder / "state.db"))
-        state = self._program("state", given.state, "--address", _FREE_PORT, *store)
+        bus = self._bus = self._program("bus", given.bus, _FREE_PORT, "--path", str(folder / "bus.db"))
+        state = self._program("state", given.state, _FREE_PORT, "--path", str(folder / "state.db"))
         upstreams = ("--bus-address", bus.ready()["address"], "--state-address", state.ready()["address"])
         socket = given.socket or str(folder / "channel.sock")
-        doors = ("--address", f"unix:{folder / 'sidecar.sock'}", "--socket-path", socket)
-        page = ("--metrics-address", _FREE_PORT)
-        sidecar = self._program("sidecar", given.sidecar, *doors, *page, *upstreams).ready()
+        more = ("--socket-path", socket, "--metrics-address", _FREE_PORT, *upstreams)
+        sidecar = self._program("sidecar", given.sidecar, f"unix:{folder / 'sidecar.sock'}", *more).ready()
         return Addresses(
             bus.ready()["address"], state.ready()["address"], sidecar["address"], socket, sidecar["metrics_address"]
         )
 
-    def _program(self, name: str, running_at: str | None, *options: str) -> _Program | _RunningProgram:
-        """One that runs at that address, or else a child that is starting."""
+    def _program(self, name: str, running_at: str | None, address: str, *options: str) -> _Program | _RunningProgram:
+        """One that runs already, or else a child that is starting at that address."""
         if running_at is not None:
             return _RunningProgram(running_at)
-        program = self._children.enter_context(_Program(name, options))
+        program = self._children.enter_context(_Program(name, address, options))
         self._started.append(program)
         return program
 
@@ -119,15 +128,19 @@ class _Program:
     so that it does not outlive a parent that was killed.
     """
 
-    def __init__(self, name: str, options: tuple[str, ...]) -> None:
+    def __init__(self, name: str, address: str, options: tuple[str, ...]) -> None:
         self.name = name
+        self._options = options
         self._heard: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._asked = False
+        self._start(address)
+
+    def _start(self, address: str) -> None:
         self._facts: dict[str, Any] = {}
         self._told = threading.Event()
-        self._asked = False
-        words = ("--log-format", "json", "--end-with-stdin")
+        words = ("--address", address, "--log-format", "json", "--end-with-stdin")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "trunklined", name, *options, *words],
+            [sys.executable, "-m", "trunklined", self.name, *self._options, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -135,8 +148,20 @@ class _Program:
             errors="replace",
             start_new_session=True,
         )
-        self._listener = threading.Thread(target=self._listen, name=f"log of {name}", daemon=True)
+        self._listener = threading.Thread(target=self._listen, name=f"log of {self.name}", daemon=True)
         self._listener.start()
+
+    def restart(self) -> int:
+        """Kills it with SIGKILL, and starts it again where it was. Returns the process id of the one that was killed.
+
+        Raises:
+            ProgramError: it did not come back.
+        """
+        pid, address = self._process.pid, str(self._facts["address"])
+        self._kill()
+        self._start(address)
+        self.ready()
+        return pid
 
     def ready(self) -> dict[str, Any]:
         """What it said when it began to serve: its addresses."""
@@ -172,11 +197,14 @@ class _Program:
         except subprocess.TimeoutExpired:
             pass
         finally:
-            self._process.kill()
-            self._process.wait()
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-            self._listener.join(END_SECONDS)
+            self._kill()
+
+    def _kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._listener.join(END_SECONDS)
 
     def _listen(self) -> None:
         assert self._process.stderr is not None

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from trunkline import AgentState, TaskResult, TaskStatus
 from trunkline.demo.accident import Killed
-from trunkline.demo.ledger import Handover
+from trunkline.demo.kept import Kept
+from trunkline.demo.ledger import Again
 from trunkline.demo.posts import Job, Post
 from trunkline.demo.sources import Sources
 from trunkline.demo.traffic import Traffic
@@ -20,8 +21,8 @@ MOST_COMPLEX: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Seconds: of the start, of the work itself, how much of that was spent waiting for the deadlines of what was lost,
-    and of the whole run until the report."""
+    """Seconds: of the start, of the work itself, in how much of that the coordinator heard nothing (the bus was coming
+    back, or the leases of the dead had to end), and of the whole run until the report."""
 
     start_seconds: float
     work_seconds: float
@@ -58,8 +59,13 @@ class Report:
     languages: list[dict[str, Any]]
     most_complex: list[dict[str, Any]]
     agents: list[Agent]
-    killed: Killed | None
-    handovers: list[Handover]
+    receipts: int
+    """Tasks that the bus confirmed to be on disk."""
+    lost: int
+    """Of those, how many came to nothing, and are not kept any more."""
+    kept: list[Kept]
+    killed: list[Killed]
+    handed_out_again: list[Again]
     duplicates_refused: int
     rejections: int
     traffic: Traffic
@@ -67,8 +73,8 @@ class Report:
 
     @property
     def is_good(self) -> bool:
-        """Whether every file was done exactly once in the stored results."""
-        return not self.problems
+        """Whether every file was done exactly once in the stored results, and nothing was lost."""
+        return not self.problems and not self.lost
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -93,6 +99,13 @@ def problems(job: Job, sources: Sources, results: Iterable[TaskResult]) -> list[
     if strange:
         found.append(f"stored results of files that were not asked for: {_some(strange)}")
     return found
+
+
+def lost(job: Job, receipted: Iterable[str], results: Iterable[TaskResult], kept: Iterable[Kept]) -> int:
+    """How many files have a receipt and no stored result, not even one that says why it failed, though the bus keeps
+    nothing of them: what a run that was too short did not come to is not lost."""
+    missing = set(receipted) - {job.path_of(result.task_id) for result in results}
+    return max(0, len(missing) - sum(each.open for each in kept))
 
 
 def languages(results: Iterable[TaskResult]) -> list[dict[str, Any]]:

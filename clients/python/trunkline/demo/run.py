@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from trunkline import AgentType, TaskResult, WorkflowPhase
-from trunkline.demo import report, traffic
+from trunkline.demo import kept, report
 from trunkline.demo.accident import Accident
 from trunkline.demo.coordinator import Coordinator
 from trunkline.demo.ledger import Ledger
@@ -19,6 +19,7 @@ from trunkline.demo.progress import Watcher
 from trunkline.demo.report import Report, Speed
 from trunkline.demo.sources import Sources
 from trunkline.demo.team import Member, Team, plan
+from trunkline.demo.traffic import Meter
 from trunkline.demo.workflow import Workflow
 from trunkline.sync import MessageBus, StateManager
 
@@ -29,7 +30,7 @@ class Wishes:
 
     Args:
         threads, processes: coding agents of each kind.
-        kill: whether one that is a process is killed half-way.
+        kill: whether one that is a process is killed half-way, and the bus itself with it.
         seconds: what the work itself may take.
     """
 
@@ -53,12 +54,16 @@ def run(sources: Sources, wishes: Wishes, running: Running, narrator: Narrator) 
         _introduce(addresses, narrator)
         if running.bus or running.state:
             narrator.say("Of programs that ran already, the counts below hold what others did meanwhile too.", "dim")
-        with (
-            MessageBus(addresses.bus) as bus,
-            StateManager(addresses.state, timeout=CALL_SECONDS) as state,
-            Watcher(job, len(sources.paths), addresses.state, narrator),
-        ):
-            return _work(_Stage(job, sources, wishes, programs, bus, state, narrator, began))
+        try:
+            with (
+                MessageBus(addresses.bus) as bus,
+                StateManager(addresses.state, timeout=CALL_SECONDS) as state,
+                Watcher(job, len(sources.paths), addresses.state, narrator),
+            ):
+                return _work(_Stage(job, sources, wishes, programs, bus, state, narrator, began))
+        finally:
+            if not programs.has_own_bus:
+                kept.forget(addresses.bus, job)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,25 +88,28 @@ def _introduce(addresses: Addresses, narrator: Narrator) -> None:
 
 def _work(stage: _Stage) -> Report:
     """The three phases: the files are measured and reviewed; what is stored is checked; the programs are asked."""
-    posts = plan(stage.job, stage.programs.addresses, stage.wishes.threads, stage.wishes.processes)
-    before = traffic.read(stage.programs.addresses)
+    addresses = stage.programs.addresses
+    posts = plan(stage.job, addresses, stage.wishes.threads, stage.wishes.processes)
+    meter = Meter(addresses)
     ledger = Ledger(stage.sources.paths)
     workflow = Workflow(stage.job, stage.state, folder=str(stage.sources.root), files=ledger.total)
-    coordinator = Coordinator(stage.job, ledger, stage.bus, stage.state, stage.narrator)
-    with Team(posts, stage.programs.addresses, stage.bus) as team:
-        accident = Accident(_victim(team) if stage.wishes.kill else None)
+    coordinator = Coordinator(
+        stage.job, ledger, addresses, stage.bus, stage.state, stage.narrator, stage.programs.check
+    )
+    with Team(posts, addresses, stage.bus) as team:
+        accident = _accident(stage, team, meter)
         started = time.monotonic()
         text = f"{ledger.total} files for {len(posts)} agents, ready after {started - stage.began:.1f} s"
         stage.narrator.phase(WorkflowPhase.DEVELOPMENT, text)
         workflow.enter(WorkflowPhase.DEVELOPMENT, files=ledger.total)
-        in_time = coordinator.run(team, accident, started + stage.wishes.seconds, stage.programs.check)
+        in_time = coordinator.run(team, accident, started + stage.wishes.seconds)
         worked = time.monotonic() - started
-        if stage.wishes.kill and accident.killed is None:
-            stage.narrator.warn(
-                "nobody was killed: there is no coding agent that is a process, or no work in the second half"
-            )
+        accident.end()
+        if stage.wishes.kill:
+            _tell_who_lives(accident, stage)
         team.stop()
         coordinator.settle()
+    kept_by_bus = kept.read(addresses.bus, stage.job)
     results = _results(stage)
     problems = report.problems(stage.job, stage.sources, results)
     if not in_time:
@@ -123,13 +131,34 @@ def _work(stage: _Stage) -> Report:
         languages=rows,
         most_complex=report.most_complex(stage.job, results),
         agents=report.agents(posts, stage.state.list_agent_states(), results),
+        receipts=len(ledger.receipts),
+        lost=report.lost(stage.job, ledger.receipts, results, kept_by_bus),
+        kept=kept_by_bus,
         killed=accident.killed,
-        handovers=ledger.handovers,
+        handed_out_again=ledger.again,
         duplicates_refused=coordinator.duplicates,
         rejections=coordinator.rejections,
-        traffic=traffic.read(stage.programs.addresses).since(before),
+        traffic=meter.total(),
         speed=Speed(started - stage.began, worked, coordinator.waited, time.monotonic() - stage.began),
     )
+
+
+def _accident(stage: _Stage, team: Team, meter: Meter) -> Accident:
+    if not stage.wishes.kill:
+        return Accident(None, None)
+    programs = stage.programs
+    return Accident(_victim(team), (lambda: meter.over(programs.restart_bus)) if programs.has_own_bus else None)
+
+
+def _tell_who_lives(accident: Accident, stage: _Stage) -> None:
+    """Why somebody was not killed who should have been."""
+    names = {killed.name for killed in accident.killed}
+    if not names - {"bus"}:
+        stage.narrator.warn("no agent was killed: none is a process and codes, or there was no second half")
+    if not stage.programs.has_own_bus:
+        stage.narrator.warn("the bus was not killed: it ran already, and others may use it")
+    elif "bus" not in names:
+        stage.narrator.warn("the bus was not killed: there was no second half")
 
 
 def _victim(team: Team) -> Member | None:

@@ -20,6 +20,7 @@ def show(report: Report, console: Console) -> None:
     """Prints all of it."""
     _show_found(report, console)
     _show_agents(report, console)
+    _show_kept(report, console)
     _show_traffic(report, console)
     _show_outcome(report, console)
 
@@ -46,6 +47,14 @@ def _show_agents(report: Report, console: Console) -> None:
     _print(console, "Who did it", columns, rows)
 
 
+def _show_kept(report: Report, console: Console) -> None:
+    columns = ("durable subscription", "handed out", "of that again", "acked", "dead letters", "left")
+    rows = [
+        (each.name, each.delivered, each.redelivered, each.acked, each.dead_letters, each.open) for each in report.kept
+    ]
+    _print(console, "What the bus kept until it was done", columns, rows)
+
+
 def _show_traffic(report: Report, console: Console) -> None:
     traffic = report.traffic
     behind = [each for each in report.agents if each.way == "sidecar"]
@@ -58,8 +67,8 @@ def _show_traffic(report: Report, console: Console) -> None:
             "bus",
             traffic.published + traffic.delivered,
             None,
-            f"{traffic.published:,} published, {traffic.delivered:,} copies delivered, {traffic.dropped:,} dropped, "
-            f"{traffic.requests:,} requests",
+            f"{traffic.published:,} published, {traffic.stored:,} stored, {traffic.delivered:,} copies delivered, "
+            f"{traffic.dropped:,} dropped, {traffic.requests:,} requests",
         ),
         ("state", None, traffic.saves, f"in {traffic.commits:,} commits; {traffic.reads:,} reads"),
         ("sidecar", messages + lines, saves, f"{streams}{external}; also counted above"),
@@ -73,7 +82,7 @@ def _speed(report: Report) -> str:
     traffic, speed = report.traffic, report.speed
     work = speed.work_seconds
     flow = (traffic.published + traffic.delivered) / work
-    waited = f", {speed.waited_seconds:.1f} s of it waiting for what was lost" if speed.waited_seconds >= 0.1 else ""
+    waited = f", {speed.waited_seconds:.1f} s of it without any news" if speed.waited_seconds >= 0.1 else ""
     return (
         f"{report.files:,} files in {work:.1f} s{waited}: {report.files / work:,.0f} files/s, {flow:,.0f} messages/s, "
         f"{traffic.saves / work:,.0f} state writes/s. The whole run took {speed.total_seconds:.1f} s, "
@@ -82,12 +91,14 @@ def _speed(report: Report) -> str:
 
 
 def _show_outcome(report: Report, console: Console) -> None:
-    if report.killed is not None:
-        killed = report.killed
-        over = ", ".join(f"{each.path} by {_short(report, each.done_by)}" for each in report.handovers if each.done_by)
-        line = f"{killed.name} (pid {killed.pid}) was killed while it held {killed.path}. Done anew: {over}."
+    for line in _accident(report):
         console.print(Text(safe(line), "yellow"), soft_wrap=True)
-    notes = f"{report.duplicates_refused} duplicates refused, {report.rejections} rejected by review."
+    again, dead = sum(each.redelivered for each in report.kept), sum(each.dead_letters for each in report.kept)
+    notes = (
+        f"lost: {report.lost} of {report.receipts:,} receipts; handed out again: {again}; published twice and stored "
+        f"once: {report.traffic.duplicates}; second results refused: {report.duplicates_refused}; "
+        f"dead letters: {dead}; rejected by review: {report.rejections}."
+    )
     if report.is_good:
         verdict = f"Every one of {report.files:,} files was done exactly once in the stored results; "
         console.print(Text.assemble(("✔ ", "bold green"), (verdict, "green"), notes), soft_wrap=True)
@@ -97,8 +108,16 @@ def _show_outcome(report: Report, console: Console) -> None:
     console.print(notes)
 
 
-def _short(report: Report, agent_id: str | None) -> str:
-    return (agent_id or "nobody").removeprefix(f"{report.workflow_id}.")
+def _accident(report: Report) -> list[str]:
+    """Who was killed when, and what that came to."""
+    lines = []
+    for killed in report.killed:
+        back = "" if killed.away_seconds is None else f", and was back {killed.away_seconds:.1f} s later"
+        lines.append(f"{killed.name} (pid {killed.pid}) was killed after {killed.after_seconds:.1f} s of work{back}.")
+    if report.handed_out_again:
+        over = ", ".join(f"{each.path} to {each.done_by} (attempt {each.attempt})" for each in report.handed_out_again)
+        lines.append(f"Handed out again: {over}.")
+    return lines
 
 
 def _print(

@@ -86,6 +86,7 @@ class Team:
         self._addresses = addresses
         self._bus = bus
         self._open = ExitStack()
+        self._is_over = False
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
@@ -106,7 +107,10 @@ class Team:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._open.close()
+        try:
+            self.stop()  # also of a run that was interrupted: agents finish what they have begun
+        finally:
+            self._open.close()
 
     def fallen(self) -> list[Member]:
         """Those that have ended since they were asked for last, and should not have."""
@@ -116,11 +120,13 @@ class Team:
         return fallen
 
     def stop(self) -> None:
-        """Tells everybody that it is over, and waits until they have said their last."""
-        for channel in (self._threads, self._processes):
-            for member in self.members:
-                if member.is_alive and self._channel(member.post) is channel:
-                    channel.send(member.post.name, ServiceMessage(COORDINATOR, "COMMAND", STOP))
+        """Tells everybody that it is over, and waits until they have said their last. Idempotent."""
+        if self._is_over:
+            return
+        self._is_over = True
+        for member in self.members:
+            if member.is_alive and member.runner.is_alive():
+                self._channel(member.post).send(member.post.name, ServiceMessage(COORDINATOR, "COMMAND", STOP))
         deadline = time.monotonic() + END_SECONDS
         for member in self.members:
             member.runner.join(max(0.0, deadline - time.monotonic()))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import urllib.request
 from collections import Counter
-from dataclasses import dataclass, fields
-from typing import Any, Final
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, TypeVar
 
 import grpc
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,21 +15,27 @@ from trunkline.demo.limits import END_SECONDS
 from trunkline.demo.programs import Addresses
 from trunkline.v1 import bus_pb2, bus_pb2_grpc, state_pb2, state_pb2_grpc
 
+T = TypeVar("T")
+
+_BUS_COUNTS: Final = ("published", "stored", "duplicates", "delivered", "dropped", "requests")
 _LINES: Final = "trunkline_sidecar_lines_total"
 _CALLS: Final = ("trunkline_rpc_calls_total", "trunkline_rpc_open_calls")
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Counts of one moment, or the difference of two.
+    """Counts of one moment, or of a span of time.
 
     Args:
-        published, delivered, dropped, requests: the bus's own (GetStats). Delivered counts copies.
+        published, stored, duplicates, delivered, dropped, requests: the bus's own (GetStats). Duplicates were published
+            again and not stored again; delivered counts copies.
         saves, commits, reads: the state service's own (GetStateStats).
         streams, lines_in, lines_out: the sidecar's own (its Prometheus page); None where that page is not known.
     """
 
     published: int
+    stored: int
+    duplicates: int
     delivered: int
     dropped: int
     requests: int
@@ -47,6 +54,27 @@ class Traffic:
         return Traffic(**differences)
 
 
+class Meter:
+    """Counts from when it is made, over the death of the bus too."""
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+        self._before = read(addresses)
+
+    def total(self) -> Traffic:
+        """What came to pass so far."""
+        return read(self._addresses).since(self._before)
+
+    def over(self, interruption: Callable[[], T]) -> T:
+        """Does what lets the bus begin anew, from 0. What it counts between the question and its end is not seen."""
+        last = read(self._addresses)
+        result = interruption()
+        first = read(self._addresses).since(last)
+        shifted: dict[str, Any] = {name: getattr(self._before, name) + getattr(first, name) for name in _BUS_COUNTS}
+        self._before = replace(self._before, **shifted)
+        return result
+
+
 def read(addresses: Addresses) -> Traffic:
     """Asks the three programs."""
     bus = _bus(addresses.bus)
@@ -54,6 +82,8 @@ def read(addresses: Addresses) -> Traffic:
     sidecar = _sidecar(addresses.metrics) if addresses.metrics else None
     return Traffic(
         published=bus.published,
+        stored=bus.stored,
+        duplicates=bus.duplicates,
         delivered=bus.delivered,
         dropped=sum(bus.dropped.values()),
         requests=bus.requests,

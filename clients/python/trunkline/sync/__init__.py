@@ -6,23 +6,26 @@ is done here. Safe to use from several threads.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trunkline.sync.durable_message import DurableMessage as DurableMessage
     from trunkline.sync.message_bus import MessageBus as MessageBus
     from trunkline.sync.state_manager import StateManager as StateManager
 
-__all__ = ["MessageBus", "StateManager"]
+_HOMES = {
+    "DurableMessage": "trunkline.sync.durable_message",
+    "MessageBus": "trunkline.sync.message_bus",
+    "StateManager": "trunkline.sync.state_manager",
+}
+
+__all__ = ["DurableMessage", "MessageBus", "StateManager"]
 
 
 def __getattr__(name: str) -> Any:
     """Each face is loaded when it is first used: a program that needs one does not load the other."""
-    if name == "MessageBus":
-        from trunkline.sync.message_bus import MessageBus
-
-        return MessageBus
-    if name == "StateManager":
-        from trunkline.sync.state_manager import StateManager
-
-        return StateManager
-    raise AttributeError(f"module 'trunkline.sync' has no attribute {name!r}")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'trunkline.sync' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)

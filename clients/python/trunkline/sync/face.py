@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Generator
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 
@@ -126,7 +126,7 @@ class Face:
             waiting.cancel()  # the caller was interrupted: nothing is left waiting in the loop
             raise
 
-    def _iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
+    def _iterate(self, items: AsyncIterator[T]) -> Generator[T, None, None]:
         async def step() -> T:
             return await anext(items)
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import closing
+from datetime import datetime
+from typing import Any, Literal, Unpack, overload
 
+from trunkline.dead_letters import DeadLetter, DeadLetterChoice, Redriven, WhichDeadLetters
+from trunkline.durable import DurableMessage as AsyncDurableMessage
+from trunkline.durable import DurableSettings, Receipt, Start
 from trunkline.grpc_bus import GrpcMessageBus
 from trunkline.limits import BUS_PORT, DEFAULT_REQUEST_TIMEOUT
 from trunkline.models import AgentMessage
+from trunkline.sync.durable_message import DurableMessage, synchronous
 from trunkline.sync.face import Face
 
 
 class MessageBus(Face):
     """`GrpcMessageBus`, synchronous; see there for arguments and errors.
 
-    A callback is a plain function and runs in a thread of its subscription, so it may publish and request.
+    A callback is a plain function and runs in a thread of its subscription, so it may publish and request. Durable
+    subscriptions hand out `trunkline.sync.DurableMessage`.
     """
 
     def __init__(self, address: str = f"127.0.0.1:{BUS_PORT}", **options: Any) -> None:
@@ -25,15 +32,32 @@ class MessageBus(Face):
         self._threads: dict[str, list[ThreadPoolExecutor]] = {}
 
     def disconnect(self) -> None:
-        """See `GrpcMessageBus.disconnect`. Callbacks that run are not waited for."""
+        """See `MessageBus.disconnect`. Callbacks that run are not waited for."""
         super().disconnect()
         for pattern in list(self._threads):
             self._stop_threads(pattern)
 
-    def publish(self, channel: str, message: AgentMessage) -> None:
-        """See `GrpcMessageBus.publish`."""
-        self._wait(self._bus.publish(channel, message))
+    @overload
+    def publish(self, channel: str, message: AgentMessage, *, stored: Literal[False] = False) -> None: ...
 
+    @overload
+    def publish(
+        self,
+        channel: str,
+        message: AgentMessage,
+        *,
+        stored: Literal[True],
+        ordering_key: str | None = None,
+        deliver_at: datetime | None = None,
+        deliver_after: float | None = None,
+    ) -> Receipt: ...
+
+    def publish(self, channel: str, message: AgentMessage, **options: Any) -> Receipt | None:
+        """See `MessageBus.publish`."""
+        receipt: Receipt | None = self._wait(self._bus.publish(channel, message, **options))
+        return receipt
+
+    @overload
     def subscribe(
         self,
         channel: str,
@@ -43,33 +67,47 @@ class MessageBus(Face):
         concurrency: int = 1,
         credit: int | None = None,
         on_lagged: Callable[[int], None] | None = None,
+    ) -> None: ...
+
+    @overload
+    def subscribe(
+        self,
+        channel: str,
+        callback: Callable[[DurableMessage], object],
+        *,
+        durable: str,
+        start: Start = "new",
+        settings: DurableSettings | None = None,
+        concurrency: int = 1,
+        credit: int | None = None,
+    ) -> None: ...
+
+    def subscribe(
+        self, channel: str, callback: Callable[[Any], object], *, concurrency: int = 1, **options: Any
     ) -> None:
-        """See `GrpcMessageBus.subscribe`."""
+        """See `MessageBus.subscribe`."""
         threads = ThreadPoolExecutor(max(1, concurrency), thread_name_prefix=f"trunkline {channel}")
 
         async def call(message: AgentMessage) -> None:
-            await asyncio.get_running_loop().run_in_executor(threads, callback, message)
+            await asyncio.get_running_loop().run_in_executor(threads, callback, self._faced(message))
 
         try:
-            self._wait(
-                self._bus.subscribe(
-                    channel, call, group=group, concurrency=concurrency, credit=credit, on_lagged=on_lagged
-                )
-            )
+            self._wait(self._bus.subscribe(channel, call, concurrency=concurrency, **options))
         except BaseException:
             threads.shutdown(wait=False)
             raise
         self._threads.setdefault(channel, []).append(threads)
 
     def unsubscribe(self, channel: str) -> None:
-        """See `GrpcMessageBus.unsubscribe`."""
+        """See `MessageBus.unsubscribe`."""
         self._wait(self._bus.unsubscribe(channel))
         self._stop_threads(channel)
 
     def request(self, channel: str, message: AgentMessage, timeout: float = DEFAULT_REQUEST_TIMEOUT) -> AgentMessage:
-        """See `GrpcMessageBus.request`."""
+        """See `MessageBus.request`."""
         return self._wait(self._bus.request(channel, message, timeout))
 
+    @overload
     def messages(
         self,
         pattern: str,
@@ -78,19 +116,66 @@ class MessageBus(Face):
         credit: int | None = None,
         on_lagged: Callable[[int], None] | None = None,
         observer: bool = False,
-    ) -> Iterator[AgentMessage]:
-        """See `GrpcMessageBus.messages`."""
-        messages = self._bus.messages(pattern, group=group, credit=credit, on_lagged=on_lagged, observer=observer)
-        return self._iterate(messages)
+    ) -> Generator[AgentMessage, None, None]: ...
+
+    @overload
+    def messages(
+        self,
+        pattern: str,
+        *,
+        durable: str,
+        start: Start = "new",
+        settings: DurableSettings | None = None,
+        credit: int | None = None,
+    ) -> Generator[DurableMessage, None, None]: ...
+
+    def messages(self, pattern: str, **options: Any) -> Generator[Any, None, None]:
+        """See `MessageBus.messages`."""
+        with closing(self._iterate(self._bus.messages(pattern, **options))) as messages:
+            for message in messages:
+                yield self._faced(message)
+
+    def create_durable(
+        self, name: str, pattern: str, *, start: Start = "new", settings: DurableSettings | None = None
+    ) -> bool:
+        """See `MessageBus.create_durable`."""
+        return self._wait(self._bus.create_durable(name, pattern, start=start, settings=settings))
+
+    def delete_durable(self, name: str) -> None:
+        """See `MessageBus.delete_durable`."""
+        self._wait(self._bus.delete_durable(name))
+
+    def seek_durable(self, name: str, start: Start) -> None:
+        """See `MessageBus.seek_durable`."""
+        self._wait(self._bus.seek_durable(name, start))
+
+    def dead_letters(
+        self, *, limit: int | None = None, **chosen: Unpack[DeadLetterChoice]
+    ) -> Generator[DeadLetter, None, None]:
+        """See `MessageBus.dead_letters`."""
+        return self._iterate(self._bus.dead_letters(limit=limit, **chosen))
+
+    def redrive(
+        self, which: WhichDeadLetters, *, dry_run: bool = False, force: bool = False, limit: int | None = None
+    ) -> Redriven:
+        """See `MessageBus.redrive`."""
+        return self._wait(self._bus.redrive(which, dry_run=dry_run, force=force, limit=limit))
+
+    def purge(self, which: WhichDeadLetters, *, dry_run: bool = False) -> int:
+        """See `MessageBus.purge`."""
+        return self._wait(self._bus.purge(which, dry_run=dry_run))
 
     def flush(self) -> None:
-        """See `GrpcMessageBus.flush`."""
+        """See `MessageBus.flush`."""
         self._wait(self._bus.flush())
 
     @property
     def published_count(self) -> int:
-        """See `GrpcMessageBus.published_count`."""
+        """See `MessageBus.published_count`."""
         return self._bus.published_count
+
+    def _faced(self, message: AgentMessage) -> AgentMessage:
+        return synchronous(message, self._wait) if isinstance(message, AsyncDurableMessage) else message
 
     def _stop_threads(self, pattern: str) -> None:
         for threads in self._threads.pop(pattern, ()):

@@ -1,0 +1,99 @@
+"""The words of durable delivery as the wire has them, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from trunkline.codec import decode_message
+from trunkline.dead_letters import Attempt, DeadLetter, DeadLetterFilter, DeadLetterReason
+from trunkline.durable import Durability, DurableSettings, Receipt, Start
+from trunkline.v1 import bus_pb2, dead_letter_pb2, durable_pb2
+
+_DURABILITIES: Final[Mapping[int, Durability]] = {
+    bus_pb2.DURABILITY_MEMORY: Durability.MEMORY,
+    bus_pb2.DURABILITY_STORED: Durability.STORED,
+    bus_pb2.DURABILITY_REPLICATED: Durability.REPLICATED,
+}
+_REASONS: Final[Mapping[DeadLetterReason, dead_letter_pb2.DeadLetterReason]] = {
+    DeadLetterReason.MAX_DELIVERIES: dead_letter_pb2.DEAD_LETTER_REASON_MAX_DELIVERIES,
+    DeadLetterReason.TERMINATED: dead_letter_pb2.DEAD_LETTER_REASON_TERMINATED,
+    DeadLetterReason.EXPIRED: dead_letter_pb2.DEAD_LETTER_REASON_EXPIRED,
+}
+_REASONS_BACK: Final[Mapping[int, DeadLetterReason]] = {number: reason for reason, number in _REASONS.items()}
+
+
+def position_to_wire(start: Start) -> durable_pb2.Position:
+    """A place to start at, checked before."""
+    position = durable_pb2.Position()
+    if start == "new":
+        position.new = True
+    elif start == "all":
+        position.all = True
+    elif isinstance(start, int):
+        position.sequence = start
+    else:
+        position.time.FromDatetime(start)
+    return position
+
+
+def settings_to_wire(settings: DurableSettings) -> durable_pb2.DurableSettings:
+    """Settings, checked before."""
+    wire = durable_pb2.DurableSettings(max_deliveries=settings.max_deliveries)
+    wire.ack_wait.FromNanoseconds(round(settings.ack_wait * 1e9))
+    wire.backoff.initial.FromNanoseconds(round(settings.backoff.initial * 1e9))
+    wire.backoff.multiplier = settings.backoff.multiplier
+    wire.backoff.maximum.FromNanoseconds(round(settings.backoff.maximum * 1e9))
+    return wire
+
+
+def receipt_from_wire(receipt: bus_pb2.Receipt) -> Receipt:
+    """A receipt as Python users have it."""
+    return Receipt(receipt.sequence, _time(receipt.time), _DURABILITIES[receipt.durability], receipt.duplicate)
+
+
+def filter_to_wire(wanted: DeadLetterFilter) -> dead_letter_pb2.DeadLetterFilter:
+    """A filter, checked before."""
+    wire = dead_letter_pb2.DeadLetterFilter(
+        durable=wanted.durable or "",
+        channel=wanted.channel or "",
+        message_id=wanted.message_id or "",
+        message_type=wanted.message_type or "",
+        sender_id=wanted.sender_id or "",
+        error_contains=wanted.error_contains or "",
+    )
+    if wanted.reason is not None:
+        wire.reason = _REASONS[wanted.reason]
+    if wanted.since is not None:
+        wire.since.FromDatetime(wanted.since)
+    if wanted.before is not None:
+        wire.before.FromDatetime(wanted.before)
+    return wire
+
+
+def dead_letter_from_wire(wire: dead_letter_pb2.DeadLetter) -> DeadLetter:
+    """A dead letter as Python users have it."""
+    return DeadLetter(
+        id=wire.dead_letter_id,
+        durable=wire.durable,
+        pattern=wire.pattern,
+        channel=wire.channel,
+        sequence=wire.sequence,
+        published_at=_time(wire.published_at),
+        dead_at=_time(wire.dead_at),
+        reason=_REASONS_BACK[wire.reason],
+        error=wire.error,
+        attempts=tuple(
+            Attempt(each.number, _time(each.delivered_at), _time(each.ended_at), each.peer, each.error)
+            for each in wire.attempts
+        ),
+        redrives=wire.redrives,
+        message=decode_message(wire.message),
+    )
+
+
+def _time(stamp: Timestamp) -> datetime:
+    return datetime.fromtimestamp(stamp.seconds + stamp.nanos / 1e9, UTC)

@@ -1,0 +1,62 @@
+"""MemoryConsumer: one who takes from a durable subscription of a bus in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from trunkline.durable import DurableMessage
+from trunkline.errors import TrunklineError
+from trunkline.handling import DurableCallback, handle
+from trunkline.memory_durable import MemoryDurable
+
+log = logging.getLogger(__name__)
+
+
+class MemoryConsumer:
+    """A callback or an iterator; nothing is sent ahead of it.
+
+    Args:
+        durable: what it takes from.
+        all: those that there are; it is among them until it leaves.
+    """
+
+    def __init__(self, durable: MemoryDurable, all: list[MemoryConsumer]) -> None:
+        self.pattern = durable.pattern
+        self._durable = durable
+        self._all = all
+        self._all.append(self)
+        self._closed = False
+        self._workers: list[asyncio.Task[None]] = []
+        self.acked = durable.acked
+        self.nakked = durable.nakked
+
+    async def next(self) -> DurableMessage | None:
+        """The next message; None when it is closed."""
+        return await self._durable.next(lambda: self._closed)
+
+    def run(self, callback: DurableCallback, concurrency: int) -> None:
+        """Gives each message to a callback, `concurrency` at once, in tasks of its own."""
+        self._workers = [asyncio.ensure_future(self._work(callback)) for _ in range(concurrency)]
+
+    def leave(self) -> None:
+        """Takes no more; a callback that runs goes on to its end. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._all.remove(self)
+        self._durable.wake()
+
+    def stop(self) -> None:
+        """Tears off the callbacks that run, but for one that asked for it."""
+        self.leave()
+        for worker in self._workers:
+            if worker is not asyncio.current_task():
+                worker.cancel()
+
+    async def _work(self, callback: DurableCallback) -> None:
+        try:
+            while (message := await self.next()) is not None:
+                await handle(self, callback, message)
+        except TrunklineError as error:
+            log.error("the subscription of %r ended: %s", self.pattern, error)

@@ -1,0 +1,55 @@
+"""Receipts: stored publishes of a client that wait for their receipts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from trunkline.durable import Receipt
+from trunkline.durable_wire import receipt_from_wire
+from trunkline.errors import TrunklineError
+from trunkline.v1 import bus_pb2
+
+
+class Receipts:
+    """By the id of the frame that carried their messages.
+
+    Args:
+        next_id: a new item id of the line.
+    """
+
+    def __init__(self, next_id: Callable[[], int]) -> None:
+        self._next_id = next_id
+        self._waiting: dict[int, list[asyncio.Future[Receipt]]] = {}
+
+    def expect(self, receipts: list[asyncio.Future[Receipt]]) -> int:
+        """A frame goes out; the answer will have the id that is returned."""
+        id = self._next_id()
+        self._waiting[id] = receipts
+        return id
+
+    def take(self, id: int, published: bus_pb2.PublishResponse) -> None:
+        """An answer came."""
+        for future, receipt in zip(self._waiting.pop(id, ()), published.receipts, strict=False):
+            if not future.done():
+                future.set_result(receipt_from_wire(receipt))
+
+    def refuse(self, id: int, error: TrunklineError) -> bool:
+        """A frame was refused; False if it is none of these."""
+        receipts = self._waiting.pop(id, None)
+        if receipts is None:
+            return False
+        _fail(receipts, error)
+        return True
+
+    def fail_all(self, error: TrunklineError, unsent: Iterable[asyncio.Future[Receipt]]) -> None:
+        """No answer will come, nor for those that were not even sent."""
+        waiting, self._waiting = self._waiting, {}
+        for receipts in (unsent, *waiting.values()):
+            _fail(receipts, error)
+
+
+def _fail(receipts: Iterable[asyncio.Future[Receipt]], error: TrunklineError) -> None:
+    for future in receipts:
+        if not future.done():
+            future.set_exception(error)
