@@ -8,6 +8,10 @@ describe     wire messages and records as plain dicts
 messages     publish, request
 traffic      subscribe
 records      state get, list, save, delete, watch
+durables     durable list, show, create, seek, delete; durable_view shows them
+dead_letters dead-letters list, show, redrive, purge; dead_letter_filter says which, dead_letter_view shows them
+moments      times, ages and spans, as people write and read them
+confirmation asking before something is removed
 statistics   stats, subscriptions
 serve        serve bus|state|sidecar
 up, children the three programs together in one terminal

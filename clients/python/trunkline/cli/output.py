@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import click
@@ -50,28 +51,72 @@ def note_back(*, as_json: bool) -> None:
 
 def print_facts(rows: Iterable[tuple[str, Any]], title: str = "") -> None:
     """Names and values below each other."""
-    pairs = [(name, safe(value) if isinstance(value, str) else _compact(value)) for name, value in rows]
-    width = max((len(name) for name, _ in pairs), default=0)
+    pairs = [(name, *_cell(value)) for name, value in rows]
+    width = max((len(name) for name, _, _ in pairs), default=0)
     if title:
         click.secho(safe(title), bold=True)
-    for name, value in pairs:
-        click.echo(f"{click.style(f'{safe(name):<{width}}', fg='cyan')}  {value}")
+    for name, value, colour in pairs:
+        shown = click.style(value, fg=colour, bold=True) if colour else value
+        click.echo(f"{click.style(f'{safe(name):<{width}}', fg='cyan')}  {shown}")
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: frozenset[str] = frozenset()) -> None:
-    """A table of plain cells. On a terminal it is fitted to its width; in a pipe nothing is cut."""
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A cell or a fact that shall catch the eye."""
+
+    value: Any
+    colour: str
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    right: frozenset[str] = frozenset(),
+    cut: str | None = None,
+) -> None:
+    """A table of plain cells. On a terminal it is fitted to its width: the column `cut` gets what the others leave, the
+    others are folded; in a pipe nothing is cut."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 10_000)
+    cells = [[_cell(cell) for cell in row] for row in rows]
+    if cut is not None:
+        _cut(columns, cells, columns.index(cut), console.width)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(safe(cell) if isinstance(cell, str) else _compact(cell)) for cell in row))
-    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 10_000)
+    for row in cells:
+        table.add_row(*(Text(text, style=colour) for text, colour in row))
     console.print(table)
+
+
+def _cell(cell: Any) -> tuple[str, str]:
+    if isinstance(cell, Marked):
+        return _cell(cell.value)[0], cell.colour
+    return (safe(cell) if isinstance(cell, str) else _compact(cell)), ""
+
+
+_NARROW: Final = 24
+"""Of a column that is cut, so much is shown on the narrowest terminal."""
+
+
+def _cut(columns: Sequence[str], cells: list[list[tuple[str, str]]], index: int, width: int) -> None:
+    from rich.cells import cell_len, set_cell_size
+
+    others = sum(
+        max([cell_len(column), *(cell_len(row[number][0]) for row in cells)])
+        for number, column in enumerate(columns)
+        if number != index
+    )
+    room = max(width - others - 3 * (len(columns) - 1), _NARROW)
+    for row in cells:
+        text, colour = row[index]
+        if cell_len(text) > room:
+            row[index] = (set_cell_size(text, room - 1).rstrip() + "…", colour)
 
 
 def _compact(value: Any) -> str:

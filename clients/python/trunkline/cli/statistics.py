@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from trunkline.errors import TrunklineError
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from trunkline.v1 import bus_pb2, state_pb2
+    from trunkline.v1 import state_pb2
 
 Answer = dict[str, Any] | TrunklineError
 
@@ -80,12 +81,10 @@ async def _caught(question: Coroutine[Any, Any, dict[str, Any]]) -> Answer:
 
 
 async def _bus(address: str) -> dict[str, Any]:
-    from trunkline.cli.wire import CALL_SECONDS, bus_stub
+    from trunkline.cli.wire import call_bus
     from trunkline.v1 import bus_pb2
 
-    async with bus_stub(address) as stub:
-        answer: bus_pb2.GetStatsResponse = await stub.GetStats(bus_pb2.GetStatsRequest(), timeout=CALL_SECONDS)
-        return _plain(answer)
+    return _plain(await call_bus(address, "GetStats", bus_pb2.GetStatsRequest()))
 
 
 async def _state(address: str) -> dict[str, Any]:
@@ -146,19 +145,13 @@ def subscriptions(pattern: str) -> None:
 
 
 async def _subscriptions(address: str, pattern: str) -> list[dict[str, Any]]:
-    from trunkline.cli.wire import CALL_SECONDS, bus_stub
+    from trunkline.cli.wire import bus_pages
     from trunkline.limits import MAX_PAGE_SIZE
     from trunkline.v1 import bus_pb2
 
-    found: list[dict[str, Any]] = []
     request = bus_pb2.ListSubscriptionsRequest(pattern=pattern, page_size=MAX_PAGE_SIZE)
-    async with bus_stub(address) as stub:
-        while True:
-            page: bus_pb2.ListSubscriptionsResponse = await stub.ListSubscriptions(request, timeout=CALL_SECONDS)
-            found += map(_plain, page.subscriptions)
-            if not page.next_page_token:
-                return found
-            request.page_token = page.next_page_token
+    async with aclosing(bus_pages(address, "ListSubscriptions", request)) as pages:
+        return [_plain(each) async for page in pages for each in page.subscriptions]
 
 
 def _since(time: str | None) -> str | None:

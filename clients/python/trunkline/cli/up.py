@@ -36,7 +36,7 @@ _SHOWN_APART = frozenset({"event", "level", "time", "program", "exception"})
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(".trunkline"),
     show_default=True,
-    help="Where the store and the sidecar's sockets lie; made where it is missing.",
+    help="Where the journal, the store and the sidecar's sockets lie; made where it is missing.",
 )
 @click.option("--sidecar", metavar="ADDRESS", help="Where the sidecar serves. Default: unix:DATA/sidecar.sock.")
 @click.option("--metrics", is_flag=True, help="Serve Prometheus metrics on the ports 9431 (bus), 9432, 9433.")
@@ -61,7 +61,7 @@ def up(data: Path, sidecar: str | None, metrics: bool, log_level: str) -> None:
 def _commands(told: Settings, data: Path, sidecar: str | None) -> dict[str, list[str]]:
     # Paths stay as they were given: a UNIX socket's may have 107 bytes, and a relative one is short.
     options = {
-        "bus": ["--address", told.bus],
+        "bus": ["--address", told.bus, "--engine", "sqlite", "--path", f"{data / 'bus.db'}"],
         "state": ["--address", told.state, "--engine", "sqlite", "--path", f"{data / 'state.db'}"],
         "sidecar": [
             *("--address", sidecar or f"unix:{data / 'sidecar.sock'}"),
