@@ -11,7 +11,7 @@ import click
 from trunkline.cli import confirmation
 from trunkline.cli.dead_letter_filter import chosen, describe, filter_options, given, no_match, to_wire
 from trunkline.cli.outcome import FAILED, answer, run
-from trunkline.cli.output import print_json, print_note, print_table, write_line
+from trunkline.cli.output import counted, print_json, print_note, print_table, write_line
 from trunkline.cli.settings import Settings, settings, with_settings
 from trunkline.limits import MAX_PAGE_SIZE, MAX_REDRIVES
 
@@ -154,7 +154,7 @@ def _print_redriven(
 
     which = f": {ids(done.dead_letter_ids)}" if done.dead_letter_ids else ""
     verb = "would redrive" if dry_run else "redriven"
-    click.secho(f"{verb} {_letters(done.redriven)}{which}", fg="green" if done.redriven else None)
+    click.secho(f"{verb} {counted(done.redriven, 'dead letter')}{which}", fg="green" if done.redriven else None)
     stay = "would stay" if dry_run else "stay"
     if done.guarded:
         text = f"{done.guarded:,} {stay}, guarded: redriven {MAX_REDRIVES} times before; --force redrives them too"
@@ -195,15 +195,11 @@ def purge(ids: tuple[int, ...], all_: bool, dry_run: bool, yes: bool, **options:
         count = answer(call(True), told)
         if count:
             what = describe(filters) or ("all there are" if all_ else "as named")
-            confirmation.ask(f"Purge {_letters(count)} for good ({what})?", yes=yes)
+            confirmation.ask(f"Purge {counted(count, 'dead letter')} for good ({what})?", yes=yes)
     purged = answer(call(dry_run), told)
     if told.as_json:
         print_json({"purged": purged, "dry_run": dry_run})
     elif not purged:
         write_line(no_match(filters))
     else:
-        write_line(f"{'would purge' if dry_run else 'purged'} {_letters(purged)}")
-
-
-def _letters(count: int) -> str:
-    return f"{count:,} dead letter{'s' if count != 1 else ''}"
+        write_line(f"{'would purge' if dry_run else 'purged'} {counted(purged, 'dead letter')}")

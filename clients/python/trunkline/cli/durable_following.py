@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trunkline.cli.following import Following
 from trunkline.cli.message_lines import Printer
 from trunkline.cli.moments import in_seconds
+from trunkline.cli.output import counted, safe
 from trunkline.errors import StaleAckError
 
 if TYPE_CHECKING:
@@ -139,9 +140,8 @@ class DurableFollowing(Following):
     def _refused(self, refused: bus_pb2.SubscribeResponse.Refused) -> None:
         for sequence in refused.sequences:
             self._held.pop(sequence, None)
-        count = len(refused.sequences)
         facts = {"event": "refused", "sequences": [*refused.sequences], "reason": refused.error.message}
-        text = f"{count:,} message{'s' if count != 1 else ''} lost to others: {refused.error.message}"
+        text = f"{counted(len(refused.sequences), 'message')} lost to others: {safe(refused.error.message)}"
         self._printer.note(text, facts, "yellow")
 
     async def _extend(self, ack_wait: float) -> None:
@@ -169,7 +169,7 @@ class DurableFollowing(Following):
         await super()._wind_down(living)
         given_back = sum([await self._give_back(sequences, each) for each, sequences in self._by_attempt().items()])
         if given_back and not self._acks:
-            text = f"gave back {given_back:,} message{'s' if given_back != 1 else ''}"
+            text = f"gave back {counted(given_back, 'message')}"
             self._printer.note(text, {"event": "given_back", "messages": given_back}, "bright_black")
 
     async def _give_back(self, sequences: list[int], attempt: int) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from trunkline.cli.output import note_back, note_lost, print_json, print_note, safe, write_line
+from trunkline.cli.output import counted, note_back, note_lost, print_json, print_note, safe, write_line
 from trunkline.cli.settings import Settings
 from trunkline.errors import TrunklineError
 
@@ -51,7 +51,7 @@ class Printer:
 
     def lagged(self, dropped: int) -> None:
         """This reader was too slow."""
-        note = f"lagged: {dropped:,} message{'s' if dropped != 1 else ''} dropped, this reader was too slow"
+        note = f"lagged: {counted(dropped, 'message')} dropped, this reader was too slow"
         self.note(note, {"event": "lagged", "dropped": dropped}, "yellow")
 
     def message(self, message: message_pb2.Message, channel: str, sequence: int, attempt: int = 0) -> None:

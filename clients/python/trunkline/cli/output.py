@@ -22,6 +22,11 @@ def safe(text: str) -> str:
     return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 message`, `1,234 messages`."""
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"
+
+
 def print_json(value: Any) -> None:
     """One JSON value on one line."""
     write_line(json.dumps(value, ensure_ascii=False, default=str))
