@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC
@@ -17,23 +18,40 @@ from trunkline.cli.output import Marked, print_facts, safe, write_line
 if TYPE_CHECKING:
     from trunkline.v1 import dead_letter_pb2, message_pb2
 
-COLUMNS: Final = ("id", "died", "subscription", "channel", "type", "reason", "redriven", "error")
+_COLUMNS: Final = ("id", "died", "subscription", "channel", "type", "reason")
+_INDENT: Final = 4
 _SHOWN_CHARACTERS: Final = 4_000
 """Of a payload on a terminal; a pipe gets all of it."""
 
 
-def row_of(letter: dead_letter_pb2.DeadLetter) -> Sequence[Any]:
-    """Its cells under COLUMNS."""
-    return (
-        letter.dead_letter_id,
-        f"{age_of(letter.dead_at)} ago",
-        letter.durable,
-        letter.channel,
-        letter.message.message_type or None,
-        reason_of(letter),
-        Marked(letter.redrives, "yellow") if letter.redrives else None,
-        " ".join(letter.error.split()) or None,
-    )
+def print_list(letters: Sequence[dead_letter_pb2.DeadLetter]) -> None:
+    """One below the other. The error says most: on a terminal it gets a line of its own, of its width; in a pipe it
+    ends the letter's line, uncut."""
+    terminal = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    rows = [_row(letter) for letter in letters]
+    widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
+    write_line(click.style(_aligned(_COLUMNS, widths) + ("" if terminal else "  error"), bold=True))
+    for letter, row in zip(letters, rows, strict=True):
+        error = safe(" ".join(letter.error.split())) or "-"
+        if terminal:
+            room = terminal - _INDENT
+            error = "\n" + " " * _INDENT + (error if len(error) <= room else error[: room - 1] + "…")
+        else:
+            error = "  " + error
+        write_line(_aligned(row, widths) + click.style(error, fg="red"))
+
+
+def _row(letter: dead_letter_pb2.DeadLetter) -> list[str]:
+    """Its cells under the columns."""
+    reason = reason_of(letter) + (f", redriven {_times(letter.redrives)}" if letter.redrives else "")
+    kind = letter.message.message_type or "-"
+    age = f"{age_of(letter.dead_at)} ago"
+    return [safe(each) for each in (f"{letter.dead_letter_id}", age, letter.durable, letter.channel, kind, reason)]
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = zip(cells, widths, strict=True)
+    return "  ".join([first[0].rjust(first[1]), *(cell.ljust(width) for cell, width in others)])
 
 
 def reason_of(letter: dead_letter_pb2.DeadLetter) -> str:

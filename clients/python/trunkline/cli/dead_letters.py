@@ -11,7 +11,7 @@ import click
 from trunkline.cli import confirmation
 from trunkline.cli.dead_letter_filter import chosen, describe, filter_options, given, no_match, to_wire
 from trunkline.cli.outcome import FAILED, answer, run
-from trunkline.cli.output import counted, print_json, print_note, print_table, write_line
+from trunkline.cli.output import counted, print_json, print_note, write_line
 from trunkline.cli.settings import Settings, settings, with_settings
 from trunkline.limits import MAX_PAGE_SIZE, MAX_REDRIVES
 
@@ -74,13 +74,13 @@ def list_(limit: int, **options: Any) -> None:
 def _print_list(
     told: Settings, letters: list[dead_letter_pb2.DeadLetter], filters: Mapping[str, Any], shown: int, total: int
 ) -> None:
-    from trunkline.cli.dead_letter_view import COLUMNS, row_of
+    from trunkline.cli.dead_letter_view import print_list
 
     if not told.as_json and not total:
         write_line(no_match(filters))
         return
     if not told.as_json:
-        print_table(COLUMNS, map(row_of, letters), right=frozenset({"id", "redriven"}), cut="error")
+        print_list(letters)
     text = f"showing {shown:,} of {total:,}" + (f", the newest; --limit {total} shows all" if shown < total else "")
     print_note(text, {"event": "listed", "shown": shown, "total": total}, "bright_black", as_json=told.as_json)
 

@@ -87,15 +87,12 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 10_000)
-    cells = [[_cell(cell) for cell in row] for row in rows]
-    if cut is not None:
-        _cut(columns, cells, columns.index(cut), console.width)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in cells:
-        table.add_row(*(Text(text, style=colour) for text, colour in row))
+    for row in rows:
+        table.add_row(*(Text(text, style=colour) for text, colour in map(_cell, row)))
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 10_000)
     console.print(table)
 
 
@@ -103,25 +100,6 @@ def _cell(cell: Any) -> tuple[str, str]:
     if isinstance(cell, Marked):
         return _cell(cell.value)[0], cell.colour
     return (safe(cell) if isinstance(cell, str) else _compact(cell)), ""
-
-
-_NARROW: Final = 24
-"""Of a column that is cut, so much is shown on the narrowest terminal."""
-
-
-def _cut(columns: Sequence[str], cells: list[list[tuple[str, str]]], index: int, width: int) -> None:
-    from rich.cells import cell_len, set_cell_size
-
-    others = sum(
-        max([cell_len(column), *(cell_len(row[number][0]) for row in cells)])
-        for number, column in enumerate(columns)
-        if number != index
-    )
-    room = max(width - others - 3 * (len(columns) - 1), _NARROW)
-    for row in cells:
-        text, colour = row[index]
-        if cell_len(text) > room:
-            row[index] = (set_cell_size(text, room - 1).rstrip() + "…", colour)
 
 
 def _compact(value: Any) -> str:

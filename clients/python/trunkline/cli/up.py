@@ -48,9 +48,8 @@ _SHOWN_APART = frozenset({"event", "level", "time", "program", "exception"})
 def up(data: Path, sidecar: str | None, metrics: bool, log_level: str) -> None:
     """Runs bus, state and sidecar on this machine until Ctrl-C; their logs come out here.
 
-    --bus and --state say where the two serve. What was saved, and messages that were stored, are kept in
-    the data directory. If one program ends by
-    itself, the others are ended too and the exit code is 1.
+    --bus and --state say where the two serve. Stored messages and records are kept in the data directory. If one
+    program ends by itself, the others are ended too and the exit code is 1.
     """
     told = settings()
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
