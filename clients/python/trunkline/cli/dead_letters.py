@@ -89,9 +89,10 @@ def _print_list(
 @click.argument("id", type=_id)
 @with_settings
 def show(id: int) -> None:
-    """Shows one dead letter: why it died, every attempt, the message and its payload.
+    """Shows one with all that is known of it.
 
-    Exit code 3 where there is none with this id.
+    Why it died, every attempt with its time, duration, peer and error, the message and its payload. Exit code 3 where
+    there is none with this id.
     """
     told = settings()
 
@@ -119,21 +120,25 @@ def show(id: int) -> None:
 @click.option("--limit", type=click.IntRange(1), help="At most so many, the oldest first. Default: 1,000.")
 @with_settings
 def redrive(ids: tuple[int, ...], all_: bool, dry_run: bool, force: bool, limit: int | None, **options: Any) -> None:
-    """Gives dead letters back to the durable subscription that they come from, with all their attempts anew.
+    """Gives dead letters back to where they come from.
 
-    What was redriven often before stays, so that a message that can never be done does not go in circles. Exit code 1
-    where one that was named by its id stays, 3 where there is none with an id or its subscription was deleted.
+    Each goes to its durable subscription alone, behind what waits there, and may be handed out as often as a new
+    message; its attempts count on, so that who gets it sees that somebody had it before. What was redriven often
+    before stays, so that a message that can never be done does not go in circles. Exit code 1 where one that was named
+    by its id stays, 3 where there is none with an id or its subscription was deleted.
     """
     told = settings()
     filters = given(options)
     which = chosen(ids, filters, all_, "redrive")
 
     async def main() -> int:
-        from trunkline.cli.wire import call_bus
+        from trunkline.cli.wire import WORK_SECONDS, call_bus
         from trunkline.v1 import dead_letter_pb2
 
         request = dead_letter_pb2.RedriveDeadLettersRequest(**which, dry_run=dry_run, force=force, limit=limit)
-        done: dead_letter_pb2.RedriveDeadLettersResponse = await call_bus(told.bus, "RedriveDeadLetters", request)
+        done: dead_letter_pb2.RedriveDeadLettersResponse = await call_bus(
+            told.bus, "RedriveDeadLetters", request, WORK_SECONDS
+        )
         _print_redriven(told, done, filters, dry_run)
         return FAILED if ids and done.guarded else 0
 
@@ -183,11 +188,13 @@ def purge(ids: tuple[int, ...], all_: bool, dry_run: bool, yes: bool, **options:
     which = chosen(ids, filters, all_, "purge")
 
     async def call(dry: bool) -> int:
-        from trunkline.cli.wire import call_bus
+        from trunkline.cli.wire import WORK_SECONDS, call_bus
         from trunkline.v1 import dead_letter_pb2
 
         request = dead_letter_pb2.PurgeDeadLettersRequest(**which, dry_run=dry)
-        done: dead_letter_pb2.PurgeDeadLettersResponse = await call_bus(told.bus, "PurgeDeadLetters", request)
+        done: dead_letter_pb2.PurgeDeadLettersResponse = await call_bus(
+            told.bus, "PurgeDeadLetters", request, WORK_SECONDS
+        )
         return done.purged
 
     if not dry_run and not yes:

@@ -50,7 +50,8 @@ def subscribe(
     With --durable it works as one of the subscribers of that name: it takes messages from the others, acks each one
     that it has written out, and shows the attempt where it is not the first. PATTERN need not be said of one that is
     there. With --no-ack it holds what it shows, at most 1,024 messages, and gives it back when it ends, without an
-    attempt counted; meanwhile nobody else gets it. To look at copies instead, without taking any, leave --durable out.
+    attempt counted; meanwhile nobody else gets it, nor what has the same ordering key. Without --durable it gets copies
+    of what passes, and takes nothing from anybody.
 
     A lost connection is told on standard error and restored by itself; what was published meanwhile is not shown, but
     of a durable subscription it is. Exit code 5 where the bus cannot be reached at the start.

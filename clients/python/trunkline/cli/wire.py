@@ -17,6 +17,8 @@ from trunkline.v1 import bus_pb2_grpc, state_pb2_grpc
 
 CALL_SECONDS = 10.0
 """What a service gets to answer a question about itself."""
+WORK_SECONDS = 300.0
+"""What it gets for work on many messages at once."""
 
 
 @asynccontextmanager
@@ -39,10 +41,10 @@ async def state_stub(address: str) -> AsyncIterator[Any]:
             raise error_from_rpc(error, StateDisconnectedError) from error
 
 
-async def call_bus(address: str, name: str, request: Message) -> Any:
+async def call_bus(address: str, name: str, request: Message, seconds: float = CALL_SECONDS) -> Any:
     """The answer to one unary call of the BusService. Raises as `bus_stub`."""
     async with bus_stub(address) as stub:
-        return await getattr(stub, name)(request, timeout=CALL_SECONDS)
+        return await getattr(stub, name)(request, timeout=seconds)
 
 
 async def bus_pages(address: str, name: str, request: Any) -> AsyncGenerator[Any, None]:
