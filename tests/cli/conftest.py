@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
 import subprocess
+import termios
 from collections.abc import Callable, Iterator
 from uuid import uuid4
 
@@ -14,6 +17,8 @@ from tests.programs import command
 Result = subprocess.CompletedProcess[str]
 Trunkline = Callable[..., Result]
 Follow = Callable[..., "subprocess.Popen[str]"]
+
+OnTerminal = Callable[..., tuple[int, str]]
 
 SECONDS = 30
 
@@ -59,6 +64,42 @@ def follow(environment: dict[str, str]) -> Iterator[Follow]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def on_terminal(environment: dict[str, str]) -> OnTerminal:
+    """Runs a subcommand on a terminal of 100 columns to its end, where somebody types; its exit code, and what was to
+    be read there, without the colours."""
+
+    def run(*arguments: str, typed: str = "") -> tuple[int, str]:
+        ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (50, 100))
+        own = {name: value for name, value in environment.items() if name != "COLUMNS"}
+        with subprocess.Popen(command(arguments), stdin=theirs, stdout=theirs, stderr=theirs, env=own) as process:
+            os.close(theirs)
+            os.write(ours, typed.encode())
+            shown = b""
+            while piece := _read(ours):
+                shown += piece
+            code = process.wait(SECONDS)
+        os.close(ours)
+        return code, re.sub(r"\x1b\[[\d;]*m", "", shown.decode()).replace("\r\n", "\n")
+
+    return run
+
+
+def _read(terminal: int) -> bytes:
+    """What the terminal shows next; nothing where the last program has left it."""
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # EIO: nobody is left on the other side
+        return b""
+
+
+@pytest.fixture
+def name() -> str:
+    """Of a durable subscription that no other test uses."""
+    return f"durable-{uuid4().hex}"
 
 
 @pytest.fixture

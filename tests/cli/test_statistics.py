@@ -7,7 +7,8 @@ import signal
 import subprocess
 
 from tests.cli.conftest import Follow, Trunkline
-from tests.programs import command
+from tests.cli.deaths import Death, let_die
+from tests.programs import RunningProgram, command
 
 
 def test_stats_show_both_services(trunkline: Trunkline, channel: str) -> None:
@@ -21,6 +22,28 @@ def test_stats_show_both_services(trunkline: Trunkline, channel: str) -> None:
     shown = trunkline("stats").stdout
     assert "published" in shown
     assert "revision" in shown
+
+
+def test_stats_say_what_is_stored_in_a_few_lines(
+    trunkline: Trunkline, killable_bus: RunningProgram, name: str, channel: str
+) -> None:
+    """With the way to the dead letters where there are any; scripts get every figure by its name."""
+    at = ("--bus", killable_bus.address)
+    quiet = trunkline(*at, "stats").stdout
+    assert "dead letters      0\n" in quiet
+    let_die(killable_bus.address, name, channel, Death(channel, "x"), Death(channel, "y"))
+    for _ in range(2):
+        trunkline(*at, "publish", channel, "--stored", "--message-id", "m")
+    trunkline(*at, "publish", channel, "--stored", "--deliver-after", "1h")
+    shown = trunkline(*at, "stats").stdout
+    assert "stored            4, and 1 duplicate\n" in shown
+    assert "durable           1 subscription: 0 acked, 0 redelivered, 2 died\n" in shown
+    assert "; 1 held back until later\n" in shown
+    assert "dead letters      2; see trunkline dead-letters list\n" in shown
+    figures = json.loads(trunkline(*at, "stats", "--format", "json").stdout)["bus"]
+    wanted = {"stored": 4, "duplicates": 1, "dead_lettered": 2, "dead_letters": 2, "held_back": 1}
+    assert {each: figures[each] for each in wanted} == wanted
+    assert figures["journal_file_bytes"] > 0
 
 
 def test_one_service_that_is_gone_does_not_hide_the_other(trunkline: Trunkline) -> None:
@@ -52,4 +75,4 @@ def test_stats_can_be_watched(environment: dict[str, str]) -> None:
         watcher.send_signal(signal.SIGINT)
         assert watcher.wait(20) == 130
         assert "Traceback" not in watcher.stderr.read()
-    assert all(answer["bus"]["engine"] == "memory" for answer in answers)
+    assert all(answer["bus"]["engine"] == "sqlite" for answer in answers)

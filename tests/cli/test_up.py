@@ -87,6 +87,17 @@ def _gone(pid: int) -> bool:
     return False
 
 
+def _kill(up: Up) -> None:
+    """Returns when its programs are gone too."""
+    watched = [os.pidfd_open(pid) for pid in up.pids().values()]
+    up.process.kill()
+    up.end()
+    for descriptor in watched:
+        gone, _, _ = select.select([descriptor], [], [], 10)
+        os.close(descriptor)
+        assert gone
+
+
 def test_three_programs_are_healthy_where_the_ready_line_says(up: Up, socket_dir: Path) -> None:
     """One line says where each of them serves."""
     ready = up.wait_for("trunkline | ready in")
@@ -133,13 +144,7 @@ def test_a_program_that_dies_is_named_and_ends_the_others(up: Up, name: str) -> 
 
 def test_no_program_outlives_a_parent_that_was_killed(up: Up) -> None:
     """They end with their standard input."""
-    watched = [os.pidfd_open(pid) for pid in up.pids().values()]
-    up.process.kill()
-    up.end()
-    for descriptor in watched:
-        gone, _, _ = select.select([descriptor], [], [], 10)
-        os.close(descriptor)
-        assert gone
+    _kill(up)
 
 
 def test_a_port_in_use_is_said(socket_dir: Path) -> None:
@@ -150,3 +155,29 @@ def test_a_port_in_use_is_said(socket_dir: Path) -> None:
         assert up.end() == 1
     assert f"bus       | trunklined bus: cannot start: cannot serve on {taken}" in "".join(up.lines)
     assert "bus ended by itself (exit code 1)" in "".join(up.lines)
+
+
+def test_what_was_stored_survives_a_restart(socket_dir: Path) -> None:
+    """The journal lies in the data directory beside the records, and what it says is where."""
+    first = Up(socket_dir / "data")
+    kept = first.wait_for("trunkline | stored messages are kept in")
+    assert f"{socket_dir}/data/bus.db, records in {socket_dir}/data/state.db" in kept
+    _call(first, "durable", "create", "workers", "work:>")
+    _call(first, "publish", "work:a", '{"n": 1}', "--stored")
+    _kill(first)
+    assert {"bus.db", "state.db"} <= {path.name for path in (socket_dir / "data").iterdir()}
+    second = Up(socket_dir / "data")
+    second.wait_for("trunkline | ready in")
+    taken = _call(second, "subscribe", "--durable", "workers", "--count", "1", "--timeout", "20")
+    assert '{"n":1}' in taken
+    second.process.terminate()
+    assert second.end() == 0
+
+
+def _call(up: Up, *arguments: str) -> str:
+    """What a subcommand prints."""
+    done = subprocess.run(
+        command(["--bus", up.bus, *arguments]), capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

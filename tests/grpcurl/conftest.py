@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -16,6 +17,7 @@ TOOLS = Path(__file__).parents[2] / ".tools" / "bin"
 SECONDS = 30
 
 Grpcurl = Callable[..., "Said"]
+StartStream = Callable[[str, str, Any], "Stream"]
 
 
 class Said:
@@ -94,13 +96,14 @@ class Stream:
 
 
 @pytest.fixture
-def stream(binary: str) -> Iterator[Callable[[str, str, Any], Stream]]:
-    """Starts a streaming call with one request, after which grpcurl half-closes."""
+def stream(binary: str) -> Iterator[StartStream]:
+    """Starts a streaming call with one request, or with a list of them, after which grpcurl half-closes."""
     started: list[subprocess.Popen[str]] = []
 
     def start(address: str, method: str, body: Any) -> Stream:
+        frames = "\n".join(map(json.dumps, body if isinstance(body, list) else [body]))
         process = subprocess.Popen(
-            [binary, "-plaintext", "-d", json.dumps(body), address, method],
+            [binary, "-plaintext", "-d", frames, address, method],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -112,6 +115,18 @@ def stream(binary: str) -> Iterator[Callable[[str, str, Any], Stream]]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def channel() -> str:
+    """One that no other test uses."""
+    return f"test:{uuid4().hex}"
+
+
+@pytest.fixture
+def name() -> str:
+    """Of a durable subscription that no other test uses."""
+    return f"durable-{uuid4().hex}"
 
 
 @pytest.fixture(params=["direct", "sidecar"])

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from tests.grpcurl.conftest import Grpcurl, Stream
+from tests.grpcurl.conftest import Grpcurl, StartStream
 from trunkline import AgentMessage, GrpcMessageBus
 
 BUS = "trunkline.v1.BusService"
 
 
-@pytest.fixture
-def channel() -> str:
-    """One that no other test uses."""
-    return f"test:{uuid4().hex}"
-
-
-def test_a_json_payload_passes_in_plain_text(
-    grpcurl: Grpcurl, stream: Callable[[str, str, Any], Stream], bus: str, channel: str
-) -> None:
+def test_a_json_payload_passes_in_plain_text(grpcurl: Grpcurl, stream: StartStream, bus: str, channel: str) -> None:
     """Written as JSON and read as JSON: never base64. A half-closed subscription goes on."""
     subscription = stream(bus, f"{BUS}/Subscribe", {"start": {"pattern": channel}})
     assert "started" in subscription.next()
@@ -95,7 +85,7 @@ def test_a_message_over_the_limit_is_told_both_sizes(grpcurl: Grpcurl, bus: str)
 
 
 def test_a_request_that_nobody_answers_ends_at_its_deadline(
-    grpcurl: Grpcurl, stream: Callable[[str, str, Any], Stream], bus: str, channel: str
+    grpcurl: Grpcurl, stream: StartStream, bus: str, channel: str
 ) -> None:
     """The service says REQUEST_TIMEOUT with the figures."""
     assert "started" in stream(bus, f"{BUS}/Subscribe", {"start": {"pattern": channel}}).next()

@@ -5,9 +5,13 @@ settings     what every subcommand can be told: addresses and format
 outcome      exit codes, and how errors are told
 output       tables, JSON, and text made safe for a terminal
 describe     wire messages and records as plain dicts
-messages     publish, request
-traffic      subscribe
+messages     publish, request; storing publishes what shall be stored
+traffic      subscribe; following and durable_following are its streams, message_lines shows what passes
 records      state get, list, save, delete, watch
+durables     durable list, show, create, seek, delete; durable_view shows them
+dead_letters dead-letters list, show, redrive, purge; dead_letter_filter says which, dead_letter_view shows them
+moments      times, ages and spans, as people write and read them
+confirmation asking before something is removed
 statistics   stats, subscriptions
 serve        serve bus|state|sidecar
 up, children the three programs together in one terminal

@@ -26,8 +26,26 @@ def describe_message(message: message_pb2.Message, channel: str, sequence: int |
         "priority": _priority(message.priority),
         "timestamp": message.timestamp.ToJsonString() if message.HasField("timestamp") else None,
         "ttl_seconds": message.ttl_seconds if message.HasField("ttl_seconds") else None,
+        "ordering_key": message.ordering_key or None,
         "metadata": _metadata(message.metadata_json),
     }
+
+
+def message_facts(message: message_pb2.Message) -> list[tuple[str, Any]]:
+    """The envelope for people: what is set, below each other."""
+    sender = message.sender_id or "-"
+    facts = {
+        "id": message.message_id,
+        "type": message.message_type,
+        "sender": f"{sender} -> {message.recipient_id}" if message.recipient_id else sender,
+        "priority": _priority(message.priority),
+        "made": message.timestamp.ToJsonString() if message.HasField("timestamp") else "",
+        "correlation id": message.correlation_id,
+        "ttl": f"{message.ttl_seconds:,} s" if message.HasField("ttl_seconds") else "",
+        "ordering key": message.ordering_key,
+        "metadata": message.metadata_json if _metadata(message.metadata_json) != {} else "",
+    }
+    return [(name, value) for name, value in facts.items() if value]
 
 
 def payload_text(message: message_pb2.Message) -> str:

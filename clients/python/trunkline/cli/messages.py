@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from trunkline.cli.input import STDIN, read_object, read_objects
+from trunkline.cli.moments import read_span, read_time
 from trunkline.cli.outcome import run
-from trunkline.cli.output import print_json, safe, write_line
+from trunkline.cli.output import counted, print_json, safe, write_line
 from trunkline.cli.settings import CONNECT_SECONDS, Command, settings, with_settings
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ def _make(payload: dict[str, Any], default_type: str, options: dict[str, Any]) -
             recipient_id=options["recipient"],
             payload=payload,
             correlation_id=options["correlation_id"],
+            **({"message_id": options["message_id"]} if options.get("message_id") is not None else {}),
             priority=options["priority"],
             ttl_seconds=options["ttl"],
             metadata=read_object(metadata, "--metadata") if metadata else {},
@@ -60,28 +63,59 @@ def _make(payload: dict[str, Any], default_type: str, options: dict[str, Any]) -
 @click.argument("channel")
 @click.argument("payload", metavar="[JSON|-]", default="{}")
 @_message_options
+@click.option("--message-id", metavar="ID", help="Its name. Default: a new one. Stored once within some minutes.")
 @click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Publish each so many times.")
+@click.option("--stored", is_flag=True, help="Keep it in the journal for durable subscriptions; show the receipt.")
+@click.option("--ordering-key", metavar="KEY", help="With --stored: those of one key arrive one at a time, in order.")
+@click.option("--deliver-after", type=read_span, metavar="SECONDS", help="With --stored: hold it back for so long.")
+@click.option("--deliver-at", type=read_time, metavar="TIME", help="With --stored: hold it back until then.")
 @with_settings
-def publish(channel: str, payload: str, count: int, **options: Any) -> None:
+def publish(
+    channel: str,
+    payload: str,
+    count: int,
+    stored: bool,
+    ordering_key: str | None,
+    deliver_after: float | None,
+    deliver_at: datetime | None,
+    **options: Any,
+) -> None:
     """Publishes a JSON object on CHANNEL, or with `-` each line of standard input.
 
-    Returns when the service took all of them.
+    Returns when the service took all of them; with --stored when all of them are synced to disk. Then it shows the
+    receipt, or of many a summary; with --format json each receipt is an object on a line of its own, in order.
     """
     told = settings()
+    delivery = {"ordering_key": ordering_key, "deliver_after": deliver_after, "deliver_at": deliver_at}
+    if not stored:
+        for name, value in delivery.items():
+            if value is not None:
+                raise click.UsageError(f"--{name.replace('_', '-')} needs --stored")
+    if payload == STDIN and options["message_id"] is not None:
+        raise click.UsageError("--message-id names one message; on standard input there may be many")
+
+    async def messages() -> AsyncIterator[AgentMessage]:
+        async for each in _payloads(payload):
+            for _ in range(count):
+                yield _make(each, "status_update", options)
 
     async def main() -> None:
         from trunkline import GrpcMessageBus
 
         async with GrpcMessageBus(told.bus, connect_timeout=CONNECT_SECONDS) as bus:
-            async for each in _payloads(payload):
-                for _ in range(count):
-                    await bus.publish(channel, _make(each, "status_update", options))
+            if stored:
+                from trunkline.cli.storing import Storing
+
+                await Storing(bus, channel, delivery, as_json=told.as_json).run(messages())
+                return
+            async for message in messages():
+                await bus.publish(channel, message)
             await bus.flush()
             published = bus.published_count
         if told.as_json:
             print_json({"channel": channel, "published": published})
         else:
-            write_line(f"published {published:,} message{'s' if published != 1 else ''} on {safe(channel)}")
+            write_line(f"published {counted(published, 'message')} on {safe(channel)}")
 
     run(main(), told)
 

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Coroutine
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
@@ -23,8 +23,12 @@ UNREACHABLE: Final = 5
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
 
+Result = TypeVar("Result")
+
 _EXIT_CODES: Final = {
     "NOT_FOUND": NOT_FOUND,
+    "SUBSCRIPTION_NOT_FOUND": NOT_FOUND,
+    "DEAD_LETTER_NOT_FOUND": NOT_FOUND,
     "REQUEST_TIMEOUT": TIMED_OUT,
     "BUS_DISCONNECTED": UNREACHABLE,
     "BUS_NOT_CONNECTED": UNREACHABLE,
@@ -35,10 +39,16 @@ _EXIT_CODES: Final = {
 
 def run(main: Coroutine[Any, Any, int | None], settings: Settings) -> NoReturn:
     """Runs a subcommand's work and ends the process with its exit code; None means 0."""
+    sys.exit(answer(main, settings) or 0)
+
+
+def answer(main: Coroutine[Any, Any, Result], settings: Settings) -> Result:
+    """Runs a part of a subcommand's work and returns what it returns; where it fails, that ends the process."""
     _set_up_logging(settings)
     try:
-        code = asyncio.run(main) or 0
+        result = asyncio.run(main)
         sys.stdout.flush()
+        return result
     except TrunklineError as error:
         tell(error, settings)
         code = exit_code(error)

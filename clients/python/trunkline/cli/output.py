@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import click
@@ -19,6 +20,11 @@ def safe(text: str) -> str:
     """Text of others for one line of a terminal: control characters, which could move the cursor, turn the direction of
     writing or hide what was written, become escapes."""
     return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 message`, `1,234 messages`."""
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"
 
 
 def print_json(value: Any) -> None:
@@ -50,16 +56,32 @@ def note_back(*, as_json: bool) -> None:
 
 def print_facts(rows: Iterable[tuple[str, Any]], title: str = "") -> None:
     """Names and values below each other."""
-    pairs = [(name, safe(value) if isinstance(value, str) else _compact(value)) for name, value in rows]
-    width = max((len(name) for name, _ in pairs), default=0)
+    pairs = [(name, *_cell(value)) for name, value in rows]
+    width = max((len(name) for name, _, _ in pairs), default=0)
     if title:
         click.secho(safe(title), bold=True)
-    for name, value in pairs:
-        click.echo(f"{click.style(f'{safe(name):<{width}}', fg='cyan')}  {value}")
+    for name, value, colour in pairs:
+        shown = click.style(value, fg=colour, bold=True) if colour else value
+        click.echo(f"{click.style(f'{safe(name):<{width}}', fg='cyan')}  {shown}")
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: frozenset[str] = frozenset()) -> None:
-    """A table of plain cells. On a terminal it is fitted to its width; in a pipe nothing is cut."""
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A cell or a fact that shall catch the eye."""
+
+    value: Any
+    colour: str
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    right: frozenset[str] = frozenset(),
+    cut: str | None = None,
+) -> None:
+    """A table of plain cells. On a terminal it is fitted to its width: the column `cut` gets what the others leave, the
+    others are folded; in a pipe nothing is cut."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -69,9 +91,15 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right:
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(safe(cell) if isinstance(cell, str) else _compact(cell)) for cell in row))
+        table.add_row(*(Text(text, style=colour) for text, colour in map(_cell, row)))
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 10_000)
     console.print(table)
+
+
+def _cell(cell: Any) -> tuple[str, str]:
+    if isinstance(cell, Marked):
+        return _cell(cell.value)[0], cell.colour
+    return (safe(cell) if isinstance(cell, str) else _compact(cell)), ""
 
 
 def _compact(value: Any) -> str:

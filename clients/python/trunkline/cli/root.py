@@ -16,6 +16,10 @@ COMMANDS = {
     "subscribe": Home("trunkline.cli.traffic", "subscribe", "Show the messages of a channel or pattern as they pass."),
     "request": Home("trunkline.cli.messages", "request", "Send a request and show its reply."),
     "state": Home("trunkline.cli.records", "state", "Get, list, save, delete and watch records."),
+    "durable": Home("trunkline.cli.durables", "durable", "List, show, create, move and delete durable subscriptions."),
+    "dead-letters": Home(
+        "trunkline.cli.dead_letters", "dead_letters", "Find what was not done, and redrive or purge it."
+    ),
     "stats": Home("trunkline.cli.statistics", "stats", "Show what bus and state count and hold."),
     "subscriptions": Home("trunkline.cli.statistics", "subscriptions", "List who subscribes to what."),
     "bench": Home("trunkline.bench", "command", "Measure Trunkline beside its peers."),
@@ -24,7 +28,7 @@ COMMANDS = {
 EPILOG = """\
 \b
 Exit codes: 0 done; 1 refused or failed, the message on standard error names the error's code; 2 wrong usage;
-3 no such record; 4 no answer in time; 5 a service cannot be reached; 130 interrupted.
+3 no such record, subscription or dead letter; 4 no answer in time; 5 a service cannot be reached; 130 interrupted.
 """
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from trunkline.cli.outcome import exit_code, run, tell
-from trunkline.cli.output import print_facts, print_json, print_table
+from trunkline.cli.output import Marked, counted, print_facts, print_json, print_table
 from trunkline.cli.settings import Settings, settings, with_settings
 from trunkline.errors import TrunklineError
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from trunkline.v1 import bus_pb2, state_pb2
+    from trunkline.v1 import state_pb2
 
 Answer = dict[str, Any] | TrunklineError
 
@@ -64,7 +65,53 @@ def _print(told: Settings, answers: dict[str, Answer]) -> None:
         if isinstance(answer, TrunklineError):
             click.secho(f"{name}: no answer", fg="red")
         else:
-            print_facts(((key.replace("_", " "), value) for key, value in answer.items()), title=name)
+            print_facts(shown(answer), title=name)
+
+
+def shown(facts: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The figures for people: those of stored messages in a few lines, what needs somebody marked."""
+    lines: dict[str, Any] = {key.replace("_", " "): value for key, value in facts.items()}
+    if "journal_messages" in facts:
+        for name in _TOLD_TOGETHER:
+            lines.pop(name.replace("_", " "))
+        lines |= _durable_lines(facts)
+    return [*lines.items()]
+
+
+_TOLD_TOGETHER = (
+    *("stored", "duplicates", "acked", "redelivered", "dead_lettered", "lost_to_limits"),
+    *("durable_subscriptions", "dead_letters"),
+    *("journal_messages", "journal_bytes", "journal_file_bytes", "held_back"),
+)
+
+
+def _durable_lines(facts: dict[str, Any]) -> dict[str, Any]:
+    journal = f"{counted(facts['journal_messages'], 'message')}, {size(facts['journal_bytes'])}"
+    if facts["engine"] != "memory":
+        journal += f" in files of {size(facts['journal_file_bytes'])}"
+    if facts["held_back"]:
+        journal += f"; {facts['held_back']:,} held back until later"
+    dead, lost = facts["dead_letters"], facts["lost_to_limits"]
+    return {
+        "stored": f"{facts['stored']:,}, and {counted(facts['duplicates'], 'duplicate')}",
+        "durable": f"{counted(facts['durable_subscriptions'], 'subscription')}: {facts['acked']:,} acked, "
+        f"{facts['redelivered']:,} redelivered, {facts['dead_lettered']:,} died",
+        "journal": journal,
+        "lost to limits": Marked(f"{counted(lost, 'message')} still needed", "red") if lost else 0,
+        "dead letters": Marked(f"{dead:,}; see trunkline dead-letters list", "red") if dead else 0,
+    }
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    if count < 1024:
+        return f"{count} bytes"
+    figure, unit = count / 1024, "KiB"
+    for larger in ("MiB", "GiB", "TiB"):
+        if figure < 1024:
+            break
+        figure, unit = figure / 1024, larger
+    return f"{figure:.1f} {unit}"
 
 
 async def _ask(told: Settings) -> dict[str, Answer]:
@@ -80,12 +127,10 @@ async def _caught(question: Coroutine[Any, Any, dict[str, Any]]) -> Answer:
 
 
 async def _bus(address: str) -> dict[str, Any]:
-    from trunkline.cli.wire import CALL_SECONDS, bus_stub
+    from trunkline.cli.wire import call_bus
     from trunkline.v1 import bus_pb2
 
-    async with bus_stub(address) as stub:
-        answer: bus_pb2.GetStatsResponse = await stub.GetStats(bus_pb2.GetStatsRequest(), timeout=CALL_SECONDS)
-        return _plain(answer)
+    return _plain(await call_bus(address, "GetStats", bus_pb2.GetStatsRequest()))
 
 
 async def _state(address: str) -> dict[str, Any]:
@@ -146,19 +191,13 @@ def subscriptions(pattern: str) -> None:
 
 
 async def _subscriptions(address: str, pattern: str) -> list[dict[str, Any]]:
-    from trunkline.cli.wire import CALL_SECONDS, bus_stub
+    from trunkline.cli.wire import bus_pages
     from trunkline.limits import MAX_PAGE_SIZE
     from trunkline.v1 import bus_pb2
 
-    found: list[dict[str, Any]] = []
     request = bus_pb2.ListSubscriptionsRequest(pattern=pattern, page_size=MAX_PAGE_SIZE)
-    async with bus_stub(address) as stub:
-        while True:
-            page: bus_pb2.ListSubscriptionsResponse = await stub.ListSubscriptions(request, timeout=CALL_SECONDS)
-            found += map(_plain, page.subscriptions)
-            if not page.next_page_token:
-                return found
-            request.page_token = page.next_page_token
+    async with aclosing(bus_pages(address, "ListSubscriptions", request)) as pages:
+        return [_plain(each) async for page in pages for each in page.subscriptions]
 
 
 def _since(time: str | None) -> str | None:

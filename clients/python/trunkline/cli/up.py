@@ -21,6 +21,9 @@ from trunkline.cli.settings import Settings, settings, with_settings
 from trunkline.limits import DRAIN_SECONDS
 
 METRICS: Final = {"bus": "127.0.0.1:9431", "state": "127.0.0.1:9432", "sidecar": "127.0.0.1:9433"}
+JOURNAL: Final = "bus.db"
+STORE: Final = "state.db"
+"""The services' files in the data directory. They outlive this program."""
 START_SECONDS: Final = 15.0
 END_SECONDS: Final = DRAIN_SECONDS + 5.0
 """What a program gets to end before it is killed."""
@@ -36,7 +39,7 @@ _SHOWN_APART = frozenset({"event", "level", "time", "program", "exception"})
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(".trunkline"),
     show_default=True,
-    help="Where the store and the sidecar's sockets lie; made where it is missing.",
+    help="Where the journal, the store and the sidecar's sockets lie; made where it is missing.",
 )
 @click.option("--sidecar", metavar="ADDRESS", help="Where the sidecar serves. Default: unix:DATA/sidecar.sock.")
 @click.option("--metrics", is_flag=True, help="Serve Prometheus metrics on the ports 9431 (bus), 9432, 9433.")
@@ -45,8 +48,8 @@ _SHOWN_APART = frozenset({"event", "level", "time", "program", "exception"})
 def up(data: Path, sidecar: str | None, metrics: bool, log_level: str) -> None:
     """Runs bus, state and sidecar on this machine until Ctrl-C; their logs come out here.
 
-    --bus and --state say where the two serve. What was saved is kept in the data directory. If one program ends by
-    itself, the others are ended too and the exit code is 1.
+    --bus and --state say where the two serve. Stored messages and records are kept in the data directory. If one
+    program ends by itself, the others are ended too and the exit code is 1.
     """
     told = settings()
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -55,14 +58,14 @@ def up(data: Path, sidecar: str | None, metrics: bool, log_level: str) -> None:
         command += ["--log-level", log_level]
         if metrics:
             command += ["--metrics-address", METRICS[name]]
-    run(_Terminal(told).run(commands), told)
+    run(_Terminal(told, data).run(commands), told)
 
 
 def _commands(told: Settings, data: Path, sidecar: str | None) -> dict[str, list[str]]:
     # Paths stay as they were given: a UNIX socket's may have 107 bytes, and a relative one is short.
     options = {
-        "bus": ["--address", told.bus],
-        "state": ["--address", told.state, "--engine", "sqlite", "--path", f"{data / 'state.db'}"],
+        "bus": ["--address", told.bus, "--engine", "sqlite", "--path", f"{data / JOURNAL}"],
+        "state": ["--address", told.state, "--engine", "sqlite", "--path", f"{data / STORE}"],
         "sidecar": [
             *("--address", sidecar or f"unix:{data / 'sidecar.sock'}"),
             *("--bus-address", told.bus, "--state-address", told.state),
@@ -75,8 +78,9 @@ def _commands(told: Settings, data: Path, sidecar: str | None) -> dict[str, list
 class _Terminal:
     """The three programs and the terminal that they share."""
 
-    def __init__(self, told: Settings) -> None:
+    def __init__(self, told: Settings, data: Path) -> None:
         self._told = told
+        self._data = data
         self._children: list[Child] = []
         self._stop = asyncio.Event()
 
@@ -123,6 +127,7 @@ class _Terminal:
                 await child.ready()
         where = ", ".join(f"{child.name} {child.address}" for child in self._children)
         self._say("info", f"ready in {time.perf_counter() - began:.1f} s: {where}")
+        self._say("info", f"stored messages are kept in {self._data / JOURNAL}, records in {self._data / STORE}")
 
     def _on_signal(self) -> None:
         if self._stop.is_set():

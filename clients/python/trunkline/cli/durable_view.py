@@ -1,0 +1,88 @@
+"""How durable subscriptions are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from trunkline.cli.moments import age_of, in_seconds, local_time, span
+from trunkline.cli.output import Marked, safe
+
+if TYPE_CHECKING:
+    from trunkline.v1 import durable_pb2
+
+COLUMNS: Final = ("name", "pattern", "waiting", "leased", "retrying", "subscribers", "acked", "redelivered", "dead")
+
+
+def row_of(each: durable_pb2.DurableSubscription) -> Sequence[Any]:
+    """Its cells under COLUMNS."""
+    return (
+        each.name,
+        each.pattern,
+        _waiting(each),
+        each.leased,
+        each.retrying,
+        each.subscribers,
+        each.acked,
+        each.redelivered,
+        Marked(each.dead_lettered, "red") if each.dead_lettered else 0,
+    )
+
+
+def _waiting(each: durable_pb2.DurableSubscription) -> Any:
+    untaken = each.waiting + each.retrying and not each.subscribers
+    return Marked(each.waiting, "yellow") if untaken else each.waiting
+
+
+def describe(each: durable_pb2.DurableSubscription) -> dict[str, Any]:
+    """One for scripts; times in seconds."""
+    backoff = each.settings.backoff
+    return {
+        "name": each.name,
+        "pattern": each.pattern,
+        "created_at": each.created_at.ToJsonString(),
+        "waiting": each.waiting,
+        "leased": each.leased,
+        "retrying": each.retrying,
+        "subscribers": each.subscribers,
+        "acked": each.acked,
+        "redelivered": each.redelivered,
+        "dead_lettered": each.dead_lettered,
+        "next_sequence": each.next_sequence,
+        "settings": {
+            "ack_wait": in_seconds(each.settings.ack_wait),
+            "max_deliveries": each.settings.max_deliveries,
+            "backoff_initial": in_seconds(backoff.initial),
+            "backoff_multiplier": backoff.multiplier,
+            "backoff_maximum": in_seconds(backoff.maximum),
+        },
+    }
+
+
+def facts_of(each: durable_pb2.DurableSubscription, dead_letters: int) -> list[tuple[str, Any]]:
+    """All of it for people, with how many of its messages are dead letters now."""
+    backoff = each.settings.backoff
+    dead = f"{dead_letters:,}; trunkline dead-letters list --durable {each.name}"
+    return [
+        ("pattern", each.pattern),
+        ("created", f"{local_time(each.created_at)} ({age_of(each.created_at)} ago)"),
+        ("subscribers", each.subscribers),
+        ("waiting", _waiting(each)),
+        ("leased", each.leased),
+        ("retrying", each.retrying),
+        ("dead letters", Marked(dead, "red") if dead_letters else 0),
+        ("since created", f"{each.acked:,} acked, {each.redelivered:,} redelivered, {each.dead_lettered:,} died"),
+        ("next sequence", each.next_sequence),
+        ("lease", span(in_seconds(each.settings.ack_wait))),
+        ("max deliveries", each.settings.max_deliveries),
+        (
+            "backoff",
+            f"{span(in_seconds(backoff.initial))}, times {backoff.multiplier:g} with each attempt, "
+            f"at most {span(in_seconds(backoff.maximum))}",
+        ),
+    ]
+
+
+def in_a_line(each: durable_pb2.DurableSubscription) -> str:
+    """Where it stands."""
+    return f"{safe(each.name)} on {safe(each.pattern)}: {each.waiting:,} waiting, next sequence {each.next_sequence:,}"

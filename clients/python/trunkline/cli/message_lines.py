@@ -1,0 +1,105 @@
+"""Messages as they pass, a line each."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from trunkline.cli.output import counted, note_back, note_lost, print_json, print_note, safe, write_line
+from trunkline.cli.settings import Settings
+from trunkline.errors import TrunklineError
+
+if TYPE_CHECKING:
+    from trunkline.v1 import message_pb2
+
+_TYPE_COLOURS: Final = {
+    "task_assignment": "blue",
+    "task_result": "green",
+    "status_update": "white",
+    "error": "red",
+    "feedback": "magenta",
+    "control": "yellow",
+}
+
+
+class Printer:
+    """One line for each message. Notes go to standard error, so that a script's input stays clean."""
+
+    def __init__(self, told: Settings, *, full: bool) -> None:
+        self._as_json = told.as_json
+        terminal = sys.stdout.isatty()
+        self._width = shutil.get_terminal_size().columns if terminal and not full else None
+
+    def started(self, pattern: str, durable: str = "", what_becomes: str = "") -> None:
+        """Nothing published after this is missed."""
+        text, facts = f"subscribed to {safe(pattern)}", {"event": "subscribed", "pattern": pattern}
+        if durable:
+            text, facts = f"{text} as {safe(durable)}: {what_becomes}", {**facts, "durable": durable}
+        self.note(text, facts, "bright_black")
+
+    def lost(self, error: TrunklineError) -> None:
+        """The connection is gone; it comes back by itself."""
+        note_lost(error, as_json=self._as_json)
+
+    def back(self) -> None:
+        """Subscribed again."""
+        note_back(as_json=self._as_json)
+
+    def lagged(self, dropped: int) -> None:
+        """This reader was too slow."""
+        note = f"lagged: {counted(dropped, 'message')} dropped, this reader was too slow"
+        self.note(note, {"event": "lagged", "dropped": dropped}, "yellow")
+
+    def message(self, message: message_pb2.Message, channel: str, sequence: int, attempt: int = 0) -> None:
+        """A message; of a durable subscription with the attempt that it is, from 1."""
+        if self._as_json:
+            from trunkline.cli.describe import describe_message
+
+            facts = describe_message(message, channel, sequence)
+            print_json(facts | ({"attempt": attempt} if attempt else {}))
+        else:
+            write_line(self._line(channel, message, attempt))
+
+    def note(self, text: str, facts: dict[str, Any], colour: str) -> None:
+        """Something beside the messages."""
+        print_note(text, facts, colour, as_json=self._as_json)
+
+    def _line(self, channel: str, message: message_pb2.Message, attempt: int) -> str:
+        from trunkline.cli.describe import payload_text
+
+        kind = message.message_type
+        sender = message.sender_id or "-"
+        if message.recipient_id:
+            sender += f" -> {message.recipient_id}"
+        parts = [
+            (_clock(message), "bright_black"),
+            (channel, "cyan"),
+            (kind or "-", _TYPE_COLOURS.get(kind, "white")),
+            (sender, "green"),
+            *([(f"attempt {attempt}", "yellow")] if attempt > 1 else []),
+            (payload_text(message), None),
+        ]
+        room = self._width
+        shown = []
+        for text, colour in parts:
+            piece = safe(text)
+            if room is not None:
+                piece = piece if len(piece) <= room else piece[: max(room - 1, 0)] + "…"
+                room = max(room - len(piece) - 2, 0)
+            shown.append(click.style(piece, fg=colour) if colour else piece)
+        return "  ".join(shown)
+
+
+def _clock(message: message_pb2.Message) -> str:
+    """The message's time of day here, to the millisecond."""
+    if not message.HasField("timestamp"):
+        return "-"
+    try:
+        time = message.timestamp.ToDatetime(tzinfo=UTC).astimezone()
+    except (ValueError, OverflowError):  # a sender's figure beyond the calendar
+        return "?"
+    return f"{time:%H:%M:%S}.{time.microsecond // 1000:03d}"

@@ -1,0 +1,127 @@
+"""`trunkline publish --stored`: many messages in flight, and their receipts in order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from trunkline.cli.output import counted, print_json, safe, write_line
+from trunkline.errors import TrunklineError
+
+if TYPE_CHECKING:
+    from trunkline.durable import Receipt
+    from trunkline.models import AgentMessage
+
+IN_FLIGHT: Final = 4_096
+"""Messages that wait for their receipts at once; beyond it no more are read."""
+
+Pending = tuple["AgentMessage", "asyncio.Task[Receipt]"]
+
+
+class Storing:
+    """Publishes messages to be stored, and says what became of each.
+
+    Args:
+        bus: connected.
+        options: `ordering_key`, `deliver_at`, `deliver_after`.
+        as_json: a line for each receipt; else one for the only one, or a summary.
+    """
+
+    def __init__(self, bus: Any, channel: str, options: dict[str, Any], *, as_json: bool) -> None:
+        self._bus = bus
+        self._channel = channel
+        self._options = options
+        self._as_json = as_json
+        self._began = time.monotonic()
+        self._receipts: list[tuple[AgentMessage, Receipt]] = []
+        """The first and the last."""
+        self._stored = self._duplicates = self._expired = self._failed = 0
+        self._error: TrunklineError | None = None
+
+    async def run(self, messages: AsyncIterator[AgentMessage]) -> None:
+        """Until all have their receipts. After a failure no more are begun.
+
+        Raises:
+            TrunklineError: one was not stored, the first of them; said are the receipts of all others that were.
+        """
+        pending: asyncio.Queue[Pending | None] = asyncio.Queue()
+        room = asyncio.Semaphore(IN_FLIGHT)
+        settling = asyncio.create_task(self._settle(pending))
+        try:
+            async for message in messages:
+                await room.acquire()
+                if self._error is not None or settling.done():
+                    break
+                task = asyncio.create_task(self._bus.publish(self._channel, message, stored=True, **self._options))
+                task.add_done_callback(lambda _: room.release())
+                pending.put_nowait((message, task))
+        finally:
+            pending.put_nowait(None)
+            await settling
+            self._print_summary()
+        if self._error is not None:
+            raise self._error
+
+    async def _settle(self, pending: asyncio.Queue[Pending | None]) -> None:
+        while (each := await pending.get()) is not None:
+            message, task = each
+            try:
+                self._take(message, await task)
+            except TrunklineError as error:
+                self._failed += 1
+                self._error = self._error or error
+
+    def _take(self, message: AgentMessage, receipt: Receipt) -> None:
+        self._duplicates += receipt.duplicate
+        self._expired += not receipt.sequence
+        self._stored += bool(receipt.sequence) and not receipt.duplicate
+        self._receipts[1:] = [(message, receipt)]
+        if self._as_json:
+            print_json(
+                {
+                    "channel": self._channel,
+                    "message_id": message.message_id,
+                    "sequence": receipt.sequence,
+                    "time": receipt.time.isoformat(),
+                    "durability": receipt.durability.value,
+                    "duplicate": receipt.duplicate,
+                }
+            )
+
+    def _print_summary(self) -> None:
+        if self._as_json or not self._receipts:
+            return
+        count = self._stored + self._duplicates + self._expired
+        if count == 1:
+            message, receipt = self._receipts[0]
+            write_line(_one(self._channel, message, receipt, self._due(receipt)))
+            return
+        sequences = [receipt.sequence for _, receipt in self._receipts]
+        took = time.monotonic() - self._began
+        what = f"stored {counted(self._stored, 'message')} on {safe(self._channel)}"
+        between = f"sequences {sequences[0]:,} to {sequences[-1]:,}"
+        write_line(f"{what}, {between}, {took:.2f} s, {count / max(took, 1e-9):,.0f}/s")
+        if self._duplicates:
+            click.secho(f"{self._duplicates:,} of {count:,} were duplicates: their ids were stored before", fg="yellow")
+        if self._expired:
+            click.secho(f"{self._expired:,} of {count:,} were past their TTL and dropped", fg="yellow")
+        if self._failed:
+            click.secho(f"{self._failed:,} were not stored, or it is not known", fg="red")
+
+    def _due(self, receipt: Receipt) -> datetime:
+        after, at = self._options["deliver_after"], self._options["deliver_at"]
+        return at or receipt.time + timedelta(seconds=after or 0)
+
+
+def _one(channel: str, message: AgentMessage, receipt: Receipt, due: datetime) -> str:
+    if not receipt.sequence:
+        return click.style(f"dropped {safe(message.message_id)}: it is past its TTL", fg="yellow")
+    did = click.style("duplicate of", fg="yellow") if receipt.duplicate else receipt.durability.value
+    at = f"{receipt.time.astimezone():%Y-%m-%d %H:%M:%S}"
+    held = f", held back until {due.astimezone():%Y-%m-%d %H:%M:%S}" if due > receipt.time else ""
+    return f"{did} {safe(message.message_id)} on {safe(channel)}: sequence {receipt.sequence:,}, {at}{held}"
