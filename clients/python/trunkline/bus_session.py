@@ -18,7 +18,7 @@ from trunkline.errors import (
     RequestTimeoutError,
     TrunklineError,
 )
-from trunkline.limits import CLIENT_BUFFER_BYTES
+from trunkline.limits import BUS_AWAY, CLIENT_BUFFER_BYTES
 from trunkline.line import Line
 from trunkline.models import AgentMessage
 from trunkline.outgoing import Outgoing
@@ -71,6 +71,8 @@ class BusSession:
         self._on_disconnected = on_disconnected
         self._on_reconnected = on_reconnected
         self._was_up = False
+        self.bus_is_away = False
+        """The line ends at a sidecar whose bus is away: only what is to be stored is taken."""
         self._refused: TrunklineError | None = None
         """The first refusal of something published since the last flush."""
         self.buffer_is_full = False
@@ -241,7 +243,8 @@ class BusSession:
         self._outgoing.seal()
         for frame in (*self.line.take_kept(), *held):
             self.line.put(frame, keep=True)
-        if self._was_up:
+        self.bus_is_away = BUS_AWAY.items() <= self.line.greeting.items()
+        if self._was_up and not self.bus_is_away:
             tell(self._on_reconnected)
         self._was_up = True
 
@@ -278,7 +281,8 @@ class BusSession:
         self._refused = self._refused or error
         self._outgoing.forget_items()
         self._fail_receipts(error)
-        tell(self._on_disconnected, error)
+        if not self.bus_is_away:  # else it was told when that began
+            tell(self._on_disconnected, error)
 
     def on_frame(self, frame: bus_pb2.ConnectResponse) -> None:
         """Gives each item of a frame to whom it is for."""
@@ -299,6 +303,9 @@ class BusSession:
                     self._take_error(item.id, error_from_item(item.error))
                 case "pong" | "cancelled" as kind:
                     self.line.settle(item.id, kind)
+                case "bus_connected":
+                    self.bus_is_away = False
+                    tell(self._on_reconnected)
 
     def _take_error(self, id: int, error: TrunklineError) -> None:
         subscription = self._subscriptions.pop(id, None)
@@ -329,4 +336,5 @@ class BusSession:
 def receipt_from_wire(receipt: bus_pb2.Receipt) -> Receipt:
     """A receipt as Python users have it."""
     time = datetime.fromtimestamp(receipt.time.seconds + receipt.time.nanos / 1e9, UTC)
-    return Receipt(receipt.sequence, time, _DURABILITIES[receipt.durability], receipt.duplicate)
+    durability = _DURABILITIES[receipt.durability]
+    return Receipt(receipt.sequence, time, durability, receipt.duplicate, receipt.held_by_sidecar)

@@ -122,7 +122,7 @@ class GrpcMessageBus(MessageBus):
         if stored:
             encoded = self._encode(message) + encode_delivery(ordering_key, deliver_at, deliver_after)
             receipt = await session.store(channel, encoded)
-            self._published += bool(receipt.sequence)
+            self._published += bool(receipt.sequence or receipt.held_by_sidecar)
             return receipt
         if message.ttl_seconds is not None and message.is_expired():
             log.debug("message %s expired before it was published", message.message_id)
@@ -247,7 +247,8 @@ class GrpcMessageBus(MessageBus):
 
     @property
     def is_connected(self) -> bool:
-        return self._session is not None and self._session.line.is_up
+        session = self._session
+        return session is not None and session.line.is_up and not session.bus_is_away
 
     @property
     def published_count(self) -> int:

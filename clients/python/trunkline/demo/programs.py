@@ -85,7 +85,8 @@ class Programs:
         state = self._program("state", given.state, "--address", _FREE_PORT, *store)
         upstreams = ("--bus-address", bus.ready()["address"], "--state-address", state.ready()["address"])
         socket = given.socket or str(folder / "channel.sock")
-        doors = ("--address", f"unix:{folder / 'sidecar.sock'}", "--socket-path", socket)
+        own = ("--store-path", str(folder / "sidecar.db"))
+        doors = ("--address", f"unix:{folder / 'sidecar.sock'}", "--socket-path", socket, *own)
         page = ("--metrics-address", _FREE_PORT)
         sidecar = self._program("sidecar", given.sidecar, *doors, *page, *upstreams).ready()
         return Addresses(
