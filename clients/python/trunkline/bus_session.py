@@ -243,7 +243,7 @@ class BusSession:
         self._outgoing.seal()
         for frame in (*self.line.take_kept(), *held):
             self.line.put(frame, keep=True)
-        self.bus_is_away = BUS_AWAY.items() <= self.line.greeting.items()
+        self.bus_is_away = BUS_AWAY in self.line.greeting
         if self._was_up and not self.bus_is_away:
             tell(self._on_reconnected)
         self._was_up = True

@@ -12,7 +12,7 @@ MiB: Final = 1024 * 1024
 BUS_PORT: Final = 7431
 STATE_PORT: Final = 7432
 
-BUS_AWAY: Final[dict[str, str]] = {"trunkline-bus": "away"}
+BUS_AWAY: Final = ("trunkline-bus", "away")
 """Initial metadata of a Connect stream that a sidecar accepted while the bus is away."""
 
 MAX_CHANNEL_LENGTH: Final = 255

@@ -89,6 +89,7 @@ class Relay:
             gate.turn(Way.KEEP)
             await self._pause(error)
             return
+        self._failures = 0
         gate.turn(Way.PASS if gate.is_connected else Way.KEEP)
         await self._backlog.tidy()
         await gate.until(lambda: not gate.is_connected)

@@ -97,7 +97,7 @@ class StandIn:
         if not await self._gate.keeps(context.time_remaining()):
             await self._forwarder.stream_stream(method, context)
             return
-        await context.send_initial_metadata(tuple(BUS_AWAY.items()))  # it tells a client that its stream is accepted
+        await context.send_initial_metadata((BUS_AWAY,))  # it tells a client that its stream is accepted
         stream = kind(context, self._gate, self.keep)
         forwarded: Any = stream
         try:
