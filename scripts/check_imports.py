@@ -41,6 +41,8 @@ WIRE_PARTS = (
 )
 """The modules of a service that know the wire; the others are its domain."""
 WIRE_SIDE = (*WIRE_PARTS, "trunklined.*.app")
+FORWARDING = tuple(f"trunklined.sidecar.{part}" for part in ("forwarder", "stand_in", "diversion", "relay"))
+"""Of the sidecar, what speaks to the services and for them."""
 ENVIRONMENT = (
     "os.environ",
     "os.environb",
@@ -105,9 +107,14 @@ RULES = (
         outside=(),
     ),
     Rule(
+        "what whoever takes messages checks of them imports words and wire",
+        ("trunklined.admission",),
+        ours=(*SPOKEN, *WIRE),
+    ),
+    Rule(
         "the bus imports words, wire and rpc; neither another service nor the client",
         ("trunklined.bus", "trunklined.bus.*"),
-        ours=(*SPOKEN, *WIRE, "trunklined.rpc", "trunklined.sqlite", "trunklined.bus"),
+        ours=(*SPOKEN, *WIRE, "trunklined.admission", "trunklined.rpc", "trunklined.sqlite", "trunklined.bus"),
     ),
     Rule(
         "the state imports words, wire and rpc; neither another service nor the client",
@@ -117,12 +124,12 @@ RULES = (
     Rule(
         "the sidecar imports words, wire, rpc and the client; no other service",
         ("trunklined.sidecar", "trunklined.sidecar.*"),
-        ours=("trunkline", "trunklined.rpc", "trunklined.sqlite", "trunklined.sidecar"),
+        ours=("trunkline", "trunklined.admission", "trunklined.rpc", "trunklined.sqlite", "trunklined.sidecar"),
     ),
     Rule(
         "the domain of a service imports no grpc",
         ("trunklined.bus.*", "trunklined.state.*", "trunklined.sidecar.*"),
-        but=(*WIRE_SIDE, "trunklined.sidecar.forwarder"),
+        but=(*WIRE_SIDE, *FORWARDING),
         never=(*GRPC, "trunklined.rpc.server", "trunkline.v1.*_grpc"),
     ),
     Rule(

@@ -68,8 +68,8 @@ def _start_state(start: StartProgram, directory: Path) -> RunningProgram:
 
 def _start_sidecar(start: StartProgram, directory: Path, bus: str, state: str) -> RunningProgram:
     upstreams = ("--bus-address", bus, "--state-address", state)
-    sockets = ("--socket-path", f"{directory}/channel.sock")
-    return start("sidecar", *upstreams, *sockets, address=f"unix:{directory}/sidecar.sock")
+    files = ("--socket-path", f"{directory}/channel.sock", "--store-path", f"{directory}/sidecar.db")
+    return start("sidecar", *upstreams, *files, address=f"unix:{directory}/sidecar.sock")
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,10 @@ def test_an_idle_program_is_small_and_quiet(name: str, start_program: StartProgr
     own = {
         "bus": (),
         "state": ("--path", f"{socket_dir}/state.db"),
-        "sidecar": ("--bus-address", "127.0.0.1:1", "--socket-path", f"{socket_dir}/channel.sock"),
+        "sidecar": (
+            *("--bus-address", "127.0.0.1:1", "--socket-path", f"{socket_dir}/channel.sock"),
+            *("--store-path", f"{socket_dir}/sidecar.db"),
+        ),
     }[name]
     program = start_program(name, *own, "--metrics-address", "127.0.0.1:0")
     with urllib.request.urlopen(f"http://{program.metrics_address}/metrics", timeout=10) as answer:

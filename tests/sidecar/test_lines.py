@@ -214,7 +214,9 @@ async def test_the_bus_may_be_away(killable_sidecar: RunningProgram, killable_bu
 def test_a_live_socket_of_another_program_ends_the_start(killable_sidecar: RunningProgram, socket_dir: Path) -> None:
     """A second sidecar on the same path: a clear message, exit code 1, and the first one serves on."""
     path = str(Path(killable_sidecar.address.removeprefix("unix:")).with_name("channel.sock"))
-    second = run_program("sidecar", "--address", f"unix:{socket_dir}/second.sock", "--socket-path", path)
+    second = run_program(
+        "sidecar", "--address", f"unix:{socket_dir}/second.sock", "--socket-path", path, "--store-path", ""
+    )
     assert second.returncode == 1
     assert "another program listens" in second.stderr
     with LineClient(path) as client:

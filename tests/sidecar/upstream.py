@@ -99,6 +99,7 @@ async def sidecar_before(upstream: Upstream, directory: Path) -> AsyncIterator[a
         bus_address=f"unix:{directory}/up.sock",
         state_address=f"unix:{directory}/nobody.sock",
         socket_path="",
+        store_path="",
     )
     program = SidecarProgram(settings)
     server = aio.server(interceptors=[ErrorInterceptor()])

@@ -17,7 +17,7 @@ from trunkline.errors import (
     RequestTimeoutError,
     TrunklineError,
 )
-from trunkline.limits import CLIENT_BUFFER_BYTES
+from trunkline.limits import BUS_AWAY, CLIENT_BUFFER_BYTES
 from trunkline.line import Line
 from trunkline.models import AgentMessage
 from trunkline.outgoing import Outgoing
@@ -35,6 +35,8 @@ _CONNECT = "/trunkline.v1.BusService/Connect"
 _WAVE = 32
 """Of many requests at once, so many are sent while the others are still being encoded: then service and client work at
 the same time. A lone request is sent at once."""
+_STORED_WAVE = 256
+"""The same for messages to be stored: the service stores some while the others are still being encoded."""
 _REPLY_GRACE = 1.0
 """Seconds that a request waits beyond its timeout for the service's own word, which has the better error."""
 
@@ -64,6 +66,9 @@ class BusSession:
         self._on_disconnected = on_disconnected
         self._on_reconnected = on_reconnected
         self._was_up = False
+        self._loop = asyncio.get_running_loop()  # asked for once: Python 3.11 asks the kernel for its pid each time
+        self.bus_is_away = False
+        """The line ends at a sidecar whose bus is away: only what is to be stored is taken."""
         self._refused: TrunklineError | None = None
         """The first refusal of something published since the last flush."""
         self.buffer_is_full = False
@@ -84,13 +89,17 @@ class BusSession:
         await self.line.close()
 
     async def wind_down(self) -> None:
-        """Gives back what durable subscriptions hold: what was not started as it is, what was started as failed."""
+        """Gives back what durable subscriptions hold: what was not started as it is, what was started as failed; and
+        flushes."""
         durables = [each for each in self._subscriptions.values() if isinstance(each, DurableSubscription)]
         torn = [worker for subscription in durables for worker in subscription.stop()]
         for subscription in durables:
             subscription.close()
         if torn:
             await asyncio.wait(torn)
+        await self.flush()
+        while any(subscription.gave_back() for subscription in durables):  # what was on its way went back too
+            await self.flush()
 
     async def refuse(self) -> NoReturn:
         """Raises the BusDisconnectedError of a publish for which the buffer has no room."""
@@ -107,8 +116,10 @@ class BusSession:
         if self.line.waiting_bytes > CLIENT_BUFFER_BYTES:
             await self.line.room(CLIENT_BUFFER_BYTES)
             self.check_up()
-        receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._outgoing.store(channel, encoded, receipt)
+        receipt: asyncio.Future[Receipt] = self._loop.create_future()
+        gathered = self._outgoing.store(channel, encoded, receipt)
+        if not self._receipts or gathered % _STORED_WAVE == 0:
+            self.line.pump()
         return await receipt
 
     async def pace(self) -> None:
@@ -130,7 +141,7 @@ class BusSession:
         wanted.timeout.nanos = int(timeout % 1 * 1e9)
         if line.pending == 1 or self._outgoing.items >= _WAVE:
             line.pump()
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         timer = loop.call_later(timeout + _REPLY_GRACE, self._give_up, id, channel, correlation_id, timeout)
         try:
             reply: AgentMessage = await answer
@@ -235,7 +246,8 @@ class BusSession:
         self._outgoing.seal()
         for frame in (*self.line.take_kept(), *held):
             self.line.put(frame, keep=True)
-        if self._was_up:
+        self.bus_is_away = BUS_AWAY in self.line.greeting
+        if self._was_up and not self.bus_is_away:
             tell(self._on_reconnected)
         self._was_up = True
 
@@ -255,7 +267,8 @@ class BusSession:
         self._refused = self._refused or error
         self._outgoing.forget_items()
         self._receipts.fail_all(error, self._outgoing.take_unsent())
-        tell(self._on_disconnected, error)
+        if not self.bus_is_away:  # else it was told when that began
+            tell(self._on_disconnected, error)
 
     def on_frame(self, frame: bus_pb2.ConnectResponse) -> None:
         """Gives each item of a frame to whom it is for."""
@@ -276,6 +289,9 @@ class BusSession:
                     self._take_error(item.id, error_from_item(item.error))
                 case "pong" | "cancelled" as kind:
                     self.line.settle(item.id, kind)
+                case "bus_connected":
+                    self.bus_is_away = False
+                    tell(self._on_reconnected)
 
     def _take_error(self, id: int, error: TrunklineError) -> None:
         subscription = self._subscriptions.pop(id, None)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from pydantic import PrivateAttr
 
@@ -41,12 +41,12 @@ class Durability(StrEnum):
     """Stored on more than one machine."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What a publisher gets back for a stored message."""
 
     sequence: int
-    """Its place in the order of what the service took, from 1; 0 if it was past its TTL and dropped."""
+    """Its place in the order of what the service took, from 1; 0 if it was past its TTL and dropped, or if a sidecar
+    holds it."""
     time: datetime
     """When the service took it."""
     durability: Durability
@@ -54,6 +54,8 @@ class Receipt:
     duplicate: bool = False
     """The message id was stored already a short time ago, and nothing was stored again; sequence and time are the
     first one's."""
+    held_by_sidecar: bool = False
+    """The bus was away; the sidecar stored it, and hands it on in order when the bus is back."""
 
 
 @dataclass(frozen=True, slots=True)

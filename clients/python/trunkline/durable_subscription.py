@@ -68,6 +68,7 @@ class DurableSubscription(Subscription[DurableMessage]):
         """Acks that were sent lately: when, the attempt, and the sequences."""
         self._freed = 0
         """Messages settled since credit was last granted."""
+        self._gave_back = False
         self._ack_wait = DEFAULT_ACK_WAIT
         self._timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
@@ -117,6 +118,7 @@ class DurableSubscription(Subscription[DurableMessage]):
             if sequence not in self._given:
                 unstarted.setdefault(attempt, []).append(sequence)
         super().close()
+        self._gave_back = bool(unstarted)
         for attempt, sequences in unstarted.items():
             for sequence in sequences:
                 del self._held[sequence]
@@ -124,6 +126,11 @@ class DurableSubscription(Subscription[DurableMessage]):
             release.sequences.extend(sequences)
             release.attempt = attempt
         self._rest()
+
+    def gave_back(self) -> bool:
+        """Whether something went back to the service since this was last asked."""
+        gave_back, self._gave_back = self._gave_back, False
+        return gave_back
 
     def leave(self) -> None:
         """Ends it on the line; see `BusSession.end`."""
@@ -149,12 +156,13 @@ class DurableSubscription(Subscription[DurableMessage]):
     def acked(self, message: DurableMessage) -> None:
         """A message is done; it is said with the line's next frame."""
         if self._let_go(message):
-            acks = self._acks.get(message._attempt)
+            private: Any = message.__pydantic_private__  # its attributes by name cost more than all else here
+            acks = self._acks.get(private["_attempt"])
             if acks is None:
-                self._acks[message._attempt] = [message._sequence]
+                self._acks[private["_attempt"]] = [private["_sequence"]]
                 self._touched(self)
             else:
-                acks.append(message._sequence)
+                acks.append(private["_sequence"])
 
     async def nak(self, message: DurableMessage, error: str, delay: float | None) -> None:
         """See `DurableMessage.nak`."""
@@ -188,17 +196,18 @@ class DurableSubscription(Subscription[DurableMessage]):
 
     def _let_go(self, message: DurableMessage) -> bool:
         """Whether a message may be settled: it is held, and was not settled before."""
-        if message._settled:
+        private: Any = message.__pydantic_private__
+        if private["_settled"]:
             return False
-        message._settled = True
-        sequence = message._sequence
-        if self._held.get(sequence) != message._attempt:
+        private["_settled"] = True
+        sequence = private["_sequence"]
+        if self._held.get(sequence) != private["_attempt"]:
             log.warning(
                 "message %s (%d of %r, attempt %d) was handed on before it was settled here",
                 message.message_id,
                 sequence,
                 self.durable,
-                message._attempt,
+                private["_attempt"],
             )
             return False
         del self._held[sequence], self._given[sequence]
@@ -266,6 +275,10 @@ class DurableSubscription(Subscription[DurableMessage]):
                 self._settling(message, "terminate").reason = f"it cannot be read: {error}"
             return None
         self._given[sequence] = message
+        if message.ttl_seconds is not None and message.is_expired():
+            if self._let_go(message):
+                self._settling(message, "terminate").reason = "its TTL was over while it waited for a callback"
+            return None
         return message
 
     async def _call(self, callback: DurableCallback, message: DurableMessage) -> None:

@@ -50,9 +50,16 @@ def settings_to_wire(settings: DurableSettings) -> durable_pb2.DurableSettings:
     return wire
 
 
-def receipt_from_wire(receipt: bus_pb2.Receipt) -> Receipt:
-    """A receipt as Python users have it."""
-    return Receipt(receipt.sequence, _time(receipt.time), _DURABILITIES[receipt.durability], receipt.duplicate)
+def receipts_from_wire(published: bus_pb2.PublishResponse) -> list[Receipt]:
+    """Receipts as Python users have them. What one commit stored has one time, which is converted once."""
+    receipts: list[Receipt] = []
+    known, time = Timestamp(), _time(Timestamp())
+    for receipt in published.receipts:
+        if receipt.time != known:
+            known, time = receipt.time, _time(receipt.time)
+        durability = _DURABILITIES[receipt.durability]
+        receipts.append(Receipt(receipt.sequence, time, durability, receipt.duplicate, receipt.held_by_sidecar))
+    return receipts
 
 
 def filter_to_wire(wanted: DeadLetterFilter) -> dead_letter_pb2.DeadLetterFilter:

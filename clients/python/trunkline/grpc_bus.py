@@ -87,7 +87,6 @@ class GrpcMessageBus(GrpcDelivery, MessageBus):
             try:
                 async with asyncio.timeout(CLIENT_DISCONNECT_SECONDS):
                     await session.wind_down()
-                    await session.flush()
             except (TimeoutError, TrunklineError) as error:
                 log.warning("not all that was published may have reached %s: %r", self.address, error)
         self._session = None
@@ -109,7 +108,7 @@ class GrpcMessageBus(GrpcDelivery, MessageBus):
         if stored:
             encoded = self._encode(message) + encode_delivery(ordering_key, deliver_at, deliver_after)
             receipt = await session.store(channel, encoded)
-            self._published += bool(receipt.sequence)
+            self._published += bool(receipt.sequence or receipt.held_by_sidecar)
             return receipt
         if message.ttl_seconds is not None and message.is_expired():
             log.debug("message %s expired before it was published", message.message_id)
@@ -210,7 +209,8 @@ class GrpcMessageBus(GrpcDelivery, MessageBus):
 
     @property
     def is_connected(self) -> bool:
-        return self._session is not None and self._session.line.is_up
+        session = self._session
+        return session is not None and session.line.is_up and not session.bus_is_away
 
     @property
     def published_count(self) -> int:

@@ -12,6 +12,9 @@ MiB: Final = 1024 * 1024
 BUS_PORT: Final = 7431
 STATE_PORT: Final = 7432
 
+BUS_AWAY: Final = ("trunkline-bus", "away")
+"""Initial metadata of a Connect stream that a sidecar accepted while the bus is away."""
+
 MAX_CHANNEL_LENGTH: Final = 255
 """Characters of a channel, pattern or group name; beyond it INVALID_CHANNEL."""
 

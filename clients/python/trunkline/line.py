@@ -89,6 +89,8 @@ class Line:
         self._up = asyncio.Event()
         self._pending: dict[int, asyncio.Future[Any]] = {}
         self._last_id = 0
+        self.greeting: tuple[tuple[str, str | bytes], ...] = ()
+        """What the service said when it accepted the stream (initial metadata)."""
 
     @property
     def is_up(self) -> bool:
@@ -239,7 +241,7 @@ class Line:
         """One life of the stream; returns why it ended."""
         call: Any = self.channel.stream_stream(self._method, None, self._parse)(wait_for_ready=True)
         try:
-            await call.initial_metadata()
+            self.greeting = tuple(await call.initial_metadata() or ())
             if not call.done():  # else it was refused: the headers came with the status, which the read below raises
                 outbox = self._outbox = Outbox(call.write, self._user.gather)
                 self._up.set()

@@ -65,18 +65,20 @@ class Outgoing:
         self._kick()
         return pause
 
-    def store(self, channel: str, encoded: bytes, receipt: asyncio.Future[Any]) -> None:
-        """Adds a message to be stored; its receipt resolves the future."""
+    def store(self, channel: str, encoded: bytes, receipt: asyncio.Future[Any]) -> int:
+        """Adds a message to be stored, whose receipt resolves the future; returns how many gathered."""
         if self.items or channel != self._channel or (self._messages and not self._receipts):
             self.seal()
             self._channel = channel
         self._messages.append(encoded)
         self._receipts.append(receipt)
         self._size += len(encoded)
-        if len(self._messages) >= FRAME_MESSAGES or self._size >= FRAME_BYTES:
+        gathered = len(self._messages)
+        if gathered >= FRAME_MESSAGES or self._size >= FRAME_BYTES:
             self.seal()
         else:
             self._kick()
+        return gathered
 
     def take_unsent(self) -> list[asyncio.Future[Any]]:
         """The receipts of the open frame, whose messages thereby are dropped."""

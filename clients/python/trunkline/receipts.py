@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from trunkline.durable import Receipt
-from trunkline.durable_wire import receipt_from_wire
+from trunkline.durable_wire import receipts_from_wire
 from trunkline.errors import TrunklineError
 from trunkline.v1 import bus_pb2
 
@@ -22,6 +22,10 @@ class Receipts:
         self._next_id = next_id
         self._waiting: dict[int, list[asyncio.Future[Receipt]]] = {}
 
+    def __bool__(self) -> bool:
+        """Whether an answer is awaited."""
+        return bool(self._waiting)
+
     def expect(self, receipts: list[asyncio.Future[Receipt]]) -> int:
         """A frame goes out; the answer will have the id that is returned."""
         id = self._next_id()
@@ -30,9 +34,9 @@ class Receipts:
 
     def take(self, id: int, published: bus_pb2.PublishResponse) -> None:
         """An answer came."""
-        for future, receipt in zip(self._waiting.pop(id, ()), published.receipts, strict=False):
+        for future, receipt in zip(self._waiting.pop(id, ()), receipts_from_wire(published), strict=False):
             if not future.done():
-                future.set_result(receipt_from_wire(receipt))
+                future.set_result(receipt)
 
     def refuse(self, id: int, error: TrunklineError) -> bool:
         """A frame was refused; False if it is none of these."""

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from uuid import uuid4
 
 from trunkline.channels import matches
-from trunkline.errors import InvalidMessageError, MessageTooLargeError, TrunklineError
-from trunkline.lanes import LANES, MEDIUM_LANE
-from trunkline.limits import MAX_DELIVER_AHEAD, MAX_ORDERING_KEY_BYTES, MAX_PUBLISH_MESSAGES
-from trunkline.v1 import bus_pb2, message_pb2
+from trunkline.errors import InvalidMessageError, TrunklineError
+from trunkline.v1 import bus_pb2
+from trunklined.admission import admit, check_delivery, check_publish
 from trunklined.bus.engines.engine import HeldBack
 from trunklined.bus.journal.publication import Publication, Repeated
 from trunklined.bus.journal.window import Known, Window
 from trunklined.bus.requests import Correlated
 from trunklined.bus.run import Run
-from trunklined.bus.translation import seconds_of, stamp_of, time_of
-
-_DURABILITIES = frozenset(bus_pb2.Durability.values())
+from trunklined.bus.translation import stamp_of
 
 
 def is_stored(wanted: bus_pb2.PublishRequest, stored_patterns: Sequence[str]) -> bool:
@@ -25,22 +21,6 @@ def is_stored(wanted: bus_pb2.PublishRequest, stored_patterns: Sequence[str]) ->
     if wanted.durability == bus_pb2.DURABILITY_UNSPECIFIED:
         return any(matches(pattern, wanted.channel) for pattern in stored_patterns)
     return wanted.durability != bus_pb2.DURABILITY_MEMORY
-
-
-def _check_publish(wanted: bus_pb2.PublishRequest) -> None:
-    messages = wanted.messages
-    if not messages:
-        raise InvalidMessageError("messages is empty: at least one is needed", details={"field": "messages"})
-    if len(messages) > MAX_PUBLISH_MESSAGES:
-        raise InvalidMessageError(
-            f"messages has {len(messages)} entries, at most {MAX_PUBLISH_MESSAGES} are allowed",
-            details={"field": "messages", "value": str(len(messages))},
-        )
-    if wanted.durability not in _DURABILITIES:
-        raise InvalidMessageError(
-            f"durability {wanted.durability} is unknown",
-            details={"field": "durability", "value": str(wanted.durability)},
-        )
 
 
 def to_publication(wanted: bus_pb2.PublishRequest, encoded: Sequence[bytes], max_bytes: int, now: float) -> Publication:
@@ -54,7 +34,7 @@ def to_publication(wanted: bus_pb2.PublishRequest, encoded: Sequence[bytes], max
     Raises:
         InvalidMessageError, MessageTooLargeError: with the index of the message among several.
     """
-    _check_publish(wanted)
+    check_publish(wanted)
     publication = Publication(wanted.channel)
     run: Run | None = None
     for index, (message, body) in enumerate(zip(wanted.messages, encoded, strict=True)):
@@ -82,7 +62,7 @@ def to_stored_publication(
     wanted: bus_pb2.PublishRequest, encoded: Sequence[bytes], max_bytes: int, now: float, window: Window
 ) -> Publication:
     """As `to_publication`, for messages to be stored: those that are there already are left out."""
-    _check_publish(wanted)
+    check_publish(wanted)
     publication = Publication(wanted.channel)
     parts = publication.parts
     run: Run | None = None
@@ -95,7 +75,7 @@ def to_stored_publication(
             key = message.ordering_key or None
             due = None
             if key is not None or message.HasField("deliver_at") or message.HasField("deliver_after"):
-                lane, due = _check_delivery(message, key, lane, expires_at, now)
+                lane, due = check_delivery(message, key, lane, expires_at, now)
         except TrunklineError as error:
             error.details["index"] = index
             raise
@@ -132,78 +112,6 @@ def to_stored_publication(
         run.size += len(admitted)
         ids.append(message_id)
     return publication
-
-
-def _check_delivery(
-    message: message_pb2.Message, key: str | None, lane: int, expires_at: float | None, now: float
-) -> tuple[int, float | None]:
-    """The lane of a message with an ordering key (medium: order goes before priority), and when it is due."""
-    if key is not None:
-        lane = MEDIUM_LANE
-        if len(key.encode()) > MAX_ORDERING_KEY_BYTES:
-            raise InvalidMessageError(
-                f"ordering_key has {len(key.encode())} bytes, at most {MAX_ORDERING_KEY_BYTES} are allowed",
-                details={"field": "ordering_key", "value": key[:64]},
-            )
-    if message.HasField("deliver_at"):
-        if message.HasField("deliver_after"):
-            raise InvalidMessageError("deliver_at and deliver_after are both set", details={"field": "deliver_after"})
-        field_name, wait = "deliver_at", time_of(message.deliver_at) - now
-        wait = max(wait, 0.0)
-    elif message.HasField("deliver_after"):
-        field_name, wait = "deliver_after", seconds_of(message.deliver_after)
-    else:
-        return lane, None
-    if not 0 <= wait <= MAX_DELIVER_AHEAD:
-        raise InvalidMessageError(
-            f"{field_name} is {wait:g} s ahead, it must be 0 to {MAX_DELIVER_AHEAD:g} s",
-            details={"field": field_name, "value": f"{wait:g}"},
-        )
-    if expires_at is not None and expires_at <= now + wait:
-        raise InvalidMessageError(
-            f"{field_name} is {wait:g} s ahead, but the message's TTL is over before",
-            details={"field": field_name, "value": f"{wait:g}"},
-        )
-    return lane, now + wait if wait else None
-
-
-def admit(message: message_pb2.Message, body: bytes, max_bytes: int, now: float) -> tuple[bytes, int, float | None]:
-    """Checks one message; returns it encoded with what it lacked, its lane, and when it expires."""
-    if len(body) > max_bytes:
-        raise MessageTooLargeError(
-            f"message {message.message_id!r} has {len(body)} bytes, at most {max_bytes} are allowed",
-            details={"size": len(body), "limit": max_bytes},
-        )
-    priority = message.priority
-    if not 0 <= priority <= LANES:
-        raise InvalidMessageError(
-            f"priority {priority} is unknown: 1 (low) to {LANES} (critical)",
-            details={"field": "priority", "value": str(priority)},
-        )
-    if not message.message_id or not message.HasField("timestamp"):
-        body = _completed(message, body, now)
-    expires_at = _expiry(message) if message.HasField("ttl_seconds") else None
-    return body, priority - 1 if priority else MEDIUM_LANE, expires_at
-
-
-def _completed(message: message_pb2.Message, body: bytes, now: float) -> bytes:
-    """A message with a message id and a timestamp; encoded messages joined are one with the fields of both."""
-    missing = message_pb2.Message()
-    if not message.message_id:
-        missing.message_id = message.message_id = str(uuid4())
-    if not message.HasField("timestamp"):
-        missing.timestamp.CopyFrom(stamp_of(now))
-        message.timestamp.CopyFrom(missing.timestamp)
-    return body + missing.SerializeToString()
-
-
-def _expiry(message: message_pb2.Message) -> float:
-    if message.ttl_seconds < 1:
-        raise InvalidMessageError(
-            f"ttl_seconds is {message.ttl_seconds}, it must be at least 1",
-            details={"field": "ttl_seconds", "value": str(message.ttl_seconds)},
-        )
-    return time_of(message.timestamp) + message.ttl_seconds
 
 
 def receipts_of(publication: Publication, now: float) -> bus_pb2.PublishResponse:

@@ -7,7 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from trunkline.errors import InvalidMessageError
 from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT
 from trunkline.v1 import bus_pb2, message_pb2
-from trunklined.bus.publishing import admit
+from trunklined.admission import admit
 from trunklined.bus.run import Run
 from trunklined.bus.translation import seconds_of
 

@@ -19,6 +19,7 @@ from trunklined.sidecar.agents import ExternalAgents
 from trunklined.sidecar.config import Settings
 from trunklined.sidecar.forwarder import Forwarder, upstream_options
 from trunklined.sidecar.metrics import Parts, SidecarCollector
+from trunklined.sidecar.store import Store
 
 
 class SidecarProgram:
@@ -33,13 +34,14 @@ class SidecarProgram:
         options = upstream_options(settings.keepalive_interval, settings.keepalive_timeout)
         self._bus = self._forwarder(servicer.BUS.full_name, settings.bus_address, BusDisconnectedError, options)
         self._state = self._forwarder(servicer.STATE.full_name, settings.state_address, StateDisconnectedError, options)
+        self._store = Store.of(settings, self._bus) if settings.store_path else None
         self._agents: ExternalAgents | None = None
         if settings.socket_path:
             self._agents = ExternalAgents(GrpcMessageBus(settings.bus_address), settings.command_timeout)
 
     def register(self, server: aio.Server) -> None:
         """Adds BusService and StateService."""
-        servicer.register(server, servicer.BUS, self._bus)
+        servicer.register(server, servicer.BUS, self._bus, self._store.stand_in.handlers() if self._store else None)
         servicer.register(server, servicer.STATE, self._state)
 
     def report_to(self, health: Health) -> None:
@@ -49,11 +51,15 @@ class SidecarProgram:
             health.turn(forwarder.service, serving=forwarder.is_connected)
 
     async def start(self) -> None:
-        """Begins to connect, and opens the UNIX socket.
+        """Opens the backlog, begins to connect, and opens the UNIX socket.
 
         Raises:
+            StorageError: the backlog's file is another sidecar's, or cannot be opened or trusted.
             SocketInUseError: a live program has that socket.
         """
+        if self._store is not None:
+            await self._store.backlog.open()
+            self._store.relay.start()
         self._bus.start()
         self._state.start()
         if self._agents is not None:
@@ -73,6 +79,8 @@ class SidecarProgram:
 
     async def drain(self, seconds: float) -> None:
         """Ends the streams; commands on the UNIX socket get the time to be answered."""
+        if self._store is not None:
+            self._store.gate.drain()
         self._bus.drain()
         self._state.drain()
         if self._agents is not None:
@@ -82,12 +90,16 @@ class SidecarProgram:
         """Closes clients and upstreams; idempotent."""
         if self._agents is not None:
             await self._agents.close()
+        if self._store is not None:
+            await self._store.relay.close()
         await self._bus.close()
         await self._state.close()
+        if self._store is not None:
+            await self._store.backlog.close()
 
     def collectors(self) -> Iterable[Collector]:
         """The sidecar's metrics."""
-        return [SidecarCollector(Parts((self._bus, self._state), self._agents))]
+        return [SidecarCollector(Parts((self._bus, self._state), self._agents, self._store))]
 
     def _forwarder(
         self,
@@ -99,6 +111,8 @@ class SidecarProgram:
         return Forwarder(service, address, disconnected, options, partial(self._upstream_changed, service))
 
     def _upstream_changed(self, service: str, connected: bool) -> None:
+        if self._store is not None and service == servicer.BUS.full_name:
+            self._store.gate.bus_changed(connected)
         if self._health is not None:
             self._health.turn(service, serving=connected)
 

@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from trunkline.limits import BUS_PORT, DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT, STATE_PORT
+from trunkline.limits import BUS_PORT, DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT, STATE_PORT, MiB
 from trunkline.message_channel.limits import DEFAULT_SOCKET_PATH, MAX_CONNECTIONS
 from trunklined.rpc.config import MAX_SOCKET_PATH, Address, ServerSettings
 
@@ -34,6 +34,20 @@ MAX_PENDING_LINES: Final = 1_000
 MAX_REMEMBERED: Final = 4_096
 """Commands whose correlation ids are remembered, each way; beyond it the oldest is forgotten."""
 
+MAX_WAITING_BYTES: Final = 4 * MiB
+"""Of one Connect stream that was opened while the bus is away: what waits for the bus. Beyond it BUS_DISCONNECTED."""
+
+RELAY_BATCH: Final = 512
+"""Messages of what is held that are sent to the bus in one call."""
+
+RELAY_TIMEOUT: Final = 10.0
+"""Seconds that the bus has to answer it; then it is sent again."""
+
+RELAY_RETRY_MIN: Final = 0.05
+RELAY_RETRY_MAX: Final = 5.0
+"""What is held and could not be sent is sent again after a random time up to a bound that doubles from the one to the
+other."""
+
 
 class Settings(ServerSettings):
     """What the sidecar can be told, beside what every program can."""
@@ -57,6 +71,17 @@ class Settings(ServerSettings):
         gt=0,
         le=MAX_REQUEST_TIMEOUT,
         description="What a COMMAND on that socket waits for its answer, in seconds.",
+    )
+
+    store_path: str = Field(
+        default=".trunkline/sidecar.db",
+        description="The file for stored publishes while the bus is away; made where there is none. Empty: they fail.",
+    )
+    max_stored_messages: int = Field(
+        default=100_000, ge=1, description="Messages in that file; beyond it stored publishes are refused."
+    )
+    max_stored_bytes: int = Field(
+        default=256 * MiB, ge=1024, description="Their bytes; beyond it stored publishes are refused."
     )
 
     @field_validator("socket_path")

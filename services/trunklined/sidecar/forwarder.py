@@ -23,6 +23,7 @@ from trunklined.sidecar.config import DEADLINE_MARGIN, DEADLINE_SHARE, RECONNECT
 Context = aio.ServicerContext[Any, Any]
 Metadata = tuple[tuple[str, str | bytes], ...]
 
+_FAILED: Final = grpc.ChannelConnectivity.TRANSIENT_FAILURE
 _STATUS_DETAILS: Final = "grpc-status-details-bin"
 _KEPT: Final = ("grpc-trace-bin", "grpc-tags-bin")
 _HOP: Final = ("user-agent", "te", "content-type", "content-length", "host")
@@ -59,7 +60,8 @@ class Forwarder:
         address: where it is.
         disconnected: what a caller is told when the upstream is not there.
         options: channel arguments.
-        on_change: called with True when the upstream is connected, with False when it is lost.
+        on_change: called with True when the upstream is connected, with False when it is lost, and when it is not there
+            at first.
     """
 
     def __init__(
@@ -108,6 +110,20 @@ class Forwarder:
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
+
+    async def send(self, method: str, request: bytes, timeout: float) -> bytes:
+        """A call of the sidecar's own, with one request and one response.
+
+        Raises:
+            grpc.aio.AioRpcError: the upstream said so, or was lost.
+        """
+        call = self._stub(method, False, False)(request, timeout=timeout)
+        try:
+            response: bytes = await call
+            return response
+        finally:
+            if not call.done():
+                call.cancel()
 
     async def unary(self, method: str, request: bytes, context: Context) -> bytes:
         """Forwards a call with one request and one response."""
@@ -185,6 +201,9 @@ class Forwarder:
             raise self._disconnected("the sidecar is stopping", details={"service": self.service})
         if not self._ready.is_set():
             await self._wait(context)
+        return self._stub(method, request_stream, response_stream)
+
+    def _stub(self, method: str, request_stream: bool, response_stream: bool) -> Any:
         key = (method, request_stream, response_stream)
         found = self._methods.get(key)
         if found is None:
@@ -222,10 +241,13 @@ class Forwarder:
 
     async def _watch(self, channel: aio.Channel) -> None:
         log = structlog.get_logger().bind(service=self.service, address=self.address)
+        known = False
         while True:
             state = channel.get_state(try_to_connect=True)
             ready = state is grpc.ChannelConnectivity.READY
-            if ready != self._ready.is_set():
+            is_news = ready != self._ready.is_set() if known else ready or state is _FAILED
+            if is_news:
+                known = True
                 (self._ready.set if ready else self._ready.clear)()
                 log.info("upstream connected" if ready else "upstream lost")
                 self._on_change(ready)

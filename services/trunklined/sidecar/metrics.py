@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from trunklined.sidecar.agents import ExternalAgents
 from trunklined.sidecar.forwarder import Forwarder
+from trunklined.sidecar.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Parts:
 
     forwarders: tuple[Forwarder, ...]
     agents: ExternalAgents | None
+    store: Store | None
 
 
 class SidecarCollector(Collector):
@@ -32,14 +34,36 @@ class SidecarCollector(Collector):
         for forwarder in self._parts.forwarders:
             up.add_metric([forwarder.service], int(forwarder.is_connected))
         yield up
-        if self._parts.agents is None:
-            return
-        counts = self._parts.agents.statistics()
-        lines = CounterMetricFamily("trunkline_sidecar_lines", "Lines on the UNIX socket.", labels=["direction"])
-        lines.add_metric(["in"], counts.lines_in)
-        lines.add_metric(["out"], counts.lines_out)
-        yield lines
-        yield CounterMetricFamily("trunkline_sidecar_lines_failed", "Lines answered with an error.", counts.failed)
-        yield CounterMetricFamily("trunkline_sidecar_clients_denied", "Clients that were sent away.", counts.denied)
-        yield GaugeMetricFamily("trunkline_sidecar_clients", "Clients of the UNIX socket now.", counts.clients)
-        yield GaugeMetricFamily("trunkline_sidecar_pending_lines", "Lines being worked on now.", counts.pending)
+        if self._parts.store is not None:
+            yield from _of_store(self._parts.store)
+        if self._parts.agents is not None:
+            yield from _of_agents(self._parts.agents)
+
+
+def _of_store(store: Store) -> Iterator[Metric]:
+    backlog, relay = store.backlog, store.relay
+    yield GaugeMetricFamily("trunkline_sidecar_held_messages", "Messages held for the bus now.", backlog.messages)
+    yield GaugeMetricFamily("trunkline_sidecar_held_bytes", "Their bytes.", backlog.bytes)
+    yield GaugeMetricFamily(
+        "trunkline_sidecar_set_aside_messages", "Messages that the bus refused, in the file now.", backlog.refused
+    )
+    yield CounterMetricFamily("trunkline_sidecar_kept", "Messages taken because the bus was away.", backlog.kept)
+    yield CounterMetricFamily("trunkline_sidecar_forwarded", "Held messages that the bus took.", relay.forwarded)
+    yield CounterMetricFamily("trunkline_sidecar_refused", "Held messages that the bus refused.", relay.refused)
+    yield CounterMetricFamily(
+        "trunkline_sidecar_possible_duplicates",
+        "Held messages that the bus may have stored twice.",
+        relay.possible_duplicates,
+    )
+
+
+def _of_agents(agents: ExternalAgents) -> Iterator[Metric]:
+    counts = agents.statistics()
+    lines = CounterMetricFamily("trunkline_sidecar_lines", "Lines on the UNIX socket.", labels=["direction"])
+    lines.add_metric(["in"], counts.lines_in)
+    lines.add_metric(["out"], counts.lines_out)
+    yield lines
+    yield CounterMetricFamily("trunkline_sidecar_lines_failed", "Lines answered with an error.", counts.failed)
+    yield CounterMetricFamily("trunkline_sidecar_clients_denied", "Clients that were sent away.", counts.denied)
+    yield GaugeMetricFamily("trunkline_sidecar_clients", "Clients of the UNIX socket now.", counts.clients)
+    yield GaugeMetricFamily("trunkline_sidecar_pending_lines", "Lines being worked on now.", counts.pending)

@@ -6,7 +6,7 @@ here. Requests and responses are never decoded.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]  # not subscriptable at run time
 
 
-def register(server: aio.Server, service: ServiceDescriptor, forwarder: Forwarder) -> None:
-    """Adds a service whose calls all go to one forwarder."""
+def register(
+    server: aio.Server, service: ServiceDescriptor, forwarder: Forwarder, instead: Mapping[str, Handler] | None = None
+) -> None:
+    """Adds a service whose calls go to one forwarder, but those that something else serves instead."""
     handlers = {method.name: _handler(method, service.full_name, forwarder) for method in service.methods}
+    handlers |= instead or {}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
 
 

@@ -83,7 +83,7 @@ class DurableFollowing(Following):
             self._call.cancel()
 
     def _start(self) -> bus_pb2.ConnectRequest:
-        from trunkline.durable_subscription import position_to_wire
+        from trunkline.durable_wire import position_to_wire
         from trunkline.v1 import bus_pb2
 
         frame = bus_pb2.ConnectRequest()

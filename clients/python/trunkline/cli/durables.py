@@ -124,7 +124,7 @@ def create(name: str, pattern: str, start: Start, **options: Any) -> None:
 
     async def main() -> None:
         from trunkline.cli.wire import call_bus
-        from trunkline.durable_subscription import position_to_wire
+        from trunkline.durable_wire import position_to_wire
         from trunkline.v1 import durable_pb2
 
         request = durable_pb2.CreateDurableSubscriptionRequest(
@@ -177,7 +177,7 @@ def seek(name: str, position: Start) -> None:
 
     async def main() -> None:
         from trunkline.cli.wire import call_bus
-        from trunkline.durable_subscription import position_to_wire
+        from trunkline.durable_wire import position_to_wire
         from trunkline.v1 import durable_pb2
 
         request = durable_pb2.SeekDurableSubscriptionRequest(name=name, position=position_to_wire(position))

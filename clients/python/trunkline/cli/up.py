@@ -69,7 +69,7 @@ def _commands(told: Settings, data: Path, sidecar: str | None) -> dict[str, list
         "sidecar": [
             *("--address", sidecar or f"unix:{data / 'sidecar.sock'}"),
             *("--bus-address", told.bus, "--state-address", told.state),
-            *("--socket-path", f"{data / 'channel.sock'}"),
+            *("--socket-path", f"{data / 'channel.sock'}", "--store-path", f"{data / 'sidecar.db'}"),
         ],
     }
     return {name: [*program_command(name), *given] for name, given in options.items()}

@@ -95,7 +95,8 @@ class Programs:
         state = self._program("state", given.state, _FREE_PORT, "--path", str(folder / "state.db"))
         upstreams = ("--bus-address", bus.ready()["address"], "--state-address", state.ready()["address"])
         socket = given.socket or str(folder / "channel.sock")
-        more = ("--socket-path", socket, "--metrics-address", _FREE_PORT, *upstreams)
+        own = ("--store-path", str(folder / "sidecar.db"))
+        more = ("--socket-path", socket, "--metrics-address", _FREE_PORT, *own, *upstreams)
         sidecar = self._program("sidecar", given.sidecar, f"unix:{folder / 'sidecar.sock'}", *more).ready()
         return Addresses(
             bus.ready()["address"], state.ready()["address"], sidecar["address"], socket, sidecar["metrics_address"]

@@ -27,16 +27,18 @@ DURABILITY_STORED: Durability
 DURABILITY_REPLICATED: Durability
 
 class Receipt(_message.Message):
-    __slots__ = ("sequence", "time", "durability", "duplicate")
+    __slots__ = ("sequence", "time", "durability", "duplicate", "held_by_sidecar")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     DURABILITY_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_FIELD_NUMBER: _ClassVar[int]
+    HELD_BY_SIDECAR_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     time: _timestamp_pb2.Timestamp
     durability: Durability
     duplicate: bool
-    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., durability: _Optional[_Union[Durability, str]] = ..., duplicate: bool = ...) -> None: ...
+    held_by_sidecar: bool
+    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., durability: _Optional[_Union[Durability, str]] = ..., duplicate: bool = ..., held_by_sidecar: bool = ...) -> None: ...
 
 class PublishRequest(_message.Message):
     __slots__ = ("channel", "messages", "durability")
@@ -202,7 +204,7 @@ class ConnectRequest(_message.Message):
 class ConnectResponse(_message.Message):
     __slots__ = ("items",)
     class ServerItem(_message.Message):
-        __slots__ = ("id", "published", "reply", "subscription", "cancelled", "pong", "error")
+        __slots__ = ("id", "published", "reply", "subscription", "cancelled", "pong", "error", "bus_connected")
         ID_FIELD_NUMBER: _ClassVar[int]
         PUBLISHED_FIELD_NUMBER: _ClassVar[int]
         REPLY_FIELD_NUMBER: _ClassVar[int]
@@ -210,6 +212,7 @@ class ConnectResponse(_message.Message):
         CANCELLED_FIELD_NUMBER: _ClassVar[int]
         PONG_FIELD_NUMBER: _ClassVar[int]
         ERROR_FIELD_NUMBER: _ClassVar[int]
+        BUS_CONNECTED_FIELD_NUMBER: _ClassVar[int]
         id: int
         published: PublishResponse
         reply: RequestResponse
@@ -217,7 +220,11 @@ class ConnectResponse(_message.Message):
         cancelled: ConnectResponse.Cancelled
         pong: ConnectResponse.Pong
         error: _error_pb2.Error
-        def __init__(self, id: _Optional[int] = ..., published: _Optional[_Union[PublishResponse, _Mapping]] = ..., reply: _Optional[_Union[RequestResponse, _Mapping]] = ..., subscription: _Optional[_Union[SubscribeResponse, _Mapping]] = ..., cancelled: _Optional[_Union[ConnectResponse.Cancelled, _Mapping]] = ..., pong: _Optional[_Union[ConnectResponse.Pong, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
+        bus_connected: ConnectResponse.BusConnected
+        def __init__(self, id: _Optional[int] = ..., published: _Optional[_Union[PublishResponse, _Mapping]] = ..., reply: _Optional[_Union[RequestResponse, _Mapping]] = ..., subscription: _Optional[_Union[SubscribeResponse, _Mapping]] = ..., cancelled: _Optional[_Union[ConnectResponse.Cancelled, _Mapping]] = ..., pong: _Optional[_Union[ConnectResponse.Pong, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., bus_connected: _Optional[_Union[ConnectResponse.BusConnected, _Mapping]] = ...) -> None: ...
+    class BusConnected(_message.Message):
+        __slots__ = ()
+        def __init__(self) -> None: ...
     class Cancelled(_message.Message):
         __slots__ = ()
         def __init__(self) -> None: ...

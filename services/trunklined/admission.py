@@ -1,0 +1,124 @@
+"""Admission: what whoever takes messages to be stored checks of them, and adds to them.
+
+The bus does so, and a sidecar that keeps messages while the bus is away: what one has admitted, the other must not
+refuse.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from google.protobuf.duration_pb2 import Duration
+
+from trunkline.errors import InvalidMessageError, MessageTooLargeError
+from trunkline.lanes import LANES, MEDIUM_LANE
+from trunkline.limits import MAX_DELIVER_AHEAD, MAX_ORDERING_KEY_BYTES, MAX_PUBLISH_MESSAGES
+from trunkline.v1 import bus_pb2, message_pb2
+
+_DURABILITIES = frozenset(bus_pb2.Durability.values())
+
+
+def check_publish(wanted: Any) -> None:
+    """Checks what a PublishRequest says beside its channel and the messages themselves.
+
+    Args:
+        wanted: one, or its opaque twin.
+
+    Raises:
+        InvalidMessageError: no messages, too many, or a durability that is none.
+    """
+    messages = wanted.messages
+    if not messages:
+        raise InvalidMessageError("messages is empty: at least one is needed", details={"field": "messages"})
+    if len(messages) > MAX_PUBLISH_MESSAGES:
+        raise InvalidMessageError(
+            f"messages has {len(messages)} entries, at most {MAX_PUBLISH_MESSAGES} are allowed",
+            details={"field": "messages", "value": str(len(messages))},
+        )
+    if wanted.durability not in _DURABILITIES:
+        raise InvalidMessageError(
+            f"durability {wanted.durability} is unknown",
+            details={"field": "durability", "value": str(wanted.durability)},
+        )
+
+
+def admit(message: message_pb2.Message, body: bytes, max_bytes: int, now: float) -> tuple[bytes, int, float | None]:
+    """Checks one message; returns it encoded with what it lacked, its lane, and when it expires."""
+    if len(body) > max_bytes:
+        raise too_large(message, body, max_bytes)
+    priority = message.priority
+    if not 0 <= priority <= LANES:
+        raise InvalidMessageError(
+            f"priority {priority} is unknown: 1 (low) to {LANES} (critical)",
+            details={"field": "priority", "value": str(priority)},
+        )
+    if not message.message_id or not message.HasField("timestamp"):
+        body = _completed(message, body, now)
+    expires_at = _expiry(message) if message.HasField("ttl_seconds") else None
+    return body, priority - 1 if priority else MEDIUM_LANE, expires_at
+
+
+def too_large(message: message_pb2.Message, body: bytes, max_bytes: int) -> MessageTooLargeError:
+    """The error of an encoded message that is over the limit."""
+    return MessageTooLargeError(
+        f"message {message.message_id!r} has {len(body)} bytes, at most {max_bytes} are allowed",
+        details={"size": len(body), "limit": max_bytes},
+    )
+
+
+def check_delivery(
+    message: message_pb2.Message, key: str | None, lane: int, expires_at: float | None, now: float
+) -> tuple[int, float | None]:
+    """The lane of a message with an ordering key (medium: order goes before priority), and when it is due."""
+    if key is not None:
+        lane = MEDIUM_LANE
+        if len(key.encode()) > MAX_ORDERING_KEY_BYTES:
+            raise InvalidMessageError(
+                f"ordering_key has {len(key.encode())} bytes, at most {MAX_ORDERING_KEY_BYTES} are allowed",
+                details={"field": "ordering_key", "value": key[:64]},
+            )
+    if message.HasField("deliver_at"):
+        if message.HasField("deliver_after"):
+            raise InvalidMessageError("deliver_at and deliver_after are both set", details={"field": "deliver_after"})
+        field_name, wait = "deliver_at", message.deliver_at.seconds + message.deliver_at.nanos / 1e9 - now
+        wait = max(wait, 0.0)
+    elif message.HasField("deliver_after"):
+        field_name, wait = "deliver_after", _seconds(message.deliver_after)
+    else:
+        return lane, None
+    if not 0 <= wait <= MAX_DELIVER_AHEAD:
+        raise InvalidMessageError(
+            f"{field_name} is {wait:g} s ahead, it must be 0 to {MAX_DELIVER_AHEAD:g} s",
+            details={"field": field_name, "value": f"{wait:g}"},
+        )
+    if expires_at is not None and expires_at <= now + wait:
+        raise InvalidMessageError(
+            f"{field_name} is {wait:g} s ahead, but the message's TTL is over before",
+            details={"field": field_name, "value": f"{wait:g}"},
+        )
+    return lane, now + wait if wait else None
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.seconds + duration.nanos / 1e9
+
+
+def _completed(message: message_pb2.Message, body: bytes, now: float) -> bytes:
+    """A message with a message id and a timestamp; encoded messages joined are one with the fields of both."""
+    missing = message_pb2.Message()
+    if not message.message_id:
+        missing.message_id = message.message_id = str(uuid4())
+    if not message.HasField("timestamp"):
+        missing.timestamp.FromNanoseconds(int(now * 1e9))
+        message.timestamp.CopyFrom(missing.timestamp)
+    return body + missing.SerializeToString()
+
+
+def _expiry(message: message_pb2.Message) -> float:
+    if message.ttl_seconds < 1:
+        raise InvalidMessageError(
+            f"ttl_seconds is {message.ttl_seconds}, it must be at least 1",
+            details={"field": "ttl_seconds", "value": str(message.ttl_seconds)},
+        )
+    return message.timestamp.seconds + message.timestamp.nanos / 1e9 + message.ttl_seconds

@@ -1,0 +1,182 @@
+"""The backlog's file: its tables, and what is done with them. All of it runs in one thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from trunklined.sqlite.file import Format
+from trunklined.sqlite.synced_file import SyncedFile
+
+SCHEMA: Final = """
+-- One row for each message that waits for the bus, in the order in which they were taken. `sent_at`: when it was first
+-- sent to the bus without an answer since.
+CREATE TABLE held (
+    id INTEGER PRIMARY KEY,
+    channel TEXT NOT NULL,
+    key TEXT,
+    taken_at REAL NOT NULL,
+    sent_at REAL,
+    message BLOB NOT NULL
+);
+-- Messages that the bus refused for good, as trunkline.v1.Message, for an operator to look at and to delete.
+CREATE TABLE refused (
+    id INTEGER PRIMARY KEY,
+    channel TEXT NOT NULL,
+    taken_at REAL NOT NULL,
+    refused_at REAL NOT NULL,
+    message_id TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    error TEXT NOT NULL,
+    message BLOB NOT NULL
+);
+-- One row.
+CREATE TABLE backlog (commits INTEGER NOT NULL);
+INSERT INTO backlog VALUES (0);
+"""
+
+
+def _verify(connection: sqlite3.Connection) -> str | None:
+    if connection.execute("SELECT count(*) FROM backlog").fetchone()[0] != 1:
+        return "it has lost its count of commits"
+    return None
+
+
+FORMAT: Final = Format(
+    noun="sidecar's backlog",
+    service="sidecar",
+    application_id=0x54524E53,  # `TRNS`
+    schema=SCHEMA,
+    version=1,
+    auto_vacuum=True,
+    verify=_verify,
+)
+
+WINDOW_MESSAGES: Final = 1_024
+WINDOW_BYTES: Final = 1024 * 1024
+"""Of what is held, so much is looked at for the next batch; a larger message goes alone."""
+
+
+class Arrival(NamedTuple):
+    """A message that was taken: its channel, its ordering key, when (UNIX time in seconds), and itself, encoded."""
+
+    channel: str
+    key: str | None
+    taken_at: float
+    message: bytes
+
+
+class Held(NamedTuple):
+    """A message that is held. `sent_at`: when it was first sent to the bus without an answer since."""
+
+    id: int
+    channel: str
+    key: str | None
+    sent_at: float | None
+    message: bytes
+
+
+class Contents(NamedTuple):
+    """How many messages there are, and their bytes."""
+
+    held: int
+    held_bytes: int
+    refused: int
+    refused_bytes: int
+
+
+class BacklogFile:
+    """Keeps messages in one SQLite file, each commit of which is synced.
+
+    Args:
+        path: the file; made where there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = SyncedFile(path, FORMAT, ("backlog", "commits"))
+
+    def open(self) -> Contents:
+        """Raises StorageError; see `SyncedFile.open`."""
+        self._file.open()
+        counts = [
+            self._file.connection.execute(f"SELECT count(*), coalesce(sum(length(message)), 0) FROM {table}").fetchone()
+            for table in ("held", "refused")
+        ]
+        return Contents(*counts[0], *counts[1])
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._file.close()
+
+    def keep(self, arrivals: Sequence[Arrival]) -> None:
+        """Holds messages, behind those that are held."""
+        with self._file.transaction() as connection:
+            connection.executemany("INSERT INTO held VALUES (NULL, ?, ?, ?, NULL, ?)", arrivals)
+
+    def next(self, done: Sequence[Held], limit: int, now: float) -> list[Held]:
+        """Forgets what the bus has, and notes that the next batch is being sent, in one commit; returns that batch.
+
+        Args:
+            done: what the bus has.
+            limit: messages of the batch at the most.
+            now: UNIX time in seconds.
+        """
+        with self._file.transaction() as connection:
+            connection.executemany("DELETE FROM held WHERE id = ?", [(each.id,) for each in done])
+            batch = first_batch(self._window(), limit)
+            fresh = [(now, each.id) for each in batch if each.sent_at is None]
+            connection.executemany("UPDATE held SET sent_at = ? WHERE id = ?", fresh)
+        return batch
+
+    def _window(self) -> list[Held]:
+        window, room = [], WINDOW_BYTES
+        rows = self._file.connection.execute(
+            "SELECT id, channel, key, sent_at, message FROM held ORDER BY id LIMIT ?", (WINDOW_MESSAGES,)
+        )
+        for held in map(Held._make, rows):
+            window.append(held)
+            room -= len(held.message)
+            if room < 0:
+                break
+        return window
+
+    def unsend(self, batch: Sequence[Held]) -> None:
+        """The bus said that it has none of them."""
+        with self._file.transaction() as connection:
+            connection.executemany("UPDATE held SET sent_at = NULL WHERE id = ?", [(each.id,) for each in batch])
+
+    def refuse(self, held: Held, message_id: str, reason: str, error: str, now: float) -> None:
+        """The bus will never take this one: it is set aside."""
+        with self._file.transaction() as connection:
+            connection.execute(
+                "INSERT INTO refused SELECT NULL, channel, taken_at, ?, ?, ?, ?, message FROM held WHERE id = ?",
+                (now, message_id, reason, error, held.id),
+            )
+            connection.execute("DELETE FROM held WHERE id = ?", (held.id,))
+
+    def tidy(self) -> None:
+        """Gives the room of what is no longer held back to the disk."""
+        # A script, because `execute` would step the first of them once, which frees one page.
+        self._file.connection.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def first_batch(window: Sequence[Held], limit: int) -> list[Held]:
+    """The oldest message and those that can go with it: of its channel, up to one with an ordering key that an older
+    message of another channel has.
+
+    So messages of one channel, and of one ordering key, keep their order, and traffic on many channels still goes in
+    batches.
+    """
+    batch: list[Held] = []
+    passed_over: set[str] = set()
+    for held in window:
+        if held.channel != window[0].channel:
+            if held.key is not None:
+                passed_over.add(held.key)
+        elif held.key in passed_over or len(batch) == limit:
+            break
+        else:
+            batch.append(held)
+    return batch

@@ -1,0 +1,185 @@
+"""Relay: hands the bus what the sidecar holds for it, in order, until nothing is held."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+import grpc
+import structlog
+from grpc import aio
+
+from trunkline.errors import BusDisconnectedError, OverloadedError, TrunklineError
+from trunkline.limits import DEDUP_SECONDS
+from trunkline.status import error_from_rpc
+from trunkline.v1 import bus_pb2, message_pb2
+from trunkline.wire import bus_twins
+from trunklined.sidecar.backlog import Backlog
+from trunklined.sidecar.backlog_file import Held
+from trunklined.sidecar.config import RELAY_BATCH, RELAY_RETRY_MAX, RELAY_RETRY_MIN, RELAY_TIMEOUT
+from trunklined.sidecar.forwarder import Forwarder
+from trunklined.sidecar.gate import Gate, Way
+
+PUBLISH: Final = "/trunkline.v1.BusService/Publish"
+
+_PublishRequest = bus_twins()["PublishRequest"]
+
+
+class Relay:
+    """One batch at a time: the next is sent when the bus has the one before, so that no failure changes the order.
+
+    What was sent and not answered, since either side was killed in between, is sent again; the bus knows the message
+    ids and stores nothing twice. It knows them for a while only (2 minutes by default): that a batch is being sent is
+    therefore noted on disk, and what may be there twice after a longer pause is counted and logged.
+
+    Args:
+        backlog: what is held.
+        gate: opened when nothing is.
+        forwarder: the way to the bus.
+        clock: UNIX time in seconds.
+    """
+
+    def __init__(
+        self, backlog: Backlog, gate: Gate, forwarder: Forwarder, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.forwarded = 0
+        """Messages that the bus took."""
+        self.refused = 0
+        """Messages that the bus will never take."""
+        self.possible_duplicates = 0
+        """Messages that the bus may have stored twice."""
+        self._backlog = backlog
+        self._gate = gate
+        self._forwarder = forwarder
+        self._clock = clock
+        self._failures = 0
+        self._runner: asyncio.Task[None] | None = None
+        self._log = structlog.get_logger()
+
+    def start(self) -> None:
+        """From now on, whenever the bus is connected."""
+        self._runner = asyncio.create_task(self._run(), name="relay")
+
+    async def close(self) -> None:
+        """Ends it; what the bus has not taken stays held. Idempotent."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.cancel()
+            with suppress(asyncio.CancelledError):
+                await runner
+
+    async def _run(self) -> None:
+        with suppress(BusDisconnectedError):  # the sidecar stops
+            while True:
+                await self._gate.until(lambda: self._gate.is_connected)
+                await self._serve()
+
+    async def _serve(self) -> None:
+        """From when the bus is connected until it is lost, or does not take what is held."""
+        gate = self._gate
+        if not self._failures:
+            gate.turn(Way.WAIT)
+        try:
+            await self._empty()
+        except Exception as error:  # noqa: BLE001  # whatever it is, what is held is not left lying
+            gate.turn(Way.KEEP)
+            await self._pause(error)
+            return
+        self._failures = 0
+        gate.turn(Way.PASS if gate.is_connected else Way.KEEP)
+        await self._backlog.tidy()
+        await gate.until(lambda: not gate.is_connected)
+
+    async def _pause(self, error: Exception) -> None:
+        delay = min(RELAY_RETRY_MAX, RELAY_RETRY_MIN * 2**self._failures) * random.uniform(0.5, 1)
+        self._failures += 1
+        self._log.warning(
+            "what is held could not be forwarded",
+            error=str(error_from_rpc(error) if isinstance(error, aio.AioRpcError) else error),
+            held=self._backlog.messages,
+            retry_in=round(delay, 3),
+            exc_info=not isinstance(error, (aio.AioRpcError, TrunklineError)),
+        )
+        await asyncio.sleep(delay)
+
+    async def _empty(self) -> None:
+        """Returns when nothing is held; from then until the loop's next turn that is certain."""
+        done: list[Held] = []
+        singly = 0
+        forwarded = self.forwarded
+        while True:
+            batch = await self._backlog.next(done, 1 if singly else RELAY_BATCH, self._clock())
+            if not batch:
+                if not self._backlog.messages:
+                    break
+                await self._backlog.settled()  # some are on their way to the disk
+            done = batch
+            try:
+                if batch:
+                    await self._send(batch)
+            except aio.AioRpcError as status:
+                if status.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+                    raise
+                done = []
+                if len(batch) > 1:
+                    singly = len(batch)  # one of them is at fault; which one, each says for itself
+                    continue
+                await self._refuse(batch[0], error_from_rpc(status))
+            singly = max(0, singly - 1)
+        if self.forwarded > forwarded:
+            self._log.info("what was held is forwarded", messages=self.forwarded - forwarded)
+
+    async def _send(self, batch: Sequence[Held]) -> None:
+        request = _PublishRequest(
+            channel=batch[0].channel,
+            messages=[held.message for held in batch],
+            durability=bus_pb2.DURABILITY_STORED,
+        )
+        now = self._clock()
+        try:
+            answer = await self._forwarder.send(PUBLISH, request.SerializeToString(), RELAY_TIMEOUT)
+        except aio.AioRpcError as status:
+            if isinstance(error_from_rpc(status), OverloadedError):
+                await self._backlog.unsend(batch)  # it said so itself: nothing was stored
+            raise
+        self._failures = 0
+        if self._gate.is_connected:
+            self._gate.turn(Way.WAIT)
+        self.forwarded += len(batch)
+        receipts = bus_pb2.PublishResponse.FromString(answer).receipts
+        self._note_duplicates(
+            [
+                held
+                for held, receipt in zip(batch, receipts, strict=False)
+                if held.sent_at is not None and now - held.sent_at >= DEDUP_SECONDS and not receipt.duplicate
+            ]
+        )
+
+    def _note_duplicates(self, possible: Sequence[Held]) -> None:
+        if possible:
+            self.possible_duplicates += len(possible)
+            self._log.warning(
+                "messages may be stored twice: they were sent before, and the answer never came",
+                messages=len(possible),
+                message_ids=[_message_id(held) for held in possible[:10]],
+            )
+
+    async def _refuse(self, held: Held, error: TrunklineError) -> None:
+        message_id = _message_id(held)
+        await self._backlog.refuse(held, message_id, error, self._clock())
+        self.refused += 1
+        self._log.error(
+            "the bus refused a message that was held; it is set aside in the backlog's file",
+            message_id=message_id,
+            channel=held.channel,
+            reason=error.error_code,
+            error=error.message,
+        )
+
+
+def _message_id(held: Held) -> str:
+    return message_pb2.Message.FromString(held.message).message_id
