@@ -80,3 +80,22 @@ class KeyValue(Protocol):
 
     def getter(self) -> Call:
         """Reads one record, and its payload."""
+
+
+@runtime_checkable
+class StoredPublish(Protocol):
+    """Messages that are answered when they are kept."""
+
+    async def storer(self, channel: str) -> Call:
+        """Makes what keeps this channel; publishes one message, and waits for the receipt."""
+
+
+@runtime_checkable
+class DurableConsume(Protocol):
+    """Messages that wait on disk until they are acked."""
+
+    async def keep(self, channel: str) -> None:
+        """Makes the durable subscription that all messages of this channel wait for, also those that are there."""
+
+    async def consume(self, channel: str, count: int) -> Reception:
+        """Takes so many of them by one subscriber and acks each; returns when the acks are off."""

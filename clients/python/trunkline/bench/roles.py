@@ -18,11 +18,11 @@ import uvloop
 
 from trunkline.bench import peers
 from trunkline.bench.payload import CHANNEL, KEYS
-from trunkline.bench.peer import Call, KeyValue, Peer, PublishSubscribe, RequestReply
+from trunkline.bench.peer import Call, DurableConsume, KeyValue, Peer, PublishSubscribe, RequestReply, StoredPublish
 from trunkline.bench.tally import IDLE_SECONDS
 from trunkline.v1 import bus_pb2, bus_pb2_grpc
 
-Ability = TypeVar("Ability", PublishSubscribe, RequestReply, KeyValue)
+Ability = TypeVar("Ability", PublishSubscribe, RequestReply, KeyValue, StoredPublish, DurableConsume)
 Figures = dict[str, float]
 
 
@@ -101,10 +101,25 @@ async def getter(peer: Peer, turn: Turn, order: Mapping[str, Any]) -> Figures:
     return await _drive(able.getter(), turn, order)
 
 
+async def storer(peer: Peer, turn: Turn, order: Mapping[str, Any]) -> Figures:
+    """Publishes `count` messages to be stored, `in_flight` at a time, each waiting for its receipt."""
+    return await _drive(await _able(peer, StoredPublish).storer(CHANNEL), turn, order)
+
+
+async def consumer(peer: Peer, turn: Turn, order: Mapping[str, Any]) -> Figures:
+    """Takes `count` messages that wait for a durable subscription, and acks each."""
+    able = _able(peer, DurableConsume)
+    await able.keep(CHANNEL)
+    await turn()
+    began = time.monotonic()
+    reception = await able.consume(CHANNEL, order["count"])
+    return {"began": began, "ended": reception.ended, "received": reception.received}
+
+
 async def _drive(call: Call, turn: Turn, order: Mapping[str, Any]) -> Figures:
-    """Runs a call so many times, with so many at once, behind a tenth of it that is not timed."""
+    """Runs a call so many times, with so many at once, behind `warm_up` that are not timed (unset: a tenth)."""
     count, in_flight = order["count"], order["in_flight"]
-    await _spread(call, count // 10, in_flight)
+    await _spread(call, order.get("warm_up", count // 10), in_flight)
     await turn()
     began = time.monotonic()
     latencies = await _spread(call, count, in_flight)
@@ -141,7 +156,8 @@ async def _another(order: Mapping[str, Any]) -> Peer:
 
 
 ROLES: Mapping[str, Callable[[Peer, Turn, Mapping[str, Any]], Awaitable[Figures]]] = {
-    role.__name__: role for role in (publisher, subscriber, stalled, responder, requester, saver, getter)
+    role.__name__: role
+    for role in (publisher, subscriber, stalled, responder, requester, saver, getter, storer, consumer)
 }
 
 

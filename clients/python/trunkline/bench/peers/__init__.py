@@ -16,6 +16,7 @@ PEERS: Final[Mapping[str, tuple[str, str]]] = {
     "nats-next": ("trunkline.bench.peers.nats_next", "NatsNext"),
     "redis": ("trunkline.bench.peers.redis", "RedisPubSub"),
     "zeromq": ("trunkline.bench.peers.zeromq", "ZeroMQ"),
+    "sqlite": ("trunkline.bench.peers.sqlite", "SQLite"),
 }
 """Module and class by name."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,19 @@ from typing import Any
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import TimeoutError as NoMessageError
 from nats.js.api import StorageType
 
 from trunkline.bench.payload import PAYLOAD, key
 from trunkline.bench.peer import Call, Peer, Reception, Server, Service
-from trunkline.bench.tally import Tally
+from trunkline.bench.tally import IDLE_SECONDS, Tally
 
 REQUEST_SECONDS = 30.0
 """What Trunkline's requests have by default."""
+
+STREAM = "bench"
+FETCHED = 256
+"""Messages that one fetch of a durable consumer asks for."""
 
 
 class Nats(Peer):
@@ -28,6 +34,7 @@ class Nats(Peer):
     def __init__(self) -> None:
         self._client: Client | None = None
         self._store: Any = None
+        self._waiting: Any = None
 
     def server(self, service: Service, port: int, scratch: Path) -> Server:
         return Server(("nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(scratch / "jetstream")))
@@ -98,3 +105,30 @@ class Nats(Peer):
                 raise AssertionError(f"{key(index)} did not come back as it was put")
 
         return get
+
+    async def storer(self, channel: str) -> Call:
+        jetstream = self.client.jetstream()
+        await jetstream.add_stream(name=STREAM, subjects=[channel], storage=StorageType.FILE)
+
+        async def store(_: int) -> None:
+            await jetstream.publish(channel, PAYLOAD)
+
+        return store
+
+    async def keep(self, channel: str) -> None:
+        self._waiting = await self.client.jetstream().pull_subscribe(channel, durable="bench", stream=STREAM)
+
+    async def consume(self, channel: str, count: int) -> Reception:
+        fetch = self._waiting.fetch
+        received = octets = 0
+        while received < count:
+            try:
+                messages = await fetch(min(FETCHED, count - received), timeout=IDLE_SECONDS)
+            except NoMessageError:
+                break
+            for message in messages:
+                octets += len(message.data)
+                await message.ack()
+            received += len(messages)
+        await self.client.flush()
+        return Reception(received, time.monotonic())

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
 import trunkline
 from trunkline import AgentMessage, MessageType, TaskResult, TaskStatus
 from trunkline.bench.payload import REPLIES, TEXT, key
 from trunkline.bench.peer import Call, Peer, Reception, Server, Service
 from trunkline.bench.tally import Tally
+
+DURABLE: Final = "bench"
+CREDIT: Final = 2_048
+"""Messages that the service lets a durable subscriber hold at once."""
 
 
 class Trunkline(Peer):
@@ -25,9 +31,7 @@ class Trunkline(Peer):
 
     def server(self, service: Service, port: int, scratch: Path) -> Server:
         prefix = f"TRUNKLINE_{service.upper()}_"
-        settings = {f"{prefix}ADDRESS": f"127.0.0.1:{port}"}
-        if service == "state":
-            settings[f"{prefix}PATH"] = str(scratch / "state.db")
+        settings = {f"{prefix}ADDRESS": f"127.0.0.1:{port}", f"{prefix}PATH": str(scratch / f"{service}.db")}
         return Server((sys.executable, "-m", "trunklined", service), settings)
 
     async def open(self, service: Service, port: int) -> None:
@@ -113,6 +117,28 @@ class Trunkline(Peer):
                 raise AssertionError(f"{key(index)} did not come back as it was saved")
 
         return get
+
+    async def storer(self, channel: str) -> Call:
+        bus = self.bus
+
+        async def store(_: int) -> None:
+            await bus.publish(channel, _message(), stored=True)
+
+        return store
+
+    async def keep(self, channel: str) -> None:
+        await self.bus.create_durable(DURABLE, channel, start="all")
+
+    async def consume(self, channel: str, count: int) -> Reception:
+        tally = Tally(count)
+
+        async def on_message(message: AgentMessage) -> None:
+            tally.count(str(message.payload["data"]))
+
+        await self.bus.subscribe(channel, on_message, durable=DURABLE, credit=CREDIT)
+        received, _ = await tally.reception()
+        await self.bus.flush()
+        return Reception(received, time.monotonic())
 
 
 def _message() -> AgentMessage:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from trunkline.bench.work import Work
+from trunkline.bench.works.durable import DURABLE
 from trunkline.bench.works.fan_out import FAN_OUT
 from trunkline.bench.works.live import LIVE
 from trunkline.bench.works.request import REQUEST, REQUEST_LATENCY
 from trunkline.bench.works.state import STATE_GET, STATE_SAVE
+from trunkline.bench.works.stored import STORED, STORED_ALONE
 
-WORKS: tuple[Work, ...] = (LIVE, REQUEST, REQUEST_LATENCY, STATE_SAVE, STATE_GET, FAN_OUT)
+WORKS: tuple[Work, ...] = (
+    *(LIVE, REQUEST, REQUEST_LATENCY, STATE_SAVE, STATE_GET, FAN_OUT),
+    *(STORED, DURABLE, STORED_ALONE),
+)
