@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from trunkline.bench import report
 from trunkline.bench.comparison import Row, compare
-from trunkline.bench.contender import Contender, of_peer, on_grpcio
+from trunkline.bench.contender import FEW, MANY_WAITING, Contender, few_waiting, of_peer, on_grpcio, ours
 from trunkline.bench.peers import OURS, PEERS
 from trunkline.bench.processes import RunFailedError
 from trunkline.bench.promise import Figure
@@ -25,7 +26,7 @@ PLAIN_WIDTH = 130
 
 _WORK_NAMES = [work.name for work in WORKS]
 _PROMISE_NAMES = [promise.name for promise in PROMISES]
-_PEER_NAMES = [name for name in PEERS if name != OURS]
+_PEER_NAMES = [FEW if name == OURS else name for name in PEERS]
 
 
 @click.command(name="bench")
@@ -40,6 +41,13 @@ _PEER_NAMES = [name for name in PEERS if name != OURS]
 )
 @click.option("--runs", default=3, show_default=True, type=click.IntRange(min=1), help="Interleaved runs of each.")
 @click.option(
+    "--waiting",
+    default=MANY_WAITING,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Stored messages that wait in the works of the backlog; 10,000,000 take 5 GB of /tmp.",
+)
+@click.option(
     "--json",
     "path",
     default="bench-results.json",
@@ -49,12 +57,19 @@ _PEER_NAMES = [name for name in PEERS if name != OURS]
 )
 @click.option("--markdown", is_flag=True, help="Print the tables as Markdown, for README.md.")
 def command(
-    only: tuple[str, ...], peers: tuple[str, ...], versions: tuple[str, ...], runs: int, path: Path, markdown: bool
+    only: tuple[str, ...],
+    peers: tuple[str, ...],
+    versions: tuple[str, ...],
+    runs: int,
+    waiting: int,
+    path: Path,
+    markdown: bool,
 ) -> None:
     """Measures Trunkline beside its peers in the same run, and what is promised of it alone.
 
-    The latter is idle (memory and CPU of each program), ready (the start of `trunkline up`) and stalled (a subscriber
-    that never reads while 1,000,000 messages pass); it is left out where --peer or --grpcio is given.
+    The latter is idle (memory and CPU of each program), ready (the start of `trunkline up`), stalled (a subscriber
+    that never reads while 1,000,000 messages pass) and waiting (memory and start of a bus for which 1,000,000 stored
+    messages wait); it is left out where --peer or --grpcio is given.
 
     Needs the extra `bench`, nats-server and redis-server: `make bench` brings them. Exit 1 if a run failed, a message
     of ours was lost or a promise was not held.
@@ -67,8 +82,11 @@ def command(
         with TemporaryDirectory(prefix="trunkline-bench-") as folder:
             # a promise alone needs no peer's library
             named = peers or (() if versions or not set(compared) & set(_WORK_NAMES) else _PEER_NAMES)
-            rivals = [of_peer(name) for name in named] + [on_grpcio(version, Path(folder)) for version in versions]
-            rows, figures = asyncio.run(_measure(compared, promised, rivals, runs, progress))
+            rivals = [few_waiting() if name == FEW else of_peer(name) for name in named]
+            versioned = [replace(on_grpcio(version, Path(folder)), waiting=waiting) for version in versions]
+            us = replace(ours(), waiting=waiting)
+            rows = asyncio.run(_compare(compared, us, rivals, versioned, runs, progress, Path(folder)))
+            figures = asyncio.run(_promise(promised, runs, progress))
     except (RunFailedError, ImportError) as error:
         raise click.ClickException(str(error)) from error
     if rows:
@@ -85,19 +103,29 @@ def command(
         raise click.ClickException(f"not held: {'; '.join(broken)}")
 
 
-async def _measure(
-    compared: Sequence[str], promised: Sequence[str], rivals: list[Contender], runs: int, progress: Console
-) -> tuple[list[Row], list[Figure]]:
+async def _compare(
+    compared: Sequence[str],
+    us: Contender,
+    rivals: Sequence[Contender],
+    versioned: Sequence[Contender],
+    runs: int,
+    progress: Console,
+    folder: Path,
+) -> list[Row]:
     rows: list[Row] = []
     for work in (work for work in WORKS if work.name in compared):
-        able = [rival for rival in rivals if rival.peer == OURS or rival.name in work.goals]
-        rows += await compare(work, able, runs, progress.print)
+        able = [*(rival for rival in rivals if rival.name in work.goals), *versioned]
+        rows += await compare(work, us, able, runs, progress.print, folder)
+    return rows
+
+
+async def _promise(promised: Sequence[str], runs: int, progress: Console) -> list[Figure]:
     figures: list[Figure] = []
     for promise in (promise for promise in PROMISES if promise.name in promised):
         for figure in await promise.measure(runs):
             progress.print(f"{promise.name}: {figure.title}: {figure.value:,.4g} {figure.unit}")
             figures.append(figure)
-    return rows, figures
+    return figures
 
 
 def main() -> None:

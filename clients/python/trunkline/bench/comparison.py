@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from trunkline.bench.contender import Contender, ours
+from trunkline.bench.contender import Contender
 from trunkline.bench.stage import stage
 from trunkline.bench.work import Measurement, Work
 
@@ -48,17 +49,22 @@ class Series:
         return sum(run.lost for run in self.runs)
 
 
-async def compare(work: Work, rivals: Sequence[Contender], runs: int, tell: Callable[[str], None]) -> list[Row]:
+async def compare(
+    work: Work, us: Contender, rivals: Sequence[Contender], runs: int, tell: Callable[[str], None], folder: Path
+) -> list[Row]:
     """Runs a work by us and by each rival in turn, and that several times: whatever else the machine does hits all.
+
+    Args:
+        folder: for what runs keep.
 
     Raises:
         RunFailedError: a server or a role did not do its part.
     """
-    us = ours()
     series = {contender.name: Series() for contender in (us, *rivals)}
     for run in range(1, runs + 1):
         for contender in (us, *rivals):
-            async with stage(contender, work.service) as place:
+            kept = folder / work.keeps / contender.name if work.keeps is not None else None
+            async with stage(contender, work.service, kept) as place:
                 measured = await work.measure(place)
             series[contender.name].runs.append(measured)
             lost = f", {measured.lost:,} lost" if measured.lost else ""

@@ -1,4 +1,4 @@
-"""Contender: one line of the comparison: a peer, or ourselves on another version of grpcio."""
+"""Contender: one line of the comparison: a peer, or ourselves: with less to carry, or on another version of grpcio."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from trunkline.bench import peers
 from trunkline.bench.processes import RunFailedError
+
+MANY_WAITING: Final = 10_000_000
+FEW_WAITING: Final = 10_000
+FEW: Final = "few-waiting"
+"""Ourselves with few messages waiting; the peer of the works in which many do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +27,24 @@ class Contender:
         title: for people.
         peer: the technology, a key of `peers.PEERS`.
         environment: of its server and its roles, beside ours.
+        waiting: stored messages that its bus keeps beside those that a work of the backlog publishes and consumes.
     """
 
     name: str
     title: str
     peer: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    waiting: int = MANY_WAITING
 
 
 def ours() -> Contender:
     """Ourselves as installed."""
     return of_peer(peers.OURS)
+
+
+def few_waiting() -> Contender:
+    """Ourselves with few messages waiting."""
+    return Contender(FEW, f"ours, {FEW_WAITING:,} waiting", peers.OURS, waiting=FEW_WAITING)
 
 
 def of_peer(name: str) -> Contender:

@@ -18,6 +18,9 @@ CHANNEL: Final = "bench.work"
 
 REPLIES: Final = "bench.replies"
 
+DURABLE: Final = "bench"
+"""Of the durable subscription, and of whatever else keeps messages."""
+
 KEYS: Final = 1_000
 """Records that the state works go round in."""
 

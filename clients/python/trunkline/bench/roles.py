@@ -11,25 +11,17 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-import grpc
 import uvloop
 
 from trunkline.bench import peers
 from trunkline.bench.payload import CHANNEL, KEYS
 from trunkline.bench.peer import Call, DurableConsume, KeyValue, Peer, PublishSubscribe, RequestReply, StoredPublish
-from trunkline.bench.tally import IDLE_SECONDS
-from trunkline.v1 import bus_pb2, bus_pb2_grpc
+from trunkline.bench.turn import Figures, Turn
+from trunkline.bench.wire_roles import filler, stalled
 
 Ability = TypeVar("Ability", PublishSubscribe, RequestReply, KeyValue, StoredPublish, DurableConsume)
-Figures = dict[str, float]
-
-
-class Turn(Protocol):
-    """Tells the coordinator that this role is ready, and returns when it may begin."""
-
-    def __call__(self) -> Awaitable[None]: ...
 
 
 async def publisher(peer: Peer, turn: Turn, order: Mapping[str, Any]) -> Figures:
@@ -52,25 +44,6 @@ async def subscriber(peer: Peer, turn: Turn, order: Mapping[str, Any]) -> Figure
     receptions = await asyncio.gather(*(wait() for wait in waits))
     await asyncio.gather(*(other.close() for other in others))
     return {"received": sum(one.received for one in receptions), "ended": max(one.ended for one in receptions)}
-
-
-async def stalled(peer: Peer, turn: Turn, order: Mapping[str, Any]) -> Figures:
-    """Subscribes to ours by a stream of its own and does not read it until its turn; then to the `count`th message.
-
-    `received` came, of `lost` it was told.
-    """
-    received = lost = 0
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{order['port']}") as channel:
-        stream: Any = bus_pb2_grpc.BusServiceStub(channel).Subscribe()
-        await stream.write(bus_pb2.SubscribeRequest(start=bus_pb2.SubscribeRequest.Start(pattern=CHANNEL)))
-        await stream.read()  # Started
-        await turn()
-        while received + lost < order["count"]:
-            frame = await asyncio.wait_for(stream.read(), IDLE_SECONDS)
-            received += len(frame.deliveries.messages)
-            lost += frame.lagged.dropped
-        stream.cancel()
-    return {"received": received, "lost": lost}
 
 
 async def responder(peer: Peer, turn: Turn, order: Mapping[str, Any]) -> Figures:
@@ -157,7 +130,7 @@ async def _another(order: Mapping[str, Any]) -> Peer:
 
 ROLES: Mapping[str, Callable[[Peer, Turn, Mapping[str, Any]], Awaitable[Figures]]] = {
     role.__name__: role
-    for role in (publisher, subscriber, stalled, responder, requester, saver, getter, storer, consumer)
+    for role in (publisher, subscriber, stalled, responder, requester, saver, getter, storer, consumer, filler)
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +26,7 @@ class Stage:
         self._order = {"peer": contender.peer, "service": service, "port": port}
         self._scratch = scratch
         self._environment = contender.environment
+        self.waiting = contender.waiting
         self._roles: list[Role] = []
         self.server_pid = 0
         """Of the contender's server; 0 where it needs none."""
@@ -43,19 +44,25 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(contender: Contender, service: Service) -> AsyncIterator[Stage]:
-    """A stage with the contender's server running."""
-    with tempfile.TemporaryDirectory(prefix="trunkline-bench-") as folder:
-        scratch = Path(folder)
+async def stage(contender: Contender, service: Service, kept: Path | None = None) -> AsyncIterator[Stage]:
+    """A stage with the contender's server running.
+
+    Args:
+        kept: its folder, made where there is none, and left there; None: an empty one.
+    """
+    async with AsyncExitStack() as stack:
+        if kept is None:
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trunkline-bench-")))
+        else:
+            scratch = kept
+            scratch.mkdir(parents=True, exist_ok=True)
         port = free_port()
         made = Stage(contender, service, port, scratch)
         wanted = made.peer.server(service, port, scratch)
         log = scratch / "server.log"
         server = await start_server(wanted, port, log, contender.environment) if wanted else None
         made.server_pid = server.pid if server is not None else 0
-        try:
-            yield made
-        finally:
-            await made.end_roles()
-            if server is not None:
-                await end(server)
+        if server is not None:
+            stack.push_async_callback(end, server)
+        stack.push_async_callback(made.end_roles)
+        yield made

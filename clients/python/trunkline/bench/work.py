@@ -34,6 +34,8 @@ class Work:
         goals: the peers, each with the ratio that is asked of us; None where none is.
         measure: does one run on a stage.
         smaller_is_better: for latencies; the ratio is then the peer's figure by ours. Ahead is always over 1.
+        keeps: works that name the same folder here find in it what a contender's runs before left there; None: each run
+            begins with an empty one.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Work:
     goals: Mapping[str, float | None]
     measure: Callable[[Stage], Awaitable[Measurement]]
     smaller_is_better: bool = False
+    keeps: str | None = None
 
     def ratio(self, ours: float, peers: float) -> float:
         """How far we are ahead; below 1 we are behind."""

@@ -13,14 +13,13 @@ from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NoMessageError
 from nats.js.api import StorageType
 
-from trunkline.bench.payload import PAYLOAD, key
+from trunkline.bench.payload import DURABLE, PAYLOAD, key
 from trunkline.bench.peer import Call, Peer, Reception, Server, Service
 from trunkline.bench.tally import IDLE_SECONDS, Tally
 
 REQUEST_SECONDS = 30.0
 """What Trunkline's requests have by default."""
 
-STREAM = "bench"
 FETCHED = 256
 """Messages that one fetch of a durable consumer asks for."""
 
@@ -108,7 +107,7 @@ class Nats(Peer):
 
     async def storer(self, channel: str) -> Call:
         jetstream = self.client.jetstream()
-        await jetstream.add_stream(name=STREAM, subjects=[channel], storage=StorageType.FILE)
+        await jetstream.add_stream(name=DURABLE, subjects=[channel], storage=StorageType.FILE)
 
         async def store(_: int) -> None:
             await jetstream.publish(channel, PAYLOAD)
@@ -116,7 +115,7 @@ class Nats(Peer):
         return store
 
     async def keep(self, channel: str) -> None:
-        self._waiting = await self.client.jetstream().pull_subscribe(channel, durable="bench", stream=STREAM)
+        self._waiting = await self.client.jetstream().pull_subscribe(channel, durable=DURABLE, stream=DURABLE)
 
     async def consume(self, channel: str, count: int) -> Reception:
         fetch = self._waiting.fetch

@@ -6,5 +6,6 @@ from trunkline.bench.promise import Promise
 from trunkline.bench.promises.idle import IDLE
 from trunkline.bench.promises.ready import READY
 from trunkline.bench.promises.stalled import STALLED
+from trunkline.bench.promises.waiting import WAITING
 
-PROMISES: tuple[Promise, ...] = (READY, IDLE, STALLED)
+PROMISES: tuple[Promise, ...] = (READY, IDLE, STALLED, WAITING)

@@ -6,20 +6,24 @@ from typing import Final
 
 from trunkline.bench.stage import RUN_SECONDS, Stage
 from trunkline.bench.work import Measurement, Work
-from trunkline.bench.works.stored import IN_FLIGHT
+from trunkline.bench.works.stored import IN_FLIGHT, store
 
 MESSAGES: Final = 100_000
 
 
-async def measure(stage: Stage) -> Measurement:
-    """From the subscriber's call to the last ack."""
-    storer = await stage.role("storer", count=MESSAGES, in_flight=IN_FLIGHT, warm_up=0)
-    storer.go()
-    await storer.result(RUN_SECONDS)
-    consumer = await stage.role("consumer", count=MESSAGES)
+async def rate(stage: Stage, count: int) -> Measurement:
+    """Messages consumed in a second, of those that wait: from the subscriber's call to the last ack."""
+    consumer = await stage.role("consumer", count=count)
     consumer.go()
     got = await consumer.result(RUN_SECONDS)
-    return Measurement(got["received"] / (got["ended"] - got["began"]), int(MESSAGES - got["received"]))
+    await consumer.end()
+    return Measurement(got["received"] / (got["ended"] - got["began"]), int(count - got["received"]))
+
+
+async def measure(stage: Stage) -> Measurement:
+    """Messages consumed in a second, all that wait."""
+    await store(stage, MESSAGES, IN_FLIGHT, warm_up=0)
+    return await rate(stage, MESSAGES)
 
 
 DURABLE = Work(

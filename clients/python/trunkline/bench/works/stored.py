@@ -12,21 +12,27 @@ IN_FLIGHT: Final = 512
 ALONE: Final = 3_000
 
 
-async def _figures(stage: Stage, count: int, in_flight: int) -> dict[str, float]:
-    storer = await stage.role("storer", count=count, in_flight=in_flight)
+async def store(stage: Stage, count: int, in_flight: int, **order: int) -> dict[str, float]:
+    """Stores messages; the figures of the role."""
+    storer = await stage.role("storer", count=count, in_flight=in_flight, **order)
     storer.go()
     return await storer.result(RUN_SECONDS)
 
 
+async def rate(stage: Stage, count: int, **order: int) -> Measurement:
+    """Messages stored in a second, 512 in flight."""
+    figures = await store(stage, count, IN_FLIGHT, **order)
+    return Measurement(figures["done"] / figures["seconds"])
+
+
 async def measure_many(stage: Stage) -> Measurement:
     """Messages stored in a second, 512 in flight."""
-    figures = await _figures(stage, MANY, IN_FLIGHT)
-    return Measurement(figures["done"] / figures["seconds"])
+    return await rate(stage, MANY)
 
 
 async def measure_alone(stage: Stage) -> Measurement:
     """The median time from a publish to its receipt, one at a time."""
-    figures = await _figures(stage, ALONE, 1)
+    figures = await store(stage, ALONE, 1)
     return Measurement(figures["median"] * 1e6)
 
 
