@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from trunkline.bench import cli, command, report
 from trunkline.bench.promise import Figure, Promise
-from trunkline.bench.promises import PROMISES, idle, ready, stalled
+from trunkline.bench.promises import PROMISES, idle, ready, stalled, waiting
 from trunkline.bench.works import WORKS
 
 BROKEN = Figure("too much", "MB", value=81, bound=80)
@@ -69,3 +69,13 @@ async def test_one_that_never_reads_harms_nobody(monkeypatch: pytest.MonkeyPatch
     figures = await stalled.measure(1)
     assert [figure.value for figure in figures[1:]] == [0, 0]
     assert all(figure.held for figure in figures)
+
+
+async def test_a_bus_for_which_much_waits_is_weighed_and_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The measurement itself, with fewer messages: both buses start, and what waits is on disk, not in memory."""
+    monkeypatch.setattr(waiting, "MESSAGES", 20_000)
+    monkeypatch.setattr(waiting, "USED", 500)
+    figures = await waiting.measure(1)
+    assert [figure.unit for figure in figures] == ["MB", "MB", "s", "s"]
+    assert all(figure.held for figure in figures[:2])
+    assert all(0 < figure.value < 20 for figure in figures[2:])

@@ -22,11 +22,12 @@ class Stage:
     """Where one run takes place. Made by `stage()`."""
 
     def __init__(self, contender: Contender, service: Service, port: int, scratch: Path) -> None:
+        self.waiting = contender.waiting
         self.peer: Peer = peers.load(contender.peer)
+        self.port = port
         self._order = {"peer": contender.peer, "service": service, "port": port}
         self._scratch = scratch
         self._environment = contender.environment
-        self.waiting = contender.waiting
         self._roles: list[Role] = []
         self.server_pid = 0
         """Of the contender's server; 0 where it needs none."""
