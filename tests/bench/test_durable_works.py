@@ -93,9 +93,10 @@ async def test_jetstream_does_the_same(work: object, monkeypatch: pytest.MonkeyP
 
 
 def test_the_size_of_the_backlog_is_an_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A person can run it smaller, and the row says against whom."""
+    """A person can run it smaller, and the row says how small, and against whom."""
     monkeypatch.setattr(backlog, "MESSAGES", 200)
     arguments: Sequence[str] = ["--only", "backlog-consume", "--waiting", "2000", "--runs", "1"]
     done = CliRunner().invoke(command, [*arguments, "--json", str(tmp_path / "results.json")])
     assert done.exit_code == 0, done.output
+    assert "2,000 waiting" in done.output
     assert "ours, 10,000" in done.output

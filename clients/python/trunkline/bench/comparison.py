@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from trunkline.bench.contender import Contender
@@ -69,6 +69,7 @@ async def compare(
             series[contender.name].runs.append(measured)
             lost = f", {measured.lost:,} lost" if measured.lost else ""
             tell(f"{work.name} {run}/{runs} {contender.name}: {measured.value:,.0f} {work.unit}{lost}")
+    work = replace(work, title=work.title.format(waiting=f"{us.waiting:,}"))
     mine = series[us.name]
     return [
         Row(work, rival, mine.median, series[rival.name].median, mine.lost, series[rival.name].lost) for rival in rivals

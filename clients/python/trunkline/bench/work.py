@@ -28,7 +28,7 @@ class Work:
 
     Args:
         name: what `--only` takes.
-        title: for people.
+        title: for people. `{waiting}` in it stands for how many messages wait at ours.
         unit: of the figures.
         service: whose server is needed.
         goals: the peers, each with the ratio that is asked of us; None where none is.

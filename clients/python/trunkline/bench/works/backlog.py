@@ -38,7 +38,7 @@ async def fill(stage: Stage, waiting: int) -> None:
 
 BACKLOG_PUBLISH = Work(
     name="backlog-publish",
-    title="stored publish, 512 in flight, 10,000,000 waiting",
+    title="stored publish, 512 in flight, {waiting} waiting",
     unit="messages/s",
     service="bus",
     goals={FEW: 0.7},
@@ -47,7 +47,7 @@ BACKLOG_PUBLISH = Work(
 )
 BACKLOG_CONSUME = Work(
     name="backlog-consume",
-    title="durable consume, 10,000,000 waiting",
+    title="durable consume, {waiting} waiting",
     unit="messages/s",
     service="bus",
     goals={FEW: 0.7},
