@@ -16,6 +16,7 @@ from trunkline.bench.comparison import compare
 from trunkline.bench.contender import FEW, few_waiting, of_peer, ours
 from trunkline.bench.payload import DURABLE
 from trunkline.bench.stage import Stage, stage
+from trunkline.bench.work import Work
 from trunkline.bench.works import backlog, durable, stored
 from trunkline.v1 import bus_pb2_grpc, durable_pb2
 
@@ -41,7 +42,7 @@ async def test_what_is_stored_is_consumed_and_acked() -> None:
     assert (left.acked, left.waiting, left.leased, left.retrying, left.redelivered) == (2_000, 0, 0, 0, 0)
 
 
-async def test_a_message_that_is_not_there_counts_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_message_that_is_not_there_counts_as_lost() -> None:
     """A consumer that is promised more than was stored gives up and says how many came."""
     async with stage(ours(), "bus") as place:
         await stored.rate(place, 100, warm_up=0)
@@ -81,13 +82,15 @@ async def test_a_bare_commit_is_timed_without_a_server() -> None:
 
 
 @needs_nats
-@pytest.mark.parametrize("work", [stored.STORED, durable.DURABLE])
-async def test_jetstream_does_the_same(work: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("work", "peer"), [(stored.STORED, "nats"), (durable.DURABLE, "nats"), (durable.DURABLE, "nats-push")]
+)
+async def test_jetstream_does_the_same(work: Work, peer: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Stored by publish, consumed by fetch, acked one by one; nothing is lost."""
     pytest.importorskip("nats", reason="the extra bench is not installed")
     monkeypatch.setattr(stored, "MANY", 1_000)
     monkeypatch.setattr(durable, "MESSAGES", 1_000)
-    (row,) = await compare(work, ours(), [of_peer("nats")], 1, lambda _: None, tmp_path)  # type: ignore[arg-type]
+    (row,) = await compare(work, ours(), [of_peer(peer)], 1, lambda _: None, tmp_path)
     assert row.peer_value > 0
     assert row.peer_lost == 0
 

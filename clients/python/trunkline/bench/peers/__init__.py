@@ -14,6 +14,7 @@ PEERS: Final[Mapping[str, tuple[str, str]]] = {
     OURS: ("trunkline.bench.peers.ours", "Trunkline"),
     "nats": ("trunkline.bench.peers.nats", "Nats"),
     "nats-next": ("trunkline.bench.peers.nats_next", "NatsNext"),
+    "nats-push": ("trunkline.bench.peers.nats_push", "NatsPush"),
     "redis": ("trunkline.bench.peers.redis", "RedisPubSub"),
     "zeromq": ("trunkline.bench.peers.zeromq", "ZeroMQ"),
     "sqlite": ("trunkline.bench.peers.sqlite", "SQLite"),
