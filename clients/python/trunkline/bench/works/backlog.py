@@ -9,7 +9,7 @@ from trunkline.bench.stage import Stage
 from trunkline.bench.work import Measurement, Work
 from trunkline.bench.works import durable, stored
 
-MESSAGES: Final = 60_000
+MESSAGES: Final = 100_000
 FILL_SECONDS: Final = 900.0
 """Within which the backlog must be there: 10,000,000 messages take about two minutes."""
 

@@ -8,7 +8,7 @@ from trunkline.bench.stage import RUN_SECONDS, Stage
 from trunkline.bench.work import Measurement, Work
 from trunkline.bench.works.stored import IN_FLIGHT, store
 
-MESSAGES: Final = 100_000
+MESSAGES: Final = 200_000
 
 
 async def rate(stage: Stage, count: int) -> Measurement:
