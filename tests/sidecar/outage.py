@@ -12,7 +12,7 @@ from grpc import aio
 
 from tests.contract.inbox import numbered
 from tests.programs import RunningProgram, health
-from trunkline import BusDisconnectedError, DurableMessage, GrpcMessageBus, MessageBus
+from trunkline import BusDisconnectedError, DurableMessage, DurableSettings, GrpcMessageBus, MessageBus
 from trunkline.durable import Receipt
 from trunkline.v1 import bus_pb2, bus_pb2_grpc
 
@@ -109,8 +109,10 @@ class Consumer:
 
 @asynccontextmanager
 async def consuming(program: RunningProgram, pattern: str, name: str = "work") -> AsyncIterator[Consumer]:
-    """A durable subscription of everything that is kept, from its start on."""
+    """A durable subscription of everything that is kept, from its start on. Its leases are short, since what a killed
+    bus had handed out and not sent comes when they are over."""
+    settings = DurableSettings(ack_wait=1.0)
     consumer = Consumer()
     async with GrpcMessageBus(program.address) as bus:
-        await bus.subscribe(pattern, consumer, durable=name, start="all", credit=512)
+        await bus.subscribe(pattern, consumer, durable=name, start="all", credit=512, settings=settings)
         yield consumer

@@ -325,7 +325,7 @@ async def test_nothing_overtakes_what_is_held(bus: RunningProgram, sidecar: Runn
     async def publish(client: GrpcMessageBus, name: str) -> int:
         n = 0
         while not stop.is_set():
-            await store(client, f"{channel}:{name}", n)
+            await store(client, f"{channel}:{name}", n, ordering_key=name)
             n += 1
         return n
 
