@@ -29,7 +29,8 @@ class Reception(NamedTuple):
 
 
 class Peer(ABC):
-    """One technology. The coordinator asks it for its server; each role's process opens one of its own."""
+    """One technology. The coordinator asks it for its server; each role's process, which runs in the
+    folder of the run, opens one of its own."""
 
     title: ClassVar[str]
     """For people."""

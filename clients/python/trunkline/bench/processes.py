@@ -90,13 +90,14 @@ class Role:
 
     @classmethod
     async def start(cls, name: str, order: dict[str, Any], log: Path, environment: Mapping[str, str]) -> Role:
-        """Starts it and waits until it is ready."""
+        """Starts it in the log's folder, and waits until it is ready."""
         with log.open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "trunkline.bench.roles", name, json.dumps(order)),
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=errors,
+                cwd=log.parent,
                 env={**os.environ, **environment},
             )
         role = cls(name, process, log)

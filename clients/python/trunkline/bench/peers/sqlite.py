@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from trunkline.bench.payload import PAYLOAD
 from trunkline.bench.peer import Call, Peer, Service
@@ -17,14 +16,13 @@ class SQLite(Peer):
     messages = 0
 
     def __init__(self) -> None:
-        self._folder = TemporaryDirectory(prefix="trunkline-bench-")
         self._connection: sqlite3.Connection | None = None
 
     def server(self, service: Service, port: int, scratch: Path) -> None:
         return None
 
     async def open(self, service: Service, port: int) -> None:
-        self._connection = sqlite3.connect(Path(self._folder.name) / "bare.db", isolation_level=None)
+        self._connection = sqlite3.connect("bare.db", isolation_level=None)  # a role runs in its folder
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("CREATE TABLE messages (sequence INTEGER PRIMARY KEY, message BLOB NOT NULL)")
@@ -32,7 +30,6 @@ class SQLite(Peer):
     async def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
-        self._folder.cleanup()
 
     async def storer(self, channel: str) -> Call:
         if self._connection is None:
