@@ -25,7 +25,7 @@ run: $(VENV)/runtime.stamp ## Starts bus, state and sidecar in this terminal (tr
 	$(BIN)/trunkline up $(ARGS)
 
 test: $(VENV)/dev.stamp ## Runs all tests against real programs. ARGS="tests/house -k name" for some.
-	@$(BIN)/python scripts/tools.py grpcurl
+	@$(BIN)/python scripts/tools.py grpcurl nats-server
 	$(BIN)/pytest $(ARGS)
 
 check: $(VENV)/dev.stamp ## Format, lint, types, protos, generated code, import rules. Changes nothing.

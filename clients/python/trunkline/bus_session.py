@@ -266,6 +266,8 @@ class BusSession:
         log.warning("the connection to %s was lost: %s", self.line.address, error)
         self._refused = self._refused or error
         self._outgoing.forget_items()
+        for subscription in self._subscriptions.values():
+            subscription.line_lost()
         self._receipts.fail_all(error, self._outgoing.take_unsent())
         if not self.bus_is_away:  # else it was told when that began
             tell(self._on_disconnected, error)

@@ -69,6 +69,11 @@ class DurableSubscription(Subscription[DurableMessage]):
         self._freed = 0
         """Messages settled since credit was last granted."""
         self._gave_back = False
+        self._due = 0.0
+        """When the timer is to go off."""
+        self._line_is_up = True
+        self._extended_at = 0.0
+        """When the leases of all that was held began anew for the last time, by the loop's clock."""
         self._ack_wait = DEFAULT_ACK_WAIT
         self._timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
@@ -78,6 +83,7 @@ class DurableSubscription(Subscription[DurableMessage]):
     def start(self) -> None:
         """What is held from an earlier life of the line still is: it is extended, and what was acked is said again."""
         self._freed = 0
+        self._line_is_up = True
         start = self._item(self.id).subscribe.start
         start.pattern = self.pattern
         start.durable = self.durable
@@ -234,12 +240,13 @@ class DurableSubscription(Subscription[DurableMessage]):
         self._held.update(dict.fromkeys(range(first, first + len(messages)), attempt))
         self._idle.clear()
         if self._timer is None:
-            self._timer = self._loop.call_later(self._ack_wait / 3, self._on_time)
+            self._arm()
         if self._closed:  # they were on their way when it was closed
             self._closed = False
             self.close()
             return deque()
-        return deque((wire, first + index, attempt, channel) for index, wire in enumerate(messages))
+        now = self._loop.time()
+        return deque((wire, first + index, attempt, channel, now) for index, wire in enumerate(messages))
 
     def _take_other(self, frame: bus_pb2.SubscribeResponse) -> None:
         if frame.WhichOneof("frame") != "refused":
@@ -250,18 +257,25 @@ class DurableSubscription(Subscription[DurableMessage]):
             return  # they were settled, or come again with another attempt
         log.warning("%d messages of %r are lost to others: %s", len(lost), self.durable, refused.error.message)
         for sequence in lost:
-            del self._held[sequence]
-            message = self._given.pop(sequence, None)
-            if message is not None:
-                message._settled = True
-        self._freed += len(lost)
+            self._lose(sequence)
+
+    def _lose(self, sequence: int) -> None:
+        """A message that was held is somebody else's now, or nobody's."""
+        del self._held[sequence]
+        message = self._given.pop(sequence, None)
+        if message is not None:
+            message._settled = True
+        self._freed += 1
         self._touched(self)
         self._rest()
 
     def _open(self, waiting: Any) -> DurableMessage | None:
-        wire, sequence, attempt, channel = waiting
+        wire, sequence, attempt, channel, came_at = waiting
         if self._held.get(sequence) != attempt:
             return None  # its lease was lost while it waited here
+        if self._loop.time() > max(came_at, self._extended_at) + self._ack_wait:
+            self._lose(sequence)  # this process stood still, or the line is down: somebody else may be at it by now
+            return None
         try:
             message: DurableMessage = decode_durable(wire, sequence, attempt, channel, self)
         except InvalidMessageError as error:
@@ -285,13 +299,28 @@ class DurableSubscription(Subscription[DurableMessage]):
         await handle(self, callback, message)
 
     def _on_time(self) -> None:
+        late = self._loop.time() - self._due
         self._timer = None
+        if late > self._ack_wait / 3:  # this process stood still: what was not begun may be with somebody else by now
+            for sequence in [each for each in self._held if each not in self._given]:
+                self._lose(sequence)
         if self._held and self._ended is None:
             self._extend()
-            self._timer = self._loop.call_later(self._ack_wait / 3, self._on_time)
+            self._arm()
+
+    def _arm(self) -> None:
+        self._due = self._loop.time() + self._ack_wait / 3
+        self._timer = self._loop.call_at(self._due, self._on_time)
+
+    def line_lost(self) -> None:
+        """What is said now reaches nobody, until `start`."""
+        self._line_is_up = False
 
     def _extend(self) -> None:
         """Extends all that is held."""
+        if not self._line_is_up:
+            return
+        self._extended_at = self._loop.time()
         by_attempt: dict[int, list[int]] = {}
         for sequence, attempt in self._held.items():
             by_attempt.setdefault(attempt, []).append(sequence)

@@ -61,6 +61,9 @@ class Subscription(ABC, Generic[M]):
     def start(self) -> None:
         """Asks the service for it."""
 
+    def line_lost(self) -> None:
+        """The line is down; `start` is called when it is up again."""
+
     @abstractmethod
     def _run(self, deliveries: bus_pb2.SubscribeResponse.Deliveries) -> deque[Any]:
         """What waits of a frame that came."""

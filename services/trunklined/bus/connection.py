@@ -76,6 +76,7 @@ class Connection:
                 self._take_item(item, twin)
             except TrunklineError as error:
                 _fill(self._answer(item.id).error, to_item(error))
+        self._broker.journal.commits.begin()
         self._turn.end()  # what this frame caused is sent before the next one is asked for: that takes a while
         await self._outbox.room(MAX_FRAME_BYTES)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from trunklined.bus.run import Run
+
+SMALL_BYTES: Final = 16 * 1024
 
 
 class Reason(IntEnum):
@@ -161,6 +163,13 @@ class Batch:
     channels: list[ChannelRow] = field(default_factory=list)
     last_sequence: int = 0
     last_durable: int = 0
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is what one publisher or one subscriber causes who waits for it."""
+        return len(self.runs) + len(self.parcels) + len(self.settled) <= 2 and (
+            sum(run.size for run in self.runs) <= SMALL_BYTES and not (self.dead_letters or self.removed)
+        )
 
 
 @dataclass(slots=True)
