@@ -11,7 +11,7 @@ import pytest
 
 from trunkline.errors import MessageTooLargeError, OverloadedError, StorageError
 from trunklined.sidecar.backlog import Backlog
-from trunklined.sidecar.backlog_file import WINDOW_BYTES, Arrival, Held, first_batch
+from trunklined.sidecar.backlog_file import MAX_BATCHES, WINDOW_BYTES, Arrival, Held, first_batches
 
 NOW = 1_000.0
 
@@ -20,8 +20,8 @@ def arrival(n: int, channel: str = "a", key: str | None = None) -> Arrival:
     return Arrival(channel, key, NOW, b"%d" % n)
 
 
-def messages(batch: Sequence[Held]) -> list[int]:
-    return [int(held.message) for held in batch]
+def messages(batches: Sequence[Sequence[Held]]) -> list[int]:
+    return [int(held.message) for batch in batches for held in batch]
 
 
 @pytest.fixture
@@ -36,10 +36,10 @@ async def test_what_is_held_goes_in_order(backlog: Backlog) -> None:
     """Oldest first, in batches; what is done is forgotten."""
     kept = [backlog.keep([arrival(n), arrival(n + 1)], n) for n in range(0, 10, 2)]
     assert await asyncio.gather(*kept) == [0, 2, 4, 6, 8]
-    first = await backlog.next([], 4, NOW)
-    assert messages(first) == [0, 1, 2, 3]
-    second = await backlog.next(first, 100, NOW)
-    assert messages(second) == [4, 5, 6, 7, 8, 9]
+    [first] = await backlog.next([], 4, NOW)
+    assert messages([first]) == [0, 1, 2, 3]
+    [second] = await backlog.next(first, 100, NOW)
+    assert messages([second]) == [4, 5, 6, 7, 8, 9]
     assert (backlog.messages, backlog.bytes) == (6, 6)
     assert await backlog.next(second, 100, NOW) == []
     assert (backlog.messages, backlog.bytes) == (0, 0)
@@ -48,18 +48,19 @@ async def test_what_is_held_goes_in_order(backlog: Backlog) -> None:
 async def test_a_batch_that_was_sent_says_since_when(backlog: Backlog) -> None:
     """Until the bus says that it has none of it."""
     await backlog.keep([arrival(1)], None)
-    assert [held.sent_at for held in await backlog.next([], 1, NOW)] == [None]
-    again = await backlog.next([], 1, NOW + 5)
-    assert [held.sent_at for held in again] == [NOW]
-    await backlog.unsend(again)
-    assert [held.sent_at for held in await backlog.next([], 1, NOW + 9)] == [None]
+    [[first]] = await backlog.next([], 1, NOW)
+    [[again]] = await backlog.next([], 1, NOW + 5)
+    assert (first.sent_at, again.sent_at) == (None, NOW)
+    await backlog.unsend([again])
+    [[afresh]] = await backlog.next([], 1, NOW + 9)
+    assert afresh.sent_at is None
 
 
 async def test_what_is_held_survives(backlog: Backlog, tmp_path: Path) -> None:
     """Opened again: the same messages in the same order, also those that were refused, which count to the bounds."""
     await backlog.keep([arrival(n) for n in range(3)], None)
-    first = await backlog.next([], 1, NOW)
-    await backlog.refuse(first[0], "id", MessageTooLargeError("too large"), NOW)
+    [[first]] = await backlog.next([], 1, NOW)
+    await backlog.refuse(first, "id", MessageTooLargeError("too large"), NOW)
     await backlog.close()
     again = Backlog(tmp_path / "held.db", 4, 10_000)
     await again.open()
@@ -94,7 +95,7 @@ async def test_a_large_message_goes_alone(tmp_path: Path) -> None:
         await backlog.keep([Arrival("a", None, NOW, b"x" * (2 * WINDOW_BYTES))] * 3, None)
         done: list[Held] = []
         for _ in range(3):
-            done = await backlog.next(done, 512, NOW)
+            [done] = await backlog.next(done, 512, NOW)
             assert len(done) == 1
         assert await backlog.next(done, 512, NOW) == []
         await backlog.tidy()
@@ -104,19 +105,28 @@ async def test_a_large_message_goes_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("window", "batch"),
+    ("window", "batches"),
     [
-        ("a1 a2 b3 a4", "124"),
+        ("a1 a2 b3 a4", "124 3"),
         ("a1k b2k a3k a4", "1"),
-        ("a1k b2l a3k b4k a5", "135"),
-        ("a1 b2k a3l a4k a5", "13"),
-        ("b1 a2k b3k", "1"),
+        ("a1k b2l a3k b4k a5", "135 2"),
+        ("a1 b2k a3l a4k a5", "13 2"),
+        ("b1 a2k b3k c4", "1 2 4"),
+        ("a1k b2k c3l b4l c5l", "1 3"),
     ],
 )
-def test_a_batch_breaks_no_order(window: str, batch: str) -> None:
-    """Messages of other channels are passed over, but none of the same ordering key, nor what follows it."""
+def test_batches_break_no_order(window: str, batches: str) -> None:
+    """A channel's batch ends before an ordering key that goes with another's, or that has stayed behind."""
     held = [Held(n, word[0], word[2:] or None, None, word[1].encode()) for n, word in enumerate(window.split())]
-    assert "".join(str(n) for n in messages(first_batch(held, 512))) == batch
+    assert " ".join("".join(map(str, messages([batch]))) for batch in first_batches(held)) == batches
+
+
+def test_so_many_channels_at_once() -> None:
+    """The rest waits for the next round."""
+    held = [Held(n, f"c{n % 100}", None, None, b"%d" % n) for n in range(300)]
+    batches = first_batches(held)
+    assert len(batches) == MAX_BATCHES
+    assert messages(batches[:1]) == [0, 100, 200]
 
 
 async def test_a_lost_end_is_noticed(backlog: Backlog, tmp_path: Path) -> None:

@@ -102,11 +102,11 @@ class Backlog:
         if self._writing is not None:
             await asyncio.wait({self._writing})
 
-    async def next(self, done: Sequence[Held], limit: int, now: float) -> list[Held]:
+    async def next(self, done: Sequence[Held], limit: int, now: float) -> list[list[Held]]:
         """See `BacklogFile.next`."""
-        batch = await self._run(lambda: self._file.next(done, limit, now))
+        batches = await self._run(lambda: self._file.next(done, limit, now))
         self._drop(done)
-        return batch
+        return batches
 
     async def unsend(self, batch: Sequence[Held]) -> None:
         """The bus said that it has none of them."""

@@ -56,7 +56,10 @@ FORMAT: Final = Format(
 
 WINDOW_MESSAGES: Final = 1_024
 WINDOW_BYTES: Final = 1024 * 1024
-"""Of what is held, so much is looked at for the next batch; a larger message goes alone."""
+"""Of what is held, so much is sent at the same time; the last message may go beyond the bytes."""
+
+MAX_BATCHES: Final = 64
+"""Of as many channels at the most."""
 
 
 class Arrival(NamedTuple):
@@ -115,25 +118,26 @@ class BacklogFile:
         with self._file.transaction() as connection:
             connection.executemany("INSERT INTO held VALUES (NULL, ?, ?, ?, NULL, ?)", arrivals)
 
-    def next(self, done: Sequence[Held], limit: int, now: float) -> list[Held]:
-        """Forgets what the bus has, and notes that the next batch is being sent, in one commit; returns that batch.
+    def next(self, done: Sequence[Held], limit: int, now: float) -> list[list[Held]]:
+        """Forgets what the bus has, and notes that the next batches are being sent, in one commit; returns those
+        batches, which can be sent at the same time.
 
         Args:
             done: what the bus has.
-            limit: messages of the batch at the most.
+            limit: messages of the batches at the most.
             now: UNIX time in seconds.
         """
         with self._file.transaction() as connection:
             connection.executemany("DELETE FROM held WHERE id = ?", [(each.id,) for each in done])
-            batch = first_batch(self._window(), limit)
-            fresh = [(now, each.id) for each in batch if each.sent_at is None]
+            batches = first_batches(self._window(limit))
+            fresh = [(now, each.id) for batch in batches for each in batch if each.sent_at is None]
             connection.executemany("UPDATE held SET sent_at = ? WHERE id = ?", fresh)
-        return batch
+        return batches
 
-    def _window(self) -> list[Held]:
+    def _window(self, limit: int) -> list[Held]:
         window, room = [], WINDOW_BYTES
         rows = self._file.connection.execute(
-            "SELECT id, channel, key, sent_at, message FROM held ORDER BY id LIMIT ?", (WINDOW_MESSAGES,)
+            "SELECT id, channel, key, sent_at, message FROM held ORDER BY id LIMIT ?", (min(limit, WINDOW_MESSAGES),)
         )
         for held in map(Held._make, rows):
             window.append(held)
@@ -162,21 +166,24 @@ class BacklogFile:
         self._file.connection.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def first_batch(window: Sequence[Held], limit: int) -> list[Held]:
-    """The oldest message and those that can go with it: of its channel, up to one with an ordering key that an older
-    message of another channel has.
+def first_batches(window: Sequence[Held]) -> list[list[Held]]:
+    """What of the oldest messages can be sent at the same time: one batch for each channel, up to the first message
+    whose ordering key goes with another channel, or with a message that stays behind.
 
-    So messages of one channel, and of one ordering key, keep their order, and traffic on many channels still goes in
-    batches.
+    So messages of one channel, and of one ordering key, keep their order, and traffic on many channels is as fast as on
+    one.
     """
-    batch: list[Held] = []
-    passed_over: set[str] = set()
+    batches: dict[str, list[Held]] = {}
+    key_goes_with: dict[str, str | None] = {}
+    ended: set[str] = set()
     for held in window:
-        if held.channel != window[0].channel:
-            if held.key is not None:
-                passed_over.add(held.key)
-        elif held.key in passed_over or len(batch) == limit:
-            break
+        channel, key = held.channel, held.key
+        if channel not in batches and len(batches) == MAX_BATCHES:
+            ended.add(channel)
+        if channel not in ended and (key is None or key_goes_with.setdefault(key, channel) == channel):
+            batches.setdefault(channel, []).append(held)
         else:
-            batch.append(held)
-    return batch
+            ended.add(channel)
+            if key is not None:
+                key_goes_with[key] = None
+    return list(batches.values())

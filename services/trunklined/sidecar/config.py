@@ -37,11 +37,8 @@ MAX_REMEMBERED: Final = 4_096
 MAX_WAITING_BYTES: Final = 4 * MiB
 """Of one Connect stream that was opened while the bus is away: what waits for the bus. Beyond it BUS_DISCONNECTED."""
 
-RELAY_BATCH: Final = 512
-"""Messages of what is held that are sent to the bus in one call."""
-
 RELAY_TIMEOUT: Final = 10.0
-"""Seconds that the bus has to answer it; then it is sent again."""
+"""Seconds that the bus has to take a batch of what is held; then it is sent again."""
 
 RELAY_RETRY_MIN: Final = 0.05
 RELAY_RETRY_MAX: Final = 5.0

@@ -19,8 +19,8 @@ from trunkline.status import error_from_rpc
 from trunkline.v1 import bus_pb2, message_pb2
 from trunkline.wire import bus_twins
 from trunklined.sidecar.backlog import Backlog
-from trunklined.sidecar.backlog_file import Held
-from trunklined.sidecar.config import RELAY_BATCH, RELAY_RETRY_MAX, RELAY_RETRY_MIN, RELAY_TIMEOUT
+from trunklined.sidecar.backlog_file import WINDOW_MESSAGES, Held
+from trunklined.sidecar.config import RELAY_RETRY_MAX, RELAY_RETRY_MIN, RELAY_TIMEOUT
 from trunklined.sidecar.forwarder import Forwarder
 from trunklined.sidecar.gate import Gate, Way
 
@@ -30,7 +30,8 @@ _PublishRequest = bus_twins()["PublishRequest"]
 
 
 class Relay:
-    """One batch at a time: the next is sent when the bus has the one before, so that no failure changes the order.
+    """Of each channel one batch at a time: the next is sent when the bus has the one before, so that no failure changes
+    the order.
 
     What was sent and not answered, since either side was killed in between, is sent again; the bus knows the message
     ids and stores nothing twice. It knows them for a while only (2 minutes by default): that a batch is being sent is
@@ -57,6 +58,8 @@ class Relay:
         self._forwarder = forwarder
         self._clock = clock
         self._failures = 0
+        self._done: list[Held] = []
+        """What the bus has, and the backlog does not know of."""
         self._runner: asyncio.Task[None] | None = None
         self._log = structlog.get_logger()
 
@@ -108,30 +111,37 @@ class Relay:
 
     async def _empty(self) -> None:
         """Returns when nothing is held; from then until the loop's next turn that is certain."""
-        done: list[Held] = []
         singly = 0
         forwarded = self.forwarded
         while True:
-            batch = await self._backlog.next(done, 1 if singly else RELAY_BATCH, self._clock())
-            if not batch:
-                if not self._backlog.messages:
-                    break
+            batches = await self._backlog.next(self._done, 1 if singly else WINDOW_MESSAGES, self._clock())
+            self._done = []
+            if batches:
+                singly = max(0, singly - 1) + await self._send_all(batches)
+            elif self._backlog.messages:
                 await self._backlog.settled()  # some are on their way to the disk
-            done = batch
-            try:
-                if batch:
-                    await self._send(batch)
-            except aio.AioRpcError as status:
-                if status.code() is not grpc.StatusCode.INVALID_ARGUMENT:
-                    raise
-                done = []
-                if len(batch) > 1:
-                    singly = len(batch)  # one of them is at fault; which one, each says for itself
-                    continue
-                await self._refuse(batch[0], error_from_rpc(status))
-            singly = max(0, singly - 1)
+            else:
+                break
         if self.forwarded > forwarded:
             self._log.info("what was held is forwarded", messages=self.forwarded - forwarded)
+
+    async def _send_all(self, batches: Sequence[Sequence[Held]]) -> int:
+        """Returns how many messages are in batches that were refused, and must go singly: one of each is at fault, and
+        which one, they say themselves."""
+        outcomes = await asyncio.gather(*map(self._send, batches), return_exceptions=True)
+        failed: BaseException | None = None
+        singly = 0
+        for batch, outcome in zip(batches, outcomes, strict=True):
+            if isinstance(outcome, aio.AioRpcError) and outcome.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                if len(batch) == 1:
+                    await self._refuse(batch[0], error_from_rpc(outcome))
+                else:
+                    singly += len(batch)
+            else:
+                failed = failed or outcome
+        if failed is not None:
+            raise failed
+        return singly
 
     async def _send(self, batch: Sequence[Held]) -> None:
         request = _PublishRequest(
@@ -150,6 +160,7 @@ class Relay:
         if self._gate.is_connected:
             self._gate.turn(Way.WAIT)
         self.forwarded += len(batch)
+        self._done += batch
         receipts = bus_pb2.PublishResponse.FromString(answer).receipts
         self._note_duplicates(
             [
