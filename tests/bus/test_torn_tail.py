@@ -94,6 +94,15 @@ async def test_a_note_that_is_torn_missing_or_older_never_hides_a_message(killed
     assert await judge(harmless, contents, whole) == {"whole": len(harmless)}
 
 
+async def test_a_commit_that_was_never_answered_may_be_torn(killed: Remains, tmp_path: Path) -> None:
+    """The machine stopped while it was written: what was receipted before is served, and it is not refused."""
+    unanswered = killed.replaced("-tail", note_of(1, tmp_path))
+    start = killed.last_commit()[0]
+    before = await whole_of(unanswered.replaced("-wal", killed.files["-wal"][:start]), tmp_path)
+    torn = [case for cases in (cuts, flips) for case in cases(unanswered, "-wal", killed.last_commit()[::100])]
+    assert await judge(torn, contents, before) == {"whole": len(torn)}
+
+
 def note_of(commits: int, directory: Path) -> bytes:
     """The note of a journal with so many commits."""
     path = directory / f"{commits}.db"
