@@ -1,0 +1,172 @@
+"""Crew: the programs and agents of a torture run, each a process that can be killed at any moment, also while it
+starts, and comes back."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.programs import END_SECONDS, PYTHON, health
+from tests.torture.agent import FINISH_SECONDS
+
+SAID_CHARACTERS = 4_000
+"""What is told of a log at the most."""
+
+
+@dataclass(slots=True)
+class Member:
+    """One process after the other under one name."""
+
+    role: str
+    name: str
+    command: Sequence[str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    kills: int = 0
+    back_at: float = 0.0
+    """When it comes back, by the monotonic clock; while it is down."""
+    failures: list[str] = field(default_factory=list)
+    """Each time that it ended by itself."""
+
+    def start(self) -> None:
+        """Returns at once; it is not ready yet."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*PYTHON, *self.command], stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+            )
+
+    @property
+    def is_up(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self, seconds_down: float) -> None:
+        """Kills it; it is to come back later."""
+        assert self.process is not None
+        self.process.kill()
+        self._end(self.process.wait(END_SECONDS))
+        self.kills += 1
+        self.back_at = time.monotonic() + seconds_down
+
+    def look_after(self) -> None:
+        """Starts it where its time has come; notes it where it ended by itself."""
+        if self.process is not None and self.process.poll() is not None:
+            self._end(self.process.returncode)
+        if self.process is None and time.monotonic() >= self.back_at:
+            self.start()
+
+    def finish(self) -> None:
+        """Lets it end by itself: an agent by its standard input, when it has finished what it began."""
+        if self.process is None:
+            return
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            code = self.process.wait(FINISH_SECONDS + END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.failures.append(f"{self.name} did not finish; it said:\n{self.said()}")
+            self.process.kill()
+            code = self.process.wait(END_SECONDS)
+        self._end(code)
+
+    def said(self) -> str:
+        """The end of its log."""
+        return self.log.read_text(errors="replace")[-SAID_CHARACTERS:]
+
+    def _end(self, code: int) -> None:
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process = None
+        self.back_at = time.monotonic() + 1.0
+        if code not in (0, -signal.SIGKILL):
+            self.failures.append(f"{self.name} ended by itself with code {code}; it said:\n{self.said()}")
+
+
+class Crew:
+    """All members, with everything that they keep in one directory. A context: it leaves no process behind.
+
+    Args:
+        directory: an empty one, with a name that is short enough for UNIX sockets.
+        publishers, subscribers: by their names: to which address they go, and to which group they belong.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.bus_address = f"127.0.0.1:{_free_port()}"
+        self.state_address = f"127.0.0.1:{_free_port()}"
+        self.sidecar_address = f"unix:{directory}/sidecar.sock"
+        self.members: list[Member] = []
+        self._service("bus", self.bus_address, "--path", f"{directory}/bus.db")
+        self._service("state", self.state_address, "--path", f"{directory}/state.db")
+        upstreams = ("--bus-address", self.bus_address, "--state-address", self.state_address)
+        self._service("sidecar", self.sidecar_address, "--socket-path", "", *upstreams)
+
+    def _service(self, name: str, address: str, *options: str) -> None:
+        words = ("trunklined", name, "--address", address, "--log-format", "json", "--end-with-stdin", *options)
+        self._add(name, name, words)
+
+    def add_agent(self, role: str, name: str, *words: str) -> Member:
+        """One more agent, of the module with the role's name; its ledger's path comes behind `words`."""
+        return self._add(role, name, (f"tests.torture.{role}", *words, str(self.ledger_of(name))))
+
+    def _add(self, role: str, name: str, command: Sequence[str]) -> Member:
+        member = Member(role, name, command, self.directory / f"{name}.log")
+        self.members.append(member)
+        return member
+
+    def ledger_of(self, name: str) -> Path:
+        """Where an agent writes down what it saw."""
+        return self.directory / f"{name}.jsonl"
+
+    def ledgers(self) -> list[Path]:
+        """Those of all agents."""
+        return sorted(self.directory.glob("*.jsonl"))
+
+    def having(self, *roles: str) -> list[Member]:
+        """The members of these roles."""
+        return [member for member in self.members if member.role in roles]
+
+    def bring_up(self, *roles: str) -> None:
+        """Starts those of these roles that are down; services are ready on return."""
+        for member in self.having(*roles):
+            member.back_at = 0.0
+            member.look_after()
+        for role, address in (
+            ("bus", self.bus_address),
+            ("state", self.state_address),
+            ("sidecar", self.sidecar_address),
+        ):
+            if role in roles:
+                health(address)
+
+    def finish(self, *roles: str) -> None:
+        """Lets those of these roles end by themselves."""
+        for member in self.having(*roles):
+            if member.process is not None and member.process.stdin is not None:
+                member.process.stdin.close()  # all at once: they finish side by side
+        for member in self.having(*roles):
+            member.finish()
+
+    def failures(self) -> list[str]:
+        """What ended by itself, or did not finish."""
+        return [text for member in self.members for text in member.failures]
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for member in self.members:
+            if member.is_up:
+                member.kill(0.0)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

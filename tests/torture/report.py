@@ -1,0 +1,46 @@
+"""What a torture run came to, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from tests.torture.audit import Wrong
+from tests.torture.run import Outcome
+
+TOLD_FAULTS: Final = 20
+"""Of each run, so many faults are told one by one."""
+
+
+def table(outcome: Outcome) -> str:
+    """The figures of a run, and what was wrong."""
+    return "\n".join((*_figures(outcome), "", *_faults(outcome)))
+
+
+def _figures(outcome: Outcome) -> Iterator[str]:
+    verdict = outcome.verdict
+    yield f"{outcome.seconds:.0f} s, {sum(outcome.kills.values())} kills by SIGKILL"
+    for role, kills in outcome.kills.items():
+        yield _row(f"  {role}", kills)
+    yield _row("messages sent", verdict.sent)
+    yield _row("  receipted as stored", verdict.receipted)
+    yield _row("  of these published again, and known", verdict.duplicates)
+    for group, deliveries in verdict.deliveries.items():
+        yield _row(f"deliveries to {group}", deliveries)
+        yield _row("  with attempt > 1", verdict.redeliveries[group])
+    yield _row("state saves answered", verdict.saves)
+    yield _row("  records read back", verdict.records)
+
+
+def _faults(outcome: Outcome) -> Iterator[str]:
+    for wrong in Wrong:
+        yield _row(wrong, outcome.verdict.count(wrong))
+    yield _row("programs that ended by themselves, or work left", len(outcome.failures))
+    for fault in outcome.verdict.faults[:TOLD_FAULTS]:
+        yield f"  {fault.wrong}: {fault.text}"
+    for failure in outcome.failures[:TOLD_FAULTS]:
+        yield f"  {failure}"
+
+
+def _row(words: str, figure: int) -> str:
+    return f"{words:<50}{figure:>10,}"

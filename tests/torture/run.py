@@ -1,0 +1,174 @@
+"""A torture run: everything works and is killed at random; then it settles, and is judged."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+from tests.torture.audit import Verdict, Wrong, audit
+from tests.torture.crew import Crew
+from tests.torture.ledger import Found, read_all
+from tests.torture.work import PATTERN, SETTINGS
+from trunkline import GrpcMessageBus
+from trunkline.v1 import bus_pb2_grpc, durable_pb2, state_pb2, state_pb2_grpc
+
+GROUPS: Final = ("workers", "archive")
+SERVICES: Final = ("bus", "state", "sidecar")
+AGENTS: Final = ("publisher", "subscriber", "state_writer")
+MAX_SECONDS_DOWN: Final = 1.5
+"""What is killed comes back after a random time up to this: more than a lease."""
+TURN_SECONDS: Final = 0.02
+POLL_SECONDS: Final = 0.25
+DRAIN_SECONDS: Final = 60.0
+"""Without anything new delivered for so long, a run is judged as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much of it, and which.
+
+    Args:
+        kills: how many, in about so many `seconds`.
+        seed: of what is killed, and when; what the processes make of it depends on the machine.
+    """
+
+    kills: int
+    seconds: float
+    seed: int
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a run."""
+
+    verdict: Verdict
+    kills: dict[str, int] = field(default_factory=dict)
+    """By role."""
+    failures: list[str] = field(default_factory=list)
+    """Processes that ended by themselves, or did not finish; and what was left waiting."""
+    seconds: float = 0.0
+
+    @property
+    def is_clean(self) -> bool:
+        """Nothing was wrong."""
+        return not self.verdict.faults and not self.failures
+
+
+def torture(plan: Plan, directory: Path, tell: Callable[[str], None]) -> Outcome:
+    """Runs it in an empty directory, and tells how it goes on."""
+    began = time.monotonic()
+    with Crew(directory) as crew:
+        _man(crew)
+        crew.bring_up(*SERVICES)
+        asyncio.run(create_groups(crew.bus_address))
+        crew.bring_up(*AGENTS)
+        _kill_at_random(crew, plan, tell)
+        tell("settling: everything is brought up, publishers and writers finish")
+        crew.bring_up(*SERVICES, *AGENTS)
+        crew.finish("publisher", "state_writer")
+        tell("draining")
+        left = asyncio.run(settle(crew))
+        crew.finish("subscriber")
+        found = list(read_back(crew.state_address))
+        crew.finish(*SERVICES)
+        tell("judging")
+        verdict = audit((*read_all(crew.ledgers()), *found), GROUPS)
+        kills = {role: sum(member.kills for member in crew.having(role)) for role in (*SERVICES, *AGENTS)}
+        return Outcome(verdict, kills, [*crew.failures(), *left], time.monotonic() - began)
+
+
+def _man(crew: Crew) -> None:
+    """Two publishers go to the bus and two through the sidecar, three subscribers share a group and two another."""
+    for index, address in enumerate((crew.bus_address, crew.sidecar_address) * 2):
+        crew.add_agent("publisher", f"publisher-{index}", f"publisher-{index}", address)
+    for index, group in enumerate(("workers", "workers", "workers", "archive", "archive")):
+        address = crew.sidecar_address if index == 2 else crew.bus_address
+        crew.add_agent("subscriber", f"subscriber-{index}", group, address)
+    for index, address in enumerate((crew.state_address, crew.sidecar_address)):
+        crew.add_agent("state_writer", f"writer-{index}", f"writer-{index}", address)
+
+
+async def create_groups(address: str) -> None:
+    """Makes the durable subscriptions, before anything is published."""
+    async with GrpcMessageBus(address) as bus:
+        for group in GROUPS:
+            await bus.create_durable(group, PATTERN, settings=SETTINGS)
+
+
+def _kill_at_random(crew: Crew, plan: Plan, tell: Callable[[str], None]) -> None:
+    dice = random.Random(plan.seed)
+    pause = plan.seconds / plan.kills
+    killed, next_kill = 0, time.monotonic() + dice.uniform(0, 2 * pause)
+    while killed < plan.kills and not crew.failures():
+        time.sleep(TURN_SECONDS)
+        for member in crew.members:
+            member.look_after()
+        if time.monotonic() < next_kill:
+            continue
+        member = dice.choice(crew.having(dice.choice((*SERVICES, *AGENTS))))
+        seconds_down = dice.uniform(0, MAX_SECONDS_DOWN)
+        next_kill = time.monotonic() + dice.uniform(0, 2 * pause)
+        if member.is_up:
+            member.kill(seconds_down)
+            killed += 1
+            tell(f"kill {killed}: {member.name}, for {seconds_down:.1f} s")
+
+
+async def settle(crew: Crew, patience: float = DRAIN_SECONDS) -> list[str]:
+    """Waits until the bus says that nothing is left, and every group has what was receipted (of which some may be on
+    its way from the sidecar still); returns what is left when nothing moves any more."""
+    before, since = "", time.monotonic()
+    async with grpc.aio.insecure_channel(crew.bus_address) as channel:
+        stub: Any = bus_pb2_grpc.BusServiceStub(channel)
+        while True:
+            left = await _left(stub) or _undelivered(crew)
+            if not left:
+                return []
+            if str(left) != before:
+                before, since = str(left), time.monotonic()
+            elif time.monotonic() - since > patience:
+                return left
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def _left(stub: Any) -> list[str]:
+    """What the bus says of groups that are not done."""
+    left = []
+    for group in GROUPS:
+        request = durable_pb2.GetDurableSubscriptionRequest(name=group)
+        now = (await stub.GetDurableSubscription(request)).subscription
+        if now.waiting or now.leased or now.retrying:
+            left.append(f"{group}: {now.waiting} waiting, {now.leased} leased, {now.retrying} retrying")
+        if now.dead_lettered:
+            left.append(f"{group}: {now.dead_lettered} dead letters")
+    return left
+
+
+def _undelivered(crew: Crew) -> list[str]:
+    verdict = audit(read_all(crew.ledgers()), GROUPS)
+    missing = verdict.count(Wrong.NEVER_DELIVERED)
+    return [f"{missing} messages that were receipted have not come"] if missing else []
+
+
+def read_back(address: str) -> Iterator[Found]:
+    """All records that the state service has."""
+    with grpc.insecure_channel(address) as channel:
+        stub = state_pb2_grpc.StateServiceStub(channel)
+        token = ""
+        while True:
+            request = state_pb2.ListRequest(kind=state_pb2.RECORD_KIND_AGENT_STATE, page_size=1000, page_token=token)
+            page: state_pb2.ListResponse = stub.List(request)
+            for record in page.records:
+                value = json.loads(record.agent_state.metadata_json)["value"]
+                yield Found(record.agent_state.agent_id, record.revision, value)
+            token = page.next_page_token
+            if not token:
+                return
