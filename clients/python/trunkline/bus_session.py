@@ -94,6 +94,7 @@ class BusSession:
         durables = [each for each in self._subscriptions.values() if isinstance(each, DurableSubscription)]
         torn = [worker for subscription in durables for worker in subscription.stop()]
         for subscription in durables:
+            subscription.end(BusNotConnectedError("the bus was disconnected"))
             subscription.close()
         if torn:
             await asyncio.wait(torn)

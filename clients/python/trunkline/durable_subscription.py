@@ -253,8 +253,10 @@ class DurableSubscription(Subscription[DurableMessage]):
             return
         refused = frame.refused
         lost = [each for each in refused.sequences if self._held.get(each) == refused.attempt]
-        if not lost:
-            return  # they were settled, or come again with another attempt
+        if not lost:  # they come again with another attempt, or were settled, which may have been said twice
+            if dict(refused.error.metadata).get("why") != "settled":
+                log.warning("what was said of messages of %r came too late: %s", self.durable, refused.error.message)
+            return
         log.warning("%d messages of %r are lost to others: %s", len(lost), self.durable, refused.error.message)
         for sequence in lost:
             self._lose(sequence)

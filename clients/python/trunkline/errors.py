@@ -122,7 +122,7 @@ class RequestTimeoutError(MessageBusError):
 
 class StaleAckError(MessageBusError):
     """Whoever settles a message does not hold it (any more); nothing was changed. Details: durable, sequence, attempt,
-    and why: "never handed out", "settled", "lease expired", "handed on" or "not deliverable"."""
+    and why: "never handed out", "settled", "given back", "lease expired", "handed on" or "not deliverable"."""
 
     error_code = "STALE_ACK"
     status = "FAILED_PRECONDITION"

@@ -58,5 +58,6 @@ class MemoryConsumer:
         try:
             while (message := await self.next()) is not None:
                 await handle(self, callback, message)
+                await asyncio.sleep(0)  # a callback that never waits leaves something to the others too
         except TrunklineError as error:
             log.error("the subscription of %r ended: %s", self.pattern, error)

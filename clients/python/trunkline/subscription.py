@@ -135,10 +135,12 @@ class Subscription(ABC, Generic[M]):
         is none left."""
         while True:
             message = self._pop()
-            if message is not None or self._closed:
+            if message is not None:
                 return message
             if self._ended is not None:
                 raise self._ended
+            if self._closed:
+                return None
             self._arrived.clear()
             await self._arrived.wait()
 

@@ -155,6 +155,9 @@ class DeadLetterCalls:
                 details={"field": "dead_letter_ids", "value": str(len(ids))},
             )
         query = DeadLetterQuery(ids=ids)
+        leaving = next((id for id in ids if id in self._journal.leaving), None)
+        if leaving is not None:  # as good as gone
+            raise _unknown(leaving)
         if self._journal.engine.count_dead_letters(query) < len(ids):
             found: set[int] = set()
             above = 0

@@ -1,4 +1,4 @@
-"""Bus: a bus program that serves in the process of the test, so that it starts in milliseconds and can be looked into."""
+"""Bus: a bus program that serves in the test's process, so that it starts in milliseconds and can be looked into."""
 
 from __future__ import annotations
 

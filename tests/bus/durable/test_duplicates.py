@@ -70,9 +70,7 @@ async def test_an_expired_message_does_not_stand_for_a_later_one(stub: Any, chan
     assert (await get(stub, "d")).waiting == 1
 
 
-async def test_the_same_id_while_the_first_is_being_stored(
-    socket_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_same_id_while_the_first_is_being_stored(socket_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its receipt waits for the disk as the first one's does; with sqlite, which has a disk to wait for."""
     gate = Gate().install(monkeypatch)
     async with Bus(socket_dir) as bus:

@@ -147,7 +147,7 @@ async def test_expired_ones_of_a_key_are_passed_over(stub: Any, channel: str) ->
 
 
 async def test_across_restarts(kept: Bus, channel: str) -> None:
-    """With one leased, one that waits for its next attempt, and others behind each; over sqlite, which alone keeps them."""
+    """With one leased, one that waits for its next attempt, and others behind each; over sqlite, which keeps them."""
     stub = kept.stub
     await create(stub, "d", channel, settings=settings(ack_wait=1))
     for n in range(3):
@@ -172,7 +172,7 @@ async def test_across_restarts(kept: Bus, channel: str) -> None:
 
 
 async def test_many_keys_with_failures(stub: Any, channel: str) -> None:
-    """500 keys, several subscribers, naks and releases at random: within each key one at a time and in order, all done."""
+    """500 keys, several subscribers, naks and releases at random: of each key one at a time and in order, all done."""
     chance = random.Random(7)
     await create(stub, "d", channel, settings=settings(ack_wait=60, max_deliveries=1000))
     await store(stub, channel, *(message(f"{n % 500}.{n // 500}", ordering_key=f"k{n % 500}") for n in range(3000)))

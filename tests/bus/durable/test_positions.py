@@ -21,7 +21,6 @@ from tests.bus.durable.calls import (
     holding,
     seconds,
     seek,
-    settings,
     store,
     store_all,
 )
@@ -221,5 +220,6 @@ async def test_positions_that_are_none_are_refused(
     assert error.details.get("value") == value
     assert (await get(stub, "d")).waiting == 3
     if field != "position":
-        await refused(create(stub, "e", channel, position=position), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_MESSAGE")
+        creating = create(stub, "e", channel, position=position)
+        await refused(creating, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_MESSAGE")
         await refused(get(stub, "e"), grpc.StatusCode.NOT_FOUND, "SUBSCRIPTION_NOT_FOUND")

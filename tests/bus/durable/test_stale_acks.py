@@ -30,9 +30,7 @@ LONG = settings(ack_wait=60)
 async def stale(stub: Any, name: str, sequence: int, attempt: int = 1) -> str:
     """Why an ack is refused, by a unary call."""
     before = await get(stub, name)
-    error = await refused(
-        settle(stub, name, ack=Ack(sequences=[sequence], attempt=attempt)), FAILED, "STALE_ACK"
-    )
+    error = await refused(settle(stub, name, ack=Ack(sequences=[sequence], attempt=attempt)), FAILED, "STALE_ACK")
     assert error.details["durable"] == name
     assert (error.details["sequence"], error.details["attempt"]) == (sequence, attempt)
     assert str(sequence) in error.message
@@ -155,7 +153,7 @@ async def test_all_or_nothing_by_a_unary_call(stub: Any, channel: str, kind: str
     async with holding(stub, "d", channel, credit=2) as holder:
         await holder.take(2)
         for wrong in (sequences, [sequences[0], sequences[1], sequences[0]]):
-            said = type(SAID[kind])()
+            said: Any = type(SAID[kind])()
             said.CopyFrom(SAID[kind])
             said.sequences.extend(wrong)
             await refused(settle(stub, "d", **{kind: said}), FAILED, "STALE_ACK")
@@ -174,8 +172,8 @@ async def test_a_stream_settles_the_others_and_says_which_not(stub: Any, channel
         unknown = Got("", sequences[3], 1, channel, 0)
         words: dict[str, Any] = {"nak": {"delay": seconds(60)}, "extend": {"lease": seconds(50)}}.get(kind, {})
         await holder.say(kind, [got[0], got[1], unknown, got[1]], **words)
-        refusals = {}
-        while len(refusals) < 2 or sum(map(len, refusals.values())) < 3:
+        refusals: dict[str, list[int]] = {}
+        while len(refusals) < 2 or sum(len(each) for each in refusals.values()) < 3:
             refusal = await holder.refusal()
             assert (refusal.attempt, refusal.error.reason) == (1, "STALE_ACK")
             figures = refusal.error.metadata

@@ -43,7 +43,7 @@ async def test_receipts_say_place_time_and_durability(bus: Bus, channel: str) ->
 
 
 async def test_the_receipt_comes_after_the_sync(socket_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the disk is at work there is no receipt and nobody gets the message; over sqlite, which alone has a disk."""
+    """While the disk is at work there is no receipt and nobody gets the message; over sqlite, which has a disk."""
     gate = Gate().install(monkeypatch)
     async with Bus(socket_dir) as bus, subscribed(bus.stub, "a:b") as live:
         gate.shut()

@@ -306,17 +306,14 @@ class DurableSubscription:
             self.parcels.retry(parcel, now, wait)
 
     def _why_stale(self, sequence: int, attempt: int, parcel: Parcel | None) -> str:
-        if self._ended:
-            return "not deliverable"
         if parcel is not None:
             return "handed on" if attempt < parcel.attempts else "never handed out"
         waiting = self.parcels.waits(sequence)
         if waiting is not None:
-            if attempt > waiting.attempts:
-                return "never handed out"
-            ended = next((each for each in waiting.log if each.number == attempt), None)
-            return "settled" if ended is not None and ended.error != LEASE_EXPIRED else LEASE_EXPIRED
+            return _why_waits(waiting, attempt)
         run = next(iter(self.desk.engine.messages(sequence, 1)), None)
+        if run is None and sequence >= max(cursor.position for cursor in self.cursors):
+            return "never handed out"
         if run is None or not self.is_for_us(run):
             return "not deliverable"
         passed_over = run.key is not None and self.keys.waits(run.key, sequence)
@@ -475,3 +472,11 @@ class DurableSubscription:
         """Something was settled."""
         self.stage()
         self.want()
+
+
+def _why_waits(parcel: Parcel, attempt: int) -> str:
+    """What became of an attempt of what waits for another."""
+    if attempt > parcel.attempts:
+        return "given back" if attempt == parcel.attempts + 1 else "never handed out"
+    ended = next((each for each in parcel.log if each.number == attempt), None)
+    return "settled" if ended is not None and ended.error != LEASE_EXPIRED else LEASE_EXPIRED
