@@ -10,7 +10,7 @@ PINS := pyproject.toml constraints.txt
 export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test check format bench protos pins clean
+.PHONY: help install demo run test torture check format bench protos pins clean
 
 help: ## Lists the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ run: $(VENV)/runtime.stamp ## Starts bus, state and sidecar in this terminal (tr
 test: $(VENV)/dev.stamp ## Runs all tests against real programs. ARGS="tests/house -k name" for some.
 	@$(BIN)/python scripts/tools.py grpcurl nats-server
 	$(BIN)/pytest $(ARGS)
+
+torture: $(VENV)/dev.stamp ## Kills everything at random for 12 minutes; nothing may be lost. ARGS="--kills 40 --seconds 40 --seed 7".
+	$(BIN)/python -m tests.torture $(ARGS)
 
 check: $(VENV)/dev.stamp ## Format, lint, types, protos, generated code, import rules. Changes nothing.
 	$(BIN)/ruff format --check .

@@ -106,7 +106,7 @@ def agent(programs: dict[str, str]) -> Iterator[None]:
 
 def test_the_readme_has_what_this_file_looks_for() -> None:
     """No example is lost from these tests by a change of its form."""
-    assert set(SCRIPTS) == {"agent.py", "coordinator.py", "blocking.py", "channel.py", "external.py"}
+    assert set(SCRIPTS) == {"agent.py", "coordinator.py", "blocking.py", "channel.py", "external.py", "worker.py"}
     assert len(GRPCURL) >= 6
     assert len(COMMANDS) >= 2
 
@@ -116,6 +116,14 @@ def test_the_agent_answers_the_coordinator(programs: dict[str, str]) -> None:
     with agent(programs):
         said = run([sys.executable, "-c", localized(SCRIPTS["coordinator.py"], programs)], programs)
     assert said.splitlines() == ["measured: {'lines': 2}", "heard: {'files': 1}", "kept: {'lines': 2}"]
+
+
+def test_the_worker_is_given_its_task_again(programs: dict[str, str]) -> None:
+    """A stored task, a handler that fails once, and the second attempt, as shown."""
+    said = run([sys.executable, "-c", localized(SCRIPTS["worker.py"], programs)], programs)
+    assert {"stored False", "attempt 1 of {'file': 'main.py'}", "attempt 2 of {'file': 'main.py'}"} <= set(
+        said.splitlines()
+    )
 
 
 def test_code_without_an_event_loop_runs(programs: dict[str, str]) -> None:

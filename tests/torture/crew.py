@@ -104,7 +104,8 @@ class Crew:
         self._service("bus", self.bus_address, "--path", f"{directory}/bus.db")
         self._service("state", self.state_address, "--path", f"{directory}/state.db")
         upstreams = ("--bus-address", self.bus_address, "--state-address", self.state_address)
-        self._service("sidecar", self.sidecar_address, "--socket-path", "", *upstreams)
+        store = ("--store-path", f"{directory}/sidecar.db")
+        self._service("sidecar", self.sidecar_address, "--socket-path", "", *store, *upstreams)
 
     def _service(self, name: str, address: str, *options: str) -> None:
         words = ("trunklined", name, "--address", address, "--log-format", "json", "--end-with-stdin", *options)

@@ -97,6 +97,7 @@ def apply_frame(subscriber: Subscriber, frame: bus_pb2.SubscribeRequest) -> list
         What is to be said of messages that could not be settled.
     """
     kind = frame.WhichOneof("frame")
+    subscriber.silent = False
     if kind == "credit":
         check_credit("credit.messages", frame.credit.messages)
         if subscriber.credit is None:

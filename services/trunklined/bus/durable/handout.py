@@ -35,6 +35,7 @@ class Handout:
         hungry = [each for each in durable.subscribers if durable.room(each) > 0]
         if not hungry:
             return
+        hungry = [each for each in hungry if not each.silent] or hungry
         durable.parcels.load_due(self._now)
         # Each takes no more than its share, so that all find something. Who can take least comes first: what it leaves
         # is in the others' shares.

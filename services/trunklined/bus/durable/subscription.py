@@ -294,6 +294,9 @@ class DurableSubscription:
             if unsent:
                 late.difference_update(unsent)
                 self.release(unsent)
+        for parcel in {self.parcels.leases.of(sequence) for sequence in late}:
+            if parcel is not None and parcel.holder is not None:
+                parcel.holder.silent = True
         for parcel in self.parcels.take_back(sorted(late)):
             parcel.end_attempt(now, LEASE_EXPIRED)
             self._try_again(parcel, now, 0.0, LEASE_EXPIRED)

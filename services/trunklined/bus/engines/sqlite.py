@@ -41,6 +41,8 @@ _PUT_NUMBERS: Final = (
 _PUT_HELD_BACK: Final = "INSERT INTO held_back VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PUT_DEAD_LETTER: Final = f"INSERT INTO dead_letters VALUES ({', '.join('?' * 18)})"
 
+LOG_BYTES: Final = 8 * 1024 * 1024
+"""To which SQLite's log is cut back after a commit that made it larger."""
 FREE_PAGES: Final = 1_024
 FREE_SHARE: Final = 5
 """Pages that are free, and their part of the file, which are left for what comes next."""
@@ -104,6 +106,7 @@ class SqliteJournal(RunReads, ParcelReads):
             self._writer.execute("PRAGMA journal_mode = WAL")
             self._writer.execute("PRAGMA synchronous = FULL")
             self._writer.execute("PRAGMA cache_size = -16384")
+            self._writer.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
             self._reader = connect(self._path)
             self._connections.append(self._reader)
             self._reader.execute("PRAGMA query_only = 1")
@@ -207,7 +210,8 @@ class SqliteJournal(RunReads, ParcelReads):
 
     def tidy(self, pages: int) -> None:
         with self._translated():
-            self._writer.executescript(f"PRAGMA incremental_vacuum({pages})")  # a plain execute frees one page
+            # A plain `execute` would free one page; and the file itself shrinks when the log is written back.
+            self._writer.executescript(f"PRAGMA incremental_vacuum({pages}); PRAGMA wal_checkpoint(PASSIVE);")
 
     def _translate(self, error: sqlite3.Error | OSError) -> OverloadedError | StorageError:
         return translate(error, self._path or Path(":memory:"), FORMAT)
