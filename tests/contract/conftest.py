@@ -75,3 +75,9 @@ def nearly_expired() -> AgentMessage:
         timestamp=datetime.now(UTC) - timedelta(seconds=3),
         ttl_seconds=5,
     )
+
+
+@pytest.fixture
+def name() -> str:
+    """A durable name of this test alone."""
+    return f"contract-{uuid4().hex}"
