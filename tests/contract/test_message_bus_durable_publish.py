@@ -10,9 +10,7 @@ from tests.contract.inbox import Inbox, numbered
 from trunkline import AgentMessage, Durability, MessageBus, Receipt
 
 
-async def test_a_receipt_says_sequence_time_and_what_was_reached(
-    bus: MessageBus, bus_kind: str, channel: str
-) -> None:
+async def test_a_receipt_says_sequence_time_and_what_was_reached(bus: MessageBus, bus_kind: str, channel: str) -> None:
     """The receipt states what was reached and no more: in memory only, or in the journal."""
     before = datetime.now(UTC) - timedelta(seconds=1)
     first, second = await store(bus, channel, numbered(1), numbered(2))

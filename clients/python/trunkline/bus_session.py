@@ -281,6 +281,10 @@ class BusSession:
                     subscription = self._subscriptions.get(item.id)
                     if subscription is not None:
                         subscription.take(item.subscription)
+                    elif item.subscription.WhichOneof("frame") == "refused":
+                        log.warning(
+                            "what was said of messages came too late: %s", item.subscription.refused.error.message
+                        )
                 case "published":
                     self._receipts.take(item.id, item.published)
                 case "reply":

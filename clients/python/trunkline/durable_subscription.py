@@ -66,6 +66,8 @@ class DurableSubscription(Subscription[DurableMessage]):
         """Sequences to be acked, by attempt."""
         self._said: deque[tuple[float, int, list[int]]] = deque()
         """Acks that were sent lately: when, the attempt, and the sequences."""
+        self._said_again: set[int] = set()
+        """Of these, the ones that were said again when the line came back: the service may know them."""
         self._freed = 0
         """Messages settled since credit was last granted."""
         self._gave_back = False
@@ -91,6 +93,7 @@ class DurableSubscription(Subscription[DurableMessage]):
         start.position.MergeFromString(position_to_wire(self._position).SerializeToString())
         if self._settings is not None:
             start.settings.MergeFromString(settings_to_wire(self._settings).SerializeToString())
+        self._said_again = {each for _, _, sequences in self._said for each in sequences}
         for _, attempt, sequences in self._said:
             self._acks.setdefault(attempt, [])[:0] = sequences
         self._said.clear()
@@ -254,7 +257,7 @@ class DurableSubscription(Subscription[DurableMessage]):
         refused = frame.refused
         lost = [each for each in refused.sequences if self._held.get(each) == refused.attempt]
         if not lost:  # they come again with another attempt, or were settled, which may have been said twice
-            if dict(refused.error.metadata).get("why") != "settled":
+            if not self._said_again.issuperset(refused.sequences):
                 log.warning("what was said of messages of %r came too late: %s", self.durable, refused.error.message)
             return
         log.warning("%d messages of %r are lost to others: %s", len(lost), self.durable, refused.error.message)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from trunkline.durable import DurableMessage
-from trunkline.errors import TrunklineError
+from trunkline.errors import BusNotConnectedError, TrunklineError
 from trunkline.handling import DurableCallback, handle
 from trunkline.memory_durable import MemoryDurable
 
@@ -27,13 +27,17 @@ class MemoryConsumer:
         self._all = all
         self._all.append(self)
         self._closed = False
+        self._ended: BusNotConnectedError | None = None
         self._workers: list[asyncio.Task[None]] = []
         self.acked = durable.acked
         self.nakked = durable.nakked
 
     async def next(self) -> DurableMessage | None:
-        """The next message; None when it is closed."""
-        return await self._durable.next(lambda: self._closed)
+        """The next message; None when it is closed. Raises why there is none any more, when the bus is disconnected."""
+        message = await self._durable.next(lambda: self._closed)
+        if message is None and self._ended is not None:
+            raise self._ended
+        return message
 
     def run(self, callback: DurableCallback, concurrency: int) -> None:
         """Gives each message to a callback, `concurrency` at once, in tasks of its own."""
@@ -49,6 +53,8 @@ class MemoryConsumer:
 
     def stop(self) -> None:
         """Tears off the callbacks that run, but for one that asked for it."""
+        if not self._workers and self._ended is None:  # an iterator that waits is told why there is no more
+            self._ended = BusNotConnectedError("the bus was disconnected")
         self.leave()
         for worker in self._workers:
             if worker is not asyncio.current_task():

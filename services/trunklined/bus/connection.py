@@ -14,6 +14,7 @@ from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES, MAX_FRAME_BYTES
 from trunkline.outbox import Outbox, Turn
 from trunkline.v1 import bus_pb2
 from trunklined.bus.broker import Broker, Subscription
+from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.publishing import is_stored, receipts_of, stored_receipts_of, to_publication, to_stored_publication
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.requesting import timeout_of, to_request_run
@@ -213,6 +214,8 @@ class Connection:
         subscription = self._subscriptions.pop(id, None)
         if subscription is not None:
             subscription.close()
+            if isinstance(subscription.queue, DurableSubscription):
+                subscription.queue.abandon(subscription.subscriber)
             self._answer(id).cancelled.SetInParent()
         self._idle.set()
 

@@ -8,6 +8,7 @@ from itertools import count
 
 from trunkline.errors import StaleAckError
 from trunklined.bus.durable.parcel import Parcel
+from trunklined.bus.queue import Subscriber
 
 
 class Leases:
@@ -36,6 +37,10 @@ class Leases:
     def of(self, sequence: int) -> Parcel | None:
         """The parcel in which a message is leased."""
         return self._by_sequence.get(sequence)
+
+    def held_by(self, subscriber: Subscriber) -> list[int]:
+        """The messages that a subscriber holds."""
+        return [sequence for sequence, parcel in self._by_sequence.items() if parcel.holder is subscriber]
 
     def add(self, parcel: Parcel, deadline: float) -> None:
         """Leases what is open of a parcel."""

@@ -199,6 +199,17 @@ class DurableSubscription:
                 cursor.forget()
         return False
 
+    def abandon(self, subscriber: Subscriber) -> None:
+        """A subscriber that left of its own accord settles nothing any more: what was on its way to it goes to others,
+        as another attempt, since it may have begun with it."""
+        if self._ended:
+            return
+        now = self.desk.clock()
+        for parcel in self.parcels.take_back(self.parcels.leases.held_by(subscriber)):
+            parcel.end_attempt(now, "its subscriber left")
+            self._try_again(parcel, now, 0.0, "its subscriber left")
+        self.changed()
+
     def unsend(self, run: Run) -> None:
         """A run that was handed out is not sent after all."""
         of = self.parcels.leases.of

@@ -1,0 +1,57 @@
+"""A file of each version that there ever was is opened by today's programs, which serve what is in it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartProgram
+from trunkline import DurableMessage, GrpcMessageBus, GrpcStateManager
+from trunklined.bus.engines.sqlite_schema import FORMAT as JOURNAL
+from trunklined.state.engines.sqlite_schema import FORMAT as STORE
+
+FILES = Path(__file__).resolve().parent / "files"
+
+
+@pytest.mark.parametrize(("name", "version"), [("bus", JOURNAL.version), ("state", STORE.version)])
+def test_there_is_one_of_each_version(name: str, version: int) -> None:
+    """Whoever counts a version up keeps a file of it: see make_files.py."""
+    kept = {int(found[1]) for path in FILES.iterdir() if (found := re.fullmatch(rf"{name}-v(\d+)\.db", path.name))}
+    assert kept == set(range(1, version + 1))
+
+
+@pytest.mark.parametrize("version", range(1, JOURNAL.version + 1))
+async def test_a_journal(start_program: StartProgram, tmp_path: Path, version: int) -> None:
+    """What waits is handed out, what is held back and dead is there, and nothing that was leased is new."""
+    shutil.copy(FILES / f"bus-v{version}.db", tmp_path / "bus.db")
+    program = start_program("bus", "--path", f"{tmp_path}/bus.db")
+    async with GrpcMessageBus(program.address) as bus:
+        letters = [letter async for letter in bus.dead_letters()]
+        assert [(letter.message.payload["n"], letter.error) for letter in letters] == [(0, "made to be dead")]
+        await bus.seek_durable("work", "all")
+        given: dict[object, DurableMessage] = {}
+        async for message in bus.messages("kept:>", durable="work"):
+            given[message.payload["n"]] = message
+            if len(given) == 8:
+                break
+        assert set(given) == set(range(8))
+
+
+@pytest.mark.parametrize("version", range(1, STORE.version + 1))
+async def test_a_store(start_program: StartProgram, tmp_path: Path, version: int) -> None:
+    """Its records, with their revisions."""
+    shutil.copy(FILES / f"state-v{version}.db", tmp_path / "state.db")
+    program = start_program("state", "--path", f"{tmp_path}/state.db")
+    async with GrpcStateManager(program.address) as state:
+        agent = await state.get_agent_state("coding-01")
+        assert agent is not None
+        assert agent.error_count == 2
+        assert await state.get_agent_state("gone") is None
+        assert [each.workflow_id for each in await state.list_workflow_states()] == ["wf-1"]
+        result = await state.get_task_result("t-1")
+        assert result is not None
+        assert result.output_data == {"lines": 3}
+        assert await state.save_agent_state(agent) == 7
