@@ -1,4 +1,4 @@
-"""What every MessageBus promises of durable subscriptions: made by name, kept until acked, shared by all who name it."""
+"""What every MessageBus promises of durable subscriptions: made by name, kept until acked, shared by their group."""
 
 from __future__ import annotations
 
