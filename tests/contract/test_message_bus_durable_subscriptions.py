@@ -128,7 +128,7 @@ async def test_deleting_it_tells_who_takes_and_forgets_what_waits(
     """Deleted: an iterator raises; made anew it is empty; an unknown name is refused."""
     stream = bus.messages(channel, durable=name)
     waiting = asyncio.ensure_future(anext(stream))
-    await _made(other, name, channel)
+    await _made(other, name)
     await other.delete_durable(name)
     with pytest.raises(SubscriptionNotFoundError) as caught:
         await asyncio.wait_for(waiting, PATIENCE)
@@ -144,12 +144,16 @@ async def test_deleting_it_tells_who_takes_and_forgets_what_waits(
     assert numbers(await take(bus, channel, name, 1)) == ["end"]
 
 
-async def _made(bus: MessageBus, name: str, pattern: str) -> None:
+async def _made(bus: MessageBus, name: str) -> None:
     """Returns when somebody else has made it."""
     async with asyncio.timeout(PATIENCE):
-        while await bus.create_durable(name, pattern):  # we were first: try again behind them
-            await bus.delete_durable(name)
-            await asyncio.sleep(0.01)
+        while True:
+            try:
+                await bus.seek_durable(name, "new")
+            except SubscriptionNotFoundError:
+                await asyncio.sleep(0.01)
+            else:
+                return
 
 
 async def test_seek_moves_it_back_and_forth(bus: MessageBus, channel: str, name: str) -> None:
@@ -259,12 +263,12 @@ async def test_disconnect_ends_the_iterator_and_the_callbacks(bus: MessageBus, c
 
     await bus.subscribe(channel, endless, durable=name, settings=AT_ONCE)
     waiting = asyncio.ensure_future(anext(bus.messages(channel, durable=f"{name}-2")))
-    await _made(bus, f"{name}-2", channel)
+    await _made(bus, f"{name}-2")
     await store(bus, f"{channel}", numbered(1))
     await asyncio.wait_for(began.wait(), PATIENCE)
     assert (await asyncio.wait_for(waiting, PATIENCE)).payload == {"n": 1}
     idle = asyncio.ensure_future(anext(bus.messages(channel, durable=f"{name}-3")))
-    await _made(bus, f"{name}-3", channel)
+    await _made(bus, f"{name}-3")
     await bus.disconnect()
     await asyncio.wait_for(torn.wait(), PATIENCE)
     with pytest.raises(BusNotConnectedError):

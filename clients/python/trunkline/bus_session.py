@@ -223,7 +223,9 @@ class BusSession:
         await subscription.finished()
         if self._subscriptions.pop(subscription.id, None) is not None:
             self._gather_settled()
-            self._cancel(subscription.id)
+            self._outgoing.item(
+                subscription.id
+            ).cancel.nothing_begun = True  # what crosses it on the way goes to others
 
     def end_all(self, pattern: str) -> None:
         """Ends the subscriptions of a pattern."""

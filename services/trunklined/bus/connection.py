@@ -112,7 +112,7 @@ class Connection:
             case "subscribe":
                 self._subscribe(item)
             case "cancel":
-                self._cancel(item.id)
+                self._cancel(item.id, item.cancel.nothing_begun)
             case "ping":
                 self._answer(item.id).pong.SetInParent()
             case _:
@@ -207,15 +207,15 @@ class Connection:
             _fill(self._answer(subscriber.id).error, to_item(error))
             self._idle.set()
 
-    def _cancel(self, id: int) -> None:
+    def _cancel(self, id: int, nothing_begun: bool) -> None:
         request = self._requests.pop(id, None)
         if request is not None:
             request.cancel()
         subscription = self._subscriptions.pop(id, None)
         if subscription is not None:
             subscription.close()
-            if isinstance(subscription.queue, DurableSubscription):
-                subscription.queue.abandon(subscription.subscriber)
+            if nothing_begun and isinstance(subscription.queue, DurableSubscription):
+                subscription.queue.take_back_from(subscription.subscriber)
             self._answer(id).cancelled.SetInParent()
         self._idle.set()
 

@@ -199,16 +199,10 @@ class DurableSubscription:
                 cursor.forget()
         return False
 
-    def abandon(self, subscriber: Subscriber) -> None:
-        """A subscriber that left of its own accord settles nothing any more: what was on its way to it goes to others,
-        as another attempt, since it may have begun with it."""
-        if self._ended:
-            return
-        now = self.desk.clock()
-        for parcel in self.parcels.take_back(self.parcels.leases.held_by(subscriber)):
-            parcel.end_attempt(now, "its subscriber left")
-            self._try_again(parcel, now, 0.0, "its subscriber left")
-        self.changed()
+    def take_back_from(self, subscriber: Subscriber) -> None:
+        """A subscriber that left has begun with nothing of what it still holds, which was on its way to it."""
+        if not self._ended:
+            self.release(self.parcels.leases.held_by(subscriber))
 
     def unsend(self, run: Run) -> None:
         """A run that was handed out is not sent after all."""
