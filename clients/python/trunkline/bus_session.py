@@ -98,9 +98,10 @@ class BusSession:
             subscription.close()
         if torn:
             await asyncio.wait(torn)
+        for subscription in durables:
+            subscription.fail_given()
+            self._cancel_durable(subscription)
         await self.flush()
-        while any(subscription.gave_back() for subscription in durables):  # what was on its way went back too
-            await self.flush()
 
     async def refuse(self) -> NoReturn:
         """Raises the BusDisconnectedError of a publish for which the buffer has no room."""
@@ -221,11 +222,14 @@ class BusSession:
 
     async def _end_when_finished(self, subscription: DurableSubscription) -> None:
         await subscription.finished()
+        self._cancel_durable(subscription)
+
+    def _cancel_durable(self, subscription: DurableSubscription) -> None:
+        """Ends one that holds nothing any more, behind all that was said of it."""
         if self._subscriptions.pop(subscription.id, None) is not None:
             self._gather_settled()
-            self._outgoing.item(
-                subscription.id
-            ).cancel.nothing_begun = True  # what crosses it on the way goes to others
+            cancel = self._outgoing.item(subscription.id).cancel
+            cancel.nothing_begun = True  # what crosses it on the way goes to others
 
     def end_all(self, pattern: str) -> None:
         """Ends the subscriptions of a pattern."""

@@ -70,7 +70,6 @@ class DurableSubscription(Subscription[DurableMessage]):
         """Of these, the ones that were said again when the line came back: the service may know them."""
         self._freed = 0
         """Messages settled since credit was last granted."""
-        self._gave_back = False
         self._due = 0.0
         """When the timer is to go off."""
         self._line_is_up = True
@@ -127,7 +126,6 @@ class DurableSubscription(Subscription[DurableMessage]):
             if sequence not in self._given:
                 unstarted.setdefault(attempt, []).append(sequence)
         super().close()
-        self._gave_back = bool(unstarted)
         for attempt, sequences in unstarted.items():
             for sequence in sequences:
                 del self._held[sequence]
@@ -136,14 +134,14 @@ class DurableSubscription(Subscription[DurableMessage]):
             release.attempt = attempt
         self._rest()
 
-    def gave_back(self) -> bool:
-        """Whether something went back to the service since this was last asked."""
-        gave_back, self._gave_back = self._gave_back, False
-        return gave_back
-
     def leave(self) -> None:
         """Ends it on the line; see `BusSession.end`."""
         self._left(self)
+
+    def fail_given(self) -> None:
+        """Nobody will settle what an iterator has: it failed."""
+        for message in list(self._given.values()):
+            self.nakked(message, "the client closed before the message was settled", 0.0)
 
     async def finished(self) -> None:
         """Waits until nothing is held any more."""
