@@ -94,6 +94,17 @@ async def test_it_starts_where_it_is_told(bus: MessageBus, channel: str, name: s
     assert inbox.numbers == [*expected, "new"]
 
 
+async def test_it_starts_with_the_message_whose_receipt_says_that_time(
+    bus: MessageBus, channel: str, name: str
+) -> None:
+    """Whatever the fraction of a microsecond: never behind it."""
+    for n in range(30):
+        (receipt,) = await store(bus, f"{channel}:{n}", numbered(n))
+        await bus.create_durable(f"{name}-{n}", f"{channel}:{n}", start=receipt.time)
+        await store(bus, f"{channel}:{n}", numbered("end"))
+        assert numbers(await take(bus, f"{channel}:{n}", f"{name}-{n}", 2)) == [n, "end"]
+
+
 async def test_a_start_is_of_no_effect_where_it_is_there(bus: MessageBus, channel: str, name: str) -> None:
     """Whoever joins an existing one takes what waits, wherever they would have started."""
     await bus.create_durable(name, channel)

@@ -103,4 +103,4 @@ def dead_letter_from_wire(wire: dead_letter_pb2.DeadLetter) -> DeadLetter:
 
 
 def _time(stamp: Timestamp) -> datetime:
-    return datetime.fromtimestamp(stamp.seconds + stamp.nanos / 1e9, UTC)
+    return stamp.ToDatetime(tzinfo=UTC)  # rounds down: whoever starts at a receipt's time gets its message

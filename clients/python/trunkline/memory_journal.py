@@ -193,8 +193,9 @@ class MemoryJournal:
         if start == "all":
             return found
         if isinstance(start, datetime):
-            time = start.timestamp()
-            return (stored for stored in found if stored.time >= time)
+            return (
+                stored for stored in found if datetime.fromtimestamp(stored.time, UTC) >= start
+            )  # as receipts say it
         sequence = start
         if sequence <= self._compacted:
             raise CompactedError(
