@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import sys
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 import click
 
@@ -67,6 +68,8 @@ def _options(settings_class: type[ServerSettings]) -> list[click.Parameter]:
         help_text = f"{info.description or ''}{default} [{(prefix + field).upper()}]"
         if info.annotation is bool:
             options.append(click.Option([f"{flag}/--no-{flag[2:]}", field], default=None, help=help_text))
+        elif get_origin(info.annotation) is list:  # as in the environment: JSON
+            options.append(click.Option([flag, field], type=json.loads, metavar="JSON", help=help_text))
         else:
             options.append(click.Option([flag, field], metavar="VALUE", help=help_text))
     return options
