@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -140,3 +141,25 @@ def killable_sidecar(
 ) -> RunningProgram:
     """A sidecar of this test alone before its killable bus and state."""
     return _start_sidecar(start_program, socket_dir, killable_bus.address, killable_state.address)
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A real file system of 2 MiB. Mounting needs root."""
+    directory = Path(tempfile.mkdtemp(prefix="trunkline-"))
+    try:
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", str(directory)],
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        pytest.skip("there is no mount command here")
+    if mounted.returncode:
+        directory.rmdir()
+        pytest.skip(f"mounting is not permitted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "-l", str(directory)], check=True)
+        shutil.rmtree(directory, ignore_errors=True)

@@ -7,13 +7,17 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 from tests.programs import RunningProgram
-from trunkline import AgentMessage, Backoff, DurableMessage, DurableSettings, GrpcMessageBus, MessageType
+from trunkline import AgentMessage, Backoff, DeadLetter, DurableMessage, DurableSettings, GrpcMessageBus, MessageType
+from trunkline.v1 import bus_pb2_grpc, durable_pb2
 
 PATIENCE = 30.0
 CHANNEL = "faults:work"
@@ -77,6 +81,11 @@ async def test_a_worker_that_stood_still_past_its_lease(killable_bus: RunningPro
             assert [each.result()["done"] for each in finished] == [2]
             for each in waiting:
                 each.cancel()
+            async with grpc.aio.insecure_channel(address) as line:
+                request = durable_pb2.GetDurableSubscriptionRequest(name="work")
+                stub: Any = bus_pb2_grpc.BusServiceStub(line)
+                now = (await stub.GetDurableSubscription(request)).subscription
+            assert (now.redelivered, now.dead_lettered) == (1, 0)
         assert still.process.stdin is not None
         assert still.process.stderr is not None
         still.process.stdin.close()
@@ -92,10 +101,12 @@ async def test_a_bus_that_is_killed_goes_on_where_it_was(killable_bus: RunningPr
     all_began, all_done = asyncio.Event(), asyncio.Event()
     hold = asyncio.Event()
     done: list[tuple[int, int]] = []
+    began_at: dict[int, float] = {}
 
     async def work(message: DurableMessage) -> None:
         n = int(str(message.payload["n"]))
         began.append((n, message.attempt))
+        began_at[n] = time.monotonic()
         if n == 9:
             await message.terminate("it can never be done")
             return
@@ -114,6 +125,7 @@ async def test_a_bus_that_is_killed_goes_on_where_it_was(killable_bus: RunningPr
         await bus.publish("faults:a", task(9), stored=True)
         await bus.publish("faults:a", task(1), stored=True)
         await bus.publish("faults:a", task(2), stored=True)
+        held_back_at = time.monotonic()
         await bus.publish("faults:a", task(3), stored=True, deliver_after=2.0)
         await bus.publish("faults:a", task(4), stored=True, ordering_key="k")
         await bus.publish("faults:b", task(5), stored=True, ordering_key="k")
@@ -124,6 +136,10 @@ async def test_a_bus_that_is_killed_goes_on_where_it_was(killable_bus: RunningPr
         hold.set()
         await asyncio.wait_for(all_done.wait(), PATIENCE)
         assert [n for n, _ in done if n in (4, 5)] == [4, 5]
+        assert began_at[3] - held_back_at >= 2.0
         assert max(attempt for n, attempt in began if n == 2) == 2
-        letters = [letter async for letter in bus.dead_letters()]
+        letters: list[DeadLetter] = []
+        async with asyncio.timeout(PATIENCE):  # what was said as the bus died is said again when the lease is over
+            while not letters:
+                letters = [letter async for letter in bus.dead_letters()]
         assert [(letter.message.payload["n"], letter.error) for letter in letters] == [(9, "it can never be done")]

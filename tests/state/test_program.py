@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -96,28 +93,6 @@ def test_a_database_from_a_newer_version_ends_it_with_a_clear_error(
     assert "version 2" in said.stderr
     assert "Traceback" not in said.stderr
     assert path.read_bytes() == before
-
-
-@pytest.fixture
-def small_disk() -> Iterator[Path]:
-    """A real file system of 2 MiB. Mounting needs root: elsewhere, the engine's bounded file stands for it."""
-    directory = Path(tempfile.mkdtemp(prefix="trunkline-"))
-    try:
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", str(directory)],
-            capture_output=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        pytest.skip("there is no mount command here")
-    if mounted.returncode:
-        directory.rmdir()
-        pytest.skip(f"mounting is not permitted here: {mounted.stderr.decode().strip()}")
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", "-l", str(directory)], check=True)
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def save_until_refused(program: RunningProgram, start: int) -> tuple[int, str]:

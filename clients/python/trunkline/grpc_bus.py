@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, overload
 
 from trunkline.bus_session import BusSession
 from trunkline.channels import check_channel, check_pattern
@@ -92,7 +92,22 @@ class GrpcMessageBus(GrpcDelivery, MessageBus):
         self._session = None
         await session.close()
 
-    async def publish(  # type: ignore[override]  # the overloads stand in MessageBus
+    @overload
+    async def publish(self, channel: str, message: AgentMessage, *, stored: Literal[False] = False) -> None: ...
+
+    @overload
+    async def publish(
+        self,
+        channel: str,
+        message: AgentMessage,
+        *,
+        stored: Literal[True],
+        ordering_key: str | None = None,
+        deliver_at: datetime | None = None,
+        deliver_after: float | None = None,
+    ) -> Receipt: ...
+
+    async def publish(
         self,
         channel: str,
         message: AgentMessage,

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, overload
 
 from trunkline.channels import check_channel, check_pattern
 from trunkline.codec import decode_message, encode_message
@@ -82,7 +82,22 @@ class InMemoryMessageBus(MemoryDelivery, MessageBus):
         for delivery in self._deliveries - {asyncio.current_task()}:
             delivery.cancel()
 
-    async def publish(  # type: ignore[override]  # the overloads stand in MessageBus
+    @overload
+    async def publish(self, channel: str, message: AgentMessage, *, stored: Literal[False] = False) -> None: ...
+
+    @overload
+    async def publish(
+        self,
+        channel: str,
+        message: AgentMessage,
+        *,
+        stored: Literal[True],
+        ordering_key: str | None = None,
+        deliver_at: datetime | None = None,
+        deliver_after: float | None = None,
+    ) -> Receipt: ...
+
+    async def publish(
         self,
         channel: str,
         message: AgentMessage,

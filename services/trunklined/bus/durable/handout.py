@@ -136,6 +136,7 @@ class Handout:
         for subscriber, run, parcel in self._given:
             if not durable.parcels.is_here(parcel) or parcel.due is not None or parcel.attempts != run.attempt:
                 subscriber.give_back(len(run.messages))  # it was moved meanwhile, or its lease was over
+                durable.want()
                 continue
             tray = durable.trays.get(subscriber)
             if tray is None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from trunkline.lanes import Lanes
+from trunkline.lanes import LANES
 from trunklined.bus.durable.desk import Desk
 from trunklined.bus.durable.leases import Leases
 from trunklined.bus.durable.parcel import Parcel
@@ -37,7 +38,8 @@ class Parcels:
         self._desk = desk
         self._changed = changed
         self._in_memory: dict[int, Parcel] = {}
-        self._ready: Lanes[Parcel] = Lanes()
+        self._ready: tuple[list[tuple[int, int, Parcel]], ...] = tuple([] for _ in range(LANES))
+        """Of each lane, a heap: what was published first goes first."""
 
     def load(self, now: float, ack_wait: float) -> None:
         """Takes up what was open when the program ended. What was leased is leased anew: its holder may come back."""
@@ -107,7 +109,7 @@ class Parcels:
         self._in_memory[parcel.id] = parcel
         self.touch(parcel)
         if not wait:
-            self._ready.push(parcel.lane, parcel)
+            self._make_ready(parcel)
             return
 
         def wait_on_disk() -> None:
@@ -118,35 +120,38 @@ class Parcels:
 
         self._desk.staging.after.append(wait_on_disk)
 
+    def _make_ready(self, parcel: Parcel) -> None:
+        heapq.heappush(self._ready[parcel.lane], (parcel.open[0], parcel.id, parcel))
+
     def next_ready(self, lane: int, most: int) -> Parcel | None:
         """Takes the next one of a lane that may be handed out again: whole, or so many messages of it."""
-        ready = self._ready.lane(lane)
+        ready = self._ready[lane]
         if not ready:
             return None
-        parcel = ready[0]
+        parcel = ready[0][2]
         if len(parcel.open) > most:
             taken = parcel.part(self._desk.next_parcel(), parcel.open[:most])
             parcel.keep(parcel.open[most:])
             self.touch(parcel)
             parcel = taken
         else:
-            ready.popleft()
+            heapq.heappop(ready)
         self.retrying -= parcel.left
         return parcel
 
     def load_due(self, now: float) -> None:
         """Makes ready what waits on disk and is due."""
-        if self.due_at is None or self.due_at > now or self._ready:
+        if self.due_at is None or self.due_at > now or any(self._ready):
             return
         # Some that look due on disk are not: what became of them is staged.
         for row in self._desk.engine.due(self.durable, now, DUE_PARCELS + len(self._desk.staging.parcels)):
             if row.id not in self._in_memory and row.id not in self._desk.staging.settled:
                 parcel = Parcel.of_row(row)
                 self._in_memory[parcel.id] = parcel
-                self._ready.push(parcel.lane, parcel)
+                self._make_ready(parcel)
 
         def look_again() -> None:
-            if not self._ready:
+            if not any(self._ready):
                 self.due_at = self._desk.engine.next_due(self.durable)
                 self._changed()
 
@@ -166,7 +171,8 @@ class Parcels:
         """Gives everything up; what is on disk is void."""
         self.leases.clear()
         self._in_memory.clear()
-        self._ready.clear()
+        for ready in self._ready:
+            ready.clear()
         self.retrying, self.due_at = 0, None
         self._desk.staging.forget(self.durable)
         self._desk.staging.wiped[self.durable] = None

@@ -16,7 +16,6 @@ from trunklined.bus.journal.channels import Channels
 from trunklined.bus.journal.commits import Commits
 from trunklined.bus.journal.durables import Durables
 from trunklined.bus.journal.retention import Retention
-from trunklined.bus.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -105,10 +104,11 @@ class Housekeeping:
     def _sweep(self, now: float) -> int:
         """Makes dead letters of what expired before it was handed out. What somebody holds stays until it is done."""
         runs = self._desk.engine.expired(now, SWEPT_RUNS)
+        staged_from = self._staged_from()
         for run in runs:
             for durable in self._durables.of(run):
                 durable.drop_expired(run)
-            if self._is_held(run):
+            if run.end > staged_from or self._desk.engine.is_held(run.first_sequence, run.end):
                 self._desk.staging.swept[run.first_sequence] = None
             else:
                 channel = self._channels[run.channel]
@@ -117,20 +117,24 @@ class Housekeeping:
                 self._desk.staging.channels[channel.name] = channel
         return len(runs)
 
-    def _is_held(self, run: Run) -> bool:
-        staged = (parcel for _, parcel in self._desk.staging.parcels.values())
-        return any(
-            parcel.sequence < run.end and parcel.sequence + parcel.count > run.first_sequence for parcel in staged
-        ) or self._desk.engine.is_held(run.first_sequence, run.end)
-
     def _remove(self, now: float) -> int:
         """Removes what is kept no longer."""
-        found = self._retention.removable(now)
-        for channel, extent, rule in found:
+        removed = 0
+        staged_from = self._staged_from()
+        for channel, extent, rule in self._retention.removable(now):
+            if extent.end > staged_from and not rule.hard:
+                continue
             if rule.hard and not extent.swept:
                 for durable in self._durables.of(extent):
                     durable.forgo(extent)
             channel.remove(extent)
             self._desk.staging.removed[extent.first_sequence] = None
             self._desk.staging.channels[channel.name] = channel
-        return len(found)
+            removed += 1
+        return removed
+
+    def _staged_from(self) -> int:
+        """The first sequence of what is handed out and not durable yet, as after a commit that failed: the engine does
+        not know that somebody holds it."""
+        staged = self._desk.staging.parcels.values()
+        return min((parcel.sequence for _, parcel in staged), default=2**63)
