@@ -207,7 +207,8 @@ def test_send_goes_to_the_client_of_that_name(channel: MessageChannel, path: str
 
 def test_broadcast_is_said(channel: MessageChannel, path: str) -> None:
     """`broadcast` reaches every connected client, in its dialect, also one that has said nothing yet."""
-    with LineClient(path) as one, LineClient(path) as two, LineClient(path) as quiet:
+    # Clients are accepted in the order in which they came: when two has been heard, quiet is there.
+    with LineClient(path) as quiet, LineClient(path) as one, LineClient(path) as two:
         one.send(line(type="STATUS"))
         two.send(b'{"sender":"two","event_name":"STATUS","payload":{"a":1},"request_id":"x"}\n')
         received(channel), received(channel)
