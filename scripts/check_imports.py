@@ -107,9 +107,9 @@ RULES = (
         outside=(),
     ),
     Rule(
-        "what whoever takes messages checks of them imports words and wire",
+        "what whoever takes messages checks of them imports words, wire and times",
         ("trunklined.admission",),
-        ours=(*SPOKEN, *WIRE),
+        ours=(*SPOKEN, *WIRE, "trunklined.rpc.times"),
     ),
     Rule(
         "the bus imports words, wire and rpc; neither another service nor the client",

@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
-from google.protobuf.duration_pb2 import Duration
-
 from trunkline.errors import InvalidMessageError, MessageTooLargeError
 from trunkline.lanes import LANES, MEDIUM_LANE
 from trunkline.limits import MAX_DELIVER_AHEAD, MAX_ORDERING_KEY_BYTES, MAX_PUBLISH_MESSAGES
 from trunkline.v1 import bus_pb2, message_pb2
+from trunklined.rpc.times import seconds_of, stamp_of, time_of
 
 _DURABILITIES = frozenset(bus_pb2.Durability.values())
 
@@ -81,10 +80,10 @@ def check_delivery(
     if message.HasField("deliver_at"):
         if message.HasField("deliver_after"):
             raise InvalidMessageError("deliver_at and deliver_after are both set", details={"field": "deliver_after"})
-        field_name, wait = "deliver_at", message.deliver_at.seconds + message.deliver_at.nanos / 1e9 - now
+        field_name, wait = "deliver_at", time_of(message.deliver_at) - now
         wait = max(wait, 0.0)
     elif message.HasField("deliver_after"):
-        field_name, wait = "deliver_after", _seconds(message.deliver_after)
+        field_name, wait = "deliver_after", seconds_of(message.deliver_after)
     else:
         return lane, None
     if not 0 <= wait <= MAX_DELIVER_AHEAD:
@@ -100,17 +99,13 @@ def check_delivery(
     return lane, now + wait if wait else None
 
 
-def _seconds(duration: Duration) -> float:
-    return duration.seconds + duration.nanos / 1e9
-
-
 def _completed(message: message_pb2.Message, body: bytes, now: float) -> bytes:
     """A message with a message id and a timestamp; encoded messages joined are one with the fields of both."""
     missing = message_pb2.Message()
     if not message.message_id:
         missing.message_id = message.message_id = str(uuid4())
     if not message.HasField("timestamp"):
-        missing.timestamp.FromNanoseconds(int(now * 1e9))
+        missing.timestamp.CopyFrom(stamp_of(now))
         message.timestamp.CopyFrom(missing.timestamp)
     return body + missing.SerializeToString()
 
@@ -121,4 +116,4 @@ def _expiry(message: message_pb2.Message) -> float:
             f"ttl_seconds is {message.ttl_seconds}, it must be at least 1",
             details={"field": "ttl_seconds", "value": str(message.ttl_seconds)},
         )
-    return message.timestamp.seconds + message.timestamp.nanos / 1e9 + message.ttl_seconds
+    return time_of(message.timestamp) + message.ttl_seconds

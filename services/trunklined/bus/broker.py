@@ -12,11 +12,12 @@ from trunkline.lanes import HIGH_LANE
 from trunkline.limits import DEAD_LETTER_CHANNEL
 from trunklined.bus.durable.desk import Description, Settings
 from trunklined.bus.durable.subscription import DurableSubscription
-from trunklined.bus.engines.engine import DeadLetter, JournalEngine
+from trunklined.bus.engines.engine import JournalEngine
 from trunklined.bus.interest import Interest
 from trunklined.bus.journal.journal import Journal, JournalLimits
 from trunklined.bus.journal.publication import Done, Publication
 from trunklined.bus.queue import Drops, Queue, Subscriber, SubscriptionQueue
+from trunklined.bus.records import DeadLetter
 from trunklined.bus.requests import Correlated, PendingRequest, PendingRequests
 from trunklined.bus.run import Run
 from trunklined.rpc.histogram import Histogram

@@ -11,11 +11,12 @@ from trunkline.channels import check_name, check_pattern, matches
 from trunkline.errors import DeadLetterNotFoundError, InvalidMessageError, SubscriptionNotFoundError
 from trunkline.limits import MAX_FRAME_BYTES, MAX_REDRIVES
 from trunkline.v1 import dead_letter_pb2, message_pb2
-from trunklined.bus.engines.engine import DeadLetter, DeadLetterQuery, Reason
 from trunklined.bus.journal.journal import Journal
 from trunklined.bus.journal.synced import Synced
 from trunklined.bus.page_token import make_token, page_size_of, read_token
-from trunklined.bus.translation import parse, stamp_of, time_of
+from trunklined.bus.records import DeadLetter, DeadLetterQuery, Reason
+from trunklined.bus.translation import parse
+from trunklined.rpc.times import stamp_of, time_of
 
 DEFAULT_REDRIVEN: Final = 1_000
 MAX_REDRIVEN: Final = 10_000

@@ -16,7 +16,8 @@ from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.synced import Synced
 from trunklined.bus.page_token import make_token, page_size_of, read_token
 from trunklined.bus.settling import position_of, settings_of, settle_all
-from trunklined.bus.translation import duration_of, parse, stamp_of
+from trunklined.bus.translation import parse
+from trunklined.rpc.times import duration_of, stamp_of
 
 Call = Callable[[bytes, Any], Awaitable[Message]]
 

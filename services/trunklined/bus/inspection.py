@@ -10,6 +10,7 @@ from trunkline.v1 import bus_pb2
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.page_token import make_token, page_size_of, read_token
 from trunklined.bus.queue import SubscriptionQueue
+from trunklined.rpc.times import stamp_of
 
 
 def list_subscriptions(broker: Broker, request: bus_pb2.ListSubscriptionsRequest) -> bus_pb2.ListSubscriptionsResponse:
@@ -32,7 +33,7 @@ def list_subscriptions(broker: Broker, request: bus_pb2.ListSubscriptionsRequest
 
 def _to_wire(subscription: Subscription) -> bus_pb2.Subscription:
     queue, subscriber = subscription.queue, subscription.subscriber
-    listed = bus_pb2.Subscription(
+    return bus_pb2.Subscription(
         subscription_id=subscription.id,
         pattern=queue.pattern,
         group=queue.group,
@@ -42,15 +43,14 @@ def _to_wire(subscription: Subscription) -> bus_pb2.Subscription:
         delivered=subscriber.delivered,
         dropped=queue.drops.lagged if isinstance(queue, SubscriptionQueue) else 0,
         credit=subscriber.credit,
+        started_at=stamp_of(subscription.started_at),
     )
-    listed.started_at.FromNanoseconds(int(subscription.started_at * 1e9))
-    return listed
 
 
 def to_stats(broker: Broker, started_at: float, connections: int) -> bus_pb2.GetStatsResponse:
     """The figures as the wire has them."""
     statistics, journal = broker.statistics(), broker.journal
-    response = bus_pb2.GetStatsResponse(
+    return bus_pb2.GetStatsResponse(
         published=statistics.published,
         delivered=statistics.delivered,
         dropped={
@@ -80,6 +80,5 @@ def to_stats(broker: Broker, started_at: float, connections: int) -> bus_pb2.Get
         journal_file_bytes=journal.engine.file_bytes(),
         held_back=journal.later.count,
         version=__version__,
+        started_at=stamp_of(started_at),
     )
-    response.started_at.FromNanoseconds(int(started_at * 1e9))
-    return response

@@ -8,12 +8,12 @@ from trunkline.channels import matches
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.v1 import bus_pb2
 from trunklined.admission import admit, check_delivery, check_publish
-from trunklined.bus.engines.engine import HeldBack
 from trunklined.bus.journal.publication import Publication, Repeated
 from trunklined.bus.journal.window import Known, Window
+from trunklined.bus.records import HeldBack
 from trunklined.bus.requests import Correlated
 from trunklined.bus.run import Run
-from trunklined.bus.translation import stamp_of
+from trunklined.rpc.times import stamp_of
 
 
 def is_stored(wanted: bus_pb2.PublishRequest, stored_patterns: Sequence[str]) -> bool:

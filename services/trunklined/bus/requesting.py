@@ -9,7 +9,7 @@ from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT
 from trunkline.v1 import bus_pb2, message_pb2
 from trunklined.admission import admit
 from trunklined.bus.run import Run
-from trunklined.bus.translation import seconds_of
+from trunklined.rpc.times import seconds_of
 
 _ANSWER_MARGIN = 0.02
 """Seconds that an error may take to the client."""

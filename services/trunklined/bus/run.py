@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from trunkline.limits import FRAME_BYTES
 
 if TYPE_CHECKING:
-    from trunklined.bus.engines.engine import AttemptRecord
+    from trunklined.bus.records import AttemptRecord
 
 
 class Redriven(NamedTuple):

@@ -12,7 +12,7 @@ from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.settling import position_of, settings_of, settle
-from trunklined.bus.translation import duration_of
+from trunklined.rpc.times import duration_of
 
 
 def start_of(frame: bus_pb2.SubscribeRequest) -> bus_pb2.SubscribeRequest.Start:

@@ -6,17 +6,16 @@ import json
 from typing import TypeVar
 from uuid import uuid4
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as WireMessage
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from trunkline.errors import InvalidMessageError
 from trunkline.v1 import bus_pb2, message_pb2
 from trunkline.wire import bus_twins
 from trunklined.bus.broker import Broker
 from trunklined.bus.durable.desk import Description
-from trunklined.bus.engines.engine import DeadLetter
+from trunklined.bus.records import DeadLetter
+from trunklined.rpc.times import stamp_of
 
 _twins = bus_twins()
 OpaqueConnectRequest = _twins["ConnectRequest"]
@@ -41,30 +40,6 @@ def parse(kind: type[M], raw: bytes) -> M:
         raise InvalidMessageError(
             f"the bytes are no {kind.DESCRIPTOR.name}: {error}", details={"field": "frame"}
         ) from error
-
-
-def seconds_of(duration: Duration) -> float:
-    """The seconds of a duration."""
-    return duration.seconds + duration.nanos / 1e9
-
-
-def duration_of(seconds: float) -> Duration:
-    """The duration of some seconds."""
-    duration = Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration
-
-
-def time_of(stamp: Timestamp) -> float:
-    """The UNIX time of a timestamp, in seconds."""
-    return stamp.seconds + stamp.nanos / 1e9
-
-
-def stamp_of(time: float) -> Timestamp:
-    """The timestamp of a UNIX time in seconds."""
-    stamp = Timestamp()
-    stamp.FromNanoseconds(int(time * 1e9))
-    return stamp
 
 
 def check_between(name: str, value: float, lowest: float, highest: float, unit: str = " s") -> float:

@@ -18,6 +18,7 @@ from trunkline.limits import BUS_AWAY
 from trunkline.v1 import bus_pb2, message_pb2
 from trunkline.wire import bus_twins
 from trunklined.admission import admit, check_delivery, check_publish, too_large
+from trunklined.rpc.times import stamp_of
 from trunklined.sidecar.backlog import Backlog
 from trunklined.sidecar.backlog_file import Arrival
 from trunklined.sidecar.diversion import ConnectDiversion, Diversion, Kept, PublishDiversion, is_stored
@@ -90,7 +91,7 @@ class StandIn:
         now = self._clock()
         arrivals = arrivals_of(wanted, self._max_message_bytes, now)
         receipt = bus_pb2.Receipt(durability=bus_pb2.DURABILITY_STORED, held_by_sidecar=True)
-        receipt.time.FromNanoseconds(int(now * 1e9))
+        receipt.time.CopyFrom(stamp_of(now))
         return self._backlog.keep(arrivals, bus_pb2.PublishResponse(receipts=[receipt] * len(arrivals)))
 
     async def _serve(self, method: str, kind: Callable[..., Diversion], context: Context) -> None:
@@ -139,7 +140,7 @@ def _arrival(channel: str, body: bytes, max_bytes: int, now: float) -> Arrival:
     _, due = check_delivery(message, key, lane, expires_at, now)
     if message.HasField("deliver_after"):  # which would count from the bus's return
         message.ClearField("deliver_after")
-        message.deliver_at.FromNanoseconds(int((due or now) * 1e9))
+        message.deliver_at.CopyFrom(stamp_of(due or now))
         admitted = message.SerializeToString()
     if len(admitted) > max_bytes:  # with what it lacked, the bus would refuse it
         raise too_large(message, admitted, max_bytes)

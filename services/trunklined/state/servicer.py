@@ -13,6 +13,7 @@ import grpc.aio
 from trunkline import __version__
 from trunkline.errors import StateError, TrunklineError
 from trunkline.v1 import state_pb2
+from trunklined.rpc.times import stamp_of
 from trunklined.state.batch import start_batch
 from trunklined.state.connection import Connection
 from trunklined.state.operations import (
@@ -181,7 +182,7 @@ class StateServicer:
             engine=self._store.engine.name,
             version=__version__,
         )
-        answer.started_at.FromNanoseconds(int(self._started_at * 1e9))
+        answer.started_at.CopyFrom(stamp_of(self._started_at))
         return answer
 
     async def _write(self, operation: Operation) -> Result:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trunklined.bus.durable.desk import Desk
-from trunklined.bus.engines.engine import AttemptRecord, DeadLetter, Reason
+from trunklined.bus.records import AttemptRecord, DeadLetter, Reason
 from trunklined.bus.run import Run
 
 

@@ -9,8 +9,8 @@ from trunkline.lanes import LANES
 from trunklined.bus.durable.cursor import PAGE_ROWS, Cursor
 from trunklined.bus.durable.parcel import Parcel
 from trunklined.bus.durable.tray import TRAY_BYTES
-from trunklined.bus.engines.engine import Reason
 from trunklined.bus.queue import Subscriber
+from trunklined.bus.records import Reason
 from trunklined.bus.run import Run
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import heapq
 from collections.abc import Iterable, Iterator
 from itertools import count
 
-from trunkline.errors import StaleAckError
 from trunklined.bus.durable.parcel import Parcel
 from trunklined.bus.queue import Subscriber
 
@@ -118,17 +117,6 @@ class Leases:
     def unsettled(self, parcel: Parcel) -> set[int]:
         """The messages of a parcel that are leased."""
         return {sequence for sequence in parcel.open if self._by_sequence.get(sequence) is parcel}
-
-    def stale(self, durable: str, sequence: int, attempt: int, why: str) -> StaleAckError:
-        """Why a message cannot be settled by who was given it with that attempt."""
-        parcel = self._by_sequence.get(sequence)
-        details: dict[str, object] = {"durable": durable, "sequence": sequence, "attempt": attempt}
-        if parcel is not None:
-            details["current_attempt"] = parcel.attempts
-        return StaleAckError(
-            f"message {sequence} (attempt {attempt}) of {durable!r} cannot be settled: {why}",
-            details={**details, "why": why},
-        )
 
     def clear(self) -> None:
         """Gives all leases up."""

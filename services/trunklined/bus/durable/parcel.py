@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from trunklined.bus.engines.engine import AttemptRecord, ParcelRow
 from trunklined.bus.queue import Subscriber
+from trunklined.bus.records import AttemptRecord, ParcelRow
 from trunklined.bus.run import Run
 
 

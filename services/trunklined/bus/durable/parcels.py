@@ -10,7 +10,7 @@ from trunkline.lanes import LANES
 from trunklined.bus.durable.desk import Desk
 from trunklined.bus.durable.leases import Leases
 from trunklined.bus.durable.parcel import Parcel
-from trunklined.bus.engines.engine import ParcelRow
+from trunklined.bus.records import ParcelRow
 from trunklined.bus.run import Run
 
 DUE_PARCELS: Final = 256

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import Final
 
 from trunkline.errors import StaleAckError, TrunklineError
 from trunkline.lanes import MEDIUM_LANE
@@ -28,15 +27,13 @@ from trunklined.bus.durable.handout import Handout
 from trunklined.bus.durable.keys import OrderingKeys
 from trunklined.bus.durable.parcel import Parcel
 from trunklined.bus.durable.parcels import Parcels
+from trunklined.bus.durable.staleness import LEASE_EXPIRED, stale
 from trunklined.bus.durable.tray import Tray
-from trunklined.bus.engines.engine import DurableRow, Extent, Reason
 from trunklined.bus.queue import Subscriber
+from trunklined.bus.records import DurableRow, Extent, Reason
 from trunklined.bus.run import Run
 
 log = logging.getLogger(__name__)
-
-LEASE_EXPIRED: Final = "lease expired"
-"""What is said of an attempt whose lease was over before it was settled."""
 
 
 class DurableSubscription:
@@ -241,8 +238,7 @@ class DurableSubscription:
         for sequence in sequences:
             parcel = of(sequence)
             if parcel is None or parcel.attempts != attempt or self._ended:
-                why = self._why_stale(sequence, attempt, parcel)
-                refused.append(self.parcels.leases.stale(self.name, sequence, attempt, why))
+                refused.append(stale(self, sequence, attempt))
         return refused
 
     def ack(self, sequences: list[int]) -> None:
@@ -312,20 +308,6 @@ class DurableSubscription:
             self.bury_parcel(parcel, Reason.MAX_DELIVERIES, error)
         else:
             self.parcels.retry(parcel, now, wait)
-
-    def _why_stale(self, sequence: int, attempt: int, parcel: Parcel | None) -> str:
-        if parcel is not None:
-            return "handed on" if attempt < parcel.attempts else "never handed out"
-        waiting = self.parcels.waits(sequence)
-        if waiting is not None:
-            return _why_waits(waiting, attempt)
-        run = next(iter(self.desk.engine.messages(sequence, 1)), None)
-        if run is None and sequence >= max(cursor.position for cursor in self.cursors):
-            return "never handed out"
-        if run is None or not self.is_for_us(run):
-            return "not deliverable"
-        passed_over = run.key is not None and self.keys.waits(run.key, sequence)
-        return "settled" if sequence < self.cursors[run.lane].position and not passed_over else "never handed out"
 
     # Being done.
 
@@ -480,11 +462,3 @@ class DurableSubscription:
         """Something was settled."""
         self.stage()
         self.want()
-
-
-def _why_waits(parcel: Parcel, attempt: int) -> str:
-    """What became of an attempt of what waits for another."""
-    if attempt > parcel.attempts:
-        return "given back" if attempt == parcel.attempts + 1 else "never handed out"
-    ended = next((each for each in parcel.log if each.number == attempt), None)
-    return "settled" if ended is not None and ended.error != LEASE_EXPIRED else LEASE_EXPIRED

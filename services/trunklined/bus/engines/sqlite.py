@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from trunkline.errors import OverloadedError, StorageError
-from trunklined.bus.engines.engine import Batch, Contents
 from trunklined.bus.engines.sqlite_reads import ParcelReads, RunReads
 from trunklined.bus.engines.sqlite_rows import (
     channel_of,
@@ -23,6 +22,7 @@ from trunklined.bus.engines.sqlite_rows import (
     unsealed,
 )
 from trunklined.bus.engines.sqlite_schema import FORMAT, SCHEMA
+from trunklined.bus.records import Batch, Contents
 from trunklined.sqlite.file import FileLock, connect, prepare, translate
 from trunklined.sqlite.tail import Tail
 

@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from trunkline.lanes import MEDIUM_LANE
-from trunklined.bus.engines.engine import DeadLetter, DeadLetterQuery, Extent, HeldBack, ParcelRow
 from trunklined.bus.engines.sqlite_rows import (
     RUN,
     dead_letter_of,
@@ -18,6 +17,7 @@ from trunklined.bus.engines.sqlite_rows import (
     run_of,
     where,
 )
+from trunklined.bus.records import DeadLetter, DeadLetterQuery, Extent, HeldBack, ParcelRow
 from trunklined.bus.run import Run
 
 _HELD: Final = (

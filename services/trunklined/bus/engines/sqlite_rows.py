@@ -11,7 +11,7 @@ from zlib import crc32
 import msgspec
 
 from trunkline.errors import StorageError
-from trunklined.bus.engines.engine import (
+from trunklined.bus.records import (
     AttemptRecord,
     ChannelRow,
     DeadLetter,

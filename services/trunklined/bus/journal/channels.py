@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from trunkline.channels import matches
 from trunkline.errors import CompactedError
-from trunklined.bus.engines.engine import ChannelRow, Extent
+from trunklined.bus.records import ChannelRow, Extent
 from trunklined.bus.run import Run
 
 

@@ -9,10 +9,10 @@ from trunkline.errors import OverloadedError, SubscriptionExistsError, Subscript
 from trunkline.lanes import LANES
 from trunklined.bus.durable.desk import Desk, Settings
 from trunklined.bus.durable.subscription import DurableSubscription
-from trunklined.bus.engines.engine import DurableRow, Extent
 from trunklined.bus.interest import Interest
 from trunklined.bus.journal.channels import Channels
 from trunklined.bus.journal.publication import Done
+from trunklined.bus.records import DurableRow, Extent
 from trunklined.bus.run import Run
 
 

@@ -15,7 +15,7 @@ from trunkline.channels import matches
 from trunkline.errors import OverloadedError, TrunklineError
 from trunklined.bus.durable.desk import Description, Desk
 from trunklined.bus.durable.subscription import DurableSubscription
-from trunklined.bus.engines.engine import Batch, DeadLetter, HeldBack, JournalEngine
+from trunklined.bus.engines.engine import JournalEngine
 from trunklined.bus.journal.channels import Channels
 from trunklined.bus.journal.commits import Commits
 from trunklined.bus.journal.durables import Durables
@@ -25,6 +25,7 @@ from trunklined.bus.journal.publication import Done, Publication
 from trunklined.bus.journal.retention import Retention, RetentionRule
 from trunklined.bus.journal.staging import Staging
 from trunklined.bus.journal.window import Window
+from trunklined.bus.records import Batch, DeadLetter, HeldBack
 from trunklined.bus.requests import Correlated
 from trunklined.bus.run import Redriven, Run
 

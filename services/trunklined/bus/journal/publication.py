@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from trunkline.errors import TrunklineError
-from trunklined.bus.engines.engine import HeldBack
 from trunklined.bus.journal.window import Known
+from trunklined.bus.records import HeldBack
 from trunklined.bus.requests import Correlated
 from trunklined.bus.run import Run
 

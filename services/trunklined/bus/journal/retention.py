@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import heapq
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from trunkline.channels import matches
 from trunkline.lanes import LANES
-from trunklined.bus.engines.engine import Extent, JournalEngine
+from trunklined.bus.engines.engine import JournalEngine
 from trunklined.bus.journal.channels import Channels, ChannelState
 from trunklined.bus.journal.durables import Durables
-
-log = logging.getLogger(__name__)
+from trunklined.bus.records import Extent
 
 REMOVED_RUNS: Final = 1_024
 """What one round removes at the most; then others have their turn."""
 PAGE_ROWS: Final = 64
 PAGES_A_ROUND: Final = 32
 """What one round looks at of one channel at the most."""
+END: Final = 2**62
+"""Beyond every sequence, and every figure."""
 CHANNELS_A_ROUND: Final = 1_024
 """Channels that one round looks at; the next goes on behind them."""
 
@@ -101,30 +101,33 @@ class Retention:
     ) -> Iterator[tuple[ChannelState, Extent]]:
         messages = sum(channel.messages for channel in channels) - _bound(rule.max_messages)
         size = sum(channel.bytes for channel in channels) - _bound(rule.max_bytes)
-        # Times rise with sequences, so what is old enough lies below one sequence.
-        too_old = 0 if rule.max_age is None else self._engine.sequence_at(now - rule.max_age) or 2**62
-        old_enough = 2**62 if rule.hard else self._engine.sequence_at(now - self._youngest) or 2**62
-        until = too_old if messages <= 0 and size <= 0 else old_enough
-        if not until:
+        if messages <= 0 and size <= 0 and rule.max_age is None:
             return
+        old_enough = END if rule.hard else self._below(now - self._youngest)
+        too_old = 0 if rule.max_age is None else min(old_enough, self._below(now - rule.max_age))
+        until = too_old if messages <= 0 and size <= 0 else old_enough
         if len(channels) > CHANNELS_A_ROUND:
             first = self._next % len(channels)
             channels = (channels[first:] + channels[:first])[:CHANNELS_A_ROUND]
         oldest_first = heapq.merge(*(self._extents(channel, rule, until) for channel in channels), key=_age)
         for _, channel, extent in oldest_first:
-            if room <= 0 or (messages <= 0 and size <= 0 and extent.first_sequence >= min(too_old, old_enough)):
+            if room <= 0 or (messages <= 0 and size <= 0 and extent.first_sequence >= too_old):
                 return
             yield channel, extent
             room -= 1
             messages -= extent.messages
             size -= extent.size
 
+    def _below(self, time: float) -> int:
+        """The sequence below which everything was taken before a time: times rise with sequences."""
+        return self._engine.sequence_at(time) or END
+
     def _extents(
         self, channel: ChannelState, rule: RetentionRule, until: int
     ) -> Iterator[tuple[int, ChannelState, Extent]]:
         """What may go of a channel, oldest first. What is needed lies in between; so what was looked at in vain is
         passed over the next time, until all was."""
-        needed = [2**62] * LANES if rule.hard else self._durables.first_needed(channel.name)
+        needed = [END] * LANES if rule.hard else self._durables.first_needed(channel.name)
         until = min(until, max(needed))
         after: int | None = self._looked_at.pop(channel.name, 0)
         for _ in range(PAGES_A_ROUND):
@@ -139,7 +142,7 @@ class Retention:
 
 
 def _bound(figure: int | None) -> int:
-    return 2**62 if figure is None else figure
+    return END if figure is None else figure
 
 
 def _age(found: tuple[int, ChannelState, Extent]) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from trunklined.bus.engines.engine import Batch, DeadLetter
+from trunklined.bus.records import Batch, DeadLetter
 
 if TYPE_CHECKING:
     from trunklined.bus.durable.parcel import Parcel
