@@ -35,10 +35,6 @@ class Lanes(Generic[T]):
                 return lane
         return None
 
-    def lane(self, index: int) -> deque[T]:
-        """One lane; it may be empty."""
-        return self._lanes[index]
-
     def occupied(self) -> Iterator[deque[T]]:
         """The lanes that are not empty, lowest first."""
         return (lane for lane in self._lanes if lane)

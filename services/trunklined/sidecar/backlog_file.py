@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from trunklined.sqlite.file import Format
-from trunklined.sqlite.synced_file import SyncedFile
+from trunklined.sqlite.synced_file import SyncedFile, roll_back
 
 SCHEMA: Final = """
 -- One row for each message that waits for the bus, in the order in which they were taken. `sent_at`: when it was first
@@ -98,24 +99,49 @@ class BacklogFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = SyncedFile(path, FORMAT, ("backlog", "commits"))
+        self._file = SyncedFile(path, FORMAT)
+        self._connection: sqlite3.Connection
+        self._commits = 0
 
     def open(self) -> Contents:
-        """Raises StorageError; see `SyncedFile.open`."""
-        self._file.open()
-        counts = [
-            self._file.connection.execute(f"SELECT count(*), coalesce(sum(length(message)), 0) FROM {table}").fetchone()
-            for table in ("held", "refused")
-        ]
+        """Raises StorageError; see `SyncedFile.opening`."""
+        with self._file.opening() as connection:
+            self._connection = connection
+            self._commits = connection.execute("SELECT commits FROM backlog").fetchone()[0]
+            self._file.check(self._commits)
+            counts = [
+                connection.execute(f"SELECT count(*), coalesce(sum(length(message)), 0) FROM {table}").fetchone()
+                for table in ("held", "refused")
+            ]
         return Contents(*counts[0], *counts[1])
 
     def close(self) -> None:
         """Idempotent."""
         self._file.close()
 
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """What is done within is durable when it ends, or undone when it raises.
+
+        Raises:
+            OverloadedError: no room on the disk. StorageError: any other error of the database.
+        """
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield self._connection
+            self._connection.execute("UPDATE backlog SET commits = ?", (self._commits + 1,))
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            roll_back(self._connection)
+            if isinstance(error, sqlite3.Error):
+                raise self._file.translate(error) from error
+            raise
+        self._commits += 1
+        self._file.note(self._commits)
+
     def keep(self, arrivals: Sequence[Arrival]) -> None:
         """Holds messages, behind those that are held."""
-        with self._file.transaction() as connection:
+        with self._transaction() as connection:
             connection.executemany("INSERT INTO held VALUES (NULL, ?, ?, ?, NULL, ?)", arrivals)
 
     def next(self, done: Sequence[Held], limit: int, now: float) -> list[list[Held]]:
@@ -127,7 +153,7 @@ class BacklogFile:
             limit: messages of the batches at the most.
             now: UNIX time in seconds.
         """
-        with self._file.transaction() as connection:
+        with self._transaction() as connection:
             connection.executemany("DELETE FROM held WHERE id = ?", [(each.id,) for each in done])
             batches = first_batches(self._window(limit))
             fresh = [(now, each.id) for batch in batches for each in batch if each.sent_at is None]
@@ -136,7 +162,7 @@ class BacklogFile:
 
     def _window(self, limit: int) -> list[Held]:
         window, room = [], WINDOW_BYTES
-        rows = self._file.connection.execute(
+        rows = self._connection.execute(
             "SELECT id, channel, key, sent_at, message FROM held ORDER BY id LIMIT ?", (min(limit, WINDOW_MESSAGES),)
         )
         for held in map(Held._make, rows):
@@ -148,12 +174,12 @@ class BacklogFile:
 
     def unsend(self, batch: Sequence[Held]) -> None:
         """The bus said that it has none of them."""
-        with self._file.transaction() as connection:
+        with self._transaction() as connection:
             connection.executemany("UPDATE held SET sent_at = NULL WHERE id = ?", [(each.id,) for each in batch])
 
     def refuse(self, held: Held, message_id: str, reason: str, error: str, now: float) -> None:
         """The bus will never take this one: it is set aside."""
-        with self._file.transaction() as connection:
+        with self._transaction() as connection:
             connection.execute(
                 "INSERT INTO refused SELECT NULL, channel, taken_at, ?, ?, ?, ?, message FROM held WHERE id = ?",
                 (now, message_id, reason, error, held.id),
@@ -163,7 +189,7 @@ class BacklogFile:
     def tidy(self) -> None:
         """Gives the room of what is no longer held back to the disk."""
         # A script, because `execute` would step the first of them once, which frees one page.
-        self._file.connection.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def first_batches(window: Sequence[Held]) -> list[list[Held]]:

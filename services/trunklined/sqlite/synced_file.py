@@ -1,4 +1,4 @@
-"""SyncedFile: a database file that this process has for itself, and whose commits are synced and noted."""
+"""SyncedFile: a database file that this process has for itself, and whose answered commits are synced and noted."""
 
 from __future__ import annotations
 
@@ -7,84 +7,100 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from trunkline.errors import StorageError
+from trunkline.errors import OverloadedError, StorageError
 from trunklined.sqlite.file import FileLock, Format, connect, prepare, translate
 from trunklined.sqlite.tail import Tail
 
 
 class SyncedFile:
-    """One SQLite file (WAL, synchronous=FULL) and the connection that writes it. Used by one thread at a time.
+    """One SQLite file (WAL, synchronous=FULL), its lock, its note of how far answered commits go, and its connections.
 
     Args:
         path: the file; made where there is none, its directories too.
-        format: what it must be. A table with one row has the number of the last commit.
-        number: that table and its column, such as ("journal", "commits").
+        format: what it must be.
+        max_bytes: its size at the most, beyond which writes are refused with OVERLOADED; None: the disk decides.
     """
 
-    def __init__(self, path: Path, format: Format, number: tuple[str, str]) -> None:
+    def __init__(self, path: Path, format: Format, *, max_bytes: int | None = None) -> None:
         self.path = path
         self._format = format
-        self._table, self._column = number
+        self._max_bytes = max_bytes
         self._lock: FileLock | None = None
         self._tail: Tail | None = None
-        self._commits = 0
-        self.connection: sqlite3.Connection
+        self._connections: list[sqlite3.Connection] = []
 
-    def open(self) -> None:
-        """Raises StorageError: another process has the file, or it cannot be opened or trusted."""
+    @contextmanager
+    def opening(self) -> Iterator[sqlite3.Connection]:
+        """Opens it, and gives the connection that writes, for what must be read first. Whatever fails within, it is
+        closed.
+
+        Raises:
+            StorageError: another process has the file, or it cannot be opened or trusted.
+        """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path = self.path.resolve()  # so that two names of one file are one lock
             self._lock = FileLock(self.path, self._format)
             self._lock.acquire()
             prepare(self.path, self._format)
-            self.connection = connect(self.path)
-            self.connection.execute("PRAGMA journal_mode = WAL")
-            self.connection.execute("PRAGMA synchronous = FULL")
-            self._commits = self.connection.execute(f"SELECT {self._column} FROM {self._table}").fetchone()[0]
-            self._tail = Tail(self.path, self._format.noun)
-            self._tail.open(self._commits)
+            connection = self.connect()
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            bound(connection, self._max_bytes)
+            yield connection
         except (sqlite3.Error, OSError) as error:
             self.close()
-            raise StorageError(
-                translate(error, self.path, self._format).message, details={"path": str(self.path)}
-            ) from error
-        except StorageError:
+            raise StorageError(self.translate(error).message, details={"path": str(self.path)}) from error
+        except BaseException:
             self.close()
             raise
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """What is done within is durable when it ends, or undone when it raises.
+    def connect(self) -> sqlite3.Connection:
+        """One more connection, which is closed with the file."""
+        connection = connect(self.path)
+        self._connections.append(connection)
+        return connection
+
+    def check(self, commit: int) -> None:
+        """Checks the number of the last commit, as the file says it, against the note.
 
         Raises:
-            OverloadedError: no room on the disk. StorageError: any other error of the database.
+            StorageError: commits that were answered are lost.
         """
-        run = self.connection.execute
-        try:
-            run("BEGIN IMMEDIATE")
-            yield self.connection
-            run(f"UPDATE {self._table} SET {self._column} = ?", (self._commits + 1,))
-            run("COMMIT")
-        except BaseException as error:
-            with suppress(sqlite3.Error):  # the first error is the one to tell
-                if self.connection.in_transaction:
-                    run("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
-                raise translate(error, self.path, self._format) from error
-            raise
-        self._commits += 1
+        self._tail = Tail(self.path, self._format.noun)
+        self._tail.open(commit)
+
+    def note(self, commit: int) -> None:
+        """Notes that a commit is durable."""
         if self._tail is not None:
-            self._tail.write(self._commits)
+            self._tail.write(commit)
+
+    def translate(self, error: sqlite3.Error | OSError) -> OverloadedError | StorageError:
+        """What an error of the database means to a caller."""
+        return translate(error, self.path, self._format)
 
     def close(self) -> None:
         """Idempotent."""
-        if hasattr(self, "connection"):
+        while self._connections:
             with suppress(sqlite3.Error):  # a damaged file cannot be tidied up; it is left as it is
-                self.connection.close()
+                self._connections.pop().close()
         if self._tail is not None:
             self._tail.close()
             self._tail = None
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+
+def bound(connection: sqlite3.Connection, max_bytes: int | None) -> None:
+    """Lets a database grow to so many bytes at the most; None: without a bound."""
+    if max_bytes is not None:
+        page_size = connection.execute("PRAGMA page_size").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {max(1, max_bytes // page_size)}")
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """Undoes a transaction that failed; SQLite may have done so itself."""
+    if connection.in_transaction:
+        with suppress(sqlite3.Error):  # the first error is the one to tell
+            connection.execute("ROLLBACK")

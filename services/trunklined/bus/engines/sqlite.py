@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -23,8 +23,8 @@ from trunklined.bus.engines.sqlite_rows import (
 )
 from trunklined.bus.engines.sqlite_schema import FORMAT, SCHEMA
 from trunklined.bus.records import Batch, Contents
-from trunklined.sqlite.file import FileLock, connect, prepare, translate
-from trunklined.sqlite.tail import Tail
+from trunklined.sqlite.file import translate
+from trunklined.sqlite.synced_file import SyncedFile, bound, roll_back
 
 _PUT_CHANNEL: Final = (
     "INSERT INTO channels VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
@@ -68,60 +68,34 @@ class SqliteJournal(RunReads, ParcelReads):
 
     def __init__(self, path: Path | None, *, max_bytes: int | None = None) -> None:
         super().__init__(self._errors)
-        self._path = path
+        self._file = None if path is None else SyncedFile(path, FORMAT, max_bytes=max_bytes)
+        self._memory: sqlite3.Connection | None = None
         self._max_bytes = max_bytes
-        self._lock: FileLock | None = None
-        self._tail: Tail | None = None
         self._commits = 0
-        self._connections: list[sqlite3.Connection] = []
         self._channel_ids: dict[str, int] = {}
         self.name = "memory" if path is None else "sqlite"
         self.durability = "memory" if path is None else "stored"
 
     def open(self) -> Contents:
-        try:
-            return self._open()
-        except (sqlite3.Error, OSError) as error:
-            self.close()
-            translated = self._translate(error)
-            raise StorageError(translated.message, details={"path": str(self._path)}) from error
-        except BaseException:
-            self.close()
-            raise
-
-    def _open(self) -> Contents:
-        if self._path is None:
-            connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-            self._connections.append(connection)
-            connection.executescript(SCHEMA)
-            self._writer = self._reader = connection
-        else:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path = self._path.resolve()  # so that two names of one file are one lock
-            self._lock = FileLock(self._path, FORMAT)
-            self._lock.acquire()
-            prepare(self._path, FORMAT)
-            self._writer = connect(self._path)
-            self._connections.append(self._writer)
-            self._writer.execute("PRAGMA journal_mode = WAL")
-            self._writer.execute("PRAGMA synchronous = FULL")
+        if self._file is None:
+            self._memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            self._memory.executescript(SCHEMA)
+            bound(self._memory, self._max_bytes)
+            self._writer = self._reader = self._memory
+            return self._contents()
+        with self._file.opening() as self._writer:
             self._writer.execute("PRAGMA cache_size = -16384")
             self._writer.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
-            self._reader = connect(self._path)
-            self._connections.append(self._reader)
+            self._reader = self._file.connect()
             self._reader.execute("PRAGMA query_only = 1")
-        if self._max_bytes is not None:
-            page_size = self._writer.execute("PRAGMA page_size").fetchone()[0]
-            self._writer.execute(f"PRAGMA max_page_count = {max(1, self._max_bytes // page_size)}")
-        return self._contents()
+            return self._contents()
 
     def _contents(self) -> Contents:
         run = self._writer.execute
         numbers = run("SELECT * FROM journal").fetchone()
         self._numbers = Numbers._make(unsealed(numbers, "the journal's sequence")) if numbers else Numbers(0, 0, 0, 0)
-        if self._path is not None:
-            self._tail = Tail(self._path, FORMAT.noun)
-            self._tail.open(self._numbers.commits)
+        if self._file is not None:
+            self._file.check(self._numbers.commits)
         self._commits = self._numbers.commits
         channels = [channel_of(row) for row in run("SELECT * FROM channels")]
         self._channel_ids = {channel.name: channel.id for channel in channels}
@@ -137,15 +111,10 @@ class SqliteJournal(RunReads, ParcelReads):
         )
 
     def close(self) -> None:
-        while self._connections:
-            with suppress(sqlite3.Error):  # a damaged file cannot be tidied up; it is left as it is
-                self._connections.pop().close()
-        if self._tail is not None:
-            self._tail.close()
-            self._tail = None
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        if self._file is not None:
+            self._file.close()
+        if self._memory is not None:
+            self._memory.close()
 
     def apply(self, batch: Batch) -> None:
         with self._translated():
@@ -188,22 +157,21 @@ class SqliteJournal(RunReads, ParcelReads):
         with self._translated():
             self._writer.execute("COMMIT")
         self._commits += 1
-        if self._tail is not None:
-            self._tail.write(self._commits)
+        if self._file is not None:
+            self._file.note(self._commits)
 
     def rollback(self) -> None:
-        if self._writer.in_transaction:
-            with suppress(sqlite3.Error):  # the first error is the one to tell
-                self._writer.execute("ROLLBACK")
+        roll_back(self._writer)
 
     def file_bytes(self) -> int:
-        if self._path is None:
+        if self._file is None:
             return int(self._value("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"))
-        names = (self._path, self._path.with_name(self._path.name + "-wal"))
-        return sum(path.stat().st_size for path in names if path.exists())
+        path = self._file.path
+        names = (path, path.with_name(path.name + "-wal"))
+        return sum(each.stat().st_size for each in names if each.exists())
 
     def has_free_space(self) -> bool:
-        if self._path is None:
+        if self._file is None:
             return False
         free, pages = self._value("PRAGMA freelist_count"), self._value("PRAGMA page_count")
         return bool(free > FREE_PAGES and free > pages // FREE_SHARE)
@@ -213,8 +181,8 @@ class SqliteJournal(RunReads, ParcelReads):
             # A plain `execute` would free one page; and the file itself shrinks when the log is written back.
             self._writer.executescript(f"PRAGMA incremental_vacuum({pages}); PRAGMA wal_checkpoint(PASSIVE);")
 
-    def _translate(self, error: sqlite3.Error | OSError) -> OverloadedError | StorageError:
-        return translate(error, self._path or Path(":memory:"), FORMAT)
+    def _translate(self, error: sqlite3.Error) -> OverloadedError | StorageError:
+        return translate(error, Path(":memory:"), FORMAT) if self._file is None else self._file.translate(error)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

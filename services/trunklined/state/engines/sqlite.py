@@ -11,13 +11,10 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
-from trunkline.errors import StateError, StorageError
-from trunklined.sqlite.file import FileLock, connect, prepare, translate
-from trunklined.sqlite.tail import Tail
+from trunklined.sqlite.synced_file import SyncedFile
 from trunklined.state.engines.engine import Commit, compacted
 from trunklined.state.engines.kept_entries import KeptEntries
 from trunklined.state.engines.sqlite_schema import FORMAT
@@ -59,48 +56,22 @@ class SqliteEngine:
     def __init__(
         self, path: Path, *, history: History, page_bytes: int, answer_bytes: int, max_bytes: int | None = None
     ) -> None:
-        self._path = path
+        self._file = SyncedFile(path, FORMAT, max_bytes=max_bytes)
         self._limits = history
         self._page_bytes = page_bytes
         self._answer_bytes = answer_bytes
-        self._max_bytes = max_bytes
-        self._lock: FileLock | None = None
-        self._tail: Tail | None = None
-        self._connections: list[sqlite3.Connection] = []
         self._holdings = Holdings(0, 0, dict.fromkeys(Kind, 0))
         self._kept = KeptEntries(KEPT_BYTES)
         self._pools: list[ThreadPoolExecutor] = []
 
     async def open(self) -> None:
         """Opens the file, or makes it."""
-        try:
-            self._open()
-        except (sqlite3.Error, OSError) as error:
-            await self.close()
-            translated = translate(error, self._path, FORMAT)
-            raise StorageError(translated.message, details={"path": str(self._path)}) from error
-        except StateError:
-            await self.close()
-            raise
-
-    def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = self._path.resolve()  # so that two names of one file are one lock
-        self._lock = FileLock(self._path, FORMAT)
-        self._lock.acquire()
-        prepare(self._path, FORMAT)
-        connection = self._connect()
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        if self._max_bytes is not None:
-            page_size = connection.execute("PRAGMA page_size").fetchone()[0]
-            connection.execute(f"PRAGMA max_page_count = {max(1, self._max_bytes // page_size)}")
-        self._tail = Tail(self._path, FORMAT.noun)
-        self._writer = SqliteWriter(connection, self._limits, self._tail)
-        self._tail.open(self._writer.holdings.revision)
-        self._holdings = self._writer.holdings
-        self._reader = self._connect()
-        self._scanner = self._connect()
+        with self._file.opening() as connection:
+            self._writer = SqliteWriter(connection, self._limits, self._file.note)
+            self._file.check(self._writer.holdings.revision)
+            self._holdings = self._writer.holdings
+            self._reader = self._file.connect()
+            self._scanner = self._file.connect()
         self._commits = self._thread("state-commit")
         self._scans = self._thread("state-scan")
 
@@ -109,24 +80,11 @@ class SqliteEngine:
         self._pools.append(pool)
         return pool
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = connect(self._path)
-        self._connections.append(connection)
-        return connection
-
     async def close(self) -> None:
         """Waits for a commit that runs. Idempotent."""
         while self._pools:
             await asyncio.to_thread(self._pools.pop().shutdown)
-        while self._connections:
-            with suppress(sqlite3.Error):  # a damaged file cannot be tidied up; it is left as it is
-                self._connections.pop().close()
-        if self._tail is not None:
-            self._tail.close()
-            self._tail = None
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        self._file.close()
 
     @property
     def holdings(self) -> Holdings:
@@ -154,7 +112,7 @@ class SqliteEngine:
         try:
             heads = self._writer.heads(transactions)
         except sqlite3.Error as error:
-            raise translate(error, self._path, FORMAT) from error
+            raise self._file.translate(error) from error
         planner = Planner(self._holdings.revision, heads.get, self._read, self._answer_bytes)
         outcomes = [planner.add(transaction) for transaction in transactions]
         if planner.changes:
@@ -168,7 +126,7 @@ class SqliteEngine:
             await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._commits, self._writer.commit))
         except sqlite3.Error as error:
             self._writer.rollback()
-            raise translate(error, self._path, FORMAT) from error
+            raise self._file.translate(error) from error
         self._holdings = self._writer.holdings
         self._kept.learn(changes)
 
@@ -176,7 +134,7 @@ class SqliteEngine:
         try:
             row = self._reader.execute(_HEAD, (kind, id)).fetchone()
         except sqlite3.Error as error:
-            raise translate(error, self._path, FORMAT) from error
+            raise self._file.translate(error) from error
         return None if row is None else Head(row[0], Facets(*row[1:]))
 
     def _read(self, kind: Kind, id: str) -> Entry | None:
@@ -186,7 +144,7 @@ class SqliteEngine:
         try:
             row = self._reader.execute(_READ, (kind, id)).fetchone()
         except sqlite3.Error as error:
-            raise translate(error, self._path, FORMAT) from error
+            raise self._file.translate(error) from error
         if row is None:
             return None
         entry = Entry(kind, id, row[0], row[1])
@@ -197,7 +155,7 @@ class SqliteEngine:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._scans, self._in_snapshot, scan)
         except sqlite3.Error as error:
-            raise translate(error, self._path, FORMAT) from error
+            raise self._file.translate(error) from error
 
     def _in_snapshot(self, scan: Callable[[], _T]) -> _T:
         self._scanner.execute("BEGIN")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 
-from trunklined.sqlite.tail import Tail
+from trunklined.sqlite.synced_file import roll_back
 from trunklined.state.records import Change, Facets, Head, History, Holdings, Kind, Read, Transaction
 
 TRIM_CHANGES: Final = 256
@@ -49,9 +48,9 @@ _TRIM: Final = (
 class SqliteWriter:
     """The one that writes: `apply`, then `commit` (which waits for the disk) or `rollback`."""
 
-    def __init__(self, connection: sqlite3.Connection, limits: History, tail: Tail) -> None:
+    def __init__(self, connection: sqlite3.Connection, limits: History, note: Callable[[int], None]) -> None:
         self._connection = connection
-        self._tail = tail
+        self._note = note
         self._limits = limits
         self._trim_changes = max(1, min(TRIM_CHANGES, limits.changes // 4))
         revision, oldest, history_bytes, *counts = connection.execute("SELECT * FROM store").fetchone()
@@ -132,13 +131,11 @@ class SqliteWriter:
         """Returns when all is on the disk."""
         self._connection.execute("COMMIT")
         self.holdings, self._history_bytes = self._pending
-        self._tail.write(self.holdings.revision)
+        self._note(self.holdings.revision)
 
     def rollback(self) -> None:
         """Undoes what `apply` did; SQLite may have done so itself."""
-        if self._connection.in_transaction:
-            with suppress(sqlite3.Error):  # the first error is the one to tell
-                self._connection.execute("ROLLBACK")
+        roll_back(self._connection)
 
 
 _encode = msgspec.msgpack.Encoder().encode
