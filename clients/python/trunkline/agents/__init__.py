@@ -1,0 +1,46 @@
+"""Agents: work that runs in a thread or a process, says how it fares, and ends when it is asked to.
+
+base           BaseAgent, the life of an agent; looping, periodic: agents with a rhythm
+config         what they are told; validation: what is wrong with it
+events         what they tell their orchestrator; state_events: what has happened by now
+vessel         what they run in
+heart          their heartbeats
+"""
+
+from trunkline.agents.base import BaseAgent, BaseProcessAgent, BaseThreadAgent
+from trunkline.agents.config import AgentConfig, ComponentConfig, LoopingConfig, PeriodicConfig
+from trunkline.agents.errors import AgentError, AgentStartError
+from trunkline.agents.events import AgentEvent
+from trunkline.agents.looping import LoopingAgent, LoopingProcessAgent, LoopingThreadAgent
+from trunkline.agents.periodic import PeriodicAgent, PeriodicProcessAgent, PeriodicThreadAgent
+from trunkline.agents.state_events import StateEvents
+from trunkline.agents.validation import (
+    ConfigValidationError,
+    ValidationPolicy,
+    ValidationResult,
+    ValidationSeverity,
+)
+
+__all__ = [
+    "AgentConfig",
+    "AgentError",
+    "AgentEvent",
+    "AgentStartError",
+    "BaseAgent",
+    "BaseProcessAgent",
+    "BaseThreadAgent",
+    "ComponentConfig",
+    "ConfigValidationError",
+    "LoopingAgent",
+    "LoopingConfig",
+    "LoopingProcessAgent",
+    "LoopingThreadAgent",
+    "PeriodicAgent",
+    "PeriodicConfig",
+    "PeriodicProcessAgent",
+    "PeriodicThreadAgent",
+    "StateEvents",
+    "ValidationPolicy",
+    "ValidationResult",
+    "ValidationSeverity",
+]

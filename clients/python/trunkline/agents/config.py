@@ -1,0 +1,157 @@
+"""ComponentConfig: what an agent or an orchestrator is told, with class attributes as defaults."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import logging
+from typing import TYPE_CHECKING, Any
+
+from trunkline.agents.validation import ConfigValidationError, ValidationPolicy, ValidationResult, ValidationSeverity
+
+if TYPE_CHECKING:
+    from trunkline import CircuitBreaker, RetryPolicy
+
+_log = logging.getLogger(__name__)
+
+
+class ComponentConfig:
+    """A blueprint. Defaults are class attributes; a subclass changes them or adds its own; the constructor overrides
+    them by name.
+
+        class Config(PeriodicAgent.Config):
+            execution_interval = 0.5
+            output_directory = "output"
+
+        Config(output_directory="elsewhere")
+
+    Raises:
+        TypeError: a name that no class of the configuration declares, with the one that was perhaps meant.
+    """
+
+    validation_policy: ValidationPolicy = ValidationPolicy()
+
+    def __init__(self, **values: Any) -> None:
+        for name, value in values.items():
+            if name not in self.names():
+                meant = difflib.get_close_matches(name, self.names(), 1)
+                hint = f"; did you mean {meant[0]!r}?" if meant else ""
+                raise TypeError(f"{type(self).__qualname__} has no field {name!r}{hint}")
+            setattr(self, name, value)
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """The fields: what its classes annotate or set, the most general class first. Methods are none."""
+        found: dict[str, bool] = {}
+        for base in reversed(cls.__mro__[:-1]):
+            found |= dict.fromkeys(inspect.get_annotations(base), True)
+            found |= {name: not _is_method(value) for name, value in vars(base).items() if name not in found}
+        return [name for name, is_field in found.items() if is_field and not name.startswith("_")]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Each field with its value."""
+        return {name: getattr(self, name, None) for name in self.names()}
+
+    def validate(self) -> list[ValidationResult]:
+        """What is wrong with the values. A subclass adds its own findings to `super().validate()`."""
+        return []
+
+    def check(self, owner: str) -> None:
+        """Validates: logs what is let pass.
+
+        Args:
+            owner: whose configuration it is.
+
+        Raises:
+            ConfigValidationError: what is not let pass.
+        """
+        policy = self.validation_policy
+        refused = []
+        for result in self.validate():
+            is_warning = result.severity == ValidationSeverity.WARNING
+            is_ignored = result.severity == ValidationSeverity.ERROR and policy.ignore_errors
+            if not is_warning and not is_ignored:
+                refused.append(result)
+            elif not policy.ignore_warnings:
+                _log.warning("%s: %s: %s", owner, result.field, result.message)
+        if refused:
+            raise ConfigValidationError.of(owner, refused)
+
+    def _require(self, name: str, lowest: float, *, above: bool = False) -> list[ValidationResult]:
+        """A finding where a figure is not at least (or above) the lowest, or no figure at all."""
+        value = getattr(self, name)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and (value > lowest if above else value >= lowest):
+            return []
+        wanted = f"above {lowest:g}" if above else f"at least {lowest:g}"
+        return [ValidationResult(name, f"is {value!r}, it must be a number {wanted}")]
+
+
+def _is_method(value: object) -> bool:
+    return callable(value) or isinstance(value, classmethod | staticmethod | property)
+
+
+class AgentConfig(ComponentConfig):
+    """What every agent can be told. Times are seconds.
+
+    Attributes:
+        heartbeat_interval: how often it says that it lives.
+        heartbeat_timeout: when nothing was heard of it for this long, it counts as hung; above the interval.
+        step_timeout: how long one step (`execute`, `runner` or `cycle`) may take; a longer one stops the heartbeats.
+            None: as long as it likes. For work that takes minutes leave it unset, or above the longest.
+        ready_timeout: how long it may take from its start until it is ready.
+        stop_timeout: how long it may take to end when it is asked to; then a process is killed.
+        retry_policy: how often and how late a failed step is tried again. None: not at all.
+        circuit_breaker: makes the breaker that its steps are counted by, in the agent itself. None: none.
+        daemon: a process of the agent ends with its owner, and may not start processes with multiprocessing itself.
+    """
+
+    heartbeat_interval: float = 1.0
+    heartbeat_timeout: float = 5.0
+    step_timeout: float | None = None
+    ready_timeout: float = 30.0
+    stop_timeout: float = 10.0
+    retry_policy: RetryPolicy | None = None
+    circuit_breaker: type[CircuitBreaker] | Any = None
+    daemon: bool = True
+
+    def validate(self) -> list[ValidationResult]:
+        found = super().validate()
+        for name in ("heartbeat_interval", "ready_timeout", "stop_timeout"):
+            found += self._require(name, 0, above=True)
+        found += self._require("heartbeat_timeout", self.heartbeat_interval, above=True)
+        if self.step_timeout is not None:
+            found += self._require("step_timeout", 0, above=True)
+        return found
+
+
+class LoopingConfig(AgentConfig):
+    """What an agent that loops can be told beside that.
+
+    Attributes:
+        limit: how many times it cycles; -1: until it is stopped.
+    """
+
+    limit: int = -1
+
+    def validate(self) -> list[ValidationResult]:
+        found = super().validate()
+        if not isinstance(self.limit, int) or isinstance(self.limit, bool) or self.limit < -1:
+            found.append(ValidationResult("limit", f"is {self.limit!r}, it must be a whole number, or -1 for no limit"))
+        return found
+
+
+class PeriodicConfig(LoopingConfig):
+    """What a periodic agent can be told beside that.
+
+    Attributes:
+        execution_interval: seconds from the end of one run to the beginning of the next; 0: none.
+        delay_compensation: count the interval from beginning to beginning. A run that takes longer is followed at once
+            by the next; what was missed is not made up for.
+    """
+
+    execution_interval: float = 1.0
+    delay_compensation: bool = False
+
+    def validate(self) -> list[ValidationResult]:
+        return super().validate() + self._require("execution_interval", 0)

@@ -1,0 +1,59 @@
+"""OrchestratorConfig: what an orchestrator can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from trunkline.agents import ComponentConfig, ValidationResult, ValidationSeverity
+from trunkline.message_channel import DEFAULT_SOCKET_PATH
+from trunkline.orchestrator.errors import CommandError
+from trunkline.orchestrator.limits import EVENT_WORKERS, HISTORY_CAPACITY
+from trunkline.orchestrator.permissions import Permissions
+
+
+class OrchestratorConfig(ComponentConfig):
+    """Times are seconds.
+
+    Attributes:
+        max_workers: agents that run at a time; the others wait in their order.
+        check_interval: taken, so that older programs run; nothing is looked at in intervals here.
+        enable_command_interface: serve commands on a UNIX socket.
+        command_socket_path: where that socket is.
+        allowed_commands: which commands are served, on the socket and over the bus: the name of a preset (production,
+            development, read_only, monitoring) or the commands themselves. None: all.
+        allowed_uids: users that may connect to the socket. None: the own one and root.
+        audit_log_path: a file that gets a line for each command and denial (mode 0600). None: only the log has them.
+        history_capacity: events that `history` keeps.
+        event_workers: callbacks that run at a time.
+        bus_address: a bus. Commands are served over it too, and agents reach each other across orchestrators.
+        state_address: a state store. Agents' states, heartbeats and results are kept there.
+        heartbeat_interval: how often the orchestrator itself tells the state store that it lives.
+        heartbeat_timeout: when that is so old, others of the fleet take it for dead.
+    """
+
+    max_workers: int = 5
+    check_interval: float = 1.0
+    enable_command_interface: bool = False
+    command_socket_path: str = DEFAULT_SOCKET_PATH
+    allowed_commands: str | Iterable[str] | None = None
+    allowed_uids: Iterable[int] | None = None
+    audit_log_path: str | None = None
+    history_capacity: int = HISTORY_CAPACITY
+    event_workers: int = EVENT_WORKERS
+    bus_address: str | None = None
+    state_address: str | None = None
+    heartbeat_interval: float = 1.0
+    heartbeat_timeout: float = 5.0
+
+    def validate(self) -> list[ValidationResult]:
+        found = super().validate()
+        for name in ("max_workers", "history_capacity", "event_workers"):
+            found += self._require(name, 1)
+        for name in ("check_interval", "heartbeat_interval"):
+            found += self._require(name, 0, above=True)
+        found += self._require("heartbeat_timeout", self.heartbeat_interval, above=True)
+        try:
+            Permissions.of(self.allowed_commands)
+        except CommandError as error:
+            found.append(ValidationResult("allowed_commands", error.message, ValidationSeverity.CRITICAL))
+        return found

@@ -1,0 +1,92 @@
+"""EventStore: what happened lately, for `history`."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from trunkline.orchestrator.limits import HISTORY_CAPACITY
+
+Category = Literal["AGENT", "COMMAND", "ORCHESTRATOR"]
+Severity = Literal["INFO", "WARNING", "ERROR"]
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """One thing that happened. `seq` counts from 1 and never goes back."""
+
+    seq: int
+    timestamp: str
+    """ISO 8601, UTC."""
+    category: Category
+    type: str
+    agent: str | None = None
+    severity: Severity = "INFO"
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+class EventStore:
+    """The newest events. Any thread may call.
+
+    Args:
+        capacity: how many are kept.
+    """
+
+    def __init__(self, capacity: int = HISTORY_CAPACITY) -> None:
+        self.capacity = capacity
+        self._events: deque[EventRecord] = deque(maxlen=capacity)
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def add(
+        self,
+        category: Category,
+        type: str,
+        agent: str | None = None,
+        severity: Severity = "INFO",
+        **details: Any,
+    ) -> EventRecord:
+        """Keeps one more."""
+        with self._lock:
+            self._last += 1
+            record = EventRecord(
+                self._last,
+                datetime.now(UTC).isoformat(timespec="milliseconds"),
+                category,
+                type,
+                agent,
+                severity,
+                details,
+            )
+            self._events.append(record)
+            return record
+
+    def query(
+        self,
+        *,
+        last: int | None = None,
+        agent: str | None = None,
+        type: str | None = None,
+        after_seq: int = 0,
+    ) -> list[EventRecord]:
+        """The events that match, the oldest first; of those the `last` ones."""
+        with self._lock:
+            events = list(self._events)
+        found = [
+            event
+            for event in events
+            if event.seq > after_seq
+            and (agent is None or event.agent == agent)
+            and (type is None or event.type == type.upper())
+        ]
+        return found if last is None else found[max(0, len(found) - last) :]

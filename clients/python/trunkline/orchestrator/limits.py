@@ -1,0 +1,39 @@
+"""Every bound of the orchestrator, with what happens at it. Times are seconds."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_AGENTS: Final = 100_000
+"""Agents of one orchestrator; one more is refused with OVERLOADED."""
+
+HISTORY_CAPACITY: Final = 1_000
+"""Events that the history keeps (setting `history_capacity`); beyond it the oldest is forgotten."""
+
+EVENT_WORKERS: Final = 10
+"""Callbacks that run at a time (setting `event_workers`); the others wait."""
+
+MAX_WAITING_EVENTS: Final = 65_536
+"""Events that wait for one callback; beyond it the newest is dropped for that callback, counted and logged."""
+
+CLOSE_GRACE: Final = 1.0
+"""How long the last words of a process that has ended are waited for."""
+
+MESSAGES_AT_A_TIME: Final = 256
+"""What is received from one channel before the other gets its turn."""
+
+DEFAULT_PS_PAGE: Final = 5_000
+"""Agents of one page of `ps`, where the caller asks for pages without saying how large."""
+
+MAX_ERRORS_KEPT: Final = 20
+"""Errors of one agent that `report` shows; beyond it the oldest is forgotten."""
+
+AUDIT_FILE_BYTES: Final = 16 * 1024 * 1024
+AUDIT_FILES: Final = 5
+"""An audit log that is as large is put aside, and so many are kept."""
+
+MAX_AUDITED_LENGTH: Final = 256
+"""Characters of one field (and arguments) of an audited command; the rest is cut."""
+
+MAX_EVENTS_SHOWN: Final = 10_000
+"""Events of one `history`; more are refused."""

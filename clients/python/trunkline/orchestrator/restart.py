@@ -1,0 +1,84 @@
+"""RestartPolicy: whether an agent that ended is started again, and when."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from trunkline.errors import TrunklineError
+
+When = Literal["never", "on_failure", "always"]
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """What a supervisor does with an agent that ended by itself. One that was stopped stays stopped.
+
+    Args:
+        when: never; on_failure: it raised, was killed, hung or was never ready; always: also after it ended well.
+        max_restarts: so many within `within` seconds; one more and it stays down, as failed.
+        within: seconds that a restart counts for.
+        initial_delay, multiplier, max_delay: seconds before the first restart within that time; each next one waits so
+            many times as long, up to the last.
+
+    Raises:
+        ValueError: a value is out of bounds.
+    """
+
+    when: When = "never"
+    max_restarts: int = 5
+    within: float = 60.0
+    initial_delay: float = 0.1
+    multiplier: float = 2.0
+    max_delay: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.when not in get_args(When):
+            raise ValueError(f"when is {self.when!r}, it must be never, on_failure or always")
+        for name, lowest in (("max_restarts", 0), ("within", 0), ("initial_delay", 0), ("multiplier", 1)):
+            if not getattr(self, name) >= lowest:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, it must be at least {lowest}")
+        if not self.max_delay >= self.initial_delay:
+            raise ValueError(f"max_delay is {self.max_delay!r}, it must be at least initial_delay, {self.initial_delay}")
+
+    @classmethod
+    def of(cls, policy: RestartPolicy | When) -> RestartPolicy:
+        """A policy as it is, or the default one of that name."""
+        return policy if isinstance(policy, RestartPolicy) else cls(policy)
+
+    def wants(self, *, failed: bool) -> bool:
+        """Whether an end of that kind is one that it restarts after."""
+        return self.when == "always" or (self.when == "on_failure" and failed)
+
+
+class Restarts:
+    """The restarts of one agent."""
+
+    def __init__(self, policy: RestartPolicy) -> None:
+        self.policy = policy
+        self.count = 0
+        """Of all times."""
+        self._recent: deque[float] = deque()
+
+    def next_delay(self, now: float) -> float:
+        """Counts one more restart, and says how many seconds it waits.
+
+        Raises:
+            TooManyRestartsError: it would be over the limit; it is not counted.
+        """
+        policy = self.policy
+        while self._recent and self._recent[0] <= now - policy.within:
+            self._recent.popleft()
+        if len(self._recent) >= policy.max_restarts:
+            raise TooManyRestartsError(f"{policy.max_restarts} restarts within {policy.within:g} s are enough")
+        delay = min(policy.max_delay, policy.initial_delay * policy.multiplier ** len(self._recent))
+        self._recent.append(now)
+        self.count += 1
+        return delay
+
+
+class TooManyRestartsError(TrunklineError):
+    """An agent that fails again and again stays down."""
+
+    error_code = "TOO_MANY_RESTARTS"
