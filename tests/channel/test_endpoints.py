@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import pickle
-import queue
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from trunkline.errors import OverloadedError
-from trunkline.message_channel import MessageChannel, ServiceMessage
+from trunkline.message_channel import ChannelClosedError, MessageChannel, ServiceMessage
 from trunkline.message_channel.mailbox import ThreadMailbox
 
 
@@ -71,6 +71,98 @@ def test_the_same_name_is_the_same_endpoint(channel: MessageChannel) -> None:
             channel.endpoint(name)
 
 
+def test_a_removed_endpoint_is_closed_and_its_name_is_free(channel: MessageChannel) -> None:
+    """Who receives by it is told, who sends to it too; the next one of that name begins anew."""
+    before = channel.endpoint("one")
+    assert before.receive(0) is None
+    channel.remove("one")
+    channel.remove("one")
+    channel.remove("never there")
+    with pytest.raises(ChannelClosedError):
+        before.receive(5)
+    after = channel.endpoint("one")
+    assert after is not before
+    channel.send("one", status("for the second"))
+    received = after.receive(5)
+    assert received is not None
+    assert received.payload == "for the second"
+    after.send("orchestrator", status("from the second"))
+    assert channel.receive(5) is not None
+
+
+def test_what_a_removed_endpoint_had_sent_is_received(channel: MessageChannel) -> None:
+    """Its last word is not lost with it."""
+    channel.endpoint("one").send("orchestrator", status("agent_close"))
+    channel.remove("one")
+    received = channel.receive(5)
+    assert received is not None
+    assert received.payload == "agent_close"
+
+
+def test_a_local_endpoint_has_no_descriptors(channel: MessageChannel) -> None:
+    """In every mode, `local` is for threads of this process and costs nothing that a process has few of."""
+    before = len(os.listdir("/proc/self/fd"))
+    agents = [channel.endpoint(f"agent-{number}", local=True) for number in range(100)]
+    assert len(os.listdir("/proc/self/fd")) <= before
+    for agent in agents:
+        channel.send(agent.name, status(agent.name))
+    for agent in agents:
+        received = agent.receive(5)
+        assert received is not None
+        assert received.payload == agent.name
+        agent.send("orchestrator", status("back"))
+    assert [channel.receive(5) is not None for _ in agents] == [True] * 100
+
+
+def test_endpoints_of_processes_leave_no_descriptors_when_they_are_removed() -> None:
+    """Used or not, the pipes are gone."""
+    with MessageChannel("process") as channel:
+        channel.endpoint("first")
+        channel.remove("first")
+        assert channel.receive(0) is None
+        before = len(os.listdir("/proc/self/fd"))
+        for number in range(10):
+            end = channel.endpoint(f"agent-{number}")
+            if number % 2:
+                end.send("orchestrator", status("x"))
+            channel.remove(end.name)
+        while channel.receive(0.05) is not None:
+            pass
+        deadline = time.monotonic() + 10  # the thread of the transit pipes closes its own
+        while len(os.listdir("/proc/self/fd")) > before:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+
+def test_an_endpoint_is_for_a_thread_or_for_a_process() -> None:
+    """Of one name there is one; asked for the other kind, the error names both."""
+    with MessageChannel("process") as channel:
+        channel.endpoint("thread", local=True)
+        channel.endpoint("process")
+        with pytest.raises(ValueError, match="'thread' is for a thread"):
+            channel.endpoint("thread")
+        with pytest.raises(ValueError, match="'process' is for a process"):
+            channel.endpoint("process", local=True)
+        channel.remove("process")
+        assert channel.endpoint("process", local=True).receive(0) is None
+
+
+def test_the_owners_other_name_leads_to_it(channel: MessageChannel, socket_dir: Path) -> None:
+    """What is sent to `bus_name` reaches the owner here too, once, and no endpoint may have that name."""
+    with MessageChannel(channel.a_type, f"{socket_dir}/2.sock", bus_name="orchestrator-b") as named:
+        agent, local = named.endpoint("one"), named.endpoint("two", local=True)
+        for each in (agent, local):
+            for target in ("orchestrator", "orchestrator-b"):
+                each.send(target, status(f"{each.name} to {target}"))
+        received = {named.receive(5).payload for _ in range(4)}  # type: ignore[union-attr]
+        assert received == {f"{who} to {to}" for who in ("one", "two") for to in ("orchestrator", "orchestrator-b")}
+        named.broadcast(status("all"))
+        assert agent.receive(5) is not None
+        assert named.receive(0.02) is None
+        with pytest.raises(ValueError, match="name of its own"):
+            named.endpoint("orchestrator-b")
+
+
 def test_an_owner_can_have_another_name() -> None:
     """`name` is the owner's; agents send to it under that name."""
     with MessageChannel("thread", name="boss") as channel:
@@ -102,33 +194,3 @@ def test_a_full_mailbox_makes_its_sender_wait_and_then_says_so(monkeypatch: pyte
     assert [mailbox.get(10).payload for _ in range(3)] == ["1", "2", "3"]  # type: ignore[union-attr]
     sender.join(10)
     assert not sender.is_alive()
-
-
-def _seconds(put: object, get: object, count: int) -> float:
-    def send() -> None:
-        for _ in range(count):
-            put(message)  # type: ignore[operator]
-
-    message = status("x" * 256)
-    sender = threading.Thread(target=send)
-    began = time.perf_counter()
-    sender.start()
-    for _ in range(count):
-        get()  # type: ignore[operator]
-    sender.join()
-    return time.perf_counter() - began
-
-
-def test_thread_mode_is_about_as_fast_as_a_bare_queue() -> None:
-    """At least 0.7 of queue.Queue; the best of three runs of each, taken in turns."""
-    bare: queue.Queue[ServiceMessage] = queue.Queue()
-    with MessageChannel("thread") as channel:
-        runs = [
-            (
-                _seconds(lambda m: channel.send("x", m), channel.receive, 20_000),
-                _seconds(bare.put, bare.get, 20_000),
-            )
-            for _ in range(3)
-        ]
-    ours, theirs = (min(each) for each in zip(*runs, strict=True))
-    assert ours <= theirs / 0.7

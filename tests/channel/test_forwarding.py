@@ -16,7 +16,7 @@ from tests.channel.clients import LineClient, line
 from tests.programs import RunningProgram
 from trunkline.channels import agent_channel
 from trunkline.errors import BusDisconnectedError, InvalidChannelError, NoRespondersError, RequestTimeoutError
-from trunkline.message_channel import MessageChannel, ServiceMessage
+from trunkline.message_channel import ChannelType, MessageChannel, ServiceMessage
 from trunkline.models import AgentMessage, MessageType
 from trunkline.sync import MessageBus
 
@@ -126,6 +126,62 @@ def test_two_channels_meet_on_the_bus(bus_address: str, name: str) -> None:
         assert received(two) == sent
         two.send(name, ServiceMessage(two.name, "STATUS", "and back"))
         assert received(one).payload == "and back"
+
+
+@pytest.mark.parametrize("a_type", ["thread", "process"])
+def test_orchestrators_of_one_name_have_bus_names_of_their_own(
+    bus_address: str, name: str, a_type: ChannelType
+) -> None:
+    """Each is "orchestrator" to its own agents; on the bus each is listened for, speaks and is answered as itself."""
+    here, there = f"{name}-here", f"{name}-there"
+    with (
+        MessageChannel(a_type, address=bus_address, bus_name=here) as one,
+        MessageChannel(a_type, address=bus_address, bus_name=there) as two,
+    ):
+        agent = two.endpoint(f"{name}-agent", local=True)
+        one.send(there, ServiceMessage("orchestrator", "STATUS", "to the other"))
+        message = received(two)
+        assert (message.sender, message.payload) == (here, "to the other")
+        two.send(message.sender, ServiceMessage("orchestrator", "STATUS", "back"))
+        assert received(one).sender == there
+        one.send(agent.name, ServiceMessage("orchestrator", "COMMAND", "to its agent"))
+        asked = agent.receive(10)
+        assert asked is not None
+        agent.send(asked.sender, ServiceMessage(agent.name, "STATUS", "for the one that asked"))
+        assert received(one).payload == "for the one that asked"
+        agent.send("orchestrator", ServiceMessage(agent.name, "STATUS", "for its own"))
+        assert received(two).payload == "for its own"
+
+
+def test_a_request_to_a_bus_name_is_answered(bus_address: str, bus: MessageBus, name: str) -> None:
+    """By a plain `send` to its sender, and by that name."""
+    with MessageChannel("thread", address=bus_address, bus_name=name) as channel:
+
+        def serve() -> None:
+            request = received(channel)
+            channel.send(request.sender, ServiceMessage("orchestrator", "STATUS", "sent"))
+
+        server = threading.Thread(target=serve)
+        server.start()
+        asked = AgentMessage(message_type="control", sender_id="asker", payload={"payload": "?"})
+        reply = bus.request(agent_channel(name), asked, timeout=10)
+        server.join(10)
+        assert (reply.sender_id, reply.payload) == (name, {"payload": "sent"})
+
+
+def test_a_removed_endpoint_is_no_longer_listened_for(channel: MessageChannel, bus: MessageBus) -> None:
+    """A request for it finds nobody; made again, it is there again."""
+    agent_name = f"agent-{uuid.uuid4()}"
+    for _ in range(2):
+        agent = channel.endpoint(agent_name)
+        bus.publish(agent_channel(agent_name), AgentMessage(message_type="status_update", sender_id="x"))
+        assert agent.receive(10) is not None
+        channel.remove(agent_name)
+        asked = AgentMessage(message_type="control", sender_id="asker", payload={"payload": "?"})
+        with pytest.raises(NoRespondersError):
+            bus.request(agent_channel(agent_name), asked, timeout=10)
+    channel.close()
+    channel.remove(agent_name)
 
 
 def test_spawned_agents_reach_the_bus_through_their_owner(bus_address: str, bus: MessageBus, name: str) -> None:

@@ -180,33 +180,33 @@ def test_a_forked_copy_says_that_it_is_one(channel: MessageChannel) -> None:
     assert channel.receive(0) is None
 
 
-def _queue_agent(queue: object, count: int) -> None:
-    for _ in range(count):
-        queue.put(ServiceMessage("one", "STATUS", "x" * 256))  # type: ignore[attr-defined]
+def test_an_agent_is_removed_and_its_name_given_to_another(channel: MessageChannel) -> None:
+    """The first is told and ends; a second process takes the name with an endpoint of its own."""
+    endpoint = channel.endpoint("one")
+    first = agents.start(agents.echo, endpoint)
+    channel.send("one", command("1"))
+    assert payload_of(channel.receive(20)) == "one got 1"
+    channel.remove("one")
+    first.join(10)
+    assert first.exitcode == 0
+    with pytest.raises(ChannelClosedError, match="was removed"):
+        agents.start(agents.echo, endpoint)
+    second = agents.start(agents.echo, channel.endpoint("one"))
+    channel.send("one", command("2"))
+    assert payload_of(channel.receive(20)) == "one got 2"
+    channel.send("one", STOP)
+    second.join(10)
+    assert second.exitcode == 0
 
 
-def _rate(receive: Callable[[], object], count: int) -> float:
-    receive()
-    began = time.perf_counter()
-    for _ in range(count - 1):
-        receive()
-    return (count - 1) / (time.perf_counter() - began)
-
-
-def test_process_mode_is_as_fast_as_a_bare_queue() -> None:
-    """At least 0.9 of multiprocessing.Queue from a spawned process; the best of three runs of each, in turns."""
-    count = 20_000
-    ours, theirs = [], []
-    with MessageChannel("process") as channel:
-        for run in range(3):
-            agent = agents.start(agents.say_and_exit, channel.endpoint(f"one-{run}"), count, 250)
-            ours.append(_rate(channel.receive, count))
-            agent.join(10)
-            bare = agents.SPAWN.Queue()
-            agent = agents.start(_queue_agent, bare, count)
-            theirs.append(_rate(bare.get, count))
-            agent.join(10)
-    assert max(ours) >= 0.9 * max(theirs)
+def test_what_a_removed_agent_says_last_arrives(channel: MessageChannel) -> None:
+    """It is removed while it still sends: all of it comes."""
+    agent = agents.start(agents.say_and_exit, channel.endpoint("one"), 5_000, 300)
+    assert payload_of(channel.receive(20)).startswith("000000")
+    channel.remove("one")
+    received = [payload_of(channel.receive(20))[:6] for _ in range(4_999)]
+    assert received == [f"{number:06d}" for number in range(1, 5_000)]
+    agent.join(10)
 
 
 def test_waiting_costs_nothing(channel: MessageChannel) -> None:

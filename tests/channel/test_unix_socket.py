@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import socket
 import stat
 import threading
@@ -19,6 +20,7 @@ from trunkline.limits import MAX_MESSAGE_BYTES
 from trunkline.message_channel import (
     MessageChannel,
     MessageChannelError,
+    Peer,
     ServiceMessage,
     SocketInUseError,
     UnknownTargetError,
@@ -345,6 +347,41 @@ def test_the_file_has_mode_0600_whatever_the_umask_is(path: str) -> None:
             assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     finally:
         os.umask(before)
+
+
+def test_a_message_says_who_sent_it(channel: MessageChannel, client: LineClient) -> None:
+    """The process that connected, its user and group, as the kernel knows them; no part of what makes it equal."""
+    client.send(line("x"))
+    message = received(channel)
+    assert message.peer == Peer(os.getpid(), os.geteuid(), os.getegid())
+    assert message == ServiceMessage(message.sender, message.type, message.payload, message.timestamp)
+    channel.endpoint("one").send("orchestrator", answer())
+    assert received(channel).peer is None
+
+
+def test_who_is_refused_is_told_to_on_denied(path: str) -> None:
+    """With the reason; what it raises is logged, and the server goes on."""
+    denied: queue.SimpleQueue[tuple[Peer, str]] = queue.SimpleQueue()
+
+    def on_denied(who: Peer, why: str) -> None:
+        denied.put((who, why))
+        raise RuntimeError("a mistake of the caller")
+
+    me = Peer(os.getpid(), os.geteuid(), os.getegid())
+    with MessageChannel("unix_socket", path, allowed_uids=[12_345], on_denied=on_denied), LineClient(path) as client:
+        assert f"user {me.uid} is not allowed" in client.read_error()
+        assert denied.get(timeout=10) == (me, f"user {me.uid} is not allowed to connect")
+    with MessageChannel("unix_socket", path, on_denied=on_denied) as channel:
+        clients = [LineClient(path) for _ in range(MAX_CONNECTIONS)]
+        clients[-1].send(line("last"))
+        received(channel)
+        with LineClient(path) as refused:
+            assert str(MAX_CONNECTIONS) in refused.read_error()
+        assert denied.get(timeout=10) == (me, f"too many clients: {MAX_CONNECTIONS} are connected")
+        clients[0].send(line("still served"))
+        assert received(channel).payload == "still served"
+        for client in clients:
+            client.close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

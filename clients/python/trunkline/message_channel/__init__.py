@@ -4,6 +4,7 @@ channel           MessageChannel, the owner's end; endpoint: an agent's end
 service_message   what is carried
 switchboard       where a message goes; answers: who asked, and gets the answer
 mailbox           thread mode: mailboxes between threads
+waiting bell      for several mailboxes at once
 pipes fan_in      process mode: framed pipes, and one receiver of many
 process_agents    its owner's side; process_endpoint: the agent's side
 socket_hub        unix_socket mode in a program; on
@@ -12,7 +13,7 @@ connection framing dialects peer socket_file   its parts
 forwarding        the way to the bus; agent_messages: the form that messages have there
 """
 
-from trunkline.message_channel.channel import ChannelType, MessageChannel
+from trunkline.message_channel.channel import ChannelType, MessageChannel, wait
 from trunkline.message_channel.endpoint import Endpoint
 from trunkline.message_channel.errors import (
     ChannelClosedError,
@@ -26,6 +27,7 @@ from trunkline.message_channel.limits import (
     SOCKET_LISTEN_BACKLOG,
     SOCKET_TIMEOUT,
 )
+from trunkline.message_channel.peer import Peer
 from trunkline.message_channel.service_message import ServiceMessage
 
 __all__ = [
@@ -38,7 +40,9 @@ __all__ = [
     "Endpoint",
     "MessageChannel",
     "MessageChannelError",
+    "Peer",
     "ServiceMessage",
     "SocketInUseError",
     "UnknownTargetError",
+    "wait",
 ]

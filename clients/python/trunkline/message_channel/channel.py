@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing import context
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
+from trunkline.message_channel.bell import Belfry
 from trunkline.message_channel.endpoint import Endpoint, LocalEndpoint
 from trunkline.message_channel.errors import ChannelClosedError, MessageChannelError
 from trunkline.message_channel.fan_in import FanIn
 from trunkline.message_channel.limits import CLIENT_RECEIVE_TIMEOUT, DEFAULT_SOCKET_PATH
 from trunkline.message_channel.mailbox import Mailbox, ThreadMailbox
+from trunkline.message_channel.peer import Peer
 from trunkline.message_channel.process_agents import ProcessAgents
 from trunkline.message_channel.service_message import ServiceMessage
 from trunkline.message_channel.switchboard import Switchboard
+from trunkline.message_channel.waiting import wait_for_any
 
 ChannelType = Literal["thread", "process", "unix_socket"]
 
@@ -49,13 +52,17 @@ class MessageChannel:
         socket_path: where the socket is, in unix_socket mode.
         name: the owner's name.
         address: a bus to forward to, "127.0.0.1:7431" or a sidecar's "unix:/path". None: no forwarding.
+        bus_name: the owner's name on the bus, where `address` names one; default: `name`. It is listened for under this
+            name, and what it sends over the bus comes from this name. Here, both names lead to it.
         allowed_uids: users that may connect, in unix_socket mode. Default: the own one and root. Where it names others
             too, the socket's mode is 0666 and this check alone decides.
+        on_denied: in unix_socket mode, is called with who was refused and why: a user that may not connect, or a client
+            too many. It runs in the thread that serves the socket and must not wait; what it raises is logged.
 
     Raises:
         ValueError: another type.
         SocketInUseError: a live program has the socket, or the file is no socket. A stale socket is replaced.
-        InvalidChannelError: with `address`, a name that is no channel token.
+        InvalidChannelError: with `address`, a name (`bus_name`) that is no channel token.
         BusDisconnectedError: the bus at `address` cannot be reached.
     """
 
@@ -66,35 +73,39 @@ class MessageChannel:
         *,
         name: str = "orchestrator",
         address: str | None = None,
+        bus_name: str | None = None,
         allowed_uids: Iterable[int] | None = None,
+        on_denied: Callable[[Peer, str], None] | None = None,
     ) -> None:
         if a_type not in get_args(ChannelType):
             raise ValueError(f"a_type must be 'thread', 'process' or 'unix_socket', not {a_type!r}")
         self.a_type = a_type
         self.socket_path = socket_path
         self.name = name
+        self.bus_name = name if bus_name is None else bus_name
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._endpoints: dict[str, Endpoint] = {}
         self._closed = False
         self._processes: ProcessAgents | None = None
         self._inbox: Mailbox
+        self._belfry: Belfry
         self._default_timeout: float | None = None
         if a_type == "process":
-            inbox: FanIn[ServiceMessage] = FanIn()
-            self._inbox = inbox
-            self._switchboard = Switchboard(name, inbox)
-            self._processes = ProcessAgents(self._switchboard, inbox)
+            pipes: FanIn[ServiceMessage] = FanIn()
+            self._inbox = self._belfry = pipes
+            self._switchboard = Switchboard(name, pipes, self.bus_name)
+            self._processes = ProcessAgents(self._switchboard, pipes)
         elif a_type == "thread":
-            self._inbox = ThreadMailbox()
-            self._switchboard = Switchboard(name, self._inbox)
+            self._inbox = self._belfry = ThreadMailbox()
+            self._switchboard = Switchboard(name, self._inbox, self.bus_name)
         else:
             from trunkline.message_channel.socket_hub import SocketHub
 
             self._default_timeout = CLIENT_RECEIVE_TIMEOUT
-            hub = SocketHub(name, socket_path, allowed_uids)
-            self._inbox = hub
-            self._switchboard = Switchboard(name, hub)
+            hub = SocketHub(name, socket_path, allowed_uids, on_denied)
+            self._inbox, self._belfry = hub, hub.inbox
+            self._switchboard = Switchboard(name, hub, self.bus_name)
             hub.start(self._switchboard)
         if address is not None:
             self._forward(address)
@@ -125,8 +136,7 @@ class MessageChannel:
         Raises:
             ChannelClosedError: the channel is closed and everything was received; also when that happens meanwhile.
         """
-        if self._processes is not None and self._pid != os.getpid():
-            raise self._forked()
+        self._check_process()
         message = self._inbox.get(self._default_timeout if timeout is None else timeout)
         if message is not None and message.answer_token is not None:
             self._switchboard.answers.received(message.answer_token)
@@ -148,23 +158,48 @@ class MessageChannel:
         self._check()
         self._switchboard.broadcast(msg)
 
-    def endpoint(self, name: str) -> Endpoint:
+    def endpoint(self, name: str, *, local: bool = False) -> Endpoint:
         """The end of the agent of that name; the same object each time.
 
+        Args:
+            name: the agent's.
+            local: in process mode: it is for a thread of this process, and has no pipes. The other modes' always are.
+
         Raises:
-            ValueError: the name is empty or the owner's own.
+            ValueError: the name is empty or the owner's own, or it has an endpoint that is `local` where this is not.
             InvalidChannelError: with forwarding, a name that is no channel token.
         """
-        if not name or name == self.name:
+        if not name or name in (self.name, self.bus_name):
             raise ValueError(f"an endpoint needs a name of its own, not {name!r}")
         self._check()
+        local = local or self._processes is None
         with self._lock:
             endpoint = self._endpoints.get(name)
             if endpoint is None:
-                endpoint = self._endpoints[name] = self._make_endpoint(name)
                 if self._switchboard.line is not None:
                     self._switchboard.line.listen(name)
+                endpoint = self._endpoints[name] = self._make_endpoint(name, local)
+        if isinstance(endpoint, LocalEndpoint) is not local:
+            kinds = ("a process", "a thread") if local else ("a thread", "a process")
+            raise ValueError(f"the endpoint {name!r} is for {kinds[0]}; remove it before it is made for {kinds[1]}")
         return endpoint
+
+    def remove(self, name: str) -> None:
+        """Forgets an endpoint: whoever receives by it gets what is there and then `ChannelClosedError`, the bus is no
+        longer listened to for it, and its name is free. What a process has already sent by it is still received. An
+        unknown name is fine."""
+        with self._lock:
+            endpoint = self._endpoints.pop(name, None)
+            if endpoint is None:
+                return
+            if self._switchboard.line is not None:
+                self._switchboard.line.unlisten(name)
+            outlet = self._switchboard.outlet(name)
+        if self._processes is not None and not isinstance(endpoint, LocalEndpoint):
+            self._processes.remove(name)
+        elif outlet is not None:
+            self._switchboard.remove(name, outlet)
+            endpoint.close()
 
     def close(self) -> None:
         """Closes the channel: what was sent is handed over (5 s at most), the socket is removed, receivers get
@@ -193,8 +228,8 @@ class MessageChannel:
             raise TypeError(f"a channel of type {self.a_type!r} cannot be handed to another process; use 'process'")
         return self._processes.endpoint(None).__reduce__()
 
-    def _make_endpoint(self, name: str) -> Endpoint:
-        if self._processes is not None:
+    def _make_endpoint(self, name: str, local: bool) -> Endpoint:
+        if self._processes is not None and not local:
             return self._processes.endpoint(name)
         mailbox = ThreadMailbox()
         self._switchboard.add(name, mailbox)
@@ -205,7 +240,7 @@ class MessageChannel:
 
         try:
             line = BusLine(address, self._switchboard)
-            line.listen(self.name)
+            line.listen(self.bus_name)
         except BaseException:
             self.close()
             raise
@@ -214,11 +249,32 @@ class MessageChannel:
     def _check(self) -> None:
         if self._closed:
             raise ChannelClosedError("the channel is closed")
-        if self._processes is not None and self._pid != os.getpid():
-            raise self._forked()
+        self._check_process()
 
-    def _forked(self) -> MessageChannelError:
-        return MessageChannelError(
-            "this channel was made in another process and came here by a fork; start agents with "
-            "multiprocessing.get_context('spawn') and hand them channel.endpoint(name)"
-        )
+    def _check_process(self) -> None:
+        if self._processes is not None and self._pid != os.getpid():
+            raise MessageChannelError(
+                "this channel was made in another process and came here by a fork; start agents with "
+                "multiprocessing.get_context('spawn') and hand them channel.endpoint(name)"
+            )
+
+    def _receiving_end(self) -> Belfry:
+        """What `wait` waits for."""
+        self._check_process()
+        return self._belfry
+
+
+def wait(channels: Sequence[MessageChannel], timeout: float | None = None) -> list[MessageChannel]:
+    """Waits until one of several channels has something for its owner to `receive`, without polling.
+
+    One thread at a time may wait for a channel, by `wait` or by `receive`.
+
+    Args:
+        channels: of any types.
+        timeout: seconds; 0 looks without waiting. None: for ever.
+
+    Returns:
+        Those that have something, or are closed, in the order given; none of them after the timeout.
+    """
+    found = wait_for_any([channel._receiving_end() for channel in channels], timeout)
+    return [channel for channel, ready in zip(channels, found, strict=True) if ready]

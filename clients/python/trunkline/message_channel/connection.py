@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
-from trunkline.message_channel import peer
 from trunkline.message_channel.dialects import SEED, Dialect, LineError, Spoken, decode, encode, failure, is_whole
 from trunkline.message_channel.framing import LineBuffer, LineTooLongError
 from trunkline.message_channel.limits import (
@@ -16,7 +15,11 @@ from trunkline.message_channel.limits import (
     MAX_CLIENT_OUTBOX_BYTES,
     NO_NEWLINE_PAUSE,
 )
+from trunkline.message_channel.peer import CredentialSocket, Peer, has_left, peer_of
 from trunkline.message_channel.service_message import ServiceMessage
+
+NOBODY: Final = Peer(pid=0, uid=-1, gid=-1)
+"""The peer of a connection that has none yet."""
 
 _log = logging.getLogger(__name__)
 
@@ -62,8 +65,8 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._half_closed_at: float | None = None
         self._unanswered = 0
-        self._socket: peer.CredentialSocket | None = None
-        self.uid = -1
+        self._socket: CredentialSocket | None = None
+        self.peer = NOBODY
         self.name: str | None = None
         self.dialect: Dialect = SEED
 
@@ -73,7 +76,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._socket = self._transport.get_extra_info("socket")
         if self._socket is not None:
-            self.uid = peer.peer_uid(self._socket)
+            self.peer = peer_of(self._socket)
         refusal = self._gate.admit(self)
         if refusal is None:
             self._admitted = True
@@ -217,7 +220,7 @@ class Connection(asyncio.Protocol):
             return self._transport is None
         done = self._unanswered <= 0 and not self._paused and not len(self._buffer)
         late = time.monotonic() - self._half_closed_at > HALF_CLOSED_SECONDS
-        left = self._socket is not None and peer.has_left(self._socket)
+        left = self._socket is not None and has_left(self._socket)
         if done or late or left:
             self.close()
             return True

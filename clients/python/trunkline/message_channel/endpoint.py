@@ -57,4 +57,6 @@ class LocalEndpoint:
         self._mailbox.close()
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("only an endpoint of a channel in process mode can be handed to another process")
+        raise TypeError(
+            f"the endpoint {self.name!r} is for a thread; one that was made in process mode can be handed over"
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import threading
 import time
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from trunkline.errors import OverloadedError
+from trunkline.message_channel.bell import Belfry, Bell
 from trunkline.message_channel.errors import ChannelClosedError
 from trunkline.message_channel.limits import MAX_MAILBOX_MESSAGES
 from trunkline.message_channel.mailbox import wait_limit
@@ -19,7 +19,7 @@ from trunkline.message_channel.pipes import FrameReader
 T = TypeVar("T")
 
 
-class FanIn(Generic[T]):
+class FanIn(Belfry, Generic[T]):
     """A mailbox filled by pipes and by this process.
 
     The thread that receives reads the pipes itself; one read takes what hundreds of messages need. A process that is
@@ -27,15 +27,18 @@ class FanIn(Generic[T]):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._ready: deque[T] = deque()
         self._receiving = threading.Lock()
         self._waiting = False
         self._closed = False
-        self._freed = False
+        self._to_free = False
         self._sources: dict[int, tuple[FrameReader, Callable[[Any], T], Callable[[], None]]] = {}
         self._poll = select.epoll()
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poll.register(self._wake, select.EPOLLIN)
+        self._wake: Bell | None = Bell()
+        self._wake_fd = self._wake.fd
+        self._poll.register(self._wake_fd, select.EPOLLIN)
+        self.descriptor = self._poll.fileno()
 
     def add(self, reader: FrameReader, accept: Callable[[Any], T], ended: Callable[[], None]) -> None:
         """Receives from a pipe too. `accept` makes an item of what was read; `ended` is called when the other end is
@@ -58,8 +61,10 @@ class FanIn(Generic[T]):
                 details={"limit": "max_mailbox_messages", "maximum": MAX_MAILBOX_MESSAGES},
             )
         self._ready.append(item)
-        if self._waiting:
-            os.eventfd_write(self._wake, 1)
+        if self._waiting and (wake := self._wake):
+            wake.ring()
+        if self._bells:
+            self._ring()
 
     def get(self, timeout: float | None) -> T | None:
         """As `Mailbox.get`."""
@@ -75,28 +80,47 @@ class FanIn(Generic[T]):
             return self._receive(until)
         finally:
             self._waiting = False
-            self._receiving.release()
+            self._leave()
+
+    def look(self) -> bool:
+        """Whether `get` would not have to wait; takes from the pipes what has come. While another thread receives,
+        what comes is that one's."""
+        if not self._ready and not self._closed and self._receiving.acquire(blocking=False):
+            try:
+                if not self._closed:
+                    self._take(self._poll.poll(0))
+            finally:
+                self._leave()
+        return bool(self._ready) or self._closed
 
     def end(self) -> None:
         """Takes no more; receivers get what is there, then `ChannelClosedError`. Idempotent."""
         if not self._closed:
             self._closed = True
-            os.eventfd_write(self._wake, 1)  # never read again: it wakes one receiver after the other
+            if self._wake:
+                self._wake.ring()  # never silenced again: it wakes one receiver after the other
+            self._ring()
 
     def close(self) -> None:
-        """`end`, and frees the pipes when the last receiver has left. Idempotent."""
-        if self._freed:
-            return
+        """`end`, and frees the pipes, or lets the last receiver do so when it leaves. Idempotent."""
         self.end()
-        with self._receiving:
-            if self._freed:
-                return
-            self._freed = True
+        self._to_free = True
+        self._free()
+
+    def _leave(self) -> None:
+        self._receiving.release()
+        if self._to_free:
+            self._free()
+
+    def _free(self) -> None:
+        # Never waits for the lock: `close` may be called by a signal's handler in the very thread that has it.
+        if self._receiving.acquire(blocking=False):
             for reader, _, _ in self._sources.values():
                 reader.close()
             self._sources.clear()
             self._poll.close()
-            os.close(self._wake)
+            self._wake = None
+            self._receiving.release()
 
     def _receive(self, until: float | None) -> T | None:
         while True:
@@ -112,12 +136,14 @@ class FanIn(Generic[T]):
             self._waiting = False
             if not events:
                 return None
-            for fd, _ in events:
-                if fd == self._wake:
-                    if not self._closed:
-                        os.eventfd_read(self._wake)
-                else:
-                    self._read(fd)
+            self._take(events)
+
+    def _take(self, events: list[tuple[int, int]]) -> None:
+        for fd, _ in events:
+            if fd != self._wake_fd:
+                self._read(fd)
+            elif self._wake and not self._closed:
+                self._wake.silence()
 
     def _read(self, fd: int) -> None:
         source = self._sources.get(fd)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from trunkline.message_channel import peer
 from trunkline.message_channel.connection import Connection, LineHandler
 from trunkline.message_channel.limits import FLUSH_SECONDS, MAX_CONNECTIONS, MAX_LINE_BYTES, SOCKET_LISTEN_BACKLOG
+from trunkline.message_channel.peer import Peer
 from trunkline.message_channel.socket_file import SocketFile
 
 _log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class LineServer:
         name: the sender of the server's own error answers.
         allowed_uids: users that may connect; default the own one and root. A denial is logged.
         max_connections, max_line_bytes: limits; who is over one is told.
+        on_denied: is told who was refused and why, in the server's event loop; what it raises is logged.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class LineServer:
         allowed_uids: Iterable[int] | None = None,
         max_connections: int = MAX_CONNECTIONS,
         max_line_bytes: int = MAX_LINE_BYTES,
+        on_denied: Callable[[Peer, str], None] | None = None,
     ) -> None:
         self.name = name
         self.max_line_bytes = max_line_bytes
@@ -51,6 +54,7 @@ class LineServer:
         self._handler = handler
         self._allowed = peer.allowed(allowed_uids)
         self._max_connections = max_connections
+        self._on_denied = on_denied
         self._server: asyncio.Server | None = None
         self._empty = asyncio.Event()
 
@@ -84,14 +88,10 @@ class LineServer:
 
     def admit(self, connection: Connection) -> str | None:
         """None, or why the client is refused."""
-        if connection.uid not in self._allowed:
-            self.denied += 1
-            _log.warning("user %d is not allowed to connect to %s", connection.uid, self._socket_file.path)
-            return f"user {connection.uid} is not allowed to connect"
+        if connection.peer.uid not in self._allowed:
+            return self._deny(connection.peer, f"user {connection.peer.uid} is not allowed to connect")
         if len(self.connections) >= self._max_connections:
-            self.denied += 1
-            _log.warning("%s has %d clients, one more was sent away", self._socket_file.path, self._max_connections)
-            return f"too many clients: {self._max_connections} are connected"
+            return self._deny(connection.peer, f"too many clients: {self._max_connections} are connected")
         self.connections.add(connection)
         return None
 
@@ -100,3 +100,13 @@ class LineServer:
         self.connections.discard(connection)
         if not self.connections:
             self._empty.set()
+
+    def _deny(self, who: Peer, why: str) -> str:
+        self.denied += 1
+        _log.warning("%s: process %d of user %d was sent away: %s", self._socket_file.path, who.pid, who.uid, why)
+        if self._on_denied is not None:
+            try:
+                self._on_denied(who, why)
+            except Exception:  # noqa: BLE001  # a caller's mistake must not let the client in, nor end the server
+                _log.exception("on_denied failed")
+        return why

@@ -8,6 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 from trunkline.errors import OverloadedError
+from trunkline.message_channel.bell import Belfry
 from trunkline.message_channel.errors import ChannelClosedError
 from trunkline.message_channel.limits import MAX_MAILBOX_MESSAGES, SEND_WAIT
 from trunkline.message_channel.service_message import ServiceMessage
@@ -47,14 +48,15 @@ def wait_limit(timeout: float | None) -> float:
     return -1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX))
 
 
-class ThreadMailbox:
-    """A mailbox between threads.
+class ThreadMailbox(Belfry):
+    """A mailbox between threads, without a descriptor.
 
     `queue.SimpleQueue` is written in C and several times as fast as `queue.Queue`; it has no bound of its own, so the
     bound is looked at before each put (and may be passed by as many messages as there are senders).
     """
 
     def __init__(self, maximum: int = MAX_MAILBOX_MESSAGES) -> None:
+        super().__init__()
         self._queue: SimpleQueue[ServiceMessage | None] = SimpleQueue()
         self._maximum = maximum
         self._closed = False
@@ -65,6 +67,8 @@ class ThreadMailbox:
         if self._queue.qsize() >= self._maximum:
             self._wait_for_room()
         self._queue.put(message)
+        if self._bells:
+            self._ring()
 
     def get(self, timeout: float | None) -> ServiceMessage | None:
         try:
@@ -80,6 +84,11 @@ class ThreadMailbox:
         if not self._closed:
             self._closed = True
             self._queue.put(None)
+            self._ring()
+
+    def look(self) -> bool:
+        """Whether `get` would not have to wait."""
+        return not self._queue.empty()
 
     def __len__(self) -> int:
         return self._queue.qsize()

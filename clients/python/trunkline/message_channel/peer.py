@@ -7,6 +7,7 @@ import select
 import socket
 import struct
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 _CREDENTIALS: Final = struct.Struct("iII")  # pid, uid, gid: struct ucred of unix(7)
@@ -20,11 +21,19 @@ class CredentialSocket(Protocol):
     def fileno(self) -> int: ...
 
 
-def peer_uid(connection: CredentialSocket) -> int:
-    """The user that connected, as the kernel says (SO_PEERCRED of unix(7))."""
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of a UNIX socket, as the kernel says: the process that connected, its user and group."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+def peer_of(connection: CredentialSocket) -> Peer:
+    """Who connected (SO_PEERCRED of unix(7))."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    uid: int = _CREDENTIALS.unpack(raw)[1]
-    return uid
+    return Peer(*_CREDENTIALS.unpack(raw))
 
 
 def allowed(uids: Iterable[int] | None) -> frozenset[int]:

@@ -59,11 +59,23 @@ class ProcessAgents:
     def endpoint(self, name: str | None) -> ProcessEndpoint:
         """A new agent's end. Without a name, the agent is known by the sender of the first message that it sends."""
         agent = self._connect(name)
-        agent.endpoint = ProcessEndpoint(name or "", self._switchboard.owner, agent.ends, partial(self._renew, agent))
+        owner = (self._switchboard.owner, self._switchboard.alias)
+        agent.endpoint = ProcessEndpoint(name or "", owner, agent.ends, partial(self._renew, agent))
         if self._server is None:
             self._server = threading.Thread(target=self._serve, name="message-channel-transit", daemon=True)
             self._server.start()
         return agent.endpoint
+
+    def remove(self, name: str) -> None:
+        """Ends the way to the agent of that name and frees the name. What the agent still says is heard: its pipes are
+        freed when its process has closed them. An unknown name is fine."""
+        agent = self._switchboard.outlet(name)
+        if isinstance(agent, _Agent):
+            self._switchboard.remove(name, agent)
+            if agent.endpoint is not None:
+                agent.endpoint.end()
+            agent.ends.close()
+            agent.close()
 
     def close(self) -> None:
         """Hands over what was sent (FLUSH_SECONDS at most for each agent), then closes every pipe. Idempotent."""
@@ -119,8 +131,8 @@ class ProcessAgents:
         agent.down.close()
         if agent in self._agents:
             self._agents.remove(agent)
-        if agent.is_learned and agent.name is not None and self._switchboard.outlet(agent.name) is agent:
-            self._switchboard.remove(agent.name)
+        if agent.is_learned and agent.name is not None:
+            self._switchboard.remove(agent.name, agent)
 
     def _serve(self) -> None:
         while True:

@@ -64,17 +64,22 @@ class ProcessEndpoint:
     """
 
     def __init__(
-        self, name: str, owner: str, ends: AgentEnds, renew: Callable[[ProcessEndpoint], AgentEnds] | None = None
+        self,
+        name: str,
+        owner: tuple[str, ...],
+        ends: AgentEnds,
+        renew: Callable[[ProcessEndpoint], AgentEnds] | None = None,
     ) -> None:
         self.name = name
         self._owner = owner
         self._ends = ends
         self._renew = renew
         self._handed_over = False
+        self._ended = False
         self._opened: tuple[FanIn[ServiceMessage], FrameWriter, FrameWriter] | None = None
 
     def send(self, target: str, msg: ServiceMessage) -> None:
-        """Sends to the owner (by its name) directly, to anybody else by way of the owner.
+        """Sends to the owner (by one of its names) directly, to anybody else by way of the owner.
 
         Raises:
             MessageTooLargeError, OverloadedError, ChannelClosedError: as `MessageChannel.send`.
@@ -82,7 +87,7 @@ class ProcessEndpoint:
         if not isinstance(msg, ServiceMessage):
             raise TypeError(f"want a ServiceMessage, not {type(msg).__name__}")
         _, up, transit = self._opened or self._open()
-        if target == self._owner:
+        if target in self._owner:
             up.write(msg)
         else:
             transit.write((target, msg, None))
@@ -115,6 +120,7 @@ class ProcessEndpoint:
         context.assert_spawning(self)
         if self._renew is None:
             raise TypeError("an agent cannot hand its endpoint on; make another with MessageChannel.endpoint")
+        self._check()
         if self._opened is not None:
             raise TypeError(f"the endpoint {self.name!r} is in use in this process and cannot be handed to another")
         if self._handed_over:
@@ -131,7 +137,17 @@ class ProcessEndpoint:
         """Whether a process was started with it."""
         return self._handed_over
 
+    def end(self) -> None:
+        """For good: it is neither used nor handed over any more. For the owner's side; idempotent."""
+        self._ended = True
+        self.close()
+
+    def _check(self) -> None:
+        if self._ended:
+            raise ChannelClosedError(f"the endpoint {self.name!r} was removed")
+
     def _open(self) -> tuple[FanIn[ServiceMessage], FrameWriter, FrameWriter]:
+        self._check()
         if self._handed_over:
             raise ChannelClosedError(f"the endpoint {self.name!r} was handed to another process")
         inbox: FanIn[ServiceMessage] = FanIn()
@@ -152,5 +168,7 @@ def _flush(*writers: FrameWriter) -> None:
         writer.flush(FLUSH_SECONDS)
 
 
-def _open_in_agent(name: str, owner: str, down: Connection, up: Connection, transit: Connection) -> ProcessEndpoint:
+def _open_in_agent(
+    name: str, owner: tuple[str, ...], down: Connection, up: Connection, transit: Connection
+) -> ProcessEndpoint:
     return ProcessEndpoint(name, owner, AgentEnds(down, up, transit))

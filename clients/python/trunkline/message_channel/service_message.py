@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import ClassVar, Literal
 
+from trunkline.message_channel.peer import Peer
+
 MessageKind = Literal["COMMAND", "STATUS"]
 KINDS = ("COMMAND", "STATUS")
 
@@ -37,6 +39,9 @@ class ServiceMessage:
     answer_token: ClassVar[int | None] = None
     """Set on a received message whose asker is remembered; see `Answers`. No field: takes no part in equality."""
 
+    peer: ClassVar[Peer | None] = None
+    """Who sent a message that came from a UNIX socket; None for one that came another way. No field either."""
+
     def __post_init__(self) -> None:
         if not isinstance(self.sender, str):
             raise TypeError(f"sender must be text, not {self.sender!r}")
@@ -50,4 +55,9 @@ class ServiceMessage:
     def with_token(self, token: int) -> ServiceMessage:
         """Marks this message as one whose asker is remembered, and returns it."""
         object.__setattr__(self, "answer_token", token)
+        return self
+
+    def with_peer(self, peer: Peer) -> ServiceMessage:
+        """Says who sent this message over a socket, and returns it."""
+        object.__setattr__(self, "peer", peer)
         return self

@@ -14,6 +14,7 @@ from trunkline.message_channel.errors import ChannelClosedError, UnknownTargetEr
 from trunkline.message_channel.limits import FLUSH_SECONDS, MAX_INBOX_MESSAGES, MAX_UNANSWERED
 from trunkline.message_channel.line_server import LineServer, open_socket
 from trunkline.message_channel.mailbox import ThreadMailbox
+from trunkline.message_channel.peer import Peer
 from trunkline.message_channel.service_message import ServiceMessage
 from trunkline.message_channel.switchboard import Switchboard
 
@@ -25,11 +26,19 @@ class SocketHub:
     mailbox is full, clients are not read.
     """
 
-    def __init__(self, name: str, path: str, allowed_uids: Iterable[int] | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        path: str,
+        allowed_uids: Iterable[int] | None = None,
+        on_denied: Callable[[Peer, str], None] | None = None,
+    ) -> None:
         self._name = name
+        self._on_denied = on_denied
         self._allowed_uids = allowed_uids
         self._socket_file = open_socket(path, allowed_uids)
-        self._inbox = ThreadMailbox()
+        self.inbox = ThreadMailbox()
+        """Where the messages wait; for looking and waiting only."""
         self._paused: set[Connection] = set()
         self._tokens: dict[Connection, dict[int, None]] = {}
         """Of each client, what it asked and was not answered, the oldest first."""
@@ -52,12 +61,12 @@ class SocketHub:
 
     def put(self, message: ServiceMessage) -> None:
         """From this process."""
-        self._inbox.put(message)
+        self.inbox.put(message)
 
     def get(self, timeout: float | None) -> ServiceMessage | None:
         """As `Mailbox.get`."""
-        message = self._inbox.get(timeout)
-        if self._paused and len(self._inbox) < MAX_INBOX_MESSAGES // 2:
+        message = self.inbox.get(timeout)
+        if self._paused and len(self.inbox) < MAX_INBOX_MESSAGES // 2:
             self._call(self._resume)
         return message
 
@@ -66,7 +75,7 @@ class SocketHub:
         if self._closed:
             return
         self._closed = True
-        self._inbox.close()
+        self.inbox.close()
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(FLUSH_SECONDS + 1)
 
@@ -97,11 +106,11 @@ class SocketHub:
         if len(outlet) >= MAX_INBOX_MESSAGES and outlet is not self:
             connection.fail(f"{receiver!r} has {len(outlet)} messages to receive and takes no more", spoken.dialect)
             return
-        message = spoken.message
+        message = spoken.message.with_peer(connection.peer)
         if message.type == "COMMAND":
             message = message.with_token(self._ask(connection, receiver, spoken))
         outlet.put(message)
-        if len(self._inbox) >= MAX_INBOX_MESSAGES:
+        if len(self.inbox) >= MAX_INBOX_MESSAGES:
             self._paused.add(connection)
             connection.pause()
 
@@ -113,7 +122,7 @@ class SocketHub:
             self._switchboard.answers.vanished(token)
 
     def __len__(self) -> int:
-        return len(self._inbox)
+        return len(self.inbox)
 
     # Between the threads.
 
@@ -166,7 +175,9 @@ class SocketHub:
             self._loop.close()
 
     async def _serve(self) -> None:
-        self._server = LineServer(self._socket_file, self, name=self._name, allowed_uids=self._allowed_uids)
+        self._server = LineServer(
+            self._socket_file, self, name=self._name, allowed_uids=self._allowed_uids, on_denied=self._on_denied
+        )
         try:
             await self._server.start()
             self._ready.set()

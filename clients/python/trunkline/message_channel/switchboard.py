@@ -29,34 +29,40 @@ class Line(Protocol):
     def listen(self, name: str) -> None:
         """From now on, what is published on that name's channel is received."""
 
+    def unlisten(self, name: str) -> None:
+        """Undoes `listen`."""
+
     def close(self) -> None:
         """Idempotent."""
 
 
 class Switchboard:
     """Routes messages, in this order: to the asker of an unanswered command; to the owner or an endpoint; to a
-    connected client; to the bus; else to where `lost` says.
+    connected client; to the bus; else to nobody, or without clients to the owner itself.
 
     Args:
         owner: the owner's name.
         inbox: the owner's own mailbox.
+        alias: the owner's name on the bus, which leads to it here too.
     """
 
-    def __init__(self, owner: str, inbox: Outlet) -> None:
+    def __init__(self, owner: str, inbox: Outlet, alias: str) -> None:
         self.owner = owner
+        self.alias = alias
         self.answers = Answers()
         self.clients: Clients | None = None
         self.line: Line | None = None
         self._inbox = inbox
-        self._outlets: dict[str, Outlet] = {owner: inbox}
+        self._outlets: dict[str, Outlet] = {owner: inbox, alias: inbox}
 
     def add(self, name: str, outlet: Outlet) -> None:
         """Connects a local name, or connects it anew."""
         self._outlets[name] = outlet
 
-    def remove(self, name: str) -> None:
-        """Disconnects a local name; an unknown one is fine."""
-        self._outlets.pop(name, None)
+    def remove(self, name: str, outlet: Outlet) -> None:
+        """Disconnects a local name, unless it is connected to another outlet by now."""
+        if self._outlets.get(name) is outlet:
+            del self._outlets[name]
 
     def outlet(self, name: str) -> Outlet | None:
         """Where a local name receives; None for one that is not local."""
@@ -93,7 +99,7 @@ class Switchboard:
 
     def broadcast(self, message: ServiceMessage) -> None:
         """Sends to every endpoint and every connected client."""
-        for outlet in [outlet for name, outlet in self._outlets.items() if name != self.owner]:
+        for outlet in [each for each in list(self._outlets.values()) if each is not self._inbox]:
             outlet.put(message)
         if self.clients is not None:
             self.clients.broadcast(message)
