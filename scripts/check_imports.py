@@ -23,6 +23,9 @@ WORDS = ("trunkline.errors", "trunkline.channels", "trunkline.limits")
 SHARED = ("trunkline.lanes", "trunkline.outbox")
 """What both ends of a stream are made of, beside the words."""
 SPOKEN = (*WORDS, *SHARED, "trunkline.__version__")
+PUBLIC = ("trunkline.[A-Z]*", "trunkline.message_channel", "trunkline.sync")
+"""What users of the client import: its names, MessageChannel's, and the synchronous face."""
+INSIDES = ("trunkline.message_channel.*.*", "trunkline.sync.*.*")
 WIRE = ("trunkline.v1", "trunkline.wire")
 GRPC = ("grpc", "grpc_health", "grpc_reflection", "grpc_status", "google")
 WIRE_PARTS = (
@@ -89,6 +92,20 @@ RULES = (
         outside=GRPC,
     ),
     Rule("the client never imports the programs", ("trunkline.*",), ours=("trunkline",)),
+    Rule(
+        "agents are built on the client's public names",
+        ("trunkline.agents", "trunkline.agents.*"),
+        ours=(*SPOKEN, *PUBLIC, "trunkline.agents"),
+        outside=(),
+        never=INSIDES,
+    ),
+    Rule(
+        "the orchestrator is built on the client's public names",
+        ("trunkline.orchestrator", "trunkline.orchestrator.*"),
+        ours=(*SPOKEN, *PUBLIC, "trunkline.agents", "trunkline.orchestrator"),
+        outside=("psutil",),
+        never=INSIDES,
+    ),
     Rule(
         "what every server needs imports the words",
         ("trunklined.rpc", "trunklined.rpc.*"),

@@ -46,7 +46,9 @@ class AuditLog:
         if path is not None:
             try:
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-                self._file = _PrivateFile(path, maxBytes=AUDIT_FILE_BYTES, backupCount=AUDIT_FILES - 1, encoding="utf-8")
+                self._file = _PrivateFile(
+                    path, maxBytes=AUDIT_FILE_BYTES, backupCount=AUDIT_FILES - 1, encoding="utf-8"
+                )
             except OSError as error:
                 raise OrchestratorError(
                     f"the audit log {path} cannot be written: {error}", details={"path": path}

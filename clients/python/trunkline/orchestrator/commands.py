@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Protocol
 
 from trunkline.errors import TrunklineError
@@ -63,13 +64,27 @@ class CommandHandler:
         self._deeds = deeds
         self._permissions = permissions
         self._audit = audit
+        self._served: dict[str, Callable[[list[str]], Answer | Future[str]]] = {
+            "ps": lambda args: {"data": facts.ps(**page_options(args))},
+            "list": lambda args: {"data": facts.ps(**page_options(args))},
+            "status": self._status,
+            "report": partial(self._told, facts.report),
+            "stats": partial(self._told, facts.stats),
+            "dependencies": partial(self._told, facts.dependencies),
+            "commands": partial(self._told, self._allowed),
+            "history": lambda args: {"data": facts.history(**history_options(args))},
+            "start": lambda args: deeds.starting(one_name(args)),
+            "stop": lambda args: deeds.stopping(one_name(args)),
+            "shutdown": self._shutdown,
+        }
 
     def handle(self, request: ServiceMessage, asker: Asker, reply: Reply) -> None:
         """Does what a message commands, and replies: at once, or where it takes time when it is done.
 
         `reply` gets one answer, in this thread or in the supervisor's. What goes wrong is an answer too.
         """
-        command, args = "", []
+        command = ""
+        args: list[str] = []
         try:
             command, args = parse(request.payload)
             self._permissions.check(command)
@@ -82,35 +97,27 @@ class CommandHandler:
         else:
             self._answer(reply, asker, command, args, outcome)
 
-    def _run(self, command: str, args: Sequence[str]) -> Answer | Future[str]:
-        facts, deeds = self._facts, self._deeds
-        match command:
-            case "ps" | "list":
-                return {"data": facts.ps(**page_options(args))}
-            case "status":
-                name = perhaps_a_name(args)
-                return {"data": facts.status() if name is None else facts.agent_status(name)}
-            case "history":
-                return {"data": facts.history(**history_options(args))}
-            case "start":
-                return deeds.starting(one_name(args))
-            case "stop":
-                return deeds.stopping(one_name(args))
-            case _:
-                no_arguments(args)
-        match command:
-            case "report":
-                return {"data": facts.report()}
-            case "stats":
-                return {"data": facts.stats()}
-            case "dependencies":
-                return {"data": facts.dependencies()}
-            case "commands":
-                return {"data": {"commands": sorted(self._permissions.allowed)}}
-            case "shutdown":
-                deeds.shutting_down()
-                return {"message": "Shutdown initiated"}
-        raise CommandError(f"there is no command {command!r}; there are {', '.join(sorted(ALL_COMMANDS))}")
+    def _run(self, command: str, args: list[str]) -> Answer | Future[str]:
+        served = self._served.get(command)
+        if served is None:
+            raise CommandError(f"there is no command {command!r}; there are {', '.join(sorted(ALL_COMMANDS))}")
+        return served(args)
+
+    def _status(self, args: list[str]) -> Answer:
+        name = perhaps_a_name(args)
+        return {"data": self._facts.status() if name is None else self._facts.agent_status(name)}
+
+    def _told(self, fact: Callable[[], Answer], args: list[str]) -> Answer:
+        no_arguments(args)
+        return {"data": fact()}
+
+    def _shutdown(self, args: list[str]) -> Answer:
+        no_arguments(args)
+        self._deeds.shutting_down()
+        return {"message": "Shutdown initiated"}
+
+    def _allowed(self) -> Answer:
+        return {"commands": sorted(self._permissions.allowed)}
 
     def _done(self, reply: Reply, asker: Asker, command: str, args: list[str], done: Future[str]) -> None:
         error = done.exception()

@@ -43,8 +43,9 @@ class EventManager:
     """Calls callbacks off the thread that emits.
 
     A callback gets the keyword arguments that it names (all, where it takes `**kwargs`), and `event_date` and
-    `event_time` (ISO 8601, this machine's time). Each callback's events come to it one after the other, in their order;
-    different callbacks run side by side, so a slow one delays nobody else. Its exception is logged, and hits nobody.
+    `event_time` (ISO 8601, this machine's time). All events of one callback come to it one after the other, in their
+    order; different callbacks run side by side, so a slow one delays nobody else. Its exception is logged, and hits
+    nobody.
 
     Args:
         max_workers: callbacks that run at a time.
@@ -53,6 +54,7 @@ class EventManager:
     def __init__(self, max_workers: int = EVENT_WORKERS) -> None:
         self._pool = ThreadPoolExecutor(max_workers, thread_name_prefix="OrchestratorEvents")
         self._listeners: dict[str, list[_Listener]] = {}
+        self._of: dict[Callable[..., object], _Listener] = {}
         self._is_shut_down = False
 
     def register_event(self, event: Enum, callback: Callable[..., object]) -> None:
@@ -63,7 +65,10 @@ class EventManager:
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        self._listeners.setdefault(event.name, []).append(_Listener(callback, self._pool))
+        listener = self._of.get(callback)
+        if listener is None:
+            listener = self._of[callback] = _Listener(callback, self._pool)
+        self._listeners.setdefault(event.name, []).append(listener)
 
     def emit(self, event: Enum, **kwargs: Any) -> None:
         """Tells an event; returns at once. After `shutdown` it tells nobody."""
@@ -78,7 +83,7 @@ class EventManager:
     @property
     def dropped(self) -> int:
         """Events that callbacks were too slow for."""
-        return sum(listener.dropped for listeners in self._listeners.values() for listener in listeners)
+        return sum(listener.dropped for listener in list(self._of.values()))
 
     def shutdown(self, wait: bool = True) -> None:
         """Tells nothing any more. With `wait`, returns when what was emitted has been told. Idempotent."""
@@ -123,5 +128,5 @@ class _Listener:
                 facts = self._waiting.popleft()
             try:
                 self._callback(**facts)
-            except Exception:  # the user's: it must not hit the others
+            except Exception:  # noqa: BLE001  # the user's: it must not hit the others
                 _log.exception("the callback %r failed", self._callback)

@@ -17,7 +17,7 @@ MAX_WAITING_EVENTS: Final = 65_536
 """Events that wait for one callback; beyond it the newest is dropped for that callback, counted and logged."""
 
 CLOSE_GRACE: Final = 1.0
-"""How long the last words of a process that has ended are waited for."""
+"""How long the last words of an agent that has ended are waited for."""
 
 MESSAGES_AT_A_TIME: Final = 256
 """What is received from one channel before the other gets its turn."""

@@ -40,7 +40,9 @@ class RestartPolicy:
             if not getattr(self, name) >= lowest:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, it must be at least {lowest}")
         if not self.max_delay >= self.initial_delay:
-            raise ValueError(f"max_delay is {self.max_delay!r}, it must be at least initial_delay, {self.initial_delay}")
+            raise ValueError(
+                f"max_delay is {self.max_delay!r}, it must be at least initial_delay, {self.initial_delay}"
+            )
 
     @classmethod
     def of(cls, policy: RestartPolicy | When) -> RestartPolicy:

@@ -56,7 +56,7 @@ class Supervisor:
         self.all_done.set()
         self._waiting: dict[str, AgentEntry] = {}
         self._holding: set[str] = set()
-        """Who takes a worker's place. A thread that was given up does not: it cannot be ended, and others shall go on."""
+        """Who takes a worker's place. A thread that was given up does not: it cannot be ended, and others go on."""
         self._stopping: dict[str, list[Future[str]]] = {}
         self._is_closing = False
         self._loop = asyncio.new_event_loop()
@@ -290,7 +290,7 @@ class Supervisor:
         return ending
 
     def _ended(self, entry: AgentEntry, life: Life) -> None:
-        """A thread or process is gone. What a process said last may still be on its way; it is waited for a moment."""
+        """A thread or process is gone. What it said last may still be on its way; it is waited for a moment."""
         if life.has_ended:
             return
         life.has_ended = True
@@ -301,7 +301,7 @@ class Supervisor:
             vessel.join()
         failure = _failure(entry)
         was_killed = failure is not None and failure.startswith("killed")
-        if life.is_closed or was_killed or entry.kind == "thread":
+        if life.is_closed or was_killed:
             self._conclude(entry, life, failure)
         else:
             self._loop.call_later(CLOSE_GRACE, self._conclude, entry, life, failure)

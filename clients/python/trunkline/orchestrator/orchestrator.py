@@ -1,0 +1,387 @@
+"""Orchestrator: runs agents, tells what happens to them, and takes commands."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, ClassVar, Self
+
+from trunkline.agents import AgentConfig, AgentEvent, BaseAgent
+from trunkline.agents.events import ERROR_PREFIX, RESULT_PREFIX
+from trunkline.channels import agent_channel, check_channel
+from trunkline.errors import TrunklineError
+from trunkline.message_channel import ChannelClosedError, Endpoint, MessageChannel, ServiceMessage, wait
+from trunkline.orchestrator.audit import Asker, AuditLog
+from trunkline.orchestrator.commands import Answer, CommandHandler
+from trunkline.orchestrator.config import OrchestratorConfig
+from trunkline.orchestrator.dependencies import DependencyGraph
+from trunkline.orchestrator.errors import AgentStateError
+from trunkline.orchestrator.events import EventManager, OrchestratorEvent
+from trunkline.orchestrator.history import Category, EventStore, Severity
+from trunkline.orchestrator.limits import MESSAGES_AT_A_TIME
+from trunkline.orchestrator.memory import AgentEntry, Life, Memory
+from trunkline.orchestrator.permissions import Permissions
+from trunkline.orchestrator.reporting import Reporting
+from trunkline.orchestrator.restart import RestartPolicy, When
+from trunkline.orchestrator.supervisor import Supervisor
+
+_log = logging.getLogger(__name__)
+
+_OWNER = "orchestrator"
+"""What every orchestrator is called by its own agents."""
+
+_SEVERITIES: dict[OrchestratorEvent, Severity] = {
+    OrchestratorEvent.AGENT_ERROR: "ERROR",
+    OrchestratorEvent.AGENT_HUNG: "ERROR",
+    OrchestratorEvent.AGENT_RESTARTED: "WARNING",
+}
+_UNTOLD = frozenset({OrchestratorEvent.AGENT_HEARTBEAT})
+"""Events that would fill the history."""
+
+
+class Orchestrator:
+    """Of one program; several make a fleet over a bus and a state store.
+
+        with Orchestrator(Orchestrator.Config(enable_command_interface=True)) as orchestrator:
+            orchestrator.register_agent(Weather, "weather", restart="on_failure")
+            orchestrator.start()
+            orchestrator.join()
+
+    Args:
+        config: default `Orchestrator.Config()`.
+        name: what it is called, in a fleet different from all others; there it is a channel token.
+
+    Raises:
+        ConfigValidationError: the configuration cannot be used.
+        SocketInUseError: another program has the command socket.
+        OrchestratorError: the audit log cannot be written.
+        BusDisconnectedError, InvalidChannelError: with a bus: it is not reached; the name cannot be a channel's.
+    """
+
+    Config: ClassVar[type[OrchestratorConfig]] = OrchestratorConfig
+    config: OrchestratorConfig
+
+    def __init__(self, config: OrchestratorConfig | None = None, name: str | None = None) -> None:
+        self.config = self.Config() if config is None else config
+        self.name = name or _OWNER
+        self.config.check(f"the configuration of orchestrator {self.name!r}")
+        self.memory = Memory()
+        self.graph = DependencyGraph()
+        self.event_store = EventStore(self.config.history_capacity)
+        self._audit = AuditLog(self.config.audit_log_path)
+        self.msg_channel = MessageChannel("process", name=_OWNER, address=self.config.bus_address, bus_name=self.name)
+        self.command_channel: MessageChannel | None = None
+        if self.config.enable_command_interface:
+            try:
+                self.command_channel = MessageChannel(
+                    "unix_socket",
+                    self.config.command_socket_path,
+                    name=_OWNER,
+                    allowed_uids=self.config.allowed_uids,
+                    on_denied=self._audit.denied,
+                )
+            except BaseException:
+                self.msg_channel.close()
+                raise
+        self.event_manager = EventManager(self.config.event_workers)
+        self.supervisor = Supervisor(self.memory, self.graph, self, self.config.max_workers)
+        self.reporting = Reporting(self)
+        self._commands = CommandHandler(self.reporting, self, Permissions.of(self.config.allowed_commands), self._audit)
+        self._message_thread: threading.Thread | None = None
+        self._message_thread_running = False
+        self._began = time.monotonic()
+        self._closing = threading.Lock()
+        self._ended = threading.Event()
+        atexit.register(self.shutdown)
+
+    # Agents.
+
+    def register_agent(
+        self,
+        agent_class: type[BaseAgent],
+        name: str,
+        custom_config: AgentConfig | None = None,
+        *,
+        dependencies: Iterable[str] = (),
+        restart: RestartPolicy | When = "never",
+        msg_channel: MessageChannel | Endpoint | None = None,
+        **kwargs: Any,
+    ) -> AgentEntry:
+        """Registers an agent; `start` or `start_agent` starts it.
+
+        Args:
+            agent_class: what it is made of, anew for each life.
+            name: what it is called; in a fleet different from all others.
+            custom_config: default the class's own `Config()`.
+            dependencies: names of agents that must be ready, or have completed, before it starts. They may be
+                registered later.
+            restart: whether it is started again when it ended by itself: never, on_failure, always, or a policy.
+            msg_channel: what it speaks through. Default: an endpoint of the orchestrator's.
+            kwargs: for the constructor of its class.
+
+        Raises:
+            TypeError: it is no agent's class.
+            AgentExistsError: the name is taken.
+            InvalidChannelError: with a bus, the name is no channel token.
+        """
+        if self.config.bus_address is not None:
+            check_channel(agent_channel(name))
+        policy = RestartPolicy.of(restart)
+        entry: AgentEntry = self.memory.add_agent(
+            agent_class, name, custom_config, msg_channel=msg_channel, restart=policy, **kwargs
+        )
+        self.graph.add(name, dependencies)
+        return entry
+
+    def add_dependency(self, agent_name: str, depends_on: list[str]) -> None:
+        """Says that an agent needs others.
+
+        Raises:
+            AgentNotFoundError: the agent is not registered.
+        """
+        self.graph.add(self.memory.get_agent(agent_name).name, depends_on)
+
+    def validate_dependencies(self) -> None:
+        """Checks that all dependencies can be met.
+
+        Raises:
+            DependencyError: one is not registered.
+            DependencyCycleError: some wait for each other; it names them.
+        """
+        self.graph.check(self.memory.names())
+
+    def start(self) -> None:
+        """Starts every registered agent, each when what it needs is ready and a worker is free. Returns at once.
+
+        Raises:
+            DependencyError, DependencyCycleError: as `validate_dependencies`; nothing was started.
+        """
+        self.validate_dependencies()
+        self._start_message_thread()
+        self.supervisor.start(self.memory.names()).result()
+
+    def start_agent(self, name: str) -> str:
+        """Starts one agent, and what it needs; says "started", or why it waits.
+
+        Raises:
+            AgentNotFoundError, AgentStateError, DependencyError: it is not there, runs already, or cannot be met.
+        """
+        return self.starting(name).result()
+
+    def stop_agent(self, name: str) -> str:
+        """Ends one agent; returns when it has ended.
+
+        Raises:
+            AgentNotFoundError, AgentStateError: it is not there, does not run, or is a thread that does not end.
+        """
+        return self.stopping(name).result()
+
+    def stop(self) -> None:
+        """Asks all agents to end; `join` waits for that."""
+        for entry in self.memory.agents:
+            if entry.is_active:
+                self.supervisor.stop(entry.name)
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Waits until nothing runs and nothing waits to run; says whether it is so."""
+        return self.supervisor.all_done.wait(timeout)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until the orchestrator is shut down, by a command say; says whether it is."""
+        return self._ended.wait(timeout)
+
+    def send(self, target: str, msg: ServiceMessage) -> None:
+        """Sends a message to an agent: one of its own, or, with a bus, whichever orchestrator has it.
+
+        Raises:
+            AgentNotFoundError, AgentStateError: without a bus: nobody of that name is here, or it does not run.
+            As `MessageChannel.send`.
+        """
+        if self.config.bus_address is None and not self.memory.get_agent(target).is_alive():
+            stage = self.memory.get_agent(target).stage.value
+            raise AgentStateError(f"agent {target!r} does not run: it is {stage}", details={"agent": target})
+        self.msg_channel.send(target, msg)
+
+    def register_event(self, event: OrchestratorEvent, callback: Callable[..., object]) -> None:
+        """Calls a callback at each such event; see `EventManager`."""
+        self.event_manager.register_event(event, callback)
+
+    def report(self) -> dict[str, Any]:
+        """What `trunkline report` shows."""
+        return self.reporting.report()
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since it was made."""
+        return time.monotonic() - self._began
+
+    def shutdown(self) -> None:
+        """Ends every agent (a process that does not end in time is killed), then the orchestrator. Idempotent; returns
+        when all is done."""
+        with self._closing:
+            if self._ended.is_set():
+                return
+            atexit.unregister(self.shutdown)
+            self.supervisor.close()
+            self._stop_message_thread()
+            for channel in (self.command_channel, self.msg_channel):
+                if channel is not None:
+                    channel.close()
+            in_a_callback = threading.current_thread().name.startswith("OrchestratorEvents")
+            self.event_manager.shutdown(wait=not in_a_callback)
+            self._audit.close()
+            self._ended.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.shutdown()
+
+    # Messages.
+
+    def _start_message_thread(self) -> None:
+        if self._message_thread is not None:
+            return
+        self._message_thread_running = True
+        self._message_thread = threading.Thread(
+            target=self._message_thread_function, daemon=True, name="OrchestratorMessageThread"
+        )
+        self._message_thread.start()
+
+    def _stop_message_thread(self) -> None:
+        self._message_thread_running = False
+        if self._message_thread is not None and self._message_thread is not threading.current_thread():
+            self.msg_channel.send(_OWNER, ServiceMessage(_OWNER, "STATUS", "wake up"))
+            self._message_thread.join()
+
+    def _message_thread_function(self) -> None:
+        """Serves both channels; sleeps until one of them has something. One message's failure ends nothing."""
+        channels = [self.msg_channel] + ([self.command_channel] if self.command_channel is not None else [])
+        while self._message_thread_running:
+            for channel in wait(channels):
+                try:
+                    self._serve(channel)
+                except ChannelClosedError:
+                    return
+
+    def _serve(self, channel: MessageChannel) -> None:
+        for _ in range(MESSAGES_AT_A_TIME):
+            message = channel.receive(0)
+            if message is None:
+                return
+            try:
+                if message.type == "COMMAND":
+                    self.handle_command(message, channel)
+                elif message.sender != _OWNER:
+                    self.handle_agent_message(message)
+            except Exception:  # noqa: BLE001  # one message's failure must not end the others' service
+                _log.exception("a message of %r was not handled", message.sender)
+
+    def handle_command(self, msg: ServiceMessage, channel: MessageChannel) -> None:
+        """Does what a message commands, and answers whoever sent it."""
+        asker = Asker(msg.sender, "socket" if channel is self.command_channel else "bus", msg.peer)
+
+        def reply(answer: Answer) -> None:
+            channel.reply(msg, ServiceMessage(_OWNER, "STATUS", json.dumps(answer, ensure_ascii=False)))
+
+        self._commands.handle(msg, asker, reply)
+
+    def handle_agent_message(self, msg: ServiceMessage) -> None:
+        """Turns what an agent said into an event."""
+        entry = self.memory.get_agent(msg.sender) if msg.sender in self.memory else None
+        life = None if entry is None else entry.life
+        if entry is None or life is None:
+            self.event_manager.emit(OrchestratorEvent.AGENT_MESSAGE, agent_name=msg.sender, message=msg.payload)
+            return
+        life.last_seen = time.monotonic()
+        entry.last_heartbeat = msg.timestamp
+        if msg.payload == AgentEvent.AGENT_HEARTBEAT.value:
+            self.tell(OrchestratorEvent.AGENT_HEARTBEAT, entry)
+        elif (event := _LIFECYCLE.get(msg.payload)) is not None:
+            self._take_note(event, entry, life, msg.payload)
+        elif msg.payload.startswith(ERROR_PREFIX):
+            error = msg.payload.removeprefix(ERROR_PREFIX).strip()
+            life.said_error = True
+            entry.note_error(error)
+            self.tell(OrchestratorEvent.AGENT_ERROR, entry, error_message=error)
+        elif msg.payload.startswith(RESULT_PREFIX):
+            life.result = json.loads(msg.payload.removeprefix(RESULT_PREFIX))
+            self.tell(OrchestratorEvent.AGENT_RESULT, entry, result=life.result)
+        else:
+            self.tell(OrchestratorEvent.AGENT_MESSAGE, entry, message=msg.payload)
+
+    def _take_note(self, event: OrchestratorEvent, entry: AgentEntry, life: Life, payload: str) -> None:
+        if payload == AgentEvent.AGENT_CLOSE.value:
+            if life.is_closed:
+                return
+            life.is_closed = True
+        if entry.instance is not None and entry.kind == "process":
+            entry.instance.state_events.said(payload)
+        self.tell(event, entry)
+        self.supervisor.heard(entry, life, payload)
+
+    # What the supervisor asks.
+
+    def make(self, entry: AgentEntry) -> BaseAgent:
+        """A new object of an agent, for one life."""
+        channel = entry.msg_channel or self.msg_channel.endpoint(entry.name, local=entry.kind == "thread")
+        return entry.agent_class(
+            channel,
+            name=entry.name,
+            config=entry.config,
+            bus_address=self.config.bus_address,
+            state_address=self.config.state_address,
+            **entry.kwargs,
+        )
+
+    def tell(self, event: OrchestratorEvent, entry: AgentEntry | None, **facts: Any) -> None:
+        """Something happened: callbacks are called, and the history keeps it."""
+        if event not in _UNTOLD:
+            category: Category = "AGENT" if entry is not None else "ORCHESTRATOR"
+            self.event_store.add(
+                category, event.name, entry.name if entry else None, _SEVERITIES.get(event, "INFO"), **facts
+            )
+        named = {} if entry is None else {"agent_name": entry.name}
+        self.event_manager.emit(event, **named, **facts)
+
+    def changed(self, entry: AgentEntry) -> None:
+        """An agent stands elsewhere than before."""
+        if not entry.is_active and entry.msg_channel is None and entry.has_started and not entry.is_alive():
+            self.msg_channel.remove(entry.name)  # nobody is there to receive
+
+    # What commands do.
+
+    def starting(self, name: str) -> Future[str]:
+        """As `start_agent`, done when it is started."""
+        self.validate_dependencies()
+        self._start_message_thread()
+        return self.supervisor.start([self.memory.get_agent(name).name])
+
+    def stopping(self, name: str) -> Future[str]:
+        """As `stop_agent`, done when it has ended."""
+        return self.supervisor.stop(self.memory.get_agent(name).name)
+
+    def shutting_down(self) -> None:
+        """Begins to shut down, in a thread of its own."""
+        threading.Thread(target=partial(_shut_down, self), name="OrchestratorShutdown").start()
+
+
+_LIFECYCLE = {
+    AgentEvent.AGENT_START.value: OrchestratorEvent.AGENT_STARTED,
+    AgentEvent.AGENT_READY.value: OrchestratorEvent.AGENT_READY,
+    AgentEvent.AGENT_CLOSE.value: OrchestratorEvent.AGENT_TERMINATED,
+}
+
+
+def _shut_down(orchestrator: Orchestrator) -> None:
+    try:
+        orchestrator.shutdown()
+    except TrunklineError:
+        _log.exception("the orchestrator did not shut down cleanly")
