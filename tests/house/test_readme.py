@@ -106,7 +106,9 @@ def agent(programs: dict[str, str]) -> Iterator[None]:
 
 def test_the_readme_has_what_this_file_looks_for() -> None:
     """No example is lost from these tests by a change of its form."""
-    assert set(SCRIPTS) == {"agent.py", "coordinator.py", "blocking.py", "channel.py", "external.py", "worker.py"}
+    assert set(SCRIPTS) == {
+        *("agent.py", "coordinator.py", "blocking.py", "channel.py", "external.py", "worker.py", "team.py"),
+    }
     assert len(GRPCURL) >= 6
     assert len(COMMANDS) >= 2
 
@@ -184,6 +186,32 @@ def test_a_subscription_by_grpcurl_shows_what_is_published(programs: dict[str, s
         finally:
             subscriber.terminate()
     assert '{\\"step\\": 1}' in seen
+
+
+def test_the_team_counts(programs: dict[str, str], socket_dir: Path) -> None:
+    """Two processes, one after the other is ready, and what they counted; then the socket answers, as shown."""
+    path = f"{socket_dir}/team.sock"
+    enabled = "enable_command_interface=True"
+    text = SCRIPTS["team.py"].replace(enabled, f"{enabled}, command_socket_path={path!r}")
+    script = socket_dir / "team.py"  # a spawned process imports the file
+    script.write_text(text)
+    counted = run([sys.executable, str(script)], programs).splitlines()
+    assert sorted(counted) == ["first {'count': 5}", "second {'count': 5}"]
+    script.write_text(text.replace("limit = 5", "limit = -1"))
+    (shown,) = (text for mark, _, text in BLOCKS if mark == "needs team.py")
+    team = subprocess.Popen([sys.executable, str(script)])
+    try:
+        deadline = time.monotonic() + SECONDS
+        while not Path(path).exists():
+            assert time.monotonic() < deadline, "the socket never came"
+            time.sleep(0.01)
+        for line in shown.splitlines():
+            assert "first" in run(command([*shlex.split(line)[1:], "--socket", path]), programs)
+        run(command(["shutdown", "--socket", path]), programs)
+        assert team.wait(SECONDS) == 0
+    finally:
+        team.kill()
+        team.wait()
 
 
 @pytest.mark.parametrize("line", GRPCURL)
