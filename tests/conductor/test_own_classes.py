@@ -111,7 +111,7 @@ def test_whether_it_stores_is_asked_of_its_publish() -> None:
         ("messages()", lambda bus: bus.messages("a")),
         ("create_durable()", lambda bus: bus.create_durable("d", "a")),
         ("delete_durable()", lambda bus: bus.delete_durable("d")),
-        ("seek_durable()", lambda bus: bus.seek_durable("d", "first")),
+        ("seek_durable()", lambda bus: bus.seek_durable("d", "all")),
         ("dead_letters()", lambda bus: bus.dead_letters()),
         ("redrive()", lambda bus: bus.redrive([1])),
         ("purge()", lambda bus: bus.purge([1])),
