@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 
@@ -21,6 +21,9 @@ class Relay:
         self._hears.set()
         self._writers: list[asyncio.StreamWriter] = []
         self.address = ""
+        self.from_client = 0
+        """Bytes that clients sent."""
+        self.from_service = 0
 
     def deafen(self) -> None:
         """From now on the client hears nothing; the service hears it."""
@@ -41,8 +44,8 @@ class Relay:
         always = asyncio.Event()
         always.set()
         ways = [
-            asyncio.ensure_future(_pass_on(from_client, to_service, always)),
-            asyncio.ensure_future(_pass_on(from_service, to_client, self._hears)),
+            asyncio.ensure_future(_pass_on(from_client, to_service, always, self._count_up)),
+            asyncio.ensure_future(_pass_on(from_service, to_client, self._hears, self._count_down)),
         ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -53,10 +56,19 @@ class Relay:
             for writer in (to_client, to_service):
                 writer.transport.abort()
 
+    def _count_up(self, size: int) -> None:
+        self.from_client += size
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passes: asyncio.Event) -> None:
+    def _count_down(self, size: int) -> None:
+        self.from_service += size
+
+
+async def _pass_on(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passes: asyncio.Event, count: Callable[[int], None]
+) -> None:
     try:
         while data := await reader.read(65_536):
+            count(len(data))
             await passes.wait()
             writer.write(data)
             await writer.drain()

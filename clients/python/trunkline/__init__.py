@@ -23,6 +23,7 @@ _HOMES = {
         "BusDisconnectedError",
         "BusNotConnectedError",
         "CompactedError",
+        "ConductorError",
         "DeadLetterNotFoundError",
         "InternalError",
         "InvalidChannelError",
@@ -74,6 +75,7 @@ _HOMES = {
     "trunkline.message_bus": ("MessageBus", "MessageCallback"),
     "trunkline.memory_bus": ("InMemoryMessageBus",),
     "trunkline.grpc_bus": ("GrpcMessageBus",),
+    "trunkline.redis_bus": ("RedisMessageBus",),
     "trunkline.state_manager": (
         "Change",
         "ChangeType",
@@ -124,6 +126,7 @@ if TYPE_CHECKING:
     from trunkline.errors import BusDisconnectedError as BusDisconnectedError
     from trunkline.errors import BusNotConnectedError as BusNotConnectedError
     from trunkline.errors import CompactedError as CompactedError
+    from trunkline.errors import ConductorError as ConductorError
     from trunkline.errors import DeadLetterNotFoundError as DeadLetterNotFoundError
     from trunkline.errors import InternalError as InternalError
     from trunkline.errors import InvalidChannelError as InvalidChannelError
@@ -175,6 +178,7 @@ if TYPE_CHECKING:
     from trunkline.models import TaskStatus as TaskStatus
     from trunkline.models import WorkflowPhase as WorkflowPhase
     from trunkline.models import WorkflowState as WorkflowState
+    from trunkline.redis_bus import RedisMessageBus as RedisMessageBus
     from trunkline.state_manager import Change as Change
     from trunkline.state_manager import ChangeType as ChangeType
     from trunkline.state_manager import Delete as Delete

@@ -18,7 +18,7 @@ from trunkline.errors import (
     TrunklineError,
 )
 from trunkline.limits import BUS_AWAY, CLIENT_BUFFER_BYTES
-from trunkline.line import Line
+from trunkline.line import Compression, Line
 from trunkline.models import AgentMessage
 from trunkline.outgoing import Outgoing
 from trunkline.receipts import Receipts
@@ -48,6 +48,7 @@ class BusSession:
         address: of a bus or a sidecar.
         on_disconnected: told why, when the line was lost.
         on_reconnected: told when it is back.
+        compression: of what goes over the network.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class BusSession:
         address: str,
         on_disconnected: Callable[[TrunklineError], None] | None,
         on_reconnected: Callable[[], None] | None,
+        compression: Compression | None,
     ) -> None:
-        self.line = Line(address, _CONNECT, bus_pb2.ConnectResponse.FromString, self, BusDisconnectedError)
+        parse = bus_pb2.ConnectResponse.FromString
+        self.line = Line(address, _CONNECT, parse, self, BusDisconnectedError, compression)
         self._receipts = Receipts(self.line.next_id)
         self._outgoing = Outgoing(self.line.put, self.line.kick, self._receipts.expect)
         self._subscriptions: dict[int, AnySubscription] = {}

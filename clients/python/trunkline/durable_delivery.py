@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from typing import Unpack
 
 from trunkline.dead_letters import DeadLetter, DeadLetterChoice, DeadLetterFilter, Redriven, WhichDeadLetters
 from trunkline.durable import DurableSettings, Start
 from trunkline.errors import InvalidMessageError
+from trunkline.unsupported import unsupported
 
 DeadLetters = AsyncGenerator[DeadLetter, None]
 
 
-class DurableDelivery(ABC):
+class DurableDelivery:
     """The part of a `MessageBus` that takes no messages: durable subscriptions by name, and what they could not
-    deliver. Every method raises `BusNotConnectedError` while not connected."""
+    deliver. Every method raises `BusNotConnectedError` while not connected, and NotImplementedError in a bus of one's
+    own that does without it."""
 
-    @abstractmethod
     async def create_durable(
         self, name: str, pattern: str, *, start: Start = "new", settings: DurableSettings | None = None
     ) -> bool:
@@ -26,8 +26,8 @@ class DurableDelivery(ABC):
         Raises:
             As `MessageBus.subscribe`.
         """
+        raise unsupported(self, "create_durable()")
 
-    @abstractmethod
     async def delete_durable(self, name: str) -> None:
         """Deletes a durable subscription with everything that waits for it; its dead letters stay. Whoever takes from
         it is told.
@@ -35,8 +35,8 @@ class DurableDelivery(ABC):
         Raises:
             SubscriptionNotFoundError: there is none of this name.
         """
+        raise unsupported(self, "delete_durable()")
 
-    @abstractmethod
     async def seek_durable(self, name: str, start: Start) -> None:
         """Moves a durable subscription to another place, forwards or back. What is leased is given up.
 
@@ -45,6 +45,7 @@ class DurableDelivery(ABC):
             CompactedError: what shall be moved to is not kept any more.
             InvalidMessageError: that is no place to start at.
         """
+        raise unsupported(self, "seek_durable()")
 
     def dead_letters(self, *, limit: int | None = None, **chosen: Unpack[DeadLetterChoice]) -> DeadLetters:
         """The dead letters that match, the newest first; they are fetched in pages as the iterator goes on.
@@ -64,11 +65,10 @@ class DurableDelivery(ABC):
             )
         return self._dead_letters(wanted, limit)
 
-    @abstractmethod
     def _dead_letters(self, wanted: DeadLetterFilter, limit: int | None) -> DeadLetters:
         """As `dead_letters`, checked."""
+        raise unsupported(self, "dead_letters()")
 
-    @abstractmethod
     async def redrive(
         self, which: WhichDeadLetters, *, dry_run: bool = False, force: bool = False, limit: int | None = None
     ) -> Redriven:
@@ -87,11 +87,12 @@ class DurableDelivery(ABC):
             SubscriptionNotFoundError: the durable subscription of one that is named was deleted; nothing was done.
             InvalidChannelError, InvalidMessageError: no ids, a filter or a limit that cannot be.
         """
+        raise unsupported(self, "redrive()")
 
-    @abstractmethod
     async def purge(self, which: WhichDeadLetters, *, dry_run: bool = False) -> int:
         """Removes dead letters for good; returns how many were, or would be, removed.
 
         Raises:
             As `redrive`.
         """
+        raise unsupported(self, "purge()")

@@ -1,6 +1,6 @@
 """The errors of Trunkline, the same in services, clients and on the wire.
 
-    TrunklineError
+    TrunklineError (also by the name of ConductorError)
     ├── MessageBusError
     │   ├── InvalidChannelError       INVALID_CHANNEL
     │   ├── InvalidMessageError       INVALID_MESSAGE
@@ -76,6 +76,10 @@ class TrunklineError(Exception):
     def metadata(self) -> dict[str, str]:
         """The details as the wire carries them: text stays text, anything else is JSON."""
         return {key: value if isinstance(value, str) else json.dumps(value) for key, value in self.details.items()}
+
+
+ConductorError = TrunklineError
+"""The same class by the name that programs written for ConductorAI catch, raise and derive from."""
 
 
 class MessageBusError(TrunklineError):

@@ -29,6 +29,7 @@ from trunkline.limits import (
     DEFAULT_REQUEST_TIMEOUT,
     MAX_MESSAGE_BYTES,
 )
+from trunkline.line import Compression, check_compression
 from trunkline.message_bus import MessageBus, check_interest, check_timeout
 from trunkline.models import AgentMessage
 from trunkline.subscription import LiveSubscription
@@ -48,6 +49,9 @@ class GrpcMessageBus(GrpcDelivery, MessageBus):
         address: `host:port` or `unix:/path`, of a bus or a sidecar.
         connect_timeout: seconds that `connect` waits for the service.
         max_message_bytes: limit of one encoded message; the service has its own.
+        compression: "gzip" compresses what goes over the network, both ways; the service must allow it
+            (`--compression gzip`). Worth it on lines slower than about 10 MB/s: it costs 40 µs of each side's time for
+            each KB. None, the default: nothing is compressed.
         on_disconnected: called with the reason when the connection was lost.
         on_reconnected: called when it is back, after the subscriptions were asked for again.
     """
@@ -58,12 +62,15 @@ class GrpcMessageBus(GrpcDelivery, MessageBus):
         *,
         connect_timeout: float = 5.0,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        compression: Compression | None = None,
         on_disconnected: Callable[[TrunklineError], None] | None = None,
         on_reconnected: Callable[[], None] | None = None,
     ) -> None:
+        check_compression(compression)
         self.address = address
         self._connect_timeout = connect_timeout
         self._max_message_bytes = max_message_bytes
+        self._compression = compression
         self._on_disconnected = on_disconnected
         self._on_reconnected = on_reconnected
         self._session: BusSession | None = None
@@ -75,7 +82,7 @@ class GrpcMessageBus(GrpcDelivery, MessageBus):
             if self._session is not None:
                 return
             self._published = 0
-            session = BusSession(self.address, self._on_disconnected, self._on_reconnected)
+            session = BusSession(self.address, self._on_disconnected, self._on_reconnected, self._compression)
             await session.line.open(self._connect_timeout)
             self._session = session
 

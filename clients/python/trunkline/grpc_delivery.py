@@ -96,6 +96,6 @@ async def _call(session: BusSession, name: str, request: Message) -> Any:
     session.check_up()
     stub: Any = bus_pb2_grpc.BusServiceStub(session.line.channel)
     try:
-        return await getattr(stub, name)(request, timeout=DEFAULT_REQUEST_TIMEOUT)
+        return await getattr(stub, name)(request, timeout=DEFAULT_REQUEST_TIMEOUT, metadata=session.line.metadata)
     except grpc.aio.AioRpcError as status:
         raise error_from_rpc(status, BusDisconnectedError) from status

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from trunkline.errors import MessageTooLargeError, RecordNotFoundError, StateDisconnectedError, TrunklineError
 from trunkline.limits import CLIENT_BUFFER_BYTES, MAX_FRAME_BYTES, MAX_PAGE_SIZE, STATE_PORT
-from trunkline.line import Line
+from trunkline.line import Compression, Line, check_compression
 from trunkline.models import Record
 from trunkline.record_filter import Filter, Interest, check_id, check_page_size, check_revision
 from trunkline.record_manager import RecordManager, check_batch, not_connected
@@ -47,6 +47,7 @@ class GrpcStateManager(RecordManager):
         address: `host:port` or `unix:/path`, of a state service or a sidecar.
         connect_timeout: seconds that `connect` waits for the service, then it raises `StateDisconnectedError`.
         timeout: seconds that a call may take, the wait for a reconnect included; then `StateDisconnectedError`.
+        compression: "gzip" compresses what goes over the network, both ways; see `GrpcMessageBus`.
         on_disconnected: called with the reason when the connection was lost.
         on_reconnected: called when it is back.
     """
@@ -57,14 +58,17 @@ class GrpcStateManager(RecordManager):
         *,
         connect_timeout: float = 5.0,
         timeout: float = 30.0,
+        compression: Compression | None = None,
         on_disconnected: Callable[[TrunklineError], None] | None = None,
         on_reconnected: Callable[[], None] | None = None,
     ) -> None:
+        check_compression(compression)
         self.address = address
         self._on_disconnected = on_disconnected
         self._on_reconnected = on_reconnected
         self._connect_timeout = connect_timeout
         self._timeout = timeout
+        self._compression = compression
         self._line: Line | None = None
         self._open_calls = 0
         self._unpumped = 0
@@ -73,7 +77,7 @@ class GrpcStateManager(RecordManager):
     async def connect(self) -> None:
         if self._line is not None:
             return
-        line = Line(self.address, _CONNECT, ServerFrame.FromString, self, StateDisconnectedError)
+        line = Line(self.address, _CONNECT, ServerFrame.FromString, self, StateDisconnectedError, self._compression)
         await line.open(self._connect_timeout)
         self._line = line
 

@@ -15,6 +15,9 @@ STATE_PORT: Final = 7432
 BUS_AWAY: Final = ("trunkline-bus", "away")
 """Initial metadata of a Connect stream that a sidecar accepted while the bus is away."""
 
+COMPRESSED: Final = ("trunkline-compression", "gzip")
+"""Metadata of a call whose answers shall be compressed, as its requests are. Over a UNIX socket nothing is."""
+
 MAX_CHANNEL_LENGTH: Final = 255
 """Characters of a channel, pattern or group name; beyond it INVALID_CHANNEL."""
 

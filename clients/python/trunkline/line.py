@@ -6,13 +6,14 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import grpc
 import grpc.aio
 
 from trunkline.errors import TrunklineError
 from trunkline.limits import (
+    COMPRESSED,
     KEEPALIVE_INTERVAL,
     KEEPALIVE_TIMEOUT,
     MAX_FRAME_BYTES,
@@ -23,6 +24,9 @@ from trunkline.outbox import Outbox
 from trunkline.status import error_from_rpc
 
 log = logging.getLogger(__name__)
+
+Compression = Literal["gzip"]
+"""How what is sent can be compressed."""
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", MAX_FRAME_BYTES),
@@ -38,6 +42,12 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_http_proxy", 0),
 )
 """What every channel of the client is opened with; each object has a connection of its own."""
+
+
+def check_compression(compression: str | None) -> None:
+    """Raises ValueError where nothing can be compressed in that way."""
+    if compression not in (None, "gzip"):
+        raise ValueError(f"compression is {compression!r}, it must be 'gzip' or None")
 
 
 class LineUser(Protocol):
@@ -67,6 +77,7 @@ class Line:
         parse: turns encoded bytes into a frame.
         user: who speaks over it.
         lost: makes the error of what was pending when the line was lost.
+        compression: "gzip" compresses what goes over the network, both ways. None: nothing.
     """
 
     def __init__(
@@ -76,8 +87,11 @@ class Line:
         parse: Callable[[bytes], Any],
         user: LineUser,
         lost: type[TrunklineError],
+        compression: Compression | None = None,
     ) -> None:
         self.address = address
+        self.metadata = (COMPRESSED,) if compression else None
+        """What each call says about itself."""
         self._method = method
         self._parse = parse
         self._user = user
@@ -121,7 +135,10 @@ class Line:
             TrunklineError: of the class `lost`: the service did not answer within `timeout` seconds; or what the
                 service answered instead.
         """
-        self._channel = grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
+        is_compressed = self.metadata is not None and not self.address.startswith("unix:")
+        self._channel = grpc.aio.insecure_channel(
+            self.address, options=CHANNEL_OPTIONS, compression=grpc.Compression.Gzip if is_compressed else None
+        )
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._runner = asyncio.ensure_future(self._run(first))
         try:
@@ -239,7 +256,8 @@ class Line:
 
     async def _stream(self, first: asyncio.Future[None]) -> TrunklineError:
         """One life of the stream; returns why it ended."""
-        call: Any = self.channel.stream_stream(self._method, None, self._parse)(wait_for_ready=True)
+        connect: Any = self.channel.stream_stream(self._method, None, self._parse)
+        call = connect(wait_for_ready=True, metadata=self.metadata)
         try:
             self.greeting = tuple(await call.initial_metadata() or ())
             if not call.done():  # else it was refused: the headers came with the status, which the read below raises

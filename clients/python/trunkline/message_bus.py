@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime
 from types import TracebackType
@@ -15,16 +15,20 @@ from trunkline.errors import InvalidMessageError
 from trunkline.handling import DurableCallback
 from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT
 from trunkline.models import AgentMessage
+from trunkline.unsupported import takes, unsupported
 
 MessageCallback = Callable[[AgentMessage], Awaitable[None]]
 """What `subscribe` calls with each message."""
 
 
-class MessageBus(DurableDelivery):
+class MessageBus(DurableDelivery, ABC):
     """Publish/subscribe, request/reply and durable delivery between agents.
 
     Made without a running event loop; `connect()` binds it to the loop it is called in. Usable as `async with`.
     Every method but `connect`, `disconnect` and the properties raises `BusNotConnectedError` while not connected.
+
+    A bus of one's own needs the six abstract methods, and none of their keyword options; what it does without raises
+    NotImplementedError, and `can_store` is False of it.
     """
 
     @abstractmethod
@@ -193,7 +197,6 @@ class MessageBus(DurableDelivery):
         credit: int | None = None,
     ) -> AsyncGenerator[DurableMessage, None]: ...
 
-    @abstractmethod
     def messages(
         self,
         pattern: str,
@@ -217,10 +220,11 @@ class MessageBus(DurableDelivery):
             observer: it only looks on, as a debugging tool does: it gets the messages, but a request on a channel that
                 only observers subscribe to still fails with `NoRespondersError`.
         """
+        raise unsupported(self, "messages()")
 
-    @abstractmethod
     async def flush(self) -> None:
-        """Returns when the service took everything published so far.
+        """Returns when the service took everything published so far. Of a bus of one's own: at once, because its
+        `publish` returns when the message is taken.
 
         Raises:
             TrunklineError: the service refused something published since the last flush; the first such error.
@@ -228,14 +232,20 @@ class MessageBus(DurableDelivery):
         """
 
     @property
-    @abstractmethod
     def is_connected(self) -> bool:
         """Whether the bus is connected now; False while a lost connection is being restored."""
+        raise unsupported(self, "is_connected")
 
     @property
-    @abstractmethod
     def published_count(self) -> int:
         """Messages that this bus object published since `connect()` (a request counts, and so does its reply)."""
+        raise unsupported(self, "published_count")
+
+    @property
+    def can_store(self) -> bool:
+        """Whether it keeps messages: `publish` takes `stored`, and `subscribe` a `durable` name. False where `publish`
+        takes a channel and a message alone, as ConductorAI's did."""
+        return takes(self.publish, "stored")
 
     async def __aenter__(self) -> Self:
         await self.connect()

@@ -11,6 +11,7 @@ from typing import Literal, Self
 
 from trunkline.errors import StateError
 from trunkline.models import AgentState, Record, TaskResult, WorkflowState
+from trunkline.unsupported import unsupported
 
 Kind = Literal["agent_state", "workflow_state", "task_result"]
 
@@ -76,6 +77,9 @@ class StateManager(ABC):
 
     `expected_revision` of a save: None, the last write wins; 0, the record must not exist; else it must have this
     revision (`record.revision` of one that was read). A mismatch raises `RevisionMismatchError`, nothing is written.
+
+    A store of one's own needs the abstract methods, and none of their keyword options; what it does without raises
+    NotImplementedError.
     """
 
     @abstractmethod
@@ -87,9 +91,9 @@ class StateManager(ABC):
         """Closes it; idempotent."""
 
     @property
-    @abstractmethod
     def is_connected(self) -> bool:
         """Whether the store can be reached now."""
+        raise unsupported(self, "is_connected")
 
     @abstractmethod
     async def save_agent_state(self, state: AgentState, *, expected_revision: int | None = None) -> int:
@@ -117,15 +121,15 @@ class StateManager(ABC):
     async def get_workflow_state(self, workflow_id: str) -> WorkflowState | None:
         """The record, or None."""
 
-    @abstractmethod
     async def list_workflow_states(
         self, *, status: str | None = None, phase: str | None = None, page_size: int | None = None
     ) -> list[WorkflowState]:
         """All that match, in order of their ids."""
+        raise unsupported(self, "list_workflow_states()")
 
-    @abstractmethod
     async def delete_workflow_state(self, workflow_id: str, *, expected_revision: int | None = None) -> bool:
         """Whether there was one."""
+        raise unsupported(self, "delete_workflow_state()")
 
     @abstractmethod
     async def save_task_result(self, result: TaskResult, *, expected_revision: int | None = None) -> int:
@@ -135,22 +139,37 @@ class StateManager(ABC):
     async def get_task_result(self, task_id: str) -> TaskResult | None:
         """The record, or None."""
 
-    @abstractmethod
     async def list_task_results(
         self, *, status: str | None = None, agent_id: str | None = None, page_size: int | None = None
     ) -> list[TaskResult]:
         """All that match, in order of their ids."""
+        raise unsupported(self, "list_task_results()")
 
-    @abstractmethod
     async def delete_task_result(self, task_id: str, *, expected_revision: int | None = None) -> bool:
         """Whether there was one."""
+        raise unsupported(self, "delete_task_result()")
 
-    @abstractmethod
     async def batch(self, operations: Sequence[Operation], *, atomic: bool = False) -> list[Outcome]:
         """Does many operations in order in one call; each has its own outcome. With `atomic` all writes happen or none,
-        and the first failing operation's error is raised with its index in details["operation"]."""
+        and the first failing operation's error is raised with its index in details["operation"].
 
-    @abstractmethod
+        A store of one's own does them one by one, and cannot do `atomic`, unless it has a better way.
+        """
+        if atomic:
+            raise unsupported(self, "atomic batch()")
+        return [await self._do(operation) for operation in operations]
+
+    async def _do(self, operation: Operation) -> Outcome:
+        """One operation by the verb of its kind: `save_agent_state`, `get_task_result` and so on."""
+        name, kind, subject = _verb(operation)
+        revision = getattr(operation, "expected_revision", None)
+        options = {} if revision is None else {"expected_revision": revision}
+        try:
+            outcome: Outcome = await getattr(self, f"{name}_{kind}")(subject, **options)
+        except StateError as error:
+            return error
+        return outcome
+
     def watch(
         self,
         *kinds: Kind,
@@ -168,6 +187,7 @@ class StateManager(ABC):
         Raises:
             CompactedError: the changes after that revision are no longer kept; details oldest.
         """
+        raise unsupported(self, "watch()")
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -180,3 +200,18 @@ class StateManager(ABC):
         traceback: TracebackType | None,
     ) -> None:
         await self.disconnect()
+
+
+def _verb(operation: Operation) -> tuple[str, Kind, Record | str]:
+    """What an operation does, to which kind of record, and to which: a record to save, or an id."""
+    match operation:
+        case Save(AgentState() as record):
+            return "save", "agent_state", record
+        case Save(WorkflowState() as record):
+            return "save", "workflow_state", record
+        case Save(record):
+            return "save", "task_result", record
+        case Get(kind, id):
+            return "get", kind, id
+        case Delete(kind, id):
+            return "delete", kind, id

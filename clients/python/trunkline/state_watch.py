@@ -71,7 +71,7 @@ class RemoteWatch:
         """One life of the stream."""
         request = to_watch_request(self._interest, self._after)
         start = self._line.channel.unary_stream(_WATCH, state_pb2.WatchRequest.SerializeToString, WatchFrame.FromString)
-        self._call = call = start(request, wait_for_ready=True)
+        self._call = call = start(request, wait_for_ready=True, metadata=self._line.metadata)
         self._seen: set[_Key] = set()
         try:
             while (frame := await call.read()) is not grpc.aio.EOF:

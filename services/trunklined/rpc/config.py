@@ -78,6 +78,9 @@ class ServerSettings(BaseSettings):
         le=86_400,
         description="A connection counts as lost when a probe is not answered for this long, in seconds.",
     )
+    compression: Literal["off", "gzip"] = Field(
+        default="off", description="gzip: callers may compress what they send, and ask for compressed answers."
+    )
     end_with_stdin: bool = Field(
         default=False,
         description="End gracefully when standard input ends: for a parent that must not leave programs behind.",

@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from trunkline.errors import TrunklineError
 from trunkline.limits import MAX_FRAME_BYTES
 from trunklined.rpc import health
+from trunklined.rpc.compression import CompressionInterceptor, enabled_algorithms
 from trunklined.rpc.config import ServerSettings
 from trunklined.rpc.errors import ErrorInterceptor
 from trunklined.rpc.listening import listen
@@ -67,6 +68,7 @@ def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", round(settings.keepalive_interval * 1000)),
         ("grpc.keepalive_timeout_ms", round(settings.keepalive_timeout * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.compression_enabled_algorithms_bitset", enabled_algorithms(settings.compression)),
         # Clients probe idle lines, also without calls; none of them is sent away with "too_many_pings".
         ("grpc.http2.max_ping_strikes", 0),
     ]
@@ -88,7 +90,10 @@ async def run(program: Program, settings: ServerSettings) -> None:
         program.report_to(state)
     with _stopping(settings) as stop:
         async with AsyncExitStack() as stack:
-            server = aio.server(interceptors=[ErrorInterceptor(calls)], options=server_options(settings))
+            interceptors: list[aio.ServerInterceptor] = [ErrorInterceptor(calls)]
+            if settings.compression != "off":
+                interceptors.insert(0, CompressionInterceptor())
+            server = aio.server(interceptors=interceptors, options=server_options(settings))
             stack.push_async_callback(server.stop, 0)
             program.register(server)
             health_pb2_grpc.add_HealthServicer_to_server(state, server)

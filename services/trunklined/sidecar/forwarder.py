@@ -17,7 +17,8 @@ import structlog
 from grpc import aio
 
 from trunkline.errors import TrunklineError
-from trunkline.limits import MAX_FRAME_BYTES
+from trunkline.limits import COMPRESSED, MAX_FRAME_BYTES
+from trunklined.rpc.config import UNIX
 from trunklined.sidecar.config import DEADLINE_MARGIN, DEADLINE_SHARE, RECONNECT_MAX_MS, RECONNECT_MIN_MS, UPSTREAM_WAIT
 
 Context = aio.ServicerContext[Any, Any]
@@ -127,9 +128,7 @@ class Forwarder:
 
     async def unary(self, method: str, request: bytes, context: Context) -> bytes:
         """Forwards a call with one request and one response."""
-        call = (await self._method(method, context, False, False))(
-            request, timeout=_shrunk(context), metadata=_passed_on(context)
-        )
+        call = (await self._method(method, context, False, False))(request, **self._options_of(context))
         try:
             response: bytes = await call
         except aio.AioRpcError as error:
@@ -143,16 +142,12 @@ class Forwarder:
 
     async def unary_stream(self, method: str, request: bytes, context: Context) -> None:
         """Forwards a call with one request and many responses."""
-        call = (await self._method(method, context, False, True))(
-            request, timeout=_shrunk(context), metadata=_passed_on(context)
-        )
+        call = (await self._method(method, context, False, True))(request, **self._options_of(context))
         await self._answer(call, context)
 
     async def stream_unary(self, method: str, context: Context) -> bytes:
         """Forwards a call with many requests and one response."""
-        call = (await self._method(method, context, True, False))(
-            timeout=_shrunk(context), metadata=_passed_on(context)
-        )
+        call = (await self._method(method, context, True, False))(**self._options_of(context))
         upward = asyncio.create_task(_pass_up(call, context))
         try:
             response: bytes = await call
@@ -165,7 +160,7 @@ class Forwarder:
 
     async def stream_stream(self, method: str, context: Context) -> None:
         """Forwards a call with many requests and many responses."""
-        call = (await self._method(method, context, True, True))(timeout=_shrunk(context), metadata=_passed_on(context))
+        call = (await self._method(method, context, True, True))(**self._options_of(context))
         upward = asyncio.create_task(_pass_up(call, context))
         try:
             await self._answer(call, context)
@@ -216,6 +211,16 @@ class Forwarder:
             }
             found = self._methods[key] = kinds[request_stream, response_stream](method)
         return found
+
+    def _options_of(self, context: Context) -> dict[str, Any]:
+        """What the upstream is told of a call beside its requests; these are compressed where its answers shall be."""
+        metadata = _passed_on(context)
+        is_compressed = COMPRESSED in metadata and not self.address.startswith(UNIX)
+        return {
+            "timeout": _shrunk(context),
+            "metadata": metadata,
+            "compression": grpc.Compression.Gzip if is_compressed else None,
+        }
 
     async def _wait(self, context: Context) -> None:
         left = context.time_remaining()

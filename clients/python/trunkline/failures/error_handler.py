@@ -183,6 +183,9 @@ class ErrorHandler:
             message_type=MessageType.ERROR, sender_id=self.agent_id, payload=facts, priority=priority
         )
         try:
+            if not self._bus.can_store:
+                await self._bus.publish(channel, message)
+                return
             try:
                 await self._bus.publish(channel, message, stored=True)
             except OverloadedError:  # its journal has no room, but whoever listens now can be told
