@@ -25,7 +25,7 @@ run: $(VENV)/runtime.stamp ## Starts bus, state and sidecar in this terminal (tr
 	$(BIN)/trunkline up $(ARGS)
 
 test: $(VENV)/dev.stamp ## Runs all tests against real programs. ARGS="tests/house -k name" for some.
-	@$(BIN)/python scripts/tools.py grpcurl nats-server
+	@$(BIN)/python scripts/tools.py grpcurl nats-server socat
 	$(BIN)/pytest $(ARGS)
 
 torture: $(VENV)/dev.stamp ## Kills everything at random for 12 minutes; nothing may be lost. ARGS="--kills 40 --seconds 40 --seed 7".

@@ -105,6 +105,7 @@ INSTALLABLE: Mapping[str, Tool] = {
     "grpcurl": Tool(install_grpcurl, f"install Go, then run: GOBIN={BIN} go install {GRPCURL}"),
     "redis-server": Tool(install_debian("redis-server"), "apt-get install redis-server, or your system's Redis"),
     "nats-server": Tool(install_debian("nats-server"), "apt-get install nats-server, or the one from nats.io"),
+    "socat": Tool(install_debian("socat"), "apt-get install socat, or your system's socat"),
 }
 
 

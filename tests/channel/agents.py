@@ -115,3 +115,28 @@ def connect_as_user(path: str, uid: int, results: Any) -> None:
             results.put(client.recv(65_536).decode())
         except OSError as error:
             results.put(type(error).__name__)
+
+
+def crowd(path: str, count: int, results: Any) -> None:
+    """Opens so many connections that say nothing, and tells what each was told before it was closed."""
+    import resource
+    import socket
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else 4_096, hard))
+    clients = []
+    for _ in range(count):
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(path)  # waits while the backlog is full, as it would not with a timeout
+        client.settimeout(60)
+        clients.append(client)
+    results.put("all are connected")
+    told = []
+    for client in clients:
+        text = b""
+        with suppress(ConnectionResetError):
+            while data := client.recv(65_536):
+                text += data
+        told.append(text.decode())
+        client.close()
+    results.put(told)

@@ -82,9 +82,13 @@ def test_one_who_has_gone_is_forgotten_after_a_while() -> None:
     assert answers.take_oldest("o", "cli") is there
 
 
-def test_those_remembered_are_bounded() -> None:
-    """The oldest is forgotten."""
+def test_those_received_and_not_answered_are_bounded() -> None:
+    """The one that was received first is forgotten; one that still waits in a mailbox never is."""
     answers, asker = Answers(), Asker()
+    waiting = answers.add("o", "cli", asker)
     tokens = [answers.add("o", f"cli {number}", asker) for number in range(MAX_UNANSWERED + 1)]
+    for token in tokens:
+        answers.received(token)
+    assert answers.take(waiting) is asker
     assert answers.take(tokens[0]) is None
     assert answers.take(tokens[1]) is asker

@@ -44,18 +44,32 @@ def test_a_line_of_just_the_limit_is_taken() -> None:
     assert everything(buffer) == [b"1234", "too long"]
 
 
-def test_a_line_that_never_ends_is_refused_once_and_holds_no_memory() -> None:
-    """What comes of it after the refusal is dropped as it comes; the next line is taken."""
+def test_a_line_over_the_limit_is_refused_once_with_both_sizes_and_holds_no_memory() -> None:
+    """What comes of it is dropped as it comes; at its end its size is known, and the next line is taken."""
     buffer = LineBuffer(100)
-    buffer.feed(b"x" * 101)
-    with pytest.raises(LineTooLongError, match="100"):
-        buffer.next()
     for _ in range(1_000):
         buffer.feed(b"x" * 1_000)
         assert buffer.next() is None
         assert len(buffer) == 0
     buffer.feed(b"xx\nnext\n")
+    with pytest.raises(LineTooLongError, match=r"may have 100 bytes; this one has 1000002$"):
+        buffer.next()
     assert buffer.next() == b"next"
+
+
+def test_a_line_over_the_limit_can_be_refused_before_its_end() -> None:
+    """Where its end does not come: with what came until then; the end is then passed over in silence."""
+    buffer = LineBuffer(100)
+    buffer.feed(b"x" * 100)
+    assert buffer.next() is None
+    assert not buffer.is_overlong
+    buffer.feed(b"x")
+    assert buffer.next() is None
+    assert buffer.is_overlong
+    assert "this one has 101 and has not ended" in str(buffer.refuse())
+    assert not buffer.is_overlong
+    buffer.feed(b"x\nnext\n")
+    assert everything(buffer) == [b"next"]
 
 
 def test_the_rest_can_be_looked_at_and_taken() -> None:

@@ -16,7 +16,6 @@ import pytest
 
 from tests.channel import agents
 from tests.channel.clients import LineClient, line
-from trunkline.limits import MAX_MESSAGE_BYTES
 from trunkline.message_channel import (
     MessageChannel,
     MessageChannelError,
@@ -79,15 +78,6 @@ def test_a_message_of_any_size_passes(channel: MessageChannel, client: LineClien
     assert message.payload == "x" * size
     channel.reply(message, answer("y" * size))
     assert client.read()["payload"] == "y" * size
-
-
-def test_over_the_limit_is_a_clear_error(channel: MessageChannel, client: LineClient) -> None:
-    """The client is told, the rest of the line is passed over, the next one is taken."""
-    sender = threading.Thread(target=client.send, args=(line("x" * (MAX_MESSAGE_BYTES + 1)) + line("next"),))
-    sender.start()
-    assert str(MAX_MESSAGE_BYTES) in client.read_error()
-    assert received(channel).payload == "next"
-    sender.join(10)
 
 
 @pytest.mark.parametrize(

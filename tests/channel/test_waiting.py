@@ -174,10 +174,10 @@ def test_waiting_leaves_no_descriptor_behind(all_three: list[MessageChannel]) ->
 def test_a_signals_handler_may_close_what_its_thread_waits_for() -> None:
     """The handler runs in the middle of `receive`, in the same thread, and does not wait for it."""
     with MessageChannel("process") as channel:
-        before = signal.signal(signal.SIGALRM, lambda *_: channel.close())
+        before = signal.signal(signal.SIGUSR1, lambda *_: channel.close())
         try:
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
             with pytest.raises(ChannelClosedError):
                 channel.receive(10)
         finally:
-            signal.signal(signal.SIGALRM, before)
+            signal.signal(signal.SIGUSR1, before)

@@ -40,6 +40,7 @@ class Answers:
         self._lock = threading.Lock()
         self._asked: dict[int, _Asked] = {}
         self._by_names: dict[Names, dict[int, _Asked]] = {}
+        self._received: dict[int, None] = {}
         self._last_token = 0
 
     def __bool__(self) -> bool:
@@ -52,15 +53,17 @@ class Answers:
             asked = self._asked[self._last_token] = _Asked((receiver, sender), deliver)
             if by_name:
                 self._by_names.setdefault(asked.names, {})[self._last_token] = asked
-            if len(self._asked) > MAX_UNANSWERED:
-                self._forget(next(iter(self._asked)))
             return self._last_token
 
     def received(self, token: int) -> None:
-        """Says that the calling thread received the command."""
+        """Says that the calling thread received the command. Of those that were, the oldest beyond MAX_UNANSWERED is
+        forgotten."""
         with self._lock:
             if asked := self._asked.get(token):
                 asked.received_by = threading.get_ident()
+                self._received[token] = None
+                if len(self._received) > MAX_UNANSWERED:
+                    self._forget(next(iter(self._received)))
 
     def take(self, token: int) -> Deliver | None:
         """The asker of one command; None where it was answered or forgotten."""
@@ -91,6 +94,7 @@ class Answers:
 
     def _forget(self, token: int) -> _Asked | None:
         asked = self._asked.pop(token, None)
+        self._received.pop(token, None)
         if asked is not None and (waiting := self._by_names.get(asked.names)):
             waiting.pop(token, None)
             if not waiting:

@@ -14,6 +14,7 @@ from trunkline.message_channel.limits import (
     HALF_CLOSED_SECONDS,
     MAX_CLIENT_OUTBOX_BYTES,
     NO_NEWLINE_PAUSE,
+    OVERLONG_PAUSE,
 )
 from trunkline.message_channel.peer import CredentialSocket, Peer, has_left, peer_of
 from trunkline.message_channel.service_message import ServiceMessage
@@ -39,6 +40,7 @@ class Gate(Protocol):
 
     name: str
     max_line_bytes: int
+    silent_seconds: float
 
     def admit(self, connection: Connection) -> str | None:
         """None, or why the client is refused."""
@@ -61,6 +63,7 @@ class Connection(asyncio.Protocol):
         self._buffer = LineBuffer(gate.max_line_bytes)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._silence: asyncio.TimerHandle | None = None
         self._admitted = False
         self._paused = False
         self._half_closed_at: float | None = None
@@ -80,6 +83,7 @@ class Connection(asyncio.Protocol):
         refusal = self._gate.admit(self)
         if refusal is None:
             self._admitted = True
+            self._silence = self._loop.call_later(self._gate.silent_seconds, self._drop_silent)
         else:
             self.fail(refusal)
             self.close()
@@ -100,8 +104,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._silence):
+            if timer is not None:
+                timer.cancel()
         if self._admitted:
             self._handler.closed(self)
         self._gate.leave(self)
@@ -170,8 +175,7 @@ class Connection(asyncio.Protocol):
             try:
                 line = self._buffer.next()
             except LineTooLongError as error:
-                _log.warning("client %r: %s", self.name, error)
-                self.fail(str(error))
+                self._refuse(error)
                 continue
             if line is None:
                 self._work_on_rest()
@@ -183,23 +187,30 @@ class Connection(asyncio.Protocol):
         if self._half_closed_at is not None:
             if len(self._buffer):
                 self._take(self._buffer.take_rest())
+            self._refuse_overlong()
             self._watch_half_closed()
         elif len(self._buffer):
             self._timer = self._loop.call_later(NO_NEWLINE_PAUSE, self._take_whole)
+        elif self._buffer.is_overlong:
+            self._timer = self._loop.call_later(OVERLONG_PAUSE, self._refuse_overlong)
 
     def _take_whole(self) -> None:
         self._timer = None
         if not self._paused and is_whole(self._buffer.peek()):
             self._take(self._buffer.take_rest())
 
+    def _refuse_overlong(self) -> None:
+        if self._buffer.is_overlong:
+            self._refuse(self._buffer.refuse())
+
     def _take(self, line: bytes) -> None:
         if not line.strip():
             return
+        self._has_spoken()
         try:
             spoken = decode(line)
         except LineError as error:
-            _log.warning("client %r sent a line that cannot be understood: %s", self.name, error)
-            self.fail(str(error), error.dialect)
+            self._refuse(error, error.dialect)
             return
         self.name = spoken.message.sender
         self.dialect = spoken.dialect
@@ -208,6 +219,22 @@ class Connection(asyncio.Protocol):
         except Exception:  # noqa: BLE001  # one line's failure must not end the others' service
             _log.exception("a line of client %r was not handled", self.name)
             self.fail("the message could not be handled", spoken.dialect)
+
+    def _refuse(self, error: ValueError, dialect: Dialect | None = None) -> None:
+        self._has_spoken()
+        _log.warning("client %r sent a line that is refused: %s", self.name, error)
+        self.fail(str(error), dialect)
+
+    def _has_spoken(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+
+    def _drop_silent(self) -> None:
+        self._silence = None
+        _log.warning("process %d of user %d said nothing and is sent away", self.peer.pid, self.peer.uid)
+        self.fail(f"no line came within {self._gate.silent_seconds:g} s; connect again to say one")
+        self.close()
 
     # The end of a client that half-closed.
 

@@ -24,6 +24,8 @@ from trunkline.message_channel.service_message import KINDS, MessageKind, Servic
 
 PROTOCOL_VERSION: Final = "1.0"
 
+_quoted: Final = json.encoder.encode_basestring_ascii
+
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
@@ -116,17 +118,18 @@ def encode(message: ServiceMessage, dialect: Dialect = SEED, limit: int = MAX_LI
     Raises:
         MessageTooLargeError: it has more than `limit` bytes.
     """
-    fields: dict[str, Any] = {
-        "sender": message.sender,
-        "event_name" if dialect.event_name else "type": message.type,
-        "payload": _object(message.payload, dialect) if dialect.object_payload else message.payload,
-        "timestamp": message.timestamp.isoformat(),
-    }
+    kind = "event_name" if dialect.event_name else "type"
+    payload = json.dumps(_object(message.payload, dialect)) if dialect.object_payload else _quoted(message.payload)
+    # As json.dumps would write a dict of these, without making the dict.
+    text = (
+        f'{{"sender": {_quoted(message.sender)}, "{kind}": "{message.type}", "payload": {payload}, '
+        f'"timestamp": "{message.timestamp.isoformat()}"'
+    )
     if dialect.request_id is not None:
-        fields["request_id"] = dialect.request_id
+        text += f', "request_id": {json.dumps(dialect.request_id)}'
     if dialect.protocol_version is not None:
-        fields["protocol_version"] = dialect.protocol_version
-    line = json.dumps(fields).encode()
+        text += f', "protocol_version": {json.dumps(dialect.protocol_version)}'
+    line = (text + "}").encode()
     if len(line) > limit:
         raise MessageTooLargeError(
             f"the line has {len(line)} bytes, at most {limit} are allowed", details={"size": len(line), "limit": limit}

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 
 class LineTooLongError(ValueError):
-    """A line was longer than the limit. Said once; the rest of it is passed over."""
+    """A line was longer than the limit. Nothing of it was kept."""
+
+    def __init__(self, limit: int, size: int, *, ended: bool) -> None:
+        super().__init__(
+            f"a line may have {limit} bytes; this one has {size}" + ("" if ended else " and has not ended")
+        )
 
 
 class LineBuffer:
@@ -18,7 +23,10 @@ class LineBuffer:
         self._limit = limit
         self._data = bytearray()
         self._searched = 0
-        self._passing_over = False
+        self._passed_over = 0
+        """How much came, and was dropped, of a line that is over the limit and has not ended."""
+        self._refused = False
+        """Whether that was said already."""
 
     def __len__(self) -> int:
         return len(self._data)
@@ -31,28 +39,34 @@ class LineBuffer:
         """The next whole line without its newline; None where there is none.
 
         Raises:
-            LineTooLongError: the next line is over the limit.
+            LineTooLongError: the next line is over the limit. Said once, at its end, with its size.
         """
         while True:
             end = self._data.find(b"\n", self._searched)
             if end < 0:
                 self._searched = len(self._data)
-                if self._passing_over:
+                if self._passed_over or len(self._data) > self._limit:
+                    self._passed_over += len(self._data)
                     self._drop(len(self._data))
-                elif len(self._data) > self._limit:
-                    self._drop(len(self._data))
-                    self._passing_over = True
-                    raise LineTooLongError(f"a line may have {self._limit} bytes; this one has more")
                 return None
-            if self._passing_over:
-                self._passing_over = False
-                self._drop(end + 1)
-                continue
-            line = bytes(self._data[:end])
+            size, refused = self._passed_over + end, self._refused
+            line = bytes(self._data[:end]) if size <= self._limit else b""
             self._drop(end + 1)
-            if len(line) > self._limit:
-                raise LineTooLongError(f"a line may have {self._limit} bytes; this one has {len(line)}")
-            return line
+            self._passed_over, self._refused = 0, False
+            if size <= self._limit:
+                return line
+            if not refused:
+                raise LineTooLongError(self._limit, size, ended=True)
+
+    @property
+    def is_overlong(self) -> bool:
+        """Whether what has come of a line is over the limit, and that was not said."""
+        return self._passed_over > 0 and not self._refused
+
+    def refuse(self) -> LineTooLongError:
+        """What is wrong with the line that `is_overlong`, for one whose end is not waited for; counts as said."""
+        self._refused = True
+        return LineTooLongError(self._limit, self._passed_over, ended=False)
 
     def peek(self) -> bytearray:
         """What has come of a line that is not complete. Not to be changed."""

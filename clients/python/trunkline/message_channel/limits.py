@@ -19,7 +19,10 @@ CLIENT_RECEIVE_TIMEOUT: Final = 0.1
 """What `receive(None)` waits in unix_socket mode."""
 
 MAX_LINE_BYTES: Final = MAX_MESSAGE_BYTES
-"""One line of a client; of a longer one the client is told, and the rest of it is passed over."""
+"""One line of a client. A longer one is dropped as it comes, and at its end the client is told both sizes."""
+
+OVERLONG_PAUSE: Final = 1.0
+"""After which the client is told of a longer one that does not go on, though it has not ended."""
 
 MAX_MAILBOX_MESSAGES: Final = MAX_QUEUED_MESSAGES
 """Messages that wait in one mailbox of this process; a sender beyond it waits up to SEND_WAIT."""
@@ -45,6 +48,10 @@ MAX_INBOX_MESSAGES: Final = 4_096
 MAX_CONNECTIONS: Final = 128
 """Clients of one socket; one more is told so and closed."""
 
+SILENT_CLIENT_SECONDS: Final = 30.0
+"""Within which a client must have said a whole line, so that it does not hold a place for nothing; else it is told so
+and closed. Who has said one may then be silent for as long as it likes."""
+
 MAX_CLIENT_OUTBOX_BYTES: Final = 8 * MiB
 """What waits for one client that does not read; beyond it the client is cut off."""
 
@@ -58,8 +65,9 @@ HALF_CLOSED_SECONDS: Final = 60.0
 HALF_CLOSED_CHECK: Final = 1.0
 """How often it is looked whether a half-closed client is still there."""
 
-MAX_UNANSWERED: Final = 4_096
-"""Commands whose asker is remembered until they are answered; beyond it the oldest is forgotten."""
+MAX_UNANSWERED: Final = 16_384
+"""Commands that were received and whose asker is remembered until they are answered; beyond it the oldest is
+forgotten. Those that wait to be received are bounded by their mailboxes, and none of them is forgotten."""
 
 VANISHED_ASKER_SECONDS: Final = 30.0
 """How long a command is remembered whose asker has gone, so that its answer does not reach somebody else."""

@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterable
 
 from trunkline.message_channel import peer
 from trunkline.message_channel.connection import Connection, LineHandler
-from trunkline.message_channel.limits import FLUSH_SECONDS, MAX_CONNECTIONS, MAX_LINE_BYTES, SOCKET_LISTEN_BACKLOG
+from trunkline.message_channel.limits import (
+    FLUSH_SECONDS,
+    MAX_CONNECTIONS,
+    MAX_LINE_BYTES,
+    SILENT_CLIENT_SECONDS,
+    SOCKET_LISTEN_BACKLOG,
+)
 from trunkline.message_channel.peer import Peer
 from trunkline.message_channel.socket_file import SocketFile
 
@@ -31,6 +37,7 @@ class LineServer:
         name: the sender of the server's own error answers.
         allowed_uids: users that may connect; default the own one and root. A denial is logged.
         max_connections, max_line_bytes: limits; who is over one is told.
+        silent_seconds: within which a client must have said a line.
         on_denied: is told who was refused and why, in the server's event loop; what it raises is logged.
     """
 
@@ -43,10 +50,12 @@ class LineServer:
         allowed_uids: Iterable[int] | None = None,
         max_connections: int = MAX_CONNECTIONS,
         max_line_bytes: int = MAX_LINE_BYTES,
+        silent_seconds: float = SILENT_CLIENT_SECONDS,
         on_denied: Callable[[Peer, str], None] | None = None,
     ) -> None:
         self.name = name
         self.max_line_bytes = max_line_bytes
+        self.silent_seconds = silent_seconds
         self.connections: set[Connection] = set()
         """Those that were admitted."""
         self.denied = 0

@@ -9,6 +9,7 @@ from multiprocessing import util
 from typing import Any
 
 from trunkline.errors import TrunklineError
+from trunkline.message_channel.answers import Answers
 from trunkline.message_channel.errors import ChannelClosedError
 from trunkline.message_channel.fan_in import FanIn
 from trunkline.message_channel.limits import FLUSH_SECONDS
@@ -23,8 +24,9 @@ _log = logging.getLogger(__name__)
 class _Agent:
     """What the owner has of one agent: the way to it, and its own copies of the agent's pipe ends."""
 
-    def __init__(self, name: str | None, ends: AgentEnds, down: FrameWriter) -> None:
+    def __init__(self, name: str | None, ends: AgentEnds, down: FrameWriter, answers: Answers) -> None:
         self.name = name
+        self._answers = answers
         self.is_learned = name is None
         self.ends = ends
         self.down = down
@@ -32,8 +34,10 @@ class _Agent:
         self.heard = False
 
     def put(self, message: ServiceMessage) -> None:
-        """Sends to the agent."""
+        """Sends to the agent. What it has of a command from here on is not seen: it counts as received."""
         self.down.write(message)
+        if message.answer_token is not None:
+            self._answers.received(message.answer_token)
 
     def close(self) -> None:
         """Ends the way to the agent; idempotent."""
@@ -87,7 +91,7 @@ class ProcessAgents:
 
     def _connect(self, name: str | None) -> _Agent:
         ends, own = open_pipes()
-        agent = _Agent(name, ends, FrameWriter(own.down))
+        agent = _Agent(name, ends, FrameWriter(own.down), self._switchboard.answers)
         self._agents.append(agent)
         self._inbox.add(FrameReader(own.up), partial(self._accept, agent), partial(self._gone, agent))
         self._transit.add(FrameReader(own.transit), partial(self._accept_transit, agent), _nothing)

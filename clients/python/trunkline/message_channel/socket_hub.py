@@ -6,14 +6,14 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 
 from trunkline.message_channel.connection import Connection
 from trunkline.message_channel.dialects import Dialect, Spoken, encode
-from trunkline.message_channel.errors import ChannelClosedError, UnknownTargetError
-from trunkline.message_channel.limits import FLUSH_SECONDS, MAX_INBOX_MESSAGES, MAX_UNANSWERED
+from trunkline.message_channel.errors import UnknownTargetError
+from trunkline.message_channel.limits import FLUSH_SECONDS, MAX_INBOX_MESSAGES, MAX_UNANSWERED, SILENT_CLIENT_SECONDS
 from trunkline.message_channel.line_server import LineServer, open_socket
 from trunkline.message_channel.mailbox import ThreadMailbox
+from trunkline.message_channel.outgoing import Outgoing
 from trunkline.message_channel.peer import Peer
 from trunkline.message_channel.service_message import ServiceMessage
 from trunkline.message_channel.switchboard import Switchboard
@@ -45,6 +45,7 @@ class SocketHub:
         self._switchboard: Switchboard | None = None
         self._server: LineServer | None = None
         self._loop = asyncio.new_event_loop()
+        self._outgoing = Outgoing(self._loop, self._answered)
         self._stop = asyncio.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="message-channel-socket", daemon=True)
@@ -67,7 +68,7 @@ class SocketHub:
         """As `Mailbox.get`."""
         message = self.inbox.get(timeout)
         if self._paused and len(self.inbox) < MAX_INBOX_MESSAGES // 2:
-            self._call(self._resume)
+            self._outgoing.call(self._resume)
         return message
 
     def close(self) -> None:
@@ -142,24 +143,17 @@ class SocketHub:
         connection = asker.connection
         if not connection.is_open:
             raise UnknownTargetError("the client that asked has gone", details={"target": connection.name})
-        self._call(partial(self._give, asker, encode(message, asker.dialect)))
+        self._outgoing.send(connection, encode(message, asker.dialect), asker.token)
 
-    def _give(self, asker: _Asker, line: bytes) -> None:
-        asker.connection.send(line)
-        self._tokens.get(asker.connection, {}).pop(asker.token, None)
-        asker.connection.answered()
+    def _answered(self, connection: Connection, token: int) -> None:
+        self._tokens.get(connection, {}).pop(token, None)
+        connection.answered()
 
     def _send(self, connection: Connection, message: ServiceMessage) -> None:
-        self._call(partial(connection.send, encode(message, connection.dialect.without_request())))
+        self._outgoing.send(connection, encode(message, connection.dialect.without_request()))
 
     def _connections(self) -> list[Connection]:
         return [] if self._server is None else list(self._server.connections)
-
-    def _call(self, action: Callable[[], object]) -> None:
-        try:
-            self._loop.call_soon_threadsafe(action)
-        except RuntimeError:  # the loop is closed
-            raise ChannelClosedError("the channel is closed") from None
 
     def _resume(self) -> None:
         for connection in list(self._paused):
@@ -176,7 +170,12 @@ class SocketHub:
 
     async def _serve(self) -> None:
         self._server = LineServer(
-            self._socket_file, self, name=self._name, allowed_uids=self._allowed_uids, on_denied=self._on_denied
+            self._socket_file,
+            self,
+            name=self._name,
+            allowed_uids=self._allowed_uids,
+            silent_seconds=SILENT_CLIENT_SECONDS,
+            on_denied=self._on_denied,
         )
         try:
             await self._server.start()
