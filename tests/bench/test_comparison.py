@@ -107,6 +107,27 @@ def test_it_measures_for_real_and_loses_nothing(tmp_path: Path, monkeypatch: pyt
     assert row["ratio"] == pytest.approx(row["ours"] / row["peer_value"], abs=0.001)
 
 
+def test_a_channel_is_measured_beside_pythons_queues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between threads and between processes; no program of ours is needed."""
+    monkeypatch.setattr("trunkline.bench.works.channel.MESSAGES", 2_000)
+    path = tmp_path / "results.json"
+    arguments = [
+        "--only",
+        "channel-thread",
+        "--only",
+        "channel-process",
+        "--peer",
+        "queue",
+        "--peer",
+        "multiprocessing",
+    ]
+    done = CliRunner().invoke(command, [*arguments, "--runs", "1", "--json", str(path)])
+    assert done.exit_code == 0, done.output
+    rows = json.loads(path.read_text())
+    assert [(row["peer"], row["unit"]) for row in rows] == [("queue", "messages/s"), ("multiprocessing", "messages/s")]
+    assert all(row["ours"] > 0 and row["peer_value"] > 0 for row in rows)
+
+
 def test_a_lost_message_stands_in_the_table() -> None:
     """Whoever reads the figure sees what it cost."""
     row = replace(Row(LIVE, NATS, ours=200, peer_value=100, ours_lost=0, peer_lost=0), ours_lost=7)

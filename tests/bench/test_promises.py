@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 
 from trunkline.bench import cli, command, report
 from trunkline.bench.promise import Figure, Promise
-from trunkline.bench.promises import PROMISES, idle, ready, stalled, waiting
+from trunkline.bench.promises import PROMISES, commands, idle, ready, stalled, waiting
 from trunkline.bench.works import WORKS
 
 BROKEN = Figure("too much", "MB", value=81, bound=80)
@@ -22,6 +23,14 @@ def test_the_bound_itself_is_still_held() -> None:
     assert not BROKEN.held
 
 
+def test_a_rate_has_a_least_value() -> None:
+    """Where more is better, the bound is below."""
+    slow = Figure("too slow", "commands/s", value=19_999, bound=20_000, more_is_better=True)
+    assert not slow.held
+    assert replace(slow, value=20_000).held
+    assert "| too slow | commands/s | 19,999 | at least 20,000 |" in report.promises_markdown([slow])
+
+
 def test_no_promise_has_the_name_of_a_work() -> None:
     """`--only` means one thing."""
     assert not {promise.name for promise in PROMISES} & {work.name for work in WORKS}
@@ -30,7 +39,7 @@ def test_no_promise_has_the_name_of_a_work() -> None:
 def test_a_broken_promise_stands_in_the_table() -> None:
     """Whoever reads the table sees it."""
     assert [str(cell) for cell in report.promises([BROKEN]).columns[4].cells] == ["[red]no[/]"]
-    assert "| too much | MB | 81 | 80 |" in report.promises_markdown([BROKEN])
+    assert "| too much | MB | 81 | at most 80 |" in report.promises_markdown([BROKEN])
 
 
 def test_a_broken_promise_fails_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -79,3 +88,11 @@ async def test_a_bus_for_which_much_waits_is_weighed_and_started(monkeypatch: py
     assert [figure.unit for figure in figures] == ["MB", "MB", "s", "s"]
     assert all(figure.held for figure in figures[:2])
     assert all(0 < figure.value < 20 for figure in figures[2:])
+
+
+async def test_commands_on_the_socket_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The measurement itself, with fewer commands: each is answered."""
+    monkeypatch.setattr(commands, "ASKED", 2_000)
+    (figure,) = await commands.measure(1)
+    assert (figure.unit, figure.bound, figure.more_is_better) == ("commands/s", 20_000, True)
+    assert figure.value > 0

@@ -8,8 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from trunkline.message_channel import ServiceMessage
+from trunkline.message_channel import Peer, ServiceMessage
+from trunkline.message_channel.service_message import flattened, restored
 
 
 def test_has_the_seeds_fields_in_their_order() -> None:
@@ -45,3 +48,32 @@ def test_cannot_be_changed_by_reference_after_it_was_sent() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         message.payload = "y"  # type: ignore[misc]
     assert pickle.loads(pickle.dumps(message)) == message
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotated(ServiceMessage):
+    """A user's own message."""
+
+    note: str = "kept"
+
+
+@given(
+    st.text(),
+    st.sampled_from(["COMMAND", "STATUS"]),
+    st.datetimes(timezones=st.none() | st.timezones() | st.just(UTC)),
+    st.sampled_from([ServiceMessage, Annotated]),
+    st.none() | st.integers(),
+    st.none() | st.just(Peer(1, 2, 3)),
+)
+def test_goes_through_a_pipe_as_it_is(
+    text: str, kind: Any, when: datetime, of: type[ServiceMessage], token: int | None, peer: Peer | None
+) -> None:
+    """Any text, any time in its zone, a class of one's own, who asked and who sent it."""
+    message = of("a", kind, text, when)
+    if token is not None:
+        message.with_token(token)
+    if peer is not None:
+        message.with_peer(peer)
+    came = restored(pickle.loads(pickle.dumps(flattened(message))))
+    assert (came, type(came), came.timestamp.tzinfo) == (message, of, when.tzinfo)
+    assert (came.answer_token, came.peer) == (token, peer)

@@ -9,7 +9,8 @@
     contender      a peer, or ourselves on another version of grpcio
     stage          one run: a fresh server and a process for each role
     processes      those processes: started, waited for, ended
-    roles          what runs in them: publisher, subscriber, stalled, requester, responder, saver, getter
+    roles          what runs in them: publisher, subscriber, stalled, requester, responder, saver, getter;
+                   wire_roles, channel_roles: what speaks to the bus by its wire, and the sides of a MessageChannel
     together       the three programs as `trunkline up` starts them
     resources      what a process costs
 

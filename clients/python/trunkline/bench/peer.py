@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
-Service = Literal["bus", "state"]
+Service = Literal["bus", "state", "channel"]
+"""What a work needs of us: one of our programs, or the MessageChannel, which is none."""
+
 Call = Callable[[int], Awaitable[object]]
 """One operation; it is told its number, from 0."""
+
+Receive = Callable[[], object]
+"""Takes one message; waits until there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +106,19 @@ class DurableConsume(Protocol):
 
     async def consume(self, channel: str, count: int) -> Reception:
         """Takes so many of them by one subscriber and acks each; returns when the acks are off."""
+
+
+@runtime_checkable
+class ThreadMessages(Protocol):
+    """Messages between two threads."""
+
+    def from_thread(self, count: int) -> AbstractContextManager[Receive]:
+        """A thread begins to send so many; all of them must be received within the block."""
+
+
+@runtime_checkable
+class ProcessMessages(Protocol):
+    """Messages from one process to another on the same machine."""
+
+    def from_process(self, count: int) -> AbstractContextManager[Receive]:
+        """A spawned process begins to send so many; all of them must be received within the block."""

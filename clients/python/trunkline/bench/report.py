@@ -53,18 +53,18 @@ def promises(figures: Sequence[Figure]) -> Table:
     made.add_column("figure")
     made.add_column("unit")
     made.add_column("measured", justify="right")
-    made.add_column("at most", justify="right")
+    made.add_column("asked", justify="right")
     made.add_column("held")
     for figure in figures:
         held = "[green]yes[/]" if figure.held else "[red]no[/]"
-        made.add_row(figure.title, figure.unit, _plain(figure.value), _plain(figure.bound), held)
+        made.add_row(figure.title, figure.unit, _plain(figure.value), _bound(figure), held)
     return made
 
 
 def promises_markdown(figures: Sequence[Figure]) -> str:
     """The same as a table for README.md."""
-    lines = ["| figure | unit | measured | at most |", "|---|---|--:|--:|"]
-    lines += [f"| {each.title} | {each.unit} | {_plain(each.value)} | {_plain(each.bound)} |" for each in figures]
+    lines = ["| figure | unit | measured | asked |", "|---|---|--:|--:|"]
+    lines += [f"| {each.title} | {each.unit} | {_plain(each.value)} | {_bound(each)} |" for each in figures]
     return "\n".join(lines)
 
 
@@ -86,6 +86,10 @@ def write(rows: Sequence[Row], path: Path) -> None:
 
 def _figure(value: float, lost: int) -> str:
     return f"{value:,.0f}" + (f" [red]({lost:,} lost)[/]" if lost else "")
+
+
+def _bound(figure: Figure) -> str:
+    return f"{'at least' if figure.more_is_better else 'at most'} {_plain(figure.bound)}"
 
 
 def _plain(value: float) -> str:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import uvloop
 
 from trunkline.bench import peers
+from trunkline.bench.channel_roles import commanded, commander, process_receiver, thread_receiver
 from trunkline.bench.payload import CHANNEL, KEYS
 from trunkline.bench.peer import Call, DurableConsume, KeyValue, Peer, PublishSubscribe, RequestReply, StoredPublish
 from trunkline.bench.turn import Figures, Turn
@@ -130,7 +131,10 @@ async def _another(order: Mapping[str, Any]) -> Peer:
 
 ROLES: Mapping[str, Callable[[Peer, Turn, Mapping[str, Any]], Awaitable[Figures]]] = {
     role.__name__: role
-    for role in (publisher, subscriber, stalled, responder, requester, saver, getter, storer, consumer, filler)
+    for role in (
+        *(publisher, subscriber, stalled, responder, requester, saver, getter, storer, consumer, filler),
+        *(thread_receiver, process_receiver, commanded, commander),
+    )
 }
 
 

@@ -6,7 +6,6 @@ import logging
 import threading
 from functools import partial
 from multiprocessing import util
-from typing import Any
 
 from trunkline.errors import TrunklineError
 from trunkline.message_channel.answers import Answers
@@ -15,7 +14,7 @@ from trunkline.message_channel.fan_in import FanIn
 from trunkline.message_channel.limits import FLUSH_SECONDS
 from trunkline.message_channel.pipes import FrameReader, FrameWriter
 from trunkline.message_channel.process_endpoint import AgentEnds, ProcessEndpoint, Transit, open_pipes
-from trunkline.message_channel.service_message import ServiceMessage
+from trunkline.message_channel.service_message import Flat, ServiceMessage, flattened, restored
 from trunkline.message_channel.switchboard import Switchboard
 
 _log = logging.getLogger(__name__)
@@ -35,7 +34,7 @@ class _Agent:
 
     def put(self, message: ServiceMessage) -> None:
         """Sends to the agent. What it has of a command from here on is not seen: it counts as received."""
-        self.down.write(message)
+        self.down.write(flattened(message))
         if message.answer_token is not None:
             self._answers.received(message.answer_token)
 
@@ -55,7 +54,7 @@ class ProcessAgents:
     def __init__(self, switchboard: Switchboard, inbox: FanIn[ServiceMessage]) -> None:
         self._switchboard = switchboard
         self._inbox = inbox
-        self._transit: FanIn[tuple[_Agent, Transit]] = FanIn()
+        self._transit: FanIn[tuple[_Agent, str, ServiceMessage, int | None]] = FanIn()
         self._agents: list[_Agent] = []
         self._server: threading.Thread | None = None
         util.Finalize(self, partial(_flush, self._agents), exitpriority=10)
@@ -108,17 +107,18 @@ class ProcessAgents:
         endpoint.renewed_by(partial(self._renew, agent))
         return agent.ends
 
-    def _accept(self, agent: _Agent, message: Any) -> ServiceMessage:
-        received: ServiceMessage = message
+    def _accept(self, agent: _Agent, flat: Flat) -> ServiceMessage:
+        message = restored(flat)
         if not agent.heard:
-            self._first(agent, received.sender)
-        return received
+            self._first(agent, message.sender)
+        return message
 
-    def _accept_transit(self, agent: _Agent, item: Any) -> tuple[_Agent, Transit]:
-        transit: Transit = item
+    def _accept_transit(self, agent: _Agent, transit: Transit) -> tuple[_Agent, str, ServiceMessage, int | None]:
+        target, flat, token = transit
+        message = restored(flat)
         if not agent.heard:
-            self._first(agent, transit[1].sender)
-        return agent, transit
+            self._first(agent, message.sender)
+        return agent, target, message, token
 
     def _first(self, agent: _Agent, sender: str) -> None:
         agent.heard = True
@@ -146,7 +146,7 @@ class ProcessAgents:
                 return
             if item is None:
                 continue
-            agent, (target, message, token) = item
+            agent, target, message, token = item
             try:
                 self._switchboard.answer(agent.name or message.sender, token, target, message)
             except TrunklineError as error:

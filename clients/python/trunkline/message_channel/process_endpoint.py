@@ -14,9 +14,9 @@ from trunkline.message_channel.errors import ChannelClosedError
 from trunkline.message_channel.fan_in import FanIn
 from trunkline.message_channel.limits import FLUSH_SECONDS
 from trunkline.message_channel.pipes import FrameReader, FrameWriter, enlarge
-from trunkline.message_channel.service_message import ServiceMessage
+from trunkline.message_channel.service_message import Flat, ServiceMessage, flattened, restored
 
-Transit = tuple[str, ServiceMessage, int | None]
+Transit = tuple[str, Flat, int | None]
 """What an agent sends to somebody else than the owner: target, message, and the token of the request it answers."""
 
 
@@ -88,9 +88,9 @@ class ProcessEndpoint:
             raise TypeError(f"want a ServiceMessage, not {type(msg).__name__}")
         _, up, transit = self._opened or self._open()
         if target in self._owner:
-            up.write(msg)
+            up.write(flattened(msg))
         else:
-            transit.write((target, msg, None))
+            transit.write((target, flattened(msg), None))
 
     def receive(self, timeout: float | None = None) -> ServiceMessage | None:
         """The next message that was sent to this agent; None after `timeout` seconds. None waits for ever."""
@@ -103,7 +103,7 @@ class ProcessEndpoint:
             self.send(request.sender, msg)
         else:
             _, _, transit = self._opened or self._open()
-            transit.write((request.sender, msg, request.answer_token))
+            transit.write((request.sender, flattened(msg), request.answer_token))
 
     def close(self) -> None:
         """Hands over what was sent (FLUSH_SECONDS at most) and closes this end. Idempotent."""
@@ -151,16 +151,11 @@ class ProcessEndpoint:
         if self._handed_over:
             raise ChannelClosedError(f"the endpoint {self.name!r} was handed to another process")
         inbox: FanIn[ServiceMessage] = FanIn()
-        inbox.add(FrameReader(self._ends.down), _same, inbox.end)
+        inbox.add(FrameReader(self._ends.down), restored, inbox.end)
         self._opened = inbox, FrameWriter(self._ends.up), FrameWriter(self._ends.transit)
         # Runs before multiprocessing ends the process, with or without a call of `close`.
         util.Finalize(self, partial(_flush, *self._opened[1:]), exitpriority=10)
         return self._opened
-
-
-def _same(message: Any) -> ServiceMessage:
-    received: ServiceMessage = message
-    return received
 
 
 def _flush(*writers: FrameWriter) -> None:

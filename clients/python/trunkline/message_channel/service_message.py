@@ -61,3 +61,31 @@ class ServiceMessage:
         """Says who sent this message over a socket, and returns it."""
         object.__setattr__(self, "peer", peer)
         return self
+
+
+Flat = tuple[str, MessageKind, str, datetime | str, int | None, Peer | None] | ServiceMessage
+"""A message as it goes through a pipe."""
+
+
+def flattened(message: ServiceMessage) -> Flat:
+    """A message as plain values, which are pickled in a third of the time; one of a class that was derived as it is."""
+    if type(message) is not ServiceMessage:
+        return message
+    when = message.timestamp
+    moment = when.isoformat() if when.tzinfo is UTC else when  # whatever else it is stays exactly that
+    return message.sender, message.type, message.payload, moment, message.answer_token, message.peer
+
+
+def restored(flat: Flat) -> ServiceMessage:
+    """The message that was flattened. It was checked when it was made, and is not again."""
+    if isinstance(flat, ServiceMessage):
+        return flat
+    sender, kind, payload, moment, token, peer = flat
+    message = object.__new__(ServiceMessage)
+    when = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    message.__dict__.update(sender=sender, type=kind, payload=payload, timestamp=when)
+    if token is not None:
+        message.with_token(token)
+    if peer is not None:
+        message.with_peer(peer)
+    return message

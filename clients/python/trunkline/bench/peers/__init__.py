@@ -18,6 +18,8 @@ PEERS: Final[Mapping[str, tuple[str, str]]] = {
     "redis": ("trunkline.bench.peers.redis", "RedisPubSub"),
     "zeromq": ("trunkline.bench.peers.zeromq", "ZeroMQ"),
     "sqlite": ("trunkline.bench.peers.sqlite", "SQLite"),
+    "queue": ("trunkline.bench.peers.queues", "ThreadQueue"),
+    "multiprocessing": ("trunkline.bench.peers.queues", "ProcessQueue"),
 }
 """Module and class by name."""
 

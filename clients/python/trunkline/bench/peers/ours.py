@@ -12,13 +12,14 @@ import trunkline
 from trunkline import AgentMessage, MessageType, TaskResult, TaskStatus
 from trunkline.bench.payload import DURABLE, REPLIES, TEXT, key
 from trunkline.bench.peer import Call, Peer, Reception, Server, Service
+from trunkline.bench.peers.our_channel import ChannelAbilities
 from trunkline.bench.tally import Tally
 
 CREDIT: Final = 2_048
 """Messages that the service lets a durable subscriber hold at once."""
 
 
-class Trunkline(Peer):
+class Trunkline(ChannelAbilities, Peer):
     """Each message is a fresh AgentMessage, made inside the loop that is timed; each callback reads its payload."""
 
     title = "Trunkline"
@@ -28,7 +29,9 @@ class Trunkline(Peer):
         self._bus: trunkline.GrpcMessageBus | None = None
         self._state: trunkline.GrpcStateManager | None = None
 
-    def server(self, service: Service, port: int, scratch: Path) -> Server:
+    def server(self, service: Service, port: int, scratch: Path) -> Server | None:
+        if service == "channel":
+            return None
         prefix = f"TRUNKLINE_{service.upper()}_"
         settings = {f"{prefix}ADDRESS": f"127.0.0.1:{port}", f"{prefix}PATH": str(scratch / f"{service}.db")}
         return Server((sys.executable, "-m", "trunklined", service), settings)
@@ -37,7 +40,7 @@ class Trunkline(Peer):
         if service == "bus":
             self._bus = trunkline.GrpcMessageBus(f"127.0.0.1:{port}")
             await self._bus.connect()
-        else:
+        elif service == "state":
             self._state = trunkline.GrpcStateManager(f"127.0.0.1:{port}")
             await self._state.connect()
 
