@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -10,6 +12,7 @@ from functools import partial
 from trunkline.channels import agent_channel, check_channel
 from trunkline.errors import BusNotConnectedError, TrunklineError
 from trunkline.message_channel.agent_messages import answer_channel, from_agent_message, to_agent_message
+from trunkline.message_channel.limits import LISTEN_SECONDS
 from trunkline.message_channel.service_message import ServiceMessage
 from trunkline.message_channel.switchboard import Switchboard
 from trunkline.models import AgentMessage
@@ -21,12 +24,19 @@ _log = logging.getLogger(__name__)
 class BusLine:
     """Publishes what has no local target, and receives for the local names.
 
+    While the bus is away, what is published waits in the client's buffer, and names are listened for when it is back.
+
     Raises:
         BusDisconnectedError: the bus cannot be reached.
     """
 
     def __init__(self, address: str, switchboard: Switchboard) -> None:
         self._switchboard = switchboard
+        self._lock = threading.Lock()
+        self._names: set[str] = set()
+        """Those that are to be listened for."""
+        self._asking: set[str] = set()
+        """Those of which the bus was told and has not said yes."""
         self._bus = MessageBus(address)
         self._bus.connect()
 
@@ -35,13 +45,30 @@ class BusLine:
         self._bus.publish(check_channel(agent_channel(target)), self._outgoing(message, target))
 
     def listen(self, name: str) -> None:
-        """Receives what is published on `conductor:agent:{name}`; in effect on return."""
-        self._bus.subscribe(check_channel(agent_channel(name)), partial(self._received, name))
+        """Receives what is published on `conductor:agent:{name}`; in effect on return where the bus is there, else when
+        it is back. Of several names, the first waits for it (LISTEN_SECONDS at most), and the others do not again."""
+        check_channel(agent_channel(name))
+        with self._lock:
+            self._names.add(name)
+            if name in self._asking:
+                return
+            patience = 0.0 if self._asking else LISTEN_SECONDS
+            self._asking.add(name)
+        asked: Future[None] = Future()
+        threading.Thread(target=self._ask, args=(name, asked), name="message-channel-listen", daemon=True).start()
+        try:
+            asked.result(patience)
+        except TimeoutError:
+            _log.warning("the bus is away: messages for %r are received when it is back", name)
+            asked.add_done_callback(partial(_say_why_not, name))
 
     def unlisten(self, name: str) -> None:
         """Receives nothing more of that channel."""
-        with suppress(BusNotConnectedError):  # the line was closed: it receives nothing any more
-            self._bus.unsubscribe(agent_channel(name))
+        with self._lock:
+            self._names.discard(name)
+            if name in self._asking:
+                return  # `_ask` sees to it
+        self._leave(name)
 
     def close(self) -> None:
         """Hands over what was published, then disconnects. Idempotent."""
@@ -51,6 +78,34 @@ class BusLine:
             except TrunklineError as error:
                 _log.warning("what was published last may be lost: %s", error)
         self._bus.disconnect()
+
+    def _ask(self, name: str, asked: Future[None]) -> None:
+        try:
+            while True:
+                self._bus.subscribe(agent_channel(name), partial(self._received, name))
+                if self._is_settled(name, wanted=True):
+                    break
+                self._leave(name)
+                if self._is_settled(name, wanted=False):
+                    break
+        except TrunklineError as error:
+            with self._lock:
+                self._asking.discard(name)
+            asked.set_exception(error)
+        else:
+            asked.set_result(None)
+
+    def _is_settled(self, name: str, *, wanted: bool) -> bool:
+        """Whether what the bus was told is what is wanted by now; then nothing more is asked."""
+        with self._lock:
+            settled = (name in self._names) is wanted
+            if settled:
+                self._asking.discard(name)
+            return settled
+
+    def _leave(self, name: str) -> None:
+        with suppress(BusNotConnectedError):  # the line was closed: it receives nothing any more
+            self._bus.unsubscribe(agent_channel(name))
 
     def _received(self, name: str, came: AgentMessage) -> None:
         outlet = self._switchboard.outlet(name)
@@ -74,3 +129,9 @@ class BusLine:
         if message.sender == self._switchboard.owner:  # there it is known, and answered, by its name on the bus
             message = replace(message, sender=self._switchboard.alias)
         return to_agent_message(message, target, correlation_id)
+
+
+def _say_why_not(name: str, asked: Future[None]) -> None:
+    error = asked.exception()
+    if error is not None:
+        _log.warning("messages for %r are not received: %s", name, error)

@@ -30,6 +30,9 @@ MAX_MAILBOX_MESSAGES: Final = MAX_QUEUED_MESSAGES
 SEND_WAIT: Final = 5.0
 """How long `send` waits for room before it raises OverloadedError."""
 
+LISTEN_SECONDS: Final = 2.0
+"""How long a new endpoint waits until it is listened for on the bus; then it is there, and is when the bus is back."""
+
 MAX_OUTBOX_BYTES: Final = 8 * MiB
 """What waits in a process for a pipe that is full; a sender beyond it waits up to SEND_WAIT."""
 
