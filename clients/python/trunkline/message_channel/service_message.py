@@ -42,6 +42,10 @@ class ServiceMessage:
     peer: ClassVar[Peer | None] = None
     """Who sent a message that came from a UNIX socket; None for one that came another way. No field either."""
 
+    life: ClassVar[int | None] = None
+    """Which life of its sender says it, where a supervisor counts them. No field either; it reaches the owner of a
+    channel, not the bus."""
+
     def __post_init__(self) -> None:
         if not isinstance(self.sender, str):
             raise TypeError(f"sender must be text, not {self.sender!r}")
@@ -60,4 +64,9 @@ class ServiceMessage:
     def with_peer(self, peer: Peer) -> ServiceMessage:
         """Says who sent this message over a socket, and returns it."""
         object.__setattr__(self, "peer", peer)
+        return self
+
+    def with_life(self, life: int) -> ServiceMessage:
+        """Says which life of its sender says this, and returns it."""
+        object.__setattr__(self, "life", life)
         return self
