@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import logging
+import os
 import threading
-import time
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, cast, final
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Final, Literal, Self, final
 
+from trunkline.agents.attributes import check_attributes
+from trunkline.agents.clients import Clients, bus, state
 from trunkline.agents.config import AgentConfig
-from trunkline.agents.errors import AgentError, AgentStartError
-from trunkline.agents.events import ERROR_PREFIX, RESULT_PREFIX, AgentEvent
-from trunkline.agents.heart import heart
-from trunkline.agents.limits import MAX_ERROR_LENGTH
-from trunkline.agents.state_events import StateEvents
+from trunkline.agents.errors import AgentStartError, StepInterruptedError
+from trunkline.agents.events import AgentEvent
+from trunkline.agents.heart import Pulse, heart
+from trunkline.agents.logger import AgentLogger
+from trunkline.agents.plugins import PluginSet
+from trunkline.agents.state_events import ControlEvents, StateEvents
+from trunkline.agents.steps import Steps
 from trunkline.agents.vessel import ProcessVessel, ThreadVessel, Vessel
+from trunkline.agents.voice import Voice
 from trunkline.errors import TrunklineError
-from trunkline.message_channel import ChannelClosedError, Endpoint, MessageChannel, ServiceMessage
-
-if TYPE_CHECKING:
-    from trunkline import CircuitBreaker, sync
-
-T = TypeVar("T")
+from trunkline.message_channel import Endpoint, MessageChannel, ServiceMessage
 
 AgentType = Literal["thread", "process"]
 
@@ -35,32 +33,50 @@ class BaseAgent(ABC):
         start → validate → setup → ready → execute → close
 
     Each step is told to the orchestrator by a STATUS message. An exception in any of them is told as `ERROR: …`, and
-    the agent closes as failed. `stop()` asks it to end: `stop_event` is set, and it is for `execute` to heed it.
+    the agent closes as failed. `stop()` asks it to end: `stop_event` is set, and it is for `execute` to heed it. What
+    was asked to stop before it was ready does not execute.
 
     Args:
         msg_channel: its end of the orchestrator's channel. Default: a channel of its own, whose owner's end is
-            `agent.msg_channel` of the object that is started.
+            `agent.msg_channel` of the object that is started; it gets no heartbeats.
         name: what it is called; default the class's name.
         config: default the class's own `Config()`.
+        plugin: default the class's own `Plugin()`.
         bus_address, state_address: where `bus` and `state` connect to.
-        kwargs: kept as `kwargs`.
+        kwargs: become attributes of the agent.
+
+    Raises:
+        TypeError: a value is of a wrong type, or an attribute of that name is the framework's own.
     """
 
     a_type: ClassVar[AgentType] = "thread"
     """What it runs in: a thread of this process, or a process of its own (`spawn`). Such an object is pickled; what it
     holds beside its configuration must allow that."""
 
-    Config: ClassVar[type[AgentConfig]] = AgentConfig
+    Config = AgentConfig
+    Plugin = PluginSet
     config: AgentConfig
+    plugin: PluginSet
 
+    logger: AgentLogger
     failure: str | None
     """What it failed of, where it runs; None while it has not."""
     stop_event: threading.Event
     """Set when it shall end."""
+    control_events: ControlEvents
+    """Holds the `stop_event`, too."""
+    has_ended: threading.Event
+    """Set at the end of its life, where it runs."""
     state_events: StateEvents
+    bus = bus
+    state = state
+    _pid: int | None
     _vessel: Vessel | None
-    _step_began: float | None
-    _breaker: CircuitBreaker | None
+    _stopper: threading.Thread | None
+    _voice: Voice
+    _steps: Steps
+    _clients: Clients
+    _noting_stop: threading.Lock
 
     def __init__(
         self,
@@ -68,21 +84,36 @@ class BaseAgent(ABC):
         *,
         name: str | None = None,
         config: AgentConfig | None = None,
+        plugin: PluginSet | None = None,
         bus_address: str | None = None,
         state_address: str | None = None,
         **kwargs: Any,
     ) -> None:
         self.name = name or type(self).__name__
         self.config = self.Config() if config is None else config
+        if not isinstance(self.config, AgentConfig):
+            raise TypeError(f"config of agent {self.name!r} must be an AgentConfig, not {self.config!r}")
+        self.plugin = self.Plugin() if plugin is None else plugin
         self.kwargs = kwargs
+        self.check_kwargs(self.name, kwargs)
+        vars(self).update(kwargs)
         self.bus_address = bus_address
         self.state_address = state_address
-        self.msg_channel: MessageChannel | Endpoint = (
-            MessageChannel(self.a_type) if msg_channel is None else msg_channel
-        )
         self.result: Any = None
-        """What `execute` returned: JSON."""
+        """What `execute` returned, or the subclass set it to: JSON."""
+        self._has_owner = msg_channel is not None
+        if msg_channel is None:
+            msg_channel = MessageChannel(self.a_type)
+            weakref.finalize(self, msg_channel.close)
+        elif not hasattr(msg_channel, "send"):
+            raise TypeError(f"msg_channel must be a channel, not {msg_channel!r}; an agent's name is given by name=")
+        self.msg_channel: MessageChannel | Endpoint = msg_channel
         self._begin()
+
+    @staticmethod
+    def check_kwargs(name: str, kwargs: Iterable[str]) -> None:
+        """Raises TypeError for keyword arguments that cannot become attributes."""
+        check_attributes(BaseAgent, (*_OF_ONE_LIFE, *_GIVEN), name, kwargs)
 
     # What a subclass says.
 
@@ -94,7 +125,8 @@ class BaseAgent(ABC):
         """Does the work. What it returns (JSON) is the agent's result."""
 
     def on_stop(self) -> None:  # noqa: B027  # nothing to do is fine
-        """Called when somebody asks it to stop, in another thread than `execute`."""
+        """Called when somebody asks it to stop, in another thread than `execute`; `on_close` waits for its return, for
+        `stop_timeout` seconds at most."""
 
     def on_close(self) -> None:  # noqa: B027  # nothing to do is fine
         """Called last, however it ended."""
@@ -105,45 +137,29 @@ class BaseAgent(ABC):
         """Sends a message to the orchestrator. Raises as `MessageChannel.send`."""
         self.msg_channel.send("orchestrator", msg)
 
-    @property
-    def bus(self) -> sync.MessageBus:
-        """The bus, connected when it is first used and disconnected at the end.
-
-        Raises:
-            AgentError: the agent was given no `bus_address`.
-            BusDisconnectedError: it cannot be reached.
-        """
-        from trunkline import sync
-
-        return cast("sync.MessageBus", self._connected("bus", sync.MessageBus))
-
-    @property
-    def state(self) -> sync.StateManager:
-        """The state store; as `bus`, with `state_address`."""
-        from trunkline import sync
-
-        return cast("sync.StateManager", self._connected("state", sync.StateManager))
-
     # What its owner calls.
 
-    def start(self, on_end: Callable[[], object] | None = None) -> None:
+    def start(self, on_end: Callable[[], object] | None = None, life: int | None = None) -> None:
         """Starts it, in its thread or process. One object has one life.
 
         Args:
-            on_end: called in the agent's thread when it has ended; of a process, wait for its `sentinel`.
+            on_end: for a supervisor: called in the agent's thread when it has ended. Of a process it waits for the
+                `sentinel` of its `vessel` instead, and reaps it.
+            life: for a supervisor: which of this agent's lives it is; what it says of itself carries that number.
 
         Raises:
             AgentStartError: it was started already, or it cannot be handed to a process.
         """
         if self._vessel is not None:
             raise AgentStartError(f"agent {self.name!r} was started already", details={"agent": self.name})
-        if self.a_type == "process":
-            self._vessel = vessel = ProcessVessel(self)
-            if isinstance(self.msg_channel, MessageChannel):  # nobody orchestrates it
-                vessel.follow(self.state_events.said, self.state_events.close_event.set)
-        else:
-            self._vessel = ThreadVessel(self, on_end)
+        self._voice.life = life
+        vessel: Vessel = ProcessVessel(self) if self.a_type == "process" else ThreadVessel(self, on_end)
+        self._vessel = vessel
+        vessel.start()
+        if on_end is None and isinstance(vessel, ProcessVessel):
+            vessel.follow(self.state_events.said, self.state_events.close_event.set)
 
+    @final
     def stop(self) -> None:
         """Asks it to end; idempotent. It ends after the step that it is in."""
         if self._vessel is None:
@@ -161,31 +177,38 @@ class BaseAgent(ABC):
 
     @property
     def vessel(self) -> Vessel | None:
-        """What it runs in; None before its first start."""
+        """What it runs in; None before its start."""
         return self._vessel
 
     @property
     def pid(self) -> int | None:
-        """Of its process; None for a thread."""
-        return None if self._vessel is None else self._vessel.pid
+        """Of its process, there and here; None for a thread."""
+        return self._pid if self._vessel is None else self._vessel.pid
 
     # What its vessel calls, where it runs.
 
     @final
     def run(self) -> None:
         """The whole life, in the calling thread."""
+        self._pid = os.getpid() if self.a_type == "process" else None
         try:
-            self._say(AgentEvent.AGENT_START)
-            heart.add(self)
+            self._voice.say(AgentEvent.AGENT_START)
+            if self._has_owner:
+                heart.add(Pulse(self.name, self.config.heartbeat_interval, self._beat, self.has_ended))
             self.validate_config()
-            self.setup()
-            self._say(AgentEvent.AGENT_READY)
-            returned = self._step(self.execute) if self._is_one_step else self.execute()
-            self._tell_result(returned)
+            self.plugin.initialize(self)
+            if not self.stop_event.is_set():
+                self.setup()
+            if not self.stop_event.is_set():
+                self._voice.say(AgentEvent.AGENT_READY)
+                self._voice.tell_result(self._perform(), self.result)
         except StepInterruptedError:
             pass  # stopped while it waited for its next try: that is how it was asked to end
+        except SystemExit as end:
+            if end.code:
+                self.failure = self._voice.fail(end)
         except Exception as error:  # noqa: BLE001  # whatever an agent raises: it fails, and says so
-            self._fail(error)
+            self.failure = self._voice.fail(error)
         finally:
             self._close()
 
@@ -197,137 +220,72 @@ class BaseAgent(ABC):
         """
         self.config.check(f"the configuration of agent {self.name!r}")
 
+    @final
     def asked_to_stop(self) -> None:
         """Takes note that it shall end; idempotent."""
-        if not self.stop_event.is_set():
+        with self._noting_stop:
+            if self.stop_event.is_set():
+                return
+            self._stopper = threading.Thread(target=self._run_on_stop, name=f"stop {self.name}", daemon=True)
+            self._stopper.start()
             self.stop_event.set()
-            try:
-                self.on_stop()
-            except Exception:  # it shall end all the same
-                self.logger.exception("on_stop of agent %r failed", self.name)
 
-    # Its pulse.
-
-    @property
-    def pulse(self) -> float:
-        """Seconds from one heartbeat to the next."""
-        return self.config.heartbeat_interval
-
-    def beat(self) -> bool:
-        """Says that it lives, unless a step takes too long; False when its life is over."""
-        if self.has_ended.is_set():
-            return False
-        began, limit = self._step_began, self.config.step_timeout
-        if began is None or limit is None or time.monotonic() - began <= limit:
-            try:
-                self._say(AgentEvent.AGENT_HEARTBEAT)
-            except ChannelClosedError:
-                return False  # nobody listens any more
-            except TrunklineError as error:
-                self.logger.warning("a heartbeat of agent %r was not taken: %s", self.name, error)
-        return True
-
-    # Steps.
-
-    _is_one_step: ClassVar[bool] = True
-    """Whether `execute` is one step; of agents that loop, each turn is."""
-
-    def _step(self, step: Callable[[], T]) -> T:
-        """Takes a step, and again where the configuration's retry policy says so."""
-        policy = self.config.retry_policy
-        return self._try(step) if policy is None else replace(policy, pause=self._pause).run(self._try, step)
-
-    def _try(self, step: Callable[[], T]) -> T:
-        breaker = self._breaker
-        while breaker is not None and breaker.retry_after > 0:
-            self._pause(breaker.retry_after)
-        self._step_began = time.monotonic()
+    def _run_on_stop(self) -> None:
         try:
-            return step() if breaker is None else breaker.run(step)
-        finally:
-            self._step_began = None
+            self.on_stop()
+        except Exception:  # the agent's own; it shall end all the same
+            self.logger.exception("on_stop of agent %r failed", self.name)
 
-    def _pause(self, seconds: float) -> None:
-        if self.stop_event.wait(seconds):
-            raise StepInterruptedError(f"agent {self.name!r} was stopped before its next try")
+    def _perform(self) -> Any:
+        """The work: of this agent one step, of those that loop one for each turn."""
+        return self._steps.take(self.execute)
 
-    # Telling.
-
-    def _say(self, event: AgentEvent) -> None:
-        self._tell(event.value)
-
-    def _tell(self, payload: str) -> None:
-        self.state_events.said(payload)
-        self.send_message(ServiceMessage(self.name, "STATUS", payload))
-
-    def _tell_result(self, returned: Any) -> None:
-        if returned is not None:
-            self.result = returned
-        if self.result is None:
-            return
-        try:
-            told = json.dumps(self.result, ensure_ascii=False)
-        except (TypeError, ValueError) as error:
-            raise AgentError(
-                f"the result of agent {self.name!r} is no JSON: {error}", details={"agent": self.name}
-            ) from error
-        self._tell(RESULT_PREFIX + told)
-
-    def _fail(self, error: Exception) -> None:
-        self.failure = f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH]
-        self.logger.exception("agent %r failed", self.name)
-        try:
-            self._tell(f"{ERROR_PREFIX} {self.failure}")
-        except TrunklineError as unheard:
-            self.logger.warning("the error of agent %r was not taken: %s", self.name, unheard)
+    def _beat(self) -> None:
+        if not self._steps.is_overdue:
+            self._voice.say(AgentEvent.AGENT_HEARTBEAT)
 
     def _close(self) -> None:
+        if self._stopper is not None:
+            self._stopper.join(self.config.stop_timeout)
         try:
             self.on_close()
         except Exception as error:  # noqa: BLE001  # as in run
-            self._fail(error)
+            self.failure = self._voice.fail(error)
         try:
-            for client in self._clients.values():
-                client.disconnect()
-            self._say(AgentEvent.AGENT_CLOSE)
+            self.plugin.finalize()
+            self._clients.disconnect()
         except TrunklineError as error:
-            self.logger.warning("the end of agent %r was not taken: %s", self.name, error)
+            self.logger.warning("a client of agent %r was not disconnected: %s", self.name, error)
         finally:
+            self._voice.say_if_heard(AgentEvent.AGENT_CLOSE)
             self.has_ended.set()
 
     # What belongs to the place and the life: not handed to another process.
 
     def _begin(self) -> None:
-        self.logger = logging.getLogger(f"trunkline.agents.{self.name}")
+        self.logger = AgentLogger(self.name, self.config.logger_config)
         self.stop_event = threading.Event()
+        self.control_events = ControlEvents(self.stop_event)
         self.has_ended = threading.Event()
         self.state_events = StateEvents()
         self.failure = None
+        self._pid = None
         self._vessel = None
-        self._step_began = None
-        self._clients: dict[str, Any] = {}
-        make = self.config.circuit_breaker
-        self._breaker = None if make is None else make()
+        self._noting_stop = threading.Lock()
+        self._stopper = None
+        self._voice = Voice(self.name, self.send_message, self.state_events, self.logger)
+        self._steps = Steps(self.name, self.config, self.stop_event)
+        self._clients = Clients(self.name, self.bus_address, self.state_address)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in _OF_ONE_LIFE}
+        kept = {name: value for name, value in self.__dict__.items() if name not in _OF_ONE_LIFE}
+        return {**kept, "_life": self._voice.life}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        life = state.pop("_life")
         self.__dict__ |= state
         self._begin()
-
-    def _connected(self, kind: str, face: Callable[[str], Any]) -> Any:
-        client = self._clients.get(kind)
-        if client is None:
-            address = getattr(self, f"{kind}_address")
-            if address is None:
-                raise AgentError(
-                    f"agent {self.name!r} has no {kind}: it was given no {kind}_address", details={"agent": self.name}
-                )
-            client = face(address)
-            client.connect()
-            self._clients[kind] = client
-        return client
+        self._voice.life = life
 
     def __enter__(self) -> Self:
         self.start()
@@ -338,16 +296,11 @@ class BaseAgent(ABC):
         self.join(self.config.stop_timeout)
 
 
-_OF_ONE_LIFE = (
-    *("logger", "stop_event", "has_ended", "state_events", "failure"),
-    *("_vessel", "_step_began", "_clients", "_breaker"),
+_OF_ONE_LIFE: Final = (
+    *("logger", "stop_event", "control_events", "has_ended", "state_events", "failure"),
+    *("_pid", "_vessel", "_noting_stop", "_stopper", "_voice", "_steps", "_clients"),
 )
-
-
-class StepInterruptedError(AgentError):
-    """It was asked to stop while it waited to try again."""
-
-    error_code = "STEP_INTERRUPTED"
+_GIVEN: Final = ("name", "kwargs", "result", "msg_channel", "bus_address", "state_address")
 
 
 class BaseThreadAgent(BaseAgent):

@@ -7,6 +7,7 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
+from trunkline.agents.logger import LoggerConfig
 from trunkline.agents.validation import ConfigValidationError, ValidationPolicy, ValidationResult, ValidationSeverity
 
 if TYPE_CHECKING:
@@ -25,18 +26,26 @@ class ComponentConfig:
 
         Config(output_directory="elsewhere")
 
+    A name that no class of the configuration declares is kept, too; `check` warns of it.
+
+    Attributes:
+        logger_config: how much is logged.
+        validation_policy: what `check` lets pass.
+
     Raises:
-        TypeError: a name that no class of the configuration declares, with the one that was perhaps meant.
+        TypeError: a name that is not declared, but so like one that is that it was probably meant.
     """
 
+    logger_config: LoggerConfig = LoggerConfig()
     validation_policy: ValidationPolicy = ValidationPolicy()
 
     def __init__(self, **values: Any) -> None:
         for name, value in values.items():
-            if name not in self.names():
-                meant = difflib.get_close_matches(name, self.names(), 1)
-                hint = f"; did you mean {meant[0]!r}?" if meant else ""
-                raise TypeError(f"{type(self).__qualname__} has no field {name!r}{hint}")
+            if name not in self.names() and (meant := difflib.get_close_matches(name, self.names(), 1)):
+                raise TypeError(
+                    f"{type(self).__qualname__} has no field {name!r}; did you mean {meant[0]!r}? "
+                    "(A field of your own is declared in the class.)"
+                )
             setattr(self, name, value)
 
     @classmethod
@@ -65,17 +74,20 @@ class ComponentConfig:
         Raises:
             ConfigValidationError: what is not let pass.
         """
-        policy = self.validation_policy
         refused = []
-        for result in self.validate():
-            is_warning = result.severity == ValidationSeverity.WARNING
-            is_ignored = result.severity == ValidationSeverity.ERROR and policy.ignore_errors
-            if not is_warning and not is_ignored:
+        for result in [*(self.validate() or ()), *self._undeclared()]:
+            if self.validation_policy.refuses(result):
                 refused.append(result)
-            elif not policy.ignore_warnings:
+            else:
                 _log.warning("%s: %s: %s", owner, result.field, result.message)
         if refused:
             raise ConfigValidationError.of(owner, refused)
+
+    def _undeclared(self) -> list[ValidationResult]:
+        return [
+            ValidationResult(name, f"is declared in no class of {type(self).__qualname__}", ValidationSeverity.WARNING)
+            for name in sorted(vars(self).keys() - set(self.names()))
+        ]
 
     def _require(self, name: str, lowest: float, *, above: bool = False) -> list[ValidationResult]:
         """A finding where a figure is not at least (or above) the lowest, or no figure at all."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 
 class AgentEvent(Enum):
@@ -21,3 +22,13 @@ class AgentEvent(Enum):
 
 ERROR_PREFIX: Final = "ERROR:"
 RESULT_PREFIX: Final = "RESULT:"
+
+
+def result_in(payload: str) -> list[Any]:
+    """The result that a payload tells, alone in a list; an empty one where it tells none."""
+    if not payload.startswith(RESULT_PREFIX):
+        return []
+    try:
+        return [json.loads(payload.removeprefix(RESULT_PREFIX))]
+    except ValueError:
+        return []  # text of the agent's own that only begins so

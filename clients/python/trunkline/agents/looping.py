@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 from trunkline.agents.base import BaseAgent
-from trunkline.agents.config import AgentConfig, LoopingConfig
+from trunkline.agents.config import LoopingConfig
+from trunkline.agents.errors import RecoverableError
 
 
 class LoopingAgent(BaseAgent):
     """Calls `cycle()` until it is stopped, or `config.limit` times. Its pace is its own: `cycle` waits where it shall.
 
-    `result` is what the subclass sets it to.
+    A `RecoverableError` of one turn is told, and the next turn follows; anything else that it raises, the agent fails
+    of. Its result is what the subclass sets `result` to.
     """
 
-    Config: ClassVar[type[AgentConfig]] = LoopingConfig
+    Config = LoopingConfig
     config: LoopingConfig
-
-    _is_one_step: ClassVar[bool] = False
 
     @abstractmethod
     def cycle(self) -> None:
@@ -26,10 +27,25 @@ class LoopingAgent(BaseAgent):
 
     def execute(self) -> Any:
         """All turns."""
-        done = 0
-        while not self.stop_event.is_set() and done != self.config.limit:
-            self._step(self.cycle)
-            done += 1
+        turns = range(self.config.limit) if self.config.limit >= 0 else itertools.count()
+        for turn in turns:
+            if turn:
+                self._rest()
+            if self.stop_event.is_set():
+                return
+            self._turn()
+
+    def _perform(self) -> Any:
+        return self.execute()
+
+    def _turn(self) -> None:
+        try:
+            self._steps.take(self.cycle)
+        except RecoverableError as error:
+            self._voice.fail(error)
+
+    def _rest(self) -> None:
+        """Between two turns."""
 
 
 class LoopingThreadAgent(LoopingAgent):

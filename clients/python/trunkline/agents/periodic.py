@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from typing import Any, ClassVar, final
+from typing import Any, final
 
-from trunkline.agents.config import AgentConfig, PeriodicConfig
+from trunkline.agents.config import PeriodicConfig
 from trunkline.agents.looping import LoopingAgent
 
 
@@ -14,7 +14,7 @@ class PeriodicAgent(LoopingAgent):
     """Calls `runner()` at once and then every `config.execution_interval` seconds, until it is stopped, or
     `config.limit` times. Between two it sleeps; `stop()` wakes it."""
 
-    Config: ClassVar[type[AgentConfig]] = PeriodicConfig
+    Config = PeriodicConfig
     config: PeriodicConfig
 
     @abstractmethod
@@ -28,15 +28,14 @@ class PeriodicAgent(LoopingAgent):
 
     def execute(self) -> Any:
         """All runs."""
-        done = 0
-        due = time.monotonic()
-        while not self.stop_event.is_set() and done != self.config.limit:
-            self._step(self.cycle)
-            done += 1
-            now = time.monotonic()
-            due = max(now, (due if self.config.delay_compensation else now) + self.config.execution_interval)
-            if done != self.config.limit:
-                self.stop_event.wait(due - now)
+        self._due = time.monotonic()
+        super().execute()
+
+    def _rest(self) -> None:
+        now = time.monotonic()
+        began = self._due if self.config.delay_compensation else now
+        self._due = max(now, began + self.config.execution_interval)
+        self.stop_event.wait(self._due - now)
 
 
 class PeriodicThreadAgent(PeriodicAgent):

@@ -13,7 +13,7 @@ class ValidationSeverity(StrEnum):
     """How bad a finding is."""
 
     WARNING = "warning"
-    """It is logged, and the component starts."""
+    """It is logged, and the component starts, unless its policy does not ignore warnings."""
     ERROR = "error"
     """The component does not start, unless its policy ignores errors."""
     CRITICAL = "critical"
@@ -25,27 +25,36 @@ class ValidationResult:
     """One finding: the field, and what is wrong with its value."""
 
     field: str
-    message: str
+    message: str = ""
     severity: ValidationSeverity = ValidationSeverity.ERROR
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationPolicy:
-    """What is let pass."""
+    """What is let pass, which means that it is logged."""
 
-    ignore_warnings: bool = False
-    """Warnings are not even logged."""
+    ignore_warnings: bool = True
+    """Else a warning counts like an error."""
     ignore_errors: bool = False
-    """Errors are logged like warnings."""
+
+    def refuses(self, result: ValidationResult) -> bool:
+        """Whether a component with this finding does not start."""
+        if result.severity == ValidationSeverity.WARNING:
+            return not self.ignore_warnings
+        return result.severity == ValidationSeverity.CRITICAL or not self.ignore_errors
 
 
 class ConfigValidationError(TrunklineError):
     """A configuration that cannot be used. Details: each field with what is wrong with it."""
 
     error_code = "INVALID_CONFIG"
+    results: tuple[ValidationResult, ...] = ()
+    """The findings, with their severities."""
 
     @classmethod
     def of(cls, owner: str, results: Sequence[ValidationResult]) -> ConfigValidationError:
         """The error that tells all of these findings."""
         told = "; ".join(f"{result.field}: {result.message}" for result in results)
-        return cls(f"{owner} cannot be used: {told}", details={result.field: result.message for result in results})
+        error = cls(f"{owner} cannot be used: {told}", details={result.field: result.message for result in results})
+        error.results = tuple(results)
+        return error

@@ -42,6 +42,10 @@ class ServiceMessage:
     peer: ClassVar[Peer | None] = None
     """Who sent a message that came from a UNIX socket; None for one that came another way. No field either."""
 
+    life: ClassVar[int | None] = None
+    """Which life of its sender says it, where a supervisor counts them. No field either; it reaches the owner of a
+    channel, not the bus."""
+
     def __post_init__(self) -> None:
         if not isinstance(self.sender, str):
             raise TypeError(f"sender must be text, not {self.sender!r}")
@@ -62,8 +66,13 @@ class ServiceMessage:
         object.__setattr__(self, "peer", peer)
         return self
 
+    def with_life(self, life: int) -> ServiceMessage:
+        """Says which life of its sender says this, and returns it."""
+        object.__setattr__(self, "life", life)
+        return self
 
-Flat = tuple[str, MessageKind, str, datetime | str, int | None, Peer | None] | ServiceMessage
+
+Flat = tuple[str, MessageKind, str, datetime | str, int | None, Peer | None, int | None] | ServiceMessage
 """A message as it goes through a pipe."""
 
 
@@ -73,14 +82,14 @@ def flattened(message: ServiceMessage) -> Flat:
         return message
     when = message.timestamp
     moment = when.isoformat() if when.tzinfo is UTC else when  # whatever else it is stays exactly that
-    return message.sender, message.type, message.payload, moment, message.answer_token, message.peer
+    return message.sender, message.type, message.payload, moment, message.answer_token, message.peer, message.life
 
 
 def restored(flat: Flat) -> ServiceMessage:
     """The message that was flattened. It was checked when it was made, and is not again."""
     if isinstance(flat, ServiceMessage):
         return flat
-    sender, kind, payload, moment, token, peer = flat
+    sender, kind, payload, moment, token, peer, life = flat
     message = object.__new__(ServiceMessage)
     when = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
     message.__dict__.update(sender=sender, type=kind, payload=payload, timestamp=when)
@@ -88,4 +97,6 @@ def restored(flat: Flat) -> ServiceMessage:
         message.with_token(token)
     if peer is not None:
         message.with_peer(peer)
+    if life is not None:
+        message.with_life(life)
     return message

@@ -12,6 +12,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from trunkline.agents import AgentEvent
+from trunkline.agents.events import ERROR_PREFIX, result_in
 from trunkline.orchestrator.limits import EVENT_WORKERS, MAX_WAITING_EVENTS
 
 _log = logging.getLogger(__name__)
@@ -31,12 +33,33 @@ class OrchestratorEvent(Enum):
     """With `message`: any other STATUS payload that it sent."""
     AGENT_HUNG = "agent_hung"
     """With `error_message`: nothing was heard of it within its heartbeat timeout."""
+    AGENT_RECOVERED = "agent_recovered"
+    """A thread that counted as hung is heard again."""
     AGENT_TERMINATED = "agent_terminated"
     """Once for each life, however it ended."""
     AGENT_RESTARTED = "agent_restarted"
     """With `restarts` (so many by now) and `delay` (seconds that it waited): it is about to be started again."""
     ALL_AGENTS_TERMINATED = "all_agents_terminated"
     """Nothing runs, and nothing waits to run."""
+
+
+_OF_LIFE = {
+    AgentEvent.AGENT_START.value: OrchestratorEvent.AGENT_STARTED,
+    AgentEvent.AGENT_READY.value: OrchestratorEvent.AGENT_READY,
+    AgentEvent.AGENT_CLOSE.value: OrchestratorEvent.AGENT_TERMINATED,
+    AgentEvent.AGENT_HEARTBEAT.value: OrchestratorEvent.AGENT_HEARTBEAT,
+}
+
+
+def told_by(payload: str) -> tuple[OrchestratorEvent, dict[str, Any]]:
+    """The event that an agent's STATUS payload tells, and its facts."""
+    if (event := _OF_LIFE.get(payload)) is not None:
+        return event, {}
+    if payload.startswith(ERROR_PREFIX):
+        return OrchestratorEvent.AGENT_ERROR, {"error_message": payload.removeprefix(ERROR_PREFIX).strip()}
+    for result in result_in(payload):
+        return OrchestratorEvent.AGENT_RESULT, {"result": result}
+    return OrchestratorEvent.AGENT_MESSAGE, {"message": payload}
 
 
 class EventManager:

@@ -7,6 +7,9 @@ from typing import Final
 MAX_AGENTS: Final = 100_000
 """Agents of one orchestrator; one more is refused with OVERLOADED."""
 
+MAX_NAME_LENGTH: Final = 255
+"""Characters of an agent's name; a longer one is refused."""
+
 HISTORY_CAPACITY: Final = 1_000
 """Events that the history keeps (setting `history_capacity`); beyond it the oldest is forgotten."""
 
@@ -17,7 +20,8 @@ MAX_WAITING_EVENTS: Final = 65_536
 """Events that wait for one callback; beyond it the newest is dropped for that callback, counted and logged."""
 
 CLOSE_GRACE: Final = 1.0
-"""How long the last words of an agent that has ended are waited for."""
+"""How long the last words of an agent that has ended are waited for, where its heartbeat timeout is not shorter. A
+shutdown gives each agent so much more than its stop timeout."""
 
 MESSAGES_AT_A_TIME: Final = 256
 """What is received from one channel before the other gets its turn."""

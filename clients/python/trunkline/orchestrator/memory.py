@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -9,11 +10,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from trunkline.agents import AgentConfig, BaseAgent
+from trunkline.agents import AgentConfig, BaseAgent, PluginSet, StateEvents
+from trunkline.agents.vessel import Vessel
 from trunkline.errors import OverloadedError
 from trunkline.message_channel import Endpoint, MessageChannel
 from trunkline.orchestrator.errors import AgentExistsError, AgentNotFoundError, OrchestratorError
-from trunkline.orchestrator.limits import MAX_AGENTS, MAX_ERRORS_KEPT
+from trunkline.orchestrator.limits import MAX_AGENTS, MAX_ERRORS_KEPT, MAX_NAME_LENGTH
 from trunkline.orchestrator.restart import RestartPolicy, Restarts
 
 
@@ -37,12 +39,14 @@ ACTIVE = frozenset({Stage.WAITING, Stage.STARTED, Stage.READY, Stage.STOPPING, S
 """It runs, or it will without anybody's doing."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Life:
     """One run of an agent, from its start to its end. Written by the supervisor's and the message thread."""
 
     number: int
-    started_at: datetime
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    instance: BaseAgent | None = None
+    """None until it has been made."""
     ended_at: datetime | None = None
     failure: str | None = None
     """What it ended of; None while it runs, and where it ended well."""
@@ -50,13 +54,31 @@ class Life:
     """What its `execute` returned."""
     last_seen: float = field(default_factory=time.monotonic)
     """When something was last heard of it, by the monotonic clock."""
-    is_closed: bool = False
-    """It has said its last word."""
-    said_error: bool = False
+    is_watched: bool = False
+    """Its heartbeats are waited for."""
+    told: str | None = None
+    """The last error that was told of it."""
     doom: str | None = None
-    """Why it was given up: hung, or never ready."""
+    """Why it was given up: hung, never ready, or it did not end when it was asked to."""
+    was_killed: bool = False
+    """By its supervisor."""
     has_ended: bool = False
     """Its thread or process is gone."""
+    _closing: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def vessel(self) -> Vessel | None:
+        """Its thread or process."""
+        return None if self.instance is None else self.instance.vessel
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether its last word was said."""
+        return self._closing.locked()
+
+    def close(self) -> bool:
+        """Takes note that its last word was said, by whichever thread; whether it was not known before."""
+        return self._closing.acquire(blocking=False)
 
 
 class AgentEntry:
@@ -67,6 +89,7 @@ class AgentEntry:
         agent_class: type[BaseAgent],
         name: str,
         config: AgentConfig,
+        plugin: PluginSet | None,
         msg_channel: MessageChannel | Endpoint | None,
         restart: RestartPolicy,
         kwargs: dict[str, Any],
@@ -74,13 +97,15 @@ class AgentEntry:
         self.agent_class = agent_class
         self.name = name
         self.config = config
+        self.plugin = plugin
+        """What it was given in place of its class's own `Plugin`."""
         self.msg_channel = msg_channel
-        """A channel that it was given at its registration; None: the orchestrator's."""
+        """What it speaks through; None: an endpoint of the orchestrator's channel."""
         self.kwargs = kwargs
         self.restarts = Restarts(restart)
         self.stage = Stage.REGISTERED
-        self.instance: BaseAgent | None = None
-        """Of its present or last life."""
+        self.state_events = StateEvents()
+        """What has happened in its present or last life, to be waited for."""
         self.life: Life | None = None
         self.last_heartbeat: datetime | None = None
         self.error_count = 0
@@ -93,9 +118,24 @@ class AgentEntry:
         """ "thread" or "process"."""
         return self.agent_class.a_type
 
+    @property
+    def instance(self) -> BaseAgent | None:
+        """Its object of its present or last life; None before the first."""
+        return None if self.life is None else self.life.instance
+
     def is_alive(self) -> bool:
         """Whether its thread or process runs."""
         return self.instance is not None and self.instance.is_alive()
+
+    @property
+    def state(self) -> str:
+        """Where it stands, in a word: its stage, or "hung"."""
+        return "hung" if self.is_hung else self.stage.value
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it will not become ready any more, unless somebody does something."""
+        return self.stage in (Stage.FAILED, Stage.STOPPED) or self.is_hung
 
     @property
     def is_hung(self) -> bool:
@@ -134,7 +174,7 @@ class AgentEntry:
             "alive": self.is_alive(),
             "started": self.has_started,
             "in_queue": self.in_queue,
-            "state": "hung" if self.is_hung else self.stage.value,
+            "state": self.state,
             "kind": self.kind,
             "class": self.agent_class.__name__,
             "pid": self.pid,
@@ -176,23 +216,21 @@ class Memory:
         agent_class: type[BaseAgent],
         name: str,
         custom_config: AgentConfig | None = None,
+        custom_plugin: PluginSet | None = None,
         msg_channel: MessageChannel | Endpoint | None = None,
         restart: RestartPolicy | None = None,
         **kwargs: Any,
     ) -> AgentEntry:
         """Registers an agent; see `Orchestrator.register_agent`."""
-        if not (isinstance(agent_class, type) and issubclass(agent_class, BaseAgent)):
-            raise TypeError(f"agent_class must be a subclass of BaseAgent, not {agent_class!r}")
-        if not isinstance(name, str) or not name or name != name.strip() or not name.isprintable():
-            raise OrchestratorError(f"name must be printable text without blanks around it, not {name!r}")
+        config = _checked(agent_class, name, custom_config)
+        agent_class.check_kwargs(name, kwargs)
         if name in self._agents:
             raise AgentExistsError(f"an agent {name!r} is registered already", details={"agent": name})
         if len(self._agents) >= MAX_AGENTS:
             raise OverloadedError(
                 f"{MAX_AGENTS} agents are registered", details={"limit": "max_agents", "maximum": MAX_AGENTS}
             )
-        config = agent_class.Config() if custom_config is None else custom_config
-        entry = AgentEntry(agent_class, name, config, msg_channel, restart or RestartPolicy(), kwargs)
+        entry = AgentEntry(agent_class, name, config, custom_plugin, msg_channel, restart or RestartPolicy(), kwargs)
         self._agents[name] = entry
         return entry
 
@@ -206,3 +244,23 @@ class Memory:
         if entry is None:
             raise AgentNotFoundError(f"no agent {name!r} is registered", details={"agent": name})
         return entry
+
+
+def _checked(agent_class: type[BaseAgent], name: str, custom_config: AgentConfig | None) -> AgentConfig:
+    """The configuration of an agent that can be registered so."""
+    if not (isinstance(agent_class, type) and issubclass(agent_class, BaseAgent)):
+        raise TypeError(f"agent_class must be a subclass of BaseAgent, not {agent_class!r}")
+    missing = sorted(agent_class.__abstractmethods__)
+    if missing:
+        raise TypeError(f"{agent_class.__name__} must say what {' and '.join(f'{each}()' for each in missing)} does")
+    if not isinstance(name, str) or not name or name != name.strip() or not name.isprintable():
+        raise OrchestratorError(f"name must be printable text without blanks around it, not {name!r}")
+    if len(name) > MAX_NAME_LENGTH:
+        raise OrchestratorError(
+            f"name has {len(name)} characters, at most {MAX_NAME_LENGTH} are allowed: {name[:40]!r}…",
+            details={"length": len(name), "maximum": MAX_NAME_LENGTH},
+        )
+    config = agent_class.Config() if custom_config is None else custom_config
+    if not isinstance(config, AgentConfig):
+        raise TypeError(f"the configuration of agent {name!r} must be an AgentConfig, not {config!r}")
+    return config

@@ -12,8 +12,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, ClassVar, Self
 
-from trunkline.agents import AgentConfig, AgentEvent, BaseAgent
-from trunkline.agents.events import ERROR_PREFIX, RESULT_PREFIX
+from trunkline.agents import AgentConfig, BaseAgent
 from trunkline.channels import agent_channel, check_channel
 from trunkline.errors import TrunklineError
 from trunkline.message_channel import ChannelClosedError, Endpoint, MessageChannel, ServiceMessage, wait
@@ -22,7 +21,7 @@ from trunkline.orchestrator.commands import Answer, CommandHandler
 from trunkline.orchestrator.config import OrchestratorConfig
 from trunkline.orchestrator.dependencies import DependencyGraph
 from trunkline.orchestrator.errors import AgentStateError
-from trunkline.orchestrator.events import EventManager, OrchestratorEvent
+from trunkline.orchestrator.events import EventManager, OrchestratorEvent, told_by
 from trunkline.orchestrator.history import Category, EventStore, Severity
 from trunkline.orchestrator.limits import MESSAGES_AT_A_TIME
 from trunkline.orchestrator.memory import AgentEntry, Life, Memory
@@ -69,6 +68,8 @@ class Orchestrator:
 
     def __init__(self, config: OrchestratorConfig | None = None, name: str | None = None) -> None:
         self.config = self.Config() if config is None else config
+        if not isinstance(self.config, OrchestratorConfig):
+            raise TypeError(f"config must be an OrchestratorConfig, not {config!r}; a name is given by name=")
         self.name = name or _OWNER
         self.config.check(f"the configuration of orchestrator {self.name!r}")
         self.memory = Memory()
@@ -123,7 +124,7 @@ class Orchestrator:
                 registered later.
             restart: whether it is started again when it ended by itself: never, on_failure, always, or a policy.
             msg_channel: what it speaks through. Default: an endpoint of the orchestrator's.
-            kwargs: for the constructor of its class.
+            kwargs: for the constructor of its class, and attributes of the agent; `custom_plugin` is its `plugin`.
 
         Raises:
             TypeError: it is no agent's class.
@@ -134,7 +135,7 @@ class Orchestrator:
             check_channel(agent_channel(name))
         policy = RestartPolicy.of(restart)
         entry: AgentEntry = self.memory.add_agent(
-            agent_class, name, custom_config, msg_channel=msg_channel, restart=policy, **kwargs
+            agent_class, name, custom_config, msg_channel=msg_channel or self.msg_channel, restart=policy, **kwargs
         )
         self.graph.add(name, dependencies)
         return entry
@@ -184,9 +185,7 @@ class Orchestrator:
 
     def stop(self) -> None:
         """Asks all agents to end; `join` waits for that."""
-        for entry in self.memory.agents:
-            if entry.is_active:
-                self.supervisor.stop(entry.name)
+        self.supervisor.stop_all()
 
     def join(self, timeout: float | None = None) -> bool:
         """Waits until nothing runs and nothing waits to run; says whether it is so."""
@@ -279,7 +278,7 @@ class Orchestrator:
             try:
                 if message.type == "COMMAND":
                     self.handle_command(message, channel)
-                elif message.sender != _OWNER:
+                elif message.sender != _OWNER and self.supervisor.heard(message):
                     self.handle_agent_message(message)
             except Exception:  # noqa: BLE001  # one message's failure must not end the others' service
                 _log.exception("a message of %r was not handled", message.sender)
@@ -294,48 +293,22 @@ class Orchestrator:
         self._commands.handle(msg, asker, reply)
 
     def handle_agent_message(self, msg: ServiceMessage) -> None:
-        """Turns what an agent said into an event."""
-        entry = self.memory.get_agent(msg.sender) if msg.sender in self.memory else None
-        life = None if entry is None else entry.life
-        if entry is None or life is None:
-            self.event_manager.emit(OrchestratorEvent.AGENT_MESSAGE, agent_name=msg.sender, message=msg.payload)
-            return
-        life.last_seen = time.monotonic()
-        entry.last_heartbeat = msg.timestamp
-        if msg.payload == AgentEvent.AGENT_HEARTBEAT.value:
-            self.tell(OrchestratorEvent.AGENT_HEARTBEAT, entry)
-        elif (event := _LIFECYCLE.get(msg.payload)) is not None:
-            self._take_note(event, entry, life, msg.payload)
-        elif msg.payload.startswith(ERROR_PREFIX):
-            error = msg.payload.removeprefix(ERROR_PREFIX).strip()
-            life.said_error = True
-            entry.note_error(error)
-            self.tell(OrchestratorEvent.AGENT_ERROR, entry, error_message=error)
-        elif msg.payload.startswith(RESULT_PREFIX):
-            life.result = json.loads(msg.payload.removeprefix(RESULT_PREFIX))
-            self.tell(OrchestratorEvent.AGENT_RESULT, entry, result=life.result)
-        else:
-            self.tell(OrchestratorEvent.AGENT_MESSAGE, entry, message=msg.payload)
-
-    def _take_note(self, event: OrchestratorEvent, entry: AgentEntry, life: Life, payload: str) -> None:
-        if payload == AgentEvent.AGENT_CLOSE.value:
-            if life.is_closed:
-                return
-            life.is_closed = True
-        if entry.instance is not None and entry.kind == "process":
-            entry.instance.state_events.said(payload)
-        self.tell(event, entry)
-        self.supervisor.heard(entry, life, payload)
+        """Turns what an agent said into an event. What the supervisor has to know of it, it knows already."""
+        event, facts = told_by(msg.payload)
+        self._tell(event, msg.sender, **facts)
 
     # What the supervisor asks.
 
     def make(self, entry: AgentEntry) -> BaseAgent:
         """A new object of an agent, for one life."""
-        channel = entry.msg_channel or self.msg_channel.endpoint(entry.name, local=entry.kind == "thread")
+        channel = entry.msg_channel
+        if channel is None or channel is self.msg_channel:
+            channel = self.msg_channel.endpoint(entry.name, local=entry.kind == "thread")
         return entry.agent_class(
-            channel,
+            msg_channel=channel,
             name=entry.name,
             config=entry.config,
+            plugin=entry.plugin,
             bus_address=self.config.bus_address,
             state_address=self.config.state_address,
             **entry.kwargs,
@@ -343,18 +316,22 @@ class Orchestrator:
 
     def tell(self, event: OrchestratorEvent, entry: AgentEntry | None, **facts: Any) -> None:
         """Something happened: callbacks are called, and the history keeps it."""
+        self._tell(event, None if entry is None else entry.name, **facts)
+
+    def _tell(self, event: OrchestratorEvent, agent: str | None, **facts: Any) -> None:
         if event not in _UNTOLD:
-            category: Category = "AGENT" if entry is not None else "ORCHESTRATOR"
-            self.event_store.add(
-                category, event.name, entry.name if entry else None, _SEVERITIES.get(event, "INFO"), **facts
-            )
-        named = {} if entry is None else {"agent_name": entry.name}
+            category: Category = "ORCHESTRATOR" if agent is None else "AGENT"
+            self.event_store.add(category, event.name, agent, _SEVERITIES.get(event, "INFO"), **facts)
+        named = {} if agent is None else {"agent_name": agent}
         self.event_manager.emit(event, **named, **facts)
 
     def changed(self, entry: AgentEntry) -> None:
         """An agent stands elsewhere than before."""
-        if not entry.is_active and entry.msg_channel is None and entry.has_started and not entry.is_alive():
+        if not entry.is_active and entry.has_started and not entry.is_alive():
             self.msg_channel.remove(entry.name)  # nobody is there to receive
+
+    def concluded(self, entry: AgentEntry, life: Life) -> None:
+        """A life of an agent is over."""
 
     # What commands do.
 
@@ -371,13 +348,6 @@ class Orchestrator:
     def shutting_down(self) -> None:
         """Begins to shut down, in a thread of its own."""
         threading.Thread(target=partial(_shut_down, self), name="OrchestratorShutdown").start()
-
-
-_LIFECYCLE = {
-    AgentEvent.AGENT_START.value: OrchestratorEvent.AGENT_STARTED,
-    AgentEvent.AGENT_READY.value: OrchestratorEvent.AGENT_READY,
-    AgentEvent.AGENT_CLOSE.value: OrchestratorEvent.AGENT_TERMINATED,
-}
 
 
 def _shut_down(orchestrator: Orchestrator) -> None:

@@ -1,0 +1,91 @@
+"""Clients: the bus and the state store of an agent, connected when they are first used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
+
+from trunkline.agents.errors import AgentError
+
+if TYPE_CHECKING:
+    from trunkline import sync
+
+T = TypeVar("T")
+
+
+class Clients:
+    """Of one life of an agent.
+
+    Args:
+        agent: its name.
+        bus_address, state_address: where they are; None where it was given none.
+    """
+
+    def __init__(self, agent: str, bus_address: str | None, state_address: str | None) -> None:
+        self._agent = agent
+        self._bus_address = bus_address
+        self._state_address = state_address
+        self._bus: sync.MessageBus | None = None
+        self._state: sync.StateManager | None = None
+
+    @property
+    def bus(self) -> sync.MessageBus:
+        """Raises AgentError without an address, BusDisconnectedError where it cannot be reached."""
+        if self._bus is None:
+            from trunkline import sync
+
+            bus = sync.MessageBus(self._address("bus", self._bus_address))
+            bus.connect()
+            self._bus = bus
+        return self._bus
+
+    @property
+    def state(self) -> sync.StateManager:
+        """As `bus`."""
+        if self._state is None:
+            from trunkline import sync
+
+            state = sync.StateManager(self._address("state", self._state_address))
+            state.connect()
+            self._state = state
+        return self._state
+
+    def disconnect(self) -> None:
+        """What was connected; idempotent."""
+        try:
+            if self._bus is not None:
+                self._bus.disconnect()
+        finally:
+            if self._state is not None:
+                self._state.disconnect()
+
+    def _address(self, kind: str, address: str | None) -> str:
+        if address is None:
+            raise AgentError(
+                f"agent {self._agent!r} has no {kind}: it was given no {kind}_address", details={"agent": self._agent}
+            )
+        return address
+
+
+class Connected(Generic[T]):
+    """An attribute of an agent's class: one of its clients. Unlike a property it gives way to an attribute that a
+    subclass sets under that name for its own use."""
+
+    def __init__(self, get: Callable[[Clients], T]) -> None:
+        self._get = get
+
+    @overload
+    def __get__(self, agent: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, agent: Any, owner: type) -> T: ...
+
+    def __get__(self, agent: Any, owner: type) -> Self | T:
+        return self if agent is None else self._get(agent._clients)
+
+
+bus: Final[Connected[sync.MessageBus]] = Connected(lambda clients: clients.bus)
+"""The bus, connected when it is first used and disconnected at the end."""
+
+state: Final[Connected[sync.StateManager]] = Connected(lambda clients: clients.state)
+"""The state store, likewise."""

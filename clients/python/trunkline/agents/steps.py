@@ -1,0 +1,61 @@
+"""Steps: the work of an agent, one piece at a time, tried again and counted as its configuration says."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from trunkline.agents.config import AgentConfig
+from trunkline.agents.errors import StepInterruptedError
+
+if TYPE_CHECKING:
+    from trunkline import CircuitBreaker
+
+T = TypeVar("T")
+
+
+class Steps:
+    """Of one life of an agent."""
+
+    def __init__(self, agent: str, config: AgentConfig, stop_event: threading.Event) -> None:
+        self._agent = agent
+        self._config = config
+        self._stop_event = stop_event
+        self._began: float | None = None
+        make = config.circuit_breaker
+        self._breaker: CircuitBreaker | None = None if make is None else make()
+
+    def take(self, step: Callable[[], T]) -> T:
+        """Takes a step, and again where the retry policy says so.
+
+        Raises:
+            StepInterruptedError: the agent was asked to stop while it waited to try.
+            What the step raised last.
+        """
+        policy = self._config.retry_policy
+        return self._try(step) if policy is None else replace(policy, pause=self._pause).run(self._try, step)
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the present try takes longer than `step_timeout`."""
+        began, limit = self._began, self._config.step_timeout
+        return began is not None and limit is not None and time.monotonic() - began > limit
+
+    def _try(self, step: Callable[[], T]) -> T:
+        breaker = self._breaker
+        while breaker is not None and breaker.retry_after > 0:
+            self._pause(breaker.retry_after)
+        self._began = time.monotonic()
+        try:
+            return step() if breaker is None else breaker.run(step)
+        finally:
+            self._began = None
+
+    def _pause(self, seconds: float) -> None:
+        if self._stop_event.wait(seconds):
+            raise StepInterruptedError(
+                f"agent {self._agent!r} was stopped before its next try", details={"agent": self._agent}
+            )
