@@ -12,7 +12,10 @@ durables     durable list, show, create, seek, delete; durable_view shows them
 dead_letters dead-letters list, show, redrive, purge; dead_letter_filter says which, dead_letter_view shows them
 moments      times, ages and spans, as people write and read them
 confirmation asking before something is removed
-statistics   stats, subscriptions
+services     services, subscriptions
+agents       ps, list, start, stop, status, dependencies, commands, report, shutdown; agents_view, report_view show them
+agent_history, agent_statistics   history, history-stats; stats
+orchestrators, orchestrator_socket, command_connection   whom these ask, and how
 serve        serve bus|state|sidecar
 up, children the three programs together in one terminal
 """

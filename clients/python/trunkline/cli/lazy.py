@@ -20,14 +20,15 @@ class Home:
 
 
 class LazyGroup(click.Group):
-    """Takes its commands from a table of homes."""
+    """Takes its commands from tables of homes, each with the heading that it has in the help."""
 
-    def __init__(self, *args: Any, homes: Mapping[str, Home], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, homes: Mapping[str, Mapping[str, Home]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._homes = homes
+        self._sections = homes
+        self._homes = {name: home for section in homes.values() for name, home in section.items()}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the table's order."""
+        """In the tables' order."""
         return list(self._homes)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
@@ -40,6 +41,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """From the table: the help loads nothing."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, home.summary) for name, home in self._homes.items()])
+        """From the tables: the help loads nothing."""
+        for heading, homes in self._sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, home.summary) for name, home in homes.items()])

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from trunkline.errors import TrunklineError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -35,6 +39,33 @@ def print_json(value: Any) -> None:
 def write_line(line: str) -> None:
     """A line on standard output, there at once: pipes and terminals follow live."""
     click.echo(line)
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Lines on standard output: what does not fit on a terminal goes through a pager."""
+    text = "\n".join(lines)
+    if sys.stdout.isatty() and sys.stdin.isatty() and len(lines) >= shutil.get_terminal_size().lines:
+        click.echo_via_pager(text)
+    else:
+        click.echo(text)
+
+
+def columns_of(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A title, a rule, and the rows as lines, in columns as wide as their widest cell: plain text that scripts cut up.
+    Cells are made safe."""
+    table = [[safe(cell) for cell in row] for row in (titles, *rows)]
+    widths = [max(map(_width, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(cell + " " * (w - _width(cell)) for cell, w in zip(row, widths, strict=True)) for row in table]
+    return [lines[0].rstrip(), "-" * (sum(widths) + 2 * len(widths) - 2), *(line.rstrip() for line in lines[1:])]
+
+
+def _width(text: str) -> int:
+    """The columns of a terminal that it takes: those of East Asia take two."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def print_note(text: str, facts: dict[str, Any], colour: str, *, as_json: bool) -> None:
@@ -78,12 +109,17 @@ def print_table(
     rows: Iterable[Sequence[Any]],
     *,
     right: frozenset[str] = frozenset(),
-    cut: str | None = None,
 ) -> None:
-    """A table of plain cells. On a terminal it is fitted to its width: the column `cut` gets what the others leave, the
-    others are folded; in a pipe nothing is cut."""
-    from rich.box import SIMPLE_HEAD
+    """A table of plain cells. On a terminal it is fitted to its width, and long cells are folded."""
     from rich.console import Console
+
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 10_000)
+    console.print(make_table(columns, rows, right=right))
+
+
+def make_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: frozenset[str] = frozenset()) -> Table:
+    """The same, to be drawn elsewhere."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
@@ -92,8 +128,7 @@ def print_table(
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(text, style=colour) for text, colour in map(_cell, row)))
-    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 10_000)
-    console.print(table)
+    return table
 
 
 def _cell(cell: Any) -> tuple[str, str]:

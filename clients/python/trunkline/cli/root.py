@@ -20,21 +20,39 @@ COMMANDS = {
     "dead-letters": Home(
         "trunkline.cli.dead_letters", "dead_letters", "Find what was not done, and redrive or purge it."
     ),
-    "stats": Home("trunkline.cli.statistics", "stats", "Show what bus and state count and hold."),
-    "subscriptions": Home("trunkline.cli.statistics", "subscriptions", "List who subscribes to what."),
+    "services": Home("trunkline.cli.services", "services", "Show what bus and state count and hold."),
+    "subscriptions": Home("trunkline.cli.services", "subscriptions", "List who subscribes to what."),
     "bench": Home("trunkline.bench", "command", "Measure Trunkline beside its peers."),
+}
+
+_AGENTS = "trunkline.cli.agents"
+
+ORCHESTRATOR_COMMANDS = {
+    "ps": Home(_AGENTS, "ps", "Show the agents and how they stand."),
+    "list": Home(_AGENTS, "list_", "The same as ps."),
+    "start": Home(_AGENTS, "start", "Start an agent."),
+    "stop": Home(_AGENTS, "stop", "End an agent."),
+    "status": Home(_AGENTS, "status", "Show everything of an agent, or of the orchestrator."),
+    "report": Home(_AGENTS, "report", "Write a report to send to somebody, what is wrong first."),
+    "stats": Home("trunkline.cli.agent_statistics", "stats", "Show what the agents take, redrawn live."),
+    "history": Home("trunkline.cli.agent_history", "history", "Show what happened to the agents."),
+    "history-stats": Home("trunkline.cli.agent_history", "history_stats", "Show how often what happened."),
+    "dependencies": Home(_AGENTS, "dependencies", "Show which agents need which others."),
+    "commands": Home(_AGENTS, "commands", "Show which commands the orchestrator serves."),
+    "shutdown": Home(_AGENTS, "shutdown", "End the orchestrator and all its agents."),
 }
 
 EPILOG = """\
 \b
 Exit codes: 0 done; 1 refused or failed, the message on standard error names the error's code; 2 wrong usage;
-3 no such record, subscription or dead letter; 4 no answer in time; 5 a service cannot be reached; 130 interrupted.
+3 no such record, subscription, dead letter or agent; 4 no answer in time; 5 a service or an orchestrator cannot be
+reached; 130 interrupted.
 """
 
 
 @click.group(
     cls=LazyGroup,
-    homes=COMMANDS,
+    homes={"Commands": COMMANDS, "Commands to orchestrators of agents": ORCHESTRATOR_COMMANDS},
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )

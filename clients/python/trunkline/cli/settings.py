@@ -22,7 +22,12 @@ DEFAULTS = {
     "state": f"127.0.0.1:{STATE_PORT}",
     "format": "table",
 }
-VARIABLES = {"bus": "TRUNKLINE_BUS", "state": "TRUNKLINE_STATE", "format": "TRUNKLINE_FORMAT"}
+VARIABLES = {
+    "bus": "TRUNKLINE_BUS",
+    "state": "TRUNKLINE_STATE",
+    "format": "TRUNKLINE_FORMAT",
+    "socket": "TRUNKLINE_SOCKET",
+}
 
 
 class Settings:
@@ -34,6 +39,10 @@ class Settings:
     def given(self, name: str) -> str | None:
         """What somebody said, in words or in the environment; None where only the default is left."""
         return self._given.get(name) or os.environ.get(VARIABLES[name]) or None
+
+    def said(self, name: str) -> str | None:
+        """What somebody said in words; None where at most the environment says it."""
+        return self._given.get(name) or None
 
     def _value(self, name: str) -> str:
         return self.given(name) or DEFAULTS[name]
@@ -47,6 +56,13 @@ class Settings:
     def state(self) -> str:
         """Address of the StateService."""
         return self._value("state")
+
+    @property
+    def socket(self) -> str:
+        """Path of an orchestrator's command socket."""
+        from trunkline.message_channel import DEFAULT_SOCKET_PATH
+
+        return self.given("socket") or DEFAULT_SOCKET_PATH
 
     @property
     def format(self) -> Format:
@@ -64,19 +80,45 @@ class Settings:
 
 def with_settings(command: Command) -> Command:
     """Adds the options --bus, --state and --format; what they say is found by `settings()`."""
-
-    @click.option("--bus", metavar="ADDRESS", help=f"The BusService. [{VARIABLES['bus']}; {DEFAULTS['bus']}]")
-    @click.option("--state", metavar="ADDRESS", help=f"The StateService. [{VARIABLES['state']}; {DEFAULTS['state']}]")
-    @click.option(
-        "--format", type=click.Choice(["table", "json"]), help=f"For people or for scripts. [{VARIABLES['format']}]"
+    return _with_options(
+        command,
+        click.option("--bus", metavar="ADDRESS", help=f"The BusService. [{VARIABLES['bus']}; {DEFAULTS['bus']}]"),
+        click.option(
+            "--state", metavar="ADDRESS", help=f"The StateService. [{VARIABLES['state']}; {DEFAULTS['state']}]"
+        ),
+        _format,
     )
+
+
+def with_orchestrator(command: Command) -> Command:
+    """Adds the options of what speaks to orchestrators: --socket for one of them, or --bus and --state for a fleet."""
+    return _with_options(
+        command,
+        click.option(
+            "--socket",
+            metavar="PATH",
+            help=f"An orchestrator's command socket. [{VARIABLES['socket']}; /tmp/pyorchestrate.sock]",
+        ),
+        click.option("--bus", metavar="ADDRESS", help="Instead, the whole fleet of orchestrators on this bus."),
+        click.option("--state", metavar="ADDRESS", help="The fleet's StateService; with --bus, or alone."),
+        _format,
+    )
+
+
+_format = click.option(
+    "--format", type=click.Choice(["table", "json"]), help=f"For people or for scripts. [{VARIABLES['format']}]"
+)
+
+
+def _with_options(command: Command, *options: Callable[[Any], Any]) -> Command:
     @functools.wraps(command)
-    def told(*args: Any, bus: str | None, state: str | None, format: str | None, **kwargs: Any) -> Any:
-        words = {"bus": bus, "state": state, "format": format}
+    def told(*args: Any, **kwargs: Any) -> Any:
         given = click.get_current_context().ensure_object(dict)
-        given |= {name: word for name, word in words.items() if word}
+        given |= {name: word for name in VARIABLES if (word := kwargs.pop(name, None))}
         return command(*args, **kwargs)
 
+    for option in reversed(options):
+        told = option(told)
     return cast(Command, told)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import io
 import json
 import logging
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +23,8 @@ Outcome = Literal["success", "error", "denied"]
 log = logging.getLogger("trunkline.orchestrator.audit")
 """Gets every line, whether there is a file or not."""
 
+_MAX_AUDITED_ARGS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Asker:
@@ -32,31 +37,32 @@ class Asker:
 
 
 class AuditLog:
-    """One JSON object a line, in the log of this module and in a file.
+    """One JSON object a line, in the log of this module and in a file. A line is ASCII: what is no printable character
+    of it is escaped, so that whoever reads the file on a terminal sees what was said and nothing else happens.
 
     Args:
-        path: the file, mode 0600, appended to; AUDIT_FILES of AUDIT_FILE_BYTES are kept. None: no file.
+        path: the file, mode 0600, appended to, of one orchestrator; AUDIT_FILES of AUDIT_FILE_BYTES are kept. None: no
+            file.
 
     Raises:
-        OrchestratorError: the file cannot be written.
+        OrchestratorError: the file cannot be written, is a link or no regular file, or is another user's or another
+            orchestrator's.
     """
 
     def __init__(self, path: str | None) -> None:
-        self._file: RotatingFileHandler | None = None
+        self._file: _PrivateFile | None = None
         if path is not None:
             try:
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
                 self._file = _PrivateFile(
-                    path, maxBytes=AUDIT_FILE_BYTES, backupCount=AUDIT_FILES - 1, encoding="utf-8"
+                    path, maxBytes=AUDIT_FILE_BYTES, backupCount=AUDIT_FILES - 1, encoding="ascii"
                 )
             except OSError as error:
                 raise OrchestratorError(
                     f"the audit log {path} cannot be written: {error}", details={"path": path}
                 ) from error
-            self._file.setFormatter(logging.Formatter("%(message)s"))
 
-    def record(self, asker: Asker, command: str, args: Sequence[Any], outcome: Outcome, message: str = "") -> None:
-        """Writes a line."""
+    def record(self, asker: Asker, command: str, args: Sequence[str], outcome: Outcome, message: str = "") -> None:
+        """Writes a line. That it cannot be written is logged, and hinders nobody."""
         facts: dict[str, Any] = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "via": asker.via,
@@ -64,12 +70,12 @@ class AuditLog:
             "uid": asker.peer.uid if asker.peer else None,
             "pid": asker.peer.pid if asker.peer else None,
             "command": command[:MAX_AUDITED_LENGTH],
-            "args": [str(arg)[:MAX_AUDITED_LENGTH] for arg in args[:MAX_AUDITED_LENGTH]],
+            "args": [arg[:MAX_AUDITED_LENGTH] for arg in args[:_MAX_AUDITED_ARGS]],
             "outcome": outcome,
         }
         if message:
             facts["message"] = message[:MAX_AUDITED_LENGTH]
-        line = json.dumps(facts, ensure_ascii=False)
+        line = json.dumps(facts)
         level = logging.INFO if outcome == "success" else logging.WARNING
         log.log(level, "%s", line)
         if self._file is not None:
@@ -80,15 +86,36 @@ class AuditLog:
         self.record(Asker("", "socket", peer), "connect", [], "denied", why)
 
     def close(self) -> None:
-        """Idempotent."""
-        if self._file is not None:
-            self._file.close()
+        """Idempotent; what is recorded after it stands in the log alone."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
 
 class _PrivateFile(RotatingFileHandler):
-    """A new file is for its owner's eyes only, whatever the umask."""
+    """A file for its owner's eyes only, whatever the umask, and never one that somebody else put there."""
 
-    def _open(self) -> Any:
-        stream = super()._open()
-        os.fchmod(stream.fileno(), 0o600)
-        return stream
+    def _open(self) -> io.TextIOWrapper:
+        descriptor = os.open(
+            self.baseFilename,
+            os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK,
+            0o600,
+        )
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError("it is no regular file")
+            if status.st_uid != os.geteuid():
+                raise OSError(f"it belongs to user {status.st_uid}")
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise OSError("another orchestrator writes it") from None
+            os.fchmod(descriptor, 0o600)
+            return open(descriptor, "a", encoding=self.encoding)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        log.exception("the audit log %s cannot be written; this is missing in it: %s", self.baseFilename, record.msg)

@@ -37,7 +37,24 @@ AUDIT_FILES: Final = 5
 """An audit log that is as large is put aside, and so many are kept."""
 
 MAX_AUDITED_LENGTH: Final = 256
-"""Characters of one field (and arguments) of an audited command; the rest is cut."""
+"""Characters of one field of an audited command; the rest is cut."""
 
 MAX_EVENTS_SHOWN: Final = 10_000
 """Events of one `history`; more are refused."""
+
+MAX_ARGUMENTS: Final = 16
+MAX_ARGUMENT_LENGTH: Final = 1_024
+"""Arguments of one command, and characters of each; a command with more is refused."""
+
+MAX_AGENTS_REPORTED: Final = 200
+"""Agents that a report lists, those with problems first; it says how many more there are."""
+
+MAX_ERRORS_REPORTED: Final = 5
+MAX_ERROR_REPORTED: Final = 1_000
+"""The newest errors of one agent that a report has, and characters of each; the rest is cut."""
+
+MAX_RESULT_LENGTH: Final = 65_536
+"""Characters of an agent's result, as JSON, that `status NAME` shows; of a larger one it says the length."""
+
+CPU_WINDOW: Final = 0.5
+"""CPU is measured over at least so long; a question that comes sooner gets the figure of the one before."""

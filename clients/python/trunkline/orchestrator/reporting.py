@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import socket
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from trunkline import __version__
+from trunkline.orchestrator.audit import Asker
+from trunkline.orchestrator.errors import CommandError
+from trunkline.orchestrator.limits import MAX_AGENTS_REPORTED, MAX_AUDITED_LENGTH, MAX_RESULT_LENGTH
 from trunkline.orchestrator.memory import AgentEntry
+from trunkline.orchestrator.problems import problem_of, state_of, urgency
 from trunkline.orchestrator.resources import Resources
 
 if TYPE_CHECKING:
     from trunkline.orchestrator.orchestrator import Orchestrator
 
-RECENT_EVENTS = 20
+RECENT_EVENTS: Final = 20
 """Events at the end of a report."""
 
 
@@ -30,29 +36,25 @@ class Reporting:
 
     def ps(self, page_size: int | None = None, page_token: str = "") -> dict[str, Any]:
         """The agents, in the order of their registration; a page of them, where a size is given."""
-        names = self._of.memory.names()
-        first = names.index(page_token) if page_token in names else 0
-        rest = names[first:]
-        shown = rest if page_size is None else rest[:page_size]
-        data: dict[str, Any] = {
-            "agents": [_row(self._of.memory.get_agent(name)) for name in shown],
+        shown, rest = _page(self._of.memory.agents, page_size, page_token)
+        return {
+            "agents": [_row(entry) for entry in shown],
             "running_count": self._of.supervisor.running_count,
             "max_workers": self._of.config.max_workers,
             "waiting_count": self._of.supervisor.waiting_count,
+            **rest,
         }
-        if len(shown) < len(rest):
-            data["next_page_token"] = rest[len(shown)]
-        return data
 
     def agent_status(self, name: str) -> dict[str, Any]:
         """Everything of one agent."""
-        return {**self._of.memory.get_agent(name).status(), "dependencies": list(self._of.graph.of(name))}
+        entry = self._of.memory.get_agent(name)
+        return {**entry.status(), **_result(entry), "dependencies": list(self._of.graph.of(name))}
 
     def status(self) -> dict[str, Any]:
-        """The orchestrator itself."""
+        """The orchestrator itself. It has no `name`: by that, older clients tell an agent's status."""
         config = self._of.config
         return {
-            "name": self._of.name,
+            "orchestrator": self._of.name,
             "total_agents": len(self._of.memory),
             "running_agents": self._of.supervisor.running_count,
             "max_workers": config.max_workers,
@@ -63,7 +65,8 @@ class Reporting:
             "state": config.state_address,
             "pid": os.getpid(),
             "host": socket.gethostname(),
-            "uptime_seconds": self._of.uptime,
+            "uptime_seconds": round(self._of.uptime, 3),
+            "version": __version__,
         }
 
     def dependencies(self) -> dict[str, Any]:
@@ -71,70 +74,112 @@ class Reporting:
         return {"dependencies": {agent: list(names) for agent, names in self._of.graph.dependencies.items() if names}}
 
     def history(
-        self, last: int | None = None, agent: str | None = None, type: str | None = None, after_seq: int = 0
+        self,
+        last: int | None = None,
+        agent: str | None = None,
+        type: str | None = None,
+        after_seq: int = 0,
+        first: int | None = None,
     ) -> dict[str, Any]:
-        """Events, the oldest first."""
+        """Events that match, the oldest first: all, or the `last` or the `first` of them."""
         store = self._of.event_store
-        events = [event.to_dict() for event in store.query(last=last, agent=agent, type=type, after_seq=after_seq)]
-        filters = {"last": last, "agent": agent, "type": type, "after_seq": after_seq or None}
+        found = store.query(last=last, agent=agent, type=type, after_seq=after_seq)[:first]
+        filters = {"last": last, "first": first, "agent": agent, "type": type, "after_seq": after_seq or None}
         return {
-            "events": events,
-            "count": len(events),
+            "events": [event.to_dict() for event in found],
+            "count": len(found),
             "filters": {name: value for name, value in filters.items() if value is not None},
+            "last_seq": self._last_seq(),
             "capacity_info": {"current_size": len(store), "capacity": store.capacity},
         }
 
-    def stats(self) -> dict[str, Any]:
-        """Figures that change: of the orchestrator, and of each agent that was started."""
-        agents = self._of.memory.agents
-        now = datetime.now(UTC)
-        own = self._resources.of(os.getpid())
+    def history_stats(self, agent: str | None = None) -> dict[str, Any]:
+        """How often which event happened, as far as the history reaches back."""
+        store = self._of.event_store
+        events = store.query(agent=agent)
         return {
-            "name": self._of.name,
-            "time": now.isoformat(timespec="milliseconds"),
-            "uptime_seconds": self._of.uptime,
-            "agents": [self._figures(entry, now) for entry in agents if entry.has_started],
-            "states": dict(Counter(_state(entry) for entry in agents)),
-            "running_count": self._of.supervisor.running_count,
-            "max_workers": self._of.config.max_workers,
-            "waiting_count": self._of.supervisor.waiting_count,
-            "restarts": sum(entry.restarts.count for entry in agents),
-            "errors": sum(entry.error_count for entry in agents),
-            "dropped_events": self._of.event_manager.dropped,
-            **own,
+            "statistics": {"by_type": dict(Counter(event.type for event in events).most_common())},
+            "capacity_info": {
+                "current_size": len(store),
+                "capacity": store.capacity,
+                "total_events": self._last_seq(),
+            },
+            "agent_filter": agent,
+            "timestamp": _now(),
+        }
+
+    def _last_seq(self) -> int:
+        newest = self._of.event_store.query(last=1)
+        return newest[-1].seq if newest else 0
+
+    def stats(self, page_size: int | None = None, page_token: str = "") -> dict[str, Any]:
+        """Figures that change: of the orchestrator, and of each agent that was started, or a page of these."""
+        agents = self._of.memory.agents
+        self._resources.keep([os.getpid(), *(pid for entry in agents if (pid := entry.pid) is not None)])
+        shown, rest = _page([entry for entry in agents if entry.has_started], page_size, page_token)
+        now = datetime.now(UTC)
+        return {
+            "timestamp": _now(),
+            "orchestrator": {
+                "name": self._of.name,
+                "running_agents": self._of.supervisor.running_count,
+                "max_workers": self._of.config.max_workers,
+                "waiting_agents": self._of.supervisor.waiting_count,
+                "total_agents": len(agents),
+                "states": dict(Counter(state_of(entry) for entry in agents)),
+                "restarts": sum(entry.restarts.count for entry in agents),
+                "errors": sum(entry.error_count for entry in agents),
+                "dropped_events": self._of.event_manager.dropped,
+                "uptime_seconds": round(self._of.uptime, 3),
+                **self._resources.of(os.getpid()),
+            },
+            "agents": [self._figures(entry, now) for entry in shown],
+            **rest,
         }
 
     def report(self) -> dict[str, Any]:
-        """All that somebody elsewhere needs in order to understand how it fares."""
-        troubled = [entry for entry in self._of.memory.agents if entry.errors]
+        """All that somebody elsewhere needs in order to understand how it fares; who has problems comes first."""
+        agents = sorted(self._of.memory.agents, key=urgency)
+        shown = agents[:MAX_AGENTS_REPORTED]
+        now = datetime.now(UTC)
         return {
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "time": _now(),
             "version": __version__,
             "python": platform.python_version(),
             "system": platform.platform(),
             "orchestrator": self.status(),
-            "stats": {name: value for name, value in self.stats().items() if name != "agents"},
-            "agents": [self.agent_status(entry.name) for entry in self._of.memory.agents],
-            "problems": [
-                {"agent": entry.name, "time": at.isoformat(timespec="milliseconds"), "error": message}
-                for entry in troubled
-                for at, message in entry.errors
-            ],
+            "stats": self.stats(page_size=1)["orchestrator"],
+            "problems": [problem for entry in shown if (problem := problem_of(entry)) is not None],
+            "agents": [{**_row(entry), **self._figures(entry, now)} for entry in shown],
+            "agents_not_listed": len(agents) - len(shown),
+            "dependencies": {entry.name: needed for entry in shown if (needed := list(self._of.graph.of(entry.name)))},
             "recent_events": self.history(last=RECENT_EVENTS)["events"],
         }
 
+    def commanded(self, asker: Asker, command: str, agent: str | None, failure: str | None) -> None:
+        """The history tells who had something changed."""
+        event = "COMMAND_EXECUTED" if failure is None else "COMMAND_FAILED"
+        facts: dict[str, Any] = {"command": command, "via": asker.via, "sender": asker.sender[:MAX_AUDITED_LENGTH]}
+        if asker.peer is not None:
+            facts |= {"uid": asker.peer.uid, "pid": asker.peer.pid}
+        if failure is not None:
+            facts["error_message"] = failure
+        self._of.event_store.add("COMMAND", event, agent, "INFO" if failure is None else "WARNING", **facts)
+
     def _figures(self, entry: AgentEntry, now: datetime) -> dict[str, Any]:
         life = entry.life
-        end = None if life is None else life.ended_at or now
+        alive = entry.is_alive()
+        uptime = None if life is None else ((life.ended_at or now) - life.started_at).total_seconds()
         return {
             "name": entry.name,
-            "state": _state(entry),
+            "state": state_of(entry),
             "kind": entry.kind,
-            "alive": entry.is_alive(),
+            "alive": alive,
             "pid": entry.pid,
-            "uptime_seconds": None if life is None or end is None else (end - life.started_at).total_seconds(),
-            "heartbeat_age_seconds": time.monotonic() - life.last_seen
-            if life is not None and entry.is_alive()
+            "uptime": "N/A" if uptime is None else _span(uptime),
+            "uptime_seconds": None if uptime is None else round(uptime, 3),
+            "heartbeat_age_seconds": round(time.monotonic() - life.last_seen, 3)
+            if life is not None and alive
             else None,
             "restarts": entry.restarts.count,
             "errors": entry.error_count,
@@ -142,8 +187,17 @@ class Reporting:
         }
 
 
-def _state(entry: AgentEntry) -> str:
-    return "hung" if entry.is_hung else entry.stage.value
+def _page(entries: Sequence[AgentEntry], size: int | None, token: str) -> tuple[Sequence[AgentEntry], dict[str, str]]:
+    """A page, and what says where the next one begins: the name of its first agent."""
+    first = 0
+    if token:
+        found = next((place for place, entry in enumerate(entries) if entry.name == token), None)
+        if found is None:
+            raise CommandError(f"page token {token[:80]!r} is none that was given out here; begin anew without it")
+        first = found
+    if size is None or first + size >= len(entries):
+        return entries[first:], {}
+    return entries[first : first + size], {"next_page_token": entries[first + size].name}
 
 
 def _row(entry: AgentEntry) -> dict[str, Any]:
@@ -152,5 +206,23 @@ def _row(entry: AgentEntry) -> dict[str, Any]:
         "alive": entry.is_alive(),
         "started": entry.has_started,
         "in_queue": entry.in_queue,
-        "state": _state(entry),
+        "state": state_of(entry),
     }
+
+
+def _result(entry: AgentEntry) -> dict[str, Any]:
+    """The result of the present or last life, or its length where it is too large for an answer."""
+    result = None if entry.life is None else entry.life.result
+    length = len(json.dumps(result))
+    return {"result": result} if length <= MAX_RESULT_LENGTH else {"result": None, "result_length": length}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _span(seconds: float) -> str:
+    """As older clients show it: `1h 2m 3s`."""
+    hours, rest = divmod(max(0, int(seconds)), 3600)
+    parts = (f"{hours}h" if hours else "", f"{rest // 60}m" if hours or rest >= 60 else "", f"{rest % 60}s")
+    return " ".join(part for part in parts if part)

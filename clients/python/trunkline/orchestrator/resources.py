@@ -2,25 +2,74 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
 import psutil
+
+from trunkline.orchestrator.limits import CPU_WINDOW
+
+Figures = dict[str, float | None]
+
+_MEBIBYTE: Final = 1024 * 1024
+_NONE: Final[Figures] = dict.fromkeys(("cpu_percent", "memory_mb", "memory_percent", "threads"))
+
+
+@dataclass(slots=True)
+class _Measured:
+    process: psutil.Process
+    at: float
+    """When, by the monotonic clock; at first, when the process began."""
+    used: float
+    """Seconds of CPU by then."""
+    percent: float = 0.0
 
 
 class Resources:
-    """Remembers processes from one question to the next: CPU is what was used in between."""
+    """Remembers processes from one question to the next. Any thread may ask."""
 
     def __init__(self) -> None:
-        self._processes: dict[int, psutil.Process] = {}
+        self._measured: dict[int, _Measured] = {}
+        self._lock = threading.Lock()
 
-    def of(self, pid: int | None) -> dict[str, float | None]:
-        """`cpu_percent` (of one core, since the question before; 0 at the first) and `memory_bytes` (resident).
-        None where there is no such process."""
-        try:
-            if pid is not None:
-                process = self._processes.get(pid)
-                if process is None or not process.is_running():
-                    process = self._processes[pid] = psutil.Process(pid)
-                return {"cpu_percent": process.cpu_percent(), "memory_bytes": process.memory_info().rss}
-        except psutil.Error:  # it has ended meanwhile
-            if pid is not None:
-                self._processes.pop(pid, None)
-        return {"cpu_percent": None, "memory_bytes": None}
+    def of(self, pid: int | None) -> Figures:
+        """`cpu_percent` (of one core, since the question before, at the first one since the process began),
+        `memory_mb` (MiB, resident), `memory_percent` (of the machine's) and `threads`. Each is None where there is no
+        such process."""
+        if pid is None:
+            return dict(_NONE)
+        with self._lock:
+            try:
+                return self._measure(pid)
+            except psutil.Error:  # it has ended meanwhile
+                self._measured.pop(pid, None)
+                return dict(_NONE)
+
+    def keep(self, pids: Collection[int]) -> None:
+        """Forgets all other processes."""
+        with self._lock:
+            for pid in self._measured.keys() - set(pids):
+                del self._measured[pid]
+
+    def _measure(self, pid: int) -> Figures:
+        last = self._measured.get(pid)
+        if last is None or not last.process.is_running():
+            process = psutil.Process(pid)
+            age = max(0.0, time.time() - process.create_time())
+            last = self._measured[pid] = _Measured(process, time.monotonic() - age, 0.0)
+        process = last.process
+        with process.oneshot():
+            now, times = time.monotonic(), process.cpu_times()
+            used = times.user + times.system
+            if now - last.at >= CPU_WINDOW or not last.used:
+                last.percent = 100 * (used - last.used) / max(now - last.at, CPU_WINDOW)
+                last.at, last.used = now, used
+            return {
+                "cpu_percent": round(last.percent, 1),
+                "memory_mb": round(process.memory_info().rss / _MEBIBYTE, 1),
+                "memory_percent": round(process.memory_percent(), 2),
+                "threads": process.num_threads(),
+            }

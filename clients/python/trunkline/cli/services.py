@@ -1,4 +1,4 @@
-"""`trunkline stats` and `trunkline subscriptions`."""
+"""`trunkline services` and `trunkline subscriptions`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Answer = dict[str, Any] | TrunklineError
 @click.option("--watch", is_flag=True, help="Show them anew until interrupted.")
 @click.option("--interval", type=click.FloatRange(0.1), default=1.0, show_default=True, help="Seconds, with --watch.")
 @with_settings
-def stats(watch: bool, interval: float) -> None:
+def services(watch: bool, interval: float) -> None:
     """Shows what bus and state count since they started, and what they hold now.
 
     Exit code 5 where one of them cannot be reached; the other is shown.

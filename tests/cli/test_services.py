@@ -1,4 +1,4 @@
-"""stats and subscriptions against real services."""
+"""services and subscriptions against real services."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from tests.cli.deaths import Death, let_die
 from tests.programs import RunningProgram, command
 
 
-def test_stats_show_both_services(trunkline: Trunkline, channel: str) -> None:
+def test_services_show_both_services(trunkline: Trunkline, channel: str) -> None:
     """Figures as numbers for scripts, by name for people."""
-    before = json.loads(trunkline("stats", "--format", "json").stdout)
+    before = json.loads(trunkline("services", "--format", "json").stdout)
     trunkline("publish", channel, "--count", "3")
-    after = json.loads(trunkline("stats", "--format", "json").stdout)
+    after = json.loads(trunkline("services", "--format", "json").stdout)
     assert after["bus"]["published"] - before["bus"]["published"] >= 3
     assert after["state"]["engine"] == "sqlite"
     assert set(after["state"]["records"]) == {"agent_state", "workflow_state", "task_result"}
-    shown = trunkline("stats").stdout
+    shown = trunkline("services").stdout
     assert "published" in shown
     assert "revision" in shown
 
 
-def test_stats_say_what_is_stored_in_a_few_lines(
+def test_services_say_what_is_stored_in_a_few_lines(
     trunkline: Trunkline, killable_bus: RunningProgram, name: str, channel: str
 ) -> None:
     """With the way to the dead letters where there are any; scripts get every figure by its name."""
     at = ("--bus", killable_bus.address)
-    quiet = trunkline(*at, "stats").stdout
+    quiet = trunkline(*at, "services").stdout
     assert "dead letters      0\n" in quiet
     let_die(killable_bus.address, name, channel, Death(channel, "x"), Death(channel, "y"))
     for _ in range(2):
         trunkline(*at, "publish", channel, "--stored", "--message-id", "m")
     trunkline(*at, "publish", channel, "--stored", "--deliver-after", "1h")
-    shown = trunkline(*at, "stats").stdout
+    shown = trunkline(*at, "services").stdout
     assert "stored            4, and 1 duplicate\n" in shown
     assert "durable           1 subscription: 0 acked, 0 redelivered, 2 died\n" in shown
     assert "; 1 held back until later\n" in shown
     assert "dead letters      2; see trunkline dead-letters list\n" in shown
-    figures = json.loads(trunkline(*at, "stats", "--format", "json").stdout)["bus"]
+    figures = json.loads(trunkline(*at, "services", "--format", "json").stdout)["bus"]
     wanted = {"stored": 4, "duplicates": 1, "dead_lettered": 2, "dead_letters": 2, "held_back": 1}
     assert {each: figures[each] for each in wanted} == wanted
     assert figures["journal_file_bytes"] > 0
@@ -48,7 +48,7 @@ def test_stats_say_what_is_stored_in_a_few_lines(
 
 def test_one_service_that_is_gone_does_not_hide_the_other(trunkline: Trunkline) -> None:
     """The other is shown; the exit code says that something is missing."""
-    said = trunkline("stats", "--state", "127.0.0.1:1")
+    said = trunkline("services", "--state", "127.0.0.1:1")
     assert said.returncode == 5
     assert "published" in said.stdout
     assert "127.0.0.1:1" in said.stdout
@@ -65,9 +65,9 @@ def test_subscriptions_say_who_listens_to_what(trunkline: Trunkline, follow: Fol
     assert "readers" in table
 
 
-def test_stats_can_be_watched(environment: dict[str, str]) -> None:
+def test_services_can_be_watched(environment: dict[str, str]) -> None:
     """Anew until interrupted."""
-    watch = command(["stats", "--watch", "--interval", "0.1", "--format", "json"])
+    watch = command(["services", "--watch", "--interval", "0.1", "--format", "json"])
     with subprocess.Popen(watch, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as watcher:
         assert watcher.stdout is not None
         assert watcher.stderr is not None

@@ -1,0 +1,174 @@
+"""`trunkline history` and `trunkline history-stats`: what happened to the agents of orchestrators."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import Any
+
+import click
+
+from trunkline.cli.orchestrators import (
+    Data,
+    Orchestrators,
+    again_and_again,
+    names_fleet,
+    one_orchestrator,
+    orchestrators,
+    print_data,
+)
+from trunkline.cli.outcome import run
+from trunkline.cli.output import columns_of, note_back, note_lost, print_json, print_lines, safe, write_line
+from trunkline.cli.settings import Settings, settings, with_orchestrator
+from trunkline.errors import TrunklineError
+
+FOLLOWED_AT_FIRST = 10
+"""Events that --follow begins with, where nobody says how many."""
+
+_SEVERITY_COLOURS = {"WARNING": "yellow", "ERROR": "red"}
+_TITLES = ("SEQ".ljust(6), "TIME".ljust(19), "CATEGORY", "TYPE".ljust(20), "AGENT".ljust(15), "SEV".ljust(7), "DETAILS")
+
+
+@click.command()
+@click.option("--last", type=click.IntRange(1, 10_000), metavar="N", help="The last N events that match; default all.")
+@click.option("--agent", metavar="NAME", help="Only those of this agent.")
+@click.option("--type", metavar="TYPE", help="Only those of this type, such as AGENT_ERROR.")
+@click.option("--after-seq", type=click.IntRange(0), default=0, metavar="SEQ", help="Only those after this one.")
+@click.option("--follow", "-f", is_flag=True, help=f"Begin with the last {FOLLOWED_AT_FIRST}, and go on with new ones.")
+@click.option("--interval", type=click.FloatRange(0.1, 3600), default=1.0, show_default=True, help="With --follow.")
+@with_orchestrator
+def history(
+    last: int | None, agent: str | None, type: str | None, after_seq: int, follow: bool, interval: float
+) -> None:
+    """Shows what happened, the oldest first, as far as the orchestrator remembers.
+
+    With --follow, new events as they come, until interrupted: a line each, with --format json an object each. An
+    orchestrator that goes away is told on standard error, and followed again when it is back.
+    """
+    told = settings()
+    if follow:
+        if last is None and not after_seq:
+            last = FOLLOWED_AT_FIRST
+        names_fleet(told)
+        run(_follow(told, _Following(last, agent, type, after_seq), interval), told)
+    asked = orchestrators(told)
+
+    async def main() -> None:
+        async with asked as answering:
+            data = await answering.history(last=last, agent=agent, type=type, after_seq=after_seq)
+        if told.as_json:
+            print_data(data)
+        else:
+            print_lines(history_lines(data))
+
+    run(main(), told)
+
+
+@click.command("history-stats")
+@click.option("--agent", metavar="NAME", help="Only the events of this agent.")
+@with_orchestrator
+def history_stats(agent: str | None) -> None:
+    """Shows how often which event happened, as far as the orchestrator remembers."""
+    told = settings()
+    asked = one_orchestrator(told, "history-stats")
+
+    async def main() -> None:
+        async with asked as answering:
+            data = await answering.history_stats(agent)
+        if told.as_json:
+            print_data(data)
+            return
+        room = data["capacity_info"]
+        lines = [f"Buffer: {room['current_size']}/{room['capacity']} events", f"Total Events: {room['total_events']}"]
+        counts = data["statistics"]["by_type"]
+        rows = [(name, str(count)) for name, count in counts.items()]
+        print_lines([*lines, "", *columns_of(("Event Type".ljust(25), "Count"), rows)] if rows else lines)
+
+    run(main(), told)
+
+
+def history_lines(data: Data) -> list[str]:
+    """The table of `history`."""
+    events, room = data["events"], data.get("capacity_info")
+    lines = [f"Event History ({data['count']} events)"]
+    if data.get("filters"):
+        lines.append(safe("Filters: " + ", ".join(f"{name}={value}" for name, value in data["filters"].items())))
+    if room:
+        lines.append(f"Buffer: {room['current_size']}/{room['capacity']} events")
+    lines.append("")
+    if not events:
+        return [*lines, "No events found"]
+    in_fleet = any(event.get("orchestrator") for event in events)
+    titles = _TITLES if not in_fleet else (*_TITLES[:5], "ORCHESTRATOR", *_TITLES[5:])
+    return [*lines, *columns_of(titles, [_row(event, in_fleet) for event in events])]
+
+
+def _row(event: Data, in_fleet: bool) -> list[str]:
+    row = [str(event["seq"]), _short_time(event), event["category"], event["type"], event.get("agent") or "-"]
+    return [*row, *([event.get("orchestrator") or "-"] if in_fleet else []), event["severity"], details_of(event)]
+
+
+def _short_time(event: Data) -> str:
+    """To the second, as it stands there: UTC."""
+    return str(event["timestamp"])[:19]
+
+
+def details_of(event: Data) -> str:
+    """What an event says beside its type: an error as it is, else names with their values."""
+    details: dict[str, Any] = event.get("details") or {}
+    error = details.get("error_message")
+    others = [f"{name}={value}" for name, value in details.items() if name != "error_message"]
+    return ", ".join(([str(error)] if error is not None else []) + others)
+
+
+class _Following:
+    """Which events are new."""
+
+    def __init__(self, last: int | None, agent: str | None, type: str | None, after_seq: int) -> None:
+        self._filters: Any = {"agent": agent, "type": type}
+        self._last = last
+        self._after = after_seq
+        self._seen: dict[str, int] = {}
+        self.is_lost = False
+
+    async def ask(self, asked: Orchestrators) -> list[Data]:
+        """The events since the question before; at first the last ones."""
+        data = await asked.history(last=self._last, after_seq=self._after, **self._filters)
+        if data.get("last_seq", self._after) < self._after:  # another orchestrator, which begins from 1
+            self._after, self._seen = 0, {}
+            data = await asked.history(after_seq=0, **self._filters)
+        self._last = None
+        new = [event for event in data["events"] if event["seq"] > self._seen.get(_source(event), 0)]
+        for event in new:
+            self._seen[_source(event)] = event["seq"]
+        # Each orchestrator of a fleet counts for itself: what is asked for begins with the one that is furthest behind.
+        self._after = max(self._after, min(self._seen.values(), default=0))
+        return new
+
+
+def _source(event: Data) -> str:
+    return event.get("orchestrator") or ""
+
+
+async def _follow(told: Settings, following: _Following, interval: float) -> None:
+    def lost(error: TrunklineError) -> None:
+        if not following.is_lost:
+            note_lost(error, as_json=told.as_json)
+        following.is_lost = True
+
+    async with aclosing(again_and_again(told, following.ask, interval, lost)) as answers:  # type: ignore[type-var]
+        async for events in answers:
+            if following.is_lost:
+                note_back(as_json=told.as_json)
+            following.is_lost = False
+            for event in events:
+                _print_event(told, event)
+
+
+def _print_event(told: Settings, event: Data) -> None:
+    if told.as_json:
+        print_json(event)
+        return
+    severity = click.style(f"{event['severity']:<7}", fg=_SEVERITY_COLOURS.get(event["severity"]))
+    parts = [f"{event['seq']:>6}", _short_time(event), severity, safe(f"{event['type']:<20}")]
+    parts += [safe(part) for part in (event.get("orchestrator"), event.get("agent"), details_of(event)) if part]
+    write_line("  ".join(parts))

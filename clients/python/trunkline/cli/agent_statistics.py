@@ -1,0 +1,140 @@
+"""`trunkline stats`: what the agents of orchestrators take, and how they fare, redrawn live."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trunkline.cli.moments import span
+from trunkline.cli.orchestrators import Data, again_and_again, names_fleet, orchestrators, print_data
+from trunkline.cli.outcome import run
+from trunkline.cli.output import Marked, make_table, print_table, safe, write_line
+from trunkline.cli.settings import Settings, settings, with_orchestrator
+from trunkline.errors import TrunklineError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_COLUMNS = ("NAME", "STATE", "PID", "CPU %", "MEM MB", "UPTIME", "HEARTBEAT", "RESTARTS", "ERRORS")
+_RIGHT = frozenset(_COLUMNS[2:])
+_BAD = {"hung": 0, "failed": 1, "backing_off": 2}
+_COLOURS = {"hung": "red", "failed": "red", "backing_off": "yellow", "waiting": "yellow", "ready": "green"}
+
+
+@click.command()
+@click.option(
+    "--interval", type=click.FloatRange(0.1, 3600), default=2.0, show_default=True, help="Seconds between two pictures."
+)
+@click.option("--once", is_flag=True, help="One picture. So it is, too, in a pipe and with --format json.")
+@with_orchestrator
+def stats(interval: float, once: bool) -> None:
+    """Shows CPU, memory, uptime, heartbeat, restarts and errors of each agent, anew until interrupted.
+
+    HEARTBEAT is how long ago it was last heard of. A thread takes of the orchestrator's process, which stands above the
+    table. CPU counts one core as 100. For the figures of the bus and state services: trunkline services.
+    """
+    told = settings()
+    names_fleet(told)
+    run(_once(told) if once or told.as_json or not sys.stdout.isatty() else _live(told, interval), told)
+
+
+async def _once(told: Settings) -> None:
+    async with orchestrators(told) as asked:
+        data = await asked.stats()
+    if told.as_json:
+        print_data(data)
+        return
+    for line in summary_lines(data):
+        write_line(line)
+    write_line("")
+    columns, rows = _table(data)
+    print_table(columns, rows, right=_RIGHT)
+
+
+async def _live(told: Settings, interval: float) -> None:
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    picture: RenderableType = ""
+    with Live(auto_refresh=False, transient=False, vertical_overflow="crop") as live:
+
+        def lost(error: TrunklineError) -> None:
+            live.update(Group(Text(f"no answer: {safe(error.message)}", style="red"), picture), refresh=True)
+
+        pictures = again_and_again(told, lambda asked: asked.stats(), interval, lost)
+        async with aclosing(pictures) as answers:  # type: ignore[type-var]
+            async for data in answers:
+                picture = _picture(data)
+                live.update(picture, refresh=True)
+
+
+def _picture(data: Data) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    summary = summary_lines(data)
+    columns, rows = _table(data)
+    room = max(1, shutil.get_terminal_size().lines - len(summary) - 5)
+    rest = f"and {len(rows) - room:,} more: a larger window, or --once, shows them" if len(rows) > room else ""
+    return Group(
+        *(Text(line, style="bold" if number == 0 else "") for number, line in enumerate(summary)),
+        "",
+        make_table(columns, rows[:room], right=_RIGHT),
+        Text(rest or "Ctrl-C ends this", style="bright_black"),
+    )
+
+
+def summary_lines(data: Data) -> list[str]:
+    """What stands above the table: each orchestrator in a line or two."""
+    lines = []
+    for each in data["orchestrators"] if "orchestrators" in data else [data["orchestrator"]]:
+        count = f"{each.get('running_agents')}/{each.get('max_workers')} agents running"
+        waiting = f", {each['waiting_agents']} waiting" if each.get("waiting_agents") else ""
+        lines.append(f"{safe(str(each.get('name', '-')))}: {count}{waiting}; {_own(each)}")
+    return lines
+
+
+def _own(facts: Data) -> str:
+    parts = [f"up {span(facts['uptime_seconds'])}"] if facts.get("uptime_seconds") is not None else []
+    if facts.get("cpu_percent") is not None:
+        parts.append(f"CPU {facts['cpu_percent']:.1f}%, {facts['memory_mb']:,.1f} MB")
+    parts.append(f"{facts.get('restarts', 0):,} restarts, {facts.get('errors', 0):,} errors")
+    if facts.get("dropped_events"):
+        parts.append(f"{facts['dropped_events']:,} events dropped by slow callbacks")
+    return ", ".join(parts)
+
+
+def _table(data: Data) -> tuple[tuple[str, ...], list[list[Any]]]:
+    """Columns and rows; those that somebody should look at come first."""
+    in_fleet = "orchestrators" in data
+    agents = sorted(data["agents"], key=lambda agent: _BAD.get(agent.get("state", ""), len(_BAD)))
+    rows = [[*_row(agent), *([agent.get("orchestrator") or "-"] if in_fleet else [])] for agent in agents]
+    return (*_COLUMNS, *(("ORCHESTRATOR",) if in_fleet else ())), rows
+
+
+def _row(agent: Data) -> list[Any]:
+    state, errors = agent.get("state", "-"), agent.get("errors")
+    return [
+        agent["name"],
+        Marked(state, _COLOURS[state]) if state in _COLOURS else state,
+        None if agent.get("pid") is None else str(agent["pid"]),
+        _figure(agent.get("cpu_percent")),
+        _figure(agent.get("memory_mb")),
+        _span(agent.get("uptime_seconds")),
+        _span(agent.get("heartbeat_age_seconds")),
+        agent.get("restarts"),
+        Marked(errors, "red") if errors else errors,
+    ]
+
+
+def _figure(value: float | None) -> str | None:
+    return None if value is None else f"{value:,.1f}"
+
+
+def _span(seconds: float | None) -> str | None:
+    return None if seconds is None else span(seconds)

@@ -1,0 +1,141 @@
+"""`trunkline ps, list, start, stop, status, dependencies, commands, report, shutdown`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import click
+
+from trunkline.cli.agents_view import command_lines, dependency_lines, ps_lines, status_lines
+from trunkline.cli.orchestrators import (
+    Data,
+    Orchestrators,
+    one_orchestrator,
+    orchestrators,
+    print_data,
+    print_message,
+)
+from trunkline.cli.outcome import run
+from trunkline.cli.output import print_lines
+from trunkline.cli.settings import settings, with_orchestrator
+
+_agent = click.argument("name", metavar="AGENT")
+
+
+def _show(question: Callable[[Orchestrators], Awaitable[Data]], lines: Callable[[Data], list[str]]) -> None:
+    """Asks, and shows the answer."""
+    told = settings()
+    asked = orchestrators(told)
+
+    async def main() -> None:
+        async with asked as answering:
+            data = await question(answering)
+        if told.as_json:
+            print_data(data)
+        else:
+            print_lines(lines(data))
+
+    run(main(), told)
+
+
+def _do(deed: Callable[[Orchestrators], Awaitable[str]]) -> None:
+    """Has something done, and says what came of it."""
+    told = settings()
+    asked = orchestrators(told)
+
+    async def main() -> None:
+        async with asked as doing:
+            print_message(told, await deed(doing))
+
+    run(main(), told)
+
+
+@click.command()
+@with_orchestrator
+def ps() -> None:
+    """Shows the agents and how they stand: alive or dead, started or not, waiting in the queue or not.
+
+    With --bus, those of the whole fleet, and its orchestrators.
+    """
+    _show(lambda asked: asked.ps(), ps_lines)
+
+
+@click.command("list")
+@with_orchestrator
+def list_() -> None:
+    """The same as ps."""
+    _show(lambda asked: asked.ps(), ps_lines)
+
+
+@click.command()
+@_agent
+@with_orchestrator
+def start(name: str) -> None:
+    """Starts AGENT and what it needs. With --bus, where there is most room for it.
+
+    Exit code 3 where there is no such agent, 1 where it runs already.
+    """
+    _do(lambda doing: doing.start(name))
+
+
+@click.command()
+@_agent
+@with_orchestrator
+def stop(name: str) -> None:
+    """Ends AGENT, and returns when it has ended.
+
+    Exit code 3 where there is no such agent, 1 where it does not run, or cannot be ended.
+    """
+    _do(lambda doing: doing.stop(name))
+
+
+@click.command()
+@click.argument("name", metavar="[AGENT]", required=False)
+@with_orchestrator
+def status(name: str | None) -> None:
+    """Shows everything of AGENT, or without one how the orchestrator stands.
+
+    Exit code 3 where there is no such agent.
+    """
+    _show(lambda asked: asked.status(name), status_lines)
+
+
+@click.command()
+@with_orchestrator
+def dependencies() -> None:
+    """Shows which agents need which others."""
+    _show(lambda asked: asked.dependencies(), dependency_lines)
+
+
+@click.command()
+@with_orchestrator
+def report() -> None:
+    """Writes a report to send to somebody: Markdown, what is wrong first."""
+    from trunkline.cli.report_view import report_lines
+
+    _show(lambda asked: asked.report(), report_lines)
+
+
+@click.command()
+@with_orchestrator
+def shutdown() -> None:
+    """Ends the orchestrator and all its agents. With --bus, every orchestrator of the fleet."""
+    _do(lambda doing: doing.shutdown())
+
+
+@click.command()
+@with_orchestrator
+def commands() -> None:
+    """Shows which commands the orchestrator serves, and which it does not."""
+    told = settings()
+    asked = one_orchestrator(told, "commands")
+
+    async def main() -> None:
+        async with asked as answering:
+            data = await answering.commands()
+        if told.as_json:
+            print_data(data)
+        else:
+            print_lines(command_lines(data))
+
+    run(main(), told)

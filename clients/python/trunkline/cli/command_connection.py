@@ -1,0 +1,205 @@
+"""CommandConnection: questions to one orchestrator through its command socket, and their answers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import socket
+import stat
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, Self
+
+from trunkline.cli.settings import CONNECT_SECONDS
+from trunkline.errors import PermissionDeniedError, RequestTimeoutError, TrunklineError
+from trunkline.limits import MAX_MESSAGE_BYTES
+
+_RETRY_SECONDS: Final = 0.05
+"""Between two tries to connect while the socket's queue is full."""
+_SENDER: Final = "cli"
+
+Answer = dict[str, Any]
+
+
+class OrchestratorUnreachableError(TrunklineError):
+    """There is no orchestrator behind the socket, or it has gone. Details: path."""
+
+    error_code = "ORCHESTRATOR_UNREACHABLE"
+
+
+class CommandConnection:
+    """Asks one question after the other; each gets the answer that carries its own id.
+
+    Args:
+        path: of the socket.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._numbers = itertools.count(1)
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def __aenter__(self) -> Self:
+        connection = await _connected(self.path)
+        self._reader, self._writer = await asyncio.open_unix_connection(sock=connection, limit=2 * MAX_MESSAGE_BYTES)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    async def ask(self, command: str, args: Sequence[str], seconds: float) -> Answer:
+        """The answer to a command.
+
+        Raises:
+            TrunklineError: the orchestrator says that something is wrong; the `error_code` is its own.
+            RequestTimeoutError: it did not answer in time; the connection is of no use any more.
+            OrchestratorUnreachableError: it has gone.
+        """
+        number = f"{os.getpid()}-{next(self._numbers)}"
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await self._exchange(number, json.dumps({"command": command, "args": list(args)}))
+        except TimeoutError:
+            raise RequestTimeoutError(
+                f"the orchestrator on {self.path}{self._whose()} did not answer {command!r} within {seconds:g} s: it "
+                "is there, but busy or stuck; try again, and look at its log where that does not help",
+                details={"path": self.path, "timeout_seconds": seconds},
+            ) from None
+        if answer.get("status") != "success":
+            raise TrunklineError(
+                str(answer.get("message", answer)),
+                answer.get("error_code") or "ORCHESTRATOR_ERROR",
+                {"path": self.path},
+            )
+        return answer
+
+    async def _exchange(self, number: str, payload: str) -> Answer:
+        assert self._reader is not None
+        assert self._writer is not None
+        request = {
+            "sender": _SENDER,
+            "type": "COMMAND",
+            "payload": payload,
+            "timestamp": datetime.now(UTC).isoformat(),
+            "request_id": number,
+        }
+        try:
+            self._writer.write(json.dumps(request).encode() + b"\n")
+            await self._writer.drain()
+        except ConnectionError:
+            pass  # sent away; it has perhaps said why
+        while True:
+            try:
+                line = await self._reader.readline()
+            except (ConnectionError, ValueError) as error:
+                raise self._gone(str(error)) from error
+            if not line.endswith(b"\n"):
+                raise self._gone("it closed the connection")
+            answer = _answer(line, number)
+            if answer is not None:
+                return answer
+
+    def _gone(self, why: str) -> OrchestratorUnreachableError:
+        return OrchestratorUnreachableError(
+            f"the orchestrator on {self.path} has gone before it answered: {why}", details={"path": self.path}
+        )
+
+    def _whose(self) -> str:
+        """Which process that is, as the kernel says."""
+        from trunkline.message_channel.peer import peer_of
+
+        assert self._writer is not None
+        peer = peer_of(self._writer.get_extra_info("socket"))
+        return f" (process {peer.pid} of user {peer.uid})"
+
+
+def _answer(line: bytes, number: str) -> Answer | None:
+    """What a line answers to that question; None where it is for nobody or for another one. An error without an id is
+    for whoever is connected: the server sends it away."""
+    try:
+        said = json.loads(line)
+        payload = json.loads(said["payload"])
+        is_for_us = said.get("request_id") in (number, None)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise TrunklineError(f"what came is no answer: {line[:80]!r}: is that an orchestrator's socket?") from None
+    if not is_for_us or not isinstance(payload, dict):
+        return None
+    if "request_id" not in said and payload.get("status") != "error":
+        return None
+    return payload
+
+
+async def _connected(path: str) -> socket.socket:
+    """A connection to the socket.
+
+    Raises:
+        OrchestratorUnreachableError: nobody is there.
+        PermissionDeniedError: the file's mode does not let us.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + CONNECT_SECONDS
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.setblocking(False)
+    try:
+        while True:
+            try:
+                connection.connect(path)
+                return connection
+            except BlockingIOError:  # its queue is full; asyncio's own connect would take that for success
+                if loop.time() >= until:
+                    raise
+            await asyncio.sleep(_RETRY_SECONDS)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, OSError):
+            raise _why_not(path, error) from error
+        raise
+
+
+def _why_not(path: str, error: OSError) -> TrunklineError:
+    details = {"path": path}
+    name = "name another socket with --socket or TRUNKLINE_SOCKET"
+    if isinstance(error, PermissionError):
+        return PermissionDeniedError(
+            f"user {os.geteuid()} may not open the socket {path}{_owner(path)}: run the command as the orchestrator's "
+            "user, or let it name this one in allowed_uids",
+            details=details,
+        )
+    if isinstance(error, FileNotFoundError):
+        why = (
+            f"there is no socket {path}: no orchestrator with enable_command_interface runs there; start one, or {name}"
+        )
+    elif isinstance(error, BlockingIOError):
+        why = f"the orchestrator on {path} takes no connection: too many wait for it; try again"
+    elif isinstance(error, ConnectionRefusedError) and _is_socket(path):
+        why = (
+            f"nobody listens on the socket {path}: its orchestrator has ended without removing it; start it again, it "
+            f"replaces the file, or {name}"
+        )
+    elif isinstance(error, ConnectionRefusedError):
+        why = f"{path} is no socket; {name}"
+    else:
+        why = f"the socket {path} cannot be opened: {error.strerror or error}; {name}"
+    return OrchestratorUnreachableError(why, details=details)
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _owner(path: str) -> str:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ""
+    return f" (mode {stat.S_IMODE(status.st_mode):04o}, of user {status.st_uid})"

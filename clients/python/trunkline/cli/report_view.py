@@ -1,0 +1,185 @@
+"""The report of orchestrators as Markdown that reads well as plain text: what is wrong first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from trunkline.cli.agent_history import details_of
+from trunkline.cli.moments import span
+from trunkline.cli.output import counted, safe
+
+Data = dict[str, Any]
+
+
+def report_lines(data: Data) -> list[str]:
+    """The whole report; of a fleet, one for each orchestrator, the ones with problems first."""
+    if "reports" in data:
+        reports = sorted(data["reports"], key=lambda each: not _open(each))
+        return [line for each in reports for line in [*report_lines(each), ""]]
+    status, stats = data["orchestrator"], data["stats"]
+    name = safe(str(status["orchestrator"]))
+    return [
+        f"# Orchestrator {name} on {safe(str(status['host']))}",
+        "",
+        f"{_time(data['time'])}, Trunkline {data['version']}, Python {data['python']}, {data['system']}",
+        "",
+        f"**{_verdict(data)}**",
+        *_problems(data),
+        *_recovered(data),
+        *_waiting(data),
+        *_facts(status, stats),
+        *_agents(data),
+        *_events(data),
+    ]
+
+
+def _open(data: Data) -> list[Data]:
+    return [problem for problem in data["problems"] if not problem["is_over"]]
+
+
+def _verdict(data: Data) -> str:
+    states = data["stats"]["states"]
+    total = data["orchestrator"]["total_agents"]
+    told = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items(), key=lambda each: -each[1]))
+    if not total:
+        return "No agents are registered."
+    bad = len(_open(data))
+    if not bad:
+        return f"Nothing is wrong with {'the agent' if total == 1 else f'the {total:,} agents'}: {told}."
+    needs = "needs" if bad == 1 else "need"
+    return f"{bad:,} of {counted(total, 'agent')} {needs} attention: {told}."
+
+
+def _problems(data: Data) -> list[str]:
+    lines: list[str] = []
+    for problem in _open(data):
+        lines += ["", f"### {_inline(problem['agent'])}: {problem['state'].replace('_', ' ')}", ""]
+        if problem["reason"]:
+            lines.append(f"- {_inline(problem['reason'])}")
+        lines.append(f"- {counted(problem['errors'], 'error')}, {counted(problem['restarts'], 'restart')}")
+        lines += _errors(problem)
+    dropped = data["stats"].get("dropped_events")
+    if dropped:
+        lines += ["", f"{counted(dropped, 'event')} were dropped: callbacks are too slow for them."]
+    return ["", "## What is wrong", *lines] if lines else []
+
+
+def _errors(problem: Data) -> list[str]:
+    """The newest errors, each one once with the time when it last happened; the reason itself is not told again."""
+    errors = [each for each in problem["recent_errors"] if each["error"] != problem["reason"]]
+    counts = Counter(each["error"] for each in errors)
+    last = {each["error"]: each["time"] for each in errors}
+    return [
+        f"- {_time(last[error])} {_inline(error)}" + (f" ({count} of the last errors)" if count > 1 else "")
+        for error, count in reversed(counts.items())
+    ]
+
+
+def _recovered(data: Data) -> list[str]:
+    over = [problem for problem in data["problems"] if problem["is_over"]]
+    rows = [
+        (each["agent"], each["state"], each["errors"], each["restarts"], _last_error(each["recent_errors"]))
+        for each in over
+    ]
+    return _section("Had errors, and goes on", ("agent", "state", "errors", "restarts", "last error"), rows)
+
+
+def _last_error(errors: Sequence[Data]) -> str:
+    return f"{_time(errors[-1]['time'])} {errors[-1]['error']}" if errors else "-"
+
+
+def _waiting(data: Data) -> list[str]:
+    needed = data["dependencies"]
+    rows = [
+        (each["name"], ", ".join(needed.get(each["name"], ())) or "-") for each in data["agents"] if each["in_queue"]
+    ]
+    return _section("Waiting for their turn", ("agent", "needs"), rows)
+
+
+def _facts(status: Data, stats: Data) -> list[str]:
+    cpu, memory = stats.get("cpu_percent"), stats.get("memory_mb")
+    facts = {
+        "agents running": f"{status['running_agents']} of at most {status['max_workers']}",
+        "agents waiting": status["waiting_agents"],
+        "uptime": span(status["uptime_seconds"]),
+        "process": f"{status['pid']}, CPU {_figure(cpu)}%, {_figure(memory)} MB, {stats.get('threads')} threads",
+        "restarts": stats["restarts"],
+        "errors": stats["errors"],
+        "command socket": status["command_socket_path"],
+        "bus": status["bus"],
+        "state": status["state"],
+    }
+    return _section(
+        "The orchestrator", ("fact", "value"), [(name, "-" if v is None else v) for name, v in facts.items()]
+    )
+
+
+def _agents(data: Data) -> list[str]:
+    columns = ("agent", "state", "kind", "pid", "uptime", "last heard", "CPU %", "MB", "restarts", "errors")
+    rows = [
+        (
+            each["name"],
+            each["state"],
+            each["kind"],
+            "-" if each["pid"] is None else str(each["pid"]),
+            _span(each["uptime_seconds"]),
+            _span(each["heartbeat_age_seconds"]),
+            _figure(each["cpu_percent"]),
+            _figure(each["memory_mb"]),
+            each["restarts"],
+            each["errors"],
+        )
+        for each in data["agents"]
+    ]
+    lines = _section("Agents", columns, rows)
+    if data["agents_not_listed"]:
+        lines += ["", f"{counted(data['agents_not_listed'], 'agent')} more are not listed; `trunkline ps` lists all."]
+    return lines
+
+
+def _events(data: Data) -> list[str]:
+    rows = [
+        (each["seq"], _time(each["timestamp"]), each["type"], each["agent"] or "-", details_of(each) or "-")
+        for each in data["recent_events"]
+    ]
+    return _section("Last events", ("seq", "time", "type", "agent", "details"), rows)
+
+
+def _section(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    """A heading and a Markdown table, whose columns also stand below each other as plain text; nothing without rows."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    if not cells:
+        return []
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+
+    def line(row: Sequence[str]) -> str:
+        # The last column is as wide as its text: errors are long.
+        padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+        return f"| {' | '.join([*padded, row[-1]])} |"
+
+    rule = line(["-" * width for width in widths[:-1]] + ["-" * len(columns[-1])])
+    return ["", f"## {title}", "", line(columns), rule, *map(line, cells)]
+
+
+def _cell(value: Any) -> str:
+    return _inline(f"{value:,}" if isinstance(value, int) else str(value)).replace("|", "\\|")
+
+
+def _inline(text: str) -> str:
+    """On one line, and nothing in it that Markdown would take for its own beginning of HTML or a link."""
+    return safe(" ".join(text.split())).replace("<", "\\<").replace("[", "\\[")
+
+
+def _time(text: str) -> str:
+    """An ISO 8601 time in UTC, to the second."""
+    return f"{text[:19].replace('T', ' ')} UTC"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}"
+
+
+def _span(seconds: float | None) -> str:
+    return "-" if seconds is None else span(seconds)

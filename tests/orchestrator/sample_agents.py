@@ -1,0 +1,39 @@
+"""Agents for the tests: what they are is said by what they do."""
+
+from __future__ import annotations
+
+from trunkline.agents import BaseThreadAgent, PeriodicProcessAgent, PeriodicThreadAgent
+
+
+class Ticking(PeriodicThreadAgent):
+    """Runs until it is stopped."""
+
+    class Config(PeriodicThreadAgent.Config):
+        execution_interval = 60.0
+
+    def runner(self) -> None:
+        """Nothing: that it lives is enough."""
+
+
+class TickingProcess(PeriodicProcessAgent):
+    """The same in a process of its own."""
+
+    class Config(PeriodicProcessAgent.Config):
+        execution_interval = 60.0
+
+    def runner(self) -> None:
+        """As above."""
+
+
+class Failing(BaseThreadAgent):
+    """Fails at once."""
+
+    def execute(self) -> None:
+        raise ValueError(self.kwargs.get("error", "it cannot be done"))
+
+
+class Finishing(BaseThreadAgent):
+    """Ends well at once, with a result."""
+
+    def execute(self) -> object:
+        return self.kwargs.get("result", {"done": True})
