@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from multiprocessing import context
 from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from trunkline.message_channel.bell import Belfry
 from trunkline.message_channel.endpoint import Endpoint, LocalEndpoint
@@ -20,6 +20,9 @@ from trunkline.message_channel.process_agents import ProcessAgents
 from trunkline.message_channel.service_message import ServiceMessage
 from trunkline.message_channel.switchboard import Switchboard
 from trunkline.message_channel.waiting import wait_for_any
+
+if TYPE_CHECKING:
+    from trunkline.sync import MessageBus
 
 ChannelType = Literal["thread", "process", "unix_socket"]
 
@@ -52,7 +55,8 @@ class MessageChannel:
         socket_path: where the socket is, in unix_socket mode.
         name: the owner's name.
         address: a bus to forward to, "127.0.0.1:7431" or a sidecar's "unix:/path". None: no forwarding.
-        bus_name: the owner's name on the bus, where `address` names one; default: `name`. It is listened for under this
+        bus: instead of `address`, a connected bus that others use too; it stays connected.
+        bus_name: the owner's name on the bus, where there is one; default: `name`. It is listened for under this
             name, and what it sends over the bus comes from this name. Here, both names lead to it.
         allowed_uids: users that may connect, in unix_socket mode. Default: the own one and root. Where it names others
             too, the socket's mode is 0666 and this check alone decides.
@@ -62,7 +66,7 @@ class MessageChannel:
     Raises:
         ValueError: another type.
         SocketInUseError: a live program has the socket, or the file is no socket. A stale socket is replaced.
-        InvalidChannelError: with `address`, a name (`bus_name`) that is no channel token.
+        InvalidChannelError: with a bus, a name (`bus_name`) that is no channel token.
         BusDisconnectedError: the bus at `address` cannot be reached.
     """
 
@@ -73,6 +77,7 @@ class MessageChannel:
         *,
         name: str = "orchestrator",
         address: str | None = None,
+        bus: MessageBus | None = None,
         bus_name: str | None = None,
         allowed_uids: Iterable[int] | None = None,
         on_denied: Callable[[Peer, str], None] | None = None,
@@ -107,8 +112,8 @@ class MessageChannel:
             self._inbox, self._belfry = hub, hub.inbox
             self._switchboard = Switchboard(name, hub, self.bus_name)
             hub.start(self._switchboard)
-        if address is not None:
-            self._forward(address)
+        if (way := address if bus is None else bus) is not None:
+            self._forward(way)
 
     def send(self, target: str, msg: ServiceMessage) -> None:
         """Sends a message to a target; the class says where it goes.
@@ -235,11 +240,11 @@ class MessageChannel:
         self._switchboard.add(name, mailbox)
         return LocalEndpoint(name, mailbox, self._switchboard)
 
-    def _forward(self, address: str) -> None:
+    def _forward(self, bus: str | MessageBus) -> None:
         from trunkline.message_channel.forwarding import BusLine
 
         try:
-            line = BusLine(address, self._switchboard)
+            line = BusLine(bus, self._switchboard)
             line.listen(self.bus_name)
         except BaseException:
             self.close()

@@ -26,19 +26,24 @@ class BusLine:
 
     While the bus is away, what is published waits in the client's buffer, and names are listened for when it is back.
 
+    Args:
+        bus: where a bus is; or one that is connected, which others use too, and which stays so.
+
     Raises:
         BusDisconnectedError: the bus cannot be reached.
     """
 
-    def __init__(self, address: str, switchboard: Switchboard) -> None:
+    def __init__(self, bus: str | MessageBus, switchboard: Switchboard) -> None:
         self._switchboard = switchboard
         self._lock = threading.Lock()
         self._names: set[str] = set()
         """Those that are to be listened for."""
         self._asking: set[str] = set()
         """Those of which the bus was told and has not said yes."""
-        self._bus = MessageBus(address)
-        self._bus.connect()
+        self._is_own = isinstance(bus, str)
+        self._bus = MessageBus(bus) if isinstance(bus, str) else bus
+        if self._is_own:
+            self._bus.connect()
 
     def publish(self, target: str, message: ServiceMessage) -> None:
         """Publishes on `conductor:agent:{target}`."""
@@ -72,12 +77,17 @@ class BusLine:
 
     def close(self) -> None:
         """Hands over what was published, then disconnects. Idempotent."""
-        if self._bus.is_connected:
-            try:
-                self._bus.flush()
-            except TrunklineError as error:
-                _log.warning("what was published last may be lost: %s", error)
-        self._bus.disconnect()
+        try:
+            self._bus.flush()
+        except BusNotConnectedError:
+            return  # it was closed before
+        except TrunklineError as error:
+            _log.warning("what was published last may be lost: %s", error)
+        if self._is_own:
+            self._bus.disconnect()
+        else:
+            for name in list(self._names):
+                self.unlisten(name)
 
     def _ask(self, name: str, asked: Future[None]) -> None:
         try:

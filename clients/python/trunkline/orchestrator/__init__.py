@@ -1,17 +1,25 @@
 """The orchestrator: runs agents, tells what happens to them, and takes commands.
 
 orchestrator   Orchestrator; config: what it can be told
+links          the bus and the state store that it is given
 memory         the registered agents; dependencies: who needs whom
 supervisor     starts agents, notices how they end; restart: whether they are started again
 events         what is told, and to whom; history: what happened lately
 commands       what it is commanded, options: with which arguments
 permissions    which commands are served; audit: who gave them
+final_failures what becomes of what agents fail of
+records        what the state store has of it; recorder: writes that
+roster         which orchestrators live; claims: which agents are its own; placement: which of those that may run
+membership     anywhere it takes; all together: its part in a fleet
+fleet          several orchestrators as one; fleet_view: how they stand
 reporting      what it says of itself; resources: what its processes take
 """
 
 from trunkline.orchestrator.config import OrchestratorConfig
 from trunkline.orchestrator.errors import (
+    AgentElsewhereError,
     AgentExistsError,
+    AgentFailedError,
     AgentNotFoundError,
     AgentStateError,
     CommandDeniedError,
@@ -19,8 +27,11 @@ from trunkline.orchestrator.errors import (
     DependencyCycleError,
     DependencyError,
     OrchestratorError,
+    OrchestratorExistsError,
+    OrchestratorNotFoundError,
 )
 from trunkline.orchestrator.events import EventManager, OrchestratorEvent
+from trunkline.orchestrator.fleet import Fleet
 from trunkline.orchestrator.history import EventRecord, EventStore
 from trunkline.orchestrator.memory import AgentEntry, Memory, Stage
 from trunkline.orchestrator.orchestrator import Orchestrator
@@ -29,8 +40,10 @@ from trunkline.orchestrator.restart import RestartPolicy
 
 __all__ = [
     "PRESETS",
+    "AgentElsewhereError",
     "AgentEntry",
     "AgentExistsError",
+    "AgentFailedError",
     "AgentNotFoundError",
     "AgentStateError",
     "CommandDeniedError",
@@ -40,11 +53,14 @@ __all__ = [
     "EventManager",
     "EventRecord",
     "EventStore",
+    "Fleet",
     "Memory",
     "Orchestrator",
     "OrchestratorConfig",
     "OrchestratorError",
     "OrchestratorEvent",
+    "OrchestratorExistsError",
+    "OrchestratorNotFoundError",
     "Permissions",
     "RestartPolicy",
     "Stage",

@@ -5,6 +5,10 @@ TrunklineError
     ├── AgentExistsError        AGENT_EXISTS
     ├── AgentNotFoundError      AGENT_NOT_FOUND
     ├── AgentStateError         AGENT_STATE
+    │   └── AgentElsewhereError AGENT_ELSEWHERE
+    ├── AgentFailedError        AGENT_FAILED, or the code of what it failed of
+    ├── OrchestratorExistsError ORCHESTRATOR_EXISTS
+    ├── OrchestratorNotFoundError  ORCHESTRATOR_NOT_FOUND
     ├── DependencyError         DEPENDENCY
     │   └── DependencyCycleError  DEPENDENCY_CYCLE
     ├── CommandError            INVALID_COMMAND
@@ -13,7 +17,10 @@ TrunklineError
 
 from __future__ import annotations
 
-from trunkline.errors import TrunklineError
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from trunkline.errors import TrunklineError, from_wire
 
 
 class OrchestratorError(TrunklineError):
@@ -40,6 +47,30 @@ class AgentStateError(OrchestratorError):
     error_code = "AGENT_STATE"
 
 
+class AgentElsewhereError(AgentStateError):
+    """Another orchestrator runs it. Details: agent, orchestrator."""
+
+    error_code = "AGENT_ELSEWHERE"
+
+
+class AgentFailedError(OrchestratorError):
+    """An agent failed, and is not started again. Details: agent, orchestrator, lives, restarts."""
+
+    error_code = "AGENT_FAILED"
+
+
+class OrchestratorExistsError(OrchestratorError):
+    """Another orchestrator of that name lives. Details: orchestrator, host."""
+
+    error_code = "ORCHESTRATOR_EXISTS"
+
+
+class OrchestratorNotFoundError(OrchestratorError):
+    """No orchestrator lives, or none of that name. Details: orchestrator."""
+
+    error_code = "ORCHESTRATOR_NOT_FOUND"
+
+
 class DependencyError(OrchestratorError, ValueError):
     """A dependency that cannot be met. Details: agent, dependency."""
 
@@ -62,3 +93,19 @@ class CommandDeniedError(OrchestratorError):
     """A command that is not allowed here. Details: command."""
 
     error_code = "PERMISSION_DENIED"
+
+
+def from_answer(answer: Mapping[str, Any]) -> TrunklineError:
+    """The error that a command's answer tells: `{"status": "error", "message": …, "error_code": …}`."""
+    message = str(answer.get("message", "the command failed"))
+    code = str(answer.get("error_code", CommandError.error_code))
+    for cls in _tree(OrchestratorError):
+        if cls.error_code == code:
+            return cls(message)
+    return from_wire(code, message, {})
+
+
+def _tree(cls: type[OrchestratorError]) -> Iterator[type[OrchestratorError]]:
+    yield cls
+    for below in cls.__subclasses__():
+        yield from _tree(below)

@@ -58,3 +58,42 @@ MAX_RESULT_LENGTH: Final = 65_536
 
 CPU_WINDOW: Final = 0.5
 """CPU is measured over at least so long; a question that comes sooner gets the figure of the one before."""
+
+RECORDS_AT_A_TIME: Final = 200
+"""Records of one call to the state store; the others follow in the next."""
+
+MAX_PENDING_RESULTS: Final = 10_000
+"""Lives whose results wait for the state store; beyond it the oldest is dropped, counted and logged."""
+
+MAX_LIVES_RECORDED: Final = 100
+"""Ids of completed, and of failed, lives that an agent's record names; the oldest are forgotten."""
+
+MAX_ERROR_RECORDED: Final = 512
+"""Characters of an error in a record; the rest is cut."""
+
+STATE_TIMEOUT: Final = 5.0
+"""How long one call to the state store may take; then it is tried again."""
+
+RECORD_RETRY_MIN: Final = 0.1
+RECORD_RETRY_MAX: Final = 5.0
+"""How long the next try to reach a state store that is away is waited for: from the first to the last."""
+
+CLAIM_SECONDS: Final = 2.0
+"""How long the start of an agent waits for a state store that is away. Then it is started without being known to be
+the only one, with a warning; one that may run anywhere is not."""
+
+RECORD_CLOSE_SECONDS: Final = 5.0
+"""How long a shutdown waits for the state store to take the last states; then they are lost."""
+
+PLACEMENT_PATIENCE: Final = 1.0
+"""How long an orchestrator leaves an agent that may run anywhere to each one that is less loaded."""
+
+MAX_CLOCK_SKEW: Final = 60.0
+"""How far the clocks of two machines may differ. A heartbeat that is older than that and its timeout is not waited
+for."""
+
+FAILURE_CLOSE_SECONDS: Final = 5.0
+"""How long a shutdown waits for the bus to take what agents failed of."""
+
+COMMAND_SECONDS: Final = 30.0
+"""How long a fleet waits for the answer of an orchestrator; then RequestTimeoutError."""

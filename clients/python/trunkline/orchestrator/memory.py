@@ -102,6 +102,8 @@ class AgentEntry:
         self.msg_channel = msg_channel
         """What it speaks through; None: an endpoint of the orchestrator's channel."""
         self.kwargs = kwargs
+        self.is_spread = False
+        """Whether it may run on any orchestrator of the fleet that knows it."""
         self.restarts = Restarts(restart)
         self.stage = Stage.REGISTERED
         self.state_events = StateEvents()

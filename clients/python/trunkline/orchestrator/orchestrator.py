@@ -11,21 +11,27 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, ClassVar, Self
+from uuid import uuid4
 
+from trunkline import DeadLetterQueue, MessageBus, StateManager, sync
 from trunkline.agents import AgentConfig, BaseAgent
 from trunkline.channels import agent_channel, check_channel
 from trunkline.errors import TrunklineError
-from trunkline.message_channel import ChannelClosedError, Endpoint, MessageChannel, ServiceMessage, wait
+from trunkline.message_channel import Endpoint, MessageChannel, ServiceMessage
 from trunkline.orchestrator.audit import Asker, AuditLog
 from trunkline.orchestrator.commands import Answer, CommandHandler
 from trunkline.orchestrator.config import OrchestratorConfig
 from trunkline.orchestrator.dependencies import DependencyGraph
-from trunkline.orchestrator.errors import AgentStateError
+from trunkline.orchestrator.errors import AgentStateError, OrchestratorError
 from trunkline.orchestrator.events import EventManager, OrchestratorEvent, told_by
+from trunkline.orchestrator.final_failures import FinalFailures
+from trunkline.orchestrator.fleet_member import FleetMember
 from trunkline.orchestrator.history import Category, EventStore, Severity
-from trunkline.orchestrator.limits import MESSAGES_AT_A_TIME
-from trunkline.orchestrator.memory import AgentEntry, Life, Memory
+from trunkline.orchestrator.links import Links
+from trunkline.orchestrator.memory import AgentEntry, Life, Memory, Stage
+from trunkline.orchestrator.message_thread import MessageThread
 from trunkline.orchestrator.permissions import Permissions
+from trunkline.orchestrator.records import Holder
 from trunkline.orchestrator.reporting import Reporting
 from trunkline.orchestrator.restart import RestartPolicy, When
 from trunkline.orchestrator.supervisor import Supervisor
@@ -55,18 +61,28 @@ class Orchestrator:
     Args:
         config: default `Orchestrator.Config()`.
         name: what it is called, in a fleet different from all others; there it is a channel token.
+        message_bus: a bus, instead of the one at `config.bus_address`: any MessageBus that is not connected, or a
+            `trunkline.sync.MessageBus`, which may be connected and used by others too.
+        state_manager: a state store, instead of the one at `config.state_address`; likewise.
 
     Raises:
         ConfigValidationError: the configuration cannot be used.
         SocketInUseError: another program has the command socket.
-        OrchestratorError: the audit log cannot be written.
+        OrchestratorError: the audit log cannot be written; a bus or store is connected in another event loop.
         BusDisconnectedError, InvalidChannelError: with a bus: it is not reached; the name cannot be a channel's.
     """
 
     Config: ClassVar[type[OrchestratorConfig]] = OrchestratorConfig
     config: OrchestratorConfig
 
-    def __init__(self, config: OrchestratorConfig | None = None, name: str | None = None) -> None:
+    def __init__(
+        self,
+        config: OrchestratorConfig | None = None,
+        name: str | None = None,
+        *,
+        message_bus: MessageBus | sync.MessageBus | None = None,
+        state_manager: StateManager | sync.StateManager | None = None,
+    ) -> None:
         self.config = self.Config() if config is None else config
         if not isinstance(self.config, OrchestratorConfig):
             raise TypeError(f"config must be an OrchestratorConfig, not {config!r}; a name is given by name=")
@@ -76,30 +92,43 @@ class Orchestrator:
         self.graph = DependencyGraph()
         self.event_store = EventStore(self.config.history_capacity)
         self._audit = AuditLog(self.config.audit_log_path)
-        self.msg_channel = MessageChannel("process", name=_OWNER, address=self.config.bus_address, bus_name=self.name)
-        self.command_channel: MessageChannel | None = None
-        if self.config.enable_command_interface:
-            try:
-                self.command_channel = MessageChannel(
-                    "unix_socket",
-                    self.config.command_socket_path,
-                    name=_OWNER,
-                    allowed_uids=self.config.allowed_uids,
-                    on_denied=self._audit.denied,
-                )
-            except BaseException:
-                self.msg_channel.close()
-                raise
+        self._links = Links(self.config, message_bus, state_manager)
+        try:
+            self.msg_channel = MessageChannel("process", name=_OWNER, bus=self._links.bus, bus_name=self.name)
+            self.command_channel = self._command_channel()
+        except BaseException:
+            self._links.close()
+            raise
         self.event_manager = EventManager(self.config.event_workers)
         self.supervisor = Supervisor(self.memory, self.graph, self, self.config.max_workers)
         self.reporting = Reporting(self)
         self._commands = CommandHandler(self.reporting, self, Permissions.of(self.config.allowed_commands), self._audit)
-        self._message_thread: threading.Thread | None = None
-        self._message_thread_running = False
+        channels = [channel for channel in (self.msg_channel, self.command_channel) if channel is not None]
+        self._messages = MessageThread(channels, self.handle_command, self._heard)
         self._began = time.monotonic()
+        holder = Holder(self.name, str(uuid4()))
+        self._failures = FinalFailures(holder, self._links.bus)
+        self._member = FleetMember(self)
+        self._membership = self._links.membership(holder, self._member)
         self._closing = threading.Lock()
         self._ended = threading.Event()
         atexit.register(self.shutdown)
+        self._messages.start()
+
+    def _command_channel(self) -> MessageChannel | None:
+        if not self.config.enable_command_interface:
+            return None
+        try:
+            return MessageChannel(
+                "unix_socket",
+                self.config.command_socket_path,
+                name=_OWNER,
+                allowed_uids=self.config.allowed_uids,
+                on_denied=self._audit.denied,
+            )
+        except BaseException:
+            self.msg_channel.close()
+            raise
 
     # Agents.
 
@@ -112,6 +141,7 @@ class Orchestrator:
         dependencies: Iterable[str] = (),
         restart: RestartPolicy | When = "never",
         msg_channel: MessageChannel | Endpoint | None = None,
+        spread: bool = False,
         **kwargs: Any,
     ) -> AgentEntry:
         """Registers an agent; `start` or `start_agent` starts it.
@@ -124,20 +154,30 @@ class Orchestrator:
                 registered later.
             restart: whether it is started again when it ended by itself: never, on_failure, always, or a policy.
             msg_channel: what it speaks through. Default: an endpoint of the orchestrator's.
+            spread: it may run on any orchestrator of the fleet that registers it as spread, on one at a time: `start`
+                lets the least loaded one take it, and another one takes it over when that one is gone. What it needs
+                must be spread too, and runs where it runs.
             kwargs: for the constructor of its class, and attributes of the agent; `custom_plugin` is its `plugin`.
 
         Raises:
             TypeError: it is no agent's class.
             AgentExistsError: the name is taken.
             InvalidChannelError: with a bus, the name is no channel token.
+            OrchestratorError: it is spread, and there is no state store that knows who runs it.
         """
-        if self.config.bus_address is not None:
+        if self._links.bus is not None:
             check_channel(agent_channel(name))
+        if spread and self._membership is None:
+            raise OrchestratorError(
+                f"agent {name!r} cannot be spread: there is no state store", details={"agent": name}
+            )
         policy = RestartPolicy.of(restart)
         entry: AgentEntry = self.memory.add_agent(
             agent_class, name, custom_config, msg_channel=msg_channel or self.msg_channel, restart=policy, **kwargs
         )
+        entry.is_spread = spread
         self.graph.add(name, dependencies)
+        self.changed(entry)
         return entry
 
     def add_dependency(self, agent_name: str, depends_on: list[str]) -> None:
@@ -152,26 +192,32 @@ class Orchestrator:
         """Checks that all dependencies can be met.
 
         Raises:
-            DependencyError: one is not registered.
+            DependencyError: one is not registered, or is spread where the agent that needs it is not.
             DependencyCycleError: some wait for each other; it names them.
         """
         self.graph.check(self.memory.names())
+        self._member.check_needs()
 
     def start(self) -> None:
-        """Starts every registered agent, each when what it needs is ready and a worker is free. Returns at once.
+        """Starts every registered agent, each when what it needs is ready and a worker is free; those that are spread,
+        somewhere in the fleet. Does not wait for them.
 
         Raises:
             DependencyError, DependencyCycleError: as `validate_dependencies`; nothing was started.
+            AgentElsewhereError: an agent that is not spread runs on another orchestrator; nothing was started.
+            OrchestratorExistsError: another orchestrator of this name lives.
         """
         self.validate_dependencies()
-        self._start_message_thread()
-        self.supervisor.start(self.memory.names()).result()
+        self._start([entry.name for entry in self.memory.agents if not entry.is_spread]).result()
+        if self._membership is not None:
+            self._membership.serve(entry.name for entry in self.memory.agents if entry.is_spread)
 
     def start_agent(self, name: str) -> str:
         """Starts one agent, and what it needs; says "started", or why it waits.
 
         Raises:
             AgentNotFoundError, AgentStateError, DependencyError: it is not there, runs already, or cannot be met.
+            AgentElsewhereError: another orchestrator runs it.
         """
         return self.starting(name).result()
 
@@ -202,7 +248,7 @@ class Orchestrator:
             AgentNotFoundError, AgentStateError: without a bus: nobody of that name is here, or it does not run.
             As `MessageChannel.send`.
         """
-        if self.config.bus_address is None and not self.memory.get_agent(target).is_alive():
+        if self._links.bus is None and not self.memory.get_agent(target).is_alive():
             stage = self.memory.get_agent(target).stage.value
             raise AgentStateError(f"agent {target!r} does not run: it is {stage}", details={"agent": target})
         self.msg_channel.send(target, msg)
@@ -216,6 +262,11 @@ class Orchestrator:
         return self.reporting.report()
 
     @property
+    def dead_letters(self) -> DeadLetterQueue:
+        """What its agents failed of, when they were not started again."""
+        return self._failures.dead_letters
+
+    @property
     def uptime(self) -> float:
         """Seconds since it was made."""
         return time.monotonic() - self._began
@@ -227,11 +278,17 @@ class Orchestrator:
             if self._ended.is_set():
                 return
             atexit.unregister(self.shutdown)
+            if self._membership is not None:
+                self._membership.release(self._member.released())
             self.supervisor.close()
-            self._stop_message_thread()
+            self._messages.stop()
+            self._failures.close()
+            if self._membership is not None:
+                self._membership.close()
             for channel in (self.command_channel, self.msg_channel):
                 if channel is not None:
                     channel.close()
+            self._links.close()
             in_a_callback = threading.current_thread().name.startswith("OrchestratorEvents")
             self.event_manager.shutdown(wait=not in_a_callback)
             self._audit.close()
@@ -245,44 +302,6 @@ class Orchestrator:
 
     # Messages.
 
-    def _start_message_thread(self) -> None:
-        if self._message_thread is not None:
-            return
-        self._message_thread_running = True
-        self._message_thread = threading.Thread(
-            target=self._message_thread_function, daemon=True, name="OrchestratorMessageThread"
-        )
-        self._message_thread.start()
-
-    def _stop_message_thread(self) -> None:
-        self._message_thread_running = False
-        if self._message_thread is not None and self._message_thread is not threading.current_thread():
-            self.msg_channel.send(_OWNER, ServiceMessage(_OWNER, "STATUS", "wake up"))
-            self._message_thread.join()
-
-    def _message_thread_function(self) -> None:
-        """Serves both channels; sleeps until one of them has something. One message's failure ends nothing."""
-        channels = [self.msg_channel] + ([self.command_channel] if self.command_channel is not None else [])
-        while self._message_thread_running:
-            for channel in wait(channels):
-                try:
-                    self._serve(channel)
-                except ChannelClosedError:
-                    return
-
-    def _serve(self, channel: MessageChannel) -> None:
-        for _ in range(MESSAGES_AT_A_TIME):
-            message = channel.receive(0)
-            if message is None:
-                return
-            try:
-                if message.type == "COMMAND":
-                    self.handle_command(message, channel)
-                elif message.sender != _OWNER and self.supervisor.heard(message):
-                    self.handle_agent_message(message)
-            except Exception:  # noqa: BLE001  # one message's failure must not end the others' service
-                _log.exception("a message of %r was not handled", message.sender)
-
     def handle_command(self, msg: ServiceMessage, channel: MessageChannel) -> None:
         """Does what a message commands, and answers whoever sent it."""
         asker = Asker(msg.sender, "socket" if channel is self.command_channel else "bus", msg.peer)
@@ -295,7 +314,13 @@ class Orchestrator:
     def handle_agent_message(self, msg: ServiceMessage) -> None:
         """Turns what an agent said into an event. What the supervisor has to know of it, it knows already."""
         event, facts = told_by(msg.payload)
+        if event is OrchestratorEvent.AGENT_HEARTBEAT and self._membership is not None and msg.sender in self.memory:
+            self._membership.recorder.beat(self.memory.get_agent(msg.sender))
         self._tell(event, msg.sender, **facts)
+
+    def _heard(self, msg: ServiceMessage) -> None:
+        if self.supervisor.heard(msg):
+            self.handle_agent_message(msg)
 
     # What the supervisor asks.
 
@@ -329,17 +354,27 @@ class Orchestrator:
         """An agent stands elsewhere than before."""
         if not entry.is_active and entry.has_started and not entry.is_alive():
             self.msg_channel.remove(entry.name)  # nobody is there to receive
+        if self._membership is not None:
+            self._membership.recorder.changed(entry)
 
     def concluded(self, entry: AgentEntry, life: Life) -> None:
         """A life of an agent is over."""
+        if self._membership is not None:
+            self._membership.recorder.ended(entry, life)
+        if entry.stage == Stage.FAILED:
+            self._failures.gave_up(entry, life)
 
     # What commands do.
 
     def starting(self, name: str) -> Future[str]:
         """As `start_agent`, done when it is started."""
         self.validate_dependencies()
-        self._start_message_thread()
-        return self.supervisor.start([self.memory.get_agent(name).name])
+        return self._start([self.memory.get_agent(name).name])
+
+    def _start(self, names: list[str]) -> Future[str]:
+        if self._membership is None:
+            return self.supervisor.start(names)
+        return self.supervisor.pass_on(self._membership.start(names))
 
     def stopping(self, name: str) -> Future[str]:
         """As `stop_agent`, done when it has ended."""

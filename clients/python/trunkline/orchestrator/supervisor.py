@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Collection
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from functools import partial
@@ -85,6 +86,27 @@ class Supervisor:
         """Starts these agents and what they need, as far as they do not run; says of the last how it stands."""
         return self._loop.ask(partial(self._start, names))
 
+    def to_start(self, names: Collection[str]) -> list[AgentEntry]:
+        """Which agents `start` would start: these, as far as they do not run, and what they need and have not had."""
+        entries = map(self._memory.get_agent, self._graph.order(names))
+        return [
+            each for each in entries if not each.is_active and (each.name in names or each.stage != Stage.COMPLETED)
+        ]
+
+    def pass_on(self, done: Future[str]) -> Future[str]:
+        """The same future, but its callbacks are called in the supervisor's thread, as those of `start` are."""
+        passed: Future[str] = Future()
+
+        def pass_it(done: Future[str]) -> None:
+            action = partial(settle, passed, lambda: passed.set_result(done.result()))
+            try:
+                self._loop.call(action)
+            except OrchestratorError:  # it has shut down meanwhile
+                action()
+
+        done.add_done_callback(pass_it)
+        return passed
+
     def stop(self, name: str) -> Future[str]:
         """Asks an agent to end, and kills its process when it does not; done when it has ended."""
         done: Future[str] = Future()
@@ -135,10 +157,8 @@ class Supervisor:
             raise AgentStateError(
                 f"agent {last.name!r} is {last.state} already", details={"agent": last.name, "state": last.state}
             )
-        for name in self._graph.order(names):
-            entry = self._memory.get_agent(name)
-            if not entry.is_active and (name in names or entry.stage != Stage.COMPLETED):
-                self._enqueue(entry)
+        for entry in self.to_start(names):
+            self._enqueue(entry)
         self._fill(something_broke=True)
         if last is None or last.stage != Stage.WAITING:
             return "started"

@@ -10,17 +10,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trunkline.sync.background import Background as Background
     from trunkline.sync.durable_message import DurableMessage as DurableMessage
     from trunkline.sync.message_bus import MessageBus as MessageBus
     from trunkline.sync.state_manager import StateManager as StateManager
 
 _HOMES = {
+    "Background": "trunkline.sync.background",
     "DurableMessage": "trunkline.sync.durable_message",
     "MessageBus": "trunkline.sync.message_bus",
     "StateManager": "trunkline.sync.state_manager",
 }
 
-__all__ = ["DurableMessage", "MessageBus", "StateManager"]
+__all__ = ["Background", "DurableMessage", "MessageBus", "StateManager"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,58 +6,12 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Coroutine, Generator
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from trunkline.errors import TrunklineError
+from trunkline.sync.background import Background
 
 T = TypeVar("T")
-
-_SETTLE_SECONDS: Final = 1.0
-"""What tasks that were cancelled get to end before their loop is closed."""
-
-
-class _LoopThread:
-    """An event loop in a daemon thread: grpc.aio wants one loop a process, so all faces share this one. It starts with
-    the first user and ends with the last."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-
-    def acquire(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            self._users += 1
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="trunkline.sync", daemon=True)
-                self._thread.start()
-            return self._loop
-
-    def release(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users or self._loop is None or self._thread is None:
-                return
-            loop, thread = self._loop, self._thread
-            self._loop = self._thread = None
-        asyncio.run_coroutine_threadsafe(_stop_settled(loop), loop)
-        if thread is not threading.current_thread():
-            thread.join()
-            loop.close()
-
-
-async def _stop_settled(loop: asyncio.AbstractEventLoop) -> None:
-    """Stops a loop once what was cancelled in it has ended: grpc's calls need another turn, and asyncio complains of
-    tasks that a loop is closed upon."""
-    rest = asyncio.all_tasks() - {asyncio.current_task()}
-    if rest:
-        await asyncio.wait(rest, timeout=_SETTLE_SECONDS)
-    loop.stop()
-
-
-_shared = _LoopThread()
 
 
 class _Asynchronous(Protocol):
@@ -77,6 +31,7 @@ class Face:
     def __init__(self, asynchronous: _Asynchronous) -> None:
         self._asynchronous = asynchronous
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._background = Background()
         self._lock = threading.Lock()
 
     def connect(self) -> None:
@@ -84,11 +39,11 @@ class Face:
         with self._lock:
             if self._loop is not None:
                 return
-            loop = _shared.acquire()
+            loop = self._background.open()
             try:
                 asyncio.run_coroutine_threadsafe(self._asynchronous.connect(), loop).result()
             except BaseException:
-                _shared.release()
+                self._background.close()
                 raise
             self._loop = loop
 
@@ -101,7 +56,12 @@ class Face:
             try:
                 asyncio.run_coroutine_threadsafe(self._asynchronous.disconnect(), loop).result()
             finally:
-                _shared.release()
+                self._background.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was connected and not disconnected since, also while a lost connection is being restored."""
+        return self._loop is not None
 
     @property
     def is_connected(self) -> bool:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, Self, Unpack, overload
 
 from trunkline.dead_letters import DeadLetter, DeadLetterChoice, Redriven, WhichDeadLetters
 from trunkline.durable import DurableMessage as AsyncDurableMessage
 from trunkline.durable import DurableSettings, Receipt, Start
 from trunkline.grpc_bus import GrpcMessageBus
 from trunkline.limits import BUS_PORT, DEFAULT_REQUEST_TIMEOUT
+from trunkline.message_bus import MessageBus as AsyncMessageBus
 from trunkline.models import AgentMessage
 from trunkline.sync.durable_message import DurableMessage, synchronous
 from trunkline.sync.face import Face
@@ -27,9 +28,28 @@ class MessageBus(Face):
     """
 
     def __init__(self, address: str = f"127.0.0.1:{BUS_PORT}", **options: Any) -> None:
-        self._bus = GrpcMessageBus(address, **options)
-        super().__init__(self._bus)
+        self._put_on(GrpcMessageBus(address, **options))
+
+    @classmethod
+    def over(cls, bus: AsyncMessageBus) -> Self:
+        """The face of any asynchronous bus: an InMemoryMessageBus, or one of your own.
+
+        Args:
+            bus: not connected: it is connected in the loop of the faces, and must not be used in any other.
+        """
+        face = cls.__new__(cls)
+        face._put_on(bus)
+        return face
+
+    def _put_on(self, bus: AsyncMessageBus) -> None:
+        super().__init__(bus)
+        self._bus = bus
         self._threads: dict[str, list[ThreadPoolExecutor]] = {}
+
+    @property
+    def asynchronous(self) -> AsyncMessageBus:
+        """The bus behind it, for coroutines that `Background` runs."""
+        return self._bus
 
     def disconnect(self) -> None:
         """See `MessageBus.disconnect`. Callbacks that run are not waited for."""
@@ -92,7 +112,9 @@ class MessageBus(Face):
             await asyncio.get_running_loop().run_in_executor(threads, callback, self._faced(message))
 
         try:
-            self._wait(self._bus.subscribe(channel, call, concurrency=concurrency, **options))
+            if concurrency != 1:  # a bus of one's own may have no such option
+                options["concurrency"] = concurrency
+            self._wait(self._bus.subscribe(channel, call, **options))
         except BaseException:
             threads.shutdown(wait=False)
             raise

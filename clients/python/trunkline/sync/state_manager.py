@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 from trunkline.grpc_state import GrpcStateManager
 from trunkline.limits import STATE_PORT
 from trunkline.models import AgentState, TaskResult, WorkflowState
 from trunkline.state_manager import Change, Kind, Operation, Outcome
+from trunkline.state_manager import StateManager as AsyncStateManager
 from trunkline.sync.face import Face
 
 
@@ -16,8 +17,27 @@ class StateManager(Face):
     """`GrpcStateManager`, synchronous; see there for arguments and errors."""
 
     def __init__(self, address: str = f"127.0.0.1:{STATE_PORT}", **options: Any) -> None:
-        self._state = GrpcStateManager(address, **options)
-        super().__init__(self._state)
+        self._put_on(GrpcStateManager(address, **options))
+
+    @classmethod
+    def over(cls, state: AsyncStateManager) -> Self:
+        """The face of any asynchronous state manager: an InMemoryStateManager, or one of your own.
+
+        Args:
+            state: not connected: it is connected in the loop of the faces, and must not be used in any other.
+        """
+        face = cls.__new__(cls)
+        face._put_on(state)
+        return face
+
+    def _put_on(self, state: AsyncStateManager) -> None:
+        super().__init__(state)
+        self._state = state
+
+    @property
+    def asynchronous(self) -> AsyncStateManager:
+        """The state manager behind it, for coroutines that `Background` runs."""
+        return self._state
 
     def save_agent_state(self, state: AgentState, *, expected_revision: int | None = None) -> int:
         """See `StateManager.save_agent_state`."""

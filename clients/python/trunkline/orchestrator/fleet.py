@@ -1,0 +1,284 @@
+"""Fleet: several orchestrators as one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Awaitable, Iterable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from trunkline import AgentMessage, AgentState, GrpcMessageBus, GrpcStateManager, MessageBus, MessageType, StateManager
+from trunkline.channels import agent_channel, check_channel
+from trunkline.errors import NoRespondersError, TrunklineError
+from trunkline.message_channel import ServiceMessage, to_agent_message
+from trunkline.orchestrator.errors import (
+    AgentElsewhereError,
+    AgentNotFoundError,
+    AgentStateError,
+    CommandError,
+    OrchestratorNotFoundError,
+    from_answer,
+)
+from trunkline.orchestrator.fleet_view import FleetView
+from trunkline.orchestrator.limits import COMMAND_SECONDS
+from trunkline.orchestrator.records import ORCHESTRATOR, holder_of, is_active
+
+Answer = dict[str, Any]
+
+
+class Fleet:
+    """Asks and commands the orchestrators that share a bus and a state store.
+
+        async with Fleet("127.0.0.1:7431", "127.0.0.1:7432") as fleet:
+            print(await fleet.ps())
+            await fleet.start("weather")
+
+    Args:
+        bus: where it is, or an object, which is connected where it is not, and stays so.
+        state: the state store; likewise.
+        sender: who asks, for the orchestrators' audit logs; a channel token. Default: this machine and process.
+        timeout: seconds that an orchestrator may take to answer.
+
+    Raises (every method):
+        BusDisconnectedError, StateDisconnectedError: one of them is not reached.
+        OrchestratorNotFoundError: no orchestrator lives.
+        CommandDeniedError: an orchestrator does not allow the command.
+        RequestTimeoutError: an orchestrator did not answer.
+    """
+
+    def __init__(
+        self,
+        bus: str | MessageBus,
+        state: str | StateManager,
+        *,
+        sender: str | None = None,
+        timeout: float = COMMAND_SECONDS,
+    ) -> None:
+        self._owns_bus = isinstance(bus, str)
+        self._owns_state = isinstance(state, str)
+        self._bus = GrpcMessageBus(bus) if isinstance(bus, str) else bus
+        self._state = GrpcStateManager(state) if isinstance(state, str) else state
+        self._sender = sender or f"fleet-{''.join(c for c in socket.gethostname() if c.isalnum())}-{os.getpid()}"
+        check_channel(agent_channel(self._sender))
+        self._timeout = timeout
+
+    async def connect(self) -> None:
+        """Connects to both; idempotent."""
+        await self._state.connect()
+        await self._bus.connect()
+
+    async def disconnect(self) -> None:
+        """Disconnects from what it was given by address; idempotent."""
+        if self._owns_bus:
+            await self._bus.disconnect()
+        if self._owns_state:
+            await self._state.disconnect()
+
+    # What is known.
+
+    async def ps(self) -> Answer:
+        """All agents and orchestrators: `agents` (agent_name, alive, started, in_queue, state, orchestrator),
+        `running_count`, `max_workers`, `waiting_count`, and `orchestrators` (name, alive, running_count, max_workers,
+        waiting_count, host, pid, last_heartbeat). Agents that ran on one which is not heard of are "lost"."""
+        return FleetView(await self._state.list_agent_states()).ps()
+
+    async def status(self, name: str | None = None) -> Answer:
+        """Everything of one agent, from the orchestrator that has it; or all orchestrators.
+
+        Raises:
+            AgentNotFoundError: nobody knows the agent.
+        """
+        if name is None:
+            told = await self._ask_all("status")
+            return {"orchestrators": told}
+        record = await self._record(name)
+        view = await self._view(record)
+        holder = holder_of(record)
+        if view.lives(holder):
+            answer = await self._ask(holder.name, "status", name)
+            return {**answer["data"], "orchestrator": holder.name}
+        return {"name": name, **record.metadata, "alive": False, "state": view.state(record)}
+
+    async def report(self) -> Answer:
+        """The fleet, and each orchestrator's report."""
+        reports, ps = await asyncio.gather(self._ask_all("report"), self.ps())
+        return {"time": datetime.now(UTC).isoformat(timespec="seconds"), "fleet": ps, "orchestrators": reports}
+
+    async def stats(self) -> Answer:
+        """Each orchestrator's figures, and the sums of those that can be added."""
+        told = await self._ask_all("stats")
+        summed = ("running_count", "max_workers", "waiting_count", "restarts", "errors", "dropped_events")
+        sums = {name: sum(each.get(name) or 0 for each in told.values()) for name in summed}
+        return {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **sums, "orchestrators": told}
+
+    async def history(self, last: int | None = None, agent: str | None = None, type: str | None = None) -> Answer:
+        """Events of all orchestrators, the oldest first, each with its `orchestrator`; the `last` ones of them."""
+        given = {"--last": last, "--agent": agent, "--type": type}
+        told = await self._ask_all("history", *(str(x) for pair in given.items() if pair[1] is not None for x in pair))
+        events = [{**event, "orchestrator": name} for name, each in told.items() for event in each.get("events", ())]
+        events.sort(key=lambda event: str(event["timestamp"]))
+        shown = events if last is None else events[max(0, len(events) - last) :]
+        return {"events": shown, "count": len(shown)}
+
+    async def dependencies(self) -> Answer:
+        """Who needs whom, on any orchestrator."""
+        told = await self._ask_all("dependencies")
+        found: dict[str, list[str]] = {}
+        for each in told.values():
+            found |= each.get("dependencies", {})
+        return {"dependencies": found}
+
+    # What is done.
+
+    async def start(self, name: str) -> Answer:
+        """Starts an agent on the least loaded orchestrator that has it registered; says which (`orchestrator`) and how
+        (`message`).
+
+        Raises:
+            AgentElsewhereError: it runs already.
+            AgentNotFoundError: no orchestrator that lives has it registered.
+            As `Orchestrator.start_agent`.
+        """
+        record = await self._state.get_agent_state(name)
+        view = await self._view(record)
+        if record is not None and is_active(record) and view.lives(holder := holder_of(record)):
+            raise AgentElsewhereError(
+                f"agent {name!r} runs on orchestrator {holder.name!r} already: it is {view.state(record)}",
+                details={"agent": name, "orchestrator": holder.name},
+            )
+        asked = []
+        for peer in view.live():
+            try:
+                answer = await self._ask(peer.holder.name, "start", name)
+                return {"orchestrator": peer.holder.name, "message": answer.get("message", "")}
+            except (AgentNotFoundError, OrchestratorNotFoundError):
+                asked.append(peer.holder.name)
+        if not asked:
+            raise _nobody()
+        raise AgentNotFoundError(
+            f"no orchestrator has an agent {name!r} registered; asked {', '.join(asked)}", details={"agent": name}
+        )
+
+    async def stop(self, name: str) -> Answer:
+        """Ends an agent, wherever it runs; returns when it has ended.
+
+        Raises:
+            AgentNotFoundError, AgentStateError: nobody knows it; it does not run, or is lost.
+        """
+        record = await self._record(name)
+        holder = holder_of(record)
+        if not (await self._view(record)).lives(holder):
+            raise AgentStateError(
+                f"agent {name!r} cannot be stopped: its orchestrator {holder.name!r} is not heard of",
+                details={"agent": name, "orchestrator": holder.name},
+            )
+        answer = await self._ask(holder.name, "stop", name)
+        return {"orchestrator": holder.name, "message": answer.get("message", "")}
+
+    async def send(self, name: str, msg: ServiceMessage) -> None:
+        """Sends a message to an agent, wherever it runs.
+
+        Raises:
+            AgentNotFoundError, AgentStateError: nobody knows it; it does not run.
+            MessageTooLargeError: the message is over the limit.
+        """
+        record = await self._record(name)
+        if not is_active(record):
+            state = record.metadata.get("state")
+            raise AgentStateError(f"agent {name!r} does not run: it is {state}", details={"agent": name})
+        await self._bus.publish(check_channel(agent_channel(name)), to_agent_message(msg, name))
+
+    async def shutdown(self, orchestrator: str | None = None) -> Answer:
+        """Shuts down one orchestrator, or all; returns when they have begun to.
+
+        Raises:
+            OrchestratorNotFoundError: that one does not live.
+        """
+        if orchestrator is None:
+            told = await self._ask_all("shutdown")
+            return {"orchestrators": sorted(told)}
+        await self._ask(orchestrator, "shutdown")
+        return {"orchestrators": [orchestrator]}
+
+    # Asking.
+
+    async def _record(self, name: str) -> AgentState:
+        record = await self._state.get_agent_state(name)
+        if record is None or record.agent_type == ORCHESTRATOR:
+            raise AgentNotFoundError(f"no agent {name!r} is known", details={"agent": name})
+        return record
+
+    async def _view(self, *records: AgentState | None) -> FleetView:
+        """Of the orchestrators and these agents."""
+        orchestrators = await self._state.list_agent_states(type=ORCHESTRATOR)
+        return FleetView([*orchestrators, *(record for record in records if record is not None)])
+
+    async def _ask(self, orchestrator: str, command: str, *args: str) -> Answer:
+        payload = json.dumps({"command": command, "args": args}, ensure_ascii=False)
+        message = AgentMessage(
+            message_type=MessageType.CONTROL,
+            sender_id=self._sender,
+            recipient_id=orchestrator,
+            payload={"payload": payload},
+        )
+        try:
+            reply = await self._bus.request(agent_channel(orchestrator), message, self._timeout)
+        except NoRespondersError as error:
+            raise _nobody(orchestrator) from error
+        try:
+            answer = json.loads(str(reply.payload["payload"]))
+            is_fine = answer["status"] == "success"
+        except (KeyError, TypeError, ValueError) as error:
+            raise CommandError(f"orchestrator {orchestrator!r} answered {reply.payload!r:.200}") from error
+        if not is_fine:
+            raise from_answer(answer)
+        told: Answer = answer
+        return told
+
+    async def _ask_all(self, command: str, *args: str) -> dict[str, Answer]:
+        """The data that each live orchestrator answers, by name; `{"error": …}` of one that does not.
+
+        Raises:
+            The first error, where none of them answers.
+        """
+        names = [peer.holder.name for peer in (await self._view()).live()]
+        if not names:
+            raise _nobody()
+        answers = await _settled(self._ask(name, command, *args) for name in sorted(names))
+        if all(isinstance(answer, TrunklineError) for answer in answers):
+            raise next(answer for answer in answers if isinstance(answer, TrunklineError))
+        return {
+            name: {"error": answer.message} if isinstance(answer, TrunklineError) else answer.get("data", {})
+            for name, answer in zip(sorted(names), answers, strict=True)
+        }
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.disconnect()
+
+
+async def _settled(asking: Iterable[Awaitable[Answer]]) -> list[Answer | TrunklineError]:
+    """What came of each."""
+
+    async def settle(asked: Awaitable[Answer]) -> Answer | TrunklineError:
+        try:
+            return await asked
+        except TrunklineError as error:
+            return error
+
+    return await asyncio.gather(*map(settle, asking))
+
+
+def _nobody(name: str | None = None) -> OrchestratorNotFoundError:
+    if name is None:
+        return OrchestratorNotFoundError("no orchestrator of the fleet is heard of")
+    return OrchestratorNotFoundError(f"orchestrator {name!r} is not heard of", details={"orchestrator": name})

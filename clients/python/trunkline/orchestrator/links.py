@@ -1,0 +1,79 @@
+"""Links: the bus and the state store of an orchestrator, by their addresses or as objects."""
+
+from __future__ import annotations
+
+from trunkline import GrpcStateManager, MessageBus, StateManager, sync
+from trunkline.orchestrator.config import OrchestratorConfig
+from trunkline.orchestrator.errors import OrchestratorError
+from trunkline.orchestrator.limits import STATE_TIMEOUT
+from trunkline.orchestrator.membership import Member, Membership
+from trunkline.orchestrator.records import Holder
+
+
+class Links:
+    """Connects the bus. The state store is connected by whoever uses it, since it may be away.
+
+    Args:
+        config: where they are.
+        bus, state: objects instead; see `Orchestrator`.
+
+    Raises:
+        BusDisconnectedError: the bus cannot be reached.
+        OrchestratorError: an object is connected in a loop that is not the faces'.
+    """
+
+    def __init__(
+        self,
+        config: OrchestratorConfig,
+        bus: MessageBus | sync.MessageBus | None,
+        state: StateManager | sync.StateManager | None,
+    ) -> None:
+        self._config = config
+        self._state, self._has_shared_state = _state(state, config.state_address)
+        self.bus: sync.MessageBus | None = None
+        if isinstance(bus, sync.MessageBus):
+            self.bus = bus
+        elif bus is not None:
+            _check_free("message_bus", bus)
+            self.bus = sync.MessageBus.over(bus)
+        elif config.bus_address is not None:
+            self.bus = sync.MessageBus(config.bus_address)
+        self._has_shared_bus = self.bus is not None and self.bus.is_open
+        if self.bus is not None:
+            self.bus.connect()
+
+    def membership(self, holder: Holder, member: Member) -> Membership | None:
+        """The orchestrator's part in the fleet that the state store knows; None without one."""
+        if self._state is None:
+            return None
+        interval, timeout = self._config.heartbeat_interval, self._config.heartbeat_timeout
+        return Membership(self._state, self._has_shared_state, holder, member, interval, timeout)
+
+    def close(self) -> None:
+        """Disconnects the bus, unless others had connected it; idempotent."""
+        if self.bus is not None and not self._has_shared_bus:
+            self.bus.disconnect()
+
+
+def _state(state: StateManager | sync.StateManager | None, address: str | None) -> tuple[StateManager | None, bool]:
+    """The store, and whether others have connected it."""
+    if isinstance(state, sync.StateManager):
+        return state.asynchronous, state.is_open
+    if state is not None:
+        _check_free("state_manager", state)
+        return state, False
+    return (None if address is None else GrpcStateManager(address, timeout=STATE_TIMEOUT)), False
+
+
+def _check_free(field: str, linked: MessageBus | StateManager) -> None:
+    try:
+        is_connected = linked.is_connected
+    except NotImplementedError:  # one of the user's own, which cannot say
+        return
+    if is_connected:
+        raise OrchestratorError(
+            f"{field} is connected already, in another event loop than the orchestrator's: hand it over before it is "
+            f"connected, or share it as trunkline.sync.{'MessageBus' if field == 'message_bus' else 'StateManager'}"
+            ".over(…)",
+            details={"field": field},
+        )
