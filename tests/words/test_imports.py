@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from mypy import api
 
 import trunkline
 
@@ -81,7 +80,8 @@ def test_type_checkers_see_every_name(tmp_path: Path) -> None:
     user = tmp_path / "user.py"
     names = ", ".join(name for name in trunkline.__all__ if name != "__version__")
     user.write_text(f"from trunkline import {names}\nreveal_type(GrpcMessageBus)\nreveal_type(sync.MessageBus)\n")
-    out, err, code = api.run([str(user), "--strict"])
-    assert code == 0, out + err
-    assert "trunkline.grpc_bus.GrpcMessageBus" in out
-    assert "trunkline.sync.message_bus.MessageBus" in out
+    mypy = [sys.executable, "-m", "mypy", str(user), "--strict"]  # in this process it would raise the recursion limit
+    done = subprocess.run(mypy, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "trunkline.grpc_bus.GrpcMessageBus" in done.stdout
+    assert "trunkline.sync.message_bus.MessageBus" in done.stdout
