@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import tracemalloc
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,11 +13,6 @@ from tests.channel.clients import LineClient, line
 from trunkline.limits import MAX_MESSAGE_BYTES, MiB
 from trunkline.message_channel import MessageChannel, ServiceMessage
 from trunkline.message_channel.limits import MAX_CONNECTIONS
-
-
-@pytest.fixture
-def path(socket_dir: Path) -> str:
-    return f"{socket_dir}/c.sock"
 
 
 @pytest.fixture
