@@ -1,4 +1,4 @@
-"""What speaks to a channel's socket in the tests: raw bytes over a real connection."""
+"""What speaks to a channel's socket in the tests, raw bytes over a real connection, and how its owner takes it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from trunkline.message_channel import MessageChannel, ServiceMessage
+
 TIMEOUT = 10.0
 
 
@@ -15,6 +17,18 @@ def line(payload: str = "ps", *, sender: str = "cli", type: str = "COMMAND", **f
     """One line of the seed's dialect, with its newline."""
     said = {"sender": sender, "type": type, "payload": payload, "timestamp": "2025-07-27T10:00:00.123456"} | fields
     return json.dumps(said).encode() + b"\n"
+
+
+def received(channel: MessageChannel) -> ServiceMessage:
+    """The next message of the owner, which must come."""
+    message = channel.receive(10)
+    assert message is not None
+    return message
+
+
+def answer(payload: str = "done") -> ServiceMessage:
+    """What the owner says."""
+    return ServiceMessage("orchestrator", "STATUS", payload)
 
 
 class LineClient:

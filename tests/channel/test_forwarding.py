@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.channel import agents
-from tests.channel.clients import LineClient, line
+from tests.channel.clients import LineClient, line, received
 from trunkline.channels import agent_channel
 from trunkline.errors import BusDisconnectedError, InvalidChannelError
 from trunkline.message_channel import ChannelType, MessageChannel, ServiceMessage
@@ -30,12 +30,6 @@ def listen(bus: MessageBus, name: str) -> queue.SimpleQueue[AgentMessage]:
     found: queue.SimpleQueue[AgentMessage] = queue.SimpleQueue()
     bus.subscribe(agent_channel(name), found.put)
     return found
-
-
-def received(channel: MessageChannel) -> ServiceMessage:
-    message = channel.receive(10)
-    assert message is not None
-    return message
 
 
 def test_a_message_for_a_target_goes_to_its_channel(channel: MessageChannel, bus: MessageBus, name: str) -> None:

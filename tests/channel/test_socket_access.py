@@ -11,19 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.channel import agents
-from tests.channel.clients import LineClient, line
+from tests.channel.clients import LineClient, answer, line, received
 from trunkline.message_channel import MessageChannel, MessageChannelError, Peer, ServiceMessage, SocketInUseError
 from trunkline.message_channel.limits import MAX_CONNECTIONS
-
-
-def received(channel: MessageChannel) -> ServiceMessage:
-    message = channel.receive(10)
-    assert message is not None
-    return message
-
-
-def answer(payload: str = "done") -> ServiceMessage:
-    return ServiceMessage("orchestrator", "STATUS", payload)
 
 
 def test_the_file_has_mode_0600_whatever_the_umask_is(path: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.channel.clients import LineClient, line
+from tests.channel.clients import LineClient, answer, line, received
 from trunkline.message_channel import (
     MessageChannel,
     ServiceMessage,
@@ -28,16 +28,6 @@ def channel(path: str) -> Iterator[MessageChannel]:
 def client(channel: MessageChannel, path: str) -> Iterator[LineClient]:
     with LineClient(path) as client:
         yield client
-
-
-def received(channel: MessageChannel) -> ServiceMessage:
-    message = channel.receive(10)
-    assert message is not None
-    return message
-
-
-def answer(payload: str = "done") -> ServiceMessage:
-    return ServiceMessage("orchestrator", "STATUS", payload)
 
 
 def test_two_messages_in_one_read_are_two(channel: MessageChannel, client: LineClient) -> None:
