@@ -12,7 +12,14 @@ import pytest
 
 from tests.contract.inbox import Inbox, numbered
 from tests.programs import RunningProgram
-from trunkline import AgentMessage, BusDisconnectedError, GrpcMessageBus, MessageTooLargeError, OverloadedError
+from trunkline import (
+    AgentMessage,
+    BusDisconnectedError,
+    BusNotConnectedError,
+    GrpcMessageBus,
+    MessageTooLargeError,
+    OverloadedError,
+)
 from trunkline.errors import InvalidMessageError
 from trunkline.limits import CLIENT_BUFFER_BYTES, CLIENT_WINDOW_MESSAGES, FRAME_BYTES
 from trunkline.v1 import bus_pb2, bus_pb2_grpc
@@ -162,6 +169,27 @@ async def test_an_iterator_of_an_earlier_life_touches_nothing_of_the_next(bus_ad
         await other.publish(channel, numbered("new"))
         await inbox.have(1)
         await bus.flush()
+    await bus.disconnect()
+
+
+@pytest.mark.parametrize(
+    ("how", "error"), [("unsubscribe", BusDisconnectedError), ("disconnect", BusNotConnectedError)]
+)
+async def test_a_subscribe_that_waits_for_the_line_does_not_outlive_its_subscription(
+    killable_bus: RunningProgram, channel: str, how: str, error: type[Exception]
+) -> None:
+    """While the bus is away, subscribe waits; who ends the subscription meanwhile ends the wait."""
+    lost = asyncio.Event()
+    bus = GrpcMessageBus(killable_bus.address, on_disconnected=lambda _: lost.set())
+    await bus.connect()
+    killable_bus.kill()
+    await asyncio.wait_for(lost.wait(), 10)
+    subscribing = asyncio.create_task(bus.subscribe(channel, Inbox()))
+    await asyncio.sleep(0)
+    assert not subscribing.done()
+    await (bus.unsubscribe(channel) if how == "unsubscribe" else bus.disconnect())
+    with pytest.raises(error):
+        await asyncio.wait_for(subscribing, 10)
     await bus.disconnect()
 
 

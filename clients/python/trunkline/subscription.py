@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 from trunkline.codec import decode_message
-from trunkline.errors import InvalidMessageError, TrunklineError
+from trunkline.errors import BusDisconnectedError, InvalidMessageError, TrunklineError
 from trunkline.lanes import MEDIUM_LANE, Lanes
 from trunkline.limits import CLIENT_WINDOW_MESSAGES
 from trunkline.models import AgentMessage
@@ -105,17 +105,22 @@ class Subscription(ABC, Generic[M]):
     def end(self, error: TrunklineError) -> None:
         """No more will come; what waits is still given out, then `next` raises the error."""
         self._ended = error
-        if not self._started.done():
-            self._started.set_exception(error)
-            self._started.exception()
+        self._never_started(error)
         self._arrived.set()
 
     def close(self) -> None:
         """Nobody wants more: what waits is forgotten; a callback that runs goes on to its end."""
         self._closed = True
+        self._never_started(BusDisconnectedError(f"the subscription to {self.pattern!r} was ended before it began"))
         self._runs.clear()
         self._current = None
         self._arrived.set()
+
+    def _never_started(self, error: TrunklineError) -> None:
+        """Whoever waits for its start waits no longer."""
+        if not self._started.done():
+            self._started.set_exception(error)
+            self._started.exception()
 
     def stop(self) -> list[asyncio.Task[None]]:
         """Tears off the callbacks that run, but for one that asked for it; returns those that were torn off."""
