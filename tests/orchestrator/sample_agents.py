@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from trunkline.agents import BaseThreadAgent, PeriodicProcessAgent, PeriodicThreadAgent
+from trunkline.agents import BaseThreadAgent, PeriodicConfig, PeriodicProcessAgent, PeriodicThreadAgent
 
 
 class Ticking(PeriodicThreadAgent):
     """Runs until it is stopped."""
 
-    class Config(PeriodicThreadAgent.Config):
+    class Config(PeriodicConfig):
         execution_interval = 60.0
 
     def runner(self) -> None:
@@ -18,7 +18,7 @@ class Ticking(PeriodicThreadAgent):
 class TickingProcess(PeriodicProcessAgent):
     """The same in a process of its own."""
 
-    class Config(PeriodicProcessAgent.Config):
+    class Config(PeriodicConfig):
         execution_interval = 60.0
 
     def runner(self) -> None:

@@ -29,10 +29,12 @@ def main() -> None:
         orchestrator.register_agent(getattr(sample_agents, kind), name, **options)
     for number in range(wish.get("registered", 0)):
         orchestrator.register_agent(sample_agents.Ticking, f"agent-{number:05}")
+    orchestrator._start_message_thread()  # INTERIM
     for name in wish.get("start", ()):
         orchestrator.start_agent(name)
     threading.Thread(target=_end_with_stdin, args=(orchestrator,), daemon=True).start()
-    print("ready", flush=True)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     orchestrator.wait()
 
 
