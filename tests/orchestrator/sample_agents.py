@@ -29,11 +29,11 @@ class Failing(BaseThreadAgent):
     """Fails at once."""
 
     def execute(self) -> None:
-        raise ValueError(self.kwargs.get("error", "it cannot be done"))
+        raise ValueError(self.kwargs.get("complaint", "it cannot be done"))
 
 
 class Finishing(BaseThreadAgent):
     """Ends well at once, with a result."""
 
     def execute(self) -> object:
-        return self.kwargs.get("result", {"done": True})
+        return self.kwargs.get("returned", {"done": True})
