@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,9 @@ Serve = Callable[..., "ServedOrchestrator"]
 class ServedOrchestrator:
     """Started and ready; it ends with this process at the latest."""
 
-    def __init__(self, directory: Path, **wish: Any) -> None:
-        self.socket = wish.setdefault("socket", f"{directory}/o.sock")
-        self.log = directory / f"{Path(self.socket).name}.log"
+    def __init__(self, directory: Path, until: Mapping[str, str] | None = None, **wish: Any) -> None:
+        self.socket = wish["socket"] = str(directory / wish.get("socket", "o.sock"))
+        self.log = Path(f"{self.socket}.log")
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.orchestrator.served", json.dumps(wish)],
@@ -40,11 +41,21 @@ class ServedOrchestrator:
         if self.process.stdout.readline() != b"ready\n":
             self.end()
             raise AssertionError(f"the orchestrator did not start; it said:\n{self.log.read_text()}")
+        for name, state in (until or {}).items():
+            self.wait_until(name, state)
 
     def ask(self, command: str, *args: Any) -> dict[str, Any]:
         """The answer to one command, over a connection of its own."""
         with LineClient(self.socket) as client:
             return ask(client, command, *args)
+
+    def wait_until(self, name: str, state: str) -> None:
+        """Returns when an agent stands there."""
+        end = time.monotonic() + END_SECONDS
+        with LineClient(self.socket) as client:
+            while (found := ask(client, "status", name)["data"]["state"]) != state:
+                assert time.monotonic() < end, f"{name} is {found}, not {state}"
+                time.sleep(0.01)
 
     def stop(self) -> int:
         """Ends it with its agents; its exit code."""
@@ -71,8 +82,8 @@ def ask(client: LineClient, command: str, *args: Any) -> dict[str, Any]:
 
 @contextmanager
 def serving(directory: Path) -> Iterator[Serve]:
-    """`serve(agents=[("a", "Ticking", {})], start=["a"], config={"max_workers": 2})` starts one that ends with the
-    test; `registered=3` registers agent-00000 to agent-00002 besides."""
+    """`serve(agents=[("a", "Ticking", {})], start=["a"], config={"max_workers": 2}, until={"a": "ready"})` starts one
+    that ends with the test; `registered=3` registers agent-00000 to agent-00002 besides."""
     served: list[ServedOrchestrator] = []
 
     def serve(**wish: Any) -> ServedOrchestrator:

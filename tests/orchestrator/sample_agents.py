@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from trunkline.agents import BaseThreadAgent, PeriodicConfig, PeriodicProcessAgent, PeriodicThreadAgent
 
 
@@ -37,3 +39,14 @@ class Finishing(BaseThreadAgent):
 
     def execute(self) -> object:
         return self.kwargs.get("returned", {"done": True})
+
+
+class FailingOnce(Ticking):
+    """Fails in its first life; `lives` counts in this process."""
+
+    lives: ClassVar[list[str]] = []
+
+    def setup(self) -> None:
+        self.lives.append(self.name)
+        if self.lives.count(self.name) == 1:
+            raise ValueError("the first time")
