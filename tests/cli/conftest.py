@@ -8,10 +8,13 @@ import re
 import subprocess
 import termios
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from tests.orchestrator.program import Serve, ServedOrchestrator, serving
 from tests.programs import command
 
 Result = subprocess.CompletedProcess[str]
@@ -94,6 +97,19 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 65536)
     except OSError:  # EIO: nobody is left on the other side
         return b""
+
+
+@pytest.fixture
+def serve(socket_dir: Path, environment: dict[str, str]) -> Iterator[Serve]:
+    """Starts an orchestrator in a process of its own (see `serving`); the commands ask the newest one."""
+    with serving(socket_dir) as start:
+
+        def started(**wish: Any) -> ServedOrchestrator:
+            served = start(**wish)
+            environment["TRUNKLINE_SOCKET"] = served.socket
+            return served
+
+        yield started
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ def test_the_help_names_every_command_and_exit_code(trunkline: Trunkline) -> Non
     said = trunkline("--help")
     assert said.returncode == 0
     named = set(re.findall(r"^  ([a-z]+) ", said.stdout, re.MULTILINE))
-    assert {"up", "serve", "publish", "subscribe", "request", "state", "stats", "demo", "bench"} <= named
+    assert {"up", "serve", "publish", "subscribe", "request", "state", "services", "demo", "bench"} <= named
+    assert {"ps", "list", "start", "stop", "status", "report", "stats", "history", "shutdown"} <= named
     for meaning in ("no such record", "no answer in time", "cannot be reached", "interrupted"):
         assert meaning in said.stdout
 

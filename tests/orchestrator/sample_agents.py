@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from trunkline.agents import BaseThreadAgent, PeriodicProcessAgent, PeriodicThreadAgent
+from typing import ClassVar
+
+from trunkline.agents import BaseThreadAgent, PeriodicConfig, PeriodicProcessAgent, PeriodicThreadAgent
 
 
 class Ticking(PeriodicThreadAgent):
     """Runs until it is stopped."""
 
-    class Config(PeriodicThreadAgent.Config):
+    class Config(PeriodicConfig):
         execution_interval = 60.0
 
     def runner(self) -> None:
@@ -18,7 +20,7 @@ class Ticking(PeriodicThreadAgent):
 class TickingProcess(PeriodicProcessAgent):
     """The same in a process of its own."""
 
-    class Config(PeriodicProcessAgent.Config):
+    class Config(PeriodicConfig):
         execution_interval = 60.0
 
     def runner(self) -> None:
@@ -29,11 +31,22 @@ class Failing(BaseThreadAgent):
     """Fails at once."""
 
     def execute(self) -> None:
-        raise ValueError(self.kwargs.get("error", "it cannot be done"))
+        raise ValueError(self.kwargs.get("complaint", "it cannot be done"))
 
 
 class Finishing(BaseThreadAgent):
     """Ends well at once, with a result."""
 
     def execute(self) -> object:
-        return self.kwargs.get("result", {"done": True})
+        return self.kwargs.get("returned", {"done": True})
+
+
+class FailingOnce(Ticking):
+    """Fails in its first life; `lives` counts in this process."""
+
+    lives: ClassVar[list[str]] = []
+
+    def setup(self) -> None:
+        self.lives.append(self.name)
+        if self.lives.count(self.name) == 1:
+            raise ValueError("the first time")

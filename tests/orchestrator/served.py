@@ -17,6 +17,8 @@ from typing import Any
 from tests.orchestrator import sample_agents
 from trunkline.orchestrator import Orchestrator
 
+READY_SECONDS = 20.0
+
 
 def main() -> None:
     wish: dict[str, Any] = json.loads(sys.argv[1])
@@ -29,10 +31,15 @@ def main() -> None:
         orchestrator.register_agent(getattr(sample_agents, kind), name, **options)
     for number in range(wish.get("registered", 0)):
         orchestrator.register_agent(sample_agents.Ticking, f"agent-{number:05}")
+    orchestrator._start_message_thread()  # INTERIM
     for name in wish.get("start", ()):
         orchestrator.start_agent(name)
+        entry = orchestrator.memory.get_agent(name)
+        if not entry.in_queue and not entry.state_events.ready_event.wait(READY_SECONDS):
+            raise AssertionError(f"{name} did not become ready")
     threading.Thread(target=_end_with_stdin, args=(orchestrator,), daemon=True).start()
-    print("ready", flush=True)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     orchestrator.wait()
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from trunkline.cli.command_connection import OrchestratorUnreachableError
 from trunkline.cli.moments import span
 from trunkline.cli.orchestrators import Data, again_and_again, names_fleet, orchestrators, print_data
 from trunkline.cli.outcome import run
@@ -39,7 +41,17 @@ def stats(interval: float, once: bool) -> None:
     """
     told = settings()
     names_fleet(told)
-    run(_once(told) if once or told.as_json or not sys.stdout.isatty() else _live(told, interval), told)
+    pictures = _once(told) if once or told.as_json or not sys.stdout.isatty() else _live(told, interval)
+    run(_hinting(pictures), told)
+
+
+async def _hinting(pictures: Coroutine[Any, Any, None]) -> None:
+    """Whoever wants the figures that had this name before learns where they are."""
+    try:
+        await pictures
+    except OrchestratorUnreachableError as error:
+        hint = f"{error.message}. For the figures of bus and state: trunkline services"
+        raise OrchestratorUnreachableError(hint, details=error.details) from error
 
 
 async def _once(told: Settings) -> None:

@@ -45,8 +45,8 @@ ORCHESTRATOR_COMMANDS = {
 EPILOG = """\
 \b
 Exit codes: 0 done; 1 refused or failed, the message on standard error names the error's code; 2 wrong usage;
-3 no such record, subscription, dead letter or agent; 4 no answer in time; 5 a service or an orchestrator cannot be
-reached; 130 interrupted.
+3 no such record, subscription, dead letter or agent; 4 no answer in time; 5 a service or orchestrator
+cannot be reached; 130 interrupted.
 """
 
 

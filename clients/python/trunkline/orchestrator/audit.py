@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
-import io
 import json
 import logging
-import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from logging.handlers import RotatingFileHandler
 from typing import Any, Literal
 
 from trunkline.message_channel import Peer
 from trunkline.orchestrator.errors import OrchestratorError
-from trunkline.orchestrator.limits import AUDIT_FILE_BYTES, AUDIT_FILES, MAX_AUDITED_LENGTH
+from trunkline.orchestrator.limits import AUDIT_FILE_BYTES, AUDIT_FILES, MAX_ARGUMENTS, MAX_AUDITED_LENGTH
+from trunkline.orchestrator.private_file import PrivateFile
 
 Outcome = Literal["success", "error", "denied"]
 
 log = logging.getLogger("trunkline.orchestrator.audit")
 """Gets every line, whether there is a file or not."""
-
-_MAX_AUDITED_ARGS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +44,10 @@ class AuditLog:
     """
 
     def __init__(self, path: str | None) -> None:
-        self._file: _PrivateFile | None = None
+        self._file: PrivateFile | None = None
         if path is not None:
             try:
-                self._file = _PrivateFile(
-                    path, maxBytes=AUDIT_FILE_BYTES, backupCount=AUDIT_FILES - 1, encoding="ascii"
-                )
+                self._file = PrivateFile(path, AUDIT_FILE_BYTES, AUDIT_FILES)
             except OSError as error:
                 raise OrchestratorError(
                     f"the audit log {path} cannot be written: {error}", details={"path": path}
@@ -70,7 +62,7 @@ class AuditLog:
             "uid": asker.peer.uid if asker.peer else None,
             "pid": asker.peer.pid if asker.peer else None,
             "command": command[:MAX_AUDITED_LENGTH],
-            "args": [arg[:MAX_AUDITED_LENGTH] for arg in args[:_MAX_AUDITED_ARGS]],
+            "args": [arg[:MAX_AUDITED_LENGTH] for arg in args[:MAX_ARGUMENTS]],
             "outcome": outcome,
         }
         if message:
@@ -78,8 +70,11 @@ class AuditLog:
         line = json.dumps(facts)
         level = logging.INFO if outcome == "success" else logging.WARNING
         log.log(level, "%s", line)
-        if self._file is not None:
-            self._file.handle(logging.LogRecord(log.name, level, "", 0, line, None, None))
+        if (file := self._file) is not None:
+            try:
+                file.write(line.encode())
+            except OSError as error:
+                log.error("the audit log cannot be written (%s), this is missing in it: %s", error, line)
 
     def denied(self, peer: Peer, why: str) -> None:
         """Somebody was not let in."""
@@ -90,32 +85,3 @@ class AuditLog:
         file, self._file = self._file, None
         if file is not None:
             file.close()
-
-
-class _PrivateFile(RotatingFileHandler):
-    """A file for its owner's eyes only, whatever the umask, and never one that somebody else put there."""
-
-    def _open(self) -> io.TextIOWrapper:
-        descriptor = os.open(
-            self.baseFilename,
-            os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK,
-            0o600,
-        )
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise OSError("it is no regular file")
-            if status.st_uid != os.geteuid():
-                raise OSError(f"it belongs to user {status.st_uid}")
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OSError("another orchestrator writes it") from None
-            os.fchmod(descriptor, 0o600)
-            return open(descriptor, "a", encoding=self.encoding)
-        except BaseException:
-            os.close(descriptor)
-            raise
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        log.exception("the audit log %s cannot be written; this is missing in it: %s", self.baseFilename, record.msg)

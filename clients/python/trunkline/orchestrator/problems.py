@@ -11,20 +11,15 @@ _BAD = ("hung", Stage.FAILED.value, Stage.BACKING_OFF.value)
 """States in which somebody should look, the worst first."""
 
 
-def state_of(entry: AgentEntry) -> str:
-    """Where an agent stands, in one word."""
-    return "hung" if entry.is_hung else entry.stage.value
-
-
 def urgency(entry: AgentEntry) -> int:
     """0 is the worst; agents that are in order, but had errors before, come behind those that are not."""
-    state = state_of(entry)
+    state = entry.state
     return _BAD.index(state) if state in _BAD else len(_BAD) + (not entry.errors)
 
 
 def problem_of(entry: AgentEntry) -> dict[str, Any] | None:
     """What is wrong with an agent, or was; None where nothing ever was."""
-    state = state_of(entry)
+    state = entry.state
     if state not in _BAD and not entry.errors:
         return None
     return {

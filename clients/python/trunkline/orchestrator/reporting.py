@@ -17,7 +17,7 @@ from trunkline.orchestrator.audit import Asker
 from trunkline.orchestrator.errors import CommandError
 from trunkline.orchestrator.limits import MAX_AGENTS_REPORTED, MAX_AUDITED_LENGTH, MAX_RESULT_LENGTH
 from trunkline.orchestrator.memory import AgentEntry
-from trunkline.orchestrator.problems import problem_of, state_of, urgency
+from trunkline.orchestrator.problems import problem_of, urgency
 from trunkline.orchestrator.resources import Resources
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Reporting:
                 "max_workers": self._of.config.max_workers,
                 "waiting_agents": self._of.supervisor.waiting_count,
                 "total_agents": len(agents),
-                "states": dict(Counter(state_of(entry) for entry in agents)),
+                "states": dict(Counter(entry.state for entry in agents)),
                 "restarts": sum(entry.restarts.count for entry in agents),
                 "errors": sum(entry.error_count for entry in agents),
                 "dropped_events": self._of.event_manager.dropped,
@@ -172,7 +172,7 @@ class Reporting:
         uptime = None if life is None else ((life.ended_at or now) - life.started_at).total_seconds()
         return {
             "name": entry.name,
-            "state": state_of(entry),
+            "state": entry.state,
             "kind": entry.kind,
             "alive": alive,
             "pid": entry.pid,
@@ -206,7 +206,7 @@ def _row(entry: AgentEntry) -> dict[str, Any]:
         "alive": entry.is_alive(),
         "started": entry.has_started,
         "in_queue": entry.in_queue,
-        "state": state_of(entry),
+        "state": entry.state,
     }
 
 
