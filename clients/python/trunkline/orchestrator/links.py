@@ -6,8 +6,6 @@ from trunkline import GrpcStateManager, MessageBus, StateManager, sync
 from trunkline.orchestrator.config import OrchestratorConfig
 from trunkline.orchestrator.errors import OrchestratorError
 from trunkline.orchestrator.limits import STATE_TIMEOUT
-from trunkline.orchestrator.membership import Member, Membership
-from trunkline.orchestrator.records import Holder
 
 
 class Links:
@@ -28,8 +26,7 @@ class Links:
         bus: MessageBus | sync.MessageBus | None,
         state: StateManager | sync.StateManager | None,
     ) -> None:
-        self._config = config
-        self._state, self._has_shared_state = _state(state, config.state_address)
+        self.state, self.has_shared_state = _state(state, config.state_address)
         self.bus: sync.MessageBus | None = None
         if isinstance(bus, sync.MessageBus):
             self.bus = bus
@@ -41,13 +38,6 @@ class Links:
         self._has_shared_bus = self.bus is not None and self.bus.is_open
         if self.bus is not None:
             self.bus.connect()
-
-    def membership(self, holder: Holder, member: Member) -> Membership | None:
-        """The orchestrator's part in the fleet that the state store knows; None without one."""
-        if self._state is None:
-            return None
-        interval, timeout = self._config.heartbeat_interval, self._config.heartbeat_timeout
-        return Membership(self._state, self._has_shared_state, holder, member, interval, timeout)
 
     def close(self) -> None:
         """Disconnects the bus, unless others had connected it; idempotent."""

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Sequence
 
 from trunkline.message_channel import ChannelClosedError, MessageChannel, ServiceMessage, wait
+from trunkline.orchestrator.audit import AuditLog
+from trunkline.orchestrator.config import OrchestratorConfig
 from trunkline.orchestrator.limits import MESSAGES_AT_A_TIME
 
 _log = logging.getLogger(__name__)
@@ -67,3 +69,20 @@ class MessageThread:
                     self._said(message)
             except Exception:  # noqa: BLE001  # one message's failure must not end the others' service
                 _log.exception("a message of %r was not handled", message.sender)
+
+
+def open_command_channel(config: OrchestratorConfig, name: str, audit: AuditLog) -> MessageChannel | None:
+    """The channel that commands come by; None where the configuration wants none.
+
+    Raises:
+        SocketInUseError: another program has the socket.
+    """
+    if not config.enable_command_interface:
+        return None
+    return MessageChannel(
+        "unix_socket",
+        config.command_socket_path,
+        name=name,
+        allowed_uids=config.allowed_uids,
+        on_denied=audit.denied,
+    )

@@ -4,50 +4,35 @@ from __future__ import annotations
 
 import atexit
 import json
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from functools import partial
+from contextlib import ExitStack
 from typing import Any, ClassVar, Self
-from uuid import uuid4
 
 from trunkline import DeadLetterQueue, MessageBus, StateManager, sync
-from trunkline.agents import AgentConfig, BaseAgent
-from trunkline.channels import agent_channel, check_channel
-from trunkline.errors import TrunklineError
+from trunkline.agents import AgentConfig, AgentEvent, BaseAgent
 from trunkline.message_channel import Endpoint, MessageChannel, ServiceMessage
+from trunkline.orchestrator.agent_owner import AgentOwner
+from trunkline.orchestrator.announcer import Announcer
 from trunkline.orchestrator.audit import Asker, AuditLog
 from trunkline.orchestrator.commands import Answer, CommandHandler
 from trunkline.orchestrator.config import OrchestratorConfig
 from trunkline.orchestrator.dependencies import DependencyGraph
-from trunkline.orchestrator.errors import AgentStateError, OrchestratorError
-from trunkline.orchestrator.events import EventManager, OrchestratorEvent, told_by
-from trunkline.orchestrator.final_failures import FinalFailures
+from trunkline.orchestrator.errors import AgentStateError
+from trunkline.orchestrator.events import OrchestratorEvent, told_by
 from trunkline.orchestrator.fleet_member import FleetMember
-from trunkline.orchestrator.history import Category, EventStore, Severity
 from trunkline.orchestrator.links import Links
-from trunkline.orchestrator.memory import AgentEntry, Life, Memory, Stage
-from trunkline.orchestrator.message_thread import MessageThread
+from trunkline.orchestrator.memory import AgentEntry, Memory
+from trunkline.orchestrator.message_thread import MessageThread, open_command_channel
 from trunkline.orchestrator.permissions import Permissions
-from trunkline.orchestrator.records import Holder
 from trunkline.orchestrator.reporting import Reporting
 from trunkline.orchestrator.restart import RestartPolicy, When
 from trunkline.orchestrator.supervisor import Supervisor
 
-_log = logging.getLogger(__name__)
-
 _OWNER = "orchestrator"
 """What every orchestrator is called by its own agents."""
-
-_SEVERITIES: dict[OrchestratorEvent, Severity] = {
-    OrchestratorEvent.AGENT_ERROR: "ERROR",
-    OrchestratorEvent.AGENT_HUNG: "ERROR",
-    OrchestratorEvent.AGENT_RESTARTED: "WARNING",
-}
-_UNTOLD = frozenset({OrchestratorEvent.AGENT_HEARTBEAT})
-"""Events that would fill the history."""
 
 
 class Orchestrator:
@@ -90,45 +75,29 @@ class Orchestrator:
         self.config.check(f"the configuration of orchestrator {self.name!r}")
         self.memory = Memory()
         self.graph = DependencyGraph()
-        self.event_store = EventStore(self.config.history_capacity)
+        self.announcer = Announcer(self.config.history_capacity, self.config.event_workers)
+        self.event_store = self.announcer.history
+        self.event_manager = self.announcer.events
         self._audit = AuditLog(self.config.audit_log_path)
-        self._links = Links(self.config, message_bus, state_manager)
-        try:
+        with ExitStack() as opened:
+            opened.callback(self._audit.close)
+            self._links = Links(self.config, message_bus, state_manager)
+            opened.callback(self._links.close)
             self.msg_channel = MessageChannel("process", name=_OWNER, bus=self._links.bus, bus_name=self.name)
-            self.command_channel = self._command_channel()
-        except BaseException:
-            self._links.close()
-            raise
-        self.event_manager = EventManager(self.config.event_workers)
-        self.supervisor = Supervisor(self.memory, self.graph, self, self.config.max_workers)
+            opened.callback(self.msg_channel.close)
+            self.command_channel = open_command_channel(self.config, _OWNER, self._audit)
+            opened.pop_all()
+        self.supervisor = Supervisor(self.memory, self.graph, AgentOwner(self), self.config.max_workers)
         self.reporting = Reporting(self)
         self._commands = CommandHandler(self.reporting, self, Permissions.of(self.config.allowed_commands), self._audit)
         channels = [channel for channel in (self.msg_channel, self.command_channel) if channel is not None]
         self._messages = MessageThread(channels, self.handle_command, self._heard)
         self._began = time.monotonic()
-        holder = Holder(self.name, str(uuid4()))
-        self._failures = FinalFailures(holder, self._links.bus)
-        self._member = FleetMember(self)
-        self._membership = self._links.membership(holder, self._member)
+        self.member = FleetMember(self, self._links)
         self._closing = threading.Lock()
         self._ended = threading.Event()
         atexit.register(self.shutdown)
         self._messages.start()
-
-    def _command_channel(self) -> MessageChannel | None:
-        if not self.config.enable_command_interface:
-            return None
-        try:
-            return MessageChannel(
-                "unix_socket",
-                self.config.command_socket_path,
-                name=_OWNER,
-                allowed_uids=self.config.allowed_uids,
-                on_denied=self._audit.denied,
-            )
-        except BaseException:
-            self.msg_channel.close()
-            raise
 
     # Agents.
 
@@ -165,19 +134,14 @@ class Orchestrator:
             InvalidChannelError: with a bus, the name is no channel token.
             OrchestratorError: it is spread, and there is no state store that knows who runs it.
         """
-        if self._links.bus is not None:
-            check_channel(agent_channel(name))
-        if spread and self._membership is None:
-            raise OrchestratorError(
-                f"agent {name!r} cannot be spread: there is no state store", details={"agent": name}
-            )
-        policy = RestartPolicy.of(restart)
+        self.member.check(name, spread)
+        policy, channel = RestartPolicy.of(restart), msg_channel or self.msg_channel
         entry: AgentEntry = self.memory.add_agent(
-            agent_class, name, custom_config, msg_channel=msg_channel or self.msg_channel, restart=policy, **kwargs
+            agent_class, name, custom_config, msg_channel=channel, restart=policy, **kwargs
         )
         entry.is_spread = spread
         self.graph.add(name, dependencies)
-        self.changed(entry)
+        self.member.changed(entry)
         return entry
 
     def add_dependency(self, agent_name: str, depends_on: list[str]) -> None:
@@ -196,7 +160,7 @@ class Orchestrator:
             DependencyCycleError: some wait for each other; it names them.
         """
         self.graph.check(self.memory.names())
-        self._member.check_needs()
+        self.member.check_needs()
 
     def start(self) -> None:
         """Starts every registered agent, each when what it needs is ready and a worker is free; those that are spread,
@@ -208,9 +172,8 @@ class Orchestrator:
             OrchestratorExistsError: another orchestrator of this name lives.
         """
         self.validate_dependencies()
-        self._start([entry.name for entry in self.memory.agents if not entry.is_spread]).result()
-        if self._membership is not None:
-            self._membership.serve(entry.name for entry in self.memory.agents if entry.is_spread)
+        self.member.start([entry.name for entry in self.memory.agents if not entry.is_spread]).result()
+        self.member.start_spread()
 
     def start_agent(self, name: str) -> str:
         """Starts one agent, and what it needs; says "started", or why it waits.
@@ -264,7 +227,7 @@ class Orchestrator:
     @property
     def dead_letters(self) -> DeadLetterQueue:
         """What its agents failed of, when they were not started again."""
-        return self._failures.dead_letters
+        return self.member.dead_letters
 
     @property
     def uptime(self) -> float:
@@ -278,13 +241,10 @@ class Orchestrator:
             if self._ended.is_set():
                 return
             atexit.unregister(self.shutdown)
-            if self._membership is not None:
-                self._membership.release(self._member.released())
+            self.member.leave()
             self.supervisor.close()
             self._messages.stop()
-            self._failures.close()
-            if self._membership is not None:
-                self._membership.close()
+            self.member.close()
             for channel in (self.command_channel, self.msg_channel):
                 if channel is not None:
                     channel.close()
@@ -314,67 +274,20 @@ class Orchestrator:
     def handle_agent_message(self, msg: ServiceMessage) -> None:
         """Turns what an agent said into an event. What the supervisor has to know of it, it knows already."""
         event, facts = told_by(msg.payload)
-        if event is OrchestratorEvent.AGENT_HEARTBEAT and self._membership is not None and msg.sender in self.memory:
-            self._membership.recorder.beat(self.memory.get_agent(msg.sender))
-        self._tell(event, msg.sender, **facts)
+        self.announcer.tell(event, msg.sender, **facts)
 
     def _heard(self, msg: ServiceMessage) -> None:
+        if msg.payload == AgentEvent.AGENT_HEARTBEAT.value:
+            self.member.beat(msg.sender)
         if self.supervisor.heard(msg):
             self.handle_agent_message(msg)
-
-    # What the supervisor asks.
-
-    def make(self, entry: AgentEntry) -> BaseAgent:
-        """A new object of an agent, for one life."""
-        channel = entry.msg_channel
-        if channel is None or channel is self.msg_channel:
-            channel = self.msg_channel.endpoint(entry.name, local=entry.kind == "thread")
-        return entry.agent_class(
-            msg_channel=channel,
-            name=entry.name,
-            config=entry.config,
-            plugin=entry.plugin,
-            bus_address=self.config.bus_address,
-            state_address=self.config.state_address,
-            **entry.kwargs,
-        )
-
-    def tell(self, event: OrchestratorEvent, entry: AgentEntry | None, **facts: Any) -> None:
-        """Something happened: callbacks are called, and the history keeps it."""
-        self._tell(event, None if entry is None else entry.name, **facts)
-
-    def _tell(self, event: OrchestratorEvent, agent: str | None, **facts: Any) -> None:
-        if event not in _UNTOLD:
-            category: Category = "ORCHESTRATOR" if agent is None else "AGENT"
-            self.event_store.add(category, event.name, agent, _SEVERITIES.get(event, "INFO"), **facts)
-        named = {} if agent is None else {"agent_name": agent}
-        self.event_manager.emit(event, **named, **facts)
-
-    def changed(self, entry: AgentEntry) -> None:
-        """An agent stands elsewhere than before."""
-        if not entry.is_active and entry.has_started and not entry.is_alive():
-            self.msg_channel.remove(entry.name)  # nobody is there to receive
-        if self._membership is not None:
-            self._membership.recorder.changed(entry)
-
-    def concluded(self, entry: AgentEntry, life: Life) -> None:
-        """A life of an agent is over."""
-        if self._membership is not None:
-            self._membership.recorder.ended(entry, life)
-        if entry.stage == Stage.FAILED:
-            self._failures.gave_up(entry, life)
 
     # What commands do.
 
     def starting(self, name: str) -> Future[str]:
         """As `start_agent`, done when it is started."""
         self.validate_dependencies()
-        return self._start([self.memory.get_agent(name).name])
-
-    def _start(self, names: list[str]) -> Future[str]:
-        if self._membership is None:
-            return self.supervisor.start(names)
-        return self.supervisor.pass_on(self._membership.start(names))
+        return self.member.start([self.memory.get_agent(name).name])
 
     def stopping(self, name: str) -> Future[str]:
         """As `stop_agent`, done when it has ended."""
@@ -382,11 +295,4 @@ class Orchestrator:
 
     def shutting_down(self) -> None:
         """Begins to shut down, in a thread of its own."""
-        threading.Thread(target=partial(_shut_down, self), name="OrchestratorShutdown").start()
-
-
-def _shut_down(orchestrator: Orchestrator) -> None:
-    try:
-        orchestrator.shutdown()
-    except TrunklineError:
-        _log.exception("the orchestrator did not shut down cleanly")
+        threading.Thread(target=self.shutdown, name="OrchestratorShutdown").start()

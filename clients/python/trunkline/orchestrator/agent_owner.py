@@ -1,0 +1,48 @@
+"""AgentOwner: makes an orchestrator's agents, and passes on what happens to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trunkline.agents import BaseAgent
+from trunkline.orchestrator.events import OrchestratorEvent
+from trunkline.orchestrator.memory import AgentEntry, Life
+
+if TYPE_CHECKING:
+    from trunkline.orchestrator.orchestrator import Orchestrator
+
+
+class AgentOwner:
+    """What the `Supervisor` asks."""
+
+    def __init__(self, orchestrator: Orchestrator) -> None:
+        self._of = orchestrator
+
+    def make(self, entry: AgentEntry) -> BaseAgent:
+        """A new object of an agent, for one life."""
+        channel = entry.msg_channel
+        if channel is None or channel is self._of.msg_channel:
+            channel = self._of.msg_channel.endpoint(entry.name, local=entry.kind == "thread")
+        return entry.agent_class(
+            msg_channel=channel,
+            name=entry.name,
+            config=entry.config,
+            plugin=entry.plugin,
+            bus_address=self._of.config.bus_address,
+            state_address=self._of.config.state_address,
+            **entry.kwargs,
+        )
+
+    def tell(self, event: OrchestratorEvent, entry: AgentEntry | None, **facts: Any) -> None:
+        """Something happened: callbacks are called, and the history keeps it."""
+        self._of.announcer.tell(event, None if entry is None else entry.name, **facts)
+
+    def changed(self, entry: AgentEntry) -> None:
+        """An agent stands elsewhere than before."""
+        if not entry.is_active and entry.has_started and not entry.is_alive():
+            self._of.msg_channel.remove(entry.name)  # nobody is there to receive
+        self._of.member.changed(entry)
+
+    def concluded(self, entry: AgentEntry, life: Life) -> None:
+        """A life of an agent is over."""
+        self._of.member.concluded(entry, life)
