@@ -91,10 +91,10 @@ class Failing(BaseThreadAgent):
 
 
 class Finishing(BaseThreadAgent):
-    """Ends well at once, with a result."""
+    """Ends well at once, with a result: what it was given as `gives`."""
 
     def execute(self) -> object:
-        return self.kwargs.get("result", {"done": True})
+        return self.kwargs.get("gives", {"done": True})
 
 
 THREADS = ("BaseThread", "LoopingThread", "PeriodicThread")

@@ -55,6 +55,8 @@ def answer(orchestrator: Orchestrator, call: dict[str, Any]) -> None:
         result = do(orchestrator, call["call"], call["args"], call["options"])
     except TrunklineError as error:
         say(answer=call["id"], error=error.to_dict())
+    except Exception as error:  # noqa: BLE001  # a test that calls wrongly is told so
+        say(answer=call["id"], error={"message": f"{type(error).__name__}: {error}", "error_code": "WRONG_CALL"})
     else:
         say(answer=call["id"], result=result)
 

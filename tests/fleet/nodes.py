@@ -12,8 +12,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
+from trunkline.errors import StateDisconnectedError
 from trunkline.orchestrator import Fleet
 from trunkline.orchestrator.errors import from_answer
 
@@ -30,10 +32,14 @@ T = TypeVar("T")
 async def seen(fleet: Fleet, is_right: Callable[[Fact], bool], why: str, within: float = PATIENCE) -> Fact:
     """Asks for `ps` until it is right, and returns it."""
     until = time.monotonic() + within
-    while not is_right(ps := await fleet.ps()):
-        assert time.monotonic() < until, f"not within {within:g} s: {why}; ps says {ps}"
+    ps: Fact = {}
+    while time.monotonic() < until:
+        with suppress(StateDisconnectedError):  # where the test has ended the store, it comes back
+            ps = await fleet.ps()
+            if is_right(ps):
+                return ps
         await asyncio.sleep(0.02)
-    return ps
+    raise AssertionError(f"not within {within:g} s: {why}; ps says {ps}")
 
 
 class Node:

@@ -23,7 +23,7 @@ from trunkline.orchestrator.errors import (
     OrchestratorNotFoundError,
     from_answer,
 )
-from trunkline.orchestrator.fleet_view import FleetView
+from trunkline.orchestrator.fleet_view import FleetView, orchestrators_in
 from trunkline.orchestrator.limits import COMMAND_SECONDS
 from trunkline.orchestrator.records import ORCHESTRATOR, holder_of, is_active
 
@@ -214,8 +214,7 @@ class Fleet:
 
     async def _view(self, *records: AgentState | None) -> FleetView:
         """Of the orchestrators and these agents."""
-        orchestrators = await self._state.list_agent_states(type=ORCHESTRATOR)
-        return FleetView([*orchestrators, *(record for record in records if record is not None)])
+        return FleetView([*await orchestrators_in(self._state), *(record for record in records if record is not None)])
 
     async def _ask(self, orchestrator: str, command: str, *args: str) -> Answer:
         payload = json.dumps({"command": command, "args": args}, ensure_ascii=False)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from trunkline import AgentState
-from trunkline.orchestrator.records import RELEASED, Holder, holder_of, is_active, is_orchestrator
+from trunkline import AgentState, StateManager
+from trunkline.orchestrator.records import ORCHESTRATOR, RELEASED, Holder, holder_of, is_active, is_orchestrator
 from trunkline.orchestrator.roster import Peer, beats, peer_of
 
 LOST: Final = "lost"
@@ -82,3 +83,10 @@ class FleetView:
             "pid": said.get("pid"),
             "last_heartbeat": None if record.last_heartbeat is None else record.last_heartbeat.isoformat(),
         }
+
+
+async def orchestrators_in(state: StateManager) -> list[AgentState]:
+    """The orchestrators' records. A store of one's own may know no filter."""
+    if "type" in inspect.signature(state.list_agent_states).parameters:
+        return await state.list_agent_states(type=ORCHESTRATOR)
+    return list(filter(is_orchestrator, await state.list_agent_states()))

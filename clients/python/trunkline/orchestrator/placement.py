@@ -1,7 +1,8 @@
 """Placement: which of the agents that may run anywhere in a fleet this orchestrator takes.
 
-Nobody places them: each orchestrator takes one when it is the least loaded that lives, and leaves it to those that are
-less loaded for a while each, since they may not know the agent. Whoever claims it first has it.
+Nobody places them: each orchestrator takes one when it is the least loaded that lives. To those that are less loaded it
+leaves an agent for a while each; who has not taken it by then does not know it, or cannot, and is not waited for again
+until its load changes. Whoever claims an agent first has it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from trunkline.orchestrator.errors import AgentStateError, DependencyError
 from trunkline.orchestrator.limits import PLACEMENT_PATIENCE, RECORDS_AT_A_TIME
 from trunkline.orchestrator.memory import AgentEntry, Stage
 from trunkline.orchestrator.records import Holder, holder_of, is_wanted
-from trunkline.orchestrator.roster import Roster
+from trunkline.orchestrator.roster import Peer, Roster
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +54,11 @@ class Placement:
         self._take = take
         self._stirred = asyncio.Event()
         self._unplaced: dict[str, float] = {}
-        """Agents that run nowhere, as far as is known, with the time since when they are there to be taken."""
+        """Agents that run nowhere, as far as is known, with the time before which they are not to be tried again."""
+        self._next_since = 0.0
+        """When the first of them became the first."""
+        self._passed_over: dict[str, float] = {}
+        """Orchestrators that left an agent, and their load then."""
         self._asked: set[str] = set()
         """Agents that somebody here asked to be started."""
         self._is_serving = False
@@ -61,10 +66,9 @@ class Placement:
 
     def serve(self, names: Iterable[str]) -> None:
         """From now on it takes agents; these ones shall run somewhere."""
-        now = time.monotonic()
         for name in names:
             self._asked.add(name)
-            self._unplaced.setdefault(name, now)
+            self._add(name)
         self._is_serving = self._must_look = True
         self.stir()
 
@@ -96,22 +100,34 @@ class Placement:
                     await self._stirred.wait()
             self._stirred.clear()
 
+    def _add(self, name: str, wait: float = 0.0) -> None:
+        if not self._unplaced:
+            self._next_since = time.monotonic()
+        self._unplaced.setdefault(name, time.monotonic() + wait)
+
     def _patience(self) -> float | None:
         """In how many seconds the next agent may be taken; None where there is none."""
         if not self._unplaced or not self._is_serving:
             return None
-        since = next(iter(self._unplaced.values()))
-        return since + self._rank() * PLACEMENT_PATIENCE - time.monotonic()
+        since = max(self._next_since, next(iter(self._unplaced.values())))
+        return since + len(self._ahead()) * PLACEMENT_PATIENCE - time.monotonic()
 
-    def _rank(self) -> int:
-        """How many live ones are less loaded."""
+    def _ahead(self) -> list[Peer]:
+        """The live ones that are less loaded and may want the next agent."""
         own = self._load(), self._holder.name
-        others = [peer for peer in self._roster.live() if peer.holder.name != self._holder.name]
-        return sum((peer.load, peer.holder.name) < own for peer in others)
+        return [
+            peer
+            for peer in self._roster.live()
+            if peer.holder.name != self._holder.name
+            and (peer.load, peer.holder.name) < own
+            and self._passed_over.get(peer.holder.name) != peer.load
+        ]
 
     async def _take_next(self) -> None:
+        self._passed_over |= {peer.holder.name: peer.load for peer in self._ahead()}
         name = next(iter(self._unplaced))
         del self._unplaced[name]
+        self._next_since = time.monotonic()
         try:
             await self._take(name)
             _log.info("orchestrator %r took agent %r", self._holder.name, name)
@@ -121,7 +137,7 @@ class Placement:
             _log.error("agent %r cannot be started: %s", name, error)
         except TrunklineError as error:
             _log.warning("agent %r cannot be taken now: %s", name, error)
-            self._unplaced[name] = time.monotonic() + PLACEMENT_PATIENCE
+            self._add(name, PLACEMENT_PATIENCE)
 
     async def _look(self) -> None:
         """Finds the agents whose orchestrator is gone."""
@@ -134,7 +150,7 @@ class Placement:
                     if isinstance(record, StateError):
                         raise record
                     if self._is_unplaced(entry, record if isinstance(record, AgentState) else None):
-                        self._unplaced.setdefault(entry.name, time.monotonic())
+                        self._add(entry.name)
         except Exception as error:  # noqa: BLE001  # a store of one's own may raise anything: it looks again
             _log.warning("who runs which agent is not known: %s", error)
             return
