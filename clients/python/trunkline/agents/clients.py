@@ -27,6 +27,11 @@ class Clients:
         self._state_address = state_address
         self._bus: sync.MessageBus | None = None
         self._state: sync.StateManager | None = None
+        self._lent: tuple[sync.MessageBus | None, sync.StateManager | None] = (None, None)
+
+    def lend(self, bus: sync.MessageBus | None, state: sync.StateManager | None) -> None:
+        """In the place of its addresses: others use them too, so they stay connected at the end of this life."""
+        self._lent = bus, state
 
     @property
     def bus(self) -> sync.MessageBus:
@@ -34,7 +39,7 @@ class Clients:
         if self._bus is None:
             from trunkline import sync
 
-            bus = sync.MessageBus(self._address("bus", self._bus_address))
+            bus = self._lent[0] or sync.MessageBus(self._address("bus", self._bus_address))
             bus.connect()
             self._bus = bus
         return self._bus
@@ -45,7 +50,7 @@ class Clients:
         if self._state is None:
             from trunkline import sync
 
-            state = sync.StateManager(self._address("state", self._state_address))
+            state = self._lent[1] or sync.StateManager(self._address("state", self._state_address))
             state.connect()
             self._state = state
         return self._state
@@ -53,10 +58,10 @@ class Clients:
     def disconnect(self) -> None:
         """What was connected; idempotent."""
         try:
-            if self._bus is not None:
+            if self._bus is not None and self._bus is not self._lent[0]:
                 self._bus.disconnect()
         finally:
-            if self._state is not None:
+            if self._state is not None and self._state is not self._lent[1]:
                 self._state.disconnect()
 
     def _address(self, kind: str, address: str | None) -> str:

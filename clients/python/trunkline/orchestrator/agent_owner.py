@@ -23,7 +23,7 @@ class AgentOwner:
         channel = entry.msg_channel
         if channel is None or channel is self._of.msg_channel:
             channel = self._of.msg_channel.endpoint(entry.name, local=entry.kind == "thread")
-        return entry.agent_class(
+        agent = entry.agent_class(
             msg_channel=channel,
             name=entry.name,
             config=entry.config,
@@ -32,6 +32,9 @@ class AgentOwner:
             state_address=self._of.config.state_address,
             **entry.kwargs,
         )
+        if entry.kind == "thread":
+            agent._clients.lend(*self._of.links.lent)
+        return agent
 
     def tell(self, event: OrchestratorEvent, entry: AgentEntry | None, **facts: Any) -> None:
         """Something happened: callbacks are called, and the history keeps it."""

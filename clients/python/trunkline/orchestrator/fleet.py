@@ -180,7 +180,7 @@ class Fleet:
         return {"orchestrator": holder.name, "message": answer.get("message", "")}
 
     async def send(self, name: str, msg: ServiceMessage) -> None:
-        """Sends a message to an agent, wherever it runs.
+        """Sends a message to an agent, wherever it runs; returns when the bus has taken it.
 
         Raises:
             AgentNotFoundError, AgentStateError: nobody knows it; it does not run.
@@ -191,6 +191,7 @@ class Fleet:
             state = record.metadata.get("state")
             raise AgentStateError(f"agent {name!r} does not run: it is {state}", details={"agent": name})
         await self._bus.publish(check_channel(agent_channel(name)), to_agent_message(msg, name))
+        await self._bus.flush()
 
     async def shutdown(self, orchestrator: str | None = None) -> Answer:
         """Shuts down one orchestrator, or all; returns when they have begun to.

@@ -35,6 +35,8 @@ class Links:
             self.bus = sync.MessageBus.over(bus)
         elif config.bus_address is not None:
             self.bus = sync.MessageBus(config.bus_address)
+        self.lent = (None if bus is None else self.bus), _face(state)
+        """What agents in threads use, in the place of addresses: the objects."""
         self._has_shared_bus = self.bus is not None and self.bus.is_open
         if self.bus is not None:
             self.bus.connect()
@@ -43,6 +45,9 @@ class Links:
         """Disconnects the bus, unless others had connected it; idempotent."""
         if self.bus is not None and not self._has_shared_bus:
             self.bus.disconnect()
+        state = self.lent[1]
+        if state is not None and not self.has_shared_state:
+            state.disconnect()
 
 
 def _state(state: StateManager | sync.StateManager | None, address: str | None) -> tuple[StateManager | None, bool]:
@@ -53,6 +58,10 @@ def _state(state: StateManager | sync.StateManager | None, address: str | None) 
         _check_free("state_manager", state)
         return state, False
     return (None if address is None else GrpcStateManager(address, timeout=STATE_TIMEOUT)), False
+
+
+def _face(state: StateManager | sync.StateManager | None) -> sync.StateManager | None:
+    return sync.StateManager.over(state) if isinstance(state, StateManager) else state
 
 
 def _check_free(field: str, linked: MessageBus | StateManager) -> None:

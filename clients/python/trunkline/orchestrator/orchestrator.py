@@ -81,9 +81,9 @@ class Orchestrator:
         self._audit = AuditLog(self.config.audit_log_path)
         with ExitStack() as opened:
             opened.callback(self._audit.close)
-            self._links = Links(self.config, message_bus, state_manager)
-            opened.callback(self._links.close)
-            self.msg_channel = MessageChannel("process", name=_OWNER, bus=self._links.bus, bus_name=self.name)
+            self.links = Links(self.config, message_bus, state_manager)
+            opened.callback(self.links.close)
+            self.msg_channel = MessageChannel("process", name=_OWNER, bus=self.links.bus, bus_name=self.name)
             opened.callback(self.msg_channel.close)
             self.command_channel = open_command_channel(self.config, _OWNER, self._audit)
             opened.pop_all()
@@ -93,7 +93,7 @@ class Orchestrator:
         channels = [channel for channel in (self.msg_channel, self.command_channel) if channel is not None]
         self._messages = MessageThread(channels, self.handle_command, self._heard)
         self._began = time.monotonic()
-        self.member = FleetMember(self, self._links)
+        self.member = FleetMember(self, self.links)
         self._closing = threading.Lock()
         self._ended = threading.Event()
         atexit.register(self.shutdown)
@@ -211,7 +211,7 @@ class Orchestrator:
             AgentNotFoundError, AgentStateError: without a bus: nobody of that name is here, or it does not run.
             As `MessageChannel.send`.
         """
-        if self._links.bus is None and not self.memory.get_agent(target).is_alive():
+        if self.links.bus is None and not self.memory.get_agent(target).is_alive():
             stage = self.memory.get_agent(target).stage.value
             raise AgentStateError(f"agent {target!r} does not run: it is {stage}", details={"agent": target})
         self.msg_channel.send(target, msg)
@@ -248,7 +248,7 @@ class Orchestrator:
             for channel in (self.command_channel, self.msg_channel):
                 if channel is not None:
                     channel.close()
-            self._links.close()
+            self.links.close()
             in_a_callback = threading.current_thread().name.startswith("OrchestratorEvents")
             self.event_manager.shutdown(wait=not in_a_callback)
             self._audit.close()
