@@ -75,8 +75,8 @@ class SocketOrchestrator(CommandConnection):
         """Ends an agent; says what came of it."""
         return await self._message("stop", name)
 
-    async def shutdown(self) -> str:
-        """Begins to end the orchestrator with its agents."""
+    async def shutdown(self, orchestrator: str | None = None) -> str:
+        """Begins to end the orchestrator with its agents; there is no other to be named."""
         return await self._message("shutdown")
 
     # Asking.

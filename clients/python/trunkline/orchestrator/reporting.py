@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from trunkline import __version__
 from trunkline.orchestrator.audit import Asker
 from trunkline.orchestrator.errors import CommandError
-from trunkline.orchestrator.limits import MAX_AGENTS_REPORTED, MAX_AUDITED_LENGTH, MAX_RESULT_LENGTH
+from trunkline.orchestrator.limits import MAX_AGENTS_REPORTED, MAX_AUDITED_LENGTH, MAX_ERROR_REPORTED, MAX_RESULT_LENGTH
+from trunkline.orchestrator.history import EventRecord
 from trunkline.orchestrator.memory import AgentEntry
 from trunkline.orchestrator.problems import problem_of, urgency
 from trunkline.orchestrator.resources import Resources
@@ -153,7 +154,7 @@ class Reporting:
             "agents": [{**_row(entry), **self._figures(entry, now)} for entry in shown],
             "agents_not_listed": len(agents) - len(shown),
             "dependencies": {entry.name: needed for entry in shown if (needed := list(self._of.graph.of(entry.name)))},
-            "recent_events": self.history(last=RECENT_EVENTS)["events"],
+            "recent_events": [_cut(event) for event in self._of.event_store.query(last=RECENT_EVENTS)],
         }
 
     def commanded(self, asker: Asker, command: str, agent: str | None, failure: str | None) -> None:
@@ -215,6 +216,14 @@ def _result(entry: AgentEntry) -> dict[str, Any]:
     result = None if entry.life is None else entry.life.result
     length = len(json.dumps(result))
     return {"result": result} if length <= MAX_RESULT_LENGTH else {"result": None, "result_length": length}
+
+
+def _cut(event: EventRecord) -> dict[str, Any]:
+    """An event whose details fit into a report."""
+    details = {k: v[:MAX_ERROR_REPORTED] if isinstance(v, str) else v for k, v in event.details.items()}
+    if len(json.dumps(details)) > 2 * MAX_ERROR_REPORTED:
+        details = {name: value for name, value in details.items() if name == "error_message"}
+    return {**event.to_dict(), "details": details}
 
 
 def _now() -> str:
