@@ -172,6 +172,17 @@ def test_history_is_told_from_both_ends(orchestrator: Orchestrator) -> None:
     assert orchestrator.reporting.history_stats("a1")["statistics"] == {"by_type": {"AGENT_READY": 2}}
 
 
+def test_large_details_of_events_are_cut(orchestrator: Orchestrator) -> None:
+    """So that what one agent returned or said does not hide the history of all."""
+    orchestrator.event_store.add("AGENT", "AGENT_RESULT", "a", result=["x" * 100_000])
+    orchestrator.event_store.add("AGENT", "AGENT_ERROR", "a", error_message="y" * 100_000)
+    orchestrator.event_store.add("AGENT", "AGENT_RESULT", "a", result={"n": 1})
+    result, error, small = (event["details"] for event in orchestrator.reporting.history()["events"])
+    assert result == {"result": None, "result_length": 100_004}
+    assert error == {"error_message": "y" * 2_000}
+    assert small == {"result": {"n": 1}}
+
+
 def test_cpu_is_measured_since_the_question_before() -> None:
     """At first since the process began; of one that is gone, nothing."""
     resources = Resources()

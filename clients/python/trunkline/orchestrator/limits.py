@@ -42,6 +42,10 @@ MAX_AUDITED_LENGTH: Final = 256
 MAX_EVENTS_SHOWN: Final = 10_000
 """Events of one `history`; more are refused."""
 
+MAX_DETAIL_LENGTH: Final = 2_000
+"""Characters of one detail of an event that `history` shows; the rest is cut, a value that is no text is told by its
+length."""
+
 MAX_ARGUMENTS: Final = 16
 MAX_ARGUMENT_LENGTH: Final = 1_024
 """Arguments of one command, and characters of each; a command with more is refused."""
