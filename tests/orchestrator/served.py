@@ -31,7 +31,6 @@ def main() -> None:
         orchestrator.register_agent(getattr(sample_agents, kind), name, **options)
     for number in range(wish.get("registered", 0)):
         orchestrator.register_agent(sample_agents.Ticking, f"agent-{number:05}")
-    orchestrator._start_message_thread()  # INTERIM
     for name in wish.get("start", ()):
         orchestrator.start_agent(name)
         entry = orchestrator.memory.get_agent(name)

@@ -224,6 +224,15 @@ def test_an_answer_that_is_too_large_is_replaced_by_one_that_says_so(unserved: O
     assert answer["message"].endswith("ask for less with --page-size or --last")
 
 
+def test_an_answer_that_is_too_large_for_the_socket_is_an_answer(socket_dir: Path) -> None:
+    """Nobody waits for ever for what could not be sent, and the next command is served."""
+    with serving(socket_dir) as serve, LineClient(serve(registered=60_000).socket) as client:
+        answer = ask(client, "ps")
+        assert (answer["status"], answer["error_code"]) == ("error", "MESSAGE_TOO_LARGE")
+        assert "ask for less with --page-size" in answer["message"]
+        assert len(ask(client, "ps", "--page-size", 10)["data"]["agents"]) == 10
+
+
 def test_what_nobody_expected_stays_in_the_log(
     unserved: Orchestrator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

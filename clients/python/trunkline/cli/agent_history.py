@@ -45,10 +45,11 @@ def history(
     orchestrator that goes away is told on standard error, and followed again when it is back.
     """
     told = settings()
+    if names_fleet(told) and after_seq:
+        raise click.UsageError("--after-seq asks one orchestrator: those of a fleet count each for itself")
     if follow:
         if last is None and not after_seq:
             last = FOLLOWED_AT_FIRST
-        names_fleet(told)
         run(_follow(told, _Following(last, agent, type, after_seq), interval), told)
     asked = orchestrators(told)
 
@@ -121,7 +122,7 @@ def details_of(event: Data) -> str:
 
 
 class _Following:
-    """Which events are new."""
+    """Which events are new: of each orchestrator, those behind the last one that was seen of it."""
 
     def __init__(self, last: int | None, agent: str | None, type: str | None, after_seq: int) -> None:
         self._filters: Any = {"agent": agent, "type": type}
@@ -133,20 +134,24 @@ class _Following:
     async def ask(self, asked: Orchestrators) -> list[Data]:
         """The events since the question before; at first the last ones."""
         data = await asked.history(last=self._last, after_seq=self._after, **self._filters)
-        if data.get("last_seq", self._after) < self._after:  # another orchestrator, which begins from 1
+        if data.get("last_seq", self._after) < self._after:  # it is another one by now, which counts from 1
             self._after, self._seen = 0, {}
             data = await asked.history(after_seq=0, **self._filters)
         self._last = None
+        newest = {_source(event): event["seq"] for event in data["events"]}
+        self._seen = {source: seq for source, seq in self._seen.items() if seq <= newest.get(source, seq)}
         new = [event for event in data["events"] if event["seq"] > self._seen.get(_source(event), 0)]
-        for event in new:
-            self._seen[_source(event)] = event["seq"]
-        # Each orchestrator of a fleet counts for itself: what is asked for begins with the one that is furthest behind.
-        self._after = max(self._after, min(self._seen.values(), default=0))
+        self._seen |= newest
+        self._after = max(self._after, newest.get(_ONE, 0))
         return new
 
 
+_ONE = ""
+"""The orchestrator of the socket, whose events do not name it."""
+
+
 def _source(event: Data) -> str:
-    return event.get("orchestrator") or ""
+    return event.get("orchestrator") or _ONE
 
 
 async def _follow(told: Settings, following: _Following, interval: float) -> None:

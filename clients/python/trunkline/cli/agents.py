@@ -10,6 +10,7 @@ from trunkline.cli.agents_view import command_lines, dependency_lines, ps_lines,
 from trunkline.cli.orchestrators import (
     Data,
     Orchestrators,
+    names_fleet,
     one_orchestrator,
     orchestrators,
     print_data,
@@ -111,16 +112,23 @@ def dependencies() -> None:
 @with_orchestrator
 def report() -> None:
     """Writes a report to send to somebody: Markdown, what is wrong first."""
+    from trunkline.cli.fleet_report import fleet_report_lines
     from trunkline.cli.report_view import report_lines
 
-    _show(lambda asked: asked.report(), report_lines)
+    _show(lambda asked: asked.report(), fleet_report_lines if names_fleet(settings()) else report_lines)
 
 
 @click.command()
+@click.option("--orchestrator", metavar="NAME", help="With --bus: only this one of the fleet.")
 @with_orchestrator
-def shutdown() -> None:
-    """Ends the orchestrator and all its agents. With --bus, every orchestrator of the fleet."""
-    _do(lambda doing: doing.shutdown())
+def shutdown(orchestrator: str | None) -> None:
+    """Ends the orchestrator and all its agents.
+
+    With --bus, every orchestrator of the fleet, or the one that is named.
+    """
+    if orchestrator is not None and not names_fleet(settings()):
+        raise click.UsageError("--orchestrator names one of a fleet: say --bus too")
+    _do(lambda doing: doing.shutdown(*([] if orchestrator is None else [orchestrator])))
 
 
 @click.command()

@@ -14,7 +14,7 @@ DEED_SECONDS: Final = 120.0
 """What it gets to start or stop an agent."""
 PAGE_SIZE: Final = 1_000
 """Agents of one answer; all of them are asked for, page by page."""
-EVENTS_AT_A_TIME: Final = 200
+EVENTS_AT_A_TIME: Final = 100
 """Events of one answer; all are asked for, where nobody says how many of the last ones."""
 
 Data = dict[str, Any]
@@ -75,8 +75,8 @@ class SocketOrchestrator(CommandConnection):
         """Ends an agent; says what came of it."""
         return await self._message("stop", name)
 
-    async def shutdown(self) -> str:
-        """Begins to end the orchestrator with its agents."""
+    async def shutdown(self, orchestrator: str | None = None) -> str:
+        """Begins to end the orchestrator with its agents; there is no other to be named."""
         return await self._message("shutdown")
 
     # Asking.

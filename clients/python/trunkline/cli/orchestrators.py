@@ -40,7 +40,7 @@ class Orchestrators(Protocol):
 
     async def dependencies(self) -> Data: ...
 
-    async def shutdown(self) -> str: ...
+    async def shutdown(self, orchestrator: str | None = None) -> str: ...
 
 
 def orchestrators(told: Settings) -> AbstractAsyncContextManager[Orchestrators]:
@@ -52,12 +52,9 @@ def orchestrators(told: Settings) -> AbstractAsyncContextManager[Orchestrators]:
     """
     if not names_fleet(told):
         return SocketOrchestrator(told.socket)
-    from importlib import import_module
+    from trunkline.cli.orchestrator_fleet import FleetOrchestrators
 
-    fleet: AbstractAsyncContextManager[Orchestrators] = import_module("trunkline.orchestrator").Fleet(
-        told.bus, told.state
-    )
-    return fleet
+    return FleetOrchestrators(told.bus, told.state)
 
 
 def one_orchestrator(told: Settings, command: str) -> SocketOrchestrator:

@@ -1,4 +1,4 @@
-"""The report of orchestrators as Markdown that reads well as plain text: what is wrong first."""
+"""The report of an orchestrator as Markdown that reads well as plain text: what is wrong first."""
 
 from __future__ import annotations
 
@@ -14,16 +14,13 @@ Data = dict[str, Any]
 
 
 def report_lines(data: Data) -> list[str]:
-    """The whole report; of a fleet, one for each orchestrator, the ones with problems first."""
-    if "reports" in data:
-        reports = sorted(data["reports"], key=lambda each: not _open(each))
-        return [line for each in reports for line in [*report_lines(each), ""]]
+    """The report of one orchestrator."""
     status, stats = data["orchestrator"], data["stats"]
     name = safe(str(status["orchestrator"]))
     return [
         f"# Orchestrator {name} on {safe(str(status['host']))}",
         "",
-        f"{_time(data['time'])}, Trunkline {data['version']}, Python {data['python']}, {data['system']}",
+        f"{shown_time(data['time'])}, Trunkline {data['version']}, Python {data['python']}, {data['system']}",
         "",
         f"**{_verdict(data)}**",
         *_problems(data),
@@ -35,7 +32,8 @@ def report_lines(data: Data) -> list[str]:
     ]
 
 
-def _open(data: Data) -> list[Data]:
+def open_problems(data: Data) -> list[Data]:
+    """Those that are not over."""
     return [problem for problem in data["problems"] if not problem["is_over"]]
 
 
@@ -45,7 +43,7 @@ def _verdict(data: Data) -> str:
     told = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items(), key=lambda each: -each[1]))
     if not total:
         return "No agents are registered."
-    bad = len(_open(data))
+    bad = len(open_problems(data))
     if not bad:
         return f"Nothing is wrong with {'the agent' if total == 1 else f'the {total:,} agents'}: {told}."
     needs = "needs" if bad == 1 else "need"
@@ -54,10 +52,10 @@ def _verdict(data: Data) -> str:
 
 def _problems(data: Data) -> list[str]:
     lines: list[str] = []
-    for problem in _open(data):
-        lines += ["", f"### {_inline(problem['agent'])}: {problem['state'].replace('_', ' ')}", ""]
+    for problem in open_problems(data):
+        lines += ["", f"### {inline(problem['agent'])}: {problem['state'].replace('_', ' ')}", ""]
         if problem["reason"]:
-            lines.append(f"- {_inline(problem['reason'])}")
+            lines.append(f"- {inline(problem['reason'])}")
         lines.append(f"- {counted(problem['errors'], 'error')}, {counted(problem['restarts'], 'restart')}")
         lines += _errors(problem)
     dropped = data["stats"].get("dropped_events")
@@ -72,7 +70,7 @@ def _errors(problem: Data) -> list[str]:
     counts = Counter(each["error"] for each in errors)
     last = {each["error"]: each["time"] for each in errors}
     return [
-        f"- {_time(last[error])} {_inline(error)}" + (f" ({count} of the last errors)" if count > 1 else "")
+        f"- {shown_time(last[error])} {inline(error)}" + (f" ({count} of the last errors)" if count > 1 else "")
         for error, count in reversed(counts.items())
     ]
 
@@ -83,11 +81,11 @@ def _recovered(data: Data) -> list[str]:
         (each["agent"], each["state"], each["errors"], each["restarts"], _last_error(each["recent_errors"]))
         for each in over
     ]
-    return _section("Had errors, and goes on", ("agent", "state", "errors", "restarts", "last error"), rows)
+    return section("Had errors, and goes on", ("agent", "state", "errors", "restarts", "last error"), rows)
 
 
 def _last_error(errors: Sequence[Data]) -> str:
-    return f"{_time(errors[-1]['time'])} {errors[-1]['error']}" if errors else "-"
+    return f"{shown_time(errors[-1]['time'])} {errors[-1]['error']}" if errors else "-"
 
 
 def _waiting(data: Data) -> list[str]:
@@ -95,7 +93,7 @@ def _waiting(data: Data) -> list[str]:
     rows = [
         (each["name"], ", ".join(needed.get(each["name"], ())) or "-") for each in data["agents"] if each["in_queue"]
     ]
-    return _section("Waiting for their turn", ("agent", "needs"), rows)
+    return section("Waiting for their turn", ("agent", "needs"), rows)
 
 
 def _facts(status: Data, stats: Data) -> list[str]:
@@ -111,7 +109,7 @@ def _facts(status: Data, stats: Data) -> list[str]:
         "bus": status["bus"],
         "state": status["state"],
     }
-    return _section(
+    return section(
         "The orchestrator", ("fact", "value"), [(name, "-" if v is None else v) for name, v in facts.items()]
     )
 
@@ -133,7 +131,7 @@ def _agents(data: Data) -> list[str]:
         )
         for each in data["agents"]
     ]
-    lines = _section("Agents", columns, rows)
+    lines = section("Agents", columns, rows)
     if data["agents_not_listed"]:
         lines += ["", f"{counted(data['agents_not_listed'], 'agent')} more are not listed; `trunkline ps` lists all."]
     return lines
@@ -141,13 +139,13 @@ def _agents(data: Data) -> list[str]:
 
 def _events(data: Data) -> list[str]:
     rows = [
-        (each["seq"], _time(each["timestamp"]), each["type"], each["agent"] or "-", details_of(each) or "-")
+        (each["seq"], shown_time(each["timestamp"]), each["type"], each["agent"] or "-", details_of(each) or "-")
         for each in data["recent_events"]
     ]
-    return _section("Last events", ("seq", "time", "type", "agent", "details"), rows)
+    return section("Last events", ("seq", "time", "type", "agent", "details"), rows)
 
 
-def _section(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+def section(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
     """A heading and a Markdown table, whose columns also stand below each other as plain text; nothing without rows."""
     cells = [[_cell(value) for value in row] for row in rows]
     if not cells:
@@ -164,15 +162,15 @@ def _section(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 
 def _cell(value: Any) -> str:
-    return _inline(f"{value:,}" if isinstance(value, int) else str(value)).replace("|", "\\|")
+    return inline(f"{value:,}" if isinstance(value, int) else str(value)).replace("|", "\\|")
 
 
-def _inline(text: str) -> str:
+def inline(text: str) -> str:
     """On one line, and nothing in it that Markdown would take for its own beginning of HTML or a link."""
     return safe(" ".join(text.split())).replace("<", "\\<").replace("[", "\\[")
 
 
-def _time(text: str) -> str:
+def shown_time(text: str) -> str:
     """An ISO 8601 time in UTC, to the second."""
     return f"{text[:19].replace('T', ' ')} UTC"
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from trunkline.errors import MessageTooLargeError
 from trunkline.message_channel.limits import MAX_UNANSWERED, VANISHED_ASKER_SECONDS
 from trunkline.message_channel.service_message import ServiceMessage
 
@@ -70,6 +71,26 @@ class Answers:
         with self._lock:
             asked = self._forget(token)
         return asked.deliver if asked else None
+
+    def deliver(self, token: int, message: ServiceMessage) -> bool:
+        """Brings an answer to the asker of one command; False where it was answered or forgotten.
+
+        Raises:
+            MessageTooLargeError: the command still counts as unanswered, so that a shorter answer can follow.
+            As the asker's.
+        """
+        with self._lock:
+            asked = self._forget(token)
+        if asked is None:
+            return False
+        try:
+            asked.deliver(message)
+        except MessageTooLargeError:
+            with self._lock:
+                self._asked[token] = asked
+                self._received[token] = None
+            raise
+        return True
 
     def take_oldest(self, receiver: str, sender: str) -> Deliver | None:
         """The asker of the oldest command that `receiver` has not answered to `sender`; None where there is none."""

@@ -92,9 +92,7 @@ class Switchboard:
         """Brings a message to the asker that the token remembers; without a token, as `send`."""
         if token is None:
             self.send(receiver, target, message)
-        elif deliver := self.answers.take(token):
-            deliver(message)
-        else:
+        elif not self.answers.deliver(token, message):
             raise _nobody(target)
 
     def broadcast(self, message: ServiceMessage) -> None:

@@ -42,16 +42,21 @@ MAX_AUDITED_LENGTH: Final = 256
 MAX_EVENTS_SHOWN: Final = 10_000
 """Events of one `history`; more are refused."""
 
+MAX_DETAIL_LENGTH: Final = 2_000
+"""Characters of one detail of an event that `history` shows; the rest is cut, a value that is no text is told by its
+length."""
+
 MAX_ARGUMENTS: Final = 16
 MAX_ARGUMENT_LENGTH: Final = 1_024
 """Arguments of one command, and characters of each; a command with more is refused."""
 
-MAX_AGENTS_REPORTED: Final = 200
+MAX_AGENTS_REPORTED: Final = 150
 """Agents that a report lists, those with problems first; it says how many more there are."""
 
-MAX_ERRORS_REPORTED: Final = 5
-MAX_ERROR_REPORTED: Final = 1_000
-"""The newest errors of one agent that a report has, and characters of each; the rest is cut."""
+MAX_ERRORS_REPORTED: Final = 3
+MAX_ERROR_REPORTED: Final = 400
+"""The newest errors of one agent that a report has, and characters of each; the rest is cut. So every report fits into
+one line of the socket."""
 
 MAX_RESULT_LENGTH: Final = 65_536
 """Characters of an agent's result, as JSON, that `status NAME` shows; of a larger one it says the length."""

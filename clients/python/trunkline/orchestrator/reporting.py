@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 from trunkline import __version__
 from trunkline.orchestrator.audit import Asker
 from trunkline.orchestrator.errors import CommandError
-from trunkline.orchestrator.limits import MAX_AGENTS_REPORTED, MAX_AUDITED_LENGTH, MAX_RESULT_LENGTH
+from trunkline.orchestrator.history import EventRecord
+from trunkline.orchestrator.limits import (
+    MAX_AGENTS_REPORTED,
+    MAX_AUDITED_LENGTH,
+    MAX_DETAIL_LENGTH,
+    MAX_ERROR_REPORTED,
+    MAX_RESULT_LENGTH,
+)
 from trunkline.orchestrator.memory import AgentEntry
 from trunkline.orchestrator.problems import problem_of, urgency
 from trunkline.orchestrator.resources import Resources
@@ -86,7 +93,7 @@ class Reporting:
         found = store.query(last=last, agent=agent, type=type, after_seq=after_seq)[:first]
         filters = {"last": last, "first": first, "agent": agent, "type": type, "after_seq": after_seq or None}
         return {
-            "events": [event.to_dict() for event in found],
+            "events": [_told(event) for event in found],
             "count": len(found),
             "filters": {name: value for name, value in filters.items() if value is not None},
             "last_seq": self._last_seq(),
@@ -153,7 +160,9 @@ class Reporting:
             "agents": [{**_row(entry), **self._figures(entry, now)} for entry in shown],
             "agents_not_listed": len(agents) - len(shown),
             "dependencies": {entry.name: needed for entry in shown if (needed := list(self._of.graph.of(entry.name)))},
-            "recent_events": self.history(last=RECENT_EVENTS)["events"],
+            "recent_events": [
+                _told(event, MAX_ERROR_REPORTED) for event in self._of.event_store.query(last=RECENT_EVENTS)
+            ],
         }
 
     def commanded(self, asker: Asker, command: str, agent: str | None, failure: str | None) -> None:
@@ -215,6 +224,19 @@ def _result(entry: AgentEntry) -> dict[str, Any]:
     result = None if entry.life is None else entry.life.result
     length = len(json.dumps(result))
     return {"result": result} if length <= MAX_RESULT_LENGTH else {"result": None, "result_length": length}
+
+
+def _told(event: EventRecord, limit: int = MAX_DETAIL_LENGTH) -> dict[str, Any]:
+    """An event, with what is long in its details cut, or where it is no text told by its length."""
+    details: dict[str, Any] = {}
+    for name, value in event.details.items():
+        if isinstance(value, str):
+            details[name] = value[:limit]
+        elif (length := len(json.dumps(value))) > limit:
+            details |= {name: None, f"{name}_length": length}
+        else:
+            details[name] = value
+    return {**event.to_dict(), "details": details}
 
 
 def _now() -> str:
