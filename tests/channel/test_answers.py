@@ -8,12 +8,17 @@ from trunkline.message_channel import ServiceMessage
 from trunkline.message_channel.answers import Answers
 from trunkline.message_channel.limits import MAX_UNANSWERED, VANISHED_ASKER_SECONDS
 
+ANSWER = ServiceMessage("o", "STATUS", "done")
+
 
 class Asker:
-    """One who asked."""
+    """One who asked, and what was answered."""
+
+    def __init__(self) -> None:
+        self.got: list[ServiceMessage] = []
 
     def __call__(self, message: ServiceMessage) -> None:
-        """Takes an answer."""
+        self.got.append(message)
 
 
 class Clock:
@@ -43,8 +48,9 @@ def test_a_token_finds_its_asker_once() -> None:
     answers, first, second = Answers(), Asker(), Asker()
     answers.add("o", "cli", first)
     token = answers.add("o", "cli", second)
-    assert answers.take(token) is second
-    assert answers.take(token) is None
+    assert answers.deliver(token, ANSWER)
+    assert second.got == [ANSWER]
+    assert not answers.deliver(token, ANSWER)
     assert answers.take_oldest("o", "cli") is first
 
 
@@ -65,7 +71,7 @@ def test_some_are_found_by_token_only() -> None:
     answers, asker = Answers(), Asker()
     token = answers.add("o", "cli", asker, by_name=False)
     assert answers.take_oldest("o", "cli") is None
-    assert answers.take(token) is asker
+    assert answers.deliver(token, ANSWER)
 
 
 def test_one_who_has_gone_is_forgotten_after_a_while() -> None:
@@ -89,6 +95,6 @@ def test_those_received_and_not_answered_are_bounded() -> None:
     tokens = [answers.add("o", f"cli {number}", asker) for number in range(MAX_UNANSWERED + 1)]
     for token in tokens:
         answers.received(token)
-    assert answers.take(waiting) is asker
-    assert answers.take(tokens[0]) is None
-    assert answers.take(tokens[1]) is asker
+    assert answers.deliver(waiting, ANSWER)
+    assert not answers.deliver(tokens[0], ANSWER)
+    assert answers.deliver(tokens[1], ANSWER)

@@ -54,8 +54,9 @@ def test_who_is_refused_is_told_to_on_denied(path: str) -> None:
         assert denied.get(timeout=10) == (me, f"user {me.uid} is not allowed to connect")
     with MessageChannel("unix_socket", path, on_denied=on_denied) as channel:
         clients = [LineClient(path) for _ in range(MAX_CONNECTIONS)]
-        clients[-1].send(line("last"))
-        received(channel)
+        for client in clients:
+            client.send(line("here"))
+            received(channel)
         with LineClient(path) as refused:
             assert str(MAX_CONNECTIONS) in refused.read_error()
         assert denied.get(timeout=10) == (me, f"too many clients: {MAX_CONNECTIONS} are connected")

@@ -264,8 +264,9 @@ def test_a_client_that_does_not_read_is_cut_off(channel: MessageChannel, path: s
 def test_connections_are_bounded(channel: MessageChannel, path: str) -> None:
     """One more than MAX_CONNECTIONS is told so and closed; when one leaves, another may come."""
     clients = [LineClient(path) for _ in range(MAX_CONNECTIONS)]
-    clients[-1].send(line("last"))
-    received(channel)
+    for client in clients:
+        client.send(line("here"))
+        received(channel)
     with LineClient(path) as refused:
         assert str(MAX_CONNECTIONS) in refused.read_error()
         assert refused.read_line() == b""

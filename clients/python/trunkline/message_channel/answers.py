@@ -30,8 +30,8 @@ class _Asked:
 class Answers:
     """Remembers who asked, from when a command comes from a socket or the bus until it is answered.
 
-    A received message carries the token that is given here. `take` finds the asker by the token; `take_oldest` by the
-    names, for callers of plain `send(request.sender, …)`: of the unanswered commands that this thread received from
+    A received message carries the token that is given here. `deliver` finds the asker by the token; `take_oldest` by
+    the names, for callers of plain `send(request.sender, …)`: of the unanswered commands that this thread received from
     that sender, else of all, the oldest. That of a client which has gone is kept for a while, so that its answer is
     not given to another client of the same name. Any thread may call.
     """
@@ -65,12 +65,6 @@ class Answers:
                 self._received[token] = None
                 if len(self._received) > MAX_UNANSWERED:
                     self._forget(next(iter(self._received)))
-
-    def take(self, token: int) -> Deliver | None:
-        """The asker of one command; None where it was answered or forgotten."""
-        with self._lock:
-            asked = self._forget(token)
-        return asked.deliver if asked else None
 
     def deliver(self, token: int, message: ServiceMessage) -> bool:
         """Brings an answer to the asker of one command; False where it was answered or forgotten.

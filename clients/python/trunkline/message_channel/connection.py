@@ -85,8 +85,7 @@ class Connection(asyncio.Protocol):
             self._admitted = True
             self._silence = self._loop.call_later(self._gate.silent_seconds, self._drop_silent)
         else:
-            self.fail(refusal)
-            self.close()
+            self.send_away(refusal)
 
     def data_received(self, data: bytes) -> None:
         if not self._admitted or self._transport is None:
@@ -157,6 +156,11 @@ class Connection(asyncio.Protocol):
         """Tells the client what went wrong."""
         message = ServiceMessage(self._gate.name, "STATUS", failure(text))
         self.send(encode(message, dialect or self.dialect.without_request()))
+
+    def send_away(self, why: str) -> None:
+        """Tells the client why, and closes."""
+        self.fail(why)
+        self.close()
 
     def close(self) -> None:
         """Closes when what was sent has gone out. Idempotent."""
@@ -233,8 +237,7 @@ class Connection(asyncio.Protocol):
     def _drop_silent(self) -> None:
         self._silence = None
         _log.warning("process %d of user %d said nothing and is sent away", self.peer.pid, self.peer.uid)
-        self.fail(f"no line came within {self._gate.silent_seconds:g} s; connect again to say one")
-        self.close()
+        self.send_away(f"no line came within {self._gate.silent_seconds:g} s; connect again to say one")
 
     # The end of a client that half-closed.
 

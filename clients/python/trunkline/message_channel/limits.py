@@ -49,7 +49,7 @@ MAX_INBOX_MESSAGES: Final = 4_096
 """Messages of socket clients that wait for `receive`; beyond it their connections are not read."""
 
 MAX_CONNECTIONS: Final = 128
-"""Clients of one socket; one more is told so and closed."""
+"""Clients of one socket; for one more, the oldest that has said nothing is told and closed, or else the new one."""
 
 SILENT_CLIENT_SECONDS: Final = 30.0
 """Within which a client must have said a whole line, so that it does not hold a place for nothing; else it is told so

@@ -56,8 +56,8 @@ class LineServer:
         self.name = name
         self.max_line_bytes = max_line_bytes
         self.silent_seconds = silent_seconds
-        self.connections: set[Connection] = set()
-        """Those that were admitted."""
+        self.connections: dict[Connection, None] = {}
+        """Those that were admitted, the oldest first."""
         self.denied = 0
         self._socket_file = socket_file
         self._handler = handler
@@ -96,17 +96,22 @@ class LineServer:
                     connection.abort()
 
     def admit(self, connection: Connection) -> str | None:
-        """None, or why the client is refused."""
+        """None, or why the client is refused. Where there is no room, the oldest that never said a line gives way."""
         if connection.peer.uid not in self._allowed:
             return self._deny(connection.peer, f"user {connection.peer.uid} is not allowed to connect")
         if len(self.connections) >= self._max_connections:
-            return self._deny(connection.peer, f"too many clients: {self._max_connections} are connected")
-        self.connections.add(connection)
+            too_many = f"too many clients: {self._max_connections} are connected"
+            silent = next((each for each in self.connections if each.name is None), None)
+            if silent is None:
+                return self._deny(connection.peer, too_many)
+            del self.connections[silent]
+            silent.send_away(self._deny(silent.peer, f"{too_many}, and this one said nothing"))
+        self.connections[connection] = None
         return None
 
     def leave(self, connection: Connection) -> None:
         """The connection has ended."""
-        self.connections.discard(connection)
+        self.connections.pop(connection, None)
         if not self.connections:
             self._empty.set()
 
