@@ -6,10 +6,10 @@ import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Final, Literal, Self, final
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, Self, final
 
-from trunkline.agents.attributes import check_attributes
+from trunkline.agents.attributes import OF_ONE_LIFE, check_attributes
 from trunkline.agents.clients import Clients, bus, state
 from trunkline.agents.config import AgentConfig
 from trunkline.agents.errors import AgentStartError, StepInterruptedError
@@ -95,7 +95,7 @@ class BaseAgent(ABC):
             raise TypeError(f"config of agent {self.name!r} must be an AgentConfig, not {self.config!r}")
         self.plugin = self.Plugin() if plugin is None else plugin
         self.kwargs = kwargs
-        self.check_kwargs(self.name, kwargs)
+        check_attributes(BaseAgent, self.name, kwargs)
         vars(self).update(kwargs)
         self.bus_address = bus_address
         self.state_address = state_address
@@ -109,11 +109,6 @@ class BaseAgent(ABC):
             raise TypeError(f"msg_channel must be a channel, not {msg_channel!r}; an agent's name is given by name=")
         self.msg_channel: MessageChannel | Endpoint = msg_channel
         self._begin()
-
-    @staticmethod
-    def check_kwargs(name: str, kwargs: Iterable[str]) -> None:
-        """Raises TypeError for keyword arguments that cannot become attributes."""
-        check_attributes(BaseAgent, (*_OF_ONE_LIFE, *_GIVEN), name, kwargs)
 
     # What a subclass says.
 
@@ -278,7 +273,7 @@ class BaseAgent(ABC):
         self._clients = Clients(self.name, self.bus_address, self.state_address)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {name: value for name, value in self.__dict__.items() if name not in _OF_ONE_LIFE}
+        kept = {name: value for name, value in self.__dict__.items() if name not in OF_ONE_LIFE}
         return {**kept, "_life": self._voice.life}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -294,13 +289,6 @@ class BaseAgent(ABC):
     def __exit__(self, *exc: object) -> None:
         self.stop()
         self.join(self.config.stop_timeout)
-
-
-_OF_ONE_LIFE: Final = (
-    *("logger", "stop_event", "control_events", "has_ended", "state_events", "failure"),
-    *("_pid", "_vessel", "_noting_stop", "_stopper", "_voice", "_steps", "_clients"),
-)
-_GIVEN: Final = ("name", "kwargs", "result", "msg_channel", "bus_address", "state_address")
 
 
 class BaseThreadAgent(BaseAgent):

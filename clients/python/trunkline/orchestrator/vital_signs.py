@@ -8,8 +8,9 @@ from collections.abc import Callable
 from trunkline.agents import AgentEvent
 from trunkline.agents.events import ERROR_PREFIX, result_in
 from trunkline.message_channel import ServiceMessage
+from trunkline.orchestrator.life import Life
 from trunkline.orchestrator.loop_thread import LoopThread
-from trunkline.orchestrator.memory import AgentEntry, Life, Stage
+from trunkline.orchestrator.memory import AgentEntry, Stage
 
 GiveUp = Callable[[AgentEntry, Life, str], object]
 
