@@ -7,7 +7,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, Self, final
+from typing import Any, ClassVar, Literal, Self, TypeAlias, final
 
 from trunkline.agents.attributes import OF_ONE_LIFE, check_attributes
 from trunkline.agents.clients import Clients, bus, state
@@ -53,8 +53,8 @@ class BaseAgent(ABC):
     """What it runs in: a thread of this process, or a process of its own (`spawn`). Such an object is pickled; what it
     holds beside its configuration must allow that."""
 
-    Config = AgentConfig
-    Plugin = PluginSet
+    Config: TypeAlias = AgentConfig
+    Plugin: TypeAlias = PluginSet
     config: AgentConfig
     plugin: PluginSet
 
@@ -188,9 +188,9 @@ class BaseAgent(ABC):
         self._pid = os.getpid() if self.a_type == "process" else None
         try:
             self._voice.say(AgentEvent.AGENT_START)
+            self.validate_config()
             if self._has_owner:
                 heart.add(Pulse(self.name, self.config.heartbeat_interval, self._beat, self.has_ended))
-            self.validate_config()
             self.plugin.initialize(self)
             if not self.stop_event.is_set():
                 self.setup()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from trunkline.agents import AgentConfig, BaseAgent, PluginSet, StateEvents
+from trunkline.agents import AgentConfig, BaseAgent, ConfigValidationError, PluginSet, StateEvents
 from trunkline.agents.attributes import check_attributes
 from trunkline.errors import OverloadedError
 from trunkline.message_channel import Endpoint, MessageChannel
@@ -221,4 +221,6 @@ def _checked(agent_class: type[BaseAgent], name: str, custom_config: AgentConfig
     config = agent_class.Config() if custom_config is None else custom_config
     if not isinstance(config, AgentConfig):
         raise TypeError(f"the configuration of agent {name!r} must be an AgentConfig, not {config!r}")
+    if found := AgentConfig.validate(config):  # what the supervisor goes by; the agent checks the rest when it starts
+        raise ConfigValidationError.of(f"the configuration of agent {name!r}", found)
     return config
