@@ -9,7 +9,7 @@ from trunkline.agents.clients import Connected
 
 OF_ONE_LIFE: Final = (
     *("logger", "stop_event", "control_events", "has_ended", "state_events", "failure"),
-    *("_pid", "_vessel", "_noting_stop", "_stopper", "_voice", "_steps", "_clients"),
+    *("_pid", "_vessel", "_stop_request", "_voice", "_steps", "_clients"),
 )
 """Not handed to another process: made anew where the agent runs."""
 

@@ -19,6 +19,7 @@ from trunkline.agents.logger import AgentLogger
 from trunkline.agents.plugins import PluginSet
 from trunkline.agents.state_events import ControlEvents, StateEvents
 from trunkline.agents.steps import Steps
+from trunkline.agents.stop_request import StopRequest
 from trunkline.agents.vessel import ProcessVessel, ThreadVessel, Vessel
 from trunkline.agents.voice import Voice
 from trunkline.errors import TrunklineError
@@ -72,11 +73,10 @@ class BaseAgent(ABC):
     state = state
     _pid: int | None
     _vessel: Vessel | None
-    _stopper: threading.Thread | None
     _voice: Voice
     _steps: Steps
     _clients: Clients
-    _noting_stop: threading.Lock
+    _stop_request: StopRequest
 
     def __init__(
         self,
@@ -102,6 +102,7 @@ class BaseAgent(ABC):
         self.result: Any = None
         """What `execute` returned, or the subclass set it to: JSON."""
         self._has_owner = msg_channel is not None
+        self._reports_to: Endpoint | None = None
         if msg_channel is None:
             msg_channel = MessageChannel(self.a_type)
             weakref.finalize(self, msg_channel.close)
@@ -133,6 +134,10 @@ class BaseAgent(ABC):
         self.msg_channel.send("orchestrator", msg)
 
     # What its owner calls.
+
+    def report_to(self, channel: Endpoint) -> None:
+        """Says where it tells how it fares, where `msg_channel` is somebody else's. Before its start."""
+        self._reports_to = channel
 
     def start(self, on_end: Callable[[], object] | None = None, life: int | None = None) -> None:
         """Starts it, in its thread or process. One object has one life.
@@ -188,9 +193,9 @@ class BaseAgent(ABC):
         self._pid = os.getpid() if self.a_type == "process" else None
         try:
             self._voice.say(AgentEvent.AGENT_START)
-            self.validate_config()
-            if self._has_owner:
+            if self._has_owner and not AgentConfig.validate(self.config):
                 heart.add(Pulse(self.name, self.config.heartbeat_interval, self._beat, self.has_ended))
+            self.validate_config()
             self.plugin.initialize(self)
             if not self.stop_event.is_set():
                 self.setup()
@@ -218,30 +223,21 @@ class BaseAgent(ABC):
     @final
     def asked_to_stop(self) -> None:
         """Takes note that it shall end; idempotent."""
-        with self._noting_stop:
-            if self.stop_event.is_set():
-                return
-            self._stopper = threading.Thread(target=self._run_on_stop, name=f"stop {self.name}", daemon=True)
-            self._stopper.start()
-            self.stop_event.set()
-
-    def _run_on_stop(self) -> None:
-        try:
-            self.on_stop()
-        except Exception:  # the agent's own; it shall end all the same
-            self.logger.exception("on_stop of agent %r failed", self.name)
+        self._stop_request.make()
 
     def _perform(self) -> Any:
         """The work: of this agent one step, of those that loop one for each turn."""
         return self._steps.take(self.execute)
+
+    def _report(self, message: ServiceMessage) -> None:
+        (self._reports_to or self.msg_channel).send("orchestrator", message)
 
     def _beat(self) -> None:
         if not self._steps.is_overdue:
             self._voice.say(AgentEvent.AGENT_HEARTBEAT)
 
     def _close(self) -> None:
-        if self._stopper is not None:
-            self._stopper.join(self.config.stop_timeout)
+        self._stop_request.wait(self.config.stop_timeout)
         try:
             self.on_close()
         except Exception as error:  # noqa: BLE001  # as in run
@@ -259,16 +255,15 @@ class BaseAgent(ABC):
 
     def _begin(self) -> None:
         self.logger = AgentLogger(self.name, self.config.logger_config)
-        self.stop_event = threading.Event()
+        self._stop_request = StopRequest(self.name, self.on_stop, self.logger)
+        self.stop_event = self._stop_request.event
         self.control_events = ControlEvents(self.stop_event)
         self.has_ended = threading.Event()
         self.state_events = StateEvents()
         self.failure = None
         self._pid = None
         self._vessel = None
-        self._noting_stop = threading.Lock()
-        self._stopper = None
-        self._voice = Voice(self.name, self.send_message, self.state_events, self.logger)
+        self._voice = Voice(self.name, self._report, self.state_events, self.logger)
         self._steps = Steps(self.name, self.config, self.stop_event)
         self._clients = Clients(self.name, self.bus_address, self.state_address)
 

@@ -128,8 +128,6 @@ class AgentConfig(ComponentConfig):
     daemon: bool = True
 
     def validate(self) -> list[ValidationResult]:
-        from trunkline import RetryPolicy
-
         found = super().validate()
         for name in ("heartbeat_interval", "ready_timeout", "stop_timeout"):
             found += self._require(name, 0, above=True)
@@ -137,7 +135,7 @@ class AgentConfig(ComponentConfig):
             found += self._require("heartbeat_timeout", self.heartbeat_interval, above=True)
         if self.step_timeout is not None:
             found += self._require("step_timeout", 0, above=True)
-        if self.retry_policy is not None and not isinstance(self.retry_policy, RetryPolicy):
+        if self.retry_policy is not None and not callable(getattr(self.retry_policy, "run", None)):
             found.append(ValidationResult("retry_policy", f"is {self.retry_policy!r}, it must be a RetryPolicy"))
         if self.circuit_breaker is not None and not callable(self.circuit_breaker):
             wrong = f"is {self.circuit_breaker!r}, it must make a CircuitBreaker when it is called, as the class does"

@@ -16,7 +16,7 @@ fleet          several orchestrators as one; fleet_view: how they stand
 reporting      what it says of itself; resources: what its processes take
 """
 
-from trunkline.orchestrator.config import OrchestratorConfig
+from trunkline.orchestrator.config import OrchestratorConfig, RunMode
 from trunkline.orchestrator.errors import (
     AgentElsewhereError,
     AgentExistsError,
@@ -64,5 +64,6 @@ __all__ = [
     "OrchestratorNotFoundError",
     "Permissions",
     "RestartPolicy",
+    "RunMode",
     "Stage",
 ]

@@ -33,6 +33,8 @@ class Life:
     """The last error that was told of it."""
     doom: str | None = None
     """Why it was given up: hung, never ready, or it did not end when it was asked to."""
+    is_closed: bool = False
+    """Its last word was said, and everybody was told."""
     was_killed: bool = False
     """By its supervisor."""
     has_ended: bool = False
@@ -44,13 +46,8 @@ class Life:
         """Its thread or process."""
         return None if self.instance is None else self.instance.vessel
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether its last word was said."""
-        return self._closing.locked()
-
     def close(self) -> bool:
-        """Takes note that its last word was said, by whichever thread; whether it was not known before."""
+        """Takes note that its last word was said, by whichever thread; whether that one is to tell it."""
         return self._closing.acquire(blocking=False)
 
     def died_of(self) -> str | None:

@@ -192,6 +192,10 @@ class Memory:
         self._agents[name] = entry
         return entry
 
+    def find(self, name: str) -> AgentEntry | None:
+        """The agent of that name; None where there is none."""
+        return self._agents.get(name)
+
     def get_agent(self, name: str) -> AgentEntry:
         """The agent of that name.
 

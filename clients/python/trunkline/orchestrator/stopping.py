@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
@@ -11,6 +14,8 @@ from trunkline.orchestrator.life import Life
 from trunkline.orchestrator.loop_thread import LoopThread, settle
 from trunkline.orchestrator.memory import AgentEntry, Memory, Stage
 
+_NOT_YET = (Stage.WAITING, Stage.BACKING_OFF)
+
 
 class Board(Protocol):
     """What stopping needs of the supervisor."""
@@ -18,8 +23,8 @@ class Board(Protocol):
     def stand(self, entry: AgentEntry, stage: Stage, reason: str | None = None) -> None:
         """An agent stands elsewhere than before."""
 
-    def withdraw(self, entry: AgentEntry) -> None:
-        """An agent that waits to run does not any more."""
+    def withdraw(self, entries: Iterable[AgentEntry]) -> None:
+        """Agents that wait to run do not any more."""
 
     def kill(self, life: Life) -> bool:
         """Ends a process at once; asks a thread to end. Whether it was a process."""
@@ -29,7 +34,7 @@ class Board(Protocol):
 
 
 class Stopping:
-    """Everything here runs in the loop's thread."""
+    """Everything here but `wait` runs in the loop's thread."""
 
     def __init__(self, memory: Memory, loop: LoopThread, board: Board) -> None:
         self._memory = memory
@@ -49,8 +54,8 @@ class Stopping:
         """
         entry = self._memory.get_agent(name)
         life = entry.life
-        if entry.stage in (Stage.WAITING, Stage.BACKING_OFF):
-            self._board.withdraw(entry)
+        if entry.stage in _NOT_YET:
+            self._board.withdraw([entry])
             done.set_result("stopped")
         elif entry.stage == Stage.STOPPING and life is not None and life.doom is not None:
             raise AgentStateError(f"agent {name!r}: {life.doom}", details={"agent": name, "state": entry.state})
@@ -68,14 +73,23 @@ class Stopping:
             )
 
     def stop_all(self) -> list[Future[str]]:
-        """As `stop`, of every agent that runs or waits to run."""
+        """As `stop`, of every agent that runs; those that wait to run are not started."""
+        self._board.withdraw([entry for entry in self._memory.agents if entry.stage in _NOT_YET])
         ending: list[Future[str]] = []
-        active = [entry for entry in self._memory.agents if entry.is_active]
-        for entry in sorted(active, key=lambda entry: entry.stage != Stage.WAITING):  # else they took freed places
-            done: Future[str] = Future()
-            settle(done, partial(self.stop, entry.name, done))
-            ending.append(done)
+        for entry in self._memory.agents:
+            if entry.is_active:
+                done: Future[str] = Future()
+                settle(done, partial(self.stop, entry.name, done))
+                ending.append(done)
         return ending
+
+    @staticmethod
+    def wait(ending: Iterable[Future[str]], seconds: float) -> None:
+        """Outside of the loop: waits until these are done, or will not be."""
+        until = time.monotonic() + seconds
+        for done in ending:
+            with suppress(OrchestratorError, TimeoutError):  # a thread that cannot be ended; it was told
+                done.result(max(0.0, until - time.monotonic()))
 
     def ended(self, entry: AgentEntry) -> None:
         """An agent has ended: whoever waited for it is told."""

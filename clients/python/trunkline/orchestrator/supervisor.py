@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 
@@ -71,24 +71,11 @@ class Supervisor:
 
     def to_start(self, names: Collection[str]) -> list[AgentEntry]:
         """Which agents `start` would start: these, as far as they do not run, and what they need and have not had."""
-        entries = map(self._memory.get_agent, self._graph.order(names))
-        return [
-            each for each in entries if not each.is_active and (each.name in names or each.stage != Stage.COMPLETED)
-        ]
+        return self.queue.to_start(names)
 
     def pass_on(self, done: Future[str]) -> Future[str]:
         """The same future, but its callbacks are called in the supervisor's thread, as those of `start` are."""
-        passed: Future[str] = Future()
-
-        def pass_it(done: Future[str]) -> None:
-            action = partial(settle, passed, lambda: passed.set_result(done.result()))
-            try:
-                self._loop.call(action)
-            except OrchestratorError:  # it has shut down meanwhile
-                action()
-
-        done.add_done_callback(pass_it)
-        return passed
+        return self._loop.pass_on(done)
 
     def stop(self, name: str) -> Future[str]:
         """Asks an agent to end, and kills its process when it does not; done when it has ended."""
@@ -100,18 +87,22 @@ class Supervisor:
         """As `stop`, of every agent that runs or waits to run."""
         return self._loop.ask(self._stopping.stop_all).result()
 
-    def heard(self, message: ServiceMessage) -> bool:
-        """Takes note of what an agent said; False where nobody is to be told, because that was known."""
-        entry = self._memory.get_agent(message.sender) if message.sender in self._memory else None
+    @contextmanager
+    def hearing(self, message: ServiceMessage) -> Iterator[bool]:
+        """Takes note of what an agent said. Within, everybody is told, unless this is False because it was known; what
+        follows from it is decided afterwards."""
+        entry = self._memory.find(message.sender)
         life = None if entry is None else entry.life
         if entry is None or life is None:
-            return True
-        if not take_note(entry, life, message):
-            return False
-        if message.payload in LIFE_CYCLE:
-            with suppress(OrchestratorError):  # it is closed, and decides nothing any more
-                self._loop.call(self._heard, entry, life, message.payload)
-        return True
+            yield True
+            return
+        is_news = take_note(entry, life, message)
+        try:
+            yield is_news
+        finally:
+            if is_news and message.payload in LIFE_CYCLE:
+                with suppress(OrchestratorError):  # it is closed, and decides nothing any more
+                    self._loop.call(self._heard, entry, life, message.payload)
 
     def close(self) -> None:
         """Stops every agent, and ends. A thread that does not end in time is left behind. Idempotent."""
@@ -121,12 +112,7 @@ class Supervisor:
         except OrchestratorError:
             return  # it is closed already
         patience = max((entry.config.stop_timeout for entry in self._memory.agents if entry.is_active), default=0.0)
-        until = time.monotonic() + patience + CLOSE_GRACE * 2
-        for done in ending:
-            try:
-                done.result(max(0.0, until - time.monotonic()))
-            except (OrchestratorError, TimeoutError):
-                continue  # a thread that cannot be ended; it was told
+        self._stopping.wait(ending, patience + CLOSE_GRACE * 2)
         self._loop.close()
         self._stopping.abandon()
 
@@ -140,7 +126,7 @@ class Supervisor:
             raise AgentStateError(
                 f"agent {last.name!r} is {last.state} already", details={"agent": last.name, "state": last.state}
             )
-        for entry in self.to_start(names):
+        for entry in self.queue.to_start(names):
             self._enqueue(entry)
         self._fill(something_broke=True)
         if last is None or last.stage != Stage.WAITING:
@@ -150,7 +136,7 @@ class Supervisor:
     def _enqueue(self, entry: AgentEntry) -> None:
         self.all_done.clear()
         self.queue.enter(entry)
-        self.stand(entry, Stage.WAITING)
+        self.stand(entry, Stage.WAITING, "others are before it")
 
     def _fill(self, *, something_broke: bool = False) -> None:
         """Starts of those that wait who can; sends home who waits for one that will not come."""
@@ -191,8 +177,10 @@ class Supervisor:
             self._vital_signs.expect_pulse(entry, life)
         elif payload == AgentEvent.AGENT_READY.value and entry.stage == Stage.STARTED:
             self._is_back(entry, life)
-        elif payload == AgentEvent.AGENT_CLOSE.value and life.has_ended:
-            self._conclude(entry, life, life.died_of())
+        elif payload == AgentEvent.AGENT_CLOSE.value:
+            life.is_closed = True
+            if life.has_ended:
+                self._conclude(entry, life, life.died_of())
 
     def _is_back(self, entry: AgentEntry, life: Life) -> None:
         """It is ready; also a thread that was given up, and is heard again."""
@@ -285,10 +273,11 @@ class Supervisor:
 
     # What its parts ask.
 
-    def withdraw(self, entry: AgentEntry) -> None:
-        """An agent that waits to run does not any more."""
-        self.queue.leave(entry)
-        self.stand(entry, Stage.STOPPED)
+    def withdraw(self, entries: Iterable[AgentEntry]) -> None:
+        """Agents that wait to run do not any more."""
+        for entry in entries:
+            self.queue.leave(entry)
+            self.stand(entry, Stage.STOPPED)
         self._fill(something_broke=True)
 
     def vacate(self, entry: AgentEntry) -> None:
