@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from trunkline.agents import BaseAgent
@@ -41,6 +42,10 @@ class AgentOwner:
     def tell(self, event: OrchestratorEvent, entry: AgentEntry | None, **facts: Any) -> None:
         """Something happened: callbacks are called, and the history keeps it."""
         self._of.announcer.tell(event, None if entry is None else entry.name, **facts)
+
+    def when_heard(self, action: Callable[[], object]) -> None:
+        """Calls an action when everything was heard that agents have said by now."""
+        self._of.when_heard(action)
 
     def changed(self, entry: AgentEntry) -> None:
         """An agent stands elsewhere than before."""

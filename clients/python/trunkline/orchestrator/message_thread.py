@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from trunkline.message_channel import ChannelClosedError, MessageChannel, ServiceMessage, wait
 from trunkline.orchestrator.audit import AuditLog
@@ -20,6 +22,8 @@ class MessageThread:
 
     _channels: Sequence[MessageChannel]
     """What it receives from; the first one's owner name is its own."""
+    _asked: deque[Callable[[], object]]
+    """What is done when everything was heard that had been said when it was asked for."""
     _message_thread: threading.Thread | None = None
     _message_thread_running = False
 
@@ -30,6 +34,13 @@ class MessageThread:
     def _heard(self, msg: ServiceMessage) -> None:
         """Acts on a STATUS."""
         raise NotImplementedError
+
+    def when_heard(self, action: Callable[[], object]) -> None:
+        """Calls an action in the message thread, when everything was heard that agents have said by now. Where some
+        agent never stops talking, that may be never."""
+        self._asked.append(action)
+        with suppress(ChannelClosedError):
+            self._wake()
 
     def _start_message_thread(self) -> None:
         if self._message_thread is None:
@@ -44,9 +55,12 @@ class MessageThread:
         self._message_thread_running = False
         thread = self._message_thread
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
-            own = self._channels[0]
-            own.send(own.name, ServiceMessage(own.name, "STATUS", "wake up"))
+            self._wake()
             thread.join()
+
+    def _wake(self) -> None:
+        own = self._channels[0]
+        own.send(own.name, ServiceMessage(own.name, "STATUS", "wake up"))
 
     def _message_thread_function(self) -> None:
         while self._message_thread_running:
@@ -58,8 +72,11 @@ class MessageThread:
 
     def _serve(self, channel: MessageChannel) -> None:
         for _ in range(MESSAGES_AT_A_TIME):
+            asked = len(self._asked) if channel is self._channels[0] else 0
             message = channel.receive(0)
             if message is None:
+                for _ in range(asked):
+                    self._asked.popleft()()
                 return
             try:
                 if message.type == "COMMAND":

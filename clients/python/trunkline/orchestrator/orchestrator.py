@@ -6,6 +6,7 @@ import atexit
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -90,6 +91,7 @@ class Orchestrator(MessageThread):
         self.supervisor = Supervisor(self.memory, self.graph, AgentOwner(self), self.config.max_workers)
         self.reporting = Reporting(self)
         self._commands = CommandHandler(self.reporting, self, Permissions.of(self.config.allowed_commands), self._audit)
+        self._asked = deque()
         self._channels = [channel for channel in (self.msg_channel, self.command_channel) if channel is not None]
         self._began = time.monotonic()
         self.member = FleetMember(self, self.links)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from trunkline.agents import BaseAgent
@@ -18,6 +19,9 @@ class Owner(Protocol):
 
     def tell(self, event: OrchestratorEvent, entry: AgentEntry | None, **facts: Any) -> None:
         """Something happened."""
+
+    def when_heard(self, action: Callable[[], object]) -> None:
+        """Calls an action, in any thread, when everything was heard that agents have said by now."""
 
     def changed(self, entry: AgentEntry) -> None:
         """An agent stands elsewhere than before."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -101,8 +101,7 @@ class Supervisor:
             yield is_news
         finally:
             if is_news and message.payload in LIFE_CYCLE:
-                with suppress(OrchestratorError):  # it is closed, and decides nothing any more
-                    self._loop.call(self._heard, entry, life, message.payload)
+                self._call(self._heard, entry, life, message.payload)
 
     def close(self) -> None:
         """Stops every agent, and ends. A thread that does not end in time is left behind. Idempotent."""
@@ -211,7 +210,7 @@ class Supervisor:
     # Ending.
 
     def _ended(self, entry: AgentEntry, life: Life, instance: BaseAgent) -> None:
-        """A thread or process is gone. What it said last may still be on its way; it is waited for a moment."""
+        """A thread or process is gone. What it said last may still be on its way, and is told before its end."""
         if life.has_ended:
             return
         life.has_ended = True
@@ -221,11 +220,11 @@ class Supervisor:
                 self._loop.forget(life.vessel.sentinel)
             life.vessel.reap()
         failure = life.died_of()
-        if life.is_closed or (failure is not None and failure.startswith("killed")):
+        if life.is_closed:
             self._conclude(entry, life, failure)
         else:
-            grace = min(CLOSE_GRACE, entry.config.heartbeat_timeout)
-            self._loop.later(grace, self._conclude, entry, life, failure)
+            self._owner.when_heard(partial(self._call, self._conclude, entry, life, failure))
+            self._loop.later(CLOSE_GRACE, self._conclude, entry, life, failure)
 
     def _conclude(self, entry: AgentEntry, life: Life, failure: str | None) -> None:
         if life is not entry.life or life.ended_at is not None:
@@ -270,6 +269,10 @@ class Supervisor:
             self._owner.tell(OrchestratorEvent.AGENT_RESTARTED, entry, restarts=entry.restarts.count, delay=delay)
             self._enqueue(entry)
             self._fill()
+
+    def _call(self, action: Callable[..., object], *arguments: object) -> None:
+        with suppress(OrchestratorError):  # it is closed, and decides nothing any more
+            self._loop.call(action, *arguments)
 
     # What its parts ask.
 
