@@ -153,3 +153,42 @@ def test_figures_out_of_bounds_are_refused_by_name() -> None:
         CircuitBreaker(recovery_timeout=-1)
     with pytest.raises(ValueError, match="success_threshold is 0"):
         CircuitBreaker(success_threshold=0)
+
+
+def test_plain_functions_are_counted_as_coroutines_are(breaker: CircuitBreaker, clock: Clock) -> None:
+    """`run`: five failures open it, then nothing is called; after its time, two successes close it."""
+
+    def fail() -> None:
+        raise ConnectionError("refused")
+
+    assert breaker.run(divmod, 7, 2) == (3, 1)
+    for _ in range(5):
+        with pytest.raises(ConnectionError):
+            breaker.run(fail)
+    with pytest.raises(CircuitOpenError, match="ConnectionError: refused"):
+        breaker.run(divmod, 7, 2)
+    clock.now += 60
+    assert _state(breaker) is CircuitState.HALF_OPEN
+    breaker.run(divmod, 7, 2)
+    assert _state(breaker) is CircuitState.HALF_OPEN
+    breaker.run(divmod, 7, 2)
+    assert _state(breaker) is CircuitState.CLOSED
+
+
+def test_a_failed_trial_of_a_plain_function_opens_it_again(breaker: CircuitBreaker, clock: Clock) -> None:
+    """One is enough; a refused argument is the caller's own, and counts for nothing."""
+
+    def fail(error: Exception) -> None:
+        raise error
+
+    for _ in range(5):
+        with pytest.raises(ConnectionError):
+            breaker.run(fail, ConnectionError("refused"))
+    clock.now += 60
+    with pytest.raises(ConnectionError):
+        breaker.run(fail, ConnectionError("again"))
+    assert _state(breaker) is CircuitState.OPEN
+    clock.now += 60
+    with pytest.raises(InvalidMessageError):
+        breaker.run(fail, InvalidMessageError("no"))
+    assert _state(breaker) is CircuitState.HALF_OPEN

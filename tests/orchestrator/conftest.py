@@ -1,13 +1,18 @@
-"""Orchestrators in processes of their own."""
+"""Orchestrators that end with the test: in this process, each with a witness, and in processes of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.orchestrator.program import Serve, serving
+from tests.orchestrator.witness import Witness
+from trunkline.orchestrator import Orchestrator
+
+MakeWitness = Callable[..., Witness]
 
 
 @pytest.fixture
@@ -15,3 +20,25 @@ def serve(socket_dir: Path) -> Iterator[Serve]:
     """See `serving`."""
     with serving(socket_dir) as serve:
         yield serve
+
+
+@pytest.fixture
+def orchestrate() -> Iterator[MakeWitness]:
+    """`orchestrate(max_workers=2)` makes an orchestrator of that configuration, and returns its witness."""
+    made: list[Orchestrator] = []
+
+    def make(kind: type[Orchestrator] = Orchestrator, **config: Any) -> Witness:
+        made.append(kind(kind.Config(**config)))
+        return Witness(made[-1])
+
+    try:
+        yield make
+    finally:
+        for orchestrator in made:
+            orchestrator.shutdown()
+
+
+@pytest.fixture
+def diary(tmp_path: Path) -> Path:
+    """Where the agents of a test write down what they do."""
+    return tmp_path / "diary"

@@ -3,7 +3,7 @@
 base           BaseAgent, the life of an agent; looping, periodic: agents with a rhythm
 config         what they are told; validation: what is wrong with it
 events         what they tell their orchestrator; voice: how; state_events: what has happened by now
-vessel         what they run in
+vessel         what they run in; stop_request: that they shall end
 heart          their heartbeats; steps: their work, tried again and counted
 plugins        what they take along; clients: the bus and the state store
 logger         where they say what they do

@@ -6,10 +6,10 @@ import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Final, Literal, Self, final
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, Self, TypeAlias, final
 
-from trunkline.agents.attributes import check_attributes
+from trunkline.agents.attributes import OF_ONE_LIFE, check_attributes
 from trunkline.agents.clients import Clients, bus, state
 from trunkline.agents.config import AgentConfig
 from trunkline.agents.errors import AgentStartError, StepInterruptedError
@@ -19,6 +19,7 @@ from trunkline.agents.logger import AgentLogger
 from trunkline.agents.plugins import PluginSet
 from trunkline.agents.state_events import ControlEvents, StateEvents
 from trunkline.agents.steps import Steps
+from trunkline.agents.stop_request import StopRequest
 from trunkline.agents.vessel import ProcessVessel, ThreadVessel, Vessel
 from trunkline.agents.voice import Voice
 from trunkline.errors import TrunklineError
@@ -53,8 +54,8 @@ class BaseAgent(ABC):
     """What it runs in: a thread of this process, or a process of its own (`spawn`). Such an object is pickled; what it
     holds beside its configuration must allow that."""
 
-    Config = AgentConfig
-    Plugin = PluginSet
+    Config: TypeAlias = AgentConfig
+    Plugin: TypeAlias = PluginSet
     config: AgentConfig
     plugin: PluginSet
 
@@ -72,11 +73,10 @@ class BaseAgent(ABC):
     state = state
     _pid: int | None
     _vessel: Vessel | None
-    _stopper: threading.Thread | None
     _voice: Voice
     _steps: Steps
     _clients: Clients
-    _noting_stop: threading.Lock
+    _stop_request: StopRequest
 
     def __init__(
         self,
@@ -95,13 +95,14 @@ class BaseAgent(ABC):
             raise TypeError(f"config of agent {self.name!r} must be an AgentConfig, not {self.config!r}")
         self.plugin = self.Plugin() if plugin is None else plugin
         self.kwargs = kwargs
-        self.check_kwargs(self.name, kwargs)
+        check_attributes(BaseAgent, self.name, kwargs)
         vars(self).update(kwargs)
         self.bus_address = bus_address
         self.state_address = state_address
         self.result: Any = None
         """What `execute` returned, or the subclass set it to: JSON."""
         self._has_owner = msg_channel is not None
+        self._reports_to: Endpoint | None = None
         if msg_channel is None:
             msg_channel = MessageChannel(self.a_type)
             weakref.finalize(self, msg_channel.close)
@@ -109,11 +110,6 @@ class BaseAgent(ABC):
             raise TypeError(f"msg_channel must be a channel, not {msg_channel!r}; an agent's name is given by name=")
         self.msg_channel: MessageChannel | Endpoint = msg_channel
         self._begin()
-
-    @staticmethod
-    def check_kwargs(name: str, kwargs: Iterable[str]) -> None:
-        """Raises TypeError for keyword arguments that cannot become attributes."""
-        check_attributes(BaseAgent, (*_OF_ONE_LIFE, *_GIVEN), name, kwargs)
 
     # What a subclass says.
 
@@ -138,6 +134,10 @@ class BaseAgent(ABC):
         self.msg_channel.send("orchestrator", msg)
 
     # What its owner calls.
+
+    def report_to(self, channel: Endpoint) -> None:
+        """Says where it tells how it fares, where `msg_channel` is somebody else's. Before its start."""
+        self._reports_to = channel
 
     def start(self, on_end: Callable[[], object] | None = None, life: int | None = None) -> None:
         """Starts it, in its thread or process. One object has one life.
@@ -193,7 +193,7 @@ class BaseAgent(ABC):
         self._pid = os.getpid() if self.a_type == "process" else None
         try:
             self._voice.say(AgentEvent.AGENT_START)
-            if self._has_owner:
+            if self._has_owner and not AgentConfig.validate(self.config):
                 heart.add(Pulse(self.name, self.config.heartbeat_interval, self._beat, self.has_ended))
             self.validate_config()
             self.plugin.initialize(self)
@@ -223,30 +223,21 @@ class BaseAgent(ABC):
     @final
     def asked_to_stop(self) -> None:
         """Takes note that it shall end; idempotent."""
-        with self._noting_stop:
-            if self.stop_event.is_set():
-                return
-            self._stopper = threading.Thread(target=self._run_on_stop, name=f"stop {self.name}", daemon=True)
-            self._stopper.start()
-            self.stop_event.set()
-
-    def _run_on_stop(self) -> None:
-        try:
-            self.on_stop()
-        except Exception:  # the agent's own; it shall end all the same
-            self.logger.exception("on_stop of agent %r failed", self.name)
+        self._stop_request.make()
 
     def _perform(self) -> Any:
         """The work: of this agent one step, of those that loop one for each turn."""
         return self._steps.take(self.execute)
+
+    def _report(self, message: ServiceMessage) -> None:
+        (self._reports_to or self.msg_channel).send("orchestrator", message)
 
     def _beat(self) -> None:
         if not self._steps.is_overdue:
             self._voice.say(AgentEvent.AGENT_HEARTBEAT)
 
     def _close(self) -> None:
-        if self._stopper is not None:
-            self._stopper.join(self.config.stop_timeout)
+        self._stop_request.wait(self.config.stop_timeout)
         try:
             self.on_close()
         except Exception as error:  # noqa: BLE001  # as in run
@@ -264,21 +255,20 @@ class BaseAgent(ABC):
 
     def _begin(self) -> None:
         self.logger = AgentLogger(self.name, self.config.logger_config)
-        self.stop_event = threading.Event()
+        self._stop_request = StopRequest(self.name, self.on_stop, self.logger)
+        self.stop_event = self._stop_request.event
         self.control_events = ControlEvents(self.stop_event)
         self.has_ended = threading.Event()
         self.state_events = StateEvents()
         self.failure = None
         self._pid = None
         self._vessel = None
-        self._noting_stop = threading.Lock()
-        self._stopper = None
-        self._voice = Voice(self.name, self.send_message, self.state_events, self.logger)
+        self._voice = Voice(self.name, self._report, self.state_events, self.logger)
         self._steps = Steps(self.name, self.config, self.stop_event)
         self._clients = Clients(self.name, self.bus_address, self.state_address)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {name: value for name, value in self.__dict__.items() if name not in _OF_ONE_LIFE}
+        kept = {name: value for name, value in self.__dict__.items() if name not in OF_ONE_LIFE}
         return {**kept, "_life": self._voice.life}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -294,13 +284,6 @@ class BaseAgent(ABC):
     def __exit__(self, *exc: object) -> None:
         self.stop()
         self.join(self.config.stop_timeout)
-
-
-_OF_ONE_LIFE: Final = (
-    *("logger", "stop_event", "control_events", "has_ended", "state_events", "failure"),
-    *("_pid", "_vessel", "_noting_stop", "_stopper", "_voice", "_steps", "_clients"),
-)
-_GIVEN: Final = ("name", "kwargs", "result", "msg_channel", "bus_address", "state_address")
 
 
 class BaseThreadAgent(BaseAgent):

@@ -131,9 +131,15 @@ class AgentConfig(ComponentConfig):
         found = super().validate()
         for name in ("heartbeat_interval", "ready_timeout", "stop_timeout"):
             found += self._require(name, 0, above=True)
-        found += self._require("heartbeat_timeout", self.heartbeat_interval, above=True)
+        if not found:
+            found += self._require("heartbeat_timeout", self.heartbeat_interval, above=True)
         if self.step_timeout is not None:
             found += self._require("step_timeout", 0, above=True)
+        if self.retry_policy is not None and not callable(getattr(self.retry_policy, "run", None)):
+            found.append(ValidationResult("retry_policy", f"is {self.retry_policy!r}, it must be a RetryPolicy"))
+        if self.circuit_breaker is not None and not callable(self.circuit_breaker):
+            wrong = f"is {self.circuit_breaker!r}, it must make a CircuitBreaker when it is called, as the class does"
+            found.append(ValidationResult("circuit_breaker", wrong))
         return found
 
 

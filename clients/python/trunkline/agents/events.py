@@ -20,6 +20,11 @@ class AgentEvent(Enum):
     """Said as `RESULT:` and what `execute` returned, in JSON."""
 
 
+LIFE_CYCLE: Final = frozenset(
+    event.value for event in (AgentEvent.AGENT_START, AgentEvent.AGENT_READY, AgentEvent.AGENT_CLOSE)
+)
+"""Payloads that say where an agent stands."""
+
 ERROR_PREFIX: Final = "ERROR:"
 RESULT_PREFIX: Final = "RESULT:"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
-from typing import Any
+from typing import Any, TypeAlias
 
 from trunkline.agents.base import BaseAgent
 from trunkline.agents.config import LoopingConfig
@@ -18,7 +18,7 @@ class LoopingAgent(BaseAgent):
     of. Its result is what the subclass sets `result` to.
     """
 
-    Config = LoopingConfig
+    Config: TypeAlias = LoopingConfig
     config: LoopingConfig
 
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 from trunkline.agents.config import PeriodicConfig
 from trunkline.agents.looping import LoopingAgent
@@ -14,7 +14,7 @@ class PeriodicAgent(LoopingAgent):
     """Calls `runner()` at once and then every `config.execution_interval` seconds, until it is stopped, or
     `config.limit` times. Between two it sleeps; `stop()` wakes it."""
 
-    Config = PeriodicConfig
+    Config: TypeAlias = PeriodicConfig
     config: PeriodicConfig
 
     @abstractmethod

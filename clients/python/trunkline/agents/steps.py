@@ -25,8 +25,7 @@ class Steps:
         self._config = config
         self._stop_event = stop_event
         self._began: float | None = None
-        make = config.circuit_breaker
-        self._breaker: CircuitBreaker | None = None if make is None else make()
+        self._breaker: CircuitBreaker | None = None
 
     def take(self, step: Callable[[], T]) -> T:
         """Takes a step, and again where the retry policy says so.
@@ -35,6 +34,8 @@ class Steps:
             StepInterruptedError: the agent was asked to stop while it waited to try.
             What the step raised last.
         """
+        if self._breaker is None and self._config.circuit_breaker is not None:
+            self._breaker = self._config.circuit_breaker()
         policy = self._config.retry_policy
         return self._try(step) if policy is None else replace(policy, pause=self._pause).run(self._try, step)
 

@@ -220,6 +220,8 @@ def _ask(control: Connection) -> None:
 def _live(agent: BaseAgent, control: Connection) -> None:
     """In the agent's process: lives, and ends when the owner says so or has gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the whole group; the owner stops its agents
+    if control.poll():  # asked to stop while it was being started
+        agent.asked_to_stop()
     threading.Thread(target=_obey, args=(agent, control), name="trunkline-control", daemon=True).start()
     agent.state_events.told = partial(_report, control)
     agent.run()

@@ -2,8 +2,9 @@
 
 orchestrator   Orchestrator; config: what it can be told
 links          the bus and the state store that it is given
-memory         the registered agents; dependencies: who needs whom
-supervisor     starts agents, notices how they end; restart: whether they are started again
+memory         the registered agents; life: one run of one; dependencies: who needs whom
+supervisor     decides who runs, with
+launcher stopping vital_signs restart worker_queue loop_thread   its parts; owner: what it asks of the orchestrator
 events         what is told, and to whom; history: what happened lately
 commands       what it is commanded, options: with which arguments
 permissions    which commands are served; audit: who gave them
@@ -15,7 +16,7 @@ fleet          several orchestrators as one; fleet_view: how they stand
 reporting      what it says of itself; resources: what its processes take
 """
 
-from trunkline.orchestrator.config import OrchestratorConfig
+from trunkline.orchestrator.config import OrchestratorConfig, RunMode
 from trunkline.orchestrator.errors import (
     AgentElsewhereError,
     AgentExistsError,
@@ -63,5 +64,6 @@ __all__ = [
     "OrchestratorNotFoundError",
     "Permissions",
     "RestartPolicy",
+    "RunMode",
     "Stage",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from trunkline.agents import BaseAgent
 from trunkline.orchestrator.events import OrchestratorEvent
-from trunkline.orchestrator.memory import AgentEntry, Life
+from trunkline.orchestrator.life import Life
+from trunkline.orchestrator.memory import AgentEntry
 
 if TYPE_CHECKING:
     from trunkline.orchestrator.orchestrator import Orchestrator
@@ -20,11 +22,11 @@ class AgentOwner:
 
     def make(self, entry: AgentEntry) -> BaseAgent:
         """A new object of an agent, for one life."""
-        channel = entry.msg_channel
-        if channel is None or channel is self._of.msg_channel:
-            channel = self._of.msg_channel.endpoint(entry.name, local=entry.kind == "thread")
+        channel = self._of.msg_channel
+        endpoint = channel.endpoint(entry.name, local=entry.kind == "thread")
+        has_own = entry.msg_channel is not None and entry.msg_channel is not channel
         agent = entry.agent_class(
-            msg_channel=channel,
+            msg_channel=entry.msg_channel if has_own else endpoint,
             name=entry.name,
             config=entry.config,
             plugin=entry.plugin,
@@ -32,6 +34,7 @@ class AgentOwner:
             state_address=self._of.config.state_address,
             **entry.kwargs,
         )
+        agent.report_to(endpoint)
         if entry.kind == "thread":
             agent._clients.lend(*self._of.links.lent)
         return agent
@@ -39,6 +42,10 @@ class AgentOwner:
     def tell(self, event: OrchestratorEvent, entry: AgentEntry | None, **facts: Any) -> None:
         """Something happened: callbacks are called, and the history keeps it."""
         self._of.announcer.tell(event, None if entry is None else entry.name, **facts)
+
+    def when_heard(self, action: Callable[[], object]) -> None:
+        """Calls an action when everything was heard that agents have said by now."""
+        self._of.when_heard(action)
 
     def changed(self, entry: AgentEntry) -> None:
         """An agent stands elsewhere than before."""

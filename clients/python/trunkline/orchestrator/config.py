@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import Enum
 
 from trunkline.agents import ComponentConfig, ValidationResult, ValidationSeverity
 from trunkline.message_channel import DEFAULT_SOCKET_PATH
@@ -11,11 +12,21 @@ from trunkline.orchestrator.limits import EVENT_WORKERS, HISTORY_CAPACITY
 from trunkline.orchestrator.permissions import Permissions
 
 
+class RunMode(Enum):
+    """How long an orchestrator is worth waiting for."""
+
+    STOP_ON_EMPTY = "stop_on_empty"
+    """`join` returns when nothing runs and nothing waits to run."""
+    DAEMON = "daemon"
+    """`join` returns when it has been shut down; agents are started and stopped meanwhile."""
+
+
 class OrchestratorConfig(ComponentConfig):
     """Times are seconds.
 
     Attributes:
         max_workers: agents that run at a time; the others wait in their order.
+        run_mode: how long `join` waits.
         check_interval: taken, so that older programs run; nothing is looked at in intervals here.
         enable_command_interface: serve commands on a UNIX socket.
         command_socket_path: where that socket is.
@@ -32,6 +43,7 @@ class OrchestratorConfig(ComponentConfig):
     """
 
     max_workers: int = 5
+    run_mode: RunMode = RunMode.STOP_ON_EMPTY
     check_interval: float = 1.0
     enable_command_interface: bool = False
     command_socket_path: str = DEFAULT_SOCKET_PATH

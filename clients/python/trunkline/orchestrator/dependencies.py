@@ -12,11 +12,14 @@ class DependencyGraph:
 
     def __init__(self) -> None:
         self.dependencies: dict[str, list[str]] = {}
+        """Of those that need any."""
 
     def add(self, agent: str, needed: Iterable[str]) -> None:
         """Adds to what an agent needs; the order is kept, repetitions are not."""
-        known = self.dependencies.setdefault(agent, [])
-        known += [name for name in dict.fromkeys(needed) if name not in known]
+        known = self.dependencies.get(agent, [])
+        found = [*known, *(name for name in dict.fromkeys(needed) if name not in known)]
+        if found:
+            self.dependencies[agent] = found
 
     def of(self, agent: str) -> list[str]:
         """What an agent needs."""
@@ -29,7 +32,7 @@ class DependencyGraph:
             DependencyError: somebody needs an agent that is not registered.
             DependencyCycleError: some wait for each other.
         """
-        for agent, needed in self.dependencies.items():
+        for agent, needed in list(self.dependencies.items()):
             for name in needed:
                 if name not in registered:
                     raise DependencyError(

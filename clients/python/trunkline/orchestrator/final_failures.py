@@ -8,8 +8,9 @@ from concurrent.futures import Future, wait
 from trunkline import DeadLetterEntry, DeadLetterQueue, ErrorHandler, RetryPolicy, TrunklineError
 from trunkline.errors import ERRORS
 from trunkline.orchestrator.errors import AgentFailedError
+from trunkline.orchestrator.life import Life
 from trunkline.orchestrator.limits import FAILURE_CLOSE_SECONDS
-from trunkline.orchestrator.memory import AgentEntry, Life
+from trunkline.orchestrator.memory import AgentEntry
 from trunkline.orchestrator.records import Holder
 from trunkline.sync import Background, MessageBus
 

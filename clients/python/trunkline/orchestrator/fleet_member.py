@@ -14,9 +14,10 @@ from trunkline.channels import agent_channel, check_channel
 from trunkline.orchestrator.errors import DependencyError, OrchestratorError
 from trunkline.orchestrator.events import OrchestratorEvent
 from trunkline.orchestrator.final_failures import FinalFailures
+from trunkline.orchestrator.life import Life
 from trunkline.orchestrator.links import Links
 from trunkline.orchestrator.membership import Membership
-from trunkline.orchestrator.memory import AgentEntry, Life, Stage
+from trunkline.orchestrator.memory import AgentEntry, Stage
 from trunkline.orchestrator.records import Holder
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from functools import partial
 
 from trunkline.agents import BaseAgent
 from trunkline.orchestrator.errors import OrchestratorError
+from trunkline.orchestrator.life import Life
 from trunkline.orchestrator.loop_thread import LoopThread
-from trunkline.orchestrator.memory import AgentEntry, Life
+from trunkline.orchestrator.memory import AgentEntry
 
 
 class Launcher:

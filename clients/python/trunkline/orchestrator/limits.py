@@ -20,8 +20,8 @@ MAX_WAITING_EVENTS: Final = 65_536
 """Events that wait for one callback; beyond it the newest is dropped for that callback, counted and logged."""
 
 CLOSE_GRACE: Final = 1.0
-"""How long the last words of an agent that has ended are waited for, where its heartbeat timeout is not shorter. A
-shutdown gives each agent so much more than its stop timeout."""
+"""How long the last words of an agent that has ended are waited for, where others never stop talking; else its end is
+told as soon as they were heard. A shutdown gives agents twice as much beyond their longest stop timeout."""
 
 MESSAGES_AT_A_TIME: Final = 256
 """What is received from one channel before the other gets its turn."""

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
 from trunkline.orchestrator.errors import OrchestratorError
@@ -45,6 +46,20 @@ class LoopThread:
         done: Future[T] = Future()
         self.call(settle, done, lambda: done.set_result(action()))
         return done
+
+    def pass_on(self, done: Future[T]) -> Future[T]:
+        """The same future, but its callbacks are called there; where it is closed by then, wherever it is done."""
+        passed: Future[T] = Future()
+
+        def pass_it(done: Future[T]) -> None:
+            action = partial(settle, passed, lambda: passed.set_result(done.result()))
+            try:
+                self.call(action)
+            except OrchestratorError:
+                action()
+
+        done.add_done_callback(pass_it)
+        return passed
 
     def close(self) -> None:
         """Ends it, when it has run what was called; idempotent. Not from its own callbacks."""

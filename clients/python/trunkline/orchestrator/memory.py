@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import deque
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from trunkline.agents import AgentConfig, BaseAgent, PluginSet, StateEvents
-from trunkline.agents.vessel import Vessel
+from trunkline.agents import AgentConfig, BaseAgent, ConfigValidationError, PluginSet, StateEvents
+from trunkline.agents.attributes import check_attributes
 from trunkline.errors import OverloadedError
 from trunkline.message_channel import Endpoint, MessageChannel
 from trunkline.orchestrator.errors import AgentExistsError, AgentNotFoundError, OrchestratorError
+from trunkline.orchestrator.life import Life
 from trunkline.orchestrator.limits import MAX_AGENTS, MAX_ERRORS_KEPT, MAX_NAME_LENGTH
 from trunkline.orchestrator.restart import RestartPolicy, Restarts
 
@@ -37,48 +35,6 @@ class Stage(StrEnum):
 
 ACTIVE = frozenset({Stage.WAITING, Stage.STARTED, Stage.READY, Stage.STOPPING, Stage.BACKING_OFF})
 """It runs, or it will without anybody's doing."""
-
-
-@dataclass(slots=True, eq=False)
-class Life:
-    """One run of an agent, from its start to its end. Written by the supervisor's and the message thread."""
-
-    number: int
-    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    instance: BaseAgent | None = None
-    """None until it has been made."""
-    ended_at: datetime | None = None
-    failure: str | None = None
-    """What it ended of; None while it runs, and where it ended well."""
-    result: Any = None
-    """What its `execute` returned."""
-    last_seen: float = field(default_factory=time.monotonic)
-    """When something was last heard of it, by the monotonic clock."""
-    is_watched: bool = False
-    """Its heartbeats are waited for."""
-    told: str | None = None
-    """The last error that was told of it."""
-    doom: str | None = None
-    """Why it was given up: hung, never ready, or it did not end when it was asked to."""
-    was_killed: bool = False
-    """By its supervisor."""
-    has_ended: bool = False
-    """Its thread or process is gone."""
-    _closing: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def vessel(self) -> Vessel | None:
-        """Its thread or process."""
-        return None if self.instance is None else self.instance.vessel
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether its last word was said."""
-        return self._closing.locked()
-
-    def close(self) -> bool:
-        """Takes note that its last word was said, by whichever thread; whether it was not known before."""
-        return self._closing.acquire(blocking=False)
 
 
 class AgentEntry:
@@ -225,7 +181,7 @@ class Memory:
     ) -> AgentEntry:
         """Registers an agent; see `Orchestrator.register_agent`."""
         config = _checked(agent_class, name, custom_config)
-        agent_class.check_kwargs(name, kwargs)
+        check_attributes(BaseAgent, name, kwargs)
         if name in self._agents:
             raise AgentExistsError(f"an agent {name!r} is registered already", details={"agent": name})
         if len(self._agents) >= MAX_AGENTS:
@@ -235,6 +191,10 @@ class Memory:
         entry = AgentEntry(agent_class, name, config, custom_plugin, msg_channel, restart or RestartPolicy(), kwargs)
         self._agents[name] = entry
         return entry
+
+    def find(self, name: str) -> AgentEntry | None:
+        """The agent of that name; None where there is none."""
+        return self._agents.get(name)
 
     def get_agent(self, name: str) -> AgentEntry:
         """The agent of that name.
@@ -265,4 +225,6 @@ def _checked(agent_class: type[BaseAgent], name: str, custom_config: AgentConfig
     config = agent_class.Config() if custom_config is None else custom_config
     if not isinstance(config, AgentConfig):
         raise TypeError(f"the configuration of agent {name!r} must be an AgentConfig, not {config!r}")
+    if found := AgentConfig.validate(config):  # what the supervisor goes by; the agent checks the rest when it starts
+        raise ConfigValidationError.of(f"the configuration of agent {name!r}", found)
     return config

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from trunkline.message_channel import ChannelClosedError, MessageChannel, ServiceMessage, wait
 from trunkline.orchestrator.audit import AuditLog
@@ -15,42 +17,53 @@ _log = logging.getLogger(__name__)
 
 
 class MessageThread:
-    """One daemon thread for all channels; sleeps until one of them has something. One message's failure ends nothing.
+    """What an orchestrator is to its channels: one daemon thread serves all of them, and sleeps until one of them has
+    something. One message's failure ends nothing."""
 
-    Args:
-        channels: what it receives from; the first one's owner name is its own.
-        commanded: called with a COMMAND and the channel that it came by.
-        said: called with a STATUS.
-    """
+    _channels: Sequence[MessageChannel]
+    """What it receives from; the first one's owner name is its own."""
+    _asked: deque[Callable[[], object]]
+    """What is done when everything was heard that had been said when it was asked for."""
+    _message_thread: threading.Thread | None = None
+    _message_thread_running = False
 
-    def __init__(
-        self,
-        channels: Sequence[MessageChannel],
-        commanded: Callable[[ServiceMessage, MessageChannel], object],
-        said: Callable[[ServiceMessage], object],
-    ) -> None:
-        self._channels = channels
-        self._commanded = commanded
-        self._said = said
-        self._is_ending = False
-        self._thread: threading.Thread | None = None
+    def handle_command(self, msg: ServiceMessage, channel: MessageChannel) -> None:
+        """Does what a COMMAND commands that came by a channel."""
+        raise NotImplementedError
 
-    def start(self) -> None:
-        """Idempotent."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, daemon=True, name="OrchestratorMessageThread")
-            self._thread.start()
+    def _heard(self, msg: ServiceMessage) -> None:
+        """Acts on a STATUS."""
+        raise NotImplementedError
 
-    def stop(self) -> None:
-        """Ends it, and waits for that, unless it is this thread; idempotent."""
-        self._is_ending = True
-        if self._thread is not None and self._thread.is_alive() and self._thread is not threading.current_thread():
-            own = self._channels[0]
-            own.send(own.name, ServiceMessage(own.name, "STATUS", "wake up"))
-            self._thread.join()
+    def when_heard(self, action: Callable[[], object]) -> None:
+        """Calls an action in the message thread, when everything was heard that agents have said by now. Where some
+        agent never stops talking, that may be never."""
+        self._asked.append(action)
+        with suppress(ChannelClosedError):
+            self._wake()
 
-    def _run(self) -> None:
-        while not self._is_ending:
+    def _start_message_thread(self) -> None:
+        if self._message_thread is None:
+            self._message_thread_running = True
+            self._message_thread = threading.Thread(
+                target=self._message_thread_function, daemon=True, name="OrchestratorMessageThread"
+            )
+            self._message_thread.start()
+
+    def _stop_message_thread(self) -> None:
+        """Waits for its end, unless this is it; idempotent."""
+        self._message_thread_running = False
+        thread = self._message_thread
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
+            self._wake()
+            thread.join()
+
+    def _wake(self) -> None:
+        own = self._channels[0]
+        own.send(own.name, ServiceMessage(own.name, "STATUS", "wake up"))
+
+    def _message_thread_function(self) -> None:
+        while self._message_thread_running:
             for channel in wait(self._channels):
                 try:
                     self._serve(channel)
@@ -59,14 +72,17 @@ class MessageThread:
 
     def _serve(self, channel: MessageChannel) -> None:
         for _ in range(MESSAGES_AT_A_TIME):
+            asked = len(self._asked) if channel is self._channels[0] else 0
             message = channel.receive(0)
             if message is None:
+                for _ in range(asked):
+                    self._asked.popleft()()
                 return
             try:
                 if message.type == "COMMAND":
-                    self._commanded(message, channel)
+                    self.handle_command(message, channel)
                 elif message.sender != channel.name:
-                    self._said(message)
+                    self._heard(message)
             except Exception:  # noqa: BLE001  # one message's failure must not end the others' service
                 _log.exception("a message of %r was not handled", message.sender)
 

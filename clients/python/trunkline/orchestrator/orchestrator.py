@@ -6,10 +6,11 @@ import atexit
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import ExitStack
-from typing import Any, ClassVar, Self
+from typing import Any, Self, TypeAlias
 
 from trunkline import DeadLetterQueue, MessageBus, StateManager, sync
 from trunkline.agents import AgentConfig, AgentEvent, BaseAgent
@@ -18,7 +19,7 @@ from trunkline.orchestrator.agent_owner import AgentOwner
 from trunkline.orchestrator.announcer import Announcer
 from trunkline.orchestrator.audit import Asker, AuditLog
 from trunkline.orchestrator.commands import Answer, CommandHandler
-from trunkline.orchestrator.config import OrchestratorConfig
+from trunkline.orchestrator.config import OrchestratorConfig, RunMode
 from trunkline.orchestrator.dependencies import DependencyGraph
 from trunkline.orchestrator.errors import AgentStateError
 from trunkline.orchestrator.events import OrchestratorEvent, told_by
@@ -35,7 +36,7 @@ _OWNER = "orchestrator"
 """What every orchestrator is called by its own agents."""
 
 
-class Orchestrator:
+class Orchestrator(MessageThread):
     """Of one program; several make a fleet over a bus and a state store.
 
         with Orchestrator(Orchestrator.Config(enable_command_interface=True)) as orchestrator:
@@ -57,7 +58,7 @@ class Orchestrator:
         BusDisconnectedError, InvalidChannelError: with a bus: it is not reached; the name cannot be a channel's.
     """
 
-    Config: ClassVar[type[OrchestratorConfig]] = OrchestratorConfig
+    Config: TypeAlias = OrchestratorConfig
     config: OrchestratorConfig
 
     def __init__(
@@ -90,14 +91,14 @@ class Orchestrator:
         self.supervisor = Supervisor(self.memory, self.graph, AgentOwner(self), self.config.max_workers)
         self.reporting = Reporting(self)
         self._commands = CommandHandler(self.reporting, self, Permissions.of(self.config.allowed_commands), self._audit)
-        channels = [channel for channel in (self.msg_channel, self.command_channel) if channel is not None]
-        self._messages = MessageThread(channels, self.handle_command, self._heard)
+        self._asked = deque()
+        self._channels = [channel for channel in (self.msg_channel, self.command_channel) if channel is not None]
         self._began = time.monotonic()
         self.member = FleetMember(self, self.links)
         self._closing = threading.Lock()
         self._ended = threading.Event()
         atexit.register(self.shutdown)
-        self._messages.start()
+        self._start_message_thread()
 
     # Agents.
 
@@ -197,8 +198,10 @@ class Orchestrator:
         self.supervisor.stop_all()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Waits until nothing runs and nothing waits to run; says whether it is so."""
-        return self.supervisor.all_done.wait(timeout)
+        """Waits until nothing runs or waits to run, with `RunMode.DAEMON` until it is shut down; says whether so."""
+        return (self._ended if self.config.run_mode is RunMode.DAEMON else self.supervisor.all_done).wait(timeout)
+
+    simple_join = join
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits until the orchestrator is shut down, by a command say; says whether it is."""
@@ -243,11 +246,10 @@ class Orchestrator:
             atexit.unregister(self.shutdown)
             self.member.leave()
             self.supervisor.close()
-            self._messages.stop()
+            self._stop_message_thread()
             self.member.close()
-            for channel in (self.command_channel, self.msg_channel):
-                if channel is not None:
-                    channel.close()
+            for channel in reversed(self._channels):
+                channel.close()
             self.links.close()
             in_a_callback = threading.current_thread().name.startswith("OrchestratorEvents")
             self.event_manager.shutdown(wait=not in_a_callback)
@@ -279,8 +281,9 @@ class Orchestrator:
     def _heard(self, msg: ServiceMessage) -> None:
         if msg.payload == AgentEvent.AGENT_HEARTBEAT.value:
             self.member.beat(msg.sender)
-        if self.supervisor.heard(msg):
-            self.handle_agent_message(msg)
+        with self.supervisor.hearing(msg) as is_news:
+            if is_news:
+                self.handle_agent_message(msg)
 
     # What commands do.
 

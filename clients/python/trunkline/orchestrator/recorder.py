@@ -17,13 +17,14 @@ from typing import Any
 from trunkline import AgentState, Get, Operation, Outcome, RetryPolicy, Save, StateManager, TaskResult
 from trunkline.errors import InvalidRecordError, MessageTooLargeError, RevisionMismatchError, StateError
 from trunkline.orchestrator.claims import Claims
+from trunkline.orchestrator.life import Life
 from trunkline.orchestrator.limits import (
     MAX_PENDING_RESULTS,
     RECORD_RETRY_MAX,
     RECORD_RETRY_MIN,
     RECORDS_AT_A_TIME,
 )
-from trunkline.orchestrator.memory import AgentEntry, Life, Stage
+from trunkline.orchestrator.memory import AgentEntry, Stage
 from trunkline.orchestrator.records import (
     RELEASED,
     Holder,

@@ -8,45 +8,28 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol
 
 from trunkline.agents import AgentEvent, BaseAgent
-from trunkline.agents.vessel import FAILED_ITSELF
+from trunkline.agents.events import LIFE_CYCLE
 from trunkline.message_channel import ServiceMessage
 from trunkline.orchestrator.dependencies import DependencyGraph
 from trunkline.orchestrator.errors import AgentStateError, OrchestratorError
 from trunkline.orchestrator.events import OrchestratorEvent
 from trunkline.orchestrator.launcher import Launcher
+from trunkline.orchestrator.life import Life
 from trunkline.orchestrator.limits import CLOSE_GRACE
 from trunkline.orchestrator.loop_thread import LoopThread, settle
-from trunkline.orchestrator.memory import AgentEntry, Life, Memory, Stage
+from trunkline.orchestrator.memory import AgentEntry, Memory, Stage
+from trunkline.orchestrator.owner import Owner
 from trunkline.orchestrator.restart import TooManyRestartsError
+from trunkline.orchestrator.stopping import Stopping
 from trunkline.orchestrator.vital_signs import VitalSigns, take_note
 from trunkline.orchestrator.worker_queue import WorkerQueue
-
-_LIFE_CYCLE = frozenset(
-    event.value for event in (AgentEvent.AGENT_START, AgentEvent.AGENT_READY, AgentEvent.AGENT_CLOSE)
-)
-
-
-class Owner(Protocol):
-    """What the supervisor asks of its orchestrator."""
-
-    def make(self, entry: AgentEntry) -> BaseAgent:
-        """A new object of the agent, for one life. Called in a thread of its own."""
-
-    def tell(self, event: OrchestratorEvent, entry: AgentEntry | None, **facts: Any) -> None:
-        """Something happened."""
-
-    def changed(self, entry: AgentEntry) -> None:
-        """An agent stands elsewhere than before."""
-
-    def concluded(self, entry: AgentEntry, life: Life) -> None:
-        """A life is over, and what comes of it is decided."""
 
 
 class Supervisor:
@@ -64,9 +47,9 @@ class Supervisor:
         self.all_done = threading.Event()
         """Set while nothing runs and nothing waits to run."""
         self.all_done.set()
-        self._stopping: dict[str, list[Future[str]]] = {}
         self._is_closing = False
         self._loop = LoopThread("OrchestratorSupervisor")
+        self._stopping = Stopping(memory, self._loop, self)
         self._launcher = Launcher(self._loop, owner.make, self._launched, self._conclude, self._ended)
         self._vital_signs = VitalSigns(self._loop, self._hung, self._give_up, self._is_back)
 
@@ -88,46 +71,37 @@ class Supervisor:
 
     def to_start(self, names: Collection[str]) -> list[AgentEntry]:
         """Which agents `start` would start: these, as far as they do not run, and what they need and have not had."""
-        entries = map(self._memory.get_agent, self._graph.order(names))
-        return [
-            each for each in entries if not each.is_active and (each.name in names or each.stage != Stage.COMPLETED)
-        ]
+        return self.queue.to_start(names)
 
     def pass_on(self, done: Future[str]) -> Future[str]:
         """The same future, but its callbacks are called in the supervisor's thread, as those of `start` are."""
-        passed: Future[str] = Future()
-
-        def pass_it(done: Future[str]) -> None:
-            action = partial(settle, passed, lambda: passed.set_result(done.result()))
-            try:
-                self._loop.call(action)
-            except OrchestratorError:  # it has shut down meanwhile
-                action()
-
-        done.add_done_callback(pass_it)
-        return passed
+        return self._loop.pass_on(done)
 
     def stop(self, name: str) -> Future[str]:
         """Asks an agent to end, and kills its process when it does not; done when it has ended."""
         done: Future[str] = Future()
-        self._loop.call(settle, done, partial(self._stop, name, done))
+        self._loop.call(settle, done, partial(self._stopping.stop, name, done))
         return done
 
     def stop_all(self) -> list[Future[str]]:
         """As `stop`, of every agent that runs or waits to run."""
-        return self._loop.ask(self._stop_all).result()
+        return self._loop.ask(self._stopping.stop_all).result()
 
-    def heard(self, message: ServiceMessage) -> bool:
-        """Takes note of what an agent said; False where nobody is to be told, because that was known."""
-        entry = self._memory.get_agent(message.sender) if message.sender in self._memory else None
+    @contextmanager
+    def hearing(self, message: ServiceMessage) -> Iterator[bool]:
+        """Takes note of what an agent said. Within, everybody is told, unless this is False because it was known; what
+        follows from it is decided afterwards."""
+        entry = self._memory.find(message.sender)
         life = None if entry is None else entry.life
         if entry is None or life is None:
-            return True
-        if not take_note(entry, life, message):
-            return False
-        if message.payload in _LIFE_CYCLE:
-            self._loop.call(self._heard, entry, life, message.payload)
-        return True
+            yield True
+            return
+        is_news = take_note(entry, life, message)
+        try:
+            yield is_news
+        finally:
+            if is_news and message.payload in LIFE_CYCLE:
+                self._call(self._heard, entry, life, message.payload)
 
     def close(self) -> None:
         """Stops every agent, and ends. A thread that does not end in time is left behind. Idempotent."""
@@ -137,15 +111,9 @@ class Supervisor:
         except OrchestratorError:
             return  # it is closed already
         patience = max((entry.config.stop_timeout for entry in self._memory.agents if entry.is_active), default=0.0)
-        until = time.monotonic() + patience + CLOSE_GRACE * 2
-        for done in ending:
-            try:
-                done.result(max(0.0, until - time.monotonic()))
-            except (OrchestratorError, TimeoutError):
-                continue  # a thread that cannot be ended; it was told
+        self._stopping.wait(ending, patience + CLOSE_GRACE * 2)
         self._loop.close()
-        for done in [done for waiting in self._stopping.values() for done in waiting]:
-            done.set_exception(OrchestratorError("the orchestrator was shut down before the agent had ended"))
+        self._stopping.abandon()
 
     # Starting.
 
@@ -157,7 +125,7 @@ class Supervisor:
             raise AgentStateError(
                 f"agent {last.name!r} is {last.state} already", details={"agent": last.name, "state": last.state}
             )
-        for entry in self.to_start(names):
+        for entry in self.queue.to_start(names):
             self._enqueue(entry)
         self._fill(something_broke=True)
         if last is None or last.stage != Stage.WAITING:
@@ -167,14 +135,14 @@ class Supervisor:
     def _enqueue(self, entry: AgentEntry) -> None:
         self.all_done.clear()
         self.queue.enter(entry)
-        self._stand(entry, Stage.WAITING)
+        self.stand(entry, Stage.WAITING, "others are before it")
 
     def _fill(self, *, something_broke: bool = False) -> None:
         """Starts of those that wait who can; sends home who waits for one that will not come."""
         while something_broke and (in_vain := self.queue.who_waits_in_vain()):
             for entry, broken in in_vain:
                 entry.note_error(f"it needs {broken.name!r}, which is {broken.state}")
-                self._stand(entry, Stage.FAILED, entry.errors[-1][1])
+                self.stand(entry, Stage.FAILED, entry.errors[-1][1])
                 self._owner.tell(OrchestratorEvent.AGENT_ERROR, entry, error_message=entry.errors[-1][1])
         if not self._is_closing:
             for entry in self.queue.who_may_start():
@@ -185,7 +153,7 @@ class Supervisor:
         entry.life = life = Life(1 if entry.life is None else entry.life.number + 1)
         entry.state_events.clear()
         self.queue.hold(entry)
-        self._stand(entry, Stage.STARTED)
+        self.stand(entry, Stage.STARTED)
         self._vital_signs.expect_ready(entry, life)
         self._launcher.launch(entry, life)
 
@@ -194,7 +162,7 @@ class Supervisor:
         if life.vessel is not None and life.vessel.sentinel is not None:
             self._loop.when_readable(life.vessel.sentinel, self._ended, entry, life, instance)
         if life.doom is not None:  # while it was being made
-            self._kill(life)
+            self.kill(life)
         elif entry.stage == Stage.STOPPING:
             instance.stop()
 
@@ -208,8 +176,10 @@ class Supervisor:
             self._vital_signs.expect_pulse(entry, life)
         elif payload == AgentEvent.AGENT_READY.value and entry.stage == Stage.STARTED:
             self._is_back(entry, life)
-        elif payload == AgentEvent.AGENT_CLOSE.value and life.has_ended:
-            self._conclude(entry, life, _failure(life))
+        elif payload == AgentEvent.AGENT_CLOSE.value:
+            life.is_closed = True
+            if life.has_ended:
+                self._conclude(entry, life, life.died_of())
 
     def _is_back(self, entry: AgentEntry, life: Life) -> None:
         """It is ready; also a thread that was given up, and is heard again."""
@@ -220,7 +190,7 @@ class Supervisor:
             self.queue.hold(entry)
             if entry.stage == Stage.READY:
                 self._owner.tell(OrchestratorEvent.AGENT_RECOVERED, entry)
-        self._stand(entry, Stage.READY)
+        self.stand(entry, Stage.READY)
         self._fill()
 
     def _hung(self, entry: AgentEntry, life: Life, why: str) -> None:
@@ -233,68 +203,14 @@ class Supervisor:
         life.told = why
         entry.note_error(why)
         self._owner.tell(OrchestratorEvent.AGENT_ERROR, entry, error_message=why)
-        if not self._kill(life):
-            self.queue.free(entry)
-            self._stand(entry, entry.stage, why)
-            self._fill(something_broke=True)
-
-    def _kill(self, life: Life) -> bool:
-        """Ends a process at once; asks a thread to end. Whether it was a process."""
-        life.was_killed = life.vessel is not None and life.vessel.kill()
-        if not life.was_killed and life.instance is not None:
-            life.instance.stop()
-        return life.was_killed
+        if not self.kill(life):
+            self.stand(entry, entry.stage, why)
+            self.vacate(entry)
 
     # Ending.
 
-    def _stop(self, name: str, done: Future[str]) -> None:
-        entry = self._memory.get_agent(name)
-        life = entry.life
-        if entry.stage in (Stage.WAITING, Stage.BACKING_OFF):
-            self.queue.leave(entry)
-            self._stand(entry, Stage.STOPPED)
-            done.set_result("stopped")
-            self._fill(something_broke=True)
-        elif entry.stage == Stage.STOPPING and life is not None and life.doom is not None:
-            raise AgentStateError(f"agent {name!r}: {life.doom}", details={"agent": name, "state": entry.state})
-        elif entry.stage == Stage.STOPPING:
-            self._stopping[name].append(done)
-        elif entry.is_active and life is not None:
-            self._stopping[name] = [done]
-            self._stand(entry, Stage.STOPPING)
-            if life.instance is not None:
-                life.instance.stop()
-            self._loop.later(entry.config.stop_timeout, self._insist, entry, life)
-        else:
-            raise AgentStateError(
-                f"agent {name!r} does not run: it is {entry.state}", details={"agent": name, "state": entry.state}
-            )
-
-    def _insist(self, entry: AgentEntry, life: Life) -> None:
-        if life is not entry.life or life.has_ended:
-            return
-        within = f"within {entry.config.stop_timeout:g} s of being asked to"
-        if self._kill(life):
-            entry.reason = f"it was killed, because it did not end {within}"
-            return
-        life.doom = f"it cannot be ended, and did not end {within}"
-        self.queue.free(entry)
-        self._stand(entry, entry.stage, life.doom)
-        for done in self._stopping.pop(entry.name, ()):
-            done.set_exception(AgentStateError(f"agent {entry.name!r}: {life.doom}", details={"agent": entry.name}))
-        self._fill(something_broke=True)
-
-    def _stop_all(self) -> list[Future[str]]:
-        ending: list[Future[str]] = []
-        active = [entry for entry in self._memory.agents if entry.is_active]
-        for entry in sorted(active, key=lambda entry: entry.stage != Stage.WAITING):  # else they took freed places
-            done: Future[str] = Future()
-            settle(done, partial(self._stop, entry.name, done))
-            ending.append(done)
-        return ending
-
     def _ended(self, entry: AgentEntry, life: Life, instance: BaseAgent) -> None:
-        """A thread or process is gone. What it said last may still be on its way; it is waited for a moment."""
+        """A thread or process is gone. What it said last may still be on its way, and is told before its end."""
         if life.has_ended:
             return
         life.has_ended = True
@@ -303,12 +219,12 @@ class Supervisor:
             if life.vessel.sentinel is not None:
                 self._loop.forget(life.vessel.sentinel)
             life.vessel.reap()
-        failure = _failure(life)
-        if life.is_closed or (failure is not None and failure.startswith("killed")):
+        failure = life.died_of()
+        if life.is_closed:
             self._conclude(entry, life, failure)
         else:
-            grace = min(CLOSE_GRACE, entry.config.heartbeat_timeout)
-            self._loop.later(grace, self._conclude, entry, life, failure)
+            self._owner.when_heard(partial(self._call, self._conclude, entry, life, failure))
+            self._loop.later(CLOSE_GRACE, self._conclude, entry, life, failure)
 
     def _conclude(self, entry: AgentEntry, life: Life, failure: str | None) -> None:
         if life is not entry.life or life.ended_at is not None:
@@ -318,20 +234,19 @@ class Supervisor:
         was_stopped = entry.stage == Stage.STOPPING
         life.failure = None if was_stopped and life.was_killed else life.doom or failure
         self.queue.free(entry)
-        if life.failure is not None and not _is_told(life):
+        if life.failure is not None and not life.is_told:
             entry.note_error(life.failure)
             self._owner.tell(OrchestratorEvent.AGENT_ERROR, entry, error_message=life.failure)
         if life.close():
             entry.state_events.close_event.set()
             self._owner.tell(OrchestratorEvent.AGENT_TERMINATED, entry)
         if was_stopped:
-            self._stand(entry, Stage.STOPPED, entry.reason)
+            self.stand(entry, Stage.STOPPED, entry.reason)
         elif not self._restart(entry, life):
             last = entry.errors[-1][1] if entry.errors else None
-            self._stand(entry, Stage.FAILED if life.failure else Stage.COMPLETED, life.failure and last)
+            self.stand(entry, Stage.FAILED if life.failure else Stage.COMPLETED, life.failure and last)
         self._owner.concluded(entry, life)
-        for done in self._stopping.pop(entry.name, ()):
-            done.set_result("stopped")
+        self._stopping.ended(entry)
         self._fill(something_broke=entry.is_broken)
 
     def _restart(self, entry: AgentEntry, life: Life) -> bool:
@@ -345,7 +260,7 @@ class Supervisor:
             self._owner.tell(OrchestratorEvent.AGENT_ERROR, entry, error_message=entry.errors[-1][1])
             life.failure = life.failure or error.message
             return False
-        self._stand(entry, Stage.BACKING_OFF, life.failure)
+        self.stand(entry, Stage.BACKING_OFF, life.failure)
         self._loop.later(delay, self._start_again, entry, life, delay)
         return True
 
@@ -355,9 +270,33 @@ class Supervisor:
             self._enqueue(entry)
             self._fill()
 
-    # Standing.
+    def _call(self, action: Callable[..., object], *arguments: object) -> None:
+        with suppress(OrchestratorError):  # it is closed, and decides nothing any more
+            self._loop.call(action, *arguments)
 
-    def _stand(self, entry: AgentEntry, stage: Stage, reason: str | None = None) -> None:
+    # What its parts ask.
+
+    def withdraw(self, entries: Iterable[AgentEntry]) -> None:
+        """Agents that wait to run do not any more."""
+        for entry in entries:
+            self.queue.leave(entry)
+            self.stand(entry, Stage.STOPPED)
+        self._fill(something_broke=True)
+
+    def vacate(self, entry: AgentEntry) -> None:
+        """An agent that cannot be ended loses its place, and others go on."""
+        self.queue.free(entry)
+        self._fill(something_broke=True)
+
+    def kill(self, life: Life) -> bool:
+        """Ends a process at once; asks a thread to end. Whether it was a process."""
+        life.was_killed = life.vessel is not None and life.vessel.kill()
+        if not life.was_killed and life.instance is not None:
+            life.instance.stop()
+        return life.was_killed
+
+    def stand(self, entry: AgentEntry, stage: Stage, reason: str | None = None) -> None:
+        """An agent stands elsewhere than before."""
         entry.stage = stage
         entry.reason = reason
         self._owner.changed(entry)
@@ -369,12 +308,3 @@ class Supervisor:
             return
         self._owner.tell(OrchestratorEvent.ALL_AGENTS_TERMINATED, None)
         self.all_done.set()
-
-
-def _failure(life: Life) -> str | None:
-    return None if life.vessel is None else life.vessel.failure()
-
-
-def _is_told(life: Life) -> bool:
-    """Whether its failure was told: by the supervisor, or by the agent itself."""
-    return life.failure == life.told or (life.told is not None and life.failure == FAILED_ITSELF)

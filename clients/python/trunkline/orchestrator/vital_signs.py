@@ -8,18 +8,21 @@ from collections.abc import Callable
 from trunkline.agents import AgentEvent
 from trunkline.agents.events import ERROR_PREFIX, result_in
 from trunkline.message_channel import ServiceMessage
+from trunkline.orchestrator.life import Life
 from trunkline.orchestrator.loop_thread import LoopThread
-from trunkline.orchestrator.memory import AgentEntry, Life, Stage
+from trunkline.orchestrator.memory import AgentEntry, Stage
 
 GiveUp = Callable[[AgentEntry, Life, str], object]
 
 
 def take_note(entry: AgentEntry, life: Life, message: ServiceMessage) -> bool:
-    """Writes down what an agent said; False for what is to be told nobody: words of a life before, or the end of one
-    that was said already."""
+    """Writes down what an agent said; False for what is to be told nobody: words of a life before, the end of one
+    that was said already, and a heartbeat after it."""
     if message.life is not None and message.life != life.number:
         return False
     payload = message.payload
+    if payload == AgentEvent.AGENT_HEARTBEAT.value and life.is_closed:
+        return False
     if payload == AgentEvent.AGENT_CLOSE.value and not life.close():
         return False
     life.last_seen = time.monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from trunkline.orchestrator.dependencies import DependencyGraph
 from trunkline.orchestrator.memory import AgentEntry, Memory, Stage
@@ -33,6 +33,14 @@ class WorkerQueue:
     def waiting_count(self) -> int:
         """Agents that wait."""
         return len(self._waiting)
+
+    def to_start(self, names: Collection[str]) -> list[AgentEntry]:
+        """Which agents are to be started, for these to run: these, as far as they do not, and what they need and have
+        not had."""
+        entries = map(self._memory.get_agent, self._graph.order(names))
+        return [
+            each for each in entries if not each.is_active and (each.name in names or each.stage != Stage.COMPLETED)
+        ]
 
     def enter(self, entry: AgentEntry) -> None:
         """Waits, behind the others."""
@@ -69,9 +77,10 @@ class WorkerQueue:
         """Takes those out of the queue that need an agent which will not become ready by itself; each with that one.
         Those that need them in turn are next time's."""
         found = []
-        for entry in list(self._waiting.values()):
-            broken = next((each for each in self._needed_by(entry) if each.is_broken), None)
-            if broken is not None:
+        for name in list(self._graph.dependencies):
+            entry = self._waiting.get(name)
+            broken = entry and next((each for each in self._needed_by(entry) if each.is_broken), None)
+            if entry is not None and broken is not None:
                 self.leave(entry)
                 found.append((entry, broken))
         return found
