@@ -124,11 +124,11 @@ def test_an_answer_to_somebody_else_is_passed_over(trunkline: Trunkline, serve: 
 
     async def ask(path: str) -> str:
         async with SocketOrchestrator(path) as asked:
-            assert asked._writer is not None
+            assert asked._socket is not None
             # Answered in the same connection, with another id and without one.
             for extra in ({"request_id": "other"}, {}):
                 said = {"sender": "cli", "type": "COMMAND", "payload": "status agent-00001", **extra}
-                asked._writer.write(json.dumps(said).encode() + b"\n")
+                asked._socket.sendall(json.dumps(said).encode() + b"\n")
             return str((await asked.status("agent-00000"))["name"])
 
     assert asyncio.run(ask(serve(registered=2).socket)) == "agent-00000"

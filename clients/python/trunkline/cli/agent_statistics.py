@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -86,19 +86,44 @@ async def _live(told: Settings, interval: float) -> None:
 
 
 def _picture(data: Data) -> RenderableType:
+    """A line an agent, as many as there is room for: what is too wide is cut, the names first."""
     from rich.console import Group
     from rich.text import Text
 
+    width, height = shutil.get_terminal_size()
     summary = summary_lines(data)
     columns, rows = _table(data)
-    room = max(1, shutil.get_terminal_size().lines - len(summary) - 5)
+    if width < _ROOMY:
+        columns = tuple(_SHORT.get(column, column) for column in columns)
+    room = max(1, height - len(summary) - 5)
     rest = f"and {len(rows) - room:,} more: a larger window, or --once, shows them" if len(rows) > room else ""
+    shown = rows[:room]
+    widest = max((len(row[0]) for row in shown), default=0)
+    others = max(0, width - sum(_width(columns, shown, place) for place in range(1, len(columns))))
+    if widest > others:
+        shown = [[_cut(row[0], max(_NARROWEST, others)), *row[1:]] for row in shown]
     return Group(
-        *(Text(line, style="bold" if number == 0 else "") for number, line in enumerate(summary)),
+        *(Text(line, style="bold", no_wrap=True, overflow="ellipsis") for line in summary),
         "",
-        make_table(columns, rows[:room], right=_RIGHT),
+        make_table(columns, shown, right=_RIGHT | frozenset(_SHORT.values()), is_tight=True),
         Text(rest or "Ctrl-C ends this", style="bright_black"),
     )
+
+
+_ROOMY = 110
+"""Columns of a terminal that has room for the long titles."""
+_SHORT = {"HEARTBEAT": "BEAT", "RESTARTS": "RST", "ERRORS": "ERR"}
+_NARROWEST = 8
+
+
+def _width(columns: Sequence[str], rows: Sequence[Sequence[Any]], place: int) -> int:
+    """Of a column, with the gap before it."""
+    cells = (row[place].value if isinstance(row[place], Marked) else row[place] for row in rows)
+    return 1 + max(len(columns[place]), *(len("-" if cell is None else str(cell)) for cell in cells), 0)
+
+
+def _cut(name: str, width: int) -> str:
+    return name if len(name) <= width else name[: width - 1] + "…"
 
 
 def summary_lines(data: Data) -> list[str]:

@@ -9,6 +9,7 @@ import os
 import socket
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self
@@ -19,6 +20,9 @@ from trunkline.limits import MAX_MESSAGE_BYTES
 
 _RETRY_SECONDS: Final = 0.05
 """Between two tries to connect while the socket's queue is full."""
+_READ_BYTES: Final = 256 * 1024
+_MAX_LINE_BYTES: Final = 2 * MAX_MESSAGE_BYTES
+"""What an answer may have; an orchestrator's own limit is MAX_MESSAGE_BYTES, where it is not another release."""
 _SENDER: Final = "cli"
 
 Answer = dict[str, Any]
@@ -40,19 +44,19 @@ class CommandConnection:
     def __init__(self, path: str) -> None:
         self.path = path
         self._numbers = itertools.count(1)
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._socket: socket.socket | None = None
+        self._rest = bytearray()
+        """What came behind the last line."""
 
     async def __aenter__(self) -> Self:
-        connection = await _connected(self.path)
-        self._reader, self._writer = await asyncio.open_unix_connection(sock=connection, limit=2 * MAX_MESSAGE_BYTES)
+        self._socket = await _connected(self.path)
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        if self._socket is not None:
+            self._socket.close()
 
     async def ask(self, command: str, args: Sequence[str], seconds: float) -> Answer:
         """The answer to a command.
@@ -81,8 +85,7 @@ class CommandConnection:
         return answer
 
     async def _exchange(self, number: str, payload: str) -> Answer:
-        assert self._reader is not None
-        assert self._writer is not None
+        assert self._socket is not None
         request = {
             "sender": _SENDER,
             "type": "COMMAND",
@@ -90,21 +93,31 @@ class CommandConnection:
             "timestamp": datetime.now(UTC).isoformat(),
             "request_id": number,
         }
-        try:
-            self._writer.write(json.dumps(request).encode() + b"\n")
-            await self._writer.drain()
-        except ConnectionError:
-            pass  # sent away; it has perhaps said why
+        # The bare socket: asyncio's streams drop what has come when a write fails, and that says why.
+        with suppress(ConnectionError):
+            await asyncio.get_running_loop().sock_sendall(self._socket, json.dumps(request).encode() + b"\n")
         while True:
-            try:
-                line = await self._reader.readline()
-            except (ConnectionError, ValueError) as error:
-                raise self._gone(str(error)) from error
-            if not line.endswith(b"\n"):
-                raise self._gone("it closed the connection")
-            answer = _answer(line, number)
+            answer = _answer(await self._line(), number)
             if answer is not None:
                 return answer
+
+    async def _line(self) -> bytes:
+        assert self._socket is not None
+        searched = 0
+        while (end := self._rest.find(b"\n", searched)) < 0:
+            searched = len(self._rest)
+            if searched > _MAX_LINE_BYTES:
+                raise self._gone(f"its answer has no end within {searched:,} bytes")
+            try:
+                data = await asyncio.get_running_loop().sock_recv(self._socket, _READ_BYTES)
+            except ConnectionError as error:
+                raise self._gone(error.strerror or str(error)) from error
+            if not data:
+                raise self._gone("it closed the connection")
+            self._rest += data
+        line = bytes(self._rest[:end])
+        del self._rest[: end + 1]
+        return line
 
     def _gone(self, why: str) -> OrchestratorUnreachableError:
         return OrchestratorUnreachableError(
@@ -115,8 +128,8 @@ class CommandConnection:
         """Which process that is, as the kernel says."""
         from trunkline.message_channel.peer import peer_of
 
-        assert self._writer is not None
-        peer = peer_of(self._writer.get_extra_info("socket"))
+        assert self._socket is not None
+        peer = peer_of(self._socket)
         return f" (process {peer.pid} of user {peer.uid})"
 
 

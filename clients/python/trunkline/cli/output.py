@@ -117,15 +117,26 @@ def print_table(
     console.print(make_table(columns, rows, right=right))
 
 
-def make_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: frozenset[str] = frozenset()) -> Table:
-    """The same, to be drawn elsewhere."""
+def make_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    right: frozenset[str] = frozenset(),
+    is_tight: bool = False,
+) -> Table:
+    """The same, to be drawn elsewhere; a tight one leaves less room between columns, and cuts cells that do not fit."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 0) if is_tight else (0, 1))
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        table.add_column(
+            column,
+            justify="right" if column in right else "left",
+            overflow="ellipsis" if is_tight else "fold",
+            no_wrap=is_tight,
+        )
     for row in rows:
         table.add_row(*(Text(text, style=colour) for text, colour in map(_cell, row)))
     return table
