@@ -98,7 +98,7 @@ class Supervisor:
         passed: Future[str] = Future()
 
         def pass_it(done: Future[str]) -> None:
-            action = partial(settle, passed, lambda: passed.set_result(done.result()))
+            action = partial(settle, passed, lambda: passed.set_result(_result(done)))
             try:
                 self._loop.call(action)
             except OrchestratorError:  # it has shut down meanwhile
@@ -378,3 +378,9 @@ def _failure(life: Life) -> str | None:
 def _is_told(life: Life) -> bool:
     """Whether its failure was told: by the supervisor, or by the agent itself."""
     return life.failure == life.told or (life.told is not None and life.failure == FAILED_ITSELF)
+
+
+def _result(done: Future[str]) -> str:
+    if done.cancelled():
+        raise OrchestratorError("the orchestrator was shut down meanwhile")
+    return done.result()
