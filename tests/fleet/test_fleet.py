@@ -9,7 +9,7 @@ import pytest
 from tests.fleet.conftest import StartNode
 from tests.fleet.nodes import Node, seen
 from tests.programs import RunningProgram
-from trunkline import GrpcStateManager
+from trunkline import AgentState, GrpcMessageBus, GrpcStateManager, Save
 from trunkline.errors import BusDisconnectedError, InvalidChannelError, MessageTooLargeError
 from trunkline.message_channel import ServiceMessage
 from trunkline.orchestrator import (
@@ -61,16 +61,19 @@ async def test_reports_stats_histories_and_dependencies_are_of_all(nodes: list[N
     assert set(report["orchestrators"]) == {"a", "b"}
     assert [row["agent_name"] for row in report["fleet"]["agents"]] == ["other", "reader", "source"]
     stats = await fleet.stats()
-    assert (stats["running_count"], stats["max_workers"], stats["waiting_count"]) == (3, 6, 0)
+    assert (stats["running_agents"], stats["max_workers"], stats["waiting_agents"]) == (3, 6, 0)
     history = await fleet.history(type="AGENT_READY")
     assert sorted((event["agent"], event["orchestrator"]) for event in history["events"]) == [
         ("other", "b"),
         ("reader", "a"),
         ("source", "a"),
     ]
-    times = [event["timestamp"] for event in (await fleet.history())["events"]]
+    events = (await fleet.history())["events"]
+    times = [event["timestamp"] for event in events]
     assert times == sorted(times)
     assert (await fleet.history(last=2, agent="reader"))["count"] == 2
+    seen = {name: max(event["seq"] for event in events if event["orchestrator"] == name) for name in "ab"}
+    assert (await fleet.history(after=seen, type="AGENT_READY"))["count"] == 0
     assert await fleet.dependencies() == {"dependencies": {"reader": ["source"]}}
 
 
@@ -130,13 +133,11 @@ async def test_a_fleet_of_nobody(fleet: Fleet, killable_bus: RunningProgram, kil
         Fleet(killable_bus.address, killable_state.address, sender="no token")
     killable_bus.kill()
     with pytest.raises(BusDisconnectedError):
-        await Fleet(killable_bus.address, killable_state.address).connect()
+        await Fleet(GrpcMessageBus(killable_bus.address, connect_timeout=0.2), killable_state.address).connect()
 
 
 async def test_ps_of_ten_thousand_agents_is_complete(fleet: Fleet, killable_state: RunningProgram) -> None:
     """All pages of the store."""
-    from trunkline import AgentState, Save
-
     async with GrpcStateManager(killable_state.address) as state:
         names = [f"agent-{number:05}" for number in range(10_000)]
         await state.batch([Save(AgentState(agent_id=name, agent_type="T")) for name in names])

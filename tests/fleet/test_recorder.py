@@ -72,25 +72,23 @@ async def test_an_agents_record_says_how_it_stands(start_node: StartNode, state:
     assert (record.metadata["state"], record.metadata["alive"], record.metadata["pid"]) == ("stopped", False, None)
 
 
-@pytest.mark.parametrize(
-    ("result", "kept"), [({"files": 3}, {"files": 3}), ([1, "two"], {"result": [1, "two"]}), (None, {"done": True})]
-)
-async def test_a_life_leaves_its_result(
-    start_node: StartNode, state: StateManager, result: object, kept: dict[str, object]
-) -> None:
-    """An object as it is, anything else under `result`; with its times."""
+async def test_a_life_leaves_its_result(start_node: StartNode, state: StateManager) -> None:
+    """An object as it is, anything else under `result`; what it failed of; with its times."""
     node = start_node("a").wait_ready()
-    node.call("register_agent", "Finishing", "once", **({} if result is None else {"gives": result}))
+    results = {"object": ({"files": 3}, {"files": 3}), "list": ([1, "two"], {"result": [1, "two"]})}
+    for agent, (given, _) in results.items():
+        node.call("register_agent", "Finishing", agent, gives=given)
     node.call("register_agent", "Failing", "never")
     node.call("start")
-    record = await recorded(state, "once", lambda record: bool(record.completed_tasks))
-    failed = await recorded(state, "never", lambda record: bool(record.failed_tasks))
-    done = await state.get_task_result(record.completed_tasks[0])
-    assert done is not None
-    assert (done.agent_id, done.status, done.output_data, done.error_message) == ("once", "completed", kept, None)
-    assert done.completed_at is not None
-    assert done.duration_seconds == pytest.approx((done.completed_at - done.started_at).total_seconds())
-    undone = await state.get_task_result(failed.failed_tasks[0])
+    for agent, (_, kept) in results.items():
+        record = await recorded(state, agent, lambda record: bool(record.completed_tasks))
+        done = await state.get_task_result(record.completed_tasks[0])
+        assert done is not None
+        assert (done.agent_id, done.status, done.output_data, done.error_message) == (agent, "completed", kept, None)
+        assert done.completed_at is not None
+        assert done.duration_seconds == pytest.approx((done.completed_at - done.started_at).total_seconds())
+    record = await recorded(state, "never", lambda record: bool(record.failed_tasks))
+    undone = await state.get_task_result(record.failed_tasks[0])
     assert undone is not None
     assert (undone.status, undone.error_message) == (TaskStatus.FAILED, "ValueError: it cannot be done")
 

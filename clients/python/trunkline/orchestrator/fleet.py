@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
-from collections.abc import Awaitable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Final, Self
 
-from trunkline import AgentMessage, AgentState, GrpcMessageBus, GrpcStateManager, MessageBus, MessageType, StateManager
+from trunkline import AgentState, GrpcMessageBus, GrpcStateManager, MessageBus, StateManager
 from trunkline.channels import agent_channel, check_channel
-from trunkline.errors import NoRespondersError, TrunklineError
 from trunkline.message_channel import ServiceMessage, to_agent_message
+from trunkline.orchestrator.commander import Answer, Commander
 from trunkline.orchestrator.errors import (
     AgentElsewhereError,
     AgentNotFoundError,
     AgentStateError,
-    CommandError,
     OrchestratorNotFoundError,
-    from_answer,
 )
 from trunkline.orchestrator.fleet_view import FleetView, orchestrators_in
 from trunkline.orchestrator.limits import COMMAND_SECONDS
 from trunkline.orchestrator.records import ORCHESTRATOR, holder_of, is_active
 
-Answer = dict[str, Any]
+_SUMMED: Final = (
+    *("total_agents", "running_agents", "max_workers", "waiting_agents"),
+    *("restarts", "errors", "dropped_events"),
+)
 
 
 class Fleet:
@@ -62,14 +62,17 @@ class Fleet:
         self._owns_state = isinstance(state, str)
         self._bus = GrpcMessageBus(bus) if isinstance(bus, str) else bus
         self._state = GrpcStateManager(state) if isinstance(state, str) else state
-        self._sender = sender or f"fleet-{''.join(c for c in socket.gethostname() if c.isalnum())}-{os.getpid()}"
-        check_channel(agent_channel(self._sender))
-        self._timeout = timeout
+        host = "".join(letter for letter in socket.gethostname() if letter.isalnum())
+        self._commander = Commander(self._bus, sender or f"fleet-{host}-{os.getpid()}", timeout)
 
     async def connect(self) -> None:
         """Connects to both; idempotent."""
         await self._state.connect()
-        await self._bus.connect()
+        try:
+            await self._bus.connect()
+        except BaseException:
+            await self.disconnect()
+            raise
 
     async def disconnect(self) -> None:
         """Disconnects from what it was given by address; idempotent."""
@@ -99,7 +102,7 @@ class Fleet:
         view = await self._view(record)
         holder = holder_of(record)
         if view.lives(holder):
-            answer = await self._ask(holder.name, "status", name)
+            answer = await self._commander.ask(holder.name, "status", name)
             return {**answer["data"], "orchestrator": holder.name}
         return {"name": name, **record.metadata, "alive": False, "state": view.state(record)}
 
@@ -111,14 +114,30 @@ class Fleet:
     async def stats(self) -> Answer:
         """Each orchestrator's figures, and the sums of those that can be added."""
         told = await self._ask_all("stats")
-        summed = ("running_count", "max_workers", "waiting_count", "restarts", "errors", "dropped_events")
-        sums = {name: sum(each.get(name) or 0 for each in told.values()) for name in summed}
-        return {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **sums, "orchestrators": told}
+        own = [each.get("orchestrator", {}) for each in told.values()]
+        sums = {name: sum(each.get(name) or 0 for each in own) for name in _SUMMED}
+        return {"timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"), **sums, "orchestrators": told}
 
-    async def history(self, last: int | None = None, agent: str | None = None, type: str | None = None) -> Answer:
-        """Events of all orchestrators, the oldest first, each with its `orchestrator`; the `last` ones of them."""
-        given = {"--last": last, "--agent": agent, "--type": type}
-        told = await self._ask_all("history", *(str(x) for pair in given.items() if pair[1] is not None for x in pair))
+    async def history(
+        self,
+        last: int | None = None,
+        agent: str | None = None,
+        type: str | None = None,
+        after: Mapping[str, int] | None = None,
+    ) -> Answer:
+        """Events of all orchestrators, the oldest first, each with its `orchestrator`; the `last` ones of them.
+
+        Args:
+            after: of an orchestrator, the `seq` of an event: only later ones.
+        """
+        given = [("--last", last), ("--agent", agent), ("--type", type)]
+        seen = after or {}
+
+        def args(name: str) -> list[str]:
+            options = [*given, ("--after-seq", seen.get(name))]
+            return [str(word) for option in options if option[1] is not None for word in option]
+
+        told = await self._ask_all("history", args)
         events = [{**event, "orchestrator": name} for name, each in told.items() for event in each.get("events", ())]
         events.sort(key=lambda event: str(event["timestamp"]))
         shown = events if last is None else events[max(0, len(events) - last) :]
@@ -153,12 +172,12 @@ class Fleet:
         asked = []
         for peer in view.live():
             try:
-                answer = await self._ask(peer.holder.name, "start", name)
+                answer = await self._commander.ask(peer.holder.name, "start", name)
                 return {"orchestrator": peer.holder.name, "message": answer.get("message", "")}
             except (AgentNotFoundError, OrchestratorNotFoundError):
                 asked.append(peer.holder.name)
         if not asked:
-            raise _nobody()
+            raise OrchestratorNotFoundError("no orchestrator of the fleet is heard of")
         raise AgentNotFoundError(
             f"no orchestrator has an agent {name!r} registered; asked {', '.join(asked)}", details={"agent": name}
         )
@@ -176,7 +195,7 @@ class Fleet:
                 f"agent {name!r} cannot be stopped: its orchestrator {holder.name!r} is not heard of",
                 details={"agent": name, "orchestrator": holder.name},
             )
-        answer = await self._ask(holder.name, "stop", name)
+        answer = await self._commander.ask(holder.name, "stop", name)
         return {"orchestrator": holder.name, "message": answer.get("message", "")}
 
     async def send(self, name: str, msg: ServiceMessage) -> None:
@@ -202,7 +221,7 @@ class Fleet:
         if orchestrator is None:
             told = await self._ask_all("shutdown")
             return {"orchestrators": sorted(told)}
-        await self._ask(orchestrator, "shutdown")
+        await self._commander.ask(orchestrator, "shutdown")
         return {"orchestrators": [orchestrator]}
 
     # Asking.
@@ -217,44 +236,10 @@ class Fleet:
         """Of the orchestrators and these agents."""
         return FleetView([*await orchestrators_in(self._state), *(record for record in records if record is not None)])
 
-    async def _ask(self, orchestrator: str, command: str, *args: str) -> Answer:
-        payload = json.dumps({"command": command, "args": args}, ensure_ascii=False)
-        message = AgentMessage(
-            message_type=MessageType.CONTROL,
-            sender_id=self._sender,
-            recipient_id=orchestrator,
-            payload={"payload": payload},
-        )
-        try:
-            reply = await self._bus.request(agent_channel(orchestrator), message, self._timeout)
-        except NoRespondersError as error:
-            raise _nobody(orchestrator) from error
-        try:
-            answer = json.loads(str(reply.payload["payload"]))
-            is_fine = answer["status"] == "success"
-        except (KeyError, TypeError, ValueError) as error:
-            raise CommandError(f"orchestrator {orchestrator!r} answered {reply.payload!r:.200}") from error
-        if not is_fine:
-            raise from_answer(answer)
-        told: Answer = answer
-        return told
-
-    async def _ask_all(self, command: str, *args: str) -> dict[str, Answer]:
-        """The data that each live orchestrator answers, by name; `{"error": …}` of one that does not.
-
-        Raises:
-            The first error, where none of them answers.
-        """
-        names = [peer.holder.name for peer in (await self._view()).live()]
-        if not names:
-            raise _nobody()
-        answers = await _settled(self._ask(name, command, *args) for name in sorted(names))
-        if all(isinstance(answer, TrunklineError) for answer in answers):
-            raise next(answer for answer in answers if isinstance(answer, TrunklineError))
-        return {
-            name: {"error": answer.message} if isinstance(answer, TrunklineError) else answer.get("data", {})
-            for name, answer in zip(sorted(names), answers, strict=True)
-        }
+    async def _ask_all(self, command: str, args: Callable[[str], Sequence[str]] = lambda name: ()) -> dict[str, Answer]:
+        """The data that each live orchestrator answers, by name."""
+        live = [peer.holder.name for peer in (await self._view()).live()]
+        return await self._commander.ask_all(live, command, args)
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -264,21 +249,3 @@ class Fleet:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.disconnect()
-
-
-async def _settled(asking: Iterable[Awaitable[Answer]]) -> list[Answer | TrunklineError]:
-    """What came of each."""
-
-    async def settle(asked: Awaitable[Answer]) -> Answer | TrunklineError:
-        try:
-            return await asked
-        except TrunklineError as error:
-            return error
-
-    return await asyncio.gather(*map(settle, asking))
-
-
-def _nobody(name: str | None = None) -> OrchestratorNotFoundError:
-    if name is None:
-        return OrchestratorNotFoundError("no orchestrator of the fleet is heard of")
-    return OrchestratorNotFoundError(f"orchestrator {name!r} is not heard of", details={"orchestrator": name})

@@ -103,7 +103,11 @@ class FleetMember:
         """The orchestrator begins to shut down: what is spread and runs here goes on elsewhere."""
         if self._membership is not None:
             self._membership.release(
-                [entry.name for entry in self._of.memory.agents if entry.is_spread and entry.is_active]
+                [
+                    entry.name
+                    for entry in self._of.memory.agents
+                    if entry.is_spread and entry.is_active and entry.stage != Stage.STOPPING
+                ]
             )
 
     def close(self) -> None:

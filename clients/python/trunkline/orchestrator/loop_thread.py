@@ -52,7 +52,7 @@ class LoopThread:
         passed: Future[T] = Future()
 
         def pass_it(done: Future[T]) -> None:
-            action = partial(settle, passed, lambda: passed.set_result(done.result()))
+            action = partial(settle, passed, lambda: passed.set_result(_result(done)))
             try:
                 self.call(action)
             except OrchestratorError:
@@ -103,3 +103,9 @@ def settle(done: Future[Any], action: Callable[[], object]) -> None:
         if done.done():
             raise
         done.set_exception(error)
+
+
+def _result(done: Future[T]) -> T:
+    if done.cancelled():
+        raise OrchestratorError("the orchestrator was shut down meanwhile")
+    return done.result()

@@ -9,34 +9,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from concurrent.futures import Future
-from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-import psutil
-
-from trunkline import AgentState, AgentStatus, ChangeType, RetryPolicy, StateManager
+from trunkline import StateManager
 from trunkline.errors import StateDisconnectedError
 from trunkline.orchestrator.claims import Claims
 from trunkline.orchestrator.errors import AgentElsewhereError, OrchestratorError, OrchestratorExistsError
 from trunkline.orchestrator.limits import (
     CLAIM_SECONDS,
-    MAX_CLOCK_SKEW,
     RECORD_CLOSE_SECONDS,
-    RECORD_RETRY_MAX,
-    RECORD_RETRY_MIN,
 )
+from trunkline.orchestrator.lookout import STATE_RETRY, Lookout
 from trunkline.orchestrator.memory import AgentEntry
 from trunkline.orchestrator.placement import Placement
 from trunkline.orchestrator.recorder import Recorder
-from trunkline.orchestrator.records import ORCHESTRATOR, Holder, holder_of, is_orchestrator
-from trunkline.orchestrator.roster import Roster, beats, peer_of
+from trunkline.orchestrator.records import Holder
+from trunkline.orchestrator.roster import Roster
 from trunkline.sync import Background
 
 _log = logging.getLogger(__name__)
 
-_RETRY = RetryPolicy(initial_delay=RECORD_RETRY_MIN, max_delay=RECORD_RETRY_MAX)
+T = TypeVar("T")
 
 
 class Member(Protocol):
@@ -102,10 +97,7 @@ class Membership:
         )
         self._wrote_at = time.monotonic()
         self._is_away = False
-        self._synced = asyncio.Event()
         self._joined = asyncio.Event()
-        self._namesake: AgentState | None = None
-        self._namesake_beat = asyncio.Event()
         self._refused: OrchestratorExistsError | None = None
         self._placement = Placement(
             holder,
@@ -115,9 +107,11 @@ class Membership:
             load=self._load,
             take=lambda name: self._start([name], anew=False),
         )
+        self._lookout = Lookout(state, holder, self._roster, interval, self._placement.stir)
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._background = Background()
         self._background.open()
-        self._living = self._background.submit(self._live())
+        self._background.submit(self._run(self._live())).add_done_callback(_say_why)
 
     def start(self, names: list[str]) -> Future[str]:
         """Claims agents, and what they need, and starts them here.
@@ -126,8 +120,9 @@ class Membership:
             AgentElsewhereError: another orchestrator runs one of them; none is started.
             OrchestratorExistsError: this orchestrator's name is taken.
             OrchestratorError: the store is away, and one of them may run anywhere.
+            CancelledError: it was closed meanwhile.
         """
-        return self._background.submit(self._start(names, anew=True))
+        return self._background.submit(self._run(self._start(names, anew=True)))
 
     def serve(self, names: Iterable[str] = ()) -> None:
         """From now on it takes over agents of others; and these agents, which may run anywhere, shall run somewhere."""
@@ -148,14 +143,24 @@ class Membership:
 
     # Its life.
 
+    async def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Until it is closed."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await coroutine
+
     async def _live(self) -> None:
         await self._connect()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watch())
-            await self._synced.wait()
-            await self._meet_namesake()
+            tasks.create_task(self._lookout.run())
+            await self._lookout.synced.wait()
+            self._refused = await self._lookout.meet_namesake()
             self._joined.set()
-            if self._refused is None:
+            if self._refused is not None:
+                _log.error("%s; this one is not part of the fleet", self._refused)
+            else:
                 tasks.create_task(self.recorder.run())
                 tasks.create_task(self._placement.run())
 
@@ -164,12 +169,13 @@ class Membership:
         while True:
             try:
                 await self._state.connect()
+                self._is_away = False
                 return
             except Exception as error:  # noqa: BLE001  # a store of one's own may raise anything: it is tried again
                 attempt += 1
                 self._is_away = True
                 _log.warning("the state store is not reached: %s", error)
-                await asyncio.sleep(_RETRY.delay(attempt))
+                await asyncio.sleep(STATE_RETRY.delay(attempt))
 
     async def _close(self) -> None:
         if self._joined.is_set() and self._refused is None:
@@ -178,8 +184,10 @@ class Membership:
                     await self.recorder.close()
             except Exception as error:  # noqa: BLE001  # as above, but it ends
                 _log.warning("the state store did not take the last states: %s", error or "it did not answer")
-        self._living.cancel()
-        await asyncio.wait([asyncio.wrap_future(self._living)])
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         if not self._is_shared:
             await self._state.disconnect()
 
@@ -199,7 +207,7 @@ class Membership:
             if self._is_away:
                 raise StateDisconnectedError("the state store is away")
             async with asyncio.timeout(CLAIM_SECONDS):
-                await self._synced.wait()
+                await self._lookout.synced.wait()
             await self._joined.wait()
             if self._refused is not None:
                 raise self._refused
@@ -243,72 +251,8 @@ class Membership:
         self._is_away = True
         self._wrote_at = float("-inf")  # a break: who was silent meanwhile may not be dead
 
-    # Who else there is.
 
-    async def _watch(self) -> None:
-        attempt = 0
-        while True:
-            try:
-                await self._follow()
-            except NotImplementedError:
-                await self._look_around()
-            except Exception as error:  # noqa: BLE001  # as above
-                attempt += 1
-                _log.warning("the fleet cannot be watched: %s", error)
-            await asyncio.sleep(_RETRY.delay(max(1, attempt)))
-
-    async def _follow(self) -> None:
-        async for change in self._state.watch("agent_state", type=ORCHESTRATOR):
-            if isinstance(change.record, AgentState) and is_orchestrator(change.record):
-                self._saw(change.record)
-            elif change.type is ChangeType.SYNCED:
-                self._synced.set()
-            elif change.id is not None:
-                self._roster.gone(change.id)
-            self._placement.stir()
-
-    async def _look_around(self) -> None:
-        """For a store that cannot be watched: looks once in each heartbeat interval."""
-        while True:
-            try:
-                for record in await self._state.list_agent_states():
-                    if is_orchestrator(record):
-                        self._saw(record)
-                self._synced.set()
-                self._placement.stir()
-            except Exception as error:  # noqa: BLE001  # as above
-                _log.warning("the fleet cannot be looked at: %s", error)
-            await asyncio.sleep(self._interval)
-
-    def _saw(self, record: AgentState) -> None:
-        if record.agent_id != self._holder.name:
-            self._roster.saw(record)
-        elif holder_of(record).id != self._holder.id and record.status == AgentStatus.RUNNING:
-            before, self._namesake = self._namesake, record
-            if before is not None and before.last_heartbeat != record.last_heartbeat:
-                self._namesake_beat.set()
-
-    async def _meet_namesake(self) -> None:
-        """Another of the same name that died is succeeded; one that lives is left alone."""
-        namesake = self._namesake
-        if namesake is None or _is_certainly_dead(namesake, self._holder.host):
-            return
-        try:
-            async with asyncio.timeout(peer_of(namesake, 0.0).timeout):
-                await self._namesake_beat.wait()
-        except TimeoutError:
-            return
-        host = holder_of(namesake).host
-        self._refused = OrchestratorExistsError(
-            f"another orchestrator is called {self._holder.name!r}: process {namesake.metadata.get('pid')} on {host}",
-            details={"orchestrator": self._holder.name, "host": host},
-        )
-        _log.error("%s; this one is not part of the fleet", self._refused)
-
-
-def _is_certainly_dead(record: AgentState, host: str) -> bool:
-    """Whether an orchestrator of this host, or of long ago, is dead; of another one that cannot be told so soon."""
-    pid = record.metadata.get("pid")
-    if holder_of(record).host == host and isinstance(pid, int) and not psutil.pid_exists(pid):
-        return True
-    return not beats(record, datetime.now(UTC) - timedelta(seconds=MAX_CLOCK_SKEW))
+def _say_why(lived: Future[None]) -> None:
+    """It ends when it is closed, and never by itself."""
+    if not lived.cancelled() and (error := lived.exception()) is not None:
+        _log.error("nothing is written to the state store any more", exc_info=error)

@@ -14,16 +14,15 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from trunkline import AgentState, Get, Operation, Outcome, RetryPolicy, Save, StateManager, TaskResult
+from trunkline import AgentState, Get, Operation, Outcome, Save, StateManager, TaskResult
 from trunkline.errors import InvalidRecordError, MessageTooLargeError, RevisionMismatchError, StateError
 from trunkline.orchestrator.claims import Claims
 from trunkline.orchestrator.life import Life
 from trunkline.orchestrator.limits import (
     MAX_PENDING_RESULTS,
-    RECORD_RETRY_MAX,
-    RECORD_RETRY_MIN,
     RECORDS_AT_A_TIME,
 )
+from trunkline.orchestrator.lookout import STATE_RETRY
 from trunkline.orchestrator.memory import AgentEntry, Stage
 from trunkline.orchestrator.records import (
     RELEASED,
@@ -35,8 +34,6 @@ from trunkline.orchestrator.records import (
 )
 
 _log = logging.getLogger(__name__)
-
-_RETRY = RetryPolicy(initial_delay=RECORD_RETRY_MIN, max_delay=RECORD_RETRY_MAX)
 
 
 class Recorder:
@@ -144,7 +141,7 @@ class Recorder:
                 self._failed()
                 log = _log.warning if failures == 1 else _log.debug
                 log("the state store did not take the agents' states: %s", error)
-                await asyncio.sleep(_RETRY.delay(failures))
+                await asyncio.sleep(STATE_RETRY.delay(failures))
                 continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, due - self._loop.time())):
@@ -181,7 +178,11 @@ class Recorder:
     async def close(self) -> None:
         """Writes the last states, and that the orchestrator has shut down."""
         self._is_over = True
-        await self.write()
+        try:
+            await self.write()
+        finally:
+            with self._lock:
+                self._loop = None
 
     async def write(self) -> None:
         """Writes what has changed, and the orchestrator's own record."""
