@@ -63,7 +63,7 @@ class FleetOrchestrators:
         found = await self._fleet.stats()
         told = found["orchestrators"]
         return {
-            "timestamp": found["time"],
+            "timestamp": found["timestamp"],
             "orchestrators": [{**answer.get("orchestrator", answer), "name": name} for name, answer in told.items()],
             "agents": [
                 {**agent, "orchestrator": name} for name, answer in told.items() for agent in answer.get("agents", ())

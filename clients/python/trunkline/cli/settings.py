@@ -82,6 +82,7 @@ def with_settings(command: Command) -> Command:
     """Adds the options --bus, --state and --format; what they say is found by `settings()`."""
     return _with_options(
         command,
+        ("bus", "state", "format"),
         click.option("--bus", metavar="ADDRESS", help=f"The BusService. [{VARIABLES['bus']}; {DEFAULTS['bus']}]"),
         click.option(
             "--state", metavar="ADDRESS", help=f"The StateService. [{VARIABLES['state']}; {DEFAULTS['state']}]"
@@ -94,6 +95,7 @@ def with_orchestrator(command: Command) -> Command:
     """Adds the options of what speaks to orchestrators: --socket for one of them, or --bus and --state for a fleet."""
     return _with_options(
         command,
+        ("socket", "bus", "state", "format"),
         click.option(
             "--socket",
             metavar="PATH",
@@ -110,11 +112,13 @@ _format = click.option(
 )
 
 
-def _with_options(command: Command, *options: Callable[[Any], Any]) -> Command:
+def _with_options(command: Command, names: tuple[str, ...], *options: Callable[[Any], Any]) -> Command:
+    """Adds options, and takes what these names are told for settings. Others of the same name are the command's own."""
+
     @functools.wraps(command)
     def told(*args: Any, **kwargs: Any) -> Any:
         given = click.get_current_context().ensure_object(dict)
-        given |= {name: word for name in VARIABLES if (word := kwargs.pop(name, None))}
+        given |= {name: word for name in names if (word := kwargs.pop(name, None))}
         return command(*args, **kwargs)
 
     for option in reversed(options):
