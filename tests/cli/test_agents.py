@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.conftest import OnTerminal, Trunkline
 from tests.orchestrator.program import Agent, Serve
+from trunkline.message_channel import DEFAULT_SOCKET_PATH
 
 AGENTS: list[Agent] = [
     ("WeatherAgent", "Ticking", {}),
@@ -152,6 +153,11 @@ def test_an_unknown_agent_is_exit_code_3(serve: Serve, trunkline: Trunkline, com
     said = trunkline(command, "nobody", "--format", "json")
     assert (said.returncode, said.stdout) == (3, "")
     assert json.loads(said.stderr)["error_code"] == "AGENT_NOT_FOUND"
+
+
+def test_the_help_names_the_socket_that_is_asked_by_default(trunkline: Trunkline) -> None:
+    """The one that older programs have."""
+    assert f"TRUNKLINE_SOCKET; {DEFAULT_SOCKET_PATH}" in " ".join(trunkline("ps", "--help").stdout.split())
 
 
 def test_one_orchestrator_or_a_fleet_is_asked_not_both(serve: Serve, trunkline: Trunkline) -> None:

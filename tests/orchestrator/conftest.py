@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -13,6 +14,13 @@ from tests.orchestrator.witness import Witness
 from trunkline.orchestrator import Orchestrator
 
 MakeWitness = Callable[..., Witness]
+
+
+@pytest.fixture(scope="module")
+def serve_for_all() -> Iterator[Serve]:
+    """The same, for all tests of a module together."""
+    with TemporaryDirectory(prefix="trunkline-") as directory, serving(Path(directory)) as serve:
+        yield serve
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def ask(client: LineClient, command: str, *args: Any) -> dict[str, Any]:
 @contextmanager
 def serving(directory: Path) -> Iterator[Serve]:
     """`serve(agents=[("a", "Ticking", {})], start=["a"], config={"max_workers": 2}, until={"a": "ready"})` starts one
-    that ends with the test; `registered=3` registers agent-00000 to agent-00002 besides."""
+    that ends with the test; `registered=3` registers agent-00000 to agent-00002 besides, or with another `prefix`."""
     served: list[ServedOrchestrator] = []
 
     def serve(**wish: Any) -> ServedOrchestrator:

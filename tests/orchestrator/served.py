@@ -30,7 +30,7 @@ def main() -> None:
     for name, kind, options in wish.get("agents", ()):
         orchestrator.register_agent(getattr(sample_agents, kind), name, **options)
     for number in range(wish.get("registered", 0)):
-        orchestrator.register_agent(sample_agents.Ticking, f"agent-{number:05}")
+        orchestrator.register_agent(sample_agents.Ticking, f"{wish.get('prefix', 'agent')}-{number:05}")
     for name in wish.get("start", ()):
         orchestrator.start_agent(name)
         entry = orchestrator.memory.get_agent(name)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.channel.clients import LineClient, line
-from tests.orchestrator.program import ServedOrchestrator, ask, serving
+from tests.orchestrator.program import Agent, Serve, ServedOrchestrator, ask, serving
 from tests.orchestrator.sample_agents import Finishing, Ticking
 from trunkline.errors import MessageTooLargeError, TrunklineError
 from trunkline.message_channel import ServiceMessage
@@ -27,14 +27,11 @@ NONSENSE = "no such command"
 
 
 @pytest.fixture(scope="module")
-def orchestrator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedOrchestrator]:
+def orchestrator(serve_for_all: Serve) -> ServedOrchestrator:
     """One for all tests here: whatever is asked of it, it goes on."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="trunkline-") as directory, serving(Path(directory)) as serve:
-        agents: list[tuple[str, str, dict[str, Any]]] = [(name, "Ticking", {}) for name in ["runs", "idle", *ODD_NAMES]]
-        agents.append(("needy", "Ticking", {"dependencies": ["runs"]}))
-        yield serve(agents=agents, start=["runs"], config={"max_workers": 2})
+    agents: list[Agent] = [(name, "Ticking", {}) for name in ["runs", "idle", *ODD_NAMES]]
+    agents.append(("needy", "Ticking", {"dependencies": ["runs"]}))
+    return serve_for_all(agents=agents, start=["runs"], config={"max_workers": 2})
 
 
 @pytest.fixture
@@ -226,7 +223,8 @@ def test_an_answer_that_is_too_large_is_replaced_by_one_that_says_so(unserved: O
 
 def test_an_answer_that_is_too_large_for_the_socket_is_an_answer(socket_dir: Path) -> None:
     """Nobody waits for ever for what could not be sent, and the next command is served."""
-    with serving(socket_dir) as serve, LineClient(serve(registered=60_000).socket) as client:
+    names = {"registered": 2_000, "prefix": "💥" * 200}
+    with serving(socket_dir) as serve, LineClient(serve(**names).socket) as client:
         answer = ask(client, "ps")
         assert (answer["status"], answer["error_code"]) == ("error", "MESSAGE_TOO_LARGE")
         assert "ask for less with --page-size" in answer["message"]

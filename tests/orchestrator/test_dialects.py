@@ -22,9 +22,9 @@ Command = tuple[str, list[Any]]
 Dialect = Callable[[Command], dict[str, Any]]
 
 
-@pytest.fixture
-def orchestrator(serve: Serve) -> ServedOrchestrator:
-    return serve(registered=CLIENTS)
+@pytest.fixture(scope="module")
+def orchestrator(serve_for_all: Serve) -> ServedOrchestrator:
+    return serve_for_all(registered=CLIENTS)
 
 
 @contextmanager
