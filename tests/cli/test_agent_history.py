@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO
 
 from tests.cli.conftest import Trunkline
+from tests.cli.watching import watching
 from tests.orchestrator.program import Agent, Serve
-from tests.programs import command
 
 AGENTS: list[Agent] = [
     ("good", "Finishing", {}),
@@ -20,20 +16,6 @@ AGENTS: list[Agent] = [
 ]
 
 ENDED = {"good": "completed", "bad": "failed"}
-
-
-@contextmanager
-def watching(environment: dict[str, str], *options: str) -> Iterator[tuple[subprocess.Popen[str], IO[str], IO[str]]]:
-    """A follower with its two outputs."""
-    arguments = command(["history", "--follow", "--interval", "0.1", *options])
-    pipe = subprocess.PIPE
-    with subprocess.Popen(arguments, stdout=pipe, stderr=pipe, text=True, env=environment) as watcher:
-        assert watcher.stdout is not None
-        assert watcher.stderr is not None
-        try:
-            yield watcher, watcher.stdout, watcher.stderr
-        finally:
-            watcher.kill()
 
 
 def test_history_is_a_table_of_what_happened(serve: Serve, trunkline: Trunkline) -> None:

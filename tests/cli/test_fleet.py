@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Trunkline
+from tests.cli.watching import watching
 from tests.orchestrator.program import Agent, Serve, ServedOrchestrator
 from tests.programs import RunningProgram
 
@@ -18,7 +19,6 @@ AGENTS: dict[str, list[Agent]] = {
     "east": [("weather", "TickingProcess", {}), ("bad", "Failing", {})],
     "west": [("alerts", "Ticking", {"dependencies": ["idle"]}), ("idle", "Ticking", {})],
 }
-STARTED = {"east": ["weather", "bad"], "west": []}
 
 Fleet = dict[str, ServedOrchestrator]
 Ask = Callable[..., Any]
@@ -27,19 +27,25 @@ Ask = Callable[..., Any]
 @pytest.fixture
 def fleet(serve: Serve, killable_bus: RunningProgram, killable_state: RunningProgram) -> Fleet:
     """east has a process that runs and an agent that failed, west two that were not started."""
-    addresses = {"bus_address": killable_bus.address, "state_address": killable_state.address}
-    beats = {"heartbeat_interval": 0.25, "heartbeat_timeout": 3.0}
-    return {
-        name: serve(
-            socket=f"{name}.sock",
-            name=name,
-            agents=agents,
-            start=STARTED[name],
-            config={"max_workers": 3, **addresses, **beats},
-            until={"bad": "failed"} if name == "east" else {},
-        )
-        for name, agents in AGENTS.items()
-    }
+    east = start_east(serve, killable_bus, killable_state)
+    west = serve(socket="west.sock", name="west", agents=AGENTS["west"], config=_config(killable_bus, killable_state))
+    return {"east": east, "west": west}
+
+
+def start_east(serve: Serve, bus: RunningProgram, state: RunningProgram) -> ServedOrchestrator:
+    return serve(
+        socket="east.sock",
+        name="east",
+        agents=AGENTS["east"],
+        start=["weather", "bad"],
+        config=_config(bus, state),
+        until={"bad": "failed"},
+    )
+
+
+def _config(bus: RunningProgram, state: RunningProgram) -> dict[str, Any]:
+    addresses = {"bus_address": bus.address, "state_address": state.address}
+    return {"max_workers": 3, **addresses, "heartbeat_interval": 0.25, "heartbeat_timeout": 3.0}
 
 
 @pytest.fixture
@@ -108,6 +114,28 @@ def test_what_is_told_of_one_is_told_of_all(ask: Ask) -> None:
     assert "ORCHESTRATOR" in table
     assert "it cannot be done" in table
     assert "--after-seq asks one orchestrator" in ask("history", "--after-seq", "1", code=2)
+
+
+def test_the_fleet_is_followed(
+    ask: Ask,
+    fleet: Fleet,
+    serve: Serve,
+    environment: dict[str, str],
+    killable_bus: RunningProgram,
+    killable_state: RunningProgram,
+) -> None:
+    """Each event once, with its orchestrator; also of one that began anew, which counts from 1 again."""
+    where = ("--bus", killable_bus.address, "--state", killable_state.address)
+    with watching(environment, "--format", "json", "--last", "1", *where) as (_, stdout, _stderr):
+        json.loads(stdout.readline())
+        ask("start", "idle")
+        told = [json.loads(stdout.readline()) for _ in range(3)]
+        assert {event["type"] for event in told} == {"COMMAND_EXECUTED", "AGENT_STARTED", "AGENT_READY"}
+        assert {(event["agent"], event["orchestrator"]) for event in told} == {("idle", "west")}
+        fleet["east"].process.kill()
+        fleet["east"].process.wait(SECONDS)
+        start_east(serve, killable_bus, killable_state)
+        assert json.loads(stdout.readline())["seq"] == 1
 
 
 def test_the_report_says_what_is_wrong_with_the_fleet(ask: Ask, fleet: Fleet) -> None:

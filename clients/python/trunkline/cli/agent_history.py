@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from trunkline.cli.orchestrator_socket import THE_ONE
 from trunkline.cli.orchestrators import (
     Data,
     Orchestrators,
@@ -55,7 +56,7 @@ def history(
 
     async def main() -> None:
         async with asked as answering:
-            data = await answering.history(last=last, agent=agent, type=type, after_seq=after_seq)
+            data = await answering.history(last=last, agent=agent, type=type, after={THE_ONE: after_seq})
         if told.as_json:
             print_data(data)
         else:
@@ -127,31 +128,26 @@ class _Following:
     def __init__(self, last: int | None, agent: str | None, type: str | None, after_seq: int) -> None:
         self._filters: Any = {"agent": agent, "type": type}
         self._last = last
-        self._after = after_seq
-        self._seen: dict[str, int] = {}
+        self._seen = {THE_ONE: after_seq} if after_seq else {}
         self.is_lost = False
 
     async def ask(self, asked: Orchestrators) -> list[Data]:
         """The events since the question before; at first the last ones."""
-        data = await asked.history(last=self._last, after_seq=self._after, **self._filters)
-        if data.get("last_seq", self._after) < self._after:  # it is another one by now, which counts from 1
-            self._after, self._seen = 0, {}
-            data = await asked.history(after_seq=0, **self._filters)
+        data = await asked.history(last=self._last, after=self._seen, **self._filters)
+        begun_anew = {name for name, seq in _newest(data).items() if seq < self._seen.get(name, 0)}
+        if begun_anew:
+            self._seen = {name: seq for name, seq in self._seen.items() if name not in begun_anew}
+            data = await asked.history(after=self._seen, **self._filters)
         self._last = None
-        newest = {_source(event): event["seq"] for event in data["events"]}
-        self._seen = {source: seq for source, seq in self._seen.items() if seq <= newest.get(source, seq)}
-        new = [event for event in data["events"] if event["seq"] > self._seen.get(_source(event), 0)]
-        self._seen |= newest
-        self._after = max(self._after, newest.get(_ONE, 0))
-        return new
+        told = {event.get("orchestrator", THE_ONE): event["seq"] for event in data["events"]}
+        self._seen |= _newest(data) | told
+        return list(data["events"])
 
 
-_ONE = ""
-"""The orchestrator of the socket, whose events do not name it."""
-
-
-def _source(event: Data) -> str:
-    return event.get("orchestrator") or _ONE
+def _newest(data: Data) -> dict[str, int]:
+    """The newest sequence of each orchestrator, whether its event was asked for or not."""
+    last = data["last_seq"]
+    return dict(last) if isinstance(last, dict) else {THE_ONE: last}
 
 
 async def _follow(told: Settings, following: _Following, interval: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -71,12 +72,11 @@ class FleetOrchestrators:
         }
 
     async def history(
-        self, *, last: int | None = None, agent: str | None = None, type: str | None = None, after_seq: int = 0
+        self, *, last: int | None = None, agent: str | None = None, type: str | None = None, after: Mapping[str, int]
     ) -> Data:
-        """Events of all, each with its `orchestrator`. These count each for itself, so `after_seq` says nothing here:
-        whoever wants new ones passes over what it has seen."""
+        """Events of all, each with its `orchestrator`; those count each for itself, so `after` is by their names."""
         filters = {name: value for name, value in (("last", last), ("agent", agent), ("type", type)) if value}
-        return {**await self._fleet.history(last=last, agent=agent, type=type), "filters": filters}
+        return {**await self._fleet.history(last=last, agent=agent, type=type, after=after), "filters": filters}
 
     async def dependencies(self) -> Data:
         """Who needs whom, on any of them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 from trunkline.cli.command_connection import CommandConnection
@@ -16,6 +17,9 @@ PAGE_SIZE: Final = 1_000
 """Agents of one answer; all of them are asked for, page by page."""
 EVENTS_AT_A_TIME: Final = 100
 """Events of one answer; all are asked for, where nobody says how many of the last ones."""
+
+THE_ONE: Final = ""
+"""The orchestrator of a socket, whose events do not name it."""
 
 Data = dict[str, Any]
 
@@ -52,9 +56,10 @@ class SocketOrchestrator(CommandConnection):
         return await self._data("history-stats", *([] if agent is None else ["--agent", agent]))
 
     async def history(
-        self, *, last: int | None = None, agent: str | None = None, type: str | None = None, after_seq: int = 0
+        self, *, last: int | None = None, agent: str | None = None, type: str | None = None, after: Mapping[str, int]
     ) -> Data:
-        """Events: the `last` ones, or all that are kept."""
+        """Events: the `last` ones, or all that are kept, behind the one that `after` says of THE_ONE."""
+        after_seq = after.get(THE_ONE, 0)
         wanted = {"agent": agent, "type": type, "after_seq": after_seq, "last": last}
         filters = {name: value for name, value in wanted.items() if value}
         if last is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
 
@@ -35,8 +35,9 @@ class Orchestrators(Protocol):
     async def stats(self) -> Data: ...
 
     async def history(
-        self, *, last: int | None = None, agent: str | None = None, type: str | None = None, after_seq: int = 0
-    ) -> Data: ...
+        self, *, last: int | None = None, agent: str | None = None, type: str | None = None, after: Mapping[str, int]
+    ) -> Data:
+        """Events; `after` says of an orchestrator the `seq` of the last one that is not wanted."""
 
     async def dependencies(self) -> Data: ...
 

@@ -125,7 +125,8 @@ class Fleet:
         type: str | None = None,
         after: Mapping[str, int] | None = None,
     ) -> Answer:
-        """Events of all orchestrators, the oldest first, each with its `orchestrator`; the `last` ones of them.
+        """Events of all orchestrators, the oldest first, each with its `orchestrator`; the `last` ones of them. And the
+        newest `seq` that each has (`last_seq`): one below what was seen of it means that it began anew.
 
         Args:
             after: of an orchestrator, the `seq` of an event: only later ones.
@@ -141,7 +142,8 @@ class Fleet:
         events = [{**event, "orchestrator": name} for name, each in told.items() for event in each.get("events", ())]
         events.sort(key=lambda event: str(event["timestamp"]))
         shown = events if last is None else events[max(0, len(events) - last) :]
-        return {"events": shown, "count": len(shown)}
+        newest = {name: each["last_seq"] for name, each in told.items() if "last_seq" in each}
+        return {"events": shown, "count": len(shown), "last_seq": newest}
 
     async def dependencies(self) -> Answer:
         """Who needs whom, on any orchestrator."""

@@ -90,13 +90,14 @@ class Reporting:
     ) -> dict[str, Any]:
         """Events that match, the oldest first: all, or the `last` or the `first` of them."""
         store = self._of.event_store
+        last_seq = self._last_seq()  # before: who asks again for what is behind it misses nothing
         found = store.query(last=last, agent=agent, type=type, after_seq=after_seq)[:first]
         filters = {"last": last, "first": first, "agent": agent, "type": type, "after_seq": after_seq or None}
         return {
             "events": [_told(event) for event in found],
             "count": len(found),
             "filters": {name: value for name, value in filters.items() if value is not None},
-            "last_seq": self._last_seq(),
+            "last_seq": last_seq,
             "capacity_info": {"current_size": len(store), "capacity": store.capacity},
         }
 
