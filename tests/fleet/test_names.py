@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from tests.fleet.conftest import StartNode
 from tests.fleet.nodes import seen
+from tests.programs import RunningProgram
+from trunkline import AgentState, GrpcStateManager
 from trunkline.orchestrator import AgentElsewhereError, Fleet, OrchestratorExistsError
 
 
@@ -15,6 +19,8 @@ async def test_two_orchestrators_cannot_have_one_name(start_node: StartNode, fle
     first.call("register_agent", "LoopingThread", "mine")
     first.call("start")
     second = start_node("same").wait_ready()
+    with pytest.raises(OrchestratorExistsError):
+        second.call("start")
     second.call("register_agent", "LoopingThread", "yours")
     with pytest.raises(
         OrchestratorExistsError, match=f"another orchestrator is called 'same': process {first.process.pid}"
@@ -50,3 +56,23 @@ async def test_an_agent_cannot_be_called_like_an_orchestrator(start_node: StartN
     with pytest.raises(AgentElsewhereError, match="'b'"):
         a.call("start")
     assert b.call("states") == {}
+
+
+async def test_an_orchestrator_that_is_long_dead_is_forgotten(
+    start_node: StartNode, fleet: Fleet, killable_state: RunningProgram
+) -> None:
+    """By the next one that starts. One of lately stays, as dead."""
+    facts = {"kind": "orchestrator", "orchestrator_id": "x", "max_workers": 1, "heartbeat_timeout": 1.0}
+    async with GrpcStateManager(killable_state.address) as state:
+        for name, age in (("yesterdays", timedelta(days=1.5)), ("todays", timedelta(hours=1))):
+            beat = datetime.now(UTC) - age
+            await state.save_agent_state(
+                AgentState(
+                    agent_id=name, agent_type="orchestrator", status="running", last_heartbeat=beat, metadata=facts
+                )
+            )
+    start_node("new").wait_ready()
+    ps = await seen(
+        fleet, lambda ps: "yesterdays" not in [row["name"] for row in ps["orchestrators"]], "it is forgotten"
+    )
+    assert {row["name"]: row["alive"] for row in ps["orchestrators"] if row["name"] != "new"} == {"todays": False}

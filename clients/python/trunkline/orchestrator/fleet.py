@@ -37,6 +37,9 @@ class Fleet:
             print(await fleet.ps())
             await fleet.start("weather")
 
+    In a program that has an Orchestrator too, or uses `trunkline.sync`, run it by `trunkline.sync.Background`: gRPC
+    wants one event loop a process.
+
     Args:
         bus: where it is, or an object, which is connected where it is not, and stays so.
         state: the state store; likewise.

@@ -102,3 +102,6 @@ FAILURE_CLOSE_SECONDS: Final = 5.0
 
 COMMAND_SECONDS: Final = 30.0
 """How long a fleet waits for the answer of an orchestrator; then RequestTimeoutError."""
+
+FORGET_SECONDS: Final = 86_400.0
+"""An orchestrator that was not heard of for so long is deleted from the state store by the next one that starts."""

@@ -11,7 +11,7 @@ import psutil
 
 from trunkline import AgentState, AgentStatus, ChangeType, RetryPolicy, StateManager
 from trunkline.orchestrator.errors import OrchestratorExistsError
-from trunkline.orchestrator.limits import MAX_CLOCK_SKEW, RECORD_RETRY_MAX, RECORD_RETRY_MIN
+from trunkline.orchestrator.limits import FORGET_SECONDS, MAX_CLOCK_SKEW, RECORD_RETRY_MAX, RECORD_RETRY_MIN
 from trunkline.orchestrator.records import ORCHESTRATOR, Holder, holder_of, is_orchestrator
 from trunkline.orchestrator.roster import Roster, beats, peer_of
 
@@ -73,6 +73,17 @@ class Lookout:
             f"another orchestrator is called {self._holder.name!r}: process {namesake.metadata.get('pid')} on {host}",
             details={"orchestrator": self._holder.name, "host": host},
         )
+
+    async def forget_the_dead(self) -> None:
+        """Deletes the records of orchestrators that were not heard of for FORGET_SECONDS: programs whose names change
+        with each start would leave more and more of them."""
+        before = datetime.now(UTC) - timedelta(seconds=FORGET_SECONDS)
+        for peer in self._roster.peers:
+            if peer.last_beat is not None and peer.last_beat < before:
+                try:
+                    await self._state.delete_agent_state(peer.holder.name)
+                except Exception as error:  # noqa: BLE001  # as above; it can be forgotten another time
+                    _log.warning("orchestrator %r is not forgotten: %s", peer.holder.name, error)
 
     async def _follow(self) -> None:
         async for change in self._state.watch("agent_state", type=ORCHESTRATOR):

@@ -163,6 +163,7 @@ class Membership:
             else:
                 tasks.create_task(self.recorder.run())
                 tasks.create_task(self._placement.run())
+                tasks.create_task(self._lookout.forget_the_dead())
 
     async def _connect(self) -> None:
         attempt = 0
@@ -195,8 +196,7 @@ class Membership:
 
     async def _start(self, names: list[str], *, anew: bool) -> str:
         entries = self._member.to_start(names)
-        if entries:
-            await self._claim(entries, anew)
+        await self._claim(entries, anew)
         try:
             return await asyncio.wrap_future(self._member.launch(names))
         finally:
@@ -211,20 +211,20 @@ class Membership:
             await self._joined.wait()
             if self._refused is not None:
                 raise self._refused
-            async with asyncio.timeout(CLAIM_SECONDS):
-                await self.recorder.claim(entries, anew=anew)
+            if entries:
+                async with asyncio.timeout(CLAIM_SECONDS):
+                    await self.recorder.claim(entries, anew=anew)
         except (AgentElsewhereError, OrchestratorExistsError):
             raise
         except Exception as error:
+            names = ", ".join(entry.name for entry in entries)
             spread = [entry.name for entry in entries if entry.is_spread]
             if spread:
                 raise OrchestratorError(
                     f"agent {spread[0]!r} may run elsewhere, and the state store, which knows, did not answer",
                     details={"agent": spread[0]},
                 ) from error
-            _log.warning(
-                "started without knowing whether others run them: %s", ", ".join(each.name for each in entries)
-            )
+            _log.warning("started without knowing whether others run them: %s", names or "no agent")
 
     def _facts(self) -> dict[str, Any]:
         facts = self._member.facts()

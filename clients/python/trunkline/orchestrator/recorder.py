@@ -31,6 +31,7 @@ from trunkline.orchestrator.records import (
     agent_record,
     life_record,
     orchestrator_record,
+    without_output,
 )
 
 _log = logging.getLogger(__name__)
@@ -230,9 +231,13 @@ class Recorder:
             ]
             for outcome in outcomes:
                 _check(outcome)
-            if not waiting:
+            others = [
+                Save(without_output(save.record, str(outcome)))
+                for save, outcome in zip(others, outcomes[len(saves) + 1 :], strict=True)
+                if isinstance(save.record, TaskResult) and _is_refused(outcome) and save.record.output_data
+            ]
+            if not waiting and not others:
                 return held
-            others = []
 
     async def _free(self, entries: Sequence[AgentEntry], held: dict[str, Holder]) -> list[AgentEntry]:
         """Those whose records may be written; who has the others is added to `held`."""
@@ -246,19 +251,18 @@ class Recorder:
         return [entry for entry in entries if entry.name not in held]
 
     async def _do(self, operations: Sequence[Operation]) -> list[Outcome]:
-        """Does them, in calls of bounded size."""
+        """Does them, in calls of bounded size. A call that cannot be made is divided, until it is known for whom."""
         done: list[Outcome] = []
         size = RECORDS_AT_A_TIME
-        while operations:
-            part = operations[:size]
+        while len(done) < len(operations):
+            part = operations[len(done) : len(done) + size]
             try:
                 done += await self._state.batch(part)
-            except MessageTooLargeError as error:
-                if len(part) > 1:
-                    size = len(part) // 2
-                    continue
-                done.append(error)
-            operations = operations[len(part) :]
+                size = min(RECORDS_AT_A_TIME, size * 2)
+            except (InvalidRecordError, MessageTooLargeError) as error:
+                if len(part) == 1:
+                    done.append(error)
+                size = max(1, len(part) // 2)
         return done
 
     def _record(self, entry: AgentEntry) -> AgentState:
@@ -274,20 +278,20 @@ class Recorder:
 
 def _result(entry: AgentEntry, life: Life, holder: Holder) -> TaskResult:
     try:
-        return life_record(entry, life, holder)
+        return life_record(entry, life, holder, life.result)
     except ValueError as error:  # pydantic's: a result that cannot be kept must not hide that there was a life
-        _log.error("the result of agent %r cannot be kept: %s", entry.name, error)
-        life.result, result = None, life.result
-        try:
-            return life_record(entry, life, holder)
-        finally:
-            life.result = result
+        return without_output(life_record(entry, life, holder, None), str(error))
+
+
+def _is_refused(outcome: Outcome) -> bool:
+    """Whether the store can never take it."""
+    return isinstance(outcome, InvalidRecordError | MessageTooLargeError)
 
 
 def _check(outcome: Outcome) -> None:
     """Raises what went wrong with a write, so that it is tried again; but not where it can never go well, or where the
     record is read again."""
-    if isinstance(outcome, InvalidRecordError | MessageTooLargeError):
+    if _is_refused(outcome):
         _log.error("the state store does not take a record: %s", outcome)
     elif isinstance(outcome, StateError) and not isinstance(outcome, RevisionMismatchError):
         raise outcome

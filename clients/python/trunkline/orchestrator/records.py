@@ -118,14 +118,15 @@ def orchestrator_record(holder: Holder, is_over: bool, facts: dict[str, Any]) ->
     )
 
 
-def life_record(entry: AgentEntry, life: Life, holder: Holder) -> TaskResult:
+def life_record(entry: AgentEntry, life: Life, holder: Holder, result: Any) -> TaskResult:
     """What is kept of one life of an agent that is over.
 
     Raises:
-        pydantic.ValidationError: its result cannot be kept: it has text that is no Unicode, say.
+        ValueError: its result cannot be kept: it has a number that is none, say.
     """
     ended_at = life.ended_at or datetime.now(UTC)
-    result = {} if life.result is None else life.result
+    if result is None:
+        result = {}
     return TaskResult(
         task_id=holder.task_id(entry.name, life),
         agent_id=entry.name,
@@ -137,6 +138,13 @@ def life_record(entry: AgentEntry, life: Life, holder: Holder) -> TaskResult:
         duration_seconds=max(0.0, (ended_at - life.started_at).total_seconds()),
         metadata={"orchestrator": holder.name, "orchestrator_id": holder.id, "host": holder.host, "life": life.number},
     )
+
+
+def without_output(result: TaskResult, why: str) -> TaskResult:
+    """The same without its output, which cannot be kept."""
+    bare = result.model_copy(update={"output_data": {}})
+    bare.metadata = {**result.metadata, "output_left_out": _text(why)}
+    return bare
 
 
 # Reading.
