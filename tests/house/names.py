@@ -41,6 +41,8 @@ def _parts(thing: Any) -> set[str]:
     parts = set(dir(thing)) | set(getattr(thing, "model_fields", ()))
     if dataclasses.is_dataclass(thing):
         parts |= {field.name for field in dataclasses.fields(thing)}
+    if inspect.isclass(thing):
+        parts |= {name for base in thing.__mro__ for name in inspect.get_annotations(base)}
     if inspect.isclass(thing) and inspect.isfunction(thing.__init__):
         parts |= set(thing.__init__.__code__.co_names)
     return parts

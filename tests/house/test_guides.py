@@ -17,6 +17,7 @@ from tests.house.names import check_name
 from tests.programs import PYTHON, RunningProgram
 
 CONDUCTOR = "from-conductorai.md"
+PYORCHESTRATE = "from-pyorchestrate.md"
 NAMES = {
     CONDUCTOR: (
         *SHOWN,
@@ -30,6 +31,33 @@ NAMES = {
         *("is_available", "total_tasks", "success_rate", "is_running", "is_complete", "duration_seconds"),
         *("completed_task_count", "failed_task_count"),
         *("REQUEST_TIMEOUT", "BUS_NOT_CONNECTED", "BUS_DISCONNECTED", "MESSAGE_BUS_ERROR", "STATE_ERROR"),
+    ),
+    PYORCHESTRATE: (
+        *("BaseAgent", "BaseProcessAgent", "BaseThreadAgent", "LoopingProcessAgent", "LoopingThreadAgent"),
+        *(
+            "PeriodicProcessAgent",
+            "PeriodicThreadAgent",
+            "PoolAgent",
+            "Config",
+            "Plugin",
+            "StateEvents",
+            "ControlEvents",
+        ),
+        *("setup", "execute", "cycle", "runner", "run", "on_stop", "on_close", "on_message", "send_message", "logger"),
+        *("start_event", "ready_event", "close_event", "stop_event", "setup_event", "execute_event", "kwargs"),
+        *("RecoverableException", "NonRecoverableException", "LoggerConfig", "BaseClassConfig", "validate"),
+        *("ValidationResult", "ValidationSeverity", "ValidationPolicy", "ConfigValidationError"),
+        *("limit", "execution_interval", "delay_compensation", "logger_config", "validation_policy"),
+        *("PluginManager", "ZeroMQPubSub", "OrchestratorHeartbeatPlugin", "Orchestrator", "RunMode", "AgentEntry"),
+        *("max_workers", "check_interval", "run_mode", "enable_command_interface", "command_socket_path"),
+        *("allowed_commands", "history_max_events", "register_agent", "custom_plugin", "add_dependency", "report"),
+        *("validate_dependencies", "start", "stop", "join", "simple_join", "finalize", "register_event", "emit"),
+        *("handle_agent_message", "msg_channel", "command_channel", "event_manager", "memory", "get_agent", "is_alive"),
+        *("EventManager", "OrchestratorEvent", "AgentEvent", "EventStore", "EventRecord", "DependencyGraph"),
+        *("MessageChannel", "ServiceMessage", "send", "receive", "close", "CLIENT_RECEIVE_TIMEOUT"),
+        *(f"pyorchestrate {name}" for name in ("ps", "start", "stop", "status", "report", "stats", "history")),
+        *(f"pyorchestrate {name}" for name in ("history-stats", "dependencies", "commands", "shutdown", "create")),
+        *("pyorchestrate-web", "--socket", "--format"),
     ),
 }
 """What people know, of each guide: each has its row."""
@@ -142,6 +170,10 @@ def test_nothing_is_lost_by_a_change_of_form() -> None:
     (guide,) = (each for each in GUIDES if each.path.name == CONDUCTOR)
     assert set(guide.programs) == {"team.py", "team_over_grpc.py", "failures.py"} == set(guide.outputs)
     assert len(guide.rows) > 50
+    (guide,) = (each for each in GUIDES if each.path.name == PYORCHESTRATE)
+    assert set(guide.programs) == {"weather.py", "counter.py", "service.py", "supervised.py", "fleet.py"}
+    assert (guide.serving, len(guide.commands["service.py"])) == ({"service.py"}, 13)
+    assert len(guide.rows) > 90
     for each in GUIDES:
         assert each.programs
         assert each.rows

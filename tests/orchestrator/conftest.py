@@ -31,8 +31,9 @@ def serve(socket_dir: Path) -> Iterator[Serve]:
 
 
 @pytest.fixture
-def orchestrate() -> Iterator[MakeWitness]:
-    """`orchestrate(max_workers=2)` makes an orchestrator of that configuration, and returns its witness."""
+def orchestrate(socket_dir: Path) -> Iterator[MakeWitness]:
+    """`orchestrate(max_workers=2)` makes an orchestrator of that configuration, and returns its witness. It ends before
+    the directory of its socket does."""
     made: list[Orchestrator] = []
 
     def make(kind: type[Orchestrator] = Orchestrator, **config: Any) -> Witness:

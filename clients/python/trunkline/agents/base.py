@@ -241,7 +241,8 @@ class BaseAgent(ABC):
         try:
             self.on_close()
         except Exception as error:  # noqa: BLE001  # as in run
-            self.failure = self._voice.fail(error)
+            told = self._voice.fail(error)
+            self.failure = self.failure or told
         try:
             self.plugin.finalize()
             self._clients.disconnect()

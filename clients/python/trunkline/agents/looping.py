@@ -42,7 +42,7 @@ class LoopingAgent(BaseAgent):
         try:
             self._steps.take(self.cycle)
         except RecoverableError as error:
-            self._voice.fail(error)
+            self._voice.stumble(error)
 
     def _rest(self) -> None:
         """Between two turns."""

@@ -36,9 +36,15 @@ class Voice:
         """As `say`; that it was not taken is logged."""
         self._try(event.value)
 
+    def stumble(self, error: Exception) -> None:
+        """Logs and tells an error that the agent goes on after."""
+        what = _words(error)
+        self._logger.warning("agent %r goes on after %s", self._agent, what)
+        self._try(f"{ERROR_PREFIX} {what}")
+
     def fail(self, error: BaseException) -> str:
         """Logs and tells an error; returns what was told."""
-        what = f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH].strip()
+        what = _words(error)
         self._logger.error("agent %r failed: %s", self._agent, what, exc_info=error)
         self._try(f"{ERROR_PREFIX} {what}")
         return what
@@ -73,3 +79,7 @@ class Voice:
         self._state_events.said(payload)
         message = ServiceMessage(self._agent, "STATUS", payload)
         self._send(message if self.life is None else message.with_life(self.life))
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH].strip()

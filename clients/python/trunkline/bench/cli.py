@@ -69,8 +69,8 @@ def command(
 
     The latter is idle (memory and CPU of each program), ready (the start of `trunkline up`), stalled (a subscriber
     that never reads while 1,000,000 messages pass), waiting (memory and start of a bus for which 1,000,000 stored
-    messages wait) and commands (what a MessageChannel's UNIX socket answers); it is left out where --peer or --grpcio
-    is given.
+    messages wait), commands (what a MessageChannel's UNIX socket answers) and orchestrator (how soon an agent's event
+    reaches a callback, and what waiting costs); it is left out where --peer or --grpcio is given.
 
     Needs the extra `bench`, nats-server and redis-server: `make bench` brings them. Exit 1 if a run failed, a message
     of ours was lost or a promise was not held.

@@ -4,8 +4,9 @@ orchestrator   Orchestrator; config: what it can be told
 links          the bus and the state store that it is given
 memory         the registered agents; life: one run of one; dependencies: who needs whom
 supervisor     decides who runs, with
-launcher stopping vital_signs restart worker_queue loop_thread   its parts; owner: what it asks of the orchestrator
-events         what is told, and to whom; history: what happened lately
+launcher stopping vital_signs restarter worker_queue loop_thread   its parts; restart: the policies
+owner          what it asks of its orchestrator
+events         what is told, and to whom; callback_pool: where; history: what happened lately
 commands       what it is commanded, options: with which arguments
 permissions    which commands are served; audit: who gave them
 final_failures what becomes of what agents fail of

@@ -6,15 +6,15 @@ import inspect
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
 from trunkline.agents import AgentEvent
 from trunkline.agents.events import ERROR_PREFIX, result_in
-from trunkline.orchestrator.limits import EVENT_WORKERS, MAX_WAITING_EVENTS
+from trunkline.orchestrator.callback_pool import CallbackPool
+from trunkline.orchestrator.limits import CALLBACK_GRACE, EVENT_WORKERS, MAX_WAITING_EVENTS
 
 _log = logging.getLogger(__name__)
 
@@ -75,10 +75,9 @@ class EventManager:
     """
 
     def __init__(self, max_workers: int = EVENT_WORKERS) -> None:
-        self._pool = ThreadPoolExecutor(max_workers, thread_name_prefix="OrchestratorEvents")
+        self._pool = CallbackPool(max_workers, "OrchestratorEvents")
         self._listeners: dict[str, list[_Listener]] = {}
-        self._of: dict[Callable[..., object], _Listener] = {}
-        self._is_shut_down = False
+        self._of: dict[object, _Listener] = {}
 
     def register_event(self, event: Enum, callback: Callable[..., object]) -> None:
         """Calls a callback at each such event from now on.
@@ -88,15 +87,16 @@ class EventManager:
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        listener = self._of.get(callback)
+        key = callback if isinstance(callback, Hashable) else id(callback)
+        listener = self._of.get(key)
         if listener is None:
-            listener = self._of[callback] = _Listener(callback, self._pool)
+            listener = self._of[key] = _Listener(callback, self._pool)
         self._listeners.setdefault(event.name, []).append(listener)
 
     def emit(self, event: Enum, **kwargs: Any) -> None:
         """Tells an event; returns at once. After `shutdown` it tells nobody."""
         listeners = self._listeners.get(event.name)
-        if not listeners or self._is_shut_down:
+        if not listeners:
             return
         now = datetime.now()
         facts = {**kwargs, "event_date": now.date().isoformat(), "event_time": now.time().isoformat()}
@@ -109,20 +109,19 @@ class EventManager:
         return sum(listener.dropped for listener in list(self._of.values()))
 
     def shutdown(self, wait: bool = True) -> None:
-        """Tells nothing any more. With `wait`, returns when what was emitted has been told. Idempotent."""
-        self._is_shut_down = True
-        self._pool.shutdown(wait=wait)
+        """Tells nothing any more. With `wait`, returns when what was emitted has been told, or after CALLBACK_GRACE
+        seconds. Idempotent."""
+        if not self._pool.close(CALLBACK_GRACE if wait else 0) and wait:
+            _log.warning("callbacks did not return within %g s; they are not waited for", CALLBACK_GRACE)
 
 
 class _Listener:
     """One callback, and the events that wait for it."""
 
-    def __init__(self, callback: Callable[..., object], pool: ThreadPoolExecutor) -> None:
+    def __init__(self, callback: Callable[..., object], pool: CallbackPool) -> None:
         self._callback = callback
         self._pool = pool
-        parameters = inspect.signature(callback).parameters.values()
-        takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
-        self._names = None if takes_all else {each.name for each in parameters}
+        self._names = _names(callback)
         self._lock = threading.Lock()
         self._waiting: deque[dict[str, Any]] = deque()
         self._is_running = False
@@ -153,3 +152,13 @@ class _Listener:
                 self._callback(**facts)
             except Exception:  # noqa: BLE001  # the user's: it must not hit the others
                 _log.exception("the callback %r failed", self._callback)
+
+
+def _names(callback: Callable[..., object]) -> set[str] | None:
+    """The arguments that it names; None where it takes all, or does not say."""
+    try:
+        parameters = inspect.signature(callback).parameters.values()
+    except ValueError:
+        return None
+    takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
+    return None if takes_all else {each.name for each in parameters}

@@ -23,6 +23,9 @@ CLOSE_GRACE: Final = 1.0
 """How long the last words of an agent that has ended are waited for, where others never stop talking; else its end is
 told as soon as they were heard. A shutdown gives agents twice as much beyond their longest stop timeout."""
 
+CALLBACK_GRACE: Final = 10.0
+"""How long a shutdown waits for callbacks; what has not returned by then is left behind, and logged."""
+
 MESSAGES_AT_A_TIME: Final = 256
 """What is received from one channel before the other gets its turn."""
 

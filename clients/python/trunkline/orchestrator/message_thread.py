@@ -22,10 +22,12 @@ class MessageThread:
 
     _channels: Sequence[MessageChannel]
     """What it receives from; the first one's owner name is its own."""
-    _asked: deque[Callable[[], object]]
-    """What is done when everything was heard that had been said when it was asked for."""
     _message_thread: threading.Thread | None = None
     _message_thread_running = False
+
+    def __init__(self) -> None:
+        self._asked: deque[Callable[[], object]] = deque()
+        """What is done when everything was heard that had been said when it was asked for."""
 
     def handle_command(self, msg: ServiceMessage, channel: MessageChannel) -> None:
         """Does what a COMMAND commands that came by a channel."""

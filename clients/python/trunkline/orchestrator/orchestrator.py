@@ -6,7 +6,6 @@ import atexit
 import json
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -69,6 +68,7 @@ class Orchestrator(MessageThread):
         message_bus: MessageBus | sync.MessageBus | None = None,
         state_manager: StateManager | sync.StateManager | None = None,
     ) -> None:
+        super().__init__()
         self.config = self.Config() if config is None else config
         if not isinstance(self.config, OrchestratorConfig):
             raise TypeError(f"config must be an OrchestratorConfig, not {config!r}; a name is given by name=")
@@ -91,7 +91,6 @@ class Orchestrator(MessageThread):
         self.supervisor = Supervisor(self.memory, self.graph, AgentOwner(self), self.config.max_workers)
         self.reporting = Reporting(self)
         self._commands = CommandHandler(self.reporting, self, Permissions.of(self.config.allowed_commands), self._audit)
-        self._asked = deque()
         self._channels = [channel for channel in (self.msg_channel, self.command_channel) if channel is not None]
         self._began = time.monotonic()
         self.member = FleetMember(self, self.links)
@@ -238,8 +237,7 @@ class Orchestrator(MessageThread):
         return time.monotonic() - self._began
 
     def shutdown(self) -> None:
-        """Ends every agent (a process that does not end in time is killed), then the orchestrator. Idempotent; returns
-        when all is done."""
+        """Ends every agent (kills a process that does not end in time), then itself; waits for that. Idempotent."""
         with self._closing:
             if self._ended.is_set():
                 return

@@ -7,7 +7,6 @@ ends, a timer is due, or somebody asks. Agents' own code (making one, stopping o
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -26,7 +25,7 @@ from trunkline.orchestrator.limits import CLOSE_GRACE
 from trunkline.orchestrator.loop_thread import LoopThread, settle
 from trunkline.orchestrator.memory import AgentEntry, Memory, Stage
 from trunkline.orchestrator.owner import Owner
-from trunkline.orchestrator.restart import TooManyRestartsError
+from trunkline.orchestrator.restarter import Restarter
 from trunkline.orchestrator.stopping import Stopping
 from trunkline.orchestrator.vital_signs import VitalSigns, take_note
 from trunkline.orchestrator.worker_queue import WorkerQueue
@@ -51,6 +50,7 @@ class Supervisor:
         self._loop = LoopThread("OrchestratorSupervisor")
         self._stopping = Stopping(memory, self._loop, self)
         self._launcher = Launcher(self._loop, owner.make, self._launched, self._conclude, self._ended)
+        self._restarter = Restarter(self._loop, owner, self.stand, self._start_again)
         self._vital_signs = VitalSigns(self._loop, self._hung, self._give_up, self._is_back)
 
     # What any thread may call.
@@ -136,6 +136,10 @@ class Supervisor:
         self.all_done.clear()
         self.queue.enter(entry)
         self.stand(entry, Stage.WAITING, "others are before it")
+
+    def _start_again(self, entry: AgentEntry) -> None:
+        self._enqueue(entry)
+        self._fill()
 
     def _fill(self, *, something_broke: bool = False) -> None:
         """Starts of those that wait who can; sends home who waits for one that will not come."""
@@ -242,33 +246,12 @@ class Supervisor:
             self._owner.tell(OrchestratorEvent.AGENT_TERMINATED, entry)
         if was_stopped:
             self.stand(entry, Stage.STOPPED, entry.reason)
-        elif not self._restart(entry, life):
+        elif self._is_closing or not self._restarter.takes(entry, life):
             last = entry.errors[-1][1] if entry.errors else None
             self.stand(entry, Stage.FAILED if life.failure else Stage.COMPLETED, life.failure and last)
         self._owner.concluded(entry, life)
         self._stopping.ended(entry)
         self._fill(something_broke=entry.is_broken)
-
-    def _restart(self, entry: AgentEntry, life: Life) -> bool:
-        """Whether it is started again."""
-        if self._is_closing or not entry.restarts.policy.wants(failed=life.failure is not None):
-            return False
-        try:
-            delay = entry.restarts.next_delay(time.monotonic())
-        except TooManyRestartsError as error:
-            entry.note_error(f"it stays down: {error.message}; the last time: {life.failure or 'it ended well'}")
-            self._owner.tell(OrchestratorEvent.AGENT_ERROR, entry, error_message=entry.errors[-1][1])
-            life.failure = life.failure or error.message
-            return False
-        self.stand(entry, Stage.BACKING_OFF, life.failure)
-        self._loop.later(delay, self._start_again, entry, life, delay)
-        return True
-
-    def _start_again(self, entry: AgentEntry, life: Life, delay: float) -> None:
-        if life is entry.life and entry.stage == Stage.BACKING_OFF:
-            self._owner.tell(OrchestratorEvent.AGENT_RESTARTED, entry, restarts=entry.restarts.count, delay=delay)
-            self._enqueue(entry)
-            self._fill()
 
     def _call(self, action: Callable[..., object], *arguments: object) -> None:
         with suppress(OrchestratorError):  # it is closed, and decides nothing any more
