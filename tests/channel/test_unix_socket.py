@@ -280,3 +280,13 @@ def test_connections_are_bounded(channel: MessageChannel, path: str) -> None:
                 assert message.payload == "again"
                 return
         assert time.monotonic() < deadline
+
+
+def test_a_channel_whose_directory_is_gone_closes(socket_dir: Path) -> None:
+    """Nothing is left to be removed."""
+    folder = socket_dir / "gone"
+    folder.mkdir()
+    channel = MessageChannel("unix_socket", f"{folder}/c.sock")
+    (folder / "c.sock").unlink()
+    folder.rmdir()
+    channel.close()

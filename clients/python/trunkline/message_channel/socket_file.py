@@ -59,13 +59,13 @@ class SocketFile:
         if self._removed:
             return
         self._removed = True
-        with _locked(Path(self.path).parent):
-            try:
+        try:
+            with _locked(Path(self.path).parent):
                 status = os.lstat(self.path)
-            except FileNotFoundError:
-                return
-            if (status.st_dev, status.st_ino) == self._file:
-                os.unlink(self.path)
+                if (status.st_dev, status.st_ino) == self._file:
+                    os.unlink(self.path)
+        except FileNotFoundError:
+            return  # somebody removed it already, or its directory
 
     def close(self) -> None:
         """`remove`, and closes the socket. Idempotent."""
