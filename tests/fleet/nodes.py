@@ -90,7 +90,11 @@ class Node:
             self._wait(lambda: id in self._answers, f"answer {name}{args}")
             answer = self._answers[id]
             if "error" in answer:
-                raise from_answer(answer["error"])
+                error = from_answer(answer["error"])
+                error.add_note(
+                    f"orchestrator {self.name}, {name}{args}; events: {self.events(agent=args[0] if args else None)}"
+                )
+                raise error
             return answer["result"]
 
         return wait

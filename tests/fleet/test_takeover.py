@@ -81,10 +81,16 @@ async def test_one_that_was_held_up_gives_up_what_was_taken_over(start_node: Sta
 
 async def test_one_that_was_stopped_stays_stopped(start_node: StartNode, fleet: Fleet) -> None:
     """Nobody takes over what somebody stopped."""
-    nodes = start_spread(start_node, 2)
-    before = await placed(fleet, lambda found: set(found) == set(AGENTS), "all ready")
-    stopped, going_on = (next(agent for agent, name in before.items() if name == "a") for _ in range(2))
-    going_on = next(agent for agent, name in before.items() if name == "a" and agent != stopped)
+    nodes = [start_node(name) for name in "ab"]
+    stopped, going_on = AGENTS[:2]
+    for node in nodes:
+        node.wait_ready()
+        for agent in (stopped, going_on):
+            node.call("register_agent", "LoopingThread", agent, spread=True)
+    for agent in (stopped, going_on):
+        nodes[0].call("start_agent", agent)
+    nodes[1].call("start")
+    await placed(fleet, lambda found: found == {stopped: "a", going_on: "a"}, "both ready")
     assert (await fleet.stop(stopped))["orchestrator"] == "a"
     nodes[0].kill()
     await placed(fleet, lambda found: found.get(going_on) == "b", "taken over")
