@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import context, util
 from multiprocessing.connection import Connection
@@ -27,11 +28,14 @@ class AgentEnds:
     down: Connection
     up: Connection
     transit: Connection
+    _closing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def close(self) -> None:
-        """Idempotent."""
-        for end in (self.down, self.up, self.transit):
-            end.close()
+        """Idempotent. Several threads may: of two that close one descriptor, the later would close whatever was opened
+        under its number in between."""
+        with self._closing:
+            for end in (self.down, self.up, self.transit):
+                end.close()
 
 
 @dataclass(frozen=True, slots=True)
