@@ -7,6 +7,8 @@ import time
 from functools import partial
 from typing import Any
 
+from tests.orchestrator import crew
+from trunkline.agents import AgentConfig, BaseAgent
 from trunkline.orchestrator import Orchestrator, OrchestratorEvent
 
 PATIENCE = 30.0
@@ -73,3 +75,17 @@ class Witness:
         while self.state(agent) != state:
             assert time.monotonic() < end, f"{agent} is {self.state(agent)}, not {state}: {self.types(agent)}"
             time.sleep(0.005)
+
+
+def pid_of(witness: Witness, agent: str) -> int:
+    """Of its process, which runs."""
+    pid = witness.orchestrator.memory.get_agent(agent).pid
+    assert pid is not None
+    return pid
+
+
+def started(witness: Witness, agent: type[BaseAgent], config: AgentConfig = crew.PATIENT, **kwargs: Any) -> Witness:
+    """An agent "a" that was started alone."""
+    witness.orchestrator.register_agent(agent, "a", config, **kwargs)
+    witness.orchestrator.start()
+    return witness
