@@ -55,7 +55,7 @@ def test_nobody_counts_as_hung_while_nobody_is_heard(orchestrate: MakeWitness) -
     witness.wait(OrchestratorEvent.AGENT_HEARTBEAT, "a", 3)
     witness.until("a", "ready")
     assert pid_of(witness, "a") == pid
-    assert not witness.heard(OrchestratorEvent.AGENT_HUNG, "a")
+    assert not witness.told(OrchestratorEvent.AGENT_HUNG, "a")
 
 
 STOPPED_OWNER = """
@@ -74,7 +74,7 @@ if __name__ == "__main__":
         sys.stdin.readline()
         heard = len(witness.heard(OrchestratorEvent.AGENT_HEARTBEAT, "a"))
         witness.wait(OrchestratorEvent.AGENT_HEARTBEAT, "a", heard + 2)
-        print(entry.pid, len(witness.heard(OrchestratorEvent.AGENT_HUNG, "a")), flush=True)
+        print(entry.pid, len(witness.told(OrchestratorEvent.AGENT_HUNG, "a")), flush=True)
 """
 
 

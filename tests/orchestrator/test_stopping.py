@@ -58,7 +58,7 @@ def test_a_process_that_does_not_heed_is_killed(orchestrate: MakeWitness) -> Non
     entry = witness.orchestrator.memory.get_agent("a")
     assert (entry.state, entry.error_count) == ("stopped", 0)
     assert entry.reason == "it was killed, because it did not end within 0.3 s of being asked to"
-    assert not witness.heard(OrchestratorEvent.AGENT_ERROR, "a")
+    assert not witness.told(OrchestratorEvent.AGENT_ERROR, "a")
 
 
 def test_a_thread_that_does_not_heed_bounds_its_stop_and_the_shutdown(orchestrate: MakeWitness, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_a_life_is_told_and_shown(kind: str, orchestrate: MakeWitness) -> None:
     assert witness.orchestrator.join(30)
     witness.wait(OrchestratorEvent.ALL_AGENTS_TERMINATED)
     assert witness.types("a") == ["AGENT_STARTED", "AGENT_READY", "AGENT_RESULT", "AGENT_TERMINATED"]
-    assert witness.heard(OrchestratorEvent.AGENT_RESULT, "a")[0]["result"] == {"x": 1}
+    assert witness.told(OrchestratorEvent.AGENT_RESULT, "a")[0]["result"] == {"x": 1}
     row = {"agent_name": "a", "alive": False, "started": True, "in_queue": False, "state": "completed"}
     assert witness.rows()["a"].items() >= row.items()
     assert witness.orchestrator.memory.get_agent("a").status()["result"] == {"x": 1}
@@ -110,8 +110,8 @@ def test_a_hung_process_is_noticed_within_its_bound_and_ended(orchestrate: MakeW
     witness.until("a", "failed")
     assert not is_running(pid)
     why = "it hangs: nothing was heard of it for 3 s"
-    assert witness.heard(OrchestratorEvent.AGENT_HUNG, "a")[0]["error_message"] == why
-    assert [facts["error_message"] for facts in witness.heard(OrchestratorEvent.AGENT_ERROR, "a")] == [why]
+    assert witness.told(OrchestratorEvent.AGENT_HUNG, "a")[0]["error_message"] == why
+    assert [facts["error_message"] for facts in witness.told(OrchestratorEvent.AGENT_ERROR, "a")] == [why]
     assert witness.types("a")[-3:] == ["AGENT_HUNG", "AGENT_ERROR", "AGENT_TERMINATED"]
     entry = witness.orchestrator.memory.get_agent("a")
     assert entry.life is not None
@@ -134,7 +134,7 @@ def test_a_hung_thread_is_shown_and_others_go_on(orchestrate: MakeWitness) -> No
     assert not orchestrator.join(0)
     go_on.set()
     assert orchestrator.join(30)
-    assert witness.heard(OrchestratorEvent.AGENT_TERMINATED, "a")
+    assert witness.told(OrchestratorEvent.AGENT_TERMINATED, "a")
 
 
 @pytest.mark.parametrize("kind", ["NeverReadyThread", "NeverReadyProcess"])
@@ -144,7 +144,7 @@ def test_an_agent_that_is_never_ready_is_given_up(kind: str, orchestrate: MakeWi
     witness = started(orchestrate(), getattr(crew, kind), config)
     assert witness.wait(OrchestratorEvent.AGENT_ERROR, "a")["error_message"] == "it was not ready within 0.3 s"
     witness.until("a", "failed")
-    assert len(witness.heard(OrchestratorEvent.AGENT_ERROR, "a")) == 1
+    assert len(witness.told(OrchestratorEvent.AGENT_ERROR, "a")) == 1
     assert "AGENT_READY" not in witness.types("a")
 
 
@@ -155,7 +155,7 @@ def test_an_agent_that_crashes_has_failed(kind: str, at: str, orchestrate: MakeW
     witness = started(orchestrate(), TROUBLES[kind], at=at)
     assert witness.wait(OrchestratorEvent.AGENT_ERROR, "a")["error_message"] == f"RuntimeError: trouble in {at}"
     witness.until("a", "failed")
-    assert len(witness.heard(OrchestratorEvent.AGENT_ERROR, "a")) == 1
+    assert len(witness.told(OrchestratorEvent.AGENT_ERROR, "a")) == 1
     entry = witness.orchestrator.memory.get_agent("a")
     assert (entry.error_count, entry.reason) == (1, f"RuntimeError: trouble in {at}")
 
@@ -195,7 +195,7 @@ def test_a_process_that_lingers_after_its_life_is_ended(orchestrate: MakeWitness
     witness.wait(OrchestratorEvent.AGENT_TERMINATED, "a")
     witness.wait(OrchestratorEvent.AGENT_HUNG, "a")
     witness.until("a", "failed")
-    assert len(witness.heard(OrchestratorEvent.AGENT_TERMINATED, "a")) == 1
+    assert len(witness.told(OrchestratorEvent.AGENT_TERMINATED, "a")) == 1
 
 
 def test_an_agent_that_says_much_keeps_nobody_from_being_heard(orchestrate: MakeWitness) -> None:

@@ -33,9 +33,14 @@ class Witness:
             self._changed.notify_all()
 
     def heard(self, event: OrchestratorEvent, agent: str | None = None) -> list[Facts]:
-        """What came with each such event so far."""
+        """What came with each such event so far; the newest may not have come yet."""
         with self._changed:
             return [facts for which, facts, _ in self._heard if which is event and facts.get("agent_name") == agent]
+
+    def told(self, event: OrchestratorEvent, agent: str | None = None) -> list[Facts]:
+        """What the history has with each such event: everything that has been told. It keeps no heartbeats."""
+        records = self.orchestrator.event_store.query(agent=agent, type=event.name)
+        return [record.details for record in records if record.agent == agent]
 
     def wait(self, event: OrchestratorEvent, agent: str | None = None, count: int = 1) -> Facts:
         """Returns when an event has come so often, with what came with the last of these."""
