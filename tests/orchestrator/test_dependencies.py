@@ -135,8 +135,8 @@ def test_what_has_completed_is_enough(orchestrate: MakeWitness) -> None:
     assert witness.orchestrator.join(30)
     witness.orchestrator.start_agent("a")
     assert witness.orchestrator.join(30)
-    assert len(witness.heard(OrchestratorEvent.AGENT_STARTED, "a")) == 2
-    assert len(witness.heard(OrchestratorEvent.AGENT_STARTED, "prepare")) == 1
+    assert len(witness.told(OrchestratorEvent.AGENT_STARTED, "a")) == 2
+    assert len(witness.told(OrchestratorEvent.AGENT_STARTED, "prepare")) == 1
 
 
 def test_one_agent_is_started_with_what_it_needs(orchestrate: MakeWitness) -> None:
@@ -176,7 +176,7 @@ def test_whoever_needs_an_agent_that_is_restarted_waits(orchestrate: MakeWitness
     witness.orchestrator.register_agent(crew.ThreadDone, "b", dependencies=["a"])
     witness.orchestrator.start()
     witness.until("b", "completed")
-    assert len(witness.heard(OrchestratorEvent.AGENT_RESTARTED, "a")) == 2
+    assert len(witness.told(OrchestratorEvent.AGENT_RESTARTED, "a")) == 2
 
 
 def test_stopping_a_dependency_sends_home_whoever_waits_for_it(orchestrate: MakeWitness) -> None:
@@ -217,4 +217,4 @@ def test_agents_can_be_registered_while_others_run(orchestrate: MakeWitness) -> 
     assert witness.orchestrator.start_agent("b") == "started"
     witness.orchestrator.start()
     witness.wait(OrchestratorEvent.AGENT_READY, "c")
-    assert [len(witness.heard(OrchestratorEvent.AGENT_STARTED, name)) for name in "abc"] == [1, 1, 1]
+    assert [len(witness.told(OrchestratorEvent.AGENT_STARTED, name)) for name in "abc"] == [1, 1, 1]

@@ -153,8 +153,9 @@ def test_a_name_is_given_once(orchestrate: MakeWitness) -> None:
     with pytest.raises(AgentExistsError, match="an agent 'a' is registered already"):
         orchestrator.register_agent(crew.ThreadWaiter, "a")
     assert orchestrator.memory.get_agent("a") is entry
-    with pytest.raises(AgentNotFoundError, match="no agent 'b' is registered"):
+    with pytest.raises(AgentNotFoundError, match="no agent 'b' is registered") as error:
         orchestrator.start_agent("b")
+    assert isinstance(error.value, ValueError)
 
 
 def test_what_cannot_run_is_refused_at_registration(orchestrate: MakeWitness) -> None:

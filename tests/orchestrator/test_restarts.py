@@ -60,7 +60,7 @@ def test_on_failure_starts_again_what_failed(kind: str, orchestrate: MakeWitness
     )
     witness.orchestrator.start()
     witness.wait(OrchestratorEvent.AGENT_READY, "a", 3)
-    told = witness.heard(OrchestratorEvent.AGENT_RESTARTED, "a")
+    told = witness.told(OrchestratorEvent.AGENT_RESTARTED, "a")
     assert [(facts["restarts"], facts["delay"]) for facts in told] == [(1, SOON), (2, SOON)]
     assert witness.types("a")[:6] == [
         *("AGENT_STARTED", "AGENT_READY", "AGENT_ERROR", "AGENT_TERMINATED", "AGENT_RESTARTED", "AGENT_STARTED"),
@@ -87,7 +87,7 @@ def test_always_starts_again_what_ended_well(kind: str, orchestrate: MakeWitness
     witness.orchestrator.register_agent(DONE[kind], "a", crew.PATIENT, restart=policy)
     witness.orchestrator.start()
     assert witness.orchestrator.join(30)
-    assert len(witness.heard(OrchestratorEvent.AGENT_TERMINATED, "a")) == 3
+    assert len(witness.told(OrchestratorEvent.AGENT_TERMINATED, "a")) == 3
     assert witness.wait(OrchestratorEvent.AGENT_ERROR, "a")["error_message"] == (
         "it stays down: 2 restarts within 60 s are enough; the last time: it ended well"
     )
@@ -123,9 +123,9 @@ def test_what_was_never_ready_or_cannot_be_made_is_started_again(orchestrate: Ma
     witness.orchestrator.start()
     assert witness.orchestrator.join(30)
     for agent in "ab":
-        assert len(witness.heard(OrchestratorEvent.AGENT_RESTARTED, agent)) == 1
+        assert len(witness.told(OrchestratorEvent.AGENT_RESTARTED, agent)) == 1
         assert witness.state(agent) == "failed"
-        last = witness.heard(OrchestratorEvent.AGENT_ERROR, agent)[-1]["error_message"]
+        last = witness.told(OrchestratorEvent.AGENT_ERROR, agent)[-1]["error_message"]
         assert last.startswith("it stays down: 1 restarts within 60 s are enough; the last time: it ")
 
 
@@ -138,7 +138,7 @@ def test_the_delay_grows_to_its_maximum(orchestrate: MakeWitness, lives: Path) -
     witness.until("a", "backing_off")
     assert not witness.orchestrator.join(0)
     assert witness.orchestrator.join(30)
-    told = witness.heard(OrchestratorEvent.AGENT_RESTARTED, "a")
+    told = witness.told(OrchestratorEvent.AGENT_RESTARTED, "a")
     assert [facts["delay"] for facts in told] == [0.1, 0.2, 0.3, 0.3]
     times = [float(line) for line in lives.read_text().splitlines()]
     assert all(times[n + 1] - times[n] >= delay for n, delay in enumerate([0.1, 0.2, 0.3, 0.3]))
@@ -167,7 +167,7 @@ def test_a_stop_ends_the_backing_off(orchestrate: MakeWitness) -> None:
     assert witness.orchestrator.stop_agent("a") == "stopped"
     assert witness.orchestrator.join(30)
     time.sleep(0.5)  # its time would have come
-    assert (witness.state("a"), len(witness.heard(OrchestratorEvent.AGENT_STARTED, "a"))) == ("stopped", 1)
+    assert (witness.state("a"), len(witness.told(OrchestratorEvent.AGENT_STARTED, "a"))) == ("stopped", 1)
     witness.orchestrator.start_agent("a")
     witness.wait(OrchestratorEvent.AGENT_STARTED, "a", 2)
 
@@ -182,7 +182,7 @@ def test_what_was_stopped_stays_stopped(orchestrate: MakeWitness) -> None:
     witness.orchestrator.stop_agent("a")
     assert witness.orchestrator.join(30)
     assert witness.state("a") == "stopped"
-    assert not witness.heard(OrchestratorEvent.AGENT_RESTARTED, "a")
+    assert not witness.told(OrchestratorEvent.AGENT_RESTARTED, "a")
 
 
 def test_words_of_a_life_before_change_nothing(orchestrate: MakeWitness) -> None:
@@ -204,7 +204,7 @@ def test_words_of_a_life_before_change_nothing(orchestrate: MakeWitness) -> None
     with witness.orchestrator.supervisor.hearing(now) as is_news:
         assert is_news
     witness.orchestrator.stop_agent("a")
-    assert len(witness.heard(OrchestratorEvent.AGENT_TERMINATED, "a")) == 3
+    assert len(witness.told(OrchestratorEvent.AGENT_TERMINATED, "a")) == 3
 
 
 def test_restarts_are_counted_within_their_time() -> None:
@@ -246,4 +246,4 @@ def test_the_agent_itself_may_try_again_before_it_fails(orchestrate: MakeWitness
     witness.orchestrator.register_agent(crew.ProcessTrouble, "a", config, restart=policy, at="execute")
     witness.orchestrator.start()
     assert witness.orchestrator.join(30)
-    assert len(witness.heard(OrchestratorEvent.AGENT_STARTED, "a")) == 2
+    assert len(witness.told(OrchestratorEvent.AGENT_STARTED, "a")) == 2

@@ -11,25 +11,25 @@ import threading
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Literal, get_args, get_type_hints
 
 import pytest
 
 from tests.agents.crew import ThreadWorker
 from tests.orchestrator import crew
 from tests.orchestrator.conftest import MakeWitness
+from tests.orchestrator.seed_programs import AsShown, Counted, Extended, Listener, Overridden
 from tests.orchestrator.witness import PATIENCE
 from trunkline import MessageChannel, ServiceMessage
-from trunkline.agents import AgentConfig, AgentEvent, BaseAgent, BaseThreadAgent
+from trunkline.agents import AgentConfig, AgentEvent, BaseAgent
 from trunkline.message_channel import (
     CLIENT_RECEIVE_TIMEOUT,
     DEFAULT_SOCKET_PATH,
     SOCKET_LISTEN_BACKLOG,
     SOCKET_TIMEOUT,
     ChannelType,
-    Endpoint,
 )
-from trunkline.orchestrator import AgentEntry, Orchestrator, OrchestratorEvent, RestartPolicy
+from trunkline.orchestrator import Orchestrator, OrchestratorEvent, RestartPolicy
 
 
 def status(sender: str, payload: str) -> ServiceMessage:
@@ -58,27 +58,6 @@ def test_a_message_has_the_fields_that_are_shown() -> None:
     assert hints["type"] == Literal["COMMAND", "STATUS"]
 
 
-class AsShown(Orchestrator):
-    """A program that somebody has: it registers as the document shows it."""
-
-    def register_agent(
-        self,
-        agent_class: type[BaseAgent],
-        name: str,
-        custom_config: AgentConfig | None = None,
-        msg_channel: MessageChannel | Endpoint | None = None,
-        **kwargs: Any,
-    ) -> AgentEntry:
-        agent_entry: AgentEntry = self.memory.add_agent(
-            agent_class=agent_class,
-            name=name,
-            custom_config=custom_config,
-            msg_channel=msg_channel or self.msg_channel,
-            **kwargs,
-        )
-        return agent_entry
-
-
 @pytest.mark.parametrize("kind", [crew.ThreadDone, crew.ProcessDone])
 def test_an_agent_shares_the_orchestrators_channel(kind: type[BaseAgent], orchestrate: MakeWitness) -> None:
     """`self.msg_channel = MessageChannel("process")`; registered with it, an agent is heard by it, and receives what
@@ -91,15 +70,6 @@ def test_an_agent_shares_the_orchestrators_channel(kind: type[BaseAgent], orches
     witness.orchestrator.start()
     assert witness.orchestrator.join(PATIENCE)
     assert witness.types("a") == ["AGENT_STARTED", "AGENT_READY", "AGENT_RESULT", "AGENT_TERMINATED"]
-
-
-class Listener(BaseThreadAgent):
-    """Waits for one message, and tells it."""
-
-    def execute(self) -> str:
-        message = self.msg_channel.receive(timeout=PATIENCE)
-        assert message is not None
-        return f"{message.sender}: {message.payload}"
 
 
 def test_an_agent_that_receives_takes_nobody_elses_messages(orchestrate: MakeWitness) -> None:
@@ -187,29 +157,6 @@ def test_status_messages_become_events(orchestrate: MakeWitness) -> None:
     assert witness.wait(OrchestratorEvent.AGENT_READY, "y")["agent_name"] == "y"
 
 
-class Overridden(Orchestrator):
-    """A program that somebody has: it does exactly what the document shows, without the base class."""
-
-    def handle_agent_message(self, msg: ServiceMessage) -> None:
-        if msg.type == "STATUS":
-            if msg.payload == AgentEvent.AGENT_CLOSE.value:
-                self.event_manager.emit(OrchestratorEvent.AGENT_TERMINATED, agent_name=msg.sender)
-            elif msg.payload == AgentEvent.AGENT_START.value:
-                self.event_manager.emit(OrchestratorEvent.AGENT_STARTED, agent_name=msg.sender)
-
-
-class Extended(Orchestrator):
-    """A program that somebody has: it looks at each message, then lets the base class do its work."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.seen: list[tuple[str, str]] = []
-        super().__init__(*args, **kwargs)
-
-    def handle_agent_message(self, msg: ServiceMessage) -> None:
-        self.seen.append((msg.sender, msg.payload))
-        super().handle_agent_message(msg)
-
-
 def test_a_program_that_replaces_the_handling_of_messages_works(orchestrate: MakeWitness) -> None:
     """Its events are told, and supervision goes on: the agent becomes ready, ends, and is started again."""
     witness = orchestrate(Overridden)
@@ -249,23 +196,6 @@ def test_a_program_whose_handling_fails_goes_on(orchestrate: MakeWitness, caplog
     assert witness.orchestrator.join(PATIENCE)
     assert "cannot handle agent_ready" in caplog.text
     assert witness.state("a") == "completed"
-
-
-class Counted(Orchestrator):
-    """A program that somebody has: it starts the message thread as the document shows it."""
-
-    rounds = 0
-
-    def _start_message_thread(self) -> None:
-        self._message_thread_running = True
-        self._message_thread = threading.Thread(
-            target=self._message_thread_function, daemon=True, name="OrchestratorMessageThread"
-        )
-        self._message_thread.start()
-
-    def _message_thread_function(self) -> None:
-        self.rounds += 1
-        super()._message_thread_function()
 
 
 @pytest.mark.parametrize("kind", [Orchestrator, Counted])

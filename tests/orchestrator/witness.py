@@ -7,6 +7,8 @@ import time
 from functools import partial
 from typing import Any
 
+from tests.orchestrator import crew
+from trunkline.agents import AgentConfig, BaseAgent
 from trunkline.orchestrator import Orchestrator, OrchestratorEvent
 
 PATIENCE = 30.0
@@ -31,9 +33,14 @@ class Witness:
             self._changed.notify_all()
 
     def heard(self, event: OrchestratorEvent, agent: str | None = None) -> list[Facts]:
-        """What came with each such event so far."""
+        """What came with each such event so far; the newest may not have come yet."""
         with self._changed:
             return [facts for which, facts, _ in self._heard if which is event and facts.get("agent_name") == agent]
+
+    def told(self, event: OrchestratorEvent, agent: str | None = None) -> list[Facts]:
+        """What the history has with each such event: everything that has been told. It keeps no heartbeats."""
+        records = self.orchestrator.event_store.query(agent=agent, type=event.name)
+        return [record.details for record in records if record.agent == agent]
 
     def wait(self, event: OrchestratorEvent, agent: str | None = None, count: int = 1) -> Facts:
         """Returns when an event has come so often, with what came with the last of these."""
@@ -73,3 +80,17 @@ class Witness:
         while self.state(agent) != state:
             assert time.monotonic() < end, f"{agent} is {self.state(agent)}, not {state}: {self.types(agent)}"
             time.sleep(0.005)
+
+
+def pid_of(witness: Witness, agent: str) -> int:
+    """Of its process, which runs."""
+    pid = witness.orchestrator.memory.get_agent(agent).pid
+    assert pid is not None
+    return pid
+
+
+def started(witness: Witness, agent: type[BaseAgent], config: AgentConfig = crew.PATIENT, **kwargs: Any) -> Witness:
+    """An agent "a" that was started alone."""
+    witness.orchestrator.register_agent(agent, "a", config, **kwargs)
+    witness.orchestrator.start()
+    return witness

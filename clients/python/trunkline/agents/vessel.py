@@ -128,7 +128,12 @@ class ProcessVessel:
     def start(self) -> None:
         try:
             self._process.start()
+            self.pid = self._process.pid
+            assert self.pid is not None
+            self.sentinel = os.pidfd_open(self.pid)
         except Exception as error:
+            if self.pid is not None:
+                self._process.kill()  # nobody could notice its end
             self._at_exit.cancel()
             self._control.close()
             self._reaped.set()
@@ -137,9 +142,6 @@ class ProcessVessel:
             ) from error
         finally:
             self._theirs.close()
-        self.pid = self._process.pid
-        assert self.pid is not None
-        self.sentinel = os.pidfd_open(self.pid)
 
     def follow(self, said: Callable[[str], object], ended: Callable[[], object]) -> None:
         """Tells in a thread what happens to it, until it has ended; then reaps it."""

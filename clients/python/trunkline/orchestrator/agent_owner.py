@@ -47,6 +47,10 @@ class AgentOwner:
         """Calls an action when everything was heard that agents have said by now."""
         self._of.when_heard(action)
 
+    def is_stuck(self) -> bool:
+        """Whether the message thread is busy with one message."""
+        return self._of.is_stuck()
+
     def changed(self, entry: AgentEntry) -> None:
         """An agent stands elsewhere than before."""
         if not entry.is_active and entry.has_started and not entry.is_alive():

@@ -35,7 +35,7 @@ class AgentExistsError(OrchestratorError):
     error_code = "AGENT_EXISTS"
 
 
-class AgentNotFoundError(OrchestratorError):
+class AgentNotFoundError(OrchestratorError, ValueError):
     """No agent of that name is registered. Details: agent."""
 
     error_code = "AGENT_NOT_FOUND"

@@ -33,6 +33,8 @@ class Life:
     """The last error that was told of it."""
     doom: str | None = None
     """Why it was given up: hung, never ready, or it did not end when it was asked to."""
+    is_overdue: bool = False
+    """A heartbeat is; whether it was said and not heard yet is being looked for."""
     is_closed: bool = False
     """Its last word was said, and everybody was told."""
     was_killed: bool = False

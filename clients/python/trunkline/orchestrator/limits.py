@@ -29,6 +29,12 @@ CALLBACK_GRACE: Final = 10.0
 MESSAGES_AT_A_TIME: Final = 256
 """What is received from one channel before the other gets its turn."""
 
+STUCK_SECONDS: Final = 1.0
+"""A message that takes longer to handle keeps others from being heard; meanwhile nobody counts as hung."""
+
+KILL_GRACE: Final = 5.0
+"""How long the end of a process that was killed is waited for; then it counts as one that cannot be ended."""
+
 DEFAULT_PS_PAGE: Final = 5_000
 """Agents of one page of `ps`, where the caller asks for pages without saying how large."""
 

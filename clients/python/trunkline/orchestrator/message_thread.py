@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,7 +12,7 @@ from contextlib import suppress
 from trunkline.message_channel import ChannelClosedError, MessageChannel, ServiceMessage, wait
 from trunkline.orchestrator.audit import AuditLog
 from trunkline.orchestrator.config import OrchestratorConfig
-from trunkline.orchestrator.limits import MESSAGES_AT_A_TIME
+from trunkline.orchestrator.limits import MESSAGES_AT_A_TIME, STUCK_SECONDS
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ class MessageThread:
     def __init__(self) -> None:
         self._asked: deque[Callable[[], object]] = deque()
         """What is done when everything was heard that had been said when it was asked for."""
+        self._busy_since: float | None = None
 
     def handle_command(self, msg: ServiceMessage, channel: MessageChannel) -> None:
         """Does what a COMMAND commands that came by a channel."""
@@ -43,6 +45,11 @@ class MessageThread:
         self._asked.append(action)
         with suppress(ChannelClosedError):
             self._wake()
+
+    def is_stuck(self) -> bool:
+        """Whether one message takes long to handle just now: more than STUCK_SECONDS."""
+        since = self._busy_since
+        return since is not None and time.monotonic() - since > STUCK_SECONDS
 
     def _start_message_thread(self) -> None:
         if self._message_thread is None:
@@ -80,6 +87,7 @@ class MessageThread:
                 for _ in range(asked):
                     self._asked.popleft()()
                 return
+            self._busy_since = time.monotonic()
             try:
                 if message.type == "COMMAND":
                     self.handle_command(message, channel)
@@ -87,6 +95,8 @@ class MessageThread:
                     self._heard(message)
             except Exception:  # noqa: BLE001  # one message's failure must not end the others' service
                 _log.exception("a message of %r was not handled", message.sender)
+            finally:
+                self._busy_since = None
 
 
 def open_command_channel(config: OrchestratorConfig, name: str, audit: AuditLog) -> MessageChannel | None:

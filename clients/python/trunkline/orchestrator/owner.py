@@ -23,6 +23,9 @@ class Owner(Protocol):
     def when_heard(self, action: Callable[[], object]) -> None:
         """Calls an action, in any thread, when everything was heard that agents have said by now."""
 
+    def is_stuck(self) -> bool:
+        """Whether it hears nobody at present, because what one agent said takes long to handle."""
+
     def changed(self, entry: AgentEntry) -> None:
         """An agent stands elsewhere than before."""
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from trunkline.orchestrator.errors import AgentStateError, OrchestratorError
 from trunkline.orchestrator.life import Life
+from trunkline.orchestrator.limits import KILL_GRACE
 from trunkline.orchestrator.loop_thread import LoopThread, settle
 from trunkline.orchestrator.memory import AgentEntry, Memory, Stage
 
@@ -108,9 +109,16 @@ class Stopping:
         within = f"within {entry.config.stop_timeout:g} s of being asked to"
         if self._board.kill(life):
             entry.reason = f"it was killed, because it did not end {within}"
+            self._loop.later(KILL_GRACE, self._leave, entry, life, "it was killed, and has not ended")
+        else:
+            self._leave(entry, life, f"it cannot be ended, and did not end {within}")
+
+    def _leave(self, entry: AgentEntry, life: Life, why: str) -> None:
+        """Goes on without it."""
+        if life is not entry.life or life.has_ended:
             return
-        life.doom = f"it cannot be ended, and did not end {within}"
-        self._board.stand(entry, entry.stage, life.doom)
+        life.doom = why
+        self._board.stand(entry, entry.stage, why)
         for done in self._waiting.pop(entry.name, ()):
-            done.set_exception(AgentStateError(f"agent {entry.name!r}: {life.doom}", details={"agent": entry.name}))
+            done.set_exception(AgentStateError(f"agent {entry.name!r}: {why}", details={"agent": entry.name}))
         self._board.vacate(entry)

@@ -51,7 +51,7 @@ class Supervisor:
         self._stopping = Stopping(memory, self._loop, self)
         self._launcher = Launcher(self._loop, owner.make, self._launched, self._conclude, self._ended)
         self._restarter = Restarter(self._loop, owner, self.stand, self._start_again)
-        self._vital_signs = VitalSigns(self._loop, self._hung, self._give_up, self._is_back)
+        self._vital_signs = VitalSigns(self._loop, owner, self._hung, self._give_up, self._is_back)
 
     # What any thread may call.
 
