@@ -27,7 +27,10 @@ CALLBACK_GRACE: Final = 10.0
 """How long a shutdown waits for callbacks; what has not returned by then is left behind, and logged."""
 
 MESSAGES_AT_A_TIME: Final = 256
-"""What is received from one channel before the other gets its turn."""
+"""Messages of agents that are received before commands get their turn."""
+
+COMMANDS_AT_A_TIME: Final = 16
+"""Commands that are taken before agents' messages get theirs: some take milliseconds, and events must not wait."""
 
 STUCK_SECONDS: Final = 1.0
 """A message that takes longer to handle keeps others from being heard; meanwhile nobody counts as hung."""

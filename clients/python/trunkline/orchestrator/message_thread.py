@@ -12,7 +12,7 @@ from contextlib import suppress
 from trunkline.message_channel import ChannelClosedError, MessageChannel, ServiceMessage, wait
 from trunkline.orchestrator.audit import AuditLog
 from trunkline.orchestrator.config import OrchestratorConfig
-from trunkline.orchestrator.limits import MESSAGES_AT_A_TIME, STUCK_SECONDS
+from trunkline.orchestrator.limits import COMMANDS_AT_A_TIME, MESSAGES_AT_A_TIME, STUCK_SECONDS
 
 _log = logging.getLogger(__name__)
 
@@ -80,8 +80,9 @@ class MessageThread:
                     return
 
     def _serve(self, channel: MessageChannel) -> None:
-        for _ in range(MESSAGES_AT_A_TIME):
-            asked = len(self._asked) if channel is self._channels[0] else 0
+        is_agents = channel is self._channels[0]
+        for _ in range(MESSAGES_AT_A_TIME if is_agents else COMMANDS_AT_A_TIME):
+            asked = len(self._asked) if is_agents else 0
             message = channel.receive(0)
             if message is None:
                 for _ in range(asked):
