@@ -226,3 +226,14 @@ def test_an_agent_is_a_context(diary: Path) -> None:
         assert agent.is_alive()
         assert agent.state_events.ready_event.wait(20)
     assert not agent.is_alive()
+
+
+def test_an_agent_that_is_stopped_in_the_moment_in_which_it_ends_ends(diary: Path) -> None:
+    """Whichever comes first: it closes, and nothing fails."""
+    for _ in range(200):
+        agent = crew.ThreadWorker(diary=str(diary))
+        agent.start()
+        agent.stop()
+        assert agent.join(20)
+        assert agent.failure is None
+        assert agent.state_events.close_event.is_set()

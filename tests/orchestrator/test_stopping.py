@@ -16,7 +16,7 @@ from tests.orchestrator import crew
 from tests.orchestrator.conftest import MakeWitness
 from tests.orchestrator.witness import pid_of, started
 from trunkline.agents import AgentConfig
-from trunkline.orchestrator import AgentStateError, OrchestratorError, OrchestratorEvent
+from trunkline.orchestrator import AgentStateError, OrchestratorError, OrchestratorEvent, RestartPolicy
 
 
 def test_a_constructor_that_takes_its_time_holds_up_nobody(orchestrate: MakeWitness) -> None:
@@ -103,7 +103,8 @@ def test_shutdown_ends_every_agent(orchestrate: MakeWitness) -> None:
     config = AgentConfig(heartbeat_timeout=60, stop_timeout=1)
     orchestrator.register_agent(crew.ProcessWaiter, "runs", config)
     orchestrator.register_agent(crew.ProcessWaiter, "stopped", config)
-    orchestrator.register_agent(crew.ThreadTrouble, "backs off", at="execute", restart="always")
+    later = RestartPolicy("always", initial_delay=30, max_delay=30)
+    orchestrator.register_agent(crew.ThreadTrouble, "backs off", at="execute", restart=later)
     orchestrator.register_agent(crew.ThreadWaiter, "thread", config)
     orchestrator.start()
     for name in ("runs", "stopped", "thread"):
@@ -111,6 +112,7 @@ def test_shutdown_ends_every_agent(orchestrate: MakeWitness) -> None:
     orchestrator.register_agent(crew.ProcessWaiter, "starts", config)
     orchestrator.register_agent(crew.ProcessWaiter, "waits", config)
     orchestrator.stop_agent("thread")
+    witness.until("backs off", "backing_off")
     for name in ("starts", "waits"):
         orchestrator.start_agent(name)
     pids = [pid_of(witness, name) for name in ("runs", "stopped")]

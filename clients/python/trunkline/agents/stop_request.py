@@ -36,8 +36,10 @@ class StopRequest:
 
     def wait(self, seconds: float) -> None:
         """Waits until `on_stop` has returned, if it was called."""
-        if self._thread is not None:
-            self._thread.join(seconds)
+        with self._making:  # else it might be there and not started
+            thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
 
     def _act(self) -> None:
         try:
