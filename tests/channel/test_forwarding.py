@@ -208,9 +208,10 @@ def test_a_sidecar_is_as_good_as_the_bus(sidecar_address: str, bus: MessageBus, 
 
 
 def test_names_that_no_channel_can_have_are_refused(bus_address: str, name: str) -> None:
-    """With forwarding, names are channel tokens; said at once."""
+    """With forwarding, names are channel tokens; said at once, and the way to the bus is not left open."""
     with pytest.raises(InvalidChannelError):
         MessageChannel("thread", name="an owner", address=bus_address)
+    assert "trunkline.sync" not in [thread.name for thread in threading.enumerate()]
     with MessageChannel("thread", name=name, address=bus_address) as channel:
         with pytest.raises(InvalidChannelError):
             channel.send("not a token", ServiceMessage(name, "STATUS", ""))

@@ -244,12 +244,11 @@ class MessageChannel:
         from trunkline.message_channel.forwarding import BusLine
 
         try:
-            line = BusLine(bus, self._switchboard)
+            self._switchboard.line = line = BusLine(bus, self._switchboard)
             line.listen(self.bus_name)
         except BaseException:
             self.close()
             raise
-        self._switchboard.line = line
 
     def _check(self) -> None:
         if self._closed:
