@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.channel.clients import LineClient
+from trunkline.message_channel import MessageChannel
 from trunkline.sync import MessageBus
 
 
@@ -15,6 +17,20 @@ from trunkline.sync import MessageBus
 def path(socket_dir: Path) -> str:
     """Where a channel's socket may be."""
     return f"{socket_dir}/c.sock"
+
+
+@pytest.fixture
+def channel(path: str) -> Iterator[MessageChannel]:
+    """A channel on that socket; files with channels of other types say which."""
+    with MessageChannel("unix_socket", path) as channel:
+        yield channel
+
+
+@pytest.fixture
+def client(channel: MessageChannel, path: str) -> Iterator[LineClient]:
+    """A client of that channel."""
+    with LineClient(path) as client:
+        yield client
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import tracemalloc
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,18 +12,6 @@ from tests.channel.clients import LineClient, line
 from trunkline.limits import MAX_MESSAGE_BYTES, MiB
 from trunkline.message_channel import MessageChannel, ServiceMessage
 from trunkline.message_channel.limits import MAX_CONNECTIONS
-
-
-@pytest.fixture
-def channel(path: str) -> Iterator[MessageChannel]:
-    with MessageChannel("unix_socket", path) as channel:
-        yield channel
-
-
-@pytest.fixture
-def client(channel: MessageChannel, path: str) -> Iterator[LineClient]:
-    with LineClient(path) as client:
-        yield client
 
 
 def serves(channel: MessageChannel, client: LineClient) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,18 +16,6 @@ from trunkline.message_channel import (
     UnknownTargetError,
 )
 from trunkline.message_channel.limits import MAX_CONNECTIONS, MAX_INBOX_MESSAGES
-
-
-@pytest.fixture
-def channel(path: str) -> Iterator[MessageChannel]:
-    with MessageChannel("unix_socket", path) as channel:
-        yield channel
-
-
-@pytest.fixture
-def client(channel: MessageChannel, path: str) -> Iterator[LineClient]:
-    with LineClient(path) as client:
-        yield client
 
 
 def test_two_messages_in_one_read_are_two(channel: MessageChannel, client: LineClient) -> None:

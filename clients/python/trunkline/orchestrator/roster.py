@@ -89,11 +89,6 @@ class Roster:
         """Those that live, the least loaded first."""
         return sorted(filter(self._is_live, self.peers), key=lambda peer: (peer.load, peer.holder.name))
 
-    def next_expiry(self) -> float | None:
-        """In how many seconds the next one would be dead, if it stayed silent; None while there is none that could."""
-        due = [self._deadline(peer) for peer in self._peers.values() if self._is_live(peer)]
-        return max(0.0, min(due) - self._clock()) if due else None
-
     def _deadline(self, peer: Peer) -> float:
         return max(peer.seen_at, self._heard_since) + peer.timeout
 

@@ -6,12 +6,13 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Coroutine, Generator
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from trunkline.errors import TrunklineError
 from trunkline.sync.background import Background
 
 T = TypeVar("T")
+A = TypeVar("A", bound="_Asynchronous")
 
 
 class _Asynchronous(Protocol):
@@ -25,10 +26,24 @@ class _Asynchronous(Protocol):
     def is_connected(self) -> bool: ...
 
 
-class Face:
+class Face(Generic[A]):
     """What all faces share: the loop while connected, and the waiting."""
 
-    def __init__(self, asynchronous: _Asynchronous) -> None:
+    def __init__(self, asynchronous: A) -> None:
+        self._put_on(asynchronous)
+
+    @classmethod
+    def over(cls, asynchronous: A) -> Self:
+        """The face of any asynchronous object of the kind: one in memory, or one of your own.
+
+        Args:
+            asynchronous: not connected: it is connected in the loop of the faces, and must not be used in any other.
+        """
+        face = cls.__new__(cls)
+        face._put_on(asynchronous)
+        return face
+
+    def _put_on(self, asynchronous: A) -> None:
         self._asynchronous = asynchronous
         self._loop: asyncio.AbstractEventLoop | None = None
         self._background = Background()
@@ -57,6 +72,11 @@ class Face:
                 asyncio.run_coroutine_threadsafe(self._asynchronous.disconnect(), loop).result()
             finally:
                 self._background.close()
+
+    @property
+    def asynchronous(self) -> A:
+        """What is behind it, for coroutines that `Background` runs."""
+        return self._asynchronous
 
     @property
     def is_open(self) -> bool:

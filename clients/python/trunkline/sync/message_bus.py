@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
-from typing import Any, Literal, Self, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 from trunkline.dead_letters import DeadLetter, DeadLetterChoice, Redriven, WhichDeadLetters
 from trunkline.durable import DurableMessage as AsyncDurableMessage
@@ -20,7 +20,7 @@ from trunkline.sync.durable_message import DurableMessage, synchronous
 from trunkline.sync.face import Face
 
 
-class MessageBus(Face):
+class MessageBus(Face[AsyncMessageBus]):
     """`GrpcMessageBus`, synchronous; see there for arguments and errors.
 
     A callback is a plain function and runs in a thread of its subscription, so it may publish and request. Durable
@@ -28,28 +28,11 @@ class MessageBus(Face):
     """
 
     def __init__(self, address: str = f"127.0.0.1:{BUS_PORT}", **options: Any) -> None:
-        self._put_on(GrpcMessageBus(address, **options))
+        super().__init__(GrpcMessageBus(address, **options))
 
-    @classmethod
-    def over(cls, bus: AsyncMessageBus) -> Self:
-        """The face of any asynchronous bus: an InMemoryMessageBus, or one of your own.
-
-        Args:
-            bus: not connected: it is connected in the loop of the faces, and must not be used in any other.
-        """
-        face = cls.__new__(cls)
-        face._put_on(bus)
-        return face
-
-    def _put_on(self, bus: AsyncMessageBus) -> None:
-        super().__init__(bus)
-        self._bus = bus
+    def _put_on(self, asynchronous: AsyncMessageBus) -> None:
+        super()._put_on(asynchronous)
         self._threads: dict[str, list[ThreadPoolExecutor]] = {}
-
-    @property
-    def asynchronous(self) -> AsyncMessageBus:
-        """The bus behind it, for coroutines that `Background` runs."""
-        return self._bus
 
     def disconnect(self) -> None:
         """See `MessageBus.disconnect`. Callbacks that run are not waited for."""
@@ -74,7 +57,7 @@ class MessageBus(Face):
 
     def publish(self, channel: str, message: AgentMessage, **options: Any) -> Receipt | None:
         """See `MessageBus.publish`."""
-        receipt: Receipt | None = self._wait(self._bus.publish(channel, message, **options))
+        receipt: Receipt | None = self._wait(self._asynchronous.publish(channel, message, **options))
         return receipt
 
     @overload
@@ -114,7 +97,7 @@ class MessageBus(Face):
         try:
             if concurrency != 1:  # a bus of one's own may have no such option
                 options["concurrency"] = concurrency
-            self._wait(self._bus.subscribe(channel, call, **options))
+            self._wait(self._asynchronous.subscribe(channel, call, **options))
         except BaseException:
             threads.shutdown(wait=False)
             raise
@@ -122,12 +105,12 @@ class MessageBus(Face):
 
     def unsubscribe(self, channel: str) -> None:
         """See `MessageBus.unsubscribe`."""
-        self._wait(self._bus.unsubscribe(channel))
+        self._wait(self._asynchronous.unsubscribe(channel))
         self._stop_threads(channel)
 
     def request(self, channel: str, message: AgentMessage, timeout: float = DEFAULT_REQUEST_TIMEOUT) -> AgentMessage:
         """See `MessageBus.request`."""
-        return self._wait(self._bus.request(channel, message, timeout))
+        return self._wait(self._asynchronous.request(channel, message, timeout))
 
     @overload
     def messages(
@@ -153,7 +136,7 @@ class MessageBus(Face):
 
     def messages(self, pattern: str, **options: Any) -> Generator[Any, None, None]:
         """See `MessageBus.messages`."""
-        with closing(self._iterate(self._bus.messages(pattern, **options))) as messages:
+        with closing(self._iterate(self._asynchronous.messages(pattern, **options))) as messages:
             for message in messages:
                 yield self._faced(message)
 
@@ -161,40 +144,40 @@ class MessageBus(Face):
         self, name: str, pattern: str, *, start: Start = "new", settings: DurableSettings | None = None
     ) -> bool:
         """See `MessageBus.create_durable`."""
-        return self._wait(self._bus.create_durable(name, pattern, start=start, settings=settings))
+        return self._wait(self._asynchronous.create_durable(name, pattern, start=start, settings=settings))
 
     def delete_durable(self, name: str) -> None:
         """See `MessageBus.delete_durable`."""
-        self._wait(self._bus.delete_durable(name))
+        self._wait(self._asynchronous.delete_durable(name))
 
     def seek_durable(self, name: str, start: Start) -> None:
         """See `MessageBus.seek_durable`."""
-        self._wait(self._bus.seek_durable(name, start))
+        self._wait(self._asynchronous.seek_durable(name, start))
 
     def dead_letters(
         self, *, limit: int | None = None, **chosen: Unpack[DeadLetterChoice]
     ) -> Generator[DeadLetter, None, None]:
         """See `MessageBus.dead_letters`."""
-        return self._iterate(self._bus.dead_letters(limit=limit, **chosen))
+        return self._iterate(self._asynchronous.dead_letters(limit=limit, **chosen))
 
     def redrive(
         self, which: WhichDeadLetters, *, dry_run: bool = False, force: bool = False, limit: int | None = None
     ) -> Redriven:
         """See `MessageBus.redrive`."""
-        return self._wait(self._bus.redrive(which, dry_run=dry_run, force=force, limit=limit))
+        return self._wait(self._asynchronous.redrive(which, dry_run=dry_run, force=force, limit=limit))
 
     def purge(self, which: WhichDeadLetters, *, dry_run: bool = False) -> int:
         """See `MessageBus.purge`."""
-        return self._wait(self._bus.purge(which, dry_run=dry_run))
+        return self._wait(self._asynchronous.purge(which, dry_run=dry_run))
 
     def flush(self) -> None:
         """See `MessageBus.flush`."""
-        self._wait(self._bus.flush())
+        self._wait(self._asynchronous.flush())
 
     @property
     def published_count(self) -> int:
         """See `MessageBus.published_count`."""
-        return self._bus.published_count
+        return self._asynchronous.published_count
 
     def _faced(self, message: AgentMessage) -> AgentMessage:
         return synchronous(message, self._wait) if isinstance(message, AsyncDurableMessage) else message

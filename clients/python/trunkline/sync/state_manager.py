@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any
 
 from trunkline.grpc_state import GrpcStateManager
 from trunkline.limits import STATE_PORT
@@ -13,84 +13,64 @@ from trunkline.state_manager import StateManager as AsyncStateManager
 from trunkline.sync.face import Face
 
 
-class StateManager(Face):
+class StateManager(Face[AsyncStateManager]):
     """`GrpcStateManager`, synchronous; see there for arguments and errors."""
 
     def __init__(self, address: str = f"127.0.0.1:{STATE_PORT}", **options: Any) -> None:
-        self._put_on(GrpcStateManager(address, **options))
-
-    @classmethod
-    def over(cls, state: AsyncStateManager) -> Self:
-        """The face of any asynchronous state manager: an InMemoryStateManager, or one of your own.
-
-        Args:
-            state: not connected: it is connected in the loop of the faces, and must not be used in any other.
-        """
-        face = cls.__new__(cls)
-        face._put_on(state)
-        return face
-
-    def _put_on(self, state: AsyncStateManager) -> None:
-        super().__init__(state)
-        self._state = state
-
-    @property
-    def asynchronous(self) -> AsyncStateManager:
-        """The state manager behind it, for coroutines that `Background` runs."""
-        return self._state
+        super().__init__(GrpcStateManager(address, **options))
 
     def save_agent_state(self, state: AgentState, *, expected_revision: int | None = None) -> int:
         """See `StateManager.save_agent_state`."""
-        return self._wait(self._state.save_agent_state(state, expected_revision=expected_revision))
+        return self._wait(self._asynchronous.save_agent_state(state, expected_revision=expected_revision))
 
     def get_agent_state(self, agent_id: str) -> AgentState | None:
         """See `StateManager.get_agent_state`."""
-        return self._wait(self._state.get_agent_state(agent_id))
+        return self._wait(self._asynchronous.get_agent_state(agent_id))
 
     def list_agent_states(self, **filters: Any) -> list[AgentState]:
         """See `StateManager.list_agent_states`."""
-        return self._wait(self._state.list_agent_states(**filters))
+        return self._wait(self._asynchronous.list_agent_states(**filters))
 
     def delete_agent_state(self, agent_id: str, *, expected_revision: int | None = None) -> bool:
         """See `StateManager.delete_agent_state`."""
-        return self._wait(self._state.delete_agent_state(agent_id, expected_revision=expected_revision))
+        return self._wait(self._asynchronous.delete_agent_state(agent_id, expected_revision=expected_revision))
 
     def save_workflow_state(self, state: WorkflowState, *, expected_revision: int | None = None) -> int:
         """See `StateManager.save_workflow_state`."""
-        return self._wait(self._state.save_workflow_state(state, expected_revision=expected_revision))
+        return self._wait(self._asynchronous.save_workflow_state(state, expected_revision=expected_revision))
 
     def get_workflow_state(self, workflow_id: str) -> WorkflowState | None:
         """See `StateManager.get_workflow_state`."""
-        return self._wait(self._state.get_workflow_state(workflow_id))
+        return self._wait(self._asynchronous.get_workflow_state(workflow_id))
 
     def list_workflow_states(self, **filters: Any) -> list[WorkflowState]:
         """See `StateManager.list_workflow_states`."""
-        return self._wait(self._state.list_workflow_states(**filters))
+        return self._wait(self._asynchronous.list_workflow_states(**filters))
 
     def delete_workflow_state(self, workflow_id: str, *, expected_revision: int | None = None) -> bool:
         """See `StateManager.delete_workflow_state`."""
-        return self._wait(self._state.delete_workflow_state(workflow_id, expected_revision=expected_revision))
+        return self._wait(self._asynchronous.delete_workflow_state(workflow_id, expected_revision=expected_revision))
 
     def save_task_result(self, result: TaskResult, *, expected_revision: int | None = None) -> int:
         """See `StateManager.save_task_result`."""
-        return self._wait(self._state.save_task_result(result, expected_revision=expected_revision))
+        return self._wait(self._asynchronous.save_task_result(result, expected_revision=expected_revision))
 
     def get_task_result(self, task_id: str) -> TaskResult | None:
         """See `StateManager.get_task_result`."""
-        return self._wait(self._state.get_task_result(task_id))
+        return self._wait(self._asynchronous.get_task_result(task_id))
 
     def list_task_results(self, **filters: Any) -> list[TaskResult]:
         """See `StateManager.list_task_results`."""
-        return self._wait(self._state.list_task_results(**filters))
+        return self._wait(self._asynchronous.list_task_results(**filters))
 
     def delete_task_result(self, task_id: str, *, expected_revision: int | None = None) -> bool:
         """See `StateManager.delete_task_result`."""
-        return self._wait(self._state.delete_task_result(task_id, expected_revision=expected_revision))
+        return self._wait(self._asynchronous.delete_task_result(task_id, expected_revision=expected_revision))
 
     def batch(self, operations: Sequence[Operation], *, atomic: bool = False) -> list[Outcome]:
         """See `StateManager.batch`."""
-        return self._wait(self._state.batch(operations, atomic=atomic))
+        return self._wait(self._asynchronous.batch(operations, atomic=atomic))
 
     def watch(self, *kinds: Kind, **filters: Any) -> Iterator[Change]:
         """See `StateManager.watch`."""
-        return self._iterate(self._state.watch(*kinds, **filters))
+        return self._iterate(self._asynchronous.watch(*kinds, **filters))
