@@ -26,11 +26,11 @@ class CallbackPool:
         self._idle = 0
         self._is_closed = False
 
-    def submit(self, action: Callable[[], object]) -> bool:
-        """Runs an action, which must not raise, in one of the threads; False where it is closed."""
+    def submit(self, action: Callable[[], object]) -> None:
+        """Runs an action, which must not raise, in one of the threads; nothing where it is closed."""
         with self._changed:
             if self._is_closed:
-                return False
+                return
             self._waiting.append(action)
             if len(self._waiting) > self._idle and len(self._threads) < self._max_workers:
                 name = f"{self._name}-{len(self._threads)}"
@@ -38,7 +38,6 @@ class CallbackPool:
                 self._threads[-1].start()
             else:
                 self._changed.notify()
-        return True
 
     def close(self, seconds: float) -> bool:
         """Takes nothing any more, and waits until what was submitted is done; says whether it is. Idempotent; where one

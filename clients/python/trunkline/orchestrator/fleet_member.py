@@ -89,8 +89,8 @@ class FleetMember:
 
     def beat(self, name: str) -> None:
         """An agent says that it lives."""
-        if self._membership is not None and name in self._of.memory:
-            self._membership.recorder.beat(self._of.memory.get_agent(name))
+        if self._membership is not None and (entry := self._of.memory.find(name)) is not None:
+            self._membership.recorder.beat(entry)
 
     def concluded(self, entry: AgentEntry, life: Life) -> None:
         """A life of an agent is over."""

@@ -22,8 +22,8 @@ class FleetView:
     which should therefore agree with theirs.
     """
 
-    def __init__(self, records: Iterable[AgentState], now: datetime | None = None) -> None:
-        self._now = now or datetime.now(UTC)
+    def __init__(self, records: Iterable[AgentState]) -> None:
+        self._now = datetime.now(UTC)
         self._agents: dict[str, AgentState] = {}
         self._orchestrators: dict[str, AgentState] = {}
         for record in records:

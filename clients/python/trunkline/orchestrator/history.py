@@ -48,6 +48,12 @@ class EventStore:
     def __len__(self) -> int:
         return len(self._events)
 
+    @property
+    def last_seq(self) -> int:
+        """The newest event's `seq`; 0 before the first."""
+        with self._lock:
+            return self._last
+
     def add(
         self,
         category: Category,

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 
 from trunkline.agents import BaseAgent
-from trunkline.orchestrator.errors import OrchestratorError
 from trunkline.orchestrator.life import Life
 from trunkline.orchestrator.loop_thread import LoopThread
 from trunkline.orchestrator.memory import AgentEntry
@@ -46,16 +45,9 @@ class Launcher:
     def _launch(self, entry: AgentEntry, life: Life) -> None:
         try:
             instance = self._make(entry)
-            instance.start(partial(self._say, self._ended, entry, life, instance), life.number)
+            instance.start(partial(self._loop.offer, self._ended, entry, life, instance), life.number)
         except BaseException as error:  # noqa: BLE001  # the agent's own code: it fails, and the orchestrator goes on
-            self._say(self._failed, entry, life, f"it cannot be started: {type(error).__name__}: {error}")
+            self._loop.offer(self._failed, entry, life, f"it cannot be started: {type(error).__name__}: {error}")
             return
-        if not self._say(self._launched, entry, life, instance) and instance.vessel is not None:
+        if not self._loop.offer(self._launched, entry, life, instance) and instance.vessel is not None:
             instance.vessel.kill()  # the orchestrator was shut down meanwhile: nobody is there who would stop it
-
-    def _say(self, what: Callable[..., object], *arguments: object) -> bool:
-        try:
-            self._loop.call(what, *arguments)
-        except OrchestratorError:
-            return False
-        return True

@@ -36,10 +36,15 @@ class LoopThread:
         Raises:
             OrchestratorError: it is closed.
         """
+        if not self.offer(action, *arguments):
+            raise OrchestratorError("the orchestrator has been shut down")
+
+    def offer(self, action: Callable[..., object], *arguments: Any) -> bool:
+        """As `call`; False where it is closed."""
         with self._calling:
-            if self._is_closed:
-                raise OrchestratorError("the orchestrator has been shut down")
-            self._loop.call_soon_threadsafe(action, *arguments)
+            if not self._is_closed:
+                self._loop.call_soon_threadsafe(action, *arguments)
+            return not self._is_closed
 
     def ask(self, action: Callable[[], T]) -> Future[T]:
         """As `call`; the future has what the action returned or raised."""
@@ -53,9 +58,7 @@ class LoopThread:
 
         def pass_it(done: Future[T]) -> None:
             action = partial(settle, passed, lambda: passed.set_result(_result(done)))
-            try:
-                self.call(action)
-            except OrchestratorError:
+            if not self.offer(action):
                 action()
 
         done.add_done_callback(pass_it)
@@ -74,10 +77,6 @@ class LoopThread:
     def later(self, seconds: float, action: Callable[..., object], *arguments: Any) -> asyncio.TimerHandle:
         """Runs an action in so many seconds, unless the timer is cancelled."""
         return self._loop.call_later(seconds, action, *arguments)
-
-    def soon(self, action: Callable[..., object], *arguments: Any) -> None:
-        """Runs an action when what is running now has returned."""
-        self._loop.call_soon(action, *arguments)
 
     def when_readable(self, descriptor: int, action: Callable[..., object], *arguments: Any) -> None:
         """Runs an action whenever a descriptor is readable, until `forget`."""

@@ -160,5 +160,6 @@ class Placement:
         if record is None or record.metadata.get("state") == Stage.REGISTERED:
             return entry.name in self._asked
         other = holder_of(record)
-        is_own = other.name == self._holder.name and other.id != self._holder.id
-        return is_wanted(record) and (is_own or not self._roster.lives(other)) and other.id != self._holder.id
+        if other.id == self._holder.id or not is_wanted(record):
+            return False
+        return other.name == self._holder.name or not self._roster.lives(other)

@@ -90,7 +90,7 @@ class Reporting:
     ) -> dict[str, Any]:
         """Events that match, the oldest first: all, or the `last` or the `first` of them."""
         store = self._of.event_store
-        last_seq = self._last_seq()  # before: who asks again for what is behind it misses nothing
+        last_seq = store.last_seq  # before: who asks again for what is behind it misses nothing
         found = store.query(last=last, agent=agent, type=type, after_seq=after_seq)[:first]
         filters = {"last": last, "first": first, "agent": agent, "type": type, "after_seq": after_seq or None}
         return {
@@ -110,15 +110,11 @@ class Reporting:
             "capacity_info": {
                 "current_size": len(store),
                 "capacity": store.capacity,
-                "total_events": self._last_seq(),
+                "total_events": store.last_seq,
             },
             "agent_filter": agent,
             "timestamp": _now(),
         }
-
-    def _last_seq(self) -> int:
-        newest = self._of.event_store.query(last=1)
-        return newest[-1].seq if newest else 0
 
     def stats(self, page_size: int | None = None, page_token: str = "") -> dict[str, Any]:
         """Figures that change: of the orchestrator, and of each agent that was started, or a page of these."""

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from trunkline import Backoff
 from trunkline.errors import TrunklineError
 
 When = Literal["never", "on_failure", "always"]
@@ -74,7 +75,8 @@ class Restarts:
             self._recent.popleft()
         if len(self._recent) >= policy.max_restarts:
             raise TooManyRestartsError(f"{policy.max_restarts} restarts within {policy.within:g} s are enough")
-        delay = min(policy.max_delay, policy.initial_delay * policy.multiplier ** len(self._recent))
+        backoff = Backoff(policy.initial_delay, policy.multiplier, policy.max_delay)
+        delay = backoff.delay(len(self._recent) + 1)
         self._recent.append(now)
         self.count += 1
         return delay

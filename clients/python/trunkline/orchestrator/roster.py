@@ -76,10 +76,6 @@ class Roster:
         """Somebody deleted its record."""
         self._peers.pop(name, None)
 
-    def get(self, name: str) -> Peer | None:
-        """The one of that name, whether it lives or not."""
-        return self._peers.get(name)
-
     def lives(self, holder: Holder) -> bool:
         """Whether this very start of an orchestrator lives."""
         peer = self._peers.get(holder.name)
@@ -89,13 +85,10 @@ class Roster:
         """Those that live, the least loaded first."""
         return sorted(filter(self._is_live, self.peers), key=lambda peer: (peer.load, peer.holder.name))
 
-    def _deadline(self, peer: Peer) -> float:
-        return max(peer.seen_at, self._heard_since) + peer.timeout
-
     def _is_live(self, peer: Peer) -> bool:
         if peer.is_over or peer.seen_at == float("-inf"):
             return False
-        return self._heard_until <= self._deadline(peer)
+        return self._heard_until <= max(peer.seen_at, self._heard_since) + peer.timeout
 
 
 def peer_of(record: AgentState, seen_at: float) -> Peer:

@@ -7,9 +7,9 @@ ends, a timer is due, or somebody asks. Agents' own code (making one, stopping o
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 
@@ -101,7 +101,7 @@ class Supervisor:
             yield is_news
         finally:
             if is_news and message.payload in LIFE_CYCLE:
-                self._call(self._heard, entry, life, message.payload)
+                self._loop.offer(self._heard, entry, life, message.payload)
 
     def close(self) -> None:
         """Stops every agent, and ends. A thread that does not end in time is left behind. Idempotent."""
@@ -227,7 +227,7 @@ class Supervisor:
         if life.is_closed:
             self._conclude(entry, life, failure)
         else:
-            self._owner.when_heard(partial(self._call, self._conclude, entry, life, failure))
+            self._owner.when_heard(partial(self._loop.offer, self._conclude, entry, life, failure))
             self._loop.later(CLOSE_GRACE, self._conclude, entry, life, failure)
 
     def _conclude(self, entry: AgentEntry, life: Life, failure: str | None) -> None:
@@ -252,10 +252,6 @@ class Supervisor:
         self._owner.concluded(entry, life)
         self._stopping.ended(entry)
         self._fill(something_broke=entry.is_broken)
-
-    def _call(self, action: Callable[..., object], *arguments: object) -> None:
-        with suppress(OrchestratorError):  # it is closed, and decides nothing any more
-            self._loop.call(action, *arguments)
 
     # What its parts ask.
 

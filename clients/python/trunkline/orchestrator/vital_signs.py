@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 
 from trunkline.agents import AgentEvent
 from trunkline.agents.events import ERROR_PREFIX, result_in
 from trunkline.message_channel import ServiceMessage
-from trunkline.orchestrator.errors import OrchestratorError
 from trunkline.orchestrator.life import Life
 from trunkline.orchestrator.limits import CLOSE_GRACE
 from trunkline.orchestrator.loop_thread import LoopThread
@@ -103,11 +102,7 @@ class VitalSigns:
             self._unready(entry, life, f"it was not ready within {entry.config.ready_timeout:g} s")
 
     def _when_heard(self, judge: Callable[[AgentEntry, Life], object], entry: AgentEntry, life: Life) -> None:
-        def then() -> None:
-            with suppress(OrchestratorError):  # it is closed, and judges nobody any more
-                self._loop.call(judge, entry, life)
-
-        self._owner.when_heard(then)
+        self._owner.when_heard(partial(self._loop.offer, judge, entry, life))
 
 
 def _left(entry: AgentEntry, life: Life) -> float:
