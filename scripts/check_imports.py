@@ -20,7 +20,7 @@ SOURCES = ("clients/python", "services")
 OURS = ("trunkline", "trunklined")
 
 WORDS = ("trunkline.errors", "trunkline.channels", "trunkline.limits")
-SHARED = ("trunkline.lanes", "trunkline.outbox")
+SHARED = ("trunkline.priority", "trunkline.wire.writer")
 """What both ends of a stream are made of, beside the words."""
 SPOKEN = (*WORDS, *SHARED, "trunkline.__version__")
 PUBLIC = ("trunkline.[A-Z]*", "trunkline.message_channel", "trunkline.sync")

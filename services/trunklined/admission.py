@@ -10,8 +10,8 @@ from typing import Any
 from uuid import uuid4
 
 from trunkline.errors import InvalidMessageError, MessageTooLargeError
-from trunkline.lanes import LANES, MEDIUM_LANE
 from trunkline.limits import MAX_DELIVER_AHEAD, MAX_ORDERING_KEY_BYTES, MAX_PUBLISH_MESSAGES
+from trunkline.priority import LANES, MEDIUM_LANE
 from trunkline.v1 import bus_pb2, message_pb2
 from trunklined.rpc.times import seconds_of, stamp_of, time_of
 

@@ -10,7 +10,7 @@ import pytest
 from tests.programs import RunningProgram, run_program
 from tests.torn import Remains, cuts, flips, judge, make_pages_small
 from trunkline import AgentMessage, GrpcMessageBus
-from trunkline.lanes import LANES
+from trunkline.priority import LANES
 from trunklined.bus.engines.sqlite import SqliteJournal
 from trunklined.sqlite.tail import Tail
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Unpack
 
+from trunkline.custom import unsupported
 from trunkline.dead_letters import DeadLetter, DeadLetterChoice, DeadLetterFilter, Redriven, WhichDeadLetters
 from trunkline.durable import DurableSettings, Start
 from trunkline.errors import InvalidMessageError
-from trunkline.unsupported import unsupported
 
 DeadLetters = AsyncGenerator[DeadLetter, None]
 

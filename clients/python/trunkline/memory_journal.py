@@ -18,10 +18,10 @@ from trunkline.errors import (
     SubscriptionExistsError,
     SubscriptionNotFoundError,
 )
-from trunkline.lanes import MEDIUM_LANE
 from trunkline.limits import DEDUP_MESSAGES, DEDUP_SECONDS, MAX_DURABLE_SUBSCRIPTIONS, MEMORY_JOURNAL_MESSAGES
 from trunkline.memory_dead_letters import MemoryDeadLetters
 from trunkline.memory_durable import MemoryDurable, Stored, Work
+from trunkline.priority import MEDIUM_LANE
 from trunkline.v1 import message_pb2
 
 

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 
 from trunkline.errors import BusNotConnectedError
-from trunkline.lanes import Lanes
 from trunkline.limits import CLIENT_WINDOW_MESSAGES
 from trunkline.models import AgentMessage, Priority
+from trunkline.priority import Lanes
 from trunkline.subscription import tell
 
 log = logging.getLogger(__name__)

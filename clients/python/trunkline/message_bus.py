@@ -9,13 +9,13 @@ from types import TracebackType
 from typing import Literal, Self, overload
 
 from trunkline.channels import check_name, check_pattern
+from trunkline.custom import takes, unsupported
 from trunkline.durable import DurableMessage, DurableSettings, Receipt, Start
 from trunkline.durable_delivery import DurableDelivery
 from trunkline.errors import InvalidMessageError
 from trunkline.handling import DurableCallback
 from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT
 from trunkline.models import AgentMessage
-from trunkline.unsupported import takes, unsupported
 
 MessageCallback = Callable[[AgentMessage], Awaitable[None]]
 """What `subscribe` calls with each message."""

@@ -9,9 +9,9 @@ from enum import Enum
 from types import TracebackType
 from typing import Literal, Self
 
+from trunkline.custom import unsupported
 from trunkline.errors import StateError
 from trunkline.models import AgentState, Record, TaskResult, WorkflowState
-from trunkline.unsupported import unsupported
 
 Kind = Literal["agent_state", "workflow_state", "task_result"]
 

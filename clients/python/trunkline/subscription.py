@@ -11,9 +11,9 @@ from typing import Any, Generic, TypeVar
 
 from trunkline.codec import decode_message
 from trunkline.errors import BusDisconnectedError, InvalidMessageError, TrunklineError
-from trunkline.lanes import MEDIUM_LANE, Lanes
 from trunkline.limits import CLIENT_WINDOW_MESSAGES
 from trunkline.models import AgentMessage
+from trunkline.priority import MEDIUM_LANE, Lanes
 from trunkline.v1 import bus_pb2
 
 log = logging.getLogger(__name__)

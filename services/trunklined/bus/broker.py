@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from trunkline.channels import check_channel, check_name, check_pattern
 from trunkline.errors import NoRespondersError, OverloadedError, TrunklineError
-from trunkline.lanes import HIGH_LANE
 from trunkline.limits import DEAD_LETTER_CHANNEL
+from trunkline.priority import HIGH_LANE
 from trunklined.bus.durable.desk import Description, Settings
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.engines.engine import JournalEngine

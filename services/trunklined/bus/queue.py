@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Protocol
 
 from trunkline.errors import TrunklineError
-from trunkline.lanes import Lanes
+from trunkline.priority import Lanes
 from trunklined.bus.run import Run, next_of
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from trunkline.lanes import LANES
+from trunkline.priority import LANES
 from trunklined.bus.durable.cursor import PAGE_ROWS, Cursor
 from trunklined.bus.durable.parcel import Parcel
 from trunklined.bus.durable.tray import TRAY_BYTES

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from trunkline.lanes import LANES
+from trunkline.priority import LANES
 from trunklined.bus.durable.desk import Desk
 from trunklined.bus.durable.leases import Leases
 from trunklined.bus.durable.parcel import Parcel

@@ -18,8 +18,8 @@ import logging
 from collections.abc import Callable, Iterable
 
 from trunkline.errors import StaleAckError, TrunklineError
-from trunkline.lanes import MEDIUM_LANE
 from trunkline.limits import MAX_LEASED_MESSAGES, UNSET_CREDIT_LEASES
+from trunkline.priority import MEDIUM_LANE
 from trunklined.bus.durable.cursor import PAGE_BYTES, PAGE_ROWS, Cursor
 from trunklined.bus.durable.dead_letters import bury
 from trunklined.bus.durable.desk import Desk, Settings

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from trunkline.lanes import MEDIUM_LANE
+from trunkline.priority import MEDIUM_LANE
 from trunklined.bus.engines.sqlite_rows import (
     RUN,
     dead_letter_of,

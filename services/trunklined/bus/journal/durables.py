@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from trunkline.channels import check_name, check_pattern
 from trunkline.errors import OverloadedError, SubscriptionExistsError, SubscriptionNotFoundError
-from trunkline.lanes import LANES
+from trunkline.priority import LANES
 from trunklined.bus.durable.desk import Desk, Settings
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.interest import Interest

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from trunkline.channels import matches
-from trunkline.lanes import LANES
+from trunkline.priority import LANES
 from trunklined.bus.engines.engine import JournalEngine
 from trunklined.bus.journal.channels import Channels, ChannelState
 from trunklined.bus.journal.durables import Durables
