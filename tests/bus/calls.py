@@ -11,10 +11,10 @@ import grpc
 import pytest
 
 from trunkline.errors import TrunklineError
-from trunkline.status import error_from_rpc
 from trunkline.v1 import bus_pb2, durable_pb2
 from trunkline.v1.bus_pb2 import SubscribeRequest
 from trunkline.v1.message_pb2 import Message
+from trunkline.wire.status import error_from_rpc
 
 PATIENCE = 10.0
 

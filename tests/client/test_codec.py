@@ -14,7 +14,7 @@ from trunkline.codec import decode_message, encode_message
 from trunkline.errors import InvalidMessageError
 from trunkline.v1 import bus_pb2
 from trunkline.v1.message_pb2 import Message
-from trunkline.wire import bus_twins
+from trunkline.wire.opaque import bus_twins
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

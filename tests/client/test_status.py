@@ -20,8 +20,8 @@ from trunkline.errors import (
     StateDisconnectedError,
     TrunklineError,
 )
-from trunkline.status import STATUS_DETAILS_KEY, error_from_rpc
 from trunkline.v1 import bus_pb2, bus_pb2_grpc
+from trunkline.wire.status import STATUS_DETAILS_KEY, error_from_rpc
 
 SERVICE = bus_pb2.DESCRIPTOR.services_by_name["BusService"]
 GET_STATS = SERVICE.methods_by_name["GetStats"]

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from tests.rpc.greeter import Greeter
 from trunkline import errors
-from trunkline.status import error_from_item, error_from_rpc
 from trunkline.v1 import bus_pb2, bus_pb2_grpc
+from trunkline.wire.status import error_from_item, error_from_rpc
 from trunklined.rpc.errors import MAX_DETAILS_BYTES, MAX_TEXT_BYTES, to_item, to_status
 from trunklined.rpc.metrics import RpcMetrics
 

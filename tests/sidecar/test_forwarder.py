@@ -14,7 +14,7 @@ from grpc import aio
 
 from tests.sidecar.upstream import SERVICE, Upstream, sidecar_before
 from trunkline.errors import StateDisconnectedError
-from trunkline.status import error_from_rpc
+from trunkline.wire.status import error_from_rpc
 
 
 @pytest.fixture

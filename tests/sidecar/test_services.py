@@ -16,8 +16,8 @@ from tests.programs import RunningProgram, health
 from trunkline.errors import BusDisconnectedError, NoRespondersError, RequestTimeoutError, TrunklineError
 from trunkline.grpc_bus import GrpcMessageBus
 from trunkline.models import AgentMessage
-from trunkline.status import error_from_rpc
 from trunkline.v1 import bus_pb2, bus_pb2_grpc, state_pb2, state_pb2_grpc
+from trunkline.wire.status import error_from_rpc
 
 SERVICES = ("trunkline.v1.BusService", "trunkline.v1.StateService")
 

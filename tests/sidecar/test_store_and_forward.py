@@ -14,8 +14,8 @@ from tests.contract.inbox import Inbox, numbered
 from tests.programs import RunningProgram
 from tests.sidecar.outage import PATIENCE, away, consuming, kill, store, stored, stub_of, until_health
 from trunkline import BusDisconnectedError, Durability, GrpcMessageBus, TrunklineError
-from trunkline.status import error_from_item
 from trunkline.v1 import bus_pb2
+from trunkline.wire.status import error_from_item
 
 
 async def test_a_client_stores_through_the_outage(bus: RunningProgram, sidecar: RunningProgram, channel: str) -> None:

@@ -11,9 +11,9 @@ import pytest
 from grpc import aio
 
 from tests.state.samples import agent
-from trunkline.status import error_from_rpc
 from trunkline.v1 import state_pb2 as wire
 from trunkline.v1 import state_pb2_grpc
+from trunkline.wire.status import error_from_rpc
 from trunklined.state.servicer import StateServicer
 from trunklined.state.store import Store
 

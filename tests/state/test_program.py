@@ -12,9 +12,9 @@ import pytest
 
 from tests.programs import RunningProgram, run_program
 from tests.state.samples import agent
-from trunkline.status import error_from_rpc
 from trunkline.v1 import state_pb2 as wire
 from trunkline.v1 import state_pb2_grpc
+from trunkline.wire.status import error_from_rpc
 
 AGENT_STATE = wire.RECORD_KIND_AGENT_STATE
 

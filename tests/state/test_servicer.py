@@ -13,9 +13,9 @@ from google.protobuf.message import Message
 from tests.state.conftest import MAX_RECORD_BYTES
 from tests.state.samples import agent, task, workflow
 from trunkline.errors import TrunklineError
-from trunkline.status import error_from_rpc
 from trunkline.v1 import state_pb2 as wire
 from trunkline.v1 import state_pb2_grpc
+from trunkline.wire.status import error_from_rpc
 
 AGENT_STATE = wire.RECORD_KIND_AGENT_STATE
 WORKFLOW_STATE = wire.RECORD_KIND_WORKFLOW_STATE

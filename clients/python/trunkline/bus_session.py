@@ -18,13 +18,13 @@ from trunkline.errors import (
     TrunklineError,
 )
 from trunkline.limits import BUS_AWAY, CLIENT_BUFFER_BYTES
-from trunkline.line import Compression, Line
 from trunkline.models import AgentMessage
 from trunkline.outgoing import Outgoing
 from trunkline.receipts import Receipts
-from trunkline.status import error_from_item
 from trunkline.subscription import LiveSubscription, tell
 from trunkline.v1 import bus_pb2
+from trunkline.wire.status import error_from_item
+from trunkline.wire.stream import Compression, Line
 
 log = logging.getLogger(__name__)
 

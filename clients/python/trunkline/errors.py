@@ -28,7 +28,7 @@
         └── InternalError             INTERNAL
 
 A service raises one of these; `trunklined.rpc.errors` turns it into a gRPC status with one google.rpc.ErrorInfo, and
-`trunkline.status` turns that back into the same exception. Each class names its status once, here.
+`trunkline.wire.status` turns that back into the same exception. Each class names its status once, here.
 """
 
 from __future__ import annotations

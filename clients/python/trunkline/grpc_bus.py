@@ -29,10 +29,10 @@ from trunkline.limits import (
     DEFAULT_REQUEST_TIMEOUT,
     MAX_MESSAGE_BYTES,
 )
-from trunkline.line import Compression, check_compression
 from trunkline.message_bus import MessageBus, check_interest, check_timeout
 from trunkline.models import AgentMessage
 from trunkline.subscription import LiveSubscription
+from trunkline.wire.stream import Compression, check_compression
 
 log = logging.getLogger(__name__)
 

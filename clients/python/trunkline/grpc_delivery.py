@@ -16,8 +16,8 @@ from trunkline.durable_delivery import DeadLetters, DurableDelivery
 from trunkline.durable_wire import dead_letter_from_wire, filter_to_wire, position_to_wire, settings_to_wire
 from trunkline.errors import BusDisconnectedError
 from trunkline.limits import DEFAULT_PAGE_SIZE, DEFAULT_REQUEST_TIMEOUT
-from trunkline.status import error_from_rpc
 from trunkline.v1 import bus_pb2_grpc, dead_letter_pb2, durable_pb2
+from trunkline.wire.status import error_from_rpc
 
 
 class GrpcDelivery(DurableDelivery):

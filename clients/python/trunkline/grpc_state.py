@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from trunkline.errors import MessageTooLargeError, RecordNotFoundError, StateDisconnectedError, TrunklineError
 from trunkline.limits import CLIENT_BUFFER_BYTES, MAX_FRAME_BYTES, MAX_PAGE_SIZE, STATE_PORT
-from trunkline.line import Compression, Line, check_compression
 from trunkline.models import Record
 from trunkline.record_filter import Filter, Interest, check_id, check_page_size, check_revision
 from trunkline.record_manager import RecordManager, check_batch, not_connected
@@ -25,6 +24,7 @@ from trunkline.state_wire import (
     to_outcome,
 )
 from trunkline.subscription import tell
+from trunkline.wire.stream import Compression, Line, check_compression
 
 _CONNECT: Final = "/trunkline.v1.StateService/ConnectState"
 _PUMPED_CALLS: Final = 16

@@ -8,7 +8,7 @@ from typing import Any
 
 from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES
 from trunkline.v1 import bus_pb2
-from trunkline.wire import bus_twins
+from trunkline.wire.opaque import bus_twins
 
 _ConnectRequest = bus_twins()["ConnectRequest"]
 

@@ -10,9 +10,9 @@ from trunkline.models import AgentState, Record, TaskResult
 from trunkline.record_filter import Interest, check_id, check_kind, check_revision
 from trunkline.state_codec import decode_record, encode_record
 from trunkline.state_manager import Change, ChangeType, Get, Kind, Operation, Outcome, Save
-from trunkline.status import error_from_item
 from trunkline.v1 import error_pb2, state_pb2
-from trunkline.wire import state_twins
+from trunkline.wire.opaque import state_twins
+from trunkline.wire.status import error_from_item
 
 _twins = state_twins()
 ClientFrame = _twins["ConnectStateRequest"]

@@ -11,8 +11,8 @@ from google.protobuf.message import Message
 
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES, MAX_FRAME_BYTES
-from trunkline.outbox import Outbox, Turn
 from trunkline.v1 import bus_pb2
+from trunkline.wire.writer import Outbox, Turn
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.publishing import is_stored, receipts_of, stored_receipts_of, to_publication, to_stored_publication

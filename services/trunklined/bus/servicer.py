@@ -13,8 +13,8 @@ from google.protobuf.message import Message
 
 from trunkline.errors import BusDisconnectedError, TrunklineError
 from trunkline.limits import FRAME_MESSAGES, MAX_FRAME_BYTES
-from trunkline.outbox import Outbox, Turn
 from trunkline.v1 import bus_pb2
+from trunkline.wire.writer import Outbox, Turn
 from trunklined.bus.broker import Broker
 from trunklined.bus.connection import Connection
 from trunklined.bus.durable_calls import DurableCalls

@@ -11,7 +11,7 @@ from google.protobuf.message import Message as WireMessage
 
 from trunkline.errors import InvalidMessageError
 from trunkline.v1 import bus_pb2, message_pb2
-from trunkline.wire import bus_twins
+from trunkline.wire.opaque import bus_twins
 from trunklined.bus.broker import Broker
 from trunklined.bus.durable.desk import Description
 from trunklined.bus.records import DeadLetter

@@ -1,6 +1,6 @@
 """Domain errors, translated once: to a gRPC status with one google.rpc.ErrorInfo, or to an item inside a stream.
 
-`trunkline.status` is the inverse, on the client's side.
+`trunkline.wire.status` is the inverse, on the client's side.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ from grpc import aio
 
 from trunkline.errors import BusDisconnectedError, InvalidMessageError, TrunklineError
 from trunkline.limits import MAX_FRAME_BYTES
-from trunkline.outbox import Outbox
 from trunkline.v1 import bus_pb2
-from trunkline.wire import bus_twins
+from trunkline.wire.opaque import bus_twins
+from trunkline.wire.writer import Outbox
 from trunklined.rpc.errors import to_item
 from trunklined.sidecar.config import MAX_WAITING_BYTES
 from trunklined.sidecar.gate import Gate

@@ -15,9 +15,9 @@ from grpc import aio
 
 from trunkline.errors import BusDisconnectedError, OverloadedError, TrunklineError
 from trunkline.limits import DEDUP_SECONDS
-from trunkline.status import error_from_rpc
 from trunkline.v1 import bus_pb2, message_pb2
-from trunkline.wire import bus_twins
+from trunkline.wire.opaque import bus_twins
+from trunkline.wire.status import error_from_rpc
 from trunklined.sidecar.backlog import Backlog
 from trunklined.sidecar.backlog_file import WINDOW_MESSAGES, Held
 from trunklined.sidecar.config import RELAY_RETRY_MAX, RELAY_RETRY_MIN, RELAY_TIMEOUT

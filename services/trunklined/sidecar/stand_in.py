@@ -16,7 +16,7 @@ from trunkline.channels import check_channel
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import BUS_AWAY
 from trunkline.v1 import bus_pb2, message_pb2
-from trunkline.wire import bus_twins
+from trunkline.wire.opaque import bus_twins
 from trunklined.admission import admit, check_delivery, check_publish, too_large
 from trunklined.rpc.times import stamp_of
 from trunklined.sidecar.backlog import Backlog

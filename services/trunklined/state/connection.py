@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from trunkline.errors import StateError, TrunklineError
 from trunkline.limits import FRAME_BYTES
-from trunkline.outbox import Outbox
+from trunkline.wire.writer import Outbox
 from trunklined.rpc.errors import to_item
 from trunklined.state.batch import start_batch
 from trunklined.state.operations import (

@@ -1,6 +1,6 @@
 """Between the wire's requests and the domain: each is checked, and what comes of it is put into the answer's words.
 
-Records pass as encoded bytes: requests and answers are the opaque twins of the public types (`trunkline.wire`).
+Records pass as encoded bytes: requests and answers are the opaque twins of the public types (`trunkline.wire.opaque`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from trunkline.errors import MessageTooLargeError, RecordNotFoundError
 from trunkline.limits import DEFAULT_PAGE_SIZE, MAX_BATCH_OPERATIONS, MAX_PAGE_SIZE
-from trunkline.wire import state_twins
+from trunkline.wire.opaque import state_twins
 from trunklined.state import page_token
 from trunklined.state.records import (
     ANY,

@@ -22,8 +22,8 @@ from tests.bus.durable.calls import (
     store_all,
 )
 from trunkline.errors import SubscriptionExistsError
-from trunkline.status import error_from_rpc
 from trunkline.v1 import durable_pb2
+from trunkline.wire.status import error_from_rpc
 
 NOT_FOUND, EXISTS = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ALREADY_EXISTS
 

@@ -15,7 +15,7 @@ from trunkline.bench.tally import IDLE_SECONDS
 from trunkline.bench.turn import Figures, Turn
 from trunkline.limits import FRAME_MESSAGES
 from trunkline.v1 import bus_pb2, bus_pb2_grpc, durable_pb2, message_pb2
-from trunkline.wire import bus_twins
+from trunkline.wire.opaque import bus_twins
 
 FILLED_AT_ONCE: Final = 8
 """Calls of the filler that are under way together."""

@@ -66,7 +66,7 @@ class DurableFollowing(Following):
                     if kind == "cancelled":
                         return
                     if kind == "error":
-                        from trunkline.status import error_from_item
+                        from trunkline.wire.status import error_from_item
 
                         raise error_from_item(item.error)
                     frame = item.subscription

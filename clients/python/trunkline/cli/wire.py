@@ -11,9 +11,9 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from trunkline.errors import BusDisconnectedError, StateDisconnectedError
-from trunkline.line import CHANNEL_OPTIONS
-from trunkline.status import error_from_rpc
 from trunkline.v1 import bus_pb2_grpc, state_pb2_grpc
+from trunkline.wire.status import error_from_rpc
+from trunkline.wire.stream import CHANNEL_OPTIONS
 
 CALL_SECONDS = 10.0
 """What a service gets to answer a question about itself."""

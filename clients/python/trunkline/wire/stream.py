@@ -20,8 +20,8 @@ from trunkline.limits import (
     RECONNECT_DELAY_MAX,
     RECONNECT_DELAY_MIN,
 )
-from trunkline.outbox import Outbox
-from trunkline.status import error_from_rpc
+from trunkline.wire.status import error_from_rpc
+from trunkline.wire.writer import Outbox
 
 log = logging.getLogger(__name__)
 
