@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trunkline import AgentMessage, GrpcMessageBus
-from trunkline.durable import DurableMessage, DurableSettings
+from trunkline.bus.durable import DurableMessage, DurableSettings
 
 SECONDS = 20.0
 

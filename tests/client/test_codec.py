@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline import AgentMessage, MessageType, Priority
-from trunkline.codec import decode_message, encode_message
+from trunkline.bus.codec import decode_message, encode_message
 from trunkline.errors import InvalidMessageError
 from trunkline.v1 import bus_pb2
 from trunkline.v1.message_pb2 import Message

@@ -13,8 +13,8 @@ import pytest
 
 from tests.channel.clients import LineClient, line
 from tests.programs import RunningProgram, run_program
+from trunkline.bus.grpc.bus import GrpcMessageBus
 from trunkline.channels import agent_channel
-from trunkline.grpc_bus import GrpcMessageBus
 from trunkline.limits import MAX_MESSAGE_BYTES
 from trunkline.models import AgentMessage, MessageType
 

@@ -13,8 +13,8 @@ import pytest
 from grpc import aio
 
 from tests.programs import RunningProgram, health
+from trunkline.bus.grpc.bus import GrpcMessageBus
 from trunkline.errors import BusDisconnectedError, NoRespondersError, RequestTimeoutError, TrunklineError
-from trunkline.grpc_bus import GrpcMessageBus
 from trunkline.models import AgentMessage
 from trunkline.v1 import bus_pb2, bus_pb2_grpc, state_pb2, state_pb2_grpc
 from trunkline.wire.status import error_from_rpc

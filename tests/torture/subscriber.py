@@ -60,7 +60,7 @@ class Subscriber:
 async def main(group: str, address: str, path: str) -> None:
     """Runs one life of a subscriber."""
     logging.basicConfig(level=logging.WARNING)
-    logging.getLogger("trunkline.durable_subscription").addFilter(_without_expected_failures)
+    logging.getLogger("trunkline.bus.grpc.durable_subscription").addFilter(_without_expected_failures)
     told = told_to_finish()
     bus = GrpcMessageBus(address)
     await connect(bus)

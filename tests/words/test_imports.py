@@ -83,5 +83,5 @@ def test_type_checkers_see_every_name(tmp_path: Path) -> None:
     mypy = [sys.executable, "-m", "mypy", str(user), "--strict"]  # in this process it would raise the recursion limit
     done = subprocess.run(mypy, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "trunkline.grpc_bus.GrpcMessageBus" in done.stdout
+    assert "trunkline.bus.grpc.bus.GrpcMessageBus" in done.stdout
     assert "trunkline.sync.message_bus.MessageBus" in done.stdout

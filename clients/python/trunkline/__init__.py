@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "trunkline.dead_letters": ("Attempt", "DeadLetter", "DeadLetterFilter", "DeadLetterReason", "Redriven"),
-    "trunkline.durable": ("Backoff", "Durability", "DurableMessage", "DurableSettings", "Receipt"),
+    "trunkline.bus.dead_letters": ("Attempt", "DeadLetter", "DeadLetterFilter", "DeadLetterReason", "Redriven"),
+    "trunkline.bus.durable": ("Backoff", "Durability", "DurableMessage", "DurableSettings", "Receipt"),
     "trunkline.errors": (
         "BusDisconnectedError",
         "BusNotConnectedError",
@@ -71,11 +71,11 @@ _HOMES = {
         "WorkflowPhase",
         "WorkflowState",
     ),
-    "trunkline.handling": ("DurableCallback",),
-    "trunkline.message_bus": ("MessageBus", "MessageCallback"),
-    "trunkline.memory_bus": ("InMemoryMessageBus",),
-    "trunkline.grpc_bus": ("GrpcMessageBus",),
-    "trunkline.redis_bus": ("RedisMessageBus",),
+    "trunkline.bus.handling": ("DurableCallback",),
+    "trunkline.bus.message_bus": ("MessageBus", "MessageCallback"),
+    "trunkline.bus.memory.bus": ("InMemoryMessageBus",),
+    "trunkline.bus.grpc.bus": ("GrpcMessageBus",),
+    "trunkline.bus.redis": ("RedisMessageBus",),
     "trunkline.state_manager": (
         "Change",
         "ChangeType",
@@ -113,16 +113,22 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from trunkline import sync as sync
-    from trunkline.dead_letters import Attempt as Attempt
-    from trunkline.dead_letters import DeadLetter as DeadLetter
-    from trunkline.dead_letters import DeadLetterFilter as DeadLetterFilter
-    from trunkline.dead_letters import DeadLetterReason as DeadLetterReason
-    from trunkline.dead_letters import Redriven as Redriven
-    from trunkline.durable import Backoff as Backoff
-    from trunkline.durable import Durability as Durability
-    from trunkline.durable import DurableMessage as DurableMessage
-    from trunkline.durable import DurableSettings as DurableSettings
-    from trunkline.durable import Receipt as Receipt
+    from trunkline.bus.dead_letters import Attempt as Attempt
+    from trunkline.bus.dead_letters import DeadLetter as DeadLetter
+    from trunkline.bus.dead_letters import DeadLetterFilter as DeadLetterFilter
+    from trunkline.bus.dead_letters import DeadLetterReason as DeadLetterReason
+    from trunkline.bus.dead_letters import Redriven as Redriven
+    from trunkline.bus.durable import Backoff as Backoff
+    from trunkline.bus.durable import Durability as Durability
+    from trunkline.bus.durable import DurableMessage as DurableMessage
+    from trunkline.bus.durable import DurableSettings as DurableSettings
+    from trunkline.bus.durable import Receipt as Receipt
+    from trunkline.bus.grpc.bus import GrpcMessageBus as GrpcMessageBus
+    from trunkline.bus.handling import DurableCallback as DurableCallback
+    from trunkline.bus.memory.bus import InMemoryMessageBus as InMemoryMessageBus
+    from trunkline.bus.message_bus import MessageBus as MessageBus
+    from trunkline.bus.message_bus import MessageCallback as MessageCallback
+    from trunkline.bus.redis import RedisMessageBus as RedisMessageBus
     from trunkline.errors import BusDisconnectedError as BusDisconnectedError
     from trunkline.errors import BusNotConnectedError as BusNotConnectedError
     from trunkline.errors import CompactedError as CompactedError
@@ -157,13 +163,8 @@ if TYPE_CHECKING:
     from trunkline.failures import ErrorAction as ErrorAction
     from trunkline.failures import ErrorHandler as ErrorHandler
     from trunkline.failures import RetryPolicy as RetryPolicy
-    from trunkline.grpc_bus import GrpcMessageBus as GrpcMessageBus
     from trunkline.grpc_state import GrpcStateManager as GrpcStateManager
-    from trunkline.handling import DurableCallback as DurableCallback
-    from trunkline.memory_bus import InMemoryMessageBus as InMemoryMessageBus
     from trunkline.memory_state import InMemoryStateManager as InMemoryStateManager
-    from trunkline.message_bus import MessageBus as MessageBus
-    from trunkline.message_bus import MessageCallback as MessageCallback
     from trunkline.message_channel import MessageChannel as MessageChannel
     from trunkline.message_channel import ServiceMessage as ServiceMessage
     from trunkline.models import AgentMessage as AgentMessage
@@ -178,7 +179,6 @@ if TYPE_CHECKING:
     from trunkline.models import TaskStatus as TaskStatus
     from trunkline.models import WorkflowPhase as WorkflowPhase
     from trunkline.models import WorkflowState as WorkflowState
-    from trunkline.redis_bus import RedisMessageBus as RedisMessageBus
     from trunkline.state_manager import Change as Change
     from trunkline.state_manager import ChangeType as ChangeType
     from trunkline.state_manager import Delete as Delete

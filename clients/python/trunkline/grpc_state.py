@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
+from trunkline.bus.grpc.subscription import tell
 from trunkline.errors import MessageTooLargeError, RecordNotFoundError, StateDisconnectedError, TrunklineError
 from trunkline.limits import CLIENT_BUFFER_BYTES, MAX_FRAME_BYTES, MAX_PAGE_SIZE, STATE_PORT
 from trunkline.models import Record
@@ -23,7 +24,6 @@ from trunkline.state_wire import (
     to_operation,
     to_outcome,
 )
-from trunkline.subscription import tell
 from trunkline.wire.stream import Compression, Line, check_compression
 
 _CONNECT: Final = "/trunkline.v1.StateService/ConnectState"

@@ -9,8 +9,8 @@ from functools import partial
 from grpc import aio
 from prometheus_client.registry import Collector
 
+from trunkline.bus.grpc.bus import GrpcMessageBus
 from trunkline.errors import BusDisconnectedError, StateDisconnectedError
-from trunkline.grpc_bus import GrpcMessageBus
 from trunkline.message_channel.line_server import LineServer, open_socket
 from trunklined.rpc.health import Health
 from trunklined.rpc.server import Program

@@ -7,9 +7,9 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from trunkline.bus.message_bus import MessageBus
 from trunkline.channels import agent_channel, check_channel
 from trunkline.errors import TrunklineError
-from trunkline.message_bus import MessageBus
 from trunkline.message_channel.agent_messages import answer_channel, from_agent_message, to_agent_message
 from trunkline.message_channel.connection import Connection
 from trunkline.message_channel.dialects import Dialect, Spoken, encode

@@ -13,7 +13,7 @@ from trunkline.cli.output import counted, safe
 from trunkline.errors import StaleAckError
 
 if TYPE_CHECKING:
-    from trunkline.durable import Start
+    from trunkline.bus.durable import Start
     from trunkline.v1 import bus_pb2
 
 WINDOW: Final = 64
@@ -83,7 +83,7 @@ class DurableFollowing(Following):
             self._call.cancel()
 
     def _start(self) -> bus_pb2.ConnectRequest:
-        from trunkline.durable_wire import position_to_wire
+        from trunkline.bus.durable_codec import position_to_wire
         from trunkline.v1 import bus_pb2
 
         frame = bus_pb2.ConnectRequest()

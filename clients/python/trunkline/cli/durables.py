@@ -16,7 +16,7 @@ from trunkline.cli.settings import Command, Settings, settings, with_settings
 from trunkline.limits import MAX_PAGE_SIZE
 
 if TYPE_CHECKING:
-    from trunkline.durable import Start
+    from trunkline.bus.durable import Start
     from trunkline.v1 import durable_pb2
 
 POSITION = "`new`, `all`, a sequence, a time (2026-01-31T03:00), or an age (2h)."
@@ -123,8 +123,8 @@ def create(name: str, pattern: str, start: Start, **options: Any) -> None:
     told = settings()
 
     async def main() -> None:
+        from trunkline.bus.durable_codec import position_to_wire
         from trunkline.cli.wire import call_bus
-        from trunkline.durable_wire import position_to_wire
         from trunkline.v1 import durable_pb2
 
         request = durable_pb2.CreateDurableSubscriptionRequest(
@@ -176,8 +176,8 @@ def seek(name: str, position: Start) -> None:
     told = settings()
 
     async def main() -> None:
+        from trunkline.bus.durable_codec import position_to_wire
         from trunkline.cli.wire import call_bus
-        from trunkline.durable_wire import position_to_wire
         from trunkline.v1 import durable_pb2
 
         request = durable_pb2.SeekDurableSubscriptionRequest(name=name, position=position_to_wire(position))

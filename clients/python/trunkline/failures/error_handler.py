@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from trunkline.bus.durable import DurableMessage
+from trunkline.bus.message_bus import MessageBus
 from trunkline.channels import DEAD_LETTERS, ERRORS
-from trunkline.durable import DurableMessage
 from trunkline.errors import OverloadedError, TrunklineError
 from trunkline.failures.circuit_breaker import CircuitBreaker
 from trunkline.failures.dead_letter_queue import DeadLetterEntry, DeadLetterQueue
 from trunkline.failures.error_codes import ESCALATED_CODES, REFUSED_CODES, is_among
 from trunkline.failures.retry_policy import RetryPolicy
-from trunkline.message_bus import MessageBus
 from trunkline.models import AgentMessage, MessageType, Priority
 
 log = logging.getLogger(__name__)

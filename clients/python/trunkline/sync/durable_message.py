@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import PrivateAttr
 
-from trunkline.durable import DurableMessage as AsyncDurableMessage
+from trunkline.bus.durable import DurableMessage as AsyncDurableMessage
 from trunkline.models import AgentMessage
 from trunkline.models.fields import fill_model
 from trunkline.models.message import MESSAGE_FIELDS

@@ -9,12 +9,12 @@ from contextlib import closing
 from datetime import datetime
 from typing import Any, Literal, Unpack, overload
 
-from trunkline.dead_letters import DeadLetter, DeadLetterChoice, Redriven, WhichDeadLetters
-from trunkline.durable import DurableMessage as AsyncDurableMessage
-from trunkline.durable import DurableSettings, Receipt, Start
-from trunkline.grpc_bus import GrpcMessageBus
+from trunkline.bus.dead_letters import DeadLetter, DeadLetterChoice, Redriven, WhichDeadLetters
+from trunkline.bus.durable import DurableMessage as AsyncDurableMessage
+from trunkline.bus.durable import DurableSettings, Receipt, Start
+from trunkline.bus.grpc.bus import GrpcMessageBus
+from trunkline.bus.message_bus import MessageBus as AsyncMessageBus
 from trunkline.limits import BUS_PORT, DEFAULT_REQUEST_TIMEOUT
-from trunkline.message_bus import MessageBus as AsyncMessageBus
 from trunkline.models import AgentMessage
 from trunkline.sync.durable_message import DurableMessage, synchronous
 from trunkline.sync.face import Face

@@ -6,11 +6,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from trunkline.bus.grpc.subscription import tell
 from trunkline.errors import BusNotConnectedError
 from trunkline.limits import CLIENT_WINDOW_MESSAGES
 from trunkline.models import AgentMessage, Priority
 from trunkline.priority import Lanes
-from trunkline.subscription import tell
 
 log = logging.getLogger(__name__)
 

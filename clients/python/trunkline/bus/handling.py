@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol
 
-from trunkline.durable import DurableMessage
+from trunkline.bus.durable import DurableMessage
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from trunkline.codec import decode_durable
-from trunkline.dead_letters import Attempt, DeadLetterReason
-from trunkline.durable import DurableMessage, DurableSettings
+from trunkline.bus.codec import decode_durable
+from trunkline.bus.dead_letters import Attempt, DeadLetterReason
+from trunkline.bus.durable import DurableMessage, DurableSettings
 from trunkline.errors import TrunklineError
 from trunkline.limits import MAX_ERROR_BYTES
 from trunkline.v1 import message_pb2

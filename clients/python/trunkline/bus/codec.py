@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from trunkline.durable import DurableMessage, Settler
+from trunkline.bus.durable import DurableMessage, Settler
 from trunkline.errors import InvalidMessageError
 from trunkline.models import AgentMessage, MessageType, Priority
 from trunkline.models.fields import fill_model

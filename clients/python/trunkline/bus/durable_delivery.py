@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Unpack
 
+from trunkline.bus.dead_letters import DeadLetter, DeadLetterChoice, DeadLetterFilter, Redriven, WhichDeadLetters
+from trunkline.bus.durable import DurableSettings, Start
 from trunkline.custom import unsupported
-from trunkline.dead_letters import DeadLetter, DeadLetterChoice, DeadLetterFilter, Redriven, WhichDeadLetters
-from trunkline.durable import DurableSettings, Start
 from trunkline.errors import InvalidMessageError
 
 DeadLetters = AsyncGenerator[DeadLetter, None]

@@ -10,10 +10,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, overload
 
+from trunkline.bus.checks import check_durable, check_live, check_stored
+from trunkline.bus.codec import decode_message, encode_message
+from trunkline.bus.durable import Durability, DurableSettings, Receipt, Start
+from trunkline.bus.handling import steps_through
+from trunkline.bus.memory.consumer import MemoryConsumer
+from trunkline.bus.memory.delivery import MemoryDelivery
+from trunkline.bus.memory.journal import MemoryJournal
+from trunkline.bus.memory.listeners import Listener, MemoryListeners
+from trunkline.bus.memory.stream import MemoryStream
+from trunkline.bus.message_bus import MessageBus, check_interest, check_timeout
 from trunkline.channels import check_channel, check_pattern
-from trunkline.codec import decode_message, encode_message
-from trunkline.durable import Durability, DurableSettings, Receipt, Start
-from trunkline.durable_checks import check_durable, check_live, check_stored
 from trunkline.errors import (
     BusDisconnectedError,
     BusNotConnectedError,
@@ -22,14 +29,7 @@ from trunkline.errors import (
     NoRespondersError,
     RequestTimeoutError,
 )
-from trunkline.handling import steps_through
 from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_MESSAGE_BYTES
-from trunkline.memory_consumer import MemoryConsumer
-from trunkline.memory_delivery import MemoryDelivery
-from trunkline.memory_journal import MemoryJournal
-from trunkline.memory_listeners import Listener, MemoryListeners
-from trunkline.memory_stream import MemoryStream
-from trunkline.message_bus import MessageBus, check_interest, check_timeout
 from trunkline.models import AgentMessage
 from trunkline.v1 import message_pb2
 

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
 
+from trunkline.bus.durable import DEFAULT_SETTINGS, Durability, DurableSettings, Receipt, Start
+from trunkline.bus.memory.dead_letters import MemoryDeadLetters
+from trunkline.bus.memory.durable import MemoryDurable, Stored, Work
 from trunkline.channels import matches
-from trunkline.durable import DEFAULT_SETTINGS, Durability, DurableSettings, Receipt, Start
 from trunkline.errors import (
     BusNotConnectedError,
     CompactedError,
@@ -19,8 +21,6 @@ from trunkline.errors import (
     SubscriptionNotFoundError,
 )
 from trunkline.limits import DEDUP_MESSAGES, DEDUP_SECONDS, MAX_DURABLE_SUBSCRIPTIONS, MEMORY_JOURNAL_MESSAGES
-from trunkline.memory_dead_letters import MemoryDeadLetters
-from trunkline.memory_durable import MemoryDurable, Stored, Work
 from trunkline.priority import MEDIUM_LANE
 from trunkline.v1 import message_pb2
 

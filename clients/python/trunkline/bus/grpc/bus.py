@@ -8,12 +8,16 @@ from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
 from typing import Any, Literal, overload
 
-from trunkline.bus_session import BusSession
+from trunkline.bus.checks import check_durable, check_live, check_stored
+from trunkline.bus.codec import encode_delivery, encode_message
+from trunkline.bus.durable import DurableSettings, Receipt, Start
+from trunkline.bus.grpc.delivery import GrpcDelivery
+from trunkline.bus.grpc.durable_subscription import DurableSubscription
+from trunkline.bus.grpc.session import BusSession
+from trunkline.bus.grpc.subscription import LiveSubscription
+from trunkline.bus.handling import steps_through
+from trunkline.bus.message_bus import MessageBus, check_interest, check_timeout
 from trunkline.channels import check_channel, check_pattern
-from trunkline.codec import encode_delivery, encode_message
-from trunkline.durable import DurableSettings, Receipt, Start
-from trunkline.durable_checks import check_durable, check_live, check_stored
-from trunkline.durable_subscription import DurableSubscription
 from trunkline.errors import (
     BusNotConnectedError,
     InvalidMessageError,
@@ -21,17 +25,13 @@ from trunkline.errors import (
     NoRespondersError,
     TrunklineError,
 )
-from trunkline.grpc_delivery import GrpcDelivery
-from trunkline.handling import steps_through
 from trunkline.limits import (
     BUS_PORT,
     CLIENT_DISCONNECT_SECONDS,
     DEFAULT_REQUEST_TIMEOUT,
     MAX_MESSAGE_BYTES,
 )
-from trunkline.message_bus import MessageBus, check_interest, check_timeout
 from trunkline.models import AgentMessage
-from trunkline.subscription import LiveSubscription
 from trunkline.wire.stream import Compression, check_compression
 
 log = logging.getLogger(__name__)

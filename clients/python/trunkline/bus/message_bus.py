@@ -8,12 +8,12 @@ from datetime import datetime
 from types import TracebackType
 from typing import Literal, Self, overload
 
+from trunkline.bus.durable import DurableMessage, DurableSettings, Receipt, Start
+from trunkline.bus.durable_delivery import DurableDelivery
+from trunkline.bus.handling import DurableCallback
 from trunkline.channels import check_name, check_pattern
 from trunkline.custom import takes, unsupported
-from trunkline.durable import DurableMessage, DurableSettings, Receipt, Start
-from trunkline.durable_delivery import DurableDelivery
 from trunkline.errors import InvalidMessageError
-from trunkline.handling import DurableCallback
 from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT
 from trunkline.models import AgentMessage
 

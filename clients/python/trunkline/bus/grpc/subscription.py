@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
-from trunkline.codec import decode_message
+from trunkline.bus.codec import decode_message
 from trunkline.errors import BusDisconnectedError, InvalidMessageError, TrunklineError
 from trunkline.limits import CLIENT_WINDOW_MESSAGES
 from trunkline.models import AgentMessage

@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from itertools import islice
 
-from trunkline.dead_letters import DeadLetterFilter, Redriven, WhichDeadLetters
-from trunkline.durable import DurableSettings, Start
-from trunkline.durable_checks import check_durable, check_start
-from trunkline.durable_delivery import DeadLetters, DurableDelivery
-from trunkline.memory_journal import MemoryJournal
+from trunkline.bus.checks import check_durable, check_start
+from trunkline.bus.dead_letters import DeadLetterFilter, Redriven, WhichDeadLetters
+from trunkline.bus.durable import DurableSettings, Start
+from trunkline.bus.durable_delivery import DeadLetters, DurableDelivery
+from trunkline.bus.memory.journal import MemoryJournal
 
 
 class MemoryDelivery(DurableDelivery):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from trunkline.message_bus import MessageBus
+from trunkline.bus.message_bus import MessageBus
 
 
 class RedisMessageBus(MessageBus):

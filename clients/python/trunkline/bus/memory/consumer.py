@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from trunkline.durable import DurableMessage
+from trunkline.bus.durable import DurableMessage
+from trunkline.bus.handling import DurableCallback, handle
+from trunkline.bus.memory.durable import MemoryDurable
 from trunkline.errors import BusNotConnectedError, TrunklineError
-from trunkline.handling import DurableCallback, handle
-from trunkline.memory_durable import MemoryDurable
 
 log = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ from typing import Any
 import grpc.aio
 from google.protobuf.message import Message
 
-from trunkline.bus_session import BusSession
-from trunkline.dead_letters import DeadLetterFilter, Redriven, WhichDeadLetters, check_ids, check_limit
-from trunkline.durable import DurableSettings, Start
-from trunkline.durable_checks import check_durable, check_start
-from trunkline.durable_delivery import DeadLetters, DurableDelivery
-from trunkline.durable_wire import dead_letter_from_wire, filter_to_wire, position_to_wire, settings_to_wire
+from trunkline.bus.checks import check_durable, check_start
+from trunkline.bus.dead_letters import DeadLetterFilter, Redriven, WhichDeadLetters, check_ids, check_limit
+from trunkline.bus.durable import DurableSettings, Start
+from trunkline.bus.durable_codec import dead_letter_from_wire, filter_to_wire, position_to_wire, settings_to_wire
+from trunkline.bus.durable_delivery import DeadLetters, DurableDelivery
+from trunkline.bus.grpc.session import BusSession
 from trunkline.errors import BusDisconnectedError
 from trunkline.limits import DEFAULT_PAGE_SIZE, DEFAULT_REQUEST_TIMEOUT
 from trunkline.v1 import bus_pb2_grpc, dead_letter_pb2, durable_pb2

@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from trunkline.codec import decode_durable
-from trunkline.durable import DurableMessage, DurableSettings, Start
-from trunkline.durable_wire import position_to_wire, settings_to_wire
+from trunkline.bus.codec import decode_durable
+from trunkline.bus.durable import DurableMessage, DurableSettings, Start
+from trunkline.bus.durable_codec import position_to_wire, settings_to_wire
+from trunkline.bus.grpc.subscription import Subscription
+from trunkline.bus.handling import DurableCallback, handle
 from trunkline.errors import InvalidMessageError
-from trunkline.handling import DurableCallback, handle
 from trunkline.limits import DEFAULT_ACK_WAIT
-from trunkline.subscription import Subscription
 from trunkline.v1 import bus_pb2
 
 log = logging.getLogger(__name__)

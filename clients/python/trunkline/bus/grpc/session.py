@@ -7,9 +7,12 @@ import logging
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
-from trunkline.codec import decode_message
-from trunkline.durable import DurableSettings, Receipt, Start
-from trunkline.durable_subscription import DurableSubscription
+from trunkline.bus.codec import decode_message
+from trunkline.bus.durable import DurableSettings, Receipt, Start
+from trunkline.bus.grpc.durable_subscription import DurableSubscription
+from trunkline.bus.grpc.frames import Outgoing
+from trunkline.bus.grpc.receipts import Receipts
+from trunkline.bus.grpc.subscription import LiveSubscription, tell
 from trunkline.errors import (
     BusDisconnectedError,
     BusNotConnectedError,
@@ -19,9 +22,6 @@ from trunkline.errors import (
 )
 from trunkline.limits import BUS_AWAY, CLIENT_BUFFER_BYTES
 from trunkline.models import AgentMessage
-from trunkline.outgoing import Outgoing
-from trunkline.receipts import Receipts
-from trunkline.subscription import LiveSubscription, tell
 from trunkline.v1 import bus_pb2
 from trunkline.wire.status import error_from_item
 from trunkline.wire.stream import Compression, Line

@@ -8,9 +8,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from trunkline.channels import matches
-from trunkline.codec import decode_message, encode_message
-from trunkline.dead_letters import (
+from trunkline.bus.codec import decode_message, encode_message
+from trunkline.bus.dead_letters import (
     DeadLetter,
     DeadLetterFilter,
     DeadLetterReason,
@@ -19,9 +18,10 @@ from trunkline.dead_letters import (
     check_ids,
     check_limit,
 )
+from trunkline.bus.memory.durable import MemoryDurable, Stored, Work
+from trunkline.channels import matches
 from trunkline.errors import DeadLetterNotFoundError, SubscriptionNotFoundError
 from trunkline.limits import DEAD_LETTER_CHANNEL, MAX_REDRIVES, MEMORY_DEAD_LETTERS
-from trunkline.memory_durable import MemoryDurable, Stored, Work
 from trunkline.models import AgentMessage, MessageType, Priority
 from trunkline.v1 import message_pb2
 

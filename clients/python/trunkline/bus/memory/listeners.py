@@ -7,11 +7,11 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 
+from trunkline.bus.codec import decode_message
+from trunkline.bus.memory.stream import MemoryStream
+from trunkline.bus.message_bus import MessageCallback
 from trunkline.channels import matches
-from trunkline.codec import decode_message
 from trunkline.errors import BusNotConnectedError
-from trunkline.memory_stream import MemoryStream
-from trunkline.message_bus import MessageCallback
 from trunkline.models import AgentMessage
 from trunkline.v1 import message_pb2
 

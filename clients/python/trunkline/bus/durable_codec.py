@@ -8,9 +8,9 @@ from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from trunkline.codec import decode_message
-from trunkline.dead_letters import Attempt, DeadLetter, DeadLetterFilter, DeadLetterReason
-from trunkline.durable import Durability, DurableSettings, Receipt, Start
+from trunkline.bus.codec import decode_message
+from trunkline.bus.dead_letters import Attempt, DeadLetter, DeadLetterFilter, DeadLetterReason
+from trunkline.bus.durable import Durability, DurableSettings, Receipt, Start
 from trunkline.v1 import bus_pb2, dead_letter_pb2, durable_pb2
 
 _DURABILITIES: Final[Mapping[int, Durability]] = {
