@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trunkline import AgentState, AgentStatus, AgentType, TaskResult, TaskStatus, WorkflowPhase, WorkflowState
 from trunkline.models import Record
-from trunkline.state_codec import decode_record, encode_record
+from trunkline.state.codec import decode_record, encode_record
 from trunkline.v1 import state_pb2
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -76,7 +76,7 @@ _HOMES = {
     "trunkline.bus.memory.bus": ("InMemoryMessageBus",),
     "trunkline.bus.grpc.bus": ("GrpcMessageBus",),
     "trunkline.bus.redis": ("RedisMessageBus",),
-    "trunkline.state_manager": (
+    "trunkline.state.state_manager": (
         "Change",
         "ChangeType",
         "Delete",
@@ -86,8 +86,8 @@ _HOMES = {
         "Save",
         "StateManager",
     ),
-    "trunkline.memory_state": ("InMemoryStateManager",),
-    "trunkline.grpc_state": ("GrpcStateManager",),
+    "trunkline.state.memory.manager": ("InMemoryStateManager",),
+    "trunkline.state.grpc.manager": ("GrpcStateManager",),
     "trunkline.message_channel": ("MessageChannel", "ServiceMessage"),
 }
 _FACES = ("sync",)
@@ -163,8 +163,6 @@ if TYPE_CHECKING:
     from trunkline.failures import ErrorAction as ErrorAction
     from trunkline.failures import ErrorHandler as ErrorHandler
     from trunkline.failures import RetryPolicy as RetryPolicy
-    from trunkline.grpc_state import GrpcStateManager as GrpcStateManager
-    from trunkline.memory_state import InMemoryStateManager as InMemoryStateManager
     from trunkline.message_channel import MessageChannel as MessageChannel
     from trunkline.message_channel import ServiceMessage as ServiceMessage
     from trunkline.models import AgentMessage as AgentMessage
@@ -179,11 +177,13 @@ if TYPE_CHECKING:
     from trunkline.models import TaskStatus as TaskStatus
     from trunkline.models import WorkflowPhase as WorkflowPhase
     from trunkline.models import WorkflowState as WorkflowState
-    from trunkline.state_manager import Change as Change
-    from trunkline.state_manager import ChangeType as ChangeType
-    from trunkline.state_manager import Delete as Delete
-    from trunkline.state_manager import Get as Get
-    from trunkline.state_manager import Operation as Operation
-    from trunkline.state_manager import Outcome as Outcome
-    from trunkline.state_manager import Save as Save
-    from trunkline.state_manager import StateManager as StateManager
+    from trunkline.state.grpc.manager import GrpcStateManager as GrpcStateManager
+    from trunkline.state.memory.manager import InMemoryStateManager as InMemoryStateManager
+    from trunkline.state.state_manager import Change as Change
+    from trunkline.state.state_manager import ChangeType as ChangeType
+    from trunkline.state.state_manager import Delete as Delete
+    from trunkline.state.state_manager import Get as Get
+    from trunkline.state.state_manager import Operation as Operation
+    from trunkline.state.state_manager import Outcome as Outcome
+    from trunkline.state.state_manager import Save as Save
+    from trunkline.state.state_manager import StateManager as StateManager

@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from trunkline.models import Record
-    from trunkline.state_manager import Kind, StateManager
+    from trunkline.state.state_manager import Kind, StateManager
 
 
 @dataclass(frozen=True, slots=True)

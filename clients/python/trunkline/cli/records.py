@@ -19,7 +19,7 @@ from trunkline.errors import RecordNotFoundError
 
 if TYPE_CHECKING:
     from trunkline.models import Record
-    from trunkline.state_manager import Change, StateManager
+    from trunkline.state.state_manager import Change, StateManager
 
 _kind = click.argument("kind", type=click.Choice(list(KINDS)))
 _expected = click.option(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from trunkline.grpc_state import GrpcStateManager
 from trunkline.limits import STATE_PORT
 from trunkline.models import AgentState, TaskResult, WorkflowState
-from trunkline.state_manager import Change, Kind, Operation, Outcome
-from trunkline.state_manager import StateManager as AsyncStateManager
+from trunkline.state.grpc.manager import GrpcStateManager
+from trunkline.state.state_manager import Change, Kind, Operation, Outcome
+from trunkline.state.state_manager import StateManager as AsyncStateManager
 from trunkline.sync.face import Face
 
 

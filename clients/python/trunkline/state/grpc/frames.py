@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from trunkline.errors import RecordNotFoundError, StateError, TrunklineError
 from trunkline.models import AgentState, Record, TaskResult
-from trunkline.record_filter import Interest, check_id, check_kind, check_revision
-from trunkline.state_codec import decode_record, encode_record
-from trunkline.state_manager import Change, ChangeType, Get, Kind, Operation, Outcome, Save
+from trunkline.state.codec import decode_record, encode_record
+from trunkline.state.filter import Interest, check_id, check_kind, check_revision
+from trunkline.state.state_manager import Change, ChangeType, Get, Kind, Operation, Outcome, Save
 from trunkline.v1 import error_pb2, state_pb2
 from trunkline.wire.opaque import state_twins
 from trunkline.wire.status import error_from_item

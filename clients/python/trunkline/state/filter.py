@@ -9,7 +9,7 @@ from typing import Final
 from trunkline.errors import InvalidRecordError
 from trunkline.limits import MAX_ID_LENGTH
 from trunkline.models import AgentState, Record, WorkflowState
-from trunkline.state_manager import Kind
+from trunkline.state.state_manager import Kind
 
 KINDS: Final[tuple[Kind, ...]] = ("agent_state", "workflow_state", "task_result")
 FIELDS: Final[Mapping[Kind, frozenset[str]]] = {

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from trunkline.errors import StateError, StateNotConnectedError
-from trunkline.memory_records import MemoryRecords
 from trunkline.models import Record
-from trunkline.record_filter import Filter, Interest, check_page_size, check_revision
-from trunkline.record_manager import RecordManager, check_batch, not_connected
-from trunkline.state_manager import Change, ChangeType, Delete, Kind, Operation, Outcome, Save
+from trunkline.state.filter import Filter, Interest, check_page_size, check_revision
+from trunkline.state.memory.records import MemoryRecords
+from trunkline.state.record_manager import RecordManager, check_batch, not_connected
+from trunkline.state.state_manager import Change, ChangeType, Delete, Kind, Operation, Outcome, Save
 
 
 class InMemoryStateManager(RecordManager):

@@ -9,8 +9,8 @@ from typing import TypeVar, cast
 from trunkline.errors import StateNotConnectedError
 from trunkline.limits import MAX_BATCH_OPERATIONS
 from trunkline.models import AgentState, Record, TaskResult, WorkflowState
-from trunkline.record_filter import Filter, invalid
-from trunkline.state_manager import Kind, Operation, StateManager
+from trunkline.state.filter import Filter, invalid
+from trunkline.state.state_manager import Kind, Operation, StateManager
 
 _R = TypeVar("_R", AgentState, WorkflowState, TaskResult)
 

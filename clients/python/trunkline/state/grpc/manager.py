@@ -10,11 +10,8 @@ from trunkline.bus.grpc.subscription import tell
 from trunkline.errors import MessageTooLargeError, RecordNotFoundError, StateDisconnectedError, TrunklineError
 from trunkline.limits import CLIENT_BUFFER_BYTES, MAX_FRAME_BYTES, MAX_PAGE_SIZE, STATE_PORT
 from trunkline.models import Record
-from trunkline.record_filter import Filter, Interest, check_id, check_page_size, check_revision
-from trunkline.record_manager import RecordManager, check_batch, not_connected
-from trunkline.state_manager import Change, Kind, Operation, Outcome, Save
-from trunkline.state_watch import RemoteWatch
-from trunkline.state_wire import (
+from trunkline.state.filter import Filter, Interest, check_id, check_page_size, check_revision
+from trunkline.state.grpc.frames import (
     KIND_NUMBERS,
     ClientFrame,
     ServerFrame,
@@ -24,6 +21,9 @@ from trunkline.state_wire import (
     to_operation,
     to_outcome,
 )
+from trunkline.state.grpc.watch import RemoteWatch
+from trunkline.state.record_manager import RecordManager, check_batch, not_connected
+from trunkline.state.state_manager import Change, Kind, Operation, Outcome, Save
 from trunkline.wire.stream import Compression, Line, check_compression
 
 _CONNECT: Final = "/trunkline.v1.StateService/ConnectState"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from trunkline.errors import CompactedError, MessageTooLargeError, RevisionMismatchError, StateError
 from trunkline.limits import MAX_MESSAGE_BYTES, WATCH_HISTORY
 from trunkline.models import Record
-from trunkline.record_filter import Filter, Interest, check_id, check_kind, check_revision, facets_of
-from trunkline.state_codec import decode_record, encode_record
-from trunkline.state_manager import Change, ChangeType, Delete, Get, Kind, Operation, Outcome, Save
+from trunkline.state.codec import decode_record, encode_record
+from trunkline.state.filter import Filter, Interest, check_id, check_kind, check_revision, facets_of
+from trunkline.state.state_manager import Change, ChangeType, Delete, Get, Kind, Operation, Outcome, Save
 
 Key = tuple[Kind, str]
 

@@ -11,9 +11,9 @@ import grpc.aio
 
 from trunkline.errors import OverloadedError, StateDisconnectedError, StateNotConnectedError
 from trunkline.limits import RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN
-from trunkline.record_filter import Interest
-from trunkline.state_manager import Change, ChangeType, Kind
-from trunkline.state_wire import WatchFrame, to_change, to_watch_request
+from trunkline.state.filter import Interest
+from trunkline.state.grpc.frames import WatchFrame, to_change, to_watch_request
+from trunkline.state.state_manager import Change, ChangeType, Kind
 from trunkline.v1 import state_pb2
 from trunkline.wire.status import error_from_rpc
 from trunkline.wire.stream import Line
