@@ -13,7 +13,8 @@ import pytest
 
 from trunkline import GrpcStateManager, InMemoryStateManager, Operation, Outcome, StateDisconnectedError, sync
 from trunkline.agents import BaseThreadAgent, LoopingThreadAgent
-from trunkline.orchestrator import Orchestrator, OrchestratorError, recorder
+from trunkline.orchestrator import Orchestrator, OrchestratorError
+from trunkline.orchestrator.fleet import recorder
 
 PATIENCE = 30.0
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from trunkline import AgentState, AgentStatus
-from trunkline.orchestrator.records import ORCHESTRATOR, Holder
-from trunkline.orchestrator.roster import Roster
+from trunkline.orchestrator.fleet.records import ORCHESTRATOR, Holder
+from trunkline.orchestrator.fleet.roster import Roster
 
 
 class Clock:

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from tests.channel.clients import LineClient
 from tests.orchestrator.program import Serve, ask
 from trunkline.message_channel import Peer
-from trunkline.orchestrator import OrchestratorError, audit
-from trunkline.orchestrator.audit import Asker, AuditLog
+from trunkline.orchestrator import OrchestratorError
+from trunkline.orchestrator.commands import audit
+from trunkline.orchestrator.commands.audit import Asker, AuditLog
 
 ASKER = Asker("cli", "socket", Peer(pid=7, uid=1000, gid=1000))
 

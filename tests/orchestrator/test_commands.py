@@ -18,8 +18,8 @@ from tests.orchestrator.sample_agents import Finishing, Ticking
 from trunkline.errors import MessageTooLargeError, TrunklineError
 from trunkline.message_channel import ServiceMessage
 from trunkline.orchestrator import CommandError, Orchestrator, Permissions
-from trunkline.orchestrator.audit import Asker, AuditLog
-from trunkline.orchestrator.commands import CommandHandler, parse
+from trunkline.orchestrator.commands.audit import Asker, AuditLog
+from trunkline.orchestrator.commands.commands import CommandHandler, parse
 from trunkline.orchestrator.permissions import ALL_COMMANDS
 
 ODD_NAMES = ["a b", "--odd", "ünï", "日本", '"quoted"', "it's", "{brace", "$(id)", "*", "a=b", "x" * 255]

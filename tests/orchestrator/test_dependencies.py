@@ -11,7 +11,7 @@ from tests.orchestrator import crew
 from tests.orchestrator.conftest import MakeWitness
 from trunkline.agents import AgentConfig
 from trunkline.orchestrator import AgentNotFoundError, DependencyCycleError, DependencyError, OrchestratorEvent
-from trunkline.orchestrator.dependencies import DependencyGraph
+from trunkline.orchestrator.registry.dependencies import DependencyGraph
 
 
 def graph(**needed: list[str]) -> DependencyGraph:

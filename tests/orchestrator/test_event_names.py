@@ -8,7 +8,7 @@ import pytest
 
 from trunkline.agents import AgentEvent
 from trunkline.orchestrator import OrchestratorEvent
-from trunkline.orchestrator.events import told_by
+from trunkline.orchestrator.events.events import told_by
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tests.orchestrator import crew
 from tests.orchestrator.conftest import MakeWitness
 from tests.orchestrator.witness import PATIENCE
 from trunkline.orchestrator import EventManager, OrchestratorEvent
-from trunkline.orchestrator import events as events_module
+from trunkline.orchestrator.events import events as events_module
 
 STARTED, READY = OrchestratorEvent.AGENT_STARTED, OrchestratorEvent.AGENT_READY
 

@@ -14,8 +14,8 @@ from tests.orchestrator.sample_agents import Failing, Finishing, Ticking, Tickin
 from trunkline.agents import AgentConfig, BaseThreadAgent
 from trunkline.message_channel.limits import MAX_LINE_BYTES
 from trunkline.orchestrator import CommandError, Orchestrator, OrchestratorEvent, RestartPolicy
+from trunkline.orchestrator.commands.resources import Resources
 from trunkline.orchestrator.limits import MAX_AGENTS_REPORTED, MAX_ERROR_REPORTED, MAX_ERRORS_REPORTED
-from trunkline.orchestrator.resources import Resources
 
 SECONDS = 30.0
 

@@ -14,7 +14,7 @@ from tests.orchestrator import crew
 from tests.orchestrator.conftest import MakeWitness
 from trunkline.agents import AgentConfig, BaseAgent
 from trunkline.orchestrator import AgentStateError, OrchestratorEvent, RestartPolicy
-from trunkline.orchestrator.restart import Restarts, TooManyRestartsError, When
+from trunkline.orchestrator.registry.restart import Restarts, TooManyRestartsError, When
 
 KINDS = ["thread", "process"]
 TROUBLES: dict[str, type[BaseAgent]] = {"thread": crew.ThreadTrouble, "process": crew.ProcessTrouble}

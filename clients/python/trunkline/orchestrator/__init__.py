@@ -32,13 +32,13 @@ from trunkline.orchestrator.errors import (
     OrchestratorExistsError,
     OrchestratorNotFoundError,
 )
-from trunkline.orchestrator.events import EventManager, OrchestratorEvent
-from trunkline.orchestrator.fleet import Fleet
-from trunkline.orchestrator.history import EventRecord, EventStore
-from trunkline.orchestrator.memory import AgentEntry, Memory, Stage
+from trunkline.orchestrator.events.events import EventManager, OrchestratorEvent
+from trunkline.orchestrator.events.history import EventRecord, EventStore
+from trunkline.orchestrator.fleet.fleet import Fleet
 from trunkline.orchestrator.orchestrator import Orchestrator
 from trunkline.orchestrator.permissions import PRESETS, Permissions
-from trunkline.orchestrator.restart import RestartPolicy
+from trunkline.orchestrator.registry.registry import AgentEntry, Memory, Stage
+from trunkline.orchestrator.registry.restart import RestartPolicy
 
 __all__ = [
     "PRESETS",

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from trunkline.agents import BaseAgent
-from trunkline.orchestrator.events import OrchestratorEvent
-from trunkline.orchestrator.life import Life
-from trunkline.orchestrator.memory import AgentEntry
+from trunkline.orchestrator.events.events import OrchestratorEvent
+from trunkline.orchestrator.registry.life import Life
+from trunkline.orchestrator.registry.registry import AgentEntry
 
 if TYPE_CHECKING:
     from trunkline.orchestrator.orchestrator import Orchestrator

@@ -15,21 +15,21 @@ from trunkline import DeadLetterQueue, MessageBus, StateManager, sync
 from trunkline.agents import AgentConfig, AgentEvent, BaseAgent
 from trunkline.message_channel import Endpoint, MessageChannel, ServiceMessage
 from trunkline.orchestrator.agent_owner import AgentOwner
-from trunkline.orchestrator.announcer import Announcer
-from trunkline.orchestrator.audit import Asker, AuditLog
-from trunkline.orchestrator.commands import Answer, CommandHandler
+from trunkline.orchestrator.commands.audit import Asker, AuditLog
+from trunkline.orchestrator.commands.commands import Answer, CommandHandler
+from trunkline.orchestrator.commands.message_thread import MessageThread, open_command_channel
+from trunkline.orchestrator.commands.reporting import Reporting
 from trunkline.orchestrator.config import OrchestratorConfig, RunMode
-from trunkline.orchestrator.dependencies import DependencyGraph
 from trunkline.orchestrator.errors import AgentStateError
-from trunkline.orchestrator.events import OrchestratorEvent, told_by
-from trunkline.orchestrator.fleet_member import FleetMember
-from trunkline.orchestrator.links import Links
-from trunkline.orchestrator.memory import AgentEntry, Memory
-from trunkline.orchestrator.message_thread import MessageThread, open_command_channel
+from trunkline.orchestrator.events.announcer import Announcer
+from trunkline.orchestrator.events.events import OrchestratorEvent, told_by
+from trunkline.orchestrator.fleet.links import Links
+from trunkline.orchestrator.fleet.member import FleetMember
 from trunkline.orchestrator.permissions import Permissions
-from trunkline.orchestrator.reporting import Reporting
-from trunkline.orchestrator.restart import RestartPolicy, When
-from trunkline.orchestrator.supervisor import Supervisor
+from trunkline.orchestrator.registry.dependencies import DependencyGraph
+from trunkline.orchestrator.registry.registry import AgentEntry, Memory
+from trunkline.orchestrator.registry.restart import RestartPolicy, When
+from trunkline.orchestrator.supervision.supervisor import Supervisor
 
 _OWNER = "orchestrator"
 """What every orchestrator is called by its own agents."""

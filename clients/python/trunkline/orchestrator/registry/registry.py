@@ -12,9 +12,9 @@ from trunkline.agents.attributes import check_attributes
 from trunkline.errors import OverloadedError
 from trunkline.message_channel import Endpoint, MessageChannel
 from trunkline.orchestrator.errors import AgentExistsError, AgentNotFoundError, OrchestratorError
-from trunkline.orchestrator.life import Life
 from trunkline.orchestrator.limits import MAX_AGENTS, MAX_ERRORS_KEPT, MAX_NAME_LENGTH
-from trunkline.orchestrator.restart import RestartPolicy, Restarts
+from trunkline.orchestrator.registry.life import Life
+from trunkline.orchestrator.registry.restart import RestartPolicy, Restarts
 
 
 class Stage(StrEnum):

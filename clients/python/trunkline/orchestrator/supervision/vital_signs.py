@@ -9,11 +9,11 @@ from functools import partial
 from trunkline.agents import AgentEvent
 from trunkline.agents.events import ERROR_PREFIX, result_in
 from trunkline.message_channel import ServiceMessage
-from trunkline.orchestrator.life import Life
 from trunkline.orchestrator.limits import CLOSE_GRACE
-from trunkline.orchestrator.loop_thread import LoopThread
-from trunkline.orchestrator.memory import AgentEntry, Stage
-from trunkline.orchestrator.owner import Owner
+from trunkline.orchestrator.registry.life import Life
+from trunkline.orchestrator.registry.registry import AgentEntry, Stage
+from trunkline.orchestrator.supervision.loop_thread import LoopThread
+from trunkline.orchestrator.supervision.owner import Owner
 
 GiveUp = Callable[[AgentEntry, Life, str], object]
 

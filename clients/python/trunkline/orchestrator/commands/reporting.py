@@ -13,9 +13,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from trunkline import __version__
-from trunkline.orchestrator.audit import Asker
+from trunkline.orchestrator.commands.audit import Asker
+from trunkline.orchestrator.commands.problems import problem_of, urgency
+from trunkline.orchestrator.commands.resources import Resources
 from trunkline.orchestrator.errors import CommandError
-from trunkline.orchestrator.history import EventRecord
+from trunkline.orchestrator.events.history import EventRecord
 from trunkline.orchestrator.limits import (
     MAX_AGENTS_REPORTED,
     MAX_AUDITED_LENGTH,
@@ -23,9 +25,7 @@ from trunkline.orchestrator.limits import (
     MAX_ERROR_REPORTED,
     MAX_RESULT_LENGTH,
 )
-from trunkline.orchestrator.memory import AgentEntry
-from trunkline.orchestrator.problems import problem_of, urgency
-from trunkline.orchestrator.resources import Resources
+from trunkline.orchestrator.registry.registry import AgentEntry
 
 if TYPE_CHECKING:
     from trunkline.orchestrator.orchestrator import Orchestrator

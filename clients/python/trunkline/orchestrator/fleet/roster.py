@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from trunkline import AgentState, AgentStatus
+from trunkline.orchestrator.fleet.records import Holder, holder_of
 from trunkline.orchestrator.limits import MAX_CLOCK_SKEW
-from trunkline.orchestrator.records import Holder, holder_of
 
 DEFAULT_TIMEOUT = 5.0
 """Seconds, of a record that does not say."""

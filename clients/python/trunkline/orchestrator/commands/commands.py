@@ -19,10 +19,8 @@ from uuid import uuid4
 
 from trunkline.errors import MessageTooLargeError, TrunklineError
 from trunkline.message_channel import ServiceMessage
-from trunkline.orchestrator.audit import Asker, AuditLog
-from trunkline.orchestrator.errors import CommandDeniedError, CommandError, OrchestratorError
-from trunkline.orchestrator.limits import MAX_ARGUMENT_LENGTH, MAX_ARGUMENTS
-from trunkline.orchestrator.options import (
+from trunkline.orchestrator.commands.audit import Asker, AuditLog
+from trunkline.orchestrator.commands.options import (
     agent_option,
     history_options,
     no_arguments,
@@ -30,6 +28,8 @@ from trunkline.orchestrator.options import (
     page_options,
     perhaps_a_name,
 )
+from trunkline.orchestrator.errors import CommandDeniedError, CommandError, OrchestratorError
+from trunkline.orchestrator.limits import MAX_ARGUMENT_LENGTH, MAX_ARGUMENTS
 from trunkline.orchestrator.permissions import ALL_COMMANDS, CHANGES, Permissions
 
 _log = logging.getLogger(__name__)

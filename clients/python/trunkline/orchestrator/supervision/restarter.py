@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from trunkline.orchestrator.events import OrchestratorEvent
-from trunkline.orchestrator.life import Life
-from trunkline.orchestrator.loop_thread import LoopThread
-from trunkline.orchestrator.memory import AgentEntry, Stage
-from trunkline.orchestrator.owner import Owner
-from trunkline.orchestrator.restart import TooManyRestartsError
+from trunkline.orchestrator.events.events import OrchestratorEvent
+from trunkline.orchestrator.registry.life import Life
+from trunkline.orchestrator.registry.registry import AgentEntry, Stage
+from trunkline.orchestrator.registry.restart import TooManyRestartsError
+from trunkline.orchestrator.supervision.loop_thread import LoopThread
+from trunkline.orchestrator.supervision.owner import Owner
 
 
 class Restarter:

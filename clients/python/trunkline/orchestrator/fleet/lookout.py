@@ -11,9 +11,9 @@ import psutil
 
 from trunkline import AgentState, AgentStatus, ChangeType, RetryPolicy, StateManager
 from trunkline.orchestrator.errors import OrchestratorExistsError
+from trunkline.orchestrator.fleet.records import ORCHESTRATOR, Holder, holder_of, is_orchestrator
+from trunkline.orchestrator.fleet.roster import Roster, beats, peer_of
 from trunkline.orchestrator.limits import FORGET_SECONDS, MAX_CLOCK_SKEW, RECORD_RETRY_MAX, RECORD_RETRY_MIN
-from trunkline.orchestrator.records import ORCHESTRATOR, Holder, holder_of, is_orchestrator
-from trunkline.orchestrator.roster import Roster, beats, peer_of
 
 _log = logging.getLogger(__name__)
 

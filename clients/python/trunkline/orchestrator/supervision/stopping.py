@@ -10,10 +10,10 @@ from functools import partial
 from typing import Protocol
 
 from trunkline.orchestrator.errors import AgentStateError, OrchestratorError
-from trunkline.orchestrator.life import Life
 from trunkline.orchestrator.limits import KILL_GRACE
-from trunkline.orchestrator.loop_thread import LoopThread, settle
-from trunkline.orchestrator.memory import AgentEntry, Memory, Stage
+from trunkline.orchestrator.registry.life import Life
+from trunkline.orchestrator.registry.registry import AgentEntry, Memory, Stage
+from trunkline.orchestrator.supervision.loop_thread import LoopThread, settle
 
 _NOT_YET = (Stage.WAITING, Stage.BACKING_OFF)
 

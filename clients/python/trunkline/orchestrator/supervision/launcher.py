@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import partial
 
 from trunkline.agents import BaseAgent
-from trunkline.orchestrator.life import Life
-from trunkline.orchestrator.loop_thread import LoopThread
-from trunkline.orchestrator.memory import AgentEntry
+from trunkline.orchestrator.registry.life import Life
+from trunkline.orchestrator.registry.registry import AgentEntry
+from trunkline.orchestrator.supervision.loop_thread import LoopThread
 
 
 class Launcher:

@@ -16,10 +16,10 @@ from contextlib import suppress
 from trunkline import AgentState, Get, StateManager
 from trunkline.errors import StateError, TrunklineError
 from trunkline.orchestrator.errors import AgentStateError, DependencyError
+from trunkline.orchestrator.fleet.records import Holder, holder_of, is_wanted
+from trunkline.orchestrator.fleet.roster import Peer, Roster
 from trunkline.orchestrator.limits import PLACEMENT_PATIENCE, RECORDS_AT_A_TIME
-from trunkline.orchestrator.memory import AgentEntry, Stage
-from trunkline.orchestrator.records import Holder, holder_of, is_wanted
-from trunkline.orchestrator.roster import Peer, Roster
+from trunkline.orchestrator.registry.registry import AgentEntry, Stage
 
 _log = logging.getLogger(__name__)
 

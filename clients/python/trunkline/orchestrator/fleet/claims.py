@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from trunkline import AgentState, Outcome, RevisionMismatchError, Save, StateManager
 from trunkline.orchestrator.errors import AgentElsewhereError
-from trunkline.orchestrator.memory import AgentEntry, Stage
-from trunkline.orchestrator.records import Holder, holder_of, is_active, is_orchestrator
-from trunkline.orchestrator.roster import Roster
+from trunkline.orchestrator.fleet.records import Holder, holder_of, is_active, is_orchestrator
+from trunkline.orchestrator.fleet.roster import Roster
+from trunkline.orchestrator.registry.registry import AgentEntry, Stage
 
 
 class Claims:

@@ -16,15 +16,9 @@ from typing import Any
 
 from trunkline import AgentState, Get, Operation, Outcome, Save, StateManager, TaskResult
 from trunkline.errors import InvalidRecordError, MessageTooLargeError, RevisionMismatchError, StateError
-from trunkline.orchestrator.claims import Claims
-from trunkline.orchestrator.life import Life
-from trunkline.orchestrator.limits import (
-    MAX_PENDING_RESULTS,
-    RECORDS_AT_A_TIME,
-)
-from trunkline.orchestrator.lookout import STATE_RETRY
-from trunkline.orchestrator.memory import AgentEntry, Stage
-from trunkline.orchestrator.records import (
+from trunkline.orchestrator.fleet.claims import Claims
+from trunkline.orchestrator.fleet.lookout import STATE_RETRY
+from trunkline.orchestrator.fleet.records import (
     RELEASED,
     Holder,
     PastLives,
@@ -33,6 +27,12 @@ from trunkline.orchestrator.records import (
     orchestrator_record,
     without_output,
 )
+from trunkline.orchestrator.limits import (
+    MAX_PENDING_RESULTS,
+    RECORDS_AT_A_TIME,
+)
+from trunkline.orchestrator.registry.life import Life
+from trunkline.orchestrator.registry.registry import AgentEntry, Stage
 
 _log = logging.getLogger(__name__)
 

@@ -12,13 +12,13 @@ from uuid import uuid4
 from trunkline import DeadLetterQueue
 from trunkline.channels import agent_channel, check_channel
 from trunkline.orchestrator.errors import DependencyError, OrchestratorError
-from trunkline.orchestrator.events import OrchestratorEvent
-from trunkline.orchestrator.final_failures import FinalFailures
-from trunkline.orchestrator.life import Life
-from trunkline.orchestrator.links import Links
-from trunkline.orchestrator.membership import Membership
-from trunkline.orchestrator.memory import AgentEntry, Stage
-from trunkline.orchestrator.records import Holder
+from trunkline.orchestrator.events.events import OrchestratorEvent
+from trunkline.orchestrator.fleet.final_failures import FinalFailures
+from trunkline.orchestrator.fleet.links import Links
+from trunkline.orchestrator.fleet.membership import Membership
+from trunkline.orchestrator.fleet.records import Holder
+from trunkline.orchestrator.registry.life import Life
+from trunkline.orchestrator.registry.registry import AgentEntry, Stage
 
 if TYPE_CHECKING:
     from trunkline.orchestrator.orchestrator import Orchestrator

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from trunkline.orchestrator.events import EventManager, OrchestratorEvent
-from trunkline.orchestrator.history import Category, EventStore, Severity
+from trunkline.orchestrator.events.events import EventManager, OrchestratorEvent
+from trunkline.orchestrator.events.history import Category, EventStore, Severity
 
 _SEVERITIES: Final[dict[OrchestratorEvent, Severity]] = {
     OrchestratorEvent.AGENT_ERROR: "ERROR",

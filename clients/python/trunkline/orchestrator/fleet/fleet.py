@@ -13,16 +13,16 @@ from typing import Final, Self
 from trunkline import AgentState, GrpcMessageBus, GrpcStateManager, MessageBus, StateManager
 from trunkline.channels import agent_channel, check_channel
 from trunkline.message_channel import ServiceMessage, to_agent_message
-from trunkline.orchestrator.commander import Answer, Commander
 from trunkline.orchestrator.errors import (
     AgentElsewhereError,
     AgentNotFoundError,
     AgentStateError,
     OrchestratorNotFoundError,
 )
-from trunkline.orchestrator.fleet_view import FleetView, orchestrators_in
+from trunkline.orchestrator.fleet.commander import Answer, Commander
+from trunkline.orchestrator.fleet.records import ORCHESTRATOR, holder_of, is_active
+from trunkline.orchestrator.fleet.view import FleetView, orchestrators_in
 from trunkline.orchestrator.limits import COMMAND_SECONDS
-from trunkline.orchestrator.records import ORCHESTRATOR, holder_of, is_active
 
 _SUMMED: Final = (
     *("total_agents", "running_agents", "max_workers", "waiting_agents"),

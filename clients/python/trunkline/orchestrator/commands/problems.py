@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trunkline.orchestrator.limits import MAX_ERROR_REPORTED, MAX_ERRORS_REPORTED
-from trunkline.orchestrator.memory import AgentEntry, Stage
+from trunkline.orchestrator.registry.registry import AgentEntry, Stage
 
 _BAD = ("hung", Stage.FAILED.value, Stage.BACKING_OFF.value)
 """States in which somebody should look, the worst first."""

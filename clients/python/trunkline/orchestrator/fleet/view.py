@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from trunkline import AgentState, StateManager
-from trunkline.orchestrator.records import ORCHESTRATOR, RELEASED, Holder, holder_of, is_active, is_orchestrator
-from trunkline.orchestrator.roster import Peer, beats, peer_of
+from trunkline.orchestrator.fleet.records import ORCHESTRATOR, RELEASED, Holder, holder_of, is_active, is_orchestrator
+from trunkline.orchestrator.fleet.roster import Peer, beats, peer_of
 
 LOST: Final = "lost"
 """Of an agent that ran when its orchestrator was last heard of."""

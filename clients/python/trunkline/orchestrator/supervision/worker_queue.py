@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from trunkline.orchestrator.dependencies import DependencyGraph
-from trunkline.orchestrator.memory import AgentEntry, Memory, Stage
+from trunkline.orchestrator.registry.dependencies import DependencyGraph
+from trunkline.orchestrator.registry.registry import AgentEntry, Memory, Stage
 
 
 class WorkerQueue:

@@ -16,19 +16,19 @@ from functools import partial
 from trunkline.agents import AgentEvent, BaseAgent
 from trunkline.agents.events import LIFE_CYCLE
 from trunkline.message_channel import ServiceMessage
-from trunkline.orchestrator.dependencies import DependencyGraph
 from trunkline.orchestrator.errors import AgentStateError, OrchestratorError
-from trunkline.orchestrator.events import OrchestratorEvent
-from trunkline.orchestrator.launcher import Launcher
-from trunkline.orchestrator.life import Life
+from trunkline.orchestrator.events.events import OrchestratorEvent
 from trunkline.orchestrator.limits import CLOSE_GRACE
-from trunkline.orchestrator.loop_thread import LoopThread, settle
-from trunkline.orchestrator.memory import AgentEntry, Memory, Stage
-from trunkline.orchestrator.owner import Owner
-from trunkline.orchestrator.restarter import Restarter
-from trunkline.orchestrator.stopping import Stopping
-from trunkline.orchestrator.vital_signs import VitalSigns, take_note
-from trunkline.orchestrator.worker_queue import WorkerQueue
+from trunkline.orchestrator.registry.dependencies import DependencyGraph
+from trunkline.orchestrator.registry.life import Life
+from trunkline.orchestrator.registry.registry import AgentEntry, Memory, Stage
+from trunkline.orchestrator.supervision.launcher import Launcher
+from trunkline.orchestrator.supervision.loop_thread import LoopThread, settle
+from trunkline.orchestrator.supervision.owner import Owner
+from trunkline.orchestrator.supervision.restarter import Restarter
+from trunkline.orchestrator.supervision.stopping import Stopping
+from trunkline.orchestrator.supervision.vital_signs import VitalSigns, take_note
+from trunkline.orchestrator.supervision.worker_queue import WorkerQueue
 
 
 class Supervisor:

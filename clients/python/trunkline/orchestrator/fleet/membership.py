@@ -15,18 +15,18 @@ from typing import Any, Protocol, TypeVar
 
 from trunkline import StateManager
 from trunkline.errors import StateDisconnectedError
-from trunkline.orchestrator.claims import Claims
 from trunkline.orchestrator.errors import AgentElsewhereError, OrchestratorError, OrchestratorExistsError
+from trunkline.orchestrator.fleet.claims import Claims
+from trunkline.orchestrator.fleet.lookout import STATE_RETRY, Lookout
+from trunkline.orchestrator.fleet.placement import Placement
+from trunkline.orchestrator.fleet.recorder import Recorder
+from trunkline.orchestrator.fleet.records import Holder
+from trunkline.orchestrator.fleet.roster import Roster
 from trunkline.orchestrator.limits import (
     CLAIM_SECONDS,
     RECORD_CLOSE_SECONDS,
 )
-from trunkline.orchestrator.lookout import STATE_RETRY, Lookout
-from trunkline.orchestrator.memory import AgentEntry
-from trunkline.orchestrator.placement import Placement
-from trunkline.orchestrator.recorder import Recorder
-from trunkline.orchestrator.records import Holder
-from trunkline.orchestrator.roster import Roster
+from trunkline.orchestrator.registry.registry import AgentEntry
 from trunkline.sync import Background
 
 _log = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from trunkline import AgentState, AgentStatus, TaskResult, TaskStatus
-from trunkline.orchestrator.life import Life
 from trunkline.orchestrator.limits import MAX_ERROR_RECORDED, MAX_LIVES_RECORDED
-from trunkline.orchestrator.memory import ACTIVE, AgentEntry, Stage
+from trunkline.orchestrator.registry.life import Life
+from trunkline.orchestrator.registry.registry import ACTIVE, AgentEntry, Stage
 
 ORCHESTRATOR: Final = "orchestrator"
 """The `agent_type` of an orchestrator's own record."""

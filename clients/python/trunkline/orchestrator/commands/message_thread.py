@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from trunkline.message_channel import ChannelClosedError, MessageChannel, ServiceMessage, wait
-from trunkline.orchestrator.audit import AuditLog
+from trunkline.orchestrator.commands.audit import AuditLog
 from trunkline.orchestrator.config import OrchestratorConfig
 from trunkline.orchestrator.limits import COMMANDS_AT_A_TIME, MESSAGES_AT_A_TIME, STUCK_SECONDS
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from trunkline.agents import AgentEvent
 from trunkline.agents.events import ERROR_PREFIX, result_in
-from trunkline.orchestrator.callback_pool import CallbackPool
+from trunkline.orchestrator.events.callback_pool import CallbackPool
 from trunkline.orchestrator.limits import CALLBACK_GRACE, EVENT_WORKERS, MAX_WAITING_EVENTS
 
 _log = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ from concurrent.futures import Future, wait
 from trunkline import DeadLetterEntry, DeadLetterQueue, ErrorHandler, RetryPolicy, TrunklineError
 from trunkline.errors import ERRORS
 from trunkline.orchestrator.errors import AgentFailedError
-from trunkline.orchestrator.life import Life
+from trunkline.orchestrator.fleet.records import Holder
 from trunkline.orchestrator.limits import FAILURE_CLOSE_SECONDS
-from trunkline.orchestrator.memory import AgentEntry
-from trunkline.orchestrator.records import Holder
+from trunkline.orchestrator.registry.life import Life
+from trunkline.orchestrator.registry.registry import AgentEntry
 from trunkline.sync import Background, MessageBus
 
 _log = logging.getLogger(__name__)

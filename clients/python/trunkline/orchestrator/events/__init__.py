@@ -1,0 +1,1 @@
+"""Agents' events: callbacks, history, announcements."""

@@ -1,0 +1,1 @@
+"""Several orchestrators as one: members, claims, placement."""

@@ -1,0 +1,1 @@
+"""What an orchestrator knows of its agents: entries, lives, dependencies, restarts."""
