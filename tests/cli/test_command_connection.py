@@ -16,7 +16,7 @@ import pytest
 from tests.cli.conftest import Trunkline
 from tests.orchestrator.other_user import NOBODY, as_other_user
 from tests.orchestrator.program import Serve
-from trunkline.cli.orchestrator_socket import SocketOrchestrator
+from trunkline.cli.agents.orchestrator_socket import SocketOrchestrator
 from trunkline.errors import RequestTimeoutError, TrunklineError
 
 

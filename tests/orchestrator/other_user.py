@@ -7,7 +7,7 @@ import multiprocessing
 import os
 from typing import Any, Final
 
-from trunkline.cli.orchestrator_socket import SocketOrchestrator
+from trunkline.cli.agents.orchestrator_socket import SocketOrchestrator
 from trunkline.errors import TrunklineError
 
 NOBODY: Final = 65534

@@ -9,23 +9,27 @@ from trunkline.cli.lazy import Home, LazyGroup
 from trunkline.cli.settings import with_settings
 
 COMMANDS = {
-    "up": Home("trunkline.cli.up", "up", "Run bus, state and sidecar together in this terminal."),
-    "serve": Home("trunkline.cli.serve", "serve", "Run one program: bus, state or sidecar."),
+    "up": Home("trunkline.cli.services.up", "up", "Run bus, state and sidecar together in this terminal."),
+    "serve": Home("trunkline.cli.services.serve", "serve", "Run one program: bus, state or sidecar."),
     "demo": Home("trunkline.demo", "command", "See real work flow through the three programs."),
-    "publish": Home("trunkline.cli.messages", "publish", "Publish messages on a channel."),
-    "subscribe": Home("trunkline.cli.traffic", "subscribe", "Show the messages of a channel or pattern as they pass."),
-    "request": Home("trunkline.cli.messages", "request", "Send a request and show its reply."),
-    "state": Home("trunkline.cli.records", "state", "Get, list, save, delete and watch records."),
-    "durable": Home("trunkline.cli.durables", "durable", "List, show, create, move and delete durable subscriptions."),
-    "dead-letters": Home(
-        "trunkline.cli.dead_letters", "dead_letters", "Find what was not done, and redrive or purge it."
+    "publish": Home("trunkline.cli.bus.messages", "publish", "Publish messages on a channel."),
+    "subscribe": Home(
+        "trunkline.cli.bus.traffic", "subscribe", "Show the messages of a channel or pattern as they pass."
     ),
-    "services": Home("trunkline.cli.services", "services", "Show what bus and state count and hold."),
-    "subscriptions": Home("trunkline.cli.services", "subscriptions", "List who subscribes to what."),
+    "request": Home("trunkline.cli.bus.messages", "request", "Send a request and show its reply."),
+    "state": Home("trunkline.cli.state.records", "state", "Get, list, save, delete and watch records."),
+    "durable": Home(
+        "trunkline.cli.bus.durables", "durable", "List, show, create, move and delete durable subscriptions."
+    ),
+    "dead-letters": Home(
+        "trunkline.cli.bus.dead_letters", "dead_letters", "Find what was not done, and redrive or purge it."
+    ),
+    "services": Home("trunkline.cli.services.services", "services", "Show what bus and state count and hold."),
+    "subscriptions": Home("trunkline.cli.services.services", "subscriptions", "List who subscribes to what."),
     "bench": Home("trunkline.bench", "command", "Measure Trunkline beside its peers."),
 }
 
-_AGENTS = "trunkline.cli.agents"
+_AGENTS = "trunkline.cli.agents.agents"
 
 ORCHESTRATOR_COMMANDS = {
     "ps": Home(_AGENTS, "ps", "Show the agents and how they stand."),
@@ -34,9 +38,9 @@ ORCHESTRATOR_COMMANDS = {
     "stop": Home(_AGENTS, "stop", "End an agent."),
     "status": Home(_AGENTS, "status", "Show everything of an agent, or of the orchestrator."),
     "report": Home(_AGENTS, "report", "Write a report to send to somebody, what is wrong first."),
-    "stats": Home("trunkline.cli.agent_statistics", "stats", "Show what the agents take, redrawn live."),
-    "history": Home("trunkline.cli.agent_history", "history", "Show what happened to the agents."),
-    "history-stats": Home("trunkline.cli.agent_history", "history_stats", "Show how often what happened."),
+    "stats": Home("trunkline.cli.agents.agent_statistics", "stats", "Show what the agents take, redrawn live."),
+    "history": Home("trunkline.cli.agents.agent_history", "history", "Show what happened to the agents."),
+    "history-stats": Home("trunkline.cli.agents.agent_history", "history_stats", "Show how often what happened."),
     "dependencies": Home(_AGENTS, "dependencies", "Show which agents need which others."),
     "commands": Home(_AGENTS, "commands", "Show which commands the orchestrator serves."),
     "shutdown": Home(_AGENTS, "shutdown", "End the orchestrator and all its agents."),

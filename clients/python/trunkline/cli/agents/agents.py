@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import click
 
-from trunkline.cli.agents_view import command_lines, dependency_lines, ps_lines, status_lines
-from trunkline.cli.orchestrators import (
+from trunkline.cli.agents.agents_view import command_lines, dependency_lines, ps_lines, status_lines
+from trunkline.cli.agents.orchestrators import (
     Data,
     Orchestrators,
     names_fleet,
@@ -112,8 +112,8 @@ def dependencies() -> None:
 @with_orchestrator
 def report() -> None:
     """Writes a report to send to somebody: Markdown, what is wrong first."""
-    from trunkline.cli.fleet_report import fleet_report_lines
-    from trunkline.cli.report_view import report_lines
+    from trunkline.cli.agents.fleet_report import fleet_report_lines
+    from trunkline.cli.agents.report_view import report_lines
 
     _show(lambda asked: asked.report(), fleet_report_lines if names_fleet(settings()) else report_lines)
 

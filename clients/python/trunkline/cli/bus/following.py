@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import Any
 
-from trunkline.cli.message_lines import Printer
+from trunkline.cli.bus.message_lines import Printer
 from trunkline.errors import BusDisconnectedError
 from trunkline.limits import RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN
 

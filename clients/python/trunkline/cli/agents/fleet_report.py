@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from trunkline.cli.agents.report_view import open_problems, report_lines, section, shown_time
 from trunkline.cli.output import counted
-from trunkline.cli.report_view import open_problems, report_lines, section, shown_time
 
 Data = dict[str, Any]
 

@@ -6,8 +6,8 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from trunkline.cli.following import Following
-from trunkline.cli.message_lines import Printer
+from trunkline.cli.bus.following import Following
+from trunkline.cli.bus.message_lines import Printer
 from trunkline.cli.moments import in_seconds
 from trunkline.cli.output import counted, safe
 from trunkline.errors import StaleAckError

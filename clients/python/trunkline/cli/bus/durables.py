@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trunkline.cli import confirmation
-from trunkline.cli.durable_view import COLUMNS, describe, facts_of, in_a_line, row_of
+from trunkline.cli.bus.durable_view import COLUMNS, describe, facts_of, in_a_line, row_of
 from trunkline.cli.moments import read_span, read_start, to_duration
 from trunkline.cli.outcome import answer, run
 from trunkline.cli.output import print_facts, print_json, print_table, safe, write_line

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import click
 
-from trunkline.cli.children import Child, Facts
 from trunkline.cli.outcome import FAILED, run
 from trunkline.cli.output import print_json, safe, write_line
-from trunkline.cli.serve import program_command
+from trunkline.cli.services.children import Child, Facts
+from trunkline.cli.services.serve import program_command
 from trunkline.cli.settings import Settings, settings, with_settings
 from trunkline.limits import DRAIN_SECONDS
 

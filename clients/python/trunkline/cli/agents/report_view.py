@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from trunkline.cli.agent_history import details_of
+from trunkline.cli.agents.agent_history import details_of
 from trunkline.cli.moments import span
 from trunkline.cli.output import counted, safe
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from trunkline.cli.orchestrator_socket import THE_ONE
-from trunkline.cli.orchestrators import (
+from trunkline.cli.agents.orchestrator_socket import THE_ONE
+from trunkline.cli.agents.orchestrators import (
     Data,
     Orchestrators,
     again_and_again,

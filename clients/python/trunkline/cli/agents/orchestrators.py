@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import click
 
-from trunkline.cli.orchestrator_socket import SocketOrchestrator
+from trunkline.cli.agents.orchestrator_socket import SocketOrchestrator
 from trunkline.cli.outcome import TIMED_OUT, UNREACHABLE, exit_code
 from trunkline.cli.output import print_json, safe, write_line
 from trunkline.cli.settings import Settings
@@ -53,7 +53,7 @@ def orchestrators(told: Settings) -> AbstractAsyncContextManager[Orchestrators]:
     """
     if not names_fleet(told):
         return SocketOrchestrator(told.socket)
-    from trunkline.cli.orchestrator_fleet import FleetOrchestrators
+    from trunkline.cli.agents.orchestrator_fleet import FleetOrchestrators
 
     return FleetOrchestrators(told.bus, told.state)
 

@@ -104,7 +104,7 @@ def publish(
 
         async with GrpcMessageBus(told.bus, connect_timeout=CONNECT_SECONDS) as bus:
             if stored:
-                from trunkline.cli.storing import Storing
+                from trunkline.cli.bus.storing import Storing
 
                 await Storing(bus, channel, delivery, as_json=told.as_json).run(messages())
                 return

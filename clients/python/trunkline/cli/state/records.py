@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trunkline.cli.input import STDIN, read_object
-from trunkline.cli.kinds import KINDS, filters_of, id_of, row_of
 from trunkline.cli.outcome import TIMED_OUT, run
 from trunkline.cli.output import note_back, note_lost, print_json, print_table, safe, write_line
 from trunkline.cli.settings import CONNECT_SECONDS, Command, Settings, settings, with_settings
+from trunkline.cli.state.kinds import KINDS, filters_of, id_of, row_of
 from trunkline.errors import RecordNotFoundError
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trunkline.cli.durables import POSITION
-from trunkline.cli.following import Following
-from trunkline.cli.message_lines import Printer
+from trunkline.cli.bus.durables import POSITION
+from trunkline.cli.bus.following import Following
+from trunkline.cli.bus.message_lines import Printer
 from trunkline.cli.moments import read_start
 from trunkline.cli.outcome import INTERRUPTED, TIMED_OUT, run
 from trunkline.cli.settings import Settings, settings, with_settings
@@ -68,7 +68,7 @@ def subscribe(
         if durable is None:
             following = LiveFollowing(pattern or EVERYTHING, group or "", count, printer)
         else:
-            from trunkline.cli.durable_following import DurableFollowing
+            from trunkline.cli.bus.durable_following import DurableFollowing
 
             known = pattern or await _pattern_of(told, durable)
             following = DurableFollowing(known, durable, start or "new", count, printer, acks=not no_ack)

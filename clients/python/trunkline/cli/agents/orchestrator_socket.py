@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from trunkline.cli.command_connection import CommandConnection
+from trunkline.cli.agents.command_connection import CommandConnection
 from trunkline.errors import TrunklineError
 
 ANSWER_SECONDS: Final = 10.0

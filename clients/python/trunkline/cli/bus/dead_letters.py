@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trunkline.cli import confirmation
-from trunkline.cli.dead_letter_filter import chosen, describe, filter_options, given, no_match, to_wire
+from trunkline.cli.bus.dead_letter_filter import chosen, describe, filter_options, given, no_match, to_wire
 from trunkline.cli.outcome import FAILED, answer, run
 from trunkline.cli.output import counted, print_json, print_note, write_line
 from trunkline.cli.settings import Settings, settings, with_settings
@@ -45,7 +45,7 @@ def list_(limit: int, **options: Any) -> None:
     filters = given(options)
 
     async def main() -> None:
-        from trunkline.cli.dead_letter_view import describe as whole
+        from trunkline.cli.bus.dead_letter_view import describe as whole
         from trunkline.cli.wire import bus_pages
         from trunkline.v1 import dead_letter_pb2
 
@@ -74,7 +74,7 @@ def list_(limit: int, **options: Any) -> None:
 def _print_list(
     told: Settings, letters: list[dead_letter_pb2.DeadLetter], filters: Mapping[str, Any], shown: int, total: int
 ) -> None:
-    from trunkline.cli.dead_letter_view import print_list
+    from trunkline.cli.bus.dead_letter_view import print_list
 
     if not told.as_json and not total:
         write_line(no_match(filters))
@@ -97,7 +97,7 @@ def show(id: int) -> None:
     told = settings()
 
     async def main() -> None:
-        from trunkline.cli import dead_letter_view
+        from trunkline.cli.bus import dead_letter_view
         from trunkline.cli.wire import call_bus
         from trunkline.v1 import dead_letter_pb2
 
@@ -155,7 +155,7 @@ def _print_redriven(
     if not (done.redriven or done.guarded or done.orphaned or done.remaining):
         write_line(no_match(filters))
         return
-    from trunkline.cli.dead_letter_view import ids
+    from trunkline.cli.bus.dead_letter_view import ids
 
     which = f": {ids(done.dead_letter_ids)}" if done.dead_letter_ids else ""
     verb = "would redrive" if dry_run else "redriven"

@@ -1,0 +1,1 @@
+"""Commands about messages, durable subscriptions and dead letters."""
