@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trunkline.errors import MessageTooLargeError
 from trunkline.message_channel import ServiceMessage
-from trunkline.message_channel.dialects import SEED, Dialect, LineError, decode, encode, is_whole
+from trunkline.message_channel.unix_socket.dialects import SEED, Dialect, LineError, decode, encode, is_whole
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 SEED_LINE = (

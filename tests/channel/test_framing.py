@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.message_channel.framing import LineBuffer, LineTooLongError
+from trunkline.message_channel.unix_socket.framing import LineBuffer, LineTooLongError
 
 
 def everything(buffer: LineBuffer) -> list[bytes | str]:

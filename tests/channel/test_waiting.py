@@ -17,8 +17,8 @@ import pytest
 from tests.channel import agents
 from tests.channel.clients import LineClient, line
 from trunkline.message_channel import ChannelClosedError, MessageChannel, ServiceMessage, wait
-from trunkline.message_channel.fan_in import FanIn
-from trunkline.message_channel.pipes import FrameReader
+from trunkline.message_channel.process.fan_in import FanIn
+from trunkline.message_channel.process.pipes import FrameReader
 
 HELLO = ServiceMessage("one", "STATUS", "hello")
 

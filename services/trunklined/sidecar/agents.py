@@ -19,9 +19,9 @@ from trunkline.bus.message_bus import MessageBus
 from trunkline.channels import agent_channel, check_channel
 from trunkline.errors import InvalidChannelError, TrunklineError
 from trunkline.limits import RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN
-from trunkline.message_channel.connection import Connection
-from trunkline.message_channel.dialects import Spoken
-from trunkline.message_channel.line_server import LineServer
+from trunkline.message_channel.unix_socket.connection import Connection
+from trunkline.message_channel.unix_socket.dialects import Spoken
+from trunkline.message_channel.unix_socket.server import LineServer
 from trunkline.models import AgentMessage
 from trunklined.sidecar.session import Session, Shared
 

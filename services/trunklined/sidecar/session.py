@@ -10,10 +10,10 @@ from typing import Final
 from trunkline.bus.message_bus import MessageBus
 from trunkline.channels import agent_channel, check_channel
 from trunkline.errors import TrunklineError
-from trunkline.message_channel.agent_messages import answer_channel, from_agent_message, to_agent_message
-from trunkline.message_channel.connection import Connection
-from trunkline.message_channel.dialects import Dialect, Spoken, encode
+from trunkline.message_channel.bus.agent_messages import answer_channel, from_agent_message, to_agent_message
 from trunkline.message_channel.service_message import ServiceMessage
+from trunkline.message_channel.unix_socket.connection import Connection
+from trunkline.message_channel.unix_socket.dialects import Dialect, Spoken, encode
 from trunkline.models import AgentMessage
 from trunklined.sidecar.config import MAX_PENDING_LINES, MAX_REMEMBERED, UPSTREAM_WAIT
 

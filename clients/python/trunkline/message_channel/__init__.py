@@ -13,7 +13,7 @@ connection framing dialects peer socket_file   its parts
 forwarding        the way to the bus; agent_messages: the form that messages have there
 """
 
-from trunkline.message_channel.agent_messages import from_agent_message, to_agent_message
+from trunkline.message_channel.bus.agent_messages import from_agent_message, to_agent_message
 from trunkline.message_channel.channel import ChannelType, MessageChannel, wait
 from trunkline.message_channel.endpoint import Endpoint
 from trunkline.message_channel.errors import (

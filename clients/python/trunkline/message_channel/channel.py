@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 from trunkline.message_channel.bell import Belfry
 from trunkline.message_channel.endpoint import Endpoint, LocalEndpoint
 from trunkline.message_channel.errors import ChannelClosedError, MessageChannelError
-from trunkline.message_channel.fan_in import FanIn
 from trunkline.message_channel.limits import CLIENT_RECEIVE_TIMEOUT, DEFAULT_SOCKET_PATH
 from trunkline.message_channel.mailbox import Mailbox, ThreadMailbox
 from trunkline.message_channel.peer import Peer
-from trunkline.message_channel.process_agents import ProcessAgents
+from trunkline.message_channel.process.agents import ProcessAgents
+from trunkline.message_channel.process.fan_in import FanIn
 from trunkline.message_channel.service_message import ServiceMessage
 from trunkline.message_channel.switchboard import Switchboard
 from trunkline.message_channel.waiting import wait_for_any
@@ -105,7 +105,7 @@ class MessageChannel:
             self._inbox = self._belfry = ThreadMailbox()
             self._switchboard = Switchboard(name, self._inbox, self.bus_name)
         else:
-            from trunkline.message_channel.socket_hub import SocketHub
+            from trunkline.message_channel.unix_socket.hub import SocketHub
 
             self._default_timeout = CLIENT_RECEIVE_TIMEOUT
             hub = SocketHub(name, socket_path, allowed_uids, on_denied)
@@ -241,7 +241,7 @@ class MessageChannel:
         return LocalEndpoint(name, mailbox, self._switchboard)
 
     def _forward(self, bus: str | MessageBus) -> None:
-        from trunkline.message_channel.forwarding import BusLine
+        from trunkline.message_channel.bus.forwarding import BusLine
 
         try:
             self._switchboard.line = line = BusLine(bus, self._switchboard)

@@ -7,16 +7,16 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from trunkline.message_channel.connection import Connection
-from trunkline.message_channel.dialects import Dialect, Spoken, encode
 from trunkline.message_channel.errors import UnknownTargetError
 from trunkline.message_channel.limits import FLUSH_SECONDS, MAX_INBOX_MESSAGES, MAX_UNANSWERED, SILENT_CLIENT_SECONDS
-from trunkline.message_channel.line_server import LineServer, open_socket
 from trunkline.message_channel.mailbox import ThreadMailbox
-from trunkline.message_channel.outgoing import Outgoing
 from trunkline.message_channel.peer import Peer
 from trunkline.message_channel.service_message import ServiceMessage
 from trunkline.message_channel.switchboard import Switchboard
+from trunkline.message_channel.unix_socket.connection import Connection
+from trunkline.message_channel.unix_socket.dialects import Dialect, Spoken, encode
+from trunkline.message_channel.unix_socket.outgoing import Outgoing
+from trunkline.message_channel.unix_socket.server import LineServer, open_socket
 
 
 class SocketHub:

@@ -14,7 +14,7 @@ from trunkline.message_channel.bell import Belfry, Bell
 from trunkline.message_channel.errors import ChannelClosedError
 from trunkline.message_channel.limits import MAX_MAILBOX_MESSAGES
 from trunkline.message_channel.mailbox import wait_limit
-from trunkline.message_channel.pipes import FrameReader
+from trunkline.message_channel.process.pipes import FrameReader
 
 T = TypeVar("T")
 

@@ -12,9 +12,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from trunkline.message_channel.errors import ChannelClosedError
-from trunkline.message_channel.fan_in import FanIn
 from trunkline.message_channel.limits import FLUSH_SECONDS
-from trunkline.message_channel.pipes import FrameReader, FrameWriter, enlarge
+from trunkline.message_channel.process.fan_in import FanIn
+from trunkline.message_channel.process.pipes import FrameReader, FrameWriter, enlarge
 from trunkline.message_channel.service_message import Flat, ServiceMessage, flattened, restored
 
 Transit = tuple[str, Flat, int | None]

@@ -10,10 +10,10 @@ from multiprocessing import util
 from trunkline.errors import TrunklineError
 from trunkline.message_channel.answers import Answers
 from trunkline.message_channel.errors import ChannelClosedError
-from trunkline.message_channel.fan_in import FanIn
 from trunkline.message_channel.limits import FLUSH_SECONDS
-from trunkline.message_channel.pipes import FrameReader, FrameWriter
-from trunkline.message_channel.process_endpoint import AgentEnds, ProcessEndpoint, Transit, open_pipes
+from trunkline.message_channel.process.endpoint import AgentEnds, ProcessEndpoint, Transit, open_pipes
+from trunkline.message_channel.process.fan_in import FanIn
+from trunkline.message_channel.process.pipes import FrameReader, FrameWriter
 from trunkline.message_channel.service_message import Flat, ServiceMessage, flattened, restored
 from trunkline.message_channel.switchboard import Switchboard
 

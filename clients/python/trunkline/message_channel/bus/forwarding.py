@@ -11,7 +11,7 @@ from functools import partial
 
 from trunkline.channels import agent_channel, check_channel
 from trunkline.errors import BusNotConnectedError, TrunklineError
-from trunkline.message_channel.agent_messages import answer_channel, from_agent_message, to_agent_message
+from trunkline.message_channel.bus.agent_messages import answer_channel, from_agent_message, to_agent_message
 from trunkline.message_channel.limits import LISTEN_SECONDS
 from trunkline.message_channel.service_message import ServiceMessage
 from trunkline.message_channel.switchboard import Switchboard

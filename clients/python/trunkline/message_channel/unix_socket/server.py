@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Iterable
 
 from trunkline.message_channel import peer
-from trunkline.message_channel.connection import Connection, LineHandler
 from trunkline.message_channel.limits import (
     FLUSH_SECONDS,
     MAX_CONNECTIONS,
@@ -16,7 +15,8 @@ from trunkline.message_channel.limits import (
     SOCKET_LISTEN_BACKLOG,
 )
 from trunkline.message_channel.peer import Peer
-from trunkline.message_channel.socket_file import SocketFile
+from trunkline.message_channel.unix_socket.connection import Connection, LineHandler
+from trunkline.message_channel.unix_socket.socket_file import SocketFile
 
 _log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from trunkline.message_channel.connection import Connection
 from trunkline.message_channel.errors import ChannelClosedError
+from trunkline.message_channel.unix_socket.connection import Connection
 
 Answered = Callable[[Connection, int], None]
 """Is told, in the loop, of each token whose line was handed to the connection."""

@@ -7,8 +7,6 @@ import logging
 import time
 from typing import Final, Protocol, cast
 
-from trunkline.message_channel.dialects import SEED, Dialect, LineError, Spoken, decode, encode, failure, is_whole
-from trunkline.message_channel.framing import LineBuffer, LineTooLongError
 from trunkline.message_channel.limits import (
     HALF_CLOSED_CHECK,
     HALF_CLOSED_SECONDS,
@@ -18,6 +16,17 @@ from trunkline.message_channel.limits import (
 )
 from trunkline.message_channel.peer import CredentialSocket, Peer, has_left, peer_of
 from trunkline.message_channel.service_message import ServiceMessage
+from trunkline.message_channel.unix_socket.dialects import (
+    SEED,
+    Dialect,
+    LineError,
+    Spoken,
+    decode,
+    encode,
+    failure,
+    is_whole,
+)
+from trunkline.message_channel.unix_socket.framing import LineBuffer, LineTooLongError
 
 NOBODY: Final = Peer(pid=0, uid=-1, gid=-1)
 """The peer of a connection that has none yet."""

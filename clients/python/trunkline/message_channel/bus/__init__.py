@@ -1,0 +1,1 @@
+"""Forwards a channel's messages to a bus, and back."""

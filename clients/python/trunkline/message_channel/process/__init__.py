@@ -1,0 +1,1 @@
+"""The process mode: pipes between an owner and its agents."""

@@ -1,0 +1,1 @@
+"""The UNIX-socket mode: a server of newline-delimited JSON."""
