@@ -28,23 +28,10 @@ PUBLIC = ("trunkline.[A-Z]*", "trunkline.message_channel", "trunkline.sync")
 INSIDES = ("trunkline.message_channel.*.*", "trunkline.sync.*.*")
 WIRE = ("trunkline.v1", "trunkline.wire")
 GRPC = ("grpc", "grpc_health", "grpc_reflection", "grpc_status", "google")
-WIRE_PARTS = (
-    *("trunklined.*.servicer", "trunklined.*.servicer.*"),
-    *(
-        f"trunklined.bus.{part}"
-        for part in (
-            *("connection", "dead_letter_calls", "durable_calls", "inspection", "page_token"),
-            *("publishing", "requesting", "settling", "subscribing", "translation"),
-        )
-    ),
-    *(
-        f"trunklined.state.{part}"
-        for part in ("arrival", "batch", "connection", "operations", "page_token", "validation")
-    ),
-)
+WIRE_PARTS = ("trunklined.*.wire", "trunklined.*.wire.*")
 """The modules of a service that know the wire; the others are its domain."""
 WIRE_SIDE = (*WIRE_PARTS, "trunklined.*.app")
-FORWARDING = tuple(f"trunklined.sidecar.{part}" for part in ("forwarder", "stand_in", "diversion", "relay"))
+FORWARDING = ("trunklined.sidecar.servicer", "trunklined.sidecar.forwarder", "trunklined.sidecar.offline.*")
 """Of the sidecar, what speaks to the services and for them."""
 ENVIRONMENT = (
     "os.environ",

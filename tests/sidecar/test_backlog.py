@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from trunkline.errors import MessageTooLargeError, OverloadedError, StorageError
-from trunklined.sidecar.backlog import Backlog
-from trunklined.sidecar.backlog_file import MAX_BATCHES, WINDOW_BYTES, Arrival, Held, first_batches
+from trunklined.sidecar.offline.backlog import Backlog
+from trunklined.sidecar.offline.backlog_file import MAX_BATCHES, WINDOW_BYTES, Arrival, Held, first_batches
 
 NOW = 1_000.0
 

@@ -15,9 +15,9 @@ from trunklined.state.engines.engine import Engine
 from trunklined.state.engines.memory import MemoryEngine
 from trunklined.state.engines.sqlite import SqliteEngine
 from trunklined.state.records import History
-from trunklined.state.servicer import StateServicer
 from trunklined.state.store import Limits, Store
 from trunklined.state.watch import Watchers
+from trunklined.state.wire.servicer import StateServicer
 
 MAX_RECORD_BYTES = 64 * 1024
 PAGE_BYTES = 32 * 1024

@@ -14,7 +14,7 @@ from tests.state.samples import NOON, agent, task, workflow
 from trunkline.v1 import state_pb2 as wire
 from trunkline.v1 import state_pb2_grpc
 from trunklined.state.records import Kind
-from trunklined.state.validation import read_record
+from trunklined.state.wire.validation import read_record
 
 Stub = state_pb2_grpc.StateServiceStub
 

@@ -14,8 +14,8 @@ from tests.state.samples import agent
 from trunkline.v1 import state_pb2 as wire
 from trunkline.v1 import state_pb2_grpc
 from trunkline.wire.status import error_from_rpc
-from trunklined.state.servicer import StateServicer
 from trunklined.state.store import Store
+from trunklined.state.wire.servicer import StateServicer
 
 AGENT_STATE = wire.RECORD_KIND_AGENT_STATE
 

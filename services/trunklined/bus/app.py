@@ -14,8 +14,8 @@ from trunklined.bus.engines.sqlite import SqliteJournal
 from trunklined.bus.journal.journal import JournalLimits
 from trunklined.bus.journal.retention import RetentionRule
 from trunklined.bus.metrics import BusCollector
-from trunklined.bus.servicer import SERVICE_NAME, BusServicer
-from trunklined.bus.translation import announcement, describe
+from trunklined.bus.wire.servicer import SERVICE_NAME, BusServicer
+from trunklined.bus.wire.translation import announcement, describe
 from trunklined.rpc.server import Program
 
 

@@ -15,11 +15,11 @@ from trunkline.message_channel.unix_socket.server import LineServer, open_socket
 from trunklined.rpc.health import Health
 from trunklined.rpc.server import Program
 from trunklined.sidecar import servicer
-from trunklined.sidecar.agents import ExternalAgents
 from trunklined.sidecar.config import Settings
 from trunklined.sidecar.forwarder import Forwarder, upstream_options
+from trunklined.sidecar.lines.agents import ExternalAgents
 from trunklined.sidecar.metrics import Parts, SidecarCollector
-from trunklined.sidecar.store import Store
+from trunklined.sidecar.offline.store import Store
 
 
 class SidecarProgram:

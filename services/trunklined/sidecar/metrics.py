@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from trunklined.sidecar.agents import ExternalAgents
 from trunklined.sidecar.forwarder import Forwarder
-from trunklined.sidecar.store import Store
+from trunklined.sidecar.lines.agents import ExternalAgents
+from trunklined.sidecar.offline.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,14 @@ from grpc import aio
 from prometheus_client.registry import Collector
 
 from trunklined.rpc.server import Program
-from trunklined.state.batch import ANSWER_BYTES
 from trunklined.state.config import PAGE_BYTES, Settings
 from trunklined.state.engines.engine import Engine
 from trunklined.state.metrics import StateCollector
 from trunklined.state.records import History
-from trunklined.state.servicer import SERVICE_NAME, StateServicer
 from trunklined.state.store import Limits, Store
 from trunklined.state.watch import Watchers
+from trunklined.state.wire.batch import ANSWER_BYTES
+from trunklined.state.wire.servicer import SERVICE_NAME, StateServicer
 
 
 class StateProgram:

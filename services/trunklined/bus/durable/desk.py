@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from trunklined.bus.engines.engine import JournalEngine
-from trunklined.bus.journal.staging import Staging
+from trunklined.bus.staging import Staging
 
 if TYPE_CHECKING:
     from trunklined.bus.durable.subscription import DurableSubscription

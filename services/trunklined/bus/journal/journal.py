@@ -23,11 +23,11 @@ from trunklined.bus.journal.housekeeping import Housekeeping
 from trunklined.bus.journal.later import Later
 from trunklined.bus.journal.publication import Done, Publication
 from trunklined.bus.journal.retention import Retention, RetentionRule
-from trunklined.bus.journal.staging import Staging
 from trunklined.bus.journal.window import Window
 from trunklined.bus.records import Batch, DeadLetter, HeldBack
 from trunklined.bus.requests import Correlated
 from trunklined.bus.run import Redriven, Run
+from trunklined.bus.staging import Staging
 
 log = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ from google.protobuf.message import Message
 from trunkline.errors import InvalidMessageError
 from trunkline.v1 import durable_pb2
 from trunklined.bus.broker import Broker
-from trunklined.bus.dead_letter_calls import DeadLetterCalls
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.synced import Synced
-from trunklined.bus.page_token import make_token, page_size_of, read_token
-from trunklined.bus.settling import position_of, settings_of, settle_all
-from trunklined.bus.translation import parse
+from trunklined.bus.wire.dead_letter_calls import DeadLetterCalls
+from trunklined.bus.wire.page_token import make_token, page_size_of, read_token
+from trunklined.bus.wire.settling import position_of, settings_of, settle_all
+from trunklined.bus.wire.translation import parse
 from trunklined.rpc.times import duration_of, stamp_of
 
 Call = Callable[[bytes, Any], Awaitable[Message]]

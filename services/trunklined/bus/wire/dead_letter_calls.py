@@ -13,9 +13,9 @@ from trunkline.limits import MAX_FRAME_BYTES, MAX_REDRIVES
 from trunkline.v1 import dead_letter_pb2, message_pb2
 from trunklined.bus.journal.journal import Journal
 from trunklined.bus.journal.synced import Synced
-from trunklined.bus.page_token import make_token, page_size_of, read_token
 from trunklined.bus.records import DeadLetter, DeadLetterQuery, Reason
-from trunklined.bus.translation import parse
+from trunklined.bus.wire.page_token import make_token, page_size_of, read_token
+from trunklined.bus.wire.translation import parse
 from trunklined.rpc.times import stamp_of, time_of
 
 DEFAULT_REDRIVEN: Final = 1_000

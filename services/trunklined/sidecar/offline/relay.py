@@ -18,11 +18,11 @@ from trunkline.limits import DEDUP_SECONDS
 from trunkline.v1 import bus_pb2, message_pb2
 from trunkline.wire.opaque import bus_twins
 from trunkline.wire.status import error_from_rpc
-from trunklined.sidecar.backlog import Backlog
-from trunklined.sidecar.backlog_file import WINDOW_MESSAGES, Held
 from trunklined.sidecar.config import RELAY_RETRY_MAX, RELAY_RETRY_MIN, RELAY_TIMEOUT
 from trunklined.sidecar.forwarder import Forwarder
-from trunklined.sidecar.gate import Gate, Way
+from trunklined.sidecar.offline.backlog import Backlog
+from trunklined.sidecar.offline.backlog_file import WINDOW_MESSAGES, Held
+from trunklined.sidecar.offline.gate import Gate, Way
 
 PUBLISH: Final = "/trunkline.v1.BusService/Publish"
 

@@ -16,15 +16,21 @@ from trunkline.limits import FRAME_MESSAGES, MAX_FRAME_BYTES
 from trunkline.v1 import bus_pb2
 from trunkline.wire.writer import Outbox, Turn
 from trunklined.bus.broker import Broker
-from trunklined.bus.connection import Connection
-from trunklined.bus.durable_calls import DurableCalls
-from trunklined.bus.inspection import list_subscriptions, to_stats
-from trunklined.bus.publishing import is_stored, receipts_of, stored_receipts_of, to_publication, to_stored_publication
 from trunklined.bus.queue import Subscriber
-from trunklined.bus.requesting import timeout_of, to_request_run
 from trunklined.bus.requests import PendingRequest
-from trunklined.bus.subscribing import apply_frame, fill_next, open_subscription, start_of
-from trunklined.bus.translation import (
+from trunklined.bus.wire.connection import Connection
+from trunklined.bus.wire.durable_calls import DurableCalls
+from trunklined.bus.wire.inspection import list_subscriptions, to_stats
+from trunklined.bus.wire.publishing import (
+    is_stored,
+    receipts_of,
+    stored_receipts_of,
+    to_publication,
+    to_stored_publication,
+)
+from trunklined.bus.wire.requesting import timeout_of, to_request_run
+from trunklined.bus.wire.subscribing import apply_frame, fill_next, open_subscription, start_of
+from trunklined.bus.wire.translation import (
     OpaquePublishRequest,
     OpaquePublishStreamRequest,
     OpaqueRequestResponse,

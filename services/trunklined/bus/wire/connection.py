@@ -15,12 +15,18 @@ from trunkline.v1 import bus_pb2
 from trunkline.wire.writer import Outbox, Turn
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
-from trunklined.bus.publishing import is_stored, receipts_of, stored_receipts_of, to_publication, to_stored_publication
 from trunklined.bus.queue import Subscriber
-from trunklined.bus.requesting import timeout_of, to_request_run
 from trunklined.bus.requests import PendingRequest
-from trunklined.bus.subscribing import apply_frame, fill_next, open_subscription, start_of
-from trunklined.bus.translation import OpaqueConnectRequest, OpaqueConnectResponse, durability_of, parse
+from trunklined.bus.wire.publishing import (
+    is_stored,
+    receipts_of,
+    stored_receipts_of,
+    to_publication,
+    to_stored_publication,
+)
+from trunklined.bus.wire.requesting import timeout_of, to_request_run
+from trunklined.bus.wire.subscribing import apply_frame, fill_next, open_subscription, start_of
+from trunklined.bus.wire.translation import OpaqueConnectRequest, OpaqueConnectResponse, durability_of, parse
 from trunklined.rpc.errors import to_item
 
 ClientItem = bus_pb2.ConnectRequest.ClientItem

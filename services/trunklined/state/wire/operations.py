@@ -11,7 +11,6 @@ from typing import Any, Final
 from trunkline.errors import MessageTooLargeError, RecordNotFoundError
 from trunkline.limits import DEFAULT_PAGE_SIZE, MAX_BATCH_OPERATIONS, MAX_PAGE_SIZE
 from trunkline.wire.opaque import state_twins
-from trunklined.state import page_token
 from trunklined.state.records import (
     ANY,
     FACETS_OF,
@@ -25,8 +24,9 @@ from trunklined.state.records import (
     Read,
     Result,
 )
-from trunklined.state.validation import check_id, invalid, read_record
 from trunklined.state.watch import Event, Interest, Left, Progress, Synced
+from trunklined.state.wire import page_token
+from trunklined.state.wire.validation import check_id, invalid, read_record
 
 _twins = state_twins()
 SaveRequest = _twins["SaveRequest"]

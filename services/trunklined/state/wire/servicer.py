@@ -14,9 +14,11 @@ from trunkline import __version__
 from trunkline.errors import StateError, TrunklineError
 from trunkline.v1 import state_pb2
 from trunklined.rpc.times import stamp_of
-from trunklined.state.batch import start_batch
-from trunklined.state.connection import Connection
-from trunklined.state.operations import (
+from trunklined.state.records import Operation, Result
+from trunklined.state.store import Store, put_size, stopping
+from trunklined.state.wire.batch import start_batch
+from trunklined.state.wire.connection import Connection
+from trunklined.state.wire.operations import (
     BatchRequest,
     BatchResponse,
     DeleteResponse,
@@ -34,8 +36,6 @@ from trunklined.state.operations import (
     to_put,
     to_read,
 )
-from trunklined.state.records import Operation, Result
-from trunklined.state.store import Store, put_size, stopping
 
 SERVICE_NAME: Final = "trunkline.v1.StateService"
 

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from trunklined.state.records import Facets, Kind
-from trunklined.state.validation import invalid
+from trunklined.state.wire.validation import invalid
 
 _DIGEST_BYTES: Final = 12
 _KEY: Final = b"trunkline page token, version 1"

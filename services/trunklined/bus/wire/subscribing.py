@@ -11,7 +11,7 @@ from trunkline.v1 import bus_pb2
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.queue import Subscriber
-from trunklined.bus.settling import position_of, settings_of, settle
+from trunklined.bus.wire.settling import position_of, settings_of, settle
 from trunklined.rpc.times import duration_of
 
 

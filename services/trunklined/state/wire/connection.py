@@ -13,8 +13,11 @@ from trunkline.errors import StateError, TrunklineError
 from trunkline.limits import FRAME_BYTES
 from trunkline.wire.writer import Outbox
 from trunklined.rpc.errors import to_item
-from trunklined.state.batch import start_batch
-from trunklined.state.operations import (
+from trunklined.state.planning import Outcome
+from trunklined.state.records import Read
+from trunklined.state.store import Store
+from trunklined.state.wire.batch import start_batch
+from trunklined.state.wire.operations import (
     ConnectStateRequest,
     ConnectStateResponse,
     Question,
@@ -24,10 +27,7 @@ from trunklined.state.operations import (
     to_put,
     to_read,
 )
-from trunklined.state.planning import Outcome
-from trunklined.state.records import Read
-from trunklined.state.store import Store
-from trunklined.state.validation import invalid
+from trunklined.state.wire.validation import invalid
 
 MAX_OPEN_ITEMS: Final = 16_384
 MAX_OPEN_BYTES: Final = 64 * 1024 * 1024

@@ -25,7 +25,7 @@ from trunkline.wire.opaque import bus_twins
 from trunkline.wire.writer import Outbox
 from trunklined.rpc.errors import to_item
 from trunklined.sidecar.config import MAX_WAITING_BYTES
-from trunklined.sidecar.gate import Gate
+from trunklined.sidecar.offline.gate import Gate
 
 Kept = asyncio.Future[bus_pb2.PublishResponse]
 Keep = Callable[[Any], Kept]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from trunkline.errors import OverloadedError, TrunklineError
-from trunklined.sidecar.backlog_file import Arrival, BacklogFile, Held
+from trunklined.sidecar.offline.backlog_file import Arrival, BacklogFile, Held
 
 log = logging.getLogger(__name__)
 

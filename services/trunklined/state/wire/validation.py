@@ -17,8 +17,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from trunkline.errors import InvalidRecordError
 from trunkline.limits import MAX_ID_LENGTH
 from trunkline.v1 import state_pb2
-from trunklined.state.arrival import with_times
 from trunklined.state.records import Facets, Kind
+from trunklined.state.wire.arrival import with_times
 
 IDLE: Final = "idle"
 PENDING: Final = "pending"

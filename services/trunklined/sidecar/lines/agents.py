@@ -23,7 +23,7 @@ from trunkline.message_channel.unix_socket.connection import Connection
 from trunkline.message_channel.unix_socket.dialects import Spoken
 from trunkline.message_channel.unix_socket.server import LineServer
 from trunkline.models import AgentMessage
-from trunklined.sidecar.session import Session, Shared
+from trunklined.sidecar.lines.session import Session, Shared
 
 
 @dataclass(frozen=True, slots=True)

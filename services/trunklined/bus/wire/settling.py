@@ -25,7 +25,7 @@ from trunkline.v1 import bus_pb2, durable_pb2
 from trunklined.bus.durable.desk import Settings
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.journal import Journal
-from trunklined.bus.translation import check_between
+from trunklined.bus.wire.translation import check_between
 from trunklined.rpc.errors import to_item
 from trunklined.rpc.times import seconds_of, time_of
 

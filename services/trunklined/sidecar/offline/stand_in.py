@@ -19,11 +19,11 @@ from trunkline.v1 import bus_pb2, message_pb2
 from trunkline.wire.opaque import bus_twins
 from trunklined.admission import admit, check_delivery, check_publish, too_large
 from trunklined.rpc.times import stamp_of
-from trunklined.sidecar.backlog import Backlog
-from trunklined.sidecar.backlog_file import Arrival
-from trunklined.sidecar.diversion import ConnectDiversion, Diversion, Kept, PublishDiversion, is_stored
 from trunklined.sidecar.forwarder import Context, Forwarder
-from trunklined.sidecar.gate import Gate
+from trunklined.sidecar.offline.backlog import Backlog
+from trunklined.sidecar.offline.backlog_file import Arrival
+from trunklined.sidecar.offline.diversion import ConnectDiversion, Diversion, Kept, PublishDiversion, is_stored
+from trunklined.sidecar.offline.gate import Gate
 
 _PREFIX: Final = "/trunkline.v1.BusService/"
 _PublishRequest = bus_twins()["PublishRequest"]

@@ -9,7 +9,10 @@ from typing import Any, Final
 from trunkline.errors import OverloadedError, RevisionMismatchError, StateError, TrunklineError
 from trunkline.limits import MAX_FRAME_BYTES
 from trunklined.rpc.errors import to_item
-from trunklined.state.operations import (
+from trunklined.state.planning import Outcome
+from trunklined.state.records import Entry, Operation, Put, Read, Result
+from trunklined.state.store import Store, put_size
+from trunklined.state.wire.operations import (
     BatchOutcome,
     BatchResponse,
     check_batch,
@@ -18,9 +21,6 @@ from trunklined.state.operations import (
     to_deleted,
     to_operation,
 )
-from trunklined.state.planning import Outcome
-from trunklined.state.records import Entry, Operation, Put, Read, Result
-from trunklined.state.store import Store, put_size
 
 ANSWER_BYTES: Final = MAX_FRAME_BYTES // 2
 """What the gets of one batch may read; those beyond it fail with OVERLOADED."""

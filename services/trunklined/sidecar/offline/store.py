@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from trunklined.sidecar.backlog import Backlog
 from trunklined.sidecar.config import Settings
 from trunklined.sidecar.forwarder import Forwarder
-from trunklined.sidecar.gate import Gate
-from trunklined.sidecar.relay import Relay
-from trunklined.sidecar.stand_in import StandIn
+from trunklined.sidecar.offline.backlog import Backlog
+from trunklined.sidecar.offline.gate import Gate
+from trunklined.sidecar.offline.relay import Relay
+from trunklined.sidecar.offline.stand_in import StandIn
 
 
 @dataclass(frozen=True, slots=True)

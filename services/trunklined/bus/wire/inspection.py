@@ -8,8 +8,8 @@ from trunkline import __version__
 from trunkline.channels import check_pattern
 from trunkline.v1 import bus_pb2
 from trunklined.bus.broker import Broker, Subscription
-from trunklined.bus.page_token import make_token, page_size_of, read_token
 from trunklined.bus.queue import SubscriptionQueue
+from trunklined.bus.wire.page_token import make_token, page_size_of, read_token
 from trunklined.rpc.times import stamp_of
 
 

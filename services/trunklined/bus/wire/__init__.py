@@ -1,0 +1,1 @@
+"""The wire side of the bus: checks, calls the domain, translates, answers."""

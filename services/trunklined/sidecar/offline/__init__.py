@@ -1,0 +1,1 @@
+"""Takes messages while the bus is away, and hands them on when it is back."""

@@ -1,0 +1,1 @@
+"""The wire side of the store: checks, calls the domain, translates, answers."""
