@@ -27,6 +27,8 @@ PUBLIC = ("trunkline.[A-Z]*", "trunkline.message_channel", "trunkline.sync")
 """What users of the client import: its names, MessageChannel's, and the synchronous face."""
 INSIDES = ("trunkline.message_channel.*.*", "trunkline.sync.*.*")
 WIRE = ("trunkline.v1", "trunkline.wire")
+TECHNOLOGIES = tuple(f"trunkline.*.{name}{below}" for name in ("grpc", "memory", "redis") for below in ("", ".*"))
+"""What a bus or a store of the client is made with, by name, below what all of them promise."""
 GRPC = ("grpc", "grpc_health", "grpc_reflection", "grpc_status", "google")
 WIRE_PARTS = ("trunklined.*.wire", "trunklined.*.wire.*")
 """The modules of a service that know the wire; the others are its domain."""
@@ -79,6 +81,20 @@ RULES = (
         outside=GRPC,
     ),
     Rule("the client never imports the programs", ("trunkline.*",), ours=("trunkline",)),
+    Rule("the bus of the client knows no state", ("trunkline.bus", "trunkline.bus.*"), never=("trunkline.state",)),
+    Rule("the state of the client knows no bus", ("trunkline.state", "trunkline.state.*"), never=("trunkline.bus",)),
+    Rule(
+        "what every bus and every store promises names no technology",
+        ("trunkline.bus", "trunkline.bus.*", "trunkline.state", "trunkline.state.*"),
+        but=TECHNOLOGIES,
+        never=TECHNOLOGIES,
+    ),
+    Rule(
+        "models know no wire, and of what a bus or a store promises the codecs alone do",
+        ("trunkline.models", "trunkline.models.*", "trunkline.bus.*", "trunkline.state.*"),
+        but=(*TECHNOLOGIES, "trunkline.*.codec", "trunkline.*.durable_codec"),
+        never=(*WIRE, *GRPC),
+    ),
     Rule(
         "agents are built on the client's public names",
         ("trunkline.agents", "trunkline.agents.*"),
@@ -232,6 +248,53 @@ def check(root: Path) -> list[str]:
     return found
 
 
+def circles(root: Path) -> list[list[str]]:
+    """The groups of modules that import each other in a circle, `TYPE_CHECKING` counted in; each sorted.
+
+    An import of a name from a package is an arrow to the module that the name is, else to the package itself; a
+    package is no arrow to what lies in it.
+    """
+    files = {
+        module_name(path, source): path
+        for source in (root / part for part in SOURCES)
+        for path in sorted(source.rglob("*.py"))
+    }
+    graph: dict[str, set[str]] = {module: set() for module in files}
+    for module, path in files.items():
+        for item in imports_of(path, module):
+            target = item.name if item.name in files else item.name.rpartition(".")[0]
+            if target in files and target != module:
+                graph[module].add(target)
+    return _components(graph)
+
+
+def _components(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The strongly connected components of more than one node (Tarjan 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in sorted(graph[node]):
+            if other not in index:
+                visit(other)
+            if other in stack:
+                low[node] = min(low[node], low[other])
+        if low[node] == index[node]:
+            cut = stack.index(node)
+            component, stack[cut:] = stack[cut:], []
+            if len(component) > 1:
+                found.append(sorted(component))
+
+    for node in sorted(graph):
+        if node not in index:
+            visit(node)
+    return found
+
+
 def _holds(rule: Rule, module: str) -> bool:
     matched = any(fnmatchcase(module, pattern) for pattern in rule.of)
     return matched and not any(fnmatchcase(module, pattern) for pattern in rule.but)
@@ -240,8 +303,12 @@ def _holds(rule: Rule, module: str) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Checks who imports whom; exit 1 where a rule is broken.")
     parser.add_argument("--root", type=Path, default=ROOT, help="the tree to check (default: this one)")
-    found = check(parser.parse_args().root)
-    print("\n".join(found) if found else f"import rules: {len(RULES)} hold")
+    parser.add_argument("--circles", action="store_true", help="only print the circles of modules, a line each")
+    arguments = parser.parse_args()
+    found = [" <-> ".join(circle) + ": no circle of modules" for circle in circles(arguments.root)]
+    if not arguments.circles:
+        found = check(arguments.root)
+    print("\n".join(found) if found else "circles: none" if arguments.circles else f"import rules: {len(RULES)} hold")
     return 1 if found else 0
 
 

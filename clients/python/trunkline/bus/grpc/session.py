@@ -12,7 +12,8 @@ from trunkline.bus.durable import DurableSettings, Receipt, Start
 from trunkline.bus.grpc.durable_subscription import DurableSubscription
 from trunkline.bus.grpc.frames import Outgoing
 from trunkline.bus.grpc.receipts import Receipts
-from trunkline.bus.grpc.subscription import LiveSubscription, tell
+from trunkline.bus.grpc.subscription import LiveSubscription
+from trunkline.callbacks import notify
 from trunkline.errors import (
     BusDisconnectedError,
     BusNotConnectedError,
@@ -258,7 +259,7 @@ class BusSession:
             self.line.put(frame, keep=True)
         self.bus_is_away = BUS_AWAY in self.line.greeting
         if self._was_up and not self.bus_is_away:
-            tell(self._on_reconnected)
+            notify(self._on_reconnected)
         self._was_up = True
 
     def _touch(self, subscription: DurableSubscription) -> None:
@@ -280,7 +281,7 @@ class BusSession:
             subscription.line_lost()
         self._receipts.fail_all(error, self._outgoing.take_unsent())
         if not self.bus_is_away:  # else it was told when that began
-            tell(self._on_disconnected, error)
+            notify(self._on_disconnected, error)
 
     def on_frame(self, frame: bus_pb2.ConnectResponse) -> None:
         """Gives each item of a frame to whom it is for."""
@@ -307,7 +308,7 @@ class BusSession:
                     self.line.settle(item.id, kind)
                 case "bus_connected":
                     self.bus_is_away = False
-                    tell(self._on_reconnected)
+                    notify(self._on_reconnected)
 
     def _take_error(self, id: int, error: TrunklineError) -> None:
         subscription = self._subscriptions.pop(id, None)

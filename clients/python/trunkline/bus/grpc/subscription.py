@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 from trunkline.bus.codec import decode_message
+from trunkline.callbacks import notify
 from trunkline.errors import BusDisconnectedError, InvalidMessageError, TrunklineError
 from trunkline.limits import CLIENT_WINDOW_MESSAGES
 from trunkline.models import AgentMessage
@@ -17,16 +18,6 @@ from trunkline.priority import MEDIUM_LANE, Lanes
 from trunkline.v1 import bus_pb2
 
 log = logging.getLogger(__name__)
-
-
-def tell(listener: Callable[..., object] | None, *words: object) -> None:
-    """Calls what a user wants to be told by; its exception is logged and hits nobody else."""
-    if listener is None:
-        return
-    try:
-        listener(*words)
-    except Exception:
-        log.exception("%r failed", listener)
 
 
 M = TypeVar("M", bound=AgentMessage)
@@ -222,7 +213,7 @@ class LiveSubscription(Subscription[AgentMessage]):
         if frame.WhichOneof("frame") == "lagged":
             dropped = frame.lagged.dropped
             log.warning("subscription of %r was too slow: %d messages were dropped", self.pattern, dropped)
-            tell(self._on_lagged, dropped)
+            notify(self._on_lagged, dropped)
 
     def _open(self, waiting: Any) -> AgentMessage | None:
         self._done += 1

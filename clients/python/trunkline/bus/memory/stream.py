@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from trunkline.bus.grpc.subscription import tell
+from trunkline.callbacks import notify
 from trunkline.errors import BusNotConnectedError
 from trunkline.limits import CLIENT_WINDOW_MESSAGES
 from trunkline.models import AgentMessage, Priority
@@ -37,7 +37,7 @@ class MemoryStream:
             min(self._lanes.occupied(), key=lambda lane: lane[0][0]).popleft()
             self._waiting -= 1
             log.warning("a stream of messages was read too slowly: 1 message was dropped")
-            tell(self._on_lagged, 1)
+            notify(self._on_lagged, 1)
         self._taken += 1
         self._waiting += 1
         self._lanes.push(_LANE_OF[message.priority], (self._taken, message))

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
-from trunkline.bus.grpc.subscription import tell
+from trunkline.callbacks import notify
 from trunkline.errors import MessageTooLargeError, RecordNotFoundError, StateDisconnectedError, TrunklineError
 from trunkline.limits import CLIENT_BUFFER_BYTES, MAX_FRAME_BYTES, MAX_PAGE_SIZE, STATE_PORT
 from trunkline.models import Record
@@ -206,11 +206,11 @@ class GrpcStateManager(RecordManager):
     def on_up(self) -> None:
         """Nothing must be said to the service anew: watches have streams of their own."""
         if self._line is not None:  # else it is the first time
-            tell(self._on_reconnected)
+            notify(self._on_reconnected)
 
     def on_down(self, error: TrunklineError) -> None:
         """What was pending is failed by the line."""
-        tell(self._on_disconnected, error)
+        notify(self._on_disconnected, error)
 
     def gather(self, room: int) -> list[bytes]:
         """Everything is put when it is called for."""
