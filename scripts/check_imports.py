@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("clients/python", "services")
 OURS = ("trunkline", "trunklined")
 
-WORDS = ("trunkline.errors", "trunkline.channels", "trunkline.limits")
+WORDS = ("trunkline.errors", "trunkline.channels", "trunkline.limits", "trunkline.delivery")
 SHARED = ("trunkline.priority", "trunkline.wire.writer")
 """What both ends of a stream are made of, beside the words."""
 SPOKEN = (*WORDS, *SHARED, "trunkline.__version__")
@@ -27,7 +27,7 @@ PUBLIC = ("trunkline.[A-Z]*", "trunkline.message_channel", "trunkline.sync")
 """What users of the client import: its names, MessageChannel's, and the synchronous face."""
 INSIDES = ("trunkline.message_channel.*.*", "trunkline.sync.*.*")
 WIRE = ("trunkline.v1", "trunkline.wire")
-TECHNOLOGIES = tuple(f"trunkline.*.{name}{below}" for name in ("grpc", "memory", "redis") for below in ("", ".*"))
+TECHNOLOGIES = tuple(f"trunkline.*.{name}{below}" for name in ("grpc", "redis") for below in ("", ".*"))
 """What a bus or a store of the client is made with, by name, below what all of them promise."""
 GRPC = ("grpc", "grpc_health", "grpc_reflection", "grpc_status", "google")
 WIRE_PARTS = ("trunklined.*.wire", "trunklined.*.wire.*")
@@ -145,6 +145,18 @@ RULES = (
         "the sidecar imports words, wire, rpc and the client; no other service",
         ("trunklined.sidecar", "trunklined.sidecar.*"),
         ours=("trunkline", "trunklined.admission", "trunklined.rpc", "trunklined.sqlite", "trunklined.sidecar"),
+    ),
+    Rule(
+        "the bus and the store of one process are the client and both domains; nobody imports them",
+        ("trunkline", "trunkline.*", "trunklined", "trunklined.*"),
+        but=("trunklined.local", "trunklined.local.*"),
+        never=("trunklined.local",),
+    ),
+    Rule(
+        "the bus and the store of one process import the client and both domains, and name no engine",
+        ("trunklined.local", "trunklined.local.*"),
+        ours=("trunkline", "trunklined.bus", "trunklined.state", "trunklined.local"),
+        never=("trunklined.bus.engines", "trunklined.state.engines"),
     ),
     Rule(
         "the domain of a service imports no grpc",

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trunkline import AgentMessage, GrpcMessageBus
-from trunkline.bus.durable import DurableMessage, DurableSettings
+from trunkline.bus.durable import DurableMessage
+from trunkline.delivery import DurableSettings
 
 SECONDS = 20.0
 

@@ -32,6 +32,13 @@ BREACHES = {
     ),
     "a model takes the wire": (f"{CLIENT}/models/message.py", "from trunkline.v1 import message_pb2"),
     "what every bus promises takes the wire": (f"{CLIENT}/bus/message_bus.py", "from trunkline.v1 import bus_pb2"),
+    "a service takes the bus of one process": (f"{PROGRAMS}/bus/scratch.py", "from trunklined.local import bus"),
+    "the client takes the store of one process": (f"{CLIENT}/sync/scratch.py", "import trunklined.local.state"),
+    "the bus of one process takes the sidecar": (f"{PROGRAMS}/local/bus.py", "from trunklined.sidecar import gate"),
+    "the bus of one process names an engine": (
+        f"{PROGRAMS}/local/bus.py",
+        "from trunklined.bus.engines.sqlite import SqliteJournal",
+    ),
     "rpc takes the client": (f"{PROGRAMS}/rpc/scratch.py", "from trunkline.models import AgentMessage"),
     "the histogram takes more than the standard library": (
         f"{PROGRAMS}/rpc/histogram.py",
@@ -67,6 +74,10 @@ BREACHES = {
 ALLOWED = {
     "a word takes the standard library": (f"{CLIENT}/errors.py", "import json"),
     "a client takes a third-party library": (f"{CLIENT}/bus/message_bus.py", "import msgspec"),
+    "the bus of one process takes the client and the domain": (
+        f"{PROGRAMS}/local/scratch.py",
+        "from trunkline.bus.grpc.base import BaseBus\nfrom trunklined.bus.broker import Broker",
+    ),
     "a codec takes the wire and a model": (
         f"{CLIENT}/bus/codec.py",
         "from trunkline.models import AgentMessage\nfrom trunkline.v1 import message_pb2",

@@ -13,7 +13,7 @@ from grpc import aio
 from tests.contract.inbox import numbered
 from tests.programs import RunningProgram, health
 from trunkline import BusDisconnectedError, DurableMessage, DurableSettings, GrpcMessageBus, MessageBus
-from trunkline.bus.durable import Receipt
+from trunkline.delivery import Receipt
 from trunkline.v1 import bus_pb2, bus_pb2_grpc
 
 PATIENCE = 20.0

@@ -18,7 +18,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "trunkline.bus.dead_letters": ("Attempt", "DeadLetter", "DeadLetterFilter", "DeadLetterReason", "Redriven"),
-    "trunkline.bus.durable": ("Backoff", "Durability", "DurableMessage", "DurableSettings", "Receipt"),
+    "trunkline.bus.durable": ("DurableMessage",),
+    "trunkline.delivery": ("Backoff", "Durability", "DurableSettings", "Receipt"),
     "trunkline.errors": (
         "BusDisconnectedError",
         "BusNotConnectedError",
@@ -72,8 +73,9 @@ _HOMES = {
         "WorkflowState",
     ),
     "trunkline.bus.handling": ("DurableCallback",),
+    "trunkline.bus.inspection": ("BusStatistics", "DurableInfo", "SubscriptionInfo"),
     "trunkline.bus.message_bus": ("MessageBus", "MessageCallback"),
-    "trunkline.bus.memory.bus": ("InMemoryMessageBus",),
+    "trunklined.local.bus": ("InMemoryMessageBus",),
     "trunkline.bus.grpc.bus": ("GrpcMessageBus",),
     "trunkline.bus.redis": ("RedisMessageBus",),
     "trunkline.state.state_manager": (
@@ -85,8 +87,9 @@ _HOMES = {
         "Outcome",
         "Save",
         "StateManager",
+        "StateStatistics",
     ),
-    "trunkline.state.memory.manager": ("InMemoryStateManager",),
+    "trunklined.local.state": ("InMemoryStateManager",),
     "trunkline.state.grpc.manager": ("GrpcStateManager",),
     "trunkline.message_channel": ("MessageChannel", "ServiceMessage"),
 }
@@ -118,17 +121,19 @@ if TYPE_CHECKING:
     from trunkline.bus.dead_letters import DeadLetterFilter as DeadLetterFilter
     from trunkline.bus.dead_letters import DeadLetterReason as DeadLetterReason
     from trunkline.bus.dead_letters import Redriven as Redriven
-    from trunkline.bus.durable import Backoff as Backoff
-    from trunkline.bus.durable import Durability as Durability
     from trunkline.bus.durable import DurableMessage as DurableMessage
-    from trunkline.bus.durable import DurableSettings as DurableSettings
-    from trunkline.bus.durable import Receipt as Receipt
     from trunkline.bus.grpc.bus import GrpcMessageBus as GrpcMessageBus
     from trunkline.bus.handling import DurableCallback as DurableCallback
-    from trunkline.bus.memory.bus import InMemoryMessageBus as InMemoryMessageBus
+    from trunkline.bus.inspection import BusStatistics as BusStatistics
+    from trunkline.bus.inspection import DurableInfo as DurableInfo
+    from trunkline.bus.inspection import SubscriptionInfo as SubscriptionInfo
     from trunkline.bus.message_bus import MessageBus as MessageBus
     from trunkline.bus.message_bus import MessageCallback as MessageCallback
     from trunkline.bus.redis import RedisMessageBus as RedisMessageBus
+    from trunkline.delivery import Backoff as Backoff
+    from trunkline.delivery import Durability as Durability
+    from trunkline.delivery import DurableSettings as DurableSettings
+    from trunkline.delivery import Receipt as Receipt
     from trunkline.errors import BusDisconnectedError as BusDisconnectedError
     from trunkline.errors import BusNotConnectedError as BusNotConnectedError
     from trunkline.errors import CompactedError as CompactedError
@@ -178,7 +183,6 @@ if TYPE_CHECKING:
     from trunkline.models import WorkflowPhase as WorkflowPhase
     from trunkline.models import WorkflowState as WorkflowState
     from trunkline.state.grpc.manager import GrpcStateManager as GrpcStateManager
-    from trunkline.state.memory.manager import InMemoryStateManager as InMemoryStateManager
     from trunkline.state.state_manager import Change as Change
     from trunkline.state.state_manager import ChangeType as ChangeType
     from trunkline.state.state_manager import Delete as Delete
@@ -187,3 +191,6 @@ if TYPE_CHECKING:
     from trunkline.state.state_manager import Outcome as Outcome
     from trunkline.state.state_manager import Save as Save
     from trunkline.state.state_manager import StateManager as StateManager
+    from trunkline.state.state_manager import StateStatistics as StateStatistics
+    from trunklined.local.bus import InMemoryMessageBus as InMemoryMessageBus
+    from trunklined.local.state import InMemoryStateManager as InMemoryStateManager

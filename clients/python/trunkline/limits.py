@@ -40,6 +40,9 @@ DEFAULT_REQUEST_TIMEOUT: Final = 30.0
 MAX_REQUEST_TIMEOUT: Final = 86_400.0
 """A request that wants to wait longer is refused with INVALID_MESSAGE."""
 
+LONG_CALL_TIMEOUT: Final = 300.0
+"""Seconds that a call gets which works on many messages at once: redriving and purging dead letters."""
+
 DEFAULT_PAGE_SIZE: Final = 100
 MAX_PAGE_SIZE: Final = 1_000
 """A larger page size counts as this."""

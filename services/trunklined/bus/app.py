@@ -26,24 +26,7 @@ class BusProgram:
     service_names: Sequence[str] = (SERVICE_NAME,)
 
     def __init__(self, settings: Settings) -> None:
-        self._broker = Broker(
-            Limits(
-                max_queued_messages=settings.max_queued_messages,
-                max_queued_bytes=settings.max_queued_bytes,
-                max_subscriptions=settings.max_subscriptions,
-                max_pending_requests=settings.max_pending_requests,
-            ),
-            SqliteJournal(settings.path if settings.engine == "sqlite" else None, max_bytes=settings.max_journal_bytes),
-            JournalLimits(
-                dedup_seconds=settings.dedup_seconds,
-                dedup_messages=settings.dedup_messages,
-                max_waiting_publishes=settings.max_waiting_publishes,
-                max_durable_subscriptions=settings.max_durable_subscriptions,
-                retention=tuple(RetentionRule(**rule.model_dump()) for rule in settings.retention),
-            ),
-            describe,
-            announcement,
-        )
+        self._broker = make_broker(settings)
         self._servicer = BusServicer(self._broker, settings.max_message_bytes, settings.stored_patterns, time.time())
 
     def register(self, server: aio.Server) -> None:
@@ -65,6 +48,28 @@ class BusProgram:
     def collectors(self) -> Iterable[Collector]:
         """The bus's metrics."""
         return [BusCollector(self._broker)]
+
+
+def make_broker(settings: Settings) -> Broker:
+    """The domain of a bus; its journal is not opened yet."""
+    return Broker(
+        Limits(
+            max_queued_messages=settings.max_queued_messages,
+            max_queued_bytes=settings.max_queued_bytes,
+            max_subscriptions=settings.max_subscriptions,
+            max_pending_requests=settings.max_pending_requests,
+        ),
+        SqliteJournal(settings.path if settings.engine == "sqlite" else None, max_bytes=settings.max_journal_bytes),
+        JournalLimits(
+            dedup_seconds=settings.dedup_seconds,
+            dedup_messages=settings.dedup_messages,
+            max_waiting_publishes=settings.max_waiting_publishes,
+            max_durable_subscriptions=settings.max_durable_subscriptions,
+            retention=tuple(RetentionRule(**rule.model_dump()) for rule in settings.retention),
+        ),
+        describe,
+        announcement,
+    )
 
 
 def build(settings: Settings) -> Program:

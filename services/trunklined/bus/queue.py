@@ -208,6 +208,14 @@ class SubscriptionQueue:
             subscriber.credit -= len(run.messages)
         return run
 
+    def oldest(self, now: float) -> int | None:
+        """The sequence of the oldest message that waits and has not expired; None: there is none."""
+        heads = (
+            next((run.first_sequence for run in lane if run.expires_at is None or run.expires_at >= now), None)
+            for lane in self._lanes.occupied()
+        )
+        return min((head for head in heads if head is not None), default=None)
+
     def tell_dropped(self) -> int:
         """How many messages were dropped since this was last asked."""
         untold, self.untold = self.untold, 0

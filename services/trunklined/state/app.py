@@ -26,14 +26,7 @@ class StateProgram:
     service_names: Sequence[str] = (SERVICE_NAME,)
 
     def __init__(self, settings: Settings) -> None:
-        engine = make_engine(settings)
-        watchers = Watchers(
-            engine,
-            max_changes=settings.max_watch_queue,
-            max_bytes=settings.max_watch_queue_bytes,
-            progress_seconds=settings.watch_progress_seconds,
-        )
-        self._store = Store(engine, watchers, Limits(settings.max_waiting_writes, settings.max_waiting_bytes))
+        self._store = make_store(settings)
         self._servicer = StateServicer(self._store, settings.max_message_bytes, time.time())
 
     def register(self, server: aio.Server) -> None:
@@ -55,6 +48,18 @@ class StateProgram:
     def collectors(self) -> Iterable[Collector]:
         """The state service's metrics."""
         return [StateCollector(self._store, self._servicer)]
+
+
+def make_store(settings: Settings) -> Store:
+    """The domain of a state service, not yet opened."""
+    engine = make_engine(settings)
+    watchers = Watchers(
+        engine,
+        max_changes=settings.max_watch_queue,
+        max_bytes=settings.max_watch_queue_bytes,
+        progress_seconds=settings.watch_progress_seconds,
+    )
+    return Store(engine, watchers, Limits(settings.max_waiting_writes, settings.max_waiting_bytes))
 
 
 def make_engine(settings: Settings) -> Engine:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from trunkline.bus.durable import DurableSettings, Start, check_between
 from trunkline.channels import check_name, check_pattern
+from trunkline.delivery import DurableSettings, Start, check_between
 from trunkline.errors import InvalidMessageError
 from trunkline.limits import MAX_DELIVER_AHEAD, MAX_ORDERING_KEY_BYTES
 

@@ -82,8 +82,12 @@ def _encode_head(message_type: str, sender_id: str, priority: Priority) -> bytes
     return encoded
 
 
-def decode_message(wire: message_pb2.Message) -> AgentMessage:
+def decode_message(wire: message_pb2.Message, channel: str = "", sequence: int = 0) -> AgentMessage:
     """The model of a wire message. A payload that is no JSON object comes as `data`, unchanged.
+
+    Args:
+        channel: where it was received.
+        sequence: its place in the order of the bus.
 
     The fields were checked by the service, or are checked here by being converted; so the model is filled without
     validating it a second time.
@@ -92,7 +96,7 @@ def decode_message(wire: message_pb2.Message) -> AgentMessage:
         InvalidMessageError: a timestamp beyond the years 1 to 9999.
     """
     message = _new(AgentMessage)
-    fill_model(message, _values(wire), MESSAGE_FIELDS)
+    fill_model(message, _values(wire), MESSAGE_FIELDS, {"_channel": channel, "_sequence": sequence})
     return message
 
 

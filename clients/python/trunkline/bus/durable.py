@@ -1,111 +1,16 @@
-"""The words of durable delivery: receipts, settings, and the message that a durable subscription hands out."""
+"""DurableMessage: a message that a durable subscription handed out."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from datetime import datetime
-from enum import StrEnum
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from pydantic import PrivateAttr
 
+from trunkline.delivery import check_between
 from trunkline.errors import InvalidMessageError
-from trunkline.limits import (
-    DEFAULT_ACK_WAIT,
-    DEFAULT_BACKOFF_INITIAL,
-    DEFAULT_BACKOFF_MAXIMUM,
-    DEFAULT_BACKOFF_MULTIPLIER,
-    DEFAULT_MAX_DELIVERIES,
-    MAX_ACK_WAIT,
-    MAX_BACKOFF_MULTIPLIER,
-    MAX_MAX_DELIVERIES,
-    MAX_NAK_DELAY,
-    MIN_ACK_WAIT,
-)
+from trunkline.limits import MAX_ACK_WAIT, MAX_NAK_DELAY, MIN_ACK_WAIT
 from trunkline.models import AgentMessage
-
-Start = Literal["new", "all"] | int | datetime
-"""Where a durable subscription starts: at what is published from now on, at the oldest message that is kept, at a
-sequence (from 1), or at a time (with a time zone)."""
-
-
-class Durability(StrEnum):
-    """What became of a published message, from the least to the most."""
-
-    MEMORY = "memory"
-    """In the memory of the service: gone when it ends."""
-    STORED = "stored"
-    """In the journal, synced to disk."""
-    REPLICATED = "replicated"
-    """Stored on more than one machine."""
-
-
-class Receipt(NamedTuple):
-    """What a publisher gets back for a stored message."""
-
-    sequence: int
-    """Its place in the order of what the service took, from 1; 0 if it was past its TTL and dropped, or if a sidecar
-    holds it."""
-    time: datetime
-    """When the service took it."""
-    durability: Durability
-    """What was really reached."""
-    duplicate: bool = False
-    """The message id was stored already a short time ago, and nothing was stored again; sequence and time are the
-    first one's."""
-    held_by_sidecar: bool = False
-    """The bus was away; the sidecar stored it, and hands it on in order when the bus is back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """How long a message waits for its next attempt: `initial` seconds, times `multiplier` with each attempt, at most
-    `maximum` seconds. An initial 0 means at once."""
-
-    initial: float = DEFAULT_BACKOFF_INITIAL
-    multiplier: float = DEFAULT_BACKOFF_MULTIPLIER
-    maximum: float = DEFAULT_BACKOFF_MAXIMUM
-
-    def delay(self, attempt: int) -> float:
-        """Seconds after the attempt of that number, from 1."""
-        if not self.initial:
-            return 0.0
-        try:
-            return min(self.maximum, self.initial * self.multiplier ** (attempt - 1))
-        except OverflowError:
-            return self.maximum
-
-
-@dataclass(frozen=True, slots=True)
-class DurableSettings:
-    """How a durable subscription delivers.
-
-    Args:
-        ack_wait: seconds that a message is leased, 0.1 to 1 day; the client extends the lease of what it holds.
-        max_deliveries: after so many attempts a message becomes a dead letter, 1 to 1,000.
-        backoff: how long a failed message waits for its next attempt.
-    """
-
-    ack_wait: float = DEFAULT_ACK_WAIT
-    max_deliveries: int = DEFAULT_MAX_DELIVERIES
-    backoff: Backoff = field(default_factory=Backoff)
-
-    def check(self) -> DurableSettings:
-        """Returns itself.
-
-        Raises:
-            InvalidMessageError: a figure is out of bounds; details field and value.
-        """
-        check_between("settings.ack_wait", self.ack_wait, MIN_ACK_WAIT, MAX_ACK_WAIT, " s")
-        check_between("settings.max_deliveries", self.max_deliveries, 1, MAX_MAX_DELIVERIES)
-        check_between("settings.backoff.initial", self.backoff.initial, 0, MAX_NAK_DELAY, " s")
-        check_between("settings.backoff.multiplier", self.backoff.multiplier, 1, MAX_BACKOFF_MULTIPLIER)
-        check_between("settings.backoff.maximum", self.backoff.maximum, self.backoff.initial, MAX_NAK_DELAY, " s")
-        return self
-
-
-DEFAULT_SETTINGS: Final = DurableSettings()
 
 
 class Settler(Protocol):
@@ -119,6 +24,8 @@ class Settler(Protocol):
 
     async def extend(self, message: DurableMessage, seconds: float | None) -> None: ...
 
+    async def release(self, message: DurableMessage) -> None: ...
+
 
 class DurableMessage(AgentMessage):
     """A message that a durable subscription handed out: an `AgentMessage` that can be settled.
@@ -127,26 +34,14 @@ class DurableMessage(AgentMessage):
     next step of an iterator acks the message before. What was settled already is left as it is.
     """
 
-    _sequence: int = PrivateAttr(default=0)
     _attempt: int = PrivateAttr(default=1)
-    _channel: str = PrivateAttr(default="")
     _settler: Settler | None = PrivateAttr(default=None)
     _settled: bool = PrivateAttr(default=False)
 
     @property
-    def sequence(self) -> int:
-        """Its place in the order of the bus."""
-        return self._sequence
-
-    @property
     def attempt(self) -> int:
-        """The how many-th time it is handed out, from 1: above 1, somebody may have begun with it before."""
+        """Delivery attempt, from 1: above 1, a subscriber may have begun with it before."""
         return self._attempt
-
-    @property
-    def channel(self) -> str:
-        """Where it was published."""
-        return self._channel
 
     @property
     def settled(self) -> bool:
@@ -174,6 +69,11 @@ class DurableMessage(AgentMessage):
             check_between("seconds", seconds, MIN_ACK_WAIT, MAX_ACK_WAIT, " s")
         await self._hand("extend", seconds)
 
+    async def release(self) -> None:
+        """Gives it back as if it had not been handed out: the next subscriber gets it at once, and no attempt is
+        counted."""
+        await self._hand("release")
+
     async def _hand(self, verb: str, *words: Any) -> None:
         if self._settler is None:
             raise InvalidMessageError(
@@ -182,12 +82,3 @@ class DurableMessage(AgentMessage):
             )
         call: Callable[..., Awaitable[None]] = getattr(self._settler, verb)
         await call(self, *words)
-
-
-def check_between(field: str, value: float, lowest: float, highest: float, unit: str = "") -> None:
-    """Raises InvalidMessageError where a figure is out of bounds, or no number at all."""
-    if not lowest <= value <= highest:  # also true of NaN
-        raise InvalidMessageError(
-            f"{field} is {value:g}{unit}, it must be between {lowest:g} and {highest:g}{unit}",
-            details={"field": field, "value": f"{value:g}"},
-        )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Final
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from trunkline.bus.codec import decode_message
 from trunkline.bus.dead_letters import Attempt, DeadLetter, DeadLetterFilter, DeadLetterReason
-from trunkline.bus.durable import Durability, DurableSettings, Receipt, Start
+from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
+from trunkline.delivery import Backoff, Durability, DurableSettings, Receipt, Start
 from trunkline.v1 import bus_pb2, dead_letter_pb2, durable_pb2
 
 _DURABILITIES: Final[Mapping[int, Durability]] = {
@@ -100,6 +103,55 @@ def dead_letter_from_wire(wire: dead_letter_pb2.DeadLetter) -> DeadLetter:
         redrives=wire.redrives,
         message=decode_message(wire.message),
     )
+
+
+def durable_from_wire(wire: durable_pb2.DurableSubscription) -> DurableInfo:
+    """A durable subscription as Python users have it."""
+    settings, backoff = wire.settings, wire.settings.backoff
+    return DurableInfo(
+        name=wire.name,
+        pattern=wire.pattern,
+        settings=DurableSettings(
+            ack_wait=_seconds(settings.ack_wait),
+            max_deliveries=settings.max_deliveries,
+            backoff=Backoff(_seconds(backoff.initial), backoff.multiplier, _seconds(backoff.maximum)),
+        ),
+        created_at=_time(wire.created_at),
+        waiting=wire.waiting,
+        leased=wire.leased,
+        retrying=wire.retrying,
+        subscribers=wire.subscribers,
+        acked=wire.acked,
+        redelivered=wire.redelivered,
+        dead_lettered=wire.dead_lettered,
+        next_sequence=wire.next_sequence,
+    )
+
+
+def subscription_from_wire(wire: bus_pb2.Subscription) -> SubscriptionInfo:
+    """A registered interest as Python users have it."""
+    return SubscriptionInfo(
+        id=wire.subscription_id,
+        pattern=wire.pattern,
+        group=wire.group,
+        peer=wire.peer,
+        queued_messages=wire.queued_messages,
+        queued_bytes=wire.queued_bytes,
+        delivered=wire.delivered,
+        dropped=wire.dropped,
+        credit=wire.credit if wire.HasField("credit") else None,
+        started_at=_time(wire.started_at),
+    )
+
+
+def statistics_from_wire(wire: bus_pb2.GetStatsResponse) -> BusStatistics:
+    """The figures of a bus as Python users have them: its fields by the same names."""
+    figures = {field.name: getattr(wire, field.name) for field in fields(BusStatistics)}
+    return BusStatistics(**figures | {"started_at": _time(wire.started_at), "dropped": dict(wire.dropped)})
+
+
+def _seconds(span: Duration) -> float:
+    return span.ToNanoseconds() / 1e9
 
 
 def _time(stamp: Timestamp) -> datetime:

@@ -6,17 +6,20 @@ from collections.abc import AsyncGenerator
 from typing import Unpack
 
 from trunkline.bus.dead_letters import DeadLetter, DeadLetterChoice, DeadLetterFilter, Redriven, WhichDeadLetters
-from trunkline.bus.durable import DurableSettings, Start
+from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
 from trunkline.custom import unsupported
+from trunkline.delivery import DurableSettings, Start
 from trunkline.errors import InvalidMessageError
 
 DeadLetters = AsyncGenerator[DeadLetter, None]
 
 
 class DurableDelivery:
-    """The part of a `MessageBus` that takes no messages: durable subscriptions by name, and what they could not
-    deliver. Every method raises `BusNotConnectedError` while not connected, and NotImplementedError in a bus of one's
-    own that does without it."""
+    """The part of a `MessageBus` that takes no messages: durable subscriptions by name, what they could not deliver,
+    and what the bus says of itself.
+
+    Every method raises `BusNotConnectedError` while not connected, and NotImplementedError in a bus of one's own that
+    does without it."""
 
     async def create_durable(
         self, name: str, pattern: str, *, start: Start = "new", settings: DurableSettings | None = None
@@ -47,11 +50,57 @@ class DurableDelivery:
         """
         raise unsupported(self, "seek_durable()")
 
-    def dead_letters(self, *, limit: int | None = None, **chosen: Unpack[DeadLetterChoice]) -> DeadLetters:
-        """The dead letters that match, the newest first; they are fetched in pages as the iterator goes on.
+    async def durable(self, name: str) -> DurableInfo:
+        """Returns one durable subscription as it is now.
+
+        Raises:
+            SubscriptionNotFoundError: there is none of this name.
+        """
+        raise unsupported(self, "durable()")
+
+    def durables(self) -> AsyncGenerator[DurableInfo, None]:
+        """Yields the durable subscriptions, in order of their names; fetched in pages as the iterator goes on."""
+        raise unsupported(self, "durables()")
+
+    def subscriptions(self, pattern: str | None = None) -> AsyncGenerator[SubscriptionInfo, None]:
+        """Yields what is subscribed to now, live and durable, in the order in which it was registered.
+
+        Args:
+            pattern: only those of this very pattern. None: all.
+
+        Raises:
+            InvalidChannelError: the pattern is malformed.
+        """
+        raise unsupported(self, "subscriptions()")
+
+    async def statistics(self) -> BusStatistics:
+        """Returns what the bus counted since it started, and what it holds now."""
+        raise unsupported(self, "statistics()")
+
+    async def dead_letter(self, id: int) -> DeadLetter:
+        """Returns one dead letter.
+
+        Raises:
+            DeadLetterNotFoundError: there is none with this id.
+        """
+        raise unsupported(self, "dead_letter()")
+
+    async def count_dead_letters(self, **chosen: Unpack[DeadLetterChoice]) -> int:
+        """Returns how many dead letters match; the arguments are those of `dead_letters`.
+
+        Raises:
+            InvalidChannelError, InvalidMessageError: as `DeadLetterFilter.check`.
+        """
+        return await self._count_dead_letters(DeadLetterFilter(**chosen).check())
+
+    def dead_letters(
+        self, *, limit: int | None = None, brief: bool = False, **chosen: Unpack[DeadLetterChoice]
+    ) -> DeadLetters:
+        """Yields the dead letters that match, the newest first; they are fetched in pages as the iterator goes on.
 
         Args:
             limit: at most so many, from 1. Unset: all.
+            brief: leave the messages' payloads and the attempts out.
             chosen: the fields of a `DeadLetterFilter`: durable, channel, reason, message_id, message_type, sender_id,
                 error_contains, since, before. None: all.
 
@@ -63,11 +112,15 @@ class DurableDelivery:
             raise InvalidMessageError(
                 f"limit is {limit}, it must be at least 1", details={"field": "limit", "value": str(limit)}
             )
-        return self._dead_letters(wanted, limit)
+        return self._dead_letters(wanted, limit, brief)
 
-    def _dead_letters(self, wanted: DeadLetterFilter, limit: int | None) -> DeadLetters:
+    def _dead_letters(self, wanted: DeadLetterFilter, limit: int | None, brief: bool) -> DeadLetters:
         """As `dead_letters`, checked."""
         raise unsupported(self, "dead_letters()")
+
+    async def _count_dead_letters(self, wanted: DeadLetterFilter) -> int:
+        """As `count_dead_letters`, checked."""
+        raise unsupported(self, "count_dead_letters()")
 
     async def redrive(
         self, which: WhichDeadLetters, *, dry_run: bool = False, force: bool = False, limit: int | None = None

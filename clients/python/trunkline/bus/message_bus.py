@@ -8,11 +8,12 @@ from datetime import datetime
 from types import TracebackType
 from typing import Literal, Self, overload
 
-from trunkline.bus.durable import DurableMessage, DurableSettings, Receipt, Start
+from trunkline.bus.durable import DurableMessage
 from trunkline.bus.durable_delivery import DurableDelivery
 from trunkline.bus.handling import DurableCallback
 from trunkline.channels import check_name, check_pattern
 from trunkline.custom import takes, unsupported
+from trunkline.delivery import DurableSettings, Receipt, Start
 from trunkline.errors import InvalidMessageError
 from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT
 from trunkline.models import AgentMessage
@@ -33,7 +34,8 @@ class MessageBus(DurableDelivery, ABC):
 
     @abstractmethod
     async def connect(self) -> None:
-        """Starts clean: no subscriptions, a count of 0. On a connected bus it does nothing.
+        """Starts clean: no subscriptions, a count of 0. On a connected bus it does nothing; the one in memory starts
+        clean then too: its subscriptions and pending requests are gone.
 
         Raises:
             BusDisconnectedError: the service cannot be reached.
@@ -97,6 +99,7 @@ class MessageBus(DurableDelivery, ABC):
         concurrency: int = 1,
         credit: int | None = None,
         on_lagged: Callable[[int], None] | None = None,
+        observer: bool = False,
     ) -> None: ...
 
     @overload
@@ -122,6 +125,7 @@ class MessageBus(DurableDelivery, ABC):
         concurrency: int = 1,
         credit: int | None = None,
         on_lagged: Callable[[int], None] | None = None,
+        observer: bool = False,
         durable: str | None = None,
         start: Start = "new",
         settings: DurableSettings | None = None,
@@ -139,6 +143,8 @@ class MessageBus(DurableDelivery, ABC):
             credit: how many messages the service sends ahead of the callbacks, from 1. Default: thousands for a live
                 subscription without a group; else twice the concurrency, so that work goes to who is free.
             on_lagged: told how many messages were dropped because this live subscriber was too slow. It is logged too.
+            observer: this live subscriber only looks on, as a debugging tool does: it gets the messages, but a request
+                on a channel that only observers subscribe to still fails with `NoRespondersError`.
             durable: name of a durable subscription, made here where there is none: it keeps every stored message until
                 a callback returned, also while nobody is connected, and hands it out again where the callback raised
                 or its process died. All who name it share its messages.
@@ -209,16 +215,14 @@ class MessageBus(DurableDelivery, ABC):
         start: Start = "new",
         settings: DurableSettings | None = None,
     ) -> AsyncGenerator[AgentMessage, None] | AsyncGenerator[DurableMessage, None]:
-        """The messages of a channel or pattern as an async iterator. Interest is registered at the first step; it ends
+        """Yields the messages of a channel or pattern. Interest is registered at the first step; it ends
         when the iterator is closed, or with `BusNotConnectedError` when the bus is disconnected.
 
         Of a durable subscription, each step acks the message before, unless that was settled; an iterator that is
         closed naks the one that it gave out last, and gives back those that it did not.
 
         Args:
-            group, credit, on_lagged, durable, start, settings: as `subscribe` has them.
-            observer: it only looks on, as a debugging tool does: it gets the messages, but a request on a channel that
-                only observers subscribe to still fails with `NoRespondersError`.
+            group, credit, on_lagged, observer, durable, start, settings: as `subscribe` has them.
         """
         raise unsupported(self, "messages()")
 

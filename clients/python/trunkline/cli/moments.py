@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    from trunkline.bus.durable import Start
+    from trunkline.delivery import Start
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _SPAN: Final = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+")

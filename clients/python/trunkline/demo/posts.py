@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from trunkline.bus.durable import Backoff, DurableSettings
 from trunkline.channels import agent_channel, phase_channel, workflow_channel
+from trunkline.delivery import Backoff, DurableSettings
 from trunkline.demo.limits import BACKOFF_SECONDS, LEASE_SECONDS, MAX_DELIVERIES
 from trunkline.models import AgentType, WorkflowPhase
 

@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
-from trunkline.bus.durable import Backoff
+from trunkline.delivery import Backoff
 from trunkline.failures.error_codes import RETRYABLE_CODES, code_of, is_among
 from trunkline.failures.limits import MAX_RETRIES, MAX_RETRY_DELAY
 

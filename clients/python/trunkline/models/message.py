@@ -6,7 +6,7 @@ from datetime import datetime
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from trunkline.models.enums import MessageType, Priority
 from trunkline.models.fields import Id, JsonObject, Model, Time, fill_model, new_id, now
@@ -59,6 +59,9 @@ class AgentMessage(Model):
     metadata: JsonObject = Field(default_factory=dict)
     data: bytes | None = None
     content_type: str | None = None
+
+    _channel: str = PrivateAttr(default="")
+    _sequence: int = PrivateAttr(default=0)
 
     if not TYPE_CHECKING:  # for type checkers, pydantic's own signature stands
 
@@ -119,6 +122,24 @@ class AgentMessage(Model):
             if priority is not _UNSET:
                 rest["priority"] = priority
             super().__init__(**rest)
+
+    @property
+    def channel(self) -> str:
+        """The channel on which it was received, which may be one of many that a pattern matches; empty if it was made
+        here. No field: it takes no part in equality and dumps."""
+        private = self.__pydantic_private__
+        return private["_channel"] if private else ""
+
+    @property
+    def sequence(self) -> int:
+        """Its place in the order of what the bus took, from 1; 0 if it was made here. No field, as `channel`."""
+        private = self.__pydantic_private__
+        return private["_sequence"] if private else 0
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
 
     def is_expired(self, at: datetime | None = None) -> bool:
         """Whether its age is over its TTL; False without one. `at` defaults to now."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from types import TracebackType
 from typing import Literal, Self
@@ -37,6 +38,36 @@ class Change:
     kind: Kind | None = None
     id: str | None = None
     record: Record | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StateStatistics:
+    """The figures of a store: counts since it started, and what it holds now.
+
+    Attributes:
+        started_at: when it started.
+        revision, oldest_revision: the store's revision, and the lowest one that a watch can resume after.
+        records: how many there are now, by kind.
+        saves, gets, lists, deletes: calls.
+        commits: how many commits carried the writes.
+        watchers, connections: now.
+        engine: what records are kept in: "memory" or "sqlite".
+        version: of the program.
+    """
+
+    started_at: datetime
+    revision: int
+    oldest_revision: int
+    records: Mapping[str, int]
+    saves: int
+    gets: int
+    lists: int
+    deletes: int
+    commits: int
+    watchers: int
+    connections: int
+    engine: str
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +219,10 @@ class StateManager(ABC):
             CompactedError: the changes after that revision are no longer kept; details oldest.
         """
         raise unsupported(self, "watch()")
+
+    async def statistics(self) -> StateStatistics:
+        """Returns what the store counted since it started, and what it holds now."""
+        raise unsupported(self, "statistics()")
 
     async def __aenter__(self) -> Self:
         await self.connect()

@@ -11,9 +11,9 @@ from typing import Any, Literal, Unpack, overload
 
 from trunkline.bus.dead_letters import DeadLetter, DeadLetterChoice, Redriven, WhichDeadLetters
 from trunkline.bus.durable import DurableMessage as AsyncDurableMessage
-from trunkline.bus.durable import DurableSettings, Receipt, Start
 from trunkline.bus.grpc.bus import GrpcMessageBus
 from trunkline.bus.message_bus import MessageBus as AsyncMessageBus
+from trunkline.delivery import DurableSettings, Receipt, Start
 from trunkline.limits import BUS_PORT, DEFAULT_REQUEST_TIMEOUT
 from trunkline.models import AgentMessage
 from trunkline.sync.durable_message import DurableMessage, synchronous

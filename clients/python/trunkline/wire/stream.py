@@ -10,6 +10,8 @@ from typing import Any, Literal, Protocol
 
 import grpc
 import grpc.aio
+from google.protobuf import message_factory
+from google.protobuf.message import Message
 
 from trunkline.errors import TrunklineError
 from trunkline.limits import (
@@ -66,6 +68,48 @@ class LineUser(Protocol):
         """More encoded frames to send, about `room` bytes of them; empty if there are none."""
 
 
+class FrameReader(Protocol):
+    """The frames that answer one call."""
+
+    async def read(self) -> Any:
+        """The next frame; None when the service ended the stream, or `cancel` was called. Raises TrunklineError."""
+
+    def cancel(self) -> None:
+        """Ends the stream; idempotent."""
+
+
+class _RemoteFrames:
+    """The frames of a server-streaming call over gRPC."""
+
+    def __init__(self, call: Any, lost: type[TrunklineError]) -> None:
+        self._call = call
+        self._lost = lost
+        self._cancelled = False
+
+    async def read(self) -> Any:
+        try:
+            frame = await self._call.read()
+        except grpc.aio.AioRpcError as status:
+            raise error_from_rpc(status, self._lost) from status
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._cancelled or (task is not None and task.cancelling()):
+                raise
+            return None
+        return None if frame is grpc.aio.EOF else frame
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._call.cancel()
+
+
+def response_class(request: Message) -> Any:
+    """The class of the answer to a unary call: unique to it, and called as its request is."""
+    name = f"{request.DESCRIPTOR.full_name.removesuffix('Request')}Response"
+    descriptor: Any = request.DESCRIPTOR.file.pool.FindMessageTypeByName(name)
+    return message_factory.GetMessageClass(descriptor)
+
+
 class Line:
     """One long stream. Items carry ids; `expect` gives a future that `settle` and `fail` resolve.
 
@@ -93,6 +137,7 @@ class Line:
         self.metadata = (COMPRESSED,) if compression else None
         """What each call says about itself."""
         self._method = method
+        self._service = method.rpartition("/")[0]
         self._parse = parse
         self._user = user
         self._lost = lost
@@ -111,9 +156,29 @@ class Line:
         """Whether the stream is accepted and was not lost since."""
         return self._up.is_set()
 
-    @property
-    def channel(self) -> grpc.aio.Channel:
-        """The gRPC channel, for calls beside the stream; only between `open` and `close`."""
+    async def call(self, name: str, request: Message, timeout: float) -> Any:
+        """The answer to a unary call beside the stream, by its name; its class is the request's, with `Response` for
+        `Request`.
+
+        Raises:
+            TrunklineError: what the service answered instead; of the class `lost`: it cannot be reached.
+        """
+        start: Any = self._open_channel().unary_unary(
+            f"{self._service}/{name}", type(request).SerializeToString, response_class(request).FromString
+        )
+        try:
+            return await start(request, timeout=timeout, metadata=self.metadata)
+        except grpc.aio.AioRpcError as status:
+            raise error_from_rpc(status, self._lost) from status
+
+    def read(self, name: str, request: Message, parse: Callable[[bytes], Any]) -> FrameReader:
+        """Starts a call beside the stream whose answer is a stream of frames."""
+        start: Any = self._open_channel().unary_stream(
+            f"{self._service}/{name}", type(request).SerializeToString, parse
+        )
+        return _RemoteFrames(start(request, wait_for_ready=True, metadata=self.metadata), self._lost)
+
+    def _open_channel(self) -> grpc.aio.Channel:
         if self._channel is None:
             raise RuntimeError("the line is not open")
         return self._channel
@@ -256,7 +321,7 @@ class Line:
 
     async def _stream(self, first: asyncio.Future[None]) -> TrunklineError:
         """One life of the stream; returns why it ended."""
-        connect: Any = self.channel.stream_stream(self._method, None, self._parse)
+        connect: Any = self._open_channel().stream_stream(self._method, None, self._parse)
         call = connect(wait_for_ready=True, metadata=self.metadata)
         try:
             self.greeting = tuple(await call.initial_metadata() or ())

@@ -19,7 +19,7 @@ from trunklined.bus.broker import Broker
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.requests import PendingRequest
 from trunklined.bus.wire.connection import Connection
-from trunklined.bus.wire.durable_calls import DurableCalls
+from trunklined.bus.wire.durable_calls import Call, DurableCalls
 from trunklined.bus.wire.inspection import list_subscriptions, to_stats
 from trunklined.bus.wire.publishing import (
     is_stored,
@@ -73,7 +73,16 @@ class BusServicer:
         self._started_at = started_at
         self._streams: set[asyncio.Future[None]] = set()
         self._connections: set[Connection] = set()
-        self._turn = Turn()
+        self.turn = Turn()
+
+    def unary_calls(self) -> dict[str, Call]:
+        """The calls of people and tools, by name: each takes an encoded request and a context, which it does not use,
+        and returns the answer."""
+        return {
+            "ListSubscriptions": self.list_subscriptions,
+            "GetStats": self.get_stats,
+            **self._calls.by_name(),
+        }
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the service to a server. Requests are taken encoded, so that what cannot be read is refused by us."""
@@ -85,11 +94,7 @@ class BusServicer:
             "Subscribe": stream(self.subscribe),
             "Request": whole(self.request, None, None),
             "Connect": stream(self.connect),
-            "ListSubscriptions": whole(
-                self.list_subscriptions, None, bus_pb2.ListSubscriptionsResponse.SerializeToString
-            ),
-            "GetStats": whole(self.get_stats, None, bus_pb2.GetStatsResponse.SerializeToString),
-            **{name: whole(call, None, _serialize) for name, call in self._calls.by_name().items()},
+            **{name: whole(call, None, _serialize) for name, call in self.unary_calls().items()},
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
 
@@ -220,7 +225,7 @@ class BusServicer:
         def send_started(begun: bus_pb2.SubscribeResponse.Started) -> None:
             outbox.put(bus_pb2.SubscribeResponse(started=begun).SerializeToString())
 
-        outbox = Outbox(context.write, gather, join=False, turn=self._turn)
+        outbox = Outbox(context.write, gather, join=False, turn=self.turn)
         subscriber = Subscriber(
             0,
             context.peer(),
@@ -265,7 +270,7 @@ class BusServicer:
         """See bus.proto. The initial metadata tells the client that the line is up."""
         await context.send_initial_metadata(())
         connection = Connection(
-            self._broker, self._turn, context.peer(), context.write, self._max_message_bytes, self._stored_patterns
+            self._broker, self.turn, context.peer(), context.write, self._max_message_bytes, self._stored_patterns
         )
 
         async def read() -> bool:

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from trunkline.bus.codec import decode_durable
-from trunkline.bus.durable import DurableMessage, DurableSettings, Start
+from trunkline.bus.durable import DurableMessage
 from trunkline.bus.durable_codec import position_to_wire, settings_to_wire
 from trunkline.bus.grpc.subscription import Subscription
 from trunkline.bus.handling import DurableCallback, handle
+from trunkline.delivery import DurableSettings, Start
 from trunkline.errors import InvalidMessageError
 from trunkline.limits import DEFAULT_ACK_WAIT
 from trunkline.v1 import bus_pb2
@@ -187,6 +188,11 @@ class DurableSubscription(Subscription[DurableMessage]):
         """See `DurableMessage.terminate`."""
         if self._let_go(message):
             self._settling(message, "terminate").reason = reason
+
+    async def release(self, message: DurableMessage) -> None:
+        """See `DurableMessage.release`."""
+        if self._let_go(message):
+            self._settling(message, "release")
 
     async def extend(self, message: DurableMessage, seconds: float | None) -> None:
         """See `DurableMessage.extend`."""

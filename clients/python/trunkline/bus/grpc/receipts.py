@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from trunkline.bus.durable import Receipt
 from trunkline.bus.durable_codec import receipts_from_wire
+from trunkline.delivery import Receipt
 from trunkline.errors import TrunklineError
 from trunkline.v1 import bus_pb2
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NoReturn, TypeVar
 
 from trunkline.bus.codec import decode_message
-from trunkline.bus.durable import DurableSettings, Receipt, Start
 from trunkline.bus.grpc.durable_subscription import DurableSubscription
 from trunkline.bus.grpc.frames import Outgoing
 from trunkline.bus.grpc.receipts import Receipts
-from trunkline.bus.grpc.subscription import LiveSubscription
+from trunkline.bus.grpc.subscription import LiveSubscription, Subscription
 from trunkline.callbacks import notify
+from trunkline.delivery import DurableSettings, Receipt, Start
 from trunkline.errors import (
     BusDisconnectedError,
     BusNotConnectedError,
@@ -25,14 +25,14 @@ from trunkline.limits import BUS_AWAY, CLIENT_BUFFER_BYTES
 from trunkline.models import AgentMessage
 from trunkline.v1 import bus_pb2
 from trunkline.wire.status import error_from_item
-from trunkline.wire.stream import Compression, Line
+from trunkline.wire.stream import Line, LineUser
 
 log = logging.getLogger(__name__)
 
 AnySubscription = LiveSubscription | DurableSubscription
+M = TypeVar("M", bound=AgentMessage)
 S = TypeVar("S", LiveSubscription, DurableSubscription)
 
-_CONNECT = "/trunkline.v1.BusService/Connect"
 _WAVE = 32
 """Of many requests at once, so many are sent while the others are still being encoded: then service and client work at
 the same time. A lone request is sent at once."""
@@ -46,21 +46,20 @@ class BusSession:
     """A line to the bus, and the subscriptions and requests that are open on it. See `GrpcMessageBus`.
 
     Args:
-        address: of a bus or a sidecar.
+        open_line: makes the line, for who speaks over it.
         on_disconnected: told why, when the line was lost.
         on_reconnected: told when it is back.
-        compression: of what goes over the network.
     """
+
+    live_subscription: type[LiveSubscription] = LiveSubscription
 
     def __init__(
         self,
-        address: str,
+        open_line: Callable[[LineUser], Line],
         on_disconnected: Callable[[TrunklineError], None] | None,
         on_reconnected: Callable[[], None] | None,
-        compression: Compression | None,
     ) -> None:
-        parse = bus_pb2.ConnectResponse.FromString
-        self.line = Line(address, _CONNECT, parse, self, BusDisconnectedError, compression)
+        self.line = open_line(self)
         self._receipts = Receipts(self.line.next_id)
         self._outgoing = Outgoing(self.line.put, self.line.kick, self._receipts.expect)
         self._subscriptions: dict[int, AnySubscription] = {}
@@ -75,7 +74,7 @@ class BusSession:
         """The line ends at a sidecar whose bus is away: only what is to be stored is taken."""
         self._refused: TrunklineError | None = None
         """The first refusal of something published since the last flush."""
-        self.buffer_is_full = False
+        self._buffer_is_full = False
         """The line is lost, and what was published since fills the buffer."""
 
     async def close(self) -> None:
@@ -107,14 +106,20 @@ class BusSession:
             self._cancel_durable(subscription)
         await self.flush()
 
-    async def refuse(self) -> NoReturn:
+    async def _refuse(self) -> NoReturn:
         """Raises the BusDisconnectedError of a publish for which the buffer has no room."""
         await asyncio.sleep(0)  # whoever tries again and again lets the line come back
         raise self.line.disconnected(f"its buffer of {CLIENT_BUFFER_BYTES} bytes is full")
 
-    def publish(self, channel: str, encoded: bytes) -> bool:
-        """Puts a message into the buffer; True if it is time to `pace`."""
-        return self._outgoing.publish(channel, encoded)
+    def publish(self, channel: str, encoded: bytes) -> Coroutine[Any, Any, None] | None:
+        """Puts a message into the buffer. Returns what the publisher must wait for; None: nothing.
+
+        Raises:
+            BusDisconnectedError: by what is returned: the line is lost, and the buffer is full.
+        """
+        if self._buffer_is_full:
+            return self._refuse()
+        return self._pace() if self._outgoing.publish(channel, encoded) else None
 
     async def store(self, channel: str, encoded: bytes) -> Receipt:
         """Publishes a message to be stored; waits for its receipt."""
@@ -128,13 +133,13 @@ class BusSession:
             self.line.pump()
         return await receipt
 
-    async def pace(self) -> None:
+    async def _pace(self) -> None:
         """Lets the line write; waits while the buffer is full."""
         line = self.line
         if line.is_up:
             await asyncio.sleep(0)
             await line.room(CLIENT_BUFFER_BYTES)
-        self.buffer_is_full = not line.is_up and line.waiting_bytes > CLIENT_BUFFER_BYTES
+        self._buffer_is_full = not line.is_up and line.waiting_bytes > CLIENT_BUFFER_BYTES
 
     async def request(self, channel: str, encoded: bytes, correlation_id: str, timeout: float) -> AgentMessage:
         """Sends an encoded request and waits for its reply."""
@@ -186,7 +191,7 @@ class BusSession:
         observer: bool,
     ) -> LiveSubscription:
         """Opens a subscription; in effect on return."""
-        subscription = LiveSubscription(
+        subscription = self.live_subscription(
             self.line.next_id(), pattern, group, window, self._outgoing.item, on_lagged, observer
         )
         return await self._begin(subscription)
@@ -210,6 +215,10 @@ class BusSession:
             self.line.next_id(), pattern, durable, start, settings, window, self._outgoing.item, self._touch, self.end
         )
         return await self._begin(subscription)
+
+    def run(self, subscription: Subscription[M], callback: Callable[[M], Awaitable[None]], concurrency: int) -> None:
+        """Gives each message of a subscription to a callback, `concurrency` at once."""
+        subscription.run(callback, concurrency)
 
     def end(self, subscription: AnySubscription) -> None:
         """Ends a subscription; idempotent. A durable one ends when the callbacks that run are done."""
@@ -249,7 +258,7 @@ class BusSession:
 
     def on_up(self) -> None:
         """Asks for every subscription again, then sends what was published and could not be sent."""
-        self.buffer_is_full = False
+        self._buffer_is_full = False
         self._outgoing.forget_items()  # credits and cancels of the lost stream's subscriptions
         held = self._outgoing.gather(0)
         for subscription in self._subscriptions.values():
@@ -299,7 +308,7 @@ class BusSession:
                     self._receipts.take(item.id, item.published)
                 case "reply":
                     try:
-                        self.line.settle(item.id, decode_message(item.reply.message))
+                        self.line.settle(item.id, decode_message(item.reply.message, item.reply.channel))
                     except InvalidMessageError as error:
                         self.line.fail(item.id, error)
                 case "error":

@@ -7,6 +7,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
+from itertools import count, repeat
 from typing import Any, Generic, TypeVar
 
 from trunkline.bus.codec import decode_message
@@ -207,7 +208,8 @@ class LiveSubscription(Subscription[AgentMessage]):
         start.observer = self._observer
 
     def _run(self, deliveries: bus_pb2.SubscribeResponse.Deliveries) -> deque[Any]:
-        return deque(deliveries.messages)
+        messages = deliveries.messages
+        return deque(zip(messages, count(deliveries.first_sequence), repeat(deliveries.channel), strict=False))
 
     def _take_other(self, frame: bus_pb2.SubscribeResponse) -> None:
         if frame.WhichOneof("frame") == "lagged":
@@ -220,7 +222,8 @@ class LiveSubscription(Subscription[AgentMessage]):
         if self._done >= self._grant_at:
             self._grant()
         try:
-            message = decode_message(waiting)
+            wire, sequence, channel = waiting
+            message = decode_message(wire, channel, sequence)
         except InvalidMessageError:
             log.exception("a message on %r cannot be read and was skipped", self.pattern)
             return None

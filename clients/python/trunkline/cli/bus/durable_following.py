@@ -13,7 +13,7 @@ from trunkline.cli.output import counted, safe
 from trunkline.errors import StaleAckError
 
 if TYPE_CHECKING:
-    from trunkline.bus.durable import Start
+    from trunkline.delivery import Start
     from trunkline.v1 import bus_pb2
 
 WINDOW: Final = 64

@@ -16,7 +16,7 @@ from trunkline.cli.settings import Command, Settings, settings, with_settings
 from trunkline.limits import MAX_PAGE_SIZE
 
 if TYPE_CHECKING:
-    from trunkline.bus.durable import Start
+    from trunkline.delivery import Start
     from trunkline.v1 import durable_pb2
 
 POSITION = "`new`, `all`, a sequence, a time (2026-01-31T03:00), or an age (2h)."

@@ -14,7 +14,7 @@ from trunkline.cli.output import counted, print_json, safe, write_line
 from trunkline.errors import TrunklineError
 
 if TYPE_CHECKING:
-    from trunkline.bus.durable import Receipt
+    from trunkline.delivery import Receipt
     from trunkline.models import AgentMessage
 
 IN_FLIGHT: Final = 4_096

@@ -17,7 +17,7 @@ from trunkline.cli.settings import Settings, settings, with_settings
 from trunkline.errors import SubscriptionNotFoundError
 
 if TYPE_CHECKING:
-    from trunkline.bus.durable import Start
+    from trunkline.delivery import Start
 
 EVERYTHING = ">"
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC
 from typing import Any, Final
 
 from trunkline.errors import RecordNotFoundError, StateError, TrunklineError
 from trunkline.models import AgentState, Record, TaskResult
 from trunkline.state.codec import decode_record, encode_record
 from trunkline.state.filter import Interest, check_id, check_kind, check_revision
-from trunkline.state.state_manager import Change, ChangeType, Get, Kind, Operation, Outcome, Save
+from trunkline.state.state_manager import Change, ChangeType, Get, Kind, Operation, Outcome, Save, StateStatistics
 from trunkline.v1 import error_pb2, state_pb2
 from trunkline.wire.opaque import state_twins
 from trunkline.wire.status import error_from_item
@@ -98,6 +100,13 @@ def to_change(frame: Any) -> Change:
             change = ChangeType.DELETED if left.deleted else ChangeType.LEFT
             return Change(change, left.revision, _KINDS[left.kind], left.id)
     return Change(ChangeType.SYNCED, frame.synced.revision)
+
+
+def statistics_from_wire(wire: state_pb2.GetStateStatsResponse) -> StateStatistics:
+    """The figures of a store as Python users have them: its fields by the same names."""
+    figures = {field.name: getattr(wire, field.name) for field in fields(StateStatistics)}
+    started_at = wire.started_at.ToDatetime(tzinfo=UTC)
+    return StateStatistics(**figures | {"started_at": started_at, "records": dict(wire.records)})
 
 
 def id_of(record: Record) -> str:

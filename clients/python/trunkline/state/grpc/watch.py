@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator
-from typing import Any, Final
-
-import grpc.aio
+from typing import Any
 
 from trunkline.errors import OverloadedError, StateDisconnectedError, StateNotConnectedError
 from trunkline.limits import RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN
 from trunkline.state.filter import Interest
 from trunkline.state.grpc.frames import WatchFrame, to_change, to_watch_request
 from trunkline.state.state_manager import Change, ChangeType, Kind
-from trunkline.v1 import state_pb2
-from trunkline.wire.status import error_from_rpc
-from trunkline.wire.stream import Line
+from trunkline.wire.stream import FrameReader, Line
 
-_WATCH: Final = "/trunkline.v1.StateService/Watch"
+log = logging.getLogger(__name__)
 
 _Key = tuple[Kind | None, str | None]
 
@@ -41,13 +38,13 @@ class RemoteWatch:
         """Until SYNCED: which records were given, at which revision."""
         self._synced = False
         self._ended = False
-        self._call: Any = None
+        self._frames_of_now: FrameReader | None = None
 
     def end(self) -> None:
         """Ends the stream; whoever reads it gets `StateNotConnectedError`. Idempotent."""
         self._ended = True
-        if self._call is not None:
-            self._call.cancel()
+        if self._frames_of_now is not None:
+            self._frames_of_now.cancel()
 
     async def changes(self) -> AsyncIterator[Change]:
         """Everything that the watch is told."""
@@ -58,10 +55,8 @@ class RemoteWatch:
                     bound = RECONNECT_DELAY_MIN
                     for change in self._take(frame):
                         yield change
-            except grpc.aio.AioRpcError as status:
-                error = error_from_rpc(status, StateDisconnectedError)
-                if not isinstance(error, StateDisconnectedError | OverloadedError):
-                    raise error from status
+            except (StateDisconnectedError, OverloadedError) as error:
+                log.debug("the watch goes on with a new stream: %s", error)
             if self._ended:
                 raise StateNotConnectedError("the state manager was disconnected")
             await asyncio.sleep(random.uniform(0, bound))
@@ -70,18 +65,13 @@ class RemoteWatch:
     async def _frames(self) -> AsyncIterator[Any]:
         """One life of the stream."""
         request = to_watch_request(self._interest, self._after)
-        start = self._line.channel.unary_stream(_WATCH, state_pb2.WatchRequest.SerializeToString, WatchFrame.FromString)
-        self._call = call = start(request, wait_for_ready=True, metadata=self._line.metadata)
+        self._frames_of_now = frames = self._line.read("Watch", request, WatchFrame.FromString)
         self._seen: set[_Key] = set()
         try:
-            while (frame := await call.read()) is not grpc.aio.EOF:
+            while (frame := await frames.read()) is not None:
                 yield frame
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not self._ended or (task is not None and task.cancelling()):
-                raise
         finally:
-            call.cancel()
+            frames.cancel()
 
     def _take(self, frame: Any) -> list[Change]:
         if frame.WhichOneof("frame") == "progress":

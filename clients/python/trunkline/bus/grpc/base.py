@@ -1,0 +1,271 @@
+"""BaseBus: a bus whose messages travel on a `Connect` stream, whatever carries that."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Callable
+from datetime import datetime
+from typing import Any, Literal, overload
+
+from google.protobuf.message import Message
+
+from trunkline.bus.checks import check_durable, check_live, check_stored
+from trunkline.bus.codec import encode_delivery, encode_message
+from trunkline.bus.grpc.durable_subscription import DurableSubscription
+from trunkline.bus.grpc.session import BusSession
+from trunkline.bus.grpc.subscription import LiveSubscription
+from trunkline.bus.grpc.wire_delivery import WireDelivery
+from trunkline.bus.handling import steps_through
+from trunkline.bus.message_bus import MessageBus, check_interest, check_timeout
+from trunkline.channels import check_channel, check_pattern
+from trunkline.delivery import DurableSettings, Receipt, Start
+from trunkline.errors import (
+    BusDisconnectedError,
+    BusNotConnectedError,
+    InvalidMessageError,
+    MessageTooLargeError,
+    NoRespondersError,
+    TrunklineError,
+)
+from trunkline.limits import CLIENT_DISCONNECT_SECONDS, DEFAULT_REQUEST_TIMEOUT, MAX_MESSAGE_BYTES
+from trunkline.models import AgentMessage
+
+log = logging.getLogger(__name__)
+
+
+class BaseBus(WireDelivery, MessageBus):
+    """Everything that a bus does but to connect: checks, encodes, counts, and hands over to a `BusSession`.
+
+    Args:
+        address: what it is connected to, for people.
+        max_message_bytes: limit of one encoded message.
+    """
+
+    def __init__(self, address: str, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
+        self.address = address
+        self._max_message_bytes = max_message_bytes
+        self._session: BusSession | None = None
+        self._published = 0
+        self._connecting = asyncio.Lock()
+
+    @abstractmethod
+    async def _begin(self) -> BusSession:
+        """A session with a stream that is up."""
+
+    async def connect(self) -> None:
+        async with self._connecting:
+            if self._session is None:
+                self._published = 0
+                self._session = await self._begin()
+
+    async def disconnect(self) -> None:
+        session = self._session
+        if session is None:
+            return
+        if session.line.is_up:
+            try:
+                async with asyncio.timeout(CLIENT_DISCONNECT_SECONDS):
+                    await session.wind_down()
+            except (TimeoutError, TrunklineError) as error:
+                log.warning("not all that was published may have reached %s: %r", self.address, error)
+        self._session = None
+        await session.close()
+
+    @overload
+    async def publish(self, channel: str, message: AgentMessage, *, stored: Literal[False] = False) -> None: ...
+
+    @overload
+    async def publish(
+        self,
+        channel: str,
+        message: AgentMessage,
+        *,
+        stored: Literal[True],
+        ordering_key: str | None = None,
+        deliver_at: datetime | None = None,
+        deliver_after: float | None = None,
+    ) -> Receipt: ...
+
+    async def publish(
+        self,
+        channel: str,
+        message: AgentMessage,
+        *,
+        stored: bool = False,
+        ordering_key: str | None = None,
+        deliver_at: datetime | None = None,
+        deliver_after: float | None = None,
+    ) -> Receipt | None:
+        session = self._connected()
+        check_channel(channel)
+        check_stored(stored, ordering_key, deliver_at, deliver_after)
+        if stored:
+            encoded = self._encode(message) + encode_delivery(ordering_key, deliver_at, deliver_after)
+            receipt = await session.store(channel, encoded)
+            self._published += bool(receipt.sequence or receipt.held_by_sidecar)
+            return receipt
+        if message.ttl_seconds is not None and message.is_expired():
+            log.debug("message %s expired before it was published", message.message_id)
+            return None
+        pause = session.publish(channel, self._encode(message))
+        self._published += 1
+        if pause is not None:
+            try:
+                await pause
+            except BusDisconnectedError:
+                self._published -= 1  # it was refused
+                raise
+        return None
+
+    async def subscribe(
+        self,
+        channel: str,
+        callback: Any,
+        *,
+        group: str | None = None,
+        concurrency: int = 1,
+        credit: int | None = None,
+        on_lagged: Callable[[int], None] | None = None,
+        observer: bool = False,
+        durable: str | None = None,
+        start: Start = "new",
+        settings: DurableSettings | None = None,
+    ) -> None:
+        session = self._connected()
+        if concurrency < 1:
+            raise ValueError(f"concurrency is {concurrency}, it must be at least 1")
+        if durable is not None:
+            window = 2 * concurrency if credit is None else credit
+            held = await self._open_durable(channel, durable, start, settings, window, group, on_lagged, observer)
+            session.run(held, callback, concurrency)
+            return
+        check_live(start, settings)
+        subscription = await self._open(session, channel, group, credit, concurrency, on_lagged, observer)
+        session.run(subscription, callback, concurrency)
+
+    async def unsubscribe(self, channel: str) -> None:
+        session = self._connected()
+        session.end_all(check_pattern(channel))
+
+    async def request(
+        self, channel: str, message: AgentMessage, timeout: float = DEFAULT_REQUEST_TIMEOUT
+    ) -> AgentMessage:
+        session = self._connected()
+        check_channel(channel)
+        check_timeout(timeout)
+        session.check_up()
+        correlation_id = message.correlation_id or message.message_id
+        encoded = self._encode(message, correlation_id)
+        published = not message.is_expired()
+        self._published += published
+        try:
+            return await session.request(channel, encoded, correlation_id, timeout)
+        except (NoRespondersError, InvalidMessageError):
+            self._published -= published  # it was refused
+            raise
+
+    def messages(
+        self,
+        pattern: str,
+        *,
+        group: str | None = None,
+        credit: int | None = None,
+        on_lagged: Callable[[int], None] | None = None,
+        observer: bool = False,
+        durable: str | None = None,
+        start: Start = "new",
+        settings: DurableSettings | None = None,
+    ) -> Any:
+        if durable is None:
+            return self._live_messages(pattern, group, credit, on_lagged, observer, start, settings)
+        window = 2 if credit is None else credit
+        return steps_through(
+            lambda: self._open_durable(pattern, durable, start, settings, window, group, on_lagged, observer)
+        )
+
+    async def _live_messages(
+        self,
+        pattern: str,
+        group: str | None,
+        credit: int | None,
+        on_lagged: Callable[[int], None] | None,
+        observer: bool,
+        start: Start,
+        settings: DurableSettings | None,
+    ) -> AsyncGenerator[AgentMessage, None]:
+        session = self._connected()
+        check_live(start, settings)
+        subscription = await self._open(session, pattern, group, credit, 1, on_lagged, observer)
+        try:
+            while (message := await subscription.next()) is not None:
+                yield message
+        finally:
+            session.end(subscription)
+
+    async def flush(self) -> None:
+        await self._connected().flush()
+
+    @property
+    def is_connected(self) -> bool:
+        session = self._session
+        return session is not None and session.line.is_up and not session.bus_is_away
+
+    @property
+    def published_count(self) -> int:
+        return self._published
+
+    def _connected(self) -> BusSession:
+        if self._session is None:
+            raise BusNotConnectedError(f"the bus at {self.address} is not connected: call connect() first")
+        return self._session
+
+    def _check_connected(self) -> object:
+        return self._connected()
+
+    async def _call(self, name: str, request: Message, timeout: float = DEFAULT_REQUEST_TIMEOUT) -> Any:
+        session = self._connected()
+        session.check_up()
+        return await session.line.call(name, request, timeout)
+
+    async def _open_durable(
+        self,
+        pattern: str,
+        durable: str,
+        start: Start,
+        settings: DurableSettings | None,
+        window: int,
+        group: str | None,
+        on_lagged: Callable[[int], None] | None,
+        observer: bool = False,
+    ) -> DurableSubscription:
+        session = self._connected()
+        check_interest(pattern, None, window)
+        check_durable(durable, pattern, start, settings, group=group, observer=observer, on_lagged=on_lagged)
+        return await session.open_durable(pattern, durable, start, settings, window)
+
+    def _encode(self, message: AgentMessage, correlation_id: str | None = None) -> bytes:
+        encoded = encode_message(message, correlation_id)
+        if len(encoded) > self._max_message_bytes:
+            raise MessageTooLargeError(
+                f"message {message.message_id!r} has {len(encoded)} bytes, at most {self._max_message_bytes} are "
+                "allowed",
+                details={"size": len(encoded), "limit": self._max_message_bytes},
+            )
+        return encoded
+
+    async def _open(
+        self,
+        session: BusSession,
+        pattern: str,
+        group: str | None,
+        credit: int | None,
+        concurrency: int,
+        on_lagged: Callable[[int], None] | None,
+        observer: bool = False,
+    ) -> LiveSubscription:
+        check_interest(pattern, group, credit)
+        if credit is None and group is not None:
+            credit = 2 * concurrency
+        return await session.open(pattern, group or "", credit, on_lagged, observer)

@@ -1,0 +1,237 @@
+"""BaseStateManager: a state store whose calls travel on a `ConnectState` stream, whatever carries that."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Final
+
+from trunkline.callbacks import notify
+from trunkline.errors import MessageTooLargeError, RecordNotFoundError, StateDisconnectedError, TrunklineError
+from trunkline.limits import CLIENT_BUFFER_BYTES, MAX_FRAME_BYTES, MAX_PAGE_SIZE
+from trunkline.models import Record
+from trunkline.state.filter import Filter, Interest, check_id, check_page_size, check_revision
+from trunkline.state.grpc.frames import (
+    KIND_NUMBERS,
+    ClientFrame,
+    error_of,
+    record_of,
+    save_fields,
+    statistics_from_wire,
+    to_operation,
+    to_outcome,
+)
+from trunkline.state.grpc.watch import RemoteWatch
+from trunkline.state.record_manager import RecordManager, check_batch, not_connected
+from trunkline.state.state_manager import Change, Kind, Operation, Outcome, Save, StateStatistics
+from trunkline.v1 import state_pb2
+from trunkline.wire.stream import Line
+
+_PUMPED_CALLS: Final = 16
+"""Of many calls at once, so many are sent while the others are still being encoded: then service and client work at the
+same time. A lone call is sent at once."""
+_FETCHED: Final = MAX_PAGE_SIZE
+"""Records of one page, where the caller does not say."""
+MAX_CALL_BYTES: Final = MAX_FRAME_BYTES // 2
+"""One encoded call; a larger one would not fit into a frame. The service's own limit for a record is lower."""
+
+
+class BaseStateManager(RecordManager):
+    """Everything that a state manager does but to connect: checks, encodes, and matches answers to calls.
+
+    Args:
+        address: what it is connected to, for people.
+        timeout: seconds that a call may take, the wait for a reconnect included; then `StateDisconnectedError`.
+        on_disconnected: called with the reason when the connection was lost.
+        on_reconnected: called when it is back.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        timeout: float,
+        on_disconnected: Callable[[TrunklineError], None] | None = None,
+        on_reconnected: Callable[[], None] | None = None,
+    ) -> None:
+        self.address = address
+        self._timeout = timeout
+        self._on_disconnected = on_disconnected
+        self._on_reconnected = on_reconnected
+        self._line: Line | None = None
+        self._open_calls = 0
+        self._unpumped = 0
+        self._watches: set[RemoteWatch] = set()
+
+    @abstractmethod
+    async def _begin(self) -> Line:
+        """A stream that is up."""
+
+    async def connect(self) -> None:
+        if self._line is not None:
+            return
+        self._line = await self._begin()
+
+    async def disconnect(self) -> None:
+        line, self._line = self._line, None
+        if line is None:
+            return
+        for watch in self._watches:
+            watch.end()
+        await line.close()
+
+    @property
+    def is_connected(self) -> bool:
+        return self._line is not None and self._line.is_up
+
+    async def batch(self, operations: Sequence[Operation], *, atomic: bool = False) -> list[Outcome]:
+        check_batch(operations)
+        wanted = {"operations": [to_operation(each) for each in operations], "atomic": atomic}
+        answer = await self._call(batch=wanted)
+        return [
+            to_outcome(operation, outcome)
+            for operation, outcome in zip(operations, answer.batched.outcomes, strict=True)
+        ]
+
+    async def watch(
+        self,
+        *kinds: Kind,
+        id: str | None = None,
+        status: str | None = None,
+        type: str | None = None,
+        phase: str | None = None,
+        agent_id: str | None = None,
+        after_revision: int | None = None,
+    ) -> AsyncIterator[Change]:
+        line = self._connected()
+        interest = Interest(kinds, id, Filter(status, type, phase, agent_id))
+        interest.check()
+        check_revision("after_revision", after_revision, 0)
+        watch = RemoteWatch(line, interest, after_revision)
+        self._watches.add(watch)
+        try:
+            async for change in watch.changes():
+                yield change
+        finally:
+            self._watches.discard(watch)
+            watch.end()
+
+    async def statistics(self) -> StateStatistics:
+        line = self._connected()
+        answer = await line.call("GetStateStats", state_pb2.GetStateStatsRequest(), self._timeout)
+        return statistics_from_wire(answer)
+
+    async def _save(self, record: Record, expected_revision: int | None) -> int:
+        answer = await self._call(save=save_fields(Save(record, expected_revision)))
+        revision: int = answer.saved.revision
+        return revision
+
+    async def _get(self, kind: Kind, id: str) -> Record | None:
+        check_id(id)
+        try:
+            answer = await self._call(get={"kind": KIND_NUMBERS[kind], "id": id})
+        except RecordNotFoundError:
+            return None
+        return record_of(answer.got.record)
+
+    async def _list(self, kind: Kind, wanted: Filter, page_size: int | None) -> list[Record]:
+        wanted.check(kind)
+        page = {
+            "kind": KIND_NUMBERS[kind],
+            "filter": wanted.asked(),
+            "page_size": check_page_size(page_size) or _FETCHED,
+            "page_token": "",
+        }
+        found: list[Record] = []
+        while True:
+            listed = (await self._call(list=page)).listed
+            found.extend(map(record_of, listed.records))
+            if not listed.next_page_token:
+                return found
+            page["page_token"] = listed.next_page_token
+
+    async def _delete(self, kind: Kind, id: str, expected_revision: int | None) -> bool:
+        wanted: dict[str, Any] = {"kind": KIND_NUMBERS[kind], "id": check_id(id)}
+        if check_revision("expected_revision", expected_revision, 1) is not None:
+            wanted["expected_revision"] = expected_revision
+        deleted: bool = (await self._call(delete=wanted)).deleted.deleted
+        return deleted
+
+    async def _call(self, **item: Any) -> Any:
+        """Sends one item and returns the item that answers it; raises the error that answers it."""
+        line = self._connected()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
+        if not line.is_up:
+            await self._until_up(line)
+        id, answer = line.expect()
+        self._open_calls += 1
+        try:
+            frame: bytes = ClientFrame(items=[{"id": id, **item}]).SerializeToString()
+            if len(frame) > MAX_CALL_BYTES:
+                raise MessageTooLargeError(
+                    f"the call has {len(frame)} bytes, at most {MAX_CALL_BYTES} are allowed",
+                    details={"size": len(frame), "limit": MAX_CALL_BYTES},
+                )
+            line.put(frame)
+            self._unpumped += 1
+            if self._open_calls == 1 or self._unpumped >= _PUMPED_CALLS:
+                self._unpumped = 0
+                line.pump()
+            if line.waiting_bytes > CLIENT_BUFFER_BYTES:
+                await line.room(CLIENT_BUFFER_BYTES)
+            expiry = loop.call_at(deadline, _expire, answer, self._timeout, self.address)
+            try:
+                return await answer
+            finally:
+                expiry.cancel()
+        finally:
+            self._open_calls -= 1
+            line.forget(id)
+
+    def _connected(self) -> Line:
+        if self._line is None:
+            raise not_connected()
+        return self._line
+
+    async def _until_up(self, line: Line) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await line.wait_up()
+        except TimeoutError:
+            raise _too_late(self._timeout, self.address) from None
+
+    def on_up(self) -> None:
+        """Nothing must be said to the service anew: watches have streams of their own."""
+        if self._line is not None:  # else it is the first time
+            notify(self._on_reconnected)
+
+    def on_down(self, error: TrunklineError) -> None:
+        """What was pending is failed by the line."""
+        notify(self._on_disconnected, error)
+
+    def gather(self, room: int) -> list[bytes]:
+        """Everything is put when it is called for."""
+        return []
+
+    def on_frame(self, frame: Any) -> None:
+        """Answers those who wait."""
+        line = self._line
+        if line is None:
+            return
+        for item in frame.items:
+            if item.WhichOneof("item") == "error":
+                line.fail(item.id, error_of(item.error))
+            else:
+                line.settle(item.id, item)
+
+
+def _expire(answer: asyncio.Future[Any], timeout: float, address: str) -> None:
+    if not answer.done():
+        answer.set_exception(_too_late(timeout, address))
+
+
+def _too_late(timeout: float, address: str) -> StateDisconnectedError:
+    return StateDisconnectedError(
+        f"{address} did not answer within {timeout:g} s", details={"address": address, "timeout_seconds": timeout}
+    )

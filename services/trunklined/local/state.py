@@ -1,0 +1,67 @@
+"""InMemoryStateManager: the state store within one process, for tests and small programs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from trunkline.errors import StateDisconnectedError
+from trunkline.limits import MAX_MESSAGE_BYTES
+from trunkline.state.grpc.base import BaseStateManager
+from trunkline.state.grpc.frames import ServerFrame
+from trunkline.v1 import state_pb2
+from trunklined.local.stream import LocalStream
+from trunklined.state.app import make_store
+from trunklined.state.config import Settings
+from trunklined.state.store import Store
+from trunklined.state.wire.connection import Connection
+from trunklined.state.wire.operations import to_frame, to_interest
+from trunklined.state.wire.servicer import StateServicer
+
+CALL_SECONDS = 30.0
+
+
+class InMemoryStateManager(BaseStateManager):
+    """The StateService's own domain, run in this process on its memory engine: what passes here passes over gRPC too.
+
+    Records are kept encoded, so no caller shares an object with another. They are gone after `disconnect()`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("this process", CALL_SECONDS)
+        self._store: Store | None = None
+
+    async def disconnect(self) -> None:
+        await super().disconnect()
+        store, self._store = self._store, None
+        if store is not None:
+            await store.drain(0)
+            await store.close()
+
+    async def _begin(self) -> LocalStream:
+        store = self._store = make_store(Settings.model_construct(engine="memory"))
+        await store.open()
+        servicer = StateServicer(store, MAX_MESSAGE_BYTES, time.time())
+
+        async def statistics(raw: bytes, context: Any) -> state_pb2.GetStateStatsResponse:
+            return await servicer.get_stats(state_pb2.GetStateStatsRequest.FromString(raw), context)
+
+        async def watch(raw: bytes) -> AsyncGenerator[bytes, None]:
+            interest, after = to_interest(state_pb2.WatchRequest.FromString(raw))
+            async with aclosing(store.watch(interest, after)) as events:
+                async for event in events:
+                    yield to_frame(event)
+
+        line = LocalStream(
+            ServerFrame.FromString,
+            self,
+            StateDisconnectedError,
+            lambda write: Connection(store, write, MAX_MESSAGE_BYTES),
+            {"GetStateStats": statistics},
+            {"Watch": watch},
+            in_task=True,
+        )
+        await line.open(0)
+        return line
