@@ -296,6 +296,11 @@ class Line:
         """Waits until the line is up."""
         await self._up.wait()
 
+    def check_up(self) -> None:
+        """Raises the error of the class `lost` where the line is lost."""
+        if not self.is_up:
+            raise self.disconnected("it is being restored")
+
     def disconnected(self, why: str) -> TrunklineError:
         """The error for what cannot be known or done because the line is lost."""
         return self._lost(f"the connection to {self.address} was lost: {why}", details={"address": self.address})

@@ -155,7 +155,7 @@ class BaseBus(WireDelivery, MessageBus):
         session = self._connected()
         check_channel(channel)
         check_timeout(timeout)
-        session.check_up()
+        session.line.check_up()
         correlation_id = message.correlation_id or message.message_id
         encoded = self._encode(message, correlation_id)
         published = not message.is_expired()
@@ -226,7 +226,7 @@ class BaseBus(WireDelivery, MessageBus):
 
     async def _call(self, name: str, request: Message, timeout: float = DEFAULT_REQUEST_TIMEOUT) -> Any:
         session = self._connected()
-        session.check_up()
+        session.line.check_up()
         return await session.line.call(name, request, timeout)
 
     async def _open_durable(

@@ -1,4 +1,4 @@
-"""Outgoing: what a bus client is about to send, gathered into frames."""
+"""FrameBuilder: what a bus client is about to send, gathered into frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trunkline.wire.opaque import bus_twins
 _ConnectRequest = bus_twins()["ConnectRequest"]
 
 
-class Outgoing:
+class FrameBuilder:
     """One open frame: either messages to publish on one channel (all to be stored, or none), or other items. When the
     kind or the channel changes, or it is full, it is sealed and the next begins; so everything goes out in the order in
     which it came.

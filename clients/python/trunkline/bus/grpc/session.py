@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from trunkline.bus.codec import decode_message
 from trunkline.bus.grpc.durable_subscription import DurableSubscription
-from trunkline.bus.grpc.frames import Outgoing
-from trunkline.bus.grpc.receipts import Receipts
+from trunkline.bus.grpc.publisher import Publisher
 from trunkline.bus.grpc.subscription import LiveSubscription, Subscription
 from trunkline.callbacks import notify
 from trunkline.delivery import DurableSettings, Receipt, Start
@@ -21,7 +20,7 @@ from trunkline.errors import (
     RequestTimeoutError,
     TrunklineError,
 )
-from trunkline.limits import BUS_AWAY, CLIENT_BUFFER_BYTES
+from trunkline.limits import BUS_AWAY
 from trunkline.models import AgentMessage
 from trunkline.v1 import bus_pb2
 from trunkline.wire.status import error_from_item
@@ -36,8 +35,6 @@ S = TypeVar("S", LiveSubscription, DurableSubscription)
 _WAVE = 32
 """Of many requests at once, so many are sent while the others are still being encoded: then service and client work at
 the same time. A lone request is sent at once."""
-_STORED_WAVE = 256
-"""The same for messages to be stored: the service stores some while the others are still being encoded."""
 _REPLY_GRACE = 1.0
 """Seconds that a request waits beyond its timeout for the service's own word, which has the better error."""
 
@@ -60,8 +57,8 @@ class BusSession:
         on_reconnected: Callable[[], None] | None,
     ) -> None:
         self.line = open_line(self)
-        self._receipts = Receipts(self.line.next_id)
-        self._outgoing = Outgoing(self.line.put, self.line.kick, self._receipts.expect)
+        self._publisher = Publisher(self.line)
+        self._frames = self._publisher.frames
         self._subscriptions: dict[int, AnySubscription] = {}
         self._touched: dict[DurableSubscription, None] = {}
         """Those that have something to say with the next frame."""
@@ -72,10 +69,6 @@ class BusSession:
         self._loop = asyncio.get_running_loop()  # asked for once: Python 3.11 asks the kernel for its pid each time
         self.bus_is_away = False
         """The line ends at a sidecar whose bus is away: only what is to be stored is taken."""
-        self._refused: TrunklineError | None = None
-        """The first refusal of something published since the last flush."""
-        self._buffer_is_full = False
-        """The line is lost, and what was published since fills the buffer."""
 
     async def close(self) -> None:
         """Ends all subscriptions and the line; what is pending fails."""
@@ -87,8 +80,7 @@ class BusSession:
         self._subscriptions.clear()
         for task in self._leaving:
             task.cancel()
-        unsent = self._outgoing.take_unsent()
-        self._receipts.fail_all(BusDisconnectedError(f"disconnected from {self.line.address}"), unsent)
+        self._publisher.close(BusDisconnectedError(f"disconnected from {self.line.address}"))
         await self.line.close()
 
     async def wind_down(self) -> None:
@@ -106,51 +98,24 @@ class BusSession:
             self._cancel_durable(subscription)
         await self.flush()
 
-    async def _refuse(self) -> NoReturn:
-        """Raises the BusDisconnectedError of a publish for which the buffer has no room."""
-        await asyncio.sleep(0)  # whoever tries again and again lets the line come back
-        raise self.line.disconnected(f"its buffer of {CLIENT_BUFFER_BYTES} bytes is full")
-
     def publish(self, channel: str, encoded: bytes) -> Coroutine[Any, Any, None] | None:
-        """Puts a message into the buffer. Returns what the publisher must wait for; None: nothing.
-
-        Raises:
-            BusDisconnectedError: by what is returned: the line is lost, and the buffer is full.
-        """
-        if self._buffer_is_full:
-            return self._refuse()
-        return self._pace() if self._outgoing.publish(channel, encoded) else None
+        """See `Publisher.publish`."""
+        return self._publisher.publish(channel, encoded)
 
     async def store(self, channel: str, encoded: bytes) -> Receipt:
-        """Publishes a message to be stored; waits for its receipt."""
-        self.check_up()
-        if self.line.waiting_bytes > CLIENT_BUFFER_BYTES:
-            await self.line.room(CLIENT_BUFFER_BYTES)
-            self.check_up()
-        receipt: asyncio.Future[Receipt] = self._loop.create_future()
-        gathered = self._outgoing.store(channel, encoded, receipt)
-        if not self._receipts or gathered % _STORED_WAVE == 0:
-            self.line.pump()
-        return await receipt
-
-    async def _pace(self) -> None:
-        """Lets the line write; waits while the buffer is full."""
-        line = self.line
-        if line.is_up:
-            await asyncio.sleep(0)
-            await line.room(CLIENT_BUFFER_BYTES)
-        self._buffer_is_full = not line.is_up and line.waiting_bytes > CLIENT_BUFFER_BYTES
+        """See `Publisher.store`."""
+        return await self._publisher.store(channel, encoded)
 
     async def request(self, channel: str, encoded: bytes, correlation_id: str, timeout: float) -> AgentMessage:
         """Sends an encoded request and waits for its reply."""
         line = self.line
         id, answer = line.expect()
-        wanted = self._outgoing.item(id, len(encoded)).request
+        wanted = self._frames.item(id, len(encoded)).request
         wanted.channel = channel
         wanted.message = encoded
         wanted.timeout.seconds = int(timeout)
         wanted.timeout.nanos = int(timeout % 1 * 1e9)
-        if line.pending == 1 or self._outgoing.items >= _WAVE:
+        if line.pending == 1 or self._frames.items >= _WAVE:
             line.pump()
         loop = self._loop
         timer = loop.call_later(timeout + _REPLY_GRACE, self._give_up, id, channel, correlation_id, timeout)
@@ -166,21 +131,14 @@ class BusSession:
 
     async def flush(self) -> None:
         """Waits until the service took everything; raises what it refused, or that the line was lost."""
-        self.check_up()
+        self.line.check_up()
         id, answer = self.line.expect()
-        self._outgoing.item(id).ping.SetInParent()
+        self._frames.item(id).ping.SetInParent()
         try:
             await answer
         finally:
             self.line.forget(id)
-        refused, self._refused = self._refused, None
-        if refused is not None:
-            raise refused
-
-    def check_up(self) -> None:
-        """Raises BusDisconnectedError where the line is lost."""
-        if not self.line.is_up:
-            raise self.line.disconnected("it is being restored")
+        self._publisher.check()
 
     async def open(
         self,
@@ -192,7 +150,7 @@ class BusSession:
     ) -> LiveSubscription:
         """Opens a subscription; in effect on return."""
         subscription = self.live_subscription(
-            self.line.next_id(), pattern, group, window, self._outgoing.item, on_lagged, observer
+            self.line.next_id(), pattern, group, window, self._frames.item, on_lagged, observer
         )
         return await self._begin(subscription)
 
@@ -212,7 +170,7 @@ class BusSession:
     ) -> DurableSubscription:
         """Opens a durable subscription; in effect on return."""
         subscription = DurableSubscription(
-            self.line.next_id(), pattern, durable, start, settings, window, self._outgoing.item, self._touch, self.end
+            self.line.next_id(), pattern, durable, start, settings, window, self._frames.item, self._touch, self.end
         )
         return await self._begin(subscription)
 
@@ -241,7 +199,7 @@ class BusSession:
         """Ends one that holds nothing any more, behind all that was said of it."""
         if self._subscriptions.pop(subscription.id, None) is not None:
             self._gather_settled()
-            cancel = self._outgoing.item(subscription.id).cancel
+            cancel = self._frames.item(subscription.id).cancel
             cancel.nothing_begun = True  # what crosses it on the way goes to others
 
     def end_all(self, pattern: str) -> None:
@@ -254,16 +212,16 @@ class BusSession:
     def gather(self, room: int) -> list[bytes]:
         """The open frame: the youngest of what goes out."""
         self._gather_settled()
-        return self._outgoing.gather(room)
+        return self._frames.gather(room)
 
     def on_up(self) -> None:
         """Asks for every subscription again, then sends what was published and could not be sent."""
-        self._buffer_is_full = False
-        self._outgoing.forget_items()  # credits and cancels of the lost stream's subscriptions
-        held = self._outgoing.gather(0)
+        self._publisher.on_up()
+        self._frames.forget_items()  # credits and cancels of the lost stream's subscriptions
+        held = self._frames.gather(0)
         for subscription in self._subscriptions.values():
             subscription.start()
-        self._outgoing.seal()
+        self._frames.seal()
         for frame in (*self.line.take_kept(), *held):
             self.line.put(frame, keep=True)
         self.bus_is_away = BUS_AWAY in self.line.greeting
@@ -284,11 +242,10 @@ class BusSession:
     def on_down(self, error: TrunklineError) -> None:
         """Says that the connection was lost; what was published and not flushed may be lost too."""
         log.warning("the connection to %s was lost: %s", self.line.address, error)
-        self._refused = self._refused or error
-        self._outgoing.forget_items()
+        self._frames.forget_items()
         for subscription in self._subscriptions.values():
             subscription.line_lost()
-        self._receipts.fail_all(error, self._outgoing.take_unsent())
+        self._publisher.on_down(error)
         if not self.bus_is_away:  # else it was told when that began
             notify(self._on_disconnected, error)
 
@@ -305,7 +262,7 @@ class BusSession:
                             "what was said of messages came too late: %s", item.subscription.refused.error.message
                         )
                 case "published":
-                    self._receipts.take(item.id, item.published)
+                    self._publisher.take(item.id, item.published)
                 case "reply":
                     try:
                         self.line.settle(item.id, decode_message(item.reply.message, item.reply.channel))
@@ -324,9 +281,9 @@ class BusSession:
         if subscription is not None:
             log.error("the service ended the subscription of %r: %s", subscription.pattern, error)
             subscription.end(error)
-        elif not (self._receipts.refuse(id, error) or self.line.fail(id, error)):
+        elif not (self._publisher.refuse(id, error) or self.line.fail(id, error)):
             log.error("the service refused a message: %s", error)
-            self._refused = self._refused or error
+            self._publisher.remember(error)
 
     def _give_up(self, id: int, channel: str, correlation_id: str, timeout: float) -> None:
         """The service did not even answer that there was no reply."""
@@ -338,4 +295,4 @@ class BusSession:
             self._cancel(id)
 
     def _cancel(self, id: int) -> None:
-        self._outgoing.item(id).cancel.SetInParent()
+        self._frames.item(id).cancel.SetInParent()

@@ -1,0 +1,114 @@
+"""Publisher: what one client publishes, from its bounded buffer to the receipts and refusals that come back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, Final, NoReturn
+
+from trunkline.bus.grpc.frames import FrameBuilder
+from trunkline.bus.grpc.receipts import Receipts
+from trunkline.delivery import Receipt
+from trunkline.errors import TrunklineError
+from trunkline.limits import CLIENT_BUFFER_BYTES
+from trunkline.v1 import bus_pb2
+from trunkline.wire.stream import Line
+
+log = logging.getLogger(__name__)
+
+_STORED_WAVE: Final = 256
+"""Of many messages to be stored at once, so many are sent while the others are still being encoded: then service and
+client work at the same time."""
+
+
+class Publisher:
+    """Puts messages into the stream's open frame, and matches what the service answers to them.
+
+    Args:
+        line: the stream.
+
+    Attributes:
+        frames: the open frame, shared with everything else that goes out.
+    """
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._receipts = Receipts(line.next_id)
+        self.frames = FrameBuilder(line.put, line.kick, self._receipts.expect)
+        self._loop = asyncio.get_running_loop()  # asked for once: Python 3.11 asks the kernel for its pid each time
+        self._refused: TrunklineError | None = None
+        """The first refusal of something published since the last flush."""
+        self._buffer_is_full = False
+        """The line is lost, and what was published since fills the buffer."""
+
+    def publish(self, channel: str, encoded: bytes) -> Coroutine[Any, Any, None] | None:
+        """Puts a message into the buffer. Returns what the publisher must wait for; None: nothing.
+
+        Raises:
+            BusDisconnectedError: by what is returned: the line is lost, and the buffer is full.
+        """
+        if self._buffer_is_full:
+            return self._refuse()
+        return self._pace() if self.frames.publish(channel, encoded) else None
+
+    async def store(self, channel: str, encoded: bytes) -> Receipt:
+        """Publishes a message to be stored, and waits for its receipt.
+
+        Raises:
+            BusDisconnectedError: the line is lost, or was lost before the receipt came: the outcome is not known.
+            TrunklineError: the service refused it.
+        """
+        line = self._line
+        line.check_up()
+        if line.waiting_bytes > CLIENT_BUFFER_BYTES:
+            await line.room(CLIENT_BUFFER_BYTES)
+            line.check_up()
+        receipt: asyncio.Future[Receipt] = self._loop.create_future()
+        gathered = self.frames.store(channel, encoded, receipt)
+        if not self._receipts or gathered % _STORED_WAVE == 0:
+            line.pump()
+        return await receipt
+
+    def take(self, id: int, published: bus_pb2.PublishResponse) -> None:
+        """Takes the receipts of a frame."""
+        self._receipts.take(id, published)
+
+    def refuse(self, id: int, error: TrunklineError) -> bool:
+        """Fails the receipts of a frame that was refused; False if the id is none of these."""
+        return self._receipts.refuse(id, error)
+
+    def remember(self, error: TrunklineError) -> None:
+        """Keeps the error of something published that nobody waits for, for the next flush; the first one counts."""
+        self._refused = self._refused or error
+
+    def check(self) -> None:
+        """Raises the first error since this was last asked."""
+        refused, self._refused = self._refused, None
+        if refused is not None:
+            raise refused
+
+    def on_up(self) -> None:
+        """The line is up: the buffer empties."""
+        self._buffer_is_full = False
+
+    def on_down(self, error: TrunklineError) -> None:
+        """The line is lost: no receipt comes any more, and what was published and not flushed may be lost."""
+        self.remember(error)
+        self.close(error)
+
+    def close(self, error: TrunklineError) -> None:
+        """Fails the receipts that are waited for."""
+        self._receipts.fail_all(error, self.frames.take_unsent())
+
+    async def _refuse(self) -> NoReturn:
+        await asyncio.sleep(0)  # who tries again and again lets the line come back
+        raise self._line.disconnected(f"its buffer of {CLIENT_BUFFER_BYTES} bytes is full")
+
+    async def _pace(self) -> None:
+        """Lets the line write; waits while the buffer is full."""
+        line = self._line
+        if line.is_up:
+            await asyncio.sleep(0)
+            await line.room(CLIENT_BUFFER_BYTES)
+        self._buffer_is_full = not line.is_up and line.waiting_bytes > CLIENT_BUFFER_BYTES
