@@ -9,13 +9,12 @@ from grpc import aio
 from prometheus_client.registry import Collector
 
 from trunklined.rpc.server import Program
-from trunklined.state.config import PAGE_BYTES, Settings
-from trunklined.state.engines.engine import Engine
+from trunklined.state.config import Settings
+from trunklined.state.engines.engine import ANSWER_BYTES, PAGE_BYTES, Engine
 from trunklined.state.metrics import StateCollector
 from trunklined.state.records import History
 from trunklined.state.store import Limits, Store
 from trunklined.state.watch import Watchers
-from trunklined.state.wire.batch import ANSWER_BYTES
 from trunklined.state.wire.servicer import SERVICE_NAME, StateServicer
 
 

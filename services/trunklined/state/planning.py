@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from trunkline.errors import OverloadedError, RevisionMismatchError, StateError
-from trunklined.state.records import Change, Drop, Entry, Facets, Head, Kind, Operation, Put, Read, Result, Transaction
+from trunkline.records import RecordKind
+from trunklined.state.records import Change, Drop, Entry, Facets, Head, Operation, Put, Read, Result, Transaction
 
 Outcome = list[Result] | StateError
-Key = tuple[Kind, str]
+Key = tuple[RecordKind, str]
 
 
 class Planner:
@@ -30,7 +31,7 @@ class Planner:
         self,
         revision: int,
         head: Callable[[Key], Head | None],
-        read: Callable[[Kind, str], Entry | None],
+        read: Callable[[RecordKind, str], Entry | None],
         answer_bytes: int,
     ) -> None:
         self.revision = revision
@@ -69,7 +70,7 @@ class Planner:
             return 0 if before is None else self._make(kind, id, None, None, before)
         return self._see(operation)
 
-    def _checked(self, kind: Kind, id: str, expected: int | None) -> Head | None:
+    def _checked(self, kind: RecordKind, id: str, expected: int | None) -> Head | None:
         planned = self._latest.get((kind, id))
         if planned is None:
             before = self._head((kind, id))
@@ -81,7 +82,7 @@ class Planner:
                 raise _mismatch(kind, id, expected, actual)
         return before
 
-    def _make(self, kind: Kind, id: str, body: bytes | None, facets: Facets | None, before: Head | None) -> int:
+    def _make(self, kind: RecordKind, id: str, body: bytes | None, facets: Facets | None, before: Head | None) -> int:
         self.revision = revision = self.revision + 1
         change = Change(revision, kind, id, body, facets, before)
         self._latest[kind, id] = change
@@ -98,10 +99,7 @@ class Planner:
 
     def _spend(self, budget: int, entry: Entry) -> int:
         if len(entry.body) > budget:
-            raise OverloadedError(
-                f"the records read in one batch are over {self._answer_bytes} bytes: read fewer at a time",
-                details={"limit": "answer_bytes", "maximum": self._answer_bytes},
-            )
+            raise too_much_to_read(self._answer_bytes)
         return budget - len(entry.body)
 
     def _undo(self, made: int, revision: int) -> None:
@@ -111,7 +109,15 @@ class Planner:
         self.revision = revision
 
 
-def _mismatch(kind: Kind, id: str, expected: int, actual: int) -> RevisionMismatchError:
+def too_much_to_read(maximum: int) -> OverloadedError:
+    """Makes the error of a read that would make an answer larger than `maximum` bytes."""
+    return OverloadedError(
+        f"the records read in one batch are over {maximum} bytes: read fewer at a time",
+        details={"limit": "answer_bytes", "maximum": maximum},
+    )
+
+
+def _mismatch(kind: RecordKind, id: str, expected: int, actual: int) -> RevisionMismatchError:
     there = f"it has revision {actual}" if actual else "there is no such record"
     wanted = f"revision {expected}" if expected else "no record"
     return RevisionMismatchError(

@@ -13,11 +13,12 @@ from uuid import uuid4
 import structlog
 
 from trunkline.errors import InternalError, OverloadedError, StateDisconnectedError, StateError
+from trunkline.records import RecordKind
 from trunklined.state.engines.engine import Engine
 from trunklined.state.planning import Outcome
-from trunklined.state.records import Change, Entry, Facets, Kind, Page, Put, Read, Transaction
+from trunklined.state.records import Change, Entry, Facets, Operation, Page, Put, Read, Result, Transaction
 from trunklined.state.statistics import Counts
-from trunklined.state.watch import Event, Interest, Watchers
+from trunklined.state.watch import Event, Watchers, WatchFilter
 
 log = structlog.get_logger()
 
@@ -27,7 +28,7 @@ COMMIT_BYTES: Final = 8 * 1024 * 1024
 and waiting for the disk costs less than that already."""
 
 Done = Callable[[Outcome], None]
-Key = tuple[Kind, str]
+Key = tuple[RecordKind, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +129,16 @@ class Store:
         self._queued_bytes += size
         self._arrived.set()
 
+    async def execute(self, operation: Operation) -> Result:
+        """Does one operation and returns its result; raises `StateError` where it failed."""
+        transaction = (operation,)
+        outcome = await self.write(transaction, put_size(transaction))
+        if isinstance(outcome, StateError):
+            raise outcome
+        return outcome[0]
+
     async def write(self, transaction: Transaction, size: int) -> Outcome:
-        """The same, waited for."""
+        """Submits a transaction and waits for its outcome; see `submit`."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
         def done(outcome: Outcome) -> None:
@@ -139,22 +148,19 @@ class Store:
         self.submit(transaction, size, done)
         return await future
 
-    def is_settled(self, kind: Kind, id: str) -> bool:
+    def is_settled(self, kind: RecordKind, id: str) -> bool:
         """Whether no write of this record is under way: then a read need not wait to see what was written before it."""
         return (kind, id) not in self._unsettled
 
-    async def get(self, kind: Kind, id: str) -> Entry | None:
+    async def get(self, kind: RecordKind, id: str) -> Entry | None:
         """One record, behind all writes of it that were submitted before."""
         self.counts.gets += 1
         if (kind, id) in self._unsettled:
-            outcome = await self.write((Read(kind, id),), 0)
-            if isinstance(outcome, StateError):
-                raise outcome
-            entry = outcome[0]
+            entry = await self.execute(Read(kind, id))
             return entry if isinstance(entry, Entry) else None
         return await self.engine.read(kind, id)
 
-    async def page(self, kind: Kind, wanted: Facets, after: str | None, limit: int) -> Page:
+    async def page(self, kind: RecordKind, wanted: Facets, after: str | None, limit: int) -> Page:
         """A page of records, behind all writes that were submitted before."""
         self.counts.lists += 1
         if self._queue or self._committing:
@@ -163,9 +169,9 @@ class Store:
                 raise outcome
         return await self.engine.page(kind, wanted, after, limit)
 
-    def watch(self, interest: Interest, after: int | None) -> AsyncGenerator[Event, None]:
+    def watch(self, filter: WatchFilter, after: int | None) -> AsyncGenerator[Event, None]:
         """See `Watchers.watch`."""
-        return self.watchers.watch(interest, after)
+        return self.watchers.watch(filter, after)
 
     async def _commit_forever(self) -> None:
         while True:

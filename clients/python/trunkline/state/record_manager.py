@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import TypeVar, cast
 
 from trunkline.errors import StateNotConnectedError
-from trunkline.limits import MAX_BATCH_OPERATIONS
 from trunkline.models import AgentState, Record, TaskResult, WorkflowState
-from trunkline.state.filter import Filter, invalid
-from trunkline.state.state_manager import Kind, Operation, StateManager
+from trunkline.records import Kind
+from trunkline.state.filter import Filter
+from trunkline.state.state_manager import StateManager
 
 _R = TypeVar("_R", AgentState, WorkflowState, TaskResult)
 
@@ -78,14 +77,6 @@ class RecordManager(StateManager):
 def not_connected() -> StateNotConnectedError:
     """The error of a call before `connect()` or after `disconnect()`."""
     return StateNotConnectedError("the state manager is not connected: call connect() first")
-
-
-def check_batch(operations: Sequence[Operation]) -> None:
-    """Raises `InvalidRecordError` unless a batch has 1 to 10,000 operations."""
-    if not 1 <= len(operations) <= MAX_BATCH_OPERATIONS:
-        raise invalid(
-            "operations", f"has {len(operations)} entries, it must have 1 to {MAX_BATCH_OPERATIONS}", len(operations)
-        )
 
 
 def _instance(cls: type[_R], record: _R) -> _R:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from trunklined.state.records import Change, Entry, Kind
+from trunkline.records import RecordKind
+from trunklined.state.records import Change, Entry
 
 _ENTRY_BYTES: Final = 500
 """What an entry costs beside its body, about."""
@@ -20,9 +21,9 @@ class KeptEntries:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._entries: dict[tuple[Kind, str], Entry] = {}
+        self._entries: dict[tuple[RecordKind, str], Entry] = {}
 
-    def get(self, kind: Kind, id: str) -> Entry | None:
+    def get(self, kind: RecordKind, id: str) -> Entry | None:
         """The entry, if it is kept. None says nothing about whether there is one."""
         return self._entries.get((kind, id))
 
@@ -43,7 +44,7 @@ class KeptEntries:
             else:
                 self.keep(Entry(kind, id, revision, body))
 
-    def _forget(self, kind: Kind, id: str) -> None:
+    def _forget(self, kind: RecordKind, id: str) -> None:
         entry = self._entries.pop((kind, id), None)
         if entry is not None:
             self._bytes -= len(entry.body) + _ENTRY_BYTES

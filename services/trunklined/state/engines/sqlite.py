@@ -14,13 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from trunkline.records import RecordKind
 from trunklined.sqlite.synced_file import SyncedFile
 from trunklined.state.engines.engine import Commit, compacted
 from trunklined.state.engines.kept_entries import KeptEntries
 from trunklined.state.engines.sqlite_schema import FORMAT
 from trunklined.state.engines.sqlite_writer import SqliteWriter, unpack_facets
 from trunklined.state.planning import Planner
-from trunklined.state.records import Change, Entry, Facets, Head, History, Holdings, Kind, Page, Transaction
+from trunklined.state.records import Change, Entry, Facets, Head, History, Holdings, Page, Transaction
 
 _T = TypeVar("_T")
 
@@ -60,7 +61,7 @@ class SqliteEngine:
         self._limits = history
         self._page_bytes = page_bytes
         self._answer_bytes = answer_bytes
-        self._holdings = Holdings(0, 0, dict.fromkeys(Kind, 0))
+        self._holdings = Holdings(0, 0, dict.fromkeys(RecordKind, 0))
         self._kept = KeptEntries(KEPT_BYTES)
         self._pools: list[ThreadPoolExecutor] = []
 
@@ -91,15 +92,15 @@ class SqliteEngine:
         """What is committed."""
         return self._holdings
 
-    async def read(self, kind: Kind, id: str) -> Entry | None:
+    async def read(self, kind: RecordKind, id: str) -> Entry | None:
         """One record, read at once."""
         return self._read(kind, id)
 
-    async def head(self, kind: Kind, id: str) -> Head | None:
+    async def head(self, kind: RecordKind, id: str) -> Head | None:
         """What is known of one record."""
         return self._head(kind, id)
 
-    async def page(self, kind: Kind, wanted: Facets, after: str | None, limit: int) -> Page:
+    async def page(self, kind: RecordKind, wanted: Facets, after: str | None, limit: int) -> Page:
         """Records that match, read in the scan thread."""
         return await self._scan(lambda: self._page(kind, wanted, after, limit))
 
@@ -130,14 +131,14 @@ class SqliteEngine:
         self._holdings = self._writer.holdings
         self._kept.learn(changes)
 
-    def _head(self, kind: Kind, id: str) -> Head | None:
+    def _head(self, kind: RecordKind, id: str) -> Head | None:
         try:
             row = self._reader.execute(_HEAD, (kind, id)).fetchone()
         except sqlite3.Error as error:
             raise self._file.translate(error) from error
         return None if row is None else Head(row[0], Facets(*row[1:]))
 
-    def _read(self, kind: Kind, id: str) -> Entry | None:
+    def _read(self, kind: RecordKind, id: str) -> Entry | None:
         kept = self._kept.get(kind, id)
         if kept is not None:
             return kept
@@ -164,7 +165,7 @@ class SqliteEngine:
         finally:
             self._scanner.execute("ROLLBACK")
 
-    def _page(self, kind: Kind, wanted: Facets, after: str | None, limit: int) -> Page:
+    def _page(self, kind: RecordKind, wanted: Facets, after: str | None, limit: int) -> Page:
         asked = {name: value for name, value in wanted._asdict().items() if value is not None}
         conditions = "".join(f" AND {name} = ?" for name in asked)
         rows = self._scanner.execute(_PAGE.format(wanted=conditions), (kind, after or "", *asked.values(), limit + 1))
@@ -187,6 +188,6 @@ class SqliteEngine:
         for revision, kind, id, body, facets in self._scanner.execute(_CHANGES, (after, limit)):
             if room <= 0:
                 break
-            found.append(Change(revision, Kind(kind), id, body, *unpack_facets(facets)))
+            found.append(Change(revision, RecordKind(kind), id, body, *unpack_facets(facets)))
             room -= len(body or b"")
         return found

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from trunkline.errors import StateError, TrunklineError
 from trunkline.limits import FRAME_BYTES
+from trunkline.records import invalid_record
 from trunkline.wire.writer import Outbox
 from trunklined.rpc.errors import to_item
 from trunklined.state.planning import Outcome
@@ -27,7 +28,6 @@ from trunklined.state.wire.operations import (
     to_put,
     to_read,
 )
-from trunklined.state.wire.validation import invalid
 
 MAX_OPEN_ITEMS: Final = 16_384
 MAX_OPEN_BYTES: Final = 64 * 1024 * 1024
@@ -65,7 +65,7 @@ class Connection:
         try:
             frame = ConnectStateRequest.FromString(raw)
         except DecodeError as error:
-            raise invalid("frame", "is no ConnectStateRequest") from error
+            raise invalid_record("frame", "is no ConnectStateRequest") from error
         outbox = self._outbox
         for item in frame.items:
             try:
@@ -115,7 +115,7 @@ class Connection:
                 start_batch(self._store, item.batch, self._max_record_bytes, partial(self._batched, item.id, size))
                 self._opened(size)
             case _:
-                raise invalid("item", "is not set")
+                raise invalid_record("item", "is not set")
 
     async def _get(self, id: int, wanted: Read) -> None:
         if self._store.is_settled(wanted.kind, wanted.id):

@@ -10,21 +10,21 @@ from typing import Final
 
 import msgspec
 
-from trunklined.state.records import Facets, Kind
-from trunklined.state.wire.validation import invalid
+from trunkline.records import RecordKind, invalid_record
+from trunklined.state.records import Facets
 
 _DIGEST_BYTES: Final = 12
 _KEY: Final = b"trunkline page token, version 1"
 """Not a secret: it tells tokens that were given from text that was made up, and every replica knows it."""
 
 
-def give(kind: Kind, wanted: Facets, last_id: str) -> str:
+def give(kind: RecordKind, wanted: Facets, last_id: str) -> str:
     """The token of the page behind `last_id`."""
     last = last_id.encode()
     return urlsafe_b64encode(_digest(kind, wanted, last) + last).decode()
 
 
-def take(token: str, kind: Kind, wanted: Facets) -> str:
+def take(token: str, kind: RecordKind, wanted: Facets) -> str:
     """The id that the page begins behind.
 
     Raises:
@@ -37,9 +37,9 @@ def take(token: str, kind: Kind, wanted: Facets) -> str:
             return last.decode()
     except (binascii.Error, UnicodeError):
         pass  # said below, as for every other text that is no token
-    raise invalid("page_token", "was not given for this kind and filter", token[:80])
+    raise invalid_record("page_token", "was not given for this kind and filter", token[:80])
 
 
-def _digest(kind: Kind, wanted: Facets, last: bytes) -> bytes:
+def _digest(kind: RecordKind, wanted: Facets, last: bytes) -> bytes:
     question = msgspec.msgpack.encode((int(kind), wanted, last))
     return blake2b(question, digest_size=_DIGEST_BYTES, key=_KEY).digest()

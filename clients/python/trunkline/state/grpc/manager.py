@@ -10,9 +10,9 @@ from trunkline.callbacks import notify
 from trunkline.errors import MessageTooLargeError, RecordNotFoundError, StateDisconnectedError, TrunklineError
 from trunkline.limits import CLIENT_BUFFER_BYTES, MAX_FRAME_BYTES, MAX_PAGE_SIZE, STATE_PORT
 from trunkline.models import Record
-from trunkline.state.filter import Filter, Interest, check_id, check_page_size, check_revision
+from trunkline.records import RECORD_KINDS, Kind, check_batch_size, check_record_id
+from trunkline.state.filter import Filter, WatchFilter, check_page_size, check_revision
 from trunkline.state.grpc.frames import (
-    KIND_NUMBERS,
     ClientFrame,
     ServerFrame,
     error_of,
@@ -22,8 +22,8 @@ from trunkline.state.grpc.frames import (
     to_outcome,
 )
 from trunkline.state.grpc.watch import RemoteWatch
-from trunkline.state.record_manager import RecordManager, check_batch, not_connected
-from trunkline.state.state_manager import Change, Kind, Operation, Outcome, Save
+from trunkline.state.record_manager import RecordManager, not_connected
+from trunkline.state.state_manager import Change, Operation, Outcome, Save
 from trunkline.wire.stream import Compression, Line, check_compression
 
 _CONNECT: Final = "/trunkline.v1.StateService/ConnectState"
@@ -94,7 +94,7 @@ class GrpcStateManager(RecordManager):
         return self._line is not None and self._line.is_up
 
     async def batch(self, operations: Sequence[Operation], *, atomic: bool = False) -> list[Outcome]:
-        check_batch(operations)
+        check_batch_size(len(operations))
         wanted = {"operations": [to_operation(each) for each in operations], "atomic": atomic}
         answer = await self._call(batch=wanted)
         return [
@@ -114,10 +114,10 @@ class GrpcStateManager(RecordManager):
     ) -> AsyncIterator[Change]:
         if self._line is None:
             raise not_connected()
-        interest = Interest(kinds, id, Filter(status, type, phase, agent_id))
-        interest.check()
+        wanted = WatchFilter(kinds, id, Filter(status, type, phase, agent_id))
+        wanted.check()
         check_revision("after_revision", after_revision, 0)
-        watch = RemoteWatch(self._line, interest, after_revision)
+        watch = RemoteWatch(self._line, wanted, after_revision)
         self._watches.add(watch)
         try:
             async for change in watch.changes():
@@ -132,9 +132,9 @@ class GrpcStateManager(RecordManager):
         return revision
 
     async def _get(self, kind: Kind, id: str) -> Record | None:
-        check_id(id)
+        check_record_id("id", id)
         try:
-            answer = await self._call(get={"kind": KIND_NUMBERS[kind], "id": id})
+            answer = await self._call(get={"kind": RECORD_KINDS[kind], "id": id})
         except RecordNotFoundError:
             return None
         return record_of(answer.got.record)
@@ -142,7 +142,7 @@ class GrpcStateManager(RecordManager):
     async def _list(self, kind: Kind, wanted: Filter, page_size: int | None) -> list[Record]:
         wanted.check(kind)
         page = {
-            "kind": KIND_NUMBERS[kind],
+            "kind": RECORD_KINDS[kind],
             "filter": wanted.asked(),
             "page_size": check_page_size(page_size) or _FETCHED,
             "page_token": "",
@@ -156,7 +156,7 @@ class GrpcStateManager(RecordManager):
             page["page_token"] = listed.next_page_token
 
     async def _delete(self, kind: Kind, id: str, expected_revision: int | None) -> bool:
-        wanted: dict[str, Any] = {"kind": KIND_NUMBERS[kind], "id": check_id(id)}
+        wanted: dict[str, Any] = {"kind": RECORD_KINDS[kind], "id": check_record_id("id", id)}
         if check_revision("expected_revision", expected_revision, 1) is not None:
             wanted["expected_revision"] = expected_revision
         deleted: bool = (await self._call(delete=wanted)).deleted.deleted

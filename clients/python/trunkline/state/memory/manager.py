@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 
 from trunkline.errors import StateError, StateNotConnectedError
 from trunkline.models import Record
-from trunkline.state.filter import Filter, Interest, check_page_size, check_revision
+from trunkline.records import Kind, check_batch_size
+from trunkline.state.filter import Filter, WatchFilter, check_page_size, check_revision
 from trunkline.state.memory.records import MemoryRecords
-from trunkline.state.record_manager import RecordManager, check_batch, not_connected
-from trunkline.state.state_manager import Change, ChangeType, Delete, Kind, Operation, Outcome, Save
+from trunkline.state.record_manager import RecordManager, not_connected
+from trunkline.state.state_manager import Change, ChangeType, Delete, Operation, Outcome, Save
 
 
 class InMemoryStateManager(RecordManager):
@@ -38,7 +39,7 @@ class InMemoryStateManager(RecordManager):
 
     async def batch(self, operations: Sequence[Operation], *, atomic: bool = False) -> list[Outcome]:
         records = self._connected()
-        check_batch(operations)
+        check_batch_size(len(operations))
         try:
             if atomic:
                 return records.do_all(operations)
@@ -57,7 +58,7 @@ class InMemoryStateManager(RecordManager):
         after_revision: int | None = None,
     ) -> AsyncIterator[Change]:
         records = self._connected()
-        interest = Interest(kinds, id, Filter(status, type, phase, agent_id))
+        interest = WatchFilter(kinds, id, Filter(status, type, phase, agent_id))
         interest.check()
         check_revision("after_revision", after_revision, 0)
         revision = records.revision

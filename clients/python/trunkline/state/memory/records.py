@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from trunkline.errors import CompactedError, MessageTooLargeError, RevisionMismatchError, StateError
 from trunkline.limits import MAX_MESSAGE_BYTES, WATCH_HISTORY
 from trunkline.models import Record
+from trunkline.records import Kind, check_record_id
 from trunkline.state.codec import decode_record, encode_record
-from trunkline.state.filter import Filter, Interest, check_id, check_kind, check_revision, facets_of
-from trunkline.state.state_manager import Change, ChangeType, Delete, Get, Kind, Operation, Outcome, Save
+from trunkline.state.filter import Filter, WatchFilter, check_kind, check_revision, facets_of
+from trunkline.state.state_manager import Change, ChangeType, Delete, Get, Operation, Outcome, Save
 
 Key = tuple[Kind, str]
 
@@ -67,7 +68,7 @@ class MemoryRecords:
     def get(self, kind: Kind, id: str) -> Record | None:
         """A copy of a record."""
         check_kind(kind)
-        kept = self._records.get((kind, check_id(id)))
+        kept = self._records.get((kind, check_record_id("id", id)))
         return None if kept is None else decode_record(kind, kept.body, kept.revision)
 
     def select(self, kind: Kind, wanted: Filter) -> list[Record]:
@@ -78,12 +79,12 @@ class MemoryRecords:
         )
         return [decode_record(kind, kept.body, kept.revision) for _, kept in found]
 
-    def snapshot(self, interest: Interest) -> list[Change]:
+    def snapshot(self, interest: WatchFilter) -> list[Change]:
         """All that match, as changes, in order of kinds and ids."""
         found = sorted((key, kept) for key, kept in self._records.items() if interest.names(*key))
-        return [_saved(key, kept) for key, kept in found if interest.wanted.matches(kept.facets)]
+        return [_saved(key, kept) for key, kept in found if interest.fields.matches(kept.facets)]
 
-    def changes(self, interest: Interest, after: int) -> tuple[list[Change], int]:
+    def changes(self, interest: WatchFilter, after: int) -> tuple[list[Change], int]:
         """What happened after a revision, as far as it matters, and up to which revision that is."""
         oldest = self._history[0].revision - 1 if self._history else self.revision
         if not oldest <= after <= self.revision:
@@ -100,7 +101,7 @@ class MemoryRecords:
 
     def _save(self, operation: Save) -> int:
         kind, id, body = encode_record(operation.record)
-        key = kind, check_id(id)
+        key = kind, check_record_id("id", id)
         if len(body) > MAX_MESSAGE_BYTES:
             raise MessageTooLargeError(
                 f"the record has {len(body)} bytes, at most {MAX_MESSAGE_BYTES} are allowed",
@@ -115,7 +116,7 @@ class MemoryRecords:
 
     def _delete(self, operation: Delete) -> bool:
         check_kind(operation.kind)
-        key = operation.kind, check_id(operation.id)
+        key = operation.kind, check_record_id("id", operation.id)
         before = self._checked(key, check_revision("expected_revision", operation.expected_revision, 1))
         if before is None:
             return False
@@ -141,12 +142,12 @@ def _saved(key: Key, kept: Kept) -> Change:
     return Change(ChangeType.SAVED, kept.revision, kind, id, decode_record(kind, kept.body, kept.revision))
 
 
-def _change(write: Write, interest: Interest) -> Change | None:
+def _change(write: Write, interest: WatchFilter) -> Change | None:
     kind, id = write.key
     if not interest.names(kind, id):
         return None
-    if write.after is not None and interest.wanted.matches(write.after.facets):
+    if write.after is not None and interest.fields.matches(write.after.facets):
         return _saved(write.key, write.after)
-    if write.before is not None and interest.wanted.matches(write.before.facets):
+    if write.before is not None and interest.fields.matches(write.before.facets):
         return Change(ChangeType.DELETED if write.after is None else ChangeType.LEFT, write.revision, kind, id)
     return None
