@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from trunkline.records import RecordKind
-from trunklined.sqlite.synced_file import roll_back
+from trunklined.sqlite.file import roll_back
 from trunklined.state.records import Change, Facets, Head, History, Holdings, Read, Transaction
 
 TRIM_CHANGES: Final = 256
