@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import grpc.aio
 
 from trunkline.errors import OverloadedError, StateDisconnectedError, StateNotConnectedError
-from trunkline.limits import RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN
 from trunkline.state.filter import WatchFilter
 from trunkline.state.grpc.frames import WatchFrame, to_change, to_watch_request
 from trunkline.state.state_manager import Change
 from trunkline.state.watch_cursor import WatchCursor
 from trunkline.v1 import state_pb2
+from trunkline.wire.reconnect import reconnect_delays
 from trunkline.wire.status import error_from_rpc
 from trunkline.wire.stream import Line
 
@@ -47,11 +46,11 @@ class RemoteWatch:
 
     async def changes(self) -> AsyncIterator[Change]:
         """Everything that the watch is told."""
-        bound = RECONNECT_DELAY_MIN
+        delays = reconnect_delays()
         while True:
             try:
                 async for frame in self._frames():
-                    bound = RECONNECT_DELAY_MIN
+                    delays = reconnect_delays()
                     if frame.WhichOneof("frame") == "progress":
                         self._cursor.advance(frame.progress.revision)
                         continue
@@ -63,8 +62,7 @@ class RemoteWatch:
                     raise error from status
             if self._ended:
                 raise StateNotConnectedError("the state manager was disconnected")
-            await asyncio.sleep(random.uniform(0, bound))
-            bound = min(bound * 2, RECONNECT_DELAY_MAX)
+            await asyncio.sleep(next(delays))
 
     async def _frames(self) -> AsyncIterator[Any]:
         """One life of the stream."""
