@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from trunkline.errors import RecordNotFoundError
-from trunkline.limits import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
+import msgspec
+
+from trunkline.errors import InvalidRecordError, RecordNotFoundError
 from trunkline.records import RECORD_KINDS, RecordKind, check_record_id, check_single_kind, invalid_record
 from trunkline.wire.opaque import state_twins
+from trunklined.rpc.page_token import make_page_token, page_size_of, read_page_token
 from trunklined.state.records import (
     Drop,
     Entry,
@@ -24,7 +26,6 @@ from trunklined.state.records import (
     make_facets,
 )
 from trunklined.state.watch import Event, Left, Progress, Synced, WatchFilter
-from trunklined.state.wire import page_token
 from trunklined.state.wire.validation import make_put
 
 _twins = state_twins()
@@ -89,18 +90,16 @@ class Question:
     def __init__(self, request: Any) -> None:
         self.kind = to_kind(request.kind)
         self.wanted = to_facets([self.kind], request.filter)
-        size = request.page_size if request.HasField("page_size") else DEFAULT_PAGE_SIZE
-        if size < 1:
-            raise invalid_record("page_size", f"is {size}, it must be at least 1", size)
-        self.limit = min(size, MAX_PAGE_SIZE)
-        self.after = page_token.take(request.page_token, self.kind, self.wanted) if request.page_token else None
+        self.limit = page_size_of(request, InvalidRecordError)
+        self._question = msgspec.msgpack.encode((int(self.kind), self.wanted))
+        self.after = read_page_token(request.page_token, self._question, InvalidRecordError)
 
     def answer(self, page: Page, listed: Any) -> Any:
         """Fills a ListResponse with a page, and returns it."""
         for entry in page.entries:
             _fill(listed.records.add(), entry)
         if page.more:
-            listed.next_page_token = page_token.give(self.kind, self.wanted, page.entries[-1].id)
+            listed.next_page_token = make_page_token(page.entries[-1].id, self._question)
         listed.revision = page.revision
         return listed
 
