@@ -13,7 +13,7 @@ from trunklined.state.config import Settings
 from trunklined.state.engines.engine import ANSWER_BYTES, PAGE_BYTES, Engine
 from trunklined.state.metrics import StateCollector
 from trunklined.state.records import History
-from trunklined.state.store import Limits, Store
+from trunklined.state.store import Store, StoreLimits
 from trunklined.state.watch import Watchers
 from trunklined.state.wire.servicer import SERVICE_NAME, StateServicer
 
@@ -32,7 +32,7 @@ class StateProgram:
             max_bytes=settings.max_watch_queue_bytes,
             progress_seconds=settings.watch_progress_seconds,
         )
-        self._store = Store(engine, watchers, Limits(settings.max_waiting_writes, settings.max_waiting_bytes))
+        self._store = Store(engine, watchers, StoreLimits(settings.max_waiting_writes, settings.max_waiting_bytes))
         self._servicer = StateServicer(self._store, settings.max_message_bytes, time.time())
 
     def register(self, server: aio.Server) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 
 from trunkline.errors import RevisionMismatchError, StateError
 from trunklined.state.engines.engine import ANSWER_BYTES
-from trunklined.state.planning import Outcome, too_much_to_read
+from trunklined.state.planning import TransactionOutcome, too_much_to_read
 from trunklined.state.records import Entry, Operation, Read, Result
 from trunklined.state.store import Store, put_size
 
@@ -62,7 +62,7 @@ def _start_atomic(store: Store, operations: Sequence[Operation | StateError], do
             raise operation
         transaction.append(operation)
 
-    def settled(outcome: Outcome) -> None:
+    def settled(outcome: TransactionOutcome) -> None:
         if isinstance(outcome, RevisionMismatchError):
             outcome.details.setdefault("operation", 0)  # the planner names no index where there is one operation only
         done(outcome if isinstance(outcome, StateError) else [*outcome])
@@ -94,7 +94,7 @@ class _Separate:
             except StateError as error:
                 self._fail(index, error)
 
-    def _settled(self, index: int, outcome: Outcome) -> None:
+    def _settled(self, index: int, outcome: TransactionOutcome) -> None:
         if isinstance(outcome, StateError):
             self._fail(index, outcome)
             return

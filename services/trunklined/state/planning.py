@@ -13,7 +13,7 @@ from trunkline.errors import OverloadedError, RevisionMismatchError, StateError
 from trunkline.records import RecordKind
 from trunklined.state.records import Change, Drop, Entry, Facets, Head, Operation, Put, Read, Result, Transaction
 
-Outcome = list[Result] | StateError
+TransactionOutcome = list[Result] | StateError
 Key = tuple[RecordKind, str]
 
 
@@ -41,7 +41,7 @@ class Planner:
         self._answer_bytes = answer_bytes
         self._latest: dict[Key, Change] = {}
 
-    def add(self, transaction: Transaction) -> Outcome:
+    def add(self, transaction: Transaction) -> TransactionOutcome:
         """Plans one transaction: its results, or the error of its first operation that fails; then nothing of it is
         planned, and the error's details name the operation where there are several."""
         made, revision = len(self.changes), self.revision
@@ -68,7 +68,7 @@ class Planner:
             kind, id, expected = operation
             before = self._checked(kind, id, expected)
             return 0 if before is None else self._make(kind, id, None, None, before)
-        return self._see(operation)
+        return self._look_up(operation)
 
     def _checked(self, kind: RecordKind, id: str, expected: int | None) -> Head | None:
         planned = self._latest.get((kind, id))
@@ -89,13 +89,13 @@ class Planner:
         self.changes.append(change)
         return revision
 
-    def _see(self, wanted: Read) -> Entry | None:
-        planned = self._latest.get(wanted)
+    def _look_up(self, read: Read) -> Entry | None:
+        planned = self._latest.get(read)
         if planned is None:
-            return self._read(wanted.kind, wanted.id)
+            return self._read(read.kind, read.id)
         if planned.body is None:
             return None
-        return Entry(wanted.kind, wanted.id, planned.revision, planned.body)
+        return Entry(read.kind, read.id, planned.revision, planned.body)
 
     def _spend(self, budget: int, entry: Entry) -> int:
         if len(entry.body) > budget:
@@ -119,8 +119,8 @@ def too_much_to_read(maximum: int) -> OverloadedError:
 
 def _mismatch(kind: RecordKind, id: str, expected: int, actual: int) -> RevisionMismatchError:
     there = f"it has revision {actual}" if actual else "there is no such record"
-    wanted = f"revision {expected}" if expected else "no record"
+    expectation = f"revision {expected}" if expected else "no record"
     return RevisionMismatchError(
-        f"{kind.label} {id!r}: expected {wanted}, but {there}",
+        f"{kind.label} {id!r}: expected {expectation}, but {there}",
         details={"kind": kind.label, "id": id, "expected": expected, "actual": actual},
     )

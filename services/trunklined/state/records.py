@@ -38,11 +38,11 @@ def make_facets(kinds: Sequence[RecordKind], fields: Mapping[str, str]) -> Facet
     return Facets(**fields)
 
 
-def matches(wanted: Facets, facets: Facets) -> bool:
+def matches(filter: Facets, facets: Facets) -> bool:
     """Whether a record with these facets passes the filter."""
-    if wanted is ANY:
+    if filter is ANY:
         return True
-    return all(want is None or want == has for want, has in zip(wanted, facets, strict=True))
+    return all(value is None or value == actual for value, actual in zip(filter, facets, strict=True))
 
 
 class Entry(NamedTuple):

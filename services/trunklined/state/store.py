@@ -15,7 +15,7 @@ import structlog
 from trunkline.errors import InternalError, OverloadedError, StateDisconnectedError, StateError
 from trunkline.records import RecordKind
 from trunklined.state.engines.engine import Engine
-from trunklined.state.planning import Outcome
+from trunklined.state.planning import TransactionOutcome
 from trunklined.state.records import Change, Entry, Facets, Operation, Page, Put, Read, Result, Transaction
 from trunklined.state.statistics import Counts
 from trunklined.state.watch import Event, Watchers, WatchFilter
@@ -27,12 +27,12 @@ COMMIT_BYTES: Final = 8 * 1024 * 1024
 """What one commit gathers at the most (but one transaction at the least): it keeps the loop busy for 3 ms at the most,
 and waiting for the disk costs less than that already."""
 
-Done = Callable[[Outcome], None]
+Done = Callable[[TransactionOutcome], None]
 Key = tuple[RecordKind, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class StoreLimits:
     """What may wait for a commit; beyond either, OVERLOADED."""
 
     max_waiting_writes: int
@@ -53,7 +53,7 @@ class Store:
     nothing and a crowd shares the wait for the disk. Every verb raises `StateDisconnectedError` once it is stopping.
     """
 
-    def __init__(self, engine: Engine, watchers: Watchers, limits: Limits) -> None:
+    def __init__(self, engine: Engine, watchers: Watchers, limits: StoreLimits) -> None:
         self.engine = engine
         self.watchers = watchers
         self.counts = Counts()
@@ -137,11 +137,11 @@ class Store:
             raise outcome
         return outcome[0]
 
-    async def write(self, transaction: Transaction, size: int) -> Outcome:
+    async def write(self, transaction: Transaction, size: int) -> TransactionOutcome:
         """Submits a transaction and waits for its outcome; see `submit`."""
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[TransactionOutcome] = asyncio.get_running_loop().create_future()
 
-        def done(outcome: Outcome) -> None:
+        def done(outcome: TransactionOutcome) -> None:
             if not future.done():
                 future.set_result(outcome)
 
@@ -160,14 +160,14 @@ class Store:
             return entry if isinstance(entry, Entry) else None
         return await self.engine.read(kind, id)
 
-    async def page(self, kind: RecordKind, wanted: Facets, after: str | None, limit: int) -> Page:
+    async def page(self, kind: RecordKind, filter: Facets, after: str | None, limit: int) -> Page:
         """A page of records, behind all writes that were submitted before."""
         self.counts.lists += 1
         if self._queue or self._committing:
             outcome = await self.write((), 0)
             if isinstance(outcome, StateError):
                 raise outcome
-        return await self.engine.page(kind, wanted, after, limit)
+        return await self.engine.page(kind, filter, after, limit)
 
     def watch(self, filter: WatchFilter, after: int | None) -> AsyncGenerator[Event, None]:
         """See `Watchers.watch`."""
@@ -180,7 +180,7 @@ class Store:
             while self._queue:
                 self._committing = True
                 group = self._take()
-                outcomes: Sequence[Outcome] = [stopping()] * len(group)
+                outcomes: Sequence[TransactionOutcome] = [stopping()] * len(group)
                 try:
                     outcomes = await self._commit([waiting.transaction for waiting in group])
                 finally:  # also when it is cancelled: nobody waits for ever
@@ -202,7 +202,7 @@ class Store:
             group.append(waiting)
         return group
 
-    async def _commit(self, transactions: Sequence[Transaction]) -> Sequence[Outcome]:
+    async def _commit(self, transactions: Sequence[Transaction]) -> Sequence[TransactionOutcome]:
         started = time.perf_counter()
         try:
             commit = await self.engine.write(transactions)
@@ -225,7 +225,7 @@ class Store:
         self.counts.deletes += deletes
         self.counts.saves += len(changes) - deletes
 
-    def _settle_all(self, group: Iterable[_Waiting], outcomes: Sequence[Outcome]) -> None:
+    def _settle_all(self, group: Iterable[_Waiting], outcomes: Sequence[TransactionOutcome]) -> None:
         unsettled = self._unsettled
         for waiting, outcome in zip(group, outcomes, strict=True):
             for operation in waiting.transaction:

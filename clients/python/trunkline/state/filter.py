@@ -25,18 +25,18 @@ class Filter:
     phase: str | None = None
     agent_id: str | None = None
 
-    def asked(self) -> dict[str, str]:
+    def values(self) -> dict[str, str]:
         """The fields that are asked for, by name."""
         fields = (("status", self.status), ("type", self.type), ("phase", self.phase), ("agent_id", self.agent_id))
         return {name: value for name, value in fields if value}
 
     def check(self, kind: Kind) -> None:
         """Raises `InvalidRecordError` for a field that the kind does not have."""
-        check_filter_fields(kind, self.asked())
+        check_filter_fields(kind, self.values())
 
     def matches(self, facets: Mapping[str, str]) -> bool:
         """Whether a record with these fields is kept."""
-        return all(facets.get(name) == value for name, value in self.asked().items())
+        return all(facets.get(name) == value for name, value in self.values().items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class WatchFilter:
             check_kind(kind)
         if self.id is not None:
             check_record_id("id", self.id)
-        if self.id is not None or self.fields.asked():
+        if self.id is not None or self.fields.values():
             check_single_kind(self.kinds)
         for kind in self.kinds:
             self.fields.check(kind)

@@ -24,7 +24,7 @@ class RecordManager(StateManager):
     async def _get(self, kind: Kind, id: str) -> Record | None: ...
 
     @abstractmethod
-    async def _list(self, kind: Kind, wanted: Filter, page_size: int | None) -> list[Record]: ...
+    async def _list(self, kind: Kind, filter: Filter, page_size: int | None) -> list[Record]: ...
 
     @abstractmethod
     async def _delete(self, kind: Kind, id: str, expected_revision: int | None) -> bool: ...
@@ -52,8 +52,8 @@ class RecordManager(StateManager):
     async def list_workflow_states(
         self, *, status: str | None = None, phase: str | None = None, page_size: int | None = None
     ) -> list[WorkflowState]:
-        wanted = Filter(status=status, phase=phase)
-        return cast("list[WorkflowState]", await self._list("workflow_state", wanted, page_size))
+        filter = Filter(status=status, phase=phase)
+        return cast("list[WorkflowState]", await self._list("workflow_state", filter, page_size))
 
     async def delete_workflow_state(self, workflow_id: str, *, expected_revision: int | None = None) -> bool:
         return await self._delete("workflow_state", workflow_id, expected_revision)
@@ -67,8 +67,8 @@ class RecordManager(StateManager):
     async def list_task_results(
         self, *, status: str | None = None, agent_id: str | None = None, page_size: int | None = None
     ) -> list[TaskResult]:
-        wanted = Filter(status=status, agent_id=agent_id)
-        return cast("list[TaskResult]", await self._list("task_result", wanted, page_size))
+        filter = Filter(status=status, agent_id=agent_id)
+        return cast("list[TaskResult]", await self._list("task_result", filter, page_size))
 
     async def delete_task_result(self, task_id: str, *, expected_revision: int | None = None) -> bool:
         return await self._delete("task_result", task_id, expected_revision)

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from trunkline.errors import CompactedError
 from trunkline.limits import MAX_FRAME_BYTES, MiB
 from trunkline.records import RecordKind
-from trunklined.state.planning import Outcome
+from trunklined.state.planning import TransactionOutcome
 from trunklined.state.records import Change, Entry, Facets, Head, Holdings, Page, Transaction
 
 PAGE_BYTES: Final = 4 * MiB
@@ -23,7 +23,7 @@ ANSWER_BYTES: Final = MAX_FRAME_BYTES // 2
 class Commit:
     """What one group of transactions came to: an outcome for each, and the changes in order of revisions."""
 
-    outcomes: list[Outcome]
+    outcomes: list[TransactionOutcome]
     changes: Sequence[Change]
 
 
@@ -53,7 +53,7 @@ class Engine(Protocol):
     async def head(self, kind: RecordKind, id: str) -> Head | None:
         """What is known of one record without its body."""
 
-    async def page(self, kind: RecordKind, wanted: Facets, after: str | None, limit: int) -> Page:
+    async def page(self, kind: RecordKind, filter: Facets, after: str | None, limit: int) -> Page:
         """Records of one kind that match, in order of ids, from behind the id `after`; at most `limit`, and fewer where
         their bodies are large (but one at the least)."""
 

@@ -65,7 +65,7 @@ class MemoryEngine:
         """What is known of one record."""
         return self._head(kind, id)
 
-    async def page(self, kind: RecordKind, wanted: Facets, after: str | None, limit: int) -> Page:
+    async def page(self, kind: RecordKind, filter: Facets, after: str | None, limit: int) -> Page:
         """Records that match, in order of ids."""
         ids, records = self._ids[kind], self._records[kind]
         start = 0 if after is None else bisect_right(ids, after)
@@ -73,7 +73,7 @@ class MemoryEngine:
         room = self._page_bytes
         for index in range(start, len(ids)):
             entry, facets = records[ids[index]]
-            if wanted is ANY or matches(wanted, facets):
+            if filter is ANY or matches(filter, facets):
                 if len(found) == limit or room <= 0:
                     return Page(found, True, self._revision)
                 found.append(entry)

@@ -62,13 +62,13 @@ class SqliteWriter:
     def heads(self, transactions: Sequence[Transaction]) -> dict[tuple[RecordKind, str], Head]:
         """The heads of all records that are about to be written. On this connection, whose page cache stays good: a
         reader's is void after each commit."""
-        wanted: dict[RecordKind, dict[str, None]] = {}
+        ids_by_kind: dict[RecordKind, dict[str, None]] = {}
         for transaction in transactions:
             for operation in transaction:
                 if not isinstance(operation, Read):
-                    wanted.setdefault(operation[0], {})[operation[1]] = None
+                    ids_by_kind.setdefault(operation[0], {})[operation[1]] = None
         found: dict[tuple[RecordKind, str], Head] = {}
-        for kind, ids in wanted.items():
+        for kind, ids in ids_by_kind.items():
             for chunk in _chunks(list(ids)):
                 query = _HEADS[len(chunk)]
                 for id, revision, *facets in self._connection.execute(query, (kind, *chunk)):

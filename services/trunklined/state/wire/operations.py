@@ -79,19 +79,19 @@ def _expected(request: Any, lowest: int) -> int | None:
     return expected
 
 
-def to_facets(kinds: Sequence[RecordKind], wanted: Any) -> Facets:
+def to_facets(kinds: Sequence[RecordKind], filter: Any) -> Facets:
     """A filter. Raises `InvalidRecordError` for a field that a kind does not have."""
-    return make_facets(kinds, {name: value for name in Facets._fields if (value := getattr(wanted, name))})
+    return make_facets(kinds, {name: value for name in Facets._fields if (value := getattr(filter, name))})
 
 
-class Question:
+class ListQuery:
     """A list: what is asked, and the answer to it."""
 
     def __init__(self, request: Any) -> None:
         self.kind = to_kind(request.kind)
-        self.wanted = to_facets([self.kind], request.filter)
+        self.filter = to_facets([self.kind], request.filter)
         self.limit = page_size_of(request, InvalidRecordError)
-        self._question = msgspec.msgpack.encode((int(self.kind), self.wanted))
+        self._question = msgspec.msgpack.encode((int(self.kind), self.filter))
         self.after = read_page_token(request.page_token, self._question, InvalidRecordError)
 
     def answer(self, page: Page, listed: Any) -> Any:
@@ -140,11 +140,11 @@ def fill_got(got: Any, entry: Entry) -> Any:
     return got
 
 
-def found(wanted: Read, result: Result) -> Entry:
+def found(read: Read, result: Result) -> Entry:
     """What a read found; raises `RecordNotFoundError` where there is nothing."""
     if not isinstance(result, Entry):
-        label = wanted.kind.label
-        raise RecordNotFoundError(f"there is no {label} {wanted.id!r}", details={"kind": label, "id": wanted.id})
+        label = read.kind.label
+        raise RecordNotFoundError(f"there is no {label} {read.id!r}", details={"kind": label, "id": read.id})
     return result
 
 

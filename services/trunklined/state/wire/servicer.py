@@ -16,14 +16,14 @@ from trunkline.v1 import state_pb2
 from trunklined.rpc.times import stamp_of
 from trunklined.state.store import Store, stopping
 from trunklined.state.wire.batch import start_batch
-from trunklined.state.wire.connection import Connection
+from trunklined.state.wire.connection import StateConnection
 from trunklined.state.wire.operations import (
     BatchRequest,
     BatchResponse,
     DeleteResponse,
     GetResponse,
+    ListQuery,
     ListResponse,
-    Question,
     SaveRequest,
     SaveResponse,
     fill_got,
@@ -54,7 +54,7 @@ class StateServicer:
         self._store = store
         self._max_record_bytes = max_record_bytes
         self._started_at = started_at
-        self._connections: set[Connection] = set()
+        self._connections: set[StateConnection] = set()
         self._ending: set[asyncio.Future[None]] = set()
 
     @property
@@ -103,14 +103,14 @@ class StateServicer:
 
     async def get(self, request: state_pb2.GetRequest, context: Context) -> Any:
         """See state.proto."""
-        wanted = to_read(request)
-        return fill_got(GetResponse(), found(wanted, await self._store.get(wanted.kind, wanted.id)))
+        read = to_read(request)
+        return fill_got(GetResponse(), found(read, await self._store.get(read.kind, read.id)))
 
     async def list(self, request: state_pb2.ListRequest, context: Context) -> Any:
         """See state.proto."""
-        question = Question(request)
-        page = await self._store.page(question.kind, question.wanted, question.after, question.limit)
-        return question.answer(page, ListResponse())
+        query = ListQuery(request)
+        page = await self._store.page(query.kind, query.filter, query.after, query.limit)
+        return query.answer(page, ListResponse())
 
     async def delete(self, request: state_pb2.DeleteRequest, context: Context) -> Any:
         """See state.proto."""
@@ -141,7 +141,7 @@ class StateServicer:
     async def connect(self, _: object, context: Context) -> None:
         """See state.proto. The initial metadata tells the client that the line is up."""
         await context.send_initial_metadata(())
-        connection = Connection(self._store, context.write, self._max_record_bytes)
+        connection = StateConnection(self._store, context.write, self._max_record_bytes)
 
         async def run() -> None:
             while (raw := await context.read()) is not grpc.aio.EOF:

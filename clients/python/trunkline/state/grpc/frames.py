@@ -69,16 +69,16 @@ def error_of(encoded: bytes) -> TrunklineError:
     return error_from_item(error_pb2.Error.FromString(encoded))
 
 
-def to_watch_request(wanted: WatchFilter, after_revision: int | None) -> state_pb2.WatchRequest:
+def to_watch_request(filter: WatchFilter, after_revision: int | None) -> state_pb2.WatchRequest:
     """The request of a watch."""
     request = state_pb2.WatchRequest(
-        kinds=[RECORD_KINDS[kind] for kind in wanted.kinds],  # type: ignore[misc]  # numbers of the enum
-        id=wanted.id or "",
+        kinds=[RECORD_KINDS[kind] for kind in filter.kinds],  # type: ignore[misc]  # numbers of the enum
+        id=filter.id or "",
         after_revision=after_revision,
     )
-    asked = wanted.fields.asked()
-    if asked:
-        request.filter.CopyFrom(state_pb2.Filter(**asked))
+    values = filter.fields.values()
+    if values:
+        request.filter.CopyFrom(state_pb2.Filter(**values))
     return request
 
 

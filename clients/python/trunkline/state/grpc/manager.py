@@ -27,7 +27,7 @@ from trunkline.state.state_manager import Change, Operation, Outcome, Save
 from trunkline.wire.stream import Compression, Line, check_compression
 
 _CONNECT: Final = "/trunkline.v1.StateService/ConnectState"
-_PUMPED_CALLS: Final = 16
+_FLUSHED_CALLS: Final = 16
 """Of many calls at once, so many are sent while the others are still being encoded: then service and client work at the
 same time. A lone call is sent at once."""
 _FETCHED: Final = MAX_PAGE_SIZE
@@ -71,7 +71,7 @@ class GrpcStateManager(RecordManager):
         self._compression = compression
         self._line: Line | None = None
         self._open_calls = 0
-        self._unpumped = 0
+        self._unflushed = 0
         self._watches: set[RemoteWatch] = set()
 
     async def connect(self) -> None:
@@ -95,8 +95,7 @@ class GrpcStateManager(RecordManager):
 
     async def batch(self, operations: Sequence[Operation], *, atomic: bool = False) -> list[Outcome]:
         check_batch_size(len(operations))
-        wanted = {"operations": [to_operation(each) for each in operations], "atomic": atomic}
-        answer = await self._call(batch=wanted)
+        answer = await self._call(batch={"operations": [to_operation(each) for each in operations], "atomic": atomic})
         return [
             to_outcome(operation, outcome)
             for operation, outcome in zip(operations, answer.batched.outcomes, strict=True)
@@ -114,10 +113,10 @@ class GrpcStateManager(RecordManager):
     ) -> AsyncIterator[Change]:
         if self._line is None:
             raise not_connected()
-        wanted = WatchFilter(kinds, id, Filter(status, type, phase, agent_id))
-        wanted.check()
+        filter = WatchFilter(kinds, id, Filter(status, type, phase, agent_id))
+        filter.check()
         check_revision("after_revision", after_revision, 0)
-        watch = RemoteWatch(self._line, wanted, after_revision)
+        watch = RemoteWatch(self._line, filter, after_revision)
         self._watches.add(watch)
         try:
             async for change in watch.changes():
@@ -139,11 +138,11 @@ class GrpcStateManager(RecordManager):
             return None
         return record_of(answer.got.record)
 
-    async def _list(self, kind: Kind, wanted: Filter, page_size: int | None) -> list[Record]:
-        wanted.check(kind)
+    async def _list(self, kind: Kind, filter: Filter, page_size: int | None) -> list[Record]:
+        filter.check(kind)
         page = {
             "kind": RECORD_KINDS[kind],
-            "filter": wanted.asked(),
+            "filter": filter.values(),
             "page_size": check_page_size(page_size) or _FETCHED,
             "page_token": "",
         }
@@ -156,10 +155,10 @@ class GrpcStateManager(RecordManager):
             page["page_token"] = listed.next_page_token
 
     async def _delete(self, kind: Kind, id: str, expected_revision: int | None) -> bool:
-        wanted: dict[str, Any] = {"kind": RECORD_KINDS[kind], "id": check_record_id("id", id)}
+        fields: dict[str, Any] = {"kind": RECORD_KINDS[kind], "id": check_record_id("id", id)}
         if check_revision("expected_revision", expected_revision, 1) is not None:
-            wanted["expected_revision"] = expected_revision
-        deleted: bool = (await self._call(delete=wanted)).deleted.deleted
+            fields["expected_revision"] = expected_revision
+        deleted: bool = (await self._call(delete=fields)).deleted.deleted
         return deleted
 
     async def _call(self, **item: Any) -> Any:
@@ -181,9 +180,9 @@ class GrpcStateManager(RecordManager):
                     details={"size": len(frame), "limit": MAX_CALL_BYTES},
                 )
             line.put(frame)
-            self._unpumped += 1
-            if self._open_calls == 1 or self._unpumped >= _PUMPED_CALLS:
-                self._unpumped = 0
+            self._unflushed += 1
+            if self._open_calls == 1 or self._unflushed >= _FLUSHED_CALLS:
+                self._unflushed = 0
                 line.pump()
             if line.waiting_bytes > CLIENT_BUFFER_BYTES:
                 await line.room(CLIENT_BUFFER_BYTES)

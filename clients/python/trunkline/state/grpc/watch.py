@@ -34,7 +34,7 @@ class RemoteWatch:
     def __init__(self, line: Line, filter: WatchFilter, after_revision: int | None) -> None:
         self._line = line
         self._filter = filter
-        self._cursor = WatchCursor(after_revision, is_filtered=bool(filter.fields.asked()))
+        self._cursor = WatchCursor(after_revision, is_filtered=bool(filter.fields.values()))
         self._ended = False
         self._call: Any = None
 

@@ -85,10 +85,10 @@ class InMemoryStateManager(RecordManager):
     async def _get(self, kind: Kind, id: str) -> Record | None:
         return self._connected().get(kind, id)
 
-    async def _list(self, kind: Kind, wanted: Filter, page_size: int | None) -> list[Record]:
+    async def _list(self, kind: Kind, filter: Filter, page_size: int | None) -> list[Record]:
         records = self._connected()
         check_page_size(page_size)
-        return records.select(kind, wanted)
+        return records.select(kind, filter)
 
     async def _delete(self, kind: Kind, id: str, expected_revision: int | None) -> bool:
         deleted = self._connected().do(Delete(kind, id, expected_revision))

@@ -71,11 +71,11 @@ class MemoryRecords:
         kept = self._records.get((kind, check_record_id("id", id)))
         return None if kept is None else decode_record(kind, kept.body, kept.revision)
 
-    def select(self, kind: Kind, wanted: Filter) -> list[Record]:
+    def select(self, kind: Kind, filter: Filter) -> list[Record]:
         """Copies of all that match, in order of ids."""
-        wanted.check(kind)
+        filter.check(kind)
         found = sorted(
-            (key[1], kept) for key, kept in self._records.items() if key[0] == kind and wanted.matches(kept.facets)
+            (key[1], kept) for key, kept in self._records.items() if key[0] == kind and filter.matches(kept.facets)
         )
         return [decode_record(kind, kept.body, kept.revision) for _, kept in found]
 

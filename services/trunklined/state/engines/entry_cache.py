@@ -12,10 +12,10 @@ _ENTRY_BYTES: Final = 500
 """What an entry costs beside its body, about."""
 
 
-class KeptEntries:
+class EntryCache:
     """Committed entries, of which the oldest are forgotten when they are over `max_bytes` together.
 
-    Good only where every write passes through `learn`: an engine that has its file for itself.
+    Good only where every write passes through `apply`: an engine that has its file for itself.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -27,7 +27,7 @@ class KeptEntries:
         """The entry, if it is kept. None says nothing about whether there is one."""
         return self._entries.get((kind, id))
 
-    def keep(self, entry: Entry) -> None:
+    def put(self, entry: Entry) -> None:
         """Keeps what was read."""
         kind, id, _, body = entry
         self._forget(kind, id)
@@ -36,13 +36,13 @@ class KeptEntries:
         while self._bytes > self._max_bytes:
             self._forget(*next(iter(self._entries)))
 
-    def learn(self, changes: Sequence[Change]) -> None:
+    def apply(self, changes: Sequence[Change]) -> None:
         """Keeps what was committed, and forgets what was deleted."""
         for revision, kind, id, body, _, _ in changes:
             if body is None:
                 self._forget(kind, id)
             else:
-                self.keep(Entry(kind, id, revision, body))
+                self.put(Entry(kind, id, revision, body))
 
     def _forget(self, kind: RecordKind, id: str) -> None:
         entry = self._entries.pop((kind, id), None)
