@@ -19,7 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("clients/python", "services")
 OURS = ("trunkline", "trunklined")
 
-WORDS = ("trunkline.errors", "trunkline.channels", "trunkline.limits", "trunkline.delivery")
+WORDS = (
+    *("trunkline.errors", "trunkline.channels", "trunkline.limits"),
+    *("trunkline.delivery", "trunkline.records"),
+)
 SHARED = ("trunkline.priority", "trunkline.wire.writer")
 """What both ends of a stream are made of, beside the words."""
 SPOKEN = (*WORDS, *SHARED, "trunkline.__version__")

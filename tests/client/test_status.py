@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from trunkline.errors import (
     ERRORS,
+    STATUS_DETAILS_KEY,
     BusDisconnectedError,
     MessageTooLargeError,
     OverloadedError,
@@ -21,7 +22,7 @@ from trunkline.errors import (
     TrunklineError,
 )
 from trunkline.v1 import bus_pb2, bus_pb2_grpc
-from trunkline.wire.status import STATUS_DETAILS_KEY, error_from_rpc
+from trunkline.wire.status import error_from_rpc
 
 SERVICE = bus_pb2.DESCRIPTOR.services_by_name["BusService"]
 GET_STATS = SERVICE.methods_by_name["GetStats"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from trunkline.errors import StorageError
-from trunklined.sqlite.file import Format, prepare
+from trunklined.sqlite.format import Format, prepare
 
 SCHEMA = "CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT NOT NULL);"
 
@@ -96,7 +96,7 @@ def test_killed_between_two_steps(old: Path) -> None:
     """SIGKILL within the second step: the first holds; the next start does the rest, once."""
     program = (
         "import os, signal, sys; from pathlib import Path; from tests.sqlite.test_migration import a_format\n"
-        "from trunklined.sqlite.file import prepare\n"
+        "from trunklined.sqlite.format import prepare\n"
         "def die(connection):\n"
         "    connection.execute('UPDATE things SET weight = 1000')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

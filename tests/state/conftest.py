@@ -15,7 +15,7 @@ from trunklined.state.engines.engine import Engine
 from trunklined.state.engines.memory import MemoryEngine
 from trunklined.state.engines.sqlite import SqliteEngine
 from trunklined.state.records import History
-from trunklined.state.store import Limits, Store
+from trunklined.state.store import Store, StoreLimits
 from trunklined.state.watch import Watchers
 from trunklined.state.wire.servicer import StateServicer
 
@@ -53,7 +53,7 @@ async def engine(make_engine: MakeEngine) -> AsyncIterator[Engine]:
 
 def make_store(engine: Engine, *, waiting: int = 1000, queue: int = 100, progress: float = 60.0) -> Store:
     watchers = Watchers(engine, max_changes=queue, max_bytes=10**9, progress_seconds=progress)
-    return Store(engine, watchers, Limits(waiting, 10**6))
+    return Store(engine, watchers, StoreLimits(waiting, 10**6))
 
 
 @pytest.fixture

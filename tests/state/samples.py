@@ -6,24 +6,25 @@ from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from trunkline.records import RecordKind
 from trunkline.v1 import state_pb2
-from trunklined.state.records import Drop, Facets, Kind, Put
+from trunklined.state.records import Drop, Facets, Put
 
-AGENT = Kind.AGENT_STATE
-WORKFLOW = Kind.WORKFLOW_STATE
-TASK = Kind.TASK_RESULT
+AGENT = RecordKind.AGENT_STATE
+WORKFLOW = RecordKind.WORKFLOW_STATE
+TASK = RecordKind.TASK_RESULT
 
 NOON: Final = Timestamp(seconds=1_700_000_000)
 """Of records that have the times that they must have."""
 
 
 def put(
-    id: str, body: bytes = b"body", *, kind: Kind = AGENT, status: str = "idle", expected: int | None = None
+    id: str, body: bytes = b"body", *, kind: RecordKind = AGENT, status: str = "idle", expected: int | None = None
 ) -> Put:
     return Put(kind, id, body, Facets(status, "coding", None, id), expected)
 
 
-def drop(id: str, *, kind: Kind = AGENT, expected: int | None = None) -> Drop:
+def drop(id: str, *, kind: RecordKind = AGENT, expected: int | None = None) -> Drop:
     return Drop(kind, id, expected)
 
 

@@ -11,9 +11,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.state.conftest import MAX_RECORD_BYTES
 from tests.state.samples import NOON, agent, task, workflow
+from trunkline.records import RecordKind
 from trunkline.v1 import state_pb2 as wire
 from trunkline.v1 import state_pb2_grpc
-from trunklined.state.records import Kind
 from trunklined.state.wire.validation import read_record
 
 Stub = state_pb2_grpc.StateServiceStub
@@ -24,7 +24,7 @@ NEWER_FIELD = b"\xf8\x3f\x01"
 """Field 1023: only a newer client knows it."""
 
 
-def kept(kind: Kind, record: Any) -> Any:
+def kept(kind: RecordKind, record: Any) -> Any:
     return type(record).FromString(read_record(kind, record.SerializeToString(), lambda: ARRIVAL).body)
 
 
@@ -36,13 +36,13 @@ def test_an_agent_state_gets_the_times_that_it_lacks(lacking: tuple[str, ...]) -
     record, want = agent("a", **unset), agent("a", **arrived)
     record.MergeFromString(NEWER_FIELD)
     want.MergeFromString(NEWER_FIELD)
-    assert kept(Kind.AGENT_STATE, record) == want
+    assert kept(RecordKind.AGENT_STATE, record) == want
 
 
 def test_what_started_at_an_unknown_time_started_when_it_arrived() -> None:
     """Task results and workflow states; when they completed may stay unset."""
-    assert kept(Kind.TASK_RESULT, task(started_at=None)) == task(started_at=ARRIVED)
-    assert kept(Kind.WORKFLOW_STATE, workflow(started_at=None)) == workflow(started_at=ARRIVED)
+    assert kept(RecordKind.TASK_RESULT, task(started_at=None)) == task(started_at=ARRIVED)
+    assert kept(RecordKind.WORKFLOW_STATE, workflow(started_at=None)) == workflow(started_at=ARRIVED)
 
 
 def test_records_within_a_workflow_state_are_completed_too() -> None:
@@ -51,7 +51,7 @@ def test_records_within_a_workflow_state_are_completed_too() -> None:
         agent_states={"whole": agent(), "lacking": agent(updated_at=None)},
         task_results={"whole": task(), "lacking": task(started_at=None)},
     )
-    assert kept(Kind.WORKFLOW_STATE, record) == workflow(
+    assert kept(RecordKind.WORKFLOW_STATE, record) == workflow(
         agent_states={"whole": agent(), "lacking": agent(updated_at=ARRIVED)},
         task_results={"whole": task(), "lacking": task(started_at=ARRIVED)},
     )
@@ -64,7 +64,7 @@ def test_a_whole_record_is_kept_byte_for_byte() -> None:
         raise AssertionError("the clock was asked")
 
     body = NEWER_FIELD + agent(created_at=Timestamp(), updated_at=NOON).SerializeToString()
-    assert read_record(Kind.AGENT_STATE, body, nobody_asks).body is body
+    assert read_record(RecordKind.AGENT_STATE, body, nobody_asks).body is body
 
 
 async def test_a_saved_record_has_the_time_of_its_arrival(stub: Stub) -> None:

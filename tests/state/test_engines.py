@@ -7,8 +7,9 @@ import pytest
 from tests.state.conftest import ANSWER_BYTES, PAGE_BYTES, MakeEngine
 from tests.state.samples import AGENT, TASK, drop, put
 from trunkline.errors import CompactedError, OverloadedError, RevisionMismatchError
+from trunkline.records import RecordKind
 from trunklined.state.engines.engine import Engine
-from trunklined.state.records import ANY, Entry, Facets, Kind, Operation, Read
+from trunklined.state.records import ANY, Entry, Facets, Operation, Read
 
 
 async def do(engine: Engine, *operations: Operation) -> list[object]:
@@ -26,7 +27,7 @@ async def test_the_last_write_wins(engine: Engine) -> None:
 
 async def test_equal_ids_in_different_entities_do_not_meet(engine: Engine) -> None:
     """The same id may exist in each kind."""
-    await do(engine, *(put("x", kind.label.encode(), kind=kind) for kind in Kind))
+    await do(engine, *(put("x", kind.label.encode(), kind=kind) for kind in RecordKind))
     await do(engine, drop("x"))
     assert await engine.read(AGENT, "x") is None
     entry = await engine.read(TASK, "x")
@@ -165,7 +166,11 @@ async def test_history_is_bounded_by_bytes_too(make_engine: MakeEngine) -> None:
 async def test_holdings_count_the_records_of_each_kind(engine: Engine) -> None:
     """Replacing counts once, deleting counts back."""
     await do(engine, put("a"), put("a"), put("b"), put("t", kind=TASK), drop("b"))
-    assert engine.holdings.records == {Kind.AGENT_STATE: 1, Kind.WORKFLOW_STATE: 0, Kind.TASK_RESULT: 1}
+    assert engine.holdings.records == {
+        RecordKind.AGENT_STATE: 1,
+        RecordKind.WORKFLOW_STATE: 0,
+        RecordKind.TASK_RESULT: 1,
+    }
 
 
 async def test_reads_never_lag_behind_writes_whatever_is_kept_in_memory(make_engine: MakeEngine) -> None:

@@ -10,8 +10,9 @@ import pytest
 from tests.programs import RunningProgram, run_program
 from tests.torn import Remains, cuts, flips, judge, make_pages_small
 from trunkline import AgentState, GrpcStateManager
+from trunkline.records import RecordKind
 from trunklined.state.engines.sqlite import SqliteEngine
-from trunklined.state.records import ANY, History, Kind
+from trunklined.state.records import ANY, History
 
 RECORDS = 5
 
@@ -21,7 +22,7 @@ async def contents(path: Path) -> object:
     engine = SqliteEngine(path, history=History(1_000, 2**30), page_bytes=2**30, answer_bytes=2**30)
     await engine.open()
     try:
-        pages = [await engine.page(kind, ANY, None, 1_000) for kind in Kind]
+        pages = [await engine.page(kind, ANY, None, 1_000) for kind in RecordKind]
         return engine.holdings, pages, await engine.changes(0, 1_000)
     finally:
         await engine.close()

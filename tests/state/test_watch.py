@@ -12,9 +12,9 @@ from tests.state.samples import AGENT, TASK, drop, put
 from trunkline.errors import CompactedError, OverloadedError, StateDisconnectedError
 from trunklined.state.records import Entry, Facets
 from trunklined.state.store import Store
-from trunklined.state.watch import Event, Interest, Left, Progress, Synced
+from trunklined.state.watch import Event, Left, Progress, Synced, WatchFilter
 
-RUNNING = Interest((AGENT,), None, Facets(status="running"))
+RUNNING = WatchFilter((AGENT,), None, Facets(status="running"))
 
 
 async def take(events: AsyncGenerator[Event, None], count: int) -> list[Event]:
@@ -30,7 +30,7 @@ async def save(store: Store, id: str, **words: str) -> None:
 async def test_a_watch_tells_the_records_then_synced_then_each_change_in_order(store: Store) -> None:
     """Of all kinds, where none is named."""
     await store.write([put("b"), put("a"), put("t", kind=TASK)], 3)
-    events = store.watch(Interest(), None)
+    events = store.watch(WatchFilter(), None)
     assert await take(events, 4) == [
         Entry(AGENT, "a", 2, b"body"),
         Entry(AGENT, "b", 1, b"body"),
@@ -51,7 +51,7 @@ async def test_nothing_falls_between_the_records_and_the_changes(store: Store) -
     """Writes while the records are told: each record's last word is told, at its revision."""
     for number in range(300):
         await save(store, f"r{number:03}")
-    events = store.watch(Interest(), None)
+    events = store.watch(WatchFilter(), None)
     told = await take(events, 10)
     for number in range(0, 300, 3):
         await store.write([put(f"r{number:03}", b"new")], 1) if number % 2 else await store.write(
@@ -79,7 +79,7 @@ async def test_nothing_falls_between_the_records_and_the_changes(store: Store) -
 async def test_a_watch_resumes_after_a_revision(store: Store) -> None:
     """With the changes behind it, then synced, then what comes."""
     await store.write([put("a"), put("b"), drop("a")], 2)
-    events = store.watch(Interest(), 1)
+    events = store.watch(WatchFilter(), 1)
     assert await take(events, 3) == [Entry(AGENT, "b", 2, b"body"), Left(AGENT, "a", 3, deleted=True), Synced(3)]
     await save(store, "c")
     assert await take(events, 1) == [Entry(AGENT, "c", 4, b"body")]
@@ -103,8 +103,8 @@ async def test_a_record_that_matches_no_more_has_left(store: Store) -> None:
 async def test_one_record_can_be_watched(store: Store) -> None:
     """By kind and id, with or without a filter."""
     await store.write([put("a"), put("b"), put("a", kind=TASK)], 3)
-    events = store.watch(Interest((AGENT,), "a"), None)
-    filtered = store.watch(Interest((AGENT,), "a", Facets(status="running")), None)
+    events = store.watch(WatchFilter((AGENT,), "a"), None)
+    filtered = store.watch(WatchFilter((AGENT,), "a", Facets(status="running")), None)
     assert await take(events, 2) == [Entry(AGENT, "a", 1, b"body"), Synced(3)]
     assert await take(filtered, 1) == [Synced(3)]
     await store.write([put("b"), drop("a")], 1)
@@ -122,9 +122,9 @@ async def test_a_revision_that_is_gone_answers_compacted_with_the_oldest(make_en
         await save(store, f"r{number}")
     oldest = store.engine.holdings.oldest
     with pytest.raises(CompactedError) as caught:
-        await take(store.watch(Interest(), after), 1)
+        await take(store.watch(WatchFilter(), after), 1)
     assert caught.value.details == {"oldest": oldest, "requested": after}
-    events = store.watch(Interest(), oldest)
+    events = store.watch(WatchFilter(), oldest)
     assert isinstance((await take(events, 1))[0], Entry)
     await events.aclose()
     await store.close()
@@ -134,7 +134,7 @@ async def test_a_slow_watcher_ends_with_overloaded_and_hits_nobody_else(make_eng
     """Its queue is bounded; the fast one misses nothing, and the slow one resumes where it was."""
     store = make_store(make_engine(), queue=5)
     await store.open()
-    slow, fast = store.watch(Interest(), None), store.watch(Interest(), None)
+    slow, fast = store.watch(WatchFilter(), None), store.watch(WatchFilter(), None)
     await take(slow, 1)
     await take(fast, 1)
     for number in range(10):
@@ -143,7 +143,7 @@ async def test_a_slow_watcher_ends_with_overloaded_and_hits_nobody_else(make_eng
     with pytest.raises(OverloadedError) as caught:
         await take(slow, 10)
     assert caught.value.details == {"limit": "watch_queue", "maximum": 5}
-    again = store.watch(Interest(), 0)
+    again = store.watch(WatchFilter(), 0)
     assert len(await take(again, 10)) == 10
     await fast.aclose()
     await again.aclose()
@@ -155,7 +155,7 @@ async def test_progress_is_told_while_nothing_changes(make_engine: MakeEngine) -
     store = make_store(make_engine(), progress=0.01)
     await store.open()
     await save(store, "a")
-    events = store.watch(Interest((TASK,)), None)
+    events = store.watch(WatchFilter((TASK,)), None)
     assert await take(events, 3) == [Synced(1), Progress(1), Progress(1)]
     await events.aclose()
     await store.close()
@@ -163,9 +163,9 @@ async def test_progress_is_told_while_nothing_changes(make_engine: MakeEngine) -
 
 async def test_draining_ends_watches_as_unavailable(store: Store) -> None:
     """Those that run, and those that come."""
-    events = store.watch(Interest(), None)
+    events = store.watch(WatchFilter(), None)
     await take(events, 1)
     await store.drain(1)
-    for watch in (events, store.watch(Interest(), None)):
+    for watch in (events, store.watch(WatchFilter(), None)):
         with pytest.raises(StateDisconnectedError):
             await take(watch, 1)

@@ -38,6 +38,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 ERROR_DOMAIN = "trunkline"
+"""The domain of our ErrorInfo on the wire."""
+
+STATUS_DETAILS_KEY = "grpc-status-details-bin"
+"""The trailer in which gRPC carries a google.rpc.Status (https://grpc.io/docs/guides/error/#richer-error-model)."""
 
 
 class TrunklineError(Exception):

@@ -144,13 +144,19 @@ KEEPALIVE_TIMEOUT: Final = 10.0
 """An idle connection is probed, and counts as lost when the probe is not answered in time."""
 
 WATCH_HISTORY: Final = 100_000
-"""Changes that a store keeps for watchers that resume; older revisions answer COMPACTED."""
+WATCH_HISTORY_BYTES: Final = 1024 * MiB
+"""Changes that a store keeps for watchers that resume, and the bytes of their records; older revisions answer COMPACTED
+(settings `watch_history`, `watch_history_bytes`)."""
 
 MAX_WATCH_QUEUE: Final = 16_384
-"""Changes that wait for one watcher; beyond it the watch ends with OVERLOADED and the watcher resumes."""
+MAX_WATCH_QUEUE_BYTES: Final = 64 * MiB
+"""Changes that wait for one watcher, and the bytes of their records; beyond either the watch ends with OVERLOADED and
+the watcher resumes (settings `max_watch_queue`, `max_watch_queue_bytes`)."""
 
 MAX_WAITING_WRITES: Final = 100_000
-"""State writes that wait for a commit; beyond it OVERLOADED."""
+MAX_WAITING_WRITES_BYTES: Final = 256 * MiB
+"""State writes that wait for a commit, and the bytes of their records; beyond either OVERLOADED (settings
+`max_waiting_writes`, `max_waiting_bytes`)."""
 
 DRAIN_SECONDS: Final = 5.0
 """What a service that stops gives the calls that run (setting `drain_seconds`)."""

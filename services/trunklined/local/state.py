@@ -16,8 +16,8 @@ from trunklined.local.stream import LocalStream
 from trunklined.state.app import make_store
 from trunklined.state.config import Settings
 from trunklined.state.store import Store
-from trunklined.state.wire.connection import Connection
-from trunklined.state.wire.operations import to_frame, to_interest
+from trunklined.state.wire.connection import StateConnection
+from trunklined.state.wire.operations import to_frame, to_watch_filter
 from trunklined.state.wire.servicer import StateServicer
 
 CALL_SECONDS = 30.0
@@ -49,8 +49,8 @@ class InMemoryStateManager(BaseStateManager):
             return await servicer.get_stats(state_pb2.GetStateStatsRequest.FromString(raw), context)
 
         async def watch(raw: bytes) -> AsyncGenerator[bytes, None]:
-            interest, after = to_interest(state_pb2.WatchRequest.FromString(raw))
-            async with aclosing(store.watch(interest, after)) as events:
+            filter, after = to_watch_filter(state_pb2.WatchRequest.FromString(raw))
+            async with aclosing(store.watch(filter, after)) as events:
                 async for event in events:
                     yield to_frame(event)
 
@@ -58,7 +58,7 @@ class InMemoryStateManager(BaseStateManager):
             ServerFrame.FromString,
             self,
             StateDisconnectedError,
-            lambda write: Connection(store, write, MAX_MESSAGE_BYTES),
+            lambda write: StateConnection(store, write, MAX_MESSAGE_BYTES),
             {"GetStateStats": statistics},
             {"Watch": watch},
             in_task=True,

@@ -18,11 +18,8 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 
-from trunkline.errors import ERROR_DOMAIN, InternalError, InvalidMessageError, TrunklineError
+from trunkline.errors import ERROR_DOMAIN, STATUS_DETAILS_KEY, InternalError, InvalidMessageError, TrunklineError
 from trunkline.v1 import error_pb2
-
-STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
-"""Where gRPC carries a google.rpc.Status (https://grpc.io/docs/guides/error/#richer-error-model)."""
 
 MAX_TEXT_BYTES: Final = 512
 MAX_DETAILS_BYTES: Final = 3072

@@ -16,7 +16,7 @@ import grpc
 import structlog
 from grpc import aio
 
-from trunkline.errors import TrunklineError
+from trunkline.errors import STATUS_DETAILS_KEY, TrunklineError
 from trunkline.limits import COMPRESSED, MAX_FRAME_BYTES
 from trunklined.rpc.config import UNIX
 from trunklined.sidecar.config import DEADLINE_MARGIN, DEADLINE_SHARE, RECONNECT_MAX_MS, RECONNECT_MIN_MS, UPSTREAM_WAIT
@@ -25,7 +25,6 @@ Context = aio.ServicerContext[Any, Any]
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 _FAILED: Final = grpc.ChannelConnectivity.TRANSIENT_FAILURE
-_STATUS_DETAILS: Final = "grpc-status-details-bin"
 _KEPT: Final = ("grpc-trace-bin", "grpc-tags-bin")
 _HOP: Final = ("user-agent", "te", "content-type", "content-length", "host")
 """Metadata of one connection, which the next one has of its own; so have all other names that begin with grpc-."""
@@ -237,7 +236,7 @@ class Forwarder:
         passed = tuple(trailers or ())
         if code is grpc.StatusCode.CANCELLED and self._stopping:
             raise self._disconnected("the sidecar is stopping", details={"service": self.service})
-        if code is grpc.StatusCode.UNAVAILABLE and not any(key == _STATUS_DETAILS for key, _ in passed):
+        if code is grpc.StatusCode.UNAVAILABLE and not any(key == STATUS_DETAILS_KEY for key, _ in passed):
             raise self._disconnected(
                 f"the connection to {self.service} was lost: {details or 'no reason was given'}",
                 details={"service": self.service, "address": self.address},

@@ -1,29 +1,16 @@
-"""Opens a database file, or says clearly why not; and what its errors mean.
-
-Nothing here ever repairs, replaces or empties a file that is there. A file of an older version is brought up to this
-one step by step, each step in one transaction; a copy of it as it was stays beside it.
-"""
+"""A database file that is there: its lock, connections to it, and the meaning of its errors."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import logging
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from trunkline.errors import OverloadedError, StorageError
-
-log = logging.getLogger(__name__)
-
-CHECKED_BYTES: Final = 64 * 1024 * 1024
-"""A file up to this size is checked whole when it is opened (about a tenth of a second); in a larger one, damage is
-noticed when it is read."""
 
 MIN_FREE_BYTES: Final = 64 * 1024
 """With less room than this, a write that failed failed for want of room, whatever SQLite calls it."""
@@ -31,57 +18,34 @@ MIN_FREE_BYTES: Final = 64 * 1024
 BUSY_TIMEOUT: Final = 5.0
 """Seconds to wait for another process that reads the file by hand, such as the sqlite3 shell."""
 
-Migration = str | Callable[[sqlite3.Connection], None]
-"""SQL, or a function, that makes a file of one version one of the next; it runs within a transaction."""
-
-
-def _nothing_wrong(_: sqlite3.Connection) -> str | None:
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """A kind of file.
-
-    Args:
-        noun: what it is called, such as "state store".
-        service: who holds it, such as "state service".
-        application_id: in the file's header (https://www.sqlite.org/pragma.html#pragma_application_id).
-        schema: SQL that makes an empty file of the newest version.
-        version: the newest, from 1.
-        migrations: what makes a file of version n one of version n + 1, by n.
-        auto_vacuum: free pages can be given back to the disk, some at a time.
-        verify: what is wrong with the contents, beyond what SQLite checks itself.
-    """
-
-    noun: str
-    service: str
-    application_id: int
-    schema: str
-    version: int
-    migrations: Mapping[int, Migration] = field(default_factory=dict)
-    auto_vacuum: bool = False
-    verify: Callable[[sqlite3.Connection], str | None] = _nothing_wrong
-
 
 class FileLock:
-    """Holds a file for this process, by a lock on a file beside it; a killed process holds it no more."""
+    """The lock on a file, held by this process through a file beside it; the end of a process releases it.
 
-    def __init__(self, path: Path, format: Format) -> None:
+    Args:
+        path: the file.
+        service: the holder's name for people, such as "state service".
+    """
+
+    def __init__(self, path: Path, service: str) -> None:
         self._held = path
-        self._format = format
+        self._service = service
         self._path = path.with_name(path.name + ".lock")
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Raises `StorageError` with the holder's pid where another process holds it."""
+        """Takes the lock.
+
+        Raises:
+            StorageError: another process holds it; details path and pid.
+        """
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)
-            service = self._format.service
+            service = self._service
             raise StorageError(
                 f"{self._held} is in use by another {service} (pid {holder}); one file serves one "
                 f"{service.split()[-1]}",
@@ -98,14 +62,15 @@ class FileLock:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Idempotent. The file stays: removing it could take away a lock that another process has just got."""
+        """Gives the lock back; idempotent. The lock's file stays: removing it could take away the lock that another
+        process has just got."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection to a file that is there, usable in any thread, in which transactions are begun by hand."""
+    """Opens a connection to a file that is there. It is usable in any thread; transactions are begun by hand."""
     uri = f"{path.as_uri()}?mode=rw"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT)
     connection.text_factory = _text
@@ -117,34 +82,27 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "backslashreplace")
 
 
-def prepare(path: Path, format: Format) -> None:
-    """Makes the file where there is none; else checks it, and brings it up to the newest version. Call it under the
-    `FileLock`, with an absolute path.
+def roll_back(connection: sqlite3.Connection) -> None:
+    """Undoes a transaction that failed; SQLite may have done so itself."""
+    if connection.in_transaction:
+        with suppress(sqlite3.Error):  # the first error is the one to tell
+            connection.execute("ROLLBACK")
 
-    Raises:
-        StorageError: it is none of this format, is of a newer version, is damaged, or could not be brought up; it is as
-            it was.
-        sqlite3.Error, OSError: see `translate`.
+
+def translate(error: sqlite3.Error | OSError, path: Path, noun: str) -> OverloadedError | StorageError:
+    """Returns the error of ours for an error of the database.
+
+    Args:
+        error: of SQLite or of the file system.
+        path: the database's file.
+        noun: the database's name for people, such as "state store".
     """
-    _create_if_absent(path, format)
-    connection = connect(path)
-    try:
-        _check(connection, path, format)
-        _migrate(connection, path, format)
-        if (wrong := format.verify(connection)) is not None:
-            raise StorageError(f"{path} is damaged: {wrong}", details={"path": str(path)})
-    finally:
-        connection.close()
-
-
-def translate(error: sqlite3.Error | OSError, path: Path, format: Format) -> OverloadedError | StorageError:
-    """What an error of the database means to a caller."""
     if _is_full(error, path):
         return OverloadedError(
-            f"there is no room on the disk of the {format.noun}; reads go on, writes resume when there is room",
+            f"there is no room on the disk of the {noun}; reads go on, writes resume when there is room",
             details={"limit": "disk"},
         )
-    return StorageError(f"the {format.noun}'s file {path.name}: {error}", details={"path": str(path)})
+    return StorageError(f"the {noun}'s file {path.name}: {error}", details={"path": str(path)})
 
 
 def _is_full(error: sqlite3.Error | OSError, path: Path) -> bool:
@@ -157,136 +115,3 @@ def _is_full(error: sqlite3.Error | OSError, path: Path) -> bool:
         return False
     room = os.statvfs(path.parent)
     return room.f_bavail * room.f_frsize < MIN_FREE_BYTES
-
-
-def _create_if_absent(path: Path, format: Format) -> None:
-    """Makes an empty file where there is none, whole or not at all."""
-    if path.exists():
-        return
-    journal = path.with_name(path.name + "-wal")
-    if journal.exists():
-        raise StorageError(
-            f"{path} is missing, but its journal {journal.name} is there: restore the file, or remove the journal",
-            details={"path": str(path)},
-        )
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    connection = sqlite3.connect(draft, isolation_level=None)
-    try:
-        connection.executescript(
-            f"PRAGMA auto_vacuum = {'INCREMENTAL' if format.auto_vacuum else 'NONE'};"
-            f" PRAGMA application_id = {format.application_id}; PRAGMA user_version = {format.version};"
-            f" BEGIN; {format.schema} COMMIT; PRAGMA journal_mode = WAL;"
-        )
-    finally:
-        connection.close()
-    os.rename(draft, path)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _check(connection: sqlite3.Connection, path: Path, format: Format) -> None:
-    """Raises `StorageError` where the file is none of this format, is of a newer version, or is damaged."""
-    if path.stat().st_size == 0:
-        raise StorageError(
-            f"{path} is empty and so no {format.noun}; remove it if a new one shall be made",
-            details={"path": str(path)},
-        )
-    if connection.execute("PRAGMA application_id").fetchone()[0] != format.application_id:
-        raise StorageError(f"{path} is a database of another program", details={"path": str(path)})
-    version = _version(connection)
-    if not 1 <= version <= format.version:
-        raise StorageError(
-            f"{path} has version {version} of the format, this program knows {format.version}: use a newer program",
-            details={"path": str(path), "found": version, "supported": format.version},
-        )
-    if path.stat().st_size <= CHECKED_BYTES:
-        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise StorageError(f"{path} is damaged: {verdict}", details={"path": str(path)})
-
-
-def _migrate(connection: sqlite3.Connection, path: Path, format: Format) -> None:
-    """Brings the file up to the newest version. Killed in between, it is whole, of the version that it has reached."""
-    version = _version(connection)
-    if version == format.version:
-        return
-    _copy(connection, path, version, format)
-    connection.execute("PRAGMA synchronous = FULL")
-    while (version := _version(connection)) < format.version:
-        log.info("%s: from version %d of the format to %d", path, version, version + 1)
-        step = format.migrations[version]
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            if isinstance(step, str):
-                for statement in _statements(step):
-                    connection.execute(statement)
-            else:
-                step(connection)
-            connection.execute(f"PRAGMA user_version = {version + 1}")
-            connection.execute("COMMIT")
-        except Exception as error:  # whatever a step raises, the file stays as it was
-            with suppress(sqlite3.Error):  # the first error is the one to tell
-                connection.execute("ROLLBACK")
-            raise StorageError(
-                f"{path} could not be brought from version {version} of the format to {version + 1}: {error}; it "
-                "is as it was",
-                details={"path": str(path), "found": version, "supported": format.version},
-            ) from error
-
-
-def _copy(connection: sqlite3.Connection, path: Path, version: int, format: Format) -> None:
-    """Keeps the file as it was beside it, whole or not at all."""
-    kept = path.with_name(f"{path.name}.v{version}")
-    if kept.exists():
-        return  # from a migration that was cut off: that is the older one
-    draft = kept.with_name(kept.name + ".new")
-    draft.unlink(missing_ok=True)
-    try:
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        target = sqlite3.connect(draft, isolation_level=None)
-        try:
-            connection.backup(target)
-        finally:
-            target.close()
-        descriptor = os.open(draft, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.rename(draft, kept)
-        _sync_directory(kept.parent)
-    except (sqlite3.Error, OSError) as error:
-        draft.unlink(missing_ok=True)
-        raise StorageError(
-            f"{path} has version {version} of the format; before it is brought to {format.version}, a copy is kept as "
-            f"{kept.name}, and that failed: {error}",
-            details={"path": str(path), "found": version, "supported": format.version},
-        ) from error
-    log.info("%s: kept as %s before it is brought to version %d", path, kept.name, format.version)
-
-
-def _statements(script: str) -> list[str]:
-    """The statements of a script, one by one: `executescript` would commit the transaction."""
-    found, statement = [], ""
-    for part in script.split(";")[:-1]:
-        statement += part + ";"
-        if sqlite3.complete_statement(statement):
-            found.append(statement)
-            statement = ""
-    statement += script.rpartition(";")[2]
-    if statement.strip():
-        found.append(statement)
-    return found

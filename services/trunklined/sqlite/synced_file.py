@@ -8,7 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trunkline.errors import OverloadedError, StorageError
-from trunklined.sqlite.file import FileLock, Format, connect, prepare, translate
+from trunklined.sqlite.file import FileLock, connect, translate
+from trunklined.sqlite.format import Format, prepare
 from trunklined.sqlite.tail import Tail
 
 
@@ -40,7 +41,7 @@ class SyncedFile:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path = self.path.resolve()  # so that two names of one file are one lock
-            self._lock = FileLock(self.path, self._format)
+            self._lock = FileLock(self.path, self._format.service)
             self._lock.acquire()
             prepare(self.path, self._format)
             connection = self.connect()
@@ -77,7 +78,7 @@ class SyncedFile:
 
     def translate(self, error: sqlite3.Error | OSError) -> OverloadedError | StorageError:
         """What an error of the database means to a caller."""
-        return translate(error, self.path, self._format)
+        return translate(error, self.path, self._format.noun)
 
     def close(self) -> None:
         """Idempotent."""
@@ -97,10 +98,3 @@ def bound(connection: sqlite3.Connection, max_bytes: int | None) -> None:
     if max_bytes is not None:
         page_size = connection.execute("PRAGMA page_size").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {max(1, max_bytes // page_size)}")
-
-
-def roll_back(connection: sqlite3.Connection) -> None:
-    """Undoes a transaction that failed; SQLite may have done so itself."""
-    if connection.in_transaction:
-        with suppress(sqlite3.Error):  # the first error is the one to tell
-            connection.execute("ROLLBACK")

@@ -9,13 +9,12 @@ from grpc import aio
 from prometheus_client.registry import Collector
 
 from trunklined.rpc.server import Program
-from trunklined.state.config import PAGE_BYTES, Settings
-from trunklined.state.engines.engine import Engine
+from trunklined.state.config import Settings
+from trunklined.state.engines.engine import ANSWER_BYTES, PAGE_BYTES, Engine
 from trunklined.state.metrics import StateCollector
 from trunklined.state.records import History
-from trunklined.state.store import Limits, Store
+from trunklined.state.store import Store, StoreLimits
 from trunklined.state.watch import Watchers
-from trunklined.state.wire.batch import ANSWER_BYTES
 from trunklined.state.wire.servicer import SERVICE_NAME, StateServicer
 
 
@@ -59,7 +58,7 @@ def make_store(settings: Settings) -> Store:
         max_bytes=settings.max_watch_queue_bytes,
         progress_seconds=settings.watch_progress_seconds,
     )
-    return Store(engine, watchers, Limits(settings.max_waiting_writes, settings.max_waiting_bytes))
+    return Store(engine, watchers, StoreLimits(settings.max_waiting_writes, settings.max_waiting_bytes))
 
 
 def make_engine(settings: Settings) -> Engine:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from trunkline.limits import (
     MAX_WAITING_WRITES,
+    MAX_WAITING_WRITES_BYTES,
     MAX_WATCH_QUEUE,
+    MAX_WATCH_QUEUE_BYTES,
     STATE_PORT,
     WATCH_HISTORY,
+    WATCH_HISTORY_BYTES,
     MiB,
 )
 from trunklined.rpc.config import Address, ServerSettings
-
-PAGE_BYTES: Final = 4 * MiB
-"""Bodies of one page of a list; it ends with the record that reaches it."""
 
 
 class Settings(ServerSettings):
@@ -42,13 +42,13 @@ class Settings(ServerSettings):
         default=WATCH_HISTORY, ge=1, description="Changes that are kept for watches that resume."
     )
     watch_history_bytes: int = Field(
-        default=1024 * MiB, ge=MiB, description="The same in bytes of records; whichever is reached first."
+        default=WATCH_HISTORY_BYTES, ge=MiB, description="The same in bytes of records; whichever is reached first."
     )
     max_watch_queue: int = Field(
         default=MAX_WATCH_QUEUE, ge=1, description="Changes that may wait for one watcher; beyond it the watch ends."
     )
     max_watch_queue_bytes: int = Field(
-        default=64 * MiB, ge=MiB, description="The same in bytes of records; whichever is reached first."
+        default=MAX_WATCH_QUEUE_BYTES, ge=MiB, description="The same in bytes of records; whichever is reached first."
     )
     watch_progress_seconds: float = Field(
         default=10.0, gt=0, le=3600, description="A watcher hears how far it is after such a time without a change."
@@ -57,5 +57,7 @@ class Settings(ServerSettings):
         default=MAX_WAITING_WRITES, ge=1, description="Writes that may wait for the disk; beyond it they are refused."
     )
     max_waiting_bytes: int = Field(
-        default=256 * MiB, ge=MiB, description="The same in bytes of records; whichever is reached first."
+        default=MAX_WAITING_WRITES_BYTES,
+        ge=MiB,
+        description="The same in bytes of records; whichever is reached first.",
     )

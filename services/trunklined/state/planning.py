@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from trunkline.errors import OverloadedError, RevisionMismatchError, StateError
-from trunklined.state.records import Change, Drop, Entry, Facets, Head, Kind, Operation, Put, Read, Result, Transaction
+from trunkline.records import RecordKind
+from trunklined.state.records import Change, Drop, Entry, Facets, Head, Operation, Put, Read, Result, Transaction
 
-Outcome = list[Result] | StateError
-Key = tuple[Kind, str]
+TransactionOutcome = list[Result] | StateError
+Key = tuple[RecordKind, str]
 
 
 class Planner:
@@ -30,7 +31,7 @@ class Planner:
         self,
         revision: int,
         head: Callable[[Key], Head | None],
-        read: Callable[[Kind, str], Entry | None],
+        read: Callable[[RecordKind, str], Entry | None],
         answer_bytes: int,
     ) -> None:
         self.revision = revision
@@ -40,7 +41,7 @@ class Planner:
         self._answer_bytes = answer_bytes
         self._latest: dict[Key, Change] = {}
 
-    def add(self, transaction: Transaction) -> Outcome:
+    def add(self, transaction: Transaction) -> TransactionOutcome:
         """Plans one transaction: its results, or the error of its first operation that fails; then nothing of it is
         planned, and the error's details name the operation where there are several."""
         made, revision = len(self.changes), self.revision
@@ -67,9 +68,9 @@ class Planner:
             kind, id, expected = operation
             before = self._checked(kind, id, expected)
             return 0 if before is None else self._make(kind, id, None, None, before)
-        return self._see(operation)
+        return self._look_up(operation)
 
-    def _checked(self, kind: Kind, id: str, expected: int | None) -> Head | None:
+    def _checked(self, kind: RecordKind, id: str, expected: int | None) -> Head | None:
         planned = self._latest.get((kind, id))
         if planned is None:
             before = self._head((kind, id))
@@ -81,27 +82,24 @@ class Planner:
                 raise _mismatch(kind, id, expected, actual)
         return before
 
-    def _make(self, kind: Kind, id: str, body: bytes | None, facets: Facets | None, before: Head | None) -> int:
+    def _make(self, kind: RecordKind, id: str, body: bytes | None, facets: Facets | None, before: Head | None) -> int:
         self.revision = revision = self.revision + 1
         change = Change(revision, kind, id, body, facets, before)
         self._latest[kind, id] = change
         self.changes.append(change)
         return revision
 
-    def _see(self, wanted: Read) -> Entry | None:
-        planned = self._latest.get(wanted)
+    def _look_up(self, read: Read) -> Entry | None:
+        planned = self._latest.get(read)
         if planned is None:
-            return self._read(wanted.kind, wanted.id)
+            return self._read(read.kind, read.id)
         if planned.body is None:
             return None
-        return Entry(wanted.kind, wanted.id, planned.revision, planned.body)
+        return Entry(read.kind, read.id, planned.revision, planned.body)
 
     def _spend(self, budget: int, entry: Entry) -> int:
         if len(entry.body) > budget:
-            raise OverloadedError(
-                f"the records read in one batch are over {self._answer_bytes} bytes: read fewer at a time",
-                details={"limit": "answer_bytes", "maximum": self._answer_bytes},
-            )
+            raise too_much_to_read(self._answer_bytes)
         return budget - len(entry.body)
 
     def _undo(self, made: int, revision: int) -> None:
@@ -111,10 +109,18 @@ class Planner:
         self.revision = revision
 
 
-def _mismatch(kind: Kind, id: str, expected: int, actual: int) -> RevisionMismatchError:
+def too_much_to_read(maximum: int) -> OverloadedError:
+    """Makes the error of a read that would make an answer larger than `maximum` bytes."""
+    return OverloadedError(
+        f"the records read in one batch are over {maximum} bytes: read fewer at a time",
+        details={"limit": "answer_bytes", "maximum": maximum},
+    )
+
+
+def _mismatch(kind: RecordKind, id: str, expected: int, actual: int) -> RevisionMismatchError:
     there = f"it has revision {actual}" if actual else "there is no such record"
-    wanted = f"revision {expected}" if expected else "no record"
+    expectation = f"revision {expected}" if expected else "no record"
     return RevisionMismatchError(
-        f"{kind.label} {id!r}: expected {wanted}, but {there}",
+        f"{kind.label} {id!r}: expected {expectation}, but {there}",
         details={"kind": kind.label, "id": id, "expected": expected, "actual": actual},
     )

@@ -1,24 +1,12 @@
-"""The words of the store: kinds, records, writes, changes."""
+"""The words of the store: records, writes, changes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final, NamedTuple
 
-
-class Kind(IntEnum):
-    """What a record is; the numbers are the wire's and the database's."""
-
-    AGENT_STATE = 1
-    WORKFLOW_STATE = 2
-    TASK_RESULT = 3
-
-    @property
-    def label(self) -> str:
-        """The name that people read, such as "agent_state"."""
-        return self.name.lower()
+from trunkline.records import RecordKind, check_filter_fields
 
 
 class Facets(NamedTuple):
@@ -36,25 +24,31 @@ class Facets(NamedTuple):
 ANY: Final = Facets()
 """The filter that every record matches."""
 
-FACETS_OF: Final = {
-    Kind.AGENT_STATE: frozenset({"status", "type", "agent_id"}),
-    Kind.WORKFLOW_STATE: frozenset({"status", "phase"}),
-    Kind.TASK_RESULT: frozenset({"status", "agent_id"}),
-}
-"""Which fields a filter may ask for."""
+
+def make_facets(kinds: Sequence[RecordKind], fields: Mapping[str, str]) -> Facets:
+    """Makes the filter that asks for some fields, by name; `ANY` where it asks for none.
+
+    Raises:
+        InvalidRecordError: records of one of the kinds have no such field.
+    """
+    if not fields:
+        return ANY
+    for kind in kinds:
+        check_filter_fields(kind.label, fields)
+    return Facets(**fields)
 
 
-def matches(wanted: Facets, facets: Facets) -> bool:
+def matches(filter: Facets, facets: Facets) -> bool:
     """Whether a record with these facets passes the filter."""
-    if wanted is ANY:
+    if filter is ANY:
         return True
-    return all(want is None or want == has for want, has in zip(wanted, facets, strict=True))
+    return all(value is None or value == actual for value, actual in zip(filter, facets, strict=True))
 
 
 class Entry(NamedTuple):
     """A record as it is kept: its encoded body and the revision of its last write."""
 
-    kind: Kind
+    kind: RecordKind
     id: str
     revision: int
     body: bytes
@@ -70,7 +64,7 @@ class Head(NamedTuple):
 class Put(NamedTuple):
     """Save a record whole. `expected` None: whatever is there; 0: there must be none; else it must have that."""
 
-    kind: Kind
+    kind: RecordKind
     id: str
     body: bytes
     facets: Facets
@@ -80,7 +74,7 @@ class Put(NamedTuple):
 class Drop(NamedTuple):
     """Delete a record. `expected` None: whatever it is; else it must have that revision."""
 
-    kind: Kind
+    kind: RecordKind
     id: str
     expected: int | None = None
 
@@ -88,7 +82,7 @@ class Drop(NamedTuple):
 class Read(NamedTuple):
     """Read a record amid writes."""
 
-    kind: Kind
+    kind: RecordKind
     id: str
 
 
@@ -104,7 +98,7 @@ class Change(NamedTuple):
     """One write that happened. `body` and `facets` are None for a deletion, `before` where the record was not there."""
 
     revision: int
-    kind: Kind
+    kind: RecordKind
     id: str
     body: bytes | None
     facets: Facets | None
@@ -126,7 +120,7 @@ class Holdings:
 
     revision: int
     oldest: int
-    records: dict[Kind, int]
+    records: dict[RecordKind, int]
 
 
 @dataclass(frozen=True, slots=True)

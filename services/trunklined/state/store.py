@@ -13,11 +13,12 @@ from uuid import uuid4
 import structlog
 
 from trunkline.errors import InternalError, OverloadedError, StateDisconnectedError, StateError
+from trunkline.records import RecordKind
 from trunklined.state.engines.engine import Engine
-from trunklined.state.planning import Outcome
-from trunklined.state.records import Change, Entry, Facets, Kind, Page, Put, Read, Transaction
+from trunklined.state.planning import TransactionOutcome
+from trunklined.state.records import Change, Entry, Facets, Operation, Page, Put, Read, Result, Transaction
 from trunklined.state.statistics import Counts
-from trunklined.state.watch import Event, Interest, Watchers
+from trunklined.state.watch import Event, Watchers, WatchFilter
 
 log = structlog.get_logger()
 
@@ -26,12 +27,12 @@ COMMIT_BYTES: Final = 8 * 1024 * 1024
 """What one commit gathers at the most (but one transaction at the least): it keeps the loop busy for 3 ms at the most,
 and waiting for the disk costs less than that already."""
 
-Done = Callable[[Outcome], None]
-Key = tuple[Kind, str]
+Done = Callable[[TransactionOutcome], None]
+Key = tuple[RecordKind, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class StoreLimits:
     """What may wait for a commit; beyond either, OVERLOADED."""
 
     max_waiting_writes: int
@@ -52,7 +53,7 @@ class Store:
     nothing and a crowd shares the wait for the disk. Every verb raises `StateDisconnectedError` once it is stopping.
     """
 
-    def __init__(self, engine: Engine, watchers: Watchers, limits: Limits) -> None:
+    def __init__(self, engine: Engine, watchers: Watchers, limits: StoreLimits) -> None:
         self.engine = engine
         self.watchers = watchers
         self.counts = Counts()
@@ -128,44 +129,49 @@ class Store:
         self._queued_bytes += size
         self._arrived.set()
 
-    async def write(self, transaction: Transaction, size: int) -> Outcome:
-        """The same, waited for."""
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    async def execute(self, operation: Operation) -> Result:
+        """Does one operation and returns its result; raises `StateError` where it failed."""
+        transaction = (operation,)
+        outcome = await self.write(transaction, put_size(transaction))
+        if isinstance(outcome, StateError):
+            raise outcome
+        return outcome[0]
 
-        def done(outcome: Outcome) -> None:
+    async def write(self, transaction: Transaction, size: int) -> TransactionOutcome:
+        """Submits a transaction and waits for its outcome; see `submit`."""
+        future: asyncio.Future[TransactionOutcome] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: TransactionOutcome) -> None:
             if not future.done():
                 future.set_result(outcome)
 
         self.submit(transaction, size, done)
         return await future
 
-    def is_settled(self, kind: Kind, id: str) -> bool:
+    def is_settled(self, kind: RecordKind, id: str) -> bool:
         """Whether no write of this record is under way: then a read need not wait to see what was written before it."""
         return (kind, id) not in self._unsettled
 
-    async def get(self, kind: Kind, id: str) -> Entry | None:
+    async def get(self, kind: RecordKind, id: str) -> Entry | None:
         """One record, behind all writes of it that were submitted before."""
         self.counts.gets += 1
         if (kind, id) in self._unsettled:
-            outcome = await self.write((Read(kind, id),), 0)
-            if isinstance(outcome, StateError):
-                raise outcome
-            entry = outcome[0]
+            entry = await self.execute(Read(kind, id))
             return entry if isinstance(entry, Entry) else None
         return await self.engine.read(kind, id)
 
-    async def page(self, kind: Kind, wanted: Facets, after: str | None, limit: int) -> Page:
+    async def page(self, kind: RecordKind, filter: Facets, after: str | None, limit: int) -> Page:
         """A page of records, behind all writes that were submitted before."""
         self.counts.lists += 1
         if self._queue or self._committing:
             outcome = await self.write((), 0)
             if isinstance(outcome, StateError):
                 raise outcome
-        return await self.engine.page(kind, wanted, after, limit)
+        return await self.engine.page(kind, filter, after, limit)
 
-    def watch(self, interest: Interest, after: int | None) -> AsyncGenerator[Event, None]:
+    def watch(self, filter: WatchFilter, after: int | None) -> AsyncGenerator[Event, None]:
         """See `Watchers.watch`."""
-        return self.watchers.watch(interest, after)
+        return self.watchers.watch(filter, after)
 
     async def _commit_forever(self) -> None:
         while True:
@@ -174,7 +180,7 @@ class Store:
             while self._queue:
                 self._committing = True
                 group = self._take()
-                outcomes: Sequence[Outcome] = [stopping()] * len(group)
+                outcomes: Sequence[TransactionOutcome] = [stopping()] * len(group)
                 try:
                     outcomes = await self._commit([waiting.transaction for waiting in group])
                 finally:  # also when it is cancelled: nobody waits for ever
@@ -196,7 +202,7 @@ class Store:
             group.append(waiting)
         return group
 
-    async def _commit(self, transactions: Sequence[Transaction]) -> Sequence[Outcome]:
+    async def _commit(self, transactions: Sequence[Transaction]) -> Sequence[TransactionOutcome]:
         started = time.perf_counter()
         try:
             commit = await self.engine.write(transactions)
@@ -219,7 +225,7 @@ class Store:
         self.counts.deletes += deletes
         self.counts.saves += len(changes) - deletes
 
-    def _settle_all(self, group: Iterable[_Waiting], outcomes: Sequence[Outcome]) -> None:
+    def _settle_all(self, group: Iterable[_Waiting], outcomes: Sequence[TransactionOutcome]) -> None:
         unsettled = self._unsettled
         for waiting, outcome in zip(group, outcomes, strict=True):
             for operation in waiting.transaction:

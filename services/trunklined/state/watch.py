@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from trunkline.errors import OverloadedError, TrunklineError
+from trunkline.records import RecordKind
 from trunklined.state.engines.engine import Engine, compacted
-from trunklined.state.records import ANY, Change, Entry, Facets, Kind, matches
+from trunklined.state.records import ANY, Change, Entry, Facets, matches
 
 PAGE: Final = 256
 """Records or changes that are read at a time."""
@@ -20,7 +21,7 @@ PAGE: Final = 256
 class Left:
     """A record that is no more (`deleted`), or was saved and matches no more."""
 
-    kind: Kind
+    kind: RecordKind
     id: str
     revision: int
     deleted: bool
@@ -44,21 +45,21 @@ Event = Entry | Left | Synced | Progress
 
 
 @dataclass(frozen=True, slots=True)
-class Interest:
-    """What a watcher wants to hear of. `id` None: every record."""
+class WatchFilter:
+    """Which records a watcher gets the changes of. `id` None: every record of the kinds."""
 
-    kinds: Sequence[Kind] = tuple(Kind)
+    kinds: Sequence[RecordKind] = tuple(RecordKind)
     id: str | None = None
-    wanted: Facets = ANY
+    facets: Facets = ANY
 
     def event(self, change: Change) -> Entry | Left | None:
-        """What a change means to the watcher; None: nothing."""
+        """Returns what a change is to the watcher; None where it does not concern the filter."""
         revision, kind, id, body, facets, before = change
         if kind not in self.kinds or (self.id is not None and id != self.id):
             return None
-        if body is not None and facets is not None and matches(self.wanted, facets):
+        if body is not None and facets is not None and matches(self.facets, facets):
             return Entry(kind, id, revision, body)
-        if before is not None and matches(self.wanted, before.facets):
+        if before is not None and matches(self.facets, before.facets):
             return Left(kind, id, revision, deleted=body is None)
         return None
 
@@ -66,8 +67,8 @@ class Interest:
 class Watcher:
     """The changes that wait for one watcher. Beyond either bound it is over, with OVERLOADED."""
 
-    def __init__(self, interest: Interest, max_changes: int, max_bytes: int) -> None:
-        self._interest = interest
+    def __init__(self, filter: WatchFilter, max_changes: int, max_bytes: int) -> None:
+        self._filter = filter
         self._max_changes = max_changes
         self._max_bytes = max_bytes
         self._events: deque[Entry | Left] = deque()
@@ -77,7 +78,7 @@ class Watcher:
 
     def offer(self, change: Change) -> None:
         """Queues what a change means to the watcher."""
-        event = self._interest.event(change)
+        event = self._filter.event(change)
         if event is None or self._error is not None:
             return
         self._events.append(event)
@@ -151,7 +152,7 @@ class Watchers:
         for watcher in self._watchers:
             watcher.end(error())
 
-    async def watch(self, interest: Interest, after: int | None) -> AsyncGenerator[Event, None]:
+    async def watch(self, filter: WatchFilter, after: int | None) -> AsyncGenerator[Event, None]:
         """What was there, or the changes after a revision; then `Synced`, then each change.
 
         The watcher listens from the first moment on, so that nothing falls between what is read and what comes: what is
@@ -159,11 +160,11 @@ class Watchers:
         """
         if self._ended is not None:
             raise self._ended()
-        watcher = Watcher(interest, self._max_changes, self._max_bytes)
+        watcher = Watcher(filter, self._max_changes, self._max_bytes)
         revision = self._engine.holdings.revision
         self._watchers.add(watcher)
         try:
-            past = self._records(interest, revision) if after is None else self._history(interest, after, revision)
+            past = self._records(filter, revision) if after is None else self._history(filter, after, revision)
             async for event in past:
                 yield event
             yield Synced(revision)
@@ -173,19 +174,19 @@ class Watchers:
         finally:
             self._watchers.discard(watcher)
 
-    async def _records(self, interest: Interest, revision: int) -> AsyncGenerator[Event, None]:
-        if interest.id is not None:
-            kind, id = interest.kinds[0], interest.id
+    async def _records(self, filter: WatchFilter, revision: int) -> AsyncGenerator[Event, None]:
+        if filter.id is not None:
+            kind, id = filter.kinds[0], filter.id
             head = await self._engine.head(kind, id)
-            if head is not None and matches(interest.wanted, head.facets):
+            if head is not None and matches(filter.facets, head.facets):
                 entry = await self._engine.read(kind, id)
                 if entry is not None and entry.revision <= revision:
                     yield entry
             return
-        for kind in interest.kinds:
+        for kind in filter.kinds:
             after: str | None = None
             while True:
-                page = await self._engine.page(kind, interest.wanted, after, PAGE)
+                page = await self._engine.page(kind, filter.facets, after, PAGE)
                 for entry in page.entries:
                     if entry.revision <= revision:
                         yield entry
@@ -193,7 +194,7 @@ class Watchers:
                     break
                 after = page.entries[-1].id
 
-    async def _history(self, interest: Interest, after: int, revision: int) -> AsyncGenerator[Event, None]:
+    async def _history(self, filter: WatchFilter, after: int, revision: int) -> AsyncGenerator[Event, None]:
         if after > revision:
             raise compacted(after, self._engine.holdings.oldest)
         while after < revision:
@@ -201,7 +202,7 @@ class Watchers:
             for change in changes:
                 if change.revision > revision:
                     return
-                event = interest.event(change)
+                event = filter.event(change)
                 if event is not None:
                     yield event
                 after = change.revision

@@ -18,7 +18,7 @@ from trunkline.errors import InvalidRecordError
 from trunkline.models import AgentState, AgentStatus, AgentType, Record, TaskResult, TaskStatus, WorkflowPhase
 from trunkline.models.fields import JsonObject
 from trunkline.models.states import WorkflowState
-from trunkline.state.state_manager import Kind
+from trunkline.records import Kind
 from trunkline.v1 import state_pb2
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

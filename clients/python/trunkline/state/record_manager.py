@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import TypeVar, cast
 
 from trunkline.errors import StateNotConnectedError
-from trunkline.limits import MAX_BATCH_OPERATIONS
 from trunkline.models import AgentState, Record, TaskResult, WorkflowState
-from trunkline.state.filter import Filter, invalid
-from trunkline.state.state_manager import Kind, Operation, StateManager
+from trunkline.records import Kind
+from trunkline.state.filter import Filter
+from trunkline.state.state_manager import StateManager
 
 _R = TypeVar("_R", AgentState, WorkflowState, TaskResult)
 
@@ -25,7 +24,7 @@ class RecordManager(StateManager):
     async def _get(self, kind: Kind, id: str) -> Record | None: ...
 
     @abstractmethod
-    async def _list(self, kind: Kind, wanted: Filter, page_size: int | None) -> list[Record]: ...
+    async def _list(self, kind: Kind, filter: Filter, page_size: int | None) -> list[Record]: ...
 
     @abstractmethod
     async def _delete(self, kind: Kind, id: str, expected_revision: int | None) -> bool: ...
@@ -53,8 +52,8 @@ class RecordManager(StateManager):
     async def list_workflow_states(
         self, *, status: str | None = None, phase: str | None = None, page_size: int | None = None
     ) -> list[WorkflowState]:
-        wanted = Filter(status=status, phase=phase)
-        return cast("list[WorkflowState]", await self._list("workflow_state", wanted, page_size))
+        filter = Filter(status=status, phase=phase)
+        return cast("list[WorkflowState]", await self._list("workflow_state", filter, page_size))
 
     async def delete_workflow_state(self, workflow_id: str, *, expected_revision: int | None = None) -> bool:
         return await self._delete("workflow_state", workflow_id, expected_revision)
@@ -68,8 +67,8 @@ class RecordManager(StateManager):
     async def list_task_results(
         self, *, status: str | None = None, agent_id: str | None = None, page_size: int | None = None
     ) -> list[TaskResult]:
-        wanted = Filter(status=status, agent_id=agent_id)
-        return cast("list[TaskResult]", await self._list("task_result", wanted, page_size))
+        filter = Filter(status=status, agent_id=agent_id)
+        return cast("list[TaskResult]", await self._list("task_result", filter, page_size))
 
     async def delete_task_result(self, task_id: str, *, expected_revision: int | None = None) -> bool:
         return await self._delete("task_result", task_id, expected_revision)
@@ -78,14 +77,6 @@ class RecordManager(StateManager):
 def not_connected() -> StateNotConnectedError:
     """The error of a call before `connect()` or after `disconnect()`."""
     return StateNotConnectedError("the state manager is not connected: call connect() first")
-
-
-def check_batch(operations: Sequence[Operation]) -> None:
-    """Raises `InvalidRecordError` unless a batch has 1 to 10,000 operations."""
-    if not 1 <= len(operations) <= MAX_BATCH_OPERATIONS:
-        raise invalid(
-            "operations", f"has {len(operations)} entries, it must have 1 to {MAX_BATCH_OPERATIONS}", len(operations)
-        )
 
 
 def _instance(cls: type[_R], record: _R) -> _R:

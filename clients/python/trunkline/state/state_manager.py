@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from trunkline.custom import unsupported
 from trunkline.errors import StateError
 from trunkline.models import AgentState, Record, TaskResult, WorkflowState
-
-Kind = Literal["agent_state", "workflow_state", "task_result"]
+from trunkline.records import Kind
 
 
 class ChangeType(Enum):

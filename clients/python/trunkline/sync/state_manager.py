@@ -7,8 +7,9 @@ from typing import Any
 
 from trunkline.limits import STATE_PORT
 from trunkline.models import AgentState, TaskResult, WorkflowState
+from trunkline.records import Kind
 from trunkline.state.grpc.manager import GrpcStateManager
-from trunkline.state.state_manager import Change, Kind, Operation, Outcome
+from trunkline.state.state_manager import Change, Operation, Outcome
 from trunkline.state.state_manager import StateManager as AsyncStateManager
 from trunkline.sync.face import Face
 

@@ -10,6 +10,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from trunkline.errors import (
     ERROR_DOMAIN,
+    STATUS_DETAILS_KEY,
     BusDisconnectedError,
     MessageTooLargeError,
     OverloadedError,
@@ -21,7 +22,6 @@ from trunkline.v1 import error_pb2
 
 Disconnected = type[TrunklineError]
 
-STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
 _TOO_LARGE_MARKS: Final = ("message larger than max", "CLIENT: Sent message larger", "SERVER: Sent message larger")
 """What gRPC's own size limits say in their RESOURCE_EXHAUSTED (src/core/ext/filters/message_size)."""
 

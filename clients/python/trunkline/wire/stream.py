@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
@@ -22,6 +21,8 @@ from trunkline.limits import (
     RECONNECT_DELAY_MAX,
     RECONNECT_DELAY_MIN,
 )
+from trunkline.wire.reconnect import reconnect_delays
+from trunkline.wire.replies import PendingReplies
 from trunkline.wire.status import error_from_rpc
 from trunkline.wire.writer import Outbox
 
@@ -110,8 +111,8 @@ def response_class(request: Message) -> Any:
     return message_factory.GetMessageClass(descriptor)
 
 
-class Line:
-    """One long stream. Items carry ids; `expect` gives a future that `settle` and `fail` resolve.
+class Line(PendingReplies):
+    """One long stream and the replies that are pending on it, which fail when it is lost.
 
     The service sends its initial metadata when it has accepted the stream; that is when the line is up.
 
@@ -133,6 +134,7 @@ class Line:
         lost: type[TrunklineError],
         compression: Compression | None = None,
     ) -> None:
+        super().__init__()
         self.address = address
         self.metadata = (COMPRESSED,) if compression else None
         """What each call says about itself."""
@@ -146,8 +148,6 @@ class Line:
         self._outbox: Outbox | None = None
         self._kept: list[bytes] = []
         self._up = asyncio.Event()
-        self._pending: dict[int, asyncio.Future[Any]] = {}
-        self._last_id = 0
         self.greeting: tuple[tuple[str, str | bytes], ...] = ()
         """What the service said when it accepted the stream (initial metadata)."""
 
@@ -182,11 +182,6 @@ class Line:
         if self._channel is None:
             raise RuntimeError("the line is not open")
         return self._channel
-
-    @property
-    def pending(self) -> int:
-        """How many answers are expected."""
-        return len(self._pending)
 
     @property
     def waiting_bytes(self) -> int:
@@ -230,40 +225,6 @@ class Line:
             await channel.close()
         self._kept.clear()
 
-    def next_id(self) -> int:
-        """A new id for an item."""
-        self._last_id += 1
-        return self._last_id
-
-    def expect(self) -> tuple[int, asyncio.Future[Any]]:
-        """A new id, and the future of its answer. If nobody waits any more, `forget` it."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        id = self.next_id()
-        self._pending[id] = future
-        return id, future
-
-    def forget(self, id: int) -> None:
-        """No longer waits for an answer."""
-        self._pending.pop(id, None)
-
-    def settle(self, id: int, answer: Any) -> bool:
-        """Resolves the future of an id; False if nobody waits for it."""
-        future = self._pending.pop(id, None)
-        if future is None:
-            return False
-        if not future.done():
-            future.set_result(answer)
-        return True
-
-    def fail(self, id: int, error: TrunklineError) -> bool:
-        """Fails the future of an id; False if nobody waits for it."""
-        future = self._pending.pop(id, None)
-        if future is None:
-            return False
-        if not future.done():
-            future.set_exception(error)
-        return True
-
     def put(self, frame: bytes, keep: bool = False) -> None:
         """Sends an encoded frame behind all that was put before. Where the line is lost first, `keep` says that
         `take_kept` gives it back; else it is forgotten (and what it asked for has failed)."""
@@ -306,7 +267,7 @@ class Line:
         return self._lost(f"the connection to {self.address} was lost: {why}", details={"address": self.address})
 
     async def _run(self, first: asyncio.Future[None]) -> None:
-        bound = RECONNECT_DELAY_MIN
+        delays = reconnect_delays()
         try:
             while True:
                 reason = await self._stream(first)
@@ -317,10 +278,9 @@ class Line:
                 was_up = self.is_up
                 self._go_down(lost)
                 if was_up:
-                    bound = RECONNECT_DELAY_MIN
+                    delays = reconnect_delays()
                     self._user.on_down(lost)
-                await asyncio.sleep(random.uniform(0, bound))
-                bound = min(bound * 2, RECONNECT_DELAY_MAX)
+                await asyncio.sleep(next(delays))
         finally:
             self._go_down(self._lost(f"disconnected from {self.address}", details={"address": self.address}))
 
@@ -357,8 +317,4 @@ class Line:
         outbox, self._outbox = self._outbox, None
         if outbox is not None:
             self._kept.extend(outbox.close())
-        pending, self._pending = self._pending, {}
-        for future in pending.values():
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # whoever waits sees it; who no longer does is no leak
+        self.fail_all(error)

@@ -23,8 +23,8 @@ from trunklined.bus.engines.sqlite_rows import (
 )
 from trunklined.bus.engines.sqlite_schema import FORMAT, SCHEMA
 from trunklined.bus.records import Batch, Contents
-from trunklined.sqlite.file import translate
-from trunklined.sqlite.synced_file import SyncedFile, bound, roll_back
+from trunklined.sqlite.file import roll_back, translate
+from trunklined.sqlite.synced_file import SyncedFile, bound
 
 _PUT_CHANNEL: Final = (
     "INSERT INTO channels VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
@@ -182,7 +182,7 @@ class SqliteJournal(RunReads, ParcelReads):
             self._writer.executescript(f"PRAGMA incremental_vacuum({pages}); PRAGMA wal_checkpoint(PASSIVE);")
 
     def _translate(self, error: sqlite3.Error) -> OverloadedError | StorageError:
-        return translate(error, Path(":memory:"), FORMAT) if self._file is None else self._file.translate(error)
+        return translate(error, Path(":memory:"), FORMAT.noun) if self._file is None else self._file.translate(error)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

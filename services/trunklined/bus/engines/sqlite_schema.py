@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from trunklined.sqlite.file import Format
+from trunklined.sqlite.format import Format
 
 SCHEMA: Final = """
 -- `checksum`: CRC-32 of the columns before it; SQLite itself would not notice that one of them changed on the disk.

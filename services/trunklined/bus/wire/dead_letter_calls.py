@@ -14,8 +14,8 @@ from trunkline.v1 import dead_letter_pb2, message_pb2
 from trunklined.bus.journal.journal import Journal
 from trunklined.bus.journal.synced import Synced
 from trunklined.bus.records import DeadLetter, DeadLetterQuery, Reason
-from trunklined.bus.wire.page_token import make_token, page_size_of, read_token
 from trunklined.bus.wire.translation import parse
+from trunklined.rpc.page_token import make_page_token, page_size_of, read_page_token
 from trunklined.rpc.times import stamp_of, time_of
 
 DEFAULT_REDRIVEN: Final = 1_000
@@ -44,9 +44,9 @@ class DeadLetterCalls:
 
     async def list(self, raw: bytes, _: Any) -> dead_letter_pb2.ListDeadLettersResponse:
         wanted = parse(dead_letter_pb2.ListDeadLettersRequest, raw)
-        page_size = page_size_of(wanted)
-        asked = wanted.filter.SerializeToString(deterministic=True).hex()
-        below = read_token(wanted.page_token, asked) or None
+        page_size = page_size_of(wanted, InvalidMessageError)
+        question = b"dead letters " + wanted.filter.SerializeToString(deterministic=True)
+        below = int(read_page_token(wanted.page_token, question, InvalidMessageError) or 0) or None
         query = self._query(wanted.filter)
         engine = self._journal.engine
         response = dead_letter_pb2.ListDeadLettersResponse(total=engine.count_dead_letters(query))
@@ -63,7 +63,7 @@ class DeadLetterCalls:
             if len(letters) < rows:
                 break
         if response.dead_letters and engine.dead_letters(query, below, 1, True):
-            response.next_page_token = make_token(response.dead_letters[-1].dead_letter_id, asked)
+            response.next_page_token = make_page_token(str(response.dead_letters[-1].dead_letter_id), question)
         return response
 
     async def get(self, raw: bytes, _: Any) -> dead_letter_pb2.GetDeadLetterResponse:

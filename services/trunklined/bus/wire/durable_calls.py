@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.message import Message
 
@@ -14,12 +14,15 @@ from trunklined.bus.broker import Broker
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.synced import Synced
 from trunklined.bus.wire.dead_letter_calls import DeadLetterCalls
-from trunklined.bus.wire.page_token import make_token, page_size_of, read_token
 from trunklined.bus.wire.settling import position_of, settings_of, settle_all
 from trunklined.bus.wire.translation import parse
+from trunklined.rpc.page_token import make_page_token, page_size_of, read_page_token
 from trunklined.rpc.times import duration_of, stamp_of
 
 Call = Callable[[bytes, Any], Awaitable[Message]]
+
+_LIST: Final = b"durable subscriptions"
+"""The question that its page tokens are for."""
 
 
 class DurableCalls:
@@ -68,18 +71,13 @@ class DurableCalls:
 
     async def list(self, raw: bytes, _: Any) -> durable_pb2.ListDurableSubscriptionsResponse:
         wanted = parse(durable_pb2.ListDurableSubscriptionsRequest, raw)
-        page_size = page_size_of(wanted)
-        # A token names the number of one that may be gone when it comes back, and its name, by which they are listed.
-        text, _, name = wanted.page_token.partition(":")
-        if wanted.page_token and not text:
-            read_token(wanted.page_token, name)
-        read_token(text, name)
-        found = (each for each in self._journal.durables if not wanted.page_token or each.name > name)
+        page_size = page_size_of(wanted, InvalidMessageError)
+        after = read_page_token(wanted.page_token, _LIST, InvalidMessageError) or ""
+        found = (each for each in self._journal.durables if each.name > after)
         page = [*islice(found, page_size + 1)]
         response = durable_pb2.ListDurableSubscriptionsResponse(subscriptions=map(to_wire, page[:page_size]))
         if len(page) > page_size:
-            last = page[page_size - 1]
-            response.next_page_token = f"{make_token(last.id, last.name)}:{last.name}"
+            response.next_page_token = make_page_token(page[page_size - 1].name, _LIST)
         return response
 
     async def delete(self, raw: bytes, _: Any) -> durable_pb2.DeleteDurableSubscriptionResponse:

@@ -6,10 +6,11 @@ from itertools import islice
 
 from trunkline import __version__
 from trunkline.channels import check_pattern
+from trunkline.errors import InvalidMessageError
 from trunkline.v1 import bus_pb2
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.queue import SubscriptionQueue
-from trunklined.bus.wire.page_token import make_token, page_size_of, read_token
+from trunklined.rpc.page_token import make_page_token, page_size_of, read_page_token
 from trunklined.rpc.times import stamp_of
 
 
@@ -20,14 +21,15 @@ def list_subscriptions(broker: Broker, request: bus_pb2.ListSubscriptionsRequest
         InvalidChannelError: the pattern is malformed.
         InvalidMessageError: a page size below 1, or a page token that was never given.
     """
-    page_size = page_size_of(request)
-    after = read_token(request.page_token, request.pattern)
+    page_size = page_size_of(request, InvalidMessageError)
+    question = f"subscriptions {request.pattern}".encode()
+    after = int(read_page_token(request.page_token, question, InvalidMessageError) or 0)
     pattern = check_pattern(request.pattern) if request.pattern else None
     found = (each for each in broker.listed() if each.id > after and (pattern is None or each.queue.pattern == pattern))
     page = list(islice(found, page_size + 1))
     response = bus_pb2.ListSubscriptionsResponse(subscriptions=map(_to_wire, page[:page_size]))
     if len(page) > page_size:
-        response.next_page_token = make_token(page[page_size - 1].id, request.pattern)
+        response.next_page_token = make_page_token(str(page[page_size - 1].id), question)
     return response
 
 

@@ -18,11 +18,11 @@ import structlog
 from trunkline.bus.message_bus import MessageBus
 from trunkline.channels import agent_channel, check_channel
 from trunkline.errors import InvalidChannelError, TrunklineError
-from trunkline.limits import RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN
 from trunkline.message_channel.unix_socket.connection import Connection
 from trunkline.message_channel.unix_socket.dialects import Spoken
 from trunkline.message_channel.unix_socket.server import LineServer
 from trunkline.models import AgentMessage
+from trunkline.wire.reconnect import reconnect_delays
 from trunklined.sidecar.lines.session import Session, Shared
 
 
@@ -155,13 +155,11 @@ class ExternalAgents:
 
     async def _connect(self) -> None:
         log = structlog.get_logger()
-        delay = RECONNECT_DELAY_MIN
-        while True:
+        for delay in reconnect_delays():
             try:
                 await self._bus.connect()
             except TrunklineError as error:
                 log.debug("the bus is not reached yet", reason=error.message)
                 await asyncio.sleep(delay)
-                delay = min(delay * 2, RECONNECT_DELAY_MAX)
             else:
                 return

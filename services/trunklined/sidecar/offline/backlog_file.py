@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from trunklined.sqlite.file import Format
-from trunklined.sqlite.synced_file import SyncedFile, roll_back
+from trunklined.sqlite.file import roll_back
+from trunklined.sqlite.format import Format
+from trunklined.sqlite.synced_file import SyncedFile
 
 SCHEMA: Final = """
 -- One row for each message that waits for the bus, in the order in which they were taken. `sent_at`: when it was first

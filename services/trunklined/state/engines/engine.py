@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from trunkline.errors import CompactedError
-from trunklined.state.planning import Outcome
-from trunklined.state.records import Change, Entry, Facets, Head, Holdings, Kind, Page, Transaction
+from trunkline.limits import MAX_FRAME_BYTES, MiB
+from trunkline.records import RecordKind
+from trunklined.state.planning import TransactionOutcome
+from trunklined.state.records import Change, Entry, Facets, Head, Holdings, Page, Transaction
+
+PAGE_BYTES: Final = 4 * MiB
+"""Bodies of one page of a list; a page ends with the record that reaches it."""
+
+ANSWER_BYTES: Final = MAX_FRAME_BYTES // 2
+"""Bodies that the reads of one batch may return; those beyond it fail with OVERLOADED."""
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
     """What one group of transactions came to: an outcome for each, and the changes in order of revisions."""
 
-    outcomes: list[Outcome]
+    outcomes: list[TransactionOutcome]
     changes: Sequence[Change]
 
 
@@ -39,13 +47,13 @@ class Engine(Protocol):
     def holdings(self) -> Holdings:
         """What is committed."""
 
-    async def read(self, kind: Kind, id: str) -> Entry | None:
+    async def read(self, kind: RecordKind, id: str) -> Entry | None:
         """One record."""
 
-    async def head(self, kind: Kind, id: str) -> Head | None:
+    async def head(self, kind: RecordKind, id: str) -> Head | None:
         """What is known of one record without its body."""
 
-    async def page(self, kind: Kind, wanted: Facets, after: str | None, limit: int) -> Page:
+    async def page(self, kind: RecordKind, filter: Facets, after: str | None, limit: int) -> Page:
         """Records of one kind that match, in order of ids, from behind the id `after`; at most `limit`, and fewer where
         their bodies are large (but one at the least)."""
 

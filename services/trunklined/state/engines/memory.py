@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 
+from trunkline.records import RecordKind
 from trunklined.state.engines.engine import Commit, compacted
 from trunklined.state.planning import Planner
 from trunklined.state.records import (
@@ -17,7 +18,6 @@ from trunklined.state.records import (
     Head,
     History,
     Holdings,
-    Kind,
     Page,
     Transaction,
     matches,
@@ -39,8 +39,8 @@ class MemoryEngine:
         self._limits = history
         self._page_bytes = page_bytes
         self._answer_bytes = answer_bytes
-        self._records: dict[Kind, dict[str, tuple[Entry, Facets]]] = {kind: {} for kind in Kind}
-        self._ids: dict[Kind, list[str]] = {kind: [] for kind in Kind}
+        self._records: dict[RecordKind, dict[str, tuple[Entry, Facets]]] = {kind: {} for kind in RecordKind}
+        self._ids: dict[RecordKind, list[str]] = {kind: [] for kind in RecordKind}
         self._history: deque[Change] = deque()
         self._history_bytes = 0
         self._revision = 0
@@ -57,15 +57,15 @@ class MemoryEngine:
         """What is kept now."""
         return Holdings(self._revision, self._oldest, {kind: len(kept) for kind, kept in self._records.items()})
 
-    async def read(self, kind: Kind, id: str) -> Entry | None:
+    async def read(self, kind: RecordKind, id: str) -> Entry | None:
         """One record."""
         return self._read(kind, id)
 
-    async def head(self, kind: Kind, id: str) -> Head | None:
+    async def head(self, kind: RecordKind, id: str) -> Head | None:
         """What is known of one record."""
         return self._head(kind, id)
 
-    async def page(self, kind: Kind, wanted: Facets, after: str | None, limit: int) -> Page:
+    async def page(self, kind: RecordKind, filter: Facets, after: str | None, limit: int) -> Page:
         """Records that match, in order of ids."""
         ids, records = self._ids[kind], self._records[kind]
         start = 0 if after is None else bisect_right(ids, after)
@@ -73,7 +73,7 @@ class MemoryEngine:
         room = self._page_bytes
         for index in range(start, len(ids)):
             entry, facets = records[ids[index]]
-            if wanted is ANY or matches(wanted, facets):
+            if filter is ANY or matches(filter, facets):
                 if len(found) == limit or room <= 0:
                     return Page(found, True, self._revision)
                 found.append(entry)
@@ -103,11 +103,11 @@ class MemoryEngine:
         self._trim()
         return Commit(outcomes, planner.changes)
 
-    def _head(self, kind: Kind, id: str) -> Head | None:
+    def _head(self, kind: RecordKind, id: str) -> Head | None:
         found = self._records[kind].get(id)
         return None if found is None else Head(found[0].revision, found[1])
 
-    def _read(self, kind: Kind, id: str) -> Entry | None:
+    def _read(self, kind: RecordKind, id: str) -> Entry | None:
         found = self._records[kind].get(id)
         return None if found is None else found[0]
 

@@ -14,17 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from trunkline.records import RecordKind
 from trunklined.sqlite.synced_file import SyncedFile
 from trunklined.state.engines.engine import Commit, compacted
-from trunklined.state.engines.kept_entries import KeptEntries
+from trunklined.state.engines.entry_cache import EntryCache
 from trunklined.state.engines.sqlite_schema import FORMAT
 from trunklined.state.engines.sqlite_writer import SqliteWriter, unpack_facets
 from trunklined.state.planning import Planner
-from trunklined.state.records import Change, Entry, Facets, Head, History, Holdings, Kind, Page, Transaction
+from trunklined.state.records import Change, Entry, Facets, Head, History, Holdings, Page, Transaction
 
 _T = TypeVar("_T")
 
-KEPT_BYTES: Final = 8 * 1024 * 1024
+CACHED_BYTES: Final = 8 * 1024 * 1024
 """Bodies of records that were written or read last, in memory. A read from the file lets go of the interpreter's lock
 several times, which costs more than the read."""
 
@@ -35,7 +36,7 @@ _READ: Final = (
 )
 _PAGE: Final = (
     "SELECT records.id, records.revision, body FROM records JOIN versions USING (revision)"
-    " WHERE records.kind = ? AND records.id > ?{wanted} ORDER BY records.id LIMIT ?"
+    " WHERE records.kind = ? AND records.id > ?{conditions} ORDER BY records.id LIMIT ?"
 )
 _CHANGES: Final = "SELECT revision, kind, id, body, facets FROM versions WHERE revision > ? ORDER BY revision LIMIT ?"
 
@@ -60,8 +61,8 @@ class SqliteEngine:
         self._limits = history
         self._page_bytes = page_bytes
         self._answer_bytes = answer_bytes
-        self._holdings = Holdings(0, 0, dict.fromkeys(Kind, 0))
-        self._kept = KeptEntries(KEPT_BYTES)
+        self._holdings = Holdings(0, 0, dict.fromkeys(RecordKind, 0))
+        self._cache = EntryCache(CACHED_BYTES)
         self._pools: list[ThreadPoolExecutor] = []
 
     async def open(self) -> None:
@@ -91,17 +92,17 @@ class SqliteEngine:
         """What is committed."""
         return self._holdings
 
-    async def read(self, kind: Kind, id: str) -> Entry | None:
+    async def read(self, kind: RecordKind, id: str) -> Entry | None:
         """One record, read at once."""
         return self._read(kind, id)
 
-    async def head(self, kind: Kind, id: str) -> Head | None:
+    async def head(self, kind: RecordKind, id: str) -> Head | None:
         """What is known of one record."""
         return self._head(kind, id)
 
-    async def page(self, kind: Kind, wanted: Facets, after: str | None, limit: int) -> Page:
+    async def page(self, kind: RecordKind, filter: Facets, after: str | None, limit: int) -> Page:
         """Records that match, read in the scan thread."""
-        return await self._scan(lambda: self._page(kind, wanted, after, limit))
+        return await self._scan(lambda: self._page(kind, filter, after, limit))
 
     async def changes(self, after: int, limit: int) -> list[Change]:
         """Changes behind a revision, read in the scan thread."""
@@ -128,19 +129,19 @@ class SqliteEngine:
             self._writer.rollback()
             raise self._file.translate(error) from error
         self._holdings = self._writer.holdings
-        self._kept.learn(changes)
+        self._cache.apply(changes)
 
-    def _head(self, kind: Kind, id: str) -> Head | None:
+    def _head(self, kind: RecordKind, id: str) -> Head | None:
         try:
             row = self._reader.execute(_HEAD, (kind, id)).fetchone()
         except sqlite3.Error as error:
             raise self._file.translate(error) from error
         return None if row is None else Head(row[0], Facets(*row[1:]))
 
-    def _read(self, kind: Kind, id: str) -> Entry | None:
-        kept = self._kept.get(kind, id)
-        if kept is not None:
-            return kept
+    def _read(self, kind: RecordKind, id: str) -> Entry | None:
+        cached = self._cache.get(kind, id)
+        if cached is not None:
+            return cached
         try:
             row = self._reader.execute(_READ, (kind, id)).fetchone()
         except sqlite3.Error as error:
@@ -148,7 +149,7 @@ class SqliteEngine:
         if row is None:
             return None
         entry = Entry(kind, id, row[0], row[1])
-        self._kept.keep(entry)
+        self._cache.put(entry)
         return entry
 
     async def _scan(self, scan: Callable[[], _T]) -> _T:
@@ -164,10 +165,12 @@ class SqliteEngine:
         finally:
             self._scanner.execute("ROLLBACK")
 
-    def _page(self, kind: Kind, wanted: Facets, after: str | None, limit: int) -> Page:
-        asked = {name: value for name, value in wanted._asdict().items() if value is not None}
-        conditions = "".join(f" AND {name} = ?" for name in asked)
-        rows = self._scanner.execute(_PAGE.format(wanted=conditions), (kind, after or "", *asked.values(), limit + 1))
+    def _page(self, kind: RecordKind, filter: Facets, after: str | None, limit: int) -> Page:
+        fields = {name: value for name, value in filter._asdict().items() if value is not None}
+        conditions = "".join(f" AND {name} = ?" for name in fields)
+        rows = self._scanner.execute(
+            _PAGE.format(conditions=conditions), (kind, after or "", *fields.values(), limit + 1)
+        )
         revision = self._scanner.execute("SELECT revision FROM store").fetchone()[0]
         found: list[Entry] = []
         room = self._page_bytes
@@ -187,6 +190,6 @@ class SqliteEngine:
         for revision, kind, id, body, facets in self._scanner.execute(_CHANGES, (after, limit)):
             if room <= 0:
                 break
-            found.append(Change(revision, Kind(kind), id, body, *unpack_facets(facets)))
+            found.append(Change(revision, RecordKind(kind), id, body, *unpack_facets(facets)))
             room -= len(body or b"")
         return found

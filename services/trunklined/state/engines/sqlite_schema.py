@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from trunklined.sqlite.file import Format
+from trunklined.sqlite.format import Format
 
 SCHEMA: Final = """
 -- One row for each record that there is: where its body stands, and what filters ask for.

@@ -8,8 +8,9 @@ from typing import Final
 
 import msgspec
 
-from trunklined.sqlite.synced_file import roll_back
-from trunklined.state.records import Change, Facets, Head, History, Holdings, Kind, Read, Transaction
+from trunkline.records import RecordKind
+from trunklined.sqlite.file import roll_back
+from trunklined.state.records import Change, Facets, Head, History, Holdings, Read, Transaction
 
 TRIM_CHANGES: Final = 256
 """The history is cut by about so many at a time, which is cheaper than one by one and holds no commit up."""
@@ -54,20 +55,20 @@ class SqliteWriter:
         self._limits = limits
         self._trim_changes = max(1, min(TRIM_CHANGES, limits.changes // 4))
         revision, oldest, history_bytes, *counts = connection.execute("SELECT * FROM store").fetchone()
-        self.holdings = Holdings(revision, oldest, dict(zip(Kind, counts, strict=True)))
+        self.holdings = Holdings(revision, oldest, dict(zip(RecordKind, counts, strict=True)))
         self._history_bytes = int(history_bytes)
         self._pending = self.holdings, self._history_bytes
 
-    def heads(self, transactions: Sequence[Transaction]) -> dict[tuple[Kind, str], Head]:
+    def heads(self, transactions: Sequence[Transaction]) -> dict[tuple[RecordKind, str], Head]:
         """The heads of all records that are about to be written. On this connection, whose page cache stays good: a
         reader's is void after each commit."""
-        wanted: dict[Kind, dict[str, None]] = {}
+        ids_by_kind: dict[RecordKind, dict[str, None]] = {}
         for transaction in transactions:
             for operation in transaction:
                 if not isinstance(operation, Read):
-                    wanted.setdefault(operation[0], {})[operation[1]] = None
-        found: dict[tuple[Kind, str], Head] = {}
-        for kind, ids in wanted.items():
+                    ids_by_kind.setdefault(operation[0], {})[operation[1]] = None
+        found: dict[tuple[RecordKind, str], Head] = {}
+        for kind, ids in ids_by_kind.items():
             for chunk in _chunks(list(ids)):
                 query = _HEADS[len(chunk)]
                 for id, revision, *facets in self._connection.execute(query, (kind, *chunk)):
@@ -80,9 +81,9 @@ class SqliteWriter:
         counts = dict(self.holdings.records)
         size = self._history_bytes
         oldest = self.holdings.oldest
-        records: dict[tuple[Kind, str], Change] = {}
+        records: dict[tuple[RecordKind, str], Change] = {}
         superseded: list[tuple[int]] = []
-        versions: list[tuple[int, Kind, str, bytes | None, bytes]] = []
+        versions: list[tuple[int, RecordKind, str, bytes | None, bytes]] = []
         for change in changes:
             revision, kind, id, body, facets, before = change
             versions.append((revision, kind, id, body, _pack_facets((facets, before))))

@@ -1,4 +1,4 @@
-"""Connection: one client library's ConnectState stream, everything but watches multiplexed on it."""
+"""StateConnection: one client library's ConnectState stream, everything but watches multiplexed on it."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from google.protobuf.message import DecodeError
 
 from trunkline.errors import StateError, TrunklineError
 from trunkline.limits import FRAME_BYTES
+from trunkline.records import invalid_record
 from trunkline.wire.writer import Outbox
 from trunklined.rpc.errors import to_item
-from trunklined.state.planning import Outcome
+from trunklined.state.planning import TransactionOutcome
 from trunklined.state.records import Read
 from trunklined.state.store import Store
 from trunklined.state.wire.batch import start_batch
 from trunklined.state.wire.operations import (
     ConnectStateRequest,
     ConnectStateResponse,
-    Question,
+    ListQuery,
     fill_got,
     found,
     to_drop,
     to_put,
     to_read,
 )
-from trunklined.state.wire.validation import invalid
 
 MAX_OPEN_ITEMS: Final = 16_384
 MAX_OPEN_BYTES: Final = 64 * 1024 * 1024
@@ -37,7 +37,7 @@ MAX_OPEN_LISTS: Final = 4
 """Lists of one stream that are read at the same time; the stream waits with the next one."""
 
 
-class Connection:
+class StateConnection:
     """Takes a client's items in order and sends it what comes of them, each as soon as it is known.
 
     Args:
@@ -65,7 +65,7 @@ class Connection:
         try:
             frame = ConnectStateRequest.FromString(raw)
         except DecodeError as error:
-            raise invalid("frame", "is no ConnectStateRequest") from error
+            raise invalid_record("frame", "is no ConnectStateRequest") from error
         outbox = self._outbox
         for item in frame.items:
             try:
@@ -109,49 +109,49 @@ class Connection:
                 self._store.submit((drop,), 0, partial(self._deleted, item.id))
                 self._opened(0)
             case "list":
-                await self._list(item.id, Question(item.list))
+                await self._list(item.id, ListQuery(item.list))
             case "batch":
                 size = item.ByteSize()
                 start_batch(self._store, item.batch, self._max_record_bytes, partial(self._batched, item.id, size))
                 self._opened(size)
             case _:
-                raise invalid("item", "is not set")
+                raise invalid_record("item", "is not set")
 
-    async def _get(self, id: int, wanted: Read) -> None:
-        if self._store.is_settled(wanted.kind, wanted.id):
-            entry = found(wanted, await self._store.get(wanted.kind, wanted.id))
+    async def _get(self, id: int, read: Read) -> None:
+        if self._store.is_settled(read.kind, read.id):
+            entry = found(read, await self._store.get(read.kind, read.id))
             fill_got(self._answer(id, len(entry.body)).got, entry)
         else:
-            self._store.submit((wanted,), 0, partial(self._got, id, wanted))
+            self._store.submit((read,), 0, partial(self._got, id, read))
             self._store.counts.gets += 1
             self._opened(0)
 
-    async def _list(self, id: int, question: Question) -> None:
+    async def _list(self, id: int, query: ListQuery) -> None:
         while len(self._lists) >= MAX_OPEN_LISTS:
             await asyncio.wait(self._lists, return_when=asyncio.FIRST_COMPLETED)
-        task = asyncio.ensure_future(self._answer_list(id, question))
+        task = asyncio.ensure_future(self._answer_list(id, query))
         self._opened(0)
         self._lists.add(task)
         task.add_done_callback(self._lists.discard)
 
-    async def _answer_list(self, id: int, question: Question) -> None:
+    async def _answer_list(self, id: int, query: ListQuery) -> None:
         try:
-            page = await self._store.page(question.kind, question.wanted, question.after, question.limit)
+            page = await self._store.page(query.kind, query.filter, query.after, query.limit)
             await self._outbox.room(FRAME_BYTES)
-            question.answer(page, self._answer(id, sum(len(entry.body) for entry in page.entries)).listed)
+            query.answer(page, self._answer(id, sum(len(entry.body) for entry in page.entries)).listed)
         except StateError as error:
             self._fail(id, error)
         finally:
             self._closed(0)
 
-    def _saved(self, id: int, size: int, outcome: Outcome) -> None:
+    def _saved(self, id: int, size: int, outcome: TransactionOutcome) -> None:
         self._closed(size)
         if isinstance(outcome, StateError):
             self._fail(id, outcome)
         else:
             self._answer(id).saved.revision = outcome[0]
 
-    def _deleted(self, id: int, outcome: Outcome) -> None:
+    def _deleted(self, id: int, outcome: TransactionOutcome) -> None:
         self._closed(0)
         if isinstance(outcome, StateError):
             self._fail(id, outcome)
@@ -159,13 +159,13 @@ class Connection:
             deleted = self._answer(id).deleted
             deleted.deleted, deleted.revision = outcome[0] != 0, outcome[0]
 
-    def _got(self, id: int, wanted: Read, outcome: Outcome) -> None:
+    def _got(self, id: int, read: Read, outcome: TransactionOutcome) -> None:
         self._closed(0)
         if isinstance(outcome, StateError):
             self._fail(id, outcome)
             return
         try:
-            entry = found(wanted, outcome[0])
+            entry = found(read, outcome[0])
         except StateError as error:
             self._fail(id, error)
         else:

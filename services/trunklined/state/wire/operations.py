@@ -8,25 +8,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from trunkline.errors import MessageTooLargeError, RecordNotFoundError
-from trunkline.limits import DEFAULT_PAGE_SIZE, MAX_BATCH_OPERATIONS, MAX_PAGE_SIZE
+import msgspec
+
+from trunkline.errors import InvalidRecordError, RecordNotFoundError
+from trunkline.records import RECORD_KINDS, RecordKind, check_record_id, check_single_kind, invalid_record
 from trunkline.wire.opaque import state_twins
+from trunklined.rpc.page_token import make_page_token, page_size_of, read_page_token
 from trunklined.state.records import (
-    ANY,
-    FACETS_OF,
     Drop,
     Entry,
     Facets,
-    Kind,
     Operation,
     Page,
     Put,
     Read,
     Result,
+    make_facets,
 )
-from trunklined.state.watch import Event, Interest, Left, Progress, Synced
-from trunklined.state.wire import page_token
-from trunklined.state.wire.validation import check_id, invalid, read_record
+from trunklined.state.watch import Event, Left, Progress, Synced, WatchFilter
+from trunklined.state.wire.validation import make_put
 
 _twins = state_twins()
 SaveRequest = _twins["SaveRequest"]
@@ -41,47 +41,33 @@ BatchResponse = _twins["BatchResponse"]
 BatchOutcome = _twins["BatchResponse.Outcome"]
 WatchResponse = _twins["WatchResponse"]
 
-_KINDS: Final = {kind.label: kind for kind in Kind}
-_LABELS: Final = {kind: kind.label for kind in Kind}
+_LABELS: Final = {kind: kind.label for kind in RecordKind}
 
 
-def to_kind(number: int, field: str = "kind") -> Kind:
+def to_kind(number: int, field: str = "kind") -> RecordKind:
     """The kind of a wire enum's number."""
     try:
-        return Kind(number)
+        return RecordKind(number)
     except ValueError:
-        raise invalid(field, f"is {number}, it must be one of RecordKind's", number) from None
+        raise invalid_record(field, f"is {number}, it must be one of RecordKind's", number) from None
 
 
 def to_put(request: Any, max_bytes: int) -> Put:
     """A save."""
     which = request.WhichOneof("value")
     if which is None:
-        raise invalid("value", "is not set: a save needs a record")
-    came = getattr(request, which)
-    if len(came) > max_bytes:
-        raise _too_large(len(came), max_bytes)
-    kind = _KINDS[which]
-    id, facets, body = read_record(kind, came)
-    if len(body) > max_bytes:  # with the times that it lacked
-        raise _too_large(len(body), max_bytes)
-    return Put(kind, id, body, facets, _expected(request, lowest=0))
-
-
-def _too_large(size: int, limit: int) -> MessageTooLargeError:
-    return MessageTooLargeError(
-        f"the record has {size} bytes, at most {limit} are allowed", details={"size": size, "limit": limit}
-    )
+        raise invalid_record("value", "is not set: a save needs a record")
+    return make_put(RECORD_KINDS[which], getattr(request, which), _expected(request, lowest=0), max_bytes)
 
 
 def to_read(request: Any) -> Read:
     """A get."""
-    return Read(to_kind(request.kind), check_id("id", request.id))
+    return Read(to_kind(request.kind), check_record_id("id", request.id))
 
 
 def to_drop(request: Any) -> Drop:
     """A delete."""
-    return Drop(to_kind(request.kind), check_id("id", request.id), _expected(request, lowest=1))
+    return Drop(to_kind(request.kind), check_record_id("id", request.id), _expected(request, lowest=1))
 
 
 def _expected(request: Any, lowest: int) -> int | None:
@@ -89,54 +75,46 @@ def _expected(request: Any, lowest: int) -> int | None:
         return None
     expected: int = request.expected_revision
     if expected < lowest:
-        raise invalid("expected_revision", f"is {expected}, it must be at least {lowest}", expected)
+        raise invalid_record("expected_revision", f"is {expected}, it must be at least {lowest}", expected)
     return expected
 
 
-def to_facets(kinds: Sequence[Kind], wanted: Any) -> Facets:
+def to_facets(kinds: Sequence[RecordKind], filter: Any) -> Facets:
     """A filter. Raises `InvalidRecordError` for a field that a kind does not have."""
-    asked = {name: value for name in Facets._fields if (value := getattr(wanted, name))}
-    if not asked:
-        return ANY
-    for kind in kinds:
-        for name in asked.keys() - FACETS_OF[kind]:
-            raise invalid(f"filter.{name}", f"is no field of {kind.label}", asked[name])
-    return Facets(**asked)
+    return make_facets(kinds, {name: value for name in Facets._fields if (value := getattr(filter, name))})
 
 
-class Question:
+class ListQuery:
     """A list: what is asked, and the answer to it."""
 
     def __init__(self, request: Any) -> None:
         self.kind = to_kind(request.kind)
-        self.wanted = to_facets([self.kind], request.filter)
-        size = request.page_size if request.HasField("page_size") else DEFAULT_PAGE_SIZE
-        if size < 1:
-            raise invalid("page_size", f"is {size}, it must be at least 1", size)
-        self.limit = min(size, MAX_PAGE_SIZE)
-        self.after = page_token.take(request.page_token, self.kind, self.wanted) if request.page_token else None
+        self.filter = to_facets([self.kind], request.filter)
+        self.limit = page_size_of(request, InvalidRecordError)
+        self._question = msgspec.msgpack.encode((int(self.kind), self.filter))
+        self.after = read_page_token(request.page_token, self._question, InvalidRecordError)
 
     def answer(self, page: Page, listed: Any) -> Any:
         """Fills a ListResponse with a page, and returns it."""
         for entry in page.entries:
             _fill(listed.records.add(), entry)
         if page.more:
-            listed.next_page_token = page_token.give(self.kind, self.wanted, page.entries[-1].id)
+            listed.next_page_token = make_page_token(page.entries[-1].id, self._question)
         listed.revision = page.revision
         return listed
 
 
-def to_interest(request: Any) -> tuple[Interest, int | None]:
+def to_watch_filter(request: Any) -> tuple[WatchFilter, int | None]:
     """A watch: what is wanted, and after which revision."""
-    kinds = tuple(dict.fromkeys(to_kind(number, "kinds") for number in request.kinds)) or tuple(Kind)
+    kinds = tuple(dict.fromkeys(to_kind(number, "kinds") for number in request.kinds)) or tuple(RecordKind)
     if request.id:
-        check_id("id", request.id)
-    if len(kinds) != 1 and (request.id or request.filter.ByteSize()):
-        raise invalid("kinds", f"names {len(request.kinds)} kinds, with an id or a filter it must be exactly one")
+        check_record_id("id", request.id)
+    if request.id or request.filter.ByteSize():
+        check_single_kind(request.kinds)
     after = request.after_revision if request.HasField("after_revision") else None
     if after is not None and after < 0:
-        raise invalid("after_revision", f"is {after}, it must not be below 0", after)
-    return Interest(kinds, request.id or None, to_facets(kinds, request.filter)), after
+        raise invalid_record("after_revision", f"is {after}, it must not be below 0", after)
+    return WatchFilter(kinds, request.id or None, to_facets(kinds, request.filter)), after
 
 
 def to_operation(operation: Any, max_bytes: int) -> Operation:
@@ -148,14 +126,7 @@ def to_operation(operation: Any, max_bytes: int) -> Operation:
             return to_read(operation.get)
         case "delete":
             return to_drop(operation.delete)
-    raise invalid("operation", "is not set")
-
-
-def check_batch(request: Any) -> None:
-    """Raises `InvalidRecordError` unless a batch has 1 to 10,000 operations."""
-    count = len(request.operations)
-    if not 1 <= count <= MAX_BATCH_OPERATIONS:
-        raise invalid("operations", f"has {count} entries, it must have 1 to {MAX_BATCH_OPERATIONS}", count)
+    raise invalid_record("operation", "is not set")
 
 
 def _fill(record: Any, entry: Entry) -> None:
@@ -169,11 +140,11 @@ def fill_got(got: Any, entry: Entry) -> Any:
     return got
 
 
-def found(wanted: Read, result: Result) -> Entry:
+def found(read: Read, result: Result) -> Entry:
     """What a read found; raises `RecordNotFoundError` where there is nothing."""
     if not isinstance(result, Entry):
-        label = wanted.kind.label
-        raise RecordNotFoundError(f"there is no {label} {wanted.id!r}", details={"kind": label, "id": wanted.id})
+        label = read.kind.label
+        raise RecordNotFoundError(f"there is no {label} {read.id!r}", details={"kind": label, "id": read.id})
     return result
 
 

@@ -14,17 +14,16 @@ from trunkline import __version__
 from trunkline.errors import StateError, TrunklineError
 from trunkline.v1 import state_pb2
 from trunklined.rpc.times import stamp_of
-from trunklined.state.records import Operation, Result
-from trunklined.state.store import Store, put_size, stopping
+from trunklined.state.store import Store, stopping
 from trunklined.state.wire.batch import start_batch
-from trunklined.state.wire.connection import Connection
+from trunklined.state.wire.connection import StateConnection
 from trunklined.state.wire.operations import (
     BatchRequest,
     BatchResponse,
     DeleteResponse,
     GetResponse,
+    ListQuery,
     ListResponse,
-    Question,
     SaveRequest,
     SaveResponse,
     fill_got,
@@ -32,9 +31,9 @@ from trunklined.state.wire.operations import (
     to_deleted,
     to_drop,
     to_frame,
-    to_interest,
     to_put,
     to_read,
+    to_watch_filter,
 )
 
 SERVICE_NAME: Final = "trunkline.v1.StateService"
@@ -55,7 +54,7 @@ class StateServicer:
         self._store = store
         self._max_record_bytes = max_record_bytes
         self._started_at = started_at
-        self._connections: set[Connection] = set()
+        self._connections: set[StateConnection] = set()
         self._ending: set[asyncio.Future[None]] = set()
 
     @property
@@ -99,23 +98,23 @@ class StateServicer:
 
     async def save(self, request: Any, context: Context) -> Any:
         """See state.proto."""
-        revision = await self._write(to_put(request, self._max_record_bytes))
+        revision = await self._store.execute(to_put(request, self._max_record_bytes))
         return SaveResponse(revision=revision)
 
     async def get(self, request: state_pb2.GetRequest, context: Context) -> Any:
         """See state.proto."""
-        wanted = to_read(request)
-        return fill_got(GetResponse(), found(wanted, await self._store.get(wanted.kind, wanted.id)))
+        read = to_read(request)
+        return fill_got(GetResponse(), found(read, await self._store.get(read.kind, read.id)))
 
     async def list(self, request: state_pb2.ListRequest, context: Context) -> Any:
         """See state.proto."""
-        question = Question(request)
-        page = await self._store.page(question.kind, question.wanted, question.after, question.limit)
-        return question.answer(page, ListResponse())
+        query = ListQuery(request)
+        page = await self._store.page(query.kind, query.filter, query.after, query.limit)
+        return query.answer(page, ListResponse())
 
     async def delete(self, request: state_pb2.DeleteRequest, context: Context) -> Any:
         """See state.proto."""
-        return DeleteResponse(**to_deleted(await self._write(to_drop(request))))
+        return DeleteResponse(**to_deleted(await self._store.execute(to_drop(request))))
 
     async def batch(self, request: Any, context: Context) -> Any:
         """See state.proto."""
@@ -133,16 +132,16 @@ class StateServicer:
 
     async def watch(self, request: state_pb2.WatchRequest, context: Context) -> None:
         """See state.proto."""
-        interest, after = to_interest(request)
+        filter, after = to_watch_filter(request)
         await context.send_initial_metadata(())
-        async with aclosing(self._store.watch(interest, after)) as events:
+        async with aclosing(self._store.watch(filter, after)) as events:
             async for event in events:
                 await context.write(to_frame(event))
 
     async def connect(self, _: object, context: Context) -> None:
         """See state.proto. The initial metadata tells the client that the line is up."""
         await context.send_initial_metadata(())
-        connection = Connection(self._store, context.write, self._max_record_bytes)
+        connection = StateConnection(self._store, context.write, self._max_record_bytes)
 
         async def run() -> None:
             while (raw := await context.read()) is not grpc.aio.EOF:
@@ -184,13 +183,6 @@ class StateServicer:
         )
         answer.started_at.CopyFrom(stamp_of(self._started_at))
         return answer
-
-    async def _write(self, operation: Operation) -> Result:
-        transaction = (operation,)
-        outcome = await self._store.write(transaction, put_size(transaction))
-        if isinstance(outcome, StateError):
-            raise outcome
-        return outcome[0]
 
     def _counted(self, call: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
         async def counted(request: Any, context: Context) -> Any:

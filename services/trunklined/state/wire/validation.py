@@ -14,10 +14,10 @@ import msgspec
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from trunkline.errors import InvalidRecordError
-from trunkline.limits import MAX_ID_LENGTH
+from trunkline.errors import MessageTooLargeError
+from trunkline.records import RecordKind, check_record_id, invalid_record
 from trunkline.v1 import state_pb2
-from trunklined.state.records import Facets, Kind
+from trunklined.state.records import Facets, Put
 from trunklined.state.wire.arrival import with_times
 
 IDLE: Final = "idle"
@@ -32,20 +32,6 @@ _LAST_SECOND: Final = 253_402_300_799
 _decode_object = msgspec.json.Decoder(dict).decode
 
 
-def check_id(field: str, id: str) -> str:
-    """Returns an id unchanged, or raises `InvalidRecordError`: it has 1 to 512 characters."""
-    if not id:
-        raise invalid(field, "is empty")
-    if len(id) > MAX_ID_LENGTH:
-        raise invalid(field, f"has {len(id)} characters, at most {MAX_ID_LENGTH} are allowed", id[:80])
-    return id
-
-
-def invalid(field: str, problem: str, value: object = "") -> InvalidRecordError:
-    """The error of a field: which, what is wrong with it, and what it was."""
-    return InvalidRecordError(f"{field} {problem}", details={"field": field, "value": str(value)})
-
-
 class Reading(NamedTuple):
     """What an encoded record says of itself, and its body as it is to be kept."""
 
@@ -58,18 +44,45 @@ Clock = Callable[[], int]
 """UNIX time in nanoseconds."""
 
 
-def read_record(kind: Kind, body: bytes, clock: Clock = time.time_ns) -> Reading:
+def read_record(kind: RecordKind, body: bytes, clock: Clock = time.time_ns) -> Reading:
     """Checks an encoded record; `clock` is asked where it lacks a time. Raises `InvalidRecordError` that names the
     field."""
     try:
         return _READERS[kind](body, clock)
     except DecodeError as error:
-        raise invalid(kind.label, "cannot be decoded") from error
+        raise invalid_record(kind.label, "cannot be decoded") from error
+
+
+def make_put(kind: RecordKind, body: bytes, expected: int | None, max_bytes: int) -> Put:
+    """Makes the save of an encoded record.
+
+    Args:
+        kind: what the body is.
+        body: a message of state.proto, such as `trunkline.v1.AgentState`.
+        expected: the revision that the record must have; 0: there must be none; None: any.
+        max_bytes: of the body, also with the times that it lacked.
+
+    Raises:
+        InvalidRecordError: see `read_record`.
+        MessageTooLargeError: the body is larger than `max_bytes`.
+    """
+    _check_size(body, max_bytes)
+    id, facets, kept = read_record(kind, body)
+    _check_size(kept, max_bytes)
+    return Put(kind, id, kept, facets, expected)
+
+
+def _check_size(body: bytes, limit: int) -> None:
+    size = len(body)
+    if size > limit:
+        raise MessageTooLargeError(
+            f"the record has {size} bytes, at most {limit} are allowed", details={"size": size, "limit": limit}
+        )
 
 
 def _read_agent_state(body: bytes, clock: Clock) -> Reading:
     state = state_pb2.AgentState.FromString(body)
-    id = check_id("agent_id", state.agent_id)
+    id = check_record_id("agent_id", state.agent_id)
     if not _check_agent_state(state, ""):
         body = with_times(state, clock())
     return Reading(id, Facets(state.status or IDLE, state.agent_type, None, id), body)
@@ -77,7 +90,7 @@ def _read_agent_state(body: bytes, clock: Clock) -> Reading:
 
 def _read_task_result(body: bytes, clock: Clock) -> Reading:
     result = state_pb2.TaskResult.FromString(body)
-    id = check_id("task_id", result.task_id)
+    id = check_record_id("task_id", result.task_id)
     if not _check_task_result(result, ""):
         body = with_times(result, clock())
     return Reading(id, Facets(result.status, None, None, result.agent_id), body)
@@ -85,7 +98,7 @@ def _read_task_result(body: bytes, clock: Clock) -> Reading:
 
 def _read_workflow_state(body: bytes, clock: Clock) -> Reading:
     state = state_pb2.WorkflowState.FromString(body)
-    id = check_id("workflow_id", state.workflow_id)
+    id = check_record_id("workflow_id", state.workflow_id)
     _check_count("feedback_count", state.feedback_count)
     _check_json("metadata_json", state.metadata_json)
     for name, texts in (("phase_history_json", state.phase_history_json), ("error_log_json", state.error_log_json)):
@@ -94,11 +107,11 @@ def _read_workflow_state(body: bytes, clock: Clock) -> Reading:
     has_times = state.HasField("started_at")
     for key, agent_state in state.agent_states.items():
         path = f"agent_states[{key!r}]."
-        check_id(path + "agent_id", agent_state.agent_id)
+        check_record_id(path + "agent_id", agent_state.agent_id)
         has_times &= _check_agent_state(agent_state, path)
     for key, result in state.task_results.items():
         path = f"task_results[{key!r}]."
-        check_id(path + "task_id", result.task_id)
+        check_record_id(path + "task_id", result.task_id)
         has_times &= _check_task_result(result, path)
     for name in ("started_at", "completed_at"):
         if state.HasField(name):
@@ -111,7 +124,7 @@ def _read_workflow_state(body: bytes, clock: Clock) -> Reading:
 def _check_agent_state(state: state_pb2.AgentState, path: str) -> bool:
     """Whether it has the times that it must have."""
     if not state.agent_type:
-        raise invalid(path + "agent_type", "is empty")
+        raise invalid_record(path + "agent_type", "is empty")
     if state.error_count < 0:
         _check_count(path + "error_count", state.error_count)
     if state.metadata_json:
@@ -125,13 +138,13 @@ def _check_agent_state(state: state_pb2.AgentState, path: str) -> bool:
 def _check_task_result(result: state_pb2.TaskResult, path: str) -> bool:
     """Whether it has the time that it must have."""
     if not result.agent_id:
-        raise invalid(path + "agent_id", "is empty")
+        raise invalid_record(path + "agent_id", "is empty")
     if not result.status:
-        raise invalid(path + "status", "is empty")
+        raise invalid_record(path + "status", "is empty")
     if result.HasField("duration_seconds"):
         seconds = result.duration_seconds
         if not (math.isfinite(seconds) and seconds >= 0):
-            raise invalid(
+            raise invalid_record(
                 path + "duration_seconds", f"is {seconds}, it must be a number of seconds not below 0", seconds
             )
     if result.output_data_json:
@@ -146,7 +159,7 @@ def _check_task_result(result: state_pb2.TaskResult, path: str) -> bool:
 
 def _check_count(field: str, count: int) -> None:
     if count < 0:
-        raise invalid(field, f"is {count}, it must not be below 0", count)
+        raise invalid_record(field, f"is {count}, it must not be below 0", count)
 
 
 def _check_json(field: str, text: str, may_be_empty: bool = True) -> None:
@@ -155,20 +168,20 @@ def _check_json(field: str, text: str, may_be_empty: bool = True) -> None:
     try:
         _decode_object(text)
     except msgspec.DecodeError as error:
-        raise invalid(field, f"is no JSON object: {error}", text[:80]) from error
+        raise invalid_record(field, f"is no JSON object: {error}", text[:80]) from error
     except RecursionError as error:
-        raise invalid(field, "is nested too deeply", text[:80]) from error
+        raise invalid_record(field, "is nested too deeply", text[:80]) from error
 
 
 def _check_time(field: str, time: Timestamp) -> None:
     if not _FIRST_SECOND <= time.seconds <= _LAST_SECOND:
-        raise invalid(field, f"is {time.seconds} s since 1970, beyond the years 1 to 9999", time.seconds)
+        raise invalid_record(field, f"is {time.seconds} s since 1970, beyond the years 1 to 9999", time.seconds)
     if not 0 <= time.nanos < 1_000_000_000:
-        raise invalid(field, f"has {time.nanos} nanoseconds, it must be 0 to 999,999,999", time.nanos)
+        raise invalid_record(field, f"has {time.nanos} nanoseconds, it must be 0 to 999,999,999", time.nanos)
 
 
-_READERS: Final[dict[Kind, Callable[[bytes, Clock], Reading]]] = {
-    Kind.AGENT_STATE: _read_agent_state,
-    Kind.WORKFLOW_STATE: _read_workflow_state,
-    Kind.TASK_RESULT: _read_task_result,
+_READERS: Final[dict[RecordKind, Callable[[bytes, Clock], Reading]]] = {
+    RecordKind.AGENT_STATE: _read_agent_state,
+    RecordKind.WORKFLOW_STATE: _read_workflow_state,
+    RecordKind.TASK_RESULT: _read_task_result,
 }

@@ -7,14 +7,13 @@ dropped, which the public client's callback is not told.
 from __future__ import annotations
 
 import asyncio
-import random
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import Any
 
 from trunkline.cli.bus.message_lines import Printer
 from trunkline.errors import BusDisconnectedError
-from trunkline.limits import RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN
+from trunkline.wire.reconnect import reconnect_delays
 
 
 class Following(ABC):
@@ -22,7 +21,7 @@ class Following(ABC):
 
     def __init__(self, printer: Printer) -> None:
         self._printer = printer
-        self._bound = RECONNECT_DELAY_MIN
+        self._delays = reconnect_delays()
         self._begun = False
         self._lost = False
         self._stopped = asyncio.Event()
@@ -53,8 +52,7 @@ class Following(ABC):
                     self._printer.lost(error)
                 self._lost = True
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopped.wait(), random.uniform(0, self._bound))
-                self._bound = min(self._bound * 2, RECONNECT_DELAY_MAX)
+                    await asyncio.wait_for(self._stopped.wait(), next(self._delays))
         if self._error is not None:
             raise self._error
         return self._code
@@ -94,4 +92,4 @@ class Following(ABC):
             self._printer.back()
         else:
             self._say_started()
-        self._begun, self._lost, self._bound = True, False, RECONNECT_DELAY_MIN
+        self._begun, self._lost, self._delays = True, False, reconnect_delays()

@@ -10,7 +10,8 @@ import click
 
 if TYPE_CHECKING:
     from trunkline.models import Record
-    from trunkline.state.state_manager import Kind, StateManager
+    from trunkline.records import Kind
+    from trunkline.state.state_manager import StateManager
 
 
 @dataclass(frozen=True, slots=True)

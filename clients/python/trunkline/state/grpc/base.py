@@ -11,9 +11,9 @@ from trunkline.callbacks import notify
 from trunkline.errors import MessageTooLargeError, RecordNotFoundError, StateDisconnectedError, TrunklineError
 from trunkline.limits import CLIENT_BUFFER_BYTES, MAX_FRAME_BYTES, MAX_PAGE_SIZE
 from trunkline.models import Record
-from trunkline.state.filter import Filter, Interest, check_id, check_page_size, check_revision
+from trunkline.records import RECORD_KINDS, Kind, check_batch_size, check_record_id
+from trunkline.state.filter import Filter, WatchFilter, check_page_size, check_revision
 from trunkline.state.grpc.frames import (
-    KIND_NUMBERS,
     ClientFrame,
     error_of,
     record_of,
@@ -23,12 +23,12 @@ from trunkline.state.grpc.frames import (
     to_outcome,
 )
 from trunkline.state.grpc.watch import RemoteWatch
-from trunkline.state.record_manager import RecordManager, check_batch, not_connected
-from trunkline.state.state_manager import Change, Kind, Operation, Outcome, Save, StateStatistics
+from trunkline.state.record_manager import RecordManager, not_connected
+from trunkline.state.state_manager import Change, Operation, Outcome, Save, StateStatistics
 from trunkline.v1 import state_pb2
 from trunkline.wire.stream import Line
 
-_PUMPED_CALLS: Final = 16
+_FLUSHED_CALLS: Final = 16
 """Of many calls at once, so many are sent while the others are still being encoded: then service and client work at the
 same time. A lone call is sent at once."""
 _FETCHED: Final = MAX_PAGE_SIZE
@@ -60,7 +60,7 @@ class BaseStateManager(RecordManager):
         self._on_reconnected = on_reconnected
         self._line: Line | None = None
         self._open_calls = 0
-        self._unpumped = 0
+        self._unflushed = 0
         self._watches: set[RemoteWatch] = set()
 
     @abstractmethod
@@ -85,9 +85,8 @@ class BaseStateManager(RecordManager):
         return self._line is not None and self._line.is_up
 
     async def batch(self, operations: Sequence[Operation], *, atomic: bool = False) -> list[Outcome]:
-        check_batch(operations)
-        wanted = {"operations": [to_operation(each) for each in operations], "atomic": atomic}
-        answer = await self._call(batch=wanted)
+        check_batch_size(len(operations))
+        answer = await self._call(batch={"operations": [to_operation(each) for each in operations], "atomic": atomic})
         return [
             to_outcome(operation, outcome)
             for operation, outcome in zip(operations, answer.batched.outcomes, strict=True)
@@ -104,10 +103,10 @@ class BaseStateManager(RecordManager):
         after_revision: int | None = None,
     ) -> AsyncIterator[Change]:
         line = self._connected()
-        interest = Interest(kinds, id, Filter(status, type, phase, agent_id))
-        interest.check()
+        filter = WatchFilter(kinds, id, Filter(status, type, phase, agent_id))
+        filter.check()
         check_revision("after_revision", after_revision, 0)
-        watch = RemoteWatch(line, interest, after_revision)
+        watch = RemoteWatch(line, filter, after_revision)
         self._watches.add(watch)
         try:
             async for change in watch.changes():
@@ -127,18 +126,18 @@ class BaseStateManager(RecordManager):
         return revision
 
     async def _get(self, kind: Kind, id: str) -> Record | None:
-        check_id(id)
+        check_record_id("id", id)
         try:
-            answer = await self._call(get={"kind": KIND_NUMBERS[kind], "id": id})
+            answer = await self._call(get={"kind": RECORD_KINDS[kind], "id": id})
         except RecordNotFoundError:
             return None
         return record_of(answer.got.record)
 
-    async def _list(self, kind: Kind, wanted: Filter, page_size: int | None) -> list[Record]:
-        wanted.check(kind)
+    async def _list(self, kind: Kind, filter: Filter, page_size: int | None) -> list[Record]:
+        filter.check(kind)
         page = {
-            "kind": KIND_NUMBERS[kind],
-            "filter": wanted.asked(),
+            "kind": RECORD_KINDS[kind],
+            "filter": filter.values(),
             "page_size": check_page_size(page_size) or _FETCHED,
             "page_token": "",
         }
@@ -151,10 +150,10 @@ class BaseStateManager(RecordManager):
             page["page_token"] = listed.next_page_token
 
     async def _delete(self, kind: Kind, id: str, expected_revision: int | None) -> bool:
-        wanted: dict[str, Any] = {"kind": KIND_NUMBERS[kind], "id": check_id(id)}
+        fields: dict[str, Any] = {"kind": RECORD_KINDS[kind], "id": check_record_id("id", id)}
         if check_revision("expected_revision", expected_revision, 1) is not None:
-            wanted["expected_revision"] = expected_revision
-        deleted: bool = (await self._call(delete=wanted)).deleted.deleted
+            fields["expected_revision"] = expected_revision
+        deleted: bool = (await self._call(delete=fields)).deleted.deleted
         return deleted
 
     async def _call(self, **item: Any) -> Any:
@@ -174,9 +173,9 @@ class BaseStateManager(RecordManager):
                     details={"size": len(frame), "limit": MAX_CALL_BYTES},
                 )
             line.put(frame)
-            self._unpumped += 1
-            if self._open_calls == 1 or self._unpumped >= _PUMPED_CALLS:
-                self._unpumped = 0
+            self._unflushed += 1
+            if self._open_calls == 1 or self._unflushed >= _FLUSHED_CALLS:
+                self._unflushed = 0
                 line.pump()
             if line.waiting_bytes > CLIENT_BUFFER_BYTES:
                 await line.room(CLIENT_BUFFER_BYTES)

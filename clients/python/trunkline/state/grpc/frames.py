@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC
-from typing import Any, Final
+from typing import Any
 
 from trunkline.errors import RecordNotFoundError, StateError, TrunklineError
 from trunkline.models import AgentState, Record, TaskResult
+from trunkline.records import RECORD_KINDS, Kind, RecordKind, check_record_id
 from trunkline.state.codec import decode_record, encode_record
-from trunkline.state.filter import Interest, check_id, check_kind, check_revision
-from trunkline.state.state_manager import Change, ChangeType, Get, Kind, Operation, Outcome, Save, StateStatistics
+from trunkline.state.filter import WatchFilter, check_kind, check_revision
+from trunkline.state.state_manager import Change, ChangeType, Get, Operation, Outcome, Save, StateStatistics
 from trunkline.v1 import error_pb2, state_pb2
 from trunkline.wire.opaque import state_twins
 from trunkline.wire.status import error_from_item
@@ -21,15 +21,11 @@ ClientFrame = _twins["ConnectStateRequest"]
 ServerFrame = _twins["ConnectStateResponse"]
 WatchFrame = _twins["WatchResponse"]
 
-KIND_NUMBERS: Final[Mapping[Kind, int]] = {"agent_state": 1, "workflow_state": 2, "task_result": 3}
-"""RecordKind of state.proto."""
-_KINDS: Final[Mapping[int, Kind]] = {number: kind for kind, number in KIND_NUMBERS.items()}
-
 
 def save_fields(operation: Save) -> dict[str, Any]:
     """The fields of a SaveRequest."""
     kind, id, body = encode_record(operation.record)
-    check_id(id)
+    check_record_id("id", id)
     fields: dict[str, Any] = {kind: body}
     if operation.expected_revision is not None:
         fields["expected_revision"] = check_revision("expected_revision", operation.expected_revision, 0)
@@ -41,7 +37,7 @@ def to_operation(operation: Operation) -> dict[str, Any]:
     if isinstance(operation, Save):
         return {"save": save_fields(operation)}
     check_kind(operation.kind)
-    fields: dict[str, Any] = {"kind": KIND_NUMBERS[operation.kind], "id": check_id(operation.id)}
+    fields: dict[str, Any] = {"kind": RECORD_KINDS[operation.kind], "id": check_record_id("id", operation.id)}
     if isinstance(operation, Get):
         return {"get": fields}
     if operation.expected_revision is not None:
@@ -75,16 +71,16 @@ def error_of(encoded: bytes) -> TrunklineError:
     return error_from_item(error_pb2.Error.FromString(encoded))
 
 
-def to_watch_request(interest: Interest, after_revision: int | None) -> state_pb2.WatchRequest:
+def to_watch_request(filter: WatchFilter, after_revision: int | None) -> state_pb2.WatchRequest:
     """The request of a watch."""
     request = state_pb2.WatchRequest(
-        kinds=[KIND_NUMBERS[kind] for kind in interest.kinds],  # type: ignore[misc]  # numbers of the enum
-        id=interest.id or "",
+        kinds=[RECORD_KINDS[kind] for kind in filter.kinds],  # type: ignore[misc]  # numbers of the enum
+        id=filter.id or "",
         after_revision=after_revision,
     )
-    asked = interest.wanted.asked()
-    if asked:
-        request.filter.CopyFrom(state_pb2.Filter(**asked))
+    values = filter.fields.values()
+    if values:
+        request.filter.CopyFrom(state_pb2.Filter(**values))
     return request
 
 
@@ -98,7 +94,7 @@ def to_change(frame: Any) -> Change:
         case "left":
             left = frame.left
             change = ChangeType.DELETED if left.deleted else ChangeType.LEFT
-            return Change(change, left.revision, _KINDS[left.kind], left.id)
+            return Change(change, left.revision, RecordKind(left.kind).label, left.id)
     return Change(ChangeType.SYNCED, frame.synced.revision)
 
 
