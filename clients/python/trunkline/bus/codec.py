@@ -13,6 +13,7 @@ from trunkline.bus.durable import DurableMessage, Settler
 from trunkline.errors import InvalidMessageError
 from trunkline.models import AgentMessage, MessageType, Priority
 from trunkline.models.fields import fill_model
+from trunkline.models.json import encode_json
 from trunkline.models.message import MESSAGE_FIELDS
 from trunkline.v1 import message_pb2
 
@@ -26,7 +27,6 @@ _FROM_WIRE: Final[tuple[Priority, ...]] = (Priority.MEDIUM, *Priority)
 _EXACT_SECONDS: Final = 2**32
 """Below this a float holds a time to the microsecond, and the quicker conversion is exact."""
 
-_encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
 _new = AgentMessage.__new__
 _new_durable = DurableMessage.__new__
@@ -47,7 +47,7 @@ def encode_message(message: AgentMessage, correlation_id: str | None = None) -> 
     try:
         wire = _WireMessage(message_id=message.message_id)
         if message.data is None:
-            wire.json = _encode_json(message.payload)
+            wire.json = encode_json(message.payload)
         else:
             wire.data = message.data
             wire.content_type = message.content_type or BINARY_TYPE
@@ -61,7 +61,7 @@ def encode_message(message: AgentMessage, correlation_id: str | None = None) -> 
         if message.ttl_seconds is not None:
             wire.ttl_seconds = message.ttl_seconds
         if message.metadata:
-            wire.metadata_json = _encode_json(message.metadata)
+            wire.metadata_json = encode_json(message.metadata)
         head = _encode_head(message.message_type, message.sender_id, message.priority)
         encoded: bytes = head + wire.SerializeToString()
     except (ValueError, TypeError, RecursionError) as error:

@@ -1,69 +1,115 @@
-"""What becomes of a durable message that was given to a callback or to an iterator: the same for every bus."""
+"""What becomes of a message that was given to a callback or to an iterator: the same for every bus."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Any, Protocol, TypeVar
 
 from trunkline.bus.durable import DurableMessage
+from trunkline.models import AgentMessage
+from trunkline.text import error_text
 
 log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=AgentMessage)
 
 DurableCallback = Callable[[DurableMessage], Awaitable[None]]
 """What a durable `subscribe` calls with each message: returning acks it, raising naks it with the error."""
 
 
 class Holder(Protocol):
-    """Who holds messages of a durable subscription, and settles them without waiting."""
+    """What holds messages of a durable subscription, and settles them without waiting."""
 
     async def next(self) -> DurableMessage | None:
-        """The next message; None when nobody wants more. Raises why there is none any more."""
+        """Returns the next message; None when the subscription was closed. Raises why no more will come."""
 
     def acked(self, message: DurableMessage) -> None:
-        """It is done."""
+        """Acks a message."""
 
     def nakked(self, message: DurableMessage, error: str, delay: float | None = None) -> None:
-        """It failed."""
+        """Naks a message with its error."""
 
     def leave(self) -> None:
-        """Nobody wants more."""
+        """Takes no more messages."""
+
+
+class Ending(Enum):
+    """How a callback ended; `docs/decisions.md` has the table."""
+
+    RETURNED = "returned"
+    RAISED = "raised"
+    TORN_OFF = "torn off"
+
+
+async def run_callback(callback: Callable[[M], Awaitable[None]], message: M) -> tuple[Ending, BaseException | None]:
+    """Gives a message to a callback and says how that ended. The one place that tells a failure from the end.
+
+    A callback can end only its own message. Whatever it raises is that message's failure, and is logged: also
+    `SystemExit`, and a `CancelledError` that it brought from elsewhere, such as a task that somebody else cancelled.
+    It is torn off only where the task that runs it, its worker, was itself asked to end; then the caller goes on to
+    end. `KeyboardInterrupt` and `GeneratorExit` mean the whole program and pass through.
+    """
+    try:
+        await callback(message)
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except asyncio.CancelledError as error:
+        worker = asyncio.current_task()
+        if worker is not None and worker.cancelling():
+            return Ending.TORN_OFF, error
+        return Ending.RAISED, _logged(message, error)
+    except BaseException as error:  # noqa: BLE001  # see above
+        return Ending.RAISED, _logged(message, error)
+    return Ending.RETURNED, None
+
+
+def _logged(message: AgentMessage, error: BaseException) -> BaseException:
+    attempt = f", attempt {message.attempt}" if isinstance(message, DurableMessage) else ""
+    log.error(
+        "callback failed on message %s from %s on %r%s: %s",
+        message.message_id,
+        message.sender_id,
+        message.channel,
+        attempt,
+        error_text(error),
+        exc_info=error,
+    )
+    return error
 
 
 async def handle(holder: Holder, callback: DurableCallback, message: DurableMessage) -> None:
-    """Gives a message to a callback, and settles it by how that ends."""
-    try:
-        await callback(message)
-    except asyncio.CancelledError:
-        holder.nakked(message, "cancelled: the client closed", 0.0)
-        raise
-    except Exception as error:
-        log.exception(
-            "callback failed on message %s from %s on %r, attempt %d",
-            message.message_id,
-            message.sender_id,
-            message.channel,
-            message.attempt,
-        )
-        holder.nakked(message, f"{type(error).__name__}: {error}")
-    else:
-        holder.acked(message)
+    """Gives a durable message to a callback, and settles it by how that ends."""
+    match await run_callback(callback, message):
+        case Ending.RETURNED, _:
+            holder.acked(message)
+        case Ending.TORN_OFF, error:
+            holder.nakked(message, "cancelled: the client closed", 0.0)
+            assert error is not None
+            raise error
+        case _, error:
+            assert error is not None
+            holder.nakked(message, error_text(error))
 
 
-async def steps_through(open: Callable[[], Awaitable[Holder]]) -> AsyncGenerator[DurableMessage, None]:
-    """An iterator whose steps ack the message before; see `MessageBus.messages`.
+async def handle_live(callback: Callable[[AgentMessage], Awaitable[None]], message: AgentMessage) -> None:
+    """Gives a live message to a callback: nothing is settled, what it raises is logged."""
+    ending, error = await run_callback(callback, message)
+    if ending is Ending.TORN_OFF and error is not None:
+        raise error
 
-    Args:
-        open: registers interest, at the first step.
-    """
-    holder = await open()
-    given: DurableMessage | None = None
-    try:
-        while (given := await holder.next()) is not None:
-            yield given
-            holder.acked(given)
-    finally:
-        if given is not None:
-            holder.nakked(given, "the iterator was closed before the message was acked", 0.0)
-        holder.leave()
+
+def check_callback(callback: Any) -> None:
+    """Raises TypeError where a callback is no async function: one that is called and returns nothing to wait for would
+    lose every message that it fails on."""
+    called = callback
+    while isinstance(called, functools.partial):
+        called = called.func
+    if inspect.isclass(called) or not (
+        inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(type(called).__call__)
+    ):
+        raise TypeError(f"callback is {callback!r}, it must be an async function of one message: async def …(message)")

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import Field, PrivateAttr
 
 from trunkline.models.enums import MessageType, Priority
 from trunkline.models.fields import Id, JsonObject, Model, Time, fill_model, new_id, now
+from trunkline.models.json import is_plain
 
 _UNSET: Final = object()
-_PLAIN_JSON: Final = frozenset({str, int, bool, NoneType})
-"""Types whose every value JSON can say. Not float: it may be NaN."""
-
-
-def _is_plain(payload: object) -> bool:
-    """Whether it is a flat dict that JSON can say for sure."""
-    if type(payload) is not dict:
-        return False
-    for key, value in payload.items():  # noqa: SIM110  # a generator would cost more than the rest of the message
-        if type(key) is not str or type(value) not in _PLAIN_JSON:
-            return False
-    return True
 
 
 class AgentMessage(Model):
@@ -84,7 +72,7 @@ class AgentMessage(Model):
                 not rest
                 and type(message_type) is MessageType
                 and type(sender_id) is str
-                and (payload is _UNSET or _is_plain(payload))
+                and (payload is _UNSET or is_plain(payload))
                 and (recipient_id is _UNSET or recipient_id is None or (type(recipient_id) is str and recipient_id))
                 and (
                     correlation_id is _UNSET

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal, overload
 
@@ -17,8 +17,9 @@ from trunkline.bus.grpc.durable_subscription import DurableSubscription
 from trunkline.bus.grpc.session import BusSession
 from trunkline.bus.grpc.subscription import LiveSubscription
 from trunkline.bus.grpc.wire_delivery import WireDelivery
-from trunkline.bus.handling import steps_through
+from trunkline.bus.handling import check_callback
 from trunkline.bus.message_bus import MessageBus, check_interest, check_timeout
+from trunkline.bus.stream import DurableStream, LiveStream
 from trunkline.channels import check_channel, check_pattern
 from trunkline.delivery import DurableSettings, Receipt, Start
 from trunkline.errors import (
@@ -134,6 +135,7 @@ class BaseBus(WireDelivery, MessageBus):
         settings: DurableSettings | None = None,
     ) -> None:
         session = self._connected()
+        check_callback(callback)
         if concurrency < 1:
             raise ValueError(f"concurrency is {concurrency}, it must be at least 1")
         if durable is not None:
@@ -178,31 +180,18 @@ class BaseBus(WireDelivery, MessageBus):
         start: Start = "new",
         settings: DurableSettings | None = None,
     ) -> Any:
-        if durable is None:
-            return self._live_messages(pattern, group, credit, on_lagged, observer, start, settings)
-        window = 2 if credit is None else credit
-        return steps_through(
-            lambda: self._open_durable(pattern, durable, start, settings, window, group, on_lagged, observer)
-        )
+        if durable is not None:
+            window = 2 if credit is None else credit
+            return DurableStream(
+                lambda: self._open_durable(pattern, durable, start, settings, window, group, on_lagged, observer)
+            )
 
-    async def _live_messages(
-        self,
-        pattern: str,
-        group: str | None,
-        credit: int | None,
-        on_lagged: Callable[[int], None] | None,
-        observer: bool,
-        start: Start,
-        settings: DurableSettings | None,
-    ) -> AsyncGenerator[AgentMessage, None]:
-        session = self._connected()
-        check_live(start, settings)
-        subscription = await self._open(session, pattern, group, credit, 1, on_lagged, observer)
-        try:
-            while (message := await subscription.next()) is not None:
-                yield message
-        finally:
-            session.end(subscription)
+        async def open() -> LiveSubscription:
+            session = self._connected()
+            check_live(start, settings)
+            return await self._open(session, pattern, group, credit, 1, on_lagged, observer)
+
+        return LiveStream(open)
 
     async def flush(self) -> None:
         await self._connected().flush()

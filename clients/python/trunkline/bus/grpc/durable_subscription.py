@@ -37,7 +37,6 @@ class DurableSubscription(Subscription[DurableMessage]):
         settings: how it delivers, if the service has none of this name.
         window: messages that may be with this client at once, from 1.
         touched: called when something is to be gathered.
-        left: called when no more is taken from it.
     """
 
     def __init__(
@@ -49,16 +48,15 @@ class DurableSubscription(Subscription[DurableMessage]):
         settings: DurableSettings | None,
         window: int,
         item: Callable[[int], Any],
+        left: Callable[[Subscription[DurableMessage]], None],
         touched: Callable[[DurableSubscription], None],
-        left: Callable[[DurableSubscription], None],
     ) -> None:
-        super().__init__(id, pattern, item)
+        super().__init__(id, pattern, item, left)
         self.durable = durable
         self._position = position
         self._settings = settings
         self._window = window
         self._touched = touched
-        self._left = left
         self._holdings = Holdings(self._extend, self._free)
         self._acks: Attempts = {}
         """What is to be acked."""
@@ -114,10 +112,6 @@ class DurableSubscription(Subscription[DurableMessage]):
         super().close()
         for attempt, sequences in self._holdings.take_unstarted().items():
             self._name("release", sequences, attempt)
-
-    def leave(self) -> None:
-        """Ends it on the line; see `BusSession.end`."""
-        self._left(self)
 
     def fail_given(self) -> None:
         """Naks what an iterator has: it will not be settled."""

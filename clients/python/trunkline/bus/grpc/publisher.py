@@ -37,6 +37,10 @@ class Publisher:
         self._receipts = Receipts(line.next_id)
         self.frames = FrameBuilder(line.put, line.kick, self._receipts.expect)
         self._loop = asyncio.get_running_loop()  # asked for once: Python 3.11 asks the kernel for its pid each time
+        self.published = 0
+        """Live messages that were put into the buffer since the beginning."""
+        self._confirmed = 0
+        """How many of these the service is known to have taken."""
         self._refused: TrunklineError | None = None
         """The first refusal of something published since the last flush."""
         self._buffer_is_full = False
@@ -50,6 +54,7 @@ class Publisher:
         """
         if self._buffer_is_full:
             return self._refuse()
+        self.published += 1
         return self._pace() if self.frames.publish(channel, encoded) else None
 
     async def store(self, channel: str, encoded: bytes) -> Receipt:
@@ -82,8 +87,14 @@ class Publisher:
         """Keeps the error of something published that nobody waits for, for the next flush; the first one counts."""
         self._refused = self._refused or error
 
-    def check(self) -> None:
-        """Raises the first error since this was last asked."""
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether something live was published that the service may not have taken."""
+        return self.published > self._confirmed
+
+    def confirm(self, published: int) -> None:
+        """Notes that the service took so many of what was published; raises the first error since the last time."""
+        self._confirmed = published
         refused, self._refused = self._refused, None
         if refused is not None:
             raise refused
@@ -94,7 +105,8 @@ class Publisher:
 
     def on_down(self, error: TrunklineError) -> None:
         """The line is lost: no receipt comes any more, and what was published and not flushed may be lost."""
-        self.remember(error)
+        if self.is_unconfirmed:
+            self.remember(error)
         self.close(error)
 
     def close(self, error: TrunklineError) -> None:

@@ -35,8 +35,6 @@ S = TypeVar("S", LiveSubscription, DurableSubscription)
 _WAVE = 32
 """Of many requests at once, so many are sent while the others are still being encoded: then service and client work at
 the same time. A lone request is sent at once."""
-_REPLY_GRACE = 1.0
-"""Seconds that a request waits beyond its timeout for the service's own word, which has the better error."""
 
 
 class BusSession:
@@ -118,7 +116,7 @@ class BusSession:
         if line.pending == 1 or self._frames.items >= _WAVE:
             line.pump()
         loop = self._loop
-        timer = loop.call_later(timeout + _REPLY_GRACE, self._give_up, id, channel, correlation_id, timeout)
+        timer = loop.call_later(timeout, self._give_up, id, channel, correlation_id, timeout)
         try:
             reply: AgentMessage = await answer
             return reply
@@ -132,13 +130,14 @@ class BusSession:
     async def flush(self) -> None:
         """Waits until the service took everything; raises what it refused, or that the line was lost."""
         self.line.check_up()
+        published = self._publisher.published
         id, answer = self.line.expect()
         self._frames.item(id).ping.SetInParent()
         try:
             await answer
         finally:
             self.line.forget(id)
-        self._publisher.check()
+        self._publisher.confirm(published)
 
     async def open(
         self,
@@ -150,7 +149,7 @@ class BusSession:
     ) -> LiveSubscription:
         """Opens a subscription; in effect on return."""
         subscription = self.live_subscription(
-            self.line.next_id(), pattern, group, window, self._frames.item, on_lagged, observer
+            self.line.next_id(), pattern, group, window, self._frames.item, self.end, on_lagged, observer
         )
         return await self._begin(subscription)
 
@@ -170,7 +169,7 @@ class BusSession:
     ) -> DurableSubscription:
         """Opens a durable subscription; in effect on return."""
         subscription = DurableSubscription(
-            self.line.next_id(), pattern, durable, start, settings, window, self._frames.item, self._touch, self.end
+            self.line.next_id(), pattern, durable, start, settings, window, self._frames.item, self.end, self._touch
         )
         return await self._begin(subscription)
 
@@ -178,7 +177,7 @@ class BusSession:
         """Gives each message of a subscription to a callback, `concurrency` at once."""
         subscription.run(callback, concurrency)
 
-    def end(self, subscription: AnySubscription) -> None:
+    def end(self, subscription: Subscription[Any]) -> None:
         """Ends a subscription; idempotent. A durable one ends when the callbacks that run are done."""
         subscription.close()
         if subscription.id not in self._subscriptions:
@@ -240,8 +239,13 @@ class BusSession:
                 subscription.gather()
 
     def on_down(self, error: TrunklineError) -> None:
-        """Says that the connection was lost; what was published and not flushed may be lost too."""
-        log.warning("the connection to %s was lost: %s", self.line.address, error)
+        """Says that the connection was lost; what was published and not flushed may be lost too, and is a warning."""
+        log.log(
+            logging.WARNING if self._publisher.is_unconfirmed else logging.INFO,
+            "the connection to %s was lost: %s",
+            self.line.address,
+            error,
+        )
         self._frames.forget_items()
         for subscription in self._subscriptions.values():
             subscription.line_lost()
@@ -281,14 +285,16 @@ class BusSession:
         if subscription is not None:
             log.error("the service ended the subscription of %r: %s", subscription.pattern, error)
             subscription.end(error)
-        elif not (self._publisher.refuse(id, error) or self.line.fail(id, error)):
+        elif not id:
             log.error("the service refused a message: %s", error)
             self._publisher.remember(error)
+        elif not (self._publisher.refuse(id, error) or self.line.fail(id, error)):
+            log.debug("nobody waits any more for what the service refused: %s", error)
 
     def _give_up(self, id: int, channel: str, correlation_id: str, timeout: float) -> None:
-        """The service did not even answer that there was no reply."""
+        """Ends a request at its deadline, also where the service does not answer: it says the same."""
         error = RequestTimeoutError(
-            f"no answer from {self.line.address} to the request on {channel!r} within {timeout:g} s",
+            f"no reply on {channel!r} within {timeout:g} s",
             details={"channel": channel, "correlation_id": correlation_id, "timeout_seconds": timeout},
         )
         if self.line.fail(id, error):

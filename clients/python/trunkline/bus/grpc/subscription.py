@@ -11,6 +11,7 @@ from itertools import count, repeat
 from typing import Any, Generic, TypeVar
 
 from trunkline.bus.codec import decode_message
+from trunkline.bus.handling import handle_live
 from trunkline.callbacks import notify
 from trunkline.errors import BusDisconnectedError, InvalidMessageError, TrunklineError
 from trunkline.limits import CLIENT_WINDOW_MESSAGES
@@ -34,12 +35,16 @@ class Subscription(ABC, Generic[M]):
         id: its item id on the line.
         pattern: channel or pattern.
         item: a new ClientItem with an id, on its way to the service.
+        left: ends it in its session.
     """
 
-    def __init__(self, id: int, pattern: str, item: Callable[[int], Any]) -> None:
+    def __init__(
+        self, id: int, pattern: str, item: Callable[[int], Any], left: Callable[[Subscription[M]], None]
+    ) -> None:
         self.id = id
         self.pattern = pattern
         self._item = item
+        self._left = left
         self._runs: Lanes[deque[Any]] = Lanes()
         self._current: deque[Any] | None = None
         """The run that goes next; None when that must be looked up, since something arrived or it is used up."""
@@ -99,6 +104,10 @@ class Subscription(ABC, Generic[M]):
         self._ended = error
         self._never_started(error)
         self._arrived.set()
+
+    def leave(self) -> None:
+        """Ends it in its session; see `BusSession.end`."""
+        self._left(self)
 
     def close(self) -> None:
         """Nobody wants more: what waits is forgotten; a callback that runs goes on to its end."""
@@ -185,10 +194,11 @@ class LiveSubscription(Subscription[AgentMessage]):
         group: str,
         window: int | None,
         item: Callable[[int], Any],
+        left: Callable[[Subscription[AgentMessage]], None],
         on_lagged: Callable[[int], None] | None,
         observer: bool = False,
     ) -> None:
-        super().__init__(id, pattern, item)
+        super().__init__(id, pattern, item, left)
         self._group = group
         self._observer = observer
         self._window = window or CLIENT_WINDOW_MESSAGES
@@ -233,12 +243,7 @@ class LiveSubscription(Subscription[AgentMessage]):
         return message
 
     async def _call(self, callback: Callable[[AgentMessage], Awaitable[None]], message: AgentMessage) -> None:
-        try:
-            await callback(message)
-        except Exception:
-            log.exception(
-                "callback of %r failed on message %s from %s", self.pattern, message.message_id, message.sender_id
-            )
+        await handle_live(callback, message)
 
     def _grant(self) -> None:
         """Lets the service send as many more as were taken."""

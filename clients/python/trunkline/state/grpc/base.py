@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from trunkline.callbacks import notify
@@ -162,7 +162,7 @@ class BaseStateManager(RecordManager):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
         if not line.is_up:
-            await self._until_up(line)
+            await self._until(deadline, line.wait_up())
         id, answer = line.expect()
         self._open_calls += 1
         try:
@@ -178,7 +178,7 @@ class BaseStateManager(RecordManager):
                 self._unflushed = 0
                 line.pump()
             if line.waiting_bytes > CLIENT_BUFFER_BYTES:
-                await line.room(CLIENT_BUFFER_BYTES)
+                await self._until(deadline, line.room(CLIENT_BUFFER_BYTES))
             expiry = loop.call_at(deadline, _expire, answer, self._timeout, self.address)
             try:
                 return await answer
@@ -193,10 +193,11 @@ class BaseStateManager(RecordManager):
             raise not_connected()
         return self._line
 
-    async def _until_up(self, line: Line) -> None:
+    async def _until(self, deadline: float, waiting: Coroutine[Any, Any, None]) -> None:
+        """Waits for something, to the call's deadline by the loop's clock."""
         try:
-            async with asyncio.timeout(self._timeout):
-                await line.wait_up()
+            async with asyncio.timeout_at(deadline):
+                await waiting
         except TimeoutError:
             raise _too_late(self._timeout, self.address) from None
 
