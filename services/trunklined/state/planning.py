@@ -21,10 +21,10 @@ class Planner:
     """Plans one commit.
 
     Args:
-        revision: the store's revision before it.
-        head: looks up what is committed of a record that is to be written; None where there is none.
-        read: the same with its body.
-        answer_bytes: what one transaction may read at the most; beyond it OVERLOADED.
+        revision: the store's revision before the commit.
+        head: returns the committed head of a record that is written, or None.
+        read: returns a committed record with its body, or None.
+        answer_bytes: bytes of bodies that one transaction may read; beyond it OVERLOADED.
     """
 
     def __init__(
@@ -42,8 +42,11 @@ class Planner:
         self._latest: dict[Key, Change] = {}
 
     def add(self, transaction: Transaction) -> TransactionOutcome:
-        """Plans one transaction: its results, or the error of its first operation that fails; then nothing of it is
-        planned, and the error's details name the operation where there are several."""
+        """Plans one transaction and returns its results.
+
+        If an operation fails, none of the transaction is planned and the error is returned; in a transaction of
+        several operations the error names the operation in details["operation"].
+        """
         made, revision = len(self.changes), self.revision
         results: list[Result] = []
         budget = self._answer_bytes

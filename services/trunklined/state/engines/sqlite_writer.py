@@ -1,4 +1,4 @@
-"""Writes changes to the sqlite engine's file, and removes the versions that nobody can ask for any more."""
+"""SqliteWriter: writes changes to the sqlite engine's file, and removes versions that no read can reach."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _TRIM: Final = (
 
 
 class SqliteWriter:
-    """The one that writes: `apply`, then `commit` (which waits for the disk) or `rollback`."""
+    """The only writer of the file: `apply`, then `commit` (which waits for the disk) or `rollback`."""
 
     def __init__(self, connection: sqlite3.Connection, limits: History, note: Callable[[int], None]) -> None:
         self._connection = connection
@@ -60,8 +60,8 @@ class SqliteWriter:
         self._pending = self.holdings, self._history_bytes
 
     def heads(self, transactions: Sequence[Transaction]) -> dict[tuple[RecordKind, str], Head]:
-        """The heads of all records that are about to be written. On this connection, whose page cache stays good: a
-        reader's is void after each commit."""
+        """Returns the heads of all records that the transactions write. They are read on this connection, whose page
+        cache stays valid; a reader's is void after each commit."""
         ids_by_kind: dict[RecordKind, dict[str, None]] = {}
         for transaction in transactions:
             for operation in transaction:
@@ -113,7 +113,7 @@ class SqliteWriter:
         self._pending = holdings, size
 
     def _cut(self, holdings: Holdings, size: int) -> tuple[int, int]:
-        """Up to which revision the history goes, and how many bytes of bodies with it."""
+        """Returns the new oldest revision of the history, and the bytes of bodies that it frees."""
         oldest, freed = holdings.oldest, 0
         by_count = holdings.revision - self._limits.changes
         if by_count - oldest < self._trim_changes:
@@ -129,13 +129,13 @@ class SqliteWriter:
         return oldest, freed
 
     def commit(self) -> None:
-        """Returns when all is on the disk."""
+        """Commits; returns when the transaction is on the disk."""
         self._connection.execute("COMMIT")
         self.holdings, self._history_bytes = self._pending
         self._note(self.holdings.revision)
 
     def rollback(self) -> None:
-        """Undoes what `apply` did; SQLite may have done so itself."""
+        """Undoes `apply`; SQLite may have done so itself."""
         roll_back(self._connection)
 
 
@@ -148,12 +148,12 @@ def _pack_facets(both: tuple[Facets | None, Head | None]) -> bytes:
 
 
 def unpack_facets(packed: bytes) -> tuple[Facets | None, Head | None]:
-    """What a version says of its record's facets now, and of the record before."""
+    """Returns a version's facets, and the head of the version before; None for no record."""
     return _decode(packed)
 
 
 def _chunks(ids: list[str]) -> Iterator[list[str | None]]:
-    """Ids in lists of the sizes that statements are prepared for."""
+    """Yields ids in lists of the sizes that statements are prepared for, padded with None."""
     largest = HEADS_AT_ONCE[-1]
     for start in range(0, len(ids), largest):
         chunk: list[str | None] = [*ids[start : start + largest]]

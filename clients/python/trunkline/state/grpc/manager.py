@@ -28,28 +28,28 @@ from trunkline.wire.stream import Compression, Line, check_compression
 
 _CONNECT: Final = "/trunkline.v1.StateService/ConnectState"
 _FLUSHED_CALLS: Final = 16
-"""Of many calls at once, so many are sent while the others are still being encoded: then service and client work at the
+"""Number of concurrent calls that are sent while others are still being encoded, so that service and client work at the
 same time. A lone call is sent at once."""
 _FETCHED: Final = MAX_PAGE_SIZE
-"""Records of one page, where the caller does not say."""
+"""Records of one page, if the caller sets no page size."""
 MAX_CALL_BYTES: Final = MAX_FRAME_BYTES // 2
-"""One encoded call; a larger one would not fit into a frame. The service's own limit for a record is lower."""
+"""Largest encoded call; a larger one would not fit into a frame. The service's limit for a record is lower."""
 
 
 class GrpcStateManager(RecordManager):
     """A state manager whose records are kept by a StateService.
 
-    A lost connection is restored by itself. Calls that were pending when it was lost fail with
-    `StateDisconnectedError` at once, and what became of a write is then not known. New calls wait for the reconnect,
-    for up to `timeout` seconds in all; nothing of one that waited in vain was sent. Watches go on by themselves.
+    A lost connection is restored automatically. Calls that were pending fail with `StateDisconnectedError` at once; it
+    is then unknown whether their writes were made. New calls wait for the reconnect, for up to `timeout` seconds in
+    all; a call that times out while it waits was not sent. Watches resume automatically.
 
     Args:
         address: `host:port` or `unix:/path`, of a state service or a sidecar.
-        connect_timeout: seconds that `connect` waits for the service, then it raises `StateDisconnectedError`.
-        timeout: seconds that a call may take, the wait for a reconnect included; then `StateDisconnectedError`.
-        compression: "gzip" compresses what goes over the network, both ways; see `GrpcMessageBus`.
-        on_disconnected: called with the reason when the connection was lost.
-        on_reconnected: called when it is back.
+        connect_timeout: seconds that `connect` waits for the service; then it raises `StateDisconnectedError`.
+        timeout: seconds that a call may take, including the wait for a reconnect; then `StateDisconnectedError`.
+        compression: "gzip" compresses the traffic, both ways; see `GrpcMessageBus`.
+        on_disconnected: called with the reason when the connection is lost.
+        on_reconnected: called when the connection is restored.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class GrpcStateManager(RecordManager):
         return deleted
 
     async def _call(self, **item: Any) -> Any:
-        """Sends one item and returns the item that answers it; raises the error that answers it."""
+        """Sends one item and returns the answer's item; raises the answer's error."""
         line = self._line
         if line is None:
             raise not_connected()
@@ -203,20 +203,20 @@ class GrpcStateManager(RecordManager):
             raise _too_late(self._timeout, self.address) from None
 
     def on_up(self) -> None:
-        """Nothing must be said to the service anew: watches have streams of their own."""
+        """Notifies the user of a reconnect. Nothing is sent again: watches have streams of their own."""
         if self._line is not None:  # else it is the first time
             notify(self._on_reconnected)
 
     def on_down(self, error: TrunklineError) -> None:
-        """What was pending is failed by the line."""
+        """Notifies the user; the line failed the pending calls."""
         notify(self._on_disconnected, error)
 
     def gather(self, room: int) -> list[bytes]:
-        """Everything is put when it is called for."""
+        """Returns nothing: calls are put when they are made."""
         return []
 
     def on_frame(self, frame: Any) -> None:
-        """Answers those who wait."""
+        """Settles the calls that a frame answers."""
         line = self._line
         if line is None:
             return

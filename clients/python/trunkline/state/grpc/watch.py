@@ -22,13 +22,13 @@ _WATCH: Final = "/trunkline.v1.StateService/Watch"
 
 
 class RemoteWatch:
-    """One watch. Where its stream is lost, or the service ended it because it was read too slowly, a new stream resumes
-    it; see `WatchCursor`.
+    """One watch. If its stream is lost, or the service ends the stream because it is read too slowly, a new stream
+    resumes the watch; see `WatchCursor`.
 
     Args:
         line: the connection.
-        filter: which records it is about.
-        after_revision: None: begin with the records.
+        filter: the records to report.
+        after_revision: the revision to start after; None: with the records.
     """
 
     def __init__(self, line: Line, filter: WatchFilter, after_revision: int | None) -> None:
@@ -39,13 +39,18 @@ class RemoteWatch:
         self._call: Any = None
 
     def end(self) -> None:
-        """Ends the stream; whoever reads it gets `StateNotConnectedError`. Idempotent."""
+        """Ends the stream; its reader gets `StateNotConnectedError`. Idempotent."""
         self._ended = True
         if self._call is not None:
             self._call.cancel()
 
     async def changes(self) -> AsyncIterator[Change]:
-        """Everything that the watch is told."""
+        """Yields the changes of the watch, without end.
+
+        Raises:
+            StateNotConnectedError: the watch was ended.
+            CompactedError: the changes after its last revision are no longer stored.
+        """
         delays = reconnect_delays()
         while True:
             try:
@@ -65,7 +70,7 @@ class RemoteWatch:
             await asyncio.sleep(next(delays))
 
     async def _frames(self) -> AsyncIterator[Any]:
-        """One life of the stream."""
+        """Yields the frames of one stream."""
         request = to_watch_request(self._filter, self._cursor.after)
         self._cursor.begin()
         start = self._line.channel.unary_stream(_WATCH, state_pb2.WatchRequest.SerializeToString, WatchFrame.FromString)
