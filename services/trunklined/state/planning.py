@@ -11,10 +11,21 @@ from collections.abc import Callable
 
 from trunkline.errors import OverloadedError, RevisionMismatchError, StateError
 from trunkline.records import RecordKind
-from trunklined.state.records import Change, Drop, Entry, Facets, Head, Operation, Put, Read, Result, Transaction
+from trunklined.state.records import (
+    Change,
+    Drop,
+    Entry,
+    Facets,
+    Head,
+    Operation,
+    Put,
+    Read,
+    RecordKey,
+    Result,
+    Transaction,
+)
 
 TransactionOutcome = list[Result] | StateError
-Key = tuple[RecordKind, str]
 
 
 class Planner:
@@ -30,7 +41,7 @@ class Planner:
     def __init__(
         self,
         revision: int,
-        head: Callable[[Key], Head | None],
+        head: Callable[[RecordKey], Head | None],
         read: Callable[[RecordKind, str], Entry | None],
         answer_bytes: int,
     ) -> None:
@@ -39,7 +50,7 @@ class Planner:
         self._head = head
         self._read = read
         self._answer_bytes = answer_bytes
-        self._latest: dict[Key, Change] = {}
+        self._latest: dict[RecordKey, Change] = {}
 
     def add(self, transaction: Transaction) -> TransactionOutcome:
         """Plans one transaction and returns its results.

@@ -8,6 +8,9 @@ from typing import Final, NamedTuple
 
 from trunkline.records import RecordKind, check_filter_fields
 
+RecordKey = tuple[RecordKind, str]
+"""The kind and the id of a record."""
+
 
 class Facets(NamedTuple):
     """The fields that filters compare. In a record, None: its kind has no such field; in a filter, None: any value.

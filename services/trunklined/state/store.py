@@ -16,7 +16,7 @@ from trunkline.errors import InternalError, OverloadedError, StateDisconnectedEr
 from trunkline.records import RecordKind
 from trunklined.state.engines.engine import Engine
 from trunklined.state.planning import TransactionOutcome
-from trunklined.state.records import Change, Entry, Facets, Operation, Page, Put, Read, Result, Transaction
+from trunklined.state.records import Change, Entry, Facets, Operation, Page, Put, Read, RecordKey, Result, Transaction
 from trunklined.state.statistics import Counts
 from trunklined.state.watch import Event, Watchers, WatchFilter
 
@@ -28,7 +28,6 @@ COMMIT_BYTES: Final = 8 * 1024 * 1024
 more than the wait for the disk costs."""
 
 Done = Callable[[TransactionOutcome], None]
-Key = tuple[RecordKind, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ class Store:
         self._queue: deque[_Waiting] = deque()
         self._queued_operations = 0
         self._queued_bytes = 0
-        self._unsettled: dict[Key, int] = {}
+        self._unsettled: dict[RecordKey, int] = {}
         """Number of operations under way, by record."""
         self._arrived = asyncio.Event()
         self._settled = asyncio.Event()

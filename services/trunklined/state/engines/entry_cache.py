@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from trunkline.records import RecordKind
-from trunklined.state.records import Change, Entry
+from trunklined.state.records import Change, Entry, RecordKey
 
 _ENTRY_BYTES: Final = 500
 """About what an entry takes beside its body."""
@@ -21,7 +21,7 @@ class EntryCache:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._entries: dict[tuple[RecordKind, str], Entry] = {}
+        self._entries: dict[RecordKey, Entry] = {}
 
     def get(self, kind: RecordKind, id: str) -> Entry | None:
         """Returns a cached entry. None does not mean that there is no such record."""

@@ -10,7 +10,7 @@ import msgspec
 
 from trunkline.records import RecordKind
 from trunklined.sqlite.file import roll_back
-from trunklined.state.records import Change, Facets, Head, History, Holdings, Read, Transaction
+from trunklined.state.records import Change, Facets, Head, History, Holdings, Read, RecordKey, Transaction
 
 TRIM_CHANGES: Final = 256
 """The history is cut by about so many at a time, which is cheaper than one by one and holds no commit up."""
@@ -59,7 +59,7 @@ class SqliteWriter:
         self._history_bytes = int(history_bytes)
         self._pending = self.holdings, self._history_bytes
 
-    def heads(self, transactions: Sequence[Transaction]) -> dict[tuple[RecordKind, str], Head]:
+    def heads(self, transactions: Sequence[Transaction]) -> dict[RecordKey, Head]:
         """Returns the heads of all records that the transactions write. They are read on this connection, whose page
         cache stays valid; a reader's is void after each commit."""
         ids_by_kind: dict[RecordKind, dict[str, None]] = {}
@@ -67,7 +67,7 @@ class SqliteWriter:
             for operation in transaction:
                 if not isinstance(operation, Read):
                     ids_by_kind.setdefault(operation[0], {})[operation[1]] = None
-        found: dict[tuple[RecordKind, str], Head] = {}
+        found: dict[RecordKey, Head] = {}
         for kind, ids in ids_by_kind.items():
             for chunk in _chunks(list(ids)):
                 query = _HEADS[len(chunk)]
@@ -81,7 +81,7 @@ class SqliteWriter:
         counts = dict(self.holdings.records)
         size = self._history_bytes
         oldest = self.holdings.oldest
-        records: dict[tuple[RecordKind, str], Change] = {}
+        records: dict[RecordKey, Change] = {}
         superseded: list[tuple[int]] = []
         versions: list[tuple[int, RecordKind, str, bytes | None, bytes]] = []
         for change in changes:
