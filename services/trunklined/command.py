@@ -1,6 +1,6 @@
 """The command line of the programs. Options mirror each program's settings; only the program that runs is loaded.
 
-Exit codes: 0 after a graceful end, 1 where it could not start, 2 for settings that cannot be taken.
+Exit codes: 0 after a graceful end, 1 if the program cannot start, 2 for invalid settings.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PROGRAMS = {
 
 
 class _Programs(click.Group):
-    """Makes a program's command when it is asked for."""
+    """The group of the programs' commands; a command is made when it is looked up."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(PROGRAMS)
@@ -102,7 +102,7 @@ def _serve(name: str, settings_class: type[ServerSettings], given: dict[str, Any
 
 
 def _complaints(settings_class: type[ServerSettings], error: ValidationError, given: dict[str, Any]) -> list[str]:
-    """One line for each bad setting: where it was set, the value, and what is wrong with it."""
+    """Returns a line for each invalid setting: where it was set, its value, and what is wrong with it."""
     prefix = settings_class.model_config.get("env_prefix", "")
     lines = []
     for fault in error.errors(include_url=False):
@@ -119,7 +119,7 @@ def _complaints(settings_class: type[ServerSettings], error: ValidationError, gi
 
 
 def _run_on_best_loop(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """uvloop where there is one (not on Windows): half again as fast."""
+    """Runs on uvloop if it is installed (not on Windows): half again as fast."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())
 

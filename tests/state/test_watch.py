@@ -52,13 +52,13 @@ async def test_nothing_falls_between_the_records_and_the_changes(store: Store) -
     for number in range(300):
         await save(store, f"r{number:03}")
     events = store.watch(WatchFilter(), None)
-    told = await take(events, 10)
+    seen = await take(events, 10)
     for number in range(0, 300, 3):
         await store.write([put(f"r{number:03}", b"new")], 1) if number % 2 else await store.write(
             [drop(f"r{number:03}")], 0
         )
     known: dict[str, bytes] = {}
-    for event in told:
+    for event in seen:
         assert isinstance(event, Entry)
         known[event.id] = event.body
     last = 0

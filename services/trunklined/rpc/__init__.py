@@ -1,11 +1,11 @@
-"""What every gRPC server of Trunkline needs, whatever it serves.
+"""The common parts of all gRPC servers.
 
 config      ServerSettings: the settings that every program has
 errors      domain errors to gRPC statuses and wire items; the interceptor that every call passes
 compression answers compressed where the caller asks for it
 histogram   durations by bucket, for every program's metrics; domains may use it
 health      grpc.health.v1, per service and overall
-listening   taking a TCP port or a UNIX socket, or saying clearly why not
+listening   binding a TCP port or a UNIX socket
 logging     structured logs, set up once
 times       seconds and UNIX time to the wire's times, and back
 page_token  sizes of pages, and tokens that name the next one

@@ -1,7 +1,7 @@
 """Compressed calls: only where the settings allow them, and answers only where the caller asked.
 
-Whoever may compress decides how much memory a frame takes here: gRPC unpacks it before it looks at its size, and 64 MiB
-of nothing but zeros unpack to 64 GiB. So a service refuses compressed calls unless it is told otherwise.
+A caller that may compress decides how much memory a frame takes: gRPC unpacks a frame before it checks its size, and
+64 MiB of zeros unpack to 64 GiB. So a service refuses compressed calls unless its settings allow them.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _ALGORITHMS = {"off": 0b001, "gzip": 0b101}
 
 
 def enabled_algorithms(compression: str) -> int:
-    """The channel argument `grpc.compression_enabled_algorithms_bitset` for a setting. A call in another one ends with
-    UNIMPLEMENTED, before anything is unpacked."""
+    """Returns the channel argument `grpc.compression_enabled_algorithms_bitset` for a setting. A call in another
+    algorithm ends with UNIMPLEMENTED, before anything is unpacked."""
     return _ALGORITHMS[compression]
 
 
 class CompressionInterceptor(aio.ServerInterceptor):
     """Compresses the answers of calls that ask for it; not over a UNIX socket, where bytes cost less than packing them.
 
-    It must stand before those whose handlers are no coroutines.
+    It must precede interceptors whose handlers are no coroutines.
     """
 
     async def intercept_service(

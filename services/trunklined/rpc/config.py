@@ -42,10 +42,10 @@ TcpAddressOrEmpty = Annotated[str, AfterValidator(_check_tcp_or_empty)]
 
 
 class ServerSettings(BaseSettings):
-    """What every program can be told, by option (`--drain-seconds`) or environment (`<prefix>DRAIN_SECONDS`).
+    """The settings of every program, by option (`--drain-seconds`) or environment (`<prefix>DRAIN_SECONDS`).
 
-    An option goes before the environment. A value that cannot be taken ends the program with exit code 2 and one line
-    that names the setting.
+    An option overrides the environment. An invalid value ends the program with exit code 2 and one line that names the
+    setting.
     """
 
     model_config = SettingsConfigDict(extra="ignore", allow_inf_nan=False, validate_default=True)

@@ -23,8 +23,8 @@ from trunkline.v1 import error_pb2
 
 MAX_TEXT_BYTES: Final = 512
 MAX_DETAILS_BYTES: Final = 3072
-"""What a status says is cut to this much a text, and in all: it travels in HTTP/2 trailers, which peers limit to 8 KiB,
-in base64, and its message goes there twice, once percent-encoded (three times its bytes at the worst)."""
+"""The longest text of a status, and the longest status: it travels in HTTP/2 trailers, which peers limit to 8 KiB, in
+base64, and its message twice, once percent-encoded (at worst three times its bytes)."""
 
 Context = aio.ServicerContext[Any, Any]
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 
 def to_item(error: TrunklineError) -> error_pb2.Error:
-    """The error as one item of a stream or a batch."""
+    """Returns the error as one item of a stream or a batch."""
     code: int = _code(error).value[0]
     return error_pb2.Error(reason=error.error_code, message=error.message, metadata=error.metadata(), code=code)
 
 
 def to_status(error: TrunklineError) -> status_pb2.Status:
-    """The error as google.rpc.Status with one ErrorInfo (https://google.aip.dev/193), cut to what trailers carry."""
+    """Returns the error as google.rpc.Status with one ErrorInfo (https://google.aip.dev/193), cut to fit trailers."""
     info = error_details_pb2.ErrorInfo(reason=error.error_code, domain=ERROR_DOMAIN)
     for key, value in error.metadata().items():
         info.metadata[_cut(key)] = _cut(value)
@@ -57,7 +57,7 @@ async def abort(context: Context, error: TrunklineError) -> NoReturn:
 
 
 def to_internal(error: Exception, where: str) -> InternalError:
-    """What a caller is told of an unexpected exception: an id, under which the log has the rest."""
+    """Logs an unexpected exception and returns the error for the caller, which carries the log entry's id only."""
     error_id = secrets.token_hex(8)
     structlog.get_logger().error("unexpected error", where=where, error_id=error_id, exc_info=error)
     return InternalError(
@@ -66,17 +66,17 @@ def to_internal(error: Exception, where: str) -> InternalError:
 
 
 class CallObserver(Protocol):
-    """What is told of every call; see `trunklined.rpc.metrics.RpcMetrics`."""
+    """An observer of every call; see `trunklined.rpc.metrics.RpcMetrics`."""
 
     def started(self, method: str) -> None:
-        """A call of a method such as "/trunkline.v1.BusService/Publish" began."""
+        """Is called when a call of a method, such as "/trunkline.v1.BusService/Publish", begins."""
 
     def finished(self, method: str, code: str, seconds: float, *, streaming: bool) -> None:
-        """It ended with the status of that name, such as "OK"."""
+        """Is called when the call ends, with the name of its status, such as "OK"."""
 
 
 class ErrorInterceptor(aio.ServerInterceptor):
-    """Every call passes here: what its handler raises becomes a status.
+    """Turns what the handler of a call raises into a status.
 
     A `TrunklineError` becomes its own status; a request that is no protobuf INVALID_MESSAGE; any other exception
     INTERNAL with an id that the log has too. Handlers may be coroutines or async generators; their own (de)serializers
@@ -86,7 +86,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
     def __init__(self, observer: CallObserver | None = None) -> None:
         self._observer = observer
         self._wrapped: dict[str, tuple[Handler, Handler]] = {}
-        """By method: what was found and what stands in for it; bounded by the methods that are registered."""
+        """By method: the handler that was found and its wrapper; bounded by the number of registered methods."""
 
     async def intercept_service(
         self,
@@ -152,7 +152,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
 
 
 class _Call:
-    """Tells the observer of one call."""
+    """Reports one call to the observer."""
 
     __slots__ = ("_began", "_context", "_method", "_observer", "_streaming")
 
@@ -180,7 +180,7 @@ class _Call:
 
 
 class _Undecodable:
-    """Stands for a request that is no protobuf: grpc would answer with the exception's text."""
+    """Stands for a request that is no protobuf; grpc would answer with the exception's text."""
 
     __slots__ = ()
 

@@ -1,7 +1,7 @@
-"""grpc.health.v1: whether each service takes calls (https://github.com/grpc/grpc/blob/master/doc/health-checking.md).
+"""grpc.health.v1: reports whether each service takes calls (https://github.com/grpc/grpc/blob/master/doc/health-checking.md).
 
-Not grpcio's own servicer: there, the first watcher that leaves takes the others' notifications with it, and watchers
-hold up a server that stops until its grace is over.
+grpcio's own servicer is not used: the first watcher that leaves takes the others' notifications with it, and watchers
+delay the stop of a server until the end of its grace.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SERVICE_NAME = "grpc.health.v1.Health"
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """The health of some services and of the whole program (""). Not serving until told."""
+    """The health of some services and of the whole program (""). NOT_SERVING until `serve`."""
 
     def __init__(self, service_names: Sequence[str]) -> None:
         self._services = frozenset(service_names) | {""}
@@ -32,24 +32,24 @@ class Health(health_pb2_grpc.HealthServicer):
         self._changed = asyncio.Event()
 
     def serve(self) -> None:
-        """From now on, SERVING."""
+        """Reports SERVING from now on."""
         self._turn(serving=True)
 
     def end(self) -> None:
-        """From now on, NOT_SERVING; watchers are told, and their calls end."""
+        """Reports NOT_SERVING from now on, also to watchers, whose calls end."""
         self._ended = True
         self._turn(serving=False)
 
     def turn(self, service: str, *, serving: bool) -> None:
-        """Says whether one service serves, while the program does; a sidecar's does not without its upstream."""
+        """Sets whether one service serves while the program does; a sidecar's does not without its upstream."""
         (self._down.discard if serving else self._down.add)(service)
-        self._tell()
+        self._notify()
 
     def _turn(self, *, serving: bool) -> None:
         self._serving = serving
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -62,7 +62,7 @@ class Health(health_pb2_grpc.HealthServicer):
     async def Check(  # noqa: N802  # the wire's name
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> health_pb2.HealthCheckResponse:
-        """NOT_FOUND: no such service here."""
+        """Returns the status of a service; NOT_FOUND for an unknown service."""
         if request.service not in self._services:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service[:255]!r} here")
         return self._response(request.service)
@@ -70,7 +70,7 @@ class Health(health_pb2_grpc.HealthServicer):
     async def Watch(  # noqa: N802  # the wire's name
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        """The status now, and each change of it."""
+        """Yields the current status, and each change."""
         last = None
         while True:
             changed, ended = self._changed, self._ended  # as they are now: a yield may take long

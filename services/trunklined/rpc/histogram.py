@@ -10,7 +10,7 @@ class Histogram:
     """Counts durations by bucket.
 
     Args:
-        bounds: upper bounds of the buckets in seconds, rising; what is above the last has a bucket of its own.
+        bounds: upper bounds of the buckets in seconds, ascending; one more bucket has no bound.
     """
 
     __slots__ = ("_bounds", "_counts", "total")
@@ -19,16 +19,16 @@ class Histogram:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self.total = 0.0
-        """Sum of all, in seconds."""
+        """Sum of all durations, in seconds."""
 
     def observe(self, seconds: float) -> None:
-        """Counts one duration; one that equals a bound is in its bucket."""
+        """Counts one duration; a duration equal to a bound belongs to that bucket."""
         self._counts[bisect_left(self._bounds, seconds)] += 1
         self.total += seconds
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """The buckets as Prometheus wants them: upper bound as text, and how many were at most that. May be called in
-        another thread."""
+        """Returns the buckets for Prometheus: the upper bound as text, and the count of durations up to it. Safe in any
+        thread."""
         buckets: list[tuple[str, float]] = []
         below = 0
         for bound, count in zip((*map(str, self._bounds), "+Inf"), self._counts.copy(), strict=True):

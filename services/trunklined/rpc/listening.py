@@ -1,4 +1,4 @@
-"""Taking a TCP port or a UNIX socket for a server, or saying clearly why it cannot be had."""
+"""Binds a server to a TCP port or a UNIX socket, or raises an error that says why it cannot be bound."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from trunklined.rpc.config import UNIX
 
 
 class Listener(Protocol):
-    """What of `grpc.aio.Server` is needed here."""
+    """The part of `grpc.aio.Server` that `listen` uses."""
 
     def add_insecure_port(self, address: str) -> int: ...
 
 
 class ListenError(TrunklineError):
-    """The address cannot be served on. Details: address."""
+    """The address cannot be bound. Details: address."""
 
     error_code = "ADDRESS_UNAVAILABLE"
     status = "UNAVAILABLE"
 
 
 def listen(server: Listener, address: str) -> str:
-    """Binds the server to "host:port" or "unix:/path"; returns the address with the port that it really got.
+    """Binds the server to "host:port" or "unix:/path"; returns the address with the actual port.
 
-    A UNIX socket gets mode 0600. A file that a dead server left there is removed; a live server's is left alone.
+    A UNIX socket gets mode 0600. The file of a dead server is removed; that of a live server is left alone.
 
     Raises:
-        ListenError: the address is in use, not ours, or cannot be served on.
+        ListenError: the address is in use, belongs to another machine, or cannot be bound.
     """
     if address.startswith(UNIX):
         _listen_unix(server, Path(address.removeprefix(UNIX)))
@@ -78,7 +78,7 @@ def _remove_stale(path: Path) -> None:
 
 
 def is_live(path: Path) -> bool:
-    """Whether a program listens on this UNIX socket."""
+    """Returns whether a program listens on this UNIX socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         try:
@@ -93,8 +93,8 @@ def is_live(path: Path) -> bool:
 
 @contextmanager
 def _alone_in(directory: Path) -> Iterator[None]:
-    """Keeps two servers that start at once from removing each other's new socket. The lock is on the directory itself:
-    a lock file would have to stay behind."""
+    """Locks a directory, so that two servers that start at once do not remove each other's new socket. The lock is on
+    the directory itself: a lock file would have to stay."""
     held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -105,7 +105,7 @@ def _alone_in(directory: Path) -> Iterator[None]:
 
 @contextmanager
 def _umask(mask: int) -> Iterator[None]:
-    """The socket must never exist with wider permissions, not even until a chmod."""
+    """Sets the umask meanwhile: the socket must never exist with wider permissions, not even until a chmod."""
     before = os.umask(mask)
     try:
         yield
@@ -114,7 +114,7 @@ def _umask(mask: int) -> Iterator[None]:
 
 
 def _fault(address: str) -> OSError | None:
-    """What a plain socket meets on this address; None where it can be had."""
+    """Returns the error of a plain socket on this address; None if it can be bound."""
     host, _, port = address.rpartition(":")
     try:
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

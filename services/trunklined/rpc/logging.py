@@ -14,25 +14,28 @@ from trunklined.rpc.config import ServerSettings
 
 
 class LastingStream(io.TextIOBase):
-    """A stream for logs that goes on where writing fails: a service whose log reader went away, or whose log's disk is
-    full, must still answer its callers. There is nowhere left to say so."""
+    """A stream for logs that ignores failed writes.
+
+    A service whose log reader is gone, or whose log's disk is full, must still answer its callers. There is no other
+    place to report the failure.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Always takes all of it."""
+        """Writes text; returns its length, also if the write fails."""
         with suppress(OSError):
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """As far as it goes."""
+        """Flushes the stream, if that is possible."""
         with suppress(OSError):
             self._stream.flush()
 
     def isatty(self) -> bool:
-        """Whether people read."""
+        """Returns whether the stream is a terminal."""
         return self._stream.isatty()
 
 
@@ -70,4 +73,4 @@ def set_up(settings: ServerSettings, stream: TextIO | None = None) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [foreign]
-    root.setLevel(max(level, logging.WARNING))  # libraries: only what somebody should look at
+    root.setLevel(max(level, logging.WARNING))  # of libraries, only what needs attention

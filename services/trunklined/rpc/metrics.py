@@ -1,4 +1,4 @@
-"""Prometheus metrics of a program: its own collectors, its calls and its process, on a port of their own."""
+"""Prometheus metrics of a program, on a port of their own: its collectors, its calls and its process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LATENCY_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0
 
 
 class RpcMetrics(Collector):
-    """Counts calls in plain ints, and makes metrics of them when it is scraped. A `CallObserver`."""
+    """Counts calls in plain ints, and makes metrics of them at each scrape. A `CallObserver`."""
 
     def __init__(self) -> None:
         self._finished: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -28,18 +28,18 @@ class RpcMetrics(Collector):
         self._latency: defaultdict[str, Histogram] = defaultdict(partial(Histogram, LATENCY_BOUNDS))
 
     def started(self, method: str) -> None:
-        """A call began."""
+        """Counts a call that begins."""
         self._open[method] += 1
 
     def finished(self, method: str, code: str, seconds: float, *, streaming: bool) -> None:
-        """It ended. A stream's length says nothing about latency and is not kept."""
+        """Counts a call that ended. The duration of a stream is not recorded: it is no latency."""
         self._open[method] -= 1
         self._finished[method, code] += 1
         if not streaming:
             self._latency[method].observe(seconds)
 
     def collect(self) -> Iterator[Metric]:
-        """Runs in the metrics server's thread: it copies before it walks."""
+        """Yields the metrics. Runs in the metrics server's thread, so it copies before it iterates."""
         done = CounterMetricFamily("trunkline_rpc_calls", "Calls that ended.", labels=["method", "code"])
         for (method, code), count in self._finished.copy().items():
             done.add_metric([method, code], count)
@@ -60,7 +60,7 @@ class MetricsServer:
     def __init__(self, address: str, collectors: Iterable[Collector]) -> None:
         """
         Raises:
-            ListenError: the address cannot be had.
+            ListenError: the address cannot be bound.
         """
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
@@ -75,7 +75,7 @@ class MetricsServer:
         self.address = f"{host}:{self._server.server_port}"
 
     def close(self) -> None:
-        """Ends it. Blocks for up to half a second: the HTTP server looks for the end that often."""
+        """Stops the server. Blocks for up to half a second: the HTTP server checks for its end that often."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -1,4 +1,4 @@
-"""A program's life: bind, start, serve, and at SIGTERM or SIGINT a graceful end."""
+"""run(): binds, starts and serves a program, and ends it gracefully at SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from trunklined.rpc.metrics import MetricsServer, RpcMetrics
 
 
 class Program(Protocol):
-    """One service as its `app.py` builds it."""
+    """A service as its `app.py` builds it."""
 
     name: str
     """Such as "bus"."""
@@ -38,16 +38,16 @@ class Program(Protocol):
         """Adds its servicers to the server."""
 
     async def start(self) -> None:
-        """Opens engines. Raises TrunklineError where it cannot: the program ends with its message and exit code 1."""
+        """Opens engines. A TrunklineError ends the program with its message and exit code 1."""
 
     async def drain(self, seconds: float) -> None:
-        """Stops taking, finishes what runs within the limit, ends long streams with UNAVAILABLE."""
+        """Refuses new work, finishes running work within the limit, ends long streams with UNAVAILABLE."""
 
     async def close(self) -> None:
-        """Closes engines; idempotent. Called whatever happened before, also where `start` failed."""
+        """Closes engines; idempotent. Called in any case, also if `start` failed."""
 
     def collectors(self) -> Iterable[Collector]:
-        """Its metrics."""
+        """Returns the program's metrics."""
 
 
 @runtime_checkable
@@ -55,11 +55,11 @@ class ReportsHealth(Protocol):
     """A program whose services can be down while it runs, such as the sidecar."""
 
     def report_to(self, health: health.Health) -> None:
-        """Says, now and at each change, `health.turn(service, serving=…)`."""
+        """Calls `health.turn(service, serving=…)` now and at each change."""
 
 
 def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
-    """gRPC channel arguments (grpc/impl/channel_arg_names.h)."""
+    """Returns the gRPC channel arguments of a server (grpc/impl/channel_arg_names.h)."""
     return [
         # A second server on the same port must fail, not share it.
         ("grpc.so_reuseport", 0),
@@ -75,13 +75,13 @@ def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
 
 
 async def run(program: Program, settings: ServerSettings) -> None:
-    """Serves until SIGTERM or SIGINT (or the end of standard input, where the settings say so).
+    """Serves until SIGTERM or SIGINT (or the end of standard input, with `end_with_stdin`).
 
-    Then: health says NOT_SERVING, new calls are refused, what runs gets `drain_seconds`, engines are closed. A second
-    signal ends the process at once.
+    Then health reports NOT_SERVING, new calls are refused, running calls get `drain_seconds`, and engines are closed. A
+    second signal ends the process at once.
 
     Raises:
-        TrunklineError: it could not start: the address is taken, or an engine does not open.
+        TrunklineError: the program cannot start: the address is taken, or an engine does not open.
     """
     log = structlog.get_logger().bind(program=program.name)
     calls = RpcMetrics()
@@ -120,7 +120,7 @@ async def run(program: Program, settings: ServerSettings) -> None:
 
 
 async def _drain(program: Program, server: aio.Server, seconds: float) -> None:
-    """Refuses new calls from the first moment on, while the program ends those that run."""
+    """Refuses new calls at once, while the program ends the running ones."""
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server.stop(seconds))
         tasks.create_task(program.drain(seconds))
@@ -129,13 +129,13 @@ async def _drain(program: Program, server: aio.Server, seconds: float) -> None:
 def _follow_input(loop: asyncio.AbstractEventLoop, on_input: Callable[[], None]) -> None:
     try:
         loop.add_reader(sys.stdin.fileno(), on_input)
-    except (OSError, AttributeError) as error:  # a file or a device, or none at all: it never tells of its end
+    except (OSError, AttributeError) as error:  # a file, a device or none: its end is not reported
         raise TrunklineError("end_with_stdin is set, but standard input is neither a pipe nor a terminal") from error
 
 
 @contextmanager
 def _stopping(settings: ServerSettings) -> Iterator[asyncio.Future[str]]:
-    """A future that holds, once the program shall stop, why."""
+    """Yields a future that resolves to the reason when the program is to stop."""
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[str] = loop.create_future()
     signals = (signal.SIGTERM, signal.SIGINT)

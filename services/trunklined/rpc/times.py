@@ -1,4 +1,4 @@
-"""Times as the wire has them, and as the programs do: seconds, and UNIX time in seconds."""
+"""Conversion of the wire's times to seconds and UNIX time in seconds, and back."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 
 def seconds_of(duration: Duration) -> float:
-    """The seconds of a duration."""
+    """Returns the seconds of a duration."""
     return duration.seconds + duration.nanos / 1e9
 
 
 def duration_of(seconds: float) -> Duration:
-    """The duration of some seconds."""
+    """Returns the duration of some seconds."""
     duration = Duration()
     duration.FromNanoseconds(round(seconds * 1e9))
     return duration
 
 
 def time_of(stamp: Timestamp) -> float:
-    """The UNIX time of a timestamp, in seconds."""
+    """Returns the UNIX time of a timestamp, in seconds."""
     return stamp.seconds + stamp.nanos / 1e9
 
 
 def stamp_of(time: float) -> Timestamp:
-    """The timestamp of a UNIX time in seconds."""
+    """Returns the timestamp of a UNIX time in seconds."""
     stamp = Timestamp()
     stamp.FromNanoseconds(int(time * 1e9))
     return stamp

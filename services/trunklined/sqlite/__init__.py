@@ -1,2 +1,7 @@
-"""What every SQLite file of ours needs: it is made whole or not at all, held by one program, checked, and brought up
-from an older version."""
+"""SQLite files of the services: created whole or not at all, locked by one program, checked, migrated.
+
+file         the lock, connections, the meaning of errors
+format       a kind of file: creation, checks, migration
+synced_file  a file that a program owns: lock, connections, synced commits
+tail         the note beside a file of how far answered commits go
+"""

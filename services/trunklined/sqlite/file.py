@@ -13,10 +13,10 @@ from typing import Final
 from trunkline.errors import OverloadedError, StorageError
 
 MIN_FREE_BYTES: Final = 64 * 1024
-"""With less room than this, a write that failed failed for want of room, whatever SQLite calls it."""
+"""Free bytes on the disk below which a failed write counts as a full disk, whatever SQLite calls it."""
 
 BUSY_TIMEOUT: Final = 5.0
-"""Seconds to wait for another process that reads the file by hand, such as the sqlite3 shell."""
+"""Seconds to wait for a process that holds the database, such as the sqlite3 shell."""
 
 
 class FileLock:
@@ -78,7 +78,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def _text(raw: bytes) -> str:
-    """Text of a damaged file may be no UTF-8: its checksum tells, or SQLite's own words with it in them."""
+    """Decodes text of a file that may be damaged: its checksum, or SQLite, reports what is no UTF-8."""
     return raw.decode("utf-8", "backslashreplace")
 
 

@@ -20,11 +20,11 @@ from trunklined.sqlite.file import connect, roll_back
 log = logging.getLogger(__name__)
 
 CHECKED_BYTES: Final = 64 * 1024 * 1024
-"""A file up to this size is checked whole when it is opened (about a tenth of a second); in a larger one, damage is
-noticed when it is read."""
+"""A file up to this size is checked whole when it is opened (about a tenth of a second); in a larger file, damage is
+noticed when the damaged part is read."""
 
 Migration = str | Callable[[sqlite3.Connection], None]
-"""SQL, or a function, that makes a file of one version one of the next; it runs within a transaction."""
+"""SQL, or a function, that migrates a file from one version to the next; it runs in a transaction."""
 
 
 def _nothing_wrong(_: sqlite3.Connection) -> str | None:
@@ -33,17 +33,17 @@ def _nothing_wrong(_: sqlite3.Connection) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A kind of file.
+    """A kind of database file.
 
     Args:
-        noun: what it is called, such as "state store".
-        service: who holds it, such as "state service".
+        noun: its name for people, such as "state store".
+        service: the name of its holder, such as "state service".
         application_id: in the file's header (https://www.sqlite.org/pragma.html#pragma_application_id).
         schema: SQL that makes an empty file of the newest version.
         version: the newest, from 1.
-        migrations: what makes a file of version n one of version n + 1, by n.
-        auto_vacuum: free pages can be given back to the disk, some at a time.
-        verify: what is wrong with the contents, beyond what SQLite checks itself.
+        migrations: the migration from version n to n + 1, by n.
+        auto_vacuum: free pages can be returned to the disk, some at a time.
+        verify: returns what is wrong with the contents, beyond SQLite's own checks, or None.
     """
 
     noun: str
@@ -57,12 +57,12 @@ class Format:
 
 
 def prepare(path: Path, format: Format) -> None:
-    """Makes the file where there is none; else checks it, and brings it up to the newest version. Call it under the
-    `FileLock`, with an absolute path.
+    """Creates the file if there is none; else checks and migrates it. Call it under the `FileLock`, with an absolute
+    path.
 
     Raises:
-        StorageError: it is none of this format, is of a newer version, is damaged, or could not be brought up; it is as
-            it was.
+        StorageError: the file is not of this format, is of a newer version, is damaged, or could not be migrated; it is
+            unchanged.
         sqlite3.Error, OSError: see `translate`.
     """
     _create_if_absent(path, format)
@@ -77,7 +77,7 @@ def prepare(path: Path, format: Format) -> None:
 
 
 def _create_if_absent(path: Path, format: Format) -> None:
-    """Makes an empty file where there is none, whole or not at all."""
+    """Creates an empty file if there is none, whole or not at all."""
     if path.exists():
         return
     journal = path.with_name(path.name + "-wal")
@@ -115,7 +115,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _check(connection: sqlite3.Connection, path: Path, format: Format) -> None:
-    """Raises `StorageError` where the file is none of this format, is of a newer version, or is damaged."""
+    """Raises `StorageError` if the file is not of this format, is of a newer version, or is damaged."""
     if path.stat().st_size == 0:
         raise StorageError(
             f"{path} is empty and so no {format.noun}; remove it if a new one shall be made",
@@ -136,7 +136,7 @@ def _check(connection: sqlite3.Connection, path: Path, format: Format) -> None:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, format: Format) -> None:
-    """Brings the file up to the newest version. Killed in between, it is whole, of the version that it has reached."""
+    """Migrates the file to the newest version. If the process is killed, the file is whole, of the version reached."""
     version = _version(connection)
     if version == format.version:
         return
@@ -164,10 +164,10 @@ def _migrate(connection: sqlite3.Connection, path: Path, format: Format) -> None
 
 
 def _copy(connection: sqlite3.Connection, path: Path, version: int, format: Format) -> None:
-    """Keeps the file as it was beside it, whole or not at all."""
+    """Copies the file to `<name>.v<version>` beside it, whole or not at all."""
     kept = path.with_name(f"{path.name}.v{version}")
     if kept.exists():
-        return  # from a migration that was cut off: that is the older one
+        return  # of a migration that was cut off: that copy is the older one
     draft = kept.with_name(kept.name + ".new")
     draft.unlink(missing_ok=True)
     try:
@@ -195,7 +195,7 @@ def _copy(connection: sqlite3.Connection, path: Path, version: int, format: Form
 
 
 def _statements(script: str) -> list[str]:
-    """The statements of a script, one by one: `executescript` would commit the transaction."""
+    """Splits a script into statements; `executescript` would commit the transaction."""
     found, statement = [], ""
     for part in script.split(";")[:-1]:
         statement += part + ";"

@@ -1,4 +1,4 @@
-"""SyncedFile: a database file that this process has for itself, and whose answered commits are synced and noted."""
+"""SyncedFile: a database file that this process owns, whose answered commits are synced and noted."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from trunklined.sqlite.tail import Tail
 
 
 class SyncedFile:
-    """One SQLite file (WAL, synchronous=FULL), its lock, its note of how far answered commits go, and its connections.
+    """One SQLite file (WAL, synchronous=FULL), its lock, its connections, and its note of the last answered commit.
 
     Args:
-        path: the file; made where there is none, its directories too.
-        format: what it must be.
-        max_bytes: its size at the most, beyond which writes are refused with OVERLOADED; None: the disk decides.
+        path: the file; created with its directories if there is none.
+        format: the format that it must have.
+        max_bytes: its largest size, beyond which writes fail with OVERLOADED; None: as large as the disk allows.
     """
 
     def __init__(self, path: Path, format: Format, *, max_bytes: int | None = None) -> None:
@@ -32,11 +32,11 @@ class SyncedFile:
 
     @contextmanager
     def opening(self) -> Iterator[sqlite3.Connection]:
-        """Opens it, and gives the connection that writes, for what must be read first. Whatever fails within, it is
+        """Opens the file and yields the connection that writes, for what must be read first. If that fails, the file is
         closed.
 
         Raises:
-            StorageError: another process has the file, or it cannot be opened or trusted.
+            StorageError: another process holds the file, or it cannot be opened or trusted.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,13 +57,13 @@ class SyncedFile:
             raise
 
     def connect(self) -> sqlite3.Connection:
-        """One more connection, which is closed with the file."""
+        """Opens one more connection, which is closed with the file."""
         connection = connect(self.path)
         self._connections.append(connection)
         return connection
 
     def check(self, commit: int) -> None:
-        """Checks the number of the last commit, as the file says it, against the note.
+        """Compares the number of the last commit in the file with the note.
 
         Raises:
             StorageError: commits that were answered are lost.
@@ -72,16 +72,16 @@ class SyncedFile:
         self._tail.open(commit)
 
     def note(self, commit: int) -> None:
-        """Notes that a commit is durable."""
+        """Notes the number of a durable commit."""
         if self._tail is not None:
             self._tail.write(commit)
 
     def translate(self, error: sqlite3.Error | OSError) -> OverloadedError | StorageError:
-        """What an error of the database means to a caller."""
+        """Returns the error of ours for an error of the database."""
         return translate(error, self.path, self._format.noun)
 
     def close(self) -> None:
-        """Idempotent."""
+        """Closes connections and note, and releases the lock; idempotent."""
         while self._connections:
             with suppress(sqlite3.Error):  # a damaged file cannot be tidied up; it is left as it is
                 self._connections.pop().close()
@@ -94,7 +94,7 @@ class SyncedFile:
 
 
 def bound(connection: sqlite3.Connection, max_bytes: int | None) -> None:
-    """Lets a database grow to so many bytes at the most; None: without a bound."""
+    """Bounds the size of a database to `max_bytes`; None: no bound."""
     if max_bytes is not None:
         page_size = connection.execute("PRAGMA page_size").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {max(1, max_bytes // page_size)}")

@@ -26,7 +26,7 @@ _NUMBER: Final = Struct("<Q")
 
 
 class Tail:
-    """Held open while the database is.
+    """The note beside one database file, open as long as the database.
 
     Args:
         path: the database's file; the note is `<name>-tail`.
@@ -40,7 +40,7 @@ class Tail:
         self._descriptor: int | None = None
 
     def open(self, number: int) -> None:
-        """Checks the number that the database says against the note.
+        """Compares the number of the last commit in the database with the note.
 
         Raises:
             StorageError: the database is older than what was answered, or the note cannot be read.
@@ -64,15 +64,15 @@ class Tail:
         self.write(number)
 
     def write(self, number: int) -> None:
-        """Notes that the commit with this number is durable. A note that cannot be written (a full disk) stays older,
-        and proves less."""
+        """Notes the number of a durable commit. If the note cannot be written (a full disk), the older one stays, and
+        proves less."""
         if self._descriptor is not None:
             body = _NUMBER.pack(number)
             with suppress(OSError):
                 os.pwrite(self._descriptor, _NOTE.pack(number, crc32(body)), 0)
 
     def close(self) -> None:
-        """Idempotent."""
+        """Closes the note; idempotent."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

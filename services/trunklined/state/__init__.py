@@ -2,8 +2,11 @@
 
 config        the settings
 app           puts the program together; the one place that names engines
-servicer      gRPC: unary calls, watches, and `connection`, the multiplexed stream of client libraries
-operations    between the wire's requests and the domain, with `validation` of what comes in
+wire          gRPC: `servicer`, `connection` (the stream of client libraries), `operations` and `batch` (translation),
+              `validation` (of records)
 store         the domain: gathers writes into commits, reads, and feeds `watch`
+batch         many operations of one call, over the store
+planning      decides what a commit does, before an engine writes it
+records       the words: operations, entries, changes
 engines       where records are kept: memory, sqlite
 """

@@ -19,7 +19,7 @@ from trunklined.state.wire.servicer import SERVICE_NAME, StateServicer
 
 
 class StateProgram:
-    """See `trunklined.rpc.server.Program`."""
+    """The state service; see `trunklined.rpc.server.Program`."""
 
     name = "state"
     service_names: Sequence[str] = (SERVICE_NAME,)
@@ -33,11 +33,11 @@ class StateProgram:
         self._servicer.register(server)
 
     async def start(self) -> None:
-        """Opens the engine; raises `StorageError` where it cannot."""
+        """Opens the engine; raises `StorageError` if the engine does not open."""
         await self._store.open()
 
     async def drain(self, seconds: float) -> None:
-        """Finishes the writes that were taken, then ends the streams."""
+        """Finishes the submitted writes, then ends the streams."""
         await self._servicer.drain(seconds)
 
     async def close(self) -> None:
@@ -45,7 +45,7 @@ class StateProgram:
         await self._store.close()
 
     def collectors(self) -> Iterable[Collector]:
-        """The state service's metrics."""
+        """Returns the collector of the state service's metrics."""
         return [StateCollector(self._store, self._servicer)]
 
 
@@ -62,7 +62,7 @@ def make_store(settings: Settings) -> Store:
 
 
 def make_engine(settings: Settings) -> Engine:
-    """The engine that the settings name, not yet opened. Each is loaded only where it is used."""
+    """Makes the engine that the settings name, not yet opened; loads no other engine."""
     history = History(settings.watch_history, settings.watch_history_bytes)
     if settings.engine == "memory":
         from trunklined.state.engines.memory import MemoryEngine
@@ -80,5 +80,5 @@ def make_engine(settings: Settings) -> Engine:
 
 
 def build(settings: Settings) -> Program:
-    """The state service, not yet started."""
+    """Makes the state service, not yet started."""
     return StateProgram(settings)

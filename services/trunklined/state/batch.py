@@ -13,7 +13,7 @@ from trunklined.state.records import Entry, Operation, Read, Result
 from trunklined.state.store import Store, put_size
 
 BatchOutcome = Result | StateError
-"""What one operation of a batch came to."""
+"""The result or the error of one operation of a batch."""
 
 Done = Callable[[list[BatchOutcome] | StateError], None]
 """Takes the outcomes in the order of the operations, or the error of the whole. It must neither block nor raise."""
@@ -82,7 +82,7 @@ class _Separate:
         self._room = ANSWER_BYTES
 
     def start(self, operations: Sequence[Operation | StateError]) -> None:
-        """Submits each; one that was refused, or that the store does not take, has its outcome at once."""
+        """Submits each operation; one that was refused, or that the store refuses, has its outcome at once."""
         for index, operation in enumerate(operations):
             if isinstance(operation, StateError):
                 self._fail(index, operation)

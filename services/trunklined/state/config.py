@@ -22,7 +22,7 @@ from trunklined.rpc.config import Address, ServerSettings
 
 
 class Settings(ServerSettings):
-    """What the state service can be told, beside what every program can."""
+    """The settings of the state service, beside those of every program."""
 
     model_config = SettingsConfigDict(env_prefix="TRUNKLINE_STATE_")
 

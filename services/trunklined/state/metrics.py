@@ -13,22 +13,22 @@ from trunklined.state.store import Store
 
 
 class Connections(Protocol):
-    """Who knows how many client libraries are connected."""
+    """The source of the number of connected client libraries."""
 
     @property
     def connections(self) -> int:
-        """Their number now."""
+        """Number of connected client libraries now."""
 
 
 class StateCollector(Collector):
-    """Operations, errors by reason, records, what waits, and how long commits take."""
+    """The metrics of the state service: operations, errors by reason, records, waiting writes, and commit latency."""
 
     def __init__(self, store: Store, connections: Connections) -> None:
         self._store = store
         self._connections = connections
 
     def collect(self) -> Iterable[Metric]:
-        """One snapshot. Runs in the metrics server's thread: it copies before it walks."""
+        """Yields a snapshot of all metrics. Runs in the metrics server's thread, so it copies before it iterates."""
         store, counts = self._store, self._store.counts
         operations = CounterMetricFamily("trunkline_state_operations", "Operations done.", labels=["operation"])
         for name in ("saves", "gets", "lists", "deletes"):

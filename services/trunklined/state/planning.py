@@ -11,26 +11,37 @@ from collections.abc import Callable
 
 from trunkline.errors import OverloadedError, RevisionMismatchError, StateError
 from trunkline.records import RecordKind
-from trunklined.state.records import Change, Drop, Entry, Facets, Head, Operation, Put, Read, Result, Transaction
+from trunklined.state.records import (
+    Change,
+    Drop,
+    Entry,
+    Facets,
+    Head,
+    Operation,
+    Put,
+    Read,
+    RecordKey,
+    Result,
+    Transaction,
+)
 
 TransactionOutcome = list[Result] | StateError
-Key = tuple[RecordKind, str]
 
 
 class Planner:
     """Plans one commit.
 
     Args:
-        revision: the store's revision before it.
-        head: looks up what is committed of a record that is to be written; None where there is none.
-        read: the same with its body.
-        answer_bytes: what one transaction may read at the most; beyond it OVERLOADED.
+        revision: the store's revision before the commit.
+        head: returns the committed head of a record that is written, or None.
+        read: returns a committed record with its body, or None.
+        answer_bytes: bytes of bodies that one transaction may read; beyond it OVERLOADED.
     """
 
     def __init__(
         self,
         revision: int,
-        head: Callable[[Key], Head | None],
+        head: Callable[[RecordKey], Head | None],
         read: Callable[[RecordKind, str], Entry | None],
         answer_bytes: int,
     ) -> None:
@@ -39,11 +50,14 @@ class Planner:
         self._head = head
         self._read = read
         self._answer_bytes = answer_bytes
-        self._latest: dict[Key, Change] = {}
+        self._latest: dict[RecordKey, Change] = {}
 
     def add(self, transaction: Transaction) -> TransactionOutcome:
-        """Plans one transaction: its results, or the error of its first operation that fails; then nothing of it is
-        planned, and the error's details name the operation where there are several."""
+        """Plans one transaction and returns its results.
+
+        If an operation fails, none of the transaction is planned and the error is returned; in a transaction of
+        several operations the error names the operation in details["operation"].
+        """
         made, revision = len(self.changes), self.revision
         results: list[Result] = []
         budget = self._answer_bytes

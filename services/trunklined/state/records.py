@@ -8,11 +8,14 @@ from typing import Final, NamedTuple
 
 from trunkline.records import RecordKind, check_filter_fields
 
+RecordKey = tuple[RecordKind, str]
+"""The kind and the id of a record."""
+
 
 class Facets(NamedTuple):
-    """What filters ask for: of a record, None where its kind has no such field; of a filter, None where any will do.
+    """The fields that filters compare. In a record, None: its kind has no such field; in a filter, None: any value.
 
-    A named tuple, as are all values below that are made for each write: they cost a third of a frozen dataclass.
+    A named tuple, as are all values of this file that are made for each write: they cost a third of a frozen dataclass.
     """
 
     status: str | None = None
@@ -39,14 +42,14 @@ def make_facets(kinds: Sequence[RecordKind], fields: Mapping[str, str]) -> Facet
 
 
 def matches(filter: Facets, facets: Facets) -> bool:
-    """Whether a record with these facets passes the filter."""
+    """Returns whether a record with these facets passes a filter."""
     if filter is ANY:
         return True
     return all(value is None or value == actual for value, actual in zip(filter, facets, strict=True))
 
 
 class Entry(NamedTuple):
-    """A record as it is kept: its encoded body and the revision of its last write."""
+    """A stored record: its encoded body and the revision of its last write."""
 
     kind: RecordKind
     id: str
@@ -55,14 +58,14 @@ class Entry(NamedTuple):
 
 
 class Head(NamedTuple):
-    """What is known of a record without its body."""
+    """A stored record without its body."""
 
     revision: int
     facets: Facets
 
 
 class Put(NamedTuple):
-    """Save a record whole. `expected` None: whatever is there; 0: there must be none; else it must have that."""
+    """Saves a record. `expected`: the revision that the stored record must have; 0: no record; None: any or none."""
 
     kind: RecordKind
     id: str
@@ -72,7 +75,7 @@ class Put(NamedTuple):
 
 
 class Drop(NamedTuple):
-    """Delete a record. `expected` None: whatever it is; else it must have that revision."""
+    """Deletes a record. `expected`: the revision that the stored record must have; None: any or none."""
 
     kind: RecordKind
     id: str
@@ -80,7 +83,7 @@ class Drop(NamedTuple):
 
 
 class Read(NamedTuple):
-    """Read a record amid writes."""
+    """Reads a record, after the writes that were submitted before."""
 
     kind: RecordKind
     id: str
@@ -88,14 +91,15 @@ class Read(NamedTuple):
 
 Operation = Put | Drop | Read
 Transaction = Sequence[Operation]
-"""Operations done in order: all of its writes happen, or none."""
+"""Operations that are applied in order: all writes of a transaction, or none."""
 
 Result = int | Entry | None
-"""Of a Put its revision; of a Drop the deletion's revision, 0 where there was nothing; of a Read the record or None."""
+"""The result of an operation. Put: its revision; Drop: the deletion's revision, or 0 if there was no record; Read: the
+record or None."""
 
 
 class Change(NamedTuple):
-    """One write that happened. `body` and `facets` are None for a deletion, `before` where the record was not there."""
+    """One committed write. `body` and `facets` are None for a deletion; `before` is None if there was no record."""
 
     revision: int
     kind: RecordKind
@@ -107,7 +111,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some records of one kind in order of ids; `more` where others follow; `revision` is the store's at that time."""
+    """Records of one kind in order of ids. `more`: others follow; `revision`: the store's at that time."""
 
     entries: list[Entry]
     more: bool
@@ -116,7 +120,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What an engine holds. `oldest` is the lowest revision whose later changes it can all tell."""
+    """The revision and the record counts of an engine. `oldest`: the lowest revision that a watch can resume after."""
 
     revision: int
     oldest: int
@@ -125,7 +129,7 @@ class Holdings:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """How many changes, and how many bytes of their bodies, are kept for watches that resume."""
+    """The bounds of the stored changes, in number and in bytes of bodies; beyond either the oldest are removed."""
 
     changes: int
     bytes: int

@@ -1,4 +1,4 @@
-"""What the service counts: plain integers, cheap enough for every call."""
+"""Counters of the state service: plain integers, cheap enough for every call."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COMMIT_BOUNDS: Final = (
 
 @dataclass(slots=True)
 class Counts:
-    """Since the start of the program. `saves` and `deletes` are writes that happened."""
+    """The counts since the start of the program. `saves` and `deletes` are committed writes."""
 
     saves: int = 0
     gets: int = 0
@@ -38,10 +38,10 @@ class Counts:
     deletes: int = 0
     commits: int = 0
     errors: Counter[str] = field(default_factory=Counter)
-    """Operations that failed, by reason."""
+    """Failed operations, by reason."""
     commit_latency: Histogram = field(default_factory=lambda: Histogram(COMMIT_BOUNDS))
 
     def committed(self, seconds: float) -> None:
-        """Counts one commit and the time it took."""
+        """Counts one commit and the seconds it took."""
         self.commits += 1
         self.commit_latency.observe(seconds)

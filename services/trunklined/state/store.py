@@ -1,4 +1,4 @@
-"""Store: gathers writes into commits, serves reads, and tells watchers."""
+"""Store: gathers writes into commits, serves reads, and feeds watchers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trunkline.errors import InternalError, OverloadedError, StateDisconnectedEr
 from trunkline.records import RecordKind
 from trunklined.state.engines.engine import Engine
 from trunklined.state.planning import TransactionOutcome
-from trunklined.state.records import Change, Entry, Facets, Operation, Page, Put, Read, Result, Transaction
+from trunklined.state.records import Change, Entry, Facets, Operation, Page, Put, Read, RecordKey, Result, Transaction
 from trunklined.state.statistics import Counts
 from trunklined.state.watch import Event, Watchers, WatchFilter
 
@@ -24,16 +24,15 @@ log = structlog.get_logger()
 
 COMMIT_OPERATIONS: Final = 256
 COMMIT_BYTES: Final = 8 * 1024 * 1024
-"""What one commit gathers at the most (but one transaction at the least): it keeps the loop busy for 3 ms at the most,
-and waiting for the disk costs less than that already."""
+"""Upper bounds of one commit, which has at least one transaction. Such a commit keeps the loop busy for at most 3 ms,
+more than the wait for the disk costs."""
 
 Done = Callable[[TransactionOutcome], None]
-Key = tuple[RecordKind, str]
 
 
 @dataclass(frozen=True, slots=True)
 class StoreLimits:
-    """What may wait for a commit; beyond either, OVERLOADED."""
+    """The bounds of writes that wait for a commit; beyond either, OVERLOADED."""
 
     max_waiting_writes: int
     max_waiting_bytes: int
@@ -49,8 +48,8 @@ class _Waiting:
 class Store:
     """The domain of the StateService.
 
-    Writes that arrive while a commit runs are the next commit: there is no timer, so that a lone write waits for
-    nothing and a crowd shares the wait for the disk. Every verb raises `StateDisconnectedError` once it is stopping.
+    Writes that arrive while a commit runs form the next commit: there is no timer, so a lone write does not wait, and
+    many writes share the wait for the disk. While it stops, writes raise `StateDisconnectedError`.
     """
 
     def __init__(self, engine: Engine, watchers: Watchers, limits: StoreLimits) -> None:
@@ -61,8 +60,8 @@ class Store:
         self._queue: deque[_Waiting] = deque()
         self._queued_operations = 0
         self._queued_bytes = 0
-        self._unsettled: dict[Key, int] = {}
-        """Records that a write is under way for, and how many."""
+        self._unsettled: dict[RecordKey, int] = {}
+        """Number of operations under way, by record."""
         self._arrived = asyncio.Event()
         self._settled = asyncio.Event()
         self._committing = False
@@ -71,16 +70,16 @@ class Store:
 
     @property
     def waiting(self) -> int:
-        """Operations that wait for a commit."""
+        """Number of operations that wait for a commit."""
         return self._queued_operations
 
     async def open(self) -> None:
-        """Opens the engine and begins to take writes."""
+        """Opens the engine and starts to commit writes."""
         await self.engine.open()
         self._committer = asyncio.create_task(self._commit_forever(), name="state-committer")
 
     async def drain(self, seconds: float) -> None:
-        """Takes nothing more, waits up to `seconds` for what was taken, and ends the watches."""
+        """Refuses new writes, ends the watches, and waits up to `seconds` for the submitted writes."""
         self._stopping = True
         self.watchers.end(stopping)
         try:
@@ -92,7 +91,7 @@ class Store:
             log.warning("writes were left undone", waiting=self._queued_operations)
 
     async def close(self) -> None:
-        """Fails what still waits and closes the engine; idempotent."""
+        """Fails the writes that still wait and closes the engine; idempotent."""
         self._stopping = True
         committer, self._committer = self._committer, None
         if committer is not None:
@@ -103,15 +102,16 @@ class Store:
         await self.engine.close()
 
     def submit(self, transaction: Transaction, size: int, done: Done) -> None:
-        """Takes a transaction; `done` is called with its outcome, in the order of submission.
+        """Submits a transaction; `done` is called with its outcome, in the order of submission.
 
         Args:
-            transaction: may be empty; then it is done when all that was submitted before it is.
+            transaction: may be empty; then it is done when all transactions before it are.
             size: bytes of its bodies.
             done: must neither block nor raise.
 
         Raises:
-            OverloadedError: too much waits.
+            OverloadedError: more than `StoreLimits` would wait.
+            StateDisconnectedError: the store is stopping.
         """
         if self._stopping:
             raise stopping()
@@ -130,7 +130,7 @@ class Store:
         self._arrived.set()
 
     async def execute(self, operation: Operation) -> Result:
-        """Does one operation and returns its result; raises `StateError` where it failed."""
+        """Executes one operation as a transaction and returns its result; raises the `StateError` it failed with."""
         transaction = (operation,)
         outcome = await self.write(transaction, put_size(transaction))
         if isinstance(outcome, StateError):
@@ -149,11 +149,11 @@ class Store:
         return await future
 
     def is_settled(self, kind: RecordKind, id: str) -> bool:
-        """Whether no write of this record is under way: then a read need not wait to see what was written before it."""
+        """Returns whether no operation on this record is under way; then a read need not wait for earlier writes."""
         return (kind, id) not in self._unsettled
 
     async def get(self, kind: RecordKind, id: str) -> Entry | None:
-        """One record, behind all writes of it that were submitted before."""
+        """Returns one record, or None, after all writes of it that were submitted before."""
         self.counts.gets += 1
         if (kind, id) in self._unsettled:
             entry = await self.execute(Read(kind, id))
@@ -161,7 +161,7 @@ class Store:
         return await self.engine.read(kind, id)
 
     async def page(self, kind: RecordKind, filter: Facets, after: str | None, limit: int) -> Page:
-        """A page of records, behind all writes that were submitted before."""
+        """Returns a page of records, after all writes that were submitted before; see `Engine.page`."""
         self.counts.lists += 1
         if self._queue or self._committing:
             outcome = await self.write((), 0)
@@ -170,7 +170,7 @@ class Store:
         return await self.engine.page(kind, filter, after, limit)
 
     def watch(self, filter: WatchFilter, after: int | None) -> AsyncGenerator[Event, None]:
-        """See `Watchers.watch`."""
+        """Watches records; see `Watchers.watch`."""
         return self.watchers.watch(filter, after)
 
     async def _commit_forever(self) -> None:
@@ -183,7 +183,7 @@ class Store:
                 outcomes: Sequence[TransactionOutcome] = [stopping()] * len(group)
                 try:
                     outcomes = await self._commit([waiting.transaction for waiting in group])
-                finally:  # also when it is cancelled: nobody waits for ever
+                finally:  # also if it is cancelled: no caller waits for ever
                     self._committing = False
                     self._settle_all(group, outcomes)
                     self._settled.set()
@@ -209,7 +209,7 @@ class Store:
         except StateError as error:
             log.error("a commit failed", error=error.message, transactions=len(transactions))
             return [error] * len(transactions)
-        except Exception as error:  # the store goes on: whatever it was, it must not end the only committer
+        except Exception as error:  # no error may end the only committer
             error_id = uuid4().hex
             log.exception("a commit failed unexpectedly", error_id=error_id, error_type=type(error).__name__)
             unknown = InternalError("an unexpected error in the state service", details={"error_id": error_id})
@@ -242,12 +242,12 @@ class Store:
 
 
 def stopping() -> StateDisconnectedError:
-    """The error of everything that comes while the service shuts down."""
+    """Makes the error of calls that arrive while the service shuts down."""
     return StateDisconnectedError("the state service is shutting down")
 
 
 def put_size(transaction: Transaction) -> int:
-    """Bytes of a transaction's bodies."""
+    """Returns the bytes of a transaction's bodies."""
     return sum(len(operation.body) for operation in transaction if isinstance(operation, Put))
 
 

@@ -1,4 +1,4 @@
-"""Watches: what was there, then each change in order, for each watcher as far as it matches."""
+"""Watches: the matching records, then each matching change in order."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from trunklined.state.engines.engine import Engine, compacted
 from trunklined.state.records import ANY, Change, Entry, Facets, matches
 
 PAGE: Final = 256
-"""Records or changes that are read at a time."""
+"""Records or changes that are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A record that is no more (`deleted`), or was saved and matches no more."""
+    """A record that was deleted (`deleted`), or was saved and no longer matches."""
 
     kind: RecordKind
     id: str
@@ -29,14 +29,14 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """What was there has been told; changes follow."""
+    """The end of the records that were there; changes follow."""
 
     revision: int
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Nothing was missed up to this revision."""
+    """A revision up to which the watcher has missed nothing."""
 
     revision: int
 
@@ -65,7 +65,7 @@ class WatchFilter:
 
 
 class Watcher:
-    """The changes that wait for one watcher. Beyond either bound it is over, with OVERLOADED."""
+    """The queue of one watcher's events. Beyond either bound the watch ends with OVERLOADED."""
 
     def __init__(self, filter: WatchFilter, max_changes: int, max_bytes: int) -> None:
         self._filter = filter
@@ -77,7 +77,7 @@ class Watcher:
         self._filled = asyncio.Event()
 
     def offer(self, change: Change) -> None:
-        """Queues what a change means to the watcher."""
+        """Queues the event of a change, if the change concerns the watcher."""
         event = self._filter.event(change)
         if event is None or self._error is not None:
             return
@@ -90,12 +90,12 @@ class Watcher:
         self._filled.set()
 
     def end(self, error: TrunklineError) -> None:
-        """The watcher hears nothing more but this error."""
+        """Ends the watch: `take` raises this error from now on."""
         self._error = error
         self._filled.set()
 
     async def take(self, timeout: float) -> Entry | Left | None:
-        """The next event; None when there was none for `timeout` seconds."""
+        """Returns the next event; None if there was none for `timeout` seconds."""
         if not self._events and self._error is None:
             self._filled.clear()
             try:
@@ -121,12 +121,12 @@ class Watcher:
 
 
 class Watchers:
-    """Everybody who watches a store.
+    """All watches of a store.
 
     Args:
-        engine: where records and past changes are read.
-        max_changes, max_bytes: what may wait for one watcher.
-        progress_seconds: after such a time without an event, a watcher is told how far it is.
+        engine: the source of records and past changes.
+        max_changes, max_bytes: bounds of one watcher's queue, in events and in bytes of their bodies.
+        progress_seconds: a watcher without an event for this time gets a `Progress`.
     """
 
     def __init__(self, engine: Engine, *, max_changes: int, max_bytes: int, progress_seconds: float) -> None:
@@ -141,22 +141,26 @@ class Watchers:
         return len(self._watchers)
 
     def publish(self, changes: Sequence[Change]) -> None:
-        """Tells all of them what was committed."""
+        """Offers committed changes to all watchers."""
         for watcher in self._watchers:
             for change in changes:
                 watcher.offer(change)
 
     def end(self, error: Callable[[], TrunklineError]) -> None:
-        """Ends every watch, now and later, with such an error."""
+        """Ends every watch, also those that start later, with the error that `error` makes."""
         self._ended = error
         for watcher in self._watchers:
             watcher.end(error())
 
     async def watch(self, filter: WatchFilter, after: int | None) -> AsyncGenerator[Event, None]:
-        """What was there, or the changes after a revision; then `Synced`, then each change.
+        """Yields the records that match, or the changes after a revision; then `Synced`, then each change.
 
-        The watcher listens from the first moment on, so that nothing falls between what is read and what comes: what is
-        read is told as far as it is not newer than that moment, and what is newer comes as a change.
+        Changes are queued from the start, so that none is lost between reading and listening: of what is read, only
+        records not newer than the start are yielded; the newer ones come as changes.
+
+        Raises:
+            CompactedError: the changes after `after` are not all stored.
+            OverloadedError: the watcher was too slow.
         """
         if self._ended is not None:
             raise self._ended()

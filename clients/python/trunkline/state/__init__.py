@@ -1,1 +1,1 @@
-"""What every store promises, whatever keeps its records."""
+"""The contract of every store, and the parts that all stores share."""

@@ -1,7 +1,7 @@
-"""Records as the wire has them, and back. A record that is saved and read again comes back equal.
+"""Encodes models as records of the wire, and decodes them. A record that is saved and read again is equal.
 
-What another language left unset becomes the model's default. The times that a model must have were set by the service
-when the record arrived; only where a body never passed one are they 1970-01-01 (`updated_at`: `created_at`).
+Fields that another language left unset get the model's defaults. Required times were set by the service when the record
+arrived; in a body that never passed a service they are 1970-01-01 (`updated_at`: `created_at`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _R = TypeVar("_R", AgentState, WorkflowState, TaskResult)
 
 
 class Encoded(NamedTuple):
-    """A record as the wire and a store have it."""
+    """An encoded record: its kind, its id, and its message of state.proto."""
 
     kind: Kind
     id: str
@@ -50,12 +50,12 @@ class Encoded(NamedTuple):
 
 
 def encode_record(record: Record) -> Encoded:
-    """The encoded record.
+    """Encodes a model.
 
     Raises:
-        InvalidRecordError: a field that cannot be taken, such as text with lone surrogates, or a value that was put
-            into a list or a dict after the model had checked it; names the field.
-        TypeError: it is no record.
+        InvalidRecordError: a field cannot be encoded, such as text with lone surrogates, or a value that was put into a
+            list or a dict after the model had checked it; names the field.
+        TypeError: `record` is no record.
     """
     if isinstance(record, AgentState):
         return Encoded("agent_state", record.agent_id, _encoded(record, _agent_state_to_wire))
@@ -67,7 +67,7 @@ def encode_record(record: Record) -> Encoded:
 
 
 def decode_record(kind: Kind, body: bytes, revision: int) -> Record:
-    """The model of an encoded record. The service checked the fields, so they are not checked again."""
+    """Decodes a record. The service validated the fields, so they are not validated again."""
     if kind == "agent_state":
         return _agent_state_from_wire(state_pb2.AgentState.FromString(body), revision)
     if kind == "task_result":
@@ -224,8 +224,8 @@ def _to_time(wire: Timestamp) -> datetime:
 
 
 def _to_json(name: str, value: JsonObject) -> Any:
-    """JSON as bytes, which a string field takes too. msgspec alone would write NaN as null and a tuple as a list; what
-    was put into a dict after the model had checked it is therefore checked here."""
+    """Returns JSON as bytes, which a string field accepts too. msgspec alone would write NaN as null and a tuple as a
+    list; values that were put into a dict after the model had checked it are therefore checked here."""
     try:
         return _encode_json(_json_object.validate_python(value))
     except ValidationError as error:
@@ -239,7 +239,7 @@ def _from_json_texts(texts: Iterable[str]) -> list[JsonObject]:
 
 
 def _culprit(record: Any) -> str:
-    """The name of the field that cannot be written."""
+    """Returns the name of the field that cannot be encoded."""
     for name, value in record.__dict__.items():
         texts = value if isinstance(value, list | dict) else [value]
         for text in texts:

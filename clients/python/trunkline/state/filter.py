@@ -1,4 +1,4 @@
-"""Which records a list or a watch is about."""
+"""The filters of lists and watches, and the checks of their arguments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trunkline.records import (
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Keeps the records whose fields equal those that are given; None: whatever it is."""
+    """The values that fields of a record must have; None: any value."""
 
     status: str | None = None
     type: str | None = None
@@ -26,29 +26,29 @@ class Filter:
     agent_id: str | None = None
 
     def values(self) -> dict[str, str]:
-        """The fields that are asked for, by name."""
+        """Returns the values that are set, by the names of their fields."""
         fields = (("status", self.status), ("type", self.type), ("phase", self.phase), ("agent_id", self.agent_id))
         return {name: value for name, value in fields if value}
 
     def check(self, kind: Kind) -> None:
-        """Raises `InvalidRecordError` for a field that the kind does not have."""
+        """Raises `InvalidRecordError` if a field is set that records of the kind do not have."""
         check_filter_fields(kind, self.values())
 
     def matches(self, facets: Mapping[str, str]) -> bool:
-        """Whether a record with these fields is kept."""
+        """Returns whether a record with these fields passes."""
         return all(facets.get(name) == value for name, value in self.values().items())
 
 
 @dataclass(frozen=True, slots=True)
 class WatchFilter:
-    """Which records a watch is about: no kinds, all kinds; no id, every record of the kinds."""
+    """The records that a watch reports. No kinds: all kinds; no id: every record of the kinds."""
 
     kinds: tuple[Kind, ...]
     id: str | None
     fields: Filter
 
     def check(self) -> None:
-        """Raises `InvalidRecordError` for an unknown kind, an id or a filter beside several kinds, and the like."""
+        """Raises `InvalidRecordError` for an unknown kind, an invalid id, or an id or a filter beside several kinds."""
         for kind in self.kinds:
             check_kind(kind)
         if self.id is not None:
@@ -59,12 +59,12 @@ class WatchFilter:
             self.fields.check(kind)
 
     def names(self, kind: Kind, id: str) -> bool:
-        """Whether it is about this record, whatever its fields are."""
+        """Returns whether the watch reports this record, apart from its fields."""
         return (not self.kinds or kind in self.kinds) and self.id in (None, id)
 
 
 def facets_of(record: Record) -> dict[str, str]:
-    """The fields of a record that filters ask for."""
+    """Returns the fields of a record that filters compare."""
     if isinstance(record, AgentState):
         return {"status": str(record.status), "type": str(record.agent_type), "agent_id": record.agent_id}
     if isinstance(record, WorkflowState):
@@ -79,14 +79,14 @@ def check_kind(kind: str) -> None:
 
 
 def check_revision(field: str, revision: int | None, lowest: int) -> int | None:
-    """Returns a revision unchanged, or raises `InvalidRecordError`: it is an int64 from `lowest` on."""
+    """Returns a revision unchanged, or raises `InvalidRecordError` if it is below `lowest` or no int64."""
     if revision is not None and not lowest <= revision < 2**63:
         raise invalid_record(field, f"is {revision}, it must be at least {lowest} and below 2**63", revision)
     return revision
 
 
 def check_page_size(page_size: int | None) -> int | None:
-    """Returns a page size unchanged, or raises `InvalidRecordError`: it is at least 1."""
+    """Returns a page size unchanged, or raises `InvalidRecordError` if it is below 1 or no int32."""
     if page_size is not None and not 1 <= page_size < 2**31:
         raise invalid_record("page_size", f"is {page_size}, it must be at least 1 and below 2**31", page_size)
     return page_size

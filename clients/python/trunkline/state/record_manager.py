@@ -1,4 +1,4 @@
-"""RecordManager: what all state managers share. The typed verbs of `StateManager` become four that know any kind."""
+"""RecordManager: the base of state managers. It maps the typed methods of `StateManager` to four for any kind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _R = TypeVar("_R", AgentState, WorkflowState, TaskResult)
 
 
 class RecordManager(StateManager):
-    """A `StateManager` of which only `_save`, `_get`, `_list`, `_delete`, `batch` and `watch` are left to write."""
+    """A `StateManager` that leaves only `_save`, `_get`, `_list`, `_delete`, `batch` and `watch` to be written."""
 
     @abstractmethod
     async def _save(self, record: Record, expected_revision: int | None) -> int: ...
@@ -75,12 +75,12 @@ class RecordManager(StateManager):
 
 
 def not_connected() -> StateNotConnectedError:
-    """The error of a call before `connect()` or after `disconnect()`."""
+    """Makes the error of a call before `connect()` or after `disconnect()`."""
     return StateNotConnectedError("the state manager is not connected: call connect() first")
 
 
 def _instance(cls: type[_R], record: _R) -> _R:
-    """Returns a record of the class that the verb names; `TypeError` for any other."""
+    """Returns a record of this class unchanged; raises `TypeError` for any other object."""
     if not isinstance(record, cls):
         raise TypeError(f"want {cls.__name__}, not {type(record).__name__}")
     return record

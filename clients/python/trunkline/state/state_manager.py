@@ -1,4 +1,4 @@
-"""StateManager: what every store of agent states, workflow states and task results promises."""
+"""StateManager: the contract of every store of agent states, workflow states and task results."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from trunkline.records import Kind
 
 
 class ChangeType(Enum):
-    """What a watcher is told."""
+    """The type of a watch's step."""
 
     SAVED = "saved"
-    """The record is as given: there from the beginning, or saved since."""
+    """The record was there at the start of the watch, or was saved since."""
     DELETED = "deleted"
     LEFT = "left"
-    """It was saved and no longer matches the watch's filter."""
+    """The record was saved and no longer matches the watch's filter."""
     SYNCED = "synced"
-    """All that was there has been told; from here on, changes."""
+    """The end of the records that were there; changes follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class StateStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """A batch operation: save a record."""
+    """The batch operation that saves a record."""
 
     record: Record
     expected_revision: int | None = None
@@ -79,7 +79,7 @@ class Save:
 
 @dataclass(frozen=True, slots=True)
 class Get:
-    """A batch operation: read a record."""
+    """The batch operation that reads a record."""
 
     kind: Kind
     id: str
@@ -87,7 +87,7 @@ class Get:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """A batch operation: delete a record."""
+    """The batch operation that deletes a record."""
 
     kind: Kind
     id: str
@@ -96,19 +96,21 @@ class Delete:
 
 Operation = Save | Get | Delete
 Outcome = int | bool | Record | StateError | None
-"""Of a save its revision, of a get the record or None, of a delete whether there was one; or that operation's error."""
+"""The outcome of a Save: its revision; of a Get: the record or None; of a Delete: whether there was a record. Or the
+error that the operation failed with."""
 
 
 class StateManager(ABC):
-    """Keeps agent states, workflow states and task results. Values are copied at the border.
+    """Stores agent states, workflow states and task results. Values are copied at the border.
 
-    Made without a running event loop; `connect()` binds it to the loop it is called in. Usable as `async with`.
-    Equal ids in different entities do not meet. Calls while not connected raise `StateNotConnectedError`.
+    Can be made without a running event loop; `connect()` binds it to the loop of its caller. Usable as `async with`.
+    Each kind has its own ids. Calls while not connected raise `StateNotConnectedError`.
 
-    `expected_revision` of a save: None, the last write wins; 0, the record must not exist; else it must have this
-    revision (`record.revision` of one that was read). A mismatch raises `RevisionMismatchError`, nothing is written.
+    `expected_revision` of a save: None, the last write wins; 0, the record must not exist; else the record must have
+    this revision (`record.revision` of a record that was read). A mismatch raises `RevisionMismatchError`; nothing is
+    written.
 
-    A store of one's own needs the abstract methods, and none of their keyword options; what it does without raises
+    A custom store needs the abstract methods, without their keyword options; the methods it leaves out raise
     NotImplementedError.
     """
 
@@ -118,7 +120,7 @@ class StateManager(ABC):
 
     @abstractmethod
     async def disconnect(self) -> None:
-        """Closes it; idempotent."""
+        """Closes the store; idempotent."""
 
     @property
     def is_connected(self) -> bool:
@@ -127,70 +129,71 @@ class StateManager(ABC):
 
     @abstractmethod
     async def save_agent_state(self, state: AgentState, *, expected_revision: int | None = None) -> int:
-        """Saves one whole; returns its new revision."""
+        """Saves a whole record; returns its new revision."""
 
     @abstractmethod
     async def get_agent_state(self, agent_id: str) -> AgentState | None:
-        """The record, or None."""
+        """Returns the record, or None."""
 
     @abstractmethod
     async def list_agent_states(
         self, *, status: str | None = None, type: str | None = None, page_size: int | None = None
     ) -> list[AgentState]:
-        """All that match, in order of their ids; fetched in pages of `page_size`."""
+        """Returns all that match, in order of their ids; fetched in pages of `page_size`."""
 
     @abstractmethod
     async def delete_agent_state(self, agent_id: str, *, expected_revision: int | None = None) -> bool:
-        """Whether there was one."""
+        """Deletes the record; returns whether there was one."""
 
     @abstractmethod
     async def save_workflow_state(self, state: WorkflowState, *, expected_revision: int | None = None) -> int:
-        """Saves one whole; returns its new revision."""
+        """Saves a whole record; returns its new revision."""
 
     @abstractmethod
     async def get_workflow_state(self, workflow_id: str) -> WorkflowState | None:
-        """The record, or None."""
+        """Returns the record, or None."""
 
     async def list_workflow_states(
         self, *, status: str | None = None, phase: str | None = None, page_size: int | None = None
     ) -> list[WorkflowState]:
-        """All that match, in order of their ids."""
+        """Returns all that match, in order of their ids; fetched in pages of `page_size`."""
         raise unsupported(self, "list_workflow_states()")
 
     async def delete_workflow_state(self, workflow_id: str, *, expected_revision: int | None = None) -> bool:
-        """Whether there was one."""
+        """Deletes the record; returns whether there was one."""
         raise unsupported(self, "delete_workflow_state()")
 
     @abstractmethod
     async def save_task_result(self, result: TaskResult, *, expected_revision: int | None = None) -> int:
-        """Saves one whole; returns its new revision."""
+        """Saves a whole record; returns its new revision."""
 
     @abstractmethod
     async def get_task_result(self, task_id: str) -> TaskResult | None:
-        """The record, or None."""
+        """Returns the record, or None."""
 
     async def list_task_results(
         self, *, status: str | None = None, agent_id: str | None = None, page_size: int | None = None
     ) -> list[TaskResult]:
-        """All that match, in order of their ids."""
+        """Returns all that match, in order of their ids; fetched in pages of `page_size`."""
         raise unsupported(self, "list_task_results()")
 
     async def delete_task_result(self, task_id: str, *, expected_revision: int | None = None) -> bool:
-        """Whether there was one."""
+        """Deletes the record; returns whether there was one."""
         raise unsupported(self, "delete_task_result()")
 
     async def batch(self, operations: Sequence[Operation], *, atomic: bool = False) -> list[Outcome]:
-        """Does many operations in order in one call; each has its own outcome. With `atomic` all writes happen or none,
-        and the first failing operation's error is raised with its index in details["operation"].
+        """Executes 1 to 10,000 operations in order in one call; returns an outcome for each.
 
-        A store of one's own does them one by one, and cannot do `atomic`, unless it has a better way.
+        With `atomic`, all writes are made or none, and the error of the first operation that fails is raised, with its
+        index in details["operation"]. A custom store that does not override it executes operations one by one, and
+        cannot do `atomic`.
         """
         if atomic:
             raise unsupported(self, "atomic batch()")
         return [await self._do(operation) for operation in operations]
 
     async def _do(self, operation: Operation) -> Outcome:
-        """One operation by the verb of its kind: `save_agent_state`, `get_task_result` and so on."""
+        """Executes one operation by the method of its kind: `save_agent_state`, `get_task_result` and so on."""
         name, kind, subject = _verb(operation)
         revision = getattr(operation, "expected_revision", None)
         options = {} if revision is None else {"expected_revision": revision}
@@ -210,12 +213,14 @@ class StateManager(ABC):
         agent_id: str | None = None,
         after_revision: int | None = None,
     ) -> AsyncIterator[Change]:
-        """The records that match, then SYNCED, then each change in order. With `after_revision`, the changes after it.
+        """Yields the records that match, then SYNCED, then each change in order.
 
-        A lost connection is restored and the watch goes on behind the last revision it gave.
+        With `after_revision`, it begins with the changes after that revision instead of the records.
+
+        A watch whose connection was lost resumes after the last revision that it yielded.
 
         Raises:
-            CompactedError: the changes after that revision are no longer kept; details oldest.
+            CompactedError: the changes after that revision are no longer stored; details oldest.
         """
         raise unsupported(self, "watch()")
 
@@ -237,7 +242,7 @@ class StateManager(ABC):
 
 
 def _verb(operation: Operation) -> tuple[str, Kind, Record | str]:
-    """What an operation does, to which kind of record, and to which: a record to save, or an id."""
+    """Returns the verb and the kind of an operation, and the record to save or the id."""
     match operation:
         case Save(AgentState() as record):
             return "save", "agent_state", record

@@ -1,4 +1,4 @@
-"""Line: the client's end of a multiplexed stream (`Connect`), which comes back by itself when it is lost."""
+"""Line: the client's end of a multiplexed stream (`Connect`), which reconnects automatically."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from trunkline.wire.writer import Outbox
 log = logging.getLogger(__name__)
 
 Compression = Literal["gzip"]
-"""How what is sent can be compressed."""
+"""The compression of a connection's traffic."""
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", MAX_FRAME_BYTES),
@@ -44,29 +44,29 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
 )
-"""What every channel of the client is opened with; each object has a connection of its own."""
+"""The options of every gRPC channel of the client; each object has a connection of its own."""
 
 
 def check_compression(compression: str | None) -> None:
-    """Raises ValueError where nothing can be compressed in that way."""
+    """Raises ValueError for an unknown compression."""
     if compression not in (None, "gzip"):
         raise ValueError(f"compression is {compression!r}, it must be 'gzip' or None")
 
 
 class LineUser(Protocol):
-    """Who speaks over a line. All of it is called in the line's event loop and must not block."""
+    """The user of a line. Its methods are called in the line's event loop and must not block."""
 
     def on_up(self) -> None:
-        """The line is up, again or for the first time; what must be said anew is `put` now, before anything else."""
+        """Is called when the line is up, first or again, to `put` what must be sent before anything else."""
 
     def on_frame(self, frame: Any) -> None:
-        """A frame came."""
+        """Takes a frame that arrived."""
 
     def on_down(self, error: TrunklineError) -> None:
-        """The line was lost; what was pending is failed already. Not called by `close`."""
+        """Is called when the line is lost, after pending replies failed. Not called by `close`."""
 
     def gather(self, room: int) -> list[bytes]:
-        """More encoded frames to send, about `room` bytes of them; empty if there are none."""
+        """Returns more encoded frames to send, about `room` bytes of them; empty if there are none."""
 
 
 class FrameReader(Protocol):
@@ -119,10 +119,10 @@ class Line(PendingReplies):
     Args:
         address: `host:port` or `unix:/path`.
         method: full name of the streaming call, such as `/trunkline.v1.BusService/Connect`.
-        parse: turns encoded bytes into a frame.
-        user: who speaks over it.
-        lost: makes the error of what was pending when the line was lost.
-        compression: "gzip" compresses what goes over the network, both ways. None: nothing.
+        parse: decodes a frame.
+        user: takes frames and events.
+        lost: the class of the error of what was pending when the line was lost.
+        compression: "gzip" compresses the traffic, both ways; None: no compression.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Line(PendingReplies):
         super().__init__()
         self.address = address
         self.metadata = (COMPRESSED,) if compression else None
-        """What each call says about itself."""
+        """The metadata of each call."""
         self._method = method
         self._service = method.rpartition("/")[0]
         self._parse = parse
@@ -149,11 +149,11 @@ class Line(PendingReplies):
         self._kept: list[bytes] = []
         self._up = asyncio.Event()
         self.greeting: tuple[tuple[str, str | bytes], ...] = ()
-        """What the service said when it accepted the stream (initial metadata)."""
+        """The initial metadata with which the service accepted the stream."""
 
     @property
     def is_up(self) -> bool:
-        """Whether the stream is accepted and was not lost since."""
+        """Whether the stream is accepted and not lost."""
         return self._up.is_set()
 
     async def call(self, name: str, request: Message, timeout: float) -> Any:
@@ -185,15 +185,15 @@ class Line(PendingReplies):
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes that were put and not yet written."""
+        """Number of bytes that were put and not yet written."""
         return self._outbox.size if self._outbox is not None else sum(map(len, self._kept))
 
     async def open(self, timeout: float) -> None:
         """Connects, and stays connected until `close`.
 
         Raises:
-            TrunklineError: of the class `lost`: the service did not answer within `timeout` seconds; or what the
-                service answered instead.
+            TrunklineError: of the class `lost`: the service did not answer within `timeout` seconds; or the error with
+                which the service refused the stream.
         """
         is_compressed = self.metadata is not None and not self.address.startswith("unix:")
         self._channel = grpc.aio.insecure_channel(
@@ -226,25 +226,27 @@ class Line(PendingReplies):
         self._kept.clear()
 
     def put(self, frame: bytes, keep: bool = False) -> None:
-        """Sends an encoded frame behind all that was put before. Where the line is lost first, `keep` says that
-        `take_kept` gives it back; else it is forgotten (and what it asked for has failed)."""
+        """Sends an encoded frame after all frames that were put before.
+
+        If the line is lost first, `take_kept` returns a frame with `keep`; others are dropped (their replies failed).
+        """
         if self._outbox is not None:
             self._outbox.put(frame, keep)
         elif keep:
             self._kept.append(frame)
 
     def take_kept(self) -> list[bytes]:
-        """The frames that were to be kept when the line was lost or put since, the oldest first; for `on_up`."""
+        """Returns the unsent frames with `keep`, also those put while the line was down, oldest first; for `on_up`."""
         kept, self._kept = self._kept, []
         return kept
 
     def kick(self) -> None:
-        """Says that the user has something to gather."""
+        """Schedules a call of the user's `gather`."""
         if self._outbox is not None:
             self._outbox.kick()
 
     def pump(self) -> None:
-        """Sends now what was put, without waiting for more to gather in the loop's turn."""
+        """Sends what was put at once, before the end of the loop's turn."""
         if self._outbox is not None:
             self._outbox.pump()
 
@@ -263,7 +265,7 @@ class Line(PendingReplies):
             raise self.disconnected("it is being restored")
 
     def disconnected(self, why: str) -> TrunklineError:
-        """The error for what cannot be known or done because the line is lost."""
+        """Makes the error of a call that failed because the line is lost."""
         return self._lost(f"the connection to {self.address} was lost: {why}", details={"address": self.address})
 
     async def _run(self, first: asyncio.Future[None]) -> None:
@@ -285,7 +287,7 @@ class Line(PendingReplies):
             self._go_down(self._lost(f"disconnected from {self.address}", details={"address": self.address}))
 
     async def _stream(self, first: asyncio.Future[None]) -> TrunklineError:
-        """One life of the stream; returns why it ended."""
+        """Opens the stream and reads it to its end; returns why it ended."""
         connect: Any = self._open_channel().stream_stream(self._method, None, self._parse)
         call = connect(wait_for_ready=True, metadata=self.metadata)
         try:
@@ -299,13 +301,13 @@ class Line(PendingReplies):
                     first.set_result(None)
             while (came := await call.read()) is not grpc.aio.EOF:
                 self._user.on_frame(came)
-                # Asking for the next frame takes as long as a short message's whole way. So whoever this frame woke
-                # acts first (one turn of the loop), and what they sent is written first (another).
+                # To ask for the next frame takes as long as a short message's whole way. So the tasks that this frame
+                # woke run first (one turn of the loop), and what they sent is written first (another).
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
         except grpc.aio.AioRpcError as status:
             return error_from_rpc(status, self._lost)
-        except Exception as error:  # a fault of ours must not end the line for good
+        except Exception as error:  # a defect here must not end the line for good
             log.exception("the stream to %s is opened anew: something unexpected went wrong here", self.address)
             return self.disconnected(f"{type(error).__name__} in the client; its log has it")
         finally:

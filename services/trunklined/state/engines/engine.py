@@ -21,57 +21,64 @@ ANSWER_BYTES: Final = MAX_FRAME_BYTES // 2
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What one group of transactions came to: an outcome for each, and the changes in order of revisions."""
+    """The result of a group of transactions: an outcome for each, and the changes in order of revisions."""
 
     outcomes: list[TransactionOutcome]
     changes: Sequence[Change]
 
 
 class Engine(Protocol):
-    """Keeps records, and the last changes of them.
+    """Stores records and their latest changes.
 
-    Used from one event loop. Reads may run while a write does; they see what is committed. Every verb raises
-    `StorageError` when what is kept cannot be read or trusted.
+    For one event loop. Reads may run during a write; they see committed data. Every method raises `StorageError` if
+    the stored data cannot be read or trusted.
     """
 
     name: str
 
     async def open(self) -> None:
-        """Opens what is kept, or makes it. Raises `StorageError` where it belongs to a newer version, is damaged or is
-        held by another server; then nothing was altered."""
+        """Opens the stored data, or creates an empty store.
+
+        Raises:
+            StorageError: the data is of a newer version, damaged, or held by another server; nothing was altered.
+        """
 
     async def close(self) -> None:
-        """Gives back everything that is held; idempotent."""
+        """Releases all resources; idempotent."""
 
     @property
     def holdings(self) -> Holdings:
-        """What is committed."""
+        """The committed revisions and counts."""
 
     async def read(self, kind: RecordKind, id: str) -> Entry | None:
-        """One record."""
+        """Returns one record, or None."""
 
     async def head(self, kind: RecordKind, id: str) -> Head | None:
-        """What is known of one record without its body."""
+        """Returns one record without its body, or None."""
 
     async def page(self, kind: RecordKind, filter: Facets, after: str | None, limit: int) -> Page:
-        """Records of one kind that match, in order of ids, from behind the id `after`; at most `limit`, and fewer where
-        their bodies are large (but one at the least)."""
+        """Returns the records of one kind that match, in order of ids, after the id `after`: at most `limit`, fewer
+        where their bodies are large, at least one."""
 
     async def changes(self, after: int, limit: int) -> list[Change]:
-        """Changes behind a revision, in order; at most `limit`, and fewer where their bodies are large. Raises
-        `CompactedError` where some of them are no longer kept."""
-
-    async def write(self, transactions: Sequence[Transaction]) -> Commit:
-        """Does transactions in order and makes them durable together; returns when they are. A transaction that fails
-        does so alone. Never called while one runs.
+        """Returns the changes after a revision, in order: at most `limit`, fewer where their bodies are large.
 
         Raises:
-            OverloadedError: there is no room on the disk. StorageError: the disk failed. Then none happened.
+            CompactedError: some of them are no longer stored.
+        """
+
+    async def write(self, transactions: Sequence[Transaction]) -> Commit:
+        """Applies transactions in order and makes them durable together. A transaction that fails does not fail the
+        others. Never called while another call runs.
+
+        Raises:
+            OverloadedError: the disk is full; no transaction was applied.
+            StorageError: the disk failed; no transaction was applied.
         """
 
 
 def compacted(requested: int, oldest: int) -> CompactedError:
-    """The error of a watch that wants to resume too far back."""
+    """Makes the error of a watch that resumes after a revision whose later changes are not all stored."""
     return CompactedError(
         f"the changes after revision {requested} are not kept; the lowest that can be resumed after is {oldest}",
         details={"oldest": oldest, "requested": requested},

@@ -1,4 +1,4 @@
-"""Entries that an engine keeps in memory beside its file."""
+"""EntryCache: entries in memory, beside an engine's file."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from collections.abc import Sequence
 from typing import Final
 
 from trunkline.records import RecordKind
-from trunklined.state.records import Change, Entry
+from trunklined.state.records import Change, Entry, RecordKey
 
 _ENTRY_BYTES: Final = 500
-"""What an entry costs beside its body, about."""
+"""About what an entry takes beside its body."""
 
 
 class EntryCache:
-    """Committed entries, of which the oldest are forgotten when they are over `max_bytes` together.
+    """A cache of committed entries of at most `max_bytes`; the entries put first are dropped first.
 
-    Good only where every write passes through `apply`: an engine that has its file for itself.
+    Correct only if every write passes through `apply`: for an engine that owns its file.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._entries: dict[tuple[RecordKind, str], Entry] = {}
+        self._entries: dict[RecordKey, Entry] = {}
 
     def get(self, kind: RecordKind, id: str) -> Entry | None:
-        """The entry, if it is kept. None says nothing about whether there is one."""
+        """Returns a cached entry. None does not mean that there is no such record."""
         return self._entries.get((kind, id))
 
     def put(self, entry: Entry) -> None:
-        """Keeps what was read."""
+        """Caches an entry that was read."""
         kind, id, _, body = entry
         self._forget(kind, id)
         self._entries[kind, id] = entry
@@ -37,7 +37,7 @@ class EntryCache:
             self._forget(*next(iter(self._entries)))
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Keeps what was committed, and forgets what was deleted."""
+        """Caches what a commit saved and drops what it deleted."""
         for revision, kind, id, body, _, _ in changes:
             if body is None:
                 self._forget(kind, id)

@@ -28,7 +28,7 @@ class MemoryEngine:
     """Keeps records in dictionaries, and their ids in sorted lists for pages.
 
     Args:
-        history: how much is kept for watches that resume.
+        history: bounds of the changes that are stored for watches that resume.
         page_bytes: bodies of one page or of one read of changes; it ends with the record that reaches it.
         answer_bytes: bodies that one transaction may read.
     """
@@ -47,26 +47,26 @@ class MemoryEngine:
         self._oldest = 0
 
     async def open(self) -> None:
-        """There is nothing to open."""
+        """Does nothing: there is nothing to open."""
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """Does nothing: there is nothing to close."""
 
     @property
     def holdings(self) -> Holdings:
-        """What is kept now."""
+        """The committed revisions and counts."""
         return Holdings(self._revision, self._oldest, {kind: len(kept) for kind, kept in self._records.items()})
 
     async def read(self, kind: RecordKind, id: str) -> Entry | None:
-        """One record."""
+        """Returns one record, or None."""
         return self._read(kind, id)
 
     async def head(self, kind: RecordKind, id: str) -> Head | None:
-        """What is known of one record."""
+        """Returns one record without its body, or None."""
         return self._head(kind, id)
 
     async def page(self, kind: RecordKind, filter: Facets, after: str | None, limit: int) -> Page:
-        """Records that match, in order of ids."""
+        """Returns records that match, in order of ids."""
         ids, records = self._ids[kind], self._records[kind]
         start = 0 if after is None else bisect_right(ids, after)
         found: list[Entry] = []
@@ -81,7 +81,7 @@ class MemoryEngine:
         return Page(found, False, self._revision)
 
     async def changes(self, after: int, limit: int) -> list[Change]:
-        """Changes behind a revision."""
+        """Returns the changes after a revision."""
         if after < self._oldest:
             raise compacted(after, self._oldest)
         found: list[Change] = []
@@ -94,7 +94,7 @@ class MemoryEngine:
         return found
 
     async def write(self, transactions: Sequence[Transaction]) -> Commit:
-        """Takes effect at once."""
+        """Applies transactions; each takes effect at once."""
         planner = Planner(self._revision, lambda key: self._head(*key), self._read, self._answer_bytes)
         outcomes = [planner.add(transaction) for transaction in transactions]
         for change in planner.changes:

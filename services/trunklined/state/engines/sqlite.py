@@ -26,8 +26,8 @@ from trunklined.state.records import Change, Entry, Facets, Head, History, Holdi
 _T = TypeVar("_T")
 
 CACHED_BYTES: Final = 8 * 1024 * 1024
-"""Bodies of records that were written or read last, in memory. A read from the file lets go of the interpreter's lock
-several times, which costs more than the read."""
+"""Memory for the records that were written or read last. A read from the file releases the interpreter's lock several
+times, which costs more than the read."""
 
 _HEAD: Final = "SELECT revision, status, type, phase, agent_id FROM records WHERE kind = ? AND id = ?"
 _READ: Final = (
@@ -46,7 +46,7 @@ class SqliteEngine:
 
     Args:
         path: the file; made where there is none, its directories too.
-        history: how much is kept for watches that resume.
+        history: bounds of the changes that are stored for watches that resume.
         page_bytes: bodies of one page or of one read of changes; it ends with the record that reaches it.
         answer_bytes: bodies that one transaction may read.
         max_bytes: the file's size at the most, beyond which writes are refused with OVERLOADED; None: the disk decides.
@@ -66,7 +66,7 @@ class SqliteEngine:
         self._pools: list[ThreadPoolExecutor] = []
 
     async def open(self) -> None:
-        """Opens the file, or makes it."""
+        """Opens the file, or creates it."""
         with self._file.opening() as connection:
             self._writer = SqliteWriter(connection, self._limits, self._file.note)
             self._file.check(self._writer.holdings.revision)
@@ -82,34 +82,34 @@ class SqliteEngine:
         return pool
 
     async def close(self) -> None:
-        """Waits for a commit that runs. Idempotent."""
+        """Closes the file, after a commit that runs; idempotent."""
         while self._pools:
             await asyncio.to_thread(self._pools.pop().shutdown)
         self._file.close()
 
     @property
     def holdings(self) -> Holdings:
-        """What is committed."""
+        """The committed revisions and counts."""
         return self._holdings
 
     async def read(self, kind: RecordKind, id: str) -> Entry | None:
-        """One record, read at once."""
+        """Returns one record, or None, read in the loop's thread."""
         return self._read(kind, id)
 
     async def head(self, kind: RecordKind, id: str) -> Head | None:
-        """What is known of one record."""
+        """Returns one record without its body, or None."""
         return self._head(kind, id)
 
     async def page(self, kind: RecordKind, filter: Facets, after: str | None, limit: int) -> Page:
-        """Records that match, read in the scan thread."""
+        """Returns records that match, read in the scan thread."""
         return await self._scan(lambda: self._page(kind, filter, after, limit))
 
     async def changes(self, after: int, limit: int) -> list[Change]:
-        """Changes behind a revision, read in the scan thread."""
+        """Returns the changes after a revision, read in the scan thread."""
         return await self._scan(lambda: self._changes(after, limit))
 
     async def write(self, transactions: Sequence[Transaction]) -> Commit:
-        """Plans, writes and syncs."""
+        """Plans, writes and syncs transactions."""
         try:
             heads = self._writer.heads(transactions)
         except sqlite3.Error as error:

@@ -1,4 +1,4 @@
-"""Writes changes to the sqlite engine's file, and removes the versions that nobody can ask for any more."""
+"""SqliteWriter: writes changes to the sqlite engine's file, and removes versions that no read can reach."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from trunkline.records import RecordKind
 from trunklined.sqlite.file import roll_back
-from trunklined.state.records import Change, Facets, Head, History, Holdings, Read, Transaction
+from trunklined.state.records import Change, Facets, Head, History, Holdings, Read, RecordKey, Transaction
 
 TRIM_CHANGES: Final = 256
 """The history is cut by about so many at a time, which is cheaper than one by one and holds no commit up."""
@@ -47,7 +47,7 @@ _TRIM: Final = (
 
 
 class SqliteWriter:
-    """The one that writes: `apply`, then `commit` (which waits for the disk) or `rollback`."""
+    """The only writer of the file: `apply`, then `commit` (which waits for the disk) or `rollback`."""
 
     def __init__(self, connection: sqlite3.Connection, limits: History, note: Callable[[int], None]) -> None:
         self._connection = connection
@@ -59,15 +59,15 @@ class SqliteWriter:
         self._history_bytes = int(history_bytes)
         self._pending = self.holdings, self._history_bytes
 
-    def heads(self, transactions: Sequence[Transaction]) -> dict[tuple[RecordKind, str], Head]:
-        """The heads of all records that are about to be written. On this connection, whose page cache stays good: a
-        reader's is void after each commit."""
+    def heads(self, transactions: Sequence[Transaction]) -> dict[RecordKey, Head]:
+        """Returns the heads of all records that the transactions write. They are read on this connection, whose page
+        cache stays valid; a reader's is void after each commit."""
         ids_by_kind: dict[RecordKind, dict[str, None]] = {}
         for transaction in transactions:
             for operation in transaction:
                 if not isinstance(operation, Read):
                     ids_by_kind.setdefault(operation[0], {})[operation[1]] = None
-        found: dict[tuple[RecordKind, str], Head] = {}
+        found: dict[RecordKey, Head] = {}
         for kind, ids in ids_by_kind.items():
             for chunk in _chunks(list(ids)):
                 query = _HEADS[len(chunk)]
@@ -81,7 +81,7 @@ class SqliteWriter:
         counts = dict(self.holdings.records)
         size = self._history_bytes
         oldest = self.holdings.oldest
-        records: dict[tuple[RecordKind, str], Change] = {}
+        records: dict[RecordKey, Change] = {}
         superseded: list[tuple[int]] = []
         versions: list[tuple[int, RecordKind, str, bytes | None, bytes]] = []
         for change in changes:
@@ -113,7 +113,7 @@ class SqliteWriter:
         self._pending = holdings, size
 
     def _cut(self, holdings: Holdings, size: int) -> tuple[int, int]:
-        """Up to which revision the history goes, and how many bytes of bodies with it."""
+        """Returns the new oldest revision of the history, and the bytes of bodies that it frees."""
         oldest, freed = holdings.oldest, 0
         by_count = holdings.revision - self._limits.changes
         if by_count - oldest < self._trim_changes:
@@ -129,13 +129,13 @@ class SqliteWriter:
         return oldest, freed
 
     def commit(self) -> None:
-        """Returns when all is on the disk."""
+        """Commits; returns when the transaction is on the disk."""
         self._connection.execute("COMMIT")
         self.holdings, self._history_bytes = self._pending
         self._note(self.holdings.revision)
 
     def rollback(self) -> None:
-        """Undoes what `apply` did; SQLite may have done so itself."""
+        """Undoes `apply`; SQLite may have done so itself."""
         roll_back(self._connection)
 
 
@@ -148,12 +148,12 @@ def _pack_facets(both: tuple[Facets | None, Head | None]) -> bytes:
 
 
 def unpack_facets(packed: bytes) -> tuple[Facets | None, Head | None]:
-    """What a version says of its record's facets now, and of the record before."""
+    """Returns a version's facets, and the head of the version before; None for no record."""
     return _decode(packed)
 
 
 def _chunks(ids: list[str]) -> Iterator[list[str | None]]:
-    """Ids in lists of the sizes that statements are prepared for."""
+    """Yields ids in lists of the sizes that statements are prepared for, padded with None."""
     largest = HEADS_AT_ONCE[-1]
     for start in range(0, len(ids), largest):
         chunk: list[str | None] = [*ids[start : start + largest]]

@@ -1,4 +1,4 @@
-"""Arrival: the times that a record must have and that its writer left unset become the time when it arrived."""
+"""Times of arrival: a required time that the writer left unset becomes the time when the record arrived."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ REQUIRED_TIMES: Final[Mapping[str, tuple[str, ...]]] = {
     "TaskResult": ("started_at",),
     "WorkflowState": ("started_at",),
 }
-"""By the name of the message."""
+"""The required times by the name of the message."""
 
 
 def with_times(record: Any, now: int) -> bytes:
-    """The record encoded anew, with what it and the records within it lacked; what was set stays, and so do fields
-    that only newer writers know.
+    """Returns the record encoded anew, with the times that it and the records within it lacked. Times that are set
+    stay, and so do fields of newer writers.
 
     Args:
-        record: decoded; it is changed.
+        record: decoded; it is altered.
         now: UNIX time in nanoseconds.
     """
     within = (

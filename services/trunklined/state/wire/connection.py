@@ -1,4 +1,4 @@
-"""StateConnection: one client library's ConnectState stream, everything but watches multiplexed on it."""
+"""StateConnection: the ConnectState stream of one client library, which multiplexes all calls but watches."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from trunklined.state.wire.operations import (
 
 MAX_OPEN_ITEMS: Final = 16_384
 MAX_OPEN_BYTES: Final = 64 * 1024 * 1024
-"""Items of one stream that wait for a commit, and their bytes; beyond either the stream is read no further."""
+"""Unanswered items of one stream, and their bytes; beyond either the stream is not read further."""
 
 MAX_OPEN_LISTS: Final = 4
-"""Lists of one stream that are read at the same time; the stream waits with the next one."""
+"""Concurrent lists of one stream; the stream waits before the next one."""
 
 
 class StateConnection:
-    """Takes a client's items in order and sends it what comes of them, each as soon as it is known.
+    """Takes a client's items in order and answers each as soon as its outcome is known.
 
     Args:
-        store: where it all goes.
+        store: executes the items.
         write: writes one encoded ConnectStateResponse to the stream.
         max_record_bytes: limit of one encoded record.
     """
@@ -53,7 +53,7 @@ class StateConnection:
         self._max_record_bytes = max_record_bytes
         self._outbox = Outbox(write, self._gather)
         self._frame = ConnectStateResponse()
-        """The answers that wait; filled in place, encoded once when the stream can take them."""
+        """The answers to send; filled in place, encoded once the stream can take them."""
         self._frame_bytes = 0
         self._open_items = 0
         self._open_bytes = 0
@@ -61,7 +61,7 @@ class StateConnection:
         self._lists: set[asyncio.Task[None]] = set()
 
     async def take(self, raw: bytes) -> None:
-        """Takes one encoded ConnectStateRequest; waits while too much of the stream is open or unread."""
+        """Takes one encoded ConnectStateRequest; waits while too many items are unanswered or answers unread."""
         try:
             frame = ConnectStateRequest.FromString(raw)
         except DecodeError as error:
@@ -80,17 +80,17 @@ class StateConnection:
             await self._until_fewer()
 
     async def finish(self) -> None:
-        """Waits until everything is answered and written: the client has half-closed."""
+        """Waits until all items are answered and the answers written, after the client half-closed."""
         while self._open_items:
             await self._until_fewer()
         await self._outbox.flushed()
 
     async def flushed(self) -> None:
-        """Waits until everything that is answered is written."""
+        """Waits until all answers are written."""
         await self._outbox.flushed()
 
     def close(self) -> None:
-        """The client is gone: nothing more is sent. Writes that were taken are done nevertheless. Idempotent."""
+        """Stops sending, after the client disconnected; submitted writes are still committed. Idempotent."""
         for task in self._lists:
             task.cancel()
         self._outbox.close()
@@ -183,7 +183,7 @@ class StateConnection:
         self._answer(id).error = to_item(error).SerializeToString()
 
     def _answer(self, id: int, size: int = 0) -> Any:
-        """A new item of the next frame, to be filled at once."""
+        """Returns a new item of the next frame, to be filled at once."""
         item = self._frame.items.add()
         item.id = id
         self._frame_bytes += size

@@ -1,4 +1,4 @@
-"""Between the wire's requests and the domain: each is checked, and what comes of it is put into the answer's words.
+"""Translation of requests into operations of the domain, with their checks, and of results into answers.
 
 Records pass as encoded bytes: requests and answers are the opaque twins of the public types (`trunkline.wire.opaque`).
 """
@@ -45,7 +45,7 @@ _LABELS: Final = {kind: kind.label for kind in RecordKind}
 
 
 def to_kind(number: int, field: str = "kind") -> RecordKind:
-    """The kind of a wire enum's number."""
+    """Returns the kind with a number of the wire's enum; raises `InvalidRecordError` for an unknown number."""
     try:
         return RecordKind(number)
     except ValueError:
@@ -53,7 +53,7 @@ def to_kind(number: int, field: str = "kind") -> RecordKind:
 
 
 def to_put(request: Any, max_bytes: int) -> Put:
-    """A save."""
+    """Translates a SaveRequest; see `make_put`."""
     which = request.WhichOneof("value")
     if which is None:
         raise invalid_record("value", "is not set: a save needs a record")
@@ -61,12 +61,12 @@ def to_put(request: Any, max_bytes: int) -> Put:
 
 
 def to_read(request: Any) -> Read:
-    """A get."""
+    """Translates a GetRequest."""
     return Read(to_kind(request.kind), check_record_id("id", request.id))
 
 
 def to_drop(request: Any) -> Drop:
-    """A delete."""
+    """Translates a DeleteRequest."""
     return Drop(to_kind(request.kind), check_record_id("id", request.id), _expected(request, lowest=1))
 
 
@@ -80,12 +80,16 @@ def _expected(request: Any, lowest: int) -> int | None:
 
 
 def to_facets(kinds: Sequence[RecordKind], filter: Any) -> Facets:
-    """A filter. Raises `InvalidRecordError` for a field that a kind does not have."""
+    """Translates a Filter; see `make_facets`."""
     return make_facets(kinds, {name: value for name in Facets._fields if (value := getattr(filter, name))})
 
 
 class ListQuery:
-    """A list: what is asked, and the answer to it."""
+    """A ListRequest, and its answer.
+
+    Raises:
+        InvalidRecordError: the kind, filter, page size or page token is invalid.
+    """
 
     def __init__(self, request: Any) -> None:
         self.kind = to_kind(request.kind)
@@ -95,7 +99,7 @@ class ListQuery:
         self.after = read_page_token(request.page_token, self._question, InvalidRecordError)
 
     def answer(self, page: Page, listed: Any) -> Any:
-        """Fills a ListResponse with a page, and returns it."""
+        """Fills a ListResponse with a page and returns it."""
         for entry in page.entries:
             _fill(listed.records.add(), entry)
         if page.more:
@@ -105,7 +109,7 @@ class ListQuery:
 
 
 def to_watch_filter(request: Any) -> tuple[WatchFilter, int | None]:
-    """A watch: what is wanted, and after which revision."""
+    """Translates a WatchRequest into its filter and the revision that it starts after."""
     kinds = tuple(dict.fromkeys(to_kind(number, "kinds") for number in request.kinds)) or tuple(RecordKind)
     if request.id:
         check_record_id("id", request.id)
@@ -118,7 +122,7 @@ def to_watch_filter(request: Any) -> tuple[WatchFilter, int | None]:
 
 
 def to_operation(operation: Any, max_bytes: int) -> Operation:
-    """One operation of a batch."""
+    """Translates one operation of a BatchRequest."""
     match operation.WhichOneof("operation"):
         case "save":
             return to_put(operation.save, max_bytes)
@@ -135,13 +139,13 @@ def _fill(record: Any, entry: Entry) -> None:
 
 
 def fill_got(got: Any, entry: Entry) -> Any:
-    """Fills a GetResponse, and returns it. In place: it costs a third of handing fields over."""
+    """Fills a GetResponse and returns it. Filling in place costs a third of passing the fields."""
     _fill(got.record, entry)
     return got
 
 
 def found(read: Read, result: Result) -> Entry:
-    """What a read found; raises `RecordNotFoundError` where there is nothing."""
+    """Returns the entry of a read's result; raises `RecordNotFoundError` if there is none."""
     if not isinstance(result, Entry):
         label = read.kind.label
         raise RecordNotFoundError(f"there is no {label} {read.id!r}", details={"kind": label, "id": read.id})
@@ -149,13 +153,13 @@ def found(read: Read, result: Result) -> Entry:
 
 
 def to_deleted(result: Result) -> dict[str, bool | int]:
-    """The fields of the answer to a delete."""
+    """Returns the fields of a DeleteResponse for the result of a delete."""
     revision = result if isinstance(result, int) else 0
     return {"deleted": revision > 0, "revision": revision}
 
 
 def to_frame(event: Event) -> bytes:
-    """A watch's event as its encoded WatchResponse."""
+    """Returns the encoded WatchResponse of an event."""
     match event:
         case Entry():
             frame = WatchResponse()

@@ -42,7 +42,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class StateServicer:
-    """Translates between the wire and the store.
+    """The gRPC calls of the state service.
 
     Args:
         store: the domain.
@@ -59,11 +59,11 @@ class StateServicer:
 
     @property
     def connections(self) -> int:
-        """Streams of client libraries now."""
+        """Number of open streams of client libraries."""
         return len(self._connections)
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Adds the service to a server. Records are taken and given encoded."""
+        """Adds the service to a server. Records pass through encoded."""
         whole = grpc.unary_unary_rpc_method_handler
         wire = state_pb2
         encode = [each.SerializeToString for each in (GetResponse, ListResponse, BatchResponse)]
@@ -84,7 +84,7 @@ class StateServicer:
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
 
     async def drain(self, seconds: float) -> None:
-        """Waits for the writes that were taken, gives streams the time to send their answers, then ends them."""
+        """Waits for submitted writes and for streams to send their answers, up to `seconds`; then ends the streams."""
         deadline = asyncio.get_running_loop().time() + seconds
         await self._store.drain(seconds)
         flushes = [asyncio.ensure_future(connection.flushed()) for connection in self._connections]
@@ -139,7 +139,7 @@ class StateServicer:
                 await context.write(to_frame(event))
 
     async def connect(self, _: object, context: Context) -> None:
-        """See state.proto. The initial metadata tells the client that the line is up."""
+        """See state.proto. The initial metadata tells the client that the stream is accepted."""
         await context.send_initial_metadata(())
         connection = StateConnection(self._store, context.write, self._max_record_bytes)
 

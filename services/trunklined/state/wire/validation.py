@@ -1,6 +1,6 @@
-"""What a record must be to be kept. It is kept as it came, but for times that it must have and lacked (`arrival`).
+"""Validation of encoded records. A record is stored as it arrived, plus the required times that it lacked (`arrival`).
 
-A record that passes can be read by every client: its JSON texts are objects, its times are within the years 1 to 9999.
+Every client can read a valid record: its JSON texts are objects, its times lie within the years 1 to 9999.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trunklined.state.wire.arrival import with_times
 IDLE: Final = "idle"
 PENDING: Final = "pending"
 DEVELOPMENT: Final = "development"
-"""What an empty status or phase stands for (state.proto)."""
+"""The meaning of an empty status or phase (state.proto)."""
 
 _FIRST_SECOND: Final = -62_135_596_800
 _LAST_SECOND: Final = 253_402_300_799
@@ -33,7 +33,7 @@ _decode_object = msgspec.json.Decoder(dict).decode
 
 
 class Reading(NamedTuple):
-    """What an encoded record says of itself, and its body as it is to be kept."""
+    """The id and facets of an encoded record, and the body to store."""
 
     id: str
     facets: Facets
@@ -45,8 +45,11 @@ Clock = Callable[[], int]
 
 
 def read_record(kind: RecordKind, body: bytes, clock: Clock = time.time_ns) -> Reading:
-    """Checks an encoded record; `clock` is asked where it lacks a time. Raises `InvalidRecordError` that names the
-    field."""
+    """Validates an encoded record. `clock` gives the times that it lacks.
+
+    Raises:
+        InvalidRecordError: a field is invalid; the error names the field.
+    """
     try:
         return _READERS[kind](body, clock)
     except DecodeError as error:
@@ -122,7 +125,7 @@ def _read_workflow_state(body: bytes, clock: Clock) -> Reading:
 
 
 def _check_agent_state(state: state_pb2.AgentState, path: str) -> bool:
-    """Whether it has the times that it must have."""
+    """Checks an agent state; returns whether all required times are set."""
     if not state.agent_type:
         raise invalid_record(path + "agent_type", "is empty")
     if state.error_count < 0:
@@ -136,7 +139,7 @@ def _check_agent_state(state: state_pb2.AgentState, path: str) -> bool:
 
 
 def _check_task_result(result: state_pb2.TaskResult, path: str) -> bool:
-    """Whether it has the time that it must have."""
+    """Checks a task result; returns whether the required time is set."""
     if not result.agent_id:
         raise invalid_record(path + "agent_id", "is empty")
     if not result.status:

@@ -1,4 +1,4 @@
-"""What a state manager says to the service and hears from it: models into the opaque twins of state.proto, and back."""
+"""Translation of models into the opaque twins of state.proto, and back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WatchFrame = _twins["WatchResponse"]
 
 
 def save_fields(operation: Save) -> dict[str, Any]:
-    """The fields of a SaveRequest."""
+    """Returns the fields of a SaveRequest."""
     kind, id, body = encode_record(operation.record)
     check_record_id("id", id)
     fields: dict[str, Any] = {kind: body}
@@ -33,7 +33,7 @@ def save_fields(operation: Save) -> dict[str, Any]:
 
 
 def to_operation(operation: Operation) -> dict[str, Any]:
-    """The fields of a BatchRequest.Operation."""
+    """Returns the fields of a BatchRequest.Operation."""
     if isinstance(operation, Save):
         return {"save": save_fields(operation)}
     check_kind(operation.kind)
@@ -46,7 +46,7 @@ def to_operation(operation: Operation) -> dict[str, Any]:
 
 
 def to_outcome(operation: Operation, outcome: Any) -> Outcome:
-    """What a BatchResponse.Outcome says."""
+    """Returns the outcome of an operation in a BatchResponse."""
     match outcome.WhichOneof("outcome"):
         case "saved":
             return int(outcome.saved.revision)
@@ -61,18 +61,18 @@ def to_outcome(operation: Operation, outcome: Any) -> Outcome:
 
 
 def record_of(wire: Any) -> Record:
-    """The model of a Record."""
+    """Returns the model of a Record."""
     kind: Kind = wire.WhichOneof("value")
     return decode_record(kind, getattr(wire, kind), wire.revision)
 
 
 def error_of(encoded: bytes) -> TrunklineError:
-    """The exception that an Error carries."""
+    """Returns the exception of an encoded Error."""
     return error_from_item(error_pb2.Error.FromString(encoded))
 
 
 def to_watch_request(filter: WatchFilter, after_revision: int | None) -> state_pb2.WatchRequest:
-    """The request of a watch."""
+    """Returns the request of a watch."""
     request = state_pb2.WatchRequest(
         kinds=[RECORD_KINDS[kind] for kind in filter.kinds],  # type: ignore[misc]  # numbers of the enum
         id=filter.id or "",
@@ -85,7 +85,7 @@ def to_watch_request(filter: WatchFilter, after_revision: int | None) -> state_p
 
 
 def to_change(frame: Any) -> Change:
-    """What a WatchResponse says; of a `progress` frame nothing can be told."""
+    """Returns the change of a WatchResponse that is no `progress` frame."""
     match frame.WhichOneof("frame"):
         case "record":
             record = record_of(frame.record)
@@ -106,7 +106,7 @@ def statistics_from_wire(wire: state_pb2.GetStateStatsResponse) -> StateStatisti
 
 
 def id_of(record: Record) -> str:
-    """The id of any record."""
+    """Returns the id of any record."""
     if isinstance(record, AgentState):
         return record.agent_id
     return record.task_id if isinstance(record, TaskResult) else record.workflow_id

@@ -17,17 +17,17 @@ _CONNECT: Final = "/trunkline.v1.StateService/ConnectState"
 class GrpcStateManager(BaseStateManager):
     """A state manager whose records are kept by a StateService.
 
-    A lost connection is restored by itself. Calls that were pending when it was lost fail with
-    `StateDisconnectedError` at once, and what became of a write is then not known. New calls wait for the reconnect,
-    for up to `timeout` seconds in all; nothing of one that waited in vain was sent. Watches go on by themselves.
+    A lost connection is restored automatically. Calls that were pending fail with `StateDisconnectedError` at once; it
+    is then unknown whether their writes were made. New calls wait for the reconnect, for up to `timeout` seconds in
+    all; a call that times out while it waits was not sent. Watches resume automatically.
 
     Args:
         address: `host:port` or `unix:/path`, of a state service or a sidecar.
-        connect_timeout: seconds that `connect` waits for the service, then it raises `StateDisconnectedError`.
-        timeout: seconds that a call may take, the wait for a reconnect included; then `StateDisconnectedError`.
-        compression: "gzip" compresses what goes over the network, both ways; see `GrpcMessageBus`.
-        on_disconnected: called with the reason when the connection was lost.
-        on_reconnected: called when it is back.
+        connect_timeout: seconds that `connect` waits for the service; then it raises `StateDisconnectedError`.
+        timeout: seconds that a call may take, including the wait for a reconnect; then `StateDisconnectedError`.
+        compression: "gzip" compresses the traffic, both ways; see `GrpcMessageBus`.
+        on_disconnected: called with the reason when the connection is lost.
+        on_reconnected: called when the connection is restored.
     """
 
     def __init__(

@@ -19,13 +19,13 @@ log = logging.getLogger(__name__)
 
 
 class RemoteWatch:
-    """One watch. Where its stream is lost, or the service ended it because it was read too slowly, a new stream resumes
-    it; see `WatchCursor`.
+    """One watch. If its stream is lost, or the service ends the stream because it is read too slowly, a new stream
+    resumes the watch; see `WatchCursor`.
 
     Args:
         line: the connection.
-        filter: which records it is about.
-        after_revision: None: begin with the records.
+        filter: the records to report.
+        after_revision: the revision to start after; None: with the records.
     """
 
     def __init__(self, line: Line, filter: WatchFilter, after_revision: int | None) -> None:
@@ -36,13 +36,18 @@ class RemoteWatch:
         self._frames_of_now: FrameReader | None = None
 
     def end(self) -> None:
-        """Ends the stream; whoever reads it gets `StateNotConnectedError`. Idempotent."""
+        """Ends the stream; its reader gets `StateNotConnectedError`. Idempotent."""
         self._ended = True
         if self._frames_of_now is not None:
             self._frames_of_now.cancel()
 
     async def changes(self) -> AsyncIterator[Change]:
-        """Everything that the watch is told."""
+        """Yields the changes of the watch, without end.
+
+        Raises:
+            StateNotConnectedError: the watch was ended.
+            CompactedError: the changes after its last revision are no longer stored.
+        """
         delays = reconnect_delays()
         while True:
             try:
@@ -60,7 +65,7 @@ class RemoteWatch:
             await asyncio.sleep(next(delays))
 
     async def _frames(self) -> AsyncIterator[Any]:
-        """One life of the stream."""
+        """Yields the frames of one stream."""
         request = to_watch_request(self._filter, self._cursor.after)
         self._cursor.begin()
         self._frames_of_now = frames = self._line.read("Watch", request, WatchFrame.FromString)
