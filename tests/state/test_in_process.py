@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -17,11 +19,23 @@ from trunkline.errors import (
     StateError,
 )
 from trunkline.records import RECORD_KINDS
-from trunklined.state.batch import run_batch
-from trunklined.state.records import ANY, Entry, Put, Read, make_facets
+from trunklined.state.batch import BatchOutcome, start_batch
+from trunklined.state.records import ANY, Entry, Operation, Put, Read, make_facets
 from trunklined.state.store import Store
 from trunklined.state.watch import Synced, WatchFilter
 from trunklined.state.wire.validation import make_put
+
+
+async def run_batch(
+    store: Store, operations: Sequence[Operation | StateError], *, atomic: bool = False
+) -> list[BatchOutcome]:
+    """The outcomes of a batch; raises the error of an atomic one that failed."""
+    future: asyncio.Future[list[BatchOutcome] | StateError] = asyncio.get_running_loop().create_future()
+    start_batch(store, operations, future.set_result, atomic=atomic)
+    outcomes = await future
+    if isinstance(outcomes, StateError):
+        raise outcomes
+    return outcomes
 
 
 def save(agent_id: str, expected: int | None = None, **fields: Any) -> Put:

@@ -6,6 +6,7 @@ import time
 from typing import Any, Final
 
 from trunkline.bus.grpc.base import BaseBus
+from trunkline.bus.grpc.session import BusSession
 from trunkline.errors import BusDisconnectedError
 from trunkline.limits import MAX_MESSAGE_BYTES
 from trunkline.v1 import bus_pb2
@@ -40,15 +41,24 @@ class InMemoryMessageBus(BaseBus):
     async def connect(self) -> None:
         async with self._connecting:
             if self._session is not None:
-                await self._session.close()
+                await (self.disconnect() if self._session.line.loop_is_closed else self._session.close())
             self._published = 0
             self._session = await self._begin()
 
     async def disconnect(self) -> None:
-        await super().disconnect()
         broker, self._broker = self._broker, None
+        if broker is not None and self._session is not None and self._session.line.loop_is_closed:
+            self._session = None  # with its loop everything has ended
+            broker.journal.engine.close()
+            return
+        await super().disconnect()
         if broker is not None:
             await broker.journal.close()
+
+    def _connected(self) -> BusSession:
+        session = super()._connected()
+        session.line.check_loop()
+        return session
 
     async def _begin(self) -> LocalSession:
         if self._broker is None:

@@ -12,6 +12,7 @@ from trunkline.limits import MAX_MESSAGE_BYTES
 from trunkline.state.grpc.base import BaseStateManager
 from trunkline.state.grpc.frames import ServerFrame
 from trunkline.v1 import state_pb2
+from trunkline.wire.stream import Line
 from trunklined.local.stream import LocalStream
 from trunklined.state.app import make_store
 from trunklined.state.config import Settings
@@ -33,9 +34,17 @@ class InMemoryStateManager(BaseStateManager):
         super().__init__("this process", CALL_SECONDS)
         self._store: Store | None = None
 
+    def _connected(self) -> Line:
+        line = super()._connected()
+        line.check_loop()
+        return line
+
     async def disconnect(self) -> None:
-        await super().disconnect()
         store, self._store = self._store, None
+        if self._line is not None and self._line.loop_is_closed:
+            self._line = None  # with its loop everything has ended
+            return
+        await super().disconnect()
         if store is not None:
             await store.drain(0)
             await store.close()

@@ -67,6 +67,7 @@ class LocalStream(Line):
 
     async def open(self, timeout: float) -> None:
         """Connects; takes no time."""
+        self._loop = asyncio.get_running_loop()
         self.peer = self._accept(self._receive)
         self._outbox = outbox = Outbox(self._send, self._user.gather)
         self._up.set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -17,23 +16,6 @@ BatchOutcome = Result | StateError
 
 Done = Callable[[list[BatchOutcome] | StateError], None]
 """Takes the outcomes in the order of the operations, or the error of the whole. It must neither block nor raise."""
-
-
-async def run_batch(
-    store: Store, operations: Sequence[Operation | StateError], *, atomic: bool = False
-) -> list[BatchOutcome]:
-    """Runs a batch and returns its outcomes; see `start_batch`. Raises the error of an atomic one that failed."""
-    future: asyncio.Future[list[BatchOutcome] | StateError] = asyncio.get_running_loop().create_future()
-
-    def done(outcomes: list[BatchOutcome] | StateError) -> None:
-        if not future.done():
-            future.set_result(outcomes)
-
-    start_batch(store, operations, done, atomic=atomic)
-    outcomes = await future
-    if isinstance(outcomes, StateError):
-        raise outcomes
-    return outcomes
 
 
 def start_batch(store: Store, operations: Sequence[Operation | StateError], done: Done, *, atomic: bool) -> None:

@@ -11,6 +11,7 @@ from trunkline.delivery import check_between
 from trunkline.errors import InvalidMessageError
 from trunkline.limits import MAX_ACK_WAIT, MAX_NAK_DELAY, MIN_ACK_WAIT
 from trunkline.models import AgentMessage
+from trunkline.text import safe_text
 
 
 class Settler(Protocol):
@@ -56,11 +57,11 @@ class DurableMessage(AgentMessage):
         """It failed: try again, after `delay` seconds (0 to 7 days) or, unset, as the backoff says."""
         if delay is not None:
             check_between("delay", delay, 0, MAX_NAK_DELAY, " s")
-        await self._hand("nak", error, delay)
+        await self._hand("nak", safe_text(error), delay)
 
     async def terminate(self, reason: str) -> None:
         """It can never be done: it becomes a dead letter now."""
-        await self._hand("terminate", reason)
+        await self._hand("terminate", safe_text(reason))
 
     async def extend(self, seconds: float | None = None) -> None:
         """It is still at work: leases it for `seconds` (0.1 to 1 day) from now. The client does so by itself for all

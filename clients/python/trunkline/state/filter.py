@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from trunkline.models import AgentState, Record, WorkflowState
 from trunkline.records import (
     RECORD_KINDS,
     Kind,
@@ -34,10 +32,6 @@ class Filter:
         """Raises `InvalidRecordError` if a field is set that records of the kind do not have."""
         check_filter_fields(kind, self.values())
 
-    def matches(self, facets: Mapping[str, str]) -> bool:
-        """Returns whether a record with these fields passes."""
-        return all(facets.get(name) == value for name, value in self.values().items())
-
 
 @dataclass(frozen=True, slots=True)
 class WatchFilter:
@@ -57,19 +51,6 @@ class WatchFilter:
             check_single_kind(self.kinds)
         for kind in self.kinds:
             self.fields.check(kind)
-
-    def names(self, kind: Kind, id: str) -> bool:
-        """Returns whether the watch reports this record, apart from its fields."""
-        return (not self.kinds or kind in self.kinds) and self.id in (None, id)
-
-
-def facets_of(record: Record) -> dict[str, str]:
-    """Returns the fields of a record that filters compare."""
-    if isinstance(record, AgentState):
-        return {"status": str(record.status), "type": str(record.agent_type), "agent_id": record.agent_id}
-    if isinstance(record, WorkflowState):
-        return {"status": str(record.status), "phase": str(record.current_phase)}
-    return {"status": str(record.status), "agent_id": record.agent_id}
 
 
 def check_kind(kind: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
@@ -47,6 +48,10 @@ class _LoopThread:
             thread.join()
             loop.close()
 
+    def forget(self) -> None:
+        """Is called in the child of a fork, which has none of its parent's threads."""
+        self.__init__()  # type: ignore[misc]  # as new: also the lock, which another thread may have held
+
 
 async def _stop_settled(loop: asyncio.AbstractEventLoop) -> None:
     """Stops a loop once what was cancelled in it has ended: grpc's calls need another turn, and asyncio complains of
@@ -58,6 +63,8 @@ async def _stop_settled(loop: asyncio.AbstractEventLoop) -> None:
 
 
 _shared = _LoopThread()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_shared.forget)
 
 
 class Background:

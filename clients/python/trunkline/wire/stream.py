@@ -21,6 +21,7 @@ from trunkline.limits import (
     RECONNECT_DELAY_MAX,
     RECONNECT_DELAY_MIN,
 )
+from trunkline.wire import fork
 from trunkline.wire.reconnect import reconnect_delays
 from trunkline.wire.replies import PendingReplies
 from trunkline.wire.status import error_from_rpc
@@ -145,6 +146,9 @@ class Line(PendingReplies):
         self._lost = lost
         self._channel: grpc.aio.Channel | None = None
         self._runner: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.is_over = False
+        """Whether it will not come back: it was closed, or its event loop was."""
         self._outbox: Outbox | None = None
         self._kept: list[bytes] = []
         self._up = asyncio.Event()
@@ -195,11 +199,14 @@ class Line(PendingReplies):
             TrunklineError: of the class `lost`: the service did not answer within `timeout` seconds; or the error with
                 which the service refused the stream.
         """
+        fork.check(self._lost)
+        fork.note_connection()
         is_compressed = self.metadata is not None and not self.address.startswith("unix:")
         self._channel = grpc.aio.insecure_channel(
             self.address, options=CHANNEL_OPTIONS, compression=grpc.Compression.Gzip if is_compressed else None
         )
-        first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        first: asyncio.Future[None] = self._loop.create_future()
         self._runner = asyncio.ensure_future(self._run(first))
         try:
             async with asyncio.timeout(timeout):
@@ -217,11 +224,11 @@ class Line(PendingReplies):
     async def close(self) -> None:
         """Ends the stream and fails what is pending; idempotent."""
         runner, self._runner = self._runner, None
-        if runner is not None:
+        if runner is not None and not runner.done():
             runner.cancel()
             await asyncio.wait({runner})
         channel, self._channel = self._channel, None
-        if channel is not None:
+        if channel is not None and not self.loop_is_closed:
             await channel.close()
         self._kept.clear()
 
@@ -262,7 +269,23 @@ class Line(PendingReplies):
     def check_up(self) -> None:
         """Raises the error of the class `lost` where the line is lost."""
         if not self.is_up:
+            self.check_loop()
             raise self.disconnected("it is being restored")
+
+    @property
+    def loop_is_closed(self) -> bool:
+        """Whether the event loop that the line was opened in is closed."""
+        return self._loop is not None and self._loop.is_closed()
+
+    def check_loop(self) -> None:
+        """Raises the error of the class `lost` where the event loop that the line was opened in is closed: it will not
+        come back."""
+        if self.loop_is_closed:
+            raise self._lost(
+                f"the connection to {self.address} was opened in another event loop, which is closed: "
+                "call disconnect() before a loop ends (`async with` does), and connect() in the next one",
+                details={"address": self.address},
+            )
 
     def disconnected(self, why: str) -> TrunklineError:
         """Makes the error of a call that failed because the line is lost."""
@@ -284,6 +307,7 @@ class Line(PendingReplies):
                     self._user.on_down(lost)
                 await asyncio.sleep(next(delays))
         finally:
+            self.is_over = True
             self._go_down(self._lost(f"disconnected from {self.address}", details={"address": self.address}))
 
     async def _stream(self, first: asyncio.Future[None]) -> TrunklineError:

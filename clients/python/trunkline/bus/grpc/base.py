@@ -57,6 +57,8 @@ class BaseBus(WireDelivery, MessageBus):
 
     async def connect(self) -> None:
         async with self._connecting:
+            if self._session is not None and self._session.line.loop_is_closed:
+                await self.disconnect()  # nobody could: its loop has ended
             if self._session is None:
                 self._published = 0
                 self._session = await self._begin()
@@ -208,6 +210,8 @@ class BaseBus(WireDelivery, MessageBus):
     def _connected(self) -> BusSession:
         if self._session is None:
             raise BusNotConnectedError(f"the bus at {self.address} is not connected: call connect() first")
+        if self._session.line.is_over:
+            self._session.line.check_loop()
         return self._session
 
     def _check_connected(self) -> object:

@@ -68,6 +68,8 @@ class BaseStateManager(RecordManager):
         """A stream that is up."""
 
     async def connect(self) -> None:
+        if self._line is not None and self._line.loop_is_closed:
+            await self.disconnect()  # nobody could: its loop has ended
         if self._line is not None:
             return
         self._line = await self._begin()
@@ -162,6 +164,7 @@ class BaseStateManager(RecordManager):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
         if not line.is_up:
+            line.check_loop()
             await self._until(deadline, line.wait_up())
         id, answer = line.expect()
         self._open_calls += 1
