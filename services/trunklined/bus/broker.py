@@ -10,6 +10,7 @@ from trunkline.channels import check_channel, check_name, check_pattern
 from trunkline.errors import NoRespondersError, OverloadedError, TrunklineError
 from trunkline.limits import DEAD_LETTER_CHANNEL
 from trunkline.priority import HIGH_LANE
+from trunklined.bus.dead_letters import DeadLetter
 from trunklined.bus.durable.desk import Description, Settings
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.engines.engine import JournalEngine
@@ -17,7 +18,6 @@ from trunklined.bus.interest import Interest
 from trunklined.bus.journal.journal import Journal, JournalLimits
 from trunklined.bus.journal.publication import Done, Publication
 from trunklined.bus.queue import Drops, Queue, Subscriber, SubscriptionQueue
-from trunklined.bus.records import DeadLetter
 from trunklined.bus.requests import Correlated, PendingRequest, PendingRequests
 from trunklined.bus.run import Run
 from trunklined.rpc.histogram import Histogram

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from trunkline.limits import FRAME_BYTES
-
-if TYPE_CHECKING:
-    from trunklined.bus.records import AttemptRecord
+from trunklined.bus.attempts import AttemptRecord
 
 
 class Redriven(NamedTuple):

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from trunklined.bus.records import Batch, DeadLetter
+from trunklined.bus.batch import Batch
+from trunklined.bus.dead_letters import DeadLetter
 
 if TYPE_CHECKING:
     from trunklined.bus.durable.parcel import Parcel

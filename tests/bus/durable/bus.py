@@ -16,9 +16,9 @@ from grpc import aio
 from trunkline.limits import MAX_FRAME_BYTES
 from trunkline.v1 import bus_pb2_grpc
 from trunklined.bus.app import BusProgram
+from trunklined.bus.batch import Batch
 from trunklined.bus.config import Settings
 from trunklined.bus.engines.sqlite import SqliteJournal
-from trunklined.bus.records import Batch
 from trunklined.rpc.errors import ErrorInterceptor
 
 OPTIONS = [("grpc.max_receive_message_length", MAX_FRAME_BYTES), ("grpc.max_send_message_length", MAX_FRAME_BYTES)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from trunklined.bus.attempts import AttemptRecord, Reason
+from trunklined.bus.dead_letters import DeadLetter
 from trunklined.bus.durable.desk import Desk
-from trunklined.bus.records import AttemptRecord, DeadLetter, Reason
 from trunklined.bus.run import Run
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from trunkline.priority import LANES
+from trunklined.bus.attempts import Reason
 from trunklined.bus.durable.cursor import PAGE_ROWS, Cursor
 from trunklined.bus.durable.parcel import Parcel
 from trunklined.bus.durable.tray import TRAY_BYTES
 from trunklined.bus.queue import Subscriber
-from trunklined.bus.records import Reason
 from trunklined.bus.run import Run
 
 if TYPE_CHECKING:

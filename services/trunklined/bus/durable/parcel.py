@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from trunklined.bus.attempts import AttemptRecord
 from trunklined.bus.queue import Subscriber
-from trunklined.bus.records import AttemptRecord, ParcelRow
+from trunklined.bus.records import ParcelRow
 from trunklined.bus.run import Run
 
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from trunkline.errors import StaleAckError, TrunklineError
 from trunkline.limits import MAX_LEASED_MESSAGES, UNSET_CREDIT_LEASES
 from trunkline.priority import MEDIUM_LANE
+from trunklined.bus.attempts import Reason
 from trunklined.bus.durable.cursor import PAGE_BYTES, PAGE_ROWS, Cursor
 from trunklined.bus.durable.dead_letters import bury
 from trunklined.bus.durable.desk import Desk, Settings
@@ -30,7 +31,7 @@ from trunklined.bus.durable.parcels import Parcels
 from trunklined.bus.durable.staleness import LEASE_EXPIRED, stale
 from trunklined.bus.durable.tray import Tray
 from trunklined.bus.queue import Subscriber
-from trunklined.bus.records import DurableRow, Extent, Reason
+from trunklined.bus.records import DurableRow, Extent
 from trunklined.bus.run import Run
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-from trunklined.bus.records import Batch, Contents, DeadLetter, DeadLetterQuery, Extent, HeldBack, ParcelRow
+from trunklined.bus.batch import Batch
+from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
+from trunklined.bus.records import Contents, Extent, HeldBack, ParcelRow
 from trunklined.bus.run import Run
 
 

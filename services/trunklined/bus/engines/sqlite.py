@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from trunkline.errors import OverloadedError, StorageError
+from trunklined.bus.batch import Batch
 from trunklined.bus.engines.sqlite_reads import ParcelReads, RunReads
 from trunklined.bus.engines.sqlite_rows import (
     channel_of,
@@ -22,7 +23,7 @@ from trunklined.bus.engines.sqlite_rows import (
     unsealed,
 )
 from trunklined.bus.engines.sqlite_schema import FORMAT, SCHEMA
-from trunklined.bus.records import Batch, Contents
+from trunklined.bus.records import Contents
 from trunklined.sqlite.file import roll_back, translate
 from trunklined.sqlite.synced_file import SyncedFile, bound
 

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from trunkline.priority import MEDIUM_LANE
+from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
 from trunklined.bus.engines.sqlite_rows import (
     RUN,
     dead_letter_of,
@@ -17,7 +18,7 @@ from trunklined.bus.engines.sqlite_rows import (
     run_of,
     where,
 )
-from trunklined.bus.records import DeadLetter, DeadLetterQuery, Extent, HeldBack, ParcelRow
+from trunklined.bus.records import Extent, HeldBack, ParcelRow
 from trunklined.bus.run import Run
 
 _HELD: Final = (

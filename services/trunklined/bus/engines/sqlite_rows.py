@@ -11,16 +11,9 @@ from zlib import crc32
 import msgspec
 
 from trunkline.errors import StorageError
-from trunklined.bus.records import (
-    AttemptRecord,
-    ChannelRow,
-    DeadLetter,
-    DeadLetterQuery,
-    DurableRow,
-    HeldBack,
-    ParcelRow,
-    Reason,
-)
+from trunklined.bus.attempts import AttemptRecord, Reason
+from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
+from trunklined.bus.records import ChannelRow, DurableRow, HeldBack, ParcelRow
 from trunklined.bus.run import Redriven, Run
 
 RUN: Final = (

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
 from trunkline.errors import StorageError, TrunklineError
+from trunklined.bus.batch import Batch
 from trunklined.bus.engines.engine import JournalEngine
-from trunklined.bus.records import Batch
 from trunklined.rpc.histogram import Histogram
 
 log = logging.getLogger(__name__)

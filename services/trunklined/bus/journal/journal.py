@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 from trunkline.channels import matches
 from trunkline.errors import OverloadedError, TrunklineError
+from trunklined.bus.batch import Batch
+from trunklined.bus.dead_letters import DeadLetter
 from trunklined.bus.durable.desk import Description, Desk
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.engines.engine import JournalEngine
@@ -24,7 +26,7 @@ from trunklined.bus.journal.later import Later
 from trunklined.bus.journal.publication import Done, Publication
 from trunklined.bus.journal.retention import Retention, RetentionRule
 from trunklined.bus.journal.window import Window
-from trunklined.bus.records import Batch, DeadLetter, HeldBack
+from trunklined.bus.records import HeldBack
 from trunklined.bus.requests import Correlated
 from trunklined.bus.run import Redriven, Run
 from trunklined.bus.staging import Staging

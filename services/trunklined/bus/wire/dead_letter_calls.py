@@ -11,9 +11,10 @@ from trunkline.channels import check_name, check_pattern, matches
 from trunkline.errors import DeadLetterNotFoundError, InvalidMessageError, SubscriptionNotFoundError
 from trunkline.limits import MAX_FRAME_BYTES, MAX_REDRIVES
 from trunkline.v1 import dead_letter_pb2, message_pb2
+from trunklined.bus.attempts import Reason
+from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
 from trunklined.bus.journal.journal import Journal
 from trunklined.bus.journal.synced import Synced
-from trunklined.bus.records import DeadLetter, DeadLetterQuery, Reason
 from trunklined.bus.wire.translation import parse
 from trunklined.rpc.page_token import make_page_token, page_size_of, read_page_token
 from trunklined.rpc.times import stamp_of, time_of

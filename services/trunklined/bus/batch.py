@@ -1,0 +1,50 @@
+"""Batch: what one commit makes durable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from trunklined.bus.dead_letters import DeadLetter
+from trunklined.bus.records import ChannelRow, DurableRow, HeldBack, ParcelRow
+from trunklined.bus.run import Run
+
+SMALL_BYTES: Final = 16 * 1024
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one commit makes durable. Rows say how things are now: writing one again changes nothing."""
+
+    runs: list[Run] = field(default_factory=list)
+    held_back: list[HeldBack] = field(default_factory=list)
+    released: list[int] = field(default_factory=list)
+    """Sequences of what is held back no longer."""
+    wiped: list[int] = field(default_factory=list)
+    """Durable subscriptions whose parcels and keys are forgotten, before anything else of this batch is written."""
+    deleted: list[int] = field(default_factory=list)
+    """Durable subscriptions that are gone."""
+    durables: list[DurableRow] = field(default_factory=list)
+    parcels: list[ParcelRow] = field(default_factory=list)
+    settled: list[int] = field(default_factory=list)
+    """Parcels that are done, by id."""
+    skipped_keys: list[tuple[int, str]] = field(default_factory=list)
+    """Ordering keys of which messages were passed over, by durable subscription."""
+    free_keys: list[tuple[int, str]] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    forgotten_letters: list[int] = field(default_factory=list)
+    """Dead letters that are none any more."""
+    swept: list[int] = field(default_factory=list)
+    """Runs that expired and were made dead letters of whoever waited for them, by their first sequence."""
+    removed: list[int] = field(default_factory=list)
+    """Runs that are kept no longer, by their first sequence."""
+    channels: list[ChannelRow] = field(default_factory=list)
+    last_sequence: int = 0
+    last_durable: int = 0
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is what one publisher or one subscriber causes who waits for it."""
+        return len(self.runs) + len(self.parcels) + len(self.settled) <= 2 and (
+            sum(run.size for run in self.runs) <= SMALL_BYTES and not (self.dead_letters or self.removed)
+        )
