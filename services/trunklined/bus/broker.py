@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trunkline.channels import check_channel, check_name, check_pattern
+from trunkline.delivery import DurableSettings
 from trunkline.errors import NoRespondersError, OverloadedError, TrunklineError
 from trunkline.limits import DEAD_LETTER_CHANNEL
 from trunkline.priority import HIGH_LANE
 from trunklined.bus.dead_letters import DeadLetter
-from trunklined.bus.durable.desk import Description, Settings
+from trunklined.bus.description import Description
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.engines.engine import JournalEngine
 from trunklined.bus.interest import Interest
@@ -129,7 +130,7 @@ class Broker:
         name: str,
         pattern: str,
         position: Callable[[], int | None],
-        settings: Settings,
+        settings: DurableSettings,
         *,
         given: bool,
         subscriber: Subscriber,

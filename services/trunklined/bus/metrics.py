@@ -56,10 +56,10 @@ class BusCollector(Collector):
         for name, text, count in (
             ("stored", "Messages stored.", journal.stored),
             ("duplicates", "Messages not stored again, since their id was known.", journal.duplicates),
-            ("acked", "Messages of durable subscriptions that were acked.", journal.desk.acked),
-            ("redelivered", "Messages handed out again.", journal.desk.redelivered),
-            ("dead_lettered", "Messages made dead letters.", journal.desk.dead_lettered),
-            ("lost_to_limits", "Messages removed by a hard limit though needed.", journal.desk.lost_to_limits),
+            ("acked", "Messages of durable subscriptions that were acked.", journal.context.acked),
+            ("redelivered", "Messages handed out again.", journal.context.redelivered),
+            ("dead_lettered", "Messages made dead letters.", journal.context.dead_lettered),
+            ("lost_to_limits", "Messages removed by a hard limit though needed.", journal.context.lost_to_limits),
         ):
             yield CounterMetricFamily(f"trunkline_bus_{name}", text, value=count)
         waiting = GaugeMetricFamily(

@@ -15,7 +15,8 @@ from trunkline.channels import matches
 from trunkline.errors import OverloadedError, TrunklineError
 from trunklined.bus.batch import Batch
 from trunklined.bus.dead_letters import DeadLetter
-from trunklined.bus.durable.desk import Description, Desk
+from trunklined.bus.description import Description
+from trunklined.bus.durable.context import JournalContext
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.engines.engine import JournalEngine
 from trunklined.bus.journal.channels import Channels
@@ -85,20 +86,23 @@ class Journal:
         self._spread = spread
         self._announce = announce
         self.commits = Commits(engine, self)
-        self.desk = Desk(engine, Staging(), clock, describe, self._want, self.commits.kick)
+        self.context = JournalContext(engine, Staging(), clock, describe, self.commits.kick)
         self.channels = Channels()
         self.durables = Durables(
-            self.desk,
+            self.context,
             self.channels,
             self.commits.check_health,
             lambda: self.last_sequence,
             self._waiting_from,
+            self._want,
             limits.max_durable_subscriptions,
         )
         self.later = Later(engine, clock, describe, self.commits.kick)
         self.window = Window(limits.dedup_seconds, limits.dedup_messages)
         retention = Retention(limits.retention, engine, self.channels, self.durables, limits.dedup_seconds)
-        self.housekeeping = Housekeeping(self.desk, self.commits, self.follow, self.durables, self.channels, retention)
+        self.housekeeping = Housekeeping(
+            self.context, self.commits, self.follow, self.durables, self.channels, retention
+        )
         self.in_flight: Counter[str] = Counter()
         """Publications of each channel that are not durable yet."""
         self.leaving: set[int] = set()
@@ -116,7 +120,7 @@ class Journal:
         """Opens the engine and takes up what it holds."""
         contents = self.engine.open()
         self.last_sequence = contents.last_sequence
-        self.desk.last_parcel = contents.last_parcel
+        self.context.last_parcel = contents.last_parcel
         self._last_dead_letter = contents.last_dead_letter
         self.dead_letters = contents.dead_letters
         self.later.count = contents.held_back
@@ -183,7 +187,7 @@ class Journal:
 
     def after_commit(self, done: Done) -> None:
         """Tells when everything that is staged now is durable."""
-        self.desk.staging.after.append(lambda: done(None))
+        self.context.staging.after.append(lambda: done(None))
         self.commits.kick()
 
     def position_of_time(self, pattern: str, time: float) -> int | None:
@@ -242,7 +246,7 @@ class Journal:
 
     def purge(self, ids: Sequence[int], done: Done) -> None:
         """Removes dead letters for good."""
-        self.desk.staging.forgotten_letters.update(dict.fromkeys(ids))
+        self.context.staging.forgotten_letters.update(dict.fromkeys(ids))
         self.leaving.update(ids)
 
         def purged() -> None:
@@ -250,7 +254,7 @@ class Journal:
             self.leaving.difference_update(ids)
             done(None)
 
-        self.desk.staging.after.append(purged)
+        self.context.staging.after.append(purged)
         self.commits.kick()
 
     # What commits need: see `Work`.
@@ -265,7 +269,7 @@ class Journal:
             except TrunklineError as error:
                 log.exception("what waits for %r cannot be read", durable.name)
                 durable.turn_away(error)
-        if not (self._publications or self.desk.staging or self.later.is_due):
+        if not (self._publications or self.context.staging or self.later.is_due):
             return None
         batch = Batch()
         publications, self._publications = self._publications, []
@@ -275,7 +279,7 @@ class Journal:
                 publications.append(released)
         for publication in _stored(publications):
             self._gather_publication(publication, batch)
-        staging, self.desk.staging = self.desk.staging, Staging()
+        staging, self.context.staging = self.context.staging, Staging()
         self._flight = _Flight(staging, publications)
         for letter in staging.dead_letters:
             if not letter.id:
@@ -297,9 +301,9 @@ class Journal:
                 self.durables.learn(run.channel)
             channel = self.channels[run.channel]
             channel.add(run)
-            self.desk.staging.channels[run.channel] = channel
+            self.context.staging.channels[run.channel] = channel
             for durable in self.durables.of(run):
-                durable.expect(run, len(run.messages))
+                durable.backlog.expect(run, len(run.messages))
 
     def landed(self) -> None:
         """What was gathered last is durable: it is answered and handed on."""
@@ -342,8 +346,8 @@ class Journal:
         for run in (run for publication in _stored(flight.publications) for run in publication.runs):
             self.channels[run.channel].take_back(run)
             for durable in self.durables.of(run):
-                durable.expect(run, -len(run.messages))
-        self.desk.staging.restage(flight.staging)
+                durable.backlog.expect(run, -len(run.messages))
+        self.context.staging.restage(flight.staging)
         # What gathered meanwhile may have been told that it is there already: it is refused too.
         gathered, self._publications = self._publications, []
         refused = [self._refuse(each) for each in (*flight.publications, *gathered)]
@@ -367,7 +371,7 @@ class Journal:
 
     def waits(self) -> bool:
         """Whether there is something to gather."""
-        return bool(self._publications or self._turns or self.desk.staging or self.later.is_due)
+        return bool(self._publications or self._turns or self.context.staging or self.later.is_due)
 
     def _want(self, durable: DurableSubscription) -> None:
         self._turns[durable] = None

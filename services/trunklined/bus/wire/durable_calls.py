@@ -124,9 +124,9 @@ def to_wire(durable: DurableSubscription) -> durable_pb2.DurableSubscription:
             ack_wait=duration_of(settings.ack_wait),
             max_deliveries=settings.max_deliveries,
             backoff=durable_pb2.Backoff(
-                initial=duration_of(settings.backoff_initial),
-                multiplier=settings.backoff_multiplier,
-                maximum=duration_of(settings.backoff_maximum),
+                initial=duration_of(settings.backoff.initial),
+                multiplier=settings.backoff.multiplier,
+                maximum=duration_of(settings.backoff.maximum),
             ),
         ),
         waiting=max(0, durable.waiting),

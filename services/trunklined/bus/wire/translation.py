@@ -14,7 +14,7 @@ from trunkline.v1 import bus_pb2, message_pb2
 from trunkline.wire.opaque import bus_twins
 from trunklined.bus.broker import Broker
 from trunklined.bus.dead_letters import DeadLetter
-from trunklined.bus.durable.desk import Description
+from trunklined.bus.description import Description
 from trunklined.rpc.times import stamp_of
 
 _twins = bus_twins()

@@ -1,4 +1,4 @@
-"""Tray: what is handed out to one subscriber and waits for its stream."""
+"""SendBuffer: what is handed out to one subscriber and waits for its stream."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final
 
 from trunklined.bus.run import Run, next_of
 
-TRAY_BYTES: Final = 4 * 1024 * 1024
+SEND_BUFFER_BYTES: Final = 4 * 1024 * 1024
 """What is handed out to one subscriber ahead of its stream, and so the memory that one which does not read costs."""
 
 
-class Tray:
+class SendBuffer:
     """First in, first out."""
 
     __slots__ = ("_runs", "size")
@@ -27,7 +27,7 @@ class Tray:
     @property
     def is_full(self) -> bool:
         """Whether nothing more is handed out for now."""
-        return self.size >= TRAY_BYTES
+        return self.size >= SEND_BUFFER_BYTES
 
     def put(self, run: Run) -> None:
         """Puts a run behind the others."""
