@@ -19,7 +19,6 @@ from trunklined.bus.durable.send_buffer import SEND_BUFFER_BYTES, SendBuffer
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.run import Run
 
-
 Leased = list[tuple[Subscriber, Run, Parcel]]
 """What one turn leased to whom."""
 

@@ -13,6 +13,7 @@ from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.interest import Interest
 from trunklined.bus.journal.channels import Channels
 from trunklined.bus.journal.publication import Done
+from trunklined.bus.journal.sequencer import Sequencer
 from trunklined.bus.records import SETTINGS_COLUMNS, DurableRow, Extent, settings_columns
 from trunklined.bus.run import Run
 
@@ -24,7 +25,7 @@ class Durables:
         context: what all of them work with.
         channels: what the journal holds.
         check_health: raises the error of the last commit, if it failed: what needs one need not begin.
-        last_sequence: the last sequence that was given out.
+        sequencer: knows the last sequence that was given out.
         waiting_from: how many messages wait from a sequence on, for a pattern, its channels, and a number.
         request_turn: gives a subscription its turn: it may have something to hand out.
         maximum: how many there may be.
@@ -35,7 +36,7 @@ class Durables:
         context: JournalContext,
         channels: Channels,
         check_health: Callable[[], None],
-        last_sequence: Callable[[], int],
+        sequencer: Sequencer,
         waiting_from: Callable[[str, Sequence[str] | None, int, int], int],
         request_turn: Callable[[DurableSubscription], None],
         maximum: int,
@@ -43,7 +44,7 @@ class Durables:
         self._context = context
         self._channels = channels
         self._check_health = check_health
-        self._last_sequence = last_sequence
+        self._sequencer = sequencer
         self._waiting_from = waiting_from
         self._request_turn = request_turn
         self._maximum = maximum
@@ -157,7 +158,7 @@ class Durables:
 
     def first_needed(self, channel: str) -> list[int]:
         """For each lane, a sequence below which nobody needs anything of a channel but what is in parcels."""
-        needed = [self._last_sequence() + 1] * LANES
+        needed = [self._sequencer.last + 1] * LANES
         for durable in self._interest.match(channel):
             needed = [min(pair) for pair in zip(needed, durable.backlog.needs(), strict=True)]
         return needed
@@ -165,7 +166,7 @@ class Durables:
     def _place(self, pattern: str, channels: Sequence[str] | None, id: int, position: int | None) -> tuple[int, int]:
         """The sequence that a position means, and how many messages wait from there on."""
         if position is None:
-            return self._last_sequence() + 1, 0
+            return self._sequencer.last + 1, 0
         return position, self._waiting_from(pattern, channels, id, position)
 
     def _tell(self, done: Done) -> None:

@@ -31,7 +31,7 @@ class DurableCalls:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._journal = broker.journal
-        self._dead_letters = DeadLetterCalls(broker.journal)
+        self._dead_letters = DeadLetterCalls(broker.journal.letters)
 
     def by_name(self) -> dict[str, Call]:
         """The calls by their names on the wire."""

@@ -68,7 +68,7 @@ def position_of(wanted: durable_pb2.Position, pattern: str, journal: Journal) ->
         case "time":
             return journal.position_of_time(pattern, time_of(wanted.time))
         case _:
-            check_between("position.sequence", wanted.sequence, 1, journal.last_sequence + 1, "")
+            check_between("position.sequence", wanted.sequence, 1, journal.sequencer.last + 1, "")
             journal.channels.check_kept(pattern, wanted.sequence)
             return int(wanted.sequence)
 
