@@ -211,6 +211,35 @@ async def test_the_bus_may_be_away(killable_sidecar: RunningProgram, killable_bu
             assert (await read(client))["payload"] == "done again"
 
 
+async def test_a_name_that_another_client_takes_over_is_reached_once(
+    killable_sidecar: RunningProgram, killable_bus: RunningProgram, target: str
+) -> None:
+    """Also where the bus was away meanwhile: what is published for the name is one line to the client that has it."""
+    path = str(Path(killable_sidecar.address.removeprefix("unix:")).with_name("channel.sock"))
+    name = f"ext-{uuid.uuid4()}"
+    await asyncio.to_thread(killable_bus.kill)
+    for _ in range(2):
+        with LineClient(path) as gone:
+            gone.send(line(sender=name))
+            assert "BUS_" in await asyncio.to_thread(gone.read_error)
+    with LineClient(path) as client:
+        client.send(line(sender=name))
+        assert "BUS_" in await asyncio.to_thread(client.read_error)
+        await asyncio.to_thread(killable_bus.restart)
+        async with GrpcMessageBus(killable_bus.address) as bus:
+            for number in range(200):
+                await bus.publish(agent_channel(name), AgentMessage(message_type="feedback", sender_id=f"{number}"))
+                if not await asyncio.to_thread(client.is_silent, 0.05):
+                    break
+            first = await read(client)
+            await bus.publish(agent_channel(name), AgentMessage(message_type="feedback", sender_id="last"))
+            senders = [first["sender"]]
+            while senders[-1] != "last":
+                senders.append((await read(client))["sender"])
+            assert len(senders) == len(set(senders))
+            assert client.is_silent(0.1)
+
+
 def test_a_live_socket_of_another_program_ends_the_start(killable_sidecar: RunningProgram, socket_dir: Path) -> None:
     """A second sidecar on the same path: a clear message, exit code 1, and the first one serves on."""
     path = str(Path(killable_sidecar.address.removeprefix("unix:")).with_name("channel.sock"))

@@ -17,7 +17,7 @@ from trunklined.rpc.server import Program
 from trunklined.sidecar import servicer
 from trunklined.sidecar.config import Settings
 from trunklined.sidecar.forwarder import Forwarder, upstream_options
-from trunklined.sidecar.lines.agents import ExternalAgents
+from trunklined.sidecar.lines.bridge import LineBridge
 from trunklined.sidecar.metrics import Parts, SidecarCollector
 from trunklined.sidecar.offline.store import Store
 
@@ -35,9 +35,9 @@ class SidecarProgram:
         self._bus = self._forwarder(servicer.BUS.full_name, settings.bus_address, BusDisconnectedError, options)
         self._state = self._forwarder(servicer.STATE.full_name, settings.state_address, StateDisconnectedError, options)
         self._store = Store.of(settings, self._bus) if settings.store_path else None
-        self._agents: ExternalAgents | None = None
+        self._lines: LineBridge | None = None
         if settings.socket_path:
-            self._agents = ExternalAgents(GrpcMessageBus(settings.bus_address), settings.command_timeout)
+            self._lines = LineBridge(GrpcMessageBus(settings.bus_address), settings.command_timeout)
 
     def register(self, server: aio.Server) -> None:
         """Adds BusService and StateService."""
@@ -62,20 +62,20 @@ class SidecarProgram:
             self._store.relay.start()
         self._bus.start()
         self._state.start()
-        if self._agents is not None:
+        if self._lines is not None:
             settings = self._settings
             socket_file = await asyncio.to_thread(
                 open_socket, settings.socket_path, settings.uids, settings.max_connections
             )
             server = LineServer(
                 socket_file,
-                self._agents,
+                self._lines,
                 name=self.name,
                 allowed_uids=settings.uids,
                 max_connections=settings.max_connections,
                 max_line_bytes=settings.max_message_bytes,
             )
-            await self._agents.start(server)
+            await self._lines.start(server)
 
     async def drain(self, seconds: float) -> None:
         """Ends the streams; commands on the UNIX socket get the time to be answered."""
@@ -83,13 +83,13 @@ class SidecarProgram:
             self._store.gate.drain()
         self._bus.drain()
         self._state.drain()
-        if self._agents is not None:
-            await self._agents.drain(seconds)
+        if self._lines is not None:
+            await self._lines.drain(seconds)
 
     async def close(self) -> None:
         """Closes clients and upstreams; idempotent."""
-        if self._agents is not None:
-            await self._agents.close()
+        if self._lines is not None:
+            await self._lines.close()
         if self._store is not None:
             await self._store.relay.close()
         await self._bus.close()
@@ -99,7 +99,7 @@ class SidecarProgram:
 
     def collectors(self) -> Iterable[Collector]:
         """The sidecar's metrics."""
-        return [SidecarCollector(Parts((self._bus, self._state), self._agents, self._store))]
+        return [SidecarCollector(Parts((self._bus, self._state), self._lines, self._store))]
 
     def _forwarder(
         self,

@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from trunklined.sidecar.forwarder import Forwarder
-from trunklined.sidecar.lines.agents import ExternalAgents
+from trunklined.sidecar.lines.bridge import LineBridge
 from trunklined.sidecar.offline.store import Store
 
 
@@ -18,7 +18,7 @@ class Parts:
     """What is counted."""
 
     forwarders: tuple[Forwarder, ...]
-    agents: ExternalAgents | None
+    lines: LineBridge | None
     store: Store | None
 
 
@@ -36,8 +36,8 @@ class SidecarCollector(Collector):
         yield up
         if self._parts.store is not None:
             yield from _of_store(self._parts.store)
-        if self._parts.agents is not None:
-            yield from _of_agents(self._parts.agents)
+        if self._parts.lines is not None:
+            yield from _of_lines(self._parts.lines)
 
 
 def _of_store(store: Store) -> Iterator[Metric]:
@@ -57,8 +57,8 @@ def _of_store(store: Store) -> Iterator[Metric]:
     )
 
 
-def _of_agents(agents: ExternalAgents) -> Iterator[Metric]:
-    counts = agents.statistics()
+def _of_lines(bridge: LineBridge) -> Iterator[Metric]:
+    counts = bridge.statistics()
     lines = CounterMetricFamily("trunkline_sidecar_lines", "Lines on the UNIX socket.", labels=["direction"])
     lines.add_metric(["in"], counts.lines_in)
     lines.add_metric(["out"], counts.lines_out)

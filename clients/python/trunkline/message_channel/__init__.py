@@ -2,7 +2,7 @@
 
 channel           MessageChannel, the owner's end; endpoint: an agent's end
 service_message   what is carried
-switchboard       where a message goes; answers: who asked, and gets the answer
+router       where a message goes; answers: who asked, and gets the answer
 mailbox           thread mode: mailboxes between threads
 waiting bell      for several mailboxes at once
 pipes fan_in      process mode: framed pipes, and one receiver of many

@@ -17,8 +17,8 @@ from trunkline.message_channel.mailbox import Mailbox, ThreadMailbox
 from trunkline.message_channel.peer import Peer
 from trunkline.message_channel.process.agents import ProcessAgents
 from trunkline.message_channel.process.fan_in import FanIn
+from trunkline.message_channel.router import Router
 from trunkline.message_channel.service_message import ServiceMessage
-from trunkline.message_channel.switchboard import Switchboard
 from trunkline.message_channel.waiting import wait_for_any
 
 if TYPE_CHECKING:
@@ -99,19 +99,19 @@ class MessageChannel:
         if a_type == "process":
             pipes: FanIn[ServiceMessage] = FanIn()
             self._inbox = self._belfry = pipes
-            self._switchboard = Switchboard(name, pipes, self.bus_name)
-            self._processes = ProcessAgents(self._switchboard, pipes)
+            self._router = Router(name, pipes, self.bus_name)
+            self._processes = ProcessAgents(self._router, pipes)
         elif a_type == "thread":
             self._inbox = self._belfry = ThreadMailbox()
-            self._switchboard = Switchboard(name, self._inbox, self.bus_name)
+            self._router = Router(name, self._inbox, self.bus_name)
         else:
             from trunkline.message_channel.unix_socket.hub import SocketHub
 
             self._default_timeout = CLIENT_RECEIVE_TIMEOUT
             hub = SocketHub(name, socket_path, allowed_uids, on_denied)
             self._inbox, self._belfry = hub, hub.inbox
-            self._switchboard = Switchboard(name, hub, self.bus_name)
-            hub.start(self._switchboard)
+            self._router = Router(name, hub, self.bus_name)
+            hub.start(self._router)
         if (way := address if bus is None else bus) is not None:
             self._forward(way)
 
@@ -129,7 +129,7 @@ class MessageChannel:
         if not isinstance(msg, ServiceMessage):
             raise TypeError(f"want a ServiceMessage, not {type(msg).__name__}")
         self._check()
-        self._switchboard.send(self.name, target, msg)
+        self._router.send(self.name, target, msg)
 
     def receive(self, timeout: float | None = None) -> ServiceMessage | None:
         """The next message for the owner; None where none came in time.
@@ -143,8 +143,8 @@ class MessageChannel:
         """
         self._check_process()
         message = self._inbox.get(self._default_timeout if timeout is None else timeout)
-        if message is not None and message.answer_token is not None:
-            self._switchboard.answers.received(message.answer_token)
+        if message is not None:
+            self._router.received(message)
         return message
 
     def reply(self, request: ServiceMessage, msg: ServiceMessage) -> None:
@@ -156,12 +156,12 @@ class MessageChannel:
             As `send`.
         """
         self._check()
-        self._switchboard.reply(self.name, request, msg)
+        self._router.reply(self.name, request, msg)
 
     def broadcast(self, msg: ServiceMessage) -> None:
         """Sends a message to every endpoint and every connected client."""
         self._check()
-        self._switchboard.broadcast(msg)
+        self._router.broadcast(msg)
 
     def endpoint(self, name: str, *, local: bool = False) -> Endpoint:
         """The end of the agent of that name; the same object each time.
@@ -181,8 +181,8 @@ class MessageChannel:
         with self._lock:
             endpoint = self._endpoints.get(name)
             if endpoint is None:
-                if self._switchboard.line is not None:
-                    self._switchboard.line.listen(name)
+                if self._router.bus is not None:
+                    self._router.bus.listen(name)
                 endpoint = self._endpoints[name] = self._make_endpoint(name, local)
         if isinstance(endpoint, LocalEndpoint) is not local:
             kinds = ("a process", "a thread") if local else ("a thread", "a process")
@@ -197,13 +197,13 @@ class MessageChannel:
             endpoint = self._endpoints.pop(name, None)
             if endpoint is None:
                 return
-            if self._switchboard.line is not None:
-                self._switchboard.line.unlisten(name)
-            outlet = self._switchboard.outlet(name)
+            if self._router.bus is not None:
+                self._router.bus.unlisten(name)
+            mailbox = self._router.mailbox(name)
         if self._processes is not None and not isinstance(endpoint, LocalEndpoint):
             self._processes.remove(name)
-        elif outlet is not None:
-            self._switchboard.remove(name, outlet)
+        elif mailbox is not None:
+            self._router.remove(name, mailbox)
             endpoint.close()
 
     def close(self) -> None:
@@ -213,9 +213,9 @@ class MessageChannel:
             if self._closed or (self._processes is not None and self._pid != os.getpid()):
                 return
             self._closed = True
-        if self._switchboard.line is not None:
-            self._switchboard.line.close()
-        self._switchboard.close()
+        if self._router.bus is not None:
+            self._router.bus.close()
+        self._router.close()
         if self._processes is not None:
             self._processes.close()
 
@@ -237,15 +237,15 @@ class MessageChannel:
         if self._processes is not None and not local:
             return self._processes.endpoint(name)
         mailbox = ThreadMailbox()
-        self._switchboard.add(name, mailbox)
-        return LocalEndpoint(name, mailbox, self._switchboard)
+        self._router.add(name, mailbox)
+        return LocalEndpoint(name, mailbox, self._router)
 
     def _forward(self, bus: str | MessageBus) -> None:
-        from trunkline.message_channel.bus.forwarding import BusLine
+        from trunkline.message_channel.bus.mailbox_bridge import MailboxBridge
 
         try:
-            self._switchboard.line = line = BusLine(bus, self._switchboard)
-            line.listen(self.bus_name)
+            self._router.bus = bridge = MailboxBridge(bus, self._router)
+            bridge.listen(self.bus_name)
         except BaseException:
             self.close()
             raise

@@ -72,8 +72,9 @@ MAX_UNANSWERED: Final = 16_384
 """Commands that were received and whose asker is remembered until they are answered; beyond it the oldest is
 forgotten. Those that wait to be received are bounded by their mailboxes, and none of them is forgotten."""
 
-VANISHED_ASKER_SECONDS: Final = 30.0
-"""How long a command is remembered whose asker has gone, so that its answer does not reach somebody else."""
+DISCONNECTED_REQUESTER_SECONDS: Final = 30.0
+"""How long a request is remembered whose requester has disconnected, so that its reply does not reach another client of
+the same name."""
 
 SOCKET_LOCK_SECONDS: Final = 2.0
 """How long two programs that open sockets in one directory wait for each other."""

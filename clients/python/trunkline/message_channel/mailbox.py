@@ -17,7 +17,7 @@ _FULL_PAUSE: Final = 0.005
 """How often a sender looks whether a full mailbox has room again."""
 
 
-class Outlet(Protocol):
+class MailboxSender(Protocol):
     """Where messages for one receiver are put."""
 
     def put(self, message: ServiceMessage) -> None:
@@ -32,7 +32,7 @@ class Outlet(Protocol):
         """Idempotent. Its receiver gets what is there and then `ChannelClosedError`."""
 
 
-class Mailbox(Outlet, Protocol):
+class Mailbox(MailboxSender, Protocol):
     """An outlet and its receiving end."""
 
     def get(self, timeout: float | None) -> ServiceMessage | None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from trunkline.bus.message_bus import MessageBus
-from trunkline.channels import agent_channel, check_channel
 from trunkline.errors import TrunklineError
-from trunkline.message_channel.bus.agent_messages import answer_channel, from_agent_message, to_agent_message
+from trunkline.message_channel.bus.agent_messages import addressed, from_agent_message
+from trunkline.message_channel.pending_replies import PendingReplies
 from trunkline.message_channel.service_message import ServiceMessage
 from trunkline.message_channel.unix_socket.connection import Connection
 from trunkline.message_channel.unix_socket.dialects import Dialect, Spoken, encode
@@ -54,9 +54,8 @@ class Session:
         self._lines: deque[Line] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._unreachable: asyncio.Task[None] | None = None
-        self._requests: OrderedDict[str, str | None] = OrderedDict()
-        """What this agent was asked, by correlation id, and who asked (None where only the id finds it). The oldest
-        beyond MAX_REMEMBERED is forgotten."""
+        self._requests: PendingReplies[str, str] = PendingReplies(MAX_REMEMBERED)
+        """Correlation ids of the requests that this agent was sent, by themselves and by who sent them."""
 
     @property
     def pending(self) -> set[asyncio.Task[None]]:
@@ -79,9 +78,9 @@ class Session:
         message = from_agent_message(came)
         dialect = self._connection.dialect.without_request()
         if came.correlation_id is not None:
-            self._requests[came.correlation_id] = came.sender_id if message.type == "COMMAND" else None
-            if len(self._requests) > MAX_REMEMBERED:
-                self._requests.popitem(last=False)
+            requester = came.sender_id if message.type == "COMMAND" else None
+            self._requests.add(came.correlation_id, came.correlation_id, requester)
+            self._requests.received(came.correlation_id)
             dialect = dialect.with_request_id(came.correlation_id)
         self._send(message, dialect)
 
@@ -115,16 +114,14 @@ class Session:
     async def _publish(self, spoken: Spoken, correlation_id: str | None) -> None:
         target = DEFAULT_TARGET if spoken.target is None else spoken.target
         try:
-            channel = answer_channel(target) if correlation_id else check_channel(agent_channel(target))
-            await self._shared.bus.publish(channel, to_agent_message(spoken.message, target, correlation_id))
+            await self._shared.bus.publish(*addressed(spoken.message, target, correlation_id))
         except (TrunklineError, ValueError) as error:
             self._fail(spoken, error)
 
     async def _command(self, spoken: Spoken) -> None:
         target = DEFAULT_TARGET if spoken.target is None else spoken.target
         try:
-            channel = check_channel(agent_channel(target))
-            request = to_agent_message(spoken.message, target)
+            channel, request = addressed(spoken.message, target)
             self._shared.asked[request.message_id] = None
             if len(self._shared.asked) > MAX_REMEMBERED:
                 self._shared.asked.popitem(last=False)
@@ -138,16 +135,12 @@ class Session:
     def _answered_by(self, spoken: Spoken) -> str | None:
         """The correlation id of what a line answers; None where it answers nothing."""
         for given in (spoken.dialect.request_id, spoken.dialect.payload_request_id):
-            if isinstance(given, str) and given in self._requests:
-                del self._requests[given]
+            if isinstance(given, str) and self._requests.take(given) is not None:
                 return given
         if spoken.message.type != "STATUS":
             return None
         target = DEFAULT_TARGET if spoken.target is None else spoken.target
-        oldest = next((each for each, asker in self._requests.items() if asker == target), None)
-        if oldest is not None:
-            del self._requests[oldest]
-        return oldest
+        return self._requests.take_oldest(target)
 
     def _send(self, message: ServiceMessage, dialect: Dialect) -> None:
         try:

@@ -44,13 +44,24 @@ def from_agent_message(message: AgentMessage) -> ServiceMessage:
     )
 
 
-def answer_channel(asker: str) -> str:
-    """Where an answer is published: the asker's own channel, or the common one where its name cannot be a channel's.
-    The bus finds the asker by the correlation id either way."""
+def addressed(message: ServiceMessage, target: str, correlation_id: str | None = None) -> tuple[str, AgentMessage]:
+    """Returns the channel on which a message for a target is published, and the message as it is published there.
+
+    Args:
+        correlation_id: of the request that it replies to. The bus finds the requester by it, so a target whose name
+            cannot be a channel's is replied to on the common channel.
+
+    Raises:
+        InvalidChannelError: the target is no channel token, and the message replies to nothing.
+        pydantic.ValidationError: text that is no Unicode (lone surrogates).
+    """
     try:
-        return check_channel(agent_channel(asker))
+        channel = check_channel(agent_channel(target))
     except InvalidChannelError:
-        return RESPONSE
+        if correlation_id is None:
+            raise
+        channel = RESPONSE
+    return channel, to_agent_message(message, target, correlation_id)
 
 
 def _text(message: AgentMessage) -> str:

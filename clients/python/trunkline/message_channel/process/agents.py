@@ -8,14 +8,13 @@ from functools import partial
 from multiprocessing import util
 
 from trunkline.errors import TrunklineError
-from trunkline.message_channel.answers import Answers
 from trunkline.message_channel.errors import ChannelClosedError
 from trunkline.message_channel.limits import FLUSH_SECONDS
 from trunkline.message_channel.process.endpoint import AgentEnds, ProcessEndpoint, Transit, open_pipes
 from trunkline.message_channel.process.fan_in import FanIn
 from trunkline.message_channel.process.pipes import FrameReader, FrameWriter
+from trunkline.message_channel.router import Router
 from trunkline.message_channel.service_message import Flat, ServiceMessage, flattened, restored
-from trunkline.message_channel.switchboard import Switchboard
 
 _log = logging.getLogger(__name__)
 
@@ -23,9 +22,9 @@ _log = logging.getLogger(__name__)
 class _Agent:
     """What the owner has of one agent: the way to it, and its own copies of the agent's pipe ends."""
 
-    def __init__(self, name: str | None, ends: AgentEnds, down: FrameWriter, answers: Answers) -> None:
+    def __init__(self, name: str | None, ends: AgentEnds, down: FrameWriter, router: Router) -> None:
         self.name = name
-        self._answers = answers
+        self._router = router
         self.is_learned = name is None
         self.ends = ends
         self.down = down
@@ -35,8 +34,7 @@ class _Agent:
     def put(self, message: ServiceMessage) -> None:
         """Sends to the agent. What it has of a command from here on is not seen: it counts as received."""
         self.down.write(flattened(message))
-        if message.answer_token is not None:
-            self._answers.received(message.answer_token)
+        self._router.received(message)
 
     def close(self) -> None:
         """Ends the way to the agent; idempotent."""
@@ -51,8 +49,8 @@ class ProcessAgents:
     somebody else is read and passed on by one thread, which costs nothing while nobody does.
     """
 
-    def __init__(self, switchboard: Switchboard, inbox: FanIn[ServiceMessage]) -> None:
-        self._switchboard = switchboard
+    def __init__(self, router: Router, inbox: FanIn[ServiceMessage]) -> None:
+        self._router = router
         self._inbox = inbox
         self._transit: FanIn[tuple[_Agent, str, ServiceMessage, int | None]] = FanIn()
         self._agents: list[_Agent] = []
@@ -62,7 +60,7 @@ class ProcessAgents:
     def endpoint(self, name: str | None) -> ProcessEndpoint:
         """A new agent's end. Without a name, the agent is known by the sender of the first message that it sends."""
         agent = self._connect(name)
-        owner = (self._switchboard.owner, self._switchboard.alias)
+        owner = (self._router.owner, self._router.alias)
         agent.endpoint = ProcessEndpoint(name or "", owner, agent.ends, partial(self._renew, agent))
         if self._server is None:
             self._server = threading.Thread(target=self._serve, name="message-channel-transit", daemon=True)
@@ -72,9 +70,9 @@ class ProcessAgents:
     def remove(self, name: str) -> None:
         """Ends the way to the agent of that name and frees the name. What the agent still says is heard: its pipes are
         freed when its process has closed them. An unknown name is fine."""
-        agent = self._switchboard.outlet(name)
+        agent = self._router.mailbox(name)
         if isinstance(agent, _Agent):
-            self._switchboard.remove(name, agent)
+            self._router.remove(name, agent)
             if agent.endpoint is not None:
                 agent.endpoint.end()
             agent.ends.close()
@@ -90,12 +88,12 @@ class ProcessAgents:
 
     def _connect(self, name: str | None) -> _Agent:
         ends, own = open_pipes()
-        agent = _Agent(name, ends, FrameWriter(own.down), self._switchboard.answers)
+        agent = _Agent(name, ends, FrameWriter(own.down), self._router)
         self._agents.append(agent)
         self._inbox.add(FrameReader(own.up), partial(self._accept, agent), partial(self._gone, agent))
         self._transit.add(FrameReader(own.transit), partial(self._accept_transit, agent), _nothing)
         if name is not None:
-            self._switchboard.add(name, agent)
+            self._router.add(name, agent)
         return agent
 
     def _renew(self, before: _Agent, endpoint: ProcessEndpoint) -> AgentEnds:
@@ -127,16 +125,16 @@ class ProcessAgents:
             agent.ends.close()
         if agent.name is None:
             agent.name = sender
-            known = self._switchboard.outlet(sender)
+            known = self._router.mailbox(sender)
             if known is None or (isinstance(known, _Agent) and known.is_learned):
-                self._switchboard.add(sender, agent)
+                self._router.add(sender, agent)
 
     def _gone(self, agent: _Agent) -> None:
         agent.down.close()
         if agent in self._agents:
             self._agents.remove(agent)
         if agent.is_learned and agent.name is not None:
-            self._switchboard.remove(agent.name, agent)
+            self._router.remove(agent.name, agent)
 
     def _serve(self) -> None:
         while True:
@@ -148,7 +146,7 @@ class ProcessAgents:
                 continue
             agent, target, message, token = item
             try:
-                self._switchboard.answer(agent.name or message.sender, token, target, message)
+                self._router.answer(agent.name or message.sender, token, target, message)
             except TrunklineError as error:
                 _log.warning("a message from %r to %r was not delivered: %s", message.sender, target, error)
             except Exception:  # noqa: BLE001  # one message's failure must not end the others' way

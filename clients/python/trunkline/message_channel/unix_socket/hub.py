@@ -11,8 +11,8 @@ from trunkline.message_channel.errors import UnknownTargetError
 from trunkline.message_channel.limits import FLUSH_SECONDS, MAX_INBOX_MESSAGES, MAX_UNANSWERED, SILENT_CLIENT_SECONDS
 from trunkline.message_channel.mailbox import ThreadMailbox
 from trunkline.message_channel.peer import Peer
+from trunkline.message_channel.router import Router
 from trunkline.message_channel.service_message import ServiceMessage
-from trunkline.message_channel.switchboard import Switchboard
 from trunkline.message_channel.unix_socket.connection import Connection
 from trunkline.message_channel.unix_socket.dialects import Dialect, Spoken, encode
 from trunkline.message_channel.unix_socket.outgoing import Outgoing
@@ -42,7 +42,7 @@ class SocketHub:
         self._paused: set[Connection] = set()
         self._tokens: dict[Connection, dict[int, None]] = {}
         """Of each client, what it asked and was not answered, the oldest first."""
-        self._switchboard: Switchboard | None = None
+        self._router: Router | None = None
         self._server: LineServer | None = None
         self._loop = asyncio.new_event_loop()
         self._outgoing = Outgoing(self._loop, self._answered)
@@ -51,10 +51,10 @@ class SocketHub:
         self._thread = threading.Thread(target=self._run, name="message-channel-socket", daemon=True)
         self._ready = threading.Event()
 
-    def start(self, switchboard: Switchboard) -> None:
+    def start(self, router: Router) -> None:
         """Begins to serve; returns when clients are accepted."""
-        self._switchboard = switchboard
-        switchboard.clients = self
+        self._router = router
+        router.clients = self
         self._thread.start()
         self._ready.wait()
 
@@ -98,29 +98,29 @@ class SocketHub:
 
     def received(self, connection: Connection, spoken: Spoken) -> None:
         """Puts what a client said into the mailbox that it names."""
-        assert self._switchboard is not None
+        assert self._router is not None
         receiver = self._name if spoken.target is None else spoken.target
-        outlet = self._switchboard.outlet(receiver)
-        if not isinstance(outlet, ThreadMailbox | SocketHub):
+        mailbox = self._router.mailbox(receiver)
+        if not isinstance(mailbox, ThreadMailbox | SocketHub):
             connection.fail(f"nobody named {receiver!r} is here", spoken.dialect)
             return
-        if len(outlet) >= MAX_INBOX_MESSAGES and outlet is not self:
-            connection.fail(f"{receiver!r} has {len(outlet)} messages to receive and takes no more", spoken.dialect)
+        if len(mailbox) >= MAX_INBOX_MESSAGES and mailbox is not self:
+            connection.fail(f"{receiver!r} has {len(mailbox)} messages to receive and takes no more", spoken.dialect)
             return
         message = spoken.message.with_peer(connection.peer)
         if message.type == "COMMAND":
             message = message.with_token(self._ask(connection, receiver, spoken))
-        outlet.put(message)
+        mailbox.put(message)
         if len(self.inbox) >= MAX_INBOX_MESSAGES:
             self._paused.add(connection)
             connection.pause()
 
     def closed(self, connection: Connection) -> None:
         """Remembers for a while whose answers have nobody to go to."""
-        assert self._switchboard is not None
+        assert self._router is not None
         self._paused.discard(connection)
         for token in self._tokens.pop(connection, ()):
-            self._switchboard.answers.vanished(token)
+            self._router.disconnected(token)
 
     def __len__(self) -> int:
         return len(self.inbox)
@@ -128,9 +128,9 @@ class SocketHub:
     # Between the threads.
 
     def _ask(self, connection: Connection, receiver: str, spoken: Spoken) -> int:
-        assert self._switchboard is not None
+        assert self._router is not None
         asker = _Asker(self, connection, spoken.dialect)
-        asker.token = self._switchboard.answers.add(receiver, spoken.message.sender, asker)
+        asker.token = self._router.expect_reply(receiver, spoken.message.sender, asker)
         connection.asked()
         tokens = self._tokens.setdefault(connection, {})
         tokens[asker.token] = None

@@ -1,4 +1,4 @@
-"""ExternalAgents: programs on the UNIX socket, reached over the bus by the names that they speak under.
+"""LineBridge: programs on the UNIX socket, reached over the bus by the names that they speak under.
 
 A line of sender S for target T (its field `target`; default "orchestrator") is published on `conductor:agent:T`; a
 COMMAND as a request, whose reply is one line to the connection that asked. What is published on `conductor:agent:S`
@@ -11,14 +11,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 
 import structlog
 
 from trunkline.bus.message_bus import MessageBus
-from trunkline.channels import agent_channel, check_channel
 from trunkline.errors import InvalidChannelError, TrunklineError
 from trunkline.limits import RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN
+from trunkline.message_channel.bus.name_subscriptions import NameSubscriptions
 from trunkline.message_channel.unix_socket.connection import Connection
 from trunkline.message_channel.unix_socket.dialects import Spoken
 from trunkline.message_channel.unix_socket.server import LineServer
@@ -38,7 +37,7 @@ class Statistics:
     pending: int
 
 
-class ExternalAgents:
+class LineBridge:
     """The handler of the UNIX socket's lines.
 
     Args:
@@ -51,8 +50,7 @@ class ExternalAgents:
         self._shared = Shared(bus, command_timeout)
         self._sessions: dict[Connection, Session] = {}
         self._named: dict[str, set[Session]] = {}
-        self._listening: dict[str, asyncio.Task[None]] = {}
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._subscriptions = NameSubscriptions(bus, self._deliver)
         self._server: LineServer | None = None
         self._connecting: asyncio.Task[None] | None = None
 
@@ -118,14 +116,10 @@ class ExternalAgents:
             self._unname(session)
             session.name = name
             self._named.setdefault(name, set()).add(session)
-        task = self._listening.get(name)
-        if task is None or (task.done() and not task.cancelled() and task.exception() is not None):
-            try:
-                channel = check_channel(agent_channel(name))
-            except InvalidChannelError:
-                return None  # a name that no channel can have: it may speak, but is not spoken to
-            task = self._listening[name] = asyncio.create_task(self._listen(name, channel), name=f"listen for {name}")
-        return task
+        try:
+            return self._subscriptions.listen(name)
+        except InvalidChannelError:
+            return None  # a name that no channel can have: it may speak, but is not spoken to
 
     def _unname(self, session: Session) -> None:
         name = session.name
@@ -134,20 +128,7 @@ class ExternalAgents:
         sessions.discard(session)
         if not sessions:
             del self._named[name]
-            task = self._listening.pop(name, None)
-            if task is not None:
-                leaving = asyncio.create_task(self._leave(name, task), name=f"leave {name}")
-                self._leaving.add(leaving)
-                leaving.add_done_callback(self._leaving.discard)
-
-    async def _listen(self, name: str, channel: str) -> None:
-        await self._bus.subscribe(channel, partial(self._deliver, name))
-
-    async def _leave(self, name: str, listening: asyncio.Task[None]) -> None:
-        with suppress(TrunklineError):
-            await listening
-            if name not in self._listening:
-                await self._bus.unsubscribe(agent_channel(name))
+            self._subscriptions.unlisten(name)
 
     async def _deliver(self, name: str, message: AgentMessage) -> None:
         for session in list(self._named.get(name, ())):
