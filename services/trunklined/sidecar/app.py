@@ -19,7 +19,7 @@ from trunklined.sidecar.config import Settings
 from trunklined.sidecar.forwarder import Forwarder, upstream_options
 from trunklined.sidecar.lines.bridge import LineBridge
 from trunklined.sidecar.metrics import Parts, SidecarCollector
-from trunklined.sidecar.offline.store import Store
+from trunklined.sidecar.offline.store_and_forward import StoreAndForward
 
 
 class SidecarProgram:
@@ -34,14 +34,14 @@ class SidecarProgram:
         options = upstream_options(settings.keepalive_interval, settings.keepalive_timeout)
         self._bus = self._forwarder(servicer.BUS.full_name, settings.bus_address, BusDisconnectedError, options)
         self._state = self._forwarder(servicer.STATE.full_name, settings.state_address, StateDisconnectedError, options)
-        self._store = Store.of(settings, self._bus) if settings.store_path else None
+        self._store = StoreAndForward.of(settings, self._bus) if settings.store_path else None
         self._lines: LineBridge | None = None
         if settings.socket_path:
             self._lines = LineBridge(GrpcMessageBus(settings.bus_address), settings.command_timeout)
 
     def register(self, server: aio.Server) -> None:
         """Adds BusService and StateService."""
-        servicer.register(server, servicer.BUS, self._bus, self._store.stand_in.handlers() if self._store else None)
+        servicer.register(server, servicer.BUS, self._bus, self._store.calls.handlers() if self._store else None)
         servicer.register(server, servicer.STATE, self._state)
 
     def report_to(self, health: Health) -> None:
@@ -59,7 +59,7 @@ class SidecarProgram:
         """
         if self._store is not None:
             await self._store.backlog.open()
-            self._store.relay.start()
+            self._store.drain.start()
         self._bus.start()
         self._state.start()
         if self._lines is not None:
@@ -80,7 +80,7 @@ class SidecarProgram:
     async def drain(self, seconds: float) -> None:
         """Ends the streams; commands on the UNIX socket get the time to be answered."""
         if self._store is not None:
-            self._store.gate.drain()
+            self._store.routing.stop()
         self._bus.drain()
         self._state.drain()
         if self._lines is not None:
@@ -91,7 +91,7 @@ class SidecarProgram:
         if self._lines is not None:
             await self._lines.close()
         if self._store is not None:
-            await self._store.relay.close()
+            await self._store.drain.close()
         await self._bus.close()
         await self._state.close()
         if self._store is not None:
@@ -112,7 +112,7 @@ class SidecarProgram:
 
     def _upstream_changed(self, service: str, connected: bool) -> None:
         if self._store is not None and service == servicer.BUS.full_name:
-            self._store.gate.bus_changed(connected)
+            self._store.routing.bus_changed(connected)
         if self._health is not None:
             self._health.turn(service, serving=connected)
 

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from trunklined.sidecar.forwarder import Forwarder
 from trunklined.sidecar.lines.bridge import LineBridge
-from trunklined.sidecar.offline.store import Store
+from trunklined.sidecar.offline.store_and_forward import StoreAndForward
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Parts:
 
     forwarders: tuple[Forwarder, ...]
     lines: LineBridge | None
-    store: Store | None
+    store: StoreAndForward | None
 
 
 class SidecarCollector(Collector):
@@ -40,20 +40,20 @@ class SidecarCollector(Collector):
             yield from _of_lines(self._parts.lines)
 
 
-def _of_store(store: Store) -> Iterator[Metric]:
-    backlog, relay = store.backlog, store.relay
+def _of_store(store: StoreAndForward) -> Iterator[Metric]:
+    backlog, drain = store.backlog, store.drain
     yield GaugeMetricFamily("trunkline_sidecar_held_messages", "Messages held for the bus now.", backlog.messages)
     yield GaugeMetricFamily("trunkline_sidecar_held_bytes", "Their bytes.", backlog.bytes)
     yield GaugeMetricFamily(
         "trunkline_sidecar_set_aside_messages", "Messages that the bus refused, in the file now.", backlog.refused
     )
     yield CounterMetricFamily("trunkline_sidecar_kept", "Messages taken because the bus was away.", backlog.kept)
-    yield CounterMetricFamily("trunkline_sidecar_forwarded", "Held messages that the bus took.", relay.forwarded)
-    yield CounterMetricFamily("trunkline_sidecar_refused", "Held messages that the bus refused.", relay.refused)
+    yield CounterMetricFamily("trunkline_sidecar_forwarded", "Held messages that the bus took.", drain.forwarded)
+    yield CounterMetricFamily("trunkline_sidecar_refused", "Held messages that the bus refused.", drain.refused)
     yield CounterMetricFamily(
         "trunkline_sidecar_possible_duplicates",
         "Held messages that the bus may have stored twice.",
-        relay.possible_duplicates,
+        drain.possible_duplicates,
     )
 
 
