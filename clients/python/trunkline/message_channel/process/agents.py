@@ -113,10 +113,7 @@ class ProcessAgents:
 
     def _accept_transit(self, agent: _Agent, transit: Transit) -> tuple[_Agent, str, ServiceMessage, int | None]:
         target, flat, token = transit
-        message = restored(flat)
-        if not agent.heard:
-            self._first(agent, message.sender)
-        return agent, target, message, token
+        return agent, target, self._accept(agent, flat), token
 
     def _first(self, agent: _Agent, sender: str) -> None:
         agent.heard = True

@@ -30,8 +30,8 @@ class SocketHub:
         self,
         name: str,
         path: str,
-        allowed_uids: Iterable[int] | None = None,
-        on_denied: Callable[[Peer, str], None] | None = None,
+        allowed_uids: Iterable[int] | None,
+        on_denied: Callable[[Peer, str], None] | None,
     ) -> None:
         self._name = name
         self._on_denied = on_denied

@@ -55,6 +55,6 @@ class Outgoing:
             if token is not None:
                 tokens.append((connection, token))
         for connection, lines in together.items():
-            connection.send(b"".join(lines) if len(lines) > 1 else lines[0])
+            connection.send(b"".join(lines))
         for connection, token in tokens:
             self._answered(connection, token)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
-from trunkline.message_channel import peer
 from trunkline.message_channel.limits import (
     FLUSH_SECONDS,
     MAX_CONNECTIONS,
@@ -14,7 +13,7 @@ from trunkline.message_channel.limits import (
     SILENT_CLIENT_SECONDS,
     SOCKET_LISTEN_BACKLOG,
 )
-from trunkline.message_channel.peer import Peer
+from trunkline.message_channel.peer import Peer, allowed
 from trunkline.message_channel.unix_socket.connection import Connection, LineHandler
 from trunkline.message_channel.unix_socket.socket_file import SocketFile
 
@@ -24,7 +23,7 @@ _log = logging.getLogger(__name__)
 def open_socket(path: str, allowed_uids: Iterable[int] | None, backlog: int = MAX_CONNECTIONS) -> SocketFile:
     """The socket for a server: mode 0600, or 0666 where others than the own user and root may connect (the server
     checks each). Blocks for a moment (SOCKET_TIMEOUT, SOCKET_LOCK_SECONDS) where something is there already."""
-    for_others = peer.allowed(allowed_uids) - peer.allowed(None)
+    for_others = allowed(allowed_uids) - allowed(None)
     return SocketFile(path, mode=0o666 if for_others else 0o600, backlog=max(backlog, SOCKET_LISTEN_BACKLOG))
 
 
@@ -47,7 +46,7 @@ class LineServer:
         handler: LineHandler,
         *,
         name: str,
-        allowed_uids: Iterable[int] | None = None,
+        allowed_uids: Iterable[int] | None,
         max_connections: int = MAX_CONNECTIONS,
         max_line_bytes: int = MAX_LINE_BYTES,
         silent_seconds: float = SILENT_CLIENT_SECONDS,
@@ -61,7 +60,7 @@ class LineServer:
         self.denied = 0
         self._socket_file = socket_file
         self._handler = handler
-        self._allowed = peer.allowed(allowed_uids)
+        self._allowed = allowed(allowed_uids)
         self._max_connections = max_connections
         self._on_denied = on_denied
         self._server: asyncio.Server | None = None

@@ -31,7 +31,7 @@ class SocketFile:
         MessageChannelError: the file cannot be made.
     """
 
-    def __init__(self, path: str, *, mode: int = 0o600, backlog: int) -> None:
+    def __init__(self, path: str, *, mode: int, backlog: int) -> None:
         self.path = path
         self.backlog = backlog
         self._removed = False
