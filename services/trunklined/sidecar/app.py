@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from trunkline.bus.grpc.bus import GrpcMessageBus
 from trunkline.errors import BusDisconnectedError, StateDisconnectedError
-from trunkline.message_channel.unix_socket.server import LineServer, open_socket
+from trunkline.message_channel.unix_socket.line_server import LineServer, open_socket
 from trunklined.rpc.health import Health
 from trunklined.rpc.server import Program
 from trunklined.sidecar import servicer

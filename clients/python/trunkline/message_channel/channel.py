@@ -9,7 +9,6 @@ from multiprocessing import context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-from trunkline.message_channel.bell import Belfry
 from trunkline.message_channel.endpoint import Endpoint, LocalEndpoint
 from trunkline.message_channel.errors import ChannelClosedError, MessageChannelError
 from trunkline.message_channel.limits import CLIENT_RECEIVE_TIMEOUT, DEFAULT_SOCKET_PATH
@@ -19,6 +18,7 @@ from trunkline.message_channel.process.agents import ProcessAgents
 from trunkline.message_channel.process.fan_in import FanIn
 from trunkline.message_channel.router import Router
 from trunkline.message_channel.service_message import ServiceMessage
+from trunkline.message_channel.waitable import Waitable
 from trunkline.message_channel.waiting import wait_for_any
 
 if TYPE_CHECKING:
@@ -94,24 +94,24 @@ class MessageChannel:
         self._closed = False
         self._processes: ProcessAgents | None = None
         self._inbox: Mailbox
-        self._belfry: Belfry
+        self._waitable: Waitable
         self._default_timeout: float | None = None
         if a_type == "process":
             pipes: FanIn[ServiceMessage] = FanIn()
-            self._inbox = self._belfry = pipes
+            self._inbox = self._waitable = pipes
             self._router = Router(name, pipes, self.bus_name)
             self._processes = ProcessAgents(self._router, pipes)
         elif a_type == "thread":
-            self._inbox = self._belfry = ThreadMailbox()
+            self._inbox = self._waitable = ThreadMailbox()
             self._router = Router(name, self._inbox, self.bus_name)
         else:
-            from trunkline.message_channel.unix_socket.hub import SocketHub
+            from trunkline.message_channel.unix_socket.socket_server import SocketServer
 
             self._default_timeout = CLIENT_RECEIVE_TIMEOUT
-            hub = SocketHub(name, socket_path, allowed_uids, on_denied)
-            self._inbox, self._belfry = hub, hub.inbox
-            self._router = Router(name, hub, self.bus_name)
-            hub.start(self._router)
+            server = SocketServer(name, socket_path, allowed_uids, on_denied)
+            self._inbox = self._waitable = server.inbox
+            self._router = Router(name, server.inbox, self.bus_name)
+            server.start(self._router)
         if (way := address if bus is None else bus) is not None:
             self._forward(way)
 
@@ -262,10 +262,10 @@ class MessageChannel:
                 "multiprocessing.get_context('spawn') and hand them channel.endpoint(name)"
             )
 
-    def _receiving_end(self) -> Belfry:
+    def _receiving_end(self) -> Waitable:
         """What `wait` waits for."""
         self._check_process()
-        return self._belfry
+        return self._waitable
 
 
 def wait(channels: Sequence[MessageChannel], timeout: float | None = None) -> list[MessageChannel]:

@@ -8,10 +8,10 @@ from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 from trunkline.errors import OverloadedError
-from trunkline.message_channel.bell import Belfry
 from trunkline.message_channel.errors import ChannelClosedError
 from trunkline.message_channel.limits import MAX_MAILBOX_MESSAGES, SEND_WAIT
 from trunkline.message_channel.service_message import ServiceMessage
+from trunkline.message_channel.waitable import Waitable
 
 _FULL_PAUSE: Final = 0.005
 """How often a sender looks whether a full mailbox has room again."""
@@ -48,7 +48,7 @@ def wait_limit(timeout: float | None) -> float:
     return -1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX))
 
 
-class ThreadMailbox(Belfry):
+class ThreadMailbox(Waitable):
     """A mailbox between threads, without a descriptor.
 
     `queue.SimpleQueue` is written in C and several times as fast as `queue.Queue`; it has no bound of its own, so the
@@ -67,8 +67,8 @@ class ThreadMailbox(Belfry):
         if self._queue.qsize() >= self._maximum:
             self._wait_for_room()
         self._queue.put(message)
-        if self._bells:
-            self._ring()
+        if self._waiters:
+            self._notify_waiters()
 
     def get(self, timeout: float | None) -> ServiceMessage | None:
         try:
@@ -84,9 +84,9 @@ class ThreadMailbox(Belfry):
         if not self._closed:
             self._closed = True
             self._queue.put(None)
-            self._ring()
+            self._notify_waiters()
 
-    def look(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether `get` would not have to wait."""
         return not self._queue.empty()
 

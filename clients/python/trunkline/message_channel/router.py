@@ -26,6 +26,9 @@ class Clients(Protocol):
     def broadcast(self, message: ServiceMessage) -> None:
         """Sends to every connection."""
 
+    def close(self) -> None:
+        """Closes every connection and the socket; idempotent."""
+
 
 class BusBridge(Protocol):
     """The way to the bus, and from there to the local names."""
@@ -144,9 +147,11 @@ class Router:
             self.clients.broadcast(message)
 
     def close(self) -> None:
-        """Closes every mailbox; idempotent."""
+        """Closes every mailbox and the socket; idempotent."""
         for mailbox in list(self._mailboxes.values()):
             mailbox.close()
+        if self.clients is not None:
+            self.clients.close()
 
 
 def _unknown(target: str) -> UnknownTargetError:

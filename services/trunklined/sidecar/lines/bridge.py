@@ -18,9 +18,9 @@ from trunkline.bus.message_bus import MessageBus
 from trunkline.errors import InvalidChannelError, TrunklineError
 from trunkline.limits import RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN
 from trunkline.message_channel.bus.name_subscriptions import NameSubscriptions
-from trunkline.message_channel.unix_socket.connection import Connection
-from trunkline.message_channel.unix_socket.dialects import Spoken
-from trunkline.message_channel.unix_socket.server import LineServer
+from trunkline.message_channel.unix_socket.connection import LineConnection
+from trunkline.message_channel.unix_socket.dialects import Line
+from trunkline.message_channel.unix_socket.line_server import LineServer
 from trunkline.models import AgentMessage
 from trunklined.sidecar.lines.session import Session, Shared
 
@@ -48,7 +48,7 @@ class LineBridge:
     def __init__(self, bus: MessageBus, command_timeout: float) -> None:
         self._bus = bus
         self._shared = Shared(bus, command_timeout)
-        self._sessions: dict[Connection, Session] = {}
+        self._sessions: dict[LineConnection, Session] = {}
         self._named: dict[str, set[Session]] = {}
         self._subscriptions = NameSubscriptions(bus, self._deliver)
         self._server: LineServer | None = None
@@ -92,16 +92,16 @@ class LineBridge:
 
     # What the server calls.
 
-    def received(self, connection: Connection, spoken: Spoken) -> None:
+    def received(self, connection: LineConnection, line: Line) -> None:
         """A line came."""
         session = self._sessions.get(connection)
         if session is None:
             session = self._sessions[connection] = Session(connection, self._shared)
         self._shared.lines_in += 1
-        listening = self._name(session, spoken.message.sender)
-        session.take(spoken, listening)
+        listening = self._name(session, line.message.sender)
+        session.take(line, listening)
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: LineConnection) -> None:
         """The client has gone."""
         session = self._sessions.pop(connection, None)
         if session is not None:
@@ -119,7 +119,7 @@ class LineBridge:
         try:
             return self._subscriptions.listen(name)
         except InvalidChannelError:
-            return None  # a name that no channel can have: it may speak, but is not spoken to
+            return None  # a name that no channel can have: it may speak, but is not line to
 
     def _unname(self, session: Session) -> None:
         name = session.name

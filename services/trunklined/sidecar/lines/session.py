@@ -12,15 +12,15 @@ from trunkline.errors import TrunklineError
 from trunkline.message_channel.bus.agent_messages import addressed, from_agent_message
 from trunkline.message_channel.pending_replies import PendingReplies
 from trunkline.message_channel.service_message import ServiceMessage
-from trunkline.message_channel.unix_socket.connection import Connection
-from trunkline.message_channel.unix_socket.dialects import Dialect, Spoken, encode
+from trunkline.message_channel.unix_socket.connection import LineConnection
+from trunkline.message_channel.unix_socket.dialects import Dialect, Line, encode
 from trunkline.models import AgentMessage
 from trunklined.sidecar.config import MAX_PENDING_LINES, MAX_REMEMBERED, UPSTREAM_WAIT
 
 DEFAULT_TARGET: Final = "orchestrator"
 
-Line = tuple[Spoken, asyncio.Task[None] | None]
-"""What came, and what to await until its sender can be reached."""
+_Queued = tuple[Line, asyncio.Task[None] | None]
+"""A line, and what to await until its sender can be reached."""
 
 
 @dataclass(slots=True)
@@ -45,13 +45,13 @@ class Shared:
 class Session:
     """One connection. Its lines reach the bus in their order; its commands wait for their answers side by side."""
 
-    def __init__(self, connection: Connection, shared: Shared) -> None:
+    def __init__(self, connection: LineConnection, shared: Shared) -> None:
         self.name: str | None = None
         self.commands: set[asyncio.Task[None]] = set()
         """Those that wait for answers."""
         self._connection = connection
         self._shared = shared
-        self._lines: deque[Line] = deque()
+        self._lines: deque[_Queued] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._unreachable: asyncio.Task[None] | None = None
         self._requests: PendingReplies[str, str] = PendingReplies(MAX_REMEMBERED)
@@ -62,10 +62,10 @@ class Session:
         """What is being worked on."""
         return self.commands | {self._worker} if self._worker is not None else set(self.commands)
 
-    def take(self, spoken: Spoken, listening: asyncio.Task[None] | None) -> None:
+    def take(self, line: Line, listening: asyncio.Task[None] | None) -> None:
         """Works on a line after those before it. While MAX_PENDING_LINES wait, the connection is not read."""
-        self._connection.asked()
-        self._lines.append((spoken, listening))
+        self._connection.expect_reply()
+        self._lines.append((line, listening))
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
         if len(self._lines) + len(self.commands) >= MAX_PENDING_LINES:
@@ -91,16 +91,16 @@ class Session:
 
     async def _work(self) -> None:
         while self._lines:
-            spoken, listening = self._lines.popleft()
+            line, listening = self._lines.popleft()
             await self._reachable(listening)
-            correlation_id = self._answered_by(spoken)
-            if correlation_id is None and spoken.message.type == "COMMAND":
-                command = asyncio.create_task(self._command(spoken))
+            correlation_id = self._answered_by(line)
+            if correlation_id is None and line.message.type == "COMMAND":
+                command = asyncio.create_task(self._command(line))
                 self.commands.add(command)
                 command.add_done_callback(self._command_done)
                 await asyncio.sleep(0)  # it starts here, before the next line does
             else:
-                await self._publish(spoken, correlation_id)
+                await self._publish(line, correlation_id)
                 self._line_done()
         self._worker = None
 
@@ -111,35 +111,35 @@ class Session:
         _, waiting = await asyncio.wait({listening}, timeout=UPSTREAM_WAIT)
         self._unreachable = listening if waiting else None
 
-    async def _publish(self, spoken: Spoken, correlation_id: str | None) -> None:
-        target = DEFAULT_TARGET if spoken.target is None else spoken.target
+    async def _publish(self, line: Line, correlation_id: str | None) -> None:
+        target = DEFAULT_TARGET if line.target is None else line.target
         try:
-            await self._shared.bus.publish(*addressed(spoken.message, target, correlation_id))
+            await self._shared.bus.publish(*addressed(line.message, target, correlation_id))
         except (TrunklineError, ValueError) as error:
-            self._fail(spoken, error)
+            self._fail(line, error)
 
-    async def _command(self, spoken: Spoken) -> None:
-        target = DEFAULT_TARGET if spoken.target is None else spoken.target
+    async def _command(self, line: Line) -> None:
+        target = DEFAULT_TARGET if line.target is None else line.target
         try:
-            channel, request = addressed(spoken.message, target)
+            channel, request = addressed(line.message, target)
             self._shared.asked[request.message_id] = None
             if len(self._shared.asked) > MAX_REMEMBERED:
                 self._shared.asked.popitem(last=False)
             reply = await self._shared.bus.request(channel, request, self._shared.command_timeout)
         except (TrunklineError, ValueError) as error:
-            self._fail(spoken, error)
+            self._fail(line, error)
             return
         said = from_agent_message(reply)
-        self._send(ServiceMessage(said.sender, "STATUS", said.payload, said.timestamp), spoken.dialect)
+        self._send(ServiceMessage(said.sender, "STATUS", said.payload, said.timestamp), line.dialect)
 
-    def _answered_by(self, spoken: Spoken) -> str | None:
+    def _answered_by(self, line: Line) -> str | None:
         """The correlation id of what a line answers; None where it answers nothing."""
-        for given in (spoken.dialect.request_id, spoken.dialect.payload_request_id):
+        for given in (line.dialect.request_id, line.dialect.payload_request_id):
             if isinstance(given, str) and self._requests.take(given) is not None:
                 return given
-        if spoken.message.type != "STATUS":
+        if line.message.type != "STATUS":
             return None
-        target = DEFAULT_TARGET if spoken.target is None else spoken.target
+        target = DEFAULT_TARGET if line.target is None else line.target
         return self._requests.take_oldest(target)
 
     def _send(self, message: ServiceMessage, dialect: Dialect) -> None:
@@ -152,16 +152,16 @@ class Session:
         if self._connection.send(line):
             self._shared.lines_out += 1
 
-    def _fail(self, spoken: Spoken, error: Exception) -> None:
+    def _fail(self, line: Line, error: Exception) -> None:
         self._shared.failed += 1
-        self._connection.fail(_said(error), spoken.dialect)
+        self._connection.fail(_said(error), line.dialect)
 
     def _command_done(self, command: asyncio.Task[None]) -> None:
         self.commands.discard(command)
         self._line_done()
 
     def _line_done(self) -> None:
-        self._connection.answered()
+        self._connection.replied()
         if len(self._lines) + len(self.commands) < MAX_PENDING_LINES // 2:
             self._connection.resume()
 

@@ -58,7 +58,7 @@ SEED: Final = Dialect()
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class Line:
     """One line that was understood. `target` is None where the line names none."""
 
     message: ServiceMessage
@@ -74,7 +74,7 @@ class LineError(ValueError):
         self.dialect = dialect
 
 
-def decode(line: bytes | bytearray) -> Spoken:
+def decode(line: bytes | bytearray) -> Line:
     """Understands one line.
 
     Raises:
@@ -98,7 +98,7 @@ def decode(line: bytes | bytearray) -> Spoken:
         raise LineError(f"type must be COMMAND or STATUS, not {kind[:40]!r}", dialect)
     target = _text(fields, "target", dialect) if "target" in fields else None
     message = ServiceMessage(_text(fields, "sender", dialect), kind, payload, _time(fields, dialect))
-    return Spoken(message, dialect, target)
+    return Line(message, dialect, target)
 
 
 def is_whole(text: bytes | bytearray) -> bool:

@@ -14,7 +14,7 @@ from trunkline.message_channel.limits import (
     SOCKET_LISTEN_BACKLOG,
 )
 from trunkline.message_channel.peer import Peer, allowed
-from trunkline.message_channel.unix_socket.connection import Connection, LineHandler
+from trunkline.message_channel.unix_socket.connection import LineConnection, LineHandler
 from trunkline.message_channel.unix_socket.socket_file import SocketFile
 
 _log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class LineServer:
         self.name = name
         self.max_line_bytes = max_line_bytes
         self.silent_seconds = silent_seconds
-        self.connections: dict[Connection, None] = {}
+        self.connections: dict[LineConnection, None] = {}
         """Those that were admitted, the oldest first."""
         self.denied = 0
         self._socket_file = socket_file
@@ -70,7 +70,9 @@ class LineServer:
         """Begins to accept."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(
-            lambda: Connection(self, self._handler), sock=self._socket_file.socket, backlog=self._socket_file.backlog
+            lambda: LineConnection(self, self._handler),
+            sock=self._socket_file.socket,
+            backlog=self._socket_file.backlog,
         )
 
     def stop_accepting(self) -> None:
@@ -94,7 +96,7 @@ class LineServer:
                 for connection in list(self.connections):
                     connection.abort()
 
-    def admit(self, connection: Connection) -> str | None:
+    def admit(self, connection: LineConnection) -> str | None:
         """None, or why the client is refused. Where there is no room, the oldest that never said a line gives way."""
         if connection.peer.uid not in self._allowed:
             return self._deny(connection.peer, f"user {connection.peer.uid} is not allowed to connect")
@@ -108,7 +110,7 @@ class LineServer:
         self.connections[connection] = None
         return None
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: LineConnection) -> None:
         """The connection has ended."""
         self.connections.pop(connection, None)
         if not self.connections:

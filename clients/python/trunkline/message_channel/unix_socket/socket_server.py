@@ -1,4 +1,4 @@
-"""SocketHub: unix_socket mode within a program. A line server in one thread, and the owner's mailbox behind it."""
+"""SocketServer: unix_socket mode within a program, a line server in a thread of its own."""
 
 from __future__ import annotations
 
@@ -13,17 +13,24 @@ from trunkline.message_channel.mailbox import ThreadMailbox
 from trunkline.message_channel.peer import Peer
 from trunkline.message_channel.router import Router
 from trunkline.message_channel.service_message import ServiceMessage
-from trunkline.message_channel.unix_socket.connection import Connection
-from trunkline.message_channel.unix_socket.dialects import Dialect, Spoken, encode
-from trunkline.message_channel.unix_socket.outgoing import Outgoing
-from trunkline.message_channel.unix_socket.server import LineServer, open_socket
+from trunkline.message_channel.unix_socket.connection import LineConnection
+from trunkline.message_channel.unix_socket.dialects import Dialect, Line, encode
+from trunkline.message_channel.unix_socket.line_sender import LineSender
+from trunkline.message_channel.unix_socket.line_server import LineServer, open_socket
 
 
-class SocketHub:
-    """The owner's mailbox (`put get close`), its clients (`send broadcast`), and the handler of their lines.
+class SocketServer:
+    """Puts the lines of clients into mailboxes, and sends them messages.
 
-    The thread sleeps in the kernel until a client says something; what it says is in the mailbox at once. While the
+    The thread sleeps in the kernel until a client sends something, which is in a mailbox at once. While the owner's
     mailbox is full, clients are not read.
+
+    Args:
+        name: the owner's name.
+        path, allowed_uids, on_denied: as `MessageChannel`.
+
+    Raises:
+        SocketInUseError: as `MessageChannel`.
     """
 
     def __init__(
@@ -37,15 +44,15 @@ class SocketHub:
         self._on_denied = on_denied
         self._allowed_uids = allowed_uids
         self._socket_file = open_socket(path, allowed_uids)
-        self.inbox = ThreadMailbox()
-        """Where the messages wait; for looking and waiting only."""
-        self._paused: set[Connection] = set()
-        self._tokens: dict[Connection, dict[int, None]] = {}
-        """Of each client, what it asked and was not answered, the oldest first."""
+        self.inbox: ThreadMailbox = _Inbox(self._taken)
+        """The owner's mailbox."""
+        self._paused: set[LineConnection] = set()
+        self._tokens: dict[LineConnection, dict[int, None]] = {}
+        """Of each client, its unanswered requests, the oldest first."""
         self._router: Router | None = None
         self._server: LineServer | None = None
         self._loop = asyncio.new_event_loop()
-        self._outgoing = Outgoing(self._loop, self._answered)
+        self._sender = LineSender(self._loop, self._replied)
         self._stop = asyncio.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="message-channel-socket", daemon=True)
@@ -58,29 +65,15 @@ class SocketHub:
         self._thread.start()
         self._ready.wait()
 
-    # The owner's mailbox.
-
-    def put(self, message: ServiceMessage) -> None:
-        """From this process."""
-        self.inbox.put(message)
-
-    def get(self, timeout: float | None) -> ServiceMessage | None:
-        """As `Mailbox.get`."""
-        message = self.inbox.get(timeout)
-        if self._paused and len(self.inbox) < MAX_INBOX_MESSAGES // 2:
-            self._outgoing.call(self._resume)
-        return message
-
     def close(self) -> None:
         """Ends the server and removes the socket; returns when its thread has ended. Idempotent."""
         if self._closed:
             return
         self._closed = True
-        self.inbox.close()
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(FLUSH_SECONDS + 1)
 
-    # The clients.
+    # What the router calls.
 
     def send(self, target: str, message: ServiceMessage) -> bool:
         """Sends to the connections that speak as `target`; False where there is none."""
@@ -94,66 +87,68 @@ class SocketHub:
         for connection in self._connections():
             self._send(connection, message)
 
-    # What the server calls, in its thread.
+    # What the line server calls, in its thread.
 
-    def received(self, connection: Connection, spoken: Spoken) -> None:
-        """Puts what a client said into the mailbox that it names."""
+    def received(self, connection: LineConnection, line: Line) -> None:
+        """Puts a message into the mailbox that its line names."""
         assert self._router is not None
-        receiver = self._name if spoken.target is None else spoken.target
+        receiver = self._name if line.target is None else line.target
         mailbox = self._router.mailbox(receiver)
-        if not isinstance(mailbox, ThreadMailbox | SocketHub):
-            connection.fail(f"nobody named {receiver!r} is here", spoken.dialect)
+        if not isinstance(mailbox, ThreadMailbox):
+            connection.fail(f"nobody named {receiver!r} is here", line.dialect)
             return
-        if len(mailbox) >= MAX_INBOX_MESSAGES and mailbox is not self:
-            connection.fail(f"{receiver!r} has {len(mailbox)} messages to receive and takes no more", spoken.dialect)
+        if len(mailbox) >= MAX_INBOX_MESSAGES and mailbox is not self.inbox:
+            connection.fail(f"{receiver!r} has {len(mailbox)} messages to receive and takes no more", line.dialect)
             return
-        message = spoken.message.with_peer(connection.peer)
+        message = line.message.with_peer(connection.peer)
         if message.type == "COMMAND":
-            message = message.with_token(self._ask(connection, receiver, spoken))
+            message = message.with_token(self._expect_reply(connection, receiver, line))
         mailbox.put(message)
         if len(self.inbox) >= MAX_INBOX_MESSAGES:
             self._paused.add(connection)
             connection.pause()
 
-    def closed(self, connection: Connection) -> None:
-        """Remembers for a while whose answers have nobody to go to."""
+    def closed(self, connection: LineConnection) -> None:
+        """Notes that the client's unanswered requests have lost their requester."""
         assert self._router is not None
         self._paused.discard(connection)
         for token in self._tokens.pop(connection, ()):
             self._router.disconnected(token)
 
-    def __len__(self) -> int:
-        return len(self.inbox)
-
     # Between the threads.
 
-    def _ask(self, connection: Connection, receiver: str, spoken: Spoken) -> int:
-        assert self._router is not None
-        asker = _Asker(self, connection, spoken.dialect)
-        asker.token = self._router.expect_reply(receiver, spoken.message.sender, asker)
-        connection.asked()
-        tokens = self._tokens.setdefault(connection, {})
-        tokens[asker.token] = None
-        if len(tokens) > MAX_UNANSWERED:
-            del tokens[next(iter(tokens))]
-        return asker.token
-
-    def answer(self, asker: _Asker, message: ServiceMessage) -> None:
-        """Sends an answer to the connection that asked. Any thread may call."""
-        connection = asker.connection
+    def reply(self, request: _Request, message: ServiceMessage) -> None:
+        """Sends a reply to the connection that the request came from. Any thread may call."""
+        connection = request.connection
         if not connection.is_open:
             raise UnknownTargetError("the client that asked has gone", details={"target": connection.name})
-        self._outgoing.send(connection, encode(message, asker.dialect), asker.token)
+        self._sender.send(connection, encode(message, request.dialect), request.token)
 
-    def _answered(self, connection: Connection, token: int) -> None:
+    def _expect_reply(self, connection: LineConnection, receiver: str, line: Line) -> int:
+        assert self._router is not None
+        request = _Request(self, connection, line.dialect)
+        request.token = self._router.expect_reply(receiver, line.message.sender, request)
+        connection.expect_reply()
+        tokens = self._tokens.setdefault(connection, {})
+        tokens[request.token] = None
+        if len(tokens) > MAX_UNANSWERED:
+            del tokens[next(iter(tokens))]
+        return request.token
+
+    def _replied(self, connection: LineConnection, token: int) -> None:
         self._tokens.get(connection, {}).pop(token, None)
-        connection.answered()
+        connection.replied()
 
-    def _send(self, connection: Connection, message: ServiceMessage) -> None:
-        self._outgoing.send(connection, encode(message, connection.dialect.without_request()))
+    def _send(self, connection: LineConnection, message: ServiceMessage) -> None:
+        self._sender.send(connection, encode(message, connection.dialect.without_request()))
 
-    def _connections(self) -> list[Connection]:
+    def _connections(self) -> list[LineConnection]:
         return [] if self._server is None else list(self._server.connections)
+
+    def _taken(self) -> None:
+        """The owner took a message: paused clients are read again once the mailbox is half empty."""
+        if self._paused and len(self.inbox) < MAX_INBOX_MESSAGES // 2:
+            self._sender.call(self._resume)
 
     def _resume(self) -> None:
         for connection in list(self._paused):
@@ -185,14 +180,27 @@ class SocketHub:
             await self._server.close()
 
 
-@dataclass(slots=True)
-class _Asker:
-    """A command that a client waits for the answer to."""
+class _Inbox(ThreadMailbox):
+    """A mailbox that says when a message was taken from it."""
 
-    hub: SocketHub
-    connection: Connection
+    def __init__(self, on_taken: Callable[[], None]) -> None:
+        super().__init__()
+        self._on_taken = on_taken
+
+    def get(self, timeout: float | None) -> ServiceMessage | None:
+        message = super().get(timeout)
+        self._on_taken()
+        return message
+
+
+@dataclass(slots=True)
+class _Request:
+    """A command of a client; calling it sends the reply."""
+
+    server: SocketServer
+    connection: LineConnection
     dialect: Dialect
     token: int = 0
 
     def __call__(self, message: ServiceMessage) -> None:
-        self.hub.answer(self, message)
+        self.server.reply(self, message)
