@@ -112,9 +112,7 @@ def test_a_reply_goes_to_the_connection_that_asked(channel: MessageChannel, path
             assert each.is_silent(0.02)
 
 
-def test_a_reply_that_is_too_large_can_be_followed_by_a_shorter_one(
-    channel: MessageChannel, client: LineClient
-) -> None:
+def test_a_reply_that_is_too_large_may_be_followed_by_a_shorter(channel: MessageChannel, client: LineClient) -> None:
     """Until then the command counts as unanswered; afterwards a second reply finds nobody."""
     client.send(line())
     request = received(channel)

@@ -227,10 +227,12 @@ async def test_a_name_that_another_client_takes_over_is_reached_once(
         assert "BUS_" in await asyncio.to_thread(client.read_error)
         await asyncio.to_thread(killable_bus.restart)
         async with GrpcMessageBus(killable_bus.address) as bus:
-            for number in range(200):
+            for number in range(600):
                 await bus.publish(agent_channel(name), AgentMessage(message_type="feedback", sender_id=f"{number}"))
                 if not await asyncio.to_thread(client.is_silent, 0.05):
                     break
+            else:
+                pytest.fail("the name was never reached")
             first = await read(client)
             await bus.publish(agent_channel(name), AgentMessage(message_type="feedback", sender_id="last"))
             senders = [first["sender"]]

@@ -45,7 +45,7 @@ class SidecarProgram:
         servicer.register(server, servicer.STATE, self._state)
 
     def report_to(self, health: Health) -> None:
-        """A service counts as serving while its upstream is connected."""
+        """Reports to a health service: a service is serving while its upstream is connected."""
         self._health = health
         for forwarder in (self._bus, self._state):
             health.turn(forwarder.service, serving=forwarder.is_connected)
@@ -78,7 +78,7 @@ class SidecarProgram:
             await self._lines.start(server)
 
     async def drain(self, seconds: float) -> None:
-        """Ends the streams; commands on the UNIX socket get the time to be answered."""
+        """Ends the streams; commands on the UNIX socket get `seconds` to be answered."""
         if self._store is not None:
             self._store.routing.stop()
         self._bus.drain()
@@ -98,7 +98,7 @@ class SidecarProgram:
             await self._store.backlog.close()
 
     def collectors(self) -> Iterable[Collector]:
-        """The sidecar's metrics."""
+        """Returns the sidecar's metrics."""
         return [SidecarCollector(Parts((self._bus, self._state), self._lines, self._store))]
 
     def _forwarder(
@@ -118,5 +118,5 @@ class SidecarProgram:
 
 
 def build(settings: Settings) -> Program:
-    """The sidecar, not yet started."""
+    """Makes the sidecar, not yet started."""
     return SidecarProgram(settings)

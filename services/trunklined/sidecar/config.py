@@ -47,7 +47,7 @@ other."""
 
 
 class Settings(ServerSettings):
-    """What the sidecar can be told, beside what every program can."""
+    """The settings of the sidecar, beside those of every program."""
 
     model_config = SettingsConfigDict(env_prefix="TRUNKLINE_SIDECAR_")
 

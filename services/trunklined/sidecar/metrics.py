@@ -1,4 +1,4 @@
-"""What the sidecar counts: plain ints, made into Prometheus metrics when they are scraped."""
+"""The sidecar's counts: plain ints, made into Prometheus metrics when they are scraped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trunklined.sidecar.offline.store_and_forward import StoreAndForward
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What is counted."""
+    """The parts that count."""
 
     forwarders: tuple[Forwarder, ...]
     lines: LineBridge | None

@@ -33,8 +33,8 @@ class MessageChannel:
     This object is the owner's end. `endpoint(name)` is an agent's end: each has a mailbox of its own, and `receive`
     gives what was sent to that name only. A message goes, in this order, to
 
-    1. the one who asked, where `target` is the sender of a command from a socket or the bus that this end has received
-       and not answered: of several, the oldest that the calling thread received, else the oldest. `reply` says which.
+    1. the requester, where `target` is the sender of a command from a socket or the bus that this end has received
+       and not answered: of several, the oldest that the calling thread received, else the oldest. `reply` chooses one.
     2. the owner or the endpoint of that name;
     3. the connected clients that speak under that name (unix_socket);
     4. the bus channel `conductor:agent:{target}`, where `address` names a bus; what is published on the channels of
@@ -60,8 +60,8 @@ class MessageChannel:
             name, and what it sends over the bus comes from this name. Here, both names lead to it.
         allowed_uids: users that may connect, in unix_socket mode. Default: the own one and root. Where it names others
             too, the socket's mode is 0666 and this check alone decides.
-        on_denied: in unix_socket mode, is called with who was refused and why: a user that may not connect, or a client
-            too many. It runs in the thread that serves the socket and must not wait; what it raises is logged.
+        on_denied: in unix_socket mode, is called with the refused peer and the reason: a user that may not connect, or
+            a client too many. It runs in the thread that serves the socket and must not wait; what it raises is logged.
 
     Raises:
         ValueError: another type.
@@ -121,7 +121,7 @@ class MessageChannel:
         Raises:
             OverloadedError: the receiver has no room and made none within 5 s.
             MessageTooLargeError: it goes to another process or the bus, and is over 4 MiB.
-            UnknownTargetError: unix_socket without `address`: nobody of that name.
+            UnknownTargetError: unix_socket without `address`: no mailbox or client of that name.
             ChannelClosedError: the channel is closed, or the agent's process is gone.
             InvalidChannelError: it goes to the bus, and the target is no channel token.
             BusDisconnectedError: it goes to the bus, which is not reached.
@@ -132,7 +132,7 @@ class MessageChannel:
         self._router.send(self.name, target, msg)
 
     def receive(self, timeout: float | None = None) -> ServiceMessage | None:
-        """The next message for the owner; None where none came in time.
+        """Takes the next message for the owner; None where none came in time.
 
         Args:
             timeout: seconds; 0 looks without waiting. None: for ever in thread and process mode,
@@ -148,11 +148,11 @@ class MessageChannel:
         return message
 
     def reply(self, request: ServiceMessage, msg: ServiceMessage) -> None:
-        """Sends a message to whoever sent `request`, and to nobody else of the same name: the connection that asked,
-        or the bus request that waits. Where the asker cannot be told from its name (thread, process), it is `send`.
+        """Sends a message to the sender of `request`, and to no other of the same name: the connection that it came
+        from, or the bus request that waits. Where names alone are known (thread, process), it is `send`.
 
         Raises:
-            UnknownTargetError: that command was answered already, or too long ago.
+            UnknownTargetError: that request was answered already, or came too long ago.
             As `send`.
         """
         self._check()
@@ -164,7 +164,7 @@ class MessageChannel:
         self._router.broadcast(msg)
 
     def endpoint(self, name: str, *, local: bool = False) -> Endpoint:
-        """The end of the agent of that name; the same object each time.
+        """Returns the end of the agent of that name; the same object each time.
 
         Args:
             name: the agent's.
@@ -190,7 +190,7 @@ class MessageChannel:
         return endpoint
 
     def remove(self, name: str) -> None:
-        """Forgets an endpoint: whoever receives by it gets what is there and then `ChannelClosedError`, the bus is no
+        """Forgets an endpoint: its receiver gets what is there and then `ChannelClosedError`, the bus is no
         longer listened to for it, and its name is free. What a process has already sent by it is still received. An
         unknown name is fine."""
         with self._lock:

@@ -18,7 +18,7 @@ class Endpoint(Protocol):
         """As `MessageChannel.send`, from this agent."""
 
     def receive(self, timeout: float | None = None) -> ServiceMessage | None:
-        """The next message that was sent to this agent; None after `timeout` seconds. None waits for ever."""
+        """Takes the next message that was sent to this agent; None after `timeout` seconds. None waits for ever."""
 
     def reply(self, request: ServiceMessage, msg: ServiceMessage) -> None:
         """As `MessageChannel.reply`, from this agent."""
@@ -42,7 +42,7 @@ class LocalEndpoint:
         self._router.send(self.name, target, msg)
 
     def receive(self, timeout: float | None = None) -> ServiceMessage | None:
-        """The next message that was sent to this agent; None after `timeout` seconds. None waits for ever."""
+        """Takes the next message that was sent to this agent; None after `timeout` seconds. None waits for ever."""
         message = self._mailbox.get(timeout)
         if message is not None:
             self._router.received(message)

@@ -1,4 +1,4 @@
-"""Mailboxes: where messages wait for one receiver. A mailbox has one owner who gets; anybody may put."""
+"""Mailboxes: where messages wait for one receiver. Any thread may put; one receiver gets."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from trunkline.message_channel.service_message import ServiceMessage
 from trunkline.message_channel.waitable import Waitable
 
 _FULL_PAUSE: Final = 0.005
-"""How often a sender looks whether a full mailbox has room again."""
+"""The interval in seconds of a sender's checks whether a full mailbox has room again."""
 
 
 class MailboxSender(Protocol):
-    """Where messages for one receiver are put."""
+    """The sending end of a mailbox."""
 
     def put(self, message: ServiceMessage) -> None:
-        """Hands a message over.
+        """Adds a message.
 
         Raises:
             OverloadedError: no room within SEND_WAIT.
@@ -29,14 +29,14 @@ class MailboxSender(Protocol):
         """
 
     def close(self) -> None:
-        """Idempotent. Its receiver gets what is there and then `ChannelClosedError`."""
+        """Closes the mailbox: its receiver gets what is there and then `ChannelClosedError`. Idempotent."""
 
 
 class Mailbox(MailboxSender, Protocol):
-    """An outlet and its receiving end."""
+    """A mailbox with both its ends."""
 
     def get(self, timeout: float | None) -> ServiceMessage | None:
-        """The next message; None after `timeout` seconds (0 or less: at once). None as timeout waits for ever.
+        """Takes the next message; None after `timeout` seconds (0 or less: at once). None as timeout waits for ever.
 
         Raises:
             ChannelClosedError: closed, and nothing is left.
@@ -44,7 +44,7 @@ class Mailbox(MailboxSender, Protocol):
 
 
 def wait_limit(timeout: float | None) -> float:
-    """A timeout as locks and polls want it: -1 for ever, else not negative and not more than they can take."""
+    """Returns a timeout as locks and polls take it: -1 for ever, else not negative and within their range."""
     return -1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX))
 
 

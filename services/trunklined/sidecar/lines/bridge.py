@@ -1,9 +1,9 @@
 """LineBridge: programs on the UNIX socket, reached over the bus by the names that they speak under.
 
 A line of sender S for target T (its field `target`; default "orchestrator") is published on `conductor:agent:T`; a
-COMMAND as a request, whose reply is one line to the connection that asked. What is published on `conductor:agent:S`
-comes as lines to the connections whose last line was S's. Such a line may itself ask (it has a `request_id` then): a
-STATUS that S sends to the asker, or any line with that `request_id`, is the answer.
+COMMAND as a request, whose reply is one line to the connection that sent it. What is published on `conductor:agent:S`
+comes as lines to the connections whose last line was S's. Such a line may be a request (it has a `request_id` then): a
+STATUS that S sends to the requester, or any line with that `request_id`, is the reply.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from trunkline.message_channel.unix_socket.connection import LineConnection
 from trunkline.message_channel.unix_socket.dialects import Line
 from trunkline.message_channel.unix_socket.line_server import LineServer
 from trunkline.models import AgentMessage
-from trunklined.sidecar.lines.session import Session, Shared
+from trunklined.sidecar.lines.session import Session, SessionContext
 
 
 @dataclass(frozen=True, slots=True)
-class Statistics:
+class LineStatistics:
     """Counts since the start (lines_in, lines_out, failed, denied), and what there is now."""
 
     lines_in: int
@@ -38,16 +38,16 @@ class Statistics:
 
 
 class LineBridge:
-    """The handler of the UNIX socket's lines.
+    """Joins the lines of a UNIX socket to the bus.
 
     Args:
         bus: not yet connected; connected here, for as long as it takes, and disconnected in the end.
-        command_timeout: seconds that a COMMAND waits for its answer.
+        command_timeout: seconds that a COMMAND waits for its reply.
     """
 
     def __init__(self, bus: MessageBus, command_timeout: float) -> None:
         self._bus = bus
-        self._shared = Shared(bus, command_timeout)
+        self._context = SessionContext(bus, command_timeout)
         self._sessions: dict[LineConnection, Session] = {}
         self._named: dict[str, set[Session]] = {}
         self._subscriptions = NameSubscriptions(bus, self._deliver)
@@ -61,7 +61,7 @@ class LineBridge:
         await server.start()
 
     async def drain(self, seconds: float) -> None:
-        """Accepts nobody new, and waits for the lines that are being worked on."""
+        """Accepts no more clients, and waits for the lines that are being worked on."""
         if self._server is None:
             return
         self._server.stop_accepting()
@@ -79,12 +79,12 @@ class LineBridge:
             await self._server.close()
         await self._bus.disconnect()
 
-    def statistics(self) -> Statistics:
-        """A frozen view."""
-        return Statistics(
-            lines_in=self._shared.lines_in,
-            lines_out=self._shared.lines_out,
-            failed=self._shared.failed,
+    def statistics(self) -> LineStatistics:
+        """Returns the counts, frozen."""
+        return LineStatistics(
+            lines_in=self._context.lines_in,
+            lines_out=self._context.lines_out,
+            failed=self._context.failed,
             denied=self._server.denied if self._server else 0,
             clients=len(self._sessions),
             pending=sum(len(session.commands) for session in list(self._sessions.values())),
@@ -93,16 +93,16 @@ class LineBridge:
     # What the server calls.
 
     def received(self, connection: LineConnection, line: Line) -> None:
-        """A line came."""
+        """Hands a line to its connection's session."""
         session = self._sessions.get(connection)
         if session is None:
-            session = self._sessions[connection] = Session(connection, self._shared)
-        self._shared.lines_in += 1
+            session = self._sessions[connection] = Session(connection, self._context)
+        self._context.lines_in += 1
         listening = self._name(session, line.message.sender)
         session.take(line, listening)
 
     def closed(self, connection: LineConnection) -> None:
-        """The client has gone."""
+        """Ends the session of a client that has disconnected."""
         session = self._sessions.pop(connection, None)
         if session is not None:
             session.close()
@@ -111,7 +111,7 @@ class LineBridge:
     # Names.
 
     def _name(self, session: Session, name: str) -> asyncio.Task[None] | None:
-        """Makes a session reachable by a name. The task, where there is one, is done when it is."""
+        """Makes a session reachable by a name; the task, if there is one, is done when it is."""
         if session.name != name:
             self._unname(session)
             session.name = name
@@ -119,7 +119,7 @@ class LineBridge:
         try:
             return self._subscriptions.listen(name)
         except InvalidChannelError:
-            return None  # a name that no channel can have: it may speak, but is not line to
+            return None  # a name that no channel can have: it may send, but receives nothing
 
     def _unname(self, session: Session) -> None:
         name = session.name

@@ -1,4 +1,4 @@
-"""Session: one connection of an external agent, and what it and others wait for."""
+"""Session: one connection of an external agent, its lines at work, and the requests it has to answer."""
 
 from __future__ import annotations
 
@@ -24,42 +24,42 @@ _Queued = tuple[Line, asyncio.Task[None] | None]
 
 
 @dataclass(slots=True)
-class Shared:
-    """What all sessions share.
+class SessionContext:
+    """The bus, the settings and the counts of all sessions.
 
     Args:
         bus: where lines go.
-        command_timeout: seconds that a COMMAND waits for its answer.
-        asked: correlation ids of commands, pending or recent. Their answers are given to who asked, and to no other
-            connection that speaks under the same name. The oldest beyond MAX_REMEMBERED is forgotten.
+        command_timeout: seconds that a COMMAND waits for its reply.
+        requested: correlation ids of commands, pending or recent. Their replies go to the connection that sent them,
+            and to no other that speaks under the same name. The oldest beyond MAX_REMEMBERED is forgotten.
     """
 
     bus: MessageBus
     command_timeout: float
-    asked: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    requested: OrderedDict[str, None] = field(default_factory=OrderedDict)
     lines_in: int = 0
     lines_out: int = 0
     failed: int = 0
 
 
 class Session:
-    """One connection. Its lines reach the bus in their order; its commands wait for their answers side by side."""
+    """One connection. Its lines reach the bus in their order; its commands wait for their replies side by side."""
 
-    def __init__(self, connection: LineConnection, shared: Shared) -> None:
+    def __init__(self, connection: LineConnection, context: SessionContext) -> None:
         self.name: str | None = None
         self.commands: set[asyncio.Task[None]] = set()
-        """Those that wait for answers."""
+        """Commands that wait for their replies."""
         self._connection = connection
-        self._shared = shared
+        self._context = context
         self._lines: deque[_Queued] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._unreachable: asyncio.Task[None] | None = None
         self._requests: PendingReplies[str, str] = PendingReplies(MAX_REMEMBERED)
-        """Correlation ids of the requests that this agent was sent, by themselves and by who sent them."""
+        """Correlation ids of the requests to this agent, found by themselves or by the requester."""
 
     @property
     def pending(self) -> set[asyncio.Task[None]]:
-        """What is being worked on."""
+        """The tasks that are at work."""
         return self.commands | {self._worker} if self._worker is not None else set(self.commands)
 
     def take(self, line: Line, listening: asyncio.Task[None] | None) -> None:
@@ -72,8 +72,8 @@ class Session:
             self._connection.pause()
 
     def deliver(self, came: AgentMessage) -> None:
-        """Something was published for this agent: it becomes a line. With a `request_id`, it asks for an answer."""
-        if came.correlation_id in self._shared.asked:
+        """Sends what was published for this agent as a line; a request as one with a `request_id`."""
+        if came.correlation_id in self._context.requested:
             return
         message = from_agent_message(came)
         dialect = self._connection.dialect.without_request()
@@ -85,7 +85,7 @@ class Session:
         self._send(message, dialect)
 
     def close(self) -> None:
-        """The client has gone: nobody waits for its answers. What it said is still handed to the bus."""
+        """Ends the waiting for replies: the client has disconnected. Lines that it sent are still handed to the bus."""
         for command in self.commands:
             command.cancel()
 
@@ -112,49 +112,46 @@ class Session:
         self._unreachable = listening if waiting else None
 
     async def _publish(self, line: Line, correlation_id: str | None) -> None:
-        target = DEFAULT_TARGET if line.target is None else line.target
         try:
-            await self._shared.bus.publish(*addressed(line.message, target, correlation_id))
+            await self._context.bus.publish(*addressed(line.message, _target_of(line), correlation_id))
         except (TrunklineError, ValueError) as error:
             self._fail(line, error)
 
     async def _command(self, line: Line) -> None:
-        target = DEFAULT_TARGET if line.target is None else line.target
         try:
-            channel, request = addressed(line.message, target)
-            self._shared.asked[request.message_id] = None
-            if len(self._shared.asked) > MAX_REMEMBERED:
-                self._shared.asked.popitem(last=False)
-            reply = await self._shared.bus.request(channel, request, self._shared.command_timeout)
+            channel, request = addressed(line.message, _target_of(line))
+            self._context.requested[request.message_id] = None
+            if len(self._context.requested) > MAX_REMEMBERED:
+                self._context.requested.popitem(last=False)
+            reply = await self._context.bus.request(channel, request, self._context.command_timeout)
         except (TrunklineError, ValueError) as error:
             self._fail(line, error)
             return
-        said = from_agent_message(reply)
-        self._send(ServiceMessage(said.sender, "STATUS", said.payload, said.timestamp), line.dialect)
+        answer = from_agent_message(reply)
+        self._send(ServiceMessage(answer.sender, "STATUS", answer.payload, answer.timestamp), line.dialect)
 
     def _answered_by(self, line: Line) -> str | None:
-        """The correlation id of what a line answers; None where it answers nothing."""
+        """Returns the correlation id of the request that a line answers; None where it answers none."""
         for given in (line.dialect.request_id, line.dialect.payload_request_id):
             if isinstance(given, str) and self._requests.take(given) is not None:
                 return given
         if line.message.type != "STATUS":
             return None
-        target = DEFAULT_TARGET if line.target is None else line.target
-        return self._requests.take_oldest(target)
+        return self._requests.take_oldest(_target_of(line))
 
     def _send(self, message: ServiceMessage, dialect: Dialect) -> None:
         try:
             line = encode(message, dialect)
         except TrunklineError as error:
-            self._shared.failed += 1
-            self._connection.fail(_said(error), dialect)
+            self._context.failed += 1
+            self._connection.fail(_text(error), dialect)
             return
         if self._connection.send(line):
-            self._shared.lines_out += 1
+            self._context.lines_out += 1
 
     def _fail(self, line: Line, error: Exception) -> None:
-        self._shared.failed += 1
-        self._connection.fail(_said(error), line.dialect)
+        self._context.failed += 1
+        self._connection.fail(_text(error), line.dialect)
 
     def _command_done(self, command: asyncio.Task[None]) -> None:
         self.commands.discard(command)
@@ -166,5 +163,9 @@ class Session:
             self._connection.resume()
 
 
-def _said(error: Exception) -> str:
+def _target_of(line: Line) -> str:
+    return DEFAULT_TARGET if line.target is None else line.target
+
+
+def _text(error: Exception) -> str:
     return f"{error.error_code}: {error.message}" if isinstance(error, TrunklineError) else f"INVALID_MESSAGE: {error}"

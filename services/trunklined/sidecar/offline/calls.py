@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class OfflineCalls:
-    """See the module.
+    """Serves the calls that publish.
 
     Args:
         forwarder: the way to the bus.
@@ -84,7 +84,7 @@ class OfflineCalls:
         await self._serve(_PREFIX + "Connect", OfflineConnect, context)
 
     def hold(self, publish: Any) -> Receipts:
-        """Holds the messages of a PublishRequest, given as its opaque twin.
+        """Holds the messages of a PublishRequest, which are bytes.
 
         Raises:
             InvalidChannelError, InvalidMessageError, MessageTooLargeError: as the bus would.
@@ -115,7 +115,7 @@ class OfflineCalls:
 
 
 def arrivals_of(publish: Any, max_bytes: int, now: float) -> list[Arrival]:
-    """The messages of a PublishRequest (its opaque twin), checked, and completed with all that must count from now.
+    """Returns the messages of a PublishRequest, checked, and completed with all that counts from now.
 
     Raises:
         InvalidChannelError, InvalidMessageError, MessageTooLargeError: with the index of the message among several.
@@ -150,7 +150,7 @@ def _arrival(channel: str, body: bytes, max_bytes: int, now: float) -> Arrival:
 
 
 def _stored(raw: bytes) -> Any:
-    """The PublishRequest that some bytes say, if it is to be stored; what cannot be read is left to the bus."""
+    """Decodes a PublishRequest that is to be stored; None for others, and for bytes that only the bus judges."""
     try:
         publish = _PublishRequest.FromString(raw)
     except DecodeError:

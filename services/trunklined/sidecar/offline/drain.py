@@ -59,7 +59,7 @@ class Drain:
         self._clock = clock
         self._failures = 0
         self._done: list[Held] = []
-        """What the bus has, and the backlog does not know of."""
+        """Messages that the bus has and the backlog still holds."""
         self._runner: asyncio.Task[None] | None = None
         self._log = structlog.get_logger()
 
@@ -110,7 +110,7 @@ class Drain:
         await asyncio.sleep(delay)
 
     async def _empty(self) -> None:
-        """Returns when nothing is held; from then until the loop's next turn that is certain."""
+        """Sends until nothing is held, which holds until the next turn of the loop."""
         singly = 0
         forwarded = self.forwarded
         while True:

@@ -26,7 +26,7 @@ from trunklined.sidecar.offline.routing import Routing
 
 Receipts = asyncio.Future[bus_pb2.PublishResponse]
 Hold = Callable[[Any], Receipts]
-"""Takes the opaque twin of a PublishRequest; its receipts come when it is durable. Raises what is wrong with it."""
+"""Takes a PublishRequest whose messages are bytes; its receipts come when it is durable. Raises what is wrong in it."""
 Answer = Callable[[bus_pb2.PublishResponse | TrunklineError], None]
 """Answers a publish, with its receipts or with why it is not held."""
 

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Agent:
-    """What the owner has of one agent: the way to it, and its own copies of the agent's pipe ends."""
+    """The owner's side of one agent: the pipe to it, and the owner's copies of the agent's pipe ends."""
 
     def __init__(self, name: str | None, ends: AgentEnds, down: FrameWriter, router: Router) -> None:
         self.name = name
@@ -32,12 +32,12 @@ class _Agent:
         self.heard = False
 
     def put(self, message: ServiceMessage) -> None:
-        """Sends to the agent. What it has of a command from here on is not seen: it counts as received."""
+        """Sends to the agent. A request counts as received from here on, since the agent's process is not seen."""
         self.down.write(flattened(message))
         self._router.received(message)
 
     def close(self) -> None:
-        """Ends the way to the agent; idempotent."""
+        """Ends the pipe to the agent when it took what was sent, FLUSH_SECONDS at most; idempotent."""
         self.down.flush(FLUSH_SECONDS)
         self.down.close()
 
@@ -46,7 +46,7 @@ class ProcessAgents:
     """Makes endpoints for spawned processes and serves them.
 
     What an agent sends to the owner comes to the owner's mailbox straight from the agent's pipe. What it sends to
-    somebody else is read and passed on by one thread, which costs nothing while nobody does.
+    others is read and passed on by one thread, which sleeps while there is nothing.
     """
 
     def __init__(self, router: Router, inbox: FanIn[ServiceMessage]) -> None:
@@ -58,7 +58,7 @@ class ProcessAgents:
         util.Finalize(self, partial(_flush, self._agents), exitpriority=10)
 
     def endpoint(self, name: str | None) -> ProcessEndpoint:
-        """A new agent's end. Without a name, the agent is known by the sender of the first message that it sends."""
+        """Makes a new agent's end. Without a name, the agent is known by the sender of its first message."""
         agent = self._connect(name)
         owner = (self._router.owner, self._router.alias)
         agent.endpoint = ProcessEndpoint(name or "", owner, agent.ends, partial(self._renew, agent))
@@ -68,8 +68,8 @@ class ProcessAgents:
         return agent.endpoint
 
     def remove(self, name: str) -> None:
-        """Ends the way to the agent of that name and frees the name. What the agent still says is heard: its pipes are
-        freed when its process has closed them. An unknown name is fine."""
+        """Ends the pipe to the agent of that name and frees the name. What the agent still sends is received: its pipes
+        are freed when its process has closed them. An unknown name is fine."""
         agent = self._router.mailbox(name)
         if isinstance(agent, _Agent):
             self._router.remove(name, agent)
@@ -97,7 +97,7 @@ class ProcessAgents:
         return agent
 
     def _renew(self, before: _Agent, endpoint: ProcessEndpoint) -> AgentEnds:
-        """Fresh pipes for a process that takes another's place. What the other still says is still heard."""
+        """Makes fresh pipes for a process that takes another's place. What the other still sends is received."""
         before.down.close()
         before.ends.close()
         agent = self._connect(before.name)
@@ -151,7 +151,7 @@ class ProcessAgents:
 
 
 def _nothing() -> None:
-    """The transit's end is the up pipe's end too, which is acted upon."""
+    """Does nothing: the transit ends with the up pipe, whose end is handled."""
 
 
 def _flush(agents: list[_Agent]) -> None:

@@ -23,7 +23,7 @@ class FanIn(Waitable, Generic[T]):
     """A mailbox filled by pipes and by this process.
 
     The thread that receives reads the pipes itself; one read takes what hundreds of messages need. A process that is
-    killed while it writes leaves a beginning that is never completed, and everybody else goes on.
+    killed while it writes leaves a beginning that is never completed, and all others go on.
     """
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ class FanIn(Waitable, Generic[T]):
             self._notify_waiters()
 
     def close(self) -> None:
-        """`end`, and frees the pipes, or lets the last receiver do so when it leaves. Idempotent."""
+        """Ends this mailbox and frees the pipes, or lets the last receiver free them when it leaves. Idempotent."""
         self.end()
         self._to_free = True
         self._free()
@@ -124,7 +124,7 @@ class FanIn(Waitable, Generic[T]):
 
     def _receive(self, until: float | None) -> T | None:
         while True:
-            # Said before looking once more: who puts after the look sees it and wakes.
+            # Set before looking once more: a sender that puts after the look sees it and wakes this thread.
             self._waiting = True
             try:
                 return self._ready.popleft()

@@ -28,41 +28,41 @@ from trunkline.message_channel.unix_socket.dialects import (
 )
 from trunkline.message_channel.unix_socket.framing import LineBuffer, LineTooLongError
 
-NOBODY: Final = Peer(pid=0, uid=-1, gid=-1)
+NO_PEER: Final = Peer(pid=0, uid=-1, gid=-1)
 """The peer of a connection that has none yet."""
 
 _log = logging.getLogger(__name__)
 
 
 class LineHandler(Protocol):
-    """What a server's connections are handled by. All is called in the server's event loop."""
+    """Handles the lines of a server's connections. All is called in the server's event loop."""
 
     def received(self, connection: LineConnection, line: Line) -> None:
-        """A line came. `connection.pause()` keeps the next one back."""
+        """Handles a line. `connection.pause()` keeps the next one back."""
 
     def closed(self, connection: LineConnection) -> None:
-        """The client has gone, or was sent away."""
+        """Notes that a client has disconnected, or was sent away."""
 
 
 class Server(Protocol):
-    """What a connection asks its server."""
+    """The part of a server that its connections use."""
 
     name: str
     max_line_bytes: int
     silent_seconds: float
 
     def admit(self, connection: LineConnection) -> str | None:
-        """None, or why the client is refused."""
+        """Admits a connection, or returns why it is refused."""
 
     def leave(self, connection: LineConnection) -> None:
-        """The connection has ended."""
+        """Notes that a connection has ended."""
 
 
 class LineConnection(asyncio.Protocol):
-    """One client: its bytes to lines, its lines to messages, its answers back.
+    """One client: turns its bytes into lines and its lines into messages, and sends lines back.
 
     `name` is the sender of the last message, and the name that it is reached by. A client that half-closes is kept
-    until what it asked is answered (HALF_CLOSED_SECONDS at most).
+    until its requests are answered (HALF_CLOSED_SECONDS at most).
     """
 
     def __init__(self, server: Server, handler: LineHandler) -> None:
@@ -78,7 +78,7 @@ class LineConnection(asyncio.Protocol):
         self._half_closed_at: float | None = None
         self._unanswered = 0
         self._socket: CredentialSocket | None = None
-        self.peer = NOBODY
+        self.peer = NO_PEER
         self.name: str | None = None
         self.dialect: Dialect = SEED
 
@@ -123,7 +123,7 @@ class LineConnection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether answers can still be sent. Any thread may ask."""
+        """Whether lines can still be sent. Any thread may read it."""
         return self._transport is not None and not self._transport.is_closing()
 
     def pause(self) -> None:
@@ -142,11 +142,11 @@ class LineConnection(asyncio.Protocol):
             self._work()
 
     def expect_reply(self) -> None:
-        """Says that an answer is owed: a half-closed client is kept for it."""
+        """Notes that a reply is due: a half-closed client is kept for it."""
         self._unanswered += 1
 
     def replied(self) -> None:
-        """Says that an answer was given, or never will be."""
+        """Notes that a reply was sent, or never will be."""
         self._unanswered -= 1
         self._close_if_done()
 
@@ -162,12 +162,12 @@ class LineConnection(asyncio.Protocol):
         return True
 
     def fail(self, text: str, dialect: Dialect | None = None) -> None:
-        """Tells the client what went wrong."""
+        """Sends an error to the client."""
         message = ServiceMessage(self._server.name, "STATUS", failure(text))
         self.send(encode(message, dialect or self.dialect.without_request()))
 
     def send_away(self, why: str) -> None:
-        """Tells the client why, and closes."""
+        """Sends the reason to the client, and closes."""
         self.fail(why)
         self.close()
 
@@ -196,7 +196,7 @@ class LineConnection(asyncio.Protocol):
             self._take(line)
 
     def _work_on_rest(self) -> None:
-        """What has no newline yet: the last word of a client that half-closed, or perhaps of one that waits."""
+        """Takes what has no newline: the last line of a client that half-closed, or a whole object."""
         if self._half_closed_at is not None:
             if len(self._buffer):
                 self._take(self._buffer.take_rest())

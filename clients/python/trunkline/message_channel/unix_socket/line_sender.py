@@ -1,4 +1,4 @@
-"""LineSender: lines on their way from any thread to the clients of a socket."""
+"""LineSender: sends lines from any thread to the clients of a socket."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LineSender:
         self._called = False
 
     def send(self, connection: LineConnection, line: bytes, token: int | None = None) -> None:
-        """Sends one line, in the order of the calls. A client that has gone gets nothing. Any thread may call.
+        """Sends one line, in the order of the calls. A client that has disconnected gets nothing. Any thread may call.
 
         Raises:
             ChannelClosedError: the loop has ended.
@@ -39,14 +39,14 @@ class LineSender:
             self.call(self._hand_over)
 
     def call(self, action: Callable[[], object]) -> None:
-        """Does something in the loop. Raises as `send`."""
+        """Calls something in the loop. Raises as `send`."""
         try:
             self._loop.call_soon_threadsafe(action)
         except RuntimeError:  # the loop is closed
             raise ChannelClosedError("the channel is closed") from None
 
     def _hand_over(self) -> None:
-        self._called = False  # before the first is taken: who adds one after the last calls anew
+        self._called = False  # before the first is taken: a thread that adds one after the last calls anew
         together: dict[LineConnection, list[bytes]] = {}
         tokens: list[tuple[LineConnection, int]] = []
         for _ in range(len(self._lines)):

@@ -21,23 +21,23 @@ _log = logging.getLogger(__name__)
 
 
 def open_socket(path: str, allowed_uids: Iterable[int] | None, backlog: int = MAX_CONNECTIONS) -> SocketFile:
-    """The socket for a server: mode 0600, or 0666 where others than the own user and root may connect (the server
+    """Opens the socket for a server: mode 0600, or 0666 where others than the own user and root may connect (the server
     checks each). Blocks for a moment (SOCKET_TIMEOUT, SOCKET_LOCK_SECONDS) where something is there already."""
     for_others = allowed(allowed_uids) - allowed(None)
     return SocketFile(path, mode=0o666 if for_others else 0o600, backlog=max(backlog, SOCKET_LISTEN_BACKLOG))
 
 
 class LineServer:
-    """Accepts clients, checks who they are, and hands what they say to a handler.
+    """Accepts clients, checks their users, and hands their lines to a handler.
 
     Args:
         socket_file: an open socket; the server closes it.
-        handler: is told of every message.
-        name: the sender of the server's own error answers.
+        handler: gets every line.
+        name: the sender of the server's own errors.
         allowed_uids: users that may connect; default the own one and root. A denial is logged.
-        max_connections, max_line_bytes: limits; who is over one is told.
-        silent_seconds: within which a client must have said a line.
-        on_denied: is told who was refused and why, in the server's event loop; what it raises is logged.
+        max_connections, max_line_bytes: limits; a client over one gets an error.
+        silent_seconds: within which a client must have sent a line.
+        on_denied: is called with the refused peer and the reason, in the server's event loop; what it raises is logged.
     """
 
     def __init__(
@@ -97,7 +97,8 @@ class LineServer:
                     connection.abort()
 
     def admit(self, connection: LineConnection) -> str | None:
-        """None, or why the client is refused. Where there is no room, the oldest that never said a line gives way."""
+        """Admits a client, or returns why it is refused. Where there is no room, the oldest that never sent a line
+        gives way."""
         if connection.peer.uid not in self._allowed:
             return self._deny(connection.peer, f"user {connection.peer.uid} is not allowed to connect")
         if len(self.connections) >= self._max_connections:
@@ -111,7 +112,7 @@ class LineServer:
         return None
 
     def leave(self, connection: LineConnection) -> None:
-        """The connection has ended."""
+        """Notes that a connection has ended."""
         self.connections.pop(connection, None)
         if not self.connections:
             self._empty.set()
