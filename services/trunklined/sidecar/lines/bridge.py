@@ -116,6 +116,9 @@ class LineBridge:
             self._unname(session)
             session.name = name
             self._named.setdefault(name, set()).add(session)
+        return self._listen(name)
+
+    def _listen(self, name: str) -> asyncio.Task[None] | None:
         try:
             return self._subscriptions.listen(name)
         except InvalidChannelError:
@@ -145,4 +148,6 @@ class LineBridge:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, RECONNECT_DELAY_MAX)
             else:
+                for name in self._named:  # those of before could not be subscribed
+                    self._listen(name)
                 return
