@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
-from trunkline.message_channel import peer
 from trunkline.message_channel.limits import (
     FLUSH_SECONDS,
     MAX_CONNECTIONS,
@@ -14,31 +13,31 @@ from trunkline.message_channel.limits import (
     SILENT_CLIENT_SECONDS,
     SOCKET_LISTEN_BACKLOG,
 )
-from trunkline.message_channel.peer import Peer
-from trunkline.message_channel.unix_socket.connection import Connection, LineHandler
+from trunkline.message_channel.peer import Peer, allowed
+from trunkline.message_channel.unix_socket.connection import LineConnection, LineHandler
 from trunkline.message_channel.unix_socket.socket_file import SocketFile
 
 _log = logging.getLogger(__name__)
 
 
 def open_socket(path: str, allowed_uids: Iterable[int] | None, backlog: int = MAX_CONNECTIONS) -> SocketFile:
-    """The socket for a server: mode 0600, or 0666 where others than the own user and root may connect (the server
+    """Opens the socket for a server: mode 0600, or 0666 where others than the own user and root may connect (the server
     checks each). Blocks for a moment (SOCKET_TIMEOUT, SOCKET_LOCK_SECONDS) where something is there already."""
-    for_others = peer.allowed(allowed_uids) - peer.allowed(None)
+    for_others = allowed(allowed_uids) - allowed(None)
     return SocketFile(path, mode=0o666 if for_others else 0o600, backlog=max(backlog, SOCKET_LISTEN_BACKLOG))
 
 
 class LineServer:
-    """Accepts clients, checks who they are, and hands what they say to a handler.
+    """Accepts clients, checks their users, and hands their lines to a handler.
 
     Args:
         socket_file: an open socket; the server closes it.
-        handler: is told of every message.
-        name: the sender of the server's own error answers.
+        handler: gets every line.
+        name: the sender of the server's own errors.
         allowed_uids: users that may connect; default the own one and root. A denial is logged.
-        max_connections, max_line_bytes: limits; who is over one is told.
-        silent_seconds: within which a client must have said a line.
-        on_denied: is told who was refused and why, in the server's event loop; what it raises is logged.
+        max_connections, max_line_bytes: limits; a client over one gets an error.
+        silent_seconds: within which a client must have sent a line.
+        on_denied: is called with the refused peer and the reason, in the server's event loop; what it raises is logged.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class LineServer:
         handler: LineHandler,
         *,
         name: str,
-        allowed_uids: Iterable[int] | None = None,
+        allowed_uids: Iterable[int] | None,
         max_connections: int = MAX_CONNECTIONS,
         max_line_bytes: int = MAX_LINE_BYTES,
         silent_seconds: float = SILENT_CLIENT_SECONDS,
@@ -56,12 +55,12 @@ class LineServer:
         self.name = name
         self.max_line_bytes = max_line_bytes
         self.silent_seconds = silent_seconds
-        self.connections: dict[Connection, None] = {}
+        self.connections: dict[LineConnection, None] = {}
         """Those that were admitted, the oldest first."""
         self.denied = 0
         self._socket_file = socket_file
         self._handler = handler
-        self._allowed = peer.allowed(allowed_uids)
+        self._allowed = allowed(allowed_uids)
         self._max_connections = max_connections
         self._on_denied = on_denied
         self._server: asyncio.Server | None = None
@@ -71,7 +70,9 @@ class LineServer:
         """Begins to accept."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(
-            lambda: Connection(self, self._handler), sock=self._socket_file.socket, backlog=self._socket_file.backlog
+            lambda: LineConnection(self, self._handler),
+            sock=self._socket_file.socket,
+            backlog=self._socket_file.backlog,
         )
 
     def stop_accepting(self) -> None:
@@ -95,8 +96,9 @@ class LineServer:
                 for connection in list(self.connections):
                     connection.abort()
 
-    def admit(self, connection: Connection) -> str | None:
-        """None, or why the client is refused. Where there is no room, the oldest that never said a line gives way."""
+    def admit(self, connection: LineConnection) -> str | None:
+        """Admits a client, or returns why it is refused. Where there is no room, the oldest that never sent a line
+        gives way."""
         if connection.peer.uid not in self._allowed:
             return self._deny(connection.peer, f"user {connection.peer.uid} is not allowed to connect")
         if len(self.connections) >= self._max_connections:
@@ -109,8 +111,8 @@ class LineServer:
         self.connections[connection] = None
         return None
 
-    def leave(self, connection: Connection) -> None:
-        """The connection has ended."""
+    def leave(self, connection: LineConnection) -> None:
+        """Notes that a connection has ended."""
         self.connections.pop(connection, None)
         if not self.connections:
             self._empty.set()

@@ -1,4 +1,4 @@
-"""Gate: whether what is to be stored passes to the bus, or is held here."""
+"""Routing: whether what is to be stored goes to the bus, or is held here."""
 
 from __future__ import annotations
 
@@ -11,64 +11,64 @@ from trunkline.errors import BusDisconnectedError
 from trunklined.sidecar.config import UPSTREAM_WAIT
 
 
-class Way(Enum):
+class Route(Enum):
     """What becomes of a message that is to be stored."""
 
-    PASS = "pass"
+    FORWARD = "forward"
     """It goes to the bus, which is there, and nothing is held."""
     WAIT = "wait"
     """That is being decided: what is held is on its way, or the first connection is. It waits, but not for long."""
-    KEEP = "keep"
+    HOLD = "hold"
     """It is held here: the bus is away, or does not take what is held."""
 
 
-class Gate:
-    """Stands between the callers and the bus.
+class Routing:
+    """The route of what callers publish to be stored, and the state of the bus that it follows from.
 
-    While something is held, nothing passes it that is to be stored: order goes before speed. And whatever the gate
-    says, what need not be stored passes whenever the bus is connected.
+    While something is held, nothing that is to be stored overtakes it: order goes before speed. What need not be stored
+    goes to the bus whenever it is connected, whatever the route.
     """
 
     def __init__(self) -> None:
         self.is_connected = False
         """Whether the bus is connected."""
-        self._way = Way.WAIT
+        self._route = Route.WAIT
         self._stopping = False
         self._changed = asyncio.Event()
 
     @property
-    def is_open(self) -> bool:
-        """Whether everything passes."""
-        return self._way is Way.PASS
+    def is_forwarding(self) -> bool:
+        """Whether everything goes to the bus."""
+        return self._route is Route.FORWARD
 
-    def turn(self, way: Way) -> None:
-        """Says where what is to be stored goes from now on."""
-        self._way = way
-        self._tell()
+    def turn(self, route: Route) -> None:
+        """Sets the route of what is to be stored from now on."""
+        self._route = route
+        self._notify()
 
     def bus_changed(self, connected: bool) -> None:
-        """The bus was connected or lost, or could not be reached at first."""
+        """Notes that the bus was connected or lost, or could not be reached at first."""
         self.is_connected = connected
         if not connected:
-            self._way = Way.KEEP
-        self._tell()
+            self._route = Route.HOLD
+        self._notify()
 
-    def drain(self) -> None:
-        """The sidecar stops: whoever waits is told so."""
+    def stop(self) -> None:
+        """The sidecar stops: ends every wait."""
         self._stopping = True
-        self._tell()
+        self._notify()
 
-    async def keeps(self, time_remaining: float | None = None) -> bool:
+    async def holds(self, time_remaining: float | None = None) -> bool:
         """Whether what is to be stored is held here now. While that is being decided, waits: UPSTREAM_WAIT at the most,
         and half of what a call has left; then it is held behind the rest."""
         patience = UPSTREAM_WAIT if time_remaining is None else min(UPSTREAM_WAIT, time_remaining / 2)
         with suppress(TimeoutError, BusDisconnectedError):
             async with asyncio.timeout(patience):
-                await self.until(lambda: self._way is not Way.WAIT)
-        return not self.is_open
+                await self.wait_until(lambda: self._route is not Route.WAIT)
+        return not self.is_forwarding
 
-    async def until(self, reached: Callable[[], bool]) -> None:
-        """Waits until something is true of the gate.
+    async def wait_until(self, reached: Callable[[], bool]) -> None:
+        """Waits until a condition on this routing holds.
 
         Raises:
             BusDisconnectedError: the sidecar stops.
@@ -78,6 +78,6 @@ class Gate:
                 raise BusDisconnectedError("the sidecar is stopping")
             await self._changed.wait()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()

@@ -1,6 +1,6 @@
-"""StandIn: the three calls of the bus that publish, while the bus is away: what is to be stored is held for it.
+"""OfflineCalls: the three calls of the bus that publish, while the bus is away: what is to be stored is held for it.
 
-While the bus is there and nothing is held, they are forwarded like every other call, and nothing of them is looked at.
+While the bus is there and nothing is held, they are forwarded like every other call, and never decoded.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from trunklined.rpc.times import stamp_of
 from trunklined.sidecar.forwarder import Context, Forwarder
 from trunklined.sidecar.offline.backlog import Backlog
 from trunklined.sidecar.offline.backlog_file import Arrival
-from trunklined.sidecar.offline.diversion import ConnectDiversion, Diversion, Kept, PublishDiversion, is_stored
-from trunklined.sidecar.offline.gate import Gate
+from trunklined.sidecar.offline.connect_stream import OfflineConnect
+from trunklined.sidecar.offline.publish_stream import OfflinePublishStream
+from trunklined.sidecar.offline.routing import Routing
+from trunklined.sidecar.offline.stream import OfflineStream, Receipts, is_stored
 
 _PREFIX: Final = "/trunkline.v1.BusService/"
 _PublishRequest = bus_twins()["PublishRequest"]
@@ -32,13 +34,13 @@ if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]  # not subscriptable at run time
 
 
-class StandIn:
-    """See the module.
+class OfflineCalls:
+    """Serves the calls that publish.
 
     Args:
         forwarder: the way to the bus.
-        gate: whether what is to be stored passes.
-        backlog: where it is held else.
+        routing: whether what is to be stored is forwarded or held.
+        backlog: where it is held.
         max_message_bytes: limit of one encoded message.
         clock: UNIX time in seconds.
     """
@@ -46,19 +48,19 @@ class StandIn:
     def __init__(
         self,
         forwarder: Forwarder,
-        gate: Gate,
+        routing: Routing,
         backlog: Backlog,
         max_message_bytes: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._forwarder = forwarder
-        self._gate = gate
+        self._routing = routing
         self._backlog = backlog
         self._max_message_bytes = max_message_bytes
         self._clock = clock
 
     def handlers(self) -> dict[str, Handler]:
-        """By the names of the calls."""
+        """Returns a handler for each of the calls, by its name."""
         return {
             "Publish": grpc.unary_unary_rpc_method_handler(self.publish),
             "PublishStream": grpc.stream_stream_rpc_method_handler(self.publish_stream),
@@ -67,39 +69,39 @@ class StandIn:
 
     async def publish(self, raw: bytes, context: Context) -> bytes:
         """See bus.proto."""
-        if not self._gate.is_open:
-            wanted = _stored(raw)
-            if wanted is not None and await self._gate.keeps(context.time_remaining()):
-                return (await self.keep(wanted)).SerializeToString()
+        if not self._routing.is_forwarding:
+            publish = _stored(raw)
+            if publish is not None and await self._routing.holds(context.time_remaining()):
+                return (await self.hold(publish)).SerializeToString()
         return await self._forwarder.unary(_PREFIX + "Publish", raw, context)
 
     async def publish_stream(self, _: object, context: Context) -> None:
         """See bus.proto."""
-        await self._serve(_PREFIX + "PublishStream", PublishDiversion, context)
+        await self._serve(_PREFIX + "PublishStream", OfflinePublishStream, context)
 
     async def connect(self, _: object, context: Context) -> None:
         """See bus.proto."""
-        await self._serve(_PREFIX + "Connect", ConnectDiversion, context)
+        await self._serve(_PREFIX + "Connect", OfflineConnect, context)
 
-    def keep(self, wanted: Any) -> Kept:
-        """Holds the messages of a PublishRequest, given as its opaque twin.
+    def hold(self, publish: Any) -> Receipts:
+        """Holds the messages of a PublishRequest, which are bytes.
 
         Raises:
             InvalidChannelError, InvalidMessageError, MessageTooLargeError: as the bus would.
             OverloadedError: a bound is reached.
         """
         now = self._clock()
-        arrivals = arrivals_of(wanted, self._max_message_bytes, now)
+        arrivals = arrivals_of(publish, self._max_message_bytes, now)
         receipt = bus_pb2.Receipt(durability=bus_pb2.DURABILITY_STORED, held_by_sidecar=True)
         receipt.time.CopyFrom(stamp_of(now))
         return self._backlog.keep(arrivals, bus_pb2.PublishResponse(receipts=[receipt] * len(arrivals)))
 
-    async def _serve(self, method: str, kind: Callable[..., Diversion], context: Context) -> None:
-        if not await self._gate.keeps(context.time_remaining()):
+    async def _serve(self, method: str, kind: Callable[..., OfflineStream], context: Context) -> None:
+        if not await self._routing.holds(context.time_remaining()):
             await self._forwarder.stream_stream(method, context)
             return
         await context.send_initial_metadata((BUS_AWAY,))  # it tells a client that its stream is accepted
-        stream = kind(context, self._gate, self.keep)
+        stream = kind(context, self._routing, self.hold)
         forwarded: Any = stream
         try:
             if await stream.wait_for_bus():
@@ -112,21 +114,21 @@ class StandIn:
             stream.close()
 
 
-def arrivals_of(wanted: Any, max_bytes: int, now: float) -> list[Arrival]:
-    """The messages of a PublishRequest (its opaque twin), checked, and completed with all that must count from now.
+def arrivals_of(publish: Any, max_bytes: int, now: float) -> list[Arrival]:
+    """Returns the messages of a PublishRequest, checked, and completed with all that counts from now.
 
     Raises:
         InvalidChannelError, InvalidMessageError, MessageTooLargeError: with the index of the message among several.
     """
-    check_publish(wanted)
+    check_publish(publish)
     arrivals = []
-    for index, body in enumerate(wanted.messages):
+    for index, body in enumerate(publish.messages):
         try:
-            arrivals.append(_arrival(wanted.channel, body, max_bytes, now))
+            arrivals.append(_arrival(publish.channel, body, max_bytes, now))
         except TrunklineError as error:
             error.details["index"] = index
             raise
-    check_channel(wanted.channel)
+    check_channel(publish.channel)
     return arrivals
 
 
@@ -148,9 +150,9 @@ def _arrival(channel: str, body: bytes, max_bytes: int, now: float) -> Arrival:
 
 
 def _stored(raw: bytes) -> Any:
-    """The PublishRequest that some bytes say, if it is to be stored; what cannot be read is left to the bus."""
+    """Decodes a PublishRequest that is to be stored; None for others, and for bytes that only the bus judges."""
     try:
-        wanted = _PublishRequest.FromString(raw)
+        publish = _PublishRequest.FromString(raw)
     except DecodeError:
         return None
-    return wanted if is_stored(wanted) else None
+    return publish if is_stored(publish) else None

@@ -1,4 +1,4 @@
-"""Relay: hands the bus what the sidecar holds for it, in order, until nothing is held."""
+"""Drain: hands the bus what the sidecar holds for it, in order, until nothing is held."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from trunkline.limits import DEDUP_SECONDS
 from trunkline.v1 import bus_pb2, message_pb2
 from trunkline.wire.opaque import bus_twins
 from trunkline.wire.status import error_from_rpc
-from trunklined.sidecar.config import RELAY_RETRY_MAX, RELAY_RETRY_MIN, RELAY_TIMEOUT
+from trunklined.sidecar.config import DRAIN_RETRY_MAX, DRAIN_RETRY_MIN, DRAIN_TIMEOUT
 from trunklined.sidecar.forwarder import Forwarder
 from trunklined.sidecar.offline.backlog import Backlog
 from trunklined.sidecar.offline.backlog_file import WINDOW_MESSAGES, Held
-from trunklined.sidecar.offline.gate import Gate, Way
+from trunklined.sidecar.offline.routing import Route, Routing
 
 PUBLISH: Final = "/trunkline.v1.BusService/Publish"
 
 _PublishRequest = bus_twins()["PublishRequest"]
 
 
-class Relay:
-    """Of each channel one batch at a time: the next is sent when the bus has the one before, so that no failure changes
-    the order.
+class Drain:
+    """Sends what is held: of each channel one batch at a time, the next when the bus has the one before, so that no
+    failure changes the order.
 
     What was sent and not answered, since either side was killed in between, is sent again; the bus knows the message
     ids and stores nothing twice. It knows them for a while only (2 minutes by default): that a batch is being sent is
@@ -39,13 +39,13 @@ class Relay:
 
     Args:
         backlog: what is held.
-        gate: opened when nothing is.
+        routing: turned to the bus when nothing is held.
         forwarder: the way to the bus.
         clock: UNIX time in seconds.
     """
 
     def __init__(
-        self, backlog: Backlog, gate: Gate, forwarder: Forwarder, clock: Callable[[], float] = time.time
+        self, backlog: Backlog, routing: Routing, forwarder: Forwarder, clock: Callable[[], float] = time.time
     ) -> None:
         self.forwarded = 0
         """Messages that the bus took."""
@@ -54,21 +54,21 @@ class Relay:
         self.possible_duplicates = 0
         """Messages that the bus may have stored twice."""
         self._backlog = backlog
-        self._gate = gate
+        self._routing = routing
         self._forwarder = forwarder
         self._clock = clock
         self._failures = 0
         self._done: list[Held] = []
-        """What the bus has, and the backlog does not know of."""
+        """Messages that the bus has and the backlog still holds."""
         self._runner: asyncio.Task[None] | None = None
         self._log = structlog.get_logger()
 
     def start(self) -> None:
-        """From now on, whenever the bus is connected."""
-        self._runner = asyncio.create_task(self._run(), name="relay")
+        """Sends from now on, whenever the bus is connected."""
+        self._runner = asyncio.create_task(self._run(), name="drain")
 
     async def close(self) -> None:
-        """Ends it; what the bus has not taken stays held. Idempotent."""
+        """Stops sending; what the bus has not taken stays held. Idempotent."""
         runner, self._runner = self._runner, None
         if runner is not None:
             runner.cancel()
@@ -78,27 +78,27 @@ class Relay:
     async def _run(self) -> None:
         with suppress(BusDisconnectedError):  # the sidecar stops
             while True:
-                await self._gate.until(lambda: self._gate.is_connected)
+                await self._routing.wait_until(lambda: self._routing.is_connected)
                 await self._serve()
 
     async def _serve(self) -> None:
-        """From when the bus is connected until it is lost, or does not take what is held."""
-        gate = self._gate
+        """Runs from when the bus is connected until it is lost, or does not take what is held."""
+        routing = self._routing
         if not self._failures:
-            gate.turn(Way.WAIT)
+            routing.turn(Route.WAIT)
         try:
             await self._empty()
         except Exception as error:  # noqa: BLE001  # whatever it is, what is held is not left lying
-            gate.turn(Way.KEEP)
+            routing.turn(Route.HOLD)
             await self._pause(error)
             return
         self._failures = 0
-        gate.turn(Way.PASS if gate.is_connected else Way.KEEP)
+        routing.turn(Route.FORWARD if routing.is_connected else Route.HOLD)
         await self._backlog.tidy()
-        await gate.until(lambda: not gate.is_connected)
+        await routing.wait_until(lambda: not routing.is_connected)
 
     async def _pause(self, error: Exception) -> None:
-        delay = min(RELAY_RETRY_MAX, RELAY_RETRY_MIN * 2**self._failures) * random.uniform(0.5, 1)
+        delay = min(DRAIN_RETRY_MAX, DRAIN_RETRY_MIN * 2**self._failures) * random.uniform(0.5, 1)
         self._failures += 1
         self._log.warning(
             "what is held could not be forwarded",
@@ -110,7 +110,7 @@ class Relay:
         await asyncio.sleep(delay)
 
     async def _empty(self) -> None:
-        """Returns when nothing is held; from then until the loop's next turn that is certain."""
+        """Sends until nothing is held, which holds until the next turn of the loop."""
         singly = 0
         forwarded = self.forwarded
         while True:
@@ -126,8 +126,8 @@ class Relay:
             self._log.info("what was held is forwarded", messages=self.forwarded - forwarded)
 
     async def _send_all(self, batches: Sequence[Sequence[Held]]) -> int:
-        """Returns how many messages are in batches that were refused, and must go singly: one of each is at fault, and
-        which one, they say themselves."""
+        """Returns how many messages are in batches that were refused. These go singly: one of each is at fault, and
+        which one shows then."""
         outcomes = await asyncio.gather(*map(self._send, batches), return_exceptions=True)
         failed: BaseException | None = None
         singly = 0
@@ -151,14 +151,14 @@ class Relay:
         )
         now = self._clock()
         try:
-            answer = await self._forwarder.send(PUBLISH, request.SerializeToString(), RELAY_TIMEOUT)
+            answer = await self._forwarder.send(PUBLISH, request.SerializeToString(), DRAIN_TIMEOUT)
         except aio.AioRpcError as status:
             if isinstance(error_from_rpc(status), OverloadedError):
-                await self._backlog.unsend(batch)  # it said so itself: nothing was stored
+                await self._backlog.unsend(batch)  # the bus answered itself: nothing was stored
             raise
         self._failures = 0
-        if self._gate.is_connected:
-            self._gate.turn(Way.WAIT)
+        if self._routing.is_connected:
+            self._routing.turn(Route.WAIT)
         self.forwarded += len(batch)
         self._done += batch
         receipts = bus_pb2.PublishResponse.FromString(answer).receipts

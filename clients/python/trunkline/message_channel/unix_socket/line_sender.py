@@ -1,4 +1,4 @@
-"""Outgoing: lines on their way from any thread to the clients of a socket."""
+"""LineSender: sends lines from any thread to the clients of a socket."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Callable
 
 from trunkline.message_channel.errors import ChannelClosedError
-from trunkline.message_channel.unix_socket.connection import Connection
+from trunkline.message_channel.unix_socket.connection import LineConnection
 
-Answered = Callable[[Connection, int], None]
-"""Is told, in the loop, of each token whose line was handed to the connection."""
+Replied = Callable[[LineConnection, int], None]
+"""Is called, in the loop, with each token whose line was handed to its connection."""
 
 
-class Outgoing:
+class LineSender:
     """Hands lines to connections, whose event loop runs in a thread of its own.
 
     To wake a loop costs a system call and a turn of it. So only the first line does, and what gathers until the loop
@@ -21,14 +21,14 @@ class Outgoing:
     goes at once.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, answered: Answered) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, replied: Replied) -> None:
         self._loop = loop
-        self._answered = answered
-        self._lines: deque[tuple[Connection, bytes, int | None]] = deque()
+        self._replied = replied
+        self._lines: deque[tuple[LineConnection, bytes, int | None]] = deque()
         self._called = False
 
-    def send(self, connection: Connection, line: bytes, token: int | None = None) -> None:
-        """Sends one line, in the order of the calls. A client that has gone gets nothing. Any thread may call.
+    def send(self, connection: LineConnection, line: bytes, token: int | None = None) -> None:
+        """Sends one line, in the order of the calls. A client that has disconnected gets nothing. Any thread may call.
 
         Raises:
             ChannelClosedError: the loop has ended.
@@ -39,22 +39,22 @@ class Outgoing:
             self.call(self._hand_over)
 
     def call(self, action: Callable[[], object]) -> None:
-        """Does something in the loop. Raises as `send`."""
+        """Calls something in the loop. Raises as `send`."""
         try:
             self._loop.call_soon_threadsafe(action)
         except RuntimeError:  # the loop is closed
             raise ChannelClosedError("the channel is closed") from None
 
     def _hand_over(self) -> None:
-        self._called = False  # before the first is taken: who adds one after the last calls anew
-        together: dict[Connection, list[bytes]] = {}
-        tokens: list[tuple[Connection, int]] = []
+        self._called = False  # before the first is taken: a thread that adds one after the last calls anew
+        together: dict[LineConnection, list[bytes]] = {}
+        tokens: list[tuple[LineConnection, int]] = []
         for _ in range(len(self._lines)):
             connection, line, token = self._lines.popleft()
             together.setdefault(connection, []).append(line)
             if token is not None:
                 tokens.append((connection, token))
         for connection, lines in together.items():
-            connection.send(b"".join(lines) if len(lines) > 1 else lines[0])
+            connection.send(b"".join(lines))
         for connection, token in tokens:
-            self._answered(connection, token)
+            self._replied(connection, token)

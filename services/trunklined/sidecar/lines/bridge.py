@@ -1,9 +1,9 @@
-"""ExternalAgents: programs on the UNIX socket, reached over the bus by the names that they speak under.
+"""LineBridge: programs on the UNIX socket, reached over the bus by the names that they speak under.
 
 A line of sender S for target T (its field `target`; default "orchestrator") is published on `conductor:agent:T`; a
-COMMAND as a request, whose reply is one line to the connection that asked. What is published on `conductor:agent:S`
-comes as lines to the connections whose last line was S's. Such a line may itself ask (it has a `request_id` then): a
-STATUS that S sends to the asker, or any line with that `request_id`, is the answer.
+COMMAND as a request, whose reply is one line to the connection that sent it. What is published on `conductor:agent:S`
+comes as lines to the connections whose last line was S's. Such a line may be a request (it has a `request_id` then): a
+STATUS that S sends to the requester, or any line with that `request_id`, is the reply.
 """
 
 from __future__ import annotations
@@ -11,23 +11,22 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 
 import structlog
 
 from trunkline.bus.message_bus import MessageBus
-from trunkline.channels import agent_channel, check_channel
 from trunkline.errors import InvalidChannelError, TrunklineError
-from trunkline.message_channel.unix_socket.connection import Connection
-from trunkline.message_channel.unix_socket.dialects import Spoken
-from trunkline.message_channel.unix_socket.server import LineServer
+from trunkline.message_channel.bus.name_subscriptions import NameSubscriptions
+from trunkline.message_channel.unix_socket.connection import LineConnection
+from trunkline.message_channel.unix_socket.dialects import Line
+from trunkline.message_channel.unix_socket.line_server import LineServer
 from trunkline.models import AgentMessage
 from trunkline.wire.reconnect import reconnect_delays
-from trunklined.sidecar.lines.session import Session, Shared
+from trunklined.sidecar.lines.session import Session, SessionContext
 
 
 @dataclass(frozen=True, slots=True)
-class Statistics:
+class LineStatistics:
     """Counts since the start (lines_in, lines_out, failed, denied), and what there is now."""
 
     lines_in: int
@@ -38,21 +37,20 @@ class Statistics:
     pending: int
 
 
-class ExternalAgents:
-    """The handler of the UNIX socket's lines.
+class LineBridge:
+    """Joins the lines of a UNIX socket to the bus.
 
     Args:
         bus: not yet connected; connected here, for as long as it takes, and disconnected in the end.
-        command_timeout: seconds that a COMMAND waits for its answer.
+        command_timeout: seconds that a COMMAND waits for its reply.
     """
 
     def __init__(self, bus: MessageBus, command_timeout: float) -> None:
         self._bus = bus
-        self._shared = Shared(bus, command_timeout)
-        self._sessions: dict[Connection, Session] = {}
+        self._context = SessionContext(bus, command_timeout)
+        self._sessions: dict[LineConnection, Session] = {}
         self._named: dict[str, set[Session]] = {}
-        self._listening: dict[str, asyncio.Task[None]] = {}
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._subscriptions = NameSubscriptions(bus, self._deliver)
         self._server: LineServer | None = None
         self._connecting: asyncio.Task[None] | None = None
 
@@ -63,7 +61,7 @@ class ExternalAgents:
         await server.start()
 
     async def drain(self, seconds: float) -> None:
-        """Accepts nobody new, and waits for the lines that are being worked on."""
+        """Accepts no more clients, and waits for the lines that are being worked on."""
         if self._server is None:
             return
         self._server.stop_accepting()
@@ -81,12 +79,12 @@ class ExternalAgents:
             await self._server.close()
         await self._bus.disconnect()
 
-    def statistics(self) -> Statistics:
-        """A frozen view."""
-        return Statistics(
-            lines_in=self._shared.lines_in,
-            lines_out=self._shared.lines_out,
-            failed=self._shared.failed,
+    def statistics(self) -> LineStatistics:
+        """Returns the counts, frozen."""
+        return LineStatistics(
+            lines_in=self._context.lines_in,
+            lines_out=self._context.lines_out,
+            failed=self._context.failed,
             denied=self._server.denied if self._server else 0,
             clients=len(self._sessions),
             pending=sum(len(session.commands) for session in list(self._sessions.values())),
@@ -94,17 +92,17 @@ class ExternalAgents:
 
     # What the server calls.
 
-    def received(self, connection: Connection, spoken: Spoken) -> None:
-        """A line came."""
+    def received(self, connection: LineConnection, line: Line) -> None:
+        """Hands a line to its connection's session."""
         session = self._sessions.get(connection)
         if session is None:
-            session = self._sessions[connection] = Session(connection, self._shared)
-        self._shared.lines_in += 1
-        listening = self._name(session, spoken.message.sender)
-        session.take(spoken, listening)
+            session = self._sessions[connection] = Session(connection, self._context)
+        self._context.lines_in += 1
+        listening = self._name(session, line.message.sender)
+        session.take(line, listening)
 
-    def closed(self, connection: Connection) -> None:
-        """The client has gone."""
+    def closed(self, connection: LineConnection) -> None:
+        """Ends the session of a client that has disconnected."""
         session = self._sessions.pop(connection, None)
         if session is not None:
             session.close()
@@ -113,19 +111,18 @@ class ExternalAgents:
     # Names.
 
     def _name(self, session: Session, name: str) -> asyncio.Task[None] | None:
-        """Makes a session reachable by a name. The task, where there is one, is done when it is."""
+        """Makes a session reachable by a name; the task, if there is one, is done when it is."""
         if session.name != name:
             self._unname(session)
             session.name = name
             self._named.setdefault(name, set()).add(session)
-        task = self._listening.get(name)
-        if task is None or (task.done() and not task.cancelled() and task.exception() is not None):
-            try:
-                channel = check_channel(agent_channel(name))
-            except InvalidChannelError:
-                return None  # a name that no channel can have: it may speak, but is not spoken to
-            task = self._listening[name] = asyncio.create_task(self._listen(name, channel), name=f"listen for {name}")
-        return task
+        return self._listen(name)
+
+    def _listen(self, name: str) -> asyncio.Task[None] | None:
+        try:
+            return self._subscriptions.listen(name)
+        except InvalidChannelError:
+            return None  # a name that no channel can have: it may send, but receives nothing
 
     def _unname(self, session: Session) -> None:
         name = session.name
@@ -134,20 +131,7 @@ class ExternalAgents:
         sessions.discard(session)
         if not sessions:
             del self._named[name]
-            task = self._listening.pop(name, None)
-            if task is not None:
-                leaving = asyncio.create_task(self._leave(name, task), name=f"leave {name}")
-                self._leaving.add(leaving)
-                leaving.add_done_callback(self._leaving.discard)
-
-    async def _listen(self, name: str, channel: str) -> None:
-        await self._bus.subscribe(channel, partial(self._deliver, name))
-
-    async def _leave(self, name: str, listening: asyncio.Task[None]) -> None:
-        with suppress(TrunklineError):
-            await listening
-            if name not in self._listening:
-                await self._bus.unsubscribe(agent_channel(name))
+            self._subscriptions.unlisten(name)
 
     async def _deliver(self, name: str, message: AgentMessage) -> None:
         for session in list(self._named.get(name, ())):
@@ -162,4 +146,6 @@ class ExternalAgents:
                 log.debug("the bus is not reached yet", reason=error.message)
                 await asyncio.sleep(delay)
             else:
+                for name in self._named:  # those of before could not be subscribed
+                    self._listen(name)
                 return
