@@ -52,8 +52,8 @@ def test_a_process_that_was_killed_has_closed(diary: Path) -> None:
     os.kill(agent.pid, signal.SIGKILL)
     assert agent.state_events.close_event.wait(20)
     assert agent.join(20)
-    assert agent.vessel is not None
-    assert agent.vessel.failure() == "killed by signal 9 (SIGKILL)"
+    assert agent.agent_runner is not None
+    assert agent.agent_runner.failure() == "killed by signal 9 (SIGKILL)"
     agent.stop()  # fine
 
 

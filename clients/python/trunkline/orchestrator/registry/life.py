@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trunkline.agents import BaseAgent
-from trunkline.agents.vessel import FAILED_ITSELF, Vessel
+from trunkline.agents.runner import FAILED_ITSELF, Runner
 
 
 @dataclass(slots=True, eq=False)
@@ -44,9 +44,9 @@ class Life:
     _closing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
-    def vessel(self) -> Vessel | None:
+    def runner(self) -> Runner | None:
         """Its thread or process."""
-        return None if self.instance is None else self.instance.vessel
+        return None if self.instance is None else self.instance.agent_runner
 
     def close(self) -> bool:
         """Takes note that its last word was said, by whichever thread; whether that one is to tell it."""
@@ -54,7 +54,7 @@ class Life:
 
     def died_of(self) -> str | None:
         """What its thread or process ended of; None where it ended well."""
-        return None if self.vessel is None else self.vessel.failure()
+        return None if self.runner is None else self.runner.failure()
 
     @property
     def is_told(self) -> bool:

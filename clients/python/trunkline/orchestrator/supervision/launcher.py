@@ -49,5 +49,5 @@ class Launcher:
         except BaseException as error:  # noqa: BLE001  # the agent's own code: it fails, and the orchestrator goes on
             self._loop.offer(self._failed, entry, life, f"it cannot be started: {type(error).__name__}: {error}")
             return
-        if not self._loop.offer(self._launched, entry, life, instance) and instance.vessel is not None:
-            instance.vessel.kill()  # the orchestrator was shut down meanwhile: nobody is there who would stop it
+        if not self._loop.offer(self._launched, entry, life, instance) and instance.agent_runner is not None:
+            instance.agent_runner.kill()  # the orchestrator was shut down meanwhile: nobody is there who would stop it

@@ -163,8 +163,8 @@ class Supervisor:
 
     def _launched(self, entry: AgentEntry, life: Life, instance: BaseAgent) -> None:
         life.instance = instance
-        if life.vessel is not None and life.vessel.sentinel is not None:
-            self._loop.when_readable(life.vessel.sentinel, self._ended, entry, life, instance)
+        if life.runner is not None and life.runner.sentinel is not None:
+            self._loop.when_readable(life.runner.sentinel, self._ended, entry, life, instance)
         if life.doom is not None:  # while it was being made
             self.kill(life)
         elif entry.stage == Stage.STOPPING:
@@ -219,10 +219,10 @@ class Supervisor:
             return
         life.has_ended = True
         life.instance = instance
-        if life.vessel is not None:
-            if life.vessel.sentinel is not None:
-                self._loop.forget(life.vessel.sentinel)
-            life.vessel.reap()
+        if life.runner is not None:
+            if life.runner.sentinel is not None:
+                self._loop.forget(life.runner.sentinel)
+            life.runner.reap()
         failure = life.died_of()
         if life.is_closed:
             self._conclude(entry, life, failure)
@@ -269,7 +269,7 @@ class Supervisor:
 
     def kill(self, life: Life) -> bool:
         """Ends a process at once; asks a thread to end. Whether it was a process."""
-        life.was_killed = life.vessel is not None and life.vessel.kill()
+        life.was_killed = life.runner is not None and life.runner.kill()
         if not life.was_killed and life.instance is not None:
             life.instance.stop()
         return life.was_killed

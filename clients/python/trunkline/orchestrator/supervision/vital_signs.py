@@ -30,7 +30,7 @@ def take_note(entry: AgentEntry, life: Life, message: ServiceMessage) -> bool:
         return False
     life.last_seen = time.monotonic()
     entry.last_heartbeat = message.timestamp
-    entry.state_events.said(payload)
+    entry.state_events.record(payload)
     if payload.startswith(ERROR_PREFIX):
         life.told = payload.removeprefix(ERROR_PREFIX).strip()
         entry.note_error(life.told)
