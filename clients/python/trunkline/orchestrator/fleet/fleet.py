@@ -19,9 +19,10 @@ from trunkline.orchestrator.errors import (
     AgentStateError,
     OrchestratorNotFoundError,
 )
-from trunkline.orchestrator.fleet.commander import Answer, Commander
+from trunkline.orchestrator.fleet.command_client import Answer, CommandClient
 from trunkline.orchestrator.fleet.records import ORCHESTRATOR, holder_of, is_active
-from trunkline.orchestrator.fleet.view import FleetView, orchestrators_in
+from trunkline.orchestrator.fleet.store import orchestrators_in
+from trunkline.orchestrator.fleet.view import FleetView
 from trunkline.orchestrator.limits import COMMAND_SECONDS
 
 _SUMMED: Final = (
@@ -66,7 +67,7 @@ class Fleet:
         self._bus = GrpcMessageBus(bus) if isinstance(bus, str) else bus
         self._state = GrpcStateManager(state) if isinstance(state, str) else state
         host = "".join(letter for letter in socket.gethostname() if letter.isalnum())
-        self._commander = Commander(self._bus, sender or f"fleet-{host}-{os.getpid()}", timeout)
+        self._client = CommandClient(self._bus, sender or f"fleet-{host}-{os.getpid()}", timeout)
 
     async def connect(self) -> None:
         """Connects to both; idempotent."""
@@ -105,7 +106,7 @@ class Fleet:
         view = await self._view(record)
         holder = holder_of(record)
         if view.lives(holder):
-            answer = await self._commander.ask(holder.name, "status", name)
+            answer = await self._client.ask(holder.name, "status", name)
             return {**answer["data"], "orchestrator": holder.name}
         return {"name": name, **record.metadata, "alive": False, "state": view.state(record)}
 
@@ -177,7 +178,7 @@ class Fleet:
         asked = []
         for peer in view.live():
             try:
-                answer = await self._commander.ask(peer.holder.name, "start", name)
+                answer = await self._client.ask(peer.holder.name, "start", name)
                 return {"orchestrator": peer.holder.name, "message": answer.get("message", "")}
             except (AgentNotFoundError, OrchestratorNotFoundError):
                 asked.append(peer.holder.name)
@@ -200,7 +201,7 @@ class Fleet:
                 f"agent {name!r} cannot be stopped: its orchestrator {holder.name!r} is not heard of",
                 details={"agent": name, "orchestrator": holder.name},
             )
-        answer = await self._commander.ask(holder.name, "stop", name)
+        answer = await self._client.ask(holder.name, "stop", name)
         return {"orchestrator": holder.name, "message": answer.get("message", "")}
 
     async def send(self, name: str, msg: ServiceMessage) -> None:
@@ -226,7 +227,7 @@ class Fleet:
         if orchestrator is None:
             told = await self._ask_all("shutdown")
             return {"orchestrators": sorted(told)}
-        await self._commander.ask(orchestrator, "shutdown")
+        await self._client.ask(orchestrator, "shutdown")
         return {"orchestrators": [orchestrator]}
 
     # Asking.
@@ -244,7 +245,7 @@ class Fleet:
     async def _ask_all(self, command: str, args: Callable[[str], Sequence[str]] = lambda name: ()) -> dict[str, Answer]:
         """The data that each live orchestrator answers, by name."""
         live = [peer.holder.name for peer in (await self._view()).live()]
-        return await self._commander.ask_all(live, command, args)
+        return await self._client.ask_all(live, command, args)
 
     async def __aenter__(self) -> Self:
         await self.connect()

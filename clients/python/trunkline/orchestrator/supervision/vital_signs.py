@@ -1,4 +1,4 @@
-"""Vital signs: what an agent says of its life, and what it means that it says nothing."""
+"""VitalSigns: watches the readiness and the heartbeats of agents."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from trunkline.agents import AgentEvent
 from trunkline.agents.events import ERROR_PREFIX, result_in
 from trunkline.message_channel import ServiceMessage
 from trunkline.orchestrator.limits import CLOSE_GRACE
+from trunkline.orchestrator.message_thread import MessageThread
+from trunkline.orchestrator.registry.entry import AgentEntry, Stage
 from trunkline.orchestrator.registry.life import Life
-from trunkline.orchestrator.registry.registry import AgentEntry, Stage
-from trunkline.orchestrator.supervision.loop_thread import LoopThread
-from trunkline.orchestrator.supervision.owner import Owner
+from trunkline.orchestrator.supervision.supervisor_loop import SupervisorLoop
 
 GiveUp = Callable[[AgentEntry, Life, str], object]
 
 
-def take_note(entry: AgentEntry, life: Life, message: ServiceMessage) -> bool:
-    """Writes down what an agent said; False for what is to be told nobody: words of a life before, the end of one
-    that was said already, and a heartbeat after it."""
+def record_status(entry: AgentEntry, life: Life, message: ServiceMessage) -> bool:
+    """Records a STATUS message in the agent's entry and life.
+
+    Returns:
+        False for a message that is no news: of an earlier life, a second end, and a heartbeat after the end.
+    """
     if message.life is not None and message.life != life.number:
         return False
     payload = message.payload
@@ -32,8 +35,8 @@ def take_note(entry: AgentEntry, life: Life, message: ServiceMessage) -> bool:
     entry.last_heartbeat = message.timestamp
     entry.state_events.record(payload)
     if payload.startswith(ERROR_PREFIX):
-        life.told = payload.removeprefix(ERROR_PREFIX).strip()
-        entry.note_error(life.told)
+        life.last_error = payload.removeprefix(ERROR_PREFIX).strip()
+        entry.note_error(life.last_error)
     else:
         for result in result_in(payload):
             life.result = result
@@ -41,74 +44,74 @@ def take_note(entry: AgentEntry, life: Life, message: ServiceMessage) -> bool:
 
 
 class VitalSigns:
-    """Waits for readiness and for heartbeats. Everything here runs in the loop's thread.
+    """Watches the lives of agents, in the supervisor's thread.
 
-    Nobody is judged by silence before everything was heard that had been said: where the whole program stood still for
-    a while, the words of its agents only wait to be read.
+    Silence counts only once every message received so far has been handled: where the whole program stood still for a
+    while, the messages of its agents still wait to be read.
 
     Args:
-        owner: says when everything was heard.
-        hung: called when nothing was heard of a life for its heartbeat timeout, with a sentence that says so.
-        unready: called when it was not ready within its ready timeout.
-        is_back: called when a life that was given up as hung is heard again.
+        loop: the supervisor's.
+        messages: tells when the messages received so far have been handled.
+        hung: called with the reason when a life was silent for its heartbeat timeout.
+        unready: called with the reason when a life was not ready within its ready timeout.
+        is_back: called when a life that was given up as hung sends a message.
     """
 
     def __init__(
         self,
-        loop: LoopThread,
-        owner: Owner,
+        loop: SupervisorLoop,
+        messages: MessageThread,
         hung: GiveUp,
         unready: GiveUp,
         is_back: Callable[[AgentEntry, Life], object],
     ) -> None:
         self._loop = loop
-        self._owner = owner
+        self._messages = messages
         self._hung = hung
         self._unready = unready
         self._is_back = is_back
 
-    def expect_ready(self, entry: AgentEntry, life: Life) -> None:
-        """From now on."""
-        self._loop.later(entry.config.ready_timeout, self._look_whether_ready, entry, life)
+    def watch_readiness(self, entry: AgentEntry, life: Life) -> None:
+        """Gives a life its ready timeout from now on."""
+        self._loop.later(entry.config.ready_timeout, self._check_readiness, entry, life)
 
-    def expect_pulse(self, entry: AgentEntry, life: Life) -> None:
-        """Looks again and again until the life's end, each time when the next heartbeat is overdue at the earliest."""
+    def watch_heartbeats(self, entry: AgentEntry, life: Life) -> None:
+        """Checks a life until its end, each time at the earliest moment at which its next heartbeat can be overdue."""
         if life is not entry.life or life.has_ended:
             return
         left = _left(entry, life)
-        if left > 0 and life.doom is not None and entry.stage == Stage.READY:
+        if left > 0 and life.verdict is not None and entry.stage == Stage.READY:
             self._is_back(entry, life)
-        if left > 0 or life.doom is not None:
+        if left > 0 or life.verdict is not None:
             life.is_overdue = False
-        elif (
-            life.is_overdue and not self._owner.is_stuck()
-        ):  # everything is never heard: somebody does not stop talking
-            self._judge_pulse(entry, life)
+        elif life.is_overdue and not self._messages.is_stuck():
+            # Some agent sends without a pause, so that "all messages are handled" never comes.
+            self._judge_heartbeat(entry, life)
         else:
             life.is_overdue = True
-            self._when_heard(self._judge_pulse, entry, life)
-        self._loop.later(left if left > 0 else entry.config.heartbeat_timeout, self.expect_pulse, entry, life)
+            self._when_handled(self._judge_heartbeat, entry, life)
+        self._loop.later(left if left > 0 else entry.config.heartbeat_timeout, self.watch_heartbeats, entry, life)
 
-    def _judge_pulse(self, entry: AgentEntry, life: Life) -> None:
+    def _judge_heartbeat(self, entry: AgentEntry, life: Life) -> None:
         if _is_judged(entry, life) and _left(entry, life) <= 0:
             self._hung(entry, life, f"it hangs: nothing was heard of it for {entry.config.heartbeat_timeout:g} s")
 
-    def _look_whether_ready(self, entry: AgentEntry, life: Life) -> None:
-        self._when_heard(self._judge_readiness, entry, life)
+    def _check_readiness(self, entry: AgentEntry, life: Life) -> None:
+        self._when_handled(self._judge_readiness, entry, life)
         self._loop.later(CLOSE_GRACE, self._judge_readiness, entry, life)
 
     def _judge_readiness(self, entry: AgentEntry, life: Life) -> None:
         if _is_judged(entry, life) and entry.stage == Stage.STARTED:
             self._unready(entry, life, f"it was not ready within {entry.config.ready_timeout:g} s")
 
-    def _when_heard(self, judge: Callable[[AgentEntry, Life], object], entry: AgentEntry, life: Life) -> None:
-        self._owner.when_heard(partial(self._loop.offer, judge, entry, life))
+    def _when_handled(self, judge: Callable[[AgentEntry, Life], object], entry: AgentEntry, life: Life) -> None:
+        self._messages.when_handled(partial(self._loop.offer, judge, entry, life))
 
 
 def _left(entry: AgentEntry, life: Life) -> float:
-    """Seconds until the next heartbeat is overdue."""
+    """Returns the seconds until the next heartbeat is overdue."""
     return life.last_seen + entry.config.heartbeat_timeout - time.monotonic()
 
 
 def _is_judged(entry: AgentEntry, life: Life) -> bool:
-    return life is entry.life and not life.has_ended and life.doom is None
+    return life is entry.life and not life.has_ended and life.verdict is None
