@@ -56,7 +56,7 @@ def history(
     show(
         chosen,
         orchestrators(chosen),
-        lambda asked: asked.history(last=last, agent=agent, type=type, after=after),
+        lambda client: client.history(last=last, agent=agent, type=type, after=after),
         history_lines,
     )
 
@@ -70,7 +70,7 @@ def history_stats(agent: str | None) -> None:
     show(
         chosen,
         one_orchestrator(chosen, "history-stats"),
-        lambda asked: asked.history_stats(agent),
+        lambda client: client.history_stats(agent),
         _history_stats_lines,
     )
 
@@ -125,13 +125,13 @@ class _Following:
         self._seen = {THE_ONE: after_seq} if after_seq else {}
         self.is_lost = False
 
-    async def ask(self, asked: Orchestrators) -> list[Data]:
+    async def ask(self, client: Orchestrators) -> list[Data]:
         """Returns the events since the previous call; at first the last ones."""
-        data = await asked.history(last=self._last, after=self._seen, **self._filters)
+        data = await client.history(last=self._last, after=self._seen, **self._filters)
         begun_anew = {name for name, seq in _newest(data).items() if seq < self._seen.get(name, 0)}
         if begun_anew:
             self._seen = {name: seq for name, seq in self._seen.items() if name not in begun_anew}
-            data = await asked.history(after=self._seen, **self._filters)
+            data = await client.history(after=self._seen, **self._filters)
         self._last = None
         shown = {event.get("orchestrator", THE_ONE): event["seq"] for event in data["events"]}
         self._seen |= _newest(data) | shown

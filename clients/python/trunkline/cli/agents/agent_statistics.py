@@ -56,8 +56,8 @@ async def _hinting(pictures: Coroutine[Any, Any, None]) -> None:
 
 
 async def _once(chosen: Settings) -> None:
-    async with orchestrators(chosen) as asked:
-        data = await asked.stats()
+    async with orchestrators(chosen) as client:
+        data = await client.stats()
     if chosen.as_json:
         print_data(data)
         return
@@ -79,7 +79,7 @@ async def _live(chosen: Settings, interval: float) -> None:
         def lost(error: TrunklineError) -> None:
             live.update(Group(Text(f"no answer: {safe(error.message)}", style="red"), picture), refresh=True)
 
-        pictures = again_and_again(chosen, lambda asked: asked.stats(), interval, lost)
+        pictures = again_and_again(chosen, lambda client: client.stats(), interval, lost)
         async with aclosing(pictures) as answers:  # type: ignore[type-var]
             async for data in answers:
                 picture = _picture(data)

@@ -30,10 +30,10 @@ def _show(question: Callable[[Orchestrators], Awaitable[Data]], lines: Callable[
 def _change(action: Callable[[Orchestrators], Awaitable[Data]]) -> None:
     """Runs a command that changes something, and prints its message."""
     chosen = settings()
-    asked = orchestrators(chosen)
+    client = orchestrators(chosen)
 
     async def main() -> None:
-        async with asked as connected:
+        async with client as connected:
             print_message(chosen, await action(connected))
 
     run(main(), chosen)
@@ -46,14 +46,14 @@ def ps() -> None:
 
     With --bus, those of the whole fleet, and its orchestrators.
     """
-    _show(lambda asked: asked.ps(), ps_lines)
+    _show(lambda client: client.ps(), ps_lines)
 
 
 @click.command("list")
 @with_orchestrator
 def list_() -> None:
     """The same as ps."""
-    _show(lambda asked: asked.ps(), ps_lines)
+    _show(lambda client: client.ps(), ps_lines)
 
 
 @click.command()
@@ -64,7 +64,7 @@ def start(name: str) -> None:
 
     Exit code 3 where there is no such agent, 1 where it runs already.
     """
-    _change(lambda asked: asked.start(name))
+    _change(lambda client: client.start(name))
 
 
 @click.command()
@@ -75,7 +75,7 @@ def stop(name: str) -> None:
 
     Exit code 3 where there is no such agent, 1 where it does not run, or cannot be ended.
     """
-    _change(lambda asked: asked.stop(name))
+    _change(lambda client: client.stop(name))
 
 
 @click.command()
@@ -86,14 +86,14 @@ def status(name: str | None) -> None:
 
     Exit code 3 where there is no such agent.
     """
-    _show(lambda asked: asked.status(name), status_lines)
+    _show(lambda client: client.status(name), status_lines)
 
 
 @click.command()
 @with_orchestrator
 def dependencies() -> None:
     """Shows which agents need which others."""
-    _show(lambda asked: asked.dependencies(), dependency_lines)
+    _show(lambda client: client.dependencies(), dependency_lines)
 
 
 @click.command()
@@ -103,7 +103,7 @@ def report() -> None:
     from trunkline.cli.agents.fleet_report import fleet_report_lines
     from trunkline.cli.agents.report_view import report_lines
 
-    _show(lambda asked: asked.report(), fleet_report_lines if names_fleet(settings()) else report_lines)
+    _show(lambda client: client.report(), fleet_report_lines if names_fleet(settings()) else report_lines)
 
 
 @click.command()
@@ -116,7 +116,7 @@ def shutdown(orchestrator: str | None) -> None:
     """
     if orchestrator is not None and not names_fleet(settings()):
         raise click.UsageError("--orchestrator names one of a fleet: say --bus too")
-    _change(lambda asked: asked.shutdown(*([] if orchestrator is None else [orchestrator])))
+    _change(lambda client: client.shutdown(*([] if orchestrator is None else [orchestrator])))
 
 
 @click.command()
@@ -124,4 +124,4 @@ def shutdown(orchestrator: str | None) -> None:
 def commands() -> None:
     """Shows which commands the orchestrator serves, and which it does not."""
     chosen = settings()
-    show(chosen, one_orchestrator(chosen, "commands"), lambda asked: asked.commands(), command_lines)
+    show(chosen, one_orchestrator(chosen, "commands"), lambda client: client.commands(), command_lines)

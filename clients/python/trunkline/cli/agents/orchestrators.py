@@ -22,7 +22,7 @@ Data = dict[str, Any]
 Orchestrators: TypeAlias = "SocketOrchestrator | FleetOrchestrators"
 """Both answer `ps`, `status`, `report`, `stats`, `history`, `dependencies`, `start`, `stop` and `shutdown`."""
 
-Asked = TypeVar("Asked")
+Client = TypeVar("Client")
 T = TypeVar("T")
 
 
@@ -61,14 +61,14 @@ def names_fleet(chosen: Settings) -> bool:
 
 def show(
     chosen: Settings,
-    asked: AbstractAsyncContextManager[Asked],
-    question: Callable[[Asked], Awaitable[Data]],
+    client: AbstractAsyncContextManager[Client],
+    question: Callable[[Client], Awaitable[Data]],
     lines: Callable[[Data], list[str]],
 ) -> None:
     """Asks a question, and prints the answer: as JSON, or as lines."""
 
     async def main() -> None:
-        async with asked as connected:
+        async with client as connected:
             data = await question(connected)
         if chosen.as_json:
             print_data(data)
