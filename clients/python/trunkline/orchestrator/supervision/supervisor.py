@@ -25,12 +25,12 @@ from trunkline.orchestrator.registry.dependencies import DependencyGraph
 from trunkline.orchestrator.registry.entry import AgentEntry, Stage
 from trunkline.orchestrator.registry.life import Life
 from trunkline.orchestrator.registry.registry import AgentRegistry
+from trunkline.orchestrator.supervision.health import HealthMonitor, record_status
 from trunkline.orchestrator.supervision.launcher import Launcher
 from trunkline.orchestrator.supervision.observer import Observer
 from trunkline.orchestrator.supervision.restarter import Restarter
 from trunkline.orchestrator.supervision.stopping import Stopping
 from trunkline.orchestrator.supervision.supervisor_loop import SupervisorLoop, settle
-from trunkline.orchestrator.supervision.vital_signs import VitalSigns, record_status
 from trunkline.orchestrator.supervision.worker_queue import WorkerQueue
 
 
@@ -75,7 +75,7 @@ class Supervisor:
         )
         self._launcher = Launcher(self._loop, make, self._launched, self._conclude, self._ended)
         self._restarter = Restarter(self._loop, event_log, self._set_stage, self._start_again)
-        self._vital_signs = VitalSigns(self._loop, messages, self._hung, self._give_up, self._is_back)
+        self._health = HealthMonitor(self._loop, messages, self._hung, self._give_up, self._is_back)
 
     def observe(self, *observers: Observer) -> None:
         """Notifies observers from now on, in this order. To be called once, before the first start."""
@@ -189,7 +189,7 @@ class Supervisor:
         entry.state_events.clear()
         self.queue.hold(entry)
         self._set_stage(entry, Stage.STARTED)
-        self._vital_signs.watch_readiness(entry, life)
+        self._health.watch_readiness(entry, life)
         self._launcher.launch(entry, life)
 
     def _launched(self, entry: AgentEntry, life: Life, instance: BaseAgent) -> None:
@@ -208,7 +208,7 @@ class Supervisor:
             return
         if payload == AgentEvent.AGENT_START.value and not life.is_watched:
             life.is_watched = True
-            self._vital_signs.watch_heartbeats(entry, life)
+            self._health.watch_heartbeats(entry, life)
         elif payload == AgentEvent.AGENT_READY.value and entry.stage == Stage.STARTED:
             self._is_back(entry, life)
         elif payload == AgentEvent.AGENT_CLOSE.value:

@@ -1,4 +1,4 @@
-"""VitalSigns: watches the readiness and the heartbeats of agents."""
+"""HealthMonitor: watches the readiness and the heartbeats of agents."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def record_status(entry: AgentEntry, life: Life, message: ServiceMessage) -> boo
     return True
 
 
-class VitalSigns:
+class HealthMonitor:
     """Watches the lives of agents, in the supervisor's thread.
 
     Silence counts only once every message received so far has been handled: where the whole program stood still for a
