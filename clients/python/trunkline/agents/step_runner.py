@@ -1,4 +1,4 @@
-"""Steps: the work of an agent, one piece at a time, tried again and counted as its configuration says."""
+"""StepRunner: the steps of an agent's work, with the retries and the circuit breaker of its configuration."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Steps:
-    """Of one life of an agent."""
+class StepRunner:
+    """Runs the steps of one life of an agent.
+
+    Args:
+        agent: its name.
+        config: has `retry_policy`, `circuit_breaker` and `step_timeout`.
+        stop_event: ends a wait for the next try.
+    """
 
     def __init__(self, agent: str, config: AgentConfig, stop_event: threading.Event) -> None:
         self._agent = agent
@@ -27,12 +33,12 @@ class Steps:
         self._began: float | None = None
         self._breaker: CircuitBreaker | None = None
 
-    def take(self, step: Callable[[], T]) -> T:
-        """Takes a step, and again where the retry policy says so.
+    def run(self, step: Callable[[], T]) -> T:
+        """Runs a step, and again where the retry policy says so.
 
         Raises:
-            StepInterruptedError: the agent was asked to stop while it waited to try.
-            What the step raised last.
+            StepInterruptedError: the agent was asked to stop before the next try.
+            The error of the last try.
         """
         if self._breaker is None and self._config.circuit_breaker is not None:
             self._breaker = self._config.circuit_breaker()
@@ -41,7 +47,7 @@ class Steps:
 
     @property
     def is_overdue(self) -> bool:
-        """Whether the present try takes longer than `step_timeout`."""
+        """Whether the present try has taken longer than `step_timeout`."""
         began, limit = self._began, self._config.step_timeout
         return began is not None and limit is not None and time.monotonic() - began > limit
 

@@ -1,4 +1,4 @@
-"""Commander: commands orchestrators over the bus."""
+"""CommandClient: sends commands to orchestrators over the bus."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from trunkline.orchestrator.errors import CommandError, OrchestratorNotFoundErro
 Answer = dict[str, Any]
 
 
-class Commander:
-    """Asks in the name of one sender.
+class CommandClient:
+    """Sends commands under one name.
 
     Args:
         bus: connected.
-        sender: who asks, for the audit logs; a channel token that nobody listens for.
+        sender: name of the caller for the audit logs; a channel token that is no agent's.
         timeout: seconds that an orchestrator may take to answer.
 
     Raises:
@@ -34,12 +34,12 @@ class Commander:
         self._timeout = timeout
 
     async def ask(self, orchestrator: str, command: str, *args: str) -> Answer:
-        """One orchestrator's answer to a command.
+        """Sends a command to an orchestrator, and returns the answer.
 
         Raises:
-            OrchestratorNotFoundError: nobody listens under that name.
-            RequestTimeoutError: it did not answer.
-            The error that it answered.
+            OrchestratorNotFoundError: no orchestrator subscribes under that name.
+            RequestTimeoutError: the orchestrator did not answer.
+            The error of the answer.
         """
         payload = json.dumps({"command": command, "args": args}, ensure_ascii=False)
         message = AgentMessage(
@@ -66,14 +66,15 @@ class Commander:
     async def ask_all(
         self, orchestrators: Iterable[str], command: str, args: Callable[[str], Sequence[str]] = lambda name: ()
     ) -> dict[str, Answer]:
-        """The data that each of them answers, by name; `{"error": …}` of one that does not.
+        """Sends a command to several orchestrators, and returns the data of the answers by name; `{"error": …}` for one
+        that fails.
 
         Args:
-            args: the command's arguments, for the orchestrator of that name.
+            args: returns the command's arguments for the orchestrator of a name.
 
         Raises:
-            OrchestratorNotFoundError: there is none.
-            The first error, where none of them answers.
+            OrchestratorNotFoundError: there are no orchestrators.
+            The first error, where all of them fail.
         """
         names = sorted(orchestrators)
         if not names:

@@ -1,4 +1,4 @@
-"""Links: the bus and the state store of an orchestrator, by their addresses or as objects."""
+"""Connections: the bus and the state store of an orchestrator."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from trunkline.orchestrator.errors import OrchestratorError
 from trunkline.orchestrator.limits import STATE_TIMEOUT
 
 
-class Links:
-    """Connects the bus. The state store is connected by whoever uses it, since it may be away.
+class Connections:
+    """Connects the bus. The `Membership` connects the state store, since that may be away.
 
     Args:
-        config: where they are.
-        bus, state: objects instead; see `Orchestrator`.
+        config: has the addresses.
+        bus, state: objects in place of the addresses; see `Orchestrator`.
 
     Raises:
         BusDisconnectedError: the bus cannot be reached.
-        OrchestratorError: an object is connected in a loop that is not the faces'.
+        OrchestratorError: an object is connected in another loop than that of `trunkline.sync`.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class Links:
         elif config.bus_address is not None:
             self.bus = sync.MessageBus(config.bus_address)
         self.lent = (None if bus is None else self.bus), _face(state)
-        """What agents in threads use, in the place of addresses: the objects."""
+        """The objects, which agents in threads use in place of addresses; None where there is an address."""
         self._has_shared_bus = self.bus is not None and self.bus.is_open
         if self.bus is not None:
             self.bus.connect()
 
     def close(self) -> None:
-        """Disconnects the bus, unless others had connected it; idempotent."""
+        """Disconnects the clients that others have not connected; idempotent."""
         if self.bus is not None and not self._has_shared_bus:
             self.bus.disconnect()
         state = self.lent[1]
@@ -51,7 +51,7 @@ class Links:
 
 
 def _state(state: StateManager | sync.StateManager | None, address: str | None) -> tuple[StateManager | None, bool]:
-    """The store, and whether others have connected it."""
+    """Returns the store, and whether others have connected it."""
     if isinstance(state, sync.StateManager):
         return state.asynchronous, state.is_open
     if state is not None:
@@ -67,7 +67,7 @@ def _face(state: StateManager | sync.StateManager | None) -> sync.StateManager |
 def _check_free(field: str, linked: MessageBus | StateManager) -> None:
     try:
         is_connected = linked.is_connected
-    except NotImplementedError:  # one of the user's own, which cannot say
+    except NotImplementedError:  # a class of the user's own, which does not tell
         return
     if is_connected:
         raise OrchestratorError(

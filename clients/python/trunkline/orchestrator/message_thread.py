@@ -1,4 +1,4 @@
-"""MessageThread: receives what agents say and what is commanded."""
+"""MessageThread: receives the messages of agents, and commands."""
 
 from __future__ import annotations
 
@@ -10,44 +10,42 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from trunkline.message_channel import ChannelClosedError, MessageChannel, ServiceMessage, wait
-from trunkline.orchestrator.commands.audit import AuditLog
-from trunkline.orchestrator.config import OrchestratorConfig
 from trunkline.orchestrator.limits import COMMANDS_AT_A_TIME, MESSAGES_AT_A_TIME, STUCK_SECONDS
 
 _log = logging.getLogger(__name__)
 
 
 class MessageThread:
-    """What an orchestrator is to its channels: one daemon thread serves all of them, and sleeps until one of them has
-    something. One message's failure ends nothing."""
+    """Receives from the channels of an orchestrator. One daemon thread serves all of them, and sleeps until one of them
+    has a message. An exception of one message is logged, and the next one is handled."""
 
     _channels: Sequence[MessageChannel]
-    """What it receives from; the first one's owner name is its own."""
+    """Channels to receive from; the first one is the agents' channel."""
     _message_thread: threading.Thread | None = None
     _message_thread_running = False
 
     def __init__(self) -> None:
-        self._asked: deque[Callable[[], object]] = deque()
-        """What is done when everything was heard that had been said when it was asked for."""
+        self._when_handled: deque[Callable[[], object]] = deque()
+        """Actions for the moment when every message that had arrived at their request was handled."""
         self._busy_since: float | None = None
 
     def handle_command(self, msg: ServiceMessage, channel: MessageChannel) -> None:
-        """Does what a COMMAND commands that came by a channel."""
+        """Handles a COMMAND that a channel has received."""
         raise NotImplementedError
 
-    def _heard(self, msg: ServiceMessage) -> None:
-        """Acts on a STATUS."""
+    def _handle_status(self, msg: ServiceMessage) -> None:
+        """Handles a STATUS."""
         raise NotImplementedError
 
-    def when_heard(self, action: Callable[[], object]) -> None:
-        """Calls an action in the message thread, when everything was heard that agents have said by now. Where some
-        agent never stops talking, that may be never."""
-        self._asked.append(action)
+    def when_handled(self, action: Callable[[], object]) -> None:
+        """Calls an action in the message thread, when every message that agents have sent by now was handled. Where an
+        agent sends without a pause, that may be never."""
+        self._when_handled.append(action)
         with suppress(ChannelClosedError):
             self._wake()
 
     def is_stuck(self) -> bool:
-        """Whether one message takes long to handle just now: more than STUCK_SECONDS."""
+        """Tells whether the present message has been handled for more than STUCK_SECONDS."""
         since = self._busy_since
         return since is not None and time.monotonic() - since > STUCK_SECONDS
 
@@ -60,7 +58,7 @@ class MessageThread:
             self._message_thread.start()
 
     def _stop_message_thread(self) -> None:
-        """Waits for its end, unless this is it; idempotent."""
+        """Ends the thread, and waits for that unless it is the caller; idempotent."""
         self._message_thread_running = False
         thread = self._message_thread
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
@@ -82,36 +80,19 @@ class MessageThread:
     def _serve(self, channel: MessageChannel) -> None:
         is_agents = channel is self._channels[0]
         for _ in range(MESSAGES_AT_A_TIME if is_agents else COMMANDS_AT_A_TIME):
-            asked = len(self._asked) if is_agents else 0
+            waiting = len(self._when_handled) if is_agents else 0
             message = channel.receive(0)
             if message is None:
-                for _ in range(asked):
-                    self._asked.popleft()()
+                for _ in range(waiting):
+                    self._when_handled.popleft()()
                 return
             self._busy_since = time.monotonic()
             try:
                 if message.type == "COMMAND":
                     self.handle_command(message, channel)
                 elif message.sender != channel.name:
-                    self._heard(message)
+                    self._handle_status(message)
             except Exception:  # noqa: BLE001  # one message's failure must not end the others' service
                 _log.exception("a message of %r was not handled", message.sender)
             finally:
                 self._busy_since = None
-
-
-def open_command_channel(config: OrchestratorConfig, name: str, audit: AuditLog) -> MessageChannel | None:
-    """The channel that commands come by; None where the configuration wants none.
-
-    Raises:
-        SocketInUseError: another program has the socket.
-    """
-    if not config.enable_command_interface:
-        return None
-    return MessageChannel(
-        "unix_socket",
-        config.command_socket_path,
-        name=name,
-        allowed_uids=config.allowed_uids,
-        on_denied=audit.denied,
-    )

@@ -1,4 +1,4 @@
-"""Announcer: tells what happens, to callbacks and to the history."""
+"""EventLog: passes events on to callbacks, and keeps them in the history."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _SEVERITIES: Final[dict[OrchestratorEvent, Severity]] = {
     OrchestratorEvent.AGENT_HUNG: "ERROR",
     OrchestratorEvent.AGENT_RESTARTED: "WARNING",
 }
-_UNTOLD: Final = frozenset({OrchestratorEvent.AGENT_HEARTBEAT})
-"""Events that would fill the history."""
+_NOT_KEPT: Final = frozenset({OrchestratorEvent.AGENT_HEARTBEAT})
+"""Events that are not kept, since they would fill the history."""
 
 
-class Announcer:
-    """Of one orchestrator. Any thread may call.
+class EventLog:
+    """The events of one orchestrator. Any thread may call.
 
     Args:
         history_capacity: events that the history keeps.
@@ -28,10 +28,10 @@ class Announcer:
         self.history = EventStore(history_capacity)
         self.events = EventManager(event_workers)
 
-    def tell(self, event: OrchestratorEvent, agent: str | None, **facts: Any) -> None:
-        """Something happened, to an agent or else to the orchestrator."""
-        if event not in _UNTOLD:
+    def record(self, event: OrchestratorEvent, agent: str | None, **details: Any) -> None:
+        """Records an event of an agent, or of the orchestrator where `agent` is None."""
+        if event not in _NOT_KEPT:
             category: Category = "ORCHESTRATOR" if agent is None else "AGENT"
-            self.history.add(category, event.name, agent, _SEVERITIES.get(event, "INFO"), **facts)
+            self.history.add(category, event.name, agent, _SEVERITIES.get(event, "INFO"), **details)
         named = {} if agent is None else {"agent_name": agent}
-        self.events.emit(event, **named, **facts)
+        self.events.emit(event, **named, **details)

@@ -1,4 +1,4 @@
-"""Vessels: what an agent runs in, a thread or a spawned process."""
+"""Runners: the thread or the spawned process that an agent runs in."""
 
 from __future__ import annotations
 
@@ -13,59 +13,79 @@ from functools import partial
 from multiprocessing import connection, util
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from trunkline.agents.errors import AgentStartError
 from trunkline.agents.limits import ORPHAN_GRACE, REAP_SECONDS
-
-if TYPE_CHECKING:
-    from trunkline.agents.base import BaseAgent
+from trunkline.agents.state_events import StateEvents
 
 _STOP: Final = b"stop"
 ORPHANED: Final = 70
-"""Exit code of an agent's process whose owner has gone and that did not end in time (EX_SOFTWARE)."""
+"""Exit code of an agent's process that outlived its owner and did not end in time (EX_SOFTWARE)."""
 _FAILED: Final = 1
 FAILED_ITSELF: Final = f"exit code {_FAILED}"
-"""What a process died of whose agent failed: it has said itself of what."""
+"""Failure of a process whose agent failed: the agent itself has reported the reason."""
 
 
-class Vessel(Protocol):
-    """One life of an agent. Any thread may call."""
+class Runnable(Protocol):
+    """What a runner needs of an agent."""
+
+    name: str
+    failure: str | None
+    """Why the agent failed; None while it has not."""
+    has_ended: threading.Event
+    """Set at the end of `run`."""
+    state_events: StateEvents
+
+    def run(self) -> None:
+        """Runs the agent from its start to its end, in the calling thread."""
+
+    def asked_to_stop(self) -> None:
+        """Asks the agent to end; idempotent, never waits."""
+
+
+class Runner(Protocol):
+    """One run of an agent, from its start to its end. Any thread may call."""
 
     pid: int | None
-    """Of its process; None for a thread."""
+    """Process id; None for a thread."""
     sentinel: int | None
-    """A descriptor that becomes readable when the process has ended; None for a thread, and when it was reaped."""
+    """File descriptor that becomes readable when the process has ended; None for a thread, and after `reap`."""
 
     def start(self) -> None:
-        """Begins. Raises AgentStartError."""
+        """Starts the thread or process. Raises AgentStartError."""
 
     def is_alive(self) -> bool:
-        """Whether it still runs."""
+        """Tells whether the thread or process runs."""
 
     def ask_to_stop(self) -> None:
-        """Asks it to end; idempotent, and fine when it has ended. Never waits."""
+        """Asks the agent to end; idempotent, and without effect after its end. Never waits."""
 
     def join(self, timeout: float | None = None) -> bool:
-        """Waits for its end; says whether it has ended."""
+        """Waits for the end, `timeout` seconds at most; returns whether it has ended."""
 
     def kill(self) -> bool:
-        """Ends it at once; False where that cannot be done (a thread)."""
+        """Ends a process at once; returns False for a thread, which cannot be killed."""
 
     def reap(self) -> None:
-        """Of one whose end was noticed: frees what it took."""
+        """Releases the resources of a thread or process that has ended."""
 
     def failure(self) -> str | None:
-        """Of one that was reaped: what it died of; None where it ended well."""
+        """Returns why a reaped run failed; None where it ended well."""
 
 
-class ThreadVessel:
-    """A daemon thread of this process."""
+class ThreadRunner:
+    """A daemon thread of this process.
+
+    Args:
+        agent: runs in the thread.
+        on_end: called in the thread when the agent has ended.
+    """
 
     pid: int | None = None
     sentinel: int | None = None
 
-    def __init__(self, agent: BaseAgent, on_end: Callable[[], object] | None) -> None:
+    def __init__(self, agent: Runnable, on_end: Callable[[], object] | None) -> None:
         self._agent = agent
         self._on_end = on_end
         self._thread = threading.Thread(target=self._run, name=agent.name, daemon=True)
@@ -100,20 +120,25 @@ class ThreadVessel:
         return self._agent.failure
 
 
-class ProcessVessel:
-    """A process that is started with `spawn`. Its owner asks it to stop through a pipe; the pipe's end tells it that
-    the owner has gone, and it does not outlive that for long.
+class ProcessRunner:
+    """A process that is started with `spawn`. A pipe carries the request to stop; when the owner dies, the pipe closes
+    and the process ends soon after.
 
-    Its end is noticed by a descriptor of the process itself, which no child of it can keep open. One thread notices
-    and reaps it; all others ask here, because two that ask the system for one exit code can miss it.
+    The end of the process is noticed by a descriptor of the process itself, which none of its children can keep open.
+    One thread notices and reaps it; the others ask this object, because two waits for one exit code can miss it.
+
+    Args:
+        agent: runs in the process; it is pickled.
+        daemon: whether the process ends with this one, and may not start processes with multiprocessing itself.
+        stop_timeout: seconds that the agent may take to end after its owner has gone.
     """
 
-    def __init__(self, agent: BaseAgent) -> None:
+    def __init__(self, agent: Runnable, *, daemon: bool, stop_timeout: float) -> None:
         context = multiprocessing.get_context("spawn")
         self._name = agent.name
         self._control, self._theirs = context.Pipe()
         self._process: SpawnProcess = context.Process(
-            target=_live, args=(agent, self._theirs), name=agent.name, daemon=agent.config.daemon
+            target=_live, args=(agent, self._theirs, stop_timeout), name=agent.name, daemon=daemon
         )
         self._lock = threading.Lock()
         self._reaped = threading.Event()
@@ -121,8 +146,8 @@ class ProcessVessel:
         self._exit_code: int | None = None
         self.pid: int | None = None
         self.sentinel: int | None = None
-        # At the end of this program: asked before multiprocessing terminates what is left. It also keeps the pipe,
-        # whose end would stop the agent, while nobody keeps this object.
+        # At the end of this program the agent is asked to stop before multiprocessing terminates what is left. The
+        # finalizer also keeps the pipe, whose end would stop the agent, after this object was collected.
         self._at_exit = util.Finalize(None, _ask, (self._control,), exitpriority=20)
 
     def start(self) -> None:
@@ -133,7 +158,7 @@ class ProcessVessel:
             self.sentinel = os.pidfd_open(self.pid)
         except Exception as error:
             if self.pid is not None:
-                self._process.kill()  # nobody could notice its end
+                self._process.kill()  # its end could not be noticed
             self._at_exit.cancel()
             self._control.close()
             self._reaped.set()
@@ -143,20 +168,22 @@ class ProcessVessel:
         finally:
             self._theirs.close()
 
-    def follow(self, said: Callable[[str], object], ended: Callable[[], object]) -> None:
-        """Tells in a thread what happens to it, until it has ended; then reaps it."""
-        thread = threading.Thread(target=self._listen, args=(said, ended), name=f"follow {self._name}", daemon=True)
+    def follow(self, on_event: Callable[[str], object], on_end: Callable[[], object]) -> None:
+        """Starts a thread that passes on the agent's life cycle events until the process has ended, and reaps it."""
+        thread = threading.Thread(
+            target=self._listen, args=(on_event, on_end), name=f"follow {self._name}", daemon=True
+        )
         thread.start()
 
-    def _listen(self, said: Callable[[str], object], ended: Callable[[], object]) -> None:
+    def _listen(self, on_event: Callable[[str], object], on_end: Callable[[], object]) -> None:
         assert self.sentinel is not None
         try:
             while self._control in connection.wait([self._control, self.sentinel]):
-                said(self._control.recv_bytes().decode())
+                on_event(self._control.recv_bytes().decode())
         except (EOFError, OSError):
-            connection.wait([self.sentinel])  # it has closed its end of the pipe, and is about to end
+            connection.wait([self.sentinel])  # the process has closed its end of the pipe, and is about to end
         self.reap()
-        ended()
+        on_end()
 
     def is_alive(self) -> bool:
         with self._lock:
@@ -177,7 +204,7 @@ class ProcessVessel:
                 try:
                     signal.pidfd_send_signal(self.sentinel, signal.SIGKILL)
                 except ProcessLookupError:
-                    return True  # it has ended
+                    return True  # the process has ended
         return True
 
     def reap(self) -> None:
@@ -203,8 +230,8 @@ class ProcessVessel:
 
 
 def _exit_code(process: SpawnProcess) -> int | None:
-    """Of a process that has ended. Starting a process makes multiprocessing ask for all others' codes, too: where that
-    happens in another thread right now, the answer is there, and known in a moment."""
+    """Returns the exit code of a process that has ended. Starting a process makes multiprocessing collect the codes of
+    all others, too: where another thread does so right now, the code is known in a moment."""
     process.join()
     until = time.monotonic() + REAP_SECONDS
     while process.exitcode is None and time.monotonic() < until:
@@ -216,16 +243,16 @@ def _ask(control: Connection) -> None:
     try:
         control.send_bytes(_STOP)
     except OSError:
-        return  # it has ended, which is what was asked for
+        return  # the process has ended already
 
 
-def _live(agent: BaseAgent, control: Connection) -> None:
-    """In the agent's process: lives, and ends when the owner says so or has gone."""
+def _live(agent: Runnable, control: Connection, stop_timeout: float) -> None:
+    """Runs the agent in its process; ends when the owner asks for that, or has gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the whole group; the owner stops its agents
-    if control.poll():  # asked to stop while it was being started
+    if control.poll():  # asked to stop while the process was being started
         agent.asked_to_stop()
-    threading.Thread(target=_obey, args=(agent, control), name="trunkline-control", daemon=True).start()
-    agent.state_events.told = partial(_report, control)
+    threading.Thread(target=_obey, args=(agent, control, stop_timeout), name="trunkline-control", daemon=True).start()
+    agent.state_events.on_event = partial(_report, control)
     agent.run()
     if agent.failure is not None:
         sys.exit(_FAILED)
@@ -235,16 +262,17 @@ def _report(control: Connection, payload: str) -> None:
     try:
         control.send_bytes(payload.encode())
     except OSError:
-        return  # the owner has gone: `_obey` sees to that
+        return  # the owner has gone, which `_obey` notices
 
 
-def _obey(agent: BaseAgent, control: Connection) -> None:
+def _obey(agent: Runnable, control: Connection, stop_timeout: float) -> None:
+    """Waits for the request to stop, and for the end of the owner."""
     try:
         while True:
             control.recv_bytes()
             agent.asked_to_stop()
     except (EOFError, OSError):
         agent.asked_to_stop()
-    agent.has_ended.wait(agent.config.stop_timeout)
+    agent.has_ended.wait(stop_timeout)
     time.sleep(ORPHAN_GRACE)
     os._exit(ORPHANED)
