@@ -322,8 +322,14 @@ def main() -> int:
     arguments = parser.parse_args()
     found = [" <-> ".join(circle) + ": no circle of modules" for circle in circles(arguments.root)]
     if not arguments.circles:
-        found = check(arguments.root)
-    print("\n".join(found) if found else "circles: none" if arguments.circles else f"import rules: {len(RULES)} hold")
+        found += check(arguments.root)
+    print(
+        "\n".join(found)
+        if found
+        else "circles: none"
+        if arguments.circles
+        else f"import rules: {len(RULES)} hold, and no circle"
+    )
     return 1 if found else 0
 
 
