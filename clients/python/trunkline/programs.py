@@ -135,7 +135,7 @@ class Program:
         """Starts the process; `wait_ready` waits until it serves."""
         if self._process is not None and self.exit_code is None:
             raise RuntimeError(f"the {self.name} runs already")
-        self._is_ready = self._has_ended = self._is_stopping = False
+        self._is_ready = self._has_ended = False
         self._process = subprocess.Popen(
             [*self._command, "--address", self.address, "--log-format", "json", "--end-with-stdin"],
             stdin=subprocess.PIPE,
@@ -145,6 +145,7 @@ class Program:
             cwd=self._cwd,
             start_new_session=True,
         )
+        self._is_stopping = False  # not before: the process that was killed has not failed
         self._reader = threading.Thread(target=self._read, args=(self._process,), name=f"log of {self.name}")
         self._reader.daemon = True
         self._reader.start()

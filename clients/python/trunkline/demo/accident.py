@@ -69,10 +69,10 @@ class Accident:
 
     def _signal(self, signum: signal.Signals) -> int | None:
         """The victim's process id; None where there is nobody to be killed."""
-        if self.victim is None or not self.victim.runner.is_alive():
+        if self.victim is None or not self.victim.is_alive:
             return None
-        pid = getattr(self.victim.runner, "pid", None)
-        assert isinstance(pid, int)
+        pid = self.victim.pid
+        assert pid is not None
         os.kill(pid, signum)
         return pid
 

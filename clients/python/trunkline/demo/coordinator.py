@@ -91,7 +91,7 @@ class Coordinator:
                 return False
             self._narrate(accident)
             self._listen()
-            for member in team.fallen():
+            for member in team.failed():
                 self._mourn(member)
             if assigned and all(each.done() for each in assigned):
                 for each in assigned:
@@ -181,8 +181,7 @@ class Coordinator:
                 self._give_up(path, f"it is a dead letter: {reason}")
 
     def _mourn(self, member: Member) -> None:
-        code = getattr(member.runner, "exitcode", None)
-        self._narrator.warn(f"{member.post.name} is gone (exit code {code}); the bus hands what it held to others")
+        self._narrator.warn(f"{member.post.name} is gone ({member.failure}); the bus hands what it held to others")
         state = self._state.get_agent_state(member.post.agent_id)
         if state is not None:
             state.status = AgentStatus.FAILED

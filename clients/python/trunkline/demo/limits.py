@@ -47,6 +47,10 @@ RUN_SECONDS: Final = 120.0
 HEARTBEAT_SECONDS: Final = 0.5
 """How often an agent saves its state, whether it works or waits."""
 
+HUNG_SECONDS: Final = 60.0
+"""An agent that says nothing for so long is given up by the orchestrator. The victim of the accident stands still for
+less."""
+
 REQUEST_SECONDS: Final = 2.0
 """What the external program gets for one file."""
 
