@@ -11,13 +11,13 @@ import grpc
 import pytest
 from click.testing import CliRunner
 
-from trunkline.bench import command
-from trunkline.bench.comparison import compare
-from trunkline.bench.contender import FEW, few_waiting, of_peer, ours
-from trunkline.bench.payload import DURABLE
-from trunkline.bench.stage import Stage, stage
-from trunkline.bench.work import Work
-from trunkline.bench.works import backlog, durable, stored
+from scripts.bench import command
+from scripts.bench.comparison import compare
+from scripts.bench.contender import FEW, few_waiting, of_peer, ours
+from scripts.bench.payload import DURABLE
+from scripts.bench.stage import Stage, stage
+from scripts.bench.work import Work
+from scripts.bench.works import backlog, durable, stored
 from trunkline.v1 import bus_pb2_grpc, durable_pb2
 
 needs_nats = pytest.mark.skipif(shutil.which("nats-server") is None, reason="nats-server is not installed")

@@ -17,6 +17,7 @@ agents       ps, list, start, stop, status, dependencies, commands, report, shut
 agent_history, agent_statistics   history, history-stats; stats
 orchestrators, orchestrator_socket, command_connection   whom these ask, and how
 serve        serve bus|state|sidecar
+bench        how fast a deployment is, seen from here; measuring does it
 up           the three programs together in one terminal
 """
 
