@@ -68,7 +68,7 @@ class RunningProgram(Program):
         """Returns when a log line holds these words."""
         with self._changed:
             found = self._changed.wait_for(lambda: any(words in line for line in self.log), timeout)
-        assert found, f"{self.name} never said {words!r}; it said:\n{self.output()}"
+        assert found, f"{self.name} never wrote {words!r}; its log:\n{self.output()}"
 
     def pause(self) -> None:
         """Holds it, as a machine that hangs would."""
@@ -92,7 +92,7 @@ def health(address: str, service: str = "", timeout: float = START_SECONDS) -> s
 
 
 def run_program(*arguments: str, module: str = "trunklined", **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs a program that is expected to end by itself, and returns what it said."""
+    """Runs a program that is expected to end by itself, and returns its exit code and output."""
     return subprocess.run(
         [*PYTHON, module, *arguments],
         stdin=subprocess.DEVNULL,

@@ -50,7 +50,7 @@ class Series:
 
 
 async def compare(
-    work: Work, us: Contender, rivals: Sequence[Contender], runs: int, tell: Callable[[str], None], folder: Path
+    work: Work, us: Contender, rivals: Sequence[Contender], runs: int, report: Callable[[str], None], folder: Path
 ) -> list[Row]:
     """Runs a work by us and by each rival in turn, and that several times: whatever else the machine does hits all.
 
@@ -68,7 +68,7 @@ async def compare(
                 measured = await work.measure(place)
             series[contender.name].runs.append(measured)
             lost = f", {measured.lost:,} lost" if measured.lost else ""
-            tell(f"{work.name} {run}/{runs} {contender.name}: {measured.value:,.0f} {work.unit}{lost}")
+            report(f"{work.name} {run}/{runs} {contender.name}: {measured.value:,.0f} {work.unit}{lost}")
     work = replace(work, title=work.title.format(waiting=f"{us.waiting:,}"))
     mine = series[us.name]
     return [

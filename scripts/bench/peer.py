@@ -13,7 +13,7 @@ Service = Literal["bus", "state", "channel"]
 """What a work needs of us: one of our programs, or the MessageChannel, which is none."""
 
 Call = Callable[[int], Awaitable[object]]
-"""One operation; it is told its number, from 0."""
+"""One operation; its argument is its number, from 0."""
 
 Receive = Callable[[], object]
 """Takes one message; waits until there is one."""

@@ -33,7 +33,7 @@ class RunFailedError(Exception):
 
 
 def free_port() -> int:
-    """A port on the loopback that nobody listens on now."""
+    """A port on the loopback that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -84,7 +84,7 @@ async def end(process: Process) -> None:
 
 
 class Role:
-    """A role in a process of its own. It says when it is ready, begins when it is told, and says what came of it."""
+    """A role in a process of its own: it writes when it is ready, begins at a word, and writes its figures."""
 
     def __init__(self, name: str, process: Process, log: Path) -> None:
         self._name = name
@@ -129,18 +129,16 @@ class Role:
         """Ends its process."""
         await end(self._process)
 
-    async def _read(self, wanted: str, seconds: float) -> Any:
+    async def _read(self, word: str, seconds: float) -> Any:
         if self._process.stdout is None:
             raise RunFailedError(f"role {self._name} has no output")
         try:
             line = await asyncio.wait_for(self._process.stdout.readline(), seconds)
         except TimeoutError:
-            raise RunFailedError(
-                f"role {self._name} was not {wanted} within {seconds} s:\n{_tail(self._log)}"
-            ) from None
+            raise RunFailedError(f"role {self._name} was not {word} within {seconds} s:\n{_tail(self._log)}") from None
         if not line:
-            raise RunFailedError(f"role {self._name} ended before it was {wanted}:\n{_tail(self._log)}")
-        return json.loads(line)[wanted]
+            raise RunFailedError(f"role {self._name} ended before it was {word}:\n{_tail(self._log)}")
+        return json.loads(line)[word]
 
 
 def _python_path(environment: Mapping[str, str]) -> str:

@@ -36,7 +36,7 @@ class Promise:
 
     Args:
         name: what `--only` takes.
-        measure: measures it with real processes; is told how many runs to take the median of, where one run is short.
+        measure: measures it with real processes; gets how many runs to take the median of, where one run is short.
     """
 
     name: str

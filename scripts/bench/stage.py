@@ -59,9 +59,9 @@ async def stage(contender: Contender, service: Service, kept: Path | None = None
             scratch.mkdir(parents=True, exist_ok=True)
         port = free_port()
         made = Stage(contender, service, port, scratch)
-        wanted = made.peer.server(service, port, scratch)
+        program = made.peer.server(service, port, scratch)
         log = scratch / "server.log"
-        server = await start_server(wanted, port, log, contender.environment) if wanted else None
+        server = await start_server(program, port, log, contender.environment) if program else None
         made.server_pid = server.pid if server is not None else 0
         if server is not None:
             stack.push_async_callback(end, server)

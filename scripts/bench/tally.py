@@ -18,7 +18,7 @@ _LOOK_SECONDS: Final = 0.1
 
 
 class Tally:
-    """Counts to an expected number; whoever waits learns of the last message, or that no more came."""
+    """Counts to an expected number; `reception` waits for the last message, or until no more come."""
 
     __slots__ = ("_complete", "ended", "expected", "octets", "received")
 

@@ -24,7 +24,7 @@ FILLED_AT_ONCE: Final = 8
 async def stalled(peer: Peer, barrier: Barrier, order: Mapping[str, Any]) -> Figures:
     """Subscribes to ours by a stream of its own, and reads it up to the `count`th message once the barrier has opened.
 
-    `received` came, of `lost` it was told.
+    Returns how many it `received`, and of how many `lost` it was notified.
     """
     received = lost = 0
     async with _channel(order) as channel:

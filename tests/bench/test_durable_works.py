@@ -61,9 +61,9 @@ async def test_a_backlog_outlives_its_runs(monkeypatch: pytest.MonkeyPatch, tmp_
     """Each run finds what the one before found: as much is consumed as was published."""
     monkeypatch.setattr(backlog, "MESSAGES", 300)
     us = replace(ours(), waiting=3_000)
-    told: list[str] = []
+    lines: list[str] = []
     for work in (backlog.BACKLOG_PUBLISH, backlog.BACKLOG_CONSUME):
-        (row,) = await compare(work, us, [replace(few_waiting(), waiting=1_000)], 2, told.append, tmp_path)
+        (row,) = await compare(work, us, [replace(few_waiting(), waiting=1_000)], 2, lines.append, tmp_path)
         assert row.ours > 0
         assert row.peer_value > 0
         assert row.ours_lost == row.peer_lost == 0

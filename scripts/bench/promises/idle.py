@@ -1,4 +1,4 @@
-"""Idle: what each program costs while nobody asks anything of it."""
+"""Idle: what each program costs at rest."""
 
 from __future__ import annotations
 

@@ -65,25 +65,25 @@ async def measure(runs: int) -> Sequence[Figure]:
 
 
 def _event() -> float:
-    """Milliseconds from a process that says something to the callback that is told."""
+    """Milliseconds from a process that sends a message to the callback that gets it."""
     taken: list[float] = []
     with _orchestrator() as orchestrator:
 
-        def told(message: str) -> None:
+        def on_message(message: str) -> None:
             taken.append(time.monotonic() - float(message))
 
-        orchestrator.register_event(OrchestratorEvent.AGENT_MESSAGE, told)
+        orchestrator.register_event(OrchestratorEvent.AGENT_MESSAGE, on_message)
         orchestrator.register_agent(Caller, "caller")
         orchestrator.start()
         if not orchestrator.join(PATIENCE):
             raise TimeoutError(f"{EVENTS} events took more than {PATIENCE:g} s")
-    if len(taken) != EVENTS:  # all were told by now: the shutdown waits for callbacks
+    if len(taken) != EVENTS:  # all have come by now: the shutdown waits for callbacks
         raise RuntimeError(f"{len(taken)} of {EVENTS} events came")
     return statistics.median(taken) * 1000
 
 
 def _rest() -> float:
-    """Percent of a core that it takes while nobody asks anything of it; its agents' processes are not counted."""
+    """Percent of a core that it takes at rest; its agents' processes are not counted."""
     with _orchestrator() as orchestrator:
         ready = threading.Semaphore(0)
         orchestrator.register_event(OrchestratorEvent.AGENT_READY, ready.release)

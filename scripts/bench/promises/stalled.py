@@ -21,7 +21,7 @@ QUEUE_MEGABYTES: Final = 110 * MiB / 1e6
 
 
 async def measure(_: int) -> Sequence[Figure]:
-    """The service's peak of memory, what a second subscriber lost, and of which losses the first was not told."""
+    """The service's peak of memory, what a second subscriber lost, and losses that the first was not notified of."""
     async with stage(ours(), "bus") as place:
         stalled = await place.role("stalled", count=MESSAGES)
         other = await place.role("subscriber", count=MESSAGES)
@@ -32,12 +32,12 @@ async def measure(_: int) -> Sequence[Figure]:
         got = await other.result(RUN_SECONDS)
         peak = peak_megabytes(place.server_pid)
         stalled.go()
-        told = await stalled.result(RUN_SECONDS)
+        late = await stalled.result(RUN_SECONDS)
     passed = f"{MESSAGES:,} messages pass one that never reads"
     return [
         Figure(f"{passed}: memory of the bus", "MB", peak, MOST_MEGABYTES + QUEUE_MEGABYTES),
         Figure(f"{passed}: lost by another subscriber", "messages", MESSAGES - got["received"], 0),
-        Figure(f"{passed}: its losses that it is not told", "messages", MESSAGES - told["received"] - told["lost"], 0),
+        Figure(f"{passed}: its losses that it is not told", "messages", MESSAGES - late["received"] - late["lost"], 0),
     ]
 
 

@@ -146,15 +146,15 @@ class Agent(PeriodicAgent):
         since the bus went away, the same message is published again, and stored once."""
         self.patience.run(lambda: self.bus.publish(channel, message, stored=True))
 
-    def tell(self, about: AgentMessage, type: MessageType, **facts: Any) -> None:
-        """Publishes what came of a message to the coordinator."""
-        told = {name: about.payload[name] for name in ("path", "round")}
+    def notify(self, about: AgentMessage, type: MessageType, **facts: Any) -> None:
+        """Publishes to the coordinator what came of a message."""
+        file = {name: about.payload[name] for name in ("path", "round")}
         notice = AgentMessage(
-            message_id=f"{self.post.job.task_id(str(told['path']))}#{told['round']}:{type}",
+            message_id=f"{self.post.job.task_id(str(file['path']))}#{file['round']}:{type}",
             message_type=type,
             sender_id=self.post.agent_id,
             recipient_id=COORDINATOR,
-            payload={**told, **facts},
+            payload={**file, **facts},
         )
         self.publish(self.post.job.notices, notice)
 
@@ -172,7 +172,7 @@ class Agent(PeriodicAgent):
             self.work(message)
             done = [*done, path]
         except (OSError, ValueError) as error:  # of the file, so it would be so with any agent: that is an answer too
-            self.tell(message, MessageType.ERROR, reason=str(error))
+            self.notify(message, MessageType.ERROR, reason=str(error))
             failed = [*failed, path]
         except TrunklineError:
             failed = [*failed, path]

@@ -18,7 +18,7 @@ from trunkline.demo.limits import MAX_AGENTS, MAX_FILES, RUN_SECONDS
 from trunkline.demo.narrator import LOG_FORMAT, Narrator
 from trunkline.demo.programs import Running
 from trunkline.demo.report import Report
-from trunkline.demo.run import Wishes, run
+from trunkline.demo.run import RunOptions, run
 from trunkline.demo.sources import Sources, default_folder, find
 from trunkline.demo.tables import show
 from trunkline.programs import ProgramError
@@ -78,7 +78,7 @@ def command(
         raise click.UsageError(f"there is no source file in {sources.root}")
     running = Running(chosen.given("bus"), chosen.given("state"), sidecar, socket)
     _end_as_interrupted_by(signal.SIGTERM)
-    sys.exit(_run(sources, Wishes(threads, processes, not no_kill, timeout), running, chosen))
+    sys.exit(_run(sources, RunOptions(threads, processes, not no_kill, timeout), running, chosen))
 
 
 def main() -> None:
@@ -86,13 +86,13 @@ def main() -> None:
     command(prog_name="python -m trunkline.demo")
 
 
-def _run(sources: Sources, wishes: Wishes, running: Running, chosen: Settings) -> int:
+def _run(sources: Sources, options: RunOptions, running: Running, chosen: Settings) -> int:
     narrator = Narrator(chosen.as_json)
     logging.basicConfig(level=logging.ERROR, format=LOG_FORMAT)  # a lost connection is a warning, and no news here
     left_out = f" (the first; {sources.beyond} more are left out, see --max-files)" if sources.beyond else ""
     narrator.say(f"Trunkline: {len(sources.paths)} files of {sources.root}{left_out}", "bold")
     try:
-        report = run(sources, wishes, running, narrator)
+        report = run(sources, options, running, narrator)
     except ProgramError as error:
         narrator.fail(str(error))
         return FAILED

@@ -18,7 +18,7 @@ LEASE_SECONDS: Final = 1.5
 lease by itself, however long a task takes."""
 
 MAX_DELIVERIES: Final = 4
-"""A message that was handed out so often, and finished by nobody, is a dead letter; its file is stored as failed."""
+"""A message that was handed out so often, and finished by none, is a dead letter; its file is stored as failed."""
 
 BACKOFF_SECONDS: Final = 0.2
 """What a message that an agent gave back waits for its next delivery."""

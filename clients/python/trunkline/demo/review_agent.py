@@ -30,7 +30,7 @@ class ReviewAgent(Agent):
         content = (self.post.job.root / path).read_bytes()
         wrong = objections(PurePath(path), content, Figures(**figures))
         if wrong:
-            self.tell(message, MessageType.FEEDBACK, reason="; ".join(wrong))
+            self.notify(message, MessageType.FEEDBACK, reason="; ".join(wrong))
             return
         result = TaskResult(
             task_id=self.post.job.task_id(path),
@@ -41,7 +41,7 @@ class ReviewAgent(Agent):
             completed_at=datetime.now(UTC),
             metadata={"reviewed_by": self.post.agent_id, "round": message.payload["round"]},
         )
-        self.tell(
+        self.notify(
             message,
             MessageType.TASK_RESULT,
             coded_by=result.agent_id,
@@ -51,7 +51,7 @@ class ReviewAgent(Agent):
 
     def _save(self, result: TaskResult) -> bool:
         """False where the file has a result already. A message may be handed out twice (who held it was killed, but had
-        finished it); revision 0 means "must not exist", so that the second result is refused, whoever comes first."""
+        finished it); revision 0 means "must not exist", so that the second result is refused, whichever comes first."""
         self.saved_result()
         try:
             self.store.save_task_result(result, expected_revision=0)

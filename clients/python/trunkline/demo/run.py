@@ -26,13 +26,13 @@ from trunkline.sync import MessageBus, StateManager
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What can be told.
+class RunOptions:
+    """How a run goes.
 
     Args:
         threads, processes: coding agents of each kind.
         kill: whether one that is a process is killed half-way, and the bus itself with it.
-        seconds: what the work itself may take.
+        seconds: what the work itself may take, the start and the report left out.
     """
 
     threads: int = 2
@@ -41,7 +41,7 @@ class Wishes:
     seconds: float = RUN_SECONDS
 
 
-def run(sources: Sources, wishes: Wishes, running: Running, narrator: Narrator) -> Report:
+def run(sources: Sources, options: RunOptions, running: Running, narrator: Narrator) -> Report:
     """Runs it, and leaves nothing behind.
 
     Raises:
@@ -61,7 +61,7 @@ def run(sources: Sources, wishes: Wishes, running: Running, narrator: Narrator) 
                 StateManager(addresses.state, timeout=CALL_SECONDS) as state,
                 Watcher(job, len(sources.paths), addresses.state, narrator),
             ):
-                return _work(_Stage(job, sources, wishes, stack, addresses, bus, state, narrator, began))
+                return _work(_Stage(job, sources, options, stack, addresses, bus, state, narrator, began))
         finally:
             if "bus" not in stack.programs:
                 kept.forget(addresses.bus, job)
@@ -73,7 +73,7 @@ class _Stage:
 
     job: Job
     sources: Sources
-    wishes: Wishes
+    options: RunOptions
     stack: LocalStack
     addresses: Addresses
     bus: MessageBus
@@ -89,9 +89,9 @@ def _introduce(addresses: Addresses, narrator: Narrator) -> None:
 
 
 def _work(stage: _Stage) -> Report:
-    """The three phases: the files are measured and reviewed; what is stored is checked; the programs are asked."""
+    """The three phases: the files are measured and reviewed; what is stored is checked; counts are read."""
     addresses = stage.addresses
-    posts = plan(stage.job, addresses, stage.wishes.threads, stage.wishes.processes)
+    posts = plan(stage.job, addresses, stage.options.threads, stage.options.processes)
     meter = Meter(addresses)
     ledger = Ledger(stage.sources.paths)
     workflow = Workflow(stage.job, stage.state, folder=str(stage.sources.root), files=ledger.total)
@@ -102,18 +102,18 @@ def _work(stage: _Stage) -> Report:
         text = f"{ledger.total} files for {len(posts)} agents, ready after {started - stage.began:.1f} s"
         stage.narrator.phase(WorkflowPhase.DEVELOPMENT, text)
         workflow.enter(WorkflowPhase.DEVELOPMENT, files=ledger.total)
-        in_time = coordinator.run(team, accident, started + stage.wishes.seconds)
+        in_time = coordinator.run(team, accident, started + stage.options.seconds)
         worked = time.monotonic() - started
         accident.end()
-        if stage.wishes.kill:
-            _tell_who_lives(accident, stage)
+        if stage.options.kill:
+            _warn_of_survivors(accident, stage)
         team.stop()
         coordinator.settle()
     kept_by_bus = kept.read(addresses.bus, stage.job)
     results = _results(stage)
     problems = report.problems(stage.job, stage.sources, results)
     if not in_time:
-        problems.insert(0, f"the work was not done within {stage.wishes.seconds:g} s")
+        problems.insert(0, f"the work was not done within {stage.options.seconds:g} s")
     stage.narrator.phase(WorkflowPhase.DEVOPS, f"{len(results)} stored results, one for a file; {_verdict(problems)}")
     workflow.enter(WorkflowPhase.DEVOPS, results=len(results))
     stage.narrator.phase(WorkflowPhase.MONITORING, "what the programs counted")
@@ -144,7 +144,7 @@ def _work(stage: _Stage) -> Report:
 
 
 def _accident(stage: _Stage, team: Team, meter: Meter) -> Accident:
-    if not stage.wishes.kill:
+    if not stage.options.kill:
         return Accident(None, None)
     bus = stage.stack.programs.get("bus")
     return Accident(_victim(team), (lambda: meter.over(lambda: _restart(bus))) if bus is not None else None)
@@ -158,8 +158,8 @@ def _restart(bus: Program) -> int:
     return pid
 
 
-def _tell_who_lives(accident: Accident, stage: _Stage) -> None:
-    """Why somebody was not killed who should have been."""
+def _warn_of_survivors(accident: Accident, stage: _Stage) -> None:
+    """Warns, with the reason, of what should have been killed and was not."""
     names = {killed.name for killed in accident.killed}
     if not names - {"bus"}:
         stage.narrator.warn("no agent was killed: none is a process and codes, or there was no second half")

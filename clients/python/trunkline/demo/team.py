@@ -62,7 +62,7 @@ class Member:
 def plan(job: Job, addresses: Addresses, threads: int, processes: int) -> list[Post]:
     """The posts of a run: so many coding agents as threads and as processes, one external, and two reviewers. Every
     second one goes through the sidecar, so that all three programs carry traffic."""
-    wanted: list[tuple[AgentType, Kind, int]] = [
+    kinds: list[tuple[AgentType, Kind, int]] = [
         (AgentType.CODING, "thread", threads),
         (AgentType.CODING, "process", processes),
         (AgentType.REVIEW, "thread", 1),
@@ -70,7 +70,7 @@ def plan(job: Job, addresses: Addresses, threads: int, processes: int) -> list[P
         (AgentType.CODING, "external", 1),
     ]
     posts: list[Post] = []
-    for type, kind, count in wanted:
+    for type, kind, count in kinds:
         for number in range(1, count + 1):
             way: Way = "sidecar" if len(posts) % 2 else "bus"
             bus, state = (addresses.sidecar,) * 2 if way == "sidecar" else (addresses.bus, addresses.state)
@@ -134,7 +134,7 @@ class Team:
 
     @contextmanager
     def _external_program(self, post: Post) -> Iterator[None]:
-        """Runs the program that an external agent stands for, from when it has said its name on."""
+        """Runs the program that an external agent stands for, from its first line on."""
         name = post.external_channel.rpartition(":")[2]
         listener = f"{post.job.id}.{COORDINATOR}"
         ready = threading.Event()
