@@ -84,6 +84,7 @@ RULES = (
         outside=GRPC,
     ),
     Rule("the client never imports the programs", ("trunkline.*",), ours=("trunkline",)),
+    Rule("what starts the programs imports the words only", ("trunkline.programs",), ours=SPOKEN, outside=()),
     Rule("the bus of the client knows no state", ("trunkline.bus", "trunkline.bus.*"), never=("trunkline.state",)),
     Rule("the state of the client knows no bus", ("trunkline.state", "trunkline.state.*"), never=("trunkline.bus",)),
     Rule(
