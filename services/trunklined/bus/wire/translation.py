@@ -11,13 +11,13 @@ from google.protobuf.message import Message as WireMessage
 
 from trunkline.errors import InvalidMessageError
 from trunkline.v1 import bus_pb2, message_pb2
-from trunkline.wire.opaque import bus_twins
+from trunkline.wire.opaque import bus_passthrough
 from trunklined.bus.broker import Broker
 from trunklined.bus.durable.desk import Description
 from trunklined.bus.records import DeadLetter
 from trunklined.rpc.times import stamp_of
 
-_twins = bus_twins()
+_twins = bus_passthrough()
 OpaqueConnectRequest = _twins["ConnectRequest"]
 OpaquePublishRequest = _twins["PublishRequest"]
 OpaquePublishStreamRequest = _twins["PublishStreamRequest"]

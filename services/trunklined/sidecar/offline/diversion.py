@@ -21,7 +21,7 @@ from grpc import aio
 from trunkline.errors import BusDisconnectedError, InvalidMessageError, TrunklineError
 from trunkline.limits import MAX_FRAME_BYTES
 from trunkline.v1 import bus_pb2
-from trunkline.wire.opaque import bus_twins
+from trunkline.wire.opaque import bus_passthrough
 from trunkline.wire.writer import Outbox
 from trunklined.rpc.errors import to_item
 from trunklined.sidecar.config import MAX_WAITING_BYTES
@@ -31,7 +31,7 @@ Kept = asyncio.Future[bus_pb2.PublishResponse]
 Keep = Callable[[Any], Kept]
 """Takes the opaque twin of a PublishRequest; its receipts come when it is durable. Raises what is wrong with it."""
 
-_twins = bus_twins()
+_twins = bus_passthrough()
 _ConnectRequest = _twins["ConnectRequest"]
 _PublishStreamRequest = _twins["PublishStreamRequest"]
 

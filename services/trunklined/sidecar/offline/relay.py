@@ -16,7 +16,7 @@ from grpc import aio
 from trunkline.errors import BusDisconnectedError, OverloadedError, TrunklineError
 from trunkline.limits import DEDUP_SECONDS
 from trunkline.v1 import bus_pb2, message_pb2
-from trunkline.wire.opaque import bus_twins
+from trunkline.wire.opaque import bus_passthrough
 from trunkline.wire.status import error_from_rpc
 from trunklined.sidecar.config import RELAY_RETRY_MAX, RELAY_RETRY_MIN, RELAY_TIMEOUT
 from trunklined.sidecar.forwarder import Forwarder
@@ -26,7 +26,7 @@ from trunklined.sidecar.offline.gate import Gate, Way
 
 PUBLISH: Final = "/trunkline.v1.BusService/Publish"
 
-_PublishRequest = bus_twins()["PublishRequest"]
+_PublishRequest = bus_passthrough()["PublishRequest"]
 
 
 class Relay:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from trunkline.errors import MessageTooLargeError, RecordNotFoundError
 from trunkline.limits import DEFAULT_PAGE_SIZE, MAX_BATCH_OPERATIONS, MAX_PAGE_SIZE
-from trunkline.wire.opaque import state_twins
+from trunkline.wire.opaque import state_passthrough
 from trunklined.state.records import (
     ANY,
     FACETS_OF,
@@ -28,7 +28,7 @@ from trunklined.state.watch import Event, Interest, Left, Progress, Synced
 from trunklined.state.wire import page_token
 from trunklined.state.wire.validation import check_id, invalid, read_record
 
-_twins = state_twins()
+_twins = state_passthrough()
 SaveRequest = _twins["SaveRequest"]
 SaveResponse = _twins["SaveResponse"]
 DeleteResponse = _twins["DeleteResponse"]
