@@ -27,6 +27,17 @@ def start_of(frame: bus_pb2.SubscribeRequest) -> bus_pb2.SubscribeRequest.Start:
     return frame.start
 
 
+def subscriber_of(
+    start: bus_pb2.SubscribeRequest.Start,
+    id: int,
+    peer: str,
+    wake: Callable[[Subscriber], None],
+    end: Callable[[Subscriber, TrunklineError], None],
+) -> Subscriber:
+    """The subscriber that a `start` describes; for the arguments see `Subscriber`."""
+    return Subscriber(id, peer, start.credit if start.HasField("credit") else None, wake, start.observer, end)
+
+
 def open_subscription(
     broker: Broker,
     start: bus_pb2.SubscribeRequest.Start,

@@ -1,4 +1,10 @@
-"""Between the wire and the domain: what every call of the bus shares."""
+"""Between the wire and the domain: what every call of the bus shares.
+
+A frame of messages is parsed twice, on purpose: as its public type, which looks at every field, so that nothing passes
+that a subscriber could not read; and as its passthrough type, for the bytes to pass on. The second costs a fifth of the
+first. To parse the passthrough type alone, and then each message by itself, costs more than both for eight messages or
+more: what the messages of a frame share is then made for each.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +23,22 @@ from trunklined.bus.durable.desk import Description
 from trunklined.bus.records import DeadLetter
 from trunklined.rpc.times import stamp_of
 
-_twins = bus_passthrough()
-OpaqueConnectRequest = _twins["ConnectRequest"]
-OpaquePublishRequest = _twins["PublishRequest"]
-OpaquePublishStreamRequest = _twins["PublishStreamRequest"]
-OpaqueSubscribeResponse = _twins["SubscribeResponse"]
-OpaqueConnectResponse = _twins["ConnectResponse"]
-OpaqueRequestResponse = _twins["RequestResponse"]
+_types = bus_passthrough()
+PassthroughConnectRequest = _types["ConnectRequest"]
+PassthroughPublishRequest = _types["PublishRequest"]
+PassthroughPublishStreamRequest = _types["PublishStreamRequest"]
+PassthroughSubscribeResponse = _types["SubscribeResponse"]
+PassthroughConnectResponse = _types["ConnectResponse"]
+PassthroughRequestResponse = _types["RequestResponse"]
 
 M = TypeVar("M", bound=WireMessage)
 
 
 def parse(kind: type[M], raw: bytes) -> M:
-    """The message that some bytes say.
+    """Parses the bytes as a message of some kind.
 
     Raises:
-        InvalidMessageError: they say none of this kind, or hold text that is no UTF-8.
+        InvalidMessageError: they are none of this kind, or hold text that is no UTF-8.
     """
     try:
         return kind.FromString(raw)
