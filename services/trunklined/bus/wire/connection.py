@@ -113,12 +113,12 @@ class BusConnection:
         self._subscriptions.clear()
         self._outbox.close()
 
-    def _publish(self, id: int, wanted: bus_pb2.PublishRequest, encoded: Sequence[bytes]) -> None:
-        if self._publisher.is_stored(wanted):
-            self._publisher.store(wanted, encoded, partial(self._stored, id, len(encoded) * RECEIPT_BYTES))
+    def _publish(self, id: int, request: bus_pb2.PublishRequest, encoded: Sequence[bytes]) -> None:
+        if self._publisher.is_stored(request):
+            self._publisher.store(request, encoded, partial(self._stored, id, len(encoded) * RECEIPT_BYTES))
             self._storing += 1
             return
-        publication = self._publisher.publish(wanted, encoded)
+        publication = self._publisher.publish(request, encoded)
         if id:
             receipts = self._answer(id, len(encoded) * RECEIPT_BYTES).published
             fill_receipts(receipts, publication.runs, publication.time, bus_pb2.DURABILITY_MEMORY)
@@ -134,11 +134,11 @@ class BusConnection:
             receipts = self._answer(id, size).published
             fill_receipts(receipts, publication.parts, publication.time, self._publisher.stored_durability)
 
-    def _request(self, id: int, wanted: bus_pb2.RequestRequest, encoded: bytes) -> None:
-        if not wanted.HasField("timeout"):
+    def _request(self, id: int, request: bus_pb2.RequestRequest, encoded: bytes) -> None:
+        if not request.HasField("timeout"):
             raise InvalidMessageError("timeout is not set", details={"field": "timeout"})
         self._check_id_is_free(id)
-        self._requests[id] = self._requester.request(wanted, encoded, id, None, self._reply, self._fail_request)
+        self._requests[id] = self._requester.request(request, encoded, id, None, self._reply, self._fail_request)
 
     def _reply(self, request: PendingRequest, channel: str, message: bytes) -> None:
         self._settle(request)

@@ -29,14 +29,14 @@ def page_size_of(request: Any) -> int:
     return min(int(request.page_size), MAX_PAGE_SIZE)
 
 
-def make_token(after: int, asked: str) -> str:
-    """Names the last of a page; good only for what was asked for."""
-    digest = blake2b(f"{after}:{asked}".encode(), digest_size=_DIGEST_BYTES, key=_KEY).hexdigest()
+def make_token(after: int, query: str) -> str:
+    """Makes the token of a page that ends with an id; good only for the same query."""
+    digest = blake2b(f"{after}:{query}".encode(), digest_size=_DIGEST_BYTES, key=_KEY).hexdigest()
     return f"{after:x}-{digest}"
 
 
-def read_token(token: str, asked: str) -> int:
-    """What a token names; 0 for none.
+def read_token(token: str, query: str) -> int:
+    """Returns the id behind which the page begins; 0 for no token.
 
     Raises:
         InvalidMessageError: it was never given for that.
@@ -47,7 +47,7 @@ def read_token(token: str, asked: str) -> int:
         after = int(token.partition("-")[0][: _DIGEST_BYTES * 2], 16)
     except ValueError:
         after = 0
-    if token != make_token(after, asked):
+    if token != make_token(after, query):
         raise InvalidMessageError(
             f"page_token {token[:80]!r} was never given for what is asked here",
             details={"field": "page_token", "value": token[:80]},

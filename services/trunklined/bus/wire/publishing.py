@@ -41,27 +41,27 @@ class Publisher:
         self.stored_durability = durability_of(broker)
         """What a stored message has reached when its publish is settled."""
 
-    def is_stored(self, wanted: bus_pb2.PublishRequest) -> bool:
+    def is_stored(self, request: bus_pb2.PublishRequest) -> bool:
         """Returns whether a publish shall be stored: it says so, or it says nothing and a rule of the service does."""
-        durability = wanted.durability
+        durability = request.durability
         if durability == bus_pb2.DURABILITY_UNSPECIFIED:
             patterns = self._stored_patterns
-            return bool(patterns) and any(matches(pattern, wanted.channel) for pattern in patterns)
+            return bool(patterns) and any(matches(pattern, request.channel) for pattern in patterns)
         return durability != bus_pb2.DURABILITY_MEMORY
 
-    def publish(self, wanted: bus_pb2.PublishRequest, encoded: Sequence[bytes]) -> Publication:
+    def publish(self, request: bus_pb2.PublishRequest, encoded: Sequence[bytes]) -> Publication:
         """Publishes messages that are not stored.
 
         Raises:
             InvalidChannelError, InvalidMessageError, MessageTooLargeError: nothing was published.
         """
-        publication = to_publication(wanted, encoded, self._max_message_bytes, self._broker.clock())
+        publication = to_publication(request, encoded, self._max_message_bytes, self._broker.clock())
         self._broker.publish(publication.channel, publication.runs, publication.correlated)
         return publication
 
     def store(
         self,
-        wanted: bus_pb2.PublishRequest,
+        request: bus_pb2.PublishRequest,
         encoded: Sequence[bytes],
         done: Callable[[Publication, TrunklineError | None], None],
     ) -> None:
@@ -72,7 +72,7 @@ class Publisher:
             OverloadedError: too much waits for the disk; nothing was stored.
         """
         publication = to_stored_publication(
-            wanted, encoded, self._max_message_bytes, self._broker.clock(), self._broker.journal.window
+            request, encoded, self._max_message_bytes, self._broker.clock(), self._broker.journal.window
         )
 
         def settle(error: TrunklineError | None) -> None:
@@ -82,7 +82,7 @@ class Publisher:
         self._broker.store(publication, settle)
 
     def receipts(
-        self, wanted: bus_pb2.PublishRequest, encoded: Sequence[bytes]
+        self, request: bus_pb2.PublishRequest, encoded: Sequence[bytes]
     ) -> asyncio.Future[bus_pb2.PublishResponse]:
         """Publishes or stores messages; the future has their receipts, or why they were not stored.
 
@@ -101,17 +101,19 @@ class Publisher:
                 fill_receipts(response, publication.parts, publication.time, self.stored_durability)
                 settled.set_result(response)
 
-        if self.is_stored(wanted):
-            self.store(wanted, encoded, settle)
+        if self.is_stored(request):
+            self.store(request, encoded, settle)
         else:
-            publication = self.publish(wanted, encoded)
+            publication = self.publish(request, encoded)
             response = bus_pb2.PublishResponse()
             fill_receipts(response, publication.runs, publication.time, bus_pb2.DURABILITY_MEMORY)
             settled.set_result(response)
         return settled
 
 
-def to_publication(wanted: bus_pb2.PublishRequest, encoded: Sequence[bytes], max_bytes: int, now: float) -> Publication:
+def to_publication(
+    request: bus_pb2.PublishRequest, encoded: Sequence[bytes], max_bytes: int, now: float
+) -> Publication:
     """Checks messages and cuts them into runs of equal priority and expiry.
 
     Args:
@@ -122,11 +124,11 @@ def to_publication(wanted: bus_pb2.PublishRequest, encoded: Sequence[bytes], max
     Raises:
         InvalidMessageError, MessageTooLargeError: with the index of the message among several.
     """
-    check_publish(wanted)
-    channel = wanted.channel
+    check_publish(request)
+    channel = request.channel
     publication = Publication(channel, time=now)
     run: Run | None = None
-    for index, (message, body) in enumerate(zip(wanted.messages, encoded, strict=True)):
+    for index, (message, body) in enumerate(zip(request.messages, encoded, strict=True)):
         try:
             admitted, lane, expires_at = admit(message, body, max_bytes, now)
             if message.HasField("deliver_at") or message.HasField("deliver_after"):
@@ -148,17 +150,17 @@ def to_publication(wanted: bus_pb2.PublishRequest, encoded: Sequence[bytes], max
 
 
 def to_stored_publication(
-    wanted: bus_pb2.PublishRequest, encoded: Sequence[bytes], max_bytes: int, now: float, window: Window
+    request: bus_pb2.PublishRequest, encoded: Sequence[bytes], max_bytes: int, now: float, window: Window
 ) -> Publication:
     """As `to_publication`, for messages to be stored: those that are there already are left out."""
-    check_publish(wanted)
-    publication = Publication(wanted.channel)
+    check_publish(request)
+    publication = Publication(request.channel)
     parts = publication.parts
     run: Run | None = None
     ids: list[str] = []
     fresh: dict[str, tuple[Run, int]] = {}
     find = window.find
-    for index, (message, body) in enumerate(zip(wanted.messages, encoded, strict=True)):
+    for index, (message, body) in enumerate(zip(request.messages, encoded, strict=True)):
         try:
             admitted, lane, expires_at = admit(message, body, max_bytes, now)
             key = message.ordering_key or None
@@ -179,7 +181,7 @@ def to_stored_publication(
             run = None
             continue
         if due is not None:
-            held = Run(wanted.channel, lane, [admitted], len(admitted), expires_at, key=key)
+            held = Run(request.channel, lane, [admitted], len(admitted), expires_at, key=key)
             fresh[message_id] = held, 0
             publication.held_back.append((len(parts), due, held, message_id))
             parts.append(held)
@@ -189,7 +191,7 @@ def to_stored_publication(
         if message.correlation_id and not expired:
             publication.correlated.append(Correlated(message.correlation_id, message_id, admitted))
         if run is None or run.lane != lane or run.expires_at != expires_at or key is not None or run.key is not None:
-            run = Run(wanted.channel, lane, [], 0, expires_at, key=key)
+            run = Run(request.channel, lane, [], 0, expires_at, key=key)
             ids = []
             publication.runs.append(run)
             publication.message_ids.append(ids)

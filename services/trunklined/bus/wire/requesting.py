@@ -37,7 +37,7 @@ class Requester:
 
     def request(
         self,
-        wanted: bus_pb2.RequestRequest,
+        request: bus_pb2.RequestRequest,
         encoded: bytes,
         id: int,
         remaining: float | None,
@@ -56,21 +56,21 @@ class Requester:
             InvalidMessageError, MessageTooLargeError: the timeout or the message is refused.
             InvalidChannelError, NoRespondersError, OverloadedError: see `Broker.request`.
         """
-        timeout = timeout_of(wanted.timeout if wanted.HasField("timeout") else None, remaining)
-        if not wanted.HasField("message"):
+        timeout = timeout_of(request.timeout if request.HasField("timeout") else None, remaining)
+        if not request.HasField("message"):
             raise InvalidMessageError("message is not set", details={"field": "message"})
-        message = wanted.message
+        message = request.message
         body, lane, expires_at = admit(message, encoded, self._max_message_bytes, self._broker.clock())
         if not message.correlation_id:
             message.correlation_id = message.message_id
             body += message_pb2.Message(correlation_id=message.message_id).SerializeToString()
-        request = PendingRequest(
-            id, wanted.channel, message.message_id, message.correlation_id, timeout, on_reply, on_error
+        pending = PendingRequest(
+            id, request.channel, message.message_id, message.correlation_id, timeout, on_reply, on_error
         )
-        self._broker.request(request, Run(wanted.channel, lane, [body], len(body), expires_at))
-        return request
+        self._broker.request(pending, Run(request.channel, lane, [body], len(body), expires_at))
+        return pending
 
-    async def response(self, wanted: bus_pb2.RequestRequest, encoded: bytes, remaining: float | None) -> bytes:
+    async def response(self, request: bus_pb2.RequestRequest, encoded: bytes, remaining: float | None) -> bytes:
         """Requests and waits for the reply; returns it as an encoded RequestResponse.
 
         A caller that is cancelled leaves nothing behind.
@@ -88,11 +88,11 @@ class Requester:
             if not settled.done():
                 settled.set_exception(error)
 
-        request = self.request(wanted, encoded, 0, remaining, reply, fail)
+        pending = self.request(request, encoded, 0, remaining, reply, fail)
         try:
             return await settled
         finally:
-            request.cancel()
+            pending.cancel()
 
 
 def timeout_of(timeout: Duration | None, remaining: float | None) -> float:

@@ -61,19 +61,19 @@ class BusServicer:
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the service to a server. Requests are taken encoded, so that what cannot be read is refused by us."""
-        whole = grpc.unary_unary_rpc_method_handler
+        unary = grpc.unary_unary_rpc_method_handler
         stream = grpc.stream_stream_rpc_method_handler
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            "Publish": whole(self.publish, None, bus_pb2.PublishResponse.SerializeToString),
+            "Publish": unary(self.publish, None, bus_pb2.PublishResponse.SerializeToString),
             "PublishStream": stream(self.publish_stream),
             "Subscribe": stream(self.subscribe),
-            "Request": whole(self.request, None, None),
+            "Request": unary(self.request, None, None),
             "Connect": stream(self.connect),
-            "ListSubscriptions": whole(
+            "ListSubscriptions": unary(
                 self.list_subscriptions, None, bus_pb2.ListSubscriptionsResponse.SerializeToString
             ),
-            "GetStats": whole(self.get_stats, None, bus_pb2.GetStatsResponse.SerializeToString),
-            **{name: whole(call, None, _serialize) for name, call in self._calls.by_name().items()},
+            "GetStats": unary(self.get_stats, None, bus_pb2.GetStatsResponse.SerializeToString),
+            **{name: unary(call, None, _serialize) for name, call in self._calls.by_name().items()},
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
 
@@ -93,8 +93,8 @@ class BusServicer:
 
     async def publish(self, raw: bytes, _: Context) -> bus_pb2.PublishResponse:
         """See bus.proto."""
-        wanted = parse(bus_pb2.PublishRequest, raw)
-        return await self._publisher.receipts(wanted, PassthroughPublishRequest.FromString(raw).messages)
+        request = parse(bus_pb2.PublishRequest, raw)
+        return await self._publisher.receipts(request, PassthroughPublishRequest.FromString(raw).messages)
 
     async def publish_stream(self, _: object, context: Context) -> None:
         """See bus.proto."""
@@ -109,8 +109,8 @@ class BusServicer:
 
     async def request(self, raw: bytes, context: Context) -> bytes:
         """See bus.proto."""
-        wanted = parse(bus_pb2.RequestRequest, raw)
-        return await self._requester.response(wanted, wanted.message.SerializeToString(), context.time_remaining())
+        request = parse(bus_pb2.RequestRequest, raw)
+        return await self._requester.response(request, request.message.SerializeToString(), context.time_remaining())
 
     async def connect(self, _: object, context: Context) -> None:
         """See bus.proto. The initial metadata tells the client that the line is up."""

@@ -56,10 +56,10 @@ class PublishStream:
 
     async def take(self, raw: bytes) -> None:
         """Publishes one frame; an error is the answer to that frame alone."""
-        wanted = parse(bus_pb2.PublishStreamRequest, raw).publish
+        request = parse(bus_pb2.PublishStreamRequest, raw).publish
         encoded = PassthroughPublishStreamRequest.FromString(raw).publish.messages
         try:
-            answer = self._publisher.receipts(wanted, encoded)
+            answer = self._publisher.receipts(request, encoded)
         except TrunklineError as error:
             answer = asyncio.get_running_loop().create_future()
             answer.set_exception(error)

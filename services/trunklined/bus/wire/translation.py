@@ -59,13 +59,13 @@ def check_between(name: str, value: float, lowest: float, highest: float, unit: 
 
 
 def describe(body: bytes) -> Description:
-    """What an encoded message says of itself."""
+    """Returns the fields by which people find an encoded message: its ids, type and sender."""
     message = message_pb2.Message.FromString(body)
     return Description(message.message_id, message.message_type, message.sender_id, message.correlation_id)
 
 
 def announcement(letter: DeadLetter, dead_letters: int) -> bytes:
-    """The message that tells of a dead letter: what it is, and how many there are."""
+    """Makes the encoded message that announces a dead letter, with the number of all dead letters."""
     entry = {
         "dead_letter_id": letter.id,
         "durable": letter.durable,
@@ -92,5 +92,5 @@ def announcement(letter: DeadLetter, dead_letters: int) -> bytes:
 
 
 def durability_of(broker: Broker) -> bus_pb2.Durability:
-    """What a stored message has."""
+    """Returns the durability that a stored message reaches."""
     return bus_pb2.DURABILITY_STORED if broker.journal.engine.durability == "stored" else bus_pb2.DURABILITY_MEMORY
