@@ -15,7 +15,7 @@ from scripts.bench.peer import Peer
 from scripts.bench.tally import IDLE_SECONDS
 from trunkline.limits import FRAME_MESSAGES
 from trunkline.v1 import bus_pb2, bus_pb2_grpc, durable_pb2, message_pb2
-from trunkline.wire.opaque import bus_twins
+from trunkline.wire.opaque import bus_passthrough
 
 FILLED_AT_ONCE: Final = 8
 """Calls of the filler that are under way together."""
@@ -69,7 +69,7 @@ def _frame(count: int) -> bytes:
     """An encoded PublishRequest of messages that differ in their ids; what they share is encoded once."""
     shared = message_pb2.Message(message_type="task_result", sender_id="bench", json=PAYLOAD.decode())
     body, name = shared.SerializeToString(), uuid.uuid4().hex
-    request = bus_twins()["PublishRequest"](channel=CHANNEL, durability=bus_pb2.DURABILITY_STORED)
+    request = bus_passthrough()["PublishRequest"](channel=CHANNEL, durability=bus_pb2.DURABILITY_STORED)
     ids = (message_pb2.Message(message_id=f"{name}-{index}") for index in range(count))
     request.messages.extend(each.SerializeToString() + body for each in ids)
     encoded: bytes = request.SerializeToString()

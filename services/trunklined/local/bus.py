@@ -14,6 +14,7 @@ from trunkline.wire.stream import LineUser
 from trunklined.bus.app import make_broker
 from trunklined.bus.broker import Broker
 from trunklined.bus.config import Settings
+from trunklined.bus.wire.connection import BusConnection
 from trunklined.bus.wire.servicer import BusServicer
 from trunklined.local.session import LocalConnection, LocalSession
 from trunklined.local.stream import LocalStream
@@ -68,8 +69,8 @@ class InMemoryMessageBus(BaseBus):
         servicer = BusServicer(broker, MAX_MESSAGE_BYTES, (), time.time())
 
         def open_line(user: LineUser) -> LocalStream:
-            def accept(write: Any) -> LocalConnection:
-                return LocalConnection(broker, servicer.turn, _PEER, write, MAX_MESSAGE_BYTES, ())
+            def accept(write: Any) -> BusConnection:
+                return servicer.accept(_PEER, write, LocalConnection)
 
             parse = bus_pb2.ConnectResponse.FromString
             return LocalStream(parse, user, BusDisconnectedError, accept, servicer.unary_calls(), {})

@@ -17,7 +17,7 @@ from trunkline.models import AgentMessage
 from trunkline.wire.stream import Line, LineUser
 from trunklined.bus.broker import Broker
 from trunklined.bus.queue import SubscriptionQueue
-from trunklined.bus.wire.connection import Connection
+from trunklined.bus.wire.connection import BusConnection
 from trunklined.local.stream import LocalStream
 
 M = TypeVar("M", bound=AgentMessage)
@@ -26,7 +26,7 @@ _calling: ContextVar[tuple[BusSession, ...]] = ContextVar("trunkline_calling", d
 """The sessions in whose callbacks this code runs."""
 
 
-class LocalConnection(Connection):
+class LocalConnection(BusConnection):
     """The service's end; says when it has looked for what may be sent."""
 
     on_gathered: Callable[[], None] | None = None
