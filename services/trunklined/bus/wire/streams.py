@@ -139,7 +139,7 @@ class SubscribeStream:
 
     def _gather(self, _: int) -> list[bytes]:
         response = PassthroughSubscribeResponse()
-        taken, _ = fill_next(response, self._subscriber, FRAME_MESSAGES, self._broker.clock())
+        taken, _ = fill_next(lambda: response, self._subscriber, FRAME_MESSAGES, self._broker.clock())
         return [response.SerializeToString()] if taken else []
 
     def _wake(self, _: Subscriber) -> None:

@@ -131,22 +131,25 @@ def apply_frame(subscriber: Subscriber, frame: bus_pb2.SubscribeRequest) -> list
     )
 
 
-def fill_next(response: Any, subscriber: Subscriber, max_messages: int, now: float) -> tuple[int, int]:
+def fill_next(make: Callable[[], Any], subscriber: Subscriber, max_messages: int, now: float) -> tuple[int, int]:
     """Fills a SubscribeResponse with what to send a subscriber next; returns how many messages and bytes it carries.
 
     The number of dropped messages goes first, in a frame of its own that counts as one message; (0, 0) means that
     there is nothing to send. Filling fields in place is ten times as fast as handing a dict to the constructor.
+
+    Args:
+        make: makes the response, public or passthrough; called only where there is something to send.
     """
     queue = subscriber.queue
     if queue is None:
         return 0, 0
     if dropped := queue.tell_dropped():
-        response.lagged.dropped = dropped
+        make().lagged.dropped = dropped
         return 1, 0
     run = queue.take(subscriber, max_messages, now)
     if run is None:
         return 0, 0
-    deliveries = response.deliveries
+    deliveries = make().deliveries
     deliveries.channel = run.channel
     deliveries.first_sequence = run.first_sequence
     deliveries.priority = run.lane + 1
