@@ -117,7 +117,7 @@ def test_keyword_arguments_become_attributes(diary: Path) -> None:
     agent = lived(crew.ProcessWorker(diary=str(diary), fails_in="on_close", unknown=1))
     assert agent.kwargs == {"diary": str(diary), "fails_in": "on_close", "unknown": 1}
     assert crew.read(diary) == ["setup", "execute", "on_close"]
-    assert agent.vessel.failure() == "exit code 1"
+    assert agent.agent_runner.failure() == "exit code 1"
 
 
 @pytest.mark.parametrize("name", ["start", "execute", "stop_event", "state_events", "control_events", "result", "pid"])

@@ -49,8 +49,8 @@ def test_a_life_goes_through_its_steps(kind: str, channel: MessageChannel, diary
     assert agent.join(20)
     assert not agent.is_alive()
     assert crew.read(diary) == ["setup", "execute", "on_close"]
-    assert agent.vessel is not None
-    assert agent.vessel.failure() is None
+    assert agent.agent_runner is not None
+    assert agent.agent_runner.failure() is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -78,8 +78,8 @@ def test_an_exception_in_a_step_is_told_and_ends_the_life(
     assert said_until_closed(channel) == said
     assert agent.join(20)
     assert crew.read(diary) == done
-    assert agent.vessel is not None
-    assert agent.vessel.failure() == {"thread": f"ValueError: no {step} today", "process": "exit code 1"}[kind]
+    assert agent.agent_runner is not None
+    assert agent.agent_runner.failure() == {"thread": f"ValueError: no {step} today", "process": "exit code 1"}[kind]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -119,17 +119,17 @@ def test_an_agent_that_was_asked_to_stop_before_it_was_ready_does_no_work(
 ) -> None:
     """It closes; it never says that it is ready."""
     agent = WORKERS[kind](channel.endpoint("one", local=kind == "thread"), name="one", config=CONFIG, diary=str(diary))
-    vessel = None
+    runner = None
     if kind == "thread":
         agent.stop()
     agent.start()
-    vessel = agent.vessel
+    runner = agent.agent_runner
     agent.stop()  # a process has not even begun to import by now
     assert said_until_closed(channel) == ["agent_started", "agent_close"]
     assert agent.join(20)
     assert crew.read(diary) == ["on_close"]
-    assert vessel is not None
-    assert vessel.failure() is None
+    assert runner is not None
+    assert runner.failure() is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -156,21 +156,21 @@ def test_sys_exit_in_an_agent_ends_it(kind: str, how: object, error: str | None,
     said = said_until_closed(channel)
     assert said[:2] == ["agent_started", "agent_ready"]
     assert agent.join(20)
-    assert agent.vessel is not None
+    assert agent.agent_runner is not None
     if error is None:
         assert said[2:] == ["agent_close"]
-        assert agent.vessel.failure() is None
+        assert agent.agent_runner.failure() is None
     else:
         assert error in said[2]
-        assert agent.vessel.failure() is not None
+        assert agent.agent_runner.failure() is not None
 
 
 def test_a_process_that_leaves_without_a_word_has_failed(channel: MessageChannel) -> None:
     """os._exit: nothing is told, the exit code stays."""
     agent = started(channel, crew.ProcessQuitter, how="abruptly")
     assert agent.join(20)
-    assert agent.vessel is not None
-    assert agent.vessel.failure() == "exit code 3"
+    assert agent.agent_runner is not None
+    assert agent.agent_runner.failure() == "exit code 3"
     assert not agent.is_alive()
 
 

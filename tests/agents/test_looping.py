@@ -65,8 +65,8 @@ def test_a_recoverable_error_costs_one_turn(kind: str, channel: MessageChannel, 
         *("ERROR: RecoverableError: turn 2 was bad", "ERROR: RecoverableError: turn 3 was bad"),
         *("RESULT:4", "agent_close"),
     ]
-    assert agent.vessel is not None
-    assert agent.vessel.failure() is None
+    assert agent.agent_runner is not None
+    assert agent.agent_runner.failure() is None
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -88,7 +88,7 @@ def test_a_thousand_connections_that_say_nothing_are_told_and_dropped(
 ) -> None:
     """The oldest give way to those over MAX_CONNECTIONS, the others go after SILENT_CLIENT_SECONDS; a client that
     speaks stays, and one that comes is let in."""
-    monkeypatch.setattr("trunkline.message_channel.unix_socket.hub.SILENT_CLIENT_SECONDS", 2.0)
+    monkeypatch.setattr("trunkline.message_channel.unix_socket.socket_server.SILENT_CLIENT_SECONDS", 2.0)
     results = agents.SPAWN.Queue()
     with MessageChannel("unix_socket", path) as channel, LineClient(path) as client:
         assert serves(channel, client)
@@ -111,7 +111,7 @@ def test_a_thousand_connections_that_say_nothing_are_told_and_dropped(
 
 def test_half_a_line_does_not_hold_a_place_either(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who begins a first line and does not end it is told and closed; who has said one may be silent for longer."""
-    monkeypatch.setattr("trunkline.message_channel.unix_socket.hub.SILENT_CLIENT_SECONDS", 2.0)
+    monkeypatch.setattr("trunkline.message_channel.unix_socket.socket_server.SILENT_CLIENT_SECONDS", 2.0)
     with MessageChannel("unix_socket", path) as channel, LineClient(path) as before:
         assert serves(channel, before)
         with LineClient(path) as client:

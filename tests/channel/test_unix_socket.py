@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.channel.clients import LineClient, answer, line, received
+from trunkline.errors import MessageTooLargeError
 from trunkline.message_channel import (
     MessageChannel,
     ServiceMessage,
     UnknownTargetError,
 )
-from trunkline.message_channel.limits import MAX_CONNECTIONS, MAX_INBOX_MESSAGES
+from trunkline.message_channel.limits import MAX_CONNECTIONS, MAX_INBOX_MESSAGES, MAX_LINE_BYTES
 
 
 def test_two_messages_in_one_read_are_two(channel: MessageChannel, client: LineClient) -> None:
@@ -109,6 +110,18 @@ def test_a_reply_goes_to_the_connection_that_asked(channel: MessageChannel, path
         for number, each in enumerate((one, two, three)):
             assert each.read()["payload"] == f"to {number}"
             assert each.is_silent(0.02)
+
+
+def test_a_reply_that_is_too_large_may_be_followed_by_a_shorter(channel: MessageChannel, client: LineClient) -> None:
+    """Until then the command counts as unanswered; afterwards a second reply finds nobody."""
+    client.send(line())
+    request = received(channel)
+    with pytest.raises(MessageTooLargeError):
+        channel.reply(request, answer("x" * MAX_LINE_BYTES))
+    channel.reply(request, answer("short"))
+    assert client.read()["payload"] == "short"
+    with pytest.raises(UnknownTargetError):
+        channel.reply(request, answer("again"))
 
 
 def test_plain_sends_answer_the_oldest_first(channel: MessageChannel, path: str) -> None:

@@ -121,7 +121,7 @@ def test_closing_wakes_who_waits(channel: MessageChannel) -> None:
 
 def test_half_of_a_message_is_none(all_three: list[MessageChannel]) -> None:
     """A pipe that holds a beginning ends no wait; its rest does."""
-    inbox = all_three[1]._belfry
+    inbox = all_three[1]._waitable
     assert isinstance(inbox, FanIn)
     out, into = multiprocessing.Pipe(duplex=False)
     inbox.add(FrameReader(out), lambda message: message, lambda: None)

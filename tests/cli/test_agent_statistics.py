@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -11,9 +12,13 @@ import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
+from rich.console import Console
+
 from tests.cli.conftest import OnTerminal, Trunkline
 from tests.orchestrator.program import Agent, Serve
 from tests.programs import command
+from trunkline.cli.agents.agent_statistics import _picture
 
 AGENTS: list[Agent] = [
     ("calm", "Ticking", {}),
@@ -90,6 +95,23 @@ def test_nobody_there_is_exit_code_5_and_says_where_the_other_figures_are(trunkl
     assert said.returncode == 5
     assert "trunkline services" in said.stderr
     assert "trunkline services" in trunkline("stats", "--help").stdout
+
+
+def test_figures_of_thousands_have_room_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With their separators: names are cut, and never a figure."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "40")
+    agent = {
+        **{"name": "n" * 100, "state": "ready", "pid": 4_194_304, "cpu_percent": 100.0, "memory_mb": 12_345.6},
+        **{"uptime_seconds": 86_400.0, "heartbeat_age_seconds": 1.0, "restarts": 1_234_567, "errors": 7_654_321},
+    }
+    screen = io.StringIO()
+    Console(file=screen, width=80).print(_picture({"orchestrator": {"name": "one"}, "agents": [agent]}))
+    (row,) = [line for line in screen.getvalue().splitlines() if line.startswith("nnn")]
+    name, *cells = row.split()
+    assert name.endswith("n…")
+    assert cells[-2:] == ["1,234,567", "7,654,321"]
+    assert len(row) <= 80
 
 
 Wait = Callable[[str], None]

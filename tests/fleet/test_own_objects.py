@@ -109,3 +109,14 @@ def test_an_agent_in_a_thread_uses_them_too() -> None:
             assert orchestrator.join(30)
         assert state.get_agent_state("note") is not None
         assert list(orchestrator.dead_letters) == []
+
+
+def test_a_store_without_revisions_takes_no_spread_agents() -> None:
+    """Two orchestrators could run one at once. The error names what the store lacks; other agents run."""
+    with Orchestrator(name="a", state_manager=OwnStore()) as orchestrator:
+        with pytest.raises(
+            OrchestratorError, match=r"'anywhere' cannot be spread: .* no revisions .*expected_revision"
+        ):
+            orchestrator.register_agent(Listening, "anywhere", spread=True)
+        orchestrator.register_agent(Listening, "here")
+        assert orchestrator.start_agent("here") == "started"

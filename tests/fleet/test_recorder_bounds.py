@@ -14,7 +14,7 @@ import pytest
 from trunkline import GrpcStateManager, InMemoryStateManager, Operation, Outcome, StateDisconnectedError, sync
 from trunkline.agents import BaseThreadAgent, LoopingThreadAgent
 from trunkline.orchestrator import Orchestrator, OrchestratorError
-from trunkline.orchestrator.fleet import recorder
+from trunkline.orchestrator.fleet import pending
 
 PATIENCE = 30.0
 
@@ -80,7 +80,7 @@ def test_results_that_wait_too_long_are_dropped_and_counted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The oldest ones. Of each agent the newest state waits, whatever happens."""
-    monkeypatch.setattr(recorder, "MAX_PENDING_RESULTS", 10)
+    monkeypatch.setattr(pending, "MAX_PENDING_RESULTS", 10)
     store = Counting()
     with sync.StateManager.over(store) as state:
         with Orchestrator(Orchestrator.Config(max_workers=50), state_manager=state) as orchestrator:

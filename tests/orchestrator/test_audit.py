@@ -20,9 +20,9 @@ from tests.orchestrator.program import Serve, ask
 from trunkline.message_channel import Peer
 from trunkline.orchestrator import OrchestratorError
 from trunkline.orchestrator.commands import audit
-from trunkline.orchestrator.commands.audit import Asker, AuditLog
+from trunkline.orchestrator.commands.audit import AuditLog, Caller
 
-ASKER = Asker("cli", "socket", Peer(pid=7, uid=1000, gid=1000))
+CALLER = Caller("cli", "socket", Peer(pid=7, uid=1000, gid=1000))
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def test_a_line_says_who_asked_for_what_and_what_came_of_it(audit_log: AuditLog, path: Path) -> None:
     """Also of somebody on the bus, of whom no uid is known, and of somebody who was not let in."""
-    audit_log.record(ASKER, "stop", ["weather"], "error", "it does not run")
-    audit_log.record(Asker("ops", "bus"), "ps", [], "success")
+    audit_log.record(CALLER, "stop", ["weather"], "error", "it does not run")
+    audit_log.record(Caller("ops", "bus"), "ps", [], "success")
     audit_log.denied(Peer(8, 65534, 65534), "user 65534 is not allowed to connect")
     stopped, listed, denied = lines(path)
     assert stopped.pop("time").endswith("+00:00")
@@ -85,7 +85,7 @@ def test_the_file_is_for_its_owners_eyes_only(path: Path) -> None:
     umask = os.umask(0)
     try:
         log = AuditLog(str(path))
-        log.record(ASKER, "ps", [], "success")
+        log.record(CALLER, "ps", [], "success")
         log.close()
     finally:
         os.umask(umask)
@@ -97,7 +97,7 @@ def test_it_is_appended_to(path: Path) -> None:
     """A restart loses nothing."""
     for _ in range(2):
         log = AuditLog(str(path))
-        log.record(ASKER, "ps", [], "success")
+        log.record(CALLER, "ps", [], "success")
         log.close()
     assert len(lines(path)) == 2
 
@@ -107,7 +107,7 @@ def test_its_files_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(audit, "AUDIT_FILE_BYTES", 2_000)
     log = AuditLog(str(path))
     for number in range(200):
-        log.record(ASKER, "status", [str(number)], "success")
+        log.record(CALLER, "status", [str(number)], "success")
     log.close()
     files = sorted(path.parent.iterdir())
     assert len(files) == 5
@@ -153,13 +153,13 @@ def test_a_link_that_takes_its_place_while_it_is_put_aside_is_not_followed(
     """It is put aside itself."""
     monkeypatch.setattr(audit, "AUDIT_FILE_BYTES", 300)
     log = AuditLog(str(path))
-    log.record(ASKER, "ps", [], "success")
+    log.record(CALLER, "ps", [], "success")
     path.unlink()
     other = tmp_path / "other"
     other.touch()
     path.symlink_to(other)
     for _ in range(3):
-        log.record(ASKER, "ps", [], "success")
+        log.record(CALLER, "ps", [], "success")
     log.close()
     assert other.read_bytes() == b""
 
@@ -173,7 +173,7 @@ def test_whatever_is_said_stays_one_harmless_line(command: str, args: list[str],
     audit.log.addHandler(handler)
     level, audit.log.level = audit.log.level, logging.INFO
     try:
-        AuditLog(None).record(Asker(command, "socket"), command, args, "error", message)
+        AuditLog(None).record(Caller(command, "socket"), command, args, "error", message)
     finally:
         audit.log.removeHandler(handler)
         audit.log.level = level
@@ -186,7 +186,7 @@ def test_whatever_is_said_stays_one_harmless_line(command: str, args: list[str],
 
 def test_long_texts_and_many_arguments_are_cut(audit_log: AuditLog, path: Path) -> None:
     """So that no command fills the file."""
-    audit_log.record(ASKER, "x" * 100_000, ["y" * 100_000] * 1_000, "error", "z" * 100_000)
+    audit_log.record(CALLER, "x" * 100_000, ["y" * 100_000] * 1_000, "error", "z" * 100_000)
     assert path.stat().st_size < 10_000
 
 
@@ -197,11 +197,11 @@ def test_a_full_disk_hinders_no_command(small_disk: Path, caplog: pytest.LogCapt
         while True:
             rest.write(bytes(4_096))
     for number in range(100):
-        log.record(ASKER, "status", [f"lost-{number}" + "x" * 200], "success")
+        log.record(CALLER, "status", [f"lost-{number}" + "x" * 200], "success")
     assert "cannot be written" in caplog.text
     assert "lost-99" in caplog.text
     (small_disk / "rest").unlink()
-    log.record(ASKER, "status", ["back"], "success")
+    log.record(CALLER, "status", ["back"], "success")
     log.close()
     assert json.loads((small_disk / "audit").read_text().splitlines()[-1])["args"] == ["back"]
 
@@ -210,5 +210,5 @@ def test_what_comes_after_the_close_makes_no_file(audit_log: AuditLog, path: Pat
     """Closing twice is fine."""
     audit_log.close()
     audit_log.close()
-    audit_log.record(ASKER, "ps", [], "success")
+    audit_log.record(CALLER, "ps", [], "success")
     assert lines(path) == []

@@ -18,7 +18,7 @@ from tests.orchestrator.sample_agents import Finishing, Ticking
 from trunkline.errors import MessageTooLargeError, TrunklineError
 from trunkline.message_channel import ServiceMessage
 from trunkline.orchestrator import CommandError, Orchestrator, Permissions
-from trunkline.orchestrator.commands.audit import Asker, AuditLog
+from trunkline.orchestrator.commands.audit import AuditLog, Caller
 from trunkline.orchestrator.commands.commands import CommandHandler, parse
 from trunkline.orchestrator.permissions import ALL_COMMANDS
 
@@ -202,8 +202,15 @@ def unserved() -> Iterator[Orchestrator]:
 
 
 def _ask(orchestrator: Orchestrator, command: str, reply: Any) -> None:
-    handler = CommandHandler(orchestrator.reporting, orchestrator, Permissions(), AuditLog(None))
-    handler.handle(ServiceMessage("cli", "COMMAND", command), Asker("cli", "socket"), reply)
+    handler = CommandHandler(
+        orchestrator.reporting,
+        Permissions(),
+        AuditLog(None),
+        start=orchestrator.starting,
+        stop=orchestrator.stopping,
+        shut_down=orchestrator.shutting_down,
+    )
+    handler.handle(ServiceMessage("cli", "COMMAND", command), Caller("cli", "socket"), reply)
 
 
 def test_an_answer_that_is_too_large_is_replaced_by_one_that_says_so(unserved: Orchestrator) -> None:

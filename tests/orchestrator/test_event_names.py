@@ -8,7 +8,7 @@ import pytest
 
 from trunkline.agents import AgentEvent
 from trunkline.orchestrator import OrchestratorEvent
-from trunkline.orchestrator.events.events import told_by
+from trunkline.orchestrator.events.events import event_of
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from trunkline.orchestrator.events.events import told_by
 )
 def test_what_an_agent_says_becomes_an_event(payload: str, event: str, facts: dict[str, Any]) -> None:
     """By its payload; text of its own is passed on."""
-    assert told_by(payload) == (OrchestratorEvent[event], facts)
+    assert event_of(payload) == (OrchestratorEvent[event], facts)
 
 
 def test_names_and_values_of_events() -> None:

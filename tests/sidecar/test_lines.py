@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.channel.clients import LineClient, line
+from tests.conftest import StartProgram
 from tests.programs import RunningProgram, run_program
 from trunkline.bus.grpc.bus import GrpcMessageBus
 from trunkline.channels import agent_channel
@@ -52,6 +53,15 @@ async def answering(bus: GrpcMessageBus, target: str, delays: dict[str, float] |
         await bus.publish(agent_channel(message.sender_id), reply)
 
     await bus.subscribe(agent_channel(target), answer, concurrency=64)
+
+
+async def published_until_heard(bus: GrpcMessageBus, name: str, client: LineClient) -> None:
+    """Publishes for a name, each time from another sender, until a line waits at the client."""
+    for number in range(600):
+        await bus.publish(agent_channel(name), AgentMessage(message_type="feedback", sender_id=f"{number}"))
+        if not await asyncio.to_thread(client.is_silent, 0.05):
+            return
+    pytest.fail("the name was never reached")
 
 
 async def read(client: LineClient) -> dict[str, Any]:
@@ -209,6 +219,47 @@ async def test_the_bus_may_be_away(killable_sidecar: RunningProgram, killable_bu
             await answering(bus, "orchestrator")
             client.send(line("again", sender="ext"))
             assert (await read(client))["payload"] == "done again"
+
+
+async def test_a_name_from_before_the_bus_is_reached_when_it_comes(
+    start_program: StartProgram, socket_dir: Path
+) -> None:
+    """A client that sent its line before the sidecar first found the bus needs not send another."""
+    name, path, bus_address = f"ext-{uuid.uuid4()}", f"{socket_dir}/c.sock", f"unix:{socket_dir}/bus.sock"
+    options = ("--socket-path", path, "--store-path", "", "--bus-address", bus_address)
+    start_program("sidecar", *options, address=f"unix:{socket_dir}/sidecar.sock")
+    with LineClient(path) as client:
+        client.send(line(sender=name))
+        assert "BUS_NOT_CONNECTED" in await asyncio.to_thread(client.read_error)
+        await asyncio.to_thread(start_program, "bus", address=bus_address)
+        async with GrpcMessageBus(bus_address) as bus:
+            await published_until_heard(bus, name, client)
+
+
+async def test_a_name_that_another_client_takes_over_is_reached_once(
+    killable_sidecar: RunningProgram, killable_bus: RunningProgram, target: str
+) -> None:
+    """Also where the bus was away meanwhile: what is published for the name is one line to the client that has it."""
+    path = str(Path(killable_sidecar.address.removeprefix("unix:")).with_name("channel.sock"))
+    name = f"ext-{uuid.uuid4()}"
+    await asyncio.to_thread(killable_bus.kill)
+    for _ in range(2):
+        with LineClient(path) as gone:
+            gone.send(line(sender=name))
+            assert "BUS_" in await asyncio.to_thread(gone.read_error)
+    with LineClient(path) as client:
+        client.send(line(sender=name))
+        assert "BUS_" in await asyncio.to_thread(client.read_error)
+        await asyncio.to_thread(killable_bus.restart)
+        async with GrpcMessageBus(killable_bus.address) as bus:
+            await published_until_heard(bus, name, client)
+            first = await read(client)
+            await bus.publish(agent_channel(name), AgentMessage(message_type="feedback", sender_id="last"))
+            senders = [first["sender"]]
+            while senders[-1] != "last":
+                senders.append((await read(client))["sender"])
+            assert len(senders) == len(set(senders))
+            assert client.is_silent(0.1)
 
 
 def test_a_live_socket_of_another_program_ends_the_start(killable_sidecar: RunningProgram, socket_dir: Path) -> None:

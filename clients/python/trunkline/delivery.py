@@ -14,10 +14,12 @@ from trunkline.limits import (
     DEFAULT_BACKOFF_MAXIMUM,
     DEFAULT_BACKOFF_MULTIPLIER,
     DEFAULT_MAX_DELIVERIES,
+    DEFAULT_REDRIVEN,
     MAX_ACK_WAIT,
     MAX_BACKOFF_MULTIPLIER,
     MAX_MAX_DELIVERIES,
     MAX_NAK_DELAY,
+    MAX_REDRIVEN,
     MIN_ACK_WAIT,
 )
 
@@ -111,3 +113,14 @@ def check_between(field: str, value: float, lowest: float, highest: float, unit:
             f"{field} is {value:g}{unit}, it must be between {lowest:g} and {highest:g}{unit}",
             details={"field": field, "value": f"{value:g}"},
         )
+
+
+def check_limit(limit: int | None) -> int:
+    """How many dead letters may be redriven at once. Raises InvalidMessageError where that is out of bounds."""
+    if limit is None:
+        return DEFAULT_REDRIVEN
+    if not 1 <= limit <= MAX_REDRIVEN:
+        raise InvalidMessageError(
+            f"limit is {limit}, it must be 1 to {MAX_REDRIVEN}", details={"field": "limit", "value": str(limit)}
+        )
+    return limit

@@ -14,8 +14,8 @@ from trunklined.bus.engines.sqlite import SqliteJournal
 from trunklined.bus.journal.journal import JournalLimits
 from trunklined.bus.journal.retention import RetentionRule
 from trunklined.bus.metrics import BusCollector
+from trunklined.bus.wire.message_format import MESSAGE_FORMAT
 from trunklined.bus.wire.servicer import SERVICE_NAME, BusServicer
-from trunklined.bus.wire.translation import announcement, describe
 from trunklined.rpc.server import Program
 
 
@@ -67,8 +67,7 @@ def make_broker(settings: Settings) -> Broker:
             max_durable_subscriptions=settings.max_durable_subscriptions,
             retention=tuple(RetentionRule(**rule.model_dump()) for rule in settings.retention),
         ),
-        describe,
-        announcement,
+        MESSAGE_FORMAT,
     )
 
 

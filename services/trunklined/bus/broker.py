@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trunkline.channels import check_channel, check_name, check_pattern
+from trunkline.delivery import DurableSettings
 from trunkline.errors import NoRespondersError, OverloadedError, TrunklineError
 from trunkline.limits import DEAD_LETTER_CHANNEL
 from trunkline.priority import HIGH_LANE
 from trunklined.bus.dead_letters import DeadLetter
-from trunklined.bus.durable.desk import Description, Settings
+from trunklined.bus.description import MessageFormat
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.engines.engine import JournalEngine
 from trunklined.bus.interest import Interest
@@ -75,8 +76,7 @@ class Broker:
         limits: the bounds.
         engine: what stored messages are kept in.
         journal_limits: its bounds.
-        describe: what an encoded message says of itself.
-        announcement: the message that tells of a dead letter, and how many there are.
+        format: what encoded messages say.
         clock: UNIX time in seconds.
     """
 
@@ -85,13 +85,13 @@ class Broker:
         limits: Limits,
         engine: JournalEngine,
         journal_limits: JournalLimits,
-        describe: Callable[[bytes], Description],
-        announcement: Callable[[DeadLetter, int], bytes],
+        format: MessageFormat,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.clock = clock
-        self._announcement = announcement
-        self.journal = Journal(engine, journal_limits, clock, describe, self._spread_stored, self._announce)
+        self._format = format
+        self.journal = Journal(engine, journal_limits, clock, format, self._spread_stored, self._announce)
+        self._sequencer = self.journal.sequencer
         self._limits = limits
         self._interest: Interest[SubscriptionQueue] = Interest()
         self._groups: dict[tuple[str, str], SubscriptionQueue] = {}
@@ -129,7 +129,7 @@ class Broker:
         name: str,
         pattern: str,
         position: Callable[[], int | None],
-        settings: Settings,
+        settings: DurableSettings,
         *,
         given: bool,
         subscriber: Subscriber,
@@ -189,7 +189,7 @@ class Broker:
             if run.expires_at is not None and run.expires_at < self.clock():
                 self._expired_on_arrival += len(run.messages)
                 continue
-            run.first_sequence = self.journal.allot(len(run.messages))
+            run.first_sequence = self._sequencer.allot(len(run.messages))
             self._published += len(run.messages)
         if channel in self.journal.in_flight:  # what was stored before it on this channel goes first
             self.journal.follow(lambda: self._spread(channel, runs, correlated))
@@ -244,14 +244,14 @@ class Broker:
         if run.expires_at is not None and run.expires_at < self.clock():
             self._expired_on_arrival += 1
             return
-        run.first_sequence = self.journal.allot(1)
+        run.first_sequence = self._sequencer.allot(1)
         self._published += 1
         # It cannot answer another request: none that is pending has its correlation id.
         for queue in queues:
             queue.offer(run)
 
     def _announce(self, letter: DeadLetter, dead_letters: int) -> None:
-        message = self._announcement(letter, dead_letters)
+        message = self._format.announcement(letter, dead_letters)
         self.publish(DEAD_LETTER_CHANNEL, [Run(DEAD_LETTER_CHANNEL, HIGH_LANE, [message], len(message))], [])
 
     @property

@@ -53,13 +53,14 @@ class BusCollector(Collector):
 
     def _of_the_journal(self) -> Iterable[Metric]:
         journal = self._broker.journal
+        now = journal.statistics()
         for name, text, count in (
-            ("stored", "Messages stored.", journal.stored),
-            ("duplicates", "Messages not stored again, since their id was known.", journal.duplicates),
-            ("acked", "Messages of durable subscriptions that were acked.", journal.desk.acked),
-            ("redelivered", "Messages handed out again.", journal.desk.redelivered),
-            ("dead_lettered", "Messages made dead letters.", journal.desk.dead_lettered),
-            ("lost_to_limits", "Messages removed by a hard limit though needed.", journal.desk.lost_to_limits),
+            ("stored", "Messages stored.", now.stored),
+            ("duplicates", "Messages not stored again, since their id was known.", now.duplicates),
+            ("acked", "Messages of durable subscriptions that were acked.", now.acked),
+            ("redelivered", "Messages handed out again.", now.redelivered),
+            ("dead_lettered", "Messages made dead letters.", now.dead_lettered),
+            ("lost_to_limits", "Messages removed by a hard limit though needed.", now.lost_to_limits),
         ):
             yield CounterMetricFamily(f"trunkline_bus_{name}", text, value=count)
         waiting = GaugeMetricFamily(
@@ -71,11 +72,11 @@ class BusCollector(Collector):
             waiting.add_metric([durable.name, "retrying"], durable.retrying)
         yield waiting
         for name, text, value in (
-            ("dead_letters", "Dead letters kept.", journal.dead_letters),
-            ("held_back", "Messages held back until later.", journal.later.count),
-            ("journal_messages", "Messages in the journal.", sum(channel.messages for channel in journal.channels)),
-            ("journal_bytes", "Their bytes.", sum(channel.bytes for channel in journal.channels)),
-            ("journal_file_bytes", "The size of the journal's files.", journal.engine.file_bytes()),
+            ("dead_letters", "Dead letters kept.", now.dead_letters),
+            ("held_back", "Messages held back until later.", now.held_back),
+            ("journal_messages", "Messages in the journal.", now.journal_messages),
+            ("journal_bytes", "Their bytes.", now.journal_bytes),
+            ("journal_file_bytes", "The size of the journal's files.", now.journal_file_bytes),
         ):
             yield GaugeMetricFamily(f"trunkline_bus_{name}", text, value=value)
         yield HistogramMetricFamily(

@@ -83,7 +83,10 @@ class Queue(Protocol):
     """What a subscriber takes from."""
 
     pattern: str
-    subscribers: list[Subscriber]
+
+    @property
+    def subscribers(self) -> list[Subscriber]:
+        """Who takes from it."""
 
     @property
     def size(self) -> int:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 
 from trunklined.bus.batch import Batch
 from trunklined.bus.dead_letters import DeadLetter
+from trunklined.bus.records import ChannelRow, DurableRow, ParcelRow
 
-if TYPE_CHECKING:
-    from trunklined.bus.durable.parcel import Parcel
-    from trunklined.bus.durable.parcels import Parcels
-    from trunklined.bus.durable.subscription import DurableSubscription
-    from trunklined.bus.journal.channels import ChannelState
+R_co = TypeVar("R_co", covariant=True)
+
+
+class HasRow(Protocol, Generic[R_co]):
+    """What is kept as a row, which says how it is now."""
+
+    def row(self) -> R_co:
+        """Returns the row."""
 
 
 @dataclass(slots=True)
@@ -21,8 +25,9 @@ class Staging:
     """Things, not deeds: what is written is how each is when the commit begins. So a commit that failed is repeated by
     staging its things again."""
 
-    durables: dict[int, DurableSubscription] = field(default_factory=dict)
-    parcels: dict[int, tuple[Parcels, Parcel]] = field(default_factory=dict)
+    durables: dict[int, HasRow[DurableRow]] = field(default_factory=dict)
+    parcels: dict[tuple[int, int], Callable[[], ParcelRow]] = field(default_factory=dict)
+    """What gives the row of a parcel, by the numbers of its durable subscription and of its own."""
     settled: dict[int, None] = field(default_factory=dict)
     """Parcels that are done, by id."""
     keys: dict[tuple[int, str], bool] = field(default_factory=dict)
@@ -34,7 +39,7 @@ class Staging:
     swept: dict[int, None] = field(default_factory=dict)
     removed: dict[int, None] = field(default_factory=dict)
     """Runs that are kept no longer, by their first sequence."""
-    channels: dict[str, ChannelState] = field(default_factory=dict)
+    channels: dict[str, HasRow[ChannelRow]] = field(default_factory=dict)
     after: list[Callable[[], None]] = field(default_factory=list)
     """Called when it is durable, in this order."""
 
@@ -54,24 +59,20 @@ class Staging:
             or self.after
         )
 
-    def touch(self, parcels: Parcels, parcel: Parcel) -> None:
-        """A parcel changed."""
-        self.parcels[parcel.id] = parcels, parcel
-
-    def settle(self, parcel: Parcel) -> None:
-        """A parcel is done."""
-        self.parcels.pop(parcel.id, None)
-        self.settled[parcel.id] = None
+    def settle(self, durable: int, parcel: int) -> None:
+        """Stages that a parcel is done."""
+        self.parcels.pop((durable, parcel), None)
+        self.settled[parcel] = None
 
     def forget(self, durable: int) -> None:
         """All that was staged of one durable subscription's parcels and keys is void."""
-        self.parcels = {id: each for id, each in self.parcels.items() if each[0].durable != durable}
+        self.parcels = {key: row for key, row in self.parcels.items() if key[0] != durable}
         self.keys = {key: passed for key, passed in self.keys.items() if key[0] != durable}
 
     def write(self, batch: Batch) -> None:
         """Adds it all to a batch."""
         batch.durables += [durable.row() for durable in self.durables.values()]
-        batch.parcels += [parcels.row(parcel) for parcels, parcel in self.parcels.values()]
+        batch.parcels += [row() for row in self.parcels.values()]
         batch.settled += self.settled
         batch.skipped_keys += [key for key, passed in self.keys.items() if passed]
         batch.free_keys += [key for key, passed in self.keys.items() if not passed]
@@ -86,7 +87,7 @@ class Staging:
     def restage(self, failed: Staging) -> None:
         """Adds what a failed commit was to make durable, as older than what is here."""
         self.durables = failed.durables | self.durables
-        self.parcels = {id: each for id, each in failed.parcels.items() if id not in self.settled} | self.parcels
+        self.parcels = {key: row for key, row in failed.parcels.items() if key[1] not in self.settled} | self.parcels
         self.settled = failed.settled | self.settled
         self.keys = failed.keys | self.keys
         self.wiped = failed.wiped | self.wiped
@@ -101,8 +102,6 @@ class Staging:
             if id in failed.wiped or id in failed.deleted:
                 continue
             # What was staged before a wipe that came later is void; what came after it is in `self` by now.
-            self.parcels = {
-                key: each for key, each in self.parcels.items() if each[0].durable != id or key not in failed.parcels
-            }
+            self.parcels = {key: row for key, row in self.parcels.items() if key[0] != id or key not in failed.parcels}
         for id in self.deleted:
             self.durables.pop(id, None)

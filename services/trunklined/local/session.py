@@ -159,7 +159,7 @@ class LocalSession(BusSession):
             spread: asyncio.Future[None] = self._loop.create_future()
             journal.follow(lambda: spread.set_result(None))
             await spread
-        last = journal.last_sequence
+        last = journal.sequencer.last
         for subscription in [each for each in self._subscriptions.values() if isinstance(each, LocalSubscription)]:
             if matches(subscription.pattern, channel):
                 await subscription.done_with(last)

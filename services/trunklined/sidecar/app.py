@@ -11,15 +11,15 @@ from prometheus_client.registry import Collector
 
 from trunkline.bus.grpc.bus import GrpcMessageBus
 from trunkline.errors import BusDisconnectedError, StateDisconnectedError
-from trunkline.message_channel.unix_socket.server import LineServer, open_socket
+from trunkline.message_channel.unix_socket.line_server import LineServer, open_socket
 from trunklined.rpc.health import Health
 from trunklined.rpc.server import Program
 from trunklined.sidecar import servicer
 from trunklined.sidecar.config import Settings
 from trunklined.sidecar.forwarder import Forwarder, upstream_options
-from trunklined.sidecar.lines.agents import ExternalAgents
+from trunklined.sidecar.lines.bridge import LineBridge
 from trunklined.sidecar.metrics import Parts, SidecarCollector
-from trunklined.sidecar.offline.store import Store
+from trunklined.sidecar.offline.store_and_forward import StoreAndForward
 
 
 class SidecarProgram:
@@ -34,18 +34,18 @@ class SidecarProgram:
         options = upstream_options(settings.keepalive_interval, settings.keepalive_timeout)
         self._bus = self._forwarder(servicer.BUS.full_name, settings.bus_address, BusDisconnectedError, options)
         self._state = self._forwarder(servicer.STATE.full_name, settings.state_address, StateDisconnectedError, options)
-        self._store = Store.of(settings, self._bus) if settings.store_path else None
-        self._agents: ExternalAgents | None = None
+        self._store = StoreAndForward.of(settings, self._bus) if settings.store_path else None
+        self._lines: LineBridge | None = None
         if settings.socket_path:
-            self._agents = ExternalAgents(GrpcMessageBus(settings.bus_address), settings.command_timeout)
+            self._lines = LineBridge(GrpcMessageBus(settings.bus_address), settings.command_timeout)
 
     def register(self, server: aio.Server) -> None:
         """Adds BusService and StateService."""
-        servicer.register(server, servicer.BUS, self._bus, self._store.stand_in.handlers() if self._store else None)
+        servicer.register(server, servicer.BUS, self._bus, self._store.calls.handlers() if self._store else None)
         servicer.register(server, servicer.STATE, self._state)
 
     def report_to(self, health: Health) -> None:
-        """A service counts as serving while its upstream is connected."""
+        """Reports to a health service: a service is serving while its upstream is connected."""
         self._health = health
         for forwarder in (self._bus, self._state):
             health.turn(forwarder.service, serving=forwarder.is_connected)
@@ -59,47 +59,47 @@ class SidecarProgram:
         """
         if self._store is not None:
             await self._store.backlog.open()
-            self._store.relay.start()
+            self._store.drain.start()
         self._bus.start()
         self._state.start()
-        if self._agents is not None:
+        if self._lines is not None:
             settings = self._settings
             socket_file = await asyncio.to_thread(
                 open_socket, settings.socket_path, settings.uids, settings.max_connections
             )
             server = LineServer(
                 socket_file,
-                self._agents,
+                self._lines,
                 name=self.name,
                 allowed_uids=settings.uids,
                 max_connections=settings.max_connections,
                 max_line_bytes=settings.max_message_bytes,
             )
-            await self._agents.start(server)
+            await self._lines.start(server)
 
     async def drain(self, seconds: float) -> None:
-        """Ends the streams; commands on the UNIX socket get the time to be answered."""
+        """Ends the streams; commands on the UNIX socket get `seconds` to be answered."""
         if self._store is not None:
-            self._store.gate.drain()
+            self._store.routing.stop()
         self._bus.drain()
         self._state.drain()
-        if self._agents is not None:
-            await self._agents.drain(seconds)
+        if self._lines is not None:
+            await self._lines.drain(seconds)
 
     async def close(self) -> None:
         """Closes clients and upstreams; idempotent."""
-        if self._agents is not None:
-            await self._agents.close()
+        if self._lines is not None:
+            await self._lines.close()
         if self._store is not None:
-            await self._store.relay.close()
+            await self._store.drain.close()
         await self._bus.close()
         await self._state.close()
         if self._store is not None:
             await self._store.backlog.close()
 
     def collectors(self) -> Iterable[Collector]:
-        """The sidecar's metrics."""
-        return [SidecarCollector(Parts((self._bus, self._state), self._agents, self._store))]
+        """Returns the sidecar's metrics."""
+        return [SidecarCollector(Parts((self._bus, self._state), self._lines, self._store))]
 
     def _forwarder(
         self,
@@ -112,11 +112,11 @@ class SidecarProgram:
 
     def _upstream_changed(self, service: str, connected: bool) -> None:
         if self._store is not None and service == servicer.BUS.full_name:
-            self._store.gate.bus_changed(connected)
+            self._store.routing.bus_changed(connected)
         if self._health is not None:
             self._health.turn(service, serving=connected)
 
 
 def build(settings: Settings) -> Program:
-    """The sidecar, not yet started."""
+    """Makes the sidecar, not yet started."""
     return SidecarProgram(settings)

@@ -37,17 +37,17 @@ MAX_REMEMBERED: Final = 4_096
 MAX_WAITING_BYTES: Final = 4 * MiB
 """Of one Connect stream that was opened while the bus is away: what waits for the bus. Beyond it BUS_DISCONNECTED."""
 
-RELAY_TIMEOUT: Final = 10.0
+DRAIN_TIMEOUT: Final = 10.0
 """Seconds that the bus has to take a batch of what is held; then it is sent again."""
 
-RELAY_RETRY_MIN: Final = 0.05
-RELAY_RETRY_MAX: Final = 5.0
+DRAIN_RETRY_MIN: Final = 0.05
+DRAIN_RETRY_MAX: Final = 5.0
 """What is held and could not be sent is sent again after a random time up to a bound that doubles from the one to the
 other."""
 
 
 class Settings(ServerSettings):
-    """What the sidecar can be told, beside what every program can."""
+    """The settings of the sidecar, beside those of every program."""
 
     model_config = SettingsConfigDict(env_prefix="TRUNKLINE_SIDECAR_")
 

@@ -31,13 +31,13 @@ _HOP: Final = ("user-agent", "te", "content-type", "content-length", "host")
 
 
 class Call(Protocol):
-    """What of an upstream call is needed here, of each of the four kinds."""
+    """The part of an upstream call that is used here; each of the four kinds has it."""
 
     def cancel(self) -> bool: ...
 
 
 def upstream_options(keepalive_interval: float, keepalive_timeout: float) -> list[tuple[str, int]]:
-    """gRPC channel arguments (grpc/impl/channel_arg_names.h)."""
+    """Returns gRPC channel arguments (grpc/impl/channel_arg_names.h)."""
     return [
         ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
         ("grpc.max_send_message_length", MAX_FRAME_BYTES),
@@ -58,7 +58,7 @@ class Forwarder:
     Args:
         service: its full name, such as "trunkline.v1.BusService".
         address: where it is.
-        disconnected: what a caller is told when the upstream is not there.
+        disconnected: the error of a caller when the upstream is not there.
         options: channel arguments.
         on_change: called with True when the upstream is connected, with False when it is lost, and when it is not there
             at first.
@@ -112,10 +112,10 @@ class Forwarder:
             self._channel = None
 
     async def send(self, method: str, request: bytes, timeout: float) -> bytes:
-        """A call of the sidecar's own, with one request and one response.
+        """Makes a call of the sidecar's own, with one request and one response.
 
         Raises:
-            grpc.aio.AioRpcError: the upstream said so, or was lost.
+            grpc.aio.AioRpcError: the upstream answered with an error, or was lost.
         """
         call = self._stub(method, False, False)(request, timeout=timeout)
         try:
@@ -212,7 +212,7 @@ class Forwarder:
         return found
 
     def _options_of(self, context: Context) -> dict[str, Any]:
-        """What the upstream is told of a call beside its requests; these are compressed where its answers shall be."""
+        """Returns the options of an upstream call: timeout, metadata, and compression where the caller has it."""
         metadata = _passed_on(context)
         is_compressed = COMPRESSED in metadata and not self.address.startswith(UNIX)
         return {
@@ -284,6 +284,6 @@ def _passed_on(context: Context) -> Metadata:
 
 
 def _is_cancelled() -> bool:
-    """Whether this very task was asked to end, and not only the upstream's call."""
+    """Whether this very task is being cancelled, and not only the upstream's call."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

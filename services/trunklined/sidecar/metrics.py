@@ -1,4 +1,4 @@
-"""What the sidecar counts: plain ints, made into Prometheus metrics when they are scraped."""
+"""The sidecar's counts: plain ints, made into Prometheus metrics when they are scraped."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from trunklined.sidecar.forwarder import Forwarder
-from trunklined.sidecar.lines.agents import ExternalAgents
-from trunklined.sidecar.offline.store import Store
+from trunklined.sidecar.lines.bridge import LineBridge
+from trunklined.sidecar.offline.store_and_forward import StoreAndForward
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What is counted."""
+    """The parts that count."""
 
     forwarders: tuple[Forwarder, ...]
-    agents: ExternalAgents | None
-    store: Store | None
+    lines: LineBridge | None
+    store: StoreAndForward | None
 
 
 class SidecarCollector(Collector):
@@ -36,29 +36,29 @@ class SidecarCollector(Collector):
         yield up
         if self._parts.store is not None:
             yield from _of_store(self._parts.store)
-        if self._parts.agents is not None:
-            yield from _of_agents(self._parts.agents)
+        if self._parts.lines is not None:
+            yield from _of_lines(self._parts.lines)
 
 
-def _of_store(store: Store) -> Iterator[Metric]:
-    backlog, relay = store.backlog, store.relay
+def _of_store(store: StoreAndForward) -> Iterator[Metric]:
+    backlog, drain = store.backlog, store.drain
     yield GaugeMetricFamily("trunkline_sidecar_held_messages", "Messages held for the bus now.", backlog.messages)
     yield GaugeMetricFamily("trunkline_sidecar_held_bytes", "Their bytes.", backlog.bytes)
     yield GaugeMetricFamily(
         "trunkline_sidecar_set_aside_messages", "Messages that the bus refused, in the file now.", backlog.refused
     )
     yield CounterMetricFamily("trunkline_sidecar_kept", "Messages taken because the bus was away.", backlog.kept)
-    yield CounterMetricFamily("trunkline_sidecar_forwarded", "Held messages that the bus took.", relay.forwarded)
-    yield CounterMetricFamily("trunkline_sidecar_refused", "Held messages that the bus refused.", relay.refused)
+    yield CounterMetricFamily("trunkline_sidecar_forwarded", "Held messages that the bus took.", drain.forwarded)
+    yield CounterMetricFamily("trunkline_sidecar_refused", "Held messages that the bus refused.", drain.refused)
     yield CounterMetricFamily(
         "trunkline_sidecar_possible_duplicates",
         "Held messages that the bus may have stored twice.",
-        relay.possible_duplicates,
+        drain.possible_duplicates,
     )
 
 
-def _of_agents(agents: ExternalAgents) -> Iterator[Metric]:
-    counts = agents.statistics()
+def _of_lines(bridge: LineBridge) -> Iterator[Metric]:
+    counts = bridge.statistics()
     lines = CounterMetricFamily("trunkline_sidecar_lines", "Lines on the UNIX socket.", labels=["direction"])
     lines.add_metric(["in"], counts.lines_in)
     lines.add_metric(["out"], counts.lines_out)

@@ -1,12 +1,12 @@
-"""Agents: work that runs in a thread or a process, says how it fares, and ends when it is asked to.
+"""Agents: work that runs in a thread or a process, reports its status, and ends on request.
 
-base           BaseAgent, the life of an agent; looping, periodic: agents with a rhythm
-config         what they are told; validation: what is wrong with it
-events         what they tell their orchestrator; voice: how; state_events: what has happened by now
-vessel         what they run in; stop_request: that they shall end
-heart          their heartbeats; steps: their work, tried again and counted
-plugins        what they take along; clients: the bus and the state store
-logger         where they say what they do
+base             BaseAgent, the life of an agent; looping, periodic: agents that repeat their work
+config           configurations; validation: findings about them
+events           STATUS payloads; status_reporter: sends them; state_events: life cycle events to wait for
+runner           the thread or process of an agent; stop_request: the request to end
+heartbeat        heartbeats; step_runner: steps of the work, with retries and a circuit breaker
+plugins          objects with a life as long as the agent's; clients: the bus and the state store
+logger           logging
 """
 
 from trunkline.agents.base import BaseAgent, BaseProcessAgent, BaseThreadAgent

@@ -1,4 +1,4 @@
-"""Attributes: which of an agent's belong to one life, and which names are taken."""
+"""Attributes of an agent: those of one life, and the names that keyword arguments must not take."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from trunkline.agents.clients import Connected
 
 OF_ONE_LIFE: Final = (
     *("logger", "stop_event", "control_events", "has_ended", "state_events", "failure"),
-    *("_pid", "_vessel", "_stop_request", "_voice", "_steps", "_clients"),
+    *("_pid", "_agent_runner", "_stop_request", "_status_reporter", "_step_runner", "_clients"),
 )
-"""Not handed to another process: made anew where the agent runs."""
+"""Attributes of one life. They are not handed to another process, but made there anew."""
 
 _OF_ALL_LIVES: Final = ("name", "kwargs", "result", "msg_channel", "bus_address", "state_address")
 
 
 def check_attributes(framework: type, agent: str, names: Iterable[str]) -> None:
-    """Checks keyword arguments that are to become an agent's attributes.
+    """Checks the keyword arguments that become attributes of an agent.
 
     Args:
         framework: the class that all agents share.
         agent: its name.
-        names: those of the arguments.
+        names: the arguments' names.
 
     Raises:
         TypeError: every agent has an attribute of that name.

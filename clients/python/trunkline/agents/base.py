@@ -1,4 +1,4 @@
-"""BaseAgent: the life of an agent, whatever it runs in."""
+"""BaseAgent: the life of an agent, in a thread or a process."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from trunkline.agents.clients import Clients, bus, state
 from trunkline.agents.config import AgentConfig
 from trunkline.agents.errors import AgentStartError, StepInterruptedError
 from trunkline.agents.events import AgentEvent
-from trunkline.agents.heart import Pulse, heart
+from trunkline.agents.heartbeat import Heartbeat, heartbeats
 from trunkline.agents.logger import AgentLogger
 from trunkline.agents.plugins import PluginSet
+from trunkline.agents.runner import ProcessRunner, Runner, ThreadRunner
 from trunkline.agents.state_events import ControlEvents, StateEvents
-from trunkline.agents.steps import Steps
+from trunkline.agents.status_reporter import StatusReporter
+from trunkline.agents.step_runner import StepRunner
 from trunkline.agents.stop_request import StopRequest
-from trunkline.agents.vessel import ProcessVessel, ThreadVessel, Vessel
-from trunkline.agents.voice import Voice
 from trunkline.errors import TrunklineError
 from trunkline.message_channel import Endpoint, MessageChannel, ServiceMessage
 
@@ -29,30 +29,30 @@ AgentType = Literal["thread", "process"]
 
 
 class BaseAgent(ABC):
-    """One agent. A subclass says what it does in `execute`, and may prepare it in `setup`.
+    """One agent. A subclass does its work in `execute`, and may prepare it in `setup`.
 
         start → validate → setup → ready → execute → close
 
-    Each step is told to the orchestrator by a STATUS message. An exception in any of them is told as `ERROR: …`, and
-    the agent closes as failed. `stop()` asks it to end: `stop_event` is set, and it is for `execute` to heed it. What
-    was asked to stop before it was ready does not execute.
+    Each step is reported to the orchestrator by a STATUS message. An exception in any of them is reported as
+    `ERROR: …`, and the agent closes as failed. `stop()` asks the agent to end: it sets `stop_event`, which `execute`
+    has to watch. An agent that is stopped before it is ready does not execute.
 
     Args:
-        msg_channel: its end of the orchestrator's channel. Default: a channel of its own, whose owner's end is
+        msg_channel: the agent's end of the orchestrator's channel. Default: a channel of its own, whose owner's end is
             `agent.msg_channel` of the object that is started; it gets no heartbeats.
-        name: what it is called; default the class's name.
+        name: default the class's name.
         config: default the class's own `Config()`.
         plugin: default the class's own `Plugin()`.
         bus_address, state_address: where `bus` and `state` connect to.
         kwargs: become attributes of the agent.
 
     Raises:
-        TypeError: a value is of a wrong type, or an attribute of that name is the framework's own.
+        TypeError: a value is of a wrong type, or the framework has an attribute of that name.
     """
 
     a_type: ClassVar[AgentType] = "thread"
-    """What it runs in: a thread of this process, or a process of its own (`spawn`). Such an object is pickled; what it
-    holds beside its configuration must allow that."""
+    """Kind of the agent: a thread of this process, or a process of its own (`spawn`). The object of a process is
+    pickled; all its attributes must allow that."""
 
     Config: TypeAlias = AgentConfig
     Plugin: TypeAlias = PluginSet
@@ -61,20 +61,20 @@ class BaseAgent(ABC):
 
     logger: AgentLogger
     failure: str | None
-    """What it failed of, where it runs; None while it has not."""
+    """Why the agent failed, in the process that it runs in; None while it has not."""
     stop_event: threading.Event
-    """Set when it shall end."""
+    """Set when the agent is to end."""
     control_events: ControlEvents
-    """Holds the `stop_event`, too."""
+    """Also holds `stop_event`."""
     has_ended: threading.Event
-    """Set at the end of its life, where it runs."""
+    """Set at the end of the agent's life, in the process that it runs in."""
     state_events: StateEvents
     bus = bus
     state = state
     _pid: int | None
-    _vessel: Vessel | None
-    _voice: Voice
-    _steps: Steps
+    _agent_runner: Runner | None
+    _status_reporter: StatusReporter
+    _step_runner: StepRunner
     _clients: Clients
     _stop_request: StopRequest
 
@@ -100,7 +100,7 @@ class BaseAgent(ABC):
         self.bus_address = bus_address
         self.state_address = state_address
         self.result: Any = None
-        """What `execute` returned, or the subclass set it to: JSON."""
+        """Return value of `execute`, or the value that the subclass has set: JSON."""
         self._has_owner = msg_channel is not None
         self._reports_to: Endpoint | None = None
         if msg_channel is None:
@@ -111,104 +111,109 @@ class BaseAgent(ABC):
         self.msg_channel: MessageChannel | Endpoint = msg_channel
         self._begin()
 
-    # What a subclass says.
+    # Overridden by subclasses.
 
     def setup(self) -> None:  # noqa: B027  # nothing to do is fine
-        """Prepares. What it raises, the agent fails of."""
+        """Prepares the work. An exception makes the agent fail."""
 
     @abstractmethod
     def execute(self) -> Any:
-        """Does the work. What it returns (JSON) is the agent's result."""
+        """Does the work. The return value (JSON) is the agent's result."""
 
     def on_stop(self) -> None:  # noqa: B027  # nothing to do is fine
-        """Called when somebody asks it to stop, in another thread than `execute`; `on_close` waits for its return, for
-        `stop_timeout` seconds at most."""
+        """Called when the agent is asked to stop, in another thread than `execute`; `on_close` waits for the return,
+        for `stop_timeout` seconds at most."""
 
     def on_close(self) -> None:  # noqa: B027  # nothing to do is fine
-        """Called last, however it ended."""
+        """Called last, after success and after failure."""
 
-    # What a subclass uses.
+    # Called by subclasses.
 
     def send_message(self, msg: ServiceMessage) -> None:
         """Sends a message to the orchestrator. Raises as `MessageChannel.send`."""
         self.msg_channel.send("orchestrator", msg)
 
-    # What its owner calls.
+    # Called by the owner.
 
     def report_to(self, channel: Endpoint) -> None:
-        """Says where it tells how it fares, where `msg_channel` is somebody else's. Before its start."""
+        """Sends the STATUS messages to a channel of the orchestrator, where `msg_channel` is the user's own. To be
+        called before the start."""
         self._reports_to = channel
 
     def start(self, on_end: Callable[[], object] | None = None, life: int | None = None) -> None:
-        """Starts it, in its thread or process. One object has one life.
+        """Starts the agent in its thread or process. One object has one life.
 
         Args:
-            on_end: for a supervisor: called in the agent's thread when it has ended. Of a process it waits for the
-                `sentinel` of its `vessel` instead, and reaps it.
-            life: for a supervisor: which of this agent's lives it is; what it says of itself carries that number.
+            on_end: for a supervisor: called in the agent's thread when the agent has ended. For a process, the
+                supervisor waits for the `sentinel` of `agent_runner` instead, and reaps it.
+            life: for a supervisor: the number of this life; the agent's STATUS messages carry it.
 
         Raises:
-            AgentStartError: it was started already, or it cannot be handed to a process.
+            AgentStartError: the agent was started already, or cannot be handed to a process.
         """
-        if self._vessel is not None:
+        if self._agent_runner is not None:
             raise AgentStartError(f"agent {self.name!r} was started already", details={"agent": self.name})
-        self._voice.life = life
-        vessel: Vessel = ProcessVessel(self) if self.a_type == "process" else ThreadVessel(self, on_end)
-        self._vessel = vessel
-        vessel.start()
-        if on_end is None and isinstance(vessel, ProcessVessel):
-            vessel.follow(self.state_events.said, self.state_events.close_event.set)
+        self._status_reporter.life = life
+        if self.a_type == "process":
+            process = ProcessRunner(self, daemon=self.config.daemon, stop_timeout=self.config.stop_timeout)
+            self._agent_runner = process
+            process.start()
+            if on_end is None:
+                process.follow(self.state_events.record, self.state_events.close_event.set)
+        else:
+            self._agent_runner = ThreadRunner(self, on_end)
+            self._agent_runner.start()
 
     @final
     def stop(self) -> None:
-        """Asks it to end; idempotent. It ends after the step that it is in."""
-        if self._vessel is None:
+        """Asks the agent to end; idempotent. It ends after its present step."""
+        if self._agent_runner is None:
             self.asked_to_stop()
         else:
-            self._vessel.ask_to_stop()
+            self._agent_runner.ask_to_stop()
 
     def is_alive(self) -> bool:
-        """Whether it runs."""
-        return self._vessel is not None and self._vessel.is_alive()
+        """Tells whether the agent runs."""
+        return self._agent_runner is not None and self._agent_runner.is_alive()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Waits for its end, `timeout` seconds at most; says whether it has ended."""
-        return self._vessel is None or self._vessel.join(timeout)
+        """Waits for the end of the agent, `timeout` seconds at most; returns whether it has ended."""
+        return self._agent_runner is None or self._agent_runner.join(timeout)
 
     @property
-    def vessel(self) -> Vessel | None:
-        """What it runs in; None before its start."""
-        return self._vessel
+    def agent_runner(self) -> Runner | None:
+        """The thread or process that the agent runs in; None before its start."""
+        return self._agent_runner
 
     @property
     def pid(self) -> int | None:
-        """Of its process, there and here; None for a thread."""
-        return self._pid if self._vessel is None else self._vessel.pid
+        """Process id, in the agent's own process and in its owner's; None for a thread."""
+        return self._pid if self._agent_runner is None else self._agent_runner.pid
 
-    # What its vessel calls, where it runs.
+    # Called by the runner, in its thread or process.
 
     @final
     def run(self) -> None:
-        """The whole life, in the calling thread."""
+        """Runs the agent from its start to its end, in the calling thread."""
         self._pid = os.getpid() if self.a_type == "process" else None
         try:
-            self._voice.say(AgentEvent.AGENT_START)
+            self._status_reporter.report(AgentEvent.AGENT_START)
             if self._has_owner and not AgentConfig.validate(self.config):
-                heart.add(Pulse(self.name, self.config.heartbeat_interval, self._beat, self.has_ended))
+                heartbeats.add(Heartbeat(self.name, self.config.heartbeat_interval, self._beat, self.has_ended))
             self.validate_config()
             self.plugin.initialize(self)
             if not self.stop_event.is_set():
                 self.setup()
             if not self.stop_event.is_set():
-                self._voice.say(AgentEvent.AGENT_READY)
-                self._voice.tell_result(self._perform(), self.result)
+                self._status_reporter.report(AgentEvent.AGENT_READY)
+                self._status_reporter.report_result(self._perform(), self.result)
         except StepInterruptedError:
-            pass  # stopped while it waited for its next try: that is how it was asked to end
+            pass  # stopped while it waited for its next try, which is a regular end
         except SystemExit as end:
             if end.code:
-                self.failure = self._voice.fail(end)
-        except Exception as error:  # noqa: BLE001  # whatever an agent raises: it fails, and says so
-            self.failure = self._voice.fail(error)
+                self.failure = self._status_reporter.report_failure(end)
+        except Exception as error:  # noqa: BLE001  # an agent may raise anything: it fails, and reports that
+            self.failure = self._status_reporter.report_failure(error)
         finally:
             self._close()
 
@@ -216,43 +221,43 @@ class BaseAgent(ABC):
         """Checks the configuration.
 
         Raises:
-            ConfigValidationError: it cannot be used.
+            ConfigValidationError: a value cannot be used.
         """
         self.config.check(f"the configuration of agent {self.name!r}")
 
     @final
     def asked_to_stop(self) -> None:
-        """Takes note that it shall end; idempotent."""
+        """Sets `stop_event` and calls `on_stop`; idempotent, never waits."""
         self._stop_request.make()
 
     def _perform(self) -> Any:
-        """The work: of this agent one step, of those that loop one for each turn."""
-        return self._steps.take(self.execute)
+        """Does the work: as one step, or of a looping agent as one step for each turn."""
+        return self._step_runner.run(self.execute)
 
     def _report(self, message: ServiceMessage) -> None:
         (self._reports_to or self.msg_channel).send("orchestrator", message)
 
     def _beat(self) -> None:
-        if not self._steps.is_overdue:
-            self._voice.say(AgentEvent.AGENT_HEARTBEAT)
+        if not self._step_runner.is_overdue:
+            self._status_reporter.report(AgentEvent.AGENT_HEARTBEAT)
 
     def _close(self) -> None:
         self._stop_request.wait(self.config.stop_timeout)
         try:
             self.on_close()
         except Exception as error:  # noqa: BLE001  # as in run
-            told = self._voice.fail(error)
-            self.failure = self.failure or told
+            text = self._status_reporter.report_failure(error)
+            self.failure = self.failure or text
         try:
             self.plugin.finalize()
             self._clients.disconnect()
         except TrunklineError as error:
             self.logger.warning("a client of agent %r was not disconnected: %s", self.name, error)
         finally:
-            self._voice.say_if_heard(AgentEvent.AGENT_CLOSE)
+            self._status_reporter.try_report(AgentEvent.AGENT_CLOSE)
             self.has_ended.set()
 
-    # What belongs to the place and the life: not handed to another process.
+    # Attributes of one life: not handed to another process.
 
     def _begin(self) -> None:
         self.logger = AgentLogger(self.name, self.config.logger_config)
@@ -263,20 +268,20 @@ class BaseAgent(ABC):
         self.state_events = StateEvents()
         self.failure = None
         self._pid = None
-        self._vessel = None
-        self._voice = Voice(self.name, self._report, self.state_events, self.logger)
-        self._steps = Steps(self.name, self.config, self.stop_event)
+        self._agent_runner = None
+        self._status_reporter = StatusReporter(self.name, self._report, self.state_events, self.logger)
+        self._step_runner = StepRunner(self.name, self.config, self.stop_event)
         self._clients = Clients(self.name, self.bus_address, self.state_address)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {name: value for name, value in self.__dict__.items() if name not in OF_ONE_LIFE}
-        return {**kept, "_life": self._voice.life}
+        return {**kept, "_life": self._status_reporter.life}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         life = state.pop("_life")
         self.__dict__ |= state
         self._begin()
-        self._voice.life = life
+        self._status_reporter.life = life
 
     def __enter__(self) -> Self:
         self.start()

@@ -1,4 +1,4 @@
-"""Clients: the bus and the state store of an agent, connected when they are first used."""
+"""Clients: the bus and the state store of an agent, connected at first use."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ T = TypeVar("T")
 
 
 class Clients:
-    """Of one life of an agent.
+    """The clients of one life of an agent.
 
     Args:
         agent: its name.
-        bus_address, state_address: where they are; None where it was given none.
+        bus_address, state_address: None where the agent has none.
     """
 
     def __init__(self, agent: str, bus_address: str | None, state_address: str | None) -> None:
@@ -30,12 +30,12 @@ class Clients:
         self._lent: tuple[sync.MessageBus | None, sync.StateManager | None] = (None, None)
 
     def lend(self, bus: sync.MessageBus | None, state: sync.StateManager | None) -> None:
-        """In the place of its addresses: others use them too, so they stay connected at the end of this life."""
+        """Takes shared clients in the place of the addresses; they stay connected at the end of this life."""
         self._lent = bus, state
 
     @property
     def bus(self) -> sync.MessageBus:
-        """Raises AgentError without an address, BusDisconnectedError where it cannot be reached."""
+        """The bus, connected. Raises AgentError without an address, BusDisconnectedError where it cannot be reached."""
         if self._bus is None:
             from trunkline import sync
 
@@ -46,7 +46,7 @@ class Clients:
 
     @property
     def state(self) -> sync.StateManager:
-        """As `bus`."""
+        """The state store, connected. Raises AgentError, StateDisconnectedError likewise."""
         if self._state is None:
             from trunkline import sync
 
@@ -56,7 +56,7 @@ class Clients:
         return self._state
 
     def disconnect(self) -> None:
-        """What was connected; idempotent."""
+        """Disconnects the clients that are not shared; idempotent."""
         try:
             if self._bus is not None and self._bus is not self._lent[0]:
                 self._bus.disconnect()
@@ -73,8 +73,8 @@ class Clients:
 
 
 class Connected(Generic[T]):
-    """An attribute of an agent's class: one of its clients. Unlike a property it gives way to an attribute that a
-    subclass sets under that name for its own use."""
+    """A class attribute of an agent that gives one of its clients. Unlike a property it may be overridden by an
+    instance attribute that a subclass sets under the same name."""
 
     def __init__(self, get: Callable[[Clients], T]) -> None:
         self._get = get
@@ -90,7 +90,7 @@ class Connected(Generic[T]):
 
 
 bus: Final[Connected[sync.MessageBus]] = Connected(lambda clients: clients.bus)
-"""The bus, connected when it is first used and disconnected at the end."""
+"""The bus, connected at first use and disconnected at the end of the life."""
 
 state: Final[Connected[sync.StateManager]] = Connected(lambda clients: clients.state)
-"""The state store, likewise."""
+"""The state store, connected and disconnected likewise."""

@@ -1,4 +1,4 @@
-"""ComponentConfig: what an agent or an orchestrator is told, with class attributes as defaults."""
+"""ComponentConfig: configurations of agents and orchestrators, with class attributes as defaults."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _log = logging.getLogger(__name__)
 
 
 class ComponentConfig:
-    """A blueprint. Defaults are class attributes; a subclass changes them or adds its own; the constructor overrides
-    them by name.
+    """A configuration. Defaults are class attributes; a subclass changes them or adds its own; the constructor
+    overrides them by name.
 
         class Config(PeriodicAgent.Config):
             execution_interval = 0.5
@@ -26,14 +26,14 @@ class ComponentConfig:
 
         Config(output_directory="elsewhere")
 
-    A name that no class of the configuration declares is kept, too; `check` warns of it.
+    A name that no class of the configuration declares is kept as well; `check` warns of it.
 
     Attributes:
         logger_config: how much is logged.
-        validation_policy: what `check` lets pass.
+        validation_policy: the findings that `check` only logs.
 
     Raises:
-        TypeError: a name that is not declared, but so like one that is that it was probably meant.
+        TypeError: a name is not declared, and so similar to a declared one that it is probably misspelt.
     """
 
     logger_config: LoggerConfig = LoggerConfig()
@@ -50,7 +50,7 @@ class ComponentConfig:
 
     @classmethod
     def names(cls) -> list[str]:
-        """The fields: what its classes annotate or set, the most general class first. Methods are none."""
+        """Returns the fields: all that the classes annotate or set but methods, the most general class first."""
         found: dict[str, bool] = {}
         for base in reversed(cls.__mro__[:-1]):
             found |= dict.fromkeys(inspect.get_annotations(base), True)
@@ -58,21 +58,21 @@ class ComponentConfig:
         return [name for name, is_field in found.items() if is_field and not name.startswith("_")]
 
     def to_dict(self) -> dict[str, Any]:
-        """Each field with its value."""
+        """Returns each field with its value."""
         return {name: getattr(self, name, None) for name in self.names()}
 
     def validate(self) -> list[ValidationResult]:
-        """What is wrong with the values. A subclass adds its own findings to `super().validate()`."""
+        """Returns findings about the values. A subclass adds its own to `super().validate()`."""
         return []
 
     def check(self, owner: str) -> None:
-        """Validates: logs what is let pass.
+        """Validates the values, and logs the findings that the policy lets pass.
 
         Args:
-            owner: whose configuration it is.
+            owner: names the configuration in messages.
 
         Raises:
-            ConfigValidationError: what is not let pass.
+            ConfigValidationError: the policy refuses a finding.
         """
         refused = []
         for result in [*(self.validate() or ()), *self._undeclared()]:
@@ -90,13 +90,13 @@ class ComponentConfig:
         ]
 
     def _require(self, name: str, lowest: float, *, above: bool = False) -> list[ValidationResult]:
-        """A finding where a figure is not at least (or above) the lowest, or no figure at all."""
+        """Returns a finding where a value is no number, or not at least (or above) `lowest`."""
         value = getattr(self, name)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if is_number and (value > lowest if above else value >= lowest):
             return []
-        wanted = f"above {lowest:g}" if above else f"at least {lowest:g}"
-        return [ValidationResult(name, f"is {value!r}, it must be a number {wanted}")]
+        bound = f"above {lowest:g}" if above else f"at least {lowest:g}"
+        return [ValidationResult(name, f"is {value!r}, it must be a number {bound}")]
 
 
 def _is_method(value: object) -> bool:
@@ -104,18 +104,18 @@ def _is_method(value: object) -> bool:
 
 
 class AgentConfig(ComponentConfig):
-    """What every agent can be told. Times are seconds.
+    """The configuration of every agent. Times are seconds.
 
     Attributes:
-        heartbeat_interval: how often it says that it lives.
-        heartbeat_timeout: when nothing was heard of it for this long, it counts as hung; above the interval.
-        step_timeout: how long one step (`execute`, `runner` or `cycle`) may take; a longer one stops the heartbeats.
-            None: as long as it likes. For work that takes minutes leave it unset, or above the longest.
-        ready_timeout: how long it may take from its start until it is ready.
-        stop_timeout: how long it may take to end when it is asked to; then a process is killed.
-        retry_policy: how often and how late a failed step is tried again. None: not at all.
-        circuit_breaker: makes the breaker that its steps are counted by, in the agent itself. None: none.
-        daemon: a process of the agent ends with its owner, and may not start processes with multiprocessing itself.
+        heartbeat_interval: time from one heartbeat to the next.
+        heartbeat_timeout: an agent that sends nothing for this long counts as hung; above the interval.
+        step_timeout: bound of one step (`execute`, `runner` or `cycle`); a longer one stops the heartbeats. None: no
+            bound. For work that takes minutes leave it unset, or above the longest step.
+        ready_timeout: bound from the start until the agent is ready.
+        stop_timeout: bound from the request to stop until the end; beyond it a process is killed.
+        retry_policy: number and delay of the tries after a failed step. None: no second try.
+        circuit_breaker: called in the agent to make the circuit breaker of its steps. None: no breaker.
+        daemon: the agent's process ends with its owner, and may not start processes with multiprocessing itself.
     """
 
     heartbeat_interval: float = 1.0
@@ -144,10 +144,10 @@ class AgentConfig(ComponentConfig):
 
 
 class LoopingConfig(AgentConfig):
-    """What an agent that loops can be told beside that.
+    """The configuration of a looping agent.
 
     Attributes:
-        limit: how many times it cycles; -1: until it is stopped.
+        limit: number of turns; -1: until the agent is stopped.
     """
 
     limit: int = -1
@@ -160,12 +160,12 @@ class LoopingConfig(AgentConfig):
 
 
 class PeriodicConfig(LoopingConfig):
-    """What a periodic agent can be told beside that.
+    """The configuration of a periodic agent.
 
     Attributes:
         execution_interval: seconds from the end of one run to the beginning of the next; 0: none.
         delay_compensation: count the interval from beginning to beginning. A run that takes longer is followed at once
-            by the next; what was missed is not made up for.
+            by the next; missed runs are not made up for.
     """
 
     execution_interval: float = 1.0

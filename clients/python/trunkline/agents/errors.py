@@ -1,4 +1,4 @@
-"""What agents raise.
+"""Errors of agents.
 
 TrunklineError
 └── AgentError                  AGENT_ERROR
@@ -13,25 +13,25 @@ from trunkline.errors import TrunklineError
 
 
 class AgentError(TrunklineError):
-    """Anything that went wrong with an agent. Details: agent."""
+    """Base class of the errors of agents. Details: agent."""
 
     error_code = "AGENT_ERROR"
 
 
 class AgentStartError(AgentError):
-    """It cannot be started: it runs already, or cannot be handed to a process. Details: agent."""
+    """An agent cannot be started: it runs already, or cannot be handed to a process. Details: agent."""
 
     error_code = "AGENT_START"
 
 
 class RecoverableError(AgentError):
-    """Raised by a `cycle` or a `runner` that failed where the next one may well succeed: it is told as an error, and
-    the agent goes on."""
+    """Raised by a `cycle` or a `runner` of which the next call may succeed: it is reported as an error, and the agent
+    goes on."""
 
     error_code = "RECOVERABLE"
 
 
 class StepInterruptedError(AgentError):
-    """It was asked to stop while it waited to try again. Details: agent."""
+    """An agent was stopped while it waited for its next try. Details: agent."""
 
     error_code = "STEP_INTERRUPTED"

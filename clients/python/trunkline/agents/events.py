@@ -1,4 +1,4 @@
-"""What an agent tells its orchestrator."""
+"""AgentEvent: the payloads of STATUS messages from an agent to its orchestrator."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ class AgentEvent(Enum):
     AGENT_CLOSE = "agent_close"
     AGENT_HEARTBEAT = "heartbeat"
     AGENT_ERROR = "agent_error"
-    """Said as `ERROR:` and what went wrong."""
+    """Sent as `ERROR:` and the error's text."""
     AGENT_RESULT = "agent_result"
-    """Said as `RESULT:` and what `execute` returned, in JSON."""
+    """Sent as `RESULT:` and the return value of `execute`, in JSON."""
 
 
 LIFE_CYCLE: Final = frozenset(
     event.value for event in (AgentEvent.AGENT_START, AgentEvent.AGENT_READY, AgentEvent.AGENT_CLOSE)
 )
-"""Payloads that say where an agent stands."""
+"""Payloads that change the stage of an agent."""
 
 ERROR_PREFIX: Final = "ERROR:"
 RESULT_PREFIX: Final = "RESULT:"
 
 
 def result_in(payload: str) -> list[Any]:
-    """The result that a payload tells, alone in a list; an empty one where it tells none."""
+    """Returns the result in a payload as a list of one; an empty list where the payload has none."""
     if not payload.startswith(RESULT_PREFIX):
         return []
     try:
         return [json.loads(payload.removeprefix(RESULT_PREFIX))]
     except ValueError:
-        return []  # text of the agent's own that only begins so
+        return []  # a message of the agent's own that only begins like one

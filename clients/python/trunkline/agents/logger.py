@@ -1,4 +1,4 @@
-"""AgentLogger: where an agent says what it does."""
+"""AgentLogger: the log of an agent, with the levels TRACE and SUCCESS."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _NAMES: Final = {TRACE: "TRACE", SUCCESS: "SUCCESS"}
 
 @dataclass(frozen=True, slots=True)
 class LoggerConfig:
-    """How much an agent logs.
+    """The log level of an agent.
 
     Attributes:
         level: TRACE, DEBUG, INFO, SUCCESS, WARNING, ERROR or CRITICAL. None: as the program's logging is set up, and
-            INFO where nobody did.
+            INFO where it is not.
 
     Raises:
         ValueError: there is no such level.
@@ -70,12 +70,12 @@ class AgentLogger(_Adapter):
         self.log(SUCCESS, message, *arguments, **options)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """As it is, with the caller's own `extra`."""
+        """Returns both unchanged, so that the caller's own `extra` is kept."""
         return msg, kwargs
 
 
 class _LastResort(logging.StreamHandler[Any]):
-    """Says it on standard error, until the program sets up logging of its own."""
+    """Writes to standard error, until the program sets up logging of its own."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)

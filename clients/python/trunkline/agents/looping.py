@@ -1,4 +1,4 @@
-"""LoopingAgent: one turn after the other."""
+"""LoopingAgent: calls its `cycle` again and again."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from trunkline.agents.errors import RecoverableError
 
 
 class LoopingAgent(BaseAgent):
-    """Calls `cycle()` until it is stopped, or `config.limit` times. Its pace is its own: `cycle` waits where it shall.
+    """Calls `cycle()` until the agent is stopped, or `config.limit` times. There is no pause between two turns: `cycle`
+    itself waits where that is needed.
 
-    A `RecoverableError` of one turn is told, and the next turn follows; anything else that it raises, the agent fails
-    of. Its result is what the subclass sets `result` to.
+    A `RecoverableError` of one turn is reported, and the next turn follows; any other exception makes the agent fail.
+    The result is the value that the subclass sets `result` to.
     """
 
     Config: TypeAlias = LoopingConfig
@@ -23,10 +24,10 @@ class LoopingAgent(BaseAgent):
 
     @abstractmethod
     def cycle(self) -> None:
-        """One turn."""
+        """Does one turn."""
 
     def execute(self) -> Any:
-        """All turns."""
+        """Runs all turns."""
         turns = range(self.config.limit) if self.config.limit >= 0 else itertools.count()
         for turn in turns:
             if turn:
@@ -40,12 +41,12 @@ class LoopingAgent(BaseAgent):
 
     def _turn(self) -> None:
         try:
-            self._steps.take(self.cycle)
+            self._step_runner.run(self.cycle)
         except RecoverableError as error:
-            self._voice.stumble(error)
+            self._status_reporter.report_recoverable(error)
 
     def _rest(self) -> None:
-        """Between two turns."""
+        """Waits between two turns."""
 
 
 class LoopingThreadAgent(LoopingAgent):

@@ -1,4 +1,4 @@
-"""PeriodicAgent: one run every interval."""
+"""PeriodicAgent: calls its `runner` at intervals."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from trunkline.agents.looping import LoopingAgent
 
 
 class PeriodicAgent(LoopingAgent):
-    """Calls `runner()` at once and then every `config.execution_interval` seconds, until it is stopped, or
-    `config.limit` times. Between two it sleeps; `stop()` wakes it."""
+    """Calls `runner()` at once and then every `config.execution_interval` seconds, until the agent is
+    stopped, or `config.limit` times. `stop()` ends the sleep between two runs."""
 
     Config: TypeAlias = PeriodicConfig
     config: PeriodicConfig
 
     @abstractmethod
     def runner(self) -> None:
-        """One run."""
+        """Does one run."""
 
     @final
     def cycle(self) -> None:
-        """One run; the waiting is `execute`'s."""
+        """Calls `runner`; `execute` waits for the next run."""
         self.runner()
 
     def execute(self) -> Any:
-        """All runs."""
+        """Does all runs."""
         self._due = time.monotonic()
         super().execute()
 

@@ -1,4 +1,4 @@
-"""PluginSet: what an agent takes along and gives back at its end, such as a connection."""
+"""PluginSet: objects that live as long as an agent, such as connections."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class PluginSet:
         class Plugin(PeriodicAgent.Plugin):
             database = Database("orders.db")
 
-    What a plugin has of these is called, where the agent runs: `set_owner(agent)` and `initialize()` before `setup`,
-    and `finalize()` after `on_close`. What `initialize` raises, the agent fails of.
+    These methods of a plugin are called in the agent's process, where it has them: `set_owner(agent)` and
+    `initialize()` before `setup`, and `finalize()` after `on_close`. An exception of `initialize` makes the agent fail.
     """
 
     def __init__(self, **plugins: Any) -> None:
@@ -29,17 +29,17 @@ class PluginSet:
             setattr(self, name, value)
 
     def initialize(self, owner: object) -> None:
-        """Makes all of them ready for their owner, in their order."""
+        """Sets the owner of each plugin and initializes it, in their order."""
         for plugin in vars(self).values():
             _call(plugin, "set_owner", owner)
             _call(plugin, "initialize")
 
     def finalize(self) -> None:
-        """Gives all of them back, in the reverse order; what one of them raises is logged."""
+        """Finalizes all plugins, in the reverse order; exceptions are logged."""
         for name, plugin in reversed(vars(self).items()):
             try:
                 _call(plugin, "finalize")
-            except Exception:  # noqa: BLE001  # the user's: it must not keep the others
+            except Exception:  # noqa: BLE001  # the user's code: the others are finalized all the same
                 _log.exception("plugin %r was not given back", name)
 
 

@@ -1,4 +1,4 @@
-"""What a configuration says of itself before it is used."""
+"""Findings about a configuration, and the policy that refuses some of them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from trunkline.errors import TrunklineError
 
 
 class ValidationSeverity(StrEnum):
-    """How bad a finding is."""
+    """Severity of a finding."""
 
     WARNING = "warning"
-    """It is logged, and the component starts, unless its policy does not ignore warnings."""
+    """Logged; the component starts, unless its policy does not ignore warnings."""
     ERROR = "error"
     """The component does not start, unless its policy ignores errors."""
     CRITICAL = "critical"
@@ -22,7 +22,7 @@ class ValidationSeverity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
-    """One finding: the field, and what is wrong with its value."""
+    """One finding: a field, and the fault of its value."""
 
     field: str
     message: str = ""
@@ -31,30 +31,30 @@ class ValidationResult:
 
 @dataclass(frozen=True, slots=True)
 class ValidationPolicy:
-    """What is let pass, which means that it is logged."""
+    """The findings that are only logged."""
 
     ignore_warnings: bool = True
-    """Else a warning counts like an error."""
+    """False: a warning counts as an error."""
     ignore_errors: bool = False
 
     def refuses(self, result: ValidationResult) -> bool:
-        """Whether a component with this finding does not start."""
+        """Tells whether a component with this finding does not start."""
         if result.severity == ValidationSeverity.WARNING:
             return not self.ignore_warnings
         return result.severity == ValidationSeverity.CRITICAL or not self.ignore_errors
 
 
 class ConfigValidationError(TrunklineError):
-    """A configuration that cannot be used. Details: each field with what is wrong with it."""
+    """A configuration that cannot be used. Details: each field with its fault."""
 
     error_code = "INVALID_CONFIG"
     results: tuple[ValidationResult, ...] = ()
-    """The findings, with their severities."""
+    """All findings that were refused."""
 
     @classmethod
     def of(cls, owner: str, results: Sequence[ValidationResult]) -> ConfigValidationError:
-        """The error that tells all of these findings."""
-        told = "; ".join(f"{result.field}: {result.message}" for result in results)
-        error = cls(f"{owner} cannot be used: {told}", details={result.field: result.message for result in results})
+        """Returns the error that lists these findings."""
+        faults = "; ".join(f"{result.field}: {result.message}" for result in results)
+        error = cls(f"{owner} cannot be used: {faults}", details={result.field: result.message for result in results})
         error.results = tuple(results)
         return error

@@ -10,7 +10,7 @@ from typing import TypedDict
 
 from trunkline.channels import check_name, check_pattern
 from trunkline.errors import InvalidMessageError
-from trunkline.limits import DEFAULT_REDRIVEN, MAX_REDRIVEN
+from trunkline.limits import MAX_REDRIVEN
 from trunkline.models import AgentMessage
 
 
@@ -152,14 +152,3 @@ def check_ids(ids: Iterable[int]) -> tuple[int, ...]:
             details={"field": "ids", "value": str(len(chosen))},
         )
     return chosen
-
-
-def check_limit(limit: int | None) -> int:
-    """How many dead letters may be redriven at once. Raises InvalidMessageError where that is out of bounds."""
-    if limit is None:
-        return DEFAULT_REDRIVEN
-    if not 1 <= limit <= MAX_REDRIVEN:
-        raise InvalidMessageError(
-            f"limit is {limit}, it must be 1 to {MAX_REDRIVEN}", details={"field": "limit", "value": str(limit)}
-        )
-    return limit

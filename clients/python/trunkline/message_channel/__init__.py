@@ -1,16 +1,19 @@
-"""MessageChannel: what an orchestrator and its agents speak through, as threads, processes or external programs.
+"""MessageChannel: the connection between an orchestrator and its agents, as threads, processes or external programs.
 
 channel           MessageChannel, the owner's end; endpoint: an agent's end
-service_message   what is carried
-switchboard       where a message goes; answers: who asked, and gets the answer
+service_message   the message; peer: the process that sent it over a socket
+router            where a message goes; pending_replies: requests that are not answered yet
 mailbox           thread mode: mailboxes between threads
-waiting bell      for several mailboxes at once
-pipes fan_in      process mode: framed pipes, and one receiver of many
-process_agents    its owner's side; process_endpoint: the agent's side
-socket_hub        unix_socket mode in a program; on
-line_server       a server of lines on a UNIX socket, which the sidecar uses too, with
-connection framing dialects peer socket_file   its parts
-forwarding        the way to the bus; agent_messages: the form that messages have there
+waiting           for several mailboxes at once; waitable: what can be waited for
+process/          process mode
+  pipes, fan_in     framed pipes, and one receiver of many
+  agents, endpoint  the owner's side, and the agent's side
+unix_socket/      unix_socket mode
+  socket_server     the mode in a program; line_sender: lines to its clients from any thread
+  line_server       a server of lines, which the sidecar uses too; connection, dialects, framing, socket_file: its parts
+bus/              the way to the bus
+  mailbox_bridge    from and to the mailboxes
+  name_subscriptions, agent_messages   which channels are received, and the form of messages there; for the sidecar too
 """
 
 from trunkline.message_channel.bus.agent_messages import from_agent_message, to_agent_message

@@ -9,7 +9,6 @@ from multiprocessing import context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-from trunkline.message_channel.bell import Belfry
 from trunkline.message_channel.endpoint import Endpoint, LocalEndpoint
 from trunkline.message_channel.errors import ChannelClosedError, MessageChannelError
 from trunkline.message_channel.limits import CLIENT_RECEIVE_TIMEOUT, DEFAULT_SOCKET_PATH
@@ -17,8 +16,9 @@ from trunkline.message_channel.mailbox import Mailbox, ThreadMailbox
 from trunkline.message_channel.peer import Peer
 from trunkline.message_channel.process.agents import ProcessAgents
 from trunkline.message_channel.process.fan_in import FanIn
+from trunkline.message_channel.router import Router
 from trunkline.message_channel.service_message import ServiceMessage
-from trunkline.message_channel.switchboard import Switchboard
+from trunkline.message_channel.waitable import Waitable
 from trunkline.message_channel.waiting import wait_for_any
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ class MessageChannel:
     This object is the owner's end. `endpoint(name)` is an agent's end: each has a mailbox of its own, and `receive`
     gives what was sent to that name only. A message goes, in this order, to
 
-    1. the one who asked, where `target` is the sender of a command from a socket or the bus that this end has received
-       and not answered: of several, the oldest that the calling thread received, else the oldest. `reply` says which.
+    1. the requester, where `target` is the sender of a command from a socket or the bus that this end has received
+       and not answered: of several, the oldest that the calling thread received, else the oldest. `reply` chooses one.
     2. the owner or the endpoint of that name;
     3. the connected clients that speak under that name (unix_socket);
     4. the bus channel `conductor:agent:{target}`, where `address` names a bus; what is published on the channels of
@@ -60,8 +60,8 @@ class MessageChannel:
             name, and what it sends over the bus comes from this name. Here, both names lead to it.
         allowed_uids: users that may connect, in unix_socket mode. Default: the own one and root. Where it names others
             too, the socket's mode is 0666 and this check alone decides.
-        on_denied: in unix_socket mode, is called with who was refused and why: a user that may not connect, or a client
-            too many. It runs in the thread that serves the socket and must not wait; what it raises is logged.
+        on_denied: in unix_socket mode, is called with the refused peer and the reason: a user that may not connect, or
+            a client too many. It runs in the thread that serves the socket and must not wait; what it raises is logged.
 
     Raises:
         ValueError: another type.
@@ -94,24 +94,24 @@ class MessageChannel:
         self._closed = False
         self._processes: ProcessAgents | None = None
         self._inbox: Mailbox
-        self._belfry: Belfry
+        self._waitable: Waitable
         self._default_timeout: float | None = None
         if a_type == "process":
             pipes: FanIn[ServiceMessage] = FanIn()
-            self._inbox = self._belfry = pipes
-            self._switchboard = Switchboard(name, pipes, self.bus_name)
-            self._processes = ProcessAgents(self._switchboard, pipes)
+            self._inbox = self._waitable = pipes
+            self._router = Router(name, pipes, self.bus_name)
+            self._processes = ProcessAgents(self._router, pipes)
         elif a_type == "thread":
-            self._inbox = self._belfry = ThreadMailbox()
-            self._switchboard = Switchboard(name, self._inbox, self.bus_name)
+            self._inbox = self._waitable = ThreadMailbox()
+            self._router = Router(name, self._inbox, self.bus_name)
         else:
-            from trunkline.message_channel.unix_socket.hub import SocketHub
+            from trunkline.message_channel.unix_socket.socket_server import SocketServer
 
             self._default_timeout = CLIENT_RECEIVE_TIMEOUT
-            hub = SocketHub(name, socket_path, allowed_uids, on_denied)
-            self._inbox, self._belfry = hub, hub.inbox
-            self._switchboard = Switchboard(name, hub, self.bus_name)
-            hub.start(self._switchboard)
+            server = SocketServer(name, socket_path, allowed_uids, on_denied)
+            self._inbox = self._waitable = server.inbox
+            self._router = Router(name, server.inbox, self.bus_name)
+            server.start(self._router)
         if (way := address if bus is None else bus) is not None:
             self._forward(way)
 
@@ -121,7 +121,7 @@ class MessageChannel:
         Raises:
             OverloadedError: the receiver has no room and made none within 5 s.
             MessageTooLargeError: it goes to another process or the bus, and is over 4 MiB.
-            UnknownTargetError: unix_socket without `address`: nobody of that name.
+            UnknownTargetError: unix_socket without `address`: no mailbox or client of that name.
             ChannelClosedError: the channel is closed, or the agent's process is gone.
             InvalidChannelError: it goes to the bus, and the target is no channel token.
             BusDisconnectedError: it goes to the bus, which is not reached.
@@ -129,10 +129,10 @@ class MessageChannel:
         if not isinstance(msg, ServiceMessage):
             raise TypeError(f"want a ServiceMessage, not {type(msg).__name__}")
         self._check()
-        self._switchboard.send(self.name, target, msg)
+        self._router.send(self.name, target, msg)
 
     def receive(self, timeout: float | None = None) -> ServiceMessage | None:
-        """The next message for the owner; None where none came in time.
+        """Takes the next message for the owner; None where none came in time.
 
         Args:
             timeout: seconds; 0 looks without waiting. None: for ever in thread and process mode,
@@ -143,28 +143,28 @@ class MessageChannel:
         """
         self._check_process()
         message = self._inbox.get(self._default_timeout if timeout is None else timeout)
-        if message is not None and message.answer_token is not None:
-            self._switchboard.answers.received(message.answer_token)
+        if message is not None:
+            self._router.received(message)
         return message
 
     def reply(self, request: ServiceMessage, msg: ServiceMessage) -> None:
-        """Sends a message to whoever sent `request`, and to nobody else of the same name: the connection that asked,
-        or the bus request that waits. Where the asker cannot be told from its name (thread, process), it is `send`.
+        """Sends a message to the sender of `request`, and to no other of the same name: the connection that it came
+        from, or the bus request that waits. Where names alone are known (thread, process), it is `send`.
 
         Raises:
-            UnknownTargetError: that command was answered already, or too long ago.
+            UnknownTargetError: that request was answered already, or came too long ago.
             As `send`.
         """
         self._check()
-        self._switchboard.reply(self.name, request, msg)
+        self._router.reply(self.name, request, msg)
 
     def broadcast(self, msg: ServiceMessage) -> None:
         """Sends a message to every endpoint and every connected client."""
         self._check()
-        self._switchboard.broadcast(msg)
+        self._router.broadcast(msg)
 
     def endpoint(self, name: str, *, local: bool = False) -> Endpoint:
-        """The end of the agent of that name; the same object each time.
+        """Returns the end of the agent of that name; the same object each time.
 
         Args:
             name: the agent's.
@@ -181,8 +181,8 @@ class MessageChannel:
         with self._lock:
             endpoint = self._endpoints.get(name)
             if endpoint is None:
-                if self._switchboard.line is not None:
-                    self._switchboard.line.listen(name)
+                if self._router.bus is not None:
+                    self._router.bus.listen(name)
                 endpoint = self._endpoints[name] = self._make_endpoint(name, local)
         if isinstance(endpoint, LocalEndpoint) is not local:
             kinds = ("a process", "a thread") if local else ("a thread", "a process")
@@ -190,20 +190,20 @@ class MessageChannel:
         return endpoint
 
     def remove(self, name: str) -> None:
-        """Forgets an endpoint: whoever receives by it gets what is there and then `ChannelClosedError`, the bus is no
+        """Forgets an endpoint: its receiver gets what is there and then `ChannelClosedError`, the bus is no
         longer listened to for it, and its name is free. What a process has already sent by it is still received. An
         unknown name is fine."""
         with self._lock:
             endpoint = self._endpoints.pop(name, None)
             if endpoint is None:
                 return
-            if self._switchboard.line is not None:
-                self._switchboard.line.unlisten(name)
-            outlet = self._switchboard.outlet(name)
+            if self._router.bus is not None:
+                self._router.bus.unlisten(name)
+            mailbox = self._router.mailbox(name)
         if self._processes is not None and not isinstance(endpoint, LocalEndpoint):
             self._processes.remove(name)
-        elif outlet is not None:
-            self._switchboard.remove(name, outlet)
+        elif mailbox is not None:
+            self._router.remove(name, mailbox)
             endpoint.close()
 
     def close(self) -> None:
@@ -213,9 +213,9 @@ class MessageChannel:
             if self._closed or (self._processes is not None and self._pid != os.getpid()):
                 return
             self._closed = True
-        if self._switchboard.line is not None:
-            self._switchboard.line.close()
-        self._switchboard.close()
+        if self._router.bus is not None:
+            self._router.bus.close()
+        self._router.close()
         if self._processes is not None:
             self._processes.close()
 
@@ -237,15 +237,15 @@ class MessageChannel:
         if self._processes is not None and not local:
             return self._processes.endpoint(name)
         mailbox = ThreadMailbox()
-        self._switchboard.add(name, mailbox)
-        return LocalEndpoint(name, mailbox, self._switchboard)
+        self._router.add(name, mailbox)
+        return LocalEndpoint(name, mailbox, self._router)
 
     def _forward(self, bus: str | MessageBus) -> None:
-        from trunkline.message_channel.bus.forwarding import BusLine
+        from trunkline.message_channel.bus.mailbox_bridge import MailboxBridge
 
         try:
-            self._switchboard.line = line = BusLine(bus, self._switchboard)
-            line.listen(self.bus_name)
+            self._router.bus = bridge = MailboxBridge(bus, self._router)
+            bridge.listen(self.bus_name)
         except BaseException:
             self.close()
             raise
@@ -262,10 +262,10 @@ class MessageChannel:
                 "multiprocessing.get_context('spawn') and hand them channel.endpoint(name)"
             )
 
-    def _receiving_end(self) -> Belfry:
+    def _receiving_end(self) -> Waitable:
         """What `wait` waits for."""
         self._check_process()
-        return self._belfry
+        return self._waitable
 
 
 def wait(channels: Sequence[MessageChannel], timeout: float | None = None) -> list[MessageChannel]:

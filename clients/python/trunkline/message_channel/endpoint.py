@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NoReturn, Protocol
 
 from trunkline.message_channel.mailbox import Mailbox
+from trunkline.message_channel.router import Router
 from trunkline.message_channel.service_message import ServiceMessage
-from trunkline.message_channel.switchboard import Switchboard
 
 
 class Endpoint(Protocol):
@@ -18,7 +18,7 @@ class Endpoint(Protocol):
         """As `MessageChannel.send`, from this agent."""
 
     def receive(self, timeout: float | None = None) -> ServiceMessage | None:
-        """The next message that was sent to this agent; None after `timeout` seconds. None waits for ever."""
+        """Takes the next message that was sent to this agent; None after `timeout` seconds. None waits for ever."""
 
     def reply(self, request: ServiceMessage, msg: ServiceMessage) -> None:
         """As `MessageChannel.reply`, from this agent."""
@@ -30,27 +30,27 @@ class Endpoint(Protocol):
 class LocalEndpoint:
     """One agent's end of a channel, for a thread of the owner's process."""
 
-    def __init__(self, name: str, mailbox: Mailbox, switchboard: Switchboard) -> None:
+    def __init__(self, name: str, mailbox: Mailbox, router: Router) -> None:
         self.name = name
         self._mailbox = mailbox
-        self._switchboard = switchboard
+        self._router = router
 
     def send(self, target: str, msg: ServiceMessage) -> None:
         """As `MessageChannel.send`, from this agent."""
         if not isinstance(msg, ServiceMessage):
             raise TypeError(f"want a ServiceMessage, not {type(msg).__name__}")
-        self._switchboard.send(self.name, target, msg)
+        self._router.send(self.name, target, msg)
 
     def receive(self, timeout: float | None = None) -> ServiceMessage | None:
-        """The next message that was sent to this agent; None after `timeout` seconds. None waits for ever."""
+        """Takes the next message that was sent to this agent; None after `timeout` seconds. None waits for ever."""
         message = self._mailbox.get(timeout)
-        if message is not None and message.answer_token is not None:
-            self._switchboard.answers.received(message.answer_token)
+        if message is not None:
+            self._router.received(message)
         return message
 
     def reply(self, request: ServiceMessage, msg: ServiceMessage) -> None:
         """As `MessageChannel.reply`, from this agent."""
-        self._switchboard.reply(self.name, request, msg)
+        self._router.reply(self.name, request, msg)
 
     def close(self) -> None:
         """Ends this agent's mailbox; idempotent."""

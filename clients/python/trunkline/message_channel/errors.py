@@ -1,4 +1,4 @@
-"""What a MessageChannel raises beside `OverloadedError` and `MessageTooLargeError`.
+"""The errors of a MessageChannel, beside `OverloadedError` and `MessageTooLargeError`.
 
 TrunklineError
 └── MessageChannelError     MESSAGE_CHANNEL_ERROR
@@ -13,7 +13,7 @@ from trunkline.errors import TrunklineError
 
 
 class MessageChannelError(TrunklineError):
-    """Anything that went wrong with a MessageChannel."""
+    """The base of all errors of a MessageChannel."""
 
     error_code = "MESSAGE_CHANNEL_ERROR"
 
@@ -25,12 +25,12 @@ class ChannelClosedError(MessageChannelError):
 
 
 class SocketInUseError(MessageChannelError):
-    """The socket's path belongs to somebody else: a live program, or a file that is no socket. Details: path."""
+    """The socket's path belongs to another: a live program, or a file that is no socket. Details: path."""
 
     error_code = "SOCKET_IN_USE"
 
 
 class UnknownTargetError(MessageChannelError):
-    """Nobody of that name is connected. Details: target."""
+    """No mailbox or client of that name is connected. Details: target."""
 
     error_code = "UNKNOWN_TARGET"

@@ -19,10 +19,10 @@ CLIENT_RECEIVE_TIMEOUT: Final = 0.1
 """What `receive(None)` waits in unix_socket mode."""
 
 MAX_LINE_BYTES: Final = MAX_MESSAGE_BYTES
-"""One line of a client. A longer one is dropped as it comes, and at its end the client is told both sizes."""
+"""One line of a client. A longer one is dropped as it comes; at its end an error with both sizes is sent."""
 
 OVERLONG_PAUSE: Final = 1.0
-"""After which the client is told of a longer one that does not go on, though it has not ended."""
+"""After which the error for a longer line is sent, where the line does not go on and has not ended."""
 
 MAX_MAILBOX_MESSAGES: Final = MAX_QUEUED_MESSAGES
 """Messages that wait in one mailbox of this process; a sender beyond it waits up to SEND_WAIT."""
@@ -31,13 +31,14 @@ SEND_WAIT: Final = 5.0
 """How long `send` waits for room before it raises OverloadedError."""
 
 LISTEN_SECONDS: Final = 2.0
-"""How long a new endpoint waits until it is listened for on the bus; then it is there, and is when the bus is back."""
+"""How long making an endpoint waits for its subscription on the bus; beyond it the subscription is in effect when the
+bus is back."""
 
 MAX_OUTBOX_BYTES: Final = 8 * MiB
 """What waits in a process for a pipe that is full; a sender beyond it waits up to SEND_WAIT."""
 
 PIPE_BYTES: Final = MiB
-"""The size that is asked for a pipe; the kernel may grant less."""
+"""The size that a pipe is set to; the kernel may grant less."""
 
 PIPE_READ_BYTES: Final = 256 * 1024
 """What one read of a pipe takes."""
@@ -49,11 +50,12 @@ MAX_INBOX_MESSAGES: Final = 4_096
 """Messages of socket clients that wait for `receive`; beyond it their connections are not read."""
 
 MAX_CONNECTIONS: Final = 128
-"""Clients of one socket; for one more, the oldest that has said nothing is told and closed, or else the new one."""
+"""Clients of one socket; for one more, the oldest that has sent nothing gets an error and is closed, or else the new
+one."""
 
 SILENT_CLIENT_SECONDS: Final = 30.0
-"""Within which a client must have said a whole line, so that it does not hold a place for nothing; else it is told so
-and closed. Who has said one may then be silent for as long as it likes."""
+"""Within which a client must have sent a whole line, so that it does not hold a place for nothing; else it gets an
+error and is closed. A client that has sent one may then be silent for any time."""
 
 MAX_CLIENT_OUTBOX_BYTES: Final = 8 * MiB
 """What waits for one client that does not read; beyond it the client is cut off."""
@@ -63,17 +65,18 @@ NO_NEWLINE_PAUSE: Final = 0.002
 beginning is never itself an object, so nothing is cut by being early.)"""
 
 HALF_CLOSED_SECONDS: Final = 60.0
-"""How long a client that half-closed may wait for answers; then it is closed."""
+"""How long a client that half-closed may wait for replies; then it is closed."""
 
 HALF_CLOSED_CHECK: Final = 1.0
-"""How often it is looked whether a half-closed client is still there."""
+"""The interval of checks whether a half-closed client is still there."""
 
 MAX_UNANSWERED: Final = 16_384
-"""Commands that were received and whose asker is remembered until they are answered; beyond it the oldest is
-forgotten. Those that wait to be received are bounded by their mailboxes, and none of them is forgotten."""
+"""Requests that were received and are remembered until they are answered; beyond it the oldest is forgotten. Those that
+wait to be received are bounded by their mailboxes, and none of them is forgotten."""
 
-VANISHED_ASKER_SECONDS: Final = 30.0
-"""How long a command is remembered whose asker has gone, so that its answer does not reach somebody else."""
+DISCONNECTED_REQUESTER_SECONDS: Final = 30.0
+"""How long a request is remembered whose requester has disconnected, so that its reply does not reach another client of
+the same name."""
 
 SOCKET_LOCK_SECONDS: Final = 2.0
 """How long two programs that open sockets in one directory wait for each other."""

@@ -1,4 +1,4 @@
-"""Mailboxes: where messages wait for one receiver. A mailbox has one owner who gets; anybody may put."""
+"""Mailboxes: where messages wait for one receiver. Any thread may put; one receiver gets."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 from trunkline.errors import OverloadedError
-from trunkline.message_channel.bell import Belfry
 from trunkline.message_channel.errors import ChannelClosedError
 from trunkline.message_channel.limits import MAX_MAILBOX_MESSAGES, SEND_WAIT
 from trunkline.message_channel.service_message import ServiceMessage
+from trunkline.message_channel.waitable import Waitable
 
 _FULL_PAUSE: Final = 0.005
-"""How often a sender looks whether a full mailbox has room again."""
+"""The interval in seconds of a sender's checks whether a full mailbox has room again."""
 
 
-class Outlet(Protocol):
-    """Where messages for one receiver are put."""
+class MailboxSender(Protocol):
+    """The sending end of a mailbox."""
 
     def put(self, message: ServiceMessage) -> None:
-        """Hands a message over.
+        """Adds a message.
 
         Raises:
             OverloadedError: no room within SEND_WAIT.
@@ -29,14 +29,14 @@ class Outlet(Protocol):
         """
 
     def close(self) -> None:
-        """Idempotent. Its receiver gets what is there and then `ChannelClosedError`."""
+        """Closes the mailbox: its receiver gets what is there and then `ChannelClosedError`. Idempotent."""
 
 
-class Mailbox(Outlet, Protocol):
-    """An outlet and its receiving end."""
+class Mailbox(MailboxSender, Protocol):
+    """A mailbox with both its ends."""
 
     def get(self, timeout: float | None) -> ServiceMessage | None:
-        """The next message; None after `timeout` seconds (0 or less: at once). None as timeout waits for ever.
+        """Takes the next message; None after `timeout` seconds (0 or less: at once). None as timeout waits for ever.
 
         Raises:
             ChannelClosedError: closed, and nothing is left.
@@ -44,11 +44,11 @@ class Mailbox(Outlet, Protocol):
 
 
 def wait_limit(timeout: float | None) -> float:
-    """A timeout as locks and polls want it: -1 for ever, else not negative and not more than they can take."""
+    """Returns a timeout as locks and polls take it: -1 for ever, else not negative and within their range."""
     return -1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX))
 
 
-class ThreadMailbox(Belfry):
+class ThreadMailbox(Waitable):
     """A mailbox between threads, without a descriptor.
 
     `queue.SimpleQueue` is written in C and several times as fast as `queue.Queue`; it has no bound of its own, so the
@@ -67,8 +67,8 @@ class ThreadMailbox(Belfry):
         if self._queue.qsize() >= self._maximum:
             self._wait_for_room()
         self._queue.put(message)
-        if self._bells:
-            self._ring()
+        if self._waiters:
+            self._notify_waiters()
 
     def get(self, timeout: float | None) -> ServiceMessage | None:
         try:
@@ -84,9 +84,9 @@ class ThreadMailbox(Belfry):
         if not self._closed:
             self._closed = True
             self._queue.put(None)
-            self._ring()
+            self._notify_waiters()
 
-    def look(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether `get` would not have to wait."""
         return not self._queue.empty()
 

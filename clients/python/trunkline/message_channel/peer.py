@@ -1,4 +1,4 @@
-"""Who is at the other end of a UNIX socket."""
+"""The process at the other end of a UNIX socket."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CREDENTIALS: Final = struct.Struct("iII")  # pid, uid, gid: struct ucred of uni
 
 
 class CredentialSocket(Protocol):
-    """What is needed of a socket; uvloop's stand-in has it too."""
+    """The part of a socket that is used here; uvloop's stand-in has it too."""
 
     def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes: ...
 
@@ -23,7 +23,7 @@ class CredentialSocket(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end of a UNIX socket, as the kernel says: the process that connected, its user and group."""
+    """The process at the other end of a UNIX socket, its user and its group, as the kernel reports them."""
 
     pid: int
     uid: int
@@ -31,13 +31,13 @@ class Peer:
 
 
 def peer_of(connection: CredentialSocket) -> Peer:
-    """Who connected (SO_PEERCRED of unix(7))."""
+    """Returns the process that connected (SO_PEERCRED of unix(7))."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     return Peer(*_CREDENTIALS.unpack(raw))
 
 
 def allowed(uids: Iterable[int] | None) -> frozenset[int]:
-    """The users that may connect: those that are named, by default the own one and root."""
+    """Returns the users that may connect: those given, by default the own one and root."""
     return frozenset((os.geteuid(), 0)) if uids is None else frozenset(uids)
 
 

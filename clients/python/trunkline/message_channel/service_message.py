@@ -1,4 +1,4 @@
-"""ServiceMessage: what a MessageChannel carries."""
+"""ServiceMessage: the message of a MessageChannel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ServiceMessage:
     """One message. Frozen: what a thread sent cannot change while another reads it.
 
     Args:
-        sender: who sent it.
+        sender: the name of its sender.
         type: "COMMAND" or "STATUS".
         payload: text, by custom JSON; passed on exactly.
         timestamp: when it was made; default now, in UTC. A naive one is kept as it is, and means this machine's time
@@ -37,13 +37,13 @@ class ServiceMessage:
     timestamp: datetime = field(default_factory=_now)
 
     answer_token: ClassVar[int | None] = None
-    """Set on a received message whose asker is remembered; see `Answers`. No field: takes no part in equality."""
+    """Set on a received request; see `PendingReplies`. No field: takes no part in equality."""
 
     peer: ClassVar[Peer | None] = None
-    """Who sent a message that came from a UNIX socket; None for one that came another way. No field either."""
+    """The process that sent a message over a UNIX socket; None for one that came another way. No field either."""
 
     life: ClassVar[int | None] = None
-    """Which life of its sender says it, where a supervisor counts them. No field either; it reaches the owner of a
+    """Which life of its sender sent it, where a supervisor counts them. No field either; it reaches the owner of a
     channel, not the bus."""
 
     def __post_init__(self) -> None:
@@ -57,17 +57,17 @@ class ServiceMessage:
             raise TypeError(f"timestamp must be a datetime, not {self.timestamp!r}")
 
     def with_token(self, token: int) -> ServiceMessage:
-        """Marks this message as one whose asker is remembered, and returns it."""
+        """Marks this message as a request with this token, and returns it."""
         object.__setattr__(self, "answer_token", token)
         return self
 
     def with_peer(self, peer: Peer) -> ServiceMessage:
-        """Says who sent this message over a socket, and returns it."""
+        """Sets the process that sent this message over a socket, and returns it."""
         object.__setattr__(self, "peer", peer)
         return self
 
     def with_life(self, life: int) -> ServiceMessage:
-        """Says which life of its sender says this, and returns it."""
+        """Sets which life of its sender sent it, and returns it."""
         object.__setattr__(self, "life", life)
         return self
 
@@ -77,7 +77,7 @@ Flat = tuple[str, MessageKind, str, datetime | str, int | None, Peer | None, int
 
 
 def flattened(message: ServiceMessage) -> Flat:
-    """A message as plain values, which are pickled in a third of the time; one of a class that was derived as it is."""
+    """Returns a message as plain values, which are pickled in a third of the time; one of a derived class as it is."""
     if type(message) is not ServiceMessage:
         return message
     when = message.timestamp
@@ -86,7 +86,7 @@ def flattened(message: ServiceMessage) -> Flat:
 
 
 def restored(flat: Flat) -> ServiceMessage:
-    """The message that was flattened. It was checked when it was made, and is not again."""
+    """Returns the message that was flattened. It was checked when it was made, and is not again."""
     if isinstance(flat, ServiceMessage):
         return flat
     sender, kind, payload, moment, token, peer, life = flat

@@ -1,4 +1,4 @@
-"""Waiting for several mailboxes at once: one thread, asleep in the kernel until there is something in one of them."""
+"""Waiting for several mailboxes at once: one thread, asleep in the kernel until one of them has something."""
 
 from __future__ import annotations
 
@@ -6,29 +6,35 @@ import select
 import time
 from collections.abc import Sequence
 
-from trunkline.message_channel.bell import Belfry, Bell
+from trunkline.message_channel.waitable import EventFd, Waitable
 
 
-def wait_for_any(mailboxes: Sequence[Belfry], timeout: float | None) -> list[bool]:
-    """Waits until one of them has something, or is closed; says of each whether it has. All False after `timeout`
-    seconds; None waits for ever."""
-    found = [mailbox.look() for mailbox in mailboxes]
+def wait_for_any(mailboxes: Sequence[Waitable], timeout: float | None) -> list[bool]:
+    """Waits until one of several mailboxes has something, or is closed.
+
+    Args:
+        timeout: seconds; None waits for ever.
+
+    Returns:
+        Of each mailbox whether it has something; False of all after the timeout.
+    """
+    found = [mailbox.is_ready() for mailbox in mailboxes]
     if any(found) or (timeout is not None and timeout <= 0):
         return found
     until = None if timeout is None else time.monotonic() + timeout
-    bell, poll = Bell(), select.poll()
-    poll.register(bell.fd, select.POLLIN)
+    waiter, poll = EventFd(), select.poll()
+    poll.register(waiter.fd, select.POLLIN)
     try:
         for mailbox in mailboxes:
-            mailbox.watch(bell)
+            mailbox.add_waiter(waiter)
             if mailbox.descriptor is not None:
                 poll.register(mailbox.descriptor, select.POLLIN)
-        # Looked for once more with the bell in place: what comes after the look rings it.
-        while not any(found := [mailbox.look() for mailbox in mailboxes]):
+        # Once more with the waiter in place: what comes after this look notifies it.
+        while not any(found := [mailbox.is_ready() for mailbox in mailboxes]):
             if not poll.poll(None if until is None else max(0.0, until - time.monotonic()) * 1000):
                 break
-            bell.silence()
+            waiter.clear()
     finally:
         for mailbox in mailboxes:
-            mailbox.unwatch(bell)
+            mailbox.remove_waiter(waiter)
     return found

@@ -1,20 +1,11 @@
-"""The orchestrator: runs agents, tells what happens to them, and takes commands.
+"""The orchestrator: runs agents, reports their events, and serves commands.
 
-orchestrator   Orchestrator; config: what it can be told
-links          the bus and the state store that it is given
-memory         the registered agents; life: one run of one; dependencies: who needs whom
-supervisor     decides who runs, with
-launcher stopping vital_signs restarter worker_queue loop_thread   its parts; restart: the policies
-owner          what it asks of its orchestrator
-events         what is told, and to whom; callback_pool: where; history: what happened lately
-commands       what it is commanded, options: with which arguments
-permissions    which commands are served; audit: who gave them
-final_failures what becomes of what agents fail of
-records        what the state store has of it; recorder: writes that
-roster         which orchestrators live; claims: which agents are its own; placement: which of those that may run
-membership     anywhere it takes; all together: its part in a fleet
-fleet          several orchestrators as one; fleet_view: how they stand
-reporting      what it says of itself; resources: what its processes take
+orchestrator     Orchestrator; config: its configuration; message_thread: receives messages and commands
+registry/        registered agents, their lives, dependencies and restart policies
+supervision/     starts, watches, stops and restarts agents
+events/          events, callbacks, history
+commands/        commands and their answers, the audit log; permissions: allowed commands
+fleet/           several orchestrators over a bus and a state store
 """
 
 from trunkline.orchestrator.config import OrchestratorConfig, RunMode
@@ -37,7 +28,8 @@ from trunkline.orchestrator.events.history import EventRecord, EventStore
 from trunkline.orchestrator.fleet.fleet import Fleet
 from trunkline.orchestrator.orchestrator import Orchestrator
 from trunkline.orchestrator.permissions import PRESETS, Permissions
-from trunkline.orchestrator.registry.registry import AgentEntry, Memory, Stage
+from trunkline.orchestrator.registry.entry import AgentEntry, Stage
+from trunkline.orchestrator.registry.registry import AgentRegistry as Memory
 from trunkline.orchestrator.registry.restart import RestartPolicy
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""OrchestratorConfig: what an orchestrator can be told."""
+"""OrchestratorConfig: the configuration of an orchestrator."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from trunkline.orchestrator.permissions import Permissions
 
 
 class RunMode(Enum):
-    """How long an orchestrator is worth waiting for."""
+    """What `Orchestrator.join` waits for."""
 
     STOP_ON_EMPTY = "stop_on_empty"
-    """`join` returns when nothing runs and nothing waits to run."""
+    """`join` returns when no agent runs or waits to run."""
     DAEMON = "daemon"
-    """`join` returns when it has been shut down; agents are started and stopped meanwhile."""
+    """`join` returns after the shutdown; agents are started and stopped meanwhile."""
 
 
 class OrchestratorConfig(ComponentConfig):
-    """Times are seconds.
+    """The configuration of an orchestrator. Times are seconds.
 
     Attributes:
         max_workers: agents that run at a time; the others wait in their order.
-        run_mode: how long `join` waits.
-        check_interval: taken, so that older programs run; nothing is looked at in intervals here.
-        enable_command_interface: serve commands on a UNIX socket.
-        command_socket_path: where that socket is.
-        allowed_commands: which commands are served, on the socket and over the bus: the name of a preset (production,
+        run_mode: what `join` waits for.
+        check_interval: accepted for older programs, and without effect: nothing is polled.
+        enable_command_interface: serves commands on a UNIX socket.
+        command_socket_path: path of that socket.
+        allowed_commands: commands that are served, on the socket and over the bus: the name of a preset (production,
             development, read_only, monitoring) or the commands themselves. None: all.
         allowed_uids: users that may connect to the socket. None: the own one and root.
-        audit_log_path: a file that gets a line for each command and denial (mode 0600). None: only the log has them.
+        audit_log_path: file that gets a line for each command and denial (mode 0600). None: only the log has them.
         history_capacity: events that `history` keeps.
         event_workers: callbacks that run at a time.
         bus_address: a bus. Commands are served over it too, and agents reach each other across orchestrators.
-        state_address: a state store. Agents' states, heartbeats and results are kept there.
-        heartbeat_interval: how often the orchestrator itself tells the state store that it lives.
-        heartbeat_timeout: when that is so old, others of the fleet take it for dead.
+        state_address: a state store, which keeps the agents' states, heartbeats and results.
+        heartbeat_interval: time from one heartbeat of the orchestrator itself to the next.
+        heartbeat_timeout: silence after which the orchestrator counts as dead for the others of the fleet.
     """
 
     max_workers: int = 5

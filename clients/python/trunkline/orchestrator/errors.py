@@ -1,4 +1,4 @@
-"""What an orchestrator raises.
+"""Errors of orchestrators.
 
 TrunklineError
 └── OrchestratorError           ORCHESTRATOR_ERROR
@@ -24,7 +24,7 @@ from trunkline.errors import TrunklineError, from_wire
 
 
 class OrchestratorError(TrunklineError):
-    """Anything that went wrong with an orchestrator."""
+    """Base class of the errors of orchestrators."""
 
     error_code = "ORCHESTRATOR_ERROR"
 
@@ -42,61 +42,61 @@ class AgentNotFoundError(OrchestratorError, ValueError):
 
 
 class AgentStateError(OrchestratorError):
-    """What was asked of the agent does not go with the state that it is in. Details: agent, state."""
+    """The state of an agent does not allow the request. Details: agent, state."""
 
     error_code = "AGENT_STATE"
 
 
 class AgentElsewhereError(AgentStateError):
-    """Another orchestrator runs it. Details: agent, orchestrator."""
+    """Another orchestrator runs the agent. Details: agent, orchestrator."""
 
     error_code = "AGENT_ELSEWHERE"
 
 
 class AgentFailedError(OrchestratorError):
-    """An agent failed, and is not started again. Details: agent, orchestrator, lives, restarts."""
+    """An agent failed, and is not restarted. Details: agent, orchestrator, lives, restarts."""
 
     error_code = "AGENT_FAILED"
 
 
 class OrchestratorExistsError(OrchestratorError):
-    """Another orchestrator of that name lives. Details: orchestrator, host."""
+    """Another orchestrator of that name is alive. Details: orchestrator, host."""
 
     error_code = "ORCHESTRATOR_EXISTS"
 
 
 class OrchestratorNotFoundError(OrchestratorError):
-    """No orchestrator lives, or none of that name. Details: orchestrator."""
+    """No orchestrator is alive, or none of that name. Details: orchestrator."""
 
     error_code = "ORCHESTRATOR_NOT_FOUND"
 
 
 class DependencyError(OrchestratorError, ValueError):
-    """A dependency that cannot be met. Details: agent, dependency."""
+    """A dependency cannot be met. Details: agent, dependency."""
 
     error_code = "DEPENDENCY"
 
 
 class DependencyCycleError(DependencyError):
-    """Agents that wait for each other. Details: cycle, the names in their order, the first one again at the end."""
+    """Agents wait for each other. Details: cycle, the names in their order, with the first one again at the end."""
 
     error_code = "DEPENDENCY_CYCLE"
 
 
 class CommandError(OrchestratorError):
-    """A command that does not exist, or with arguments that it does not take."""
+    """A command does not exist, or does not take these arguments."""
 
     error_code = "INVALID_COMMAND"
 
 
 class CommandDeniedError(OrchestratorError):
-    """A command that is not allowed here. Details: command."""
+    """A command is not allowed. Details: command."""
 
     error_code = "PERMISSION_DENIED"
 
 
 def from_answer(answer: Mapping[str, Any]) -> TrunklineError:
-    """The error that a command's answer tells: `{"status": "error", "message": …, "error_code": …}`."""
+    """Returns the error of an answer: `{"status": "error", "message": …, "error_code": …}`."""
     message = str(answer.get("message", "the command failed"))
     code = str(answer.get("error_code", CommandError.error_code))
     for cls in _tree(OrchestratorError):

@@ -1,11 +1,10 @@
-"""Orchestrator: runs agents, tells what happens to them, and takes commands."""
+"""Orchestrator: runs agents, reports their events, and serves commands."""
 
 from __future__ import annotations
 
 import atexit
 import json
 import threading
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -14,29 +13,31 @@ from typing import Any, Self, TypeAlias
 from trunkline import DeadLetterQueue, MessageBus, StateManager, sync
 from trunkline.agents import AgentConfig, AgentEvent, BaseAgent
 from trunkline.message_channel import Endpoint, MessageChannel, ServiceMessage
-from trunkline.orchestrator.agent_owner import AgentOwner
-from trunkline.orchestrator.commands.audit import Asker, AuditLog
+from trunkline.orchestrator.commands.audit import AuditLog, Caller
+from trunkline.orchestrator.commands.command_channel import open_command_channel
 from trunkline.orchestrator.commands.commands import Answer, CommandHandler
-from trunkline.orchestrator.commands.message_thread import MessageThread, open_command_channel
 from trunkline.orchestrator.commands.reporting import Reporting
 from trunkline.orchestrator.config import OrchestratorConfig, RunMode
 from trunkline.orchestrator.errors import AgentStateError
-from trunkline.orchestrator.events.announcer import Announcer
-from trunkline.orchestrator.events.events import OrchestratorEvent, told_by
-from trunkline.orchestrator.fleet.links import Links
+from trunkline.orchestrator.events.event_log import EventLog
+from trunkline.orchestrator.events.events import OrchestratorEvent, event_of
+from trunkline.orchestrator.fleet.connections import Connections
 from trunkline.orchestrator.fleet.member import FleetMember
+from trunkline.orchestrator.message_thread import MessageThread
 from trunkline.orchestrator.permissions import Permissions
 from trunkline.orchestrator.registry.dependencies import DependencyGraph
-from trunkline.orchestrator.registry.registry import AgentEntry, Memory
+from trunkline.orchestrator.registry.entry import AgentEntry
+from trunkline.orchestrator.registry.registry import AgentRegistry
 from trunkline.orchestrator.registry.restart import RestartPolicy, When
+from trunkline.orchestrator.supervision.agent_factory import AgentFactory
 from trunkline.orchestrator.supervision.supervisor import Supervisor
 
 _OWNER = "orchestrator"
-"""What every orchestrator is called by its own agents."""
+"""Name of every orchestrator to its own agents."""
 
 
 class Orchestrator(MessageThread):
-    """Of one program; several make a fleet over a bus and a state store.
+    """Runs the agents of one program. Several orchestrators make a fleet over a bus and a state store.
 
         with Orchestrator(Orchestrator.Config(enable_command_interface=True)) as orchestrator:
             orchestrator.register_agent(Weather, "weather", restart="on_failure")
@@ -45,7 +46,7 @@ class Orchestrator(MessageThread):
 
     Args:
         config: default `Orchestrator.Config()`.
-        name: what it is called, in a fleet different from all others; there it is a channel token.
+        name: different from all others of a fleet; with a bus a channel token.
         message_bus: a bus, instead of the one at `config.bus_address`: any MessageBus that is not connected, or a
             `trunkline.sync.MessageBus`, which may be connected and used by others too.
         state_manager: a state store, instead of the one at `config.state_address`; likewise.
@@ -54,7 +55,7 @@ class Orchestrator(MessageThread):
         ConfigValidationError: the configuration cannot be used.
         SocketInUseError: another program has the command socket.
         OrchestratorError: the audit log cannot be written; a bus or store is connected in another event loop.
-        BusDisconnectedError, InvalidChannelError: with a bus: it is not reached; the name cannot be a channel's.
+        BusDisconnectedError, InvalidChannelError: the bus cannot be reached; the name is no channel token.
     """
 
     Config: TypeAlias = OrchestratorConfig
@@ -74,26 +75,38 @@ class Orchestrator(MessageThread):
             raise TypeError(f"config must be an OrchestratorConfig, not {config!r}; a name is given by name=")
         self.name = name or _OWNER
         self.config.check(f"the configuration of orchestrator {self.name!r}")
-        self.memory = Memory()
+        self.memory = AgentRegistry()
         self.graph = DependencyGraph()
-        self.announcer = Announcer(self.config.history_capacity, self.config.event_workers)
-        self.event_store = self.announcer.history
-        self.event_manager = self.announcer.events
+        self.event_log = EventLog(self.config.history_capacity, self.config.event_workers)
+        self.event_store = self.event_log.history
+        self.event_manager = self.event_log.events
         self._audit = AuditLog(self.config.audit_log_path)
         with ExitStack() as opened:
             opened.callback(self._audit.close)
-            self.links = Links(self.config, message_bus, state_manager)
-            opened.callback(self.links.close)
-            self.msg_channel = MessageChannel("process", name=_OWNER, bus=self.links.bus, bus_name=self.name)
+            self.connections = Connections(self.config, message_bus, state_manager)
+            opened.callback(self.connections.close)
+            self.msg_channel = MessageChannel("process", name=_OWNER, bus=self.connections.bus, bus_name=self.name)
             opened.callback(self.msg_channel.close)
             self.command_channel = open_command_channel(self.config, _OWNER, self._audit)
             opened.pop_all()
-        self.supervisor = Supervisor(self.memory, self.graph, AgentOwner(self), self.config.max_workers)
-        self.reporting = Reporting(self)
-        self._commands = CommandHandler(self.reporting, self, Permissions.of(self.config.allowed_commands), self._audit)
         self._channels = [channel for channel in (self.msg_channel, self.command_channel) if channel is not None]
-        self._began = time.monotonic()
-        self.member = FleetMember(self, self.links)
+        factory = AgentFactory(self.msg_channel, self.config, self.connections.lent)
+        self.supervisor = Supervisor(
+            self.memory, self.graph, factory.make, self.event_log, self, self.config.max_workers
+        )
+        self.member = FleetMember(
+            self.name, self.config, self.memory, self.graph, self.event_log, self.supervisor, self.connections
+        )
+        self.supervisor.observe(factory, self.member)
+        self.reporting = Reporting(self.name, self.config, self.memory, self.graph, self.event_log, self.supervisor)
+        self._commands = CommandHandler(
+            self.reporting,
+            Permissions.of(self.config.allowed_commands),
+            self._audit,
+            start=self.starting,
+            stop=self.stopping,
+            shut_down=self.shutting_down,
+        )
         self._closing = threading.Lock()
         self._ended = threading.Event()
         atexit.register(self.shutdown)
@@ -113,26 +126,27 @@ class Orchestrator(MessageThread):
         spread: bool = False,
         **kwargs: Any,
     ) -> AgentEntry:
-        """Registers an agent; `start` or `start_agent` starts it.
+        """Registers an agent, to be started by `start` or `start_agent`.
 
         Args:
-            agent_class: what it is made of, anew for each life.
-            name: what it is called; in a fleet different from all others.
+            agent_class: called for a new object at each start.
+            name: different from all other agents; in a fleet from those of all orchestrators.
             custom_config: default the class's own `Config()`.
-            dependencies: names of agents that must be ready, or have completed, before it starts. They may be
+            dependencies: names of agents that must be ready, or have completed, before this one starts. They may be
                 registered later.
-            restart: whether it is started again when it ended by itself: never, on_failure, always, or a policy.
-            msg_channel: what it speaks through. Default: an endpoint of the orchestrator's.
-            spread: it may run on any orchestrator of the fleet that registers it as spread, on one at a time: `start`
-                lets the least loaded one take it, and another one takes it over when that one is gone. What it needs
-                must be spread too, and runs where it runs.
-            kwargs: for the constructor of its class, and attributes of the agent; `custom_plugin` is its `plugin`.
+            restart: whether the agent is started again after it has ended by itself: never, on_failure, always, or a
+                policy.
+            msg_channel: the agent's channel. Default: an endpoint of the orchestrator's.
+            spread: the agent may run on any orchestrator of the fleet that registers it as spread, on one at a time:
+                `start` lets the least loaded one take it, and another one takes it over when that one is gone. Its
+                dependencies must be spread too, and run on the same orchestrator.
+            kwargs: for the constructor of the class, and attributes of the agent; `custom_plugin` is its `plugin`.
 
         Raises:
-            TypeError: it is no agent's class.
+            TypeError: `agent_class` is no agent's class.
             AgentExistsError: the name is taken.
             InvalidChannelError: with a bus, the name is no channel token.
-            OrchestratorError: it is spread, and there is no state store that knows who runs it.
+            OrchestratorError: the agent is spread, and there is no state store, or one without revisions.
         """
         self.member.check(name, spread)
         policy, channel = RestartPolicy.of(restart), msg_channel or self.msg_channel
@@ -145,7 +159,7 @@ class Orchestrator(MessageThread):
         return entry
 
     def add_dependency(self, agent_name: str, depends_on: list[str]) -> None:
-        """Says that an agent needs others.
+        """Adds dependencies of an agent.
 
         Raises:
             AgentNotFoundError: the agent is not registered.
@@ -156,88 +170,92 @@ class Orchestrator(MessageThread):
         """Checks that all dependencies can be met.
 
         Raises:
-            DependencyError: one is not registered, or is spread where the agent that needs it is not.
-            DependencyCycleError: some wait for each other; it names them.
+            DependencyError: a dependency is not registered, or is spread where the dependent agent is not.
+            DependencyCycleError: agents wait for each other; the error names them.
         """
         self.graph.check(self.memory.names())
         self.member.check_needs()
 
     def start(self) -> None:
-        """Starts every registered agent, each when what it needs is ready and a worker is free; those that are spread,
-        somewhere in the fleet. Does not wait for them.
+        """Starts every registered agent, each when its dependencies are ready and a worker is free; those that are
+        spread start somewhere in the fleet. Does not wait for them.
 
         Raises:
             DependencyError, DependencyCycleError: as `validate_dependencies`; nothing was started.
             AgentElsewhereError: an agent that is not spread runs on another orchestrator; nothing was started.
-            OrchestratorExistsError: another orchestrator of this name lives.
+            OrchestratorExistsError: another orchestrator of this name is alive.
         """
         self.validate_dependencies()
         self.member.start([entry.name for entry in self.memory.agents if not entry.is_spread]).result()
         self.member.start_spread()
 
     def start_agent(self, name: str) -> str:
-        """Starts one agent, and what it needs; says "started", or why it waits.
+        """Starts one agent and its dependencies; returns "started", or why the agent waits.
 
         Raises:
-            AgentNotFoundError, AgentStateError, DependencyError: it is not there, runs already, or cannot be met.
-            AgentElsewhereError: another orchestrator runs it.
+            AgentNotFoundError, AgentStateError: the agent is not registered, or runs already.
+            DependencyError: a dependency cannot be met.
+            AgentElsewhereError: another orchestrator runs the agent.
         """
         return self.starting(name).result()
 
     def stop_agent(self, name: str) -> str:
-        """Ends one agent; returns when it has ended.
+        """Stops one agent; returns when it has ended.
 
         Raises:
-            AgentNotFoundError, AgentStateError: it is not there, does not run, or is a thread that does not end.
+            AgentNotFoundError, AgentStateError: the agent is not registered, does not run, or is a thread that does
+                not end.
         """
         return self.stopping(name).result()
 
     def stop(self) -> None:
-        """Asks all agents to end; `join` waits for that."""
+        """Asks all agents to stop; `join` waits for their end."""
         self.supervisor.stop_all()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Waits until nothing runs or waits to run, with `RunMode.DAEMON` until it is shut down; says whether so."""
+        """Waits until no agent runs or waits to run, with `RunMode.DAEMON` until the shutdown. Returns False after
+        `timeout` seconds."""
         return (self._ended if self.config.run_mode is RunMode.DAEMON else self.supervisor.all_done).wait(timeout)
 
     simple_join = join
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until the orchestrator is shut down, by a command say; says whether it is."""
+        """Waits until the orchestrator is shut down, for example by a command. Returns False after `timeout`
+        seconds."""
         return self._ended.wait(timeout)
 
     def send(self, target: str, msg: ServiceMessage) -> None:
-        """Sends a message to an agent: one of its own, or, with a bus, whichever orchestrator has it.
+        """Sends a message to an agent of this orchestrator, or with a bus of any orchestrator.
 
         Raises:
-            AgentNotFoundError, AgentStateError: without a bus: nobody of that name is here, or it does not run.
+            AgentNotFoundError, AgentStateError: without a bus: the agent is not registered, or does not run.
             As `MessageChannel.send`.
         """
-        if self.links.bus is None and not self.memory.get_agent(target).is_alive():
+        if self.connections.bus is None and not self.memory.get_agent(target).is_alive():
             stage = self.memory.get_agent(target).stage.value
             raise AgentStateError(f"agent {target!r} does not run: it is {stage}", details={"agent": target})
         self.msg_channel.send(target, msg)
 
     def register_event(self, event: OrchestratorEvent, callback: Callable[..., object]) -> None:
-        """Calls a callback at each such event; see `EventManager`."""
+        """Calls a callback at each event of a kind; see `EventManager`."""
         self.event_manager.register_event(event, callback)
 
     def report(self) -> dict[str, Any]:
-        """What `trunkline report` shows."""
+        """Returns the contents of `trunkline report`."""
         return self.reporting.report()
 
     @property
     def dead_letters(self) -> DeadLetterQueue:
-        """What its agents failed of, when they were not started again."""
+        """Failures of agents that were not restarted."""
         return self.member.dead_letters
 
     @property
     def uptime(self) -> float:
-        """Seconds since it was made."""
-        return time.monotonic() - self._began
+        """Seconds since the orchestrator was made."""
+        return self.reporting.uptime
 
     def shutdown(self) -> None:
-        """Ends every agent (kills a process that does not end in time), then itself; waits for that. Idempotent."""
+        """Stops every agent (kills a process that does not end in time), and closes everything. Idempotent."""
         with self._closing:
             if self._ended.is_set():
                 return
@@ -248,7 +266,7 @@ class Orchestrator(MessageThread):
             self.member.close()
             for channel in reversed(self._channels):
                 channel.close()
-            self.links.close()
+            self.connections.close()
             in_a_callback = threading.current_thread().name.startswith("OrchestratorEvents")
             self.event_manager.shutdown(wait=not in_a_callback)
             self._audit.close()
@@ -263,37 +281,37 @@ class Orchestrator(MessageThread):
     # Messages.
 
     def handle_command(self, msg: ServiceMessage, channel: MessageChannel) -> None:
-        """Does what a message commands, and answers whoever sent it."""
-        asker = Asker(msg.sender, "socket" if channel is self.command_channel else "bus", msg.peer)
+        """Serves a command, and answers its sender."""
+        caller = Caller(msg.sender, "socket" if channel is self.command_channel else "bus", msg.peer)
 
         def reply(answer: Answer) -> None:
             channel.reply(msg, ServiceMessage(_OWNER, "STATUS", json.dumps(answer, ensure_ascii=False)))
 
-        self._commands.handle(msg, asker, reply)
+        self._commands.handle(msg, caller, reply)
 
     def handle_agent_message(self, msg: ServiceMessage) -> None:
-        """Turns what an agent said into an event. What the supervisor has to know of it, it knows already."""
-        event, facts = told_by(msg.payload)
-        self.announcer.tell(event, msg.sender, **facts)
+        """Records the event of an agent's message. The supervisor does not depend on this method."""
+        event, details = event_of(msg.payload)
+        self.event_log.record(event, msg.sender, **details)
 
-    def _heard(self, msg: ServiceMessage) -> None:
+    def _handle_status(self, msg: ServiceMessage) -> None:
         if msg.payload == AgentEvent.AGENT_HEARTBEAT.value:
             self.member.beat(msg.sender)
         with self.supervisor.hearing(msg) as is_news:
             if is_news:
                 self.handle_agent_message(msg)
 
-    # What commands do.
+    # Actions of commands.
 
     def starting(self, name: str) -> Future[str]:
-        """As `start_agent`, done when it is started."""
+        """Starts an agent as `start_agent` does; the future is done when it is started."""
         self.validate_dependencies()
         return self.member.start([self.memory.get_agent(name).name])
 
     def stopping(self, name: str) -> Future[str]:
-        """As `stop_agent`, done when it has ended."""
+        """Stops an agent as `stop_agent` does; the future is done when it has ended."""
         return self.supervisor.stop(self.memory.get_agent(name).name)
 
     def shutting_down(self) -> None:
-        """Begins to shut down, in a thread of its own."""
+        """Begins the shutdown, in a thread of its own."""
         threading.Thread(target=self.shutdown, name="OrchestratorShutdown").start()

@@ -1,4 +1,4 @@
-"""Permissions: which commands an orchestrator serves."""
+"""Permissions: the commands that an orchestrator serves."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Final
 from trunkline.orchestrator.errors import CommandDeniedError, CommandError
 
 MONITORING: Final = frozenset({"ps", "list", "status", "stats", "history", "history-stats", "commands"})
-"""How it fares."""
+"""Commands that show states and figures."""
 READ_ONLY: Final = MONITORING | {"report", "dependencies"}
-"""Everything that changes nothing."""
+"""All commands that change nothing."""
 PRODUCTION: Final = READ_ONLY
-"""Agents are started and stopped by the program, not by whoever has the socket."""
+"""The program alone starts and stops agents, not the users of the socket."""
 CHANGES: Final = frozenset({"start", "stop", "shutdown"})
 ALL_COMMANDS: Final = READ_ONLY | CHANGES
 
@@ -27,13 +27,13 @@ PRESETS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """The allowed commands."""
+    """A set of allowed commands."""
 
     allowed: frozenset[str] = ALL_COMMANDS
 
     @classmethod
     def of(cls, wish: str | Iterable[str] | None) -> Permissions:
-        """Of a preset's name, or of the commands themselves; None allows all.
+        """Returns the permissions of a preset, or of the commands themselves; None allows all.
 
         Raises:
             CommandError: there is no such preset or command.
@@ -53,10 +53,10 @@ class Permissions:
         return cls(frozenset(commands))
 
     def check(self, command: str) -> None:
-        """Lets an allowed command pass. One that does not exist passes too: whoever runs it says so.
+        """Checks that a command is allowed. An unknown command passes: the handler refuses it with another error.
 
         Raises:
-            CommandDeniedError: it exists and is not allowed.
+            CommandDeniedError: the command exists and is not allowed.
         """
         if command in ALL_COMMANDS and command not in self.allowed:
             raise CommandDeniedError(
@@ -65,7 +65,7 @@ class Permissions:
             )
 
     def describe(self) -> dict[str, object]:
-        """What `commands` says."""
+        """Returns the answer of `commands`."""
         return {
             "allowed_commands": sorted(self.allowed),
             "restricted_commands": sorted(ALL_COMMANDS - self.allowed),

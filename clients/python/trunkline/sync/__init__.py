@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trunkline.sync.background import Background as Background
     from trunkline.sync.durable_message import DurableMessage as DurableMessage
+    from trunkline.sync.loop_thread import LoopThread as LoopThread
     from trunkline.sync.message_bus import MessageBus as MessageBus
     from trunkline.sync.state_manager import StateManager as StateManager
 
 _HOMES = {
     "Background": "trunkline.sync.background",
     "DurableMessage": "trunkline.sync.durable_message",
+    "LoopThread": "trunkline.sync.loop_thread",
     "MessageBus": "trunkline.sync.message_bus",
     "StateManager": "trunkline.sync.state_manager",
 }

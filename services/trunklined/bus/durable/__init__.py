@@ -1,1 +1,1 @@
-"""Durable subscriptions: who has seen what, who holds what, and what comes next. No clocks, no disk: see `Desk`."""
+"""Durable subscriptions: what each has to deliver, who takes it, and what becomes of it. Knows no disk and no wire."""

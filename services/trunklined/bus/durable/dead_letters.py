@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from trunklined.bus.attempts import AttemptRecord, Reason
 from trunklined.bus.dead_letters import DeadLetter
-from trunklined.bus.durable.desk import Desk
+from trunklined.bus.durable.context import JournalContext
 from trunklined.bus.run import Run
 
 
 def bury(
-    desk: Desk,
+    context: JournalContext,
     durable: str,
     pattern: str,
     run: Run,
@@ -19,11 +19,11 @@ def bury(
     redrives: int,
 ) -> None:
     """Stages a dead letter for each message of a run."""
-    now = desk.clock()
-    desk.dead_lettered += len(run.messages)
+    now = context.clock()
+    context.dead_lettered += len(run.messages)
     for offset, message in enumerate(run.messages):
-        about = desk.describe(message)
-        desk.staging.dead_letters.append(
+        about = context.describe(message)
+        context.staging.dead_letters.append(
             DeadLetter(
                 durable=durable,
                 pattern=pattern,

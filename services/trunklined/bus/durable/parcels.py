@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 from trunkline.priority import LANES
-from trunklined.bus.durable.desk import Desk
+from trunklined.bus.durable.context import JournalContext
 from trunklined.bus.durable.leases import Leases
 from trunklined.bus.durable.parcel import Parcel
 from trunklined.bus.records import ParcelRow
@@ -24,18 +25,18 @@ class Parcels:
 
     Args:
         durable: the subscription's number.
-        desk: what it works with.
+        context: what it works with.
         changed: told that there is a new time at which something happens.
     """
 
-    def __init__(self, durable: int, desk: Desk, changed: Callable[[], None]) -> None:
+    def __init__(self, durable: int, context: JournalContext, changed: Callable[[], None]) -> None:
         self.durable = durable
         self.leases = Leases()
         self.retrying = 0
         """Messages that wait for another attempt."""
         self.due_at: float | None = None
         """When the earliest parcel that waits on disk is due; None: none waits."""
-        self._desk = desk
+        self._context = context
         self._changed = changed
         self._in_memory: dict[int, Parcel] = {}
         self._ready: tuple[list[tuple[int, int, Parcel]], ...] = tuple([] for _ in range(LANES))
@@ -43,12 +44,12 @@ class Parcels:
 
     def load(self, now: float, ack_wait: float) -> None:
         """Takes up what was open when the program ended. What was leased is leased anew: its holder may come back."""
-        for row in self._desk.engine.leased(self.durable):
+        for row in self._context.engine.leased(self.durable):
             parcel = Parcel.of_row(row)
             parcel.peer, parcel.handed_out_at = "before a restart", now
             self.lease(parcel, now + ack_wait)
-        self.retrying = self._desk.engine.retrying(self.durable)
-        self.due_at = self._desk.engine.next_due(self.durable)
+        self.retrying = self._context.engine.retrying(self.durable)
+        self.due_at = self._context.engine.next_due(self.durable)
 
     def row(self, parcel: Parcel) -> ParcelRow:
         """A parcel as it is kept."""
@@ -56,7 +57,7 @@ class Parcels:
 
     def new(self, run: Run) -> Parcel:
         """A parcel of a run that was looked at."""
-        return Parcel.of_run(self._desk.next_parcel(), run)
+        return Parcel.of_run(self._context.next_parcel(), run)
 
     def lease(self, parcel: Parcel, deadline: float) -> None:
         """Somebody holds it from now on."""
@@ -70,7 +71,7 @@ class Parcels:
 
     def touch(self, parcel: Parcel) -> None:
         """It changed."""
-        self._desk.staging.touch(self, parcel)
+        self._context.staging.parcels[self.durable, parcel.id] = partial(self.row, parcel)
 
     def settle(self, sequences: Iterable[int]) -> list[Parcel]:
         """Messages that are leased are done; returns the parcels that are done thereby."""
@@ -90,7 +91,7 @@ class Parcels:
             open.sort()
             if parcel.left:
                 self.touch(parcel)
-                taken.append(parcel.part(self._desk.next_parcel(), open))
+                taken.append(parcel.part(self._context.next_parcel(), open))
             else:
                 parcel.keep(open)
                 parcel.holder = None
@@ -100,7 +101,7 @@ class Parcels:
     def finish(self, parcel: Parcel) -> None:
         """It is done."""
         self._in_memory.pop(parcel.id, None)
-        self._desk.staging.settle(parcel)
+        self._context.staging.settle(self.durable, parcel.id)
 
     def retry(self, parcel: Parcel, now: float, wait: float) -> None:
         """It waits for its next attempt: here if that is now, else on disk."""
@@ -118,7 +119,7 @@ class Parcels:
                 self.due_at = parcel.due if self.due_at is None else min(self.due_at, parcel.due)
                 self._changed()
 
-        self._desk.staging.after.append(wait_on_disk)
+        self._context.staging.after.append(wait_on_disk)
 
     def _make_ready(self, parcel: Parcel) -> None:
         heapq.heappush(self._ready[parcel.lane], (parcel.open[0], parcel.id, parcel))
@@ -130,7 +131,7 @@ class Parcels:
             return None
         parcel = ready[0][2]
         if len(parcel.open) > most:
-            taken = parcel.part(self._desk.next_parcel(), parcel.open[:most])
+            taken = parcel.part(self._context.next_parcel(), parcel.open[:most])
             parcel.keep(parcel.open[most:])
             self.touch(parcel)
             parcel = taken
@@ -144,25 +145,25 @@ class Parcels:
         if self.due_at is None or self.due_at > now or any(self._ready):
             return
         # Some that look due on disk are not: what became of them is staged.
-        for row in self._desk.engine.due(self.durable, now, DUE_PARCELS + len(self._desk.staging.parcels)):
-            if row.id not in self._in_memory and row.id not in self._desk.staging.settled:
+        for row in self._context.engine.due(self.durable, now, DUE_PARCELS + len(self._context.staging.parcels)):
+            if row.id not in self._in_memory and row.id not in self._context.staging.settled:
                 parcel = Parcel.of_row(row)
                 self._in_memory[parcel.id] = parcel
                 self._make_ready(parcel)
 
         def look_again() -> None:
             if not any(self._ready):
-                self.due_at = self._desk.engine.next_due(self.durable)
+                self.due_at = self._context.engine.next_due(self.durable)
                 self._changed()
 
-        self._desk.staging.after.append(look_again)
+        self._context.staging.after.append(look_again)
 
     def waits(self, sequence: int) -> Parcel | None:
         """The parcel in which a message waits for another attempt."""
         for parcel in self._in_memory.values():
             if parcel.due is not None and sequence in parcel.open:
                 return parcel
-        for row in self._desk.engine.parcels_at(self.durable, sequence):
+        for row in self._context.engine.parcels_at(self.durable, sequence):
             if row.due is not None and (row.open is None or row.open[sequence - row.sequence]):
                 return Parcel.of_row(row)
         return None
@@ -174,5 +175,5 @@ class Parcels:
         for ready in self._ready:
             ready.clear()
         self.retrying, self.due_at = 0, None
-        self._desk.staging.forget(self.durable)
-        self._desk.staging.wiped[self.durable] = None
+        self._context.staging.forget(self.durable)
+        self._context.staging.wiped[self.durable] = None

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from trunkline.channels import check_name, check_pattern
+from trunkline.delivery import DurableSettings
 from trunkline.errors import OverloadedError, SubscriptionExistsError, SubscriptionNotFoundError
 from trunkline.priority import LANES
-from trunklined.bus.durable.desk import Desk, Settings
+from trunklined.bus.durable.context import JournalContext
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.interest import Interest
 from trunklined.bus.journal.channels import Channels
 from trunklined.bus.journal.publication import Done
-from trunklined.bus.records import DurableRow, Extent
+from trunklined.bus.journal.sequencer import Sequencer
+from trunklined.bus.records import SETTINGS_COLUMNS, DurableRow, Extent, settings_columns
 from trunklined.bus.run import Run
 
 
@@ -20,28 +22,31 @@ class Durables:
     """What is made, moved or deleted here is staged, and told when it is durable.
 
     Args:
-        desk: what all of them work with.
+        context: what all of them work with.
         channels: what the journal holds.
         check_health: raises the error of the last commit, if it failed: what needs one need not begin.
-        last_sequence: the last sequence that was given out.
+        sequencer: knows the last sequence that was given out.
         waiting_from: how many messages wait from a sequence on, for a pattern, its channels, and a number.
+        request_turn: gives a subscription its turn: it may have something to hand out.
         maximum: how many there may be.
     """
 
     def __init__(
         self,
-        desk: Desk,
+        context: JournalContext,
         channels: Channels,
         check_health: Callable[[], None],
-        last_sequence: Callable[[], int],
+        sequencer: Sequencer,
         waiting_from: Callable[[str, Sequence[str] | None, int, int], int],
+        request_turn: Callable[[DurableSubscription], None],
         maximum: int,
     ) -> None:
-        self._desk = desk
+        self._context = context
         self._channels = channels
         self._check_health = check_health
-        self._last_sequence = last_sequence
+        self._sequencer = sequencer
         self._waiting_from = waiting_from
+        self._request_turn = request_turn
         self._maximum = maximum
         self._by_name: dict[str, DurableSubscription] = {}
         self._by_id: dict[int, DurableSubscription] = {}
@@ -66,7 +71,7 @@ class Durables:
             self._add(row).load()
 
     def create(
-        self, name: str, pattern: str, position: int | None, settings: Settings, *, given: bool, done: Done
+        self, name: str, pattern: str, position: int | None, settings: DurableSettings, *, given: bool, done: Done
     ) -> tuple[DurableSubscription, bool]:
         """Makes one, or finds it; returns it, and whether it was made. `done` is told when it is durable.
 
@@ -94,9 +99,20 @@ class Durables:
         self._check_health()
         self.last += 1
         start, waiting = self._place(pattern, self._channels.matching(pattern), self.last, position)
-        row = DurableRow(self.last, name, pattern, *settings, self._desk.clock(), (start,) * LANES, waiting, 0, 0, 0)
+        row = DurableRow(
+            self.last,
+            name,
+            pattern,
+            *settings_columns(settings),
+            self._context.clock(),
+            (start,) * LANES,
+            waiting,
+            0,
+            0,
+            0,
+        )
         durable = self._add(row)
-        self._desk.staging.durables[durable.id] = durable
+        self._context.staging.durables[durable.id] = durable.backlog
         self._tell(done)
         return durable, True
 
@@ -114,7 +130,7 @@ class Durables:
         del self._by_name[name], self._by_id[durable.id]
         self._interest.remove(durable.pattern, durable)
         durable.end(SubscriptionNotFoundError(f"durable subscription {name!r} was deleted", details={"durable": name}))
-        staging = self._desk.staging
+        staging = self._context.staging
         staging.forget(durable.id)
         staging.durables.pop(durable.id, None)
         staging.deleted[durable.id] = None
@@ -142,30 +158,30 @@ class Durables:
 
     def first_needed(self, channel: str) -> list[int]:
         """For each lane, a sequence below which nobody needs anything of a channel but what is in parcels."""
-        needed = [self._last_sequence() + 1] * LANES
+        needed = [self._sequencer.last + 1] * LANES
         for durable in self._interest.match(channel):
-            needed = [min(pair) for pair in zip(needed, durable.needs(), strict=True)]
+            needed = [min(pair) for pair in zip(needed, durable.backlog.needs(), strict=True)]
         return needed
 
     def _place(self, pattern: str, channels: Sequence[str] | None, id: int, position: int | None) -> tuple[int, int]:
         """The sequence that a position means, and how many messages wait from there on."""
         if position is None:
-            return self._last_sequence() + 1, 0
+            return self._sequencer.last + 1, 0
         return position, self._waiting_from(pattern, channels, id, position)
 
     def _tell(self, done: Done) -> None:
-        self._desk.staging.after.append(lambda: done(None))
-        self._desk.kick()
+        self._context.staging.after.append(lambda: done(None))
+        self._context.kick()
 
     def _add(self, row: DurableRow) -> DurableSubscription:
-        durable = DurableSubscription(self._desk, row, self._channels.matching(row.pattern))
+        durable = DurableSubscription(self._context, row, self._channels.matching(row.pattern), self._request_turn)
         self._by_name[row.name] = durable
         self._by_id[row.id] = durable
         self._interest.add(row.pattern, durable)
         return durable
 
 
-def _check_same(found: DurableSubscription, pattern: str, settings: Settings | None) -> None:
+def _check_same(found: DurableSubscription, pattern: str, settings: DurableSettings | None) -> None:
     details = {"durable": found.name, "pattern": pattern, "existing_pattern": found.pattern}
     if found.pattern != pattern:
         raise SubscriptionExistsError(
@@ -173,7 +189,8 @@ def _check_same(found: DurableSubscription, pattern: str, settings: Settings | N
         )
     if settings is None:
         return
-    for field_name, wanted, existing in zip(Settings._fields, settings, found.settings, strict=True):
+    columns = zip(SETTINGS_COLUMNS, settings_columns(settings), settings_columns(found.settings), strict=True)
+    for field_name, wanted, existing in columns:
         if wanted != existing:
             raise SubscriptionExistsError(
                 f"durable subscription {found.name!r} has {field_name} {existing:g}, not {wanted:g}",

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Final
 
 from trunkline.errors import TrunklineError
-from trunklined.bus.durable.desk import Desk
+from trunklined.bus.durable.context import JournalContext
 from trunklined.bus.journal.channels import Channels
 from trunklined.bus.journal.commits import Commits
 from trunklined.bus.journal.durables import Durables
-from trunklined.bus.journal.retention import Retention
+from trunklined.bus.journal.retention import END, Retention
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Housekeeping:
     """One round after the other, each with what one commit can do.
 
     Args:
-        desk: where what it does is staged.
+        context: where what it does is staged.
         commits: in their thread space is given back.
         follow: does something when the commit that gathers now is done.
         durables: told of what expired, or was removed though they needed it.
@@ -41,14 +41,14 @@ class Housekeeping:
 
     def __init__(
         self,
-        desk: Desk,
+        context: JournalContext,
         commits: Commits,
         follow: Callable[[Callable[[], None]], None],
         durables: Durables,
         channels: Channels,
         retention: Retention,
     ) -> None:
-        self._desk = desk
+        self._context = context
         self._commits = commits
         self._follow = follow
         self._durables = durables
@@ -83,7 +83,7 @@ class Housekeeping:
     def _round(self) -> None:
         if self._stopped or self._working:
             return
-        now = self._desk.clock()
+        now = self._context.clock()
         try:
             found = self._sweep(now) + self._remove(now)
         except TrunklineError as error:
@@ -91,10 +91,10 @@ class Housekeeping:
             return
         if found:
             self._working = True
-            self._desk.staging.after.append(self._go_on)
-            self._desk.kick()
-        elif self._desk.engine.has_free_space():
-            self._commits.maintain(lambda: self._desk.engine.tidy(TIDIED_PAGES))
+            self._context.staging.after.append(self._go_on)
+            self._context.kick()
+        elif self._context.engine.has_free_space():
+            self._commits.maintain(lambda: self._context.engine.tidy(TIDIED_PAGES))
 
     def _go_on(self) -> None:
         """What was found is dealt with; there may be more."""
@@ -103,18 +103,18 @@ class Housekeeping:
 
     def _sweep(self, now: float) -> int:
         """Makes dead letters of what expired before it was handed out. What somebody holds stays until it is done."""
-        runs = self._desk.engine.expired(now, SWEPT_RUNS)
+        runs = self._context.engine.expired(now, SWEPT_RUNS)
         staged_from = self._staged_from()
         for run in runs:
             for durable in self._durables.of(run):
                 durable.drop_expired(run)
-            if run.end > staged_from or self._desk.engine.is_held(run.first_sequence, run.end):
-                self._desk.staging.swept[run.first_sequence] = None
+            if run.end > staged_from or self._context.engine.is_held(run.first_sequence, run.end):
+                self._context.staging.swept[run.first_sequence] = None
             else:
                 channel = self._channels[run.channel]
                 channel.take_back(run)
-                self._desk.staging.removed[run.first_sequence] = None
-                self._desk.staging.channels[channel.name] = channel
+                self._context.staging.removed[run.first_sequence] = None
+                self._context.staging.channels[channel.name] = channel
         return len(runs)
 
     def _remove(self, now: float) -> int:
@@ -128,13 +128,12 @@ class Housekeeping:
                 for durable in self._durables.of(extent):
                     durable.forgo(extent)
             channel.remove(extent)
-            self._desk.staging.removed[extent.first_sequence] = None
-            self._desk.staging.channels[channel.name] = channel
+            self._context.staging.removed[extent.first_sequence] = None
+            self._context.staging.channels[channel.name] = channel
             removed += 1
         return removed
 
     def _staged_from(self) -> int:
         """The first sequence of what is handed out and not durable yet, as after a commit that failed: the engine does
         not know that somebody holds it."""
-        staged = self._desk.staging.parcels.values()
-        return min((parcel.sequence for _, parcel in staged), default=2**63)
+        return min((row().sequence for row in self._context.staging.parcels.values()), default=END)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from trunklined.bus.durable.desk import Description
+from trunklined.bus.description import Description
 from trunklined.bus.engines.engine import JournalEngine
 from trunklined.bus.journal.publication import Publication
 from trunklined.bus.requests import Correlated

@@ -31,7 +31,7 @@ class DurableCalls:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._journal = broker.journal
-        self._dead_letters = DeadLetterCalls(broker.journal)
+        self._dead_letters = DeadLetterCalls(broker.journal.letters)
 
     def by_name(self) -> dict[str, Call]:
         """The calls by their names on the wire."""
@@ -124,9 +124,9 @@ def to_wire(durable: DurableSubscription) -> durable_pb2.DurableSubscription:
             ack_wait=duration_of(settings.ack_wait),
             max_deliveries=settings.max_deliveries,
             backoff=durable_pb2.Backoff(
-                initial=duration_of(settings.backoff_initial),
-                multiplier=settings.backoff_multiplier,
-                maximum=duration_of(settings.backoff_maximum),
+                initial=duration_of(settings.backoff.initial),
+                multiplier=settings.backoff.multiplier,
+                maximum=duration_of(settings.backoff.maximum),
             ),
         ),
         waiting=max(0, durable.waiting),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import islice
 
 from trunkline import __version__
@@ -51,7 +52,7 @@ def _to_wire(subscription: Subscription) -> bus_pb2.Subscription:
 
 def to_stats(broker: Broker, started_at: float, connections: int) -> bus_pb2.GetStatsResponse:
     """The figures as the wire has them."""
-    statistics, journal = broker.statistics(), broker.journal
+    statistics = broker.statistics()
     return bus_pb2.GetStatsResponse(
         published=statistics.published,
         delivered=statistics.delivered,
@@ -68,19 +69,7 @@ def to_stats(broker: Broker, started_at: float, connections: int) -> bus_pb2.Get
         connections=connections,
         queued_messages=statistics.queued_messages,
         queued_bytes=statistics.queued_bytes,
-        engine=journal.engine.name,
-        stored=journal.stored,
-        duplicates=journal.duplicates,
-        acked=journal.desk.acked,
-        redelivered=journal.desk.redelivered,
-        dead_lettered=journal.desk.dead_lettered,
-        lost_to_limits=journal.desk.lost_to_limits,
-        durable_subscriptions=len(journal.durables),
-        dead_letters=journal.dead_letters,
-        journal_messages=sum(channel.messages for channel in journal.channels),
-        journal_bytes=sum(channel.bytes for channel in journal.channels),
-        journal_file_bytes=journal.engine.file_bytes(),
-        held_back=journal.later.count,
+        **asdict(broker.journal.statistics()),
         version=__version__,
         started_at=stamp_of(started_at),
     )

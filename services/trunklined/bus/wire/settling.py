@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf.message import Message as WireMessage
 
+from trunkline.delivery import Backoff, DurableSettings
 from trunkline.errors import InvalidMessageError, StaleAckError
 from trunkline.limits import (
     DEFAULT_ACK_WAIT,
@@ -15,14 +16,11 @@ from trunkline.limits import (
     DEFAULT_BACKOFF_MULTIPLIER,
     DEFAULT_MAX_DELIVERIES,
     MAX_ACK_WAIT,
-    MAX_BACKOFF_MULTIPLIER,
     MAX_ERROR_BYTES,
-    MAX_MAX_DELIVERIES,
     MAX_NAK_DELAY,
     MIN_ACK_WAIT,
 )
 from trunkline.v1 import bus_pb2, durable_pb2
-from trunklined.bus.durable.desk import Settings
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.journal import Journal
 from trunklined.bus.wire.translation import check_between
@@ -30,42 +28,23 @@ from trunklined.rpc.errors import to_item
 from trunklined.rpc.times import seconds_of, time_of
 
 
-def settings_of(wanted: durable_pb2.DurableSettings) -> Settings:
+def settings_of(wanted: durable_pb2.DurableSettings) -> DurableSettings:
     """The settings that the wire says; what is unset is the default.
 
     Raises:
         InvalidMessageError: one is out of bounds.
     """
     backoff = wanted.backoff
-    initial = check_between(
-        "settings.backoff.initial", _seconds(backoff, "initial", DEFAULT_BACKOFF_INITIAL), 0, MAX_NAK_DELAY
-    )
-    unset_maximum = max(DEFAULT_BACKOFF_MAXIMUM, initial)
-    return Settings(
-        ack_wait=check_between(
-            "settings.ack_wait", _seconds(wanted, "ack_wait", DEFAULT_ACK_WAIT), MIN_ACK_WAIT, MAX_ACK_WAIT
-        ),
-        max_deliveries=int(
-            check_between(
-                "settings.max_deliveries",
-                wanted.max_deliveries if wanted.HasField("max_deliveries") else DEFAULT_MAX_DELIVERIES,
-                1,
-                MAX_MAX_DELIVERIES,
-                "",
-            )
-        ),
-        backoff_initial=initial,
-        backoff_multiplier=check_between(
-            "settings.backoff.multiplier",
+    initial = _seconds(backoff, "initial", DEFAULT_BACKOFF_INITIAL)
+    return DurableSettings(
+        ack_wait=_seconds(wanted, "ack_wait", DEFAULT_ACK_WAIT),
+        max_deliveries=wanted.max_deliveries if wanted.HasField("max_deliveries") else DEFAULT_MAX_DELIVERIES,
+        backoff=Backoff(
+            initial,
             backoff.multiplier if backoff.HasField("multiplier") else DEFAULT_BACKOFF_MULTIPLIER,
-            1,
-            MAX_BACKOFF_MULTIPLIER,
-            "",
+            _seconds(backoff, "maximum", max(DEFAULT_BACKOFF_MAXIMUM, initial)),
         ),
-        backoff_maximum=check_between(
-            "settings.backoff.maximum", _seconds(backoff, "maximum", unset_maximum), initial, MAX_NAK_DELAY
-        ),
-    )
+    ).check()
 
 
 def position_of(wanted: durable_pb2.Position, pattern: str, journal: Journal) -> int | None:
@@ -89,7 +68,7 @@ def position_of(wanted: durable_pb2.Position, pattern: str, journal: Journal) ->
         case "time":
             return journal.position_of_time(pattern, time_of(wanted.time))
         case _:
-            check_between("position.sequence", wanted.sequence, 1, journal.last_sequence + 1, "")
+            check_between("position.sequence", wanted.sequence, 1, journal.sequencer.last + 1, "")
             journal.channels.check_kept(pattern, wanted.sequence)
             return int(wanted.sequence)
 

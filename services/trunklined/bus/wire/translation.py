@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import TypeVar
-from uuid import uuid4
 
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as WireMessage
 
 from trunkline.errors import InvalidMessageError
-from trunkline.v1 import bus_pb2, message_pb2
+from trunkline.v1 import bus_pb2
 from trunkline.wire.opaque import bus_twins
 from trunklined.bus.broker import Broker
-from trunklined.bus.dead_letters import DeadLetter
-from trunklined.bus.durable.desk import Description
-from trunklined.rpc.times import stamp_of
 
 _twins = bus_twins()
 OpaqueConnectRequest = _twins["ConnectRequest"]
@@ -50,39 +45,6 @@ def check_between(name: str, value: float, lowest: float, highest: float, unit: 
             details={"field": name, "value": f"{value:g}"},
         )
     return value
-
-
-def describe(body: bytes) -> Description:
-    """What an encoded message says of itself."""
-    message = message_pb2.Message.FromString(body)
-    return Description(message.message_id, message.message_type, message.sender_id, message.correlation_id)
-
-
-def announcement(letter: DeadLetter, dead_letters: int) -> bytes:
-    """The message that tells of a dead letter: what it is, and how many there are."""
-    entry = {
-        "dead_letter_id": letter.id,
-        "durable": letter.durable,
-        "pattern": letter.pattern,
-        "channel": letter.channel,
-        "sequence": letter.sequence,
-        "reason": letter.reason.name,
-        "error": letter.error,
-        "attempts": [each._asdict() for each in letter.attempts],
-        "redrives": letter.redrives,
-        "message_id": letter.message_id,
-        "message_type": letter.message_type,
-        "sender_id": letter.sender_id,
-    }
-    message = message_pb2.Message(
-        message_id=str(uuid4()),
-        message_type="error",
-        sender_id="trunkline-bus",
-        priority=message_pb2.PRIORITY_HIGH,
-        json=json.dumps({"entry": entry, "queue_size": dead_letters}, ensure_ascii=False),
-    )
-    message.timestamp.CopyFrom(stamp_of(letter.dead_at))
-    return message.SerializeToString()
 
 
 def durability_of(broker: Broker) -> bus_pb2.Durability:

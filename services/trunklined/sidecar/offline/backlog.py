@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class _Waiting(NamedTuple):
-    """Messages that wait for a commit, and who waits for it."""
+    """Messages that wait for a commit, and the future of their caller."""
 
     arrivals: Sequence[Arrival]
     answer: Any
@@ -42,13 +42,15 @@ class Backlog:
 
     def __init__(self, path: Path, max_messages: int, max_bytes: int) -> None:
         self.messages = 0
-        """Held now; so are the bytes below. Those that wait for a commit are counted."""
+        """Messages that are held now, with those that wait for a commit."""
         self.bytes = 0
+        """Their bytes."""
         self.refused = 0
-        """Set aside in the file, since the bus will never take them."""
+        """Messages that are set aside in the file, since the bus will never take them."""
         self.refused_bytes = 0
+        """Their bytes."""
         self.kept = 0
-        """Taken since the start."""
+        """Messages that became durable since the start."""
         self._file = BacklogFile(path)
         self._max_messages = max_messages
         self._max_bytes = max_bytes
@@ -57,7 +59,7 @@ class Backlog:
         self._thread = ThreadPoolExecutor(1, "backlog")
 
     async def open(self) -> None:
-        """Takes up what the file holds.
+        """Opens the file and counts what it holds.
 
         Raises:
             StorageError: another sidecar has the file, or it cannot be opened or trusted.
@@ -103,17 +105,17 @@ class Backlog:
             await asyncio.wait({self._writing})
 
     async def next(self, done: Sequence[Held], limit: int, now: float) -> list[list[Held]]:
-        """See `BacklogFile.next`."""
+        """Forgets what the bus has, and returns the next batches; see `BacklogFile.next`."""
         batches = await self._run(lambda: self._file.next(done, limit, now))
         self._drop(done)
         return batches
 
     async def unsend(self, batch: Sequence[Held]) -> None:
-        """The bus said that it has none of them."""
+        """Notes that the bus has stored none of a batch."""
         await self._run(lambda: self._file.unsend(batch))
 
     async def refuse(self, held: Held, message_id: str, error: TrunklineError, now: float) -> None:
-        """The bus will never take this one: it is set aside."""
+        """Sets aside a message that the bus will never take."""
         await self._run(lambda: self._file.refuse(held, message_id, error.error_code, error.message, now))
         self._drop([held])
         self.refused += 1

@@ -1,4 +1,4 @@
-"""The backlog's file: its tables, and what is done with them. All of it runs in one thread."""
+"""BacklogFile: the tables of what is held, in one SQLite file. All of it runs in one thread."""
 
 from __future__ import annotations
 
@@ -58,10 +58,11 @@ FORMAT: Final = Format(
 
 WINDOW_MESSAGES: Final = 1_024
 WINDOW_BYTES: Final = 1024 * 1024
-"""Of what is held, so much is sent at the same time; the last message may go beyond the bytes."""
+"""The oldest messages and bytes of what is held, of which batches are sent at the same time; the last message may go
+beyond the bytes."""
 
 MAX_BATCHES: Final = 64
-"""Of as many channels at the most."""
+"""Batches that are sent at the same time, one for each channel."""
 
 
 class Arrival(NamedTuple):
@@ -105,7 +106,11 @@ class BacklogFile:
         self._commits = 0
 
     def open(self) -> Contents:
-        """Raises StorageError; see `SyncedFile.opening`."""
+        """Opens the file, made where there is none, and returns what it holds.
+
+        Raises:
+            StorageError: see `SyncedFile.opening`.
+        """
         with self._file.opening() as connection:
             self._connection = connection
             self._commits = connection.execute("SELECT commits FROM backlog").fetchone()[0]
@@ -117,12 +122,12 @@ class BacklogFile:
         return Contents(*counts[0], *counts[1])
 
     def close(self) -> None:
-        """Idempotent."""
+        """Closes the file; idempotent."""
         self._file.close()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """What is done within is durable when it ends, or undone when it raises.
+        """Makes what is done within durable when it ends, and undoes it when it raises.
 
         Raises:
             OverloadedError: no room on the disk. StorageError: any other error of the database.
@@ -174,12 +179,12 @@ class BacklogFile:
         return window
 
     def unsend(self, batch: Sequence[Held]) -> None:
-        """The bus said that it has none of them."""
+        """Notes that the bus has stored none of a batch."""
         with self._transaction() as connection:
             connection.executemany("UPDATE held SET sent_at = NULL WHERE id = ?", [(each.id,) for each in batch])
 
     def refuse(self, held: Held, message_id: str, reason: str, error: str, now: float) -> None:
-        """The bus will never take this one: it is set aside."""
+        """Sets aside a message that the bus will never take."""
         with self._transaction() as connection:
             connection.execute(
                 "INSERT INTO refused SELECT NULL, channel, taken_at, ?, ?, ?, ?, message FROM held WHERE id = ?",
@@ -188,14 +193,14 @@ class BacklogFile:
             connection.execute("DELETE FROM held WHERE id = ?", (held.id,))
 
     def tidy(self) -> None:
-        """Gives the room of what is no longer held back to the disk."""
+        """Gives unused room of the file back to the disk."""
         # A script, because `execute` would step the first of them once, which frees one page.
         self._connection.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def first_batches(window: Sequence[Held]) -> list[list[Held]]:
-    """What of the oldest messages can be sent at the same time: one batch for each channel, up to the first message
-    whose ordering key goes with another channel, or with a message that stays behind.
+    """Returns what of the oldest messages can be sent at the same time: one batch for each channel, up to the first
+    message whose ordering key goes with another channel, or with a message that stays behind.
 
     So messages of one channel, and of one ordering key, keep their order, and traffic on many channels is as fast as on
     one.

@@ -15,7 +15,6 @@ from trunkline.bus.dead_letters import (
     Redriven,
     WhichDeadLetters,
     check_ids,
-    check_limit,
 )
 from trunkline.bus.durable_codec import (
     dead_letter_from_wire,
@@ -29,7 +28,7 @@ from trunkline.bus.durable_codec import (
 from trunkline.bus.durable_delivery import DeadLetters, DurableDelivery
 from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
 from trunkline.channels import check_pattern
-from trunkline.delivery import DurableSettings, Start
+from trunkline.delivery import DurableSettings, Start, check_limit
 from trunkline.limits import DEFAULT_PAGE_SIZE, DEFAULT_REQUEST_TIMEOUT, LONG_CALL_TIMEOUT
 from trunkline.v1 import bus_pb2, dead_letter_pb2, durable_pb2
 

@@ -1,4 +1,4 @@
-"""`trunkline history` and `trunkline history-stats`: what happened to the agents of orchestrators."""
+"""`trunkline history` and `trunkline history-stats`: events of agents."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from trunkline.cli.agents.orchestrators import (
     names_fleet,
     one_orchestrator,
     orchestrators,
-    print_data,
+    show,
 )
 from trunkline.cli.outcome import run
-from trunkline.cli.output import columns_of, note_back, note_lost, print_json, print_lines, safe, write_line
+from trunkline.cli.output import columns_of, note_back, note_lost, print_json, safe, write_line
 from trunkline.cli.settings import Settings, settings, with_orchestrator
 from trunkline.errors import TrunklineError
 
 FOLLOWED_AT_FIRST = 10
-"""Events that --follow begins with, where nobody says how many."""
+"""Events that --follow begins with, where --last is not given."""
 
 _SEVERITY_COLOURS = {"WARNING": "yellow", "ERROR": "red"}
 _TITLES = ("SEQ".ljust(6), "TIME".ljust(19), "CATEGORY", "TYPE".ljust(20), "AGENT".ljust(15), "SEV".ljust(7), "DETAILS")
@@ -45,24 +45,20 @@ def history(
     With --follow, new events as they come, until interrupted: a line each, with --format json an object each. An
     orchestrator that goes away is told on standard error, and followed again when it is back.
     """
-    told = settings()
-    if names_fleet(told) and after_seq:
+    chosen = settings()
+    if names_fleet(chosen) and after_seq:
         raise click.UsageError("--after-seq asks one orchestrator: those of a fleet count each for itself")
     if follow:
         if last is None and not after_seq:
             last = FOLLOWED_AT_FIRST
-        run(_follow(told, _Following(last, agent, type, after_seq), interval), told)
-    asked = orchestrators(told)
-
-    async def main() -> None:
-        async with asked as answering:
-            data = await answering.history(last=last, agent=agent, type=type, after={THE_ONE: after_seq})
-        if told.as_json:
-            print_data(data)
-        else:
-            print_lines(history_lines(data))
-
-    run(main(), told)
+        run(_follow(chosen, _Following(last, agent, type, after_seq), interval), chosen)
+    after = {THE_ONE: after_seq}
+    show(
+        chosen,
+        orchestrators(chosen),
+        lambda client: client.history(last=last, agent=agent, type=type, after=after),
+        history_lines,
+    )
 
 
 @click.command("history-stats")
@@ -70,26 +66,24 @@ def history(
 @with_orchestrator
 def history_stats(agent: str | None) -> None:
     """Shows how often which event happened, as far as the orchestrator remembers."""
-    told = settings()
-    asked = one_orchestrator(told, "history-stats")
+    chosen = settings()
+    show(
+        chosen,
+        one_orchestrator(chosen, "history-stats"),
+        lambda client: client.history_stats(agent),
+        _history_stats_lines,
+    )
 
-    async def main() -> None:
-        async with asked as answering:
-            data = await answering.history_stats(agent)
-        if told.as_json:
-            print_data(data)
-            return
-        room = data["capacity_info"]
-        lines = [f"Buffer: {room['current_size']}/{room['capacity']} events", f"Total Events: {room['total_events']}"]
-        counts = data["statistics"]["by_type"]
-        rows = [(name, str(count)) for name, count in counts.items()]
-        print_lines([*lines, "", *columns_of(("Event Type".ljust(25), "Count"), rows)] if rows else lines)
 
-    run(main(), told)
+def _history_stats_lines(data: Data) -> list[str]:
+    room = data["capacity_info"]
+    lines = [f"Buffer: {room['current_size']}/{room['capacity']} events", f"Total Events: {room['total_events']}"]
+    rows = [(name, str(count)) for name, count in data["statistics"]["by_type"].items()]
+    return [*lines, "", *columns_of(("Event Type".ljust(25), "Count"), rows)] if rows else lines
 
 
 def history_lines(data: Data) -> list[str]:
-    """The table of `history`."""
+    """Returns the table of `history`."""
     events, room = data["events"], data.get("capacity_info")
     lines = [f"Event History ({data['count']} events)"]
     if data.get("filters"):
@@ -110,12 +104,12 @@ def _row(event: Data, in_fleet: bool) -> list[str]:
 
 
 def _short_time(event: Data) -> str:
-    """To the second, as it stands there: UTC."""
+    """Returns the time of an event to the second, in UTC."""
     return str(event["timestamp"])[:19]
 
 
 def details_of(event: Data) -> str:
-    """What an event says beside its type: an error as it is, else names with their values."""
+    """Returns the details of an event: the text of an error, then the others by name."""
     details: dict[str, Any] = event.get("details") or {}
     error = details.get("error_message")
     others = [f"{name}={value}" for name, value in details.items() if name != "error_message"]
@@ -123,7 +117,7 @@ def details_of(event: Data) -> str:
 
 
 class _Following:
-    """Which events are new: of each orchestrator, those behind the last one that was seen of it."""
+    """Asks for new events: of each orchestrator, those after the last one that was seen of it."""
 
     def __init__(self, last: int | None, agent: str | None, type: str | None, after_seq: int) -> None:
         self._filters: Any = {"agent": agent, "type": type}
@@ -131,42 +125,42 @@ class _Following:
         self._seen = {THE_ONE: after_seq} if after_seq else {}
         self.is_lost = False
 
-    async def ask(self, asked: Orchestrators) -> list[Data]:
-        """The events since the question before; at first the last ones."""
-        data = await asked.history(last=self._last, after=self._seen, **self._filters)
+    async def ask(self, client: Orchestrators) -> list[Data]:
+        """Returns the events since the previous call; at first the last ones."""
+        data = await client.history(last=self._last, after=self._seen, **self._filters)
         begun_anew = {name for name, seq in _newest(data).items() if seq < self._seen.get(name, 0)}
         if begun_anew:
             self._seen = {name: seq for name, seq in self._seen.items() if name not in begun_anew}
-            data = await asked.history(after=self._seen, **self._filters)
+            data = await client.history(after=self._seen, **self._filters)
         self._last = None
-        told = {event.get("orchestrator", THE_ONE): event["seq"] for event in data["events"]}
-        self._seen |= _newest(data) | told
+        shown = {event.get("orchestrator", THE_ONE): event["seq"] for event in data["events"]}
+        self._seen |= _newest(data) | shown
         return list(data["events"])
 
 
 def _newest(data: Data) -> dict[str, int]:
-    """The newest sequence of each orchestrator, whether its event was asked for or not."""
+    """Returns the newest sequence of each orchestrator, with and without a match of the filters."""
     last = data["last_seq"]
     return dict(last) if isinstance(last, dict) else {THE_ONE: last}
 
 
-async def _follow(told: Settings, following: _Following, interval: float) -> None:
+async def _follow(chosen: Settings, following: _Following, interval: float) -> None:
     def lost(error: TrunklineError) -> None:
         if not following.is_lost:
-            note_lost(error, as_json=told.as_json)
+            note_lost(error, as_json=chosen.as_json)
         following.is_lost = True
 
-    async with aclosing(again_and_again(told, following.ask, interval, lost)) as answers:  # type: ignore[type-var]
+    async with aclosing(again_and_again(chosen, following.ask, interval, lost)) as answers:  # type: ignore[type-var]
         async for events in answers:
             if following.is_lost:
-                note_back(as_json=told.as_json)
+                note_back(as_json=chosen.as_json)
             following.is_lost = False
             for event in events:
-                _print_event(told, event)
+                _print_event(chosen, event)
 
 
-def _print_event(told: Settings, event: Data) -> None:
-    if told.as_json:
+def _print_event(chosen: Settings, event: Data) -> None:
+    if chosen.as_json:
         print_json(event)
         return
     severity = click.style(f"{event['severity']:<7}", fg=_SEVERITY_COLOURS.get(event["severity"]))

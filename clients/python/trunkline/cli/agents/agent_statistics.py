@@ -1,4 +1,4 @@
-"""`trunkline stats`: what the agents of orchestrators take, and how they fare, redrawn live."""
+"""`trunkline stats`: resources and states of agents, redrawn live."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trunkline.cli.agents.agents_view import count, duration, figure
 from trunkline.cli.agents.command_connection import OrchestratorUnreachableError
 from trunkline.cli.agents.orchestrators import Data, again_and_again, names_fleet, orchestrators, print_data
 from trunkline.cli.moments import span
@@ -39,14 +40,14 @@ def stats(interval: float, once: bool) -> None:
     HEARTBEAT is how long ago it was last heard of. A thread takes of the orchestrator's process, which stands above the
     table. CPU counts one core as 100. For the figures of the bus and state services: trunkline services.
     """
-    told = settings()
-    names_fleet(told)
-    pictures = _once(told) if once or told.as_json or not sys.stdout.isatty() else _live(told, interval)
-    run(_hinting(pictures), told)
+    chosen = settings()
+    names_fleet(chosen)
+    pictures = _once(chosen) if once or chosen.as_json or not sys.stdout.isatty() else _live(chosen, interval)
+    run(_hinting(pictures), chosen)
 
 
 async def _hinting(pictures: Coroutine[Any, Any, None]) -> None:
-    """Whoever wants the figures that had this name before learns where they are."""
+    """Adds a hint for readers who expect the figures of bus and state, which had this name before."""
     try:
         await pictures
     except OrchestratorUnreachableError as error:
@@ -54,10 +55,10 @@ async def _hinting(pictures: Coroutine[Any, Any, None]) -> None:
         raise OrchestratorUnreachableError(hint, details=error.details) from error
 
 
-async def _once(told: Settings) -> None:
-    async with orchestrators(told) as asked:
-        data = await asked.stats()
-    if told.as_json:
+async def _once(chosen: Settings) -> None:
+    async with orchestrators(chosen) as client:
+        data = await client.stats()
+    if chosen.as_json:
         print_data(data)
         return
     for line in summary_lines(data):
@@ -67,7 +68,7 @@ async def _once(told: Settings) -> None:
     print_table(columns, rows, right=_RIGHT)
 
 
-async def _live(told: Settings, interval: float) -> None:
+async def _live(chosen: Settings, interval: float) -> None:
     from rich.console import Group
     from rich.live import Live
     from rich.text import Text
@@ -78,7 +79,7 @@ async def _live(told: Settings, interval: float) -> None:
         def lost(error: TrunklineError) -> None:
             live.update(Group(Text(f"no answer: {safe(error.message)}", style="red"), picture), refresh=True)
 
-        pictures = again_and_again(told, lambda asked: asked.stats(), interval, lost)
+        pictures = again_and_again(chosen, lambda client: client.stats(), interval, lost)
         async with aclosing(pictures) as answers:  # type: ignore[type-var]
             async for data in answers:
                 picture = _picture(data)
@@ -86,7 +87,8 @@ async def _live(told: Settings, interval: float) -> None:
 
 
 def _picture(data: Data) -> RenderableType:
-    """A line an agent, as many as there is room for: what is too wide is cut, the names first."""
+    """Returns one picture: a line an agent, as many as there is room for. Cells that are too wide are cut, names
+    first."""
     from rich.console import Group
     from rich.text import Text
 
@@ -98,10 +100,10 @@ def _picture(data: Data) -> RenderableType:
     room = max(1, height - len(summary) - 5)
     rest = f"and {len(rows) - room:,} more: a larger window, or --once, shows them" if len(rows) > room else ""
     shown = rows[:room]
-    widest = max((len(row[0]) for row in shown), default=0)
+    widest = max((len(str(row[0])) for row in shown), default=0)
     others = max(0, width - sum(_width(columns, shown, place) for place in range(1, len(columns))))
     if widest > others:
-        shown = [[_cut(row[0], max(_NARROWEST, others)), *row[1:]] for row in shown]
+        shown = [[_cut(str(row[0]), max(_NARROWEST, others)), *row[1:]] for row in shown]
     return Group(
         *(Text(line, style="bold", no_wrap=True, overflow="ellipsis") for line in summary),
         "",
@@ -111,15 +113,15 @@ def _picture(data: Data) -> RenderableType:
 
 
 _ROOMY = 110
-"""Columns of a terminal that has room for the long titles."""
+"""Width of a terminal that has room for the long titles."""
 _SHORT = {"HEARTBEAT": "BEAT", "RESTARTS": "RST", "ERRORS": "ERR"}
 _NARROWEST = 8
 
 
-def _width(columns: Sequence[str], rows: Sequence[Sequence[Any]], place: int) -> int:
-    """Of a column, with the gap before it."""
-    cells = (row[place].value if isinstance(row[place], Marked) else row[place] for row in rows)
-    return 1 + max(len(columns[place]), *(len("-" if cell is None else str(cell)) for cell in cells), 0)
+def _width(columns: Sequence[str], rows: Sequence[Sequence[str | Marked]], place: int) -> int:
+    """Returns the width of a column, with the gap before it."""
+    cells = (cell.value if isinstance(cell := row[place], Marked) else cell for row in rows)
+    return 1 + max(map(len, (columns[place], *cells)))
 
 
 def _cut(name: str, width: int) -> str:
@@ -127,12 +129,12 @@ def _cut(name: str, width: int) -> str:
 
 
 def summary_lines(data: Data) -> list[str]:
-    """What stands above the table: each orchestrator in a line or two."""
+    """Returns the lines above the table, one for each orchestrator."""
     lines = []
     for each in data["orchestrators"] if "orchestrators" in data else [data["orchestrator"]]:
-        count = f"{each.get('running_agents')}/{each.get('max_workers')} agents running"
+        running = f"{each.get('running_agents')}/{each.get('max_workers')} agents running"
         waiting = f", {each['waiting_agents']} waiting" if each.get("waiting_agents") else ""
-        lines.append(f"{safe(str(each.get('name', '-')))}: {count}{waiting}; {_own(each)}")
+        lines.append(f"{safe(str(each.get('name', '-')))}: {running}{waiting}; {_own(each)}")
     return lines
 
 
@@ -146,32 +148,24 @@ def _own(facts: Data) -> str:
     return ", ".join(parts)
 
 
-def _table(data: Data) -> tuple[tuple[str, ...], list[list[Any]]]:
-    """Columns and rows; those that somebody should look at come first."""
+def _table(data: Data) -> tuple[tuple[str, ...], list[list[str | Marked]]]:
+    """Returns the columns and the rows; agents that need attention come first."""
     in_fleet = "orchestrators" in data
     agents = sorted(data["agents"], key=lambda agent: _BAD.get(agent.get("state", ""), len(_BAD)))
     rows = [[*_row(agent), *([agent.get("orchestrator") or "-"] if in_fleet else [])] for agent in agents]
     return (*_COLUMNS, *(("ORCHESTRATOR",) if in_fleet else ())), rows
 
 
-def _row(agent: Data) -> list[Any]:
+def _row(agent: Data) -> list[str | Marked]:
     state, errors = agent.get("state", "-"), agent.get("errors")
     return [
         agent["name"],
         Marked(state, _COLOURS[state]) if state in _COLOURS else state,
-        None if agent.get("pid") is None else str(agent["pid"]),
-        _figure(agent.get("cpu_percent")),
-        _figure(agent.get("memory_mb")),
-        _span(agent.get("uptime_seconds")),
-        _span(agent.get("heartbeat_age_seconds")),
-        agent.get("restarts"),
-        Marked(errors, "red") if errors else errors,
+        str(agent.get("pid") or "-"),
+        figure(agent.get("cpu_percent")),
+        figure(agent.get("memory_mb")),
+        duration(agent.get("uptime_seconds")),
+        duration(agent.get("heartbeat_age_seconds")),
+        count(agent.get("restarts")),
+        Marked(count(errors), "red") if errors else count(errors),
     ]
-
-
-def _figure(value: float | None) -> str | None:
-    return None if value is None else f"{value:,.1f}"
-
-
-def _span(seconds: float | None) -> str | None:
-    return None if seconds is None else span(seconds)

@@ -13,42 +13,30 @@ from trunkline.cli.agents.orchestrators import (
     names_fleet,
     one_orchestrator,
     orchestrators,
-    print_data,
     print_message,
+    show,
 )
 from trunkline.cli.outcome import run
-from trunkline.cli.output import print_lines
 from trunkline.cli.settings import settings, with_orchestrator
 
 _agent = click.argument("name", metavar="AGENT")
 
 
 def _show(question: Callable[[Orchestrators], Awaitable[Data]], lines: Callable[[Data], list[str]]) -> None:
-    """Asks, and shows the answer."""
-    told = settings()
-    asked = orchestrators(told)
+    chosen = settings()
+    show(chosen, orchestrators(chosen), question, lines)
+
+
+def _change(action: Callable[[Orchestrators], Awaitable[Data]]) -> None:
+    """Runs a command that changes something, and prints its message."""
+    chosen = settings()
+    client = orchestrators(chosen)
 
     async def main() -> None:
-        async with asked as answering:
-            data = await question(answering)
-        if told.as_json:
-            print_data(data)
-        else:
-            print_lines(lines(data))
+        async with client as connected:
+            print_message(chosen, await action(connected))
 
-    run(main(), told)
-
-
-def _do(deed: Callable[[Orchestrators], Awaitable[str]]) -> None:
-    """Has something done, and says what came of it."""
-    told = settings()
-    asked = orchestrators(told)
-
-    async def main() -> None:
-        async with asked as doing:
-            print_message(told, await deed(doing))
-
-    run(main(), told)
+    run(main(), chosen)
 
 
 @click.command()
@@ -58,14 +46,14 @@ def ps() -> None:
 
     With --bus, those of the whole fleet, and its orchestrators.
     """
-    _show(lambda asked: asked.ps(), ps_lines)
+    _show(lambda client: client.ps(), ps_lines)
 
 
 @click.command("list")
 @with_orchestrator
 def list_() -> None:
     """The same as ps."""
-    _show(lambda asked: asked.ps(), ps_lines)
+    _show(lambda client: client.ps(), ps_lines)
 
 
 @click.command()
@@ -76,7 +64,7 @@ def start(name: str) -> None:
 
     Exit code 3 where there is no such agent, 1 where it runs already.
     """
-    _do(lambda doing: doing.start(name))
+    _change(lambda client: client.start(name))
 
 
 @click.command()
@@ -87,7 +75,7 @@ def stop(name: str) -> None:
 
     Exit code 3 where there is no such agent, 1 where it does not run, or cannot be ended.
     """
-    _do(lambda doing: doing.stop(name))
+    _change(lambda client: client.stop(name))
 
 
 @click.command()
@@ -98,14 +86,14 @@ def status(name: str | None) -> None:
 
     Exit code 3 where there is no such agent.
     """
-    _show(lambda asked: asked.status(name), status_lines)
+    _show(lambda client: client.status(name), status_lines)
 
 
 @click.command()
 @with_orchestrator
 def dependencies() -> None:
     """Shows which agents need which others."""
-    _show(lambda asked: asked.dependencies(), dependency_lines)
+    _show(lambda client: client.dependencies(), dependency_lines)
 
 
 @click.command()
@@ -115,7 +103,7 @@ def report() -> None:
     from trunkline.cli.agents.fleet_report import fleet_report_lines
     from trunkline.cli.agents.report_view import report_lines
 
-    _show(lambda asked: asked.report(), fleet_report_lines if names_fleet(settings()) else report_lines)
+    _show(lambda client: client.report(), fleet_report_lines if names_fleet(settings()) else report_lines)
 
 
 @click.command()
@@ -128,22 +116,12 @@ def shutdown(orchestrator: str | None) -> None:
     """
     if orchestrator is not None and not names_fleet(settings()):
         raise click.UsageError("--orchestrator names one of a fleet: say --bus too")
-    _do(lambda doing: doing.shutdown(*([] if orchestrator is None else [orchestrator])))
+    _change(lambda client: client.shutdown(*([] if orchestrator is None else [orchestrator])))
 
 
 @click.command()
 @with_orchestrator
 def commands() -> None:
     """Shows which commands the orchestrator serves, and which it does not."""
-    told = settings()
-    asked = one_orchestrator(told, "commands")
-
-    async def main() -> None:
-        async with asked as answering:
-            data = await answering.commands()
-        if told.as_json:
-            print_data(data)
-        else:
-            print_lines(command_lines(data))
-
-    run(main(), told)
+    chosen = settings()
+    show(chosen, one_orchestrator(chosen, "commands"), lambda client: client.commands(), command_lines)

@@ -1,4 +1,4 @@
-"""What orchestrators say of their agents, for people: in the words that scripts know from PyOrchestrate."""
+"""Answers about agents as text, in the words that scripts know from PyOrchestrate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Data = dict[str, Any]
 
 
 def ps_lines(data: Data) -> list[str]:
-    """The table of `ps`."""
+    """Returns the table of `ps`."""
     lines = [f"Orchestrator Status: {data['running_count']}/{data['max_workers']} agents running"]
     if data["waiting_count"]:
         lines.append(f"Waiting in queue: {data['waiting_count']}")
@@ -70,8 +70,8 @@ _LABELS = {
 
 
 def status_lines(data: Data) -> list[str]:
-    """`status` of an agent or an orchestrator: a fact a line. What is not known is left out; of a fleet, the facts of
-    each orchestrator below each other."""
+    """Returns the lines of `status`, a fact each, for an agent or an orchestrator. Unknown facts are left out; the
+    facts of a fleet's orchestrators follow each other."""
     lines: list[str] = []
     for name, value in data.items():
         if name == "orchestrators":
@@ -93,7 +93,7 @@ def _shown(name: str, value: Any) -> str:
 
 
 def dependency_lines(data: Data) -> list[str]:
-    """`dependencies`."""
+    """Returns the lines of `dependencies`."""
     needed = {agent: names for agent, names in data["dependencies"].items() if names}
     if not needed:
         return ["No dependencies configured"]
@@ -101,13 +101,28 @@ def dependency_lines(data: Data) -> list[str]:
 
 
 def command_lines(data: Data) -> list[str]:
-    """`commands`."""
+    """Returns the lines of `commands`."""
     allowed, restricted = data["allowed_commands"], data["restricted_commands"]
     lines = ["Some commands are restricted" if restricted else "All commands are allowed", ""]
     lines += [f"Allowed commands ({len(allowed)}):", *(f"  {safe(name)}" for name in allowed)]
     if restricted:
         lines += ["", f"Restricted commands ({len(restricted)}):", *(f"  {safe(name)}" for name in restricted)]
     return lines
+
+
+def figure(value: float | None) -> str:
+    """Returns a measured figure with one decimal; `-` where it is unknown."""
+    return "-" if value is None else f"{value:,.1f}"
+
+
+def count(value: int | None) -> str:
+    """Returns a whole number; `-` where it is unknown."""
+    return "-" if value is None else f"{value:,}"
+
+
+def duration(seconds: float | None) -> str:
+    """Returns a time span; `-` where it is unknown."""
+    return "-" if seconds is None else span(seconds)
 
 
 def _yes(value: bool) -> str:

@@ -1,4 +1,4 @@
-"""CommandConnection: questions to one orchestrator through its command socket, and their answers."""
+"""CommandConnection: a connection to the command socket of one orchestrator."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from trunkline.errors import PermissionDeniedError, RequestTimeoutError, Trunkli
 from trunkline.limits import MAX_MESSAGE_BYTES
 
 _RETRY_SECONDS: Final = 0.05
-"""Between two tries to connect while the socket's queue is full."""
+"""Delay between two tries to connect while the socket's queue is full."""
 _READ_BYTES: Final = 256 * 1024
 _MAX_LINE_BYTES: Final = 2 * MAX_MESSAGE_BYTES
-"""What an answer may have; an orchestrator's own limit is MAX_MESSAGE_BYTES, where it is not another release."""
+"""Bound of an answer. The orchestrator's own limit is MAX_MESSAGE_BYTES, but it may be of another release."""
 _SENDER: Final = "cli"
 
 Answer = dict[str, Any]
 
 
 class OrchestratorUnreachableError(TrunklineError):
-    """There is no orchestrator behind the socket, or it has gone. Details: path."""
+    """No orchestrator listens on the socket, or it has ended. Details: path."""
 
     error_code = "ORCHESTRATOR_UNREACHABLE"
 
 
 class CommandConnection:
-    """Asks one question after the other; each gets the answer that carries its own id.
+    """Sends one command after the other, and matches answers by their ids.
 
     Args:
         path: of the socket.
@@ -46,7 +46,7 @@ class CommandConnection:
         self._numbers = itertools.count(1)
         self._socket: socket.socket | None = None
         self._rest = bytearray()
-        """What came behind the last line."""
+        """Bytes received after the last line."""
 
     async def __aenter__(self) -> Self:
         self._socket = await _connected(self.path)
@@ -59,12 +59,12 @@ class CommandConnection:
             self._socket.close()
 
     async def ask(self, command: str, args: Sequence[str], seconds: float) -> Answer:
-        """The answer to a command.
+        """Sends a command, and returns the answer.
 
         Raises:
-            TrunklineError: the orchestrator says that something is wrong; the `error_code` is its own.
-            RequestTimeoutError: it did not answer in time; the connection is of no use any more.
-            OrchestratorUnreachableError: it has gone.
+            TrunklineError: the answer is an error; the `error_code` is the orchestrator's.
+            RequestTimeoutError: there was no answer within `seconds`; the connection cannot be used any more.
+            OrchestratorUnreachableError: the orchestrator has ended.
         """
         number = f"{os.getpid()}-{next(self._numbers)}"
         try:
@@ -93,7 +93,7 @@ class CommandConnection:
             "timestamp": datetime.now(UTC).isoformat(),
             "request_id": number,
         }
-        # The bare socket: asyncio's streams drop what has come when a write fails, and that says why.
+        # The bare socket: asyncio's streams drop received bytes when a write fails, and these say why.
         with suppress(ConnectionError):
             await asyncio.get_running_loop().sock_sendall(self._socket, json.dumps(request).encode() + b"\n")
         while True:
@@ -125,7 +125,7 @@ class CommandConnection:
         )
 
     def _whose(self) -> str:
-        """Which process that is, as the kernel says."""
+        """Returns process and user of the other end, by the kernel's word."""
         from trunkline.message_channel.peer import peer_of
 
         assert self._socket is not None
@@ -134,27 +134,27 @@ class CommandConnection:
 
 
 def _answer(line: bytes, number: str) -> Answer | None:
-    """What a line answers to that question; None where it is for nobody or for another one. An error without an id is
-    for whoever is connected: the server sends it away."""
+    """Returns the answer in a line; None where the line is not the answer to that command. An error without an id
+    refuses the connection."""
     try:
-        said = json.loads(line)
-        payload = json.loads(said["payload"])
-        is_for_us = said.get("request_id") in (number, None)
+        fields = json.loads(line)
+        payload = json.loads(fields["payload"])
+        is_for_us = fields.get("request_id") in (number, None)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise TrunklineError(f"what came is no answer: {line[:80]!r}: is that an orchestrator's socket?") from None
     if not is_for_us or not isinstance(payload, dict):
         return None
-    if "request_id" not in said and payload.get("status") != "error":
+    if "request_id" not in fields and payload.get("status") != "error":
         return None
     return payload
 
 
 async def _connected(path: str) -> socket.socket:
-    """A connection to the socket.
+    """Connects to the socket.
 
     Raises:
-        OrchestratorUnreachableError: nobody is there.
-        PermissionDeniedError: the file's mode does not let us.
+        OrchestratorUnreachableError: no orchestrator listens there.
+        PermissionDeniedError: the file's mode does not allow it.
     """
     loop = asyncio.get_running_loop()
     until = loop.time() + CONNECT_SECONDS

@@ -1,4 +1,4 @@
-"""The report of a fleet: how it stands as a whole, then each orchestrator, the ones with problems first."""
+"""The report of a fleet: a summary, then each orchestrator, those with problems first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Data = dict[str, Any]
 
 
 def fleet_report_lines(data: Data) -> list[str]:
-    """The whole report."""
+    """Returns the report of a fleet."""
     fleet, reports = data["fleet"], data["reports"]
     gone = [each for each in fleet["orchestrators"] if not each["alive"]]
     lost = [each for each in fleet["agents"] if each["state"] == "lost"]
@@ -24,10 +24,10 @@ def fleet_report_lines(data: Data) -> list[str]:
         *section(
             "Orchestrators that are not heard of",
             ("orchestrator", "host", "pid", "last heard"),
-            [(each["name"], each["host"] or "-", str(each["pid"] or "-"), _heard(each)) for each in gone],
+            [(each["name"], each["host"] or "-", str(each["pid"] or "-"), _last_heartbeat(each)) for each in gone],
         ),
         *section("Orchestrators that did not answer", ("orchestrator", "why"), [*data["silent"].items()]),
-        *section("Agents that are lost", ("agent", "orchestrator"), [_place(each) for each in lost]),
+        *section("Agents that are lost", ("agent", "orchestrator"), [_lost(each) for each in lost]),
         *section(
             "Orchestrators",
             ("orchestrator", "running", "waiting", "host", "pid", "problems"),
@@ -47,9 +47,9 @@ def _verdict(data: Data, gone: int, lost: int) -> str:
         f"{counted(lost, 'agent')} lost" if lost else "",
         f"{counted(bad, 'agent')} in need of attention" if bad else "",
     ]
-    told = [each for each in found if each]
+    parts = [each for each in found if each]
     agents = counted(len(data["fleet"]["agents"]), "agent")
-    return f"{agents}: {', '.join(told)}." if told else f"{agents}: nothing is wrong."
+    return f"{agents}: {', '.join(parts)}." if parts else f"{agents}: nothing is wrong."
 
 
 def _row(each: Data, reports: list[Data]) -> tuple[Any, ...]:
@@ -59,9 +59,9 @@ def _row(each: Data, reports: list[Data]) -> tuple[Any, ...]:
     return each["name"], running, each["waiting_count"], each["host"] or "-", str(each["pid"] or "-"), problems
 
 
-def _place(agent: Data) -> tuple[str, str]:
+def _lost(agent: Data) -> tuple[str, str]:
     return agent["agent_name"], agent["orchestrator"]
 
 
-def _heard(each: Data) -> str:
+def _last_heartbeat(each: Data) -> str:
     return shown_time(each["last_heartbeat"]) if each["last_heartbeat"] else "never"

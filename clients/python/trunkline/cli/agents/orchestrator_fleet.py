@@ -1,97 +1,65 @@
-"""FleetOrchestrators: a fleet, asked as one orchestrator is."""
+"""FleetOrchestrators: a fleet, with the answers of one orchestrator."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from trunkline.orchestrator import Fleet
 
 Data = dict[str, Any]
 
 
-class FleetOrchestrators:
-    """What can be asked of a fleet. Each call raises as `Fleet`.
+class FleetOrchestrators(Fleet):
+    """A `Fleet` whose answers have the form that `trunkline` prints: facts of orchestrators are lists whose items carry
+    the name, and each change has a message."""
 
-    Args:
-        bus, state: where they are.
-    """
+    async def start(self, name: str) -> Data:
+        return _with_place(await super().start(name))
 
-    def __init__(self, bus: str, state: str) -> None:
-        self._fleet = Fleet(bus, state)
-
-    async def __aenter__(self) -> Self:
-        await self._fleet.connect()
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._fleet.disconnect()
-
-    async def ps(self) -> Data:
-        """The agents and the orchestrators."""
-        return await self._fleet.ps()
-
-    async def start(self, name: str) -> str:
-        """Starts an agent; says where."""
-        return _told(await self._fleet.start(name))
-
-    async def stop(self, name: str) -> str:
-        """Ends an agent; says where."""
-        return _told(await self._fleet.stop(name))
+    async def stop(self, name: str) -> Data:
+        return _with_place(await super().stop(name))
 
     async def status(self, name: str | None = None) -> Data:
-        """Of an agent, or of each orchestrator."""
-        found = await self._fleet.status(name)
-        return found if name is not None else {"orchestrators": _each(found["orchestrators"], "orchestrator")}
+        answer = await super().status(name)
+        if name is not None:
+            return answer
+        return {"orchestrators": [{"orchestrator": each, **facts} for each, facts in answer["orchestrators"].items()]}
 
     async def report(self) -> Data:
-        """How the fleet stands, and each orchestrator's report."""
-        found = await self._fleet.report()
-        reports = found["orchestrators"]
+        answer = await super().report()
+        reports = answer["orchestrators"]
         silent = {name: report["error"] for name, report in reports.items() if "error" in report}
         return {
-            "time": found["time"],
-            "fleet": found["fleet"],
+            "time": answer["time"],
+            "fleet": answer["fleet"],
             "silent": silent,
             "reports": [report for name, report in reports.items() if name not in silent],
         }
 
     async def stats(self) -> Data:
-        """The figures of each orchestrator, and of all agents."""
-        found = await self._fleet.stats()
-        told = found["orchestrators"]
+        answer = await super().stats()
+        each = answer["orchestrators"].items()
         return {
-            "timestamp": found["timestamp"],
-            "orchestrators": [{**answer.get("orchestrator", answer), "name": name} for name, answer in told.items()],
-            "agents": [
-                {**agent, "orchestrator": name} for name, answer in told.items() for agent in answer.get("agents", ())
-            ],
+            "timestamp": answer["timestamp"],
+            "orchestrators": [{**facts.get("orchestrator", facts), "name": name} for name, facts in each],
+            "agents": [{**agent, "orchestrator": name} for name, facts in each for agent in facts.get("agents", ())],
         }
 
     async def history(
-        self, *, last: int | None = None, agent: str | None = None, type: str | None = None, after: Mapping[str, int]
+        self,
+        last: int | None = None,
+        agent: str | None = None,
+        type: str | None = None,
+        after: Mapping[str, int] | None = None,
     ) -> Data:
-        """Events of all, each with its `orchestrator`; those count each for itself, so `after` is by their names."""
         filters = {name: value for name, value in (("last", last), ("agent", agent), ("type", type)) if value}
-        return {**await self._fleet.history(last=last, agent=agent, type=type, after=after), "filters": filters}
+        return {**await super().history(last, agent, type, after), "filters": filters}
 
-    async def dependencies(self) -> Data:
-        """Who needs whom, on any of them."""
-        return await self._fleet.dependencies()
-
-    async def shutdown(self, orchestrator: str | None = None) -> str:
-        """Begins to end one, or all."""
-        ended = (await self._fleet.shutdown(orchestrator))["orchestrators"]
-        return f"Shutdown initiated on {', '.join(ended)}"
+    async def shutdown(self, orchestrator: str | None = None) -> Data:
+        answer = await super().shutdown(orchestrator)
+        return {**answer, "message": f"Shutdown initiated on {', '.join(answer['orchestrators'])}"}
 
 
-def _told(found: Data) -> str:
-    return f"{found['message']} on {found['orchestrator']}"
-
-
-def _each(found: dict[str, Data], key: str) -> list[Data]:
-    """What each says, with its name."""
-    return [{key: name, **facts} for name, facts in found.items()]
+def _with_place(answer: Data) -> Data:
+    return {**answer, "message": f"{answer['message']} on {answer['orchestrator']}"}

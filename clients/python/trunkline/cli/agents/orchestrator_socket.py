@@ -1,4 +1,4 @@
-"""SocketOrchestrator: one orchestrator, asked through its command socket."""
+"""SocketOrchestrator: the client of one orchestrator's command socket."""
 
 from __future__ import annotations
 
@@ -10,58 +10,58 @@ from trunkline.cli.agents.command_connection import CommandConnection
 from trunkline.errors import TrunklineError
 
 ANSWER_SECONDS: Final = 10.0
-"""What an orchestrator gets to answer a question; beyond it RequestTimeoutError."""
-DEED_SECONDS: Final = 120.0
-"""What it gets to start or stop an agent."""
+"""Seconds for the answer to a question; beyond it RequestTimeoutError."""
+ACTION_SECONDS: Final = 120.0
+"""Seconds for a start, a stop or a shutdown; beyond it RequestTimeoutError."""
 PAGE_SIZE: Final = 1_000
-"""Agents of one answer; all of them are asked for, page by page."""
+"""Agents of one page."""
 EVENTS_AT_A_TIME: Final = 100
-"""Events of one answer; all are asked for, where nobody says how many of the last ones."""
+"""Events of one answer, where all are asked for."""
 
 THE_ONE: Final = ""
-"""The orchestrator of a socket, whose events do not name it."""
+"""Name of a socket's orchestrator in `after`: its events do not name it."""
 
 Data = dict[str, Any]
 
 
 class SocketOrchestrator(CommandConnection):
-    """What can be asked of an orchestrator. Each call raises as `ask`."""
+    """The commands of an orchestrator. Each call raises as `ask`."""
 
     async def ps(self) -> Data:
-        """The agents, all of them."""
+        """Returns all agents, page by page."""
         return await self._pages("ps")
 
     async def stats(self) -> Data:
-        """Figures that change, of all agents that were started."""
+        """Returns the figures of all agents that were started, page by page."""
         return await self._pages("stats")
 
     async def status(self, name: str | None = None) -> Data:
-        """Of an agent, or of the orchestrator."""
+        """Returns the facts of an agent, or of the orchestrator."""
         return await self._data("status", *([] if name is None else [name]))
 
     async def report(self) -> Data:
-        """All that somebody elsewhere needs."""
+        """Returns the report."""
         return await self._data("report")
 
     async def dependencies(self) -> Data:
-        """Who needs whom."""
+        """Returns the dependencies of agents."""
         return await self._data("dependencies")
 
     async def commands(self) -> Data:
-        """What is allowed."""
+        """Returns the allowed and the restricted commands."""
         return await self._data("commands")
 
     async def history_stats(self, agent: str | None = None) -> Data:
-        """How often which event happened."""
+        """Returns the number of events of each type."""
         return await self._data("history-stats", *([] if agent is None else ["--agent", agent]))
 
     async def history(
         self, *, last: int | None = None, agent: str | None = None, type: str | None = None, after: Mapping[str, int]
     ) -> Data:
-        """Events: the `last` ones, or all that are kept, behind the one that `after` says of THE_ONE."""
+        """Returns the `last` events, or all that are kept, after the sequence that `after` has for THE_ONE."""
         after_seq = after.get(THE_ONE, 0)
-        wanted = {"agent": agent, "type": type, "after_seq": after_seq, "last": last}
-        filters = {name: value for name, value in wanted.items() if value}
+        options = {"agent": agent, "type": type, "after_seq": after_seq, "last": last}
+        filters = {name: value for name, value in options.items() if value}
         if last is not None:
             return await self._data("history", json.dumps(filters))
         events: list[Data] = []
@@ -72,16 +72,16 @@ class SocketOrchestrator(CommandConnection):
             if data["count"] < EVENTS_AT_A_TIME:
                 return {**data, "events": events, "count": len(events), "filters": filters}
 
-    async def start(self, name: str) -> str:
-        """Starts an agent; says what came of it."""
+    async def start(self, name: str) -> Data:
+        """Starts an agent; returns a `message`."""
         return await self._message("start", name)
 
-    async def stop(self, name: str) -> str:
-        """Ends an agent; says what came of it."""
+    async def stop(self, name: str) -> Data:
+        """Stops an agent; returns a `message`."""
         return await self._message("stop", name)
 
-    async def shutdown(self, orchestrator: str | None = None) -> str:
-        """Begins to end the orchestrator with its agents; there is no other to be named."""
+    async def shutdown(self, orchestrator: str | None = None) -> Data:
+        """Begins the shutdown; returns a `message`. A name is ignored: a socket has one orchestrator."""
         return await self._message("shutdown")
 
     # Asking.
@@ -102,5 +102,5 @@ class SocketOrchestrator(CommandConnection):
             raise TrunklineError(f"{self.path} answered {command!r} without data: is that an orchestrator?")
         return data
 
-    async def _message(self, command: str, *args: str) -> str:
-        return str((await self.ask(command, args, DEED_SECONDS)).get("message", "done"))
+    async def _message(self, command: str, *args: str) -> Data:
+        return {"message": str((await self.ask(command, args, ACTION_SECONDS)).get("message", "done"))}

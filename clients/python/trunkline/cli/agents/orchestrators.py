@@ -1,90 +1,91 @@
-"""Which orchestrators a subcommand speaks to: one, through its socket, or a whole fleet, over its bus."""
+"""The orchestrators that a subcommand asks: one through its socket, or a fleet over its bus."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
 from trunkline.cli.agents.orchestrator_socket import SocketOrchestrator
-from trunkline.cli.outcome import TIMED_OUT, UNREACHABLE, exit_code
-from trunkline.cli.output import print_json, safe, write_line
+from trunkline.cli.outcome import TIMED_OUT, UNREACHABLE, exit_code, run
+from trunkline.cli.output import print_json, print_lines, safe, write_line
 from trunkline.cli.settings import Settings
 from trunkline.errors import TrunklineError
 
+if TYPE_CHECKING:
+    from trunkline.cli.agents.orchestrator_fleet import FleetOrchestrators
+
 Data = dict[str, Any]
+Orchestrators: TypeAlias = "SocketOrchestrator | FleetOrchestrators"
+"""Both answer `ps`, `status`, `report`, `stats`, `history`, `dependencies`, `start`, `stop` and `shutdown`."""
+
+Client = TypeVar("Client")
 T = TypeVar("T")
 
 
-class Orchestrators(Protocol):
-    """What can be asked of one orchestrator, or of a fleet. Each call raises TrunklineError."""
-
-    async def ps(self) -> Data: ...
-
-    async def start(self, name: str) -> str: ...
-
-    async def stop(self, name: str) -> str: ...
-
-    async def status(self, name: str | None = None) -> Data: ...
-
-    async def report(self) -> Data: ...
-
-    async def stats(self) -> Data: ...
-
-    async def history(
-        self, *, last: int | None = None, agent: str | None = None, type: str | None = None, after: Mapping[str, int]
-    ) -> Data:
-        """Events; `after` says of an orchestrator the `seq` of the last one that is not wanted."""
-
-    async def dependencies(self) -> Data: ...
-
-    async def shutdown(self, orchestrator: str | None = None) -> str: ...
-
-
-def orchestrators(told: Settings) -> AbstractAsyncContextManager[Orchestrators]:
-    """The fleet, where somebody said --bus or --state; else the one of the socket. An address in the environment alone
-    is for the commands of bus and state.
+def orchestrators(chosen: Settings) -> AbstractAsyncContextManager[Orchestrators]:
+    """Returns the fleet, where --bus or --state is given; else the orchestrator of the socket. An address in the
+    environment alone is for the commands of bus and state.
 
     Raises:
-        click.UsageError: somebody said both.
+        click.UsageError: --socket is given, too.
     """
-    if not names_fleet(told):
-        return SocketOrchestrator(told.socket)
+    if not names_fleet(chosen):
+        return SocketOrchestrator(chosen.socket)
     from trunkline.cli.agents.orchestrator_fleet import FleetOrchestrators
 
-    return FleetOrchestrators(told.bus, told.state)
+    return FleetOrchestrators(chosen.bus, chosen.state)
 
 
-def one_orchestrator(told: Settings, command: str) -> SocketOrchestrator:
-    """The one of the socket, for what cannot be asked of a fleet.
+def one_orchestrator(chosen: Settings, command: str) -> SocketOrchestrator:
+    """Returns the orchestrator of the socket, for a command that a fleet does not have.
 
     Raises:
-        click.UsageError: somebody named a fleet.
+        click.UsageError: --bus or --state is given.
     """
-    if names_fleet(told):
+    if names_fleet(chosen):
         raise click.UsageError(f"{command} asks one orchestrator: name its socket with --socket, without --bus")
-    return SocketOrchestrator(told.socket)
+    return SocketOrchestrator(chosen.socket)
 
 
-def names_fleet(told: Settings) -> bool:
-    """Whether somebody named a fleet. Raises as `orchestrators`."""
-    fleet = told.said("bus") or told.said("state")
-    if fleet and told.said("socket"):
+def names_fleet(chosen: Settings) -> bool:
+    """Tells whether --bus or --state is given. Raises as `orchestrators`."""
+    fleet = chosen.said("bus") or chosen.said("state")
+    if fleet and chosen.said("socket"):
         raise click.UsageError("--socket names one orchestrator, --bus and --state a fleet: say one of them")
     return bool(fleet)
 
 
+def show(
+    chosen: Settings,
+    client: AbstractAsyncContextManager[Client],
+    question: Callable[[Client], Awaitable[Data]],
+    lines: Callable[[Data], list[str]],
+) -> None:
+    """Asks a question, and prints the answer: as JSON, or as lines."""
+
+    async def main() -> None:
+        async with client as connected:
+            data = await question(connected)
+        if chosen.as_json:
+            print_data(data)
+        else:
+            print_lines(lines(data))
+
+    run(main(), chosen)
+
+
 async def again_and_again(
-    told: Settings,
+    chosen: Settings,
     question: Callable[[Orchestrators], Awaitable[T]],
     interval: float,
     lost: Callable[[TrunklineError], None],
 ) -> AsyncIterator[T]:
-    """The answers to a question, until interrupted, so many seconds apart. Orchestrators that went away are asked again
-    until they are back; `lost` is told each time that they are not.
+    """Yields the answers to a question, `interval` seconds apart, until interrupted. Orchestrators that went away are
+    asked again until they are back; `lost` is called with each error meanwhile.
 
     Raises:
         TrunklineError: the first question was not answered, or one was refused.
@@ -92,9 +93,9 @@ async def again_and_again(
     answered = False
     while True:
         try:
-            async with orchestrators(told) as asked:
+            async with orchestrators(chosen) as connected:
                 while True:
-                    yield await question(asked)
+                    yield await question(connected)
                     answered = True
                     await asyncio.sleep(interval)
         except TrunklineError as error:
@@ -105,13 +106,13 @@ async def again_and_again(
 
 
 def print_data(data: Data) -> None:
-    """For scripts: the answer as it stands on the socket."""
+    """Prints an answer for scripts, as it stands on the socket."""
     print_json({"status": "success", "data": data})
 
 
-def print_message(told: Settings, message: str) -> None:
-    """What a deed came to."""
-    if told.as_json:
-        print_json({"status": "success", "message": message})
+def print_message(chosen: Settings, answer: Data) -> None:
+    """Prints the message of a command that changes something."""
+    if chosen.as_json:
+        print_json({"status": "success", "message": answer["message"]})
     else:
-        write_line(safe(message))
+        write_line(safe(answer["message"]))

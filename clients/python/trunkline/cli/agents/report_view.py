@@ -1,4 +1,4 @@
-"""The report of an orchestrator as Markdown that reads well as plain text: what is wrong first."""
+"""The report of an orchestrator, as Markdown that is readable as plain text; problems come first."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from trunkline.cli.agents.agent_history import details_of
+from trunkline.cli.agents.agents_view import duration, figure
 from trunkline.cli.moments import span
 from trunkline.cli.output import counted, safe
 
@@ -14,7 +15,7 @@ Data = dict[str, Any]
 
 
 def report_lines(data: Data) -> list[str]:
-    """The report of one orchestrator."""
+    """Returns the report of one orchestrator."""
     status, stats = data["orchestrator"], data["stats"]
     name = safe(str(status["orchestrator"]))
     return [
@@ -33,21 +34,21 @@ def report_lines(data: Data) -> list[str]:
 
 
 def open_problems(data: Data) -> list[Data]:
-    """Those that are not over."""
+    """Returns the problems that are not over."""
     return [problem for problem in data["problems"] if not problem["is_over"]]
 
 
 def _verdict(data: Data) -> str:
     states = data["stats"]["states"]
     total = data["orchestrator"]["total_agents"]
-    told = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items(), key=lambda each: -each[1]))
+    counts = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items(), key=lambda each: -each[1]))
     if not total:
         return "No agents are registered."
     bad = len(open_problems(data))
     if not bad:
-        return f"Nothing is wrong with {'the agent' if total == 1 else f'the {total:,} agents'}: {told}."
+        return f"Nothing is wrong with {'the agent' if total == 1 else f'the {total:,} agents'}: {counts}."
     needs = "needs" if bad == 1 else "need"
-    return f"{bad:,} of {counted(total, 'agent')} {needs} attention: {told}."
+    return f"{bad:,} of {counted(total, 'agent')} {needs} attention: {counts}."
 
 
 def _problems(data: Data) -> list[str]:
@@ -65,7 +66,7 @@ def _problems(data: Data) -> list[str]:
 
 
 def _errors(problem: Data) -> list[str]:
-    """The newest errors, each one once with the time when it last happened; the reason itself is not told again."""
+    """Returns the newest errors, each once with its last time; without the error that is the reason already."""
     errors = [each for each in problem["recent_errors"] if each["error"] != problem["reason"]]
     counts = Counter(each["error"] for each in errors)
     last = {each["error"]: each["time"] for each in errors}
@@ -102,7 +103,7 @@ def _facts(status: Data, stats: Data) -> list[str]:
         "agents running": f"{status['running_agents']} of at most {status['max_workers']}",
         "agents waiting": status["waiting_agents"],
         "uptime": span(status["uptime_seconds"]),
-        "process": f"{status['pid']}, CPU {_figure(cpu)}%, {_figure(memory)} MB, {stats.get('threads')} threads",
+        "process": f"{status['pid']}, CPU {figure(cpu)}%, {figure(memory)} MB, {stats.get('threads')} threads",
         "restarts": stats["restarts"],
         "errors": stats["errors"],
         "command socket": status["command_socket_path"],
@@ -122,10 +123,10 @@ def _agents(data: Data) -> list[str]:
             each["state"],
             each["kind"],
             "-" if each["pid"] is None else str(each["pid"]),
-            _span(each["uptime_seconds"]),
-            _span(each["heartbeat_age_seconds"]),
-            _figure(each["cpu_percent"]),
-            _figure(each["memory_mb"]),
+            duration(each["uptime_seconds"]),
+            duration(each["heartbeat_age_seconds"]),
+            figure(each["cpu_percent"]),
+            figure(each["memory_mb"]),
             each["restarts"],
             each["errors"],
         )
@@ -146,7 +147,7 @@ def _events(data: Data) -> list[str]:
 
 
 def section(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
-    """A heading and a Markdown table, whose columns also stand below each other as plain text; nothing without rows."""
+    """Returns a heading and a Markdown table with aligned columns; nothing where there are no rows."""
     cells = [[_cell(value) for value in row] for row in rows]
     if not cells:
         return []
@@ -166,18 +167,10 @@ def _cell(value: Any) -> str:
 
 
 def inline(text: str) -> str:
-    """On one line, and nothing in it that Markdown would take for its own beginning of HTML or a link."""
+    """Returns a text on one line, escaped so that Markdown sees no HTML and no link in it."""
     return safe(" ".join(text.split())).replace("<", "\\<").replace("[", "\\[")
 
 
 def shown_time(text: str) -> str:
-    """An ISO 8601 time in UTC, to the second."""
+    """Returns an ISO 8601 time in UTC, to the second."""
     return f"{text[:19].replace('T', ' ')} UTC"
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.1f}"
-
-
-def _span(seconds: float | None) -> str:
-    return "-" if seconds is None else span(seconds)

@@ -1,4 +1,4 @@
-"""ServiceMessages as the bus has them, and back. The one place that says how they correspond.
+"""ServiceMessages as the bus has them, and back: the one place that defines how they correspond.
 
 COMMAND is `control`, STATUS is `status_update`; sender, target (`recipient_id`) and timestamp correspond; the payload,
 any text, stands as {"payload": text}. What others publish arrives too: `control` as COMMAND, every other type as
@@ -19,7 +19,7 @@ _PAYLOAD = "payload"
 
 
 def to_agent_message(message: ServiceMessage, target: str, correlation_id: str | None = None) -> AgentMessage:
-    """A ServiceMessage for the bus. A naive timestamp is taken as this machine's time.
+    """Makes a ServiceMessage one for the bus. A naive timestamp is taken as this machine's time.
 
     Raises:
         pydantic.ValidationError: text that is no Unicode (lone surrogates).
@@ -35,7 +35,7 @@ def to_agent_message(message: ServiceMessage, target: str, correlation_id: str |
 
 
 def from_agent_message(message: AgentMessage) -> ServiceMessage:
-    """What came over the bus."""
+    """Makes a message of the bus a ServiceMessage."""
     return ServiceMessage(
         message.sender_id,
         "COMMAND" if message.message_type == MessageType.CONTROL else "STATUS",
@@ -44,13 +44,24 @@ def from_agent_message(message: AgentMessage) -> ServiceMessage:
     )
 
 
-def answer_channel(asker: str) -> str:
-    """Where an answer is published: the asker's own channel, or the common one where its name cannot be a channel's.
-    The bus finds the asker by the correlation id either way."""
+def addressed(message: ServiceMessage, target: str, correlation_id: str | None = None) -> tuple[str, AgentMessage]:
+    """Returns the channel on which a message for a target is published, and the message as it is published there.
+
+    Args:
+        correlation_id: of the request that it replies to. The bus finds the requester by it, so a target whose name
+            cannot be a channel's is replied to on the common channel.
+
+    Raises:
+        InvalidChannelError: the target is no channel token, and the message replies to nothing.
+        pydantic.ValidationError: text that is no Unicode (lone surrogates).
+    """
     try:
-        return check_channel(agent_channel(asker))
+        channel = check_channel(agent_channel(target))
     except InvalidChannelError:
-        return RESPONSE
+        if correlation_id is None:
+            raise
+        channel = RESPONSE
+    return channel, to_agent_message(message, target, correlation_id)
 
 
 def _text(message: AgentMessage) -> str:
@@ -60,7 +71,7 @@ def _text(message: AgentMessage) -> str:
             try:
                 return message.data.decode()
             except UnicodeDecodeError:
-                pass  # not what it says it is: as bytes
+                pass  # its bytes are not of its content type: passed on as bytes
         return json.dumps({"content_type": kind, "base64": base64.b64encode(message.data).decode()})
     text = message.payload.get(_PAYLOAD)
     if isinstance(text, str) and len(message.payload) == 1:

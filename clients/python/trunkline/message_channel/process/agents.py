@@ -8,24 +8,23 @@ from functools import partial
 from multiprocessing import util
 
 from trunkline.errors import TrunklineError
-from trunkline.message_channel.answers import Answers
 from trunkline.message_channel.errors import ChannelClosedError
 from trunkline.message_channel.limits import FLUSH_SECONDS
 from trunkline.message_channel.process.endpoint import AgentEnds, ProcessEndpoint, Transit, open_pipes
 from trunkline.message_channel.process.fan_in import FanIn
 from trunkline.message_channel.process.pipes import FrameReader, FrameWriter
+from trunkline.message_channel.router import Router
 from trunkline.message_channel.service_message import Flat, ServiceMessage, flattened, restored
-from trunkline.message_channel.switchboard import Switchboard
 
 _log = logging.getLogger(__name__)
 
 
 class _Agent:
-    """What the owner has of one agent: the way to it, and its own copies of the agent's pipe ends."""
+    """The owner's side of one agent: the pipe to it, and the owner's copies of the agent's pipe ends."""
 
-    def __init__(self, name: str | None, ends: AgentEnds, down: FrameWriter, answers: Answers) -> None:
+    def __init__(self, name: str | None, ends: AgentEnds, down: FrameWriter, router: Router) -> None:
         self.name = name
-        self._answers = answers
+        self._router = router
         self.is_learned = name is None
         self.ends = ends
         self.down = down
@@ -33,13 +32,12 @@ class _Agent:
         self.heard = False
 
     def put(self, message: ServiceMessage) -> None:
-        """Sends to the agent. What it has of a command from here on is not seen: it counts as received."""
+        """Sends to the agent. A request counts as received from here on, since the agent's process is not seen."""
         self.down.write(flattened(message))
-        if message.answer_token is not None:
-            self._answers.received(message.answer_token)
+        self._router.received(message)
 
     def close(self) -> None:
-        """Ends the way to the agent; idempotent."""
+        """Ends the pipe to the agent when it took what was sent, FLUSH_SECONDS at most; idempotent."""
         self.down.flush(FLUSH_SECONDS)
         self.down.close()
 
@@ -48,11 +46,11 @@ class ProcessAgents:
     """Makes endpoints for spawned processes and serves them.
 
     What an agent sends to the owner comes to the owner's mailbox straight from the agent's pipe. What it sends to
-    somebody else is read and passed on by one thread, which costs nothing while nobody does.
+    others is read and passed on by one thread, which sleeps while there is nothing.
     """
 
-    def __init__(self, switchboard: Switchboard, inbox: FanIn[ServiceMessage]) -> None:
-        self._switchboard = switchboard
+    def __init__(self, router: Router, inbox: FanIn[ServiceMessage]) -> None:
+        self._router = router
         self._inbox = inbox
         self._transit: FanIn[tuple[_Agent, str, ServiceMessage, int | None]] = FanIn()
         self._agents: list[_Agent] = []
@@ -60,9 +58,9 @@ class ProcessAgents:
         util.Finalize(self, partial(_flush, self._agents), exitpriority=10)
 
     def endpoint(self, name: str | None) -> ProcessEndpoint:
-        """A new agent's end. Without a name, the agent is known by the sender of the first message that it sends."""
+        """Makes a new agent's end. Without a name, the agent is known by the sender of its first message."""
         agent = self._connect(name)
-        owner = (self._switchboard.owner, self._switchboard.alias)
+        owner = (self._router.owner, self._router.alias)
         agent.endpoint = ProcessEndpoint(name or "", owner, agent.ends, partial(self._renew, agent))
         if self._server is None:
             self._server = threading.Thread(target=self._serve, name="message-channel-transit", daemon=True)
@@ -70,11 +68,11 @@ class ProcessAgents:
         return agent.endpoint
 
     def remove(self, name: str) -> None:
-        """Ends the way to the agent of that name and frees the name. What the agent still says is heard: its pipes are
-        freed when its process has closed them. An unknown name is fine."""
-        agent = self._switchboard.outlet(name)
+        """Ends the pipe to the agent of that name and frees the name. What the agent still sends is received: its pipes
+        are freed when its process has closed them. An unknown name is fine."""
+        agent = self._router.mailbox(name)
         if isinstance(agent, _Agent):
-            self._switchboard.remove(name, agent)
+            self._router.remove(name, agent)
             if agent.endpoint is not None:
                 agent.endpoint.end()
             agent.ends.close()
@@ -90,16 +88,16 @@ class ProcessAgents:
 
     def _connect(self, name: str | None) -> _Agent:
         ends, own = open_pipes()
-        agent = _Agent(name, ends, FrameWriter(own.down), self._switchboard.answers)
+        agent = _Agent(name, ends, FrameWriter(own.down), self._router)
         self._agents.append(agent)
         self._inbox.add(FrameReader(own.up), partial(self._accept, agent), partial(self._gone, agent))
         self._transit.add(FrameReader(own.transit), partial(self._accept_transit, agent), _nothing)
         if name is not None:
-            self._switchboard.add(name, agent)
+            self._router.add(name, agent)
         return agent
 
     def _renew(self, before: _Agent, endpoint: ProcessEndpoint) -> AgentEnds:
-        """Fresh pipes for a process that takes another's place. What the other still says is still heard."""
+        """Makes fresh pipes for a process that takes another's place. What the other still sends is received."""
         before.down.close()
         before.ends.close()
         agent = self._connect(before.name)
@@ -115,10 +113,7 @@ class ProcessAgents:
 
     def _accept_transit(self, agent: _Agent, transit: Transit) -> tuple[_Agent, str, ServiceMessage, int | None]:
         target, flat, token = transit
-        message = restored(flat)
-        if not agent.heard:
-            self._first(agent, message.sender)
-        return agent, target, message, token
+        return agent, target, self._accept(agent, flat), token
 
     def _first(self, agent: _Agent, sender: str) -> None:
         agent.heard = True
@@ -127,16 +122,16 @@ class ProcessAgents:
             agent.ends.close()
         if agent.name is None:
             agent.name = sender
-            known = self._switchboard.outlet(sender)
+            known = self._router.mailbox(sender)
             if known is None or (isinstance(known, _Agent) and known.is_learned):
-                self._switchboard.add(sender, agent)
+                self._router.add(sender, agent)
 
     def _gone(self, agent: _Agent) -> None:
         agent.down.close()
         if agent in self._agents:
             self._agents.remove(agent)
         if agent.is_learned and agent.name is not None:
-            self._switchboard.remove(agent.name, agent)
+            self._router.remove(agent.name, agent)
 
     def _serve(self) -> None:
         while True:
@@ -148,7 +143,7 @@ class ProcessAgents:
                 continue
             agent, target, message, token = item
             try:
-                self._switchboard.answer(agent.name or message.sender, token, target, message)
+                self._router.answer(agent.name or message.sender, token, target, message)
             except TrunklineError as error:
                 _log.warning("a message from %r to %r was not delivered: %s", message.sender, target, error)
             except Exception:  # noqa: BLE001  # one message's failure must not end the others' way
@@ -156,7 +151,7 @@ class ProcessAgents:
 
 
 def _nothing() -> None:
-    """The transit's end is the up pipe's end too, which is acted upon."""
+    """Does nothing: the transit ends with the up pipe, whose end is handled."""
 
 
 def _flush(agents: list[_Agent]) -> None:

@@ -18,7 +18,7 @@ from trunkline.message_channel.process.pipes import FrameReader, FrameWriter, en
 from trunkline.message_channel.service_message import Flat, ServiceMessage, flattened, restored
 
 Transit = tuple[str, Flat, int | None]
-"""What an agent sends to somebody else than the owner: target, message, and the token of the request it answers."""
+"""A message of an agent to others than the owner: target, message, and the token of the request that it answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class AgentEnds:
     _closing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def close(self) -> None:
-        """Idempotent. Several threads may: of two that close one descriptor, the later would close whatever was opened
-        under its number in between."""
+        """Closes the ends; idempotent. Any thread may call: without the lock, the later of two that close one
+        descriptor would close what was opened under its number in between."""
         with self._closing:
             for end in (self.down, self.up, self.transit):
                 end.close()
@@ -48,7 +48,7 @@ class OwnerEnds:
 
 
 def open_pipes() -> tuple[AgentEnds, OwnerEnds]:
-    """Three one-way pipes: owner to agent, agent to owner, and agent to others by way of the owner."""
+    """Opens three one-way pipes: owner to agent, agent to owner, and agent to others by way of the owner."""
     down_out, down_in = multiprocessing.Pipe(duplex=False)
     up_out, up_in = multiprocessing.Pipe(duplex=False)
     transit_out, transit_in = multiprocessing.Pipe(duplex=False)
@@ -62,7 +62,7 @@ class ProcessEndpoint:
 
     Made in the owner's process by `MessageChannel.endpoint` and handed to a process that is started with `spawn` (or
     `forkserver`), as an argument of it. Handed to a second process, because the first was killed, it gets fresh pipes:
-    what the first one had not received is gone. Who wants to use it in the owner's process itself, in a thread, can.
+    what the first one had not received is gone. It may also be used in the owner's process itself, in a thread.
 
     `receive` and `send` raise `ChannelClosedError` when the owner has closed the channel, or its process is gone.
     """
@@ -83,7 +83,7 @@ class ProcessEndpoint:
         self._opened: tuple[FanIn[ServiceMessage], FrameWriter, FrameWriter] | None = None
 
     def send(self, target: str, msg: ServiceMessage) -> None:
-        """Sends to the owner (by one of its names) directly, to anybody else by way of the owner.
+        """Sends to the owner (by one of its names) directly, to any other target by way of the owner.
 
         Raises:
             MessageTooLargeError, OverloadedError, ChannelClosedError: as `MessageChannel.send`.
@@ -97,12 +97,12 @@ class ProcessEndpoint:
             transit.write((target, flattened(msg), None))
 
     def receive(self, timeout: float | None = None) -> ServiceMessage | None:
-        """The next message that was sent to this agent; None after `timeout` seconds. None waits for ever."""
+        """Takes the next message that was sent to this agent; None after `timeout` seconds. None waits for ever."""
         inbox, _, _ = self._opened or self._open()
         return inbox.get(timeout)
 
     def reply(self, request: ServiceMessage, msg: ServiceMessage) -> None:
-        """Sends to whoever sent `request`, and nobody else of the same name."""
+        """Sends to the sender of `request`, and to no other of the same name."""
         if request.answer_token is None:
             self.send(request.sender, msg)
         else:
@@ -133,7 +133,7 @@ class ProcessEndpoint:
         return _open_in_agent, (self.name, self._owner, self._ends.down, self._ends.up, self._ends.transit)
 
     def renewed_by(self, renew: Callable[[ProcessEndpoint], AgentEnds]) -> None:
-        """Says how to get the next fresh pipes; for the owner's side."""
+        """Sets what makes fresh pipes for the next process; for the owner's side."""
         self._renew = renew
 
     @property
@@ -142,7 +142,7 @@ class ProcessEndpoint:
         return self._handed_over
 
     def end(self) -> None:
-        """For good: it is neither used nor handed over any more. For the owner's side; idempotent."""
+        """Closes this endpoint for good: it can neither be used nor handed over. For the owner's side; idempotent."""
         self._ended = True
         self.close()
 

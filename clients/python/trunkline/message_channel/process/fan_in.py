@@ -10,20 +10,20 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from trunkline.errors import OverloadedError
-from trunkline.message_channel.bell import Belfry, Bell
 from trunkline.message_channel.errors import ChannelClosedError
 from trunkline.message_channel.limits import MAX_MAILBOX_MESSAGES
 from trunkline.message_channel.mailbox import wait_limit
 from trunkline.message_channel.process.pipes import FrameReader
+from trunkline.message_channel.waitable import EventFd, Waitable
 
 T = TypeVar("T")
 
 
-class FanIn(Belfry, Generic[T]):
+class FanIn(Waitable, Generic[T]):
     """A mailbox filled by pipes and by this process.
 
     The thread that receives reads the pipes itself; one read takes what hundreds of messages need. A process that is
-    killed while it writes leaves a beginning that is never completed, and everybody else goes on.
+    killed while it writes leaves a beginning that is never completed, and all others go on.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class FanIn(Belfry, Generic[T]):
         self._to_free = False
         self._sources: dict[int, tuple[FrameReader, Callable[[Any], T], Callable[[], None]]] = {}
         self._poll = select.epoll()
-        self._wake: Bell | None = Bell()
+        self._wake: EventFd | None = EventFd()
         self._wake_fd = self._wake.fd
         self._poll.register(self._wake_fd, select.EPOLLIN)
         self.descriptor = self._poll.fileno()
@@ -62,9 +62,9 @@ class FanIn(Belfry, Generic[T]):
             )
         self._ready.append(item)
         if self._waiting and (wake := self._wake):
-            wake.ring()
-        if self._bells:
-            self._ring()
+            wake.notify()
+        if self._waiters:
+            self._notify_waiters()
 
     def get(self, timeout: float | None) -> T | None:
         """As `Mailbox.get`."""
@@ -82,7 +82,7 @@ class FanIn(Belfry, Generic[T]):
             self._waiting = False
             self._leave()
 
-    def look(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether `get` would not have to wait; takes from the pipes what has come. While another thread receives,
         what comes is that one's."""
         if not self._ready and not self._closed and self._receiving.acquire(blocking=False):
@@ -98,11 +98,11 @@ class FanIn(Belfry, Generic[T]):
         if not self._closed:
             self._closed = True
             if self._wake:
-                self._wake.ring()  # never silenced again: it wakes one receiver after the other
-            self._ring()
+                self._wake.notify()  # never cleared again: it wakes one receiver after the other
+            self._notify_waiters()
 
     def close(self) -> None:
-        """`end`, and frees the pipes, or lets the last receiver do so when it leaves. Idempotent."""
+        """Ends this mailbox and frees the pipes, or lets the last receiver free them when it leaves. Idempotent."""
         self.end()
         self._to_free = True
         self._free()
@@ -124,7 +124,7 @@ class FanIn(Belfry, Generic[T]):
 
     def _receive(self, until: float | None) -> T | None:
         while True:
-            # Said before looking once more: who puts after the look sees it and wakes.
+            # Set before looking once more: a sender that puts after the look sees it and wakes this thread.
             self._waiting = True
             try:
                 return self._ready.popleft()
@@ -143,7 +143,7 @@ class FanIn(Belfry, Generic[T]):
             if fd != self._wake_fd:
                 self._read(fd)
             elif self._wake and not self._closed:
-                self._wake.silence()
+                self._wake.clear()
 
     def _read(self, fd: int) -> None:
         source = self._sources.get(fd)

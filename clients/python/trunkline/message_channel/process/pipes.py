@@ -28,7 +28,7 @@ _F_SETPIPE_SZ: Final = 1031  # fcntl.F_SETPIPE_SZ of Linux
 
 
 def enlarge(pipe: Connection) -> None:
-    """Asks for a larger pipe. A small one works too, so a refusal (the user's share is used up) is no error."""
+    """Sets a pipe to a larger size. A small one works too, so a refusal (the user's share is used up) is no error."""
     try:
         fcntl.fcntl(pipe.fileno(), _F_SETPIPE_SZ, PIPE_BYTES)
     except OSError:
@@ -45,7 +45,7 @@ class FrameReader:
         self._rest = b""
 
     def read(self) -> list[Any] | None:
-        """The objects that one read completes, in order. None: the other end is closed."""
+        """Reads once and returns the objects that are complete, in order. None: the other end is closed."""
         try:
             data = os.read(self.fd, PIPE_READ_BYTES)
         except BlockingIOError:
@@ -66,19 +66,19 @@ class FrameReader:
         return found
 
     def close(self) -> None:
-        """Idempotent."""
+        """Closes the pipe; idempotent."""
         self._pipe.close()
 
 
 class FrameWriter:
-    """Writes objects to a pipe. What a full pipe does not take waits in an outbox, which a thread empties as the other
-    end reads; the thread ends when the outbox is empty."""
+    """Writes objects to a pipe. What a full pipe does not take waits in a buffer, which a thread empties as the other
+    end reads; the thread ends when the buffer is empty."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
         os.set_blocking(pipe.fileno(), False)
         self._changed = threading.Condition(threading.Lock())
-        self._outbox: deque[memoryview] = deque()
+        self._buffer: deque[memoryview] = deque()
         self._waiting_bytes = 0
         self._gone = False
 
@@ -87,7 +87,7 @@ class FrameWriter:
 
         Raises:
             MessageTooLargeError: its encoding is over MAX_MESSAGE_BYTES.
-            OverloadedError: the other end did not read for SEND_WAIT, and the outbox is full.
+            OverloadedError: the other end did not read for SEND_WAIT, and the buffer is full.
             ChannelClosedError: the other end is closed.
         """
         body = pickle.dumps(item, pickle.HIGHEST_PROTOCOL)
@@ -100,21 +100,21 @@ class FrameWriter:
         with self._changed:
             if self._gone:
                 raise ChannelClosedError("the other end of the channel is closed")
-            if self._outbox:
+            if self._buffer:
                 self._queue(memoryview(frame))
                 return
             written = self._write_now(frame)
             if written < len(frame):
                 self._push(memoryview(frame)[written:])
-                threading.Thread(target=self._empty_outbox, name="message-channel-feeder", daemon=True).start()
+                threading.Thread(target=self._empty_buffer, name="message-channel-feeder", daemon=True).start()
 
     def flush(self, seconds: float) -> bool:
-        """Waits until the pipe took everything; says whether it did."""
+        """Waits until the pipe took everything; returns whether it did."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._gone or not self._outbox, seconds) and not self._outbox
+            return self._changed.wait_for(lambda: self._gone or not self._buffer, seconds) and not self._buffer
 
     def close(self) -> None:
-        """Idempotent. What the pipe did not take is lost; `flush` first."""
+        """Closes the pipe; what it did not take is lost, so `flush` first. Idempotent."""
         with self._changed:
             self._end()
 
@@ -129,25 +129,25 @@ class FrameWriter:
 
     def _queue(self, frame: memoryview) -> None:
         def ready() -> bool:
-            return self._gone or not self._outbox or self._waiting_bytes + len(frame) <= MAX_OUTBOX_BYTES
+            return self._gone or not self._buffer or self._waiting_bytes + len(frame) <= MAX_OUTBOX_BYTES
 
         if not self._changed.wait_for(ready, SEND_WAIT):
             raise OverloadedError(
                 f"{self._waiting_bytes} bytes wait for a receiver that does not read",
-                details={"limit": "max_outbox_bytes", "maximum": MAX_OUTBOX_BYTES},
+                details={"limit": "max_buffer_bytes", "maximum": MAX_OUTBOX_BYTES},
             )
         if self._gone:
             raise ChannelClosedError("the other end of the channel is closed")
-        idle = not self._outbox
+        idle = not self._buffer
         self._push(frame)
         if idle:
-            threading.Thread(target=self._empty_outbox, name="message-channel-feeder", daemon=True).start()
+            threading.Thread(target=self._empty_buffer, name="message-channel-feeder", daemon=True).start()
 
     def _push(self, data: memoryview) -> None:
-        self._outbox.append(data)
+        self._buffer.append(data)
         self._waiting_bytes += len(data)
 
-    def _empty_outbox(self) -> None:
+    def _empty_buffer(self) -> None:
         room = select.poll()
         room.register(self._pipe.fileno(), select.POLLOUT)
         while True:
@@ -156,16 +156,16 @@ class FrameWriter:
                 if self._gone:
                     return
                 try:
-                    while self._outbox and (written := self._write_now(self._outbox[0])):
+                    while self._buffer and (written := self._write_now(self._buffer[0])):
                         self._waiting_bytes -= written
-                        if written == len(self._outbox[0]):
-                            self._outbox.popleft()
+                        if written == len(self._buffer[0]):
+                            self._buffer.popleft()
                         else:
-                            self._outbox[0] = self._outbox[0][written:]
+                            self._buffer[0] = self._buffer[0][written:]
                 except ChannelClosedError:
                     return  # `write` and `flush` see that the other end is gone
                 self._changed.notify_all()
-                if not self._outbox:
+                if not self._buffer:
                     return
 
     def _end(self) -> None:

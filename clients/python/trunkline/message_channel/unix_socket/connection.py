@@ -19,8 +19,8 @@ from trunkline.message_channel.service_message import ServiceMessage
 from trunkline.message_channel.unix_socket.dialects import (
     SEED,
     Dialect,
+    Line,
     LineError,
-    Spoken,
     decode,
     encode,
     failure,
@@ -28,48 +28,48 @@ from trunkline.message_channel.unix_socket.dialects import (
 )
 from trunkline.message_channel.unix_socket.framing import LineBuffer, LineTooLongError
 
-NOBODY: Final = Peer(pid=0, uid=-1, gid=-1)
+NO_PEER: Final = Peer(pid=0, uid=-1, gid=-1)
 """The peer of a connection that has none yet."""
 
 _log = logging.getLogger(__name__)
 
 
 class LineHandler(Protocol):
-    """What a server's connections are handled by. All is called in the server's event loop."""
+    """Handles the lines of a server's connections. All is called in the server's event loop."""
 
-    def received(self, connection: Connection, spoken: Spoken) -> None:
-        """A line came. `connection.pause()` keeps the next one back."""
+    def received(self, connection: LineConnection, line: Line) -> None:
+        """Handles a line. `connection.pause()` keeps the next one back."""
 
-    def closed(self, connection: Connection) -> None:
-        """The client has gone, or was sent away."""
+    def closed(self, connection: LineConnection) -> None:
+        """Notes that a client has disconnected, or was sent away."""
 
 
-class Gate(Protocol):
-    """What a connection asks its server."""
+class Server(Protocol):
+    """The part of a server that its connections use."""
 
     name: str
     max_line_bytes: int
     silent_seconds: float
 
-    def admit(self, connection: Connection) -> str | None:
-        """None, or why the client is refused."""
+    def admit(self, connection: LineConnection) -> str | None:
+        """Admits a connection, or returns why it is refused."""
 
-    def leave(self, connection: Connection) -> None:
-        """The connection has ended."""
+    def leave(self, connection: LineConnection) -> None:
+        """Notes that a connection has ended."""
 
 
-class Connection(asyncio.Protocol):
-    """One client: its bytes to lines, its lines to messages, its answers back.
+class LineConnection(asyncio.Protocol):
+    """One client: turns its bytes into lines and its lines into messages, and sends lines back.
 
     `name` is the sender of the last message, and the name that it is reached by. A client that half-closes is kept
-    until what it asked is answered (HALF_CLOSED_SECONDS at most).
+    until its requests are answered (HALF_CLOSED_SECONDS at most).
     """
 
-    def __init__(self, gate: Gate, handler: LineHandler) -> None:
-        self._gate = gate
+    def __init__(self, server: Server, handler: LineHandler) -> None:
+        self._server = server
         self._handler = handler
         self._transport: asyncio.Transport | None = None
-        self._buffer = LineBuffer(gate.max_line_bytes)
+        self._buffer = LineBuffer(server.max_line_bytes)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._silence: asyncio.TimerHandle | None = None
@@ -78,7 +78,7 @@ class Connection(asyncio.Protocol):
         self._half_closed_at: float | None = None
         self._unanswered = 0
         self._socket: CredentialSocket | None = None
-        self.peer = NOBODY
+        self.peer = NO_PEER
         self.name: str | None = None
         self.dialect: Dialect = SEED
 
@@ -89,10 +89,10 @@ class Connection(asyncio.Protocol):
         self._socket = self._transport.get_extra_info("socket")
         if self._socket is not None:
             self.peer = peer_of(self._socket)
-        refusal = self._gate.admit(self)
+        refusal = self._server.admit(self)
         if refusal is None:
             self._admitted = True
-            self._silence = self._loop.call_later(self._gate.silent_seconds, self._drop_silent)
+            self._silence = self._loop.call_later(self._server.silent_seconds, self._drop_silent)
         else:
             self.send_away(refusal)
 
@@ -117,13 +117,13 @@ class Connection(asyncio.Protocol):
                 timer.cancel()
         if self._admitted:
             self._handler.closed(self)
-        self._gate.leave(self)
+        self._server.leave(self)
 
     # What a handler calls.
 
     @property
     def is_open(self) -> bool:
-        """Whether answers can still be sent. Any thread may ask."""
+        """Whether lines can still be sent. Any thread may read it."""
         return self._transport is not None and not self._transport.is_closing()
 
     def pause(self) -> None:
@@ -141,12 +141,12 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
             self._work()
 
-    def asked(self) -> None:
-        """Says that an answer is owed: a half-closed client is kept for it."""
+    def expect_reply(self) -> None:
+        """Notes that a reply is due: a half-closed client is kept for it."""
         self._unanswered += 1
 
-    def answered(self) -> None:
-        """Says that an answer was given, or never will be."""
+    def replied(self) -> None:
+        """Notes that a reply was sent, or never will be."""
         self._unanswered -= 1
         self._close_if_done()
 
@@ -162,12 +162,12 @@ class Connection(asyncio.Protocol):
         return True
 
     def fail(self, text: str, dialect: Dialect | None = None) -> None:
-        """Tells the client what went wrong."""
-        message = ServiceMessage(self._gate.name, "STATUS", failure(text))
+        """Sends an error to the client."""
+        message = ServiceMessage(self._server.name, "STATUS", failure(text))
         self.send(encode(message, dialect or self.dialect.without_request()))
 
     def send_away(self, why: str) -> None:
-        """Tells the client why, and closes."""
+        """Sends the reason to the client, and closes."""
         self.fail(why)
         self.close()
 
@@ -196,7 +196,7 @@ class Connection(asyncio.Protocol):
             self._take(line)
 
     def _work_on_rest(self) -> None:
-        """What has no newline yet: the last word of a client that half-closed, or perhaps of one that waits."""
+        """Takes what has no newline: the last line of a client that half-closed, or a whole object."""
         if self._half_closed_at is not None:
             if len(self._buffer):
                 self._take(self._buffer.take_rest())
@@ -216,29 +216,29 @@ class Connection(asyncio.Protocol):
         if self._buffer.is_overlong:
             self._refuse(self._buffer.refuse())
 
-    def _take(self, line: bytes) -> None:
-        if not line.strip():
+    def _take(self, raw: bytes) -> None:
+        if not raw.strip():
             return
-        self._has_spoken()
+        self._has_sent()
         try:
-            spoken = decode(line)
+            line = decode(raw)
         except LineError as error:
             self._refuse(error, error.dialect)
             return
-        self.name = spoken.message.sender
-        self.dialect = spoken.dialect
+        self.name = line.message.sender
+        self.dialect = line.dialect
         try:
-            self._handler.received(self, spoken)
+            self._handler.received(self, line)
         except Exception:  # noqa: BLE001  # one line's failure must not end the others' service
             _log.exception("a line of client %r was not handled", self.name)
-            self.fail("the message could not be handled", spoken.dialect)
+            self.fail("the message could not be handled", line.dialect)
 
     def _refuse(self, error: ValueError, dialect: Dialect | None = None) -> None:
-        self._has_spoken()
+        self._has_sent()
         _log.warning("client %r sent a line that is refused: %s", self.name, error)
         self.fail(str(error), dialect)
 
-    def _has_spoken(self) -> None:
+    def _has_sent(self) -> None:
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None
@@ -246,7 +246,7 @@ class Connection(asyncio.Protocol):
     def _drop_silent(self) -> None:
         self._silence = None
         _log.warning("process %d of user %d said nothing and is sent away", self.peer.pid, self.peer.uid)
-        self.send_away(f"no line came within {self._gate.silent_seconds:g} s; connect again to say one")
+        self.send_away(f"no line came within {self._server.silent_seconds:g} s; connect again to say one")
 
     # The end of a client that half-closed.
 

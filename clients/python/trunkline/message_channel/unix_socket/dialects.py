@@ -4,7 +4,7 @@ The seed's:   {"sender": "cli", "type": "COMMAND", "payload": "text", "timestamp
 The later:    {"sender": "cli", "event_name": "COMMAND", "payload": {…}, "timestamp": "…", "request_id": "…",
                "protocol_version": "1.0"}; some put the request_id into the payload.
 
-They are told apart field by field, and an answer mirrors each: the kind under the same name, the payload as text or as
+They are distinguished field by field, and a reply mirrors each: the kind under the same name, the payload as text or as
 object, `request_id` and `protocol_version` where the client had put them. Both may name a `target`; the timestamp may
 be left out and means now. Fields that are not known are ignored.
 """
@@ -29,7 +29,7 @@ _quoted: Final = json.encoder.encode_basestring_ascii
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a client speaks; the default is the seed's dialect.
+    """The form of a client's lines; the default is the seed's dialect.
 
     Args:
         event_name: the kind stands under `event_name`, not `type`.
@@ -46,11 +46,11 @@ class Dialect:
     protocol_version: Any = None
 
     def without_request(self) -> Dialect:
-        """The same way of speaking, tied to no request: for what the client has not asked for."""
+        """Returns this dialect without request ids: for lines that reply to nothing."""
         return Dialect(self.event_name, self.object_payload, protocol_version=self.protocol_version)
 
     def with_request_id(self, request_id: str) -> Dialect:
-        """The same way of speaking, with this request id at the top."""
+        """Returns this dialect with this request id at the top."""
         return Dialect(self.event_name, self.object_payload, request_id, None, self.protocol_version)
 
 
@@ -58,8 +58,8 @@ SEED: Final = Dialect()
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
-    """One line that was understood. `target` is None where the line names none."""
+class Line:
+    """A decoded line. `target` is None where the line names none."""
 
     message: ServiceMessage
     dialect: Dialect
@@ -67,18 +67,18 @@ class Spoken:
 
 
 class LineError(ValueError):
-    """A line that cannot be understood. `dialect` is the one it was spoken in, as far as that can be told."""
+    """A line that cannot be decoded. `dialect` is the line's, as far as that was read."""
 
     def __init__(self, message: str, dialect: Dialect | None = None) -> None:
         super().__init__(message)
         self.dialect = dialect
 
 
-def decode(line: bytes | bytearray) -> Spoken:
-    """Understands one line.
+def decode(line: bytes | bytearray) -> Line:
+    """Decodes one line.
 
     Raises:
-        LineError: it is not UTF-8, no JSON object, or lacks a field; says which.
+        LineError: it is not UTF-8, no JSON object, or lacks a field; the text names it.
     """
     try:
         fields: dict[str, msgspec.Raw] = _fields.decode(line.decode("utf-8"))
@@ -98,7 +98,7 @@ def decode(line: bytes | bytearray) -> Spoken:
         raise LineError(f"type must be COMMAND or STATUS, not {kind[:40]!r}", dialect)
     target = _text(fields, "target", dialect) if "target" in fields else None
     message = ServiceMessage(_text(fields, "sender", dialect), kind, payload, _time(fields, dialect))
-    return Spoken(message, dialect, target)
+    return Line(message, dialect, target)
 
 
 def is_whole(text: bytes | bytearray) -> bool:
@@ -113,7 +113,7 @@ def is_whole(text: bytes | bytearray) -> bool:
 
 
 def encode(message: ServiceMessage, dialect: Dialect = SEED, limit: int = MAX_LINE_BYTES) -> bytes:
-    """The line that says a message in a dialect, with its newline.
+    """Encodes a message as a line of a dialect, with its newline.
 
     Raises:
         MessageTooLargeError: it has more than `limit` bytes.
@@ -138,7 +138,7 @@ def encode(message: ServiceMessage, dialect: Dialect = SEED, limit: int = MAX_LI
 
 
 def failure(text: str) -> str:
-    """The payload that says what went wrong."""
+    """Returns the payload of an error."""
     return json.dumps({"status": "error", "message": text})
 
 
@@ -174,7 +174,7 @@ def _text(fields: dict[str, msgspec.Raw], name: str, dialect: Dialect) -> str:
 
 
 def _payload(raw: msgspec.Raw | None) -> tuple[str, Any]:
-    """The payload as text (an object exactly as it was written), and the request_id in it."""
+    """Returns the payload as text (an object exactly as it was written), and the request_id in it."""
     if raw is None:
         raise LineError("payload is missing")
     text = bytes(raw)
@@ -204,7 +204,7 @@ def _short(raw: msgspec.Raw | bytes) -> str:
 
 
 def _object(payload: str, dialect: Dialect) -> dict[str, Any]:
-    """Text as the object that the later dialect wants: its own where it is one, else {"message": text}."""
+    """Returns a text as the object that the later dialect has: its own where it is one, else {"message": text}."""
     try:
         found = json.loads(payload, parse_constant=_refuse)
     except (ValueError, RecursionError):

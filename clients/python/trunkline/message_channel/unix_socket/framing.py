@@ -26,7 +26,7 @@ class LineBuffer:
         self._passed_over = 0
         """How much came, and was dropped, of a line that is over the limit and has not ended."""
         self._refused = False
-        """Whether that was said already."""
+        """Whether `refuse` was called for that line."""
 
     def __len__(self) -> int:
         return len(self._data)
@@ -36,10 +36,10 @@ class LineBuffer:
         self._data += data
 
     def next(self) -> bytes | None:
-        """The next whole line without its newline; None where there is none.
+        """Returns the next whole line without its newline; None where there is none.
 
         Raises:
-            LineTooLongError: the next line is over the limit. Said once, at its end, with its size.
+            LineTooLongError: the next line is over the limit. Raised once, at its end, with its size.
         """
         while True:
             end = self._data.find(b"\n", self._searched)
@@ -60,20 +60,20 @@ class LineBuffer:
 
     @property
     def is_overlong(self) -> bool:
-        """Whether what has come of a line is over the limit, and that was not said."""
+        """Whether what has come of a line is over the limit, and `refuse` was not called for it."""
         return self._passed_over > 0 and not self._refused
 
     def refuse(self) -> LineTooLongError:
-        """What is wrong with the line that `is_overlong`, for one whose end is not waited for; counts as said."""
+        """Returns the error of the line that `is_overlong` before its end has come; `next` raises none for it then."""
         self._refused = True
         return LineTooLongError(self._limit, self._passed_over, ended=False)
 
     def peek(self) -> bytearray:
-        """What has come of a line that is not complete. Not to be changed."""
+        """Returns what has come of a line that is not complete. Not to be changed."""
         return self._data
 
     def take_rest(self) -> bytes:
-        """What has come of a line that is not complete; it counts as taken."""
+        """Takes what has come of a line that is not complete."""
         rest = bytes(self._data)
         self._drop(len(rest))
         return rest

@@ -1,4 +1,4 @@
-"""The file of a UNIX socket: made with its mode, never taken from a live program, removed by whoever made it."""
+"""The file of a UNIX socket: made with its mode, never taken from a live program, removed by its maker."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SocketFile:
         MessageChannelError: the file cannot be made.
     """
 
-    def __init__(self, path: str, *, mode: int = 0o600, backlog: int) -> None:
+    def __init__(self, path: str, *, mode: int, backlog: int) -> None:
         self.path = path
         self.backlog = backlog
         self._removed = False
@@ -65,10 +65,10 @@ class SocketFile:
                 if (status.st_dev, status.st_ino) == self._file:
                     os.unlink(self.path)
         except FileNotFoundError:
-            return  # somebody removed it already, or its directory
+            return  # it, or its directory, was removed already
 
     def close(self) -> None:
-        """`remove`, and closes the socket. Idempotent."""
+        """Removes the file and closes the socket. Idempotent."""
         try:
             self.remove()
         finally:
@@ -98,17 +98,17 @@ def _is_live(path: str) -> bool:
         except (ConnectionRefusedError, FileNotFoundError):
             return False
         except OSError:
-            # Its queue is full, it is another user's, or of another kind: somebody may well be there.
+            # Its queue is full, it is another user's, or of another kind: a live program may well be there.
             return True
         return True
 
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """One program at a time looks, removes and binds: else two that start together could remove each other's socket.
+    """Lets one program at a time look, remove and bind: else two that start together could remove each other's socket.
 
-    A lock on the directory leaves no file behind. Whoever holds it for longer than SOCKET_LOCK_SECONDS is no program of
-    ours, and is not waited for.
+    A lock on the directory leaves no file behind. A holder for longer than SOCKET_LOCK_SECONDS is no program of ours,
+    and is not waited for.
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

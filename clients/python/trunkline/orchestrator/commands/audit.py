@@ -1,4 +1,4 @@
-"""AuditLog: who asked for what, and what came of it."""
+"""AuditLog: a line for each command, with its caller and its outcome."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from trunkline.orchestrator.limits import AUDIT_FILE_BYTES, AUDIT_FILES, MAX_ARG
 Outcome = Literal["success", "error", "denied"]
 
 log = logging.getLogger("trunkline.orchestrator.commands.audit")
-"""Gets every line, whether there is a file or not."""
+"""Gets every line, with and without a file."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
-    """Who asked: a process on the socket, or somebody on the bus."""
+class Caller:
+    """Sender of a command: a process on the socket, or a client of the bus."""
 
     sender: str
     via: Literal["socket", "bus"]
     peer: Peer | None = None
-    """Of the kernel, so it cannot lie. None over the bus, which says only what the sender calls itself."""
+    """Process and user by the kernel's word. None over the bus, which knows only the name that the sender gives."""
 
 
 class AuditLog:
-    """One JSON object a line, in the log of this module and in a file. A line is ASCII: what is no printable character
-    of it is escaped, so that whoever reads the file on a terminal sees what was said and nothing else happens.
+    """Writes one JSON object a line, to the log of this module and to a file. All characters but printable ASCII are
+    escaped, so that a terminal that shows the file cannot be controlled by it.
 
     Args:
-        path: the file, mode 0600, appended to, of one orchestrator; AUDIT_FILES of AUDIT_FILE_BYTES are kept. None: no
+        path: the file of one orchestrator, mode 0600, appended to; AUDIT_FILES of AUDIT_FILE_BYTES are kept. None: no
             file.
 
     Raises:
-        OrchestratorError: the file cannot be written, is a link or no regular file, or is another user's or another
-            orchestrator's.
+        OrchestratorError: the file cannot be written, is a link or no regular file, or belongs to another user or
+            another orchestrator.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -53,14 +53,14 @@ class AuditLog:
                     f"the audit log {path} cannot be written: {error}", details={"path": path}
                 ) from error
 
-    def record(self, asker: Asker, command: str, args: Sequence[str], outcome: Outcome, message: str = "") -> None:
-        """Writes a line. That it cannot be written is logged, and hinders nobody."""
+    def record(self, caller: Caller, command: str, args: Sequence[str], outcome: Outcome, message: str = "") -> None:
+        """Writes a line. Where the file cannot be written, that is logged."""
         facts: dict[str, Any] = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "via": asker.via,
-            "sender": asker.sender[:MAX_AUDITED_LENGTH],
-            "uid": asker.peer.uid if asker.peer else None,
-            "pid": asker.peer.pid if asker.peer else None,
+            "via": caller.via,
+            "sender": caller.sender[:MAX_AUDITED_LENGTH],
+            "uid": caller.peer.uid if caller.peer else None,
+            "pid": caller.peer.pid if caller.peer else None,
             "command": command[:MAX_AUDITED_LENGTH],
             "args": [arg[:MAX_AUDITED_LENGTH] for arg in args[:MAX_ARGUMENTS]],
             "outcome": outcome,
@@ -77,11 +77,11 @@ class AuditLog:
                 log.error("the audit log cannot be written (%s), this is missing in it: %s", error, line)
 
     def denied(self, peer: Peer, why: str) -> None:
-        """Somebody was not let in."""
-        self.record(Asker("", "socket", peer), "connect", [], "denied", why)
+        """Records a refused connection."""
+        self.record(Caller("", "socket", peer), "connect", [], "denied", why)
 
     def close(self) -> None:
-        """Idempotent; what is recorded after it stands in the log alone."""
+        """Closes the file; idempotent. Later lines go to the log alone."""
         file, self._file = self._file, None
         if file is not None:
             file.close()

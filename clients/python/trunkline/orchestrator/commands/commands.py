@@ -1,8 +1,8 @@
-"""CommandHandler: the commands that an orchestrator serves, and their answers.
+"""CommandHandler: serves the commands of an orchestrator.
 
 A command is `{"command": "ps", "args": []}`, or the same in words: `ps`, `start NAME`. The answer is
 `{"status": "success", "data" | "message": …}` or `{"status": "error", "message": …, "error_code": …}`; the message of
-an error also stands under `error`, where the later of the older clients look for it.
+an error is repeated under `error`, where some older clients look for it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 from trunkline.errors import MessageTooLargeError, TrunklineError
 from trunkline.message_channel import ServiceMessage
-from trunkline.orchestrator.commands.audit import Asker, AuditLog
+from trunkline.orchestrator.commands.audit import AuditLog, Caller
 from trunkline.orchestrator.commands.options import (
     agent_option,
     history_options,
@@ -28,6 +28,7 @@ from trunkline.orchestrator.commands.options import (
     page_options,
     perhaps_a_name,
 )
+from trunkline.orchestrator.commands.reporting import Reporting
 from trunkline.orchestrator.errors import CommandDeniedError, CommandError, OrchestratorError
 from trunkline.orchestrator.limits import MAX_ARGUMENT_LENGTH, MAX_ARGUMENTS
 from trunkline.orchestrator.permissions import ALL_COMMANDS, CHANGES, Permissions
@@ -38,94 +39,75 @@ Answer = dict[str, Any]
 Reply = Callable[[Answer], object]
 
 
-class Facts(Protocol):
-    """What an orchestrator says of itself."""
-
-    def ps(self, page_size: int | None, page_token: str) -> Answer: ...
-
-    def agent_status(self, name: str) -> Answer: ...
-
-    def status(self) -> Answer: ...
-
-    def report(self) -> Answer: ...
-
-    def stats(self, page_size: int | None, page_token: str) -> Answer: ...
-
-    def history(
-        self, last: int | None, agent: str | None, type: str | None, after_seq: int, first: int | None
-    ) -> Answer: ...
-
-    def history_stats(self, agent: str | None) -> Answer: ...
-
-    def dependencies(self) -> Answer: ...
-
-    def commanded(self, asker: Asker, command: str, agent: str | None, failure: str | None) -> None:
-        """Takes note that somebody had something changed, or tried to."""
-
-
-class Deeds(Protocol):
-    """What it does."""
-
-    def starting(self, name: str) -> Future[str]: ...
-
-    def stopping(self, name: str) -> Future[str]: ...
-
-    def shutting_down(self) -> None:
-        """Begins to; returns at once."""
-
-
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """One command, who gave it, and what brings the answer."""
+class _Request:
+    """One command with its caller, and the callback that sends the answer."""
 
     command: str
     args: list[str]
-    asker: Asker
+    caller: Caller
     reply: Reply
 
 
 class CommandHandler:
-    """Of one orchestrator."""
+    """Serves commands: checks the permission, runs the command, audits it, and answers.
 
-    def __init__(self, facts: Facts, deeds: Deeds, permissions: Permissions, audit: AuditLog) -> None:
-        self._facts = facts
-        self._deeds = deeds
+    Args:
+        reporting: answers the commands that only read.
+        permissions: the commands that are allowed.
+        audit: gets a line for each command.
+        start, stop: start or stop an agent by its name; the future gets a word for the answer.
+        shut_down: begins the shutdown; returns at once.
+    """
+
+    def __init__(
+        self,
+        reporting: Reporting,
+        permissions: Permissions,
+        audit: AuditLog,
+        *,
+        start: Callable[[str], Future[str]],
+        stop: Callable[[str], Future[str]],
+        shut_down: Callable[[], object],
+    ) -> None:
+        self._reporting = reporting
+        self._shut_down = shut_down
         self._permissions = permissions
         self._audit = audit
         self._served: dict[str, Callable[[list[str]], Answer | Future[str]]] = {
-            "ps": lambda args: {"data": facts.ps(**page_options(args))},
-            "list": lambda args: {"data": facts.ps(**page_options(args))},
+            "ps": lambda args: {"data": reporting.ps(**page_options(args))},
+            "list": lambda args: {"data": reporting.ps(**page_options(args))},
             "status": self._status,
-            "report": partial(_told, facts.report),
-            "stats": lambda args: {"data": facts.stats(**page_options(args))},
-            "dependencies": partial(_told, facts.dependencies),
-            "commands": partial(_told, permissions.describe),
-            "history": lambda args: {"data": facts.history(**history_options(args))},
-            "history-stats": lambda args: {"data": facts.history_stats(**agent_option(args))},
-            "start": lambda args: deeds.starting(one_name(args)),
-            "stop": lambda args: deeds.stopping(one_name(args)),
+            "report": partial(_data, reporting.report),
+            "stats": lambda args: {"data": reporting.stats(**page_options(args))},
+            "dependencies": partial(_data, reporting.dependencies),
+            "commands": partial(_data, permissions.describe),
+            "history": lambda args: {"data": reporting.history(**history_options(args))},
+            "history-stats": lambda args: {"data": reporting.history_stats(**agent_option(args))},
+            "start": lambda args: start(one_name(args)),
+            "stop": lambda args: stop(one_name(args)),
             "shutdown": self._shutdown,
         }
 
-    def handle(self, request: ServiceMessage, asker: Asker, reply: Reply) -> None:
-        """Does what a message commands, and replies: at once, or where it takes time when it is done.
+    def handle(self, message: ServiceMessage, caller: Caller, reply: Reply) -> None:
+        """Runs the command of a message, and replies at once, or when a command that takes time is done.
 
-        `reply` gets one answer, in this thread or in the supervisor's; one that is too large for it is followed by one
-        that says so. What goes wrong is an answer too.
+        `reply` is called with one answer, in this thread or in the supervisor's; an answer that is too large is
+        followed by an error that names the limit. Every failure is answered.
         """
-        asked = _Asked(request.payload, [], asker, reply)
+        request = _Request(message.payload, [], caller, reply)
         try:
-            command, args = parse(request.payload)
-            asked = _Asked(command, args, asker, reply)
+            command, args = parse(message.payload)
+            request = _Request(command, args, caller, reply)
             self._permissions.check(command)
             outcome = self._run(command, args)
         except Exception as error:  # noqa: BLE001  # one command's failure is its answer
-            self._fail(asked, error)
+            self._fail(request, error)
             return
         if isinstance(outcome, Future):
-            outcome.add_done_callback(partial(self._done, asked))
+            outcome.add_done_callback(partial(self._done, request))
         else:
-            self._succeed(asked, outcome)
+            self._succeed(request, outcome)
 
     def _run(self, command: str, args: list[str]) -> Answer | Future[str]:
         served = self._served.get(command)
@@ -135,56 +117,61 @@ class CommandHandler:
 
     def _status(self, args: list[str]) -> Answer:
         name = perhaps_a_name(args)
-        return {"data": self._facts.status() if name is None else self._facts.agent_status(name)}
+        return {"data": self._reporting.status() if name is None else self._reporting.agent_status(name)}
 
     def _shutdown(self, args: list[str]) -> Answer:
         no_arguments(args)
-        self._deeds.shutting_down()
+        self._shut_down()
         return {"message": "Shutdown initiated"}
 
-    def _done(self, asked: _Asked, done: Future[str]) -> None:
+    def _done(self, request: _Request, done: Future[str]) -> None:
         try:
             how = done.result()
         except CancelledError:
-            self._fail(asked, OrchestratorError("the orchestrator is shutting down"))
+            self._fail(request, OrchestratorError("the orchestrator is shutting down"))
         except Exception as error:  # noqa: BLE001  # as in handle
-            self._fail(asked, error)
+            self._fail(request, error)
         else:
-            self._succeed(asked, {"message": _sentence(asked.args[0], how)})
+            self._succeed(request, {"message": _sentence(request.args[0], how)})
 
-    def _succeed(self, asked: _Asked, outcome: Answer) -> None:
-        self._audit.record(asked.asker, asked.command, asked.args, "success")
-        self._take_note(asked, None)
-        self._reply(asked, {"status": "success", **outcome})
+    def _succeed(self, request: _Request, outcome: Answer) -> None:
+        self._audit.record(request.caller, request.command, request.args, "success")
+        self._record(request, None)
+        self._reply(request, {"status": "success", **outcome})
 
-    def _fail(self, asked: _Asked, error: Exception) -> None:
+    def _fail(self, request: _Request, error: Exception) -> None:
         denied = isinstance(error, CommandDeniedError)
-        answer = _failure(error, asked.command)
-        self._audit.record(asked.asker, asked.command, asked.args, "denied" if denied else "error", answer["message"])
+        answer = _failure(error, request.command)
+        self._audit.record(
+            request.caller, request.command, request.args, "denied" if denied else "error", answer["message"]
+        )
         if not denied:
-            self._take_note(asked, answer["message"])
-        self._reply(asked, answer)
+            self._record(request, answer["message"])
+        self._reply(request, answer)
 
-    def _take_note(self, asked: _Asked, failure: str | None) -> None:
-        if asked.command in CHANGES:
-            self._facts.commanded(asked.asker, asked.command, asked.args[0] if asked.args else None, failure)
+    def _record(self, request: _Request, failure: str | None) -> None:
+        if request.command in CHANGES:
+            self._reporting.record_command(
+                request.caller, request.command, request.args[0] if request.args else None, failure
+            )
 
-    def _reply(self, asked: _Asked, answer: Answer) -> None:
+    def _reply(self, request: _Request, answer: Answer) -> None:
         try:
             try:
-                asked.reply(answer)
+                request.reply(answer)
             except MessageTooLargeError as error:
                 hint = f"the answer is too large: {error.message}; ask for less with --page-size or --last"
-                asked.reply(_failure(MessageTooLargeError(hint), asked.command))
-        except TrunklineError as error:  # whoever asked has gone
-            _log.warning("%r was not answered its %r: %s", asked.asker.sender, asked.command[:80], error)
+                request.reply(_failure(MessageTooLargeError(hint), request.command))
+        except TrunklineError as error:  # the caller has gone
+            _log.warning("%r was not answered its %r: %s", request.caller.sender, request.command[:80], error)
 
 
 def parse(payload: str) -> tuple[str, list[str]]:
-    """The command and its arguments.
+    """Returns the command of a payload, and its arguments.
 
     Raises:
-        CommandError: it is neither an object with a `command` nor words, or has too many or too long arguments.
+        CommandError: the payload is neither an object with a `command` nor words, or the arguments are too many or too
+            long.
     """
     text = payload.strip()
     command, args = _from_json(text) if text.startswith(("{", "[", '"')) else _from_words(text)
@@ -224,7 +211,7 @@ def _from_json(text: str) -> tuple[str, list[str]]:
 
 
 def _argument(arg: object) -> str:
-    """An argument as text: older clients send a number as it is, and options as one object."""
+    """Returns an argument as text: older clients send numbers as numbers, and options as one object."""
     if isinstance(arg, str):
         return arg
     if isinstance(arg, dict) or (isinstance(arg, int) and not isinstance(arg, bool)):
@@ -232,13 +219,13 @@ def _argument(arg: object) -> str:
     raise CommandError(f"an argument must be text, not {json.dumps(arg)[:80]}")
 
 
-def _told(fact: Callable[[], Answer], args: list[str]) -> Answer:
+def _data(question: Callable[[], Answer], args: list[str]) -> Answer:
     no_arguments(args)
-    return {"data": fact()}
+    return {"data": question()}
 
 
 def _failure(error: Exception, command: str) -> Answer:
-    """The answer that says what went wrong. What nobody expected is in the log; the answer has an id to find it by."""
+    """Returns the answer for an error. An unexpected error is logged, and the answer has only an id to find it by."""
     if isinstance(error, TrunklineError):
         message, code = error.message, error.error_code
     else:

@@ -1,4 +1,4 @@
-"""The arguments of commands.
+"""Parsing of the arguments of commands.
 
 Options are given as `--last 5`, `--last=5` or `last=5`, or all together as one JSON object, `{"last": 5}`.
 """
@@ -16,13 +16,13 @@ _MAX_SEQUENCE = 2**63 - 1
 
 
 def no_arguments(args: Sequence[str]) -> None:
-    """Checks that there are none."""
+    """Checks that there are no arguments. Raises CommandError."""
     if args:
         raise CommandError(f"the command takes no argument, not {_short(args[0])}")
 
 
 def one_name(args: Sequence[str]) -> str:
-    """The name of an agent."""
+    """Returns the name of an agent. Raises CommandError."""
     if len(args) != 1 or not args[0]:
         given = ", ".join(map(_short, args)) or "none"
         raise CommandError(f"the command takes the name of one agent; given: {given}")
@@ -30,12 +30,12 @@ def one_name(args: Sequence[str]) -> str:
 
 
 def perhaps_a_name(args: Sequence[str]) -> str | None:
-    """The name of an agent, or None where none is named."""
+    """Returns the name of an agent, or None where there is no argument. Raises CommandError."""
     return one_name(args) if args else None
 
 
 def history_options(args: Sequence[str]) -> dict[str, Any]:
-    """`--last N` or `--first N` of what matches `--agent NAME`, `--type TYPE` and `--after-seq N`."""
+    """Parses `--last N`, `--first N`, `--agent NAME`, `--type TYPE` and `--after-seq N`. Raises CommandError."""
     given = _options(args, ("last", "first", "agent", "type", "after-seq"))
     if "last" in given and "first" in given:
         raise CommandError("--last and --first do not go together")
@@ -49,12 +49,12 @@ def history_options(args: Sequence[str]) -> dict[str, Any]:
 
 
 def agent_option(args: Sequence[str]) -> dict[str, Any]:
-    """`--agent NAME`. What else goes with `history` is taken and means nothing, as older clients send it."""
+    """Parses `--agent NAME`. Other options of `history` are accepted and ignored: older clients send them."""
     return {"agent": history_options(args)["agent"]}
 
 
 def page_options(args: Sequence[str]) -> dict[str, Any]:
-    """`--page-size N` and `--page-token TOKEN`; without any of them, all in one."""
+    """Parses `--page-size N` and `--page-token TOKEN`; a size of None means all in one page. Raises CommandError."""
     given = _options(args, ("page-size", "page-token"))
     size = _number(given, "page-size", 1, MAX_AGENTS)
     return {"page_size": size or (DEFAULT_PS_PAGE if given else None), "page_token": given.get("page-token", "")}
@@ -78,7 +78,7 @@ def _options(args: Sequence[str], names: Sequence[str]) -> dict[str, str]:
 
 
 def _pairs(word: str) -> list[tuple[str, str | None]]:
-    """The options that one argument names. A value of None stands in the argument behind it."""
+    """Returns the options of one argument. A value of None means that the value is the next argument."""
     if word.startswith("{"):
         try:
             fields = json.loads(word)

@@ -1,4 +1,4 @@
-"""PrivateFile: lines in a file that its owner alone reads, and nobody else can have put there."""
+"""PrivateFile: a file of lines that its owner alone can read and write."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CL
 
 
 class PrivateFile:
-    """Appended to, mode 0600, whatever the umask; full files are put aside as `path.1` and so on. Any thread may write.
+    """Appends lines, with mode 0600 whatever the umask; full files are renamed to `path.1` and so on. Any thread may
+    write.
 
     Args:
-        path: where.
-        max_bytes: the largest that the file becomes.
-        files: so many are kept, this one included.
+        path: of the file.
+        max_bytes: largest size of the file.
+        files: number of files that are kept, this one included.
 
     Raises:
-        OSError: it cannot be written, is a link or no regular file, is another user's, or is being written by another
-            object like this.
+        OSError: the file cannot be written, is a link or no regular file, belongs to another user, or is open in
+            another PrivateFile.
     """
 
     def __init__(self, path: str, max_bytes: int, files: int) -> None:
@@ -33,20 +34,20 @@ class PrivateFile:
         self._lock = threading.Lock()
         self._size = 0
         self._is_cut = False
-        """The last line was not written whole."""
+        """Whether the last line was written in part."""
         self._descriptor: int | None = None
         self._open()
 
     def write(self, line: bytes) -> None:
-        """Adds a line.
+        """Appends a line.
 
         Raises:
-            OSError: it could not be written, or not whole. The next one begins on a line of its own.
+            OSError: the line was not written, or only in part. The next one begins on a line of its own.
         """
         data = line + b"\n"
         with self._lock:
             if self._descriptor is None or self._size + len(data) > self._max_bytes:
-                self._put_aside()
+                self._rotate()
             assert self._descriptor is not None
             if self._is_cut:
                 data = b"\n" + data
@@ -57,7 +58,7 @@ class PrivateFile:
                 raise OSError(f"only {written} of {len(data)} bytes were written")
 
     def close(self) -> None:
-        """Idempotent."""
+        """Closes the file; idempotent."""
         with self._lock:
             self._close()
 
@@ -66,7 +67,7 @@ class PrivateFile:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _put_aside(self) -> None:
+    def _rotate(self) -> None:
         if self._descriptor is not None:
             self._close()
             names = [self._path, *(f"{self._path}.{number}" for number in range(1, self._files))]

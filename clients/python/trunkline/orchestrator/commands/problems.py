@@ -1,24 +1,24 @@
-"""Problems: what is wrong with an agent, and how much."""
+"""Problems of agents, for reports."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from trunkline.orchestrator.limits import MAX_ERROR_REPORTED, MAX_ERRORS_REPORTED
-from trunkline.orchestrator.registry.registry import AgentEntry, Stage
+from trunkline.orchestrator.registry.entry import AgentEntry, Stage
 
 _BAD = ("hung", Stage.FAILED.value, Stage.BACKING_OFF.value)
-"""States in which somebody should look, the worst first."""
+"""States that need attention, the worst first."""
 
 
 def urgency(entry: AgentEntry) -> int:
-    """0 is the worst; agents that are in order, but had errors before, come behind those that are not."""
+    """Returns the rank of an agent in a report, 0 for the worst: bad states, then earlier errors, then the others."""
     state = entry.state
     return _BAD.index(state) if state in _BAD else len(_BAD) + (not entry.errors)
 
 
 def problem_of(entry: AgentEntry) -> dict[str, Any] | None:
-    """What is wrong with an agent, or was; None where nothing ever was."""
+    """Returns the present or past problem of an agent; None where it never had one."""
     state = entry.state
     if state not in _BAD and not entry.errors:
         return None

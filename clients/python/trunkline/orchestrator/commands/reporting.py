@@ -1,4 +1,4 @@
-"""Reporting: what an orchestrator says of itself when it is asked."""
+"""Reporting: answers questions about an orchestrator and its agents."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from trunkline import __version__
-from trunkline.orchestrator.commands.audit import Asker
+from trunkline.orchestrator.commands.audit import Caller
 from trunkline.orchestrator.commands.problems import problem_of, urgency
 from trunkline.orchestrator.commands.resources import Resources
+from trunkline.orchestrator.config import OrchestratorConfig
 from trunkline.orchestrator.errors import CommandError
+from trunkline.orchestrator.events.event_log import EventLog
 from trunkline.orchestrator.events.history import EventRecord
 from trunkline.orchestrator.limits import (
     MAX_AGENTS_REPORTED,
@@ -25,60 +27,90 @@ from trunkline.orchestrator.limits import (
     MAX_ERROR_REPORTED,
     MAX_RESULT_LENGTH,
 )
-from trunkline.orchestrator.registry.registry import AgentEntry
-
-if TYPE_CHECKING:
-    from trunkline.orchestrator.orchestrator import Orchestrator
+from trunkline.orchestrator.registry.dependencies import DependencyGraph
+from trunkline.orchestrator.registry.entry import AgentEntry
+from trunkline.orchestrator.registry.registry import AgentRegistry
+from trunkline.orchestrator.supervision.supervisor import Supervisor
 
 RECENT_EVENTS: Final = 20
 """Events at the end of a report."""
 
 
 class Reporting:
-    """Reads what the supervisor writes; any thread may ask."""
+    """Answers from the state that the supervisor keeps. Any thread may call.
 
-    def __init__(self, orchestrator: Orchestrator) -> None:
-        self._of = orchestrator
+    Args:
+        name: the orchestrator's.
+        config: its configuration.
+        registry: its agents.
+        graph: their dependencies.
+        event_log: its events.
+        supervisor: has the counts of agents that run and wait.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: OrchestratorConfig,
+        registry: AgentRegistry,
+        graph: DependencyGraph,
+        event_log: EventLog,
+        supervisor: Supervisor,
+    ) -> None:
+        self._name = name
+        self._config = config
+        self._registry = registry
+        self._graph = graph
+        self._history = event_log.history
+        self._events = event_log.events
+        self._supervisor = supervisor
         self._resources = Resources()
+        self._began = time.monotonic()
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the orchestrator was made."""
+        return time.monotonic() - self._began
 
     def ps(self, page_size: int | None = None, page_token: str = "") -> dict[str, Any]:
-        """The agents, in the order of their registration; a page of them, where a size is given."""
-        shown, rest = _page(self._of.memory.agents, page_size, page_token)
+        """Returns the agents in the order of their registration; with `page_size`, a page of them."""
+        shown, rest = _page(self._registry.agents, page_size, page_token)
         return {
             "agents": [_row(entry) for entry in shown],
-            "running_count": self._of.supervisor.running_count,
-            "max_workers": self._of.config.max_workers,
-            "waiting_count": self._of.supervisor.waiting_count,
+            "running_count": self._supervisor.running_count,
+            "max_workers": self._config.max_workers,
+            "waiting_count": self._supervisor.waiting_count,
             **rest,
         }
 
     def agent_status(self, name: str) -> dict[str, Any]:
-        """Everything of one agent."""
-        entry = self._of.memory.get_agent(name)
-        return {**entry.status(), **_result(entry), "dependencies": list(self._of.graph.of(name))}
+        """Returns all facts about one agent."""
+        entry = self._registry.get_agent(name)
+        return {**entry.status(), **_result(entry), "dependencies": list(self._graph.of(name))}
 
     def status(self) -> dict[str, Any]:
-        """The orchestrator itself. It has no `name`: by that, older clients tell an agent's status."""
-        config = self._of.config
+        """Returns facts about the orchestrator. There is no `name` among them: older clients take an answer with one
+        for an agent's status."""
+        config = self._config
         return {
-            "orchestrator": self._of.name,
-            "total_agents": len(self._of.memory),
-            "running_agents": self._of.supervisor.running_count,
+            "orchestrator": self._name,
+            "total_agents": len(self._registry),
+            "running_agents": self._supervisor.running_count,
             "max_workers": config.max_workers,
-            "waiting_agents": self._of.supervisor.waiting_count,
+            "waiting_agents": self._supervisor.waiting_count,
             "command_interface_enabled": config.enable_command_interface,
             "command_socket_path": config.command_socket_path if config.enable_command_interface else None,
             "bus": config.bus_address,
             "state": config.state_address,
             "pid": os.getpid(),
             "host": socket.gethostname(),
-            "uptime_seconds": round(self._of.uptime, 3),
+            "uptime_seconds": round(self.uptime, 3),
             "version": __version__,
         }
 
     def dependencies(self) -> dict[str, Any]:
-        """Who needs whom."""
-        return {"dependencies": {agent: list(names) for agent, names in self._of.graph.dependencies.items() if names}}
+        """Returns the dependencies of each agent that has some."""
+        return {"dependencies": {agent: list(names) for agent, names in self._graph.dependencies.items() if names}}
 
     def history(
         self,
@@ -88,13 +120,13 @@ class Reporting:
         after_seq: int = 0,
         first: int | None = None,
     ) -> dict[str, Any]:
-        """Events that match, the oldest first: all, or the `last` or the `first` of them."""
-        store = self._of.event_store
-        last_seq = store.last_seq  # before: who asks again for what is behind it misses nothing
+        """Returns the events that match, the oldest first: all, or the `last` or the `first` of them."""
+        store = self._history
+        last_seq = store.last_seq  # read before the query, so that the next question after it misses no event
         found = store.query(last=last, agent=agent, type=type, after_seq=after_seq)[:first]
         filters = {"last": last, "first": first, "agent": agent, "type": type, "after_seq": after_seq or None}
         return {
-            "events": [_told(event) for event in found],
+            "events": [_event(event) for event in found],
             "count": len(found),
             "filters": {name: value for name, value in filters.items() if value is not None},
             "last_seq": last_seq,
@@ -102,8 +134,8 @@ class Reporting:
         }
 
     def history_stats(self, agent: str | None = None) -> dict[str, Any]:
-        """How often which event happened, as far as the history reaches back."""
-        store = self._of.event_store
+        """Returns the number of events of each type in the history."""
+        store = self._history
         events = store.query(agent=agent)
         return {
             "statistics": {"by_type": dict(Counter(event.type for event in events).most_common())},
@@ -117,24 +149,25 @@ class Reporting:
         }
 
     def stats(self, page_size: int | None = None, page_token: str = "") -> dict[str, Any]:
-        """Figures that change: of the orchestrator, and of each agent that was started, or a page of these."""
-        agents = self._of.memory.agents
+        """Returns figures of the orchestrator, and of each agent that was started; with `page_size`, a page of
+        these."""
+        agents = self._registry.agents
         self._resources.keep([os.getpid(), *(pid for entry in agents if (pid := entry.pid) is not None)])
         shown, rest = _page([entry for entry in agents if entry.has_started], page_size, page_token)
         now = datetime.now(UTC)
         return {
             "timestamp": _now(),
             "orchestrator": {
-                "name": self._of.name,
-                "running_agents": self._of.supervisor.running_count,
-                "max_workers": self._of.config.max_workers,
-                "waiting_agents": self._of.supervisor.waiting_count,
+                "name": self._name,
+                "running_agents": self._supervisor.running_count,
+                "max_workers": self._config.max_workers,
+                "waiting_agents": self._supervisor.waiting_count,
                 "total_agents": len(agents),
                 "states": dict(Counter(entry.state for entry in agents)),
                 "restarts": sum(entry.restarts.count for entry in agents),
                 "errors": sum(entry.error_count for entry in agents),
-                "dropped_events": self._of.event_manager.dropped,
-                "uptime_seconds": round(self._of.uptime, 3),
+                "dropped_events": self._events.dropped,
+                "uptime_seconds": round(self.uptime, 3),
                 **self._resources.of(os.getpid()),
             },
             "agents": [self._figures(entry, now) for entry in shown],
@@ -142,8 +175,8 @@ class Reporting:
         }
 
     def report(self) -> dict[str, Any]:
-        """All that somebody elsewhere needs in order to understand how it fares; who has problems comes first."""
-        agents = sorted(self._of.memory.agents, key=urgency)
+        """Returns a report for a reader elsewhere; agents with problems come first."""
+        agents = sorted(self._registry.agents, key=urgency)
         shown = agents[:MAX_AGENTS_REPORTED]
         now = datetime.now(UTC)
         return {
@@ -156,21 +189,19 @@ class Reporting:
             "problems": [problem for entry in shown if (problem := problem_of(entry)) is not None],
             "agents": [{**_row(entry), **self._figures(entry, now)} for entry in shown],
             "agents_not_listed": len(agents) - len(shown),
-            "dependencies": {entry.name: needed for entry in shown if (needed := list(self._of.graph.of(entry.name)))},
-            "recent_events": [
-                _told(event, MAX_ERROR_REPORTED) for event in self._of.event_store.query(last=RECENT_EVENTS)
-            ],
+            "dependencies": {entry.name: needed for entry in shown if (needed := list(self._graph.of(entry.name)))},
+            "recent_events": [_event(event, MAX_ERROR_REPORTED) for event in self._history.query(last=RECENT_EVENTS)],
         }
 
-    def commanded(self, asker: Asker, command: str, agent: str | None, failure: str | None) -> None:
-        """The history tells who had something changed."""
+    def record_command(self, caller: Caller, command: str, agent: str | None, failure: str | None) -> None:
+        """Adds a command that changes something, or its failure, to the history."""
         event = "COMMAND_EXECUTED" if failure is None else "COMMAND_FAILED"
-        facts: dict[str, Any] = {"command": command, "via": asker.via, "sender": asker.sender[:MAX_AUDITED_LENGTH]}
-        if asker.peer is not None:
-            facts |= {"uid": asker.peer.uid, "pid": asker.peer.pid}
+        facts: dict[str, Any] = {"command": command, "via": caller.via, "sender": caller.sender[:MAX_AUDITED_LENGTH]}
+        if caller.peer is not None:
+            facts |= {"uid": caller.peer.uid, "pid": caller.peer.pid}
         if failure is not None:
             facts["error_message"] = failure
-        self._of.event_store.add("COMMAND", event, agent, "INFO" if failure is None else "WARNING", **facts)
+        self._history.add("COMMAND", event, agent, "INFO" if failure is None else "WARNING", **facts)
 
     def _figures(self, entry: AgentEntry, now: datetime) -> dict[str, Any]:
         life = entry.life
@@ -194,7 +225,7 @@ class Reporting:
 
 
 def _page(entries: Sequence[AgentEntry], size: int | None, token: str) -> tuple[Sequence[AgentEntry], dict[str, str]]:
-    """A page, and what says where the next one begins: the name of its first agent."""
+    """Returns a page, and `next_page_token` where there are more: the name of the next page's first agent."""
     first = 0
     if token:
         found = next((place for place, entry in enumerate(entries) if entry.name == token), None)
@@ -217,14 +248,14 @@ def _row(entry: AgentEntry) -> dict[str, Any]:
 
 
 def _result(entry: AgentEntry) -> dict[str, Any]:
-    """The result of the present or last life, or its length where it is too large for an answer."""
+    """Returns the result of the present or last life, or its length where it is too large for an answer."""
     result = None if entry.life is None else entry.life.result
     length = len(json.dumps(result))
     return {"result": result} if length <= MAX_RESULT_LENGTH else {"result": None, "result_length": length}
 
 
-def _told(event: EventRecord, limit: int = MAX_DETAIL_LENGTH) -> dict[str, Any]:
-    """An event, with what is long in its details cut, or where it is no text told by its length."""
+def _event(event: EventRecord, limit: int = MAX_DETAIL_LENGTH) -> dict[str, Any]:
+    """Returns an event. Long texts in its details are cut; other long values are replaced by their lengths."""
     details: dict[str, Any] = {}
     for name, value in event.details.items():
         if isinstance(value, str):
@@ -241,7 +272,7 @@ def _now() -> str:
 
 
 def _span(seconds: float) -> str:
-    """As older clients show it: `1h 2m 3s`."""
+    """Returns a duration as older clients show it: `1h 2m 3s`."""
     hours, rest = divmod(max(0, int(seconds)), 3600)
     parts = (f"{hours}h" if hours else "", f"{rest // 60}m" if hours or rest >= 60 else "", f"{rest % 60}s")
     return " ".join(part for part in parts if part)

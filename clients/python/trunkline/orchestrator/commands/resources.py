@@ -1,4 +1,4 @@
-"""Resources: what processes take of the machine."""
+"""Resources: CPU, memory and threads of processes."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ _NONE: Final[Figures] = dict.fromkeys(("cpu_percent", "memory_mb", "memory_perce
 class _Measured:
     process: psutil.Process
     at: float
-    """When, by the monotonic clock; at first, when the process began."""
+    """Time of the measurement by the monotonic clock; at first, the start of the process."""
     used: float
-    """Seconds of CPU by then."""
+    """CPU seconds used by then."""
     percent: float = 0.0
 
 
 class Resources:
-    """Remembers processes from one question to the next. Any thread may ask."""
+    """Measures processes, and keeps the last measurement of each. Any thread may call."""
 
     def __init__(self) -> None:
         self._measured: dict[int, _Measured] = {}
         self._lock = threading.Lock()
 
     def of(self, pid: int | None) -> Figures:
-        """`cpu_percent` (of one core, since the question before, at the first one since the process began),
-        `memory_mb` (MiB, resident), `memory_percent` (of the machine's) and `threads`. Each is None where there is no
-        such process."""
+        """Returns `cpu_percent` (of one core, since the previous call, at first since the process began), `memory_mb`
+        (MiB, resident), `memory_percent` (of the machine's) and `threads`. Each is None where there is no such process.
+        """
         if pid is None:
             return dict(_NONE)
         with self._lock:
             try:
                 return self._measure(pid)
-            except psutil.Error:  # it has ended meanwhile
+            except psutil.Error:  # the process has ended meanwhile
                 self._measured.pop(pid, None)
                 return dict(_NONE)
 
     def keep(self, pids: Collection[int]) -> None:
-        """Forgets all other processes."""
+        """Forgets the measurements of all other processes."""
         with self._lock:
             for pid in self._measured.keys() - set(pids):
                 del self._measured[pid]

@@ -1,4 +1,4 @@
-"""CallbackPool: daemon threads in which callbacks run."""
+"""CallbackPool: daemon threads that run callbacks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 
 class CallbackPool:
-    """As many threads as are needed at a time, up to a maximum. `concurrent.futures` has one too, but its threads hold
-    up the end of the program for as long as one callback does not return.
+    """Starts threads as they are needed, up to a maximum. Unlike the threads of `concurrent.futures`, they do not keep
+    the program from ending while a callback has not returned.
 
     Args:
         max_workers: callbacks that run at a time; the others wait in their order.
-        name: of its threads.
+        name: prefix of the threads' names.
     """
 
     def __init__(self, max_workers: int, name: str) -> None:
@@ -27,7 +27,7 @@ class CallbackPool:
         self._is_closed = False
 
     def submit(self, action: Callable[[], object]) -> None:
-        """Runs an action, which must not raise, in one of the threads; nothing where it is closed."""
+        """Runs an action, which must not raise, in one of the threads; without effect after `close`."""
         with self._changed:
             if self._is_closed:
                 return
@@ -40,8 +40,8 @@ class CallbackPool:
                 self._changed.notify()
 
     def close(self, seconds: float) -> bool:
-        """Takes nothing any more, and waits until what was submitted is done; says whether it is. Idempotent; where one
-        of its own threads calls, that one is not waited for."""
+        """Takes no more actions, and waits until those submitted are done, `seconds` at most; returns whether they are.
+        Idempotent; a caller that is one of the threads is not waited for."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""What an orchestrator tells, and how callbacks are called."""
+"""OrchestratorEvent and EventManager: events of an orchestrator, and their callbacks."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ _log = logging.getLogger(__name__)
 
 
 class OrchestratorEvent(Enum):
-    """All but the last are told with `agent_name`."""
+    """Events of agents, with `agent_name`, and the last one of the orchestrator."""
 
     AGENT_STARTED = "agent_started"
     AGENT_READY = "agent_ready"
     AGENT_HEARTBEAT = "agent_heartbeat"
     AGENT_ERROR = "agent_error"
-    """With `error_message`. Also of an agent that was killed, hung or never became ready."""
+    """With `error_message`. Also for an agent that was killed, hung or never became ready."""
     AGENT_RESULT = "agent_result"
-    """With `result`: what its `execute` returned."""
+    """With `result`: the return value of `execute`."""
     AGENT_MESSAGE = "agent_message"
-    """With `message`: any other STATUS payload that it sent."""
+    """With `message`: any other STATUS payload of the agent."""
     AGENT_HUNG = "agent_hung"
-    """With `error_message`: nothing was heard of it within its heartbeat timeout."""
+    """With `error_message`: the agent sent no message within its heartbeat timeout."""
     AGENT_RECOVERED = "agent_recovered"
-    """A thread that counted as hung is heard again."""
+    """A thread that counted as hung sends messages again."""
     AGENT_TERMINATED = "agent_terminated"
-    """Once for each life, however it ended."""
+    """Once for each life, after success and after failure."""
     AGENT_RESTARTED = "agent_restarted"
-    """With `restarts` (so many by now) and `delay` (seconds that it waited): it is about to be started again."""
+    """With `restarts` (their number so far) and `delay` (seconds of the wait): the agent is about to be started
+    again."""
     ALL_AGENTS_TERMINATED = "all_agents_terminated"
-    """Nothing runs, and nothing waits to run."""
+    """No agent runs or waits to run."""
 
 
 _OF_LIFE = {
@@ -51,8 +52,8 @@ _OF_LIFE = {
 }
 
 
-def told_by(payload: str) -> tuple[OrchestratorEvent, dict[str, Any]]:
-    """The event that an agent's STATUS payload tells, and its facts."""
+def event_of(payload: str) -> tuple[OrchestratorEvent, dict[str, Any]]:
+    """Returns the event of an agent's STATUS payload, and its details."""
     if (event := _OF_LIFE.get(payload)) is not None:
         return event, {}
     if payload.startswith(ERROR_PREFIX):
@@ -63,12 +64,11 @@ def told_by(payload: str) -> tuple[OrchestratorEvent, dict[str, Any]]:
 
 
 class EventManager:
-    """Calls callbacks off the thread that emits.
+    """Calls callbacks in threads of their own.
 
     A callback gets the keyword arguments that it names (all, where it takes `**kwargs`), and `event_date` and
-    `event_time` (ISO 8601, this machine's time). All events of one callback come to it one after the other, in their
-    order; different callbacks run side by side, so a slow one delays nobody else. Its exception is logged, and hits
-    nobody.
+    `event_time` (ISO 8601, this machine's time). One callback gets its events one after the other, in their order;
+    different callbacks run side by side, so that a slow one delays no other. Exceptions are logged.
 
     Args:
         max_workers: callbacks that run at a time.
@@ -80,10 +80,10 @@ class EventManager:
         self._of: dict[object, _Listener] = {}
 
     def register_event(self, event: Enum, callback: Callable[..., object]) -> None:
-        """Calls a callback at each such event from now on.
+        """Calls a callback at each event of a kind from now on.
 
         Raises:
-            TypeError: it cannot be called.
+            TypeError: `callback` is not callable.
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
@@ -94,29 +94,29 @@ class EventManager:
         self._listeners.setdefault(event.name, []).append(listener)
 
     def emit(self, event: Enum, **kwargs: Any) -> None:
-        """Tells an event; returns at once. After `shutdown` it tells nobody."""
+        """Passes an event on to its callbacks; returns at once. Without effect after `shutdown`."""
         listeners = self._listeners.get(event.name)
         if not listeners:
             return
         now = datetime.now()
-        facts = {**kwargs, "event_date": now.date().isoformat(), "event_time": now.time().isoformat()}
+        details = {**kwargs, "event_date": now.date().isoformat(), "event_time": now.time().isoformat()}
         for listener in listeners:
-            listener.tell(facts)
+            listener.put(details)
 
     @property
     def dropped(self) -> int:
-        """Events that callbacks were too slow for."""
+        """Number of events that were dropped because callbacks are too slow."""
         return sum(listener.dropped for listener in list(self._of.values()))
 
     def shutdown(self, wait: bool = True) -> None:
-        """Tells nothing any more. With `wait`, returns when what was emitted has been told, or after CALLBACK_GRACE
-        seconds. Idempotent."""
+        """Takes no more events. With `wait`, returns when the callbacks of all events have returned, or after
+        CALLBACK_GRACE seconds. Idempotent."""
         if not self._pool.close(CALLBACK_GRACE if wait else 0) and wait:
             _log.warning("callbacks did not return within %g s; they are not waited for", CALLBACK_GRACE)
 
 
 class _Listener:
-    """One callback, and the events that wait for it."""
+    """A callback, and the events that wait for it."""
 
     def __init__(self, callback: Callable[..., object], pool: CallbackPool) -> None:
         self._callback = callback
@@ -127,15 +127,15 @@ class _Listener:
         self._is_running = False
         self.dropped = 0
 
-    def tell(self, facts: dict[str, Any]) -> None:
-        wanted = facts if self._names is None else {k: v for k, v in facts.items() if k in self._names}
+    def put(self, details: dict[str, Any]) -> None:
+        named = details if self._names is None else {k: v for k, v in details.items() if k in self._names}
         with self._lock:
             if len(self._waiting) >= MAX_WAITING_EVENTS:
                 self.dropped += 1
                 if self.dropped == 1:
                     _log.warning("%d events wait for %r; newer ones are dropped", MAX_WAITING_EVENTS, self._callback)
                 return
-            self._waiting.append(wanted)
+            self._waiting.append(named)
             if self._is_running:
                 return
             self._is_running = True
@@ -147,15 +147,15 @@ class _Listener:
                 if not self._waiting:
                     self._is_running = False
                     return
-                facts = self._waiting.popleft()
+                details = self._waiting.popleft()
             try:
-                self._callback(**facts)
-            except Exception:  # noqa: BLE001  # the user's: it must not hit the others
+                self._callback(**details)
+            except Exception:  # noqa: BLE001  # the user's code must not stop the others
                 _log.exception("the callback %r failed", self._callback)
 
 
 def _names(callback: Callable[..., object]) -> set[str] | None:
-    """The arguments that it names; None where it takes all, or does not say."""
+    """Returns the names of a callback's arguments; None where it takes all, or its signature is unknown."""
     try:
         parameters = inspect.signature(callback).parameters.values()
     except ValueError:

@@ -1,4 +1,4 @@
-"""EventStore: what happened lately, for `history`."""
+"""EventStore: the newest events, for the command `history`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Severity = Literal["INFO", "WARNING", "ERROR"]
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """One thing that happened. `seq` counts from 1 and never goes back."""
+    """One event. `seq` counts from 1 and never goes back."""
 
     seq: int
     timestamp: str
@@ -28,7 +28,7 @@ class EventRecord:
     details: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Returns the fields as JSON takes them."""
         return asdict(self)
 
 
@@ -36,7 +36,7 @@ class EventStore:
     """The newest events. Any thread may call.
 
     Args:
-        capacity: how many are kept.
+        capacity: events that are kept; beyond it the oldest is dropped.
     """
 
     def __init__(self, capacity: int = HISTORY_CAPACITY) -> None:
@@ -50,7 +50,7 @@ class EventStore:
 
     @property
     def last_seq(self) -> int:
-        """The newest event's `seq`; 0 before the first."""
+        """`seq` of the newest event; 0 before the first."""
         with self._lock:
             return self._last
 
@@ -62,7 +62,7 @@ class EventStore:
         severity: Severity = "INFO",
         **details: Any,
     ) -> EventRecord:
-        """Keeps one more."""
+        """Adds an event, and returns it."""
         with self._lock:
             self._last += 1
             record = EventRecord(
@@ -85,7 +85,7 @@ class EventStore:
         type: str | None = None,
         after_seq: int = 0,
     ) -> list[EventRecord]:
-        """The events that match, the oldest first; of those the `last` ones."""
+        """Returns the events that match, the oldest first; with `last`, only so many of the newest."""
         with self._lock:
             events = list(self._events)
         found = [

@@ -1,4 +1,4 @@
-"""Fleet: several orchestrators as one."""
+"""Fleet: the client of several orchestrators."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from trunkline.orchestrator.errors import (
     AgentStateError,
     OrchestratorNotFoundError,
 )
-from trunkline.orchestrator.fleet.commander import Answer, Commander
+from trunkline.orchestrator.fleet.command_client import Answer, CommandClient
 from trunkline.orchestrator.fleet.records import ORCHESTRATOR, holder_of, is_active
-from trunkline.orchestrator.fleet.view import FleetView, orchestrators_in
+from trunkline.orchestrator.fleet.store import orchestrators_in
+from trunkline.orchestrator.fleet.view import FleetView
 from trunkline.orchestrator.limits import COMMAND_SECONDS
 
 _SUMMED: Final = (
@@ -31,24 +32,25 @@ _SUMMED: Final = (
 
 
 class Fleet:
-    """Asks and commands the orchestrators that share a bus and a state store.
+    """Reads the state of the orchestrators that share a bus and a state store, and commands them.
 
         async with Fleet("127.0.0.1:7431", "127.0.0.1:7432") as fleet:
             print(await fleet.ps())
             await fleet.start("weather")
 
-    In a program that has an Orchestrator too, or uses `trunkline.sync`, run it by `trunkline.sync.Background`: gRPC
-    wants one event loop a process.
+    In a program that has an Orchestrator too, or uses `trunkline.sync`, run the calls by `trunkline.sync.Background`:
+    gRPC wants one event loop a process.
 
     Args:
-        bus: where it is, or an object, which is connected where it is not, and stays so.
+        bus: its address, or an object, which is connected where it is not, and stays connected.
         state: the state store; likewise.
-        sender: who asks, for the orchestrators' audit logs; a channel token. Default: this machine and process.
+        sender: name of the caller for the orchestrators' audit logs; a channel token. Default: this machine and
+            process.
         timeout: seconds that an orchestrator may take to answer.
 
     Raises (every method):
-        BusDisconnectedError, StateDisconnectedError: one of them is not reached.
-        OrchestratorNotFoundError: no orchestrator lives.
+        BusDisconnectedError, StateDisconnectedError: bus or state store cannot be reached.
+        OrchestratorNotFoundError: no orchestrator is alive.
         CommandDeniedError: an orchestrator does not allow the command.
         RequestTimeoutError: an orchestrator did not answer.
     """
@@ -66,7 +68,7 @@ class Fleet:
         self._bus = GrpcMessageBus(bus) if isinstance(bus, str) else bus
         self._state = GrpcStateManager(state) if isinstance(state, str) else state
         host = "".join(letter for letter in socket.gethostname() if letter.isalnum())
-        self._commander = Commander(self._bus, sender or f"fleet-{host}-{os.getpid()}", timeout)
+        self._client = CommandClient(self._bus, sender or f"fleet-{host}-{os.getpid()}", timeout)
 
     async def connect(self) -> None:
         """Connects to both; idempotent."""
@@ -78,48 +80,47 @@ class Fleet:
             raise
 
     async def disconnect(self) -> None:
-        """Disconnects from what it was given by address; idempotent."""
+        """Disconnects from bus and store where they were given by address; idempotent."""
         if self._owns_bus:
             await self._bus.disconnect()
         if self._owns_state:
             await self._state.disconnect()
 
-    # What is known.
+    # Questions.
 
     async def ps(self) -> Answer:
-        """All agents and orchestrators: `agents` (agent_name, alive, started, in_queue, state, orchestrator),
+        """Returns all agents and orchestrators: `agents` (agent_name, alive, started, in_queue, state, orchestrator),
         `running_count`, `max_workers`, `waiting_count`, and `orchestrators` (name, alive, running_count, max_workers,
-        waiting_count, host, pid, last_heartbeat). Agents that ran on one which is not heard of are "lost"."""
+        waiting_count, host, pid, last_heartbeat). Agents that ran on a dead orchestrator are "lost"."""
         return FleetView(await self._state.list_agent_states()).ps()
 
     async def status(self, name: str | None = None) -> Answer:
-        """Everything of one agent, from the orchestrator that has it; or all orchestrators.
+        """Returns all facts about one agent, from the orchestrator that has it; or those about all orchestrators.
 
         Raises:
-            AgentNotFoundError: nobody knows the agent.
+            AgentNotFoundError: there is no record of the agent.
         """
         if name is None:
-            told = await self._ask_all("status")
-            return {"orchestrators": told}
+            return {"orchestrators": await self._ask_all("status")}
         record = await self._record(name)
         view = await self._view(record)
         holder = holder_of(record)
         if view.lives(holder):
-            answer = await self._commander.ask(holder.name, "status", name)
+            answer = await self._client.ask(holder.name, "status", name)
             return {**answer["data"], "orchestrator": holder.name}
         return {"name": name, **record.metadata, "alive": False, "state": view.state(record)}
 
     async def report(self) -> Answer:
-        """The fleet, and each orchestrator's report."""
+        """Returns the state of the fleet, and each orchestrator's report."""
         reports, ps = await asyncio.gather(self._ask_all("report"), self.ps())
         return {"time": datetime.now(UTC).isoformat(timespec="seconds"), "fleet": ps, "orchestrators": reports}
 
     async def stats(self) -> Answer:
-        """Each orchestrator's figures, and the sums of those that can be added."""
-        told = await self._ask_all("stats")
-        own = [each.get("orchestrator", {}) for each in told.values()]
+        """Returns each orchestrator's figures, and the sums of those that can be added."""
+        answers = await self._ask_all("stats")
+        own = [each.get("orchestrator", {}) for each in answers.values()]
         sums = {name: sum(each.get(name) or 0 for each in own) for name in _SUMMED}
-        return {"timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"), **sums, "orchestrators": told}
+        return {"timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"), **sums, "orchestrators": answers}
 
     async def history(
         self,
@@ -128,11 +129,12 @@ class Fleet:
         type: str | None = None,
         after: Mapping[str, int] | None = None,
     ) -> Answer:
-        """Events of all orchestrators, the oldest first, each with its `orchestrator`; the `last` ones of them. And the
-        newest `seq` that each has (`last_seq`): one below what was seen of it means that it began anew.
+        """Returns events of all orchestrators, the oldest first, each with its `orchestrator`; with `last`, only so
+        many of the newest. `last_seq` has the newest `seq` of each orchestrator: one below a `seq` that was seen before
+        means that the orchestrator was started anew.
 
         Args:
-            after: of an orchestrator, the `seq` of an event: only later ones.
+            after: by orchestrator, the `seq` of an event; only later events are returned.
         """
         given = [("--last", last), ("--agent", agent), ("--type", type)]
         seen = after or {}
@@ -141,30 +143,30 @@ class Fleet:
             options = [*given, ("--after-seq", seen.get(name))]
             return [str(word) for option in options if option[1] is not None for word in option]
 
-        told = await self._ask_all("history", args)
-        events = [{**event, "orchestrator": name} for name, each in told.items() for event in each.get("events", ())]
+        answers = await self._ask_all("history", args)
+        events = [{**event, "orchestrator": name} for name, each in answers.items() for event in each.get("events", ())]
         events.sort(key=lambda event: str(event["timestamp"]))
         shown = events if last is None else events[max(0, len(events) - last) :]
-        newest = {name: each["last_seq"] for name, each in told.items() if "last_seq" in each}
+        newest = {name: each["last_seq"] for name, each in answers.items() if "last_seq" in each}
         return {"events": shown, "count": len(shown), "last_seq": newest}
 
     async def dependencies(self) -> Answer:
-        """Who needs whom, on any orchestrator."""
-        told = await self._ask_all("dependencies")
+        """Returns the dependencies of the agents of all orchestrators."""
+        answers = await self._ask_all("dependencies")
         found: dict[str, list[str]] = {}
-        for each in told.values():
+        for each in answers.values():
             found |= each.get("dependencies", {})
         return {"dependencies": found}
 
-    # What is done.
+    # Changes.
 
     async def start(self, name: str) -> Answer:
-        """Starts an agent on the least loaded orchestrator that has it registered; says which (`orchestrator`) and how
-        (`message`).
+        """Starts an agent on the least loaded orchestrator that has it registered; returns `orchestrator`, its name,
+        and `message`.
 
         Raises:
-            AgentElsewhereError: it runs already.
-            AgentNotFoundError: no orchestrator that lives has it registered.
+            AgentElsewhereError: the agent runs already.
+            AgentNotFoundError: no orchestrator that is alive has the agent registered.
             As `Orchestrator.start_agent`.
         """
         record = await self._state.get_agent_state(name)
@@ -174,24 +176,25 @@ class Fleet:
                 f"agent {name!r} runs on orchestrator {holder.name!r} already: it is {view.state(record)}",
                 details={"agent": name, "orchestrator": holder.name},
             )
-        asked = []
+        tried = []
         for peer in view.live():
             try:
-                answer = await self._commander.ask(peer.holder.name, "start", name)
+                answer = await self._client.ask(peer.holder.name, "start", name)
                 return {"orchestrator": peer.holder.name, "message": answer.get("message", "")}
             except (AgentNotFoundError, OrchestratorNotFoundError):
-                asked.append(peer.holder.name)
-        if not asked:
+                tried.append(peer.holder.name)
+        if not tried:
             raise OrchestratorNotFoundError("no orchestrator of the fleet is heard of")
         raise AgentNotFoundError(
-            f"no orchestrator has an agent {name!r} registered; asked {', '.join(asked)}", details={"agent": name}
+            f"no orchestrator has an agent {name!r} registered; asked {', '.join(tried)}", details={"agent": name}
         )
 
     async def stop(self, name: str) -> Answer:
-        """Ends an agent, wherever it runs; returns when it has ended.
+        """Stops an agent on any orchestrator; returns `orchestrator` and `message` when it has ended.
 
         Raises:
-            AgentNotFoundError, AgentStateError: nobody knows it; it does not run, or is lost.
+            AgentNotFoundError: there is no record of the agent.
+            AgentStateError: the agent does not run, or is lost.
         """
         record = await self._record(name)
         holder = holder_of(record)
@@ -200,14 +203,15 @@ class Fleet:
                 f"agent {name!r} cannot be stopped: its orchestrator {holder.name!r} is not heard of",
                 details={"agent": name, "orchestrator": holder.name},
             )
-        answer = await self._commander.ask(holder.name, "stop", name)
+        answer = await self._client.ask(holder.name, "stop", name)
         return {"orchestrator": holder.name, "message": answer.get("message", "")}
 
     async def send(self, name: str, msg: ServiceMessage) -> None:
-        """Sends a message to an agent, wherever it runs; returns when the bus has taken it.
+        """Sends a message to an agent on any orchestrator; returns when the bus has received it.
 
         Raises:
-            AgentNotFoundError, AgentStateError: nobody knows it; it does not run.
+            AgentNotFoundError: there is no record of the agent.
+            AgentStateError: the agent does not run.
             MessageTooLargeError: the message is over the limit.
         """
         record = await self._record(name)
@@ -218,18 +222,17 @@ class Fleet:
         await self._bus.flush()
 
     async def shutdown(self, orchestrator: str | None = None) -> Answer:
-        """Shuts down one orchestrator, or all; returns when they have begun to.
+        """Shuts down one orchestrator, or all; returns `orchestrators`, their names, when the shutdowns have begun.
 
         Raises:
-            OrchestratorNotFoundError: that one does not live.
+            OrchestratorNotFoundError: that orchestrator is not alive.
         """
         if orchestrator is None:
-            told = await self._ask_all("shutdown")
-            return {"orchestrators": sorted(told)}
-        await self._commander.ask(orchestrator, "shutdown")
+            return {"orchestrators": sorted(await self._ask_all("shutdown"))}
+        await self._client.ask(orchestrator, "shutdown")
         return {"orchestrators": [orchestrator]}
 
-    # Asking.
+    # Helpers.
 
     async def _record(self, name: str) -> AgentState:
         record = await self._state.get_agent_state(name)
@@ -238,13 +241,13 @@ class Fleet:
         return record
 
     async def _view(self, *records: AgentState | None) -> FleetView:
-        """Of the orchestrators and these agents."""
+        """Returns the view of all orchestrators and these agents."""
         return FleetView([*await orchestrators_in(self._state), *(record for record in records if record is not None)])
 
     async def _ask_all(self, command: str, args: Callable[[str], Sequence[str]] = lambda name: ()) -> dict[str, Answer]:
-        """The data that each live orchestrator answers, by name."""
+        """Sends a command to each orchestrator that is alive, and returns the data of the answers by name."""
         live = [peer.holder.name for peer in (await self._view()).live()]
-        return await self._commander.ask_all(live, command, args)
+        return await self._client.ask_all(live, command, args)
 
     async def __aenter__(self) -> Self:
         await self.connect()

@@ -1,155 +1,148 @@
-"""FleetMember: what an orchestrator is to the state store, the bus and its fleet, where it has them."""
+"""FleetMember: an orchestrator's part in a fleet, as far as it has a bus and a state store."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from concurrent.futures import Future
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from trunkline import DeadLetterQueue
 from trunkline.channels import agent_channel, check_channel
+from trunkline.orchestrator.config import OrchestratorConfig
 from trunkline.orchestrator.errors import DependencyError, OrchestratorError
-from trunkline.orchestrator.events.events import OrchestratorEvent
+from trunkline.orchestrator.events.event_log import EventLog
+from trunkline.orchestrator.fleet.connections import Connections
 from trunkline.orchestrator.fleet.final_failures import FinalFailures
-from trunkline.orchestrator.fleet.links import Links
 from trunkline.orchestrator.fleet.membership import Membership
 from trunkline.orchestrator.fleet.records import Holder
+from trunkline.orchestrator.fleet.store import has_revisions
+from trunkline.orchestrator.registry.dependencies import DependencyGraph
+from trunkline.orchestrator.registry.entry import AgentEntry, Stage
 from trunkline.orchestrator.registry.life import Life
-from trunkline.orchestrator.registry.registry import AgentEntry, Stage
-
-if TYPE_CHECKING:
-    from trunkline.orchestrator.orchestrator import Orchestrator
+from trunkline.orchestrator.registry.registry import AgentRegistry
+from trunkline.orchestrator.supervision.supervisor import Supervisor
 
 
 class FleetMember:
-    """Passes on what happens to the agents, and answers what the `Membership` asks."""
+    """Passes on what happens to the agents: to the state store by a `Membership`, and failures to the bus. Without a
+    state store, agents start at once, and there is no membership. An `Observer` of the supervisor.
 
-    def __init__(self, orchestrator: Orchestrator, links: Links) -> None:
-        self._of = orchestrator
-        self._started_at = datetime.now(UTC)
-        holder = Holder(orchestrator.name, str(uuid4()))
-        self._failures = FinalFailures(holder, links.bus)
-        self._has_bus = links.bus is not None
+    Args:
+        name: the orchestrator's.
+        config: its configuration.
+        registry: its agents.
+        graph: their dependencies.
+        event_log: its events.
+        supervisor: starts and stops the agents.
+        connections: its bus and its state store.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: OrchestratorConfig,
+        registry: AgentRegistry,
+        graph: DependencyGraph,
+        event_log: EventLog,
+        supervisor: Supervisor,
+        connections: Connections,
+    ) -> None:
+        self._registry = registry
+        self._graph = graph
+        self._supervisor = supervisor
+        self._has_bus = connections.bus is not None
+        self._can_spread = connections.state is not None and has_revisions(connections.state)
+        holder = Holder(name, str(uuid4()))
+        self._failures = FinalFailures(holder, connections.bus)
         self._membership: Membership | None = None
-        if links.state is not None:
-            config = orchestrator.config
+        if connections.state is not None:
             self._membership = Membership(
-                links.state,
-                links.has_shared_state,
+                connections.state,
+                connections.has_shared_state,
                 holder,
-                self,
-                config.heartbeat_interval,
-                config.heartbeat_timeout,
+                config,
+                registry,
+                graph,
+                event_log,
+                supervisor,
             )
-
-    # What its orchestrator tells.
 
     @property
     def dead_letters(self) -> DeadLetterQueue:
-        """What agents failed of, when they were not started again."""
+        """Failures of agents that were not restarted."""
         return self._failures.dead_letters
 
     def check(self, name: str, is_spread: bool) -> None:
-        """Raises InvalidChannelError or OrchestratorError where an agent cannot be called so, or cannot be spread."""
+        """Checks the name of an agent, and whether it can be spread.
+
+        Raises:
+            InvalidChannelError: with a bus, the name is no channel token.
+            OrchestratorError: the agent is spread, and there is no state store, or one without revisions: then two
+                orchestrators could take the agent at once.
+        """
         if self._has_bus:
             check_channel(agent_channel(name))
         if is_spread and self._membership is None:
             raise OrchestratorError(
                 f"agent {name!r} cannot be spread: there is no state store", details={"agent": name}
             )
+        if is_spread and not self._can_spread:
+            raise OrchestratorError(
+                f"agent {name!r} cannot be spread: the state store keeps no revisions (its save_agent_state takes no "
+                "expected_revision), so that two orchestrators could run it at once",
+                details={"agent": name},
+            )
 
     def check_needs(self) -> None:
-        """Raises DependencyError where an agent needs one that may run elsewhere than itself."""
-        for agent in self._of.memory.agents:
-            for name in self._of.graph.of(agent.name):
-                if self._of.memory.get_agent(name).is_spread and not agent.is_spread:
+        """Raises DependencyError where an agent depends on one that may run on another orchestrator."""
+        for agent in self._registry.agents:
+            for name in self._graph.of(agent.name):
+                if self._registry.get_agent(name).is_spread and not agent.is_spread:
                     raise DependencyError(
                         f"agent {agent.name!r} is not spread and depends on {name!r}, which is and may run elsewhere",
                         details={"agent": agent.name, "dependency": name},
                     )
 
     def start(self, names: list[str]) -> Future[str]:
-        """Starts agents here, if no other orchestrator runs them; done in the supervisor's thread."""
+        """Starts agents here, unless another orchestrator runs them; the future is done in the supervisor's thread."""
         if self._membership is None:
-            return self.launch(names)
-        return self._of.supervisor.pass_on(self._membership.start(names))
+            return self._supervisor.start(names)
+        return self._supervisor.pass_on(self._membership.start(names))
 
     def start_spread(self) -> None:
-        """Has the agents that are spread started, somewhere; and takes over others' from now on."""
+        """Has the spread agents started, somewhere in the fleet; and takes over those of others from now on."""
         if self._membership is not None:
-            self._membership.serve(entry.name for entry in self._of.memory.agents if entry.is_spread)
+            self._membership.serve(entry.name for entry in self._registry.agents if entry.is_spread)
 
     def changed(self, entry: AgentEntry) -> None:
-        """An agent stands elsewhere than before."""
+        """Writes the agent's record."""
         if self._membership is not None:
-            self._membership.recorder.changed(entry)
+            self._membership.pending.changed(entry)
 
     def beat(self, name: str) -> None:
-        """An agent says that it lives."""
-        if self._membership is not None and (entry := self._of.memory.find(name)) is not None:
-            self._membership.recorder.beat(entry)
+        """Writes an agent's heartbeat, with the orchestrator's next one."""
+        if self._membership is not None and (entry := self._registry.find(name)) is not None:
+            self._membership.pending.beat(entry)
 
     def concluded(self, entry: AgentEntry, life: Life) -> None:
-        """A life of an agent is over."""
+        """Writes the result of the life, and reports a failure that is final."""
         if self._membership is not None:
-            self._membership.recorder.ended(entry, life)
+            self._membership.pending.ended(entry, life)
         if entry.stage == Stage.FAILED:
             self._failures.gave_up(entry, life)
 
     def leave(self) -> None:
-        """The orchestrator begins to shut down: what is spread and runs here goes on elsewhere."""
+        """Releases the spread agents that run here, before the shutdown, so that other orchestrators take them."""
         if self._membership is not None:
             self._membership.release(
                 [
                     entry.name
-                    for entry in self._of.memory.agents
+                    for entry in self._registry.agents
                     if entry.is_spread and entry.is_active and entry.stage != Stage.STOPPING
                 ]
             )
 
     def close(self) -> None:
-        """Tells and writes what is left, and waits for that a moment."""
+        """Writes and reports what is left; waits for that within limits."""
         self._failures.close()
         if self._membership is not None:
             self._membership.close()
-
-    # What its membership asks.
-
-    def facts(self) -> dict[str, Any]:
-        """What its record says of it."""
-        config = self._of.config
-        return {
-            "running_count": self._of.supervisor.running_count,
-            "waiting_count": self._of.supervisor.waiting_count,
-            "max_workers": config.max_workers,
-            "agents": len(self._of.memory),
-            "pid": os.getpid(),
-            "started_at": self._started_at.isoformat(),
-            "command_socket": config.command_socket_path if config.enable_command_interface else None,
-        }
-
-    def needs(self, name: str) -> list[str]:
-        """What an agent depends on."""
-        return self._of.graph.of(name)
-
-    def to_start(self, names: Sequence[str]) -> list[AgentEntry]:
-        """Which agents would be started, for these to run."""
-        return self._of.supervisor.to_start(names)
-
-    def anywhere(self) -> list[AgentEntry]:
-        """The agents that are spread, and do not run here."""
-        return [entry for entry in self._of.memory.agents if entry.is_spread and not entry.is_active]
-
-    def launch(self, names: list[str]) -> Future[str]:
-        """Starts agents here."""
-        return self._of.supervisor.start(names)
-
-    def lost(self, entry: AgentEntry, other: Holder) -> None:
-        """Ends an agent that another one has taken over, while this one was not heard of."""
-        why = f"orchestrator {other.name!r} on {other.host} runs it too, and has taken it over"
-        entry.note_error(why)
-        self._of.announcer.tell(OrchestratorEvent.AGENT_ERROR, entry.name, error_message=why)
-        self._of.supervisor.stop(entry.name)

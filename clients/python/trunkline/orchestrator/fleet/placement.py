@@ -1,8 +1,8 @@
-"""Placement: which of the agents that may run anywhere in a fleet this orchestrator takes.
+"""Placement: the spread agents that an orchestrator takes.
 
-Nobody places them: each orchestrator takes one when it is the least loaded that lives. To those that are less loaded it
-leaves an agent for a while each; who has not taken it by then does not know it, or cannot, and is not waited for again
-until its load changes. Whoever claims an agent first has it.
+There is no scheduler: each orchestrator takes an agent when it is the least loaded one alive. It leaves an agent to
+each less loaded one for PLACEMENT_PATIENCE; one that has not taken it by then does not have it registered, or cannot
+start it, and is not waited for again until its load changes. The first orchestrator that claims an agent has it.
 """
 
 from __future__ import annotations
@@ -16,108 +16,108 @@ from contextlib import suppress
 from trunkline import AgentState, Get, StateManager
 from trunkline.errors import StateError, TrunklineError
 from trunkline.orchestrator.errors import AgentStateError, DependencyError
-from trunkline.orchestrator.fleet.records import Holder, holder_of, is_wanted
-from trunkline.orchestrator.fleet.roster import Peer, Roster
+from trunkline.orchestrator.fleet.peers import Peer, Peers
+from trunkline.orchestrator.fleet.records import Holder, holder_of, is_taken_over
 from trunkline.orchestrator.limits import PLACEMENT_PATIENCE, RECORDS_AT_A_TIME
-from trunkline.orchestrator.registry.registry import AgentEntry, Stage
+from trunkline.orchestrator.registry.entry import AgentEntry, Stage
 
 _log = logging.getLogger(__name__)
 
 
 class Placement:
-    """Of one orchestrator, in the loop's thread.
+    """The placement of one orchestrator, in the loop's thread.
 
     Args:
         holder: the orchestrator.
-        roster: who else lives.
+        peers: the other orchestrators.
         state: the store.
-        anywhere: the agents that may run anywhere, and do not run here.
-        load: how loaded this one is: (running + waiting) / max_workers.
+        candidates: returns the spread agents that do not run here.
+        load: returns the load of this orchestrator: (running + waiting) / max_workers.
         take: claims an agent and starts it here.
     """
 
     def __init__(
         self,
         holder: Holder,
-        roster: Roster,
+        peers: Peers,
         state: StateManager,
         *,
-        anywhere: Callable[[], list[AgentEntry]],
+        candidates: Callable[[], list[AgentEntry]],
         load: Callable[[], float],
         take: Callable[[str], Awaitable[object]],
     ) -> None:
         self._holder = holder
-        self._roster = roster
+        self._peers = peers
         self._state = state
-        self._anywhere = anywhere
+        self._candidates = candidates
         self._load = load
         self._take = take
-        self._stirred = asyncio.Event()
+        self._woken = asyncio.Event()
         self._unplaced: dict[str, float] = {}
-        """Agents that run nowhere, as far as is known, with the time before which they are not to be tried again."""
+        """Agents that run nowhere, with the time before which they are not tried again."""
         self._next_since = 0.0
-        """When the first of them became the first."""
+        """Time at which the first of them became the first."""
         self._passed_over: dict[str, float] = {}
-        """Orchestrators that left an agent, and their load then."""
-        self._asked: set[str] = set()
-        """Agents that somebody here asked to be started."""
+        """Orchestrators that did not take an agent, and their load then."""
+        self._requested: set[str] = set()
+        """Agents whose start was requested here."""
         self._is_serving = False
         self._must_look = False
 
     def serve(self, names: Iterable[str]) -> None:
-        """From now on it takes agents; these ones shall run somewhere."""
+        """Takes agents from now on, and has these run somewhere in the fleet."""
         for name in names:
-            self._asked.add(name)
+            self._requested.add(name)
             self._add(name)
         self._is_serving = self._must_look = True
-        self.stir()
+        self.wake()
 
     def stop(self) -> None:
-        """It takes nothing any more."""
+        """Takes no more agents."""
         self._is_serving = False
 
-    def stir(self) -> None:
-        """The fleet is not as it was, perhaps."""
-        self._stirred.set()
+    def wake(self) -> None:
+        """Has `run` look again, since the fleet may have changed."""
+        self._woken.set()
 
     async def run(self) -> None:
-        """Takes what it can, until it is cancelled."""
-        lived: set[Holder] = set()
+        """Takes agents until it is cancelled."""
+        before: set[Holder] = set()
         while True:
-            live = {peer.holder for peer in self._roster.live()}
-            if dead := lived - live:
+            live = {peer.holder for peer in self._peers.live()}
+            if dead := before - live:
                 _log.warning("gone from the fleet: %s", ", ".join(sorted(each.name for each in dead)))
                 self._must_look = True
-            lived = live
+            before = live
             if self._must_look and self._is_serving:
                 await self._look()
-            wait = self._patience()
+            wait = self._delay()
             if wait is not None and wait <= 0:
                 await self._take_next()
                 continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
-                    await self._stirred.wait()
-            self._stirred.clear()
+                    await self._woken.wait()
+            self._woken.clear()
 
     def _add(self, name: str, wait: float = 0.0) -> None:
         if not self._unplaced:
             self._next_since = time.monotonic()
         self._unplaced.setdefault(name, time.monotonic() + wait)
 
-    def _patience(self) -> float | None:
-        """In how many seconds the next agent may be taken; None where there is none."""
+    def _delay(self) -> float | None:
+        """Returns the seconds until the next agent may be taken; None where there is none."""
         if not self._unplaced or not self._is_serving:
             return None
         since = max(self._next_since, next(iter(self._unplaced.values())))
         return since + len(self._ahead()) * PLACEMENT_PATIENCE - time.monotonic()
 
     def _ahead(self) -> list[Peer]:
-        """The live ones that are less loaded and may want the next agent."""
+        """Returns the less loaded orchestrators that may take the next agent."""
         own = self._load(), self._holder.name
         return [
             peer
-            for peer in self._roster.live()
+            for peer in self._peers.live()
             if peer.holder.name != self._holder.name
             and (peer.load, peer.holder.name) < own
             and self._passed_over.get(peer.holder.name) != peer.load
@@ -132,7 +132,7 @@ class Placement:
             await self._take(name)
             _log.info("orchestrator %r took agent %r", self._holder.name, name)
         except AgentStateError:
-            return  # somebody has it
+            return  # another orchestrator has taken it
         except DependencyError as error:
             _log.error("agent %r cannot be started: %s", name, error)
         except TrunklineError as error:
@@ -140,8 +140,8 @@ class Placement:
             self._add(name, PLACEMENT_PATIENCE)
 
     async def _look(self) -> None:
-        """Finds the agents whose orchestrator is gone."""
-        entries = self._anywhere()
+        """Finds the agents that run nowhere: requested here, released, or of a dead orchestrator."""
+        entries = self._candidates()
         try:
             for first in range(0, len(entries), RECORDS_AT_A_TIME):
                 part = entries[first : first + RECORDS_AT_A_TIME]
@@ -158,8 +158,8 @@ class Placement:
 
     def _is_unplaced(self, entry: AgentEntry, record: AgentState | None) -> bool:
         if record is None or record.metadata.get("state") == Stage.REGISTERED:
-            return entry.name in self._asked
+            return entry.name in self._requested
         other = holder_of(record)
-        if other.id == self._holder.id or not is_wanted(record):
+        if other.id == self._holder.id or not is_taken_over(record):
             return False
-        return other.name == self._holder.name or not self._roster.lives(other)
+        return other.name == self._holder.name or not self._peers.lives(other)

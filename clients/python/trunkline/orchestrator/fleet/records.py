@@ -1,8 +1,7 @@
-"""Records: what the state store keeps of an orchestrator, of its agents and of their lives. The one place that says how
-they correspond.
+"""Records: mapping of an orchestrator, its agents and their lives to the records of the state store.
 
-An agent's record belongs to the orchestrator that its metadata names, and to that start of it (`orchestrator_id`): one
-that is started again under its name is another.
+An agent's record belongs to the orchestrator that its metadata names, and to one start of it (`orchestrator_id`): an
+orchestrator that is started again under the same name is another holder.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from typing import Any, Final
 
 from trunkline import AgentState, AgentStatus, TaskResult, TaskStatus
 from trunkline.orchestrator.limits import MAX_ERROR_RECORDED, MAX_LIVES_RECORDED
+from trunkline.orchestrator.registry.entry import ACTIVE, AgentEntry, Stage
 from trunkline.orchestrator.registry.life import Life
-from trunkline.orchestrator.registry.registry import ACTIVE, AgentEntry, Stage
 
 ORCHESTRATOR: Final = "orchestrator"
-"""The `agent_type` of an orchestrator's own record."""
+"""`agent_type` of an orchestrator's own record."""
 
 RELEASED: Final = "released"
-"""Of an agent that may run anywhere: its orchestrator has shut down while it ran; another one takes it."""
+"""State of a spread agent that ran when its orchestrator shut down; another one takes it."""
 
 HUNG: Final = "hung"
 
@@ -39,41 +38,48 @@ _STATUS: Final = {
     Stage.STOPPED: AgentStatus.CANCELLED,
 }
 
-_WANTED: Final = frozenset({*(stage.value for stage in ACTIVE - {Stage.STOPPING}), HUNG, RELEASED})
-"""What another orchestrator goes on with, when the one that had it has died."""
+_TAKEN_OVER: Final = frozenset({*(stage.value for stage in ACTIVE - {Stage.STOPPING}), HUNG, RELEASED})
+"""States of agents that another orchestrator takes over, when theirs has died."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """An orchestrator, from its start to its end."""
+    """One start of an orchestrator, to which records belong."""
 
     name: str
     id: str
-    """Of this start of it; a UUID."""
+    """UUID of this start."""
     host: str = field(default_factory=socket.gethostname)
 
     def task_id(self, agent: str, life: Life) -> str:
-        """What a life of an agent is called in the store."""
+        """Returns the id of an agent's life in the store."""
         return f"{agent}:{self.id}:{life.number}"
 
 
 class PastLives:
-    """The ids of an agent's newest lives."""
+    """The ids of an agent's newest lives that are over."""
 
     def __init__(self, record: AgentState | None = None) -> None:
         self.completed: deque[str] = deque(record.completed_tasks if record else (), maxlen=MAX_LIVES_RECORDED)
         self.failed: deque[str] = deque(record.failed_tasks if record else (), maxlen=MAX_LIVES_RECORDED)
 
+    def copy(self) -> PastLives:
+        """Returns a copy that later lives do not change."""
+        copied = PastLives()
+        copied.completed.extend(self.completed)
+        copied.failed.extend(self.failed)
+        return copied
+
 
 def agent_record(
     entry: AgentEntry, holder: Holder, needs: Iterable[str], past: PastLives, state: str | None = None
 ) -> AgentState:
-    """What is kept of an agent.
+    """Returns the record of an agent.
 
     Args:
-        needs: the agents that it depends on.
+        needs: its dependencies.
         past: its lives that are over.
-        state: what it is said to be, where that is not its stage: it is about to be started, or was released.
+        state: its state, where that is not its stage: claimed and about to be started, or released.
     """
     life = entry.life
     is_running = entry.is_active and life is not None and life.ended_at is None
@@ -108,7 +114,7 @@ def agent_record(
 
 
 def orchestrator_record(holder: Holder, is_over: bool, facts: dict[str, Any]) -> AgentState:
-    """What is kept of the orchestrator itself, as of now."""
+    """Returns the record of the orchestrator itself, with a heartbeat of now."""
     return AgentState(
         agent_id=holder.name,
         agent_type=ORCHESTRATOR,
@@ -119,10 +125,10 @@ def orchestrator_record(holder: Holder, is_over: bool, facts: dict[str, Any]) ->
 
 
 def life_record(entry: AgentEntry, life: Life, holder: Holder, result: Any) -> TaskResult:
-    """What is kept of one life of an agent that is over.
+    """Returns the record of a life that is over.
 
     Raises:
-        ValueError: its result cannot be kept: it has a number that is none, say.
+        ValueError: the result cannot be kept; it contains NaN, for example.
     """
     ended_at = life.ended_at or datetime.now(UTC)
     if result is None:
@@ -132,7 +138,7 @@ def life_record(entry: AgentEntry, life: Life, holder: Holder, result: Any) -> T
         agent_id=entry.name,
         status=TaskStatus.COMPLETED if life.failure is None else TaskStatus.FAILED,
         output_data=result if isinstance(result, dict) else {"result": result},
-        error_message=None if life.failure is None else _text(life.told or life.failure),
+        error_message=None if life.failure is None else _text(life.last_error or life.failure),
         started_at=life.started_at,
         completed_at=ended_at,
         duration_seconds=max(0.0, (ended_at - life.started_at).total_seconds()),
@@ -141,7 +147,7 @@ def life_record(entry: AgentEntry, life: Life, holder: Holder, result: Any) -> T
 
 
 def without_output(result: TaskResult, why: str) -> TaskResult:
-    """The same without its output, which cannot be kept."""
+    """Returns a result without its output, and with the reason."""
     bare = result.model_copy(update={"output_data": {}})
     bare.metadata = {**result.metadata, "output_left_out": _text(why)}
     return bare
@@ -151,31 +157,31 @@ def without_output(result: TaskResult, why: str) -> TaskResult:
 
 
 def is_orchestrator(record: AgentState) -> bool:
-    """Whether it is an orchestrator's own record."""
+    """Tells whether a record is an orchestrator's own."""
     return record.agent_type == ORCHESTRATOR and record.metadata.get("kind") == ORCHESTRATOR
 
 
 def holder_of(record: AgentState) -> Holder:
-    """Whom an agent's record belongs to; with empty names, where it is nobody's that we know."""
-    said = record.metadata
-    name = said.get("orchestrator", record.agent_id if is_orchestrator(record) else "")
-    return Holder(str(name), str(said.get("orchestrator_id", "")), str(said.get("host", "")))
+    """Returns the holder of an agent's record; with empty names where the record names none."""
+    metadata = record.metadata
+    name = metadata.get("orchestrator", record.agent_id if is_orchestrator(record) else "")
+    return Holder(str(name), str(metadata.get("orchestrator_id", "")), str(metadata.get("host", "")))
 
 
 def is_active(record: AgentState) -> bool:
-    """Whether the agent runs, or will without anybody's doing."""
-    return is_wanted(record) or record.metadata.get("state") == Stage.STOPPING
+    """Tells whether the agent runs, or will run without another request."""
+    return is_taken_over(record) or record.metadata.get("state") == Stage.STOPPING
 
 
-def is_wanted(record: AgentState) -> bool:
-    """Whether another orchestrator shall go on with the agent, once its own is gone."""
-    return record.metadata.get("state") in _WANTED
+def is_taken_over(record: AgentState) -> bool:
+    """Tells whether another orchestrator takes the agent over, once its own is dead."""
+    return record.metadata.get("state") in _TAKEN_OVER
 
 
 def _aware(time: datetime | None) -> datetime | None:
-    return None if time is None else time.astimezone(UTC)  # ServiceMessages may carry this machine's time
+    return None if time is None else time.astimezone(UTC)  # ServiceMessages may carry local time
 
 
 def _text(message: str) -> str:
-    """A message as the store takes it: without lone surrogates, and not too long."""
+    """Returns a text that the store takes: without lone surrogates, and cut to MAX_ERROR_RECORDED."""
     return message[:MAX_ERROR_RECORDED].encode("utf-8", "replace").decode()

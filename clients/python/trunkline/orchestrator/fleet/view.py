@@ -1,46 +1,43 @@
-"""FleetView: how a fleet stands, as far as the state store tells."""
+"""FleetView: the state of a fleet, by the records of one moment."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from trunkline import AgentState, StateManager
-from trunkline.orchestrator.fleet.records import ORCHESTRATOR, RELEASED, Holder, holder_of, is_active, is_orchestrator
-from trunkline.orchestrator.fleet.roster import Peer, beats, peer_of
+from trunkline import AgentState
+from trunkline.orchestrator.fleet.peers import Peer, PeerTable, peer_of
+from trunkline.orchestrator.fleet.records import RELEASED, holder_of, is_active, is_orchestrator
 
 LOST: Final = "lost"
-"""Of an agent that ran when its orchestrator was last heard of."""
+"""State of an agent that ran at the last heartbeat of its orchestrator, which is dead."""
 
 
-class FleetView:
-    """The records of one moment.
+class FleetView(PeerTable):
+    """The orchestrators and agents of some records.
 
-    An orchestrator lives if its last heartbeat is not older than its heartbeat timeout: by the clock of this machine,
-    which should therefore agree with theirs.
+    An orchestrator is alive if its last heartbeat is within its heartbeat timeout, by the clock of this machine, which
+    should therefore agree with the others'.
     """
 
     def __init__(self, records: Iterable[AgentState]) -> None:
+        super().__init__()
         self._now = datetime.now(UTC)
         self._agents: dict[str, AgentState] = {}
         self._orchestrators: dict[str, AgentState] = {}
         for record in records:
-            (self._orchestrators if is_orchestrator(record) else self._agents)[record.agent_id] = record
+            if is_orchestrator(record):
+                self._orchestrators[record.agent_id] = record
+                self._peers[record.agent_id] = peer_of(record)
+            else:
+                self._agents[record.agent_id] = record
 
-    def lives(self, holder: Holder) -> bool:
-        """Whether this very start of an orchestrator lives."""
-        record = self._orchestrators.get(holder.name)
-        return record is not None and holder_of(record).id == holder.id and beats(record, self._now)
-
-    def live(self) -> list[Peer]:
-        """The orchestrators that live, the least loaded first."""
-        peers = [peer_of(record, 0.0) for record in self._orchestrators.values() if beats(record, self._now)]
-        return sorted(peers, key=lambda peer: (peer.load, peer.holder.name))
+    def _is_alive(self, peer: Peer) -> bool:
+        return peer.beats(self._now)
 
     def ps(self) -> dict[str, Any]:
-        """What `trunkline ps` shows."""
+        """Returns the contents of `trunkline ps`."""
         orchestrators = [self._orchestrator_row(name) for name in sorted(self._orchestrators)]
         live = [row for row in orchestrators if row["alive"]]
         return {
@@ -52,41 +49,34 @@ class FleetView:
         }
 
     def state(self, record: AgentState) -> str:
-        """Where an agent stands."""
+        """Returns the state of an agent."""
         state = str(record.metadata.get("state", record.status))
         if state != RELEASED and is_active(record) and not self.lives(holder_of(record)):
             return LOST
         return state
 
     def _agent_row(self, record: AgentState) -> dict[str, Any]:
-        said = record.metadata
+        metadata = record.metadata
         is_heard = self.lives(holder_of(record))
         return {
             "agent_name": record.agent_id,
-            "alive": is_heard and bool(said.get("alive")),
-            "started": bool(said.get("started")),
-            "in_queue": is_heard and bool(said.get("in_queue")),
+            "alive": is_heard and bool(metadata.get("alive")),
+            "started": bool(metadata.get("started")),
+            "in_queue": is_heard and bool(metadata.get("in_queue")),
             "state": self.state(record),
             "orchestrator": holder_of(record).name,
         }
 
     def _orchestrator_row(self, name: str) -> dict[str, Any]:
         record = self._orchestrators[name]
-        said = record.metadata
+        metadata = record.metadata
         return {
             "name": name,
-            "alive": beats(record, self._now),
-            "running_count": said.get("running_count", 0),
-            "max_workers": said.get("max_workers", 0),
-            "waiting_count": said.get("waiting_count", 0),
-            "host": said.get("host"),
-            "pid": said.get("pid"),
+            "alive": self._is_alive(self._peers[name]),
+            "running_count": metadata.get("running_count", 0),
+            "max_workers": metadata.get("max_workers", 0),
+            "waiting_count": metadata.get("waiting_count", 0),
+            "host": metadata.get("host"),
+            "pid": metadata.get("pid"),
             "last_heartbeat": None if record.last_heartbeat is None else record.last_heartbeat.isoformat(),
         }
-
-
-async def orchestrators_in(state: StateManager) -> list[AgentState]:
-    """The orchestrators' records. A store of one's own may know no filter."""
-    if "type" in inspect.signature(state.list_agent_states).parameters:
-        return await state.list_agent_states(type=ORCHESTRATOR)
-    return list(filter(is_orchestrator, await state.list_agent_states()))

@@ -1,4 +1,4 @@
-"""Dependencies: who waits for whom."""
+"""DependencyGraph: the agents that each agent waits for."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from trunkline.orchestrator.errors import DependencyCycleError, DependencyError
 
 
 class DependencyGraph:
-    """Which agents each agent needs. An agent starts when all that it needs are ready, or have completed."""
+    """The dependencies of agents. An agent starts when all its dependencies are ready or have completed."""
 
     def __init__(self) -> None:
         self.dependencies: dict[str, list[str]] = {}
-        """Of those that need any."""
+        """Dependencies of each agent that has some."""
 
     def add(self, agent: str, needed: Iterable[str]) -> None:
-        """Adds to what an agent needs; the order is kept, repetitions are not."""
+        """Adds dependencies of an agent; keeps the order, and drops repetitions."""
         known = self.dependencies.get(agent, [])
         found = [*known, *(name for name in dict.fromkeys(needed) if name not in known)]
         if found:
             self.dependencies[agent] = found
 
     def of(self, agent: str) -> list[str]:
-        """What an agent needs."""
+        """Returns the dependencies of an agent."""
         return self.dependencies.get(agent, [])
 
     def check(self, registered: Collection[str]) -> None:
-        """Checks that all can be met.
+        """Checks that all dependencies can be met.
 
         Raises:
-            DependencyError: somebody needs an agent that is not registered.
-            DependencyCycleError: some wait for each other.
+            DependencyError: a dependency is not registered.
+            DependencyCycleError: agents wait for each other.
         """
         for agent, needed in list(self.dependencies.items()):
             for name in needed:
@@ -42,10 +42,10 @@ class DependencyGraph:
         self.order(list(self.dependencies))
 
     def order(self, agents: Iterable[str]) -> list[str]:
-        """These agents and all that they need, each after what it needs.
+        """Returns these agents and all that they need, each after its dependencies.
 
         Raises:
-            DependencyCycleError: some wait for each other.
+            DependencyCycleError: agents wait for each other.
         """
         done: dict[str, None] = {}
         for start in agents:

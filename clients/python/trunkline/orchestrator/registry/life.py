@@ -9,54 +9,54 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trunkline.agents import BaseAgent
-from trunkline.agents.vessel import FAILED_ITSELF, Vessel
+from trunkline.agents.runner import FAILED_ITSELF, Runner
 
 
 @dataclass(slots=True, eq=False)
 class Life:
-    """One run of an agent, from its start to its end. Written by the supervisor's and the message thread."""
+    """One run of an agent. The supervisor's thread and the message thread write it."""
 
     number: int
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     instance: BaseAgent | None = None
-    """None until it has been made."""
+    """The agent object; None until it has been made."""
     ended_at: datetime | None = None
     failure: str | None = None
-    """What it ended of; None while it runs, and where it ended well."""
+    """Why the life failed; None while it runs, and where it ended well."""
     result: Any = None
-    """What its `execute` returned."""
+    """Return value of `execute`."""
     last_seen: float = field(default_factory=time.monotonic)
-    """When something was last heard of it, by the monotonic clock."""
+    """Time of the last message of the agent, by the monotonic clock."""
     is_watched: bool = False
-    """Its heartbeats are waited for."""
-    told: str | None = None
-    """The last error that was told of it."""
-    doom: str | None = None
-    """Why it was given up: hung, never ready, or it did not end when it was asked to."""
+    """Whether missing heartbeats count."""
+    last_error: str | None = None
+    """Last error that was reported."""
+    verdict: str | None = None
+    """Why the supervisor gave the life up: hung, never ready, or not ended when asked to stop; None: not given up."""
     is_overdue: bool = False
-    """A heartbeat is; whether it was said and not heard yet is being looked for."""
+    """Whether a heartbeat is late; messages that were received and not yet handled are looked through for it."""
     is_closed: bool = False
-    """Its last word was said, and everybody was told."""
+    """Whether the agent's last message was handled."""
     was_killed: bool = False
-    """By its supervisor."""
+    """Whether the supervisor killed the process."""
     has_ended: bool = False
-    """Its thread or process is gone."""
+    """Whether the thread or process has ended."""
     _closing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
-    def vessel(self) -> Vessel | None:
-        """Its thread or process."""
-        return None if self.instance is None else self.instance.vessel
+    def runner(self) -> Runner | None:
+        """The thread or process; None until it has been made."""
+        return None if self.instance is None else self.instance.agent_runner
 
     def close(self) -> bool:
-        """Takes note that its last word was said, by whichever thread; whether that one is to tell it."""
+        """Marks the end as reported; returns True to the first thread that calls."""
         return self._closing.acquire(blocking=False)
 
     def died_of(self) -> str | None:
-        """What its thread or process ended of; None where it ended well."""
-        return None if self.vessel is None else self.vessel.failure()
+        """Returns why the thread or process failed; None where it ended well."""
+        return None if self.runner is None else self.runner.failure()
 
     @property
-    def is_told(self) -> bool:
-        """Whether its failure was told: by the supervisor, or by the agent itself."""
-        return self.failure == self.told or (self.told is not None and self.failure == FAILED_ITSELF)
+    def is_reported(self) -> bool:
+        """Whether the failure was reported, by the supervisor or by the agent itself."""
+        return self.failure == self.last_error or (self.last_error is not None and self.failure == FAILED_ITSELF)

@@ -1,4 +1,4 @@
-"""RestartPolicy: whether an agent that ended is started again, and when."""
+"""RestartPolicy: whether and when an agent that has ended is started again."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ When = Literal["never", "on_failure", "always"]
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """What a supervisor does with an agent that ended by itself. One that was stopped stays stopped.
+    """What the supervisor does with an agent that has ended by itself. An agent that was stopped stays stopped.
 
     Args:
-        when: never; on_failure: it raised, was killed, hung or was never ready; always: also after it ended well.
-        max_restarts: so many within `within` seconds; one more and it stays down, as failed.
+        when: never; on_failure: after an exception, a kill, a hang, or where it was never ready; always: also after it
+            ended well.
+        max_restarts: restarts within `within` seconds; an agent that ends once more stays down, as failed.
         within: seconds that a restart counts for.
-        initial_delay, multiplier, max_delay: seconds before the first restart within that time; each next one waits so
-            many times as long, up to the last.
+        initial_delay, multiplier, max_delay: seconds before the first restart within that time, factor of each next
+            delay, and longest delay.
 
     Raises:
         ValueError: a value is out of bounds.
@@ -47,11 +48,11 @@ class RestartPolicy:
 
     @classmethod
     def of(cls, policy: RestartPolicy | When) -> RestartPolicy:
-        """A policy as it is, or the default one of that name."""
+        """Returns a policy unchanged, or the default policy of a name."""
         return policy if isinstance(policy, RestartPolicy) else cls(policy)
 
     def wants(self, *, failed: bool) -> bool:
-        """Whether an end of that kind is one that it restarts after."""
+        """Tells whether an agent is restarted after a failure, or after it ended well."""
         return self.when == "always" or (self.when == "on_failure" and failed)
 
 
@@ -61,14 +62,14 @@ class Restarts:
     def __init__(self, policy: RestartPolicy) -> None:
         self.policy = policy
         self.count = 0
-        """Of all times."""
+        """Restarts so far."""
         self._recent: deque[float] = deque()
 
     def next_delay(self, now: float) -> float:
-        """Counts one more restart, and says how many seconds it waits.
+        """Counts one more restart, and returns its delay in seconds.
 
         Raises:
-            TooManyRestartsError: it would be over the limit; it is not counted.
+            TooManyRestartsError: the limit is reached; the restart is not counted.
         """
         policy = self.policy
         while self._recent and self._recent[0] <= now - policy.within:
@@ -83,6 +84,6 @@ class Restarts:
 
 
 class TooManyRestartsError(TrunklineError):
-    """An agent that fails again and again stays down."""
+    """An agent has reached the limit of restarts, and stays down."""
 
     error_code = "TOO_MANY_RESTARTS"

@@ -1,4 +1,4 @@
-"""Launcher: makes agents and starts them."""
+"""Launcher: makes agents, and starts them."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from collections.abc import Callable
 from functools import partial
 
 from trunkline.agents import BaseAgent
+from trunkline.orchestrator.registry.entry import AgentEntry
 from trunkline.orchestrator.registry.life import Life
-from trunkline.orchestrator.registry.registry import AgentEntry
-from trunkline.orchestrator.supervision.loop_thread import LoopThread
+from trunkline.orchestrator.supervision.supervisor_loop import SupervisorLoop
 
 
 class Launcher:
-    """Each launch has a thread of its own while it lasts: an agent's constructor may take its time, or never return,
-    and that must hold up nobody. What comes of it is said in the loop's thread.
+    """Makes and starts each agent in a thread of its own: an agent's constructor may take long or never return, which
+    must not delay others.
 
     Args:
-        make: makes an agent's object.
-        launched: called when it has started.
-        failed: called when that went wrong, with a sentence that says so.
-        ended: called when it runs in a thread, which has ended.
+        loop: the thread in which the callbacks below are called.
+        make: makes an agent object.
+        launched: called when the agent was started.
+        failed: called with the reason when the agent could not be started.
+        ended: called when the thread of an agent has ended.
     """
 
     def __init__(
         self,
-        loop: LoopThread,
+        loop: SupervisorLoop,
         make: Callable[[AgentEntry], BaseAgent],
         launched: Callable[[AgentEntry, Life, BaseAgent], object],
         failed: Callable[[AgentEntry, Life, str], object],
@@ -38,7 +39,7 @@ class Launcher:
         self._ended = ended
 
     def launch(self, entry: AgentEntry, life: Life) -> None:
-        """Begins to; returns at once."""
+        """Begins to start an agent; returns at once."""
         name = f"start {entry.name}"
         threading.Thread(target=self._launch, args=(entry, life), name=name, daemon=True).start()
 
@@ -46,8 +47,8 @@ class Launcher:
         try:
             instance = self._make(entry)
             instance.start(partial(self._loop.offer, self._ended, entry, life, instance), life.number)
-        except BaseException as error:  # noqa: BLE001  # the agent's own code: it fails, and the orchestrator goes on
+        except BaseException as error:  # noqa: BLE001  # the agent's own code may raise anything
             self._loop.offer(self._failed, entry, life, f"it cannot be started: {type(error).__name__}: {error}")
             return
-        if not self._loop.offer(self._launched, entry, life, instance) and instance.vessel is not None:
-            instance.vessel.kill()  # the orchestrator was shut down meanwhile: nobody is there who would stop it
+        if not self._loop.offer(self._launched, entry, life, instance) and instance.agent_runner is not None:
+            instance.agent_runner.kill()  # the orchestrator was shut down meanwhile, and would not stop it

@@ -1,70 +1,76 @@
-"""Stopping: agents that were asked to end, and who waits for that."""
+"""Stopping: ends agents, and kills processes that do not end in time."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from typing import Protocol
 
 from trunkline.orchestrator.errors import AgentStateError, OrchestratorError
 from trunkline.orchestrator.limits import KILL_GRACE
+from trunkline.orchestrator.registry.entry import AgentEntry, Stage
 from trunkline.orchestrator.registry.life import Life
-from trunkline.orchestrator.registry.registry import AgentEntry, Memory, Stage
-from trunkline.orchestrator.supervision.loop_thread import LoopThread, settle
+from trunkline.orchestrator.registry.registry import AgentRegistry
+from trunkline.orchestrator.supervision.supervisor_loop import SupervisorLoop, settle
 
 _NOT_YET = (Stage.WAITING, Stage.BACKING_OFF)
 
 
-class Board(Protocol):
-    """What stopping needs of the supervisor."""
-
-    def stand(self, entry: AgentEntry, stage: Stage, reason: str | None = None) -> None:
-        """An agent stands elsewhere than before."""
-
-    def withdraw(self, entries: Iterable[AgentEntry]) -> None:
-        """Agents that wait to run do not any more."""
-
-    def kill(self, life: Life) -> bool:
-        """Ends a process at once; asks a thread to end. Whether it was a process."""
-
-    def vacate(self, entry: AgentEntry) -> None:
-        """An agent that cannot be ended loses its place, and others go on."""
-
-
 class Stopping:
-    """Everything here but `wait` runs in the loop's thread."""
+    """Keeps the agents that were asked to stop, and the callers that wait for their end. All methods but `wait` run in
+    the supervisor's thread.
 
-    def __init__(self, memory: Memory, loop: LoopThread, board: Board) -> None:
-        self._memory = memory
+    Args:
+        registry: the agents.
+        loop: the supervisor's.
+        set_stage: sets an agent's stage, and its reason.
+        cancel: takes agents out of the queue, as stopped.
+        kill: kills a process, or asks a thread to end; returns whether it was a process.
+        release: frees the worker's place of an agent that does not end, so that others start.
+    """
+
+    def __init__(
+        self,
+        registry: AgentRegistry,
+        loop: SupervisorLoop,
+        *,
+        set_stage: Callable[[AgentEntry, Stage, str | None], object],
+        cancel: Callable[[Iterable[AgentEntry]], object],
+        kill: Callable[[Life], bool],
+        release: Callable[[AgentEntry], object],
+    ) -> None:
+        self._registry = registry
         self._loop = loop
-        self._board = board
+        self._set_stage = set_stage
+        self._cancel = cancel
+        self._kill = kill
+        self._release = release
         self._waiting: dict[str, list[Future[str]]] = {}
 
     def stop(self, name: str, done: Future[str]) -> None:
-        """Asks an agent to end, and kills its process when it does not.
+        """Asks an agent to stop, and kills its process when it does not end in time.
 
         Args:
             name: the agent's.
-            done: has "stopped" when it has ended; AgentStateError where it is a thread that does not end in time.
+            done: gets "stopped" when the agent has ended; AgentStateError where a thread does not end in time.
 
         Raises:
-            AgentNotFoundError, AgentStateError: it is not there, does not run, or is known not to end.
+            AgentNotFoundError, AgentStateError: the agent is not registered, does not run, or did not end before.
         """
-        entry = self._memory.get_agent(name)
+        entry = self._registry.get_agent(name)
         life = entry.life
         if entry.stage in _NOT_YET:
-            self._board.withdraw([entry])
+            self._cancel([entry])
             done.set_result("stopped")
-        elif entry.stage == Stage.STOPPING and life is not None and life.doom is not None:
-            raise AgentStateError(f"agent {name!r}: {life.doom}", details={"agent": name, "state": entry.state})
+        elif entry.stage == Stage.STOPPING and life is not None and life.verdict is not None:
+            raise AgentStateError(f"agent {name!r}: {life.verdict}", details={"agent": name, "state": entry.state})
         elif entry.stage == Stage.STOPPING:
             self._waiting[name].append(done)
         elif entry.is_active and life is not None:
             self._waiting[name] = [done]
-            self._board.stand(entry, Stage.STOPPING)
+            self._set_stage(entry, Stage.STOPPING, None)
             if life.instance is not None:
                 life.instance.stop()
             self._loop.later(entry.config.stop_timeout, self._insist, entry, life)
@@ -74,10 +80,10 @@ class Stopping:
             )
 
     def stop_all(self) -> list[Future[str]]:
-        """As `stop`, of every agent that runs; those that wait to run are not started."""
-        self._board.withdraw([entry for entry in self._memory.agents if entry.stage in _NOT_YET])
+        """Stops every agent that runs, and cancels those in the queue; returns a future for each that runs."""
+        self._cancel([entry for entry in self._registry.agents if entry.stage in _NOT_YET])
         ending: list[Future[str]] = []
-        for entry in self._memory.agents:
+        for entry in self._registry.agents:
             if entry.is_active:
                 done: Future[str] = Future()
                 settle(done, partial(self.stop, entry.name, done))
@@ -86,19 +92,19 @@ class Stopping:
 
     @staticmethod
     def wait(ending: Iterable[Future[str]], seconds: float) -> None:
-        """Outside of the loop: waits until these are done, or will not be."""
+        """Waits until these futures are done, `seconds` at most. Not to be called in the supervisor's thread."""
         until = time.monotonic() + seconds
         for done in ending:
-            with suppress(OrchestratorError, TimeoutError):  # a thread that cannot be ended; it was told
+            with suppress(OrchestratorError, TimeoutError):  # a thread that does not end; the error was reported
                 done.result(max(0.0, until - time.monotonic()))
 
     def ended(self, entry: AgentEntry) -> None:
-        """An agent has ended: whoever waited for it is told."""
+        """Settles the futures of an agent that has ended."""
         for done in self._waiting.pop(entry.name, ()):
             done.set_result("stopped")
 
     def abandon(self) -> None:
-        """The loop has ended: whoever waits still is told that nothing comes of it."""
+        """Fails the futures that are left when the loop has ended."""
         for done in [done for waiting in self._waiting.values() for done in waiting]:
             done.set_exception(OrchestratorError("the orchestrator was shut down before the agent had ended"))
         self._waiting.clear()
@@ -107,18 +113,18 @@ class Stopping:
         if life is not entry.life or life.has_ended:
             return
         within = f"within {entry.config.stop_timeout:g} s of being asked to"
-        if self._board.kill(life):
+        if self._kill(life):
             entry.reason = f"it was killed, because it did not end {within}"
-            self._loop.later(KILL_GRACE, self._leave, entry, life, "it was killed, and has not ended")
+            self._loop.later(KILL_GRACE, self._give_up, entry, life, "it was killed, and has not ended")
         else:
-            self._leave(entry, life, f"it cannot be ended, and did not end {within}")
+            self._give_up(entry, life, f"it cannot be ended, and did not end {within}")
 
-    def _leave(self, entry: AgentEntry, life: Life, why: str) -> None:
-        """Goes on without it."""
+    def _give_up(self, entry: AgentEntry, life: Life, why: str) -> None:
+        """Gives an agent up that does not end, and goes on without it."""
         if life is not entry.life or life.has_ended:
             return
-        life.doom = why
-        self._board.stand(entry, entry.stage, why)
+        life.verdict = why
+        self._set_stage(entry, entry.stage, why)
         for done in self._waiting.pop(entry.name, ()):
             done.set_exception(AgentStateError(f"agent {entry.name!r}: {why}", details={"agent": entry.name}))
-        self._board.vacate(entry)
+        self._release(entry)

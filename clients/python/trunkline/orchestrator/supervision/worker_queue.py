@@ -1,24 +1,26 @@
-"""WorkerQueue: which of the agents that wait may start."""
+"""WorkerQueue: agents that wait for a worker."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
 from trunkline.orchestrator.registry.dependencies import DependencyGraph
-from trunkline.orchestrator.registry.registry import AgentEntry, Memory, Stage
+from trunkline.orchestrator.registry.entry import AgentEntry, Stage
+from trunkline.orchestrator.registry.registry import AgentRegistry
 
 
 class WorkerQueue:
-    """The agents that wait, in their order, and those that take a worker's place.
-
-    Only the supervisor's thread changes it; any thread may look at the counts.
+    """The agents that wait, in their order, and those that occupy a worker. The supervisor's thread alone changes the
+    queue; any thread may read the counts.
 
     Args:
+        registry: the agents.
+        graph: their dependencies.
         max_workers: agents that run at a time.
     """
 
-    def __init__(self, memory: Memory, graph: DependencyGraph, max_workers: int) -> None:
-        self._memory = memory
+    def __init__(self, registry: AgentRegistry, graph: DependencyGraph, max_workers: int) -> None:
+        self._registry = registry
         self._graph = graph
         self.max_workers = max_workers
         self._waiting: dict[str, AgentEntry] = {}
@@ -26,41 +28,41 @@ class WorkerQueue:
 
     @property
     def running_count(self) -> int:
-        """Agents that take a worker's place."""
+        """Number of agents that occupy a worker."""
         return len(self._running)
 
     @property
     def waiting_count(self) -> int:
-        """Agents that wait."""
+        """Number of agents that wait."""
         return len(self._waiting)
 
     def to_start(self, names: Collection[str]) -> list[AgentEntry]:
-        """Which agents are to be started, for these to run: these, as far as they do not, and what they need and have
-        not had."""
-        entries = map(self._memory.get_agent, self._graph.order(names))
+        """Returns the agents to start so that these run: these, unless they are active, and their dependencies, unless
+        they are active or have completed; each after its dependencies."""
+        entries = map(self._registry.get_agent, self._graph.order(names))
         return [
             each for each in entries if not each.is_active and (each.name in names or each.stage != Stage.COMPLETED)
         ]
 
     def enter(self, entry: AgentEntry) -> None:
-        """Waits, behind the others."""
+        """Adds an agent at the end of the queue."""
         self._waiting[entry.name] = entry
 
     def leave(self, entry: AgentEntry) -> None:
-        """Waits no more; fine for one that does not."""
+        """Removes an agent from the queue; without effect for one that does not wait."""
         self._waiting.pop(entry.name, None)
 
     def hold(self, entry: AgentEntry) -> None:
-        """Takes a worker's place."""
+        """Marks an agent as occupying a worker."""
         self._running.add(entry.name)
 
     def free(self, entry: AgentEntry) -> None:
-        """Gives its place back; fine for one that has none."""
+        """Frees the worker of an agent; without effect for one that has none."""
         self._running.discard(entry.name)
 
-    def who_may_start(self) -> Iterator[AgentEntry]:
-        """Takes out of the queue, in their order, those that can start now. Whoever is given one holds a place for it
-        before asking for the next."""
+    def startable(self) -> Iterator[AgentEntry]:
+        """Takes the agents out of the queue that can start now, in their order. The caller must `hold` a worker for
+        each before it takes the next."""
         for entry in list(self._waiting.values()):
             if len(self._running) >= self.max_workers:
                 entry.reason = f"{len(self._running)} of {self.max_workers} agents run"
@@ -73,9 +75,9 @@ class WorkerQueue:
             else:
                 entry.reason = f"it needs {pending.name!r}, which is {pending.stage.value}"
 
-    def who_waits_in_vain(self) -> list[tuple[AgentEntry, AgentEntry]]:
-        """Takes those out of the queue that need an agent which will not become ready by itself; each with that one.
-        Those that need them in turn are next time's."""
+    def take_broken(self) -> list[tuple[AgentEntry, AgentEntry]]:
+        """Takes the agents out of the queue that depend on a broken agent; returns each with that one. Agents that
+        depend on these in turn are found by the next call."""
         found = []
         for name in list(self._graph.dependencies):
             entry = self._waiting.get(name)
@@ -86,4 +88,4 @@ class WorkerQueue:
         return found
 
     def _needed_by(self, entry: AgentEntry) -> list[AgentEntry]:
-        return [self._memory.get_agent(name) for name in self._graph.of(entry.name)]
+        return [self._registry.get_agent(name) for name in self._graph.of(entry.name)]

@@ -1,0 +1,42 @@
+"""JournalContext: what durable subscriptions and the journal's housekeeping share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trunklined.bus.description import Description
+from trunklined.bus.engines.engine import JournalEngine
+from trunklined.bus.staging import Staging
+
+
+@dataclass(slots=True)
+class JournalContext:
+    """The engine, what is staged for its next commit, the clock, and the counters of all durable subscriptions.
+
+    Attributes:
+        engine: what keeps everything.
+        staging: what the next commit writes; a new one for each commit.
+        clock: UNIX time in seconds.
+        describe: what an encoded message says of itself.
+        kick: called when something was staged.
+        last_parcel: the last number that was given to a parcel.
+        acked, redelivered, dead_lettered: messages since the start.
+        lost_to_limits: messages that a hard limit removed though they were needed.
+    """
+
+    engine: JournalEngine
+    staging: Staging
+    clock: Callable[[], float]
+    describe: Callable[[bytes], Description]
+    kick: Callable[[], None]
+    last_parcel: int = 0
+    acked: int = 0
+    redelivered: int = 0
+    dead_lettered: int = 0
+    lost_to_limits: int = 0
+
+    def next_parcel(self) -> int:
+        """Returns the number of a new parcel."""
+        self.last_parcel += 1
+        return self.last_parcel

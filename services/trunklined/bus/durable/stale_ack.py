@@ -1,0 +1,38 @@
+"""Why a message cannot be settled by the subscriber that got it with some attempt."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from trunkline.errors import StaleAckError
+from trunklined.bus.durable.parcel import Parcel
+
+LEASE_EXPIRED: Final = "lease expired"
+"""The error of an attempt whose lease was over before it was settled."""
+
+
+def stale_ack(durable: str, sequence: int, attempt: int, leased: Parcel | None, why: str | None) -> StaleAckError:
+    """Returns the error.
+
+    Args:
+        durable: name of the subscription.
+        sequence, attempt: what was to be settled.
+        leased: the parcel in which the message is leased with another attempt.
+        why: the reason, where it is not leased.
+    """
+    details: dict[str, object] = {"durable": durable, "sequence": sequence, "attempt": attempt}
+    if leased is not None:
+        why = "handed on" if attempt < leased.attempts else "never handed out"
+        details["current_attempt"] = leased.attempts
+    return StaleAckError(
+        f"message {sequence} (attempt {attempt}) of {durable!r} cannot be settled: {why}",
+        details={**details, "why": why},
+    )
+
+
+def why_retrying(parcel: Parcel, attempt: int) -> str:
+    """Returns what became of an attempt of a message that waits for another."""
+    if attempt > parcel.attempts:
+        return "given back" if attempt == parcel.attempts + 1 else "never handed out"
+    ended = next((each for each in parcel.log if each.number == attempt), None)
+    return "settled" if ended is not None and ended.error != LEASE_EXPIRED else LEASE_EXPIRED

@@ -1,0 +1,217 @@
+"""Letters: the dead letters of the journal, found, given back and removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from trunkline.channels import matches
+from trunkline.delivery import check_limit
+from trunkline.errors import DeadLetterNotFoundError, SubscriptionNotFoundError
+from trunkline.limits import MAX_REDRIVES
+from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
+from trunklined.bus.durable.context import JournalContext
+from trunklined.bus.journal.commits import Commits
+from trunklined.bus.journal.durables import Durables
+from trunklined.bus.journal.pipeline import Pipeline
+from trunklined.bus.journal.publication import Done, Publication
+from trunklined.bus.journal.sequencer import Sequencer
+from trunklined.bus.journal.synced import Synced
+from trunklined.bus.run import Redriven, Run
+
+CHUNK: Final = 128
+"""Letters that are read at once."""
+
+
+@dataclass(slots=True)
+class Redrive:
+    """What a redrive gives back, or would give back."""
+
+    letters: list[DeadLetter]
+    guarded: int = 0
+    """How many stay since they were redriven too often."""
+    orphaned: int = 0
+    """How many stay since their durable subscription was deleted."""
+    remaining: int = 0
+    """How many that match are beyond the limit."""
+
+
+class Letters:
+    """Finds dead letters in the engine; gives them back as publications; removes them with a commit.
+
+    Args:
+        context: what is staged.
+        sequencer: gives what is given back its place.
+        durables: the subscriptions that dead letters come from.
+        pipeline: stores what is given back, and knows which letters are leaving.
+        commits: says whether anything can be committed.
+        without_ttl: the encoded message without its TTL.
+    """
+
+    def __init__(
+        self,
+        context: JournalContext,
+        sequencer: Sequencer,
+        durables: Durables,
+        pipeline: Pipeline,
+        commits: Commits,
+        without_ttl: Callable[[bytes], bytes],
+    ) -> None:
+        self._context = context
+        self._sequencer = sequencer
+        self._durables = durables
+        self._pipeline = pipeline
+        self._commits = commits
+        self._without_ttl = without_ttl
+
+    def count(self, query: DeadLetterQuery) -> int:
+        """Returns how many match."""
+        return self._context.engine.count_dead_letters(query)
+
+    def below(self, query: DeadLetterQuery, id: int | None, most: int) -> list[DeadLetter]:
+        """Returns at most so many that match, the newest first, below an id; None: from the newest."""
+        return self._context.engine.dead_letters(query, id, most, True)
+
+    def find(self, id: int) -> DeadLetter:
+        """Returns one. Raises DeadLetterNotFoundError."""
+        found = self.below(DeadLetterQuery(ids=(id,)), None, 1)
+        if not found:
+            raise _unknown(id)
+        return found[0]
+
+    def check_ids(self, ids: Sequence[int]) -> None:
+        """Raises DeadLetterNotFoundError where there is none with one of the ids, or it is about to go."""
+        leaving = next((id for id in ids if id in self._pipeline.leaving), None)
+        if leaving is not None:  # as good as gone
+            raise _unknown(leaving)
+        query = DeadLetterQuery(ids=tuple(ids))
+        if self.count(query) < len(ids):
+            found: set[int] = set()
+            above = 0
+            while letters := self._above(query, above):
+                found.update(letter.id for letter in letters)
+                above = letters[-1].id
+            raise _unknown(next(id for id in ids if id not in found))
+
+    def on_channels(self, query: DeadLetterQuery, pattern: str) -> DeadLetterQuery:
+        """Returns a query that also asks for the channels that a pattern matches."""
+        known = self._context.engine.dead_letter_channels()
+        return replace(query, channels=frozenset(name for name in known if matches(pattern, name)))
+
+    async def redrive(
+        self, query: DeadLetterQuery, *, limit: int | None = None, force: bool = False, dry_run: bool = False
+    ) -> Redrive:
+        """Gives dead letters back to the durable subscriptions that they come from, without a TTL, the oldest first.
+        Returns what it gave back, when that is durable.
+
+        Args:
+            query: which; where it names ids, an orphan among them is an error.
+            limit: at most so many, 1 to 10,000. None: 1,000.
+            force: also what was redriven too often.
+            dry_run: say what would be done, and do nothing.
+
+        Raises:
+            InvalidMessageError: the limit is out of bounds.
+            SubscriptionNotFoundError: one that is named is an orphan; nothing was done.
+            StorageError: nothing can be committed; nothing was done.
+        """
+        chosen = self._choose(query, check_limit(limit), force=force)
+        if chosen.letters and not dry_run:
+            self._commits.check_health()
+            synced = Synced()
+            self._give_back(chosen.letters, synced.done)
+            await synced.wait()
+        return chosen
+
+    async def purge(self, query: DeadLetterQuery, *, dry_run: bool = False) -> int:
+        """Removes dead letters for good; returns how many, when that is durable.
+
+        Raises:
+            StorageError: nothing can be committed; what was removed before stays removed.
+        """
+        if dry_run:
+            return self.count(query)
+        purged = above = 0
+        while letters := self._above(query, above):
+            self._commits.check_health()
+            above = letters[-1].id
+            ids = [letter.id for letter in letters if letter.id not in self._pipeline.leaving]
+            synced = Synced()
+            self._remove(ids, synced.done)
+            await synced.wait()
+            purged += len(ids)
+        return purged
+
+    def _above(self, query: DeadLetterQuery, id: int) -> list[DeadLetter]:
+        return self._context.engine.dead_letters(query, id, CHUNK, False)
+
+    def _choose(self, query: DeadLetterQuery, limit: int, *, force: bool) -> Redrive:
+        chosen = Redrive([])
+        looked_at = above = 0
+        while len(chosen.letters) < limit and (letters := self._above(query, above)):
+            for letter in letters:
+                if len(chosen.letters) == limit:
+                    break
+                above = letter.id
+                looked_at += 1
+                if letter.id in self._pipeline.leaving:
+                    continue
+                if self._is_orphan(letter):
+                    if query.ids is not None:
+                        raise SubscriptionNotFoundError(
+                            f"dead letter {letter.id} comes from the durable subscription {letter.durable!r} with the "
+                            f"pattern {letter.pattern!r}, which was deleted",
+                            details={"durable": letter.durable},
+                        )
+                    chosen.orphaned += 1
+                elif letter.redrives >= MAX_REDRIVES and not force:
+                    chosen.guarded += 1
+                else:
+                    chosen.letters.append(letter)
+        chosen.remaining = self.count(query) - looked_at
+        return chosen
+
+    def _is_orphan(self, letter: DeadLetter) -> bool:
+        """Whether the subscription that it comes from is no more, or another has its name."""
+        return letter.durable not in self._durables or self._durables.find(letter.durable).pattern != letter.pattern
+
+    def _give_back(self, letters: Sequence[DeadLetter], done: Done) -> None:
+        publication = Publication("", done=done, time=self._sequencer.now())
+        for letter in letters:
+            message = self._without_ttl(letter.message)
+            durable = self._durables.find(letter.durable)
+            attempts = max((each.number for each in letter.attempts), default=0)
+            publication.runs.append(
+                Run(
+                    letter.channel,
+                    letter.lane,
+                    [message],
+                    len(message),
+                    None,
+                    self._sequencer.allot(1),
+                    letter.key,
+                    publication.time,
+                    Redriven(durable.id, attempts, letter.redrives + 1, letter.attempts),
+                )
+            )
+            publication.redriven.append(letter.id)
+            self._pipeline.leaving.add(letter.id)
+        self._pipeline.add(publication)
+
+    def _remove(self, ids: Sequence[int], done: Done) -> None:
+        staging, pipeline = self._context.staging, self._pipeline
+        staging.forgotten_letters.update(dict.fromkeys(ids))
+        pipeline.leaving.update(ids)
+
+        def removed() -> None:
+            pipeline.dead_letters -= len(ids)
+            pipeline.leaving.difference_update(ids)
+            done(None)
+
+        staging.after.append(removed)
+        self._context.kick()
+
+
+def _unknown(id: int) -> DeadLetterNotFoundError:
+    return DeadLetterNotFoundError(f"there is no dead letter {id}", details={"dead_letter_id": id})

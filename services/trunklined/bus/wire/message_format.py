@@ -1,0 +1,57 @@
+"""What encoded messages say, for the domain; see `MessageFormat`."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+from uuid import uuid4
+
+from trunkline.v1 import message_pb2
+from trunklined.bus.dead_letters import DeadLetter
+from trunklined.bus.description import Description, MessageFormat
+from trunklined.rpc.times import stamp_of
+
+
+def describe(body: bytes) -> Description:
+    """What an encoded message says of itself."""
+    message = message_pb2.Message.FromString(body)
+    return Description(message.message_id, message.message_type, message.sender_id, message.correlation_id)
+
+
+def announcement(letter: DeadLetter, dead_letters: int) -> bytes:
+    """The message that tells of a dead letter: what it is, and how many there are."""
+    entry = {
+        "dead_letter_id": letter.id,
+        "durable": letter.durable,
+        "pattern": letter.pattern,
+        "channel": letter.channel,
+        "sequence": letter.sequence,
+        "reason": letter.reason.name,
+        "error": letter.error,
+        "attempts": [each._asdict() for each in letter.attempts],
+        "redrives": letter.redrives,
+        "message_id": letter.message_id,
+        "message_type": letter.message_type,
+        "sender_id": letter.sender_id,
+    }
+    message = message_pb2.Message(
+        message_id=str(uuid4()),
+        message_type="error",
+        sender_id="trunkline-bus",
+        priority=message_pb2.PRIORITY_HIGH,
+        json=json.dumps({"entry": entry, "queue_size": dead_letters}, ensure_ascii=False),
+    )
+    message.timestamp.CopyFrom(stamp_of(letter.dead_at))
+    return message.SerializeToString()
+
+
+def without_ttl(encoded: bytes) -> bytes:
+    """A message that somebody wants delivered after all does not expire again."""
+    message = message_pb2.Message.FromString(encoded)
+    if not message.HasField("ttl_seconds"):
+        return encoded
+    message.ClearField("ttl_seconds")
+    return message.SerializeToString()
+
+
+MESSAGE_FORMAT: Final = MessageFormat(describe, without_ttl, announcement)

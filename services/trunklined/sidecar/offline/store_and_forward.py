@@ -1,0 +1,32 @@
+"""StoreAndForward: what takes stored publishes while the bus is away, put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from trunklined.sidecar.config import Settings
+from trunklined.sidecar.forwarder import Forwarder
+from trunklined.sidecar.offline.backlog import Backlog
+from trunklined.sidecar.offline.calls import OfflineCalls
+from trunklined.sidecar.offline.drain import Drain
+from trunklined.sidecar.offline.routing import Routing
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAndForward:
+    """Holds stored publishes while the bus is away, and hands them on when it is back."""
+
+    routing: Routing
+    backlog: Backlog
+    drain: Drain
+    calls: OfflineCalls
+
+    @classmethod
+    def of(cls, settings: Settings, bus: Forwarder) -> Self:
+        """Makes one before the bus that a forwarder leads to."""
+        routing = Routing()
+        backlog = Backlog(Path(settings.store_path), settings.max_stored_messages, settings.max_stored_bytes)
+        calls = OfflineCalls(bus, routing, backlog, settings.max_message_bytes)
+        return cls(routing, backlog, Drain(backlog, routing, bus), calls)
