@@ -55,7 +55,7 @@ _PEER_NAMES = [FEW if name == OURS else name for name in PEERS]
     type=click.Path(dir_okay=False, path_type=Path),
     help="Where the comparison is written.",
 )
-@click.option("--markdown", is_flag=True, help="Print the tables as Markdown, for README.md.")
+@click.option("--markdown", is_flag=True, help="Print the tables as Markdown, for docs/performance.md.")
 def command(
     only: tuple[str, ...],
     peers: tuple[str, ...],

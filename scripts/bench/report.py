@@ -37,7 +37,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The same as a table for README.md."""
+    """The same as a table for docs/performance.md."""
     lines = ["| work | unit | ours | peer | peer's | ratio |", "|---|---|--:|---|--:|--:|"]
     lines += [
         f"| {row.work.title} | {row.work.unit} | {row.ours:,.0f} "
@@ -62,7 +62,7 @@ def promises(figures: Sequence[Figure]) -> Table:
 
 
 def promises_markdown(figures: Sequence[Figure]) -> str:
-    """The same as a table for README.md."""
+    """The same as a table for docs/performance.md."""
     lines = ["| figure | unit | measured | asked |", "|---|---|--:|--:|"]
     lines += [f"| {each.title} | {each.unit} | {_plain(each.value)} | {_bound(each)} |" for each in figures]
     return "\n".join(lines)
