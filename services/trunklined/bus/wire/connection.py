@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES, MAX_FRAME_BYTES
 from trunkline.v1 import bus_pb2
-from trunkline.wire.writer import Outbox, Turn
+from trunkline.wire.writer import FlushBatch, StreamWriter
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.publication import Publication
@@ -43,7 +43,7 @@ class BusConnection:
         broker: Broker,
         publisher: Publisher,
         requester: Requester,
-        turn: Turn,
+        flush_batch: FlushBatch,
         peer: str,
         write: Callable[[bytes], Coroutine[Any, Any, None]],
     ) -> None:
@@ -54,8 +54,8 @@ class BusConnection:
         self._storing = 0
         """Publishes that wait for the disk."""
         self._closed = False
-        self._turn = turn
-        self._outbox = Outbox(write, self._gather, turn=turn)
+        self._flush_batch = flush_batch
+        self._writer = StreamWriter(write, self._gather, flush_batch=flush_batch)
         self._frame = PassthroughConnectResponse()
         """Answers for the next frame."""
         self._answers = 0
@@ -88,19 +88,19 @@ class BusConnection:
             except TrunklineError as error:
                 _fill(self._answer(item.id).error, to_item(error))
         self._broker.journal.commits.begin()
-        self._turn.end()  # what this frame caused is sent before the next one is asked for: that takes a while
-        await self._outbox.room(MAX_FRAME_BYTES)
+        self._flush_batch.end()  # what this frame caused is sent before the next one is asked for: that takes a while
+        await self._writer.room(MAX_FRAME_BYTES)
 
     async def finish(self) -> None:
         """Waits until nothing is open any more and everything is written: the client has half-closed."""
         while self._subscriptions or self._requests or self._storing:
             self._idle.clear()
             await self._idle.wait()
-        await self._outbox.flushed()
+        await self._writer.flushed()
 
     async def flushed(self) -> None:
         """Waits until everything is written."""
-        await self._outbox.flushed()
+        await self._writer.flushed()
 
     def close(self) -> None:
         """Ends everything that the client has open; idempotent."""
@@ -111,7 +111,7 @@ class BusConnection:
         for subscription in self._subscriptions.values():
             subscription.close()
         self._subscriptions.clear()
-        self._outbox.close()
+        self._writer.close()
 
     def _publish(self, id: int, request: bus_pb2.PublishRequest, encoded: Sequence[bytes]) -> None:
         if self._publisher.is_stored(request):
@@ -198,10 +198,10 @@ class BusConnection:
     def _answer(self, id: int, size: int = 0) -> Any:
         """A new item of the next frame, to be filled in before anything is awaited. `size`: about its bytes."""
         if self._answers >= FRAME_MESSAGES or self._answer_bytes >= FRAME_BYTES:
-            self._outbox.put(self._take_answers())
+            self._writer.put(self._take_answers())
         self._answers += 1
         self._answer_bytes += size
-        self._outbox.kick()
+        self._writer.schedule()
         return self._item(id)
 
     def _item(self, id: int) -> Any:
@@ -222,7 +222,7 @@ class BusConnection:
         if subscriber not in self._awake:
             self._awake.add(subscriber)
             self._hungry.append(subscriber)
-            self._outbox.kick()
+            self._writer.schedule()
 
     def _gather(self, room: int) -> list[bytes]:
         """The answers that gathered, then deliveries: each hungry subscriber in turn, until the frame is full or all

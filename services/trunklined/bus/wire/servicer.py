@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from trunkline.errors import BusDisconnectedError
 from trunkline.v1 import bus_pb2
-from trunkline.wire.writer import Turn
+from trunkline.wire.writer import FlushBatch
 from trunklined.bus.broker import Broker
 from trunklined.bus.wire.connection import BusConnection
 from trunklined.bus.wire.durable_calls import Call, DurableCalls
@@ -57,7 +57,7 @@ class BusServicer:
         self._streams: set[asyncio.Future[None]] = set()
         """Of each open stream, what ends it from here."""
         self._connections: set[BusConnection] = set()
-        self._turn = Turn()
+        self._flush_batch = FlushBatch()
 
     def unary_calls(self) -> dict[str, Call]:
         """Returns the calls of people and tools, by name: each takes an encoded request and a context, which it does
@@ -95,7 +95,7 @@ class BusServicer:
             write: writes one encoded ConnectResponse to the stream.
             connection: its class.
         """
-        return connection(self._broker, self._publisher, self._requester, self._turn, peer, write)
+        return connection(self._broker, self._publisher, self._requester, self._flush_batch, peer, write)
 
     async def drain(self, seconds: float) -> None:
         """Fails pending requests, gives streams the time to send what they have, then ends them."""
@@ -125,7 +125,7 @@ class BusServicer:
         first = await context.read()
         start = start_of(parse(bus_pb2.SubscribeRequest, b"" if first is grpc.aio.EOF else first))
         ended = _new_end()
-        await self._run(context, SubscribeStream(self._broker, self._turn, context, start, ended), ended)
+        await self._run(context, SubscribeStream(self._broker, self._flush_batch, context, start, ended), ended)
 
     async def request(self, raw: bytes, context: Context) -> bytes:
         """See bus.proto."""

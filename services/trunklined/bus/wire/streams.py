@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from trunkline.errors import TrunklineError
 from trunkline.limits import FRAME_MESSAGES, MAX_FRAME_BYTES
 from trunkline.v1 import bus_pb2
-from trunkline.wire.writer import Outbox, Turn
+from trunkline.wire.writer import FlushBatch, StreamWriter
 from trunklined.bus.broker import Broker
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.wire.publishing import Publisher
@@ -49,7 +49,7 @@ class PublishStream:
 
     def __init__(self, publisher: Publisher, context: Any) -> None:
         self._publisher = publisher
-        self._outbox = Outbox(context.write, join=False)
+        self._writer = StreamWriter(context.write, join=False)
         self._answers: deque[asyncio.Future[bus_pb2.PublishResponse]] = deque()
         """Of frames that wait for the disk, and of those behind them."""
         self._emptied = asyncio.Event()
@@ -68,18 +68,18 @@ class PublishStream:
             self._send_settled()
         else:
             answer.add_done_callback(self._send_settled)
-        await self._outbox.room(MAX_FRAME_BYTES)
+        await self._writer.room(MAX_FRAME_BYTES)
 
     async def finish(self) -> None:
         """Waits until every frame is answered, and the answers are written."""
         while self._answers:
             self._emptied.clear()
             await self._emptied.wait()
-        await self._outbox.flushed()
+        await self._writer.flushed()
 
     def close(self) -> None:
         """Sends nothing more; idempotent."""
-        self._outbox.close()
+        self._writer.close()
 
     def _send_settled(self, _: object = None) -> None:
         while self._answers and self._answers[0].done():
@@ -90,7 +90,7 @@ class PublishStream:
             else:
                 assert isinstance(error, TrunklineError)
                 response = bus_pb2.PublishStreamResponse(error=to_item(error))
-            self._outbox.put(response.SerializeToString())
+            self._writer.put(response.SerializeToString())
         if not self._answers:
             self._emptied.set()
 
@@ -112,21 +112,21 @@ class SubscribeStream:
     def __init__(
         self,
         broker: Broker,
-        turn: Turn,
+        flush_batch: FlushBatch,
         context: Any,
         start: bus_pb2.SubscribeRequest.Start,
         ended: asyncio.Future[None],
     ) -> None:
         self._broker = broker
         self._ended = ended
-        self._outbox = Outbox(context.write, self._gather, join=False, turn=turn)
+        self._writer = StreamWriter(context.write, self._gather, join=False, flush_batch=flush_batch)
         self._subscriber = subscriber_of(start, 0, context.peer(), self._wake, self._end)
         self._subscription = open_subscription(broker, start, self._subscriber, self._send_started)
 
     async def take(self, raw: bytes) -> None:
         """Applies one frame behind the first, and answers with what could not be settled."""
         for refused in apply_frame(self._subscriber, parse(bus_pb2.SubscribeRequest, raw)):
-            self._outbox.put(bus_pb2.SubscribeResponse(refused=refused).SerializeToString())
+            self._writer.put(bus_pb2.SubscribeResponse(refused=refused).SerializeToString())
 
     async def finish(self) -> None:
         """Goes on until the call is cancelled: a caller that half-closes keeps its stream."""
@@ -135,7 +135,7 @@ class SubscribeStream:
     def close(self) -> None:
         """Ends the subscription; idempotent."""
         self._subscription.close()
-        self._outbox.close()
+        self._writer.close()
 
     def _gather(self, _: int) -> list[bytes]:
         response = PassthroughSubscribeResponse()
@@ -143,11 +143,11 @@ class SubscribeStream:
         return [response.SerializeToString()] if taken else []
 
     def _wake(self, _: Subscriber) -> None:
-        self._outbox.kick()
+        self._writer.schedule()
 
     def _end(self, _: Subscriber, error: TrunklineError) -> None:
         if not self._ended.done():
             self._ended.set_exception(error)
 
     def _send_started(self, begun: bus_pb2.SubscribeResponse.Started) -> None:
-        self._outbox.put(bus_pb2.SubscribeResponse(started=begun).SerializeToString())
+        self._writer.put(bus_pb2.SubscribeResponse(started=begun).SerializeToString())
