@@ -6,6 +6,10 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PINS := pyproject.toml constraints.txt
 
+# Tests wait more than they compute, so there are more processes that run them than a small machine has cores.
+# WORKERS=0 runs them in one process, as `-s` needs it.
+WORKERS ?= 4
+
 # Tools that were installed for this tree come first; servers of Debian live in sbin, which not every PATH has.
 export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin
 
@@ -24,9 +28,9 @@ demo: $(VENV)/runtime.stamp ## Real work through three programs, ending in a tab
 run: $(VENV)/runtime.stamp ## Starts bus, state and sidecar in this terminal (trunkline up).
 	$(BIN)/trunkline up $(ARGS)
 
-test: $(VENV)/dev.stamp ## Runs all tests against real programs. ARGS="tests/house -k name" for some.
+test: $(VENV)/dev.stamp ## Runs all tests against real programs. ARGS="tests/house -k name" for some, WORKERS=0 for one process.
 	@$(BIN)/python scripts/tools.py grpcurl nats-server socat
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 torture: $(VENV)/dev.stamp ## Kills everything at random for 12 minutes; nothing may be lost. ARGS="--kills 40 --seconds 40 --seed 7".
 	$(BIN)/python -m tests.torture $(ARGS)
