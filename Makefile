@@ -51,7 +51,7 @@ format: $(VENV)/dev.stamp ## Formats the code and repairs what the linters can.
 
 bench: $(VENV)/bench.stamp ## Measures beside the peers, writes bench-results.json. ARGS="--only state-get --runs 5".
 	@$(BIN)/python scripts/tools.py nats-server redis-server
-	$(BIN)/trunkline bench $(ARGS)
+	$(BIN)/python -m scripts.bench $(ARGS)
 
 protos: $(VENV)/dev.stamp ## Generates clients/python/trunkline/v1 from protos/.
 	$(BIN)/python scripts/generate_protos.py

@@ -84,6 +84,7 @@ RULES = (
         outside=GRPC,
     ),
     Rule("the client never imports the programs", ("trunkline.*",), ours=("trunkline",)),
+    Rule("what starts the programs imports the words only", ("trunkline.programs",), ours=SPOKEN, outside=()),
     Rule("the bus of the client knows no state", ("trunkline.bus", "trunkline.bus.*"), never=("trunkline.state",)),
     Rule("the state of the client knows no bus", ("trunkline.state", "trunkline.state.*"), never=("trunkline.bus",)),
     Rule(
@@ -322,8 +323,14 @@ def main() -> int:
     arguments = parser.parse_args()
     found = [" <-> ".join(circle) + ": no circle of modules" for circle in circles(arguments.root)]
     if not arguments.circles:
-        found = check(arguments.root)
-    print("\n".join(found) if found else "circles: none" if arguments.circles else f"import rules: {len(RULES)} hold")
+        found += check(arguments.root)
+    print(
+        "\n".join(found)
+        if found
+        else "circles: none"
+        if arguments.circles
+        else f"import rules: {len(RULES)} hold, and no circle"
+    )
     return 1 if found else 0
 
 

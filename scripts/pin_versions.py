@@ -29,16 +29,16 @@ PIN = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+")
 def resolve(scratch: Path) -> list[str]:
     """Installs all dependencies, those of the extras too, into a new environment and returns what pip chose."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [
+    requirements = [
         *project["dependencies"],
         *(name for extra in project["optional-dependencies"].values() for name in extra),
     ]
     subprocess.run([sys.executable, "-m", "venv", str(scratch / "venv")], check=True)
     python = str(scratch / "venv" / "bin" / "python")
-    wanted += ["setuptools>=77"]  # grpcio-tools needs it; what venv brings is too old for Python 3.12
+    requirements += ["setuptools>=77"]  # grpcio-tools needs it; what venv brings is too old for Python 3.12
     held = [f"{name}=={GRPC_VERSION}" for name in HELD]
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*install, *wanted, *held], check=True)
+    subprocess.run([*install, *requirements, *held], check=True)
     listing = subprocess.run(
         [python, "-m", "pip", "freeze", "--all", "--disable-pip-version-check"],
         check=True,

@@ -1,7 +1,7 @@
-"""Admission: what whoever takes messages to be stored checks of them, and adds to them.
+"""Admission: the checks of published messages, and what they are completed with.
 
-The bus does so, and a sidecar that keeps messages while the bus is away: what one has admitted, the other must not
-refuse.
+The bus admits messages, and so does a sidecar that keeps them while the bus is away: what one has admitted, the other
+must not refuse.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from trunklined.rpc.times import seconds_of, stamp_of, time_of
 _DURABILITIES = frozenset(bus_pb2.Durability.values())
 
 
-def check_publish(wanted: Any) -> None:
-    """Checks what a PublishRequest says beside its channel and the messages themselves.
+def check_publish(request: Any) -> None:
+    """Checks a PublishRequest, but for its channel and the messages themselves.
 
     Args:
-        wanted: one, or its opaque twin.
+        request: public or passthrough.
 
     Raises:
         InvalidMessageError: no messages, too many, or a durability that is none.
     """
-    messages = wanted.messages
+    messages = request.messages
     if not messages:
         raise InvalidMessageError("messages is empty: at least one is needed", details={"field": "messages"})
     if len(messages) > MAX_PUBLISH_MESSAGES:
@@ -35,15 +35,29 @@ def check_publish(wanted: Any) -> None:
             f"messages has {len(messages)} entries, at most {MAX_PUBLISH_MESSAGES} are allowed",
             details={"field": "messages", "value": str(len(messages))},
         )
-    if wanted.durability not in _DURABILITIES:
+    if request.durability not in _DURABILITIES:
         raise InvalidMessageError(
-            f"durability {wanted.durability} is unknown",
-            details={"field": "durability", "value": str(wanted.durability)},
+            f"durability {request.durability} is unknown",
+            details={"field": "durability", "value": str(request.durability)},
         )
 
 
 def admit(message: message_pb2.Message, body: bytes, max_bytes: int, now: float) -> tuple[bytes, int, float | None]:
-    """Checks one message; returns it encoded with what it lacked, its lane, and when it expires."""
+    """Checks one message, and completes it with a message id and a timestamp where it has none.
+
+    Args:
+        message: it parsed; completed in place.
+        body: it encoded.
+        max_bytes: limit of one encoded message.
+        now: UNIX time in seconds.
+
+    Returns:
+        The message encoded, its lane, and the UNIX time at which it expires (None: never).
+
+    Raises:
+        MessageTooLargeError: the encoded message is over the limit.
+        InvalidMessageError: a priority that is none, or a TTL below 1.
+    """
     if len(body) > max_bytes:
         raise too_large(message, body, max_bytes)
     priority = message.priority
@@ -69,7 +83,21 @@ def too_large(message: message_pb2.Message, body: bytes, max_bytes: int) -> Mess
 def check_delivery(
     message: message_pb2.Message, key: str | None, lane: int, expires_at: float | None, now: float
 ) -> tuple[int, float | None]:
-    """The lane of a message with an ordering key (medium: order goes before priority), and when it is due."""
+    """Checks how a message to be stored is delivered: its ordering key, and until when it is held back.
+
+    Args:
+        key: its ordering key; None: none.
+        lane: of its priority.
+        expires_at: UNIX time in seconds; None: never.
+        now: UNIX time in seconds.
+
+    Returns:
+        Its lane, which with a key is medium, since order goes before priority; and the UNIX time at which it is due
+        (None: now).
+
+    Raises:
+        InvalidMessageError: a key over its limit, both times set, a time out of bounds or not before it expires.
+    """
     if key is not None:
         lane = MEDIUM_LANE
         if len(key.encode()) > MAX_ORDERING_KEY_BYTES:

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from trunkline.bench import command, report
-from trunkline.bench.comparison import Row
-from trunkline.bench.contender import FEW, Contender
-from trunkline.bench.payload import PAYLOAD, PAYLOAD_BYTES, TEXT
-from trunkline.bench.peer import Server
-from trunkline.bench.peers import OURS, PEERS
-from trunkline.bench.processes import Role, RunFailedError, free_port, start_server
-from trunkline.bench.tally import Tally
-from trunkline.bench.works import WORKS
-from trunkline.bench.works.live import LIVE
-from trunkline.bench.works.request import REQUEST_LATENCY
+from scripts.bench import command, report
+from scripts.bench.comparison import Row
+from scripts.bench.contender import FEW, Contender
+from scripts.bench.payload import PAYLOAD, PAYLOAD_BYTES, TEXT
+from scripts.bench.peer import Server
+from scripts.bench.peers import OURS, PEERS
+from scripts.bench.processes import Role, RunFailedError, free_port, start_server
+from scripts.bench.tally import Tally
+from scripts.bench.works import WORKS
+from scripts.bench.works.live import LIVE
+from scripts.bench.works.request import REQUEST_LATENCY
 
 NATS = Contender("nats", "nats-py", "nats")
 
@@ -66,7 +66,7 @@ async def test_a_tally_ends_with_the_last_message() -> None:
 
 async def test_a_lost_message_is_counted_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A subscriber that gets nothing more gives up and says how many came."""
-    monkeypatch.setattr("trunkline.bench.tally.IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("scripts.bench.tally.IDLE_SECONDS", 0.2)
     tally = Tally(3)
     tally.count("ab")
     assert (await tally.reception()).received == 1
@@ -96,7 +96,7 @@ async def test_a_role_that_fails_shows_why(tmp_path: Path) -> None:
 def test_it_measures_for_real_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One run of real processes: our bus, and ZeroMQ which needs no server."""
     pytest.importorskip("zmq", reason="the extra bench is not installed")
-    monkeypatch.setattr("trunkline.bench.peers.ours.Trunkline.messages", 20_000)
+    monkeypatch.setattr("scripts.bench.peers.ours.Trunkline.messages", 20_000)
     path = tmp_path / "results.json"
     arguments = ["--only", "live", "--peer", "zeromq", "--runs", "1", "--json", str(path)]
     done = CliRunner().invoke(command, arguments)
@@ -109,7 +109,7 @@ def test_it_measures_for_real_and_loses_nothing(tmp_path: Path, monkeypatch: pyt
 
 def test_a_channel_is_measured_beside_pythons_queues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between threads and between processes; no program of ours is needed."""
-    monkeypatch.setattr("trunkline.bench.works.channel.MESSAGES", 2_000)
+    monkeypatch.setattr("scripts.bench.works.channel.MESSAGES", 2_000)
     path = tmp_path / "results.json"
     arguments = [
         "--only",

@@ -11,13 +11,13 @@ import grpc
 import pytest
 from click.testing import CliRunner
 
-from trunkline.bench import command
-from trunkline.bench.comparison import compare
-from trunkline.bench.contender import FEW, few_waiting, of_peer, ours
-from trunkline.bench.payload import DURABLE
-from trunkline.bench.stage import Stage, stage
-from trunkline.bench.work import Work
-from trunkline.bench.works import backlog, durable, stored
+from scripts.bench import command
+from scripts.bench.comparison import compare
+from scripts.bench.contender import FEW, few_waiting, of_peer, ours
+from scripts.bench.payload import DURABLE
+from scripts.bench.stage import Stage, stage
+from scripts.bench.work import Work
+from scripts.bench.works import backlog, durable, stored
 from trunkline.v1 import bus_pb2_grpc, durable_pb2
 
 needs_nats = pytest.mark.skipif(shutil.which("nats-server") is None, reason="nats-server is not installed")
@@ -61,9 +61,9 @@ async def test_a_backlog_outlives_its_runs(monkeypatch: pytest.MonkeyPatch, tmp_
     """Each run finds what the one before found: as much is consumed as was published."""
     monkeypatch.setattr(backlog, "MESSAGES", 300)
     us = replace(ours(), waiting=3_000)
-    told: list[str] = []
+    lines: list[str] = []
     for work in (backlog.BACKLOG_PUBLISH, backlog.BACKLOG_CONSUME):
-        (row,) = await compare(work, us, [replace(few_waiting(), waiting=1_000)], 2, told.append, tmp_path)
+        (row,) = await compare(work, us, [replace(few_waiting(), waiting=1_000)], 2, lines.append, tmp_path)
         assert row.ours > 0
         assert row.peer_value > 0
         assert row.ours_lost == row.peer_lost == 0

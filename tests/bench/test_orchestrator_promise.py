@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trunkline.bench.promises import orchestrator
+from scripts.bench.promises import orchestrator
 
 
 async def test_an_orchestrators_events_are_timed_and_its_rest_is_weighed(monkeypatch: pytest.MonkeyPatch) -> None:

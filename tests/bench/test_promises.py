@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from trunkline.bench import cli, command, report
-from trunkline.bench.promise import Figure, Promise
-from trunkline.bench.promises import PROMISES, commands, idle, ready, stalled, waiting
-from trunkline.bench.works import WORKS
+from scripts.bench import cli, command, report
+from scripts.bench.promise import Figure, Promise
+from scripts.bench.promises import PROMISES, commands, idle, ready, stalled, waiting
+from scripts.bench.works import WORKS
 
 BROKEN = Figure("too much", "MB", value=81, bound=80)
 

@@ -1,4 +1,4 @@
-"""The codec and the opaque twins: what goes over the wire comes back the same."""
+"""The codec and the passthrough types: what goes over the wire comes back the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trunkline.bus.codec import decode_message, encode_message
 from trunkline.errors import InvalidMessageError
 from trunkline.v1 import bus_pb2
 from trunkline.v1.message_pb2 import Message
-from trunkline.wire.opaque import bus_twins
+from trunkline.wire.opaque import bus_passthrough
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -89,26 +89,30 @@ def test_any_json_text_is_read_or_kept(raw: bytes, nanos: int, seconds: int) -> 
 
 
 @given(st.lists(messages(), max_size=4), texts)
-def test_the_opaque_twins_are_the_same_on_the_wire(several: list[AgentMessage], channel: str) -> None:
-    """What is written with a twin is read as the public type, and the other way round, in each message that has one."""
-    twins = bus_twins()
+def test_passthrough_types_are_the_same_on_the_wire(several: list[AgentMessage], channel: str) -> None:
+    """What is written with a passthrough type is read as the public type, and the other way round."""
+    types = bus_passthrough()
     encoded = [encode_message(message) for message in several]
     wires = [Message.FromString(each) for each in encoded]
-    frame = twins["ConnectRequest"]()
+    frame = types["ConnectRequest"]()
     publish = frame.items.add(id=7).publish
     publish.channel = channel
     publish.messages.extend(encoded)
     public = bus_pb2.ConnectRequest.FromString(frame.SerializeToString())
     assert list(public.items[0].publish.messages) == wires
-    assert list(twins["ConnectRequest"].FromString(public.SerializeToString()).items[0].publish.messages) == [
+    assert list(types["ConnectRequest"].FromString(public.SerializeToString()).items[0].publish.messages) == [
         each.SerializeToString() for each in wires
     ]
     deliveries = bus_pb2.SubscribeResponse.Deliveries(channel=channel, first_sequence=3, messages=wires)
-    twin = twins["SubscribeResponse"].FromString(bus_pb2.SubscribeResponse(deliveries=deliveries).SerializeToString())
-    assert [Message.FromString(each) for each in twin.deliveries.messages] == wires
-    assert (twin.deliveries.channel, twin.deliveries.first_sequence) == (channel, 3)
+    passed = types["SubscribeResponse"].FromString(bus_pb2.SubscribeResponse(deliveries=deliveries).SerializeToString())
+    assert [Message.FromString(each) for each in passed.deliveries.messages] == wires
+    assert (passed.deliveries.channel, passed.deliveries.first_sequence) == (channel, 3)
     for wire, each in zip(wires, encoded, strict=True):
         request = bus_pb2.RequestRequest(channel=channel, message=wire)
-        assert Message.FromString(twins["RequestRequest"].FromString(request.SerializeToString()).message) == wire
-        response = twins["RequestResponse"](channel=channel, message=each)
+        assert Message.FromString(types["RequestRequest"].FromString(request.SerializeToString()).message) == wire
+        response = types["RequestResponse"](channel=channel, message=each)
         assert bus_pb2.RequestResponse.FromString(response.SerializeToString()).message == wire
+    assert not types["RequestRequest"].FromString(bus_pb2.RequestRequest().SerializeToString()).HasField("message")
+    empty = bus_pb2.RequestRequest(message=Message()).SerializeToString()
+    assert types["RequestRequest"].FromString(empty).HasField("message")
+    assert types["RequestRequest"](message=b"").SerializeToString() == empty

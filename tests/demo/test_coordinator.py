@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -13,10 +11,10 @@ from uuid import uuid4
 
 import pytest
 
-from trunkline import AgentType, MessageChannel, ServiceMessage, TaskResult, TaskStatus
+from trunkline import AgentType, TaskResult, TaskStatus
 from trunkline.demo import kept
 from trunkline.demo.accident import Accident
-from trunkline.demo.agent import READY, STOP, Agent
+from trunkline.demo.agent import Agent
 from trunkline.demo.coding_agent import CodingAgent
 from trunkline.demo.coordinator import Coordinator
 from trunkline.demo.ledger import Ledger
@@ -27,6 +25,7 @@ from trunkline.demo.posts import COORDINATOR, Job, Post
 from trunkline.demo.programs import Addresses
 from trunkline.demo.review_agent import ReviewAgent
 from trunkline.demo.team import Team
+from trunkline.orchestrator import Orchestrator
 from trunkline.sync import DurableMessage, MessageBus, StateManager
 
 SECONDS = 20.0
@@ -71,41 +70,21 @@ def run(job: Job, services: tuple[MessageBus, StateManager], bus_address: str, s
     def work(path: str, *roles: type[Agent]) -> tuple[Coordinator, Ledger]:
         ledger = Ledger([path])
         coordinator = Coordinator(job, ledger, addresses, bus, state, Narrator(as_json=True), lambda: None)
-        with ExitStack() as stack:
-            channel = stack.enter_context(MessageChannel("thread", name=COORDINATOR))
-            for role in roles:
-                post = Post(job, role.__name__, AgentType.CODING, "thread", "bus", bus_address, state_address)
-                stack.enter_context(_working(role, post, channel))
-            for _ in roles:
-                said = channel.receive(SECONDS)
-                assert said is not None
-                assert said.payload == READY
+        posts = [
+            Post(job, role.__name__, AgentType.CODING, "thread", "bus", bus_address, state_address) for role in roles
+        ]
+        with Orchestrator(Orchestrator.Config(max_workers=len(roles))) as orchestrator:
+            entries = [
+                orchestrator.register_agent(role, post.name, post=post) for role, post in zip(roles, posts, strict=True)
+            ]
+            orchestrator.start()
+            assert all(entry.state_events.ready_event.wait(SECONDS) for entry in entries)
             team = Team([], addresses, bus)
             assert coordinator.run(team, Accident(None, None), time.monotonic() + SECONDS)
         return coordinator, ledger
 
     yield work
     kept.forget(bus_address, job)
-
-
-class _working:  # noqa: N801  # a context, read as one
-    """An agent in a thread, with a bus of its own."""
-
-    def __init__(self, role: type[Agent], post: Post, channel: MessageChannel) -> None:
-        self._open = ExitStack()
-        bus = self._open.enter_context(MessageBus(post.bus))
-        state = self._open.enter_context(StateManager(post.state))
-        self._name, self._channel = post.name, channel
-        agent = role(post, bus, state)
-        self._thread = threading.Thread(target=agent.run, args=(channel.endpoint(post.name),))
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._channel.send(self._name, ServiceMessage(COORDINATOR, "COMMAND", STOP))
-        self._thread.join(SECONDS)
-        self._open.close()
 
 
 def _result(services: tuple[MessageBus, StateManager], job: Job, path: str) -> TaskResult:

@@ -143,10 +143,10 @@ def test_an_interrupted_run_leaves_nothing_behind(demo: Demo, folder: Path, sign
             os.killpg(process.pid, signum)
         else:
             process.send_signal(signum)
-        said, _ = process.communicate(timeout=15)
+        output, _ = process.communicate(timeout=15)
     assert process.returncode == 130
-    assert "interrupted" in said
-    assert "Traceback" not in said
+    assert "interrupted" in output
+    assert "Traceback" not in output
     assert demo.leaves_nothing()
 
 
@@ -163,9 +163,9 @@ def test_a_program_that_ends_in_the_middle_ends_the_run(demo: Demo, folder: Path
     with demo.started(str(folder), until="development") as process:
         bus = next(pid for pid, line in demo.processes().items() if "trunklined bus" in line)
         os.kill(bus, signal.SIGKILL)
-        said, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=20)
     assert process.returncode == 1
-    assert "the bus ended by itself (exit code -9)" in said
+    assert "the bus ended by itself (exit code -9)" in output
     assert demo.leaves_nothing()
 
 

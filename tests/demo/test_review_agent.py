@@ -15,7 +15,7 @@ import pytest
 from trunkline import AgentMessage, AgentType, MessageType
 from trunkline.demo import kept
 from trunkline.demo.measuring import measure
-from trunkline.demo.posts import REVIEW, Job, Post
+from trunkline.demo.posts import Job, Post
 from trunkline.demo.review_agent import ReviewAgent
 from trunkline.sync import MessageBus, StateManager
 
@@ -36,14 +36,13 @@ def store(state_address: str) -> Iterator[StateManager]:
 
 
 @pytest.fixture
-def review(job: Job, bus_address: str, state_address: str, store: StateManager) -> Iterator[Review]:
+def review(job: Job, bus_address: str, state_address: str) -> Iterator[Review]:
     """Gives figures to a review agent, and returns what it tells the coordinator."""
     post = Post(job, "review-1", AgentType.REVIEW, "thread", "bus", bus_address, state_address)
-    told: queue.Queue[AgentMessage] = queue.Queue()
-    with MessageBus(bus_address) as bus:
-        bus.subscribe(job.notices, told.put)
-        agent = ReviewAgent(post, bus, store)
-        bus.subscribe(job.reviews, agent.work, durable=job.durable(REVIEW))
+    notices: queue.Queue[AgentMessage] = queue.Queue()
+    with MessageBus(bus_address) as bus, ReviewAgent(post=post) as agent:
+        bus.subscribe(job.notices, notices.put)
+        assert agent.state_events.ready_event.wait(5)
         rounds = itertools.count(1)
 
         def give(coded_by: str, changes: dict[str, Any]) -> AgentMessage:
@@ -51,7 +50,7 @@ def review(job: Job, bus_address: str, state_address: str, store: StateManager) 
             facts = {"path": "a.py", "round": next(rounds), "attempt": 1, "coded_by": coded_by, "figures": figures}
             report = AgentMessage(message_type=MessageType.TASK_RESULT, sender_id=coded_by, payload=facts)
             bus.publish(job.reviews, report, stored=True)
-            return told.get(timeout=5)
+            return notices.get(timeout=5)
 
         yield give
     kept.forget(bus_address, job)

@@ -23,14 +23,14 @@ class Failing(InMemoryStateManager):
 
     def __init__(self, *watches: str) -> None:
         super().__init__()
-        self._watches = list(watches)
+        self._script = list(watches)
         self.is_done = asyncio.Event()
 
     async def watch(self, *kinds: Any, **filters: Any) -> AsyncIterator[Change]:
-        if not self._watches:
+        if not self._script:
             self.is_done.set()
             await asyncio.Event().wait()
-        if self._watches.pop(0) == SYNC:
+        if self._script.pop(0) == SYNC:
             yield Change(ChangeType.SYNCED, 0)
         raise StateDisconnectedError("away")
 

@@ -102,10 +102,10 @@ ALLOWED = {
 }
 
 
-def check(tree: Path) -> subprocess.CompletedProcess[str]:
+def check(tree: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Runs the check over a tree."""
     return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "check_imports.py"), "--root", str(tree)],
+        [sys.executable, str(ROOT / "scripts" / "check_imports.py"), "--root", str(tree), *options],
         check=False,
         capture_output=True,
         text=True,
@@ -133,6 +133,32 @@ def test_a_breach_is_caught(tmp_path: Path, breach: str) -> None:
     done = check(tmp_path)
     assert done.returncode == 1
     assert done.stdout.startswith(f"{path}:")
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from trunklined.state.scratch.a import A",
+        "from trunklined.state.scratch import a",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from trunklined.state.scratch.a import A",
+        "def late() -> None:\n    import trunklined.state.scratch.a",
+    ],
+    ids=["from a module", "a module", "for types only", "late"],
+)
+def test_a_circle_is_caught(tmp_path: Path, back: str) -> None:
+    """Two modules that import each other, however they do it, fail the check, which names them; `--circles` too."""
+    write(tmp_path, f"{PROGRAMS}/state/scratch/a.py", "from trunklined.state.scratch.b import B")
+    (tmp_path / PROGRAMS / "state/scratch/b.py").write_text(back + "\n")
+    for options in ((), ("--circles",)):
+        done = check(tmp_path, *options)
+        assert done.returncode == 1
+        assert "trunklined.state.scratch.a <-> trunklined.state.scratch.b" in done.stdout
+
+
+def test_this_tree_has_no_circle() -> None:
+    """`--circles` prints every circle, and says that there is none."""
+    done = check(ROOT, "--circles")
+    assert (done.returncode, done.stdout) == (0, "circles: none\n")
 
 
 @pytest.mark.parametrize("case", ALLOWED)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from trunklined.bus.config import Settings
 from trunklined.command import PROGRAMS
 from trunklined.rpc.config import ServerSettings
 
@@ -34,3 +36,16 @@ def test_every_setting_is_told(program: str) -> None:
             continue
         number = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
         assert told == number.lower() or told == str(field.default), name
+
+
+def test_the_rules_of_retention_that_are_shown_can_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the variable of the environment that the page gives."""
+    (shown,) = re.findall(r"^TRUNKLINE_BUS_RETENTION=.*?'$", TEXT, re.MULTILINE | re.DOTALL)
+    (assignment,) = shlex.split(shown)
+    monkeypatch.setenv(*assignment.split("=", 1))
+    rules = Settings().retention
+    assert [(rule.pattern, rule.max_age, rule.hard) for rule in rules] == [
+        ("audit:>", 2592000, False),
+        ("ticks:>", None, True),
+        (">", 86400, False),
+    ]

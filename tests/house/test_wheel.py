@@ -14,7 +14,7 @@ SUFFIXES = {".py", ".pyi", ".typed"}
 
 
 def test_a_wheel_holds_every_module(tmp_path: Path) -> None:
-    """No package is forgotten, and the types come along."""
+    """No package is forgotten, the types come along, and nothing of the checkout beside them does."""
     tree = tmp_path / "tree"
     for part in ("clients", "services"):
         shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
@@ -35,3 +35,4 @@ def test_a_wheel_holds_every_module(tmp_path: Path) -> None:
     }
     assert {"trunkline/v1/bus_pb2.pyi", "trunkline/py.typed", "trunklined/py.typed"} <= wanted
     assert wanted - held == set()
+    assert {name.partition("/")[0] for name in held if ".dist-info/" not in name} == set(PACKAGES)

@@ -65,7 +65,7 @@ def test_every_name_of_all_is_there() -> None:
         ("import trunkline.errors, trunkline.channels, trunkline.limits", ("grpc", "pydantic", "msgspec")),
         ("from trunkline import NoRespondersError", ("grpc", "google.protobuf", "pydantic")),
         ("from trunkline import AgentMessage", ("grpc", "google.protobuf")),
-        ("import trunkline.wire.opaque; trunkline.wire.opaque.bus_twins()", ("pydantic", "trunkline.models")),
+        ("import trunkline.wire.opaque; trunkline.wire.opaque.bus_passthrough()", ("pydantic", "trunkline.models")),
         ("import trunkline; trunkline.sync", ("grpc", "pydantic")),
     ],
 )

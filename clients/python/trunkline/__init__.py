@@ -92,6 +92,7 @@ _HOMES = {
     "trunklined.local.state": ("InMemoryStateManager",),
     "trunkline.state.grpc.manager": ("GrpcStateManager",),
     "trunkline.message_channel": ("MessageChannel", "ServiceMessage"),
+    "trunkline.programs": ("LocalStack",),
 }
 _FACES = ("sync",)
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -182,6 +183,7 @@ if TYPE_CHECKING:
     from trunkline.models import TaskStatus as TaskStatus
     from trunkline.models import WorkflowPhase as WorkflowPhase
     from trunkline.models import WorkflowState as WorkflowState
+    from trunkline.programs import LocalStack as LocalStack
     from trunkline.state.grpc.manager import GrpcStateManager as GrpcStateManager
     from trunkline.state.state_manager import Change as Change
     from trunkline.state.state_manager import ChangeType as ChangeType

@@ -10,10 +10,11 @@ from trunkline.bus.grpc.session import BusSession
 from trunkline.errors import BusDisconnectedError
 from trunkline.limits import MAX_MESSAGE_BYTES
 from trunkline.v1 import bus_pb2
-from trunkline.wire.stream import LineUser
+from trunkline.wire.stream import StreamUser
 from trunklined.bus.app import make_broker
 from trunklined.bus.broker import Broker
 from trunklined.bus.config import Settings
+from trunklined.bus.wire.connection import BusConnection
 from trunklined.bus.wire.servicer import BusServicer
 from trunklined.local.session import LocalConnection, LocalSession
 from trunklined.local.stream import LocalStream
@@ -41,13 +42,13 @@ class InMemoryMessageBus(BaseBus):
     async def connect(self) -> None:
         async with self._connecting:
             if self._session is not None:
-                await (self.disconnect() if self._session.line.loop_is_closed else self._session.close())
+                await (self.disconnect() if self._session.stream.loop_is_closed else self._session.close())
             self._published = 0
             self._session = await self._begin()
 
     async def disconnect(self) -> None:
         broker, self._broker = self._broker, None
-        if broker is not None and self._session is not None and self._session.line.loop_is_closed:
+        if broker is not None and self._session is not None and self._session.stream.loop_is_closed:
             self._session = None  # with its loop everything has ended
             broker.journal.engine.close()
             return
@@ -57,7 +58,7 @@ class InMemoryMessageBus(BaseBus):
 
     def _connected(self) -> BusSession:
         session = super()._connected()
-        session.line.check_loop()
+        session.stream.check_loop()
         return session
 
     async def _begin(self) -> LocalSession:
@@ -67,13 +68,13 @@ class InMemoryMessageBus(BaseBus):
         broker = self._broker
         servicer = BusServicer(broker, MAX_MESSAGE_BYTES, (), time.time())
 
-        def open_line(user: LineUser) -> LocalStream:
-            def accept(write: Any) -> LocalConnection:
-                return LocalConnection(broker, servicer.turn, _PEER, write, MAX_MESSAGE_BYTES, ())
+        def open_stream(user: StreamUser) -> LocalStream:
+            def accept(write: Any) -> BusConnection:
+                return servicer.accept(_PEER, write, LocalConnection)
 
             parse = bus_pb2.ConnectResponse.FromString
             return LocalStream(parse, user, BusDisconnectedError, accept, servicer.unary_calls(), {})
 
-        session = LocalSession(open_line, broker)
-        await session.line.open(0)
+        session = LocalSession(open_stream, broker)
+        await session.stream.open(0)
         return session

@@ -14,10 +14,10 @@ from trunkline.bus.grpc.subscription import LiveSubscription, Subscription
 from trunkline.channels import matches
 from trunkline.delivery import Receipt
 from trunkline.models import AgentMessage
-from trunkline.wire.stream import Line, LineUser
+from trunkline.wire.stream import Stream, StreamUser
 from trunklined.bus.broker import Broker
 from trunklined.bus.queue import SubscriptionQueue
-from trunklined.bus.wire.connection import Connection
+from trunklined.bus.wire.connection import BusConnection
 from trunklined.local.stream import LocalStream
 
 M = TypeVar("M", bound=AgentMessage)
@@ -26,7 +26,7 @@ _calling: ContextVar[tuple[BusSession, ...]] = ContextVar("trunkline_calling", d
 """The sessions in whose callbacks this code runs."""
 
 
-class LocalConnection(Connection):
+class LocalConnection(BusConnection):
     """The service's end; says when it has looked for what may be sent."""
 
     on_gathered: Callable[[], None] | None = None
@@ -111,14 +111,14 @@ class LocalSession(BusSession):
 
     live_subscription = LocalSubscription
 
-    def __init__(self, open_line: Callable[[LineUser], Line], broker: Broker) -> None:
-        super().__init__(open_line, None, None)
+    def __init__(self, open_stream: Callable[[StreamUser], Stream], broker: Broker) -> None:
+        super().__init__(open_stream, None, None)
         self._broker = broker
         self._looking = False
 
     def publish(self, channel: str, encoded: bytes) -> Coroutine[Any, Any, None] | None:
         pause = super().publish(channel, encoded)
-        self.line.pump()
+        self.stream.flush()
         return self._caused(channel, pause)
 
     async def store(self, channel: str, encoded: bytes) -> Receipt:
@@ -129,8 +129,8 @@ class LocalSession(BusSession):
     async def open(self, *arguments: Any) -> LiveSubscription:
         subscription = await super().open(*arguments)
         assert isinstance(subscription, LocalSubscription)
-        assert isinstance(self.line, LocalStream)
-        connection = self.line.peer
+        assert isinstance(self.stream, LocalStream)
+        connection = self.stream.peer
         assert isinstance(connection, LocalConnection)
         connection.on_gathered = self._look_soon
         queue = connection.queue_of(subscription.id)
@@ -153,7 +153,7 @@ class LocalSession(BusSession):
             await pause
         if self in _calling.get():
             return
-        await self.line.room(0)
+        await self.stream.room(0)
         journal = self._broker.journal
         if channel in journal.in_flight:  # live messages go behind what was stored before them on their channel
             spread: asyncio.Future[None] = self._loop.create_future()

@@ -12,7 +12,7 @@ from trunkline.limits import MAX_MESSAGE_BYTES
 from trunkline.state.grpc.base import BaseStateManager
 from trunkline.state.grpc.frames import ServerFrame
 from trunkline.v1 import state_pb2
-from trunkline.wire.stream import Line
+from trunkline.wire.stream import Stream
 from trunklined.local.stream import LocalStream
 from trunklined.state.app import make_store
 from trunklined.state.config import Settings
@@ -34,15 +34,15 @@ class InMemoryStateManager(BaseStateManager):
         super().__init__("this process", CALL_SECONDS)
         self._store: Store | None = None
 
-    def _connected(self) -> Line:
-        line = super()._connected()
-        line.check_loop()
-        return line
+    def _connected(self) -> Stream:
+        stream = super()._connected()
+        stream.check_loop()
+        return stream
 
     async def disconnect(self) -> None:
         store, self._store = self._store, None
-        if self._line is not None and self._line.loop_is_closed:
-            self._line = None  # with its loop everything has ended
+        if self._stream is not None and self._stream.loop_is_closed:
+            self._stream = None  # with its loop everything has ended
             return
         await super().disconnect()
         if store is not None:
@@ -63,7 +63,7 @@ class InMemoryStateManager(BaseStateManager):
                 async for event in events:
                     yield to_frame(event)
 
-        line = LocalStream(
+        stream = LocalStream(
             ServerFrame.FromString,
             self,
             StateDisconnectedError,
@@ -72,5 +72,5 @@ class InMemoryStateManager(BaseStateManager):
             {"Watch": watch},
             in_task=True,
         )
-        await line.open(0)
-        return line
+        await stream.open(0)
+        return stream

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from google.protobuf.message import Message
 
 from trunkline.errors import TrunklineError
-from trunkline.wire.stream import FrameReader, Line, LineUser
-from trunkline.wire.writer import Outbox
+from trunkline.wire.stream import FrameReader, Stream, StreamUser
+from trunkline.wire.writer import StreamWriter
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Peer(Protocol):
         """Ends everything that the client has open."""
 
 
-class LocalStream(Line):
+class LocalStream(Stream):
     """A stream that is up from `open` to `close`.
 
     Args:
@@ -50,7 +50,7 @@ class LocalStream(Line):
     def __init__(
         self,
         parse: Callable[[bytes], Any],
-        user: LineUser,
+        user: StreamUser,
         lost: type[TrunklineError],
         accept: Callable[[Callable[[bytes], Any]], Peer],
         calls: Mapping[str, Unary],
@@ -69,10 +69,10 @@ class LocalStream(Line):
         """Connects; takes no time."""
         self._loop = asyncio.get_running_loop()
         self.peer = self._accept(self._receive)
-        self._outbox = outbox = Outbox(self._send, self._user.gather)
+        self._writer = writer = StreamWriter(self._send, self._user.gather)
         self._up.set()
         self._user.on_up()
-        outbox.kick()
+        writer.schedule()
 
     async def close(self) -> None:
         """Ends the stream and fails what is pending; idempotent."""
@@ -82,11 +82,11 @@ class LocalStream(Line):
             peer.close()
 
     async def call(self, name: str, request: Message, timeout: float) -> Any:
-        """See `Line.call`."""
+        """See `Stream.call`."""
         return await self._calls[name](request.SerializeToString(), None)
 
     def read(self, name: str, request: Message, parse: Callable[[bytes], Any]) -> FrameReader:
-        """See `Line.read`."""
+        """See `Stream.read`."""
         return _LocalFrames(self._frames[name](request.SerializeToString()), parse)
 
     async def _send(self, frame: bytes) -> None:

@@ -17,7 +17,8 @@ agents       ps, list, start, stop, status, dependencies, commands, report, shut
 agent_history, agent_statistics   history, history-stats; stats
 orchestrators, orchestrator_socket, command_connection   whom these ask, and how
 serve        serve bus|state|sidecar
-up, children the three programs together in one terminal
+bench        how fast a deployment is, seen from here; measuring does it
+up           the three programs together in one terminal
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ COMMANDS = {
     ),
     "services": Home("trunkline.cli.services.services", "services", "Show what bus and state count and hold."),
     "subscriptions": Home("trunkline.cli.services.services", "subscriptions", "List who subscribes to what."),
-    "bench": Home("trunkline.bench", "command", "Measure Trunkline beside its peers."),
+    "bench": Home("trunkline.cli.services.bench", "bench", "Measure how fast bus and state are."),
 }
 
 _AGENTS = "trunkline.cli.agents.agents"

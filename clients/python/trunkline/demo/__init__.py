@@ -7,11 +7,11 @@ run                      one run: programs, team, the three phases, report
 coordinator, ledger      who stores the tasks and hears what came of them; which file stands where
 agent                    what all agents share
 coding_agent, measuring  who measures files, and how
-review_agent, recounting who checks the figures, and how
+review_agent             who checks the figures
 external_agent           a program of its own: standard library, lines of JSON on a UNIX socket
-team, posts              agents as threads, processes and that program; who they are and where they speak
+team, posts              an orchestrator's agents, and that program; who they are and where they speak
 accident                 one of them is killed, and the bus itself
-programs                 bus, state and sidecar as child processes
+programs                 bus, state and sidecar: those that run already, and a local stack of the others
 workflow, progress       the stored state of the run, and who watches it
 traffic, kept            what the programs counted; what the bus kept
 report, tables           what people and scripts see in the end

@@ -14,7 +14,7 @@ from trunkline.demo.team import Member
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """Who was killed, and when.
+    """One kill, and when it was.
 
     Args:
         after_seconds: since the work began.
@@ -45,7 +45,7 @@ class Accident:
         """How many files were measured then."""
 
     def go_on(self, measured: int, total: int) -> list[Killed]:
-        """What happens now that so many files are measured: who was killed, if somebody was."""
+        """Goes on, now that so many files are measured. Returns what was killed by this call."""
         if self._frozen_at is None:
             if 2 * measured >= total:
                 self._frozen_at = measured
@@ -68,11 +68,11 @@ class Accident:
             self._signal(signal.SIGCONT)
 
     def _signal(self, signum: signal.Signals) -> int | None:
-        """The victim's process id; None where there is nobody to be killed."""
-        if self.victim is None or not self.victim.runner.is_alive():
+        """Signals the victim. Returns its process id; None where there is none, or it has ended."""
+        if self.victim is None or not self.victim.is_alive:
             return None
-        pid = getattr(self.victim.runner, "pid", None)
-        assert isinstance(pid, int)
+        pid = self.victim.pid
+        assert pid is not None
         os.kill(pid, signum)
         return pid
 

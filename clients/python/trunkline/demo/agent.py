@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,17 +18,23 @@ from trunkline import (
     BusDisconnectedError,
     MessageType,
     RetryPolicy,
-    ServiceMessage,
     StateDisconnectedError,
     TrunklineError,
 )
-from trunkline.demo.limits import END_SECONDS, HEARTBEAT_SECONDS, MAX_RETRY_SECONDS, RETRIES, RETRY_SECONDS
+from trunkline.agents import LoggerConfig, PeriodicAgent
+from trunkline.demo.limits import (
+    CALL_SECONDS,
+    END_SECONDS,
+    HEARTBEAT_SECONDS,
+    HUNG_SECONDS,
+    MAX_RETRY_SECONDS,
+    RETRIES,
+    RETRY_SECONDS,
+    START_SECONDS,
+)
+from trunkline.demo.narrator import LOG_FORMAT
 from trunkline.demo.posts import COORDINATOR, SETTINGS, Post
-from trunkline.message_channel import ChannelClosedError, Endpoint
-from trunkline.sync import DurableMessage, MessageBus, StateManager
-
-READY = "agent_ready"
-STOP = "stop"
+from trunkline.sync import DurableMessage, StateManager
 
 PATIENCE: Final = RetryPolicy(
     RETRIES,
@@ -35,12 +42,12 @@ PATIENCE: Final = RetryPolicy(
     MAX_RETRY_SECONDS,
     retryable_codes=frozenset({"BUS_DISCONNECTED", "NO_RESPONDERS", "OVERLOADED"}),
 )
-"""With a bus that is away for a moment, and with whoever listens on it."""
+"""With a bus that is away for a moment, and with an agent that listens on it."""
 
 
-class Agent(ABC):
-    """Takes messages of its durable subscription one by one until it is told to stop. The same in a thread and in a
-    process.
+class Agent(PeriodicAgent):
+    """Takes messages of its durable subscription one by one until it is stopped, and saves its state periodically. The
+    same in a thread and in a process.
 
     A message is done when `work` returns. Where `work` raises, or the agent dies, the bus hands the message to another.
     So a file may be worked on twice; whatever is published or stored of it has an id that says of what it is, by which
@@ -48,23 +55,23 @@ class Agent(ABC):
 
     Args:
         post: its place.
-        bus, state: connected.
+        kwargs: as every agent has them.
     """
+
+    class Config(PeriodicAgent.Config):
+        execution_interval = HEARTBEAT_SECONDS
+        heartbeat_timeout = HUNG_SECONDS
+        ready_timeout = START_SECONDS
+        stop_timeout = END_SECONDS
+        logger_config = LoggerConfig("ERROR")
 
     durable: ClassVar[str]
     """Which of DURABLES it takes from; all who take from it share its messages."""
 
-    def __init__(self, post: Post, bus: MessageBus, state: StateManager) -> None:
+    def __init__(self, *, post: Post, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "bus_address": post.bus})
         self.post = post
-        self.bus = bus
-        self.store = state
-        self._lock = threading.Lock()  # of the state: tasks come in one thread, heartbeats from another
-        self._busy = threading.Lock()  # held while it works
-        self._ending = threading.Event()
-        self.patience = replace(PATIENCE, pause=self._ending.wait)  # none any more when it is over
-        self._saves = 0
-        self._received = 0
-        self._state = AgentState(agent_id=post.agent_id, agent_type=post.type)
+        self._store: StateManager | None = None
 
     @property
     @abstractmethod
@@ -75,23 +82,43 @@ class Agent(ABC):
     def work(self, message: DurableMessage) -> None:
         """Does one task."""
 
-    def run(self, end: Endpoint) -> None:
-        """Works until STOP comes through its end of the MessageChannel, or that is closed."""
+    @property
+    def store(self) -> StateManager:
+        """The state service, from `setup` to the end; it gives up sooner than `state` would."""
+        if self._store is None:
+            self._store = StateManager(self.post.state, timeout=CALL_SECONDS)
+            self._store.connect()
+        return self._store
+
+    def setup(self) -> None:
+        """Stores its first state, and subscribes to its work."""
+        logging.basicConfig(level=logging.ERROR, format=LOG_FORMAT)  # a process has not set it up yet
         warnings.simplefilter("ignore", SyntaxWarning)  # of the sources that it reads
+        self._lock = threading.Lock()  # of the state: tasks come in one thread, heartbeats from another
+        self._busy = threading.Lock()  # held while it works
+        self._saves = self._received = 0
+        self._state = AgentState(agent_id=self.post.agent_id, agent_type=self.post.type)
+        self.patience = replace(PATIENCE, pause=self.stop_event.wait)  # none any more when it is over
         self.save_state()
         durable = self.post.job.durable(self.durable)
         self.bus.subscribe(self.channel, self._take, durable=durable, settings=SETTINGS)
-        end.send(COORDINATOR, ServiceMessage(self.post.name, "STATUS", READY))
-        while not _told_to_stop(end):
-            with suppress(StateDisconnectedError):  # one beat is missed, the next may be heard
-                self.save_state()
-        self._ending.set()
-        self.bus.unsubscribe(self.channel)
-        if self._busy.acquire(timeout=END_SECONDS):  # it finishes what it has begun
-            with suppress(BusDisconnectedError):  # it says so of an accident that is long over, too
-                self.bus.flush()  # its last ack
-            with suppress(StateDisconnectedError):
-                self.save_state(status=AgentStatus.COMPLETED)
+
+    def runner(self) -> None:
+        """Stores how it stands, as a sign of life."""
+        with suppress(StateDisconnectedError):  # one beat is missed, the next may be heard
+            self.save_state()
+
+    def on_close(self) -> None:
+        """Takes no more work, finishes what it has begun, and stores its last state."""
+        if self._store is None:
+            return
+        with self._store:
+            self.bus.unsubscribe(self.channel)
+            if self._busy.acquire(timeout=END_SECONDS):
+                with suppress(BusDisconnectedError):  # it says so of an accident that is long over, too
+                    self.bus.flush()  # its last ack
+                with suppress(StateDisconnectedError):
+                    self.save_state(status=AgentStatus.COMPLETED)
 
     def save_state(self, **changes: Any) -> None:
         """Stores how it stands, and when it was last seen alive. The last write wins."""
@@ -119,15 +146,15 @@ class Agent(ABC):
         since the bus went away, the same message is published again, and stored once."""
         self.patience.run(lambda: self.bus.publish(channel, message, stored=True))
 
-    def tell(self, about: AgentMessage, type: MessageType, **facts: Any) -> None:
-        """Publishes what came of a message to the coordinator."""
-        told = {name: about.payload[name] for name in ("path", "round")}
+    def notify(self, about: AgentMessage, type: MessageType, **facts: Any) -> None:
+        """Publishes to the coordinator what came of a message."""
+        file = {name: about.payload[name] for name in ("path", "round")}
         notice = AgentMessage(
-            message_id=f"{self.post.job.task_id(str(told['path']))}#{told['round']}:{type}",
+            message_id=f"{self.post.job.task_id(str(file['path']))}#{file['round']}:{type}",
             message_type=type,
             sender_id=self.post.agent_id,
             recipient_id=COORDINATOR,
-            payload={**told, **facts},
+            payload={**file, **facts},
         )
         self.publish(self.post.job.notices, notice)
 
@@ -145,7 +172,7 @@ class Agent(ABC):
             self.work(message)
             done = [*done, path]
         except (OSError, ValueError) as error:  # of the file, so it would be so with any agent: that is an answer too
-            self.tell(message, MessageType.ERROR, reason=str(error))
+            self.notify(message, MessageType.ERROR, reason=str(error))
             failed = [*failed, path]
         except TrunklineError:
             failed = [*failed, path]
@@ -158,12 +185,3 @@ class Agent(ABC):
                 failed_tasks=failed,
                 error_count=len(failed),
             )
-
-
-def _told_to_stop(end: Endpoint) -> bool:
-    """Waits for one heartbeat's length."""
-    try:
-        said = end.receive(HEARTBEAT_SECONDS)
-    except ChannelClosedError:  # the coordinator has gone
-        return True
-    return said is not None and said.payload == STOP

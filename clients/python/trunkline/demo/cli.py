@@ -16,11 +16,12 @@ from trunkline.cli.outcome import FAILED, INTERRUPTED, exit_code, tell
 from trunkline.cli.settings import Settings, settings, with_settings
 from trunkline.demo.limits import MAX_AGENTS, MAX_FILES, RUN_SECONDS
 from trunkline.demo.narrator import LOG_FORMAT, Narrator
-from trunkline.demo.programs import ProgramError, Running
+from trunkline.demo.programs import Running
 from trunkline.demo.report import Report
-from trunkline.demo.run import Wishes, run
+from trunkline.demo.run import RunOptions, run
 from trunkline.demo.sources import Sources, default_folder, find
 from trunkline.demo.tables import show
+from trunkline.programs import ProgramError
 
 _AGENTS: Final = click.IntRange(0, MAX_AGENTS)
 
@@ -60,24 +61,24 @@ def command(
     """Shows real work flowing through the three programs.
 
     A coordinator stores a task for each file of DIR (default: Trunkline's own sources) on the bus; coding agents
-    measure the files; review agents count anew and store what they approve. Agents run as threads, as processes, and
-    one as a program of its own that writes lines of JSON on a UNIX socket. Half-way one agent is killed, and the bus
-    itself: it comes back with all that it had, others do that agent's work, and nothing is lost.
+    measure the files; review agents check the totals and store what they approve. Agents run as threads, as processes,
+    and one as a program of its own that writes lines of JSON on a UNIX socket. Half-way one agent is killed, and the
+    bus itself: it comes back with all that it had, others do that agent's work, and nothing is lost.
 
     Bus, state and sidecar are started for the run and ended with it, but those that run already and are named by
     --bus, --state, or --sidecar with --socket.
 
     Exit code 0 only if every file was done exactly once in the stored results; else 1.
     """
-    told = settings()
+    chosen = settings()
     if bool(sidecar) != bool(socket):
         raise click.UsageError("--sidecar and --socket belong together")
     sources = find((folder or default_folder()).resolve(), max_files)
     if not sources.paths:
         raise click.UsageError(f"there is no source file in {sources.root}")
-    running = Running(told.given("bus"), told.given("state"), sidecar, socket)
+    running = Running(chosen.given("bus"), chosen.given("state"), sidecar, socket)
     _end_as_interrupted_by(signal.SIGTERM)
-    sys.exit(_run(sources, Wishes(threads, processes, not no_kill, timeout), running, told))
+    sys.exit(_run(sources, RunOptions(threads, processes, not no_kill, timeout), running, chosen))
 
 
 def main() -> None:
@@ -85,28 +86,28 @@ def main() -> None:
     command(prog_name="python -m trunkline.demo")
 
 
-def _run(sources: Sources, wishes: Wishes, running: Running, told: Settings) -> int:
-    narrator = Narrator(told.as_json)
+def _run(sources: Sources, options: RunOptions, running: Running, chosen: Settings) -> int:
+    narrator = Narrator(chosen.as_json)
     logging.basicConfig(level=logging.ERROR, format=LOG_FORMAT)  # a lost connection is a warning, and no news here
     left_out = f" (the first; {sources.beyond} more are left out, see --max-files)" if sources.beyond else ""
     narrator.say(f"Trunkline: {len(sources.paths)} files of {sources.root}{left_out}", "bold")
     try:
-        report = run(sources, wishes, running, narrator)
+        report = run(sources, options, running, narrator)
     except ProgramError as error:
         narrator.fail(str(error))
         return FAILED
     except TrunklineError as error:
-        tell(error, told)
+        tell(error, chosen)
         return exit_code(error)
     except KeyboardInterrupt:
         narrator.fail("interrupted; everything that was started is ended")
         return INTERRUPTED
-    _print(report, narrator, told)
+    _print(report, narrator, chosen)
     return 0 if report.is_good else FAILED
 
 
-def _print(report: Report, narrator: Narrator, told: Settings) -> None:
-    if told.as_json:
+def _print(report: Report, narrator: Narrator, chosen: Settings) -> None:
+    if chosen.as_json:
         click.echo(json.dumps(report.to_dict(), ensure_ascii=False))
     else:
         show(report, narrator.console)

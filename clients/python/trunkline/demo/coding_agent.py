@@ -16,7 +16,7 @@ from trunkline.sync import DurableMessage
 
 
 class CodingAgent(Agent):
-    """Measures by itself."""
+    """Measures by itself, in a thread."""
 
     durable = CODING
 
@@ -40,6 +40,12 @@ class CodingAgent(Agent):
     def figures(self, path: str) -> dict[str, Any]:
         """A file's figures as a JSON object."""
         return asdict(measure(PurePath(path), (self.post.job.root / path).read_bytes()))
+
+
+class CodingProcessAgent(CodingAgent):
+    """A `CodingAgent` in a process of its own."""
+
+    a_type = "process"
 
 
 class ExternalCodingAgent(CodingAgent):

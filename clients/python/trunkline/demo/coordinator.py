@@ -38,7 +38,7 @@ class Coordinator:
     """Gets every file of a ledger done by a team.
 
     It gives each task to the bus once, and keeps no deadlines: the bus has the task on disk, hands it to an agent that
-    is free, and to another when that one dies, until somebody has acked it. What came of it the coordinator hears by a
+    is free, and to another when that one dies, until it is acked. What came of it the coordinator hears by a
     durable subscription of its own, so that no notice is lost either. That a file done twice is stored once is for the
     state service to see to (see `ReviewAgent`).
 
@@ -59,7 +59,7 @@ class Coordinator:
         self.duplicates = 0
         self.rejections = 0
         self.waited = 0.0
-        """Seconds in which nobody said anything: the bus was coming back, or the leases of the dead had to end."""
+        """Seconds without any message: the bus was coming back, or the leases of the dead had to end."""
         self._job = job
         self._ledger = ledger
         self._addresses = addresses
@@ -91,7 +91,7 @@ class Coordinator:
                 return False
             self._narrate(accident)
             self._listen()
-            for member in team.fallen():
+            for member in team.failed():
                 self._mourn(member)
             if assigned and all(each.done() for each in assigned):
                 for each in assigned:
@@ -181,8 +181,7 @@ class Coordinator:
                 self._give_up(path, f"it is a dead letter: {reason}")
 
     def _mourn(self, member: Member) -> None:
-        code = getattr(member.runner, "exitcode", None)
-        self._narrator.warn(f"{member.post.name} is gone (exit code {code}); the bus hands what it held to others")
+        self._narrator.warn(f"{member.post.name} is gone ({member.failure}); the bus hands what it held to others")
         state = self._state.get_agent_state(member.post.agent_id)
         if state is not None:
             state.status = AgentStatus.FAILED
@@ -197,6 +196,6 @@ class Coordinator:
         )
         try:
             self._state.save_task_result(failed, expected_revision=0)
-        except RevisionMismatchError:  # somebody stored it after all, and the notice is still to come
+        except RevisionMismatchError:  # it was stored after all, and the notice is still to come
             self.duplicates += 1
             self._ledger.finished(path, "")

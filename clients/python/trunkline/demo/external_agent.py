@@ -19,13 +19,13 @@ from typing import Any
 from measuring import measure  # type: ignore[import-not-found]  # Python looks in a script's own folder first
 
 
-def answer(asked: dict[str, Any]) -> dict[str, Any]:
-    """What it has to say to a question such as {"root": "/src", "path": "main.py"}."""
+def answer(question: dict[str, Any]) -> dict[str, Any]:
+    """Returns the answer to a question such as {"root": "/src", "path": "main.py"}."""
     try:
-        content = Path(asked["root"], asked["path"]).read_bytes()
+        content = Path(question["root"], question["path"]).read_bytes()
     except OSError as error:
         return {"error": str(error)}
-    return {"figures": asdict(measure(Path(asked["path"]), content)), "pid": os.getpid()}
+    return {"figures": asdict(measure(Path(question["path"]), content)), "pid": os.getpid()}
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ class Kept:
     Args:
         delivered: how often a message was handed out.
         redelivered: how often it was so for another time, with an attempt above 1.
-        open: messages that wait, or that somebody holds.
+        open: messages that wait, or that are leased.
     """
 
     name: str
@@ -40,30 +40,30 @@ def read(address: str, job: Job) -> list[Kept]:
     found = []
     with _stub(address) as stub:
         for name in DURABLES:
-            wanted = durable_pb2.GetDurableSubscriptionRequest(name=job.durable(name))
-            said = stub.GetDurableSubscription(wanted, timeout=END_SECONDS).subscription
-            begun = said.acked + said.dead_lettered + said.leased + said.retrying
+            request = durable_pb2.GetDurableSubscriptionRequest(name=job.durable(name))
+            kept = stub.GetDurableSubscription(request, timeout=END_SECONDS).subscription
+            begun = kept.acked + kept.dead_lettered + kept.leased + kept.retrying
             found.append(
                 Kept(
                     name,
-                    delivered=begun + said.redelivered,
-                    redelivered=said.redelivered,
-                    acked=said.acked,
-                    dead_letters=said.dead_lettered,
-                    open=said.waiting + said.leased + said.retrying,
+                    delivered=begun + kept.redelivered,
+                    redelivered=kept.redelivered,
+                    acked=kept.acked,
+                    dead_letters=kept.dead_lettered,
+                    open=kept.waiting + kept.leased + kept.retrying,
                 )
             )
     return found
 
 
 def dead_letters(address: str, job: Job) -> dict[str, str]:
-    """Why the messages of the run that nobody could finish are dead letters, by message id."""
+    """Why the messages of the run are dead letters, by message id."""
     reasons: dict[str, str] = {}
     with _stub(address) as stub:
         for name in DURABLES:
             chosen = dead_letter_pb2.DeadLetterFilter(durable=job.durable(name))
-            wanted = dead_letter_pb2.ListDeadLettersRequest(filter=chosen, page_size=1_000, brief=True)
-            for letter in stub.ListDeadLetters(wanted, timeout=END_SECONDS).dead_letters:
+            request = dead_letter_pb2.ListDeadLettersRequest(filter=chosen, page_size=1_000, brief=True)
+            for letter in stub.ListDeadLetters(request, timeout=END_SECONDS).dead_letters:
                 reasons[letter.message.message_id] = letter.error
     return reasons
 
@@ -72,9 +72,9 @@ def forget(address: str, job: Job) -> None:
     """Deletes the run's durable subscriptions, so that a bus that goes on keeps nothing for them."""
     with _stub(address) as stub:
         for name in DURABLES:
-            wanted = durable_pb2.DeleteDurableSubscriptionRequest(name=job.durable(name))
+            request = durable_pb2.DeleteDurableSubscriptionRequest(name=job.durable(name))
             try:
-                stub.DeleteDurableSubscription(wanted, timeout=END_SECONDS)
+                stub.DeleteDurableSubscription(request, timeout=END_SECONDS)
             except grpc.RpcError as error:
                 log.debug("%s was not deleted: %s", name, error)  # it was never made, or the bus has gone
 

@@ -10,7 +10,7 @@ from trunkline.demo.limits import MAX_ROUNDS
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """One message that came a second time, and said so."""
+    """One message that was delivered again, with an attempt above 1."""
 
     path: str
     durable: str

@@ -18,7 +18,7 @@ LEASE_SECONDS: Final = 1.5
 lease by itself, however long a task takes."""
 
 MAX_DELIVERIES: Final = 4
-"""A message that was handed out so often, and finished by nobody, is a dead letter; its file is stored as failed."""
+"""A message that was handed out so often, and finished by none, is a dead letter; its file is stored as failed."""
 
 BACKOFF_SECONDS: Final = 0.2
 """What a message that an agent gave back waits for its next delivery."""
@@ -46,6 +46,10 @@ RUN_SECONDS: Final = 120.0
 
 HEARTBEAT_SECONDS: Final = 0.5
 """How often an agent saves its state, whether it works or waits."""
+
+HUNG_SECONDS: Final = 60.0
+"""An agent that says nothing for so long is given up by the orchestrator. The victim of the accident stands still for
+less."""
 
 REQUEST_SECONDS: Final = 2.0
 """What the external program gets for one file."""

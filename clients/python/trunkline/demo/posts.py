@@ -15,7 +15,7 @@ COORDINATOR: Final = "coordinator"
 CODING: Final = "coding"
 REVIEW: Final = "review"
 DURABLES: Final = (CODING, REVIEW, COORDINATOR)
-"""The durable subscriptions of a run: what is to be measured, what is to be reviewed, what the coordinator is told."""
+"""The durable subscriptions of a run: of files to measure, of figures to review, of notices to the coordinator."""
 
 SETTINGS: Final = DurableSettings(LEASE_SECONDS, MAX_DELIVERIES, Backoff(BACKOFF_SECONDS))
 """How each of them delivers."""
@@ -89,5 +89,5 @@ class Post:
 
     @property
     def external_channel(self) -> str:
-        """Where the external program is asked for whom this agent stands."""
+        """The channel of the external program that this agent stands for."""
         return agent_channel(f"{self.agent_id}.program")

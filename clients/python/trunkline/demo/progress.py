@@ -20,7 +20,7 @@ _PLAIN_STEPS: Final = 4
 
 
 class Watcher:
-    """A context in which what is stored is shown: it asks nobody, it watches the store, as any program could.
+    """A context in which what is stored is shown: it watches the store, as any program could.
 
     It ends by itself when the workflow is stored as completed or failed.
     """

@@ -32,8 +32,8 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """One agent's part. What it published, received and saved is what it said in its last stored state; one that was
-    killed could not say its last."""
+    """One agent's part. What it published, received and saved stands in its last stored state; one that was killed
+    could not bring that up to date."""
 
     name: str
     kind: str
@@ -85,7 +85,7 @@ def problems(job: Job, sources: Sources, results: Iterable[TaskResult]) -> list[
     """Why the stored results of a run are not one good one for each file; empty where they are.
 
     A store holds one record for an id, and the id is the file: what can go wrong is a result that is missing, failed,
-    or of a file that nobody asked for.
+    or of a file that is not in the run.
     """
     stored = {job.path_of(result.task_id): result for result in results}
     missing = [path for path in sources.paths if path not in stored]
@@ -140,7 +140,7 @@ def agents(posts: Iterable[Post], states: Iterable[AgentState], results: Iterabl
     rows = []
     for post in posts:
         state = states_by_id.get(post.agent_id)
-        said: dict[str, Any] = state.metadata if state else {}
+        counts: dict[str, Any] = state.metadata if state else {}
         rows.append(
             Agent(
                 name=post.name,
@@ -148,9 +148,9 @@ def agents(posts: Iterable[Post], states: Iterable[AgentState], results: Iterabl
                 way=post.way,
                 status=str(state.status) if state else "unknown",
                 files=files[post.agent_id],
-                published=said.get("published", 0),
-                received=said.get("received", 0),
-                saves=said.get("saves", 0),
+                published=counts.get("published", 0),
+                received=counts.get("received", 0),
+                saves=counts.get("saves", 0),
             )
         )
     return rows

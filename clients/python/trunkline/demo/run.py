@@ -14,24 +14,25 @@ from trunkline.demo.ledger import Ledger
 from trunkline.demo.limits import CALL_SECONDS, RUN_SECONDS
 from trunkline.demo.narrator import Narrator
 from trunkline.demo.posts import Job
-from trunkline.demo.programs import Addresses, Programs, Running
+from trunkline.demo.programs import Addresses, Running, addresses_of, local_stack
 from trunkline.demo.progress import Watcher
 from trunkline.demo.report import Report, Speed
 from trunkline.demo.sources import Sources
 from trunkline.demo.team import Member, Team, plan
 from trunkline.demo.traffic import Meter
 from trunkline.demo.workflow import Workflow
+from trunkline.programs import LocalStack, Program
 from trunkline.sync import MessageBus, StateManager
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What can be told.
+class RunOptions:
+    """How a run goes.
 
     Args:
         threads, processes: coding agents of each kind.
         kill: whether one that is a process is killed half-way, and the bus itself with it.
-        seconds: what the work itself may take.
+        seconds: what the work itself may take, the start and the report left out.
     """
 
     threads: int = 2
@@ -40,7 +41,7 @@ class Wishes:
     seconds: float = RUN_SECONDS
 
 
-def run(sources: Sources, wishes: Wishes, running: Running, narrator: Narrator) -> Report:
+def run(sources: Sources, options: RunOptions, running: Running, narrator: Narrator) -> Report:
     """Runs it, and leaves nothing behind.
 
     Raises:
@@ -49,8 +50,8 @@ def run(sources: Sources, wishes: Wishes, running: Running, narrator: Narrator) 
     """
     began = time.monotonic()
     job = Job(f"demo-{secrets.token_hex(3)}", sources.root)
-    with Programs(running) as programs:
-        addresses = programs.addresses
+    with local_stack(running) as stack:
+        addresses = addresses_of(stack, running)
         _introduce(addresses, narrator)
         if running.bus or running.state:
             narrator.say("Of programs that ran already, the counts below hold what others did meanwhile too.", "dim")
@@ -60,9 +61,9 @@ def run(sources: Sources, wishes: Wishes, running: Running, narrator: Narrator) 
                 StateManager(addresses.state, timeout=CALL_SECONDS) as state,
                 Watcher(job, len(sources.paths), addresses.state, narrator),
             ):
-                return _work(_Stage(job, sources, wishes, programs, bus, state, narrator, began))
+                return _work(_Stage(job, sources, options, stack, addresses, bus, state, narrator, began))
         finally:
-            if not programs.has_own_bus:
+            if "bus" not in stack.programs:
                 kept.forget(addresses.bus, job)
 
 
@@ -72,8 +73,9 @@ class _Stage:
 
     job: Job
     sources: Sources
-    wishes: Wishes
-    programs: Programs
+    options: RunOptions
+    stack: LocalStack
+    addresses: Addresses
     bus: MessageBus
     state: StateManager
     narrator: Narrator
@@ -87,33 +89,31 @@ def _introduce(addresses: Addresses, narrator: Narrator) -> None:
 
 
 def _work(stage: _Stage) -> Report:
-    """The three phases: the files are measured and reviewed; what is stored is checked; the programs are asked."""
-    addresses = stage.programs.addresses
-    posts = plan(stage.job, addresses, stage.wishes.threads, stage.wishes.processes)
+    """The three phases: the files are measured and reviewed; what is stored is checked; counts are read."""
+    addresses = stage.addresses
+    posts = plan(stage.job, addresses, stage.options.threads, stage.options.processes)
     meter = Meter(addresses)
     ledger = Ledger(stage.sources.paths)
     workflow = Workflow(stage.job, stage.state, folder=str(stage.sources.root), files=ledger.total)
-    coordinator = Coordinator(
-        stage.job, ledger, addresses, stage.bus, stage.state, stage.narrator, stage.programs.check
-    )
+    coordinator = Coordinator(stage.job, ledger, addresses, stage.bus, stage.state, stage.narrator, stage.stack.check)
     with Team(posts, addresses, stage.bus) as team:
         accident = _accident(stage, team, meter)
         started = time.monotonic()
         text = f"{ledger.total} files for {len(posts)} agents, ready after {started - stage.began:.1f} s"
         stage.narrator.phase(WorkflowPhase.DEVELOPMENT, text)
         workflow.enter(WorkflowPhase.DEVELOPMENT, files=ledger.total)
-        in_time = coordinator.run(team, accident, started + stage.wishes.seconds)
+        in_time = coordinator.run(team, accident, started + stage.options.seconds)
         worked = time.monotonic() - started
         accident.end()
-        if stage.wishes.kill:
-            _tell_who_lives(accident, stage)
+        if stage.options.kill:
+            _warn_of_survivors(accident, stage)
         team.stop()
         coordinator.settle()
     kept_by_bus = kept.read(addresses.bus, stage.job)
     results = _results(stage)
     problems = report.problems(stage.job, stage.sources, results)
     if not in_time:
-        problems.insert(0, f"the work was not done within {stage.wishes.seconds:g} s")
+        problems.insert(0, f"the work was not done within {stage.options.seconds:g} s")
     stage.narrator.phase(WorkflowPhase.DEVOPS, f"{len(results)} stored results, one for a file; {_verdict(problems)}")
     workflow.enter(WorkflowPhase.DEVOPS, results=len(results))
     stage.narrator.phase(WorkflowPhase.MONITORING, "what the programs counted")
@@ -144,18 +144,26 @@ def _work(stage: _Stage) -> Report:
 
 
 def _accident(stage: _Stage, team: Team, meter: Meter) -> Accident:
-    if not stage.wishes.kill:
+    if not stage.options.kill:
         return Accident(None, None)
-    programs = stage.programs
-    return Accident(_victim(team), (lambda: meter.over(programs.restart_bus)) if programs.has_own_bus else None)
+    bus = stage.stack.programs.get("bus")
+    return Accident(_victim(team), (lambda: meter.over(lambda: _restart(bus))) if bus is not None else None)
 
 
-def _tell_who_lives(accident: Accident, stage: _Stage) -> None:
-    """Why somebody was not killed who should have been."""
+def _restart(bus: Program) -> int:
+    """Kills the bus as a crash would, and starts it again: on the same address, with the same file. Returns the
+    process id of the one that was killed."""
+    pid = bus.pid
+    bus.restart()
+    return pid
+
+
+def _warn_of_survivors(accident: Accident, stage: _Stage) -> None:
+    """Warns, with the reason, of what should have been killed and was not."""
     names = {killed.name for killed in accident.killed}
     if not names - {"bus"}:
         stage.narrator.warn("no agent was killed: none is a process and codes, or there was no second half")
-    if not stage.programs.has_own_bus:
+    if "bus" not in stage.stack.programs:
         stage.narrator.warn("the bus was not killed: it ran already, and others may use it")
     elif "bus" not in names:
         stage.narrator.warn("the bus was not killed: there was no second half")

@@ -1,10 +1,7 @@
-"""Team: starts the agents as threads, as spawned processes and as an external program, and ends them."""
+"""Team: the agents, run by an orchestrator as threads and processes, and the external program."""
 
 from __future__ import annotations
 
-import logging
-import multiprocessing
-import signal
 import subprocess
 import sys
 import threading
@@ -12,39 +9,60 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
-from trunkline import AgentType, MessageChannel, ServiceMessage
+from trunkline import AgentType
 from trunkline.channels import agent_channel
-from trunkline.demo.agent import READY, STOP, Agent
-from trunkline.demo.coding_agent import CodingAgent, ExternalCodingAgent
-from trunkline.demo.limits import CALL_SECONDS, END_SECONDS, START_SECONDS
-from trunkline.demo.narrator import LOG_FORMAT
+from trunkline.demo.agent import Agent
+from trunkline.demo.coding_agent import CodingAgent, CodingProcessAgent, ExternalCodingAgent
+from trunkline.demo.limits import END_SECONDS, START_SECONDS, TICK_SECONDS
 from trunkline.demo.posts import COORDINATOR, Job, Kind, Post, Way
-from trunkline.demo.programs import Addresses, ProgramError
-from trunkline.demo.review_agent import ReviewAgent
-from trunkline.message_channel import Endpoint
-from trunkline.sync import MessageBus, StateManager
+from trunkline.demo.programs import Addresses
+from trunkline.demo.review_agent import ReviewAgent, ReviewProcessAgent
+from trunkline.orchestrator import AgentEntry, Orchestrator
+from trunkline.programs import ProgramError
+from trunkline.sync import MessageBus
 
 _SCRIPT: Final = Path(__file__).with_name("external_agent.py")
 
+_CLASSES: Final[dict[tuple[AgentType, Kind], type[Agent]]] = {
+    (AgentType.CODING, "thread"): CodingAgent,
+    (AgentType.CODING, "process"): CodingProcessAgent,
+    (AgentType.CODING, "external"): ExternalCodingAgent,
+    (AgentType.REVIEW, "thread"): ReviewAgent,
+    (AgentType.REVIEW, "process"): ReviewProcessAgent,
+}
 
-@dataclass(slots=True)
+
+@dataclass(frozen=True, slots=True)
 class Member:
-    """One agent and what it runs in. For an external agent that is a thread here and the program it stands for."""
+    """One agent and how it fares. Of an external agent that is a thread here; the program it stands for has no state
+    of its own."""
 
     post: Post
-    runner: threading.Thread | SpawnProcess
-    is_alive: bool = True
+    entry: AgentEntry
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread or process runs."""
+        return self.entry.is_alive()
+
+    @property
+    def pid(self) -> int | None:
+        """The id of its process; None of a thread, and of one that has ended."""
+        return self.entry.pid
+
+    @property
+    def failure(self) -> str | None:
+        """What it ended of, such as "killed by signal 9 (SIGKILL)"; None where it ended well or runs."""
+        return self.entry.reason
 
 
 def plan(job: Job, addresses: Addresses, threads: int, processes: int) -> list[Post]:
     """The posts of a run: so many coding agents as threads and as processes, one external, and two reviewers. Every
     second one goes through the sidecar, so that all three programs carry traffic."""
-    wanted: list[tuple[AgentType, Kind, int]] = [
+    kinds: list[tuple[AgentType, Kind, int]] = [
         (AgentType.CODING, "thread", threads),
         (AgentType.CODING, "process", processes),
         (AgentType.REVIEW, "thread", 1),
@@ -52,7 +70,7 @@ def plan(job: Job, addresses: Addresses, threads: int, processes: int) -> list[P
         (AgentType.CODING, "external", 1),
     ]
     posts: list[Post] = []
-    for type, kind, count in wanted:
+    for type, kind, count in kinds:
         for number in range(1, count + 1):
             way: Way = "sidecar" if len(posts) % 2 else "bus"
             bus, state = (addresses.sidecar,) * 2 if way == "sidecar" else (addresses.bus, addresses.state)
@@ -60,21 +78,8 @@ def plan(job: Job, addresses: Addresses, threads: int, processes: int) -> list[P
     return posts
 
 
-def attend(post: Post, end: Endpoint) -> None:
-    """An agent's whole life: what its thread or its process runs."""
-    roles: dict[tuple[AgentType, bool], type[Agent]] = {
-        (AgentType.CODING, False): CodingAgent,
-        (AgentType.CODING, True): ExternalCodingAgent,
-        (AgentType.REVIEW, False): ReviewAgent,
-    }
-    logging.basicConfig(level=logging.ERROR, format=LOG_FORMAT)  # a process has not set it up yet
-    role = roles[post.type, post.kind == "external"]
-    with MessageBus(post.bus) as bus, StateManager(post.state, timeout=CALL_SECONDS) as state:
-        role(post, bus, state).run(end)
-
-
 class Team:
-    """A context in which all agents run and have said that they are ready.
+    """A context in which all agents run and are ready.
 
     Raises:
         ProgramError: on entry; an agent was not ready in time.
@@ -86,83 +91,50 @@ class Team:
         self._addresses = addresses
         self._bus = bus
         self._open = ExitStack()
-        self._is_over = False
+        self._reported: set[str] = set()
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
             undo.enter_context(self._open)
-            # One MessageChannel for each kind: the way to tell agents that it is over, and to hear that they are ready.
-            self._open.callback(self._join)
-            self._threads = self._open.enter_context(MessageChannel("thread", name=COORDINATOR))
-            self._processes = self._open.enter_context(MessageChannel("process", name=COORDINATOR))
-            self._open.callback(self._end)
             for post in self._posts:
                 if post.kind == "external":
                     self._open.enter_context(self._external_program(post))
-                self._start(post)
+            config = Orchestrator.Config(max_workers=max(1, len(self._posts)))
+            self._orchestrator = self._open.enter_context(Orchestrator(config, COORDINATOR))
+            for post in self._posts:
+                entry = self._orchestrator.register_agent(_CLASSES[post.type, post.kind], post.name, post=post)
+                self.members.append(Member(post, entry))
+            self._orchestrator.start()
             self._await_ready()
             undo.pop_all()
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            self.stop()  # also of a run that was interrupted: agents finish what they have begun
-        finally:
-            self._open.close()
+    def __exit__(self, *exc: object) -> None:
+        self._open.close()  # also of a run that was interrupted: agents finish what they have begun
 
-    def fallen(self) -> list[Member]:
-        """Those that have ended since they were asked for last, and should not have."""
-        fallen = [member for member in self.members if member.is_alive and not member.runner.is_alive()]
-        for member in fallen:
-            member.is_alive = False
-        return fallen
+    def failed(self) -> list[Member]:
+        """Returns the agents that have ended by themselves since the last call."""
+        failed = [each for each in self.members if not each.entry.is_active and each.post.name not in self._reported]
+        self._reported |= {member.post.name for member in failed}
+        return failed
 
     def stop(self) -> None:
-        """Tells everybody that it is over, and waits until they have said their last. Idempotent."""
-        if self._is_over:
-            return
-        self._is_over = True
-        for member in self.members:
-            if member.is_alive and member.runner.is_alive():
-                self._channel(member.post).send(member.post.name, ServiceMessage(COORDINATOR, "COMMAND", STOP))
-        deadline = time.monotonic() + END_SECONDS
-        for member in self.members:
-            member.runner.join(max(0.0, deadline - time.monotonic()))
-
-    def _channel(self, post: Post) -> MessageChannel:
-        return self._processes if post.kind == "process" else self._threads
-
-    def _start(self, post: Post) -> None:
-        end = self._channel(post).endpoint(post.name)
-        runner: threading.Thread | SpawnProcess
-        if post.kind == "process":
-            # Spawned, never forked: a forked child would inherit half a gRPC.
-            context = multiprocessing.get_context("spawn")
-            runner = context.Process(target=attend, args=(post, end), name=post.name, daemon=True)
-            with _deaf_to_interrupts():
-                runner.start()
-        else:
-            runner = threading.Thread(target=attend, args=(post, end), name=post.name, daemon=True)
-            runner.start()
-        self.members.append(Member(post, runner))
+        """Stops all agents, and waits until they have finished what they have begun. Idempotent."""
+        self._orchestrator.stop()
+        self._orchestrator.join(END_SECONDS)
 
     def _await_ready(self) -> None:
-        waiting = {member.post.name: member for member in self.members}
         deadline = time.monotonic() + START_SECONDS
-        while waiting:
-            for channel in (self._threads, self._processes):
-                said = channel.receive(0.02)
-                if said is not None and said.payload == READY:
-                    waiting.pop(said.sender, None)
-            gone = [name for name, member in waiting.items() if not member.runner.is_alive()]
+        waiting = self.members
+        while waiting := [each for each in waiting if not each.entry.state_events.ready_event.wait(TICK_SECONDS)]:
+            gone = [member for member in waiting if not member.entry.is_active]
             if gone or time.monotonic() > deadline:
-                raise ProgramError(f"agents did not start: {', '.join(gone or waiting)}")
+                names = ", ".join(member.post.name for member in gone or waiting)
+                raise ProgramError(f"agents did not start: {names}")
 
     @contextmanager
     def _external_program(self, post: Post) -> Iterator[None]:
-        """Runs the program that an external agent stands for, from when it has said its name on."""
+        """Runs the program that an external agent stands for, from its first line on."""
         name = post.external_channel.rpartition(":")[2]
         listener = f"{post.job.id}.{COORDINATOR}"
         ready = threading.Event()
@@ -176,28 +148,3 @@ class Team:
         finally:
             program.kill()
             program.wait()
-
-    def _join(self) -> None:
-        """Threads that still run, because something went wrong, end with their channel."""
-        deadline = time.monotonic() + END_SECONDS
-        for member in self.members:
-            if isinstance(member.runner, threading.Thread):
-                member.runner.join(max(0.0, deadline - time.monotonic()))
-
-    def _end(self) -> None:
-        """Processes that still run, because something went wrong, are ended."""
-        for member in self.members:
-            if isinstance(member.runner, SpawnProcess):
-                member.runner.kill()
-                member.runner.join()
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """A terminal sends Ctrl-C to children too; those started in here inherit that it means nothing to them. They end
-    when the coordinator says so, or when their pipe to it breaks."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -1,8 +1,9 @@
-"""Opaque twins: wire messages of trunkline.v1 in which an embedded message is left as its encoded bytes.
+"""Passthrough types: wire messages of trunkline.v1 in which an embedded message is left as its encoded bytes.
 
-On the wire, a field of type `Message` and a field of type `bytes` look the same. Whoever only passes messages on (a
-bus) or collects them for sending (a client) therefore need not build or copy them: it reads and writes the twin, and
-the other side sees the public type. A twin is derived from the public descriptors, so the two cannot drift apart.
+On the wire, a field of type `Message` and a field of type `bytes` look the same. A bus that only passes messages on, or
+a client that collects them for sending, therefore need not build or copy them: it reads and writes the passthrough
+type, and the other side sees the public type. Passthrough types are derived from the public descriptors, so the two
+cannot drift apart.
 """
 
 from __future__ import annotations
@@ -17,25 +18,29 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 from google.protobuf.message import Message
 
 
-class OpaqueTwins:
+class PassthroughTypes:
     """The messages of one proto file, with some of their fields opaque.
 
     Args:
         file: the public file.
-        fields: of each message (by its name within the file), the names of the fields that become bytes.
+        fields: of each message (by its name within the file), the names of the fields that become bytes. Whether one
+            that is not repeated is set can be asked as before.
 
-    `twins["ConnectRequest.ClientItem"]` gives the class of a twin by its name within the file.
+    Raises:
+        ValueError: a field holds no message.
+
+    `types["ConnectRequest.ClientItem"]` is the passthrough class of that name within the file.
     """
 
     def __init__(self, file: FileDescriptor, fields: Mapping[str, tuple[str, ...]]) -> None:
         pool = descriptor_pool.DescriptorPool()
         for dependency in _dependencies(file):
             pool.AddSerializedFile(dependency.serialized_pb)
-        twin = descriptor_pb2.FileDescriptorProto.FromString(file.serialized_pb)
-        del twin.service[:]
+        derived = descriptor_pb2.FileDescriptorProto.FromString(file.serialized_pb)
+        del derived.service[:]
         for message_name, field_names in fields.items():
-            _make_opaque(twin, message_name, field_names)
-        pool.AddSerializedFile(twin.SerializeToString())
+            _make_opaque(derived, message_name, field_names)
+        pool.AddSerializedFile(derived.SerializeToString())
         self._pool = pool
         self._package = file.package
 
@@ -65,14 +70,19 @@ def _make_opaque(file: descriptor_pb2.FileDescriptorProto, message_name: str, fi
             raise ValueError(f"{message_name}.{field_name} holds no message")
         field.type = FieldDescriptorProto.TYPE_BYTES
         field.ClearField("type_name")
+        if field.label != FieldDescriptorProto.LABEL_REPEATED and not field.HasField("oneof_index"):
+            # A field of bytes knows whether it is set only where it is `optional`, which is a oneof of its own.
+            field.proto3_optional = True
+            field.oneof_index = len(found.oneof_decl)
+            found.oneof_decl.add(name=f"_{field_name}")
 
 
 @cache
-def bus_twins() -> OpaqueTwins:
+def bus_passthrough() -> PassthroughTypes:
     """bus.proto with every `Message` left encoded."""
     from trunkline.v1 import bus_pb2
 
-    return OpaqueTwins(
+    return PassthroughTypes(
         bus_pb2.DESCRIPTOR,
         {
             "PublishRequest": ("messages",),
@@ -84,12 +94,12 @@ def bus_twins() -> OpaqueTwins:
 
 
 @cache
-def state_twins() -> OpaqueTwins:
+def state_passthrough() -> PassthroughTypes:
     """state.proto with the body of every record, and every `Error`, left encoded."""
     from trunkline.v1 import state_pb2
 
     bodies = ("agent_state", "workflow_state", "task_result")
-    return OpaqueTwins(
+    return PassthroughTypes(
         state_pb2.DESCRIPTOR,
         {
             "SaveRequest": bodies,

@@ -1,4 +1,4 @@
-"""Line: the client's end of a multiplexed stream (`Connect`), which reconnects automatically."""
+"""Stream: the client's end of a multiplexed stream (`Connect`), which reconnects automatically."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trunkline.wire import fork
 from trunkline.wire.reconnect import reconnect_delays
 from trunkline.wire.replies import PendingReplies
 from trunkline.wire.status import error_from_rpc
-from trunkline.wire.writer import Outbox
+from trunkline.wire.writer import StreamWriter
 
 log = logging.getLogger(__name__)
 
@@ -54,17 +54,17 @@ def check_compression(compression: str | None) -> None:
         raise ValueError(f"compression is {compression!r}, it must be 'gzip' or None")
 
 
-class LineUser(Protocol):
-    """The user of a line. Its methods are called in the line's event loop and must not block."""
+class StreamUser(Protocol):
+    """The user of a stream. Its methods are called in the stream's event loop and must not block."""
 
     def on_up(self) -> None:
-        """Is called when the line is up, first or again, to `put` what must be sent before anything else."""
+        """Is called when the stream is up, first or again, to `put` what must be sent before anything else."""
 
     def on_frame(self, frame: Any) -> None:
         """Takes a frame that arrived."""
 
     def on_down(self, error: TrunklineError) -> None:
-        """Is called when the line is lost, after pending replies failed. Not called by `close`."""
+        """Is called when the stream is lost, after pending replies failed. Not called by `close`."""
 
     def gather(self, room: int) -> list[bytes]:
         """Returns more encoded frames to send, about `room` bytes of them; empty if there are none."""
@@ -112,17 +112,17 @@ def response_class(request: Message) -> Any:
     return message_factory.GetMessageClass(descriptor)
 
 
-class Line(PendingReplies):
+class Stream(PendingReplies):
     """One long stream and the replies that are pending on it, which fail when it is lost.
 
-    The service sends its initial metadata when it has accepted the stream; that is when the line is up.
+    The service sends its initial metadata when it has accepted the stream; that is when the stream is up.
 
     Args:
         address: `host:port` or `unix:/path`.
         method: full name of the streaming call, such as `/trunkline.v1.BusService/Connect`.
         parse: decodes a frame.
         user: takes frames and events.
-        lost: the class of the error of what was pending when the line was lost.
+        lost: the class of the error of what was pending when the stream was lost.
         compression: "gzip" compresses the traffic, both ways; None: no compression.
     """
 
@@ -131,7 +131,7 @@ class Line(PendingReplies):
         address: str,
         method: str,
         parse: Callable[[bytes], Any],
-        user: LineUser,
+        user: StreamUser,
         lost: type[TrunklineError],
         compression: Compression | None = None,
     ) -> None:
@@ -149,7 +149,7 @@ class Line(PendingReplies):
         self._loop: asyncio.AbstractEventLoop | None = None
         self.is_over = False
         """Whether it will not come back: it was closed, or its event loop was."""
-        self._outbox: Outbox | None = None
+        self._writer: StreamWriter | None = None
         self._kept: list[bytes] = []
         self._up = asyncio.Event()
         self.greeting: tuple[tuple[str, str | bytes], ...] = ()
@@ -184,13 +184,13 @@ class Line(PendingReplies):
 
     def _open_channel(self) -> grpc.aio.Channel:
         if self._channel is None:
-            raise RuntimeError("the line is not open")
+            raise RuntimeError("the stream is not open")
         return self._channel
 
     @property
     def waiting_bytes(self) -> int:
         """Number of bytes that were put and not yet written."""
-        return self._outbox.size if self._outbox is not None else sum(map(len, self._kept))
+        return self._writer.size if self._writer is not None else sum(map(len, self._kept))
 
     async def open(self, timeout: float) -> None:
         """Connects, and stays connected until `close`.
@@ -235,51 +235,51 @@ class Line(PendingReplies):
     def put(self, frame: bytes, keep: bool = False) -> None:
         """Sends an encoded frame after all frames that were put before.
 
-        If the line is lost first, `take_kept` returns a frame with `keep`; others are dropped (their replies failed).
+        If the stream is lost first, `take_kept` returns a frame with `keep`; others are dropped (their replies failed).
         """
-        if self._outbox is not None:
-            self._outbox.put(frame, keep)
+        if self._writer is not None:
+            self._writer.put(frame, keep)
         elif keep:
             self._kept.append(frame)
 
     def take_kept(self) -> list[bytes]:
-        """Returns the unsent frames with `keep`, also those put while the line was down, oldest first; for `on_up`."""
+        """Returns the unsent frames with `keep`, those put while the stream was down too, oldest first; for `on_up`."""
         kept, self._kept = self._kept, []
         return kept
 
-    def kick(self) -> None:
+    def schedule(self) -> None:
         """Schedules a call of the user's `gather`."""
-        if self._outbox is not None:
-            self._outbox.kick()
+        if self._writer is not None:
+            self._writer.schedule()
 
-    def pump(self) -> None:
+    def flush(self) -> None:
         """Sends what was put at once, before the end of the loop's turn."""
-        if self._outbox is not None:
-            self._outbox.pump()
+        if self._writer is not None:
+            self._writer.flush()
 
     async def room(self, limit: int) -> None:
-        """Waits until at most `limit` bytes wait to be written, or the line is lost."""
-        if self._outbox is not None:
-            await self._outbox.room(limit)
+        """Waits until at most `limit` bytes wait to be written, or the stream is lost."""
+        if self._writer is not None:
+            await self._writer.room(limit)
 
     async def wait_up(self) -> None:
-        """Waits until the line is up."""
+        """Waits until the stream is up."""
         await self._up.wait()
 
     def check_up(self) -> None:
-        """Raises the error of the class `lost` where the line is lost."""
+        """Raises the error of the class `lost` where the stream is lost."""
         if not self.is_up:
             self.check_loop()
             raise self.disconnected("it is being restored")
 
     @property
     def loop_is_closed(self) -> bool:
-        """Whether the event loop that the line was opened in is closed."""
+        """Whether the event loop that the stream was opened in is closed."""
         return self._loop is not None and self._loop.is_closed()
 
     def check_loop(self) -> None:
-        """Raises the error of the class `lost` where the event loop that the line was opened in is closed: it will not
-        come back."""
+        """Raises the error of the class `lost` where the event loop that the stream was opened in is closed: then it
+        does not come back."""
         if self.loop_is_closed:
             raise self._lost(
                 f"the connection to {self.address} was opened in another event loop, which is closed: "
@@ -288,7 +288,7 @@ class Line(PendingReplies):
             )
 
     def disconnected(self, why: str) -> TrunklineError:
-        """Makes the error of a call that failed because the line is lost."""
+        """Makes the error of a call that failed because the stream is lost."""
         return self._lost(f"the connection to {self.address} was lost: {why}", details={"address": self.address})
 
     async def _run(self, first: asyncio.Future[None]) -> None:
@@ -317,10 +317,10 @@ class Line(PendingReplies):
         try:
             self.greeting = tuple(await call.initial_metadata() or ())
             if not call.done():  # else it was refused: the headers came with the status, which the read below raises
-                outbox = self._outbox = Outbox(call.write, self._user.gather)
+                writer = self._writer = StreamWriter(call.write, self._user.gather)
                 self._up.set()
                 self._user.on_up()
-                outbox.kick()
+                writer.schedule()
                 if not first.done():
                     first.set_result(None)
             while (came := await call.read()) is not grpc.aio.EOF:
@@ -331,7 +331,7 @@ class Line(PendingReplies):
                 await asyncio.sleep(0)
         except grpc.aio.AioRpcError as status:
             return error_from_rpc(status, self._lost)
-        except Exception as error:  # a defect here must not end the line for good
+        except Exception as error:  # a defect here must not end the stream for good
             log.exception("the stream to %s is opened anew: something unexpected went wrong here", self.address)
             return self.disconnected(f"{type(error).__name__} in the client; its log has it")
         finally:
@@ -340,7 +340,7 @@ class Line(PendingReplies):
 
     def _go_down(self, error: TrunklineError) -> None:
         self._up.clear()
-        outbox, self._outbox = self._outbox, None
-        if outbox is not None:
-            self._kept.extend(outbox.close())
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            self._kept.extend(writer.close())
         self.fail_all(error)

@@ -1,4 +1,4 @@
-"""Outbox: what one stream still has to send."""
+"""StreamWriter: what one stream still has to send."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from trunkline.limits import FRAME_BYTES
 log = logging.getLogger(__name__)
 
 
-class Turn:
-    """The outboxes that got something to send in this turn of the event loop.
+class FlushBatch:
+    """The writers that got something to send in this turn of the event loop.
 
-    Whoever causes much at once, such as a frame of many messages to many subscribers, ends the turn when all is caused:
-    then each outbox sends one frame, at once. Where nobody does, the loop's next turn does.
+    A caller that causes much at once, as a frame of many messages does, ends the turn when all is caused:
+    then each writer sends one frame, at once. Where nobody does, the loop's next turn does.
     """
 
     def __init__(self) -> None:
-        self._kicked: list[Outbox] = []
+        self._scheduled_writers: list[StreamWriter] = []
 
-    def add(self, outbox: Outbox) -> None:
-        """Sends an outbox's next frame when the turn ends."""
-        if not self._kicked:
+    def add(self, writer: StreamWriter) -> None:
+        """Sends a writer's next frame when the turn ends."""
+        if not self._scheduled_writers:
             asyncio.get_running_loop().call_soon(self.end)
-        self._kicked.append(outbox)
+        self._scheduled_writers.append(writer)
 
     def end(self) -> None:
         """Sends now."""
-        kicked, self._kicked = self._kicked, []
-        for outbox in kicked:
-            outbox.pump()
+        scheduled, self._scheduled_writers = self._scheduled_writers, []
+        for writer in scheduled:
+            writer.flush()
 
 
-class Outbox:
+class StreamWriter:
     """Sends frames one at a time, each as soon as the one before it is written: no timer.
 
     Whatever gathered meanwhile is the next frame, so an idle stream has the latency of one item and a busy one the
@@ -46,7 +46,7 @@ class Outbox:
         write: writes one frame; waits while the stream's flow control says so.
         gather: asked for more when a frame has room left: (bytes that fit) → encoded frames, possibly none.
         join: False for a stream whose frames cannot be joined; then each goes by itself.
-        turn: shared by outboxes that are filled together.
+        flush_batch: shared by writers that are filled together.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class Outbox:
         write: Callable[[bytes], Coroutine[Any, Any, None]],
         gather: Callable[[int], list[bytes]] | None = None,
         join: bool = True,
-        turn: Turn | None = None,
+        flush_batch: FlushBatch | None = None,
     ) -> None:
         self._write = write
         self._gather = gather
         self._join = join
-        self._turn = turn or Turn()
+        self._flush_batch = flush_batch or FlushBatch()
         self._waiting: deque[tuple[bytes, bool]] = deque()
         self._loop = asyncio.get_running_loop()
         self._sending: Coroutine[Any, Any, None] | None = None
@@ -74,19 +74,19 @@ class Outbox:
         """Queues an encoded frame. It knows no bound: see `room`. `keep` marks what `close` gives back."""
         self._waiting.append((frame, keep))
         self.size += len(frame)
-        self.kick()
+        self.schedule()
 
-    def kick(self) -> None:
+    def schedule(self) -> None:
         """Says that there is something to send or to gather; it is sent when the turn ends, with all that is put until
         then."""
         if self._sending is None and not self._scheduled and not self._over:
             self._scheduled = True
-            self._turn.add(self)
+            self._flush_batch.add(self)
 
-    def pump(self) -> None:
+    def flush(self) -> None:
         """Sends now what would be sent when the turn ends."""
         if self._sending is None:
-            self._pump()
+            self._write_frames()
 
     async def room(self, limit: int) -> None:
         """Waits until at most `limit` bytes wait: a producer that calls it is bounded by its reader."""
@@ -125,7 +125,7 @@ class Outbox:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _pump(self, written: asyncio.Future[Any] | None = None) -> None:
+    def _write_frames(self, written: asyncio.Future[Any] | None = None) -> None:
         """Writes frames until one has to wait, and goes on from there when it need wait no more.
 
         It drives the `write` coroutine by hand. A task would do the same, at the price of a task and a turn of the
@@ -149,7 +149,7 @@ class Outbox:
                     self._sending = None
                     continue
                 waited._asyncio_future_blocking = False  # what a task does that waits for a future
-                waited.add_done_callback(self._pump)
+                waited.add_done_callback(self._write_frames)
                 break
         except Exception as error:  # noqa: BLE001  # whatever it is, the stream is over: its reader learns why
             log.debug("a frame could not be written: %s", error)

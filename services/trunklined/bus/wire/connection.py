@@ -1,10 +1,11 @@
-"""Connection: one client's Connect stream, everything it does multiplexed on it."""
+"""BusConnection: one client's Connect stream, everything it does multiplexed on it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import Message
@@ -12,58 +13,50 @@ from google.protobuf.message import Message
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES, MAX_FRAME_BYTES
 from trunkline.v1 import bus_pb2
-from trunkline.wire.writer import Outbox, Turn
+from trunkline.wire.writer import FlushBatch, StreamWriter
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
+from trunklined.bus.journal.publication import Publication
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.requests import PendingRequest
-from trunklined.bus.wire.publishing import (
-    is_stored,
-    receipts_of,
-    stored_receipts_of,
-    to_publication,
-    to_stored_publication,
-)
-from trunklined.bus.wire.requesting import timeout_of, to_request_run
-from trunklined.bus.wire.subscribing import apply_frame, fill_next, open_subscription, start_of
-from trunklined.bus.wire.translation import OpaqueConnectRequest, OpaqueConnectResponse, durability_of, parse
+from trunklined.bus.wire.publishing import RECEIPT_BYTES, Publisher, fill_receipts
+from trunklined.bus.wire.requesting import Requester
+from trunklined.bus.wire.subscribing import apply_frame, fill_next, open_subscription, start_of, subscriber_of
+from trunklined.bus.wire.translation import PassthroughConnectRequest, PassthroughConnectResponse, parse
 from trunklined.rpc.errors import to_item
 
-ClientItem = bus_pb2.ConnectRequest.ClientItem
 
-
-class Connection:
+class BusConnection:
     """Takes a client's items in order and sends it what comes of them.
 
     Args:
-        broker: where it all goes.
+        broker: where everything goes.
+        publisher: publishes into it.
+        requester: requests from it.
         turn: shared by all streams of the service: what one takes, others send.
         peer: the client's address, for people.
         write: writes one encoded ConnectResponse to the stream.
-        max_message_bytes: limit of one encoded message.
-        stored_patterns: channels of which everything is stored, unless the publisher says otherwise.
     """
 
     def __init__(
         self,
         broker: Broker,
-        turn: Turn,
+        publisher: Publisher,
+        requester: Requester,
+        flush_batch: FlushBatch,
         peer: str,
         write: Callable[[bytes], Coroutine[Any, Any, None]],
-        max_message_bytes: int,
-        stored_patterns: Sequence[str],
     ) -> None:
         self._broker = broker
+        self._publisher = publisher
+        self._requester = requester
         self._peer = peer
-        self._max_message_bytes = max_message_bytes
-        self._stored_patterns = stored_patterns
-        self._durability = durability_of(broker)
         self._storing = 0
         """Publishes that wait for the disk."""
         self._closed = False
-        self._turn = turn
-        self._outbox = Outbox(write, self._gather, turn=turn)
-        self._frame = OpaqueConnectResponse()
+        self._flush_batch = flush_batch
+        self._writer = StreamWriter(write, self._gather, flush_batch=flush_batch)
+        self._frame = PassthroughConnectResponse()
         """Answers for the next frame."""
         self._answers = 0
         self._answer_bytes = 0
@@ -77,26 +70,37 @@ class Connection:
     async def take(self, raw: bytes) -> None:
         """Takes one encoded ConnectRequest; waits while the client does not read what it asked for."""
         frame = parse(bus_pb2.ConnectRequest, raw)
-        opaque = OpaqueConnectRequest.FromString(raw)
-        for item, twin in zip(frame.items, opaque.items, strict=True):
+        for item, passthrough in zip(frame.items, PassthroughConnectRequest.FromString(raw).items, strict=True):
             try:
-                self._take_item(item, twin)
+                match item.WhichOneof("item"):
+                    case "publish":
+                        self._publish(item.id, item.publish, passthrough.publish.messages)
+                    case "request":
+                        self._request(item.id, item.request, passthrough.request.message)
+                    case "subscribe":
+                        self._subscribe(item.id, item.subscribe)
+                    case "cancel":
+                        self._cancel(item.id, item.cancel.nothing_begun)
+                    case "ping":
+                        self._answer(item.id).pong.SetInParent()
+                    case _:
+                        raise InvalidMessageError("the item is empty", details={"field": "item"})
             except TrunklineError as error:
                 _fill(self._answer(item.id).error, to_item(error))
         self._broker.journal.commits.begin()
-        self._turn.end()  # what this frame caused is sent before the next one is asked for: that takes a while
-        await self._outbox.room(MAX_FRAME_BYTES)
+        self._flush_batch.end()  # what this frame caused is sent before the next one is asked for: that takes a while
+        await self._writer.room(MAX_FRAME_BYTES)
 
     async def finish(self) -> None:
         """Waits until nothing is open any more and everything is written: the client has half-closed."""
         while self._subscriptions or self._requests or self._storing:
             self._idle.clear()
             await self._idle.wait()
-        await self._outbox.flushed()
+        await self._writer.flushed()
 
     async def flushed(self) -> None:
         """Waits until everything is written."""
-        await self._outbox.flushed()
+        await self._writer.flushed()
 
     def close(self) -> None:
         """Ends everything that the client has open; idempotent."""
@@ -107,67 +111,34 @@ class Connection:
         for subscription in self._subscriptions.values():
             subscription.close()
         self._subscriptions.clear()
-        self._outbox.close()
+        self._writer.close()
 
-    def _take_item(self, item: ClientItem, twin: Any) -> None:
-        match item.WhichOneof("item"):
-            case "publish":
-                self._publish(item, twin)
-            case "request":
-                self._request(item, twin)
-            case "subscribe":
-                self._subscribe(item)
-            case "cancel":
-                self._cancel(item.id, item.cancel.nothing_begun)
-            case "ping":
-                self._answer(item.id).pong.SetInParent()
-            case _:
-                raise InvalidMessageError("the item is empty", details={"field": "item"})
-
-    def _publish(self, item: ClientItem, twin: Any) -> None:
-        now = self._broker.clock()
-        wanted, encoded, id = item.publish, twin.publish.messages, item.id
-        if is_stored(wanted, self._stored_patterns):
-            journal = self._broker.journal
-            stored = to_stored_publication(wanted, encoded, self._max_message_bytes, now, journal.window)
-
-            def done(error: TrunklineError | None) -> None:
-                self._storing -= 1
-                self._idle.set()
-                if self._closed:
-                    return
-                if error is not None:
-                    _fill(self._answer(id).error, to_item(error))
-                elif id:
-                    receipts = stored_receipts_of(stored, self._durability)
-                    _fill(self._answer(id, receipts.ByteSize()).published, receipts)
-
-            self._broker.store(stored, done)
+    def _publish(self, id: int, request: bus_pb2.PublishRequest, encoded: Sequence[bytes]) -> None:
+        if self._publisher.is_stored(request):
+            self._publisher.store(request, encoded, partial(self._stored, id, len(encoded) * RECEIPT_BYTES))
             self._storing += 1
             return
-        publication = to_publication(wanted, encoded, self._max_message_bytes, now)
-        self._broker.publish(publication.channel, publication.runs, publication.correlated)
+        publication = self._publisher.publish(request, encoded)
         if id:
-            _fill(self._answer(id).published, receipts_of(publication, now))
+            receipts = self._answer(id, len(encoded) * RECEIPT_BYTES).published
+            fill_receipts(receipts, publication.runs, publication.time, bus_pb2.DURABILITY_MEMORY)
 
-    def _request(self, item: ClientItem, twin: Any) -> None:
-        wanted = item.request
-        if not wanted.HasField("timeout"):
+    def _stored(self, id: int, size: int, publication: Publication, error: TrunklineError | None) -> None:
+        self._storing -= 1
+        self._idle.set()
+        if self._closed:
+            return
+        if error is not None:
+            _fill(self._answer(id).error, to_item(error))
+        elif id:
+            receipts = self._answer(id, size).published
+            fill_receipts(receipts, publication.parts, publication.time, self._publisher.stored_durability)
+
+    def _request(self, id: int, request: bus_pb2.RequestRequest, encoded: bytes) -> None:
+        if not request.HasField("timeout"):
             raise InvalidMessageError("timeout is not set", details={"field": "timeout"})
-        self._check_id_is_free(item.id)
-        run = to_request_run(wanted, twin.request.message, self._max_message_bytes, self._broker.clock())
-        message = wanted.message
-        request = PendingRequest(
-            item.id,
-            wanted.channel,
-            message.message_id,
-            message.correlation_id,
-            timeout_of(wanted.timeout, None),
-            self._reply,
-            self._fail_request,
-        )
-        self._broker.request(request, run)
-        self._requests[item.id] = request
+        self._check_id_is_free(id)
+        self._requests[id] = self._requester.request(request, encoded, id, None, self._reply, self._fail_request)
 
     def _reply(self, request: PendingRequest, channel: str, message: bytes) -> None:
         self._settle(request)
@@ -183,28 +154,21 @@ class Connection:
         self._requests.pop(request.id, None)
         self._idle.set()
 
-    def _subscribe(self, item: ClientItem) -> None:
-        subscription = self._subscriptions.get(item.id)
+    def _subscribe(self, id: int, frame: bus_pb2.SubscribeRequest) -> None:
+        subscription = self._subscriptions.get(id)
         if subscription is not None:
-            for refused in apply_frame(subscription.subscriber, item.subscribe):
-                _fill(self._answer(item.id).subscription.refused, refused)
+            for refused in apply_frame(subscription.subscriber, frame):
+                _fill(self._answer(id).subscription.refused, refused)
             return
-        start = start_of(item.subscribe)
-        self._check_id_is_free(item.id)
-        subscriber = Subscriber(
-            item.id,
-            self._peer,
-            start.credit if start.HasField("credit") else None,
-            self._wake,
-            start.observer,
-            self._end_subscription,
-        )
+        start = start_of(frame)
+        self._check_id_is_free(id)
+        subscriber = subscriber_of(start, id, self._peer, self._wake, self._end_subscription)
 
         def started(begun: bus_pb2.SubscribeResponse.Started) -> None:
             if subscriber.queue is not None:
-                _fill(self._answer(subscriber.id).subscription.started, begun)
+                _fill(self._answer(id).subscription.started, begun)
 
-        self._subscriptions[item.id] = open_subscription(self._broker, start, subscriber, started)
+        self._subscriptions[id] = open_subscription(self._broker, start, subscriber, started)
 
     def _end_subscription(self, subscriber: Subscriber, error: TrunklineError) -> None:
         subscription = self._subscriptions.pop(subscriber.id, None)
@@ -234,14 +198,22 @@ class Connection:
     def _answer(self, id: int, size: int = 0) -> Any:
         """A new item of the next frame, to be filled in before anything is awaited. `size`: about its bytes."""
         if self._answers >= FRAME_MESSAGES or self._answer_bytes >= FRAME_BYTES:
-            self._outbox.put(self._take_answers())
+            self._writer.put(self._take_answers())
         self._answers += 1
         self._answer_bytes += size
-        self._outbox.kick()
-        return self._frame.items.add(id=id)
+        self._writer.schedule()
+        return self._item(id)
+
+    def _item(self, id: int) -> Any:
+        item = self._frame.items.add()
+        item.id = id  # named in `add`, it would take twice as long
+        return item
+
+    def _subscription_item(self, id: int) -> Any:
+        return self._item(id).subscription
 
     def _take_answers(self) -> bytes:
-        frame, self._frame = self._frame, OpaqueConnectResponse()
+        frame, self._frame = self._frame, PassthroughConnectResponse()
         self._answers = self._answer_bytes = 0
         encoded: bytes = frame.SerializeToString()
         return encoded
@@ -250,7 +222,7 @@ class Connection:
         if subscriber not in self._awake:
             self._awake.add(subscriber)
             self._hungry.append(subscriber)
-            self._outbox.kick()
+            self._writer.schedule()
 
     def _gather(self, room: int) -> list[bytes]:
         """The answers that gathered, then deliveries: each hungry subscriber in turn, until the frame is full or all
@@ -260,10 +232,9 @@ class Connection:
         messages = self._answers
         while self._hungry and messages < FRAME_MESSAGES and room > 0:
             subscriber = self._hungry.popleft()
-            item = self._frame.items.add(id=subscriber.id)
-            taken, size = fill_next(item.subscription, subscriber, FRAME_MESSAGES - messages, now)
+            make = partial(self._subscription_item, subscriber.id)
+            taken, size = fill_next(make, subscriber, FRAME_MESSAGES - messages, now)
             if not taken:
-                del self._frame.items[-1]
                 self._awake.discard(subscriber)
                 continue
             self._hungry.append(subscriber)
@@ -272,6 +243,6 @@ class Connection:
         return [self._take_answers()] if messages else []
 
 
-def _fill(twin: Any, public: Message) -> None:
-    """Fills a message of the opaque twins from the public one; the two know each other only by their encoding."""
-    twin.MergeFromString(public.SerializeToString())
+def _fill(passthrough: Any, public: Message) -> None:
+    """Fills a passthrough message from the public one; the two know each other only by their encoding."""
+    passthrough.MergeFromString(public.SerializeToString())

@@ -26,7 +26,15 @@ _LIST: Final = b"durable subscriptions"
 
 
 class DurableCalls:
-    """See durable.proto and dead_letter.proto."""
+    """The calls of durable.proto, and those of dead_letter.proto.
+
+    Each takes the encoded request and the call's context, and returns the response. A request that cannot be read is
+    refused with InvalidMessageError. What a call changes is on disk when it returns. While the journal cannot write,
+    those that change something raise StorageError, or OverloadedError where its disk is full, and change nothing.
+
+    Args:
+        broker: whose durable subscriptions and dead letters they are.
+    """
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -46,33 +54,58 @@ class DurableCalls:
         }
 
     async def create(self, raw: bytes, _: Any) -> durable_pb2.CreateDurableSubscriptionResponse:
-        wanted = parse(durable_pb2.CreateDurableSubscriptionRequest, raw)
-        settings = settings_of(wanted.settings)
+        """Makes a durable subscription, or finds the one of the same name, pattern and settings.
+
+        The response has the subscription, and whether it was made. Unset settings have their defaults; for one that is
+        there they count as its own. The position counts only where it is made; unset: what is published from now on.
+
+        Raises:
+            InvalidChannelError: the name or the pattern is malformed.
+            InvalidMessageError: the position or a setting is out of bounds.
+            SubscriptionExistsError: one of that name has another pattern or other settings.
+            CompactedError: not everything from the position on is kept.
+            OverloadedError: there are too many durable subscriptions.
+        """
+        request = parse(durable_pb2.CreateDurableSubscriptionRequest, raw)
+        settings = settings_of(request.settings)
         position = None
-        if wanted.name not in self._journal.durables:
-            position = position_of(wanted.position, wanted.pattern, self._journal)
+        if request.name not in self._journal.durables:
+            position = position_of(request.position, request.pattern, self._journal)
         synced = Synced()
         durable, created = self._journal.durables.create(
-            wanted.name,
-            wanted.pattern,
+            request.name,
+            request.pattern,
             position,
             settings,
-            given=wanted.HasField("settings"),
+            given=request.HasField("settings"),
             done=synced.done,
         )
         await synced.wait()
         return durable_pb2.CreateDurableSubscriptionResponse(subscription=to_wire(durable), created=created)
 
     async def get(self, raw: bytes, _: Any) -> durable_pb2.GetDurableSubscriptionResponse:
-        wanted = parse(durable_pb2.GetDurableSubscriptionRequest, raw)
+        """Returns one durable subscription as it is now.
+
+        Raises:
+            SubscriptionNotFoundError: there is none of that name.
+        """
+        request = parse(durable_pb2.GetDurableSubscriptionRequest, raw)
         return durable_pb2.GetDurableSubscriptionResponse(
-            subscription=to_wire(self._journal.durables.find(wanted.name))
+            subscription=to_wire(self._journal.durables.find(request.name))
         )
 
     async def list(self, raw: bytes, _: Any) -> durable_pb2.ListDurableSubscriptionsResponse:
-        wanted = parse(durable_pb2.ListDurableSubscriptionsRequest, raw)
-        page_size = page_size_of(wanted, InvalidMessageError)
-        after = read_page_token(wanted.page_token, _LIST, InvalidMessageError) or ""
+        """Returns one page of the durable subscriptions, in order of their names, and the token of the next page.
+
+        The token is empty on the last page. One that is made or deleted meanwhile is listed, or not; no other is missed
+        or listed twice.
+
+        Raises:
+            InvalidMessageError: a page size below 1, or a page token that was never given.
+        """
+        request = parse(durable_pb2.ListDurableSubscriptionsRequest, raw)
+        page_size = page_size_of(request, InvalidMessageError)
+        after = read_page_token(request.page_token, _LIST, InvalidMessageError) or ""
         found = (each for each in self._journal.durables if each.name > after)
         page = [*islice(found, page_size + 1)]
         response = durable_pb2.ListDurableSubscriptionsResponse(subscriptions=map(to_wire, page[:page_size]))
@@ -81,33 +114,57 @@ class DurableCalls:
         return response
 
     async def delete(self, raw: bytes, _: Any) -> durable_pb2.DeleteDurableSubscriptionResponse:
-        wanted = parse(durable_pb2.DeleteDurableSubscriptionRequest, raw)
+        """Deletes a durable subscription with everything that waits for it; its dead letters stay.
+
+        The streams of its subscribers end with SubscriptionNotFoundError.
+
+        Raises:
+            SubscriptionNotFoundError: there is none of that name.
+        """
+        request = parse(durable_pb2.DeleteDurableSubscriptionRequest, raw)
         synced = Synced()
-        self._journal.durables.delete(wanted.name, synced.done)
+        self._journal.durables.delete(request.name, synced.done)
         await synced.wait()
         return durable_pb2.DeleteDurableSubscriptionResponse()
 
     async def seek(self, raw: bytes, _: Any) -> durable_pb2.SeekDurableSubscriptionResponse:
-        wanted = parse(durable_pb2.SeekDurableSubscriptionRequest, raw)
-        durable = self._journal.durables.find(wanted.name)
-        if wanted.position.WhichOneof("position") is None:
+        """Moves a durable subscription to another position, forwards or back, and returns it as it is then.
+
+        What is leased or waits for another attempt is given up: acks for it are refused as stale.
+
+        Raises:
+            SubscriptionNotFoundError: there is none of that name.
+            InvalidMessageError: no position is set, or it is out of bounds.
+            CompactedError: not everything from the position on is kept.
+        """
+        request = parse(durable_pb2.SeekDurableSubscriptionRequest, raw)
+        durable = self._journal.durables.find(request.name)
+        if request.position.WhichOneof("position") is None:
             raise InvalidMessageError("position is not set", details={"field": "position"})
         synced = Synced()
-        position = position_of(wanted.position, durable.pattern, self._journal)
-        self._journal.durables.seek(wanted.name, position, synced.done)
+        position = position_of(request.position, durable.pattern, self._journal)
+        self._journal.durables.seek(request.name, position, synced.done)
         await synced.wait()
         return durable_pb2.SeekDurableSubscriptionResponse(subscription=to_wire(durable))
 
     async def settle(self, raw: bytes, _: Any) -> durable_pb2.SettleResponse:
-        wanted = parse(durable_pb2.SettleRequest, raw)
-        durable = self._journal.durables.find(wanted.durable)
-        kind = wanted.WhichOneof("frame")
+        """Settles messages of a durable subscription without a stream: all of them, or none.
+
+        Raises:
+            SubscriptionNotFoundError: there is none of that name.
+            InvalidMessageError: no frame (ack, nak, terminate, extend or release), no sequences, or a figure out of
+                bounds.
+            StaleAckError: a message is not leased with that attempt, or is named twice.
+        """
+        request = parse(durable_pb2.SettleRequest, raw)
+        durable = self._journal.durables.find(request.durable)
+        kind = request.WhichOneof("frame")
         if kind is None:
             raise InvalidMessageError(
                 "nothing is said of the messages: ack, nak, terminate, extend or release", details={"field": "frame"}
             )
         self._journal.commits.check_health()
-        settle_all(durable, kind, getattr(wanted, kind))
+        settle_all(durable, kind, getattr(request, kind))
         synced = Synced()
         self._journal.after_commit(synced.done)
         await synced.wait()

@@ -1,43 +1,134 @@
-"""What is published: checked, and cut into runs; and the receipts for it."""
+"""What is published: checked and cut into runs, published or stored; and the receipts for it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from trunkline.channels import matches
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.v1 import bus_pb2
 from trunklined.admission import admit, check_delivery, check_publish
+from trunklined.bus.broker import Broker
 from trunklined.bus.journal.publication import Publication, Repeated
 from trunklined.bus.journal.window import Known, Window
 from trunklined.bus.records import HeldBack
 from trunklined.bus.requests import Correlated
 from trunklined.bus.run import Run
+from trunklined.bus.wire.translation import durability_of
 from trunklined.rpc.times import stamp_of
 
-
-def is_stored(wanted: bus_pb2.PublishRequest, stored_patterns: Sequence[str]) -> bool:
-    """Whether a publish shall be stored: it says so, or it says nothing and a rule of the service does."""
-    if wanted.durability == bus_pb2.DURABILITY_UNSPECIFIED:
-        return any(matches(pattern, wanted.channel) for pattern in stored_patterns)
-    return wanted.durability != bus_pb2.DURABILITY_MEMORY
+RECEIPT_BYTES: Final = 24
+"""About the size of one encoded receipt."""
 
 
-def to_publication(wanted: bus_pb2.PublishRequest, encoded: Sequence[bytes], max_bytes: int, now: float) -> Publication:
+class Publisher:
+    """Publishes for all calls that do.
+
+    Its methods take a request as the public type, and its messages as they came, which is what subscribers get.
+
+    Args:
+        broker: where everything goes.
+        max_message_bytes: limit of one encoded message.
+        stored_patterns: channels of which everything is stored, unless the publisher says otherwise.
+    """
+
+    def __init__(self, broker: Broker, max_message_bytes: int, stored_patterns: Sequence[str]) -> None:
+        self._broker = broker
+        self._max_message_bytes = max_message_bytes
+        self._stored_patterns = stored_patterns
+        self.stored_durability = durability_of(broker)
+        """What a stored message has reached when its publish is settled."""
+
+    def is_stored(self, request: bus_pb2.PublishRequest) -> bool:
+        """Returns whether a publish shall be stored: it says so, or it says nothing and a rule of the service does."""
+        durability = request.durability
+        if durability == bus_pb2.DURABILITY_UNSPECIFIED:
+            patterns = self._stored_patterns
+            return bool(patterns) and any(matches(pattern, request.channel) for pattern in patterns)
+        return durability != bus_pb2.DURABILITY_MEMORY
+
+    def publish(self, request: bus_pb2.PublishRequest, encoded: Sequence[bytes]) -> Publication:
+        """Publishes messages that are not stored.
+
+        Raises:
+            InvalidChannelError, InvalidMessageError, MessageTooLargeError: nothing was published.
+        """
+        publication = to_publication(request, encoded, self._max_message_bytes, self._broker.clock())
+        self._broker.publish(publication.channel, publication.runs, publication.correlated)
+        return publication
+
+    def store(
+        self,
+        request: bus_pb2.PublishRequest,
+        encoded: Sequence[bytes],
+        done: Callable[[Publication, TrunklineError | None], None],
+    ) -> None:
+        """Stores messages and publishes them; `done` is called when they are durable, or with why they were not stored.
+
+        Raises:
+            InvalidChannelError, InvalidMessageError, MessageTooLargeError: nothing was stored.
+            OverloadedError: too much waits for the disk; nothing was stored.
+        """
+        publication = to_stored_publication(
+            request, encoded, self._max_message_bytes, self._broker.clock(), self._broker.journal.window
+        )
+
+        def settle(error: TrunklineError | None) -> None:
+            publication.done = None  # else the two hold each other, until a collection of all garbage finds them
+            done(publication, error)
+
+        self._broker.store(publication, settle)
+
+    def receipts(
+        self, request: bus_pb2.PublishRequest, encoded: Sequence[bytes]
+    ) -> asyncio.Future[bus_pb2.PublishResponse]:
+        """Publishes or stores messages; the future has their receipts, or why they were not stored.
+
+        Raises:
+            As `publish` and `store`.
+        """
+        settled: asyncio.Future[bus_pb2.PublishResponse] = asyncio.get_running_loop().create_future()
+
+        def settle(publication: Publication, error: TrunklineError | None) -> None:
+            if settled.done():
+                return
+            if error is not None:
+                settled.set_exception(error)
+            else:
+                response = bus_pb2.PublishResponse()
+                fill_receipts(response, publication.parts, publication.time, self.stored_durability)
+                settled.set_result(response)
+
+        if self.is_stored(request):
+            self.store(request, encoded, settle)
+        else:
+            publication = self.publish(request, encoded)
+            response = bus_pb2.PublishResponse()
+            fill_receipts(response, publication.runs, publication.time, bus_pb2.DURABILITY_MEMORY)
+            settled.set_result(response)
+        return settled
+
+
+def to_publication(
+    request: bus_pb2.PublishRequest, encoded: Sequence[bytes], max_bytes: int, now: float
+) -> Publication:
     """Checks messages and cuts them into runs of equal priority and expiry.
 
     Args:
-        encoded: its messages, still encoded; they are what is passed on.
+        encoded: its messages as they came; they are what is passed on.
         max_bytes: limit of one encoded message.
         now: UNIX time in seconds, for messages without a timestamp.
 
     Raises:
         InvalidMessageError, MessageTooLargeError: with the index of the message among several.
     """
-    check_publish(wanted)
-    publication = Publication(wanted.channel)
+    check_publish(request)
+    channel = request.channel
+    publication = Publication(channel, time=now)
     run: Run | None = None
-    for index, (message, body) in enumerate(zip(wanted.messages, encoded, strict=True)):
+    for index, (message, body) in enumerate(zip(request.messages, encoded, strict=True)):
         try:
             admitted, lane, expires_at = admit(message, body, max_bytes, now)
             if message.HasField("deliver_at") or message.HasField("deliver_after"):
@@ -51,7 +142,7 @@ def to_publication(wanted: bus_pb2.PublishRequest, encoded: Sequence[bytes], max
         if message.correlation_id and (expires_at is None or expires_at >= now):
             publication.correlated.append(Correlated(message.correlation_id, message.message_id, admitted))
         if run is None or run.lane != lane or run.expires_at != expires_at:
-            run = Run(wanted.channel, lane, [], 0, expires_at)
+            run = Run(channel, lane, [], 0, expires_at)
             publication.runs.append(run)
         run.messages.append(admitted)
         run.size += len(admitted)
@@ -59,17 +150,17 @@ def to_publication(wanted: bus_pb2.PublishRequest, encoded: Sequence[bytes], max
 
 
 def to_stored_publication(
-    wanted: bus_pb2.PublishRequest, encoded: Sequence[bytes], max_bytes: int, now: float, window: Window
+    request: bus_pb2.PublishRequest, encoded: Sequence[bytes], max_bytes: int, now: float, window: Window
 ) -> Publication:
     """As `to_publication`, for messages to be stored: those that are there already are left out."""
-    check_publish(wanted)
-    publication = Publication(wanted.channel)
+    check_publish(request)
+    publication = Publication(request.channel)
     parts = publication.parts
     run: Run | None = None
     ids: list[str] = []
     fresh: dict[str, tuple[Run, int]] = {}
     find = window.find
-    for index, (message, body) in enumerate(zip(wanted.messages, encoded, strict=True)):
+    for index, (message, body) in enumerate(zip(request.messages, encoded, strict=True)):
         try:
             admitted, lane, expires_at = admit(message, body, max_bytes, now)
             key = message.ordering_key or None
@@ -90,7 +181,7 @@ def to_stored_publication(
             run = None
             continue
         if due is not None:
-            held = Run(wanted.channel, lane, [admitted], len(admitted), expires_at, key=key)
+            held = Run(request.channel, lane, [admitted], len(admitted), expires_at, key=key)
             fresh[message_id] = held, 0
             publication.held_back.append((len(parts), due, held, message_id))
             parts.append(held)
@@ -100,7 +191,7 @@ def to_stored_publication(
         if message.correlation_id and not expired:
             publication.correlated.append(Correlated(message.correlation_id, message_id, admitted))
         if run is None or run.lane != lane or run.expires_at != expires_at or key is not None or run.key is not None:
-            run = Run(wanted.channel, lane, [], 0, expires_at, key=key)
+            run = Run(request.channel, lane, [], 0, expires_at, key=key)
             ids = []
             publication.runs.append(run)
             publication.message_ids.append(ids)
@@ -114,35 +205,38 @@ def to_stored_publication(
     return publication
 
 
-def receipts_of(publication: Publication, now: float) -> bus_pb2.PublishResponse:
-    """A receipt for each message, in order."""
-    time = stamp_of(now)
-    response = bus_pb2.PublishResponse()
-    for run in publication.runs:
-        for offset in range(len(run.messages)):
-            response.receipts.add(
-                sequence=run.first_sequence and run.first_sequence + offset,
-                time=time,
-                durability=bus_pb2.DURABILITY_MEMORY,
-            )
-    return response
+def fill_receipts(
+    response: Any, parts: Sequence[Run | Known | HeldBack | Repeated], time: float, durability: bus_pb2.Durability
+) -> None:
+    """Fills a PublishResponse, public or passthrough, with a receipt for each message, in order.
 
-
-def stored_receipts_of(publication: Publication, durability: bus_pb2.Durability) -> bus_pb2.PublishResponse:
-    """A receipt for each message that was to be stored, in order."""
-    response = bus_pb2.PublishResponse()
+    Args:
+        parts: what the messages became.
+        time: when they were taken, in UNIX time.
+        durability: what they have reached; those past their TTL have sequence 0, and reach none.
+    """
     add = response.receipts.add
-    time = stamp_of(publication.time)
-    for part in publication.parts:
+    taken = stamp_of(time)
+    for part in parts:
+        stamp, count, reached, duplicate = taken, 1, durability, False
         if isinstance(part, Run):
-            first = part.first_sequence
-            for offset in range(len(part.messages)):
-                reached = durability if first else bus_pb2.DURABILITY_MEMORY
-                add(sequence=first and first + offset, time=time, durability=reached)
+            first, count = part.first_sequence, len(part.messages)
+            if not first:
+                reached = bus_pb2.DURABILITY_MEMORY
         elif isinstance(part, HeldBack):
-            add(sequence=part.sequence, time=time, durability=durability)
+            first = part.sequence
         elif isinstance(part, Known):
-            add(sequence=part.sequence, time=stamp_of(part.place.time), durability=durability, duplicate=True)
+            first, stamp, duplicate = part.sequence, stamp_of(part.place.time), True
         else:
-            add(sequence=part.first.first_sequence + part.offset, time=time, durability=durability, duplicate=True)
-    return response
+            first, duplicate = part.first.first_sequence + part.offset, True
+        seconds, nanos = stamp.seconds, stamp.nanos
+        for offset in range(count):
+            # Field by field: keywords of `add` take half as long again, and a passthrough type takes no public time.
+            receipt = add()
+            receipt.sequence = first and first + offset
+            receipt.durability = reached
+            if duplicate:
+                receipt.duplicate = True
+            each = receipt.time
+            each.seconds = seconds
+            each.nanos = nanos

@@ -1,4 +1,4 @@
-"""Between the wire and durable subscriptions: settings, positions, and what subscribers say of what they hold."""
+"""Between the wire and durable subscriptions: settings, positions, and how subscribers settle what they hold."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from trunklined.rpc.errors import to_item
 from trunklined.rpc.times import seconds_of, time_of
 
 
-def settings_of(wanted: durable_pb2.DurableSettings) -> DurableSettings:
-    """The settings that the wire says; what is unset is the default.
+def settings_of(settings: durable_pb2.DurableSettings) -> DurableSettings:
+    """Translates settings; what is unset has its default.
 
     Raises:
         InvalidMessageError: one is out of bounds.
     """
-    backoff = wanted.backoff
+    backoff = settings.backoff
     initial = _seconds(backoff, "initial", DEFAULT_BACKOFF_INITIAL)
     return DurableSettings(
-        ack_wait=_seconds(wanted, "ack_wait", DEFAULT_ACK_WAIT),
-        max_deliveries=wanted.max_deliveries if wanted.HasField("max_deliveries") else DEFAULT_MAX_DELIVERIES,
+        ack_wait=_seconds(settings, "ack_wait", DEFAULT_ACK_WAIT),
+        max_deliveries=settings.max_deliveries if settings.HasField("max_deliveries") else DEFAULT_MAX_DELIVERIES,
         backoff=Backoff(
             initial,
             backoff.multiplier if backoff.HasField("multiplier") else DEFAULT_BACKOFF_MULTIPLIER,
@@ -47,17 +47,17 @@ def settings_of(wanted: durable_pb2.DurableSettings) -> DurableSettings:
     ).check()
 
 
-def position_of(wanted: durable_pb2.Position, pattern: str, journal: Journal) -> int | None:
-    """The first sequence that a position means; None: what comes from now on.
+def position_of(position: durable_pb2.Position, pattern: str, journal: Journal) -> int | None:
+    """Returns the first sequence that a position means; None: what comes from now on.
 
     Raises:
         InvalidMessageError: it is no position.
         CompactedError: not everything from there on is kept.
     """
-    match wanted.WhichOneof("position"):
+    match position.WhichOneof("position"):
         case None:
             return None
-        case "new" | "all" as kind if not getattr(wanted, kind):
+        case "new" | "all" as kind if not getattr(position, kind):
             raise InvalidMessageError(
                 f"position.{kind} is false: set it to true, or another", details={"field": f"position.{kind}"}
             )
@@ -66,89 +66,90 @@ def position_of(wanted: durable_pb2.Position, pattern: str, journal: Journal) ->
         case "all":
             return 1
         case "time":
-            return journal.position_of_time(pattern, time_of(wanted.time))
+            return journal.position_of_time(pattern, time_of(position.time))
         case _:
-            check_between("position.sequence", wanted.sequence, 1, journal.sequencer.last + 1, "")
-            journal.channels.check_kept(pattern, wanted.sequence)
-            return int(wanted.sequence)
+            check_between("position.sequence", position.sequence, 1, journal.sequencer.last + 1, "")
+            journal.channels.check_kept(pattern, position.sequence)
+            return int(position.sequence)
 
 
-def settle(durable: DurableSubscription, kind: str, said: Any) -> list[bus_pb2.SubscribeResponse.Refused]:
+def settle(durable: DurableSubscription, kind: str, frame: Any) -> list[bus_pb2.SubscribeResponse.Refused]:
     """Does what a subscriber says of messages; returns what is to be said of those that it does not hold.
 
     Raises:
         InvalidMessageError: no sequences, or a figure out of bounds; nothing was settled.
     """
-    words = words_of(kind, said)
-    attempt = attempt_of(kind, said)
-    sequences = _sequences_of(kind, said)
+    options = _options_of(kind, frame)
+    attempt = _attempt_of(kind, frame)
+    sequences = _sequences_of(kind, frame)
     stale = durable.check(sequences, attempt)
     refused = _grouped(stale, attempt)
-    if len(sequences) < len(said.sequences):
-        refused += _grouped(_repeated(durable, said.sequences, attempt), attempt)
+    if len(sequences) < len(frame.sequences):
+        refused += _grouped(_repeated(durable, frame.sequences, attempt), attempt)
     if stale:
         gone = {error.details["sequence"] for error in stale}
         sequences = [each for each in sequences if each not in gone]
     if sequences:
-        getattr(durable, kind)(sequences, *words)
+        getattr(durable, kind)(sequences, *options)
     return refused
 
 
-def settle_all(durable: DurableSubscription, kind: str, said: Any) -> None:
-    """As `settle`, all or nothing.
+def settle_all(durable: DurableSubscription, kind: str, frame: Any) -> None:
+    """Settles all messages that a frame names, or none; for the arguments see `settle`.
 
     Raises:
-        StaleAckError: the first that is not held.
+        InvalidMessageError: as `settle`.
+        StaleAckError: of the first message that is not leased, or is named twice.
     """
-    words = words_of(kind, said)
-    attempt = attempt_of(kind, said)
-    sequences = _sequences_of(kind, said)
-    stale = durable.check(sequences, attempt) or _repeated(durable, said.sequences, attempt)
+    options = _options_of(kind, frame)
+    attempt = _attempt_of(kind, frame)
+    sequences = _sequences_of(kind, frame)
+    stale = durable.check(sequences, attempt) or _repeated(durable, frame.sequences, attempt)
     if stale:
         raise stale[0]
-    getattr(durable, kind)(sequences, *words)
+    getattr(durable, kind)(sequences, *options)
 
 
-def words_of(kind: str, said: Any) -> tuple[Any, ...]:
-    """What is said beside the sequences and the attempt, checked."""
+def _options_of(kind: str, frame: Any) -> tuple[Any, ...]:
+    """Returns what a frame carries beside the sequences and the attempt, checked: arguments of the verb."""
     match kind:
         case "nak":
             delay = None
-            if said.HasField("delay"):
-                delay = check_between("nak.delay", seconds_of(said.delay), 0, MAX_NAK_DELAY)
-            return delay, _cut(said.error)
+            if frame.HasField("delay"):
+                delay = check_between("nak.delay", seconds_of(frame.delay), 0, MAX_NAK_DELAY)
+            return delay, _cut(frame.error)
         case "terminate":
-            return (_cut(said.reason),)
+            return (_cut(frame.reason),)
         case "extend":
-            if said.HasField("lease"):
-                return (check_between("extend.lease", seconds_of(said.lease), MIN_ACK_WAIT, MAX_ACK_WAIT),)
+            if frame.HasField("lease"):
+                return (check_between("extend.lease", seconds_of(frame.lease), MIN_ACK_WAIT, MAX_ACK_WAIT),)
             return (None,)
         case _:
             return ()
 
 
-def attempt_of(kind: str, said: Any) -> int:
-    """The attempt that the messages were delivered with."""
-    if said.attempt < 0:
+def _attempt_of(kind: str, frame: Any) -> int:
+    """Returns the attempt that the messages were delivered with; unset: the first."""
+    if frame.attempt < 0:
         raise InvalidMessageError(
-            f"{kind}.attempt is {said.attempt}, it is at least 1",
-            details={"field": f"{kind}.attempt", "value": str(said.attempt)},
+            f"{kind}.attempt is {frame.attempt}, it is at least 1",
+            details={"field": f"{kind}.attempt", "value": str(frame.attempt)},
         )
-    return said.attempt or 1
+    return frame.attempt or 1
 
 
-def _sequences_of(kind: str, said: Any) -> list[int]:
-    """Each sequence once, in order."""
-    if not said.sequences:
+def _sequences_of(kind: str, frame: Any) -> list[int]:
+    """Returns each sequence once, in order."""
+    if not frame.sequences:
         raise InvalidMessageError(
             f"{kind}.sequences is empty: at least one is needed", details={"field": f"{kind}.sequences"}
         )
-    if (lowest := min(said.sequences)) < 1:
+    if (lowest := min(frame.sequences)) < 1:
         raise InvalidMessageError(
             f"{kind}.sequences has {lowest}, a sequence is at least 1",
             details={"field": f"{kind}.sequences", "value": str(lowest)},
         )
-    return list(dict.fromkeys(said.sequences))
+    return list(dict.fromkeys(frame.sequences))
 
 
 def _repeated(durable: DurableSubscription, sequences: Sequence[int], attempt: int) -> list[StaleAckError]:
@@ -163,7 +164,7 @@ def _repeated(durable: DurableSubscription, sequences: Sequence[int], attempt: i
 
 
 def _grouped(stale: Sequence[StaleAckError], attempt: int) -> list[bus_pb2.SubscribeResponse.Refused]:
-    """One for each reason, with the error of the first."""
+    """Returns one refusal for each reason, with the error of the first message."""
     by_reason: dict[str, bus_pb2.SubscribeResponse.Refused] = {}
     for error in stale:
         refused = by_reason.get(error.details["why"])
@@ -174,8 +175,8 @@ def _grouped(stale: Sequence[StaleAckError], attempt: int) -> list[bus_pb2.Subsc
     return list(by_reason.values())
 
 
-def _seconds(wanted: WireMessage, name: str, unset: float) -> float:
-    return seconds_of(getattr(wanted, name)) if wanted.HasField(name) else unset
+def _seconds(message: WireMessage, name: str, unset: float) -> float:
+    return seconds_of(getattr(message, name)) if message.HasField(name) else unset
 
 
 def _cut(text: str) -> str:

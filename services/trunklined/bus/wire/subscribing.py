@@ -1,4 +1,4 @@
-"""What is subscribed to: how a subscription begins, what its later frames say, and what it is sent."""
+"""Subscriptions on the wire: how one begins, what its later frames do, and what is sent to it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from trunklined.rpc.times import duration_of
 
 
 def start_of(frame: bus_pb2.SubscribeRequest) -> bus_pb2.SubscribeRequest.Start:
-    """The `start` that the first frame of a subscription must be, with its figures checked."""
+    """Returns the `start` that the first frame of a subscription must be.
+
+    Raises:
+        InvalidMessageError: it is another frame, or its credit is below 1.
+    """
     kind = frame.WhichOneof("frame")
     if kind != "start":
         raise InvalidMessageError(
@@ -25,6 +29,17 @@ def start_of(frame: bus_pb2.SubscribeRequest) -> bus_pb2.SubscribeRequest.Start:
     if frame.start.HasField("credit"):
         check_credit("start.credit", frame.start.credit)
     return frame.start
+
+
+def subscriber_of(
+    start: bus_pb2.SubscribeRequest.Start,
+    id: int,
+    peer: str,
+    wake: Callable[[Subscriber], None],
+    end: Callable[[Subscriber, TrunklineError], None],
+) -> Subscriber:
+    """The subscriber that a `start` describes; for the arguments see `Subscriber`."""
+    return Subscriber(id, peer, start.credit if start.HasField("credit") else None, wake, start.observer, end)
 
 
 def open_subscription(
@@ -87,14 +102,14 @@ def check_credit(name: str, messages: int) -> int:
 
 
 def apply_frame(subscriber: Subscriber, frame: bus_pb2.SubscribeRequest) -> list[bus_pb2.SubscribeResponse.Refused]:
-    """Does what a later frame of a subscription says.
+    """Applies a frame behind the first of a subscription: credit, or how messages are settled.
 
     Raises:
-        InvalidMessageError: a second start, an ack of a live subscription, a credit where none was asked for, a figure
-            out of bounds.
+        InvalidMessageError: a second start, an ack of a live subscription, a credit where the start set none, a
+            figure out of bounds.
 
     Returns:
-        What is to be said of messages that could not be settled.
+        Refusals of the messages that could not be settled.
     """
     kind = frame.WhichOneof("frame")
     subscriber.silent = False
@@ -107,8 +122,8 @@ def apply_frame(subscriber: Subscriber, frame: bus_pb2.SubscribeRequest) -> list
         subscriber.grant(frame.credit.messages)
         return []
     if kind is None or kind == "start":
-        said = "the subscription has started already" if kind else "the frame is empty"
-        raise InvalidMessageError(said, details={"field": "frame", "value": kind or ""})
+        problem = "the subscription has started already" if kind else "the frame is empty"
+        raise InvalidMessageError(problem, details={"field": "frame", "value": kind or ""})
     if isinstance(subscriber.queue, DurableSubscription):
         return settle(subscriber.queue, kind, getattr(frame, kind))
     raise InvalidMessageError(
@@ -116,22 +131,25 @@ def apply_frame(subscriber: Subscriber, frame: bus_pb2.SubscribeRequest) -> list
     )
 
 
-def fill_next(response: Any, subscriber: Subscriber, max_messages: int, now: float) -> tuple[int, int]:
+def fill_next(make: Callable[[], Any], subscriber: Subscriber, max_messages: int, now: float) -> tuple[int, int]:
     """Fills a SubscribeResponse with what to send a subscriber next; returns how many messages and bytes it carries.
 
-    How many messages were dropped is said first, in a frame of its own that counts as one; (0, 0) means that there is
-    nothing to send. Filling fields in place is ten times as fast as handing a dict to the constructor.
+    The number of dropped messages goes first, in a frame of its own that counts as one message; (0, 0) means that
+    there is nothing to send. Filling fields in place is ten times as fast as handing a dict to the constructor.
+
+    Args:
+        make: makes the response, public or passthrough; called only where there is something to send.
     """
     queue = subscriber.queue
     if queue is None:
         return 0, 0
     if dropped := queue.tell_dropped():
-        response.lagged.dropped = dropped
+        make().lagged.dropped = dropped
         return 1, 0
     run = queue.take(subscriber, max_messages, now)
     if run is None:
         return 0, 0
-    deliveries = response.deliveries
+    deliveries = make().deliveries
     deliveries.channel = run.channel
     deliveries.first_sequence = run.first_sequence
     deliveries.priority = run.lane + 1

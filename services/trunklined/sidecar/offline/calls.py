@@ -16,7 +16,7 @@ from trunkline.channels import check_channel
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import BUS_AWAY
 from trunkline.v1 import bus_pb2, message_pb2
-from trunkline.wire.opaque import bus_twins
+from trunkline.wire.opaque import bus_passthrough
 from trunklined.admission import admit, check_delivery, check_publish, too_large
 from trunklined.rpc.times import stamp_of
 from trunklined.sidecar.forwarder import Context, Forwarder
@@ -28,7 +28,7 @@ from trunklined.sidecar.offline.routing import Routing
 from trunklined.sidecar.offline.stream import OfflineStream, Receipts, is_stored
 
 _PREFIX: Final = "/trunkline.v1.BusService/"
-_PublishRequest = bus_twins()["PublishRequest"]
+_PublishRequest = bus_passthrough()["PublishRequest"]
 
 if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]  # not subscriptable at run time

@@ -16,7 +16,7 @@ from grpc import aio
 from trunkline.errors import BusDisconnectedError, OverloadedError, TrunklineError
 from trunkline.limits import DEDUP_SECONDS
 from trunkline.v1 import bus_pb2, message_pb2
-from trunkline.wire.opaque import bus_twins
+from trunkline.wire.opaque import bus_passthrough
 from trunkline.wire.status import error_from_rpc
 from trunklined.sidecar.config import DRAIN_RETRY_MAX, DRAIN_RETRY_MIN, DRAIN_TIMEOUT
 from trunklined.sidecar.forwarder import Forwarder
@@ -26,7 +26,7 @@ from trunklined.sidecar.offline.routing import Route, Routing
 
 PUBLISH: Final = "/trunkline.v1.BusService/Publish"
 
-_PublishRequest = bus_twins()["PublishRequest"]
+_PublishRequest = bus_passthrough()["PublishRequest"]
 
 
 class Drain:

@@ -10,12 +10,12 @@ from typing import Any
 from trunkline.errors import TrunklineError
 from trunkline.limits import MAX_FRAME_BYTES
 from trunkline.v1 import bus_pb2
-from trunkline.wire.opaque import bus_twins
+from trunkline.wire.opaque import bus_passthrough
 from trunklined.rpc.errors import to_item
 from trunklined.sidecar.offline.routing import Routing
 from trunklined.sidecar.offline.stream import Hold, OfflineStream, bus_is_away, is_stored, parse
 
-_PublishStreamRequest = bus_twins()["PublishStreamRequest"]
+_PublishStreamRequest = bus_passthrough()["PublishStreamRequest"]
 
 
 class OfflinePublishStream(OfflineStream):

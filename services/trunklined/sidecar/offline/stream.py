@@ -21,7 +21,7 @@ from grpc import aio
 from trunkline.errors import BusDisconnectedError, InvalidMessageError, TrunklineError
 from trunkline.limits import MAX_FRAME_BYTES
 from trunkline.v1 import bus_pb2
-from trunkline.wire.writer import Outbox
+from trunkline.wire.writer import StreamWriter
 from trunklined.sidecar.offline.routing import Routing
 
 Receipts = asyncio.Future[bus_pb2.PublishResponse]
@@ -72,7 +72,7 @@ class OfflineStream(ABC):
         self._context = context
         self._routing = routing
         self._hold = hold
-        self._writer = Outbox(context.write, join=join)
+        self._writer = StreamWriter(context.write, join=join)
         self._waiting: deque[bytes] = deque()
         """Frames for the bus."""
         self._holding: set[Receipts] = set()

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from trunkline.errors import StateError, TrunklineError
 from trunkline.limits import FRAME_BYTES
 from trunkline.records import invalid_record
-from trunkline.wire.writer import Outbox
+from trunkline.wire.writer import StreamWriter
 from trunklined.rpc.errors import to_item
 from trunklined.state.planning import TransactionOutcome
 from trunklined.state.records import Read
@@ -51,7 +51,7 @@ class StateConnection:
     ) -> None:
         self._store = store
         self._max_record_bytes = max_record_bytes
-        self._outbox = Outbox(write, self._gather)
+        self._writer = StreamWriter(write, self._gather)
         self._frame = ConnectStateResponse()
         """The answers to send; filled in place, encoded once the stream can take them."""
         self._frame_bytes = 0
@@ -66,16 +66,16 @@ class StateConnection:
             frame = ConnectStateRequest.FromString(raw)
         except DecodeError as error:
             raise invalid_record("frame", "is no ConnectStateRequest") from error
-        outbox = self._outbox
+        writer = self._writer
         for item in frame.items:
             try:
                 await self._take_item(item)
             except TrunklineError as error:
                 self._fail(item.id, error)
             if self._frame_bytes > FRAME_BYTES:
-                outbox.put(self._encoded())
-                await outbox.room(FRAME_BYTES)
-        outbox.pump()
+                writer.put(self._encoded())
+                await writer.room(FRAME_BYTES)
+        writer.flush()
         while self._open_items > MAX_OPEN_ITEMS or self._open_bytes > MAX_OPEN_BYTES:
             await self._until_fewer()
 
@@ -83,17 +83,17 @@ class StateConnection:
         """Waits until all items are answered and the answers written, after the client half-closed."""
         while self._open_items:
             await self._until_fewer()
-        await self._outbox.flushed()
+        await self._writer.flushed()
 
     async def flushed(self) -> None:
         """Waits until all answers are written."""
-        await self._outbox.flushed()
+        await self._writer.flushed()
 
     def close(self) -> None:
         """Stops sending, after the client disconnected; submitted writes are still committed. Idempotent."""
         for task in self._lists:
             task.cancel()
-        self._outbox.close()
+        self._writer.close()
 
     async def _take_item(self, item: Any) -> None:
         match item.WhichOneof("item"):
@@ -137,7 +137,7 @@ class StateConnection:
     async def _answer_list(self, id: int, query: ListQuery) -> None:
         try:
             page = await self._store.page(query.kind, query.filter, query.after, query.limit)
-            await self._outbox.room(FRAME_BYTES)
+            await self._writer.room(FRAME_BYTES)
             query.answer(page, self._answer(id, sum(len(entry.body) for entry in page.entries)).listed)
         except StateError as error:
             self._fail(id, error)
@@ -187,7 +187,7 @@ class StateConnection:
         item = self._frame.items.add()
         item.id = id
         self._frame_bytes += size
-        self._outbox.kick()
+        self._writer.schedule()
         return item
 
     def _gather(self, room: int) -> list[bytes]:

@@ -12,7 +12,7 @@ import msgspec
 
 from trunkline.errors import InvalidRecordError, RecordNotFoundError
 from trunkline.records import RECORD_KINDS, RecordKind, check_record_id, check_single_kind, invalid_record
-from trunkline.wire.opaque import state_twins
+from trunkline.wire.opaque import state_passthrough
 from trunklined.rpc.page_token import make_page_token, page_size_of, read_page_token
 from trunklined.state.records import (
     Drop,
@@ -28,7 +28,7 @@ from trunklined.state.records import (
 from trunklined.state.watch import Event, Left, Progress, Synced, WatchFilter
 from trunklined.state.wire.validation import make_put
 
-_twins = state_twins()
+_twins = state_passthrough()
 SaveRequest = _twins["SaveRequest"]
 SaveResponse = _twins["SaveResponse"]
 DeleteResponse = _twins["DeleteResponse"]

@@ -57,7 +57,7 @@ class BaseBus(WireDelivery, MessageBus):
 
     async def connect(self) -> None:
         async with self._connecting:
-            if self._session is not None and self._session.line.loop_is_closed:
+            if self._session is not None and self._session.stream.loop_is_closed:
                 await self.disconnect()  # nobody could: its loop has ended
             if self._session is None:
                 self._published = 0
@@ -67,7 +67,7 @@ class BaseBus(WireDelivery, MessageBus):
         session = self._session
         if session is None:
             return
-        if session.line.is_up:
+        if session.stream.is_up:
             try:
                 async with asyncio.timeout(CLIENT_DISCONNECT_SECONDS):
                     await session.wind_down()
@@ -159,7 +159,7 @@ class BaseBus(WireDelivery, MessageBus):
         session = self._connected()
         check_channel(channel)
         check_timeout(timeout)
-        session.line.check_up()
+        session.stream.check_up()
         correlation_id = message.correlation_id or message.message_id
         encoded = self._encode(message, correlation_id)
         published = not message.is_expired()
@@ -201,7 +201,7 @@ class BaseBus(WireDelivery, MessageBus):
     @property
     def is_connected(self) -> bool:
         session = self._session
-        return session is not None and session.line.is_up and not session.bus_is_away
+        return session is not None and session.stream.is_up and not session.bus_is_away
 
     @property
     def published_count(self) -> int:
@@ -210,8 +210,8 @@ class BaseBus(WireDelivery, MessageBus):
     def _connected(self) -> BusSession:
         if self._session is None:
             raise BusNotConnectedError(f"the bus at {self.address} is not connected: call connect() first")
-        if self._session.line.is_over:
-            self._session.line.check_loop()
+        if self._session.stream.is_over:
+            self._session.stream.check_loop()
         return self._session
 
     def _check_connected(self) -> object:
@@ -219,8 +219,8 @@ class BaseBus(WireDelivery, MessageBus):
 
     async def _call(self, name: str, request: Message, timeout: float = DEFAULT_REQUEST_TIMEOUT) -> Any:
         session = self._connected()
-        session.line.check_up()
-        return await session.line.call(name, request, timeout)
+        session.stream.check_up()
+        return await session.stream.call(name, request, timeout)
 
     async def _open_durable(
         self,

@@ -10,7 +10,7 @@ from trunkline.bus.grpc.session import BusSession
 from trunkline.errors import BusDisconnectedError, TrunklineError
 from trunkline.limits import BUS_PORT, MAX_MESSAGE_BYTES
 from trunkline.v1 import bus_pb2
-from trunkline.wire.stream import Compression, Line, LineUser, check_compression
+from trunkline.wire.stream import Compression, Stream, StreamUser, check_compression
 
 _CONNECT: Final = "/trunkline.v1.BusService/Connect"
 
@@ -28,8 +28,8 @@ class GrpcMessageBus(BaseBus):
         connect_timeout: seconds that `connect` waits for the service.
         max_message_bytes: limit of one encoded message; the service has its own.
         compression: "gzip" compresses what goes over the network, both ways; the service must allow it
-            (`--compression gzip`). Worth it on lines slower than about 10 MB/s: it costs 40 µs of each side's time for
-            each KB. None, the default: nothing is compressed.
+            (`--compression gzip`). Worth it on networks slower than about 10 MB/s: it costs 40 µs of each side's time
+            for each KB. None, the default: nothing is compressed.
         on_disconnected: called with the reason when the connection was lost.
         on_reconnected: called when it is back, after the subscriptions were asked for again.
     """
@@ -52,10 +52,10 @@ class GrpcMessageBus(BaseBus):
         self._on_reconnected = on_reconnected
 
     async def _begin(self) -> BusSession:
-        session = BusSession(self._open_line, self._on_disconnected, self._on_reconnected)
-        await session.line.open(self._connect_timeout)
+        session = BusSession(self._open_stream, self._on_disconnected, self._on_reconnected)
+        await session.stream.open(self._connect_timeout)
         return session
 
-    def _open_line(self, user: LineUser) -> Line:
+    def _open_stream(self, user: StreamUser) -> Stream:
         parse = bus_pb2.ConnectResponse.FromString
-        return Line(self.address, _CONNECT, parse, user, BusDisconnectedError, self._compression)
+        return Stream(self.address, _CONNECT, parse, user, BusDisconnectedError, self._compression)

@@ -28,8 +28,8 @@ class DurableSubscription(Subscription[DurableMessage]):
     """Settles what it was given.
 
     Acks and credit gather, and go out with the stream's next frame. A message whose lease was lost (this process stood
-    still, or the line was down for too long) is passed over if it waits here; if a callback has it, its ack is refused,
-    which is logged.
+    still, or the stream was down for too long) is passed over if it waits here; if a callback has it, its ack is
+    refused, which is logged.
 
     Args:
         durable: its name.
@@ -63,15 +63,15 @@ class DurableSubscription(Subscription[DurableMessage]):
         self._sent_acks: deque[tuple[float, int, list[int]]] = deque()
         """Acks that were sent lately: when, the attempt, and the sequences."""
         self._repeated_acks: set[int] = set()
-        """Of these, the ones that were sent again when the line came back: the service may know them."""
+        """Of these, the ones that were sent again when the stream came back: the service may know them."""
         self._freed = 0
         """Messages settled since credit was last granted."""
         self._loop = asyncio.get_running_loop()
 
     def start(self) -> None:
-        """What is held from an earlier life of the line still is: it is extended, and late acks are sent again."""
+        """What is held from an earlier life of the stream still is: it is extended, and late acks are sent again."""
         self._freed = 0
-        self._holdings.line_is_up = True
+        self._holdings.stream_is_up = True
         start = self._item(self.id).subscribe.start
         start.pattern = self.pattern
         start.durable = self.durable
@@ -123,13 +123,13 @@ class DurableSubscription(Subscription[DurableMessage]):
         await self._holdings.wait_empty()
 
     def forget(self) -> None:
-        """Forgets everything: the line is closed for good."""
+        """Forgets everything: the stream is closed for good."""
         self._holdings.clear()
         self._acks.clear()
 
-    def line_lost(self) -> None:
+    def stream_lost(self) -> None:
         """What is said now does not arrive, until `start`."""
-        self._holdings.line_is_up = False
+        self._holdings.stream_is_up = False
 
     async def ack(self, message: DurableMessage) -> None:
         """See `DurableMessage.ack`."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES
 from trunkline.v1 import bus_pb2
-from trunkline.wire.opaque import bus_twins
+from trunkline.wire.opaque import bus_passthrough
 
-_ConnectRequest = bus_twins()["ConnectRequest"]
+_ConnectRequest = bus_passthrough()["ConnectRequest"]
 
 
 class FrameBuilder:

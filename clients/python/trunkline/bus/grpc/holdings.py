@@ -30,7 +30,7 @@ class Holdings:
         """Of that, what a callback or an iterator has."""
         self.ack_wait = DEFAULT_ACK_WAIT
         """Seconds of a lease."""
-        self.line_is_up = True
+        self.stream_is_up = True
         """Whether what is said of leases reaches the service."""
         self.is_over = False
         """Whether the service has ended the subscription: nothing is extended any more."""
@@ -81,7 +81,7 @@ class Holdings:
 
     def lapsed(self, came_at: float) -> bool:
         """Whether the lease of a message that came at a time, by the loop's clock, may be over: this process stood
-        still, or the line is down."""
+        still, or the stream is down."""
         return self._loop.time() > max(came_at, self._extended_at) + self.ack_wait
 
     def take_unstarted(self) -> Attempts:
@@ -112,7 +112,7 @@ class Holdings:
 
     def extend(self) -> None:
         """Lets all leases begin anew."""
-        if not self.line_is_up or not self._held:
+        if not self.stream_is_up or not self._held:
             return
         self._extended_at = self._loop.time()
         by_attempt: Attempts = {}

@@ -13,7 +13,7 @@ from trunkline.delivery import Receipt
 from trunkline.errors import TrunklineError
 from trunkline.limits import CLIENT_BUFFER_BYTES
 from trunkline.v1 import bus_pb2
-from trunkline.wire.stream import Line
+from trunkline.wire.stream import Stream
 
 log = logging.getLogger(__name__)
 
@@ -26,16 +26,16 @@ class Publisher:
     """Puts messages into the stream's open frame, and matches what the service answers to them.
 
     Args:
-        line: the stream.
+        stream: the stream.
 
     Attributes:
         frames: the open frame, shared with everything else that goes out.
     """
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
-        self._receipts = Receipts(line.next_id)
-        self.frames = FrameBuilder(line.put, line.kick, self._receipts.expect)
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._receipts = Receipts(stream.next_id)
+        self.frames = FrameBuilder(stream.put, stream.schedule, self._receipts.expect)
         self._loop = asyncio.get_running_loop()  # asked for once: Python 3.11 asks the kernel for its pid each time
         self.published = 0
         """Live messages that were put into the buffer since the beginning."""
@@ -44,13 +44,13 @@ class Publisher:
         self._refused: TrunklineError | None = None
         """The first refusal of something published since the last flush."""
         self._buffer_is_full = False
-        """The line is lost, and what was published since fills the buffer."""
+        """The stream is lost, and what was published since fills the buffer."""
 
     def publish(self, channel: str, encoded: bytes) -> Coroutine[Any, Any, None] | None:
         """Puts a message into the buffer. Returns what the publisher must wait for; None: nothing.
 
         Raises:
-            BusDisconnectedError: by what is returned: the line is lost, and the buffer is full.
+            BusDisconnectedError: by what is returned: the stream is lost, and the buffer is full.
         """
         if self._buffer_is_full:
             return self._refuse()
@@ -61,18 +61,18 @@ class Publisher:
         """Publishes a message to be stored, and waits for its receipt.
 
         Raises:
-            BusDisconnectedError: the line is lost, or was lost before the receipt came: the outcome is not known.
+            BusDisconnectedError: the stream is lost, or was lost before the receipt came: the outcome is not known.
             TrunklineError: the service refused it.
         """
-        line = self._line
-        line.check_up()
-        if line.waiting_bytes > CLIENT_BUFFER_BYTES:
-            await line.room(CLIENT_BUFFER_BYTES)
-            line.check_up()
+        stream = self._stream
+        stream.check_up()
+        if stream.waiting_bytes > CLIENT_BUFFER_BYTES:
+            await stream.room(CLIENT_BUFFER_BYTES)
+            stream.check_up()
         receipt: asyncio.Future[Receipt] = self._loop.create_future()
         gathered = self.frames.store(channel, encoded, receipt)
         if not self._receipts or gathered % _STORED_WAVE == 0:
-            line.pump()
+            stream.flush()
         return await receipt
 
     def take(self, id: int, published: bus_pb2.PublishResponse) -> None:
@@ -100,11 +100,11 @@ class Publisher:
             raise refused
 
     def on_up(self) -> None:
-        """The line is up: the buffer empties."""
+        """The stream is up: the buffer empties."""
         self._buffer_is_full = False
 
     def on_down(self, error: TrunklineError) -> None:
-        """The line is lost: no receipt comes any more, and what was published and not flushed may be lost."""
+        """The stream is lost: no receipt comes any more, and what was published and not flushed may be lost."""
         if self.is_unconfirmed:
             self.remember(error)
         self.close(error)
@@ -114,13 +114,13 @@ class Publisher:
         self._receipts.fail_all(error, self.frames.take_unsent())
 
     async def _refuse(self) -> NoReturn:
-        await asyncio.sleep(0)  # who tries again and again lets the line come back
-        raise self._line.disconnected(f"its buffer of {CLIENT_BUFFER_BYTES} bytes is full")
+        await asyncio.sleep(0)  # who tries again and again lets the stream come back
+        raise self._stream.disconnected(f"its buffer of {CLIENT_BUFFER_BYTES} bytes is full")
 
     async def _pace(self) -> None:
-        """Lets the line write; waits while the buffer is full."""
-        line = self._line
-        if line.is_up:
+        """Lets the stream write; waits while the buffer is full."""
+        stream = self._stream
+        if stream.is_up:
             await asyncio.sleep(0)
-            await line.room(CLIENT_BUFFER_BYTES)
-        self._buffer_is_full = not line.is_up and line.waiting_bytes > CLIENT_BUFFER_BYTES
+            await stream.room(CLIENT_BUFFER_BYTES)
+        self._buffer_is_full = not stream.is_up and stream.waiting_bytes > CLIENT_BUFFER_BYTES

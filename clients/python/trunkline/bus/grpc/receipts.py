@@ -15,7 +15,7 @@ class Receipts:
     """By the id of the frame that carried their messages.
 
     Args:
-        next_id: a new item id of the line.
+        next_id: a new item id of the stream.
     """
 
     def __init__(self, next_id: Callable[[], int]) -> None:

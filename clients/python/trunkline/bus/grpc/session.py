@@ -24,7 +24,7 @@ from trunkline.limits import BUS_AWAY
 from trunkline.models import AgentMessage
 from trunkline.v1 import bus_pb2
 from trunkline.wire.status import error_from_item
-from trunkline.wire.stream import Line, LineUser
+from trunkline.wire.stream import Stream, StreamUser
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +38,11 @@ the same time. A lone request is sent at once."""
 
 
 class BusSession:
-    """A line to the bus, and the subscriptions and requests that are open on it. See `GrpcMessageBus`.
+    """A stream to the bus, and the subscriptions and requests that are open on it. See `GrpcMessageBus`.
 
     Args:
-        open_line: makes the line, for who speaks over it.
-        on_disconnected: told why, when the line was lost.
+        open_stream: makes the stream, for who speaks over it.
+        on_disconnected: told why, when the stream was lost.
         on_reconnected: told when it is back.
     """
 
@@ -50,12 +50,12 @@ class BusSession:
 
     def __init__(
         self,
-        open_line: Callable[[LineUser], Line],
+        open_stream: Callable[[StreamUser], Stream],
         on_disconnected: Callable[[TrunklineError], None] | None,
         on_reconnected: Callable[[], None] | None,
     ) -> None:
-        self.line = open_line(self)
-        self._publisher = Publisher(self.line)
+        self.stream = open_stream(self)
+        self._publisher = Publisher(self.stream)
         self._frames = self._publisher.frames
         self._subscriptions: dict[int, AnySubscription] = {}
         self._touched: dict[DurableSubscription, None] = {}
@@ -66,10 +66,10 @@ class BusSession:
         self._was_up = False
         self._loop = asyncio.get_running_loop()  # asked for once: Python 3.11 asks the kernel for its pid each time
         self.bus_is_away = False
-        """The line ends at a sidecar whose bus is away: only what is to be stored is taken."""
+        """The stream ends at a sidecar whose bus is away: only what is to be stored is taken."""
 
     async def close(self) -> None:
-        """Ends all subscriptions and the line; what is pending fails."""
+        """Ends all subscriptions and the stream; what is pending fails."""
         for subscription in self._subscriptions.values():
             subscription.end(BusNotConnectedError("the bus was disconnected"))
             subscription.stop()
@@ -78,8 +78,8 @@ class BusSession:
         self._subscriptions.clear()
         for task in self._leaving:
             task.cancel()
-        self._publisher.close(BusDisconnectedError(f"disconnected from {self.line.address}"))
-        await self.line.close()
+        self._publisher.close(BusDisconnectedError(f"disconnected from {self.stream.address}"))
+        await self.stream.close()
 
     async def wind_down(self) -> None:
         """Gives back what durable subscriptions hold: what was not started as it is, what was started as failed; and
@@ -106,15 +106,15 @@ class BusSession:
 
     async def request(self, channel: str, encoded: bytes, correlation_id: str, timeout: float) -> AgentMessage:
         """Sends an encoded request and waits for its reply."""
-        line = self.line
-        id, answer = line.expect()
+        stream = self.stream
+        id, answer = stream.expect()
         wanted = self._frames.item(id, len(encoded)).request
         wanted.channel = channel
         wanted.message = encoded
         wanted.timeout.seconds = int(timeout)
         wanted.timeout.nanos = int(timeout % 1 * 1e9)
-        if line.pending == 1 or self._frames.items >= _WAVE:
-            line.pump()
+        if stream.pending == 1 or self._frames.items >= _WAVE:
+            stream.flush()
         loop = self._loop
         timer = loop.call_later(timeout, self._give_up, id, channel, correlation_id, timeout)
         try:
@@ -125,18 +125,18 @@ class BusSession:
             raise
         finally:
             timer.cancel()
-            line.forget(id)
+            stream.forget(id)
 
     async def flush(self) -> None:
-        """Waits until the service took everything; raises what it refused, or that the line was lost."""
-        self.line.check_up()
+        """Waits until the service took everything; raises what it refused, or that the stream was lost."""
+        self.stream.check_up()
         published = self._publisher.published
-        id, answer = self.line.expect()
+        id, answer = self.stream.expect()
         self._frames.item(id).ping.SetInParent()
         try:
             await answer
         finally:
-            self.line.forget(id)
+            self.stream.forget(id)
         self._publisher.confirm(published)
 
     async def open(
@@ -149,13 +149,13 @@ class BusSession:
     ) -> LiveSubscription:
         """Opens a subscription; in effect on return."""
         subscription = self.live_subscription(
-            self.line.next_id(), pattern, group, window, self._frames.item, self.end, on_lagged, observer
+            self.stream.next_id(), pattern, group, window, self._frames.item, self.end, on_lagged, observer
         )
         return await self._begin(subscription)
 
     async def _begin(self, subscription: S) -> S:
         self._subscriptions[subscription.id] = subscription
-        if self.line.is_up:
+        if self.stream.is_up:
             subscription.start()
         try:
             await subscription.started()
@@ -169,7 +169,7 @@ class BusSession:
     ) -> DurableSubscription:
         """Opens a durable subscription; in effect on return."""
         subscription = DurableSubscription(
-            self.line.next_id(), pattern, durable, start, settings, window, self._frames.item, self.end, self._touch
+            self.stream.next_id(), pattern, durable, start, settings, window, self._frames.item, self.end, self._touch
         )
         return await self._begin(subscription)
 
@@ -206,7 +206,7 @@ class BusSession:
         for subscription in [each for each in self._subscriptions.values() if each.pattern == pattern]:
             self.end(subscription)
 
-    # What the line calls.
+    # What the stream calls.
 
     def gather(self, room: int) -> list[bytes]:
         """The open frame: the youngest of what goes out."""
@@ -221,16 +221,16 @@ class BusSession:
         for subscription in self._subscriptions.values():
             subscription.start()
         self._frames.seal()
-        for frame in (*self.line.take_kept(), *held):
-            self.line.put(frame, keep=True)
-        self.bus_is_away = BUS_AWAY in self.line.greeting
+        for frame in (*self.stream.take_kept(), *held):
+            self.stream.put(frame, keep=True)
+        self.bus_is_away = BUS_AWAY in self.stream.greeting
         if self._was_up and not self.bus_is_away:
             notify(self._on_reconnected)
         self._was_up = True
 
     def _touch(self, subscription: DurableSubscription) -> None:
         self._touched[subscription] = None
-        self.line.kick()
+        self.stream.schedule()
 
     def _gather_settled(self) -> None:
         if self._touched:
@@ -243,12 +243,12 @@ class BusSession:
         log.log(
             logging.WARNING if self._publisher.is_unconfirmed else logging.INFO,
             "the connection to %s was lost: %s",
-            self.line.address,
+            self.stream.address,
             error,
         )
         self._frames.forget_items()
         for subscription in self._subscriptions.values():
-            subscription.line_lost()
+            subscription.stream_lost()
         self._publisher.on_down(error)
         if not self.bus_is_away:  # else it was told when that began
             notify(self._on_disconnected, error)
@@ -269,13 +269,13 @@ class BusSession:
                     self._publisher.take(item.id, item.published)
                 case "reply":
                     try:
-                        self.line.settle(item.id, decode_message(item.reply.message, item.reply.channel))
+                        self.stream.settle(item.id, decode_message(item.reply.message, item.reply.channel))
                     except InvalidMessageError as error:
-                        self.line.fail(item.id, error)
+                        self.stream.fail(item.id, error)
                 case "error":
                     self._take_error(item.id, error_from_item(item.error))
                 case "pong" | "cancelled" as kind:
-                    self.line.settle(item.id, kind)
+                    self.stream.settle(item.id, kind)
                 case "bus_connected":
                     self.bus_is_away = False
                     notify(self._on_reconnected)
@@ -288,17 +288,16 @@ class BusSession:
         elif not id:
             log.error("the service refused a message: %s", error)
             self._publisher.remember(error)
-        elif not (self._publisher.refuse(id, error) or self.line.fail(id, error)):
+        elif not (self._publisher.refuse(id, error) or self.stream.fail(id, error)):
             log.debug("nobody waits any more for what the service refused: %s", error)
 
     def _give_up(self, id: int, channel: str, correlation_id: str, timeout: float) -> None:
-        """Ends a request at its deadline, also where the service does not answer: it says the same."""
+        """Ends a request at its deadline, where the service did not: it has the same, and forgets it by itself."""
         error = RequestTimeoutError(
             f"no reply on {channel!r} within {timeout:g} s",
             details={"channel": channel, "correlation_id": correlation_id, "timeout_seconds": timeout},
         )
-        if self.line.fail(id, error):
-            self._cancel(id)
+        self.stream.fail(id, error)
 
     def _cancel(self, id: int) -> None:
         self._frames.item(id).cancel.SetInParent()

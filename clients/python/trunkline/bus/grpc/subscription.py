@@ -1,4 +1,4 @@
-"""Subscription: what one subscription's messages go through between the line and the callback; and the live one."""
+"""Subscription: what one subscription's messages go through between the stream and the callback; and the live one."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ M = TypeVar("M", bound=AgentMessage)
 class Subscription(ABC, Generic[M]):
     """One interest of this client.
 
-    What the service sent ahead waits here, by priority. Each life of the line opens the subscription anew under the
+    What the service sent ahead waits here, by priority. Each life of the stream opens the subscription anew under the
     same id.
 
     Args:
-        id: its item id on the line.
+        id: its item id on the stream.
         pattern: channel or pattern.
         item: a new ClientItem with an id, on its way to the service.
         left: ends it in its session.
@@ -58,8 +58,8 @@ class Subscription(ABC, Generic[M]):
     def start(self) -> None:
         """Asks the service for it."""
 
-    def line_lost(self) -> None:
-        """The line is down; `start` is called when it is up again."""
+    def stream_lost(self) -> None:
+        """The stream is down; `start` is called when it is up again."""
 
     @abstractmethod
     def _run(self, deliveries: bus_pb2.SubscribeResponse.Deliveries) -> deque[Any]:
@@ -208,7 +208,7 @@ class LiveSubscription(Subscription[AgentMessage]):
         """Messages taken since credit was last granted."""
 
     def start(self) -> None:
-        """What was sent ahead in an earlier life of the line and waits here still counts."""
+        """What was sent ahead in an earlier life of the stream and waits here still counts."""
         held = sum(len(run) for lane in self._runs.occupied() for run in lane)
         self._done = 0
         start = self._item(self.id).subscribe.start

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Final
 
 import click
 
-PROGRAMS: Final = ("bus", "state", "sidecar")
-
-
-def program_command(name: str) -> list[str]:
-    """The command line of a program: the same interpreter, whatever the PATH says."""
-    return [sys.executable, "-m", "trunklined", name]
+from trunkline.programs import PROGRAMS, program_command
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

@@ -32,31 +32,31 @@ def services(watch: bool, interval: float) -> None:
 
     Exit code 5 where one of them cannot be reached; the other is shown.
     """
-    told = settings()
-    run(_watch(told, interval) if watch else _once(told), told)
+    chosen = settings()
+    run(_watch(chosen, interval) if watch else _once(chosen), chosen)
 
 
-async def _once(told: Settings) -> int:
-    answers = await _ask(told)
-    _print(told, answers)
+async def _once(chosen: Settings) -> int:
+    answers = await _ask(chosen)
+    _print(chosen, answers)
     failed = [answer for answer in answers.values() if isinstance(answer, TrunklineError)]
     for error in failed:
-        tell(error, told)
+        tell(error, chosen)
     return exit_code(failed[0]) if failed else 0
 
 
-async def _watch(told: Settings, interval: float) -> None:
+async def _watch(chosen: Settings, interval: float) -> None:
     """On a terminal it draws over what it drew; else one answer behind the other."""
     while True:
-        answers = await _ask(told)
-        if not told.as_json:
+        answers = await _ask(chosen)
+        if not chosen.as_json:
             click.clear()
-        _print(told, answers)
+        _print(chosen, answers)
         await asyncio.sleep(interval)
 
 
-def _print(told: Settings, answers: dict[str, Answer]) -> None:
-    if told.as_json:
+def _print(chosen: Settings, answers: dict[str, Answer]) -> None:
+    if chosen.as_json:
         print_json({n: a.to_dict() if isinstance(a, TrunklineError) else a for n, a in answers.items()})
         return
     for number, (name, answer) in enumerate(answers.items()):
@@ -69,7 +69,7 @@ def _print(told: Settings, answers: dict[str, Answer]) -> None:
 
 
 def shown(facts: dict[str, Any]) -> list[tuple[str, Any]]:
-    """The figures for people: those of stored messages in a few lines, what needs somebody marked."""
+    """The figures for people: those of stored messages in a few lines, what needs attention marked."""
     lines: dict[str, Any] = {key.replace("_", " "): value for key, value in facts.items()}
     if "journal_messages" in facts:
         for name in _TOLD_TOGETHER:
@@ -114,9 +114,13 @@ def size(count: int) -> str:
     return f"{figure:.1f} {unit}"
 
 
-async def _ask(told: Settings) -> dict[str, Answer]:
-    bus, state = await asyncio.gather(_caught(_bus(told.bus)), _caught(_state(told.state)))
-    return {f"bus {told.bus}": bus, f"state {told.state}": state} if not told.as_json else {"bus": bus, "state": state}
+async def _ask(chosen: Settings) -> dict[str, Answer]:
+    bus, state = await asyncio.gather(_caught(_bus(chosen.bus)), _caught(_state(chosen.state)))
+    return (
+        {f"bus {chosen.bus}": bus, f"state {chosen.state}": state}
+        if not chosen.as_json
+        else {"bus": bus, "state": state}
+    )
 
 
 async def _caught(question: Coroutine[Any, Any, dict[str, Any]]) -> Answer:
@@ -164,11 +168,11 @@ def _plain(message: Message) -> dict[str, Any]:
 @with_settings
 def subscriptions(pattern: str) -> None:
     """Lists the subscriptions that are registered now: who, to what, and what waits for each."""
-    told = settings()
+    chosen = settings()
 
     async def main() -> None:
-        found = await _subscriptions(told.bus, pattern)
-        if told.as_json:
+        found = await _subscriptions(chosen.bus, pattern)
+        if chosen.as_json:
             print_json(found)
             return
         columns = ("id", "pattern", "group", "peer", "queued", "delivered", "dropped", "since")
@@ -187,7 +191,7 @@ def subscriptions(pattern: str) -> None:
         ]
         print_table(columns, rows, right=frozenset({"id", "queued", "delivered", "dropped"}))
 
-    run(main(), told)
+    run(main(), chosen)
 
 
 async def _subscriptions(address: str, pattern: str) -> list[dict[str, Any]]:

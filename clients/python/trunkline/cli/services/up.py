@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,22 +15,21 @@ import click
 
 from trunkline.cli.outcome import FAILED, run
 from trunkline.cli.output import print_json, safe, write_line
-from trunkline.cli.services.children import Child, Facts
-from trunkline.cli.services.serve import program_command
 from trunkline.cli.settings import Settings, settings, with_settings
-from trunkline.limits import DRAIN_SECONDS
+from trunkline.programs import JOURNAL, PROGRAMS, START_SECONDS, STORE, LocalStack, Program, ProgramError, ProgramName
 
-METRICS: Final = {"bus": "127.0.0.1:9431", "state": "127.0.0.1:9432", "sidecar": "127.0.0.1:9433"}
-JOURNAL: Final = "bus.db"
-STORE: Final = "state.db"
-"""The services' files in the data directory. They outlive this program."""
-START_SECONDS: Final = 15.0
-END_SECONDS: Final = DRAIN_SECONDS + 5.0
-"""What a program gets to end before it is killed."""
+METRICS: Final[dict[ProgramName, str]] = {
+    "bus": "127.0.0.1:9431",
+    "state": "127.0.0.1:9432",
+    "sidecar": "127.0.0.1:9433",
+}
 
 _COLOURS = {"bus": "cyan", "state": "magenta", "sidecar": "green"}
 _LEVELS = {"debug": "bright_black", "warning": "yellow", "error": "red", "critical": "red"}
 _SHOWN_APART = frozenset({"event", "level", "time", "program", "exception"})
+
+
+Facts = dict[str, Any]
 
 
 @click.command()
@@ -51,124 +50,122 @@ def up(data: Path, sidecar: str | None, metrics: bool, log_level: str) -> None:
     --bus and --state say where the two serve. Stored messages and records are kept in the data directory. If one
     program ends by itself, the others are ended too and the exit code is 1.
     """
-    told = settings()
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    commands = _commands(told, data, sidecar)
-    for name, command in commands.items():
-        command += ["--log-level", log_level]
-        if metrics:
-            command += ["--metrics-address", METRICS[name]]
-    run(_Terminal(told, data).run(commands), told)
-
-
-def _commands(told: Settings, data: Path, sidecar: str | None) -> dict[str, list[str]]:
-    # Paths stay as they were given: a UNIX socket's may have 107 bytes, and a relative one is short.
+    chosen = settings()
     options = {
-        "bus": ["--address", told.bus, "--engine", "sqlite", "--path", f"{data / JOURNAL}"],
-        "state": ["--address", told.state, "--engine", "sqlite", "--path", f"{data / STORE}"],
-        "sidecar": [
-            *("--address", sidecar or f"unix:{data / 'sidecar.sock'}"),
-            *("--bus-address", told.bus, "--state-address", told.state),
-            *("--socket-path", f"{data / 'channel.sock'}", "--store-path", f"{data / 'sidecar.db'}"),
-        ],
+        name: ["--log-level", log_level, *(("--metrics-address", METRICS[name]) if metrics else ())]
+        for name in PROGRAMS
     }
-    return {name: [*program_command(name), *given] for name, given in options.items()}
+    run(_Terminal(chosen, data, sidecar, options).run(), chosen)
 
 
 class _Terminal:
     """The three programs and the terminal that they share."""
 
-    def __init__(self, told: Settings, data: Path) -> None:
-        self._told = told
+    def __init__(
+        self, chosen: Settings, data: Path, sidecar: str | None, options: dict[ProgramName, list[str]]
+    ) -> None:
+        self._as_json = chosen.as_json
         self._data = data
-        self._children: list[Child] = []
+        self._stack = LocalStack(
+            data,  # as it was given: a UNIX socket's path may have 107 bytes, and a relative one is short
+            programs=PROGRAMS,
+            bus_address=chosen.bus,
+            state_address=chosen.state,
+            sidecar_address=sidecar,
+            options=options,
+            on_line=self._show,
+        )
         self._stop = asyncio.Event()
+        self._writing = threading.Lock()
+        self._broken: BrokenPipeError | None = None
+        """Set when the reader of this output has gone, as `head` does."""
 
-    async def run(self, commands: dict[str, list[str]]) -> int:
-        """Until somebody asks for the end, or one program ends by itself."""
-        began = time.perf_counter()
-        loop = asyncio.get_running_loop()
+    async def run(self) -> int:
+        """Runs the programs until a signal comes or one of them ends by itself. Returns the exit code."""
+        self._loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(signum, self._on_signal)
-        self._children = [Child(name, command, self._hear) for name, command in commands.items()]
+            self._loop.add_signal_handler(signum, self._on_signal)
+        running = asyncio.create_task(asyncio.to_thread(self._run_stack))
+        stopping = asyncio.create_task(self._stop.wait())
         try:
-            for child in self._children:
-                await child.start()
-            return await self._watch(began)
+            await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+            is_asked = stopping.done()
         finally:
-            await self._end()
+            stopping.cancel()
+            await asyncio.to_thread(self._stack.stop)
+            await running
+        if self._broken is not None:
+            raise self._broken
+        return 0 if is_asked else FAILED
 
-    async def _watch(self, began: float) -> int:
-        """The exit code: 0 where somebody asked for the end."""
-        ends = {child: asyncio.create_task(child.ended()) for child in self._children}
-        ready = asyncio.create_task(self._all_ready(began))
-        asked = asyncio.create_task(self._stop.wait())
-        events: set[asyncio.Task[Any]] = {*ends.values(), ready, asked}
+    def _run_stack(self) -> None:
+        """Starts the programs, and returns when one has failed or the stack is stopped. Runs in a thread."""
+        began = time.perf_counter()
         try:
-            done, _ = await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
-            if done == {ready} and ready.exception() is None:
-                await asyncio.wait(events - {ready}, return_when=asyncio.FIRST_COMPLETED)
-            if asked.done():
-                return 0
-            for child, end in ends.items():
-                if end.done():
-                    self._say("error", f"{child.name} ended by itself ({_how(end.result())}); ending the others")
-            if ready.done() and ready.exception() is not None:
-                late = ", ".join(child.name for child in self._children if child.address is None)
-                self._say("error", f"{late} not ready after {START_SECONDS:.0f} s; ending all")
-            return FAILED
-        finally:
-            for task in events:
-                task.cancel()
+            self._stack.start()
+        except ProgramError:
+            self._report_failure()
+            return
+        where = ", ".join(f"{name} {program.address}" for name, program in self._stack.programs.items())
+        self._report("info", f"ready in {time.perf_counter() - began:.1f} s: {where}")
+        self._report("info", f"stored messages are kept in {self._data / JOURNAL}, records in {self._data / STORE}")
+        if self._stack.wait() is not None:
+            self._report_failure()
 
-    async def _all_ready(self, began: float) -> None:
-        async with asyncio.timeout(START_SECONDS):
-            for child in self._children:
-                await child.ready()
-        where = ", ".join(f"{child.name} {child.address}" for child in self._children)
-        self._say("info", f"ready in {time.perf_counter() - began:.1f} s: {where}")
-        self._say("info", f"stored messages are kept in {self._data / JOURNAL}, records in {self._data / STORE}")
+    def _report_failure(self) -> None:
+        if self._stop.is_set():
+            return
+        programs = self._stack.programs.values()
+        failed = [program for program in programs if program.has_failed]
+        for program in failed:
+            self._report("error", f"{program.name} ended by itself ({_how(program)}); ending the others")
+        if not failed:
+            late = ", ".join(program.name for program in programs if not program.is_ready)
+            self._report("error", f"{late} not ready after {START_SECONDS:.0f} s; ending all")
 
     def _on_signal(self) -> None:
+        """Ends the programs gracefully at the first signal, and at once at the next."""
         if self._stop.is_set():
-            for child in self._children:
-                child.send(signal.SIGKILL)
+            self._stack.kill()
         self._stop.set()
 
-    async def _end(self) -> None:
-        """The sidecar first: it would take the others' end for a failure, and say so."""
-        for group in (self._children[2:], self._children[:2]):
-            for child in group:
-                child.send(signal.SIGTERM)
-            await self._wait(group)
+    def _report(self, level: str, text: str) -> None:
+        """Writes a line of `trunkline up` itself."""
+        line = f"{click.style('trunkline', bold=True)} | {click.style(text, fg=_LEVELS.get(level), bold=True)}"
+        self._write({"program": "up", "level": level, "event": text}, [line])
 
-    async def _wait(self, children: Sequence[Child]) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(END_SECONDS):
-                for child in children:
-                    if child.runs:
-                        await child.ended()
-            return
-        for child in children:
-            if child.runs:
-                self._say("warning", f"{child.name} does not end; killing it")
-                child.send(signal.SIGKILL)
-                await child.ended()
+    def _show(self, program: Program, line: str) -> None:
+        """Writes a line of a program's log. Runs in a thread of that program."""
+        facts = _facts(line)
+        prefix = click.style(f"{program.name:<9}", fg=_COLOURS.get(program.name))
+        lines = _lines(facts) if facts is not None else [safe(line)]
+        self._write(
+            {"program": program.name, **(facts if facts is not None else {"event": line})},
+            [f"{prefix} | {each}" for each in lines],
+        )
 
-    def _say(self, level: str, text: str) -> None:
-        if self._told.as_json:
-            print_json({"program": "up", "level": level, "event": text})
-        else:
-            write_line(f"{click.style('trunkline', bold=True)} | {click.style(text, fg=_LEVELS.get(level), bold=True)}")
+    def _write(self, facts: Facts, lines: Sequence[str]) -> None:
+        with self._writing:
+            if self._broken is not None:
+                return
+            try:
+                if self._as_json:
+                    print_json(facts)
+                    return
+                for line in lines:
+                    write_line(line)
+            except BrokenPipeError as error:
+                self._broken = error
+                self._loop.call_soon_threadsafe(self._stop.set)
 
-    def _hear(self, child: Child, heard: Facts | str) -> None:
-        if self._told.as_json:
-            print_json({"program": child.name, **(heard if isinstance(heard, dict) else {"event": heard})})
-            return
-        prefix = click.style(f"{child.name:<9}", fg=_COLOURS.get(child.name))
-        lines = _lines(heard) if isinstance(heard, dict) else [safe(heard)]
-        for line in lines:
-            write_line(f"{prefix} | {line}")
+
+def _facts(line: str) -> Facts | None:
+    """Returns the fields of a JSON log line; None of another line."""
+    try:
+        facts = json.loads(line)
+    except ValueError:
+        return None
+    return facts if isinstance(facts, dict) else None
 
 
 def _lines(facts: Facts) -> list[str]:
@@ -187,5 +184,7 @@ def _lines(facts: Facts) -> list[str]:
     ]
 
 
-def _how(code: int) -> str:
+def _how(program: Program) -> str:
+    code = program.exit_code
+    assert code is not None
     return f"exit code {code}" if code >= 0 else signal.Signals(-code).name

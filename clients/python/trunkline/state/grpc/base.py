@@ -26,7 +26,7 @@ from trunkline.state.grpc.watch import RemoteWatch
 from trunkline.state.record_manager import RecordManager, not_connected
 from trunkline.state.state_manager import Change, Operation, Outcome, Save, StateStatistics
 from trunkline.v1 import state_pb2
-from trunkline.wire.stream import Line
+from trunkline.wire.stream import Stream
 
 _FLUSHED_CALLS: Final = 16
 """Of many calls at once, so many are sent while the others are still being encoded: then service and client work at the
@@ -58,33 +58,33 @@ class BaseStateManager(RecordManager):
         self._timeout = timeout
         self._on_disconnected = on_disconnected
         self._on_reconnected = on_reconnected
-        self._line: Line | None = None
+        self._stream: Stream | None = None
         self._open_calls = 0
         self._unflushed = 0
         self._watches: set[RemoteWatch] = set()
 
     @abstractmethod
-    async def _begin(self) -> Line:
+    async def _begin(self) -> Stream:
         """A stream that is up."""
 
     async def connect(self) -> None:
-        if self._line is not None and self._line.loop_is_closed:
+        if self._stream is not None and self._stream.loop_is_closed:
             await self.disconnect()  # nobody could: its loop has ended
-        if self._line is not None:
+        if self._stream is not None:
             return
-        self._line = await self._begin()
+        self._stream = await self._begin()
 
     async def disconnect(self) -> None:
-        line, self._line = self._line, None
-        if line is None:
+        stream, self._stream = self._stream, None
+        if stream is None:
             return
         for watch in self._watches:
             watch.end()
-        await line.close()
+        await stream.close()
 
     @property
     def is_connected(self) -> bool:
-        return self._line is not None and self._line.is_up
+        return self._stream is not None and self._stream.is_up
 
     async def batch(self, operations: Sequence[Operation], *, atomic: bool = False) -> list[Outcome]:
         check_batch_size(len(operations))
@@ -104,11 +104,11 @@ class BaseStateManager(RecordManager):
         agent_id: str | None = None,
         after_revision: int | None = None,
     ) -> AsyncIterator[Change]:
-        line = self._connected()
+        stream = self._connected()
         filter = WatchFilter(kinds, id, Filter(status, type, phase, agent_id))
         filter.check()
         check_revision("after_revision", after_revision, 0)
-        watch = RemoteWatch(line, filter, after_revision)
+        watch = RemoteWatch(stream, filter, after_revision)
         self._watches.add(watch)
         try:
             async for change in watch.changes():
@@ -118,8 +118,8 @@ class BaseStateManager(RecordManager):
             watch.end()
 
     async def statistics(self) -> StateStatistics:
-        line = self._connected()
-        answer = await line.call("GetStateStats", state_pb2.GetStateStatsRequest(), self._timeout)
+        stream = self._connected()
+        answer = await stream.call("GetStateStats", state_pb2.GetStateStatsRequest(), self._timeout)
         return statistics_from_wire(answer)
 
     async def _save(self, record: Record, expected_revision: int | None) -> int:
@@ -160,13 +160,13 @@ class BaseStateManager(RecordManager):
 
     async def _call(self, **item: Any) -> Any:
         """Sends one item and returns the item that answers it; raises the error that answers it."""
-        line = self._connected()
+        stream = self._connected()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
-        if not line.is_up:
-            line.check_loop()
-            await self._until(deadline, line.wait_up())
-        id, answer = line.expect()
+        if not stream.is_up:
+            stream.check_loop()
+            await self._until(deadline, stream.wait_up())
+        id, answer = stream.expect()
         self._open_calls += 1
         try:
             frame: bytes = ClientFrame(items=[{"id": id, **item}]).SerializeToString()
@@ -175,13 +175,13 @@ class BaseStateManager(RecordManager):
                     f"the call has {len(frame)} bytes, at most {MAX_CALL_BYTES} are allowed",
                     details={"size": len(frame), "limit": MAX_CALL_BYTES},
                 )
-            line.put(frame)
+            stream.put(frame)
             self._unflushed += 1
             if self._open_calls == 1 or self._unflushed >= _FLUSHED_CALLS:
                 self._unflushed = 0
-                line.pump()
-            if line.waiting_bytes > CLIENT_BUFFER_BYTES:
-                await self._until(deadline, line.room(CLIENT_BUFFER_BYTES))
+                stream.flush()
+            if stream.waiting_bytes > CLIENT_BUFFER_BYTES:
+                await self._until(deadline, stream.room(CLIENT_BUFFER_BYTES))
             expiry = loop.call_at(deadline, _expire, answer, self._timeout, self.address)
             try:
                 return await answer
@@ -189,12 +189,12 @@ class BaseStateManager(RecordManager):
                 expiry.cancel()
         finally:
             self._open_calls -= 1
-            line.forget(id)
+            stream.forget(id)
 
-    def _connected(self) -> Line:
-        if self._line is None:
+    def _connected(self) -> Stream:
+        if self._stream is None:
             raise not_connected()
-        return self._line
+        return self._stream
 
     async def _until(self, deadline: float, waiting: Coroutine[Any, Any, None]) -> None:
         """Waits for something, to the call's deadline by the loop's clock."""
@@ -206,11 +206,11 @@ class BaseStateManager(RecordManager):
 
     def on_up(self) -> None:
         """Nothing must be said to the service anew: watches have streams of their own."""
-        if self._line is not None:  # else it is the first time
+        if self._stream is not None:  # else it is the first time
             notify(self._on_reconnected)
 
     def on_down(self, error: TrunklineError) -> None:
-        """What was pending is failed by the line."""
+        """What was pending is failed by the stream."""
         notify(self._on_disconnected, error)
 
     def gather(self, room: int) -> list[bytes]:
@@ -219,14 +219,14 @@ class BaseStateManager(RecordManager):
 
     def on_frame(self, frame: Any) -> None:
         """Answers those who wait."""
-        line = self._line
-        if line is None:
+        stream = self._stream
+        if stream is None:
             return
         for item in frame.items:
             if item.WhichOneof("item") == "error":
-                line.fail(item.id, error_of(item.error))
+                stream.fail(item.id, error_of(item.error))
             else:
-                line.settle(item.id, item)
+                stream.settle(item.id, item)
 
 
 def _expire(answer: asyncio.Future[Any], timeout: float, address: str) -> None:

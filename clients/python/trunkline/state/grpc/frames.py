@@ -13,10 +13,10 @@ from trunkline.state.codec import decode_record, encode_record
 from trunkline.state.filter import WatchFilter, check_kind, check_revision
 from trunkline.state.state_manager import Change, ChangeType, Get, Operation, Outcome, Save, StateStatistics
 from trunkline.v1 import error_pb2, state_pb2
-from trunkline.wire.opaque import state_twins
+from trunkline.wire.opaque import state_passthrough
 from trunkline.wire.status import error_from_item
 
-_twins = state_twins()
+_twins = state_passthrough()
 ClientFrame = _twins["ConnectStateRequest"]
 ServerFrame = _twins["ConnectStateResponse"]
 WatchFrame = _twins["WatchResponse"]

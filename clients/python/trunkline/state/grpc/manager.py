@@ -9,7 +9,7 @@ from trunkline.errors import StateDisconnectedError, TrunklineError
 from trunkline.limits import STATE_PORT
 from trunkline.state.grpc.base import BaseStateManager
 from trunkline.state.grpc.frames import ServerFrame
-from trunkline.wire.stream import Compression, Line, check_compression
+from trunkline.wire.stream import Compression, Stream, check_compression
 
 _CONNECT: Final = "/trunkline.v1.StateService/ConnectState"
 
@@ -45,7 +45,7 @@ class GrpcStateManager(BaseStateManager):
         self._connect_timeout = connect_timeout
         self._compression = compression
 
-    async def _begin(self) -> Line:
-        line = Line(self.address, _CONNECT, ServerFrame.FromString, self, StateDisconnectedError, self._compression)
-        await line.open(self._connect_timeout)
-        return line
+    async def _begin(self) -> Stream:
+        stream = Stream(self.address, _CONNECT, ServerFrame.FromString, self, StateDisconnectedError, self._compression)
+        await stream.open(self._connect_timeout)
+        return stream

@@ -13,7 +13,7 @@ from trunkline.state.grpc.frames import WatchFrame, to_change, to_watch_request
 from trunkline.state.state_manager import Change
 from trunkline.state.watch_cursor import WatchCursor
 from trunkline.wire.reconnect import reconnect_delays
-from trunkline.wire.stream import FrameReader, Line
+from trunkline.wire.stream import FrameReader, Stream
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +23,13 @@ class RemoteWatch:
     resumes the watch; see `WatchCursor`.
 
     Args:
-        line: the connection.
+        stream: the connection.
         filter: the records to report.
         after_revision: the revision to start after; None: with the records.
     """
 
-    def __init__(self, line: Line, filter: WatchFilter, after_revision: int | None) -> None:
-        self._line = line
+    def __init__(self, stream: Stream, filter: WatchFilter, after_revision: int | None) -> None:
+        self._stream = stream
         self._filter = filter
         self._cursor = WatchCursor(after_revision, is_filtered=bool(filter.fields.values()))
         self._ended = False
@@ -68,7 +68,7 @@ class RemoteWatch:
         """Yields the frames of one stream."""
         request = to_watch_request(self._filter, self._cursor.after)
         self._cursor.begin()
-        self._frames_of_now = frames = self._line.read("Watch", request, WatchFrame.FromString)
+        self._frames_of_now = frames = self._stream.read("Watch", request, WatchFrame.FromString)
         try:
             while (frame := await frames.read()) is not None:
                 yield frame

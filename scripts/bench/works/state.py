@@ -1,0 +1,47 @@
+"""State: saves stored on disk with 64 in flight, gets one at a time."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from scripts.bench.stage import RUN_SECONDS, Stage
+from scripts.bench.work import Measurement, Work
+
+SAVES: Final = 40_000
+IN_FLIGHT: Final = 64
+GETS: Final = 8_000
+
+
+async def _rate(stage: Stage, role: str, count: int, in_flight: int) -> Measurement:
+    started = await stage.role(role, count=count, in_flight=in_flight)
+    started.go()
+    figures = await started.result(RUN_SECONDS)
+    return Measurement(figures["done"] / figures["seconds"])
+
+
+async def measure_saves(stage: Stage) -> Measurement:
+    """Records saved in a second, 64 in flight, each answered when it is on disk."""
+    return await _rate(stage, "saver", SAVES, IN_FLIGHT)
+
+
+async def measure_gets(stage: Stage) -> Measurement:
+    """Records read in a second, one at a time."""
+    return await _rate(stage, "getter", GETS, 1)
+
+
+STATE_SAVE = Work(
+    name="state-save",
+    title="state save, 64 in flight, stored on disk",
+    unit="saves/s",
+    service="state",
+    goals={"nats": 1.0},
+    measure=measure_saves,
+)
+STATE_GET = Work(
+    name="state-get",
+    title="state get, one at a time",
+    unit="gets/s",
+    service="state",
+    goals={"nats": 1.0},
+    measure=measure_gets,
+)

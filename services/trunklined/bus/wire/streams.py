@@ -1,0 +1,153 @@
+"""The streaming calls for people and other languages: what each does with the frames of one stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, Protocol
+
+from trunkline.errors import TrunklineError
+from trunkline.limits import FRAME_MESSAGES, MAX_FRAME_BYTES
+from trunkline.v1 import bus_pb2
+from trunkline.wire.writer import FlushBatch, StreamWriter
+from trunklined.bus.broker import Broker
+from trunklined.bus.queue import Subscriber
+from trunklined.bus.wire.publishing import Publisher
+from trunklined.bus.wire.subscribing import apply_frame, fill_next, open_subscription, subscriber_of
+from trunklined.bus.wire.translation import (
+    PassthroughPublishStreamRequest,
+    PassthroughSubscribeResponse,
+    parse,
+)
+from trunklined.rpc.errors import to_item
+
+
+class Stream(Protocol):
+    """What reads a stream hands it the frames, and closes it in the end, however that comes."""
+
+    async def take(self, raw: bytes) -> None:
+        """Takes one encoded frame; waits while the client does not read its answers.
+
+        Raises:
+            TrunklineError: the stream ends with it.
+        """
+
+    async def finish(self) -> None:
+        """Waits until the stream may end: the client has half-closed."""
+
+    def close(self) -> None:
+        """Ends everything that the stream has open; idempotent."""
+
+
+class PublishStream:
+    """Answers each PublishStreamRequest with its receipts or its error, in the order in which they came.
+
+    Args:
+        publisher: takes the messages.
+        context: of the call; the answers are written to it.
+    """
+
+    def __init__(self, publisher: Publisher, context: Any) -> None:
+        self._publisher = publisher
+        self._writer = StreamWriter(context.write, join=False)
+        self._answers: deque[asyncio.Future[bus_pb2.PublishResponse]] = deque()
+        """Of frames that wait for the disk, and of those behind them."""
+        self._emptied = asyncio.Event()
+
+    async def take(self, raw: bytes) -> None:
+        """Publishes one frame; an error is the answer to that frame alone."""
+        request = parse(bus_pb2.PublishStreamRequest, raw).publish
+        encoded = PassthroughPublishStreamRequest.FromString(raw).publish.messages
+        try:
+            answer = self._publisher.receipts(request, encoded)
+        except TrunklineError as error:
+            answer = asyncio.get_running_loop().create_future()
+            answer.set_exception(error)
+        self._answers.append(answer)
+        if answer.done():
+            self._send_settled()
+        else:
+            answer.add_done_callback(self._send_settled)
+        await self._writer.room(MAX_FRAME_BYTES)
+
+    async def finish(self) -> None:
+        """Waits until every frame is answered, and the answers are written."""
+        while self._answers:
+            self._emptied.clear()
+            await self._emptied.wait()
+        await self._writer.flushed()
+
+    def close(self) -> None:
+        """Sends nothing more; idempotent."""
+        self._writer.close()
+
+    def _send_settled(self, _: object = None) -> None:
+        while self._answers and self._answers[0].done():
+            settled = self._answers.popleft()
+            error = settled.exception()
+            if error is None:
+                response = bus_pb2.PublishStreamResponse(published=settled.result())
+            else:
+                assert isinstance(error, TrunklineError)
+                response = bus_pb2.PublishStreamResponse(error=to_item(error))
+            self._writer.put(response.SerializeToString())
+        if not self._answers:
+            self._emptied.set()
+
+
+class SubscribeStream:
+    """Sends one subscription's messages, and takes its credit and acks.
+
+    Args:
+        broker: what is subscribed to.
+        turn: shared by all streams of the service: what one takes, others send.
+        context: of the call; the messages are written to it.
+        start: the first frame's content.
+        ended: gets the error with which the stream ends when the subscription is no more.
+
+    Raises:
+        As `open_subscription`.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        flush_batch: FlushBatch,
+        context: Any,
+        start: bus_pb2.SubscribeRequest.Start,
+        ended: asyncio.Future[None],
+    ) -> None:
+        self._broker = broker
+        self._ended = ended
+        self._writer = StreamWriter(context.write, self._gather, join=False, flush_batch=flush_batch)
+        self._subscriber = subscriber_of(start, 0, context.peer(), self._wake, self._end)
+        self._subscription = open_subscription(broker, start, self._subscriber, self._send_started)
+
+    async def take(self, raw: bytes) -> None:
+        """Applies one frame behind the first, and answers with what could not be settled."""
+        for refused in apply_frame(self._subscriber, parse(bus_pb2.SubscribeRequest, raw)):
+            self._writer.put(bus_pb2.SubscribeResponse(refused=refused).SerializeToString())
+
+    async def finish(self) -> None:
+        """Goes on until the call is cancelled: a caller that half-closes keeps its stream."""
+        await asyncio.Event().wait()
+
+    def close(self) -> None:
+        """Ends the subscription; idempotent."""
+        self._subscription.close()
+        self._writer.close()
+
+    def _gather(self, _: int) -> list[bytes]:
+        response = PassthroughSubscribeResponse()
+        taken, _ = fill_next(lambda: response, self._subscriber, FRAME_MESSAGES, self._broker.clock())
+        return [response.SerializeToString()] if taken else []
+
+    def _wake(self, _: Subscriber) -> None:
+        self._writer.schedule()
+
+    def _end(self, _: Subscriber, error: TrunklineError) -> None:
+        if not self._ended.done():
+            self._ended.set_exception(error)
+
+    def _send_started(self, begun: bus_pb2.SubscribeResponse.Started) -> None:
+        self._writer.put(bus_pb2.SubscribeResponse(started=begun).SerializeToString())
