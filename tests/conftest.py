@@ -80,8 +80,9 @@ def socket_dir() -> Iterator[Path]:
 
 
 @pytest.fixture
-def start_program() -> Iterator[StartProgram]:
-    """`start_program("bus", "--max-subscriptions", "2")` starts a program that ends with the test."""
+def start_program(socket_dir: Path) -> Iterator[StartProgram]:
+    """`start_program("bus", "--max-subscriptions", "2")` starts a program that ends with the test, and before the
+    test's directory does, where it may still be writing."""
     with _programs() as start:
         yield start
 
@@ -101,15 +102,15 @@ def _start_sidecar(start: StartProgram, directory: Path, bus: str, state: str) -
 
 
 @pytest.fixture(scope="session")
-def _shared() -> Iterator[StartProgram]:
-    with _programs() as start:
-        yield start
-
-
-@pytest.fixture(scope="session")
 def _shared_directory() -> Iterator[Path]:
     with _directory() as path:
         yield path
+
+
+@pytest.fixture(scope="session")
+def _shared(_shared_directory: Path) -> Iterator[StartProgram]:
+    with _programs() as start:
+        yield start
 
 
 @pytest.fixture(scope="session")
