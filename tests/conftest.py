@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,25 @@ def pytest_configure() -> None:
     start; the tests send it to programs on purpose."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Writes lone surrogates as they are escaped in Python: tests log such texts on purpose, and processes that run
+    tests in parallel tell each other only what UTF-8 can say."""
+    return _encodable((yield))
+
+
+def _encodable(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode(errors="backslashreplace").decode()
+        case dict():
+            return {_encodable(key): _encodable(each) for key, each in value.items()}
+        case list() | tuple():
+            return type(value)(map(_encodable, value))
+        case _:
+            return value
 
 
 @contextmanager
@@ -61,8 +80,9 @@ def socket_dir() -> Iterator[Path]:
 
 
 @pytest.fixture
-def start_program() -> Iterator[StartProgram]:
-    """`start_program("bus", "--max-subscriptions", "2")` starts a program that ends with the test."""
+def start_program(socket_dir: Path) -> Iterator[StartProgram]:
+    """`start_program("bus", "--max-subscriptions", "2")` starts a program that ends with the test, and before the
+    test's directory does, where it may still be writing."""
     with _programs() as start:
         yield start
 
@@ -82,15 +102,15 @@ def _start_sidecar(start: StartProgram, directory: Path, bus: str, state: str) -
 
 
 @pytest.fixture(scope="session")
-def _shared() -> Iterator[StartProgram]:
-    with _programs() as start:
-        yield start
-
-
-@pytest.fixture(scope="session")
 def _shared_directory() -> Iterator[Path]:
     with _directory() as path:
         yield path
+
+
+@pytest.fixture(scope="session")
+def _shared(_shared_directory: Path) -> Iterator[StartProgram]:
+    with _programs() as start:
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -83,7 +84,13 @@ async def test_of_three_that_start_it_at_once_exactly_one_does(start_node: Start
         assert all(message.startswith(f"agent {agent!r} is run by orchestrator {won[0]!r}") for message in refused)
         rows = {row["agent_name"]: row["orchestrator"] for row in (await fleet.ps())["agents"]}
         assert rows[agent] == won[0]
+        (winner,) = (node for node in nodes if node.name == won[0])
+        await asyncio.to_thread(winner.wait_for, partial(_is_ready, winner, agent), f"tell that {agent} is ready")
     assert sum(node.counts(f"agent-{number}")["AGENT_READY"] for node in nodes for number in range(20)) == 20
+
+
+def _is_ready(node: Node, agent: str) -> bool:
+    return node.counts(agent)["AGENT_READY"] > 0
 
 
 async def test_what_is_spread_goes_to_the_least_loaded(start_node: StartNode, fleet: Fleet) -> None:

@@ -82,11 +82,13 @@ class Consumer:
     def __init__(self) -> None:
         self.came: list[tuple[str, Any]] = []
         self.attempts: list[int] = []
+        self.different: set[tuple[str, Any]] = set()
         self._news = asyncio.Condition()
 
     async def __call__(self, message: DurableMessage) -> None:
         async with self._news:
             self.came.append((message.channel, message.payload["n"]))
+            self.different.add(self.came[-1])
             self.attempts.append(message.attempt)
             self._news.notify_all()
 
@@ -95,8 +97,12 @@ class Consumer:
         return [n for where, n in self.came if where == channel]
 
     async def have(self, count: int) -> None:
-        """Returns when so many came."""
+        """Returns when so many came; what is given again counts again."""
         await self.until(lambda: len(self.came) >= count, f"{count} messages")
+
+    async def have_different(self, count: int) -> None:
+        """Returns when so many came, each counted once."""
+        await self.until(lambda: len(self.different) >= count, f"{count} different messages")
 
     async def until(self, reached: Callable[[], bool], what: str) -> None:
         """Returns when something is true of what came."""

@@ -6,6 +6,7 @@ import asyncio
 import random
 import sqlite3
 import time
+from collections import Counter
 from pathlib import Path
 
 import grpc
@@ -107,29 +108,37 @@ async def test_what_may_be_stored_twice_is_said(
 async def test_nothing_overtakes_what_is_held(bus: RunningProgram, sidecar: RunningProgram, channel: str) -> None:
     """Publishers that never pause, on several channels, through two outages: each one's messages arrive in order."""
     stop = asyncio.Event()
+    published = Counter[str]()
+    more = asyncio.Condition()
 
-    async def publish(client: GrpcMessageBus, name: str) -> int:
-        n = 0
+    async def publish(client: GrpcMessageBus, name: str) -> None:
         while not stop.is_set():
-            await store(client, f"{channel}:{name}", n, ordering_key=name)
-            n += 1
-        return n
+            await store(client, f"{channel}:{name}", published[name], ordering_key=name)
+            async with more:
+                published[name] += 1
+                more.notify_all()
+
+    async def go_on() -> None:
+        """Returns when each has published some more."""
+        before = published.copy()
+        async with asyncio.timeout(PATIENCE), more:
+            await more.wait_for(lambda: all(published[name] >= before[name] + 20 for name in clients))
 
     async with GrpcMessageBus(sidecar.address) as one, GrpcMessageBus(sidecar.address) as two:
         clients = {"a": one, "b": one, "c": two}
-        publishers = {name: asyncio.create_task(publish(client, name)) for name, client in clients.items()}
+        publishers = [asyncio.create_task(publish(client, name)) for name, client in clients.items()]
         async with consuming(bus, f"{channel}:>") as consumer:
             for _ in range(2):
                 await consumer.have(len(consumer.came) + 100)
                 async with away(bus, sidecar):
-                    await asyncio.sleep(0.3)  # meanwhile they publish
+                    await go_on()
                 await until_health(sidecar, "SERVING")
             await consumer.have(len(consumer.came) + 100)
             stop.set()
-            counts = {name: await publisher for name, publisher in publishers.items()}
-            await consumer.have(sum(counts.values()))
-            for name, count in counts.items():
-                assert _once(consumer.numbers(f"{channel}:{name}")) == list(range(count))
+            await asyncio.gather(*publishers)
+            await consumer.have_different(published.total())
+            for name in clients:
+                assert _once(consumer.numbers(f"{channel}:{name}")) == list(range(published[name]))
 
 
 def _once(numbers: list[int]) -> list[int]:
