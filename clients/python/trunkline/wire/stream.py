@@ -205,8 +205,13 @@ class Line(PendingReplies):
         fork.check(self._lost)
         fork.note_connection()
         is_compressed = self.metadata is not None and not self.address.startswith("unix:")
+        options = dict(CHANNEL_OPTIONS)
+        if not self._wait_for_ready:  # the first attempt must do: it gets more than the time to the next one
+            options["grpc.min_reconnect_backoff_ms"] = int(timeout * 1000)
         self._channel = grpc.aio.insecure_channel(
-            self.address, options=CHANNEL_OPTIONS, compression=grpc.Compression.Gzip if is_compressed else None
+            self.address,
+            options=tuple(options.items()),
+            compression=grpc.Compression.Gzip if is_compressed else None,
         )
         self._loop = asyncio.get_running_loop()
         first: asyncio.Future[None] = self._loop.create_future()

@@ -16,7 +16,7 @@ from trunkline.cli.agents.orchestrators import (
     print_data,
     print_message,
 )
-from trunkline.cli.outcome import run
+from trunkline.cli.exit_codes import run
 from trunkline.cli.output import print_lines
 from trunkline.cli.settings import settings, with_orchestrator
 

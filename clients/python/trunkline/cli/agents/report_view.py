@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from trunkline.cli.agents.agent_history import details_of
-from trunkline.cli.moments import span
 from trunkline.cli.output import counted, safe
+from trunkline.cli.times import span
 
 Data = dict[str, Any]
 

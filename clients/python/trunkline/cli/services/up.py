@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import click
 
-from trunkline.cli.outcome import FAILED, run
+from trunkline.cli.exit_codes import FAILED, run
 from trunkline.cli.output import print_json, safe, write_line
 from trunkline.cli.services.children import Child, Facts
 from trunkline.cli.services.serve import program_command
