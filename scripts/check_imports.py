@@ -114,6 +114,16 @@ RULES = (
         never=INSIDES,
     ),
     Rule(
+        "the command line is built on public names",
+        ("trunkline.cli", "trunkline.cli.*"),
+        ours=(
+            *(*WORDS, *PUBLIC, "trunkline.__version__"),
+            *("trunkline.orchestrator", "trunkline.programs", "trunkline.cli"),
+        ),
+        never=(*INSIDES, *GRPC),
+        though=("trunkline.message_channel.peer",),
+    ),
+    Rule(
         "what every server needs imports the words",
         ("trunklined.rpc", "trunklined.rpc.*"),
         ours=(*SPOKEN, "trunkline.v1.error_pb2", "trunklined.rpc", "trunklined.__version__"),

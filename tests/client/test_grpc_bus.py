@@ -335,3 +335,22 @@ async def test_a_message_of_another_language_keeps_its_names(bus_address: str, c
         None,
     )
     assert came.message_id
+
+
+async def test_a_client_that_does_not_wait_says_at_once_that_nothing_is_there() -> None:
+    """With gRPC's own words, long before the timeout; one that is there is connected to."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with pytest.raises(BusDisconnectedError) as caught:
+        await GrpcMessageBus("127.0.0.1:1", connect_timeout=30.0, wait_for_ready=False).connect()
+    assert "Connection refused" in caught.value.message
+    assert loop.time() - began < 20.0
+
+
+async def test_a_client_that_does_not_wait_comes_back_all_the_same(killable_bus: RunningProgram) -> None:
+    """Only the first connection is not waited for: a lost one is restored."""
+    back = asyncio.Event()
+    program = killable_bus
+    async with GrpcMessageBus(program.address, wait_for_ready=False, on_reconnected=back.set):
+        await asyncio.to_thread(program.restart)
+        await asyncio.wait_for(back.wait(), 20.0)

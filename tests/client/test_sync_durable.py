@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Iterator
@@ -14,13 +15,15 @@ from tests.contract.inbox import PATIENCE, numbered
 from trunkline import (
     DeadLetter,
     DeadLetterFilter,
+    DeadLetterNotFoundError,
     DeadLetterReason,
     Durability,
     InvalidMessageError,
     SubscriptionExistsError,
     SubscriptionNotFoundError,
+    TrunklineError,
 )
-from trunkline.sync import DurableMessage, MessageBus
+from trunkline.sync import DurableMessage, MessageBus, StateManager
 
 
 @pytest.fixture
@@ -180,3 +183,53 @@ def test_dead_letters_are_listed_redriven_and_purged(bus: MessageBus, channel: s
     assert bus.purge(mine) == 1
     assert list(bus.dead_letters(durable=name)) == []
     assert second.id != first.id
+
+
+def test_a_message_is_given_back(bus: MessageBus, channel: str, name: str) -> None:
+    """It comes again at once, and no attempt was counted; it tells channel, sequence and ordering key."""
+    bus.create_durable(name, channel)
+    receipt = bus.publish(channel, numbered(1), stored=True, ordering_key="k")
+    stream = bus.messages(channel, durable=name)
+    first = next(stream)
+    first.release()
+    assert first.settled
+    again = next(stream)
+    assert (again.message_id, again.attempt) == (first.message_id, 1)
+    assert (again.channel, again.sequence, again.ordering_key) == (channel, receipt.sequence, "k")
+    stream.close()
+
+
+def test_the_bus_says_what_it_has(bus: MessageBus, channel: str, name: str) -> None:
+    """Durable subscriptions, subscriptions, figures, and dead letters one by one."""
+    bus.create_durable(name, channel, settings=AT_ONCE)
+    store(bus, channel, 1)
+    info = bus.durable(name)
+    assert (info.name, info.pattern, info.settings, info.waiting) == (name, channel, AT_ONCE, 1)
+    assert name in [each.name for each in bus.durables()]
+    with pytest.raises(SubscriptionNotFoundError):
+        bus.durable(f"{name}-other")
+    bus.subscribe(f"{channel}:live", lambda _: None, observer=True)
+    assert [each.pattern for each in bus.subscriptions(f"{channel}:live")] == [f"{channel}:live"]
+    assert bus.statistics().durable_subscriptions >= 1
+
+    bus.subscribe(channel, lambda message: message.terminate("never"), durable=name)
+    (letter,) = letters(bus, name, 1)
+    assert bus.dead_letter(letter.id) == letter
+    assert bus.count_dead_letters(durable=name) == 1
+    assert [each.attempts for each in bus.dead_letters(durable=name, brief=True)] == [()]
+    with pytest.raises(DeadLetterNotFoundError):
+        bus.dead_letter(2**62)
+
+
+def test_the_end_of_a_subscription_is_told(bus: MessageBus, channel: str, name: str) -> None:
+    """To `on_error`, in the background thread."""
+    ended: queue.Queue[TrunklineError] = queue.Queue()
+    bus.subscribe(channel, lambda _: None, durable=name, on_error=ended.put)
+    bus.delete_durable(name)
+    assert isinstance(ended.get(timeout=PATIENCE), SubscriptionNotFoundError)
+
+
+def test_the_state_says_what_it_counts(state_address: str) -> None:
+    """As the asynchronous class does."""
+    with StateManager(state_address) as manager:
+        assert manager.statistics().engine == "sqlite"

@@ -406,3 +406,38 @@ async def test_statuses_of_other_languages_stay_text(manager: StateManager, pref
     got = await manager.get_task_result(prefix)
     assert got is not None
     assert got.status is TaskStatus.FAILED
+
+
+async def test_statistics_count_what_was_done(manager: StateManager, prefix: str) -> None:
+    """Each figure rises by what was done; what is held now is told as it is."""
+    before = await manager.statistics()
+    await manager.save_agent_state(agent(f"{prefix}a"))
+    revision = await manager.save_agent_state(agent(f"{prefix}b"))
+    await manager.get_agent_state(f"{prefix}a")
+    await manager.list_agent_states()
+    await manager.delete_agent_state(f"{prefix}b")
+    after = await manager.statistics()
+    assert after.started_at == before.started_at <= datetime.now(UTC)
+    assert (after.engine, after.version) == (before.engine, before.version)
+    assert after.engine in ("memory", "sqlite")
+    assert after.revision > revision
+    assert after.oldest_revision <= after.revision
+    assert set(after.records) == {"agent_state", "workflow_state", "task_result"}
+    assert after.records["agent_state"] - before.records["agent_state"] == 1
+    risen = [getattr(after, each) - getattr(before, each) for each in ("saves", "gets", "lists", "deletes")]
+    assert all(figure >= done for figure, done in zip(risen, (2, 1, 1, 1), strict=True))
+    assert after.commits > before.commits
+
+
+async def test_statistics_count_watchers(manager: StateManager) -> None:
+    """Those that are open now."""
+    before = await manager.statistics()
+    async with aclosing(manager.watch("task_result")) as changes:  # type: ignore[type-var]
+        await anext(changes)
+        assert (await manager.statistics()).watchers == before.watchers + 1
+
+
+async def test_statistics_need_a_connection(unconnected: StateManager) -> None:
+    """As every call."""
+    with pytest.raises(StateNotConnectedError):
+        await unconnected.statistics()

@@ -32,6 +32,16 @@ BREACHES = {
     ),
     "a model takes the wire": (f"{CLIENT}/models/message.py", "from trunkline.v1 import message_pb2"),
     "what every bus promises takes the wire": (f"{CLIENT}/bus/message_bus.py", "from trunkline.v1 import bus_pb2"),
+    "a command takes the wire": (f"{CLIENT}/cli/bus/scratch.py", "from trunkline.v1 import bus_pb2"),
+    "a command takes grpc": (f"{CLIENT}/cli/scratch.py", "import grpc.aio"),
+    "a command takes a part of a client": (
+        f"{CLIENT}/cli/bus/scratch.py",
+        "def late() -> None:\n    from trunkline.bus.grpc.bus import GrpcMessageBus",
+    ),
+    "a command takes an inner module of what every store promises": (
+        f"{CLIENT}/cli/state/scratch.py",
+        "from trunkline.state.state_manager import Change",
+    ),
     "a service takes the bus of one process": (f"{PROGRAMS}/bus/scratch.py", "from trunklined.local import bus"),
     "the client takes the store of one process": (f"{CLIENT}/sync/scratch.py", "import trunklined.local.state"),
     "the bus of one process takes the sidecar": (f"{PROGRAMS}/local/bus.py", "from trunklined.sidecar import gate"),
@@ -77,6 +87,10 @@ ALLOWED = {
     "the bus of one process takes the client and the domain": (
         f"{PROGRAMS}/local/scratch.py",
         "from trunkline.bus.grpc.base import BaseBus\nfrom trunklined.bus.broker import Broker",
+    ),
+    "a command takes public names and words": (
+        f"{CLIENT}/cli/bus/scratch.py",
+        "from trunkline import GrpcMessageBus\nfrom trunkline.delivery import Start\nimport trunkline.orchestrator",
     ),
     "a codec takes the wire and a model": (
         f"{CLIENT}/bus/codec.py",

@@ -12,7 +12,7 @@ from trunkline.limits import MAX_DELIVER_AHEAD, MAX_ORDERING_KEY_BYTES
 
 
 def check_start(start: Start) -> None:
-    """Raises InvalidMessageError where that is no place to start at."""
+    """Raises InvalidMessageError where that is no place to start at. Which sequences there are, the bus knows."""
     if isinstance(start, datetime):
         if start.tzinfo is None:
             raise InvalidMessageError(
@@ -20,10 +20,6 @@ def check_start(start: Start) -> None:
             )
         return
     if isinstance(start, int) and not isinstance(start, bool):
-        if start < 1:
-            raise InvalidMessageError(
-                f"start is {start}, a sequence is at least 1", details={"field": "start", "value": str(start)}
-            )
         return
     if start not in ("new", "all"):
         raise InvalidMessageError(

@@ -96,7 +96,8 @@ def decode_message(wire: message_pb2.Message, channel: str = "", sequence: int =
         InvalidMessageError: a timestamp beyond the years 1 to 9999.
     """
     message = _new(AgentMessage)
-    fill_model(message, _values(wire), MESSAGE_FIELDS, {"_channel": channel, "_sequence": sequence})
+    private = {"_channel": channel, "_sequence": sequence, "_ordering_key": wire.ordering_key or None}
+    fill_model(message, _values(wire), MESSAGE_FIELDS, private)
     return message
 
 
@@ -107,7 +108,14 @@ def decode_durable(wire: message_pb2.Message, sequence: int, attempt: int, chann
         message,
         _values(wire),
         MESSAGE_FIELDS,
-        {"_sequence": sequence, "_attempt": attempt, "_channel": channel, "_settler": settler, "_settled": False},
+        {
+            "_channel": channel,
+            "_sequence": sequence,
+            "_ordering_key": wire.ordering_key or None,
+            "_attempt": attempt,
+            "_settler": settler,
+            "_settled": False,
+        },
     )
     return message
 

@@ -101,7 +101,7 @@ def dead_letter_from_wire(wire: dead_letter_pb2.DeadLetter) -> DeadLetter:
             for each in wire.attempts
         ),
         redrives=wire.redrives,
-        message=decode_message(wire.message),
+        message=decode_message(wire.message, wire.channel, wire.sequence),
     )
 
 

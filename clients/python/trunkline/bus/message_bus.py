@@ -14,7 +14,7 @@ from trunkline.bus.handling import DurableCallback
 from trunkline.channels import check_name, check_pattern
 from trunkline.custom import takes, unsupported
 from trunkline.delivery import DurableSettings, Receipt, Start
-from trunkline.errors import InvalidMessageError
+from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT
 from trunkline.models import AgentMessage
 
@@ -99,6 +99,7 @@ class MessageBus(DurableDelivery, ABC):
         concurrency: int = 1,
         credit: int | None = None,
         on_lagged: Callable[[int], None] | None = None,
+        on_error: Callable[[TrunklineError], None] | None = None,
         observer: bool = False,
     ) -> None: ...
 
@@ -113,6 +114,7 @@ class MessageBus(DurableDelivery, ABC):
         settings: DurableSettings | None = None,
         concurrency: int = 1,
         credit: int | None = None,
+        on_error: Callable[[TrunklineError], None] | None = None,
     ) -> None: ...
 
     @abstractmethod
@@ -125,6 +127,7 @@ class MessageBus(DurableDelivery, ABC):
         concurrency: int = 1,
         credit: int | None = None,
         on_lagged: Callable[[int], None] | None = None,
+        on_error: Callable[[TrunklineError], None] | None = None,
         observer: bool = False,
         durable: str | None = None,
         start: Start = "new",
@@ -140,9 +143,13 @@ class MessageBus(DurableDelivery, ABC):
             callback: an async function of one message.
             group: subscribers that name the same group of one pattern share its messages, each to one of them.
             concurrency: how many callbacks may run at once, from 1.
-            credit: how many messages the service sends ahead of the callbacks, from 1. Default: thousands for a live
-                subscription without a group; else twice the concurrency, so that work goes to who is free.
+            credit: how many messages the service sends ahead of the callbacks, from 1: with 1 it sends the next one
+                when the callback has returned. Default: thousands for a live subscription without a group; else twice
+                the concurrency, so that work goes to who is free.
             on_lagged: told how many messages were dropped because this live subscriber was too slow. It is logged too.
+            on_error: called with what goes wrong beside the messages: with a `StaleAckError` where messages that this
+                durable subscriber had were handed on before it settled them (details `sequences`: which); with any
+                other error where the bus ended the subscription, which is over then. Unset: it is logged.
             observer: this live subscriber only looks on, as a debugging tool does: it gets the messages, but a request
                 on a channel that only observers subscribe to still fails with `NoRespondersError`.
             durable: name of a durable subscription, made here where there is none: it keeps every stored message until

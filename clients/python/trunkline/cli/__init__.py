@@ -1,16 +1,17 @@
 """The command `trunkline`: for people tables and colour, for scripts `--format json` and exit codes.
 
 root         the command itself; each subcommand is loaded when it is called
-settings     what every subcommand can be told: addresses and format
-outcome      exit codes, and how errors are told
+settings     the options of every subcommand: addresses and format
+clients      the clients of bus and state for these addresses
+exit_codes   how a subcommand ends, and how errors are reported
 output       tables, JSON, and text made safe for a terminal
-describe     wire messages and records as plain dicts
-messages     publish, request; storing publishes what shall be stored
-traffic      subscribe; following and durable_following are its streams, message_lines shows what passes
+describe     messages as plain dicts, and as text
+messages     publish, request; stored_publish keeps many stored messages in flight
+subscribe    subscribe; followers are its subscriptions, message_lines shows what passes
 records      state get, list, save, delete, watch
 durables     durable list, show, create, seek, delete; durable_view shows them
 dead_letters dead-letters list, show, redrive, purge; dead_letter_filter says which, dead_letter_view shows them
-moments      times, ages and spans, as people write and read them
+times        times, ages and spans, as people write and read them
 confirmation asking before something is removed
 services     services, subscriptions
 agents       ps, list, start, stop, status, dependencies, commands, report, shutdown; agents_view, report_view show them

@@ -6,19 +6,19 @@ import sys
 
 import click
 
-from trunkline.cli.outcome import FAILED, INTERRUPTED
+from trunkline.cli.exit_codes import FAILED, INTERRUPTED
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask. Needed where there is no terminal.")
 
 
 def check_can_ask(command: str, *, yes: bool) -> None:
-    """Raises click.UsageError where nobody can be asked and nobody said yes before."""
+    """Raises click.UsageError where there is no terminal to ask on, and --yes was not given."""
     if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise click.UsageError(f"{command} needs --yes here: there is no terminal on which to ask")
 
 
 def ask(question: str, *, yes: bool) -> None:
-    """Returns where somebody says yes, or said so before; else the process ends, with exit code 1 for a no."""
+    """Returns where the answer is yes, or --yes was given; else ends the process, with exit code 1 for a no."""
     if yes:
         return
     try:

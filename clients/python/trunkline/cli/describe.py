@@ -1,79 +1,87 @@
-"""Wire messages and records as plain dicts, for JSON output."""
+"""Messages as plain dicts for JSON, and as text for people."""
 
 from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from trunkline.v1 import message_pb2
+from trunkline.cli.times import json_time
+
+if TYPE_CHECKING:
+    from trunkline import AgentMessage
+
+JSON_TYPE: Final = "application/json"
+BINARY_TYPE: Final = "application/octet-stream"
 
 
-def describe_message(message: message_pb2.Message, channel: str, sequence: int | None = None) -> dict[str, Any]:
-    """A message with its channel, named as `AgentMessage` names things; what is not set is None.
+def describe_message(message: AgentMessage) -> dict[str, Any]:
+    """Returns a message with its channel and sequence, named as `AgentMessage` names things; None for what is not set.
 
-    A payload that is no JSON is told as `payload_text`, or, where it came as bytes, as `data_base64`.
+    A payload that is no JSON is given as `payload_text`, or, where it came as bytes, as `data_base64`.
     """
     return {
-        "channel": channel,
-        **({"sequence": sequence} if sequence is not None else {}),
+        "channel": message.channel,
+        "sequence": message.sequence,
         "message_id": message.message_id,
-        "message_type": message.message_type,
+        "message_type": str(message.message_type),
         "sender_id": message.sender_id,
-        "recipient_id": message.recipient_id or None,
+        "recipient_id": message.recipient_id,
         **_payload(message),
-        "correlation_id": message.correlation_id or None,
-        "priority": _priority(message.priority),
-        "timestamp": message.timestamp.ToJsonString() if message.HasField("timestamp") else None,
-        "ttl_seconds": message.ttl_seconds if message.HasField("ttl_seconds") else None,
-        "ordering_key": message.ordering_key or None,
-        "metadata": _metadata(message.metadata_json),
+        "correlation_id": message.correlation_id,
+        "priority": message.priority.value,
+        "timestamp": json_time(message.timestamp),
+        "ttl_seconds": message.ttl_seconds,
+        "ordering_key": message.ordering_key,
+        "metadata": message.metadata,
     }
 
 
-def message_facts(message: message_pb2.Message) -> list[tuple[str, Any]]:
-    """The envelope for people: what is set, below each other."""
+def message_facts(message: AgentMessage) -> list[tuple[str, Any]]:
+    """Returns names and values of the envelope for people, of what is set."""
     sender = message.sender_id or "-"
     facts = {
         "id": message.message_id,
-        "type": message.message_type,
+        "type": str(message.message_type),
         "sender": f"{sender} -> {message.recipient_id}" if message.recipient_id else sender,
-        "priority": _priority(message.priority),
-        "made": message.timestamp.ToJsonString() if message.HasField("timestamp") else "",
+        "priority": message.priority.value,
+        "made": json_time(message.timestamp),
         "correlation id": message.correlation_id,
-        "ttl": f"{message.ttl_seconds:,} s" if message.HasField("ttl_seconds") else "",
+        "ttl": f"{message.ttl_seconds:,} s" if message.ttl_seconds is not None else "",
         "ordering key": message.ordering_key,
-        "metadata": message.metadata_json if _metadata(message.metadata_json) != {} else "",
+        "metadata": _encode(message.metadata) if message.metadata else "",
     }
     return [(name, value) for name, value in facts.items() if value]
 
 
-def payload_text(message: message_pb2.Message) -> str:
-    """The payload for people."""
-    if message.WhichOneof("payload") == "data":
-        kind = message.content_type or "application/octet-stream"
-        return f"<{len(message.data):,} bytes of {kind}>"
-    return message.json or "{}"
+def payload_text(message: AgentMessage) -> str:
+    """Returns the payload in one line for people."""
+    text = json_text(message)
+    return f"<{len(message.data or b''):,} bytes of {message.content_type or BINARY_TYPE}>" if text is None else text
 
 
-def _payload(message: message_pb2.Message) -> dict[str, Any]:
-    if message.WhichOneof("payload") == "data":
-        text = base64.b64encode(message.data).decode()
-        return {"data_base64": text, "content_type": message.content_type or "application/octet-stream"}
+def json_text(message: AgentMessage) -> str | None:
+    """Returns the payload as JSON text, which may be malformed where another language sent it; None for bytes."""
+    if message.data is None:
+        return _encode(message.payload)
     try:
-        return {"payload": json.loads(message.json or "{}")}
-    except ValueError:
-        return {"payload_text": message.json}
+        return message.data.decode() if message.content_type == JSON_TYPE else None
+    except UnicodeDecodeError:
+        return None
 
 
-def _metadata(text: str) -> Any:
+def _payload(message: AgentMessage) -> dict[str, Any]:
+    text = json_text(message)
+    if text is None:
+        encoded = base64.b64encode(message.data or b"").decode()
+        return {"data_base64": encoded, "content_type": message.content_type or BINARY_TYPE}
     try:
-        return json.loads(text or "{}")
-    except ValueError:
-        return text
+        return {"payload": json.loads(text)}
+    except (ValueError, RecursionError):
+        return {"payload_text": text}
 
 
-def _priority(number: int) -> str:
-    if number in message_pb2.Priority.values():
-        return message_pb2.Priority.Name(number or message_pb2.PRIORITY_MEDIUM).removeprefix("PRIORITY_").lower()
-    return str(number)
+def _encode(value: Any) -> str:
+    import msgspec
+
+    return msgspec.json.encode(value).decode()  # as the client writes it

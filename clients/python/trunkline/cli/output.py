@@ -69,7 +69,7 @@ def _width(text: str) -> int:
 
 
 def print_note(text: str, facts: dict[str, Any], colour: str, *, as_json: bool) -> None:
-    """What is said beside the output, on standard error, so that a script's input stays clean: for people a text, for
+    """Prints a note beside the output, on standard error, so that a script's input stays clean: for people a text, for
     scripts one JSON object."""
     click.echo(json.dumps(facts) if as_json else click.style(f"-- {text}", fg=colour), err=True)
 

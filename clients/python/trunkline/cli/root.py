@@ -14,7 +14,7 @@ COMMANDS = {
     "demo": Home("trunkline.demo", "command", "See real work flow through the three programs."),
     "publish": Home("trunkline.cli.bus.messages", "publish", "Publish messages on a channel."),
     "subscribe": Home(
-        "trunkline.cli.bus.traffic", "subscribe", "Show the messages of a channel or pattern as they pass."
+        "trunkline.cli.bus.subscribe", "subscribe", "Show the messages of a channel or pattern as they pass."
     ),
     "request": Home("trunkline.cli.bus.messages", "request", "Send a request and show its reply."),
     "state": Home("trunkline.cli.state.records", "state", "Get, list, save, delete and watch records."),

@@ -1,4 +1,4 @@
-"""What every subcommand can be told, before or behind its name: where the services are, and how to print."""
+"""The options of every subcommand, before or behind its name: where the services are, and how to print."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 from trunkline.limits import BUS_PORT, STATE_PORT
 
 CONNECT_SECONDS: Final = 3.0
-"""Nobody waits for longer to hear that a service is not there."""
+"""Seconds that a command waits for a service to answer."""
 
 Format = Literal["table", "json"]
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -31,17 +31,17 @@ VARIABLES = {
 
 
 class Settings:
-    """The nearest word counts: behind the subcommand, before it, in the environment, the default."""
+    """What was chosen. The nearest word counts: behind the subcommand, before it, in the environment, the default."""
 
     def __init__(self, given: dict[str, str]) -> None:
         self._given = given
 
     def given(self, name: str) -> str | None:
-        """What somebody said, in words or in the environment; None where only the default is left."""
+        """Returns what was given as an option or in the environment; None where only the default is left."""
         return self._given.get(name) or os.environ.get(VARIABLES[name]) or None
 
     def said(self, name: str) -> str | None:
-        """What somebody said in words; None where at most the environment says it."""
+        """Returns what was given as an option; None where at most the environment gives it."""
         return self._given.get(name) or None
 
     def _value(self, name: str) -> str:
@@ -113,19 +113,19 @@ _format = click.option(
 
 
 def _with_options(command: Command, names: tuple[str, ...], *options: Callable[[Any], Any]) -> Command:
-    """Adds options, and takes what these names are told for settings. Others of the same name are the command's own."""
+    """Adds options, and takes the values of these names for settings. Others of the same name are the command's own."""
 
     @functools.wraps(command)
-    def told(*args: Any, **kwargs: Any) -> Any:
+    def with_options(*args: Any, **kwargs: Any) -> Any:
         given = click.get_current_context().ensure_object(dict)
         given |= {name: word for name in names if (word := kwargs.pop(name, None))}
         return command(*args, **kwargs)
 
     for option in reversed(options):
-        told = option(told)
-    return cast(Command, told)
+        with_options = option(with_options)
+    return cast(Command, with_options)
 
 
 def settings() -> Settings:
-    """Of the subcommand that runs."""
+    """Returns the settings of the subcommand that runs."""
     return Settings(click.get_current_context().ensure_object(dict))

@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 import click
 
 from trunkline import TrunklineError
-from trunkline.cli.outcome import FAILED, INTERRUPTED, exit_code, tell
+from trunkline.cli.exit_codes import FAILED, INTERRUPTED, exit_code, tell
 from trunkline.cli.settings import Settings, settings, with_settings
 from trunkline.demo.limits import MAX_AGENTS, MAX_FILES, RUN_SECONDS
 from trunkline.demo.narrator import LOG_FORMAT, Narrator

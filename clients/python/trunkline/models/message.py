@@ -50,6 +50,7 @@ class AgentMessage(Model):
 
     _channel: str = PrivateAttr(default="")
     _sequence: int = PrivateAttr(default=0)
+    _ordering_key: str | None = PrivateAttr(default=None)
 
     if not TYPE_CHECKING:  # for type checkers, pydantic's own signature stands
 
@@ -123,6 +124,12 @@ class AgentMessage(Model):
         """Its place in the order of what the bus took, from 1; 0 if it was made here. No field, as `channel`."""
         private = self.__pydantic_private__
         return private["_sequence"] if private else 0
+
+    @property
+    def ordering_key(self) -> str | None:
+        """The ordering key that it was stored with; None: it has none, or was made here. No field, as `channel`."""
+        private = self.__pydantic_private__
+        return private["_ordering_key"] if private else None
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.__dict__ == other.__dict__

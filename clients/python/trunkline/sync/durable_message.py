@@ -37,6 +37,11 @@ class DurableMessage(AgentMessage):
         return self._message.channel
 
     @property
+    def ordering_key(self) -> str | None:
+        """See `trunkline.DurableMessage.ordering_key`."""
+        return self._message.ordering_key
+
+    @property
     def settled(self) -> bool:
         """See `trunkline.DurableMessage.settled`."""
         return self._message.settled
@@ -56,6 +61,10 @@ class DurableMessage(AgentMessage):
     def extend(self, seconds: float | None = None) -> None:
         """See `trunkline.DurableMessage.extend`."""
         self._wait(self._message.extend(seconds))
+
+    def release(self) -> None:
+        """See `trunkline.DurableMessage.release`."""
+        self._wait(self._message.release())
 
 
 def synchronous(message: AsyncDurableMessage, wait: Wait) -> DurableMessage:

@@ -12,8 +12,10 @@ from typing import Any, Literal, Unpack, overload
 from trunkline.bus.dead_letters import DeadLetter, DeadLetterChoice, Redriven, WhichDeadLetters
 from trunkline.bus.durable import DurableMessage as AsyncDurableMessage
 from trunkline.bus.grpc.bus import GrpcMessageBus
+from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
 from trunkline.bus.message_bus import MessageBus as AsyncMessageBus
 from trunkline.delivery import DurableSettings, Receipt, Start
+from trunkline.errors import TrunklineError
 from trunkline.limits import BUS_PORT, DEFAULT_REQUEST_TIMEOUT
 from trunkline.models import AgentMessage
 from trunkline.sync.durable_message import DurableMessage, synchronous
@@ -70,6 +72,8 @@ class MessageBus(Face[AsyncMessageBus]):
         concurrency: int = 1,
         credit: int | None = None,
         on_lagged: Callable[[int], None] | None = None,
+        on_error: Callable[[TrunklineError], None] | None = None,
+        observer: bool = False,
     ) -> None: ...
 
     @overload
@@ -83,6 +87,7 @@ class MessageBus(Face[AsyncMessageBus]):
         settings: DurableSettings | None = None,
         concurrency: int = 1,
         credit: int | None = None,
+        on_error: Callable[[TrunklineError], None] | None = None,
     ) -> None: ...
 
     def subscribe(
@@ -154,11 +159,35 @@ class MessageBus(Face[AsyncMessageBus]):
         """See `MessageBus.seek_durable`."""
         self._wait(self._asynchronous.seek_durable(name, start))
 
+    def durable(self, name: str) -> DurableInfo:
+        """See `MessageBus.durable`."""
+        return self._wait(self._asynchronous.durable(name))
+
+    def durables(self) -> Generator[DurableInfo, None, None]:
+        """See `MessageBus.durables`."""
+        return self._iterate(self._asynchronous.durables())
+
+    def subscriptions(self, pattern: str | None = None) -> Generator[SubscriptionInfo, None, None]:
+        """See `MessageBus.subscriptions`."""
+        return self._iterate(self._asynchronous.subscriptions(pattern))
+
+    def statistics(self) -> BusStatistics:
+        """See `MessageBus.statistics`."""
+        return self._wait(self._asynchronous.statistics())
+
+    def dead_letter(self, id: int) -> DeadLetter:
+        """See `MessageBus.dead_letter`."""
+        return self._wait(self._asynchronous.dead_letter(id))
+
     def dead_letters(
-        self, *, limit: int | None = None, **chosen: Unpack[DeadLetterChoice]
+        self, *, limit: int | None = None, brief: bool = False, **chosen: Unpack[DeadLetterChoice]
     ) -> Generator[DeadLetter, None, None]:
         """See `MessageBus.dead_letters`."""
-        return self._iterate(self._asynchronous.dead_letters(limit=limit, **chosen))
+        return self._iterate(self._asynchronous.dead_letters(limit=limit, brief=brief, **chosen))
+
+    def count_dead_letters(self, **chosen: Unpack[DeadLetterChoice]) -> int:
+        """See `MessageBus.count_dead_letters`."""
+        return self._wait(self._asynchronous.count_dead_letters(**chosen))
 
     def redrive(
         self, which: WhichDeadLetters, *, dry_run: bool = False, force: bool = False, limit: int | None = None

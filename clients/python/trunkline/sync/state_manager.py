@@ -9,7 +9,7 @@ from trunkline.limits import STATE_PORT
 from trunkline.models import AgentState, TaskResult, WorkflowState
 from trunkline.records import Kind
 from trunkline.state.grpc.manager import GrpcStateManager
-from trunkline.state.state_manager import Change, Operation, Outcome
+from trunkline.state.state_manager import Change, Operation, Outcome, StateStatistics
 from trunkline.state.state_manager import StateManager as AsyncStateManager
 from trunkline.sync.face import Face
 
@@ -71,6 +71,10 @@ class StateManager(Face[AsyncStateManager]):
     def batch(self, operations: Sequence[Operation], *, atomic: bool = False) -> list[Outcome]:
         """See `StateManager.batch`."""
         return self._wait(self._asynchronous.batch(operations, atomic=atomic))
+
+    def statistics(self) -> StateStatistics:
+        """See `StateManager.statistics`."""
+        return self._wait(self._asynchronous.statistics())
 
     def watch(self, *kinds: Kind, **filters: Any) -> Iterator[Change]:
         """See `StateManager.watch`."""

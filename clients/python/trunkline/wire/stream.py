@@ -124,6 +124,7 @@ class Stream(PendingReplies):
         user: takes frames and events.
         lost: the class of the error of what was pending when the stream was lost.
         compression: "gzip" compresses the traffic, both ways; None: no compression.
+        wait_for_ready: `open` waits for a service that cannot be reached yet; False: it raises at once.
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class Stream(PendingReplies):
         user: StreamUser,
         lost: type[TrunklineError],
         compression: Compression | None = None,
+        wait_for_ready: bool = True,
     ) -> None:
         super().__init__()
         self.address = address
@@ -144,6 +146,7 @@ class Stream(PendingReplies):
         self._parse = parse
         self._user = user
         self._lost = lost
+        self._wait_for_ready = wait_for_ready
         self._channel: grpc.aio.Channel | None = None
         self._runner: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -196,14 +199,19 @@ class Stream(PendingReplies):
         """Connects, and stays connected until `close`.
 
         Raises:
-            TrunklineError: of the class `lost`: the service did not answer within `timeout` seconds; or the error with
-                which the service refused the stream.
+            TrunklineError: of the class `lost`: the service did not answer within `timeout` seconds, or could not be
+                reached and is not to be waited for; or the error with which the service refused the stream.
         """
         fork.check(self._lost)
         fork.note_connection()
         is_compressed = self.metadata is not None and not self.address.startswith("unix:")
+        options = dict(CHANNEL_OPTIONS)
+        if not self._wait_for_ready:  # the first attempt must do: it gets more than the time to the next one
+            options["grpc.min_reconnect_backoff_ms"] = int(timeout * 1000)
         self._channel = grpc.aio.insecure_channel(
-            self.address, options=CHANNEL_OPTIONS, compression=grpc.Compression.Gzip if is_compressed else None
+            self.address,
+            options=tuple(options.items()),
+            compression=grpc.Compression.Gzip if is_compressed else None,
         )
         self._loop = asyncio.get_running_loop()
         first: asyncio.Future[None] = self._loop.create_future()
@@ -296,7 +304,7 @@ class Stream(PendingReplies):
         try:
             while True:
                 reason = await self._stream(first)
-                if not first.done() and not isinstance(reason, self._lost):
+                if not first.done() and not (self._wait_for_ready and isinstance(reason, self._lost)):
                     first.set_exception(reason)  # refused, not unreachable: trying again would not help
                     return
                 lost = reason if isinstance(reason, self._lost) else self.disconnected(str(reason))
@@ -313,7 +321,7 @@ class Stream(PendingReplies):
     async def _stream(self, first: asyncio.Future[None]) -> TrunklineError:
         """Opens the stream and reads it to its end; returns why it ended."""
         connect: Any = self._open_channel().stream_stream(self._method, None, self._parse)
-        call = connect(wait_for_ready=True, metadata=self.metadata)
+        call = connect(wait_for_ready=self._wait_for_ready or first.done(), metadata=self.metadata)
         try:
             self.greeting = tuple(await call.initial_metadata() or ())
             if not call.done():  # else it was refused: the headers came with the status, which the read below raises

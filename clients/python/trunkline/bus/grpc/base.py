@@ -131,6 +131,7 @@ class BaseBus(WireDelivery, MessageBus):
         concurrency: int = 1,
         credit: int | None = None,
         on_lagged: Callable[[int], None] | None = None,
+        on_error: Callable[[TrunklineError], None] | None = None,
         observer: bool = False,
         durable: str | None = None,
         start: Start = "new",
@@ -142,11 +143,12 @@ class BaseBus(WireDelivery, MessageBus):
             raise ValueError(f"concurrency is {concurrency}, it must be at least 1")
         if durable is not None:
             window = 2 * concurrency if credit is None else credit
-            held = await self._open_durable(channel, durable, start, settings, window, group, on_lagged, observer)
+            options = (start, settings, window, group, on_lagged, observer, on_error)
+            held = await self._open_durable(channel, durable, *options)
             session.run(held, callback, concurrency)
             return
         check_live(start, settings)
-        subscription = await self._open(session, channel, group, credit, concurrency, on_lagged, observer)
+        subscription = await self._open(session, channel, group, credit, concurrency, on_lagged, observer, on_error)
         session.run(subscription, callback, concurrency)
 
     async def unsubscribe(self, channel: str) -> None:
@@ -232,11 +234,12 @@ class BaseBus(WireDelivery, MessageBus):
         group: str | None,
         on_lagged: Callable[[int], None] | None,
         observer: bool = False,
+        on_error: Callable[[TrunklineError], None] | None = None,
     ) -> DurableSubscription:
         session = self._connected()
         check_interest(pattern, None, window)
         check_durable(durable, pattern, start, settings, group=group, observer=observer, on_lagged=on_lagged)
-        return await session.open_durable(pattern, durable, start, settings, window)
+        return await session.open_durable(pattern, durable, start, settings, window, on_error)
 
     def _encode(self, message: AgentMessage, correlation_id: str | None = None) -> bytes:
         encoded = encode_message(message, correlation_id)
@@ -257,8 +260,9 @@ class BaseBus(WireDelivery, MessageBus):
         concurrency: int,
         on_lagged: Callable[[int], None] | None,
         observer: bool = False,
+        on_error: Callable[[TrunklineError], None] | None = None,
     ) -> LiveSubscription:
         check_interest(pattern, group, credit)
         if credit is None and group is not None:
             credit = 2 * concurrency
-        return await session.open(pattern, group or "", credit, on_lagged, observer)
+        return await session.open(pattern, group or "", credit, on_lagged, on_error, observer)

@@ -26,6 +26,8 @@ class GrpcMessageBus(BaseBus):
     Args:
         address: `host:port` or `unix:/path`, of a bus or a sidecar.
         connect_timeout: seconds that `connect` waits for the service.
+        wait_for_ready: `connect` waits for a service that cannot be reached yet. False: it raises at once, as a tool
+            for people does.
         max_message_bytes: limit of one encoded message; the service has its own.
         compression: "gzip" compresses what goes over the network, both ways; the service must allow it
             (`--compression gzip`). Worth it on networks slower than about 10 MB/s: it costs 40 µs of each side's time
@@ -39,6 +41,7 @@ class GrpcMessageBus(BaseBus):
         address: str = f"127.0.0.1:{BUS_PORT}",
         *,
         connect_timeout: float = 5.0,
+        wait_for_ready: bool = True,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         compression: Compression | None = None,
         on_disconnected: Callable[[TrunklineError], None] | None = None,
@@ -47,6 +50,7 @@ class GrpcMessageBus(BaseBus):
         check_compression(compression)
         super().__init__(address, max_message_bytes)
         self._connect_timeout = connect_timeout
+        self._wait_for_ready = wait_for_ready
         self._compression = compression
         self._on_disconnected = on_disconnected
         self._on_reconnected = on_reconnected
@@ -58,4 +62,5 @@ class GrpcMessageBus(BaseBus):
 
     def _open_stream(self, user: StreamUser) -> Stream:
         parse = bus_pb2.ConnectResponse.FromString
-        return Stream(self.address, _CONNECT, parse, user, BusDisconnectedError, self._compression)
+        lost, compression, wait = BusDisconnectedError, self._compression, self._wait_for_ready
+        return Stream(self.address, _CONNECT, parse, user, lost, compression, wait)

@@ -12,11 +12,13 @@ from trunkline.bus.codec import decode_durable
 from trunkline.bus.durable import DurableMessage
 from trunkline.bus.durable_codec import position_to_wire, settings_to_wire
 from trunkline.bus.grpc.holdings import Attempts, Holdings
-from trunkline.bus.grpc.subscription import Subscription
+from trunkline.bus.grpc.subscription import OnError, Subscription
 from trunkline.bus.handling import DurableCallback, handle
+from trunkline.callbacks import notify
 from trunkline.delivery import DurableSettings, Start
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.v1 import bus_pb2
+from trunkline.wire.status import error_from_item
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +51,10 @@ class DurableSubscription(Subscription[DurableMessage]):
         window: int,
         item: Callable[[int], Any],
         left: Callable[[Subscription[DurableMessage]], None],
+        on_error: OnError | None,
         touched: Callable[[DurableSubscription], None],
     ) -> None:
-        super().__init__(id, pattern, item, left)
+        super().__init__(id, pattern, item, left, on_error)
         self.durable = durable
         self._position = position
         self._settings = settings
@@ -230,13 +233,18 @@ class DurableSubscription(Subscription[DurableMessage]):
             return
         refused = frame.refused
         lost = [each for each in refused.sequences if self._holdings.holds(each, refused.attempt)]
-        if not lost:  # they come again with another attempt, or were settled, which may have been said twice
-            if not self._repeated_acks.issuperset(refused.sequences):
-                log.warning("what was said of messages of %r came too late: %s", self.durable, refused.error.message)
-            return
-        log.warning("%d messages of %r are lost to others: %s", len(lost), self.durable, refused.error.message)
         for sequence in lost:
             self._holdings.lose(sequence)
+        if not lost and self._repeated_acks.issuperset(refused.sequences):
+            return  # they were acked before the stream was lost, and again when it came back
+        if self._on_error is not None:
+            error = error_from_item(refused.error)
+            error.details["sequences"] = [*refused.sequences]
+            notify(self._on_error, error)
+        elif lost:
+            log.warning("%d messages of %r are lost to others: %s", len(lost), self.durable, refused.error.message)
+        else:  # they come again with another attempt, or were settled
+            log.warning("what was said of messages of %r came too late: %s", self.durable, refused.error.message)
 
     def _open(self, waiting: Any) -> DurableMessage | None:
         wire, sequence, attempt, channel, came_at = waiting

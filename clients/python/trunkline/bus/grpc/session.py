@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from trunkline.bus.codec import decode_message
 from trunkline.bus.grpc.durable_subscription import DurableSubscription
 from trunkline.bus.grpc.publisher import Publisher
-from trunkline.bus.grpc.subscription import LiveSubscription, Subscription
+from trunkline.bus.grpc.subscription import LiveSubscription, OnError, Subscription
 from trunkline.callbacks import notify
 from trunkline.delivery import DurableSettings, Receipt, Start
 from trunkline.errors import (
@@ -145,11 +145,12 @@ class BusSession:
         group: str,
         window: int | None,
         on_lagged: Callable[[int], None] | None,
+        on_error: OnError | None,
         observer: bool,
     ) -> LiveSubscription:
         """Opens a subscription; in effect on return."""
         subscription = self.live_subscription(
-            self.stream.next_id(), pattern, group, window, self._frames.item, self.end, on_lagged, observer
+            self.stream.next_id(), pattern, group, window, self._frames.item, self.end, on_lagged, on_error, observer
         )
         return await self._begin(subscription)
 
@@ -165,11 +166,18 @@ class BusSession:
         return subscription
 
     async def open_durable(
-        self, pattern: str, durable: str, start: Start, settings: DurableSettings | None, window: int
+        self,
+        pattern: str,
+        durable: str,
+        start: Start,
+        settings: DurableSettings | None,
+        window: int,
+        on_error: OnError | None,
     ) -> DurableSubscription:
         """Opens a durable subscription; in effect on return."""
+        id, item = self.stream.next_id(), self._frames.item
         subscription = DurableSubscription(
-            self.stream.next_id(), pattern, durable, start, settings, window, self._frames.item, self.end, self._touch
+            id, pattern, durable, start, settings, window, item, self.end, on_error, self._touch
         )
         return await self._begin(subscription)
 
@@ -283,8 +291,7 @@ class BusSession:
     def _take_error(self, id: int, error: TrunklineError) -> None:
         subscription = self._subscriptions.pop(id, None)
         if subscription is not None:
-            log.error("the service ended the subscription of %r: %s", subscription.pattern, error)
-            subscription.end(error)
+            subscription.fail(error)
         elif not id:
             log.error("the service refused a message: %s", error)
             self._publisher.remember(error)

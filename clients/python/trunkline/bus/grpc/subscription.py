@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 
 M = TypeVar("M", bound=AgentMessage)
+OnError = Callable[[TrunklineError], None]
 
 
 class Subscription(ABC, Generic[M]):
@@ -36,15 +37,22 @@ class Subscription(ABC, Generic[M]):
         pattern: channel or pattern.
         item: a new ClientItem with an id, on its way to the service.
         left: ends it in its session.
+        on_error: called with what goes wrong beside the messages; see `MessageBus.subscribe`.
     """
 
     def __init__(
-        self, id: int, pattern: str, item: Callable[[int], Any], left: Callable[[Subscription[M]], None]
+        self,
+        id: int,
+        pattern: str,
+        item: Callable[[int], Any],
+        left: Callable[[Subscription[M]], None],
+        on_error: OnError | None,
     ) -> None:
         self.id = id
         self.pattern = pattern
         self._item = item
         self._left = left
+        self._on_error = on_error
         self._runs: Lanes[deque[Any]] = Lanes()
         self._current: deque[Any] | None = None
         """The run that goes next; None when that must be looked up, since something arrived or it is used up."""
@@ -104,6 +112,15 @@ class Subscription(ABC, Generic[M]):
         self._ended = error
         self._never_started(error)
         self._arrived.set()
+
+    def fail(self, error: TrunklineError) -> None:
+        """Ends it since the service did. `on_error` gets why, unless `started` or a step of an iterator raises it."""
+        has_started = self._started.done()
+        self.end(error)
+        if has_started and self._on_error is not None:
+            notify(self._on_error, error)
+        elif self._workers:
+            log.error("the service ended the subscription of %r: %s", self.pattern, error)
 
     def leave(self) -> None:
         """Ends it in its session; see `BusSession.end`."""
@@ -178,7 +195,8 @@ class Subscription(ABC, Generic[M]):
 
 
 class LiveSubscription(Subscription[AgentMessage]):
-    """At most once: credit is granted again when half of what the service may send ahead is taken.
+    """At most once: credit is granted again when half of the window is done with, which is when the next message is
+    asked for. So with a window of one, a subscriber that takes no more was sent no more.
 
     Args:
         group: empty for none.
@@ -196,9 +214,10 @@ class LiveSubscription(Subscription[AgentMessage]):
         item: Callable[[int], Any],
         left: Callable[[Subscription[AgentMessage]], None],
         on_lagged: Callable[[int], None] | None,
+        on_error: OnError | None,
         observer: bool = False,
     ) -> None:
-        super().__init__(id, pattern, item, left)
+        super().__init__(id, pattern, item, left, on_error)
         self._group = group
         self._observer = observer
         self._window = window or CLIENT_WINDOW_MESSAGES
@@ -227,10 +246,16 @@ class LiveSubscription(Subscription[AgentMessage]):
             log.warning("subscription of %r was too slow: %d messages were dropped", self.pattern, dropped)
             notify(self._on_lagged, dropped)
 
-    def _open(self, waiting: Any) -> AgentMessage | None:
-        self._done += 1
+    def _pop(self) -> AgentMessage | None:
         if self._done >= self._grant_at:
             self._grant()
+        message = super()._pop()
+        if message is None and self._done >= self._grant_at:  # what was passed over is done with
+            self._grant()
+        return message
+
+    def _open(self, waiting: Any) -> AgentMessage | None:
+        self._done += 1
         try:
             wire, sequence, channel = waiting
             message = decode_message(wire, channel, sequence)
@@ -247,6 +272,6 @@ class LiveSubscription(Subscription[AgentMessage]):
 
     def _grant(self) -> None:
         """Lets the service send as many more as were taken."""
-        if self._ended is None:
+        if self._ended is None and not self._closed:
             self._item(self.id).subscribe.credit.messages = self._done
         self._done = 0

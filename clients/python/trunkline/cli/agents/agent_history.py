@@ -17,7 +17,7 @@ from trunkline.cli.agents.orchestrators import (
     orchestrators,
     show,
 )
-from trunkline.cli.outcome import run
+from trunkline.cli.exit_codes import run
 from trunkline.cli.output import columns_of, note_back, note_lost, print_json, safe, write_line
 from trunkline.cli.settings import Settings, settings, with_orchestrator
 from trunkline.errors import TrunklineError

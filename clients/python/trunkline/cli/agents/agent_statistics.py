@@ -13,10 +13,10 @@ import click
 from trunkline.cli.agents.agents_view import count, duration, figure
 from trunkline.cli.agents.command_connection import OrchestratorUnreachableError
 from trunkline.cli.agents.orchestrators import Data, again_and_again, names_fleet, orchestrators, print_data
-from trunkline.cli.moments import span
-from trunkline.cli.outcome import run
+from trunkline.cli.exit_codes import run
 from trunkline.cli.output import Marked, make_table, print_table, safe, write_line
 from trunkline.cli.settings import Settings, settings, with_orchestrator
+from trunkline.cli.times import span
 from trunkline.errors import TrunklineError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from trunkline.cli.agents.orchestrators import (
     print_message,
     show,
 )
-from trunkline.cli.outcome import run
+from trunkline.cli.exit_codes import run
 from trunkline.cli.settings import settings, with_orchestrator
 
 _agent = click.argument("name", metavar="AGENT")

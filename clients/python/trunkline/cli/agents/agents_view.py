@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from trunkline.cli.moments import span
 from trunkline.cli.output import columns_of, safe
+from trunkline.cli.times import span
 
 Data = dict[str, Any]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import click
 
 from trunkline.cli.agents.orchestrator_socket import SocketOrchestrator
-from trunkline.cli.outcome import TIMED_OUT, UNREACHABLE, exit_code, run
+from trunkline.cli.exit_codes import TIMED_OUT, UNREACHABLE, exit_code, run
 from trunkline.cli.output import print_json, print_lines, safe, write_line
 from trunkline.cli.settings import Settings
 from trunkline.errors import TrunklineError

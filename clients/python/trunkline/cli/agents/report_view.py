@@ -8,8 +8,8 @@ from typing import Any
 
 from trunkline.cli.agents.agent_history import details_of
 from trunkline.cli.agents.agents_view import duration, figure
-from trunkline.cli.moments import span
 from trunkline.cli.output import counted, safe
+from trunkline.cli.times import span
 
 Data = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""Which dead letters a command means: by id, by filter, or all of them."""
+"""The options that choose dead letters: by id, by filter, or all of them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from trunkline.cli.moments import read_past, to_timestamp
 from trunkline.cli.settings import Command
+from trunkline.cli.times import read_past
 
 if TYPE_CHECKING:
-    from trunkline.v1 import dead_letter_pb2
+    from trunkline import DeadLetterFilter
 
 REASONS: Final = ("max_deliveries", "terminated", "expired")
 
@@ -35,45 +35,37 @@ _WORDS: Final = {"message_type": "type", "sender_id": "sender", "error_contains"
 
 
 def filter_options(command: Command) -> Command:
-    """Adds the filters; a command gets them as keywords, and `given` picks them out."""
+    """Adds the filters to a command, which gets them as keywords; `filters_of` picks them out."""
     for option in reversed(_OPTIONS.values()):
         command = option(command)
     return command
 
 
-def given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The filters that were given."""
+def filters_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the filters that were given: fields of a `DeadLetterFilter`."""
     return {name: options[name] for name in _OPTIONS if options[name] is not None}
 
 
-def chosen(ids: Sequence[int], filters: Mapping[str, Any], all_: bool, verb: str) -> dict[str, Any]:
-    """How a request names what is to be redriven or purged: its fields `dead_letter_ids` or `filter`.
+def selection(
+    ids: Sequence[int], filters: Mapping[str, Any], all_: bool, verb: str
+) -> DeadLetterFilter | Sequence[int]:
+    """Returns what is to be redriven or purged, as the bus takes it.
 
     Raises:
         click.UsageError: it is not exactly one of ids, filters, and --all.
     """
     ways = [bool(ids), bool(filters), all_]
     if sum(ways) == 1:
-        return {"dead_letter_ids": ids} if ids else {"filter": to_wire(filters)}
+        from trunkline import DeadLetterFilter
+
+        return ids or DeadLetterFilter(**filters)
     if not any(ways):
         raise click.UsageError(f"say what to {verb}: ids, a filter such as --durable NAME, or --all")
     raise click.UsageError(f"say what to {verb} in one way: ids, filters or --all, not several of them")
 
 
-def to_wire(filters: Mapping[str, Any]) -> dead_letter_pb2.DeadLetterFilter:
-    """As the service takes it."""
-    from trunkline.v1 import dead_letter_pb2
-
-    fields = dict(filters)
-    if "reason" in fields:
-        fields["reason"] = f"DEAD_LETTER_REASON_{fields['reason'].upper()}"
-    for name in fields.keys() & {"since", "before"}:
-        fields[name] = to_timestamp(fields[name])
-    return dead_letter_pb2.DeadLetterFilter(**fields)
-
-
 def describe(filters: Mapping[str, Any]) -> str:
-    """The filters as they may be said again: `--durable coders --reason expired`; empty: all."""
+    """Returns the filters as options: `--durable coders --reason expired`; empty for none."""
     return " ".join(
         f"--{_WORDS.get(name, name)} {shlex.quote(value if isinstance(value, str) else f'{value:%Y-%m-%dT%H:%M:%SZ}')}"
         for name, value in filters.items()
@@ -81,5 +73,5 @@ def describe(filters: Mapping[str, Any]) -> str:
 
 
 def no_match(filters: Mapping[str, Any]) -> str:
-    """What is said where there is none."""
+    """Returns the text for no match."""
     return f"no dead letter matches {describe(filters)}" if filters else "there are no dead letters"

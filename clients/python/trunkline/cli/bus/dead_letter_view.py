@@ -6,17 +6,16 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from trunkline.cli.describe import describe_message, message_facts, payload_text
-from trunkline.cli.moments import age_of, local_time, span
+from trunkline.cli.describe import describe_message, json_text, message_facts, payload_text
 from trunkline.cli.output import Marked, print_facts, safe, write_line
+from trunkline.cli.times import age_of, json_time, local_time, span
 
 if TYPE_CHECKING:
-    from trunkline.v1 import dead_letter_pb2, message_pb2
+    from trunkline import AgentMessage, Attempt, DeadLetter
 
 _COLUMNS: Final = ("id", "died", "subscription", "channel", "type", "reason")
 _INDENT: Final = 4
@@ -24,9 +23,9 @@ _SHOWN_CHARACTERS: Final = 4_000
 """Of a payload on a terminal; a pipe gets all of it."""
 
 
-def print_list(letters: Sequence[dead_letter_pb2.DeadLetter]) -> None:
-    """One below the other. The error says most: on a terminal it gets a line of its own, of its width; in a pipe it
-    ends the letter's line, uncut."""
+def print_list(letters: Sequence[DeadLetter]) -> None:
+    """Prints one below the other. On a terminal the error gets a line of its own, cut to its width; in a pipe it ends
+    the letter's line, uncut."""
     terminal = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     rows = [_row(letter) for letter in letters]
     widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
@@ -41,12 +40,12 @@ def print_list(letters: Sequence[dead_letter_pb2.DeadLetter]) -> None:
         write_line(_aligned(row, widths) + click.style(error, fg="red"))
 
 
-def _row(letter: dead_letter_pb2.DeadLetter) -> list[str]:
-    """Its cells under the columns."""
-    reason = reason_of(letter) + (f", redriven {_times(letter.redrives)}" if letter.redrives else "")
-    kind = letter.message.message_type or "-"
+def _row(letter: DeadLetter) -> list[str]:
+    """Returns the cells under the columns."""
+    reason = letter.reason.value + (f", redriven {_times(letter.redrives)}" if letter.redrives else "")
+    kind = str(letter.message.message_type) or "-"
     age = f"{age_of(letter.dead_at)} ago"
-    return [safe(each) for each in (f"{letter.dead_letter_id}", age, letter.durable, letter.channel, kind, reason)]
+    return [safe(each) for each in (f"{letter.id}", age, letter.durable, letter.channel, kind, reason)]
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -54,46 +53,37 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([first[0].rjust(first[1]), *(cell.ljust(width) for cell, width in others)])
 
 
-def reason_of(letter: dead_letter_pb2.DeadLetter) -> str:
-    """As --reason has it."""
-    from trunkline.v1 import dead_letter_pb2
-
-    if letter.reason not in dead_letter_pb2.DeadLetterReason.values():
-        return str(letter.reason)
-    return dead_letter_pb2.DeadLetterReason.Name(letter.reason).removeprefix("DEAD_LETTER_REASON_").lower()
-
-
-def describe(letter: dead_letter_pb2.DeadLetter) -> dict[str, Any]:
-    """All of it, for scripts."""
+def describe(letter: DeadLetter) -> dict[str, Any]:
+    """Returns all of it, for scripts."""
     return {
-        "dead_letter_id": letter.dead_letter_id,
+        "dead_letter_id": letter.id,
         "durable": letter.durable,
         "pattern": letter.pattern,
         "channel": letter.channel,
         "sequence": letter.sequence,
-        "published_at": letter.published_at.ToJsonString(),
-        "dead_at": letter.dead_at.ToJsonString(),
-        "reason": reason_of(letter),
+        "published_at": json_time(letter.published_at),
+        "dead_at": json_time(letter.dead_at),
+        "reason": letter.reason.value,
         "error": letter.error,
         "redrives": letter.redrives,
         "attempts": [
             {
                 "number": attempt.number,
-                "delivered_at": attempt.delivered_at.ToJsonString(),
-                "ended_at": attempt.ended_at.ToJsonString(),
+                "delivered_at": json_time(attempt.delivered_at),
+                "ended_at": json_time(attempt.ended_at),
                 "seconds": _took(attempt),
                 "peer": attempt.peer,
                 "error": attempt.error,
             }
             for attempt in letter.attempts
         ],
-        "message": describe_message(letter.message, letter.channel, letter.sequence),
+        "message": describe_message(letter.message),
     }
 
 
-def print_whole(letter: dead_letter_pb2.DeadLetter) -> None:
-    """All of it, for people: what died and why, what it carries, who tried, and what can be done."""
-    id = letter.dead_letter_id
+def print_whole(letter: DeadLetter) -> None:
+    """Prints all of it, for people: what died and why, what it carries, who tried, and what can be done."""
+    id = letter.id
     write_line(click.style(f"dead letter {id}", bold=True) + f": {_why(letter)}")
     _section("where")
     print_facts(
@@ -124,31 +114,30 @@ def _section(title: str) -> None:
     click.secho(title, bold=True)
 
 
-def _why(letter: dead_letter_pb2.DeadLetter) -> str:
-    reason = reason_of(letter)
-    said = {
+def _why(letter: DeadLetter) -> str:
+    reason = letter.reason.value
+    words = {
         "max_deliveries": f"handed out {_times(len(letter.attempts))} and never done",
         "terminated": "a subscriber said that it can never be done",
         "expired": "its TTL was over before it was done",
-    }.get(reason, "")
-    return f"{click.style(reason, fg='red', bold=True)}, {said}" if said else reason
+    }[reason]
+    return f"{click.style(reason, fg='red', bold=True)}, {words}"
 
 
 def _times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
 
 
-def _took(attempt: dead_letter_pb2.Attempt) -> float:
-    took = attempt.ended_at.ToNanoseconds() - attempt.delivered_at.ToNanoseconds()
-    return round(max(took, 0) / 1e9, 3)
+def _took(attempt: Attempt) -> float:
+    """Returns the seconds of an attempt."""
+    return round(max((attempt.ended_at - attempt.delivered_at).total_seconds(), 0.0), 3)
 
 
-def _print_attempt(attempt: dead_letter_pb2.Attempt, last_error: str) -> None:
-    """A traceback that stands above already is not said again."""
+def _print_attempt(attempt: Attempt, last_error: str) -> None:
+    """Prints an attempt; a traceback that was printed as the letter's error is not repeated."""
     number = click.style(f"{attempt.number:>4}", fg="cyan")
-    begun = attempt.delivered_at.ToDatetime(tzinfo=UTC).astimezone()
     took = f"held {span(_took(attempt))}"
-    write_line(f"{number}  {begun:%Y-%m-%d %H:%M:%S}  {took:<14}  by {safe(attempt.peer) or '-'}")
+    write_line(f"{number}  {local_time(attempt.delivered_at)}  {took:<14}  by {safe(attempt.peer) or '-'}")
     if "\n" in attempt.error and attempt.error == last_error:
         _print_text("the error above", " " * 6)
     else:
@@ -156,16 +145,17 @@ def _print_attempt(attempt: dead_letter_pb2.Attempt, last_error: str) -> None:
 
 
 def _print_text(text: str, indent: str, colour: str | None = None) -> None:
-    """Text of others over as many lines as it has: a traceback is read as one."""
+    """Prints text of others, such as a traceback, over as many lines as it has."""
     for line in text.splitlines() or [""]:
         write_line(indent + click.style(safe(line), fg=colour))
 
 
-def _print_payload(message: message_pb2.Message) -> None:
-    if message.WhichOneof("payload") == "data":
+def _print_payload(message: AgentMessage) -> None:
+    text = json_text(message)
+    if text is None:
         write_line(f"{safe(payload_text(message))}; --format json shows them")
         return
-    text = _pretty(message.json or "{}")
+    text = _pretty(text)
     left = len(text) - _SHOWN_CHARACTERS if sys.stdout.isatty() else 0
     if left > 0:
         text = text[:_SHOWN_CHARACTERS]
@@ -175,7 +165,7 @@ def _print_payload(message: message_pb2.Message) -> None:
 
 
 def _pretty(text: str) -> str:
-    """JSON over several lines, as it is where it is none. What could steer a terminal stays escaped."""
+    """Returns JSON text over several lines, malformed text as it is. What could steer a terminal stays escaped."""
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
@@ -183,7 +173,7 @@ def _pretty(text: str) -> str:
 
 
 def ids(numbers: Iterable[int], most: int = 12) -> str:
-    """Some ids in one line."""
+    """Returns ids in one line, at most `most` of them."""
     listed = [*numbers]
     shown = ", ".join(map(str, listed[:most]))
     return shown + (f" and {len(listed) - most:,} more" if len(listed) > most else "")

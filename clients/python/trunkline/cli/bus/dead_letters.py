@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trunkline.cli import confirmation
-from trunkline.cli.bus.dead_letter_filter import chosen, describe, filter_options, given, no_match, to_wire
-from trunkline.cli.outcome import FAILED, answer, run
+from trunkline.cli.bus.dead_letter_filter import describe, filter_options, filters_of, no_match, selection
+from trunkline.cli.clients import bus_client
+from trunkline.cli.exit_codes import FAILED, answer, run
 from trunkline.cli.output import counted, print_json, print_note, write_line
 from trunkline.cli.settings import Settings, settings, with_settings
-from trunkline.limits import MAX_PAGE_SIZE, MAX_REDRIVES
+from trunkline.limits import MAX_REDRIVES
 
 if TYPE_CHECKING:
-    from trunkline.v1 import dead_letter_pb2
+    from trunkline import DeadLetter, Redriven
 
 _id = click.IntRange(1, 2**63 - 1)
 _dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
@@ -41,48 +42,40 @@ def list_(limit: int, **options: Any) -> None:
 
     With --format json one object each, with payload and attempts; how many match is told on standard error.
     """
-    told = settings()
-    filters = given(options)
+    chosen = settings()
+    filters = filters_of(options)
 
     async def main() -> None:
         from trunkline.cli.bus.dead_letter_view import describe as whole
-        from trunkline.cli.wire import bus_pages
-        from trunkline.v1 import dead_letter_pb2
 
-        letters: list[dead_letter_pb2.DeadLetter] = []
-        shown = total = 0
-        request = dead_letter_pb2.ListDeadLettersRequest(
-            filter=to_wire(filters), page_size=min(limit, MAX_PAGE_SIZE), brief=not told.as_json
-        )
-        async with aclosing(bus_pages(told.bus, "ListDeadLetters", request)) as pages:
-            async for page in pages:
-                total = total or page.total
-                shown += len(page.dead_letters)
-                if told.as_json:
-                    for letter in page.dead_letters:
+        letters: list[DeadLetter] = []
+        shown = 0
+        async with bus_client(chosen) as bus:
+            total = await bus.count_dead_letters(**filters)
+            async with aclosing(bus.dead_letters(limit=limit, brief=not chosen.as_json, **filters)) as found:
+                async for letter in found:
+                    shown += 1
+                    if chosen.as_json:
                         print_json(whole(letter))
-                else:
-                    letters += page.dead_letters
-                if shown >= limit:
-                    break
-                request.page_size = min(limit - shown, MAX_PAGE_SIZE)
-        _print_list(told, letters, filters, shown, total)
+                    else:
+                        letters.append(letter)
+        _print_list(chosen, letters, filters, shown, total)
 
-    run(main(), told)
+    run(main(), chosen)
 
 
 def _print_list(
-    told: Settings, letters: list[dead_letter_pb2.DeadLetter], filters: Mapping[str, Any], shown: int, total: int
+    chosen: Settings, letters: list[DeadLetter], filters: Mapping[str, Any], shown: int, total: int
 ) -> None:
     from trunkline.cli.bus.dead_letter_view import print_list
 
-    if not told.as_json and not total:
+    if not chosen.as_json and not shown:
         write_line(no_match(filters))
         return
-    if not told.as_json:
+    if not chosen.as_json:
         print_list(letters)
     text = f"showing {shown:,} of {total:,}" + (f", the newest; --limit {total} shows all" if shown < total else "")
-    print_note(text, {"event": "listed", "shown": shown, "total": total}, "bright_black", as_json=told.as_json)
+    print_note(text, {"event": "listed", "shown": shown, "total": total}, "bright_black", as_json=chosen.as_json)
 
 
 @dead_letters.command()
@@ -94,21 +87,19 @@ def show(id: int) -> None:
     Why it died, every attempt with its time, duration, peer and error, the message and its payload. Exit code 3 where
     there is none with this id.
     """
-    told = settings()
+    chosen = settings()
 
     async def main() -> None:
         from trunkline.cli.bus import dead_letter_view
-        from trunkline.cli.wire import call_bus
-        from trunkline.v1 import dead_letter_pb2
 
-        request = dead_letter_pb2.GetDeadLetterRequest(dead_letter_id=id)
-        found: dead_letter_pb2.GetDeadLetterResponse = await call_bus(told.bus, "GetDeadLetter", request)
-        if told.as_json:
-            print_json(dead_letter_view.describe(found.dead_letter))
+        async with bus_client(chosen) as bus:
+            letter = await bus.dead_letter(id)
+        if chosen.as_json:
+            print_json(dead_letter_view.describe(letter))
         else:
-            dead_letter_view.print_whole(found.dead_letter)
+            dead_letter_view.print_whole(letter)
 
-    run(main(), told)
+    run(main(), chosen)
 
 
 @dead_letters.command()
@@ -127,37 +118,30 @@ def redrive(ids: tuple[int, ...], all_: bool, dry_run: bool, force: bool, limit:
     before stays, so that a message that can never be done does not go in circles. Exit code 1 where one that was named
     by its id stays, 3 where there is none with an id or its subscription was deleted.
     """
-    told = settings()
-    filters = given(options)
-    which = chosen(ids, filters, all_, "redrive")
+    chosen = settings()
+    filters = filters_of(options)
+    which = selection(ids, filters, all_, "redrive")
 
     async def main() -> int:
-        from trunkline.cli.wire import WORK_SECONDS, call_bus
-        from trunkline.v1 import dead_letter_pb2
-
-        request = dead_letter_pb2.RedriveDeadLettersRequest(**which, dry_run=dry_run, force=force, limit=limit)
-        done: dead_letter_pb2.RedriveDeadLettersResponse = await call_bus(
-            told.bus, "RedriveDeadLetters", request, WORK_SECONDS
-        )
-        _print_redriven(told, done, filters, dry_run)
+        async with bus_client(chosen) as bus:
+            done = await bus.redrive(which, dry_run=dry_run, force=force, limit=limit)
+        _print_redriven(chosen, done, filters, dry_run)
         return FAILED if ids and done.guarded else 0
 
-    run(main(), told)
+    run(main(), chosen)
 
 
-def _print_redriven(
-    told: Settings, done: dead_letter_pb2.RedriveDeadLettersResponse, filters: Mapping[str, Any], dry_run: bool
-) -> None:
-    if told.as_json:
+def _print_redriven(chosen: Settings, done: Redriven, filters: Mapping[str, Any], dry_run: bool) -> None:
+    if chosen.as_json:
         counts = {name: getattr(done, name) for name in ("redriven", "guarded", "orphaned", "remaining")}
-        print_json({**counts, "dead_letter_ids": [*done.dead_letter_ids], "dry_run": dry_run})
+        print_json({**counts, "dead_letter_ids": [*done.ids], "dry_run": dry_run})
         return
     if not (done.redriven or done.guarded or done.orphaned or done.remaining):
         write_line(no_match(filters))
         return
     from trunkline.cli.bus.dead_letter_view import ids
 
-    which = f": {ids(done.dead_letter_ids)}" if done.dead_letter_ids else ""
+    which = f": {ids(done.ids)}" if done.ids else ""
     verb = "would redrive" if dry_run else "redriven"
     click.secho(f"{verb} {counted(done.redriven, 'dead letter')}{which}", fg="green" if done.redriven else None)
     stay = "would stay" if dry_run else "stay"
@@ -183,28 +167,22 @@ def purge(ids: tuple[int, ...], all_: bool, dry_run: bool, yes: bool, **options:
 
     Exit code 1 where the answer is no, 3 where there is none with an id.
     """
-    told = settings()
-    filters = given(options)
-    which = chosen(ids, filters, all_, "purge")
+    chosen = settings()
+    filters = filters_of(options)
+    which = selection(ids, filters, all_, "purge")
 
     async def call(dry: bool) -> int:
-        from trunkline.cli.wire import WORK_SECONDS, call_bus
-        from trunkline.v1 import dead_letter_pb2
-
-        request = dead_letter_pb2.PurgeDeadLettersRequest(**which, dry_run=dry)
-        done: dead_letter_pb2.PurgeDeadLettersResponse = await call_bus(
-            told.bus, "PurgeDeadLetters", request, WORK_SECONDS
-        )
-        return done.purged
+        async with bus_client(chosen) as bus:
+            return await bus.purge(which, dry_run=dry)
 
     if not dry_run and not yes:
         confirmation.check_can_ask("purge", yes=yes)
-        count = answer(call(True), told)
+        count = answer(call(True), chosen)
         if count:
             what = describe(filters) or ("all there are" if all_ else "as named")
             confirmation.ask(f"Purge {counted(count, 'dead letter')} for good ({what})?", yes=yes)
-    purged = answer(call(dry_run), told)
-    if told.as_json:
+    purged = answer(call(dry_run), chosen)
+    if chosen.as_json:
         print_json({"purged": purged, "dry_run": dry_run})
     elif not purged:
         write_line(no_match(filters))

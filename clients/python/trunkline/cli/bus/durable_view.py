@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from trunkline.cli.moments import age_of, in_seconds, local_time, span
 from trunkline.cli.output import Marked, safe
+from trunkline.cli.times import age_of, json_time, local_time, span
 
 if TYPE_CHECKING:
-    from trunkline.v1 import durable_pb2
+    from trunkline import DurableInfo
 
 COLUMNS: Final = ("name", "pattern", "waiting", "leased", "retrying", "subscribers", "acked", "redelivered", "dead")
 
 
-def row_of(each: durable_pb2.DurableSubscription) -> Sequence[Any]:
-    """Its cells under COLUMNS."""
+def row_of(each: DurableInfo) -> Sequence[Any]:
+    """Returns the cells under COLUMNS."""
     return (
         each.name,
         each.pattern,
@@ -29,18 +29,18 @@ def row_of(each: durable_pb2.DurableSubscription) -> Sequence[Any]:
     )
 
 
-def _waiting(each: durable_pb2.DurableSubscription) -> Any:
+def _waiting(each: DurableInfo) -> Any:
     untaken = each.waiting + each.retrying and not each.subscribers
     return Marked(each.waiting, "yellow") if untaken else each.waiting
 
 
-def describe(each: durable_pb2.DurableSubscription) -> dict[str, Any]:
-    """One for scripts; times in seconds."""
+def describe(each: DurableInfo) -> dict[str, Any]:
+    """Returns one for scripts; spans in seconds."""
     backoff = each.settings.backoff
     return {
         "name": each.name,
         "pattern": each.pattern,
-        "created_at": each.created_at.ToJsonString(),
+        "created_at": json_time(each.created_at),
         "waiting": each.waiting,
         "leased": each.leased,
         "retrying": each.retrying,
@@ -50,17 +50,17 @@ def describe(each: durable_pb2.DurableSubscription) -> dict[str, Any]:
         "dead_lettered": each.dead_lettered,
         "next_sequence": each.next_sequence,
         "settings": {
-            "ack_wait": in_seconds(each.settings.ack_wait),
+            "ack_wait": each.settings.ack_wait,
             "max_deliveries": each.settings.max_deliveries,
-            "backoff_initial": in_seconds(backoff.initial),
+            "backoff_initial": backoff.initial,
             "backoff_multiplier": backoff.multiplier,
-            "backoff_maximum": in_seconds(backoff.maximum),
+            "backoff_maximum": backoff.maximum,
         },
     }
 
 
-def facts_of(each: durable_pb2.DurableSubscription, dead_letters: int) -> list[tuple[str, Any]]:
-    """All of it for people, with how many of its messages are dead letters now."""
+def facts_of(each: DurableInfo, dead_letters: int) -> list[tuple[str, Any]]:
+    """Returns all of it for people, with how many of its messages are dead letters now."""
     backoff = each.settings.backoff
     dead = f"{dead_letters:,}; trunkline dead-letters list --durable {each.name}"
     return [
@@ -73,16 +73,15 @@ def facts_of(each: durable_pb2.DurableSubscription, dead_letters: int) -> list[t
         ("dead letters", Marked(dead, "red") if dead_letters else 0),
         ("since created", f"{each.acked:,} acked, {each.redelivered:,} redelivered, {each.dead_lettered:,} died"),
         ("next sequence", each.next_sequence),
-        ("lease", span(in_seconds(each.settings.ack_wait))),
+        ("lease", span(each.settings.ack_wait)),
         ("max deliveries", each.settings.max_deliveries),
         (
             "backoff",
-            f"{span(in_seconds(backoff.initial))}, times {backoff.multiplier:g} with each attempt, "
-            f"at most {span(in_seconds(backoff.maximum))}",
+            f"{span(backoff.initial)}, times {backoff.multiplier:g} with each attempt, at most {span(backoff.maximum)}",
         ),
     ]
 
 
-def in_a_line(each: durable_pb2.DurableSubscription) -> str:
-    """Where it stands."""
+def in_a_line(each: DurableInfo) -> str:
+    """Returns its name, pattern and place in one line."""
     return f"{safe(each.name)} on {safe(each.pattern)}: {each.waiting:,} waiting, next sequence {each.next_sequence:,}"

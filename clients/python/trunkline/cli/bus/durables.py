@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from trunkline.cli import confirmation
 from trunkline.cli.bus.durable_view import COLUMNS, describe, facts_of, in_a_line, row_of
-from trunkline.cli.moments import read_span, read_start, to_duration
-from trunkline.cli.outcome import answer, run
+from trunkline.cli.clients import bus_client
+from trunkline.cli.exit_codes import answer, run
 from trunkline.cli.output import print_facts, print_json, print_table, safe, write_line
-from trunkline.cli.settings import Command, Settings, settings, with_settings
-from trunkline.limits import MAX_PAGE_SIZE
-
-if TYPE_CHECKING:
-    from trunkline.delivery import Start
-    from trunkline.v1 import durable_pb2
+from trunkline.cli.settings import Command, settings, with_settings
+from trunkline.cli.times import read_span, read_start
+from trunkline.delivery import Backoff, DurableSettings, Start
 
 POSITION = "`new`, `all`, a sequence, a time (2026-01-31T03:00), or an age (2h)."
 
@@ -36,16 +32,12 @@ def list_() -> None:
     `dead` counts what became a dead letter since it was made. Marked is what nobody takes (messages wait and no
     subscriber is connected), and where messages died.
     """
-    told = settings()
+    chosen = settings()
 
     async def main() -> None:
-        from trunkline.cli.wire import bus_pages
-        from trunkline.v1 import durable_pb2
-
-        request = durable_pb2.ListDurableSubscriptionsRequest(page_size=MAX_PAGE_SIZE)
-        async with aclosing(bus_pages(told.bus, "ListDurableSubscriptions", request)) as pages:
-            found = [each async for page in pages for each in page.subscriptions]
-        if told.as_json:
+        async with bus_client(chosen) as bus:
+            found = [each async for each in bus.durables()]
+        if chosen.as_json:
             for each in found:
                 print_json(describe(each))
         elif found:
@@ -53,7 +45,7 @@ def list_() -> None:
         else:
             write_line("there are no durable subscriptions")
 
-    run(main(), told)
+    run(main(), chosen)
 
 
 @durable.command()
@@ -64,34 +56,21 @@ def show(name: str) -> None:
 
     Exit code 3 where there is none of this name.
     """
-    told = settings()
+    chosen = settings()
 
     async def main() -> None:
-        from trunkline.cli.wire import call_bus
-        from trunkline.v1 import dead_letter_pb2
-
-        found = await _get(told, name)
-        request = dead_letter_pb2.ListDeadLettersRequest(page_size=1, brief=True)
-        request.filter.durable = name
-        letters: dead_letter_pb2.ListDeadLettersResponse = await call_bus(told.bus, "ListDeadLetters", request)
-        if told.as_json:
-            print_json({**describe(found), "dead_letters": letters.total})
+        async with bus_client(chosen) as bus:
+            found = await bus.durable(name)
+            dead_letters = await bus.count_dead_letters(durable=name)
+        if chosen.as_json:
+            print_json({**describe(found), "dead_letters": dead_letters})
         else:
-            print_facts(facts_of(found, letters.total), title=name)
+            print_facts(facts_of(found, dead_letters), title=name)
 
-    run(main(), told)
-
-
-async def _get(told: Settings, name: str) -> durable_pb2.DurableSubscription:
-    from trunkline.cli.wire import call_bus
-    from trunkline.v1 import durable_pb2
-
-    request = durable_pb2.GetDurableSubscriptionRequest(name=name)
-    found: durable_pb2.GetDurableSubscriptionResponse = await call_bus(told.bus, "GetDurableSubscription", request)
-    return found.subscription
+    run(main(), chosen)
 
 
-def _how_it_delivers(command: Command) -> Command:
+def _delivery_options(command: Command) -> Command:
     for option in reversed(
         [
             click.option("--ack-wait", type=read_span, metavar="SECONDS", help="How long a message is leased. [30s]"),
@@ -113,55 +92,43 @@ def _how_it_delivers(command: Command) -> Command:
 @click.option(
     "--start", type=read_start, metavar="POSITION", default="new", show_default=True, help=f"From where: {POSITION}"
 )
-@_how_it_delivers
+@_delivery_options
 @with_settings
 def create(name: str, pattern: str, start: Start, **options: Any) -> None:
     """Makes a durable subscription: from now on it keeps what is stored on PATTERN.
 
     One that is there with the same pattern and settings is left as it is; with others it is refused.
     """
-    told = settings()
+    chosen = settings()
 
     async def main() -> None:
-        from trunkline.bus.durable_codec import position_to_wire
-        from trunkline.cli.wire import call_bus
-        from trunkline.v1 import durable_pb2
-
-        request = durable_pb2.CreateDurableSubscriptionRequest(
-            name=name, pattern=pattern, position=position_to_wire(start), settings=_settings_to_wire(**options)
-        )
-        made: durable_pb2.CreateDurableSubscriptionResponse = await call_bus(
-            told.bus, "CreateDurableSubscription", request
-        )
-        if told.as_json:
-            print_json({**describe(made.subscription), "created": made.created})
+        async with bus_client(chosen) as bus:
+            created = await bus.create_durable(name, pattern, start=start, settings=_delivery_settings(**options))
+            found = await bus.durable(name)
+        if chosen.as_json:
+            print_json({**describe(found), "created": created})
         else:
-            did = "created" if made.created else "there was already"
-            write_line(f"{did} {in_a_line(made.subscription)}")
+            write_line(f"{'created' if created else 'there was already'} {in_a_line(found)}")
 
-    run(main(), told)
+    run(main(), chosen)
 
 
-def _settings_to_wire(
+def _delivery_settings(
     ack_wait: float | None,
     max_deliveries: int | None,
     backoff_initial: float | None,
     backoff_multiplier: float | None,
     backoff_maximum: float | None,
-) -> durable_pb2.DurableSettings | None:
-    """What was said; the service knows the defaults. None where nothing was."""
-    from trunkline.v1 import durable_pb2
-
-    wire = durable_pb2.DurableSettings(max_deliveries=max_deliveries)
-    if ack_wait is not None:
-        wire.ack_wait.CopyFrom(to_duration(ack_wait))
-    if backoff_initial is not None:
-        wire.backoff.initial.CopyFrom(to_duration(backoff_initial))
-    if backoff_multiplier is not None:
-        wire.backoff.multiplier = backoff_multiplier
-    if backoff_maximum is not None:
-        wire.backoff.maximum.CopyFrom(to_duration(backoff_maximum))
-    return wire if wire.ByteSize() else None
+) -> DurableSettings | None:
+    """Returns the settings of which one was given at least, the others by default; None where none was."""
+    if backoff_maximum is None and backoff_initial is not None:
+        backoff_maximum = max(Backoff().maximum, backoff_initial)  # else a long first wait would need a second option
+    backoff = {"initial": backoff_initial, "multiplier": backoff_multiplier, "maximum": backoff_maximum}
+    figures: dict[str, Any] = {"ack_wait": ack_wait, "max_deliveries": max_deliveries}
+    if any(figure is not None for figure in backoff.values()):
+        figures["backoff"] = Backoff(**{name: figure for name, figure in backoff.items() if figure is not None})
+    given = {name: figure for name, figure in figures.items() if figure is not None}
+    return DurableSettings(**given) if given else None
 
 
 @durable.command()
@@ -173,23 +140,18 @@ def seek(name: str, position: Start) -> None:
 
     What is leased or waits for another attempt is given up: acks for it are refused as stale.
     """
-    told = settings()
+    chosen = settings()
 
     async def main() -> None:
-        from trunkline.bus.durable_codec import position_to_wire
-        from trunkline.cli.wire import call_bus
-        from trunkline.v1 import durable_pb2
-
-        request = durable_pb2.SeekDurableSubscriptionRequest(name=name, position=position_to_wire(position))
-        moved: durable_pb2.SeekDurableSubscriptionResponse = await call_bus(
-            told.bus, "SeekDurableSubscription", request
-        )
-        if told.as_json:
-            print_json(describe(moved.subscription))
+        async with bus_client(chosen) as bus:
+            await bus.seek_durable(name, position)
+            found = await bus.durable(name)
+        if chosen.as_json:
+            print_json(describe(found))
         else:
-            write_line(f"moved {in_a_line(moved.subscription)}")
+            write_line(f"moved {in_a_line(found)}")
 
-    run(main(), told)
+    run(main(), chosen)
 
 
 @durable.command()
@@ -201,22 +163,24 @@ def delete(name: str, yes: bool) -> None:
 
     Without a terminal --yes must say so. Exit code 1 where the answer is no, 3 where there is none.
     """
-    told = settings()
+    chosen = settings()
     confirmation.check_can_ask("delete", yes=yes)
-    if not yes:
-        found = answer(_get(told, name), told)
+
+    async def question() -> str:
+        async with bus_client(chosen) as bus:
+            found = await bus.durable(name)
         waits = f"{found.waiting:,} waiting, {found.leased:,} leased, {found.retrying:,} retrying"
-        confirmation.ask(f"Delete {safe(name)} on {safe(found.pattern)} for good ({waits})?", yes=yes)
+        return f"Delete {safe(name)} on {safe(found.pattern)} for good ({waits})?"
+
+    if not yes:
+        confirmation.ask(answer(question(), chosen), yes=yes)
 
     async def main() -> None:
-        from trunkline.cli.wire import call_bus
-        from trunkline.v1 import durable_pb2
-
-        request = durable_pb2.DeleteDurableSubscriptionRequest(name=name)
-        await call_bus(told.bus, "DeleteDurableSubscription", request)
-        if told.as_json:
+        async with bus_client(chosen) as bus:
+            await bus.delete_durable(name)
+        if chosen.as_json:
             print_json({"name": name, "deleted": True})
         else:
             write_line(f"deleted {safe(name)}")
 
-    run(main(), told)
+    run(main(), chosen)

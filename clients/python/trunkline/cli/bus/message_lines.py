@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import shutil
 import sys
-from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from trunkline.cli.output import counted, note_back, note_lost, print_json, print_note, safe, write_line
 from trunkline.cli.settings import Settings
-from trunkline.errors import TrunklineError
+from trunkline.errors import StaleAckError, TrunklineError
 
 if TYPE_CHECKING:
-    from trunkline.v1 import message_pb2
+    from trunkline import AgentMessage
 
 _TYPE_COLOURS: Final = {
     "task_assignment": "blue",
@@ -29,55 +28,60 @@ _TYPE_COLOURS: Final = {
 class Printer:
     """One line for each message. Notes go to standard error, so that a script's input stays clean."""
 
-    def __init__(self, told: Settings, *, full: bool) -> None:
-        self._as_json = told.as_json
+    def __init__(self, chosen: Settings, *, full: bool) -> None:
+        self._as_json = chosen.as_json
         terminal = sys.stdout.isatty()
         self._width = shutil.get_terminal_size().columns if terminal and not full else None
 
     def started(self, pattern: str, durable: str = "", what_becomes: str = "") -> None:
-        """Nothing published after this is missed."""
+        """Says that it is subscribed: nothing published after this is missed."""
         text, facts = f"subscribed to {safe(pattern)}", {"event": "subscribed", "pattern": pattern}
         if durable:
             text, facts = f"{text} as {safe(durable)}: {what_becomes}", {**facts, "durable": durable}
         self.note(text, facts, "bright_black")
 
     def lost(self, error: TrunklineError) -> None:
-        """The connection is gone; it comes back by itself."""
+        """Says that the connection is lost; it is restored by itself."""
         note_lost(error, as_json=self._as_json)
 
     def back(self) -> None:
-        """Subscribed again."""
+        """Says that it is subscribed again."""
         note_back(as_json=self._as_json)
 
     def lagged(self, dropped: int) -> None:
-        """This reader was too slow."""
+        """Says how many messages were dropped because this reader was too slow."""
         note = f"lagged: {counted(dropped, 'message')} dropped, this reader was too slow"
         self.note(note, {"event": "lagged", "dropped": dropped}, "yellow")
 
-    def message(self, message: message_pb2.Message, channel: str, sequence: int, attempt: int = 0) -> None:
-        """A message; of a durable subscription with the attempt that it is, from 1."""
+    def refused(self, error: StaleAckError) -> None:
+        """Says which messages of a durable subscription were handed on to others."""
+        sequences = error.details["sequences"]
+        facts = {"event": "refused", "sequences": sequences, "reason": error.message}
+        self.note(f"{counted(len(sequences), 'message')} lost to others: {safe(error.message)}", facts, "yellow")
+
+    def message(self, message: AgentMessage, attempt: int = 0) -> None:
+        """Shows a message; of a durable subscription with its attempt, from 1."""
         if self._as_json:
             from trunkline.cli.describe import describe_message
 
-            facts = describe_message(message, channel, sequence)
-            print_json(facts | ({"attempt": attempt} if attempt else {}))
+            print_json(describe_message(message) | ({"attempt": attempt} if attempt else {}))
         else:
-            write_line(self._line(channel, message, attempt))
+            write_line(self._line(message, attempt))
 
     def note(self, text: str, facts: dict[str, Any], colour: str) -> None:
-        """Something beside the messages."""
+        """Says something beside the messages."""
         print_note(text, facts, colour, as_json=self._as_json)
 
-    def _line(self, channel: str, message: message_pb2.Message, attempt: int) -> str:
+    def _line(self, message: AgentMessage, attempt: int) -> str:
         from trunkline.cli.describe import payload_text
 
-        kind = message.message_type
+        kind = str(message.message_type)
         sender = message.sender_id or "-"
         if message.recipient_id:
             sender += f" -> {message.recipient_id}"
         parts = [
             (_clock(message), "bright_black"),
-            (channel, "cyan"),
+            (message.channel, "cyan"),
             (kind or "-", _TYPE_COLOURS.get(kind, "white")),
             (sender, "green"),
             *([(f"attempt {attempt}", "yellow")] if attempt > 1 else []),
@@ -94,12 +98,10 @@ class Printer:
         return "  ".join(shown)
 
 
-def _clock(message: message_pb2.Message) -> str:
-    """The message's time of day here, to the millisecond."""
-    if not message.HasField("timestamp"):
-        return "-"
+def _clock(message: AgentMessage) -> str:
+    """Returns the message's time of day here, to the millisecond."""
     try:
-        time = message.timestamp.ToDatetime(tzinfo=UTC).astimezone()
-    except (ValueError, OverflowError):  # a sender's figure beyond the calendar
+        time = message.timestamp.astimezone()
+    except (ValueError, OverflowError):  # a sender's figure that is beyond the calendar here
         return "?"
     return f"{time:%H:%M:%S}.{time.microsecond // 1000:03d}"

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trunkline.cli.clients import bus_client
+from trunkline.cli.exit_codes import run
 from trunkline.cli.input import STDIN, read_object, read_objects
-from trunkline.cli.moments import read_span, read_time
-from trunkline.cli.outcome import run
 from trunkline.cli.output import counted, print_json, safe, write_line
-from trunkline.cli.settings import CONNECT_SECONDS, Command, settings, with_settings
+from trunkline.cli.settings import Command, settings, with_settings
+from trunkline.cli.times import read_span, read_time
 
 if TYPE_CHECKING:
-    from trunkline.models import AgentMessage
+    from trunkline import AgentMessage
 
 DEFAULT_SENDER = "cli"
 
@@ -39,7 +40,7 @@ def _message_options(command: Command) -> Command:
 def _make(payload: dict[str, Any], default_type: str, options: dict[str, Any]) -> AgentMessage:
     from pydantic import ValidationError
 
-    from trunkline.models import AgentMessage
+    from trunkline import AgentMessage
 
     metadata = options["metadata"]
     try:
@@ -85,7 +86,7 @@ def publish(
     Returns when the service took all of them; with --stored when all of them are synced to disk. Then it shows the
     receipt, or of many a summary; with --format json each receipt is an object on a line of its own, in order.
     """
-    told = settings()
+    chosen = settings()
     delivery = {"ordering_key": ordering_key, "deliver_after": deliver_after, "deliver_at": deliver_at}
     if not stored:
         for name, value in delivery.items():
@@ -100,24 +101,22 @@ def publish(
                 yield _make(each, "status_update", options)
 
     async def main() -> None:
-        from trunkline import GrpcMessageBus
-
-        async with GrpcMessageBus(told.bus, connect_timeout=CONNECT_SECONDS) as bus:
+        async with bus_client(chosen, wait_for_ready=True) as bus:
             if stored:
-                from trunkline.cli.bus.storing import Storing
+                from trunkline.cli.bus.stored_publish import StoredPublish
 
-                await Storing(bus, channel, delivery, as_json=told.as_json).run(messages())
+                await StoredPublish(bus, channel, delivery, as_json=chosen.as_json).run(messages())
                 return
             async for message in messages():
                 await bus.publish(channel, message)
             await bus.flush()
             published = bus.published_count
-        if told.as_json:
+        if chosen.as_json:
             print_json({"channel": channel, "published": published})
         else:
             write_line(f"published {counted(published, 'message')} on {safe(channel)}")
 
-    run(main(), told)
+    run(main(), chosen)
 
 
 async def _payloads(payload: str) -> AsyncIterator[dict[str, Any]]:
@@ -142,19 +141,17 @@ def request(channel: str, payload: str, timeout: float, **options: Any) -> None:
     With --format json the whole reply. Exit code 4 where no reply comes in time, 1 (NO_RESPONDERS) where nobody
     listens.
     """
-    told = settings()
+    chosen = settings()
 
     async def main() -> None:
-        from trunkline import GrpcMessageBus
-
         message = _make(read_object(payload, "the payload"), "task_assignment", options)
-        async with GrpcMessageBus(told.bus, connect_timeout=CONNECT_SECONDS) as bus:
+        async with bus_client(chosen, wait_for_ready=True) as bus:
             reply = await bus.request(channel, message, timeout=timeout)
-        if told.as_json:
+        if chosen.as_json:
             print_json(reply.model_dump(mode="json"))
         elif reply.data is not None:
             write_line(f"<{len(reply.data):,} bytes of {safe(reply.content_type or 'application/octet-stream')}>")
         else:
             print_json(reply.payload)
 
-    run(main(), told)
+    run(main(), chosen)

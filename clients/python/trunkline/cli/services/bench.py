@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from trunkline.cli.outcome import run
+from trunkline.cli.exit_codes import run
 from trunkline.cli.output import print_json, print_table
 from trunkline.cli.settings import settings, with_settings
 

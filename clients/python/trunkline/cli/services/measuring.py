@@ -11,11 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
 
-from trunkline.bus.grpc.bus import GrpcMessageBus
+from trunkline import AgentMessage, Delete, GrpcMessageBus, GrpcStateManager, MessageType, Save, TaskResult, TaskStatus
 from trunkline.cli.settings import CONNECT_SECONDS
-from trunkline.models import AgentMessage, MessageType, TaskResult, TaskStatus
-from trunkline.state.grpc.manager import GrpcStateManager
-from trunkline.state.state_manager import Delete, Save
 
 KEYS: Final = 1_000
 """Records that saves and gets go round in."""

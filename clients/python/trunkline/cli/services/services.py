@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import aclosing
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from trunkline.cli.outcome import exit_code, run, tell
+from trunkline.cli.clients import bus_client, state_client
+from trunkline.cli.exit_codes import exit_code, run, tell
 from trunkline.cli.output import Marked, counted, print_facts, print_json, print_table
 from trunkline.cli.settings import Settings, settings, with_settings
+from trunkline.cli.times import json_time
 from trunkline.errors import TrunklineError
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
-
-    from trunkline.v1 import state_pb2
+    from trunkline import SubscriptionInfo
 
 Answer = dict[str, Any] | TrunklineError
 
@@ -46,7 +46,7 @@ async def _once(chosen: Settings) -> int:
 
 
 async def _watch(chosen: Settings, interval: float) -> None:
-    """On a terminal it draws over what it drew; else one answer behind the other."""
+    """Shows the figures again and again: on a terminal in the same place, else one below the other."""
     while True:
         answers = await _ask(chosen)
         if not chosen.as_json:
@@ -69,16 +69,16 @@ def _print(chosen: Settings, answers: dict[str, Answer]) -> None:
 
 
 def shown(facts: dict[str, Any]) -> list[tuple[str, Any]]:
-    """The figures for people: those of stored messages in a few lines, what needs attention marked."""
+    """Returns the figures for people: those of stored messages in a few lines, what needs attention marked."""
     lines: dict[str, Any] = {key.replace("_", " "): value for key, value in facts.items()}
     if "journal_messages" in facts:
-        for name in _TOLD_TOGETHER:
+        for name in _IN_FEW_LINES:
             lines.pop(name.replace("_", " "))
         lines |= _durable_lines(facts)
     return [*lines.items()]
 
 
-_TOLD_TOGETHER = (
+_IN_FEW_LINES = (
     *("stored", "duplicates", "acked", "redelivered", "dead_lettered", "lost_to_limits"),
     *("durable_subscriptions", "dead_letters"),
     *("journal_messages", "journal_bytes", "journal_file_bytes", "held_back"),
@@ -103,7 +103,7 @@ def _durable_lines(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def size(count: int) -> str:
-    """Bytes for people."""
+    """Returns a number of bytes for people."""
     if count < 1024:
         return f"{count} bytes"
     figure, unit = count / 1024, "KiB"
@@ -115,7 +115,7 @@ def size(count: int) -> str:
 
 
 async def _ask(chosen: Settings) -> dict[str, Answer]:
-    bus, state = await asyncio.gather(_caught(_bus(chosen.bus)), _caught(_state(chosen.state)))
+    bus, state = await asyncio.gather(_caught(_bus(chosen)), _caught(_state(chosen)))
     return (
         {f"bus {chosen.bus}": bus, f"state {chosen.state}": state}
         if not chosen.as_json
@@ -130,37 +130,20 @@ async def _caught(question: Coroutine[Any, Any, dict[str, Any]]) -> Answer:
         return error
 
 
-async def _bus(address: str) -> dict[str, Any]:
-    from trunkline.cli.wire import call_bus
-    from trunkline.v1 import bus_pb2
-
-    return _plain(await call_bus(address, "GetStats", bus_pb2.GetStatsRequest()))
+async def _bus(chosen: Settings) -> dict[str, Any]:
+    async with bus_client(chosen) as bus:
+        return _plain(await bus.statistics())
 
 
-async def _state(address: str) -> dict[str, Any]:
-    from trunkline.cli.wire import CALL_SECONDS, state_stub
-    from trunkline.v1 import state_pb2
-
-    async with state_stub(address) as stub:
-        request = state_pb2.GetStateStatsRequest()
-        answer: state_pb2.GetStateStatsResponse = await stub.GetStateStats(request, timeout=CALL_SECONDS)
-        return _plain(answer)
+async def _state(chosen: Settings) -> dict[str, Any]:
+    async with state_client(chosen) as store:
+        return _plain(await store.statistics())
 
 
-def _plain(message: Message) -> dict[str, Any]:
-    """A message's fields as they are called in protobuf; a time as text, figures as numbers."""
-    facts: dict[str, Any] = {}
-    for field in message.DESCRIPTOR.fields:
-        value = getattr(message, field.name)
-        if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            facts[field.name] = dict(value)
-        elif field.message_type is not None:
-            facts[field.name] = value.ToJsonString() if message.HasField(field.name) else None
-        elif field.has_presence and not message.HasField(field.name):
-            facts[field.name] = None
-        else:
-            facts[field.name] = value
-    return facts
+def _plain(figures: Any) -> dict[str, Any]:
+    """Returns the fields of a dataclass: times as text, the rest as it is."""
+    facts = {field.name: getattr(figures, field.name) for field in fields(figures)}
+    return {name: json_time(value) if isinstance(value, datetime) else value for name, value in facts.items()}
 
 
 @click.command()
@@ -171,21 +154,22 @@ def subscriptions(pattern: str) -> None:
     chosen = settings()
 
     async def main() -> None:
-        found = await _subscriptions(chosen.bus, pattern)
+        async with bus_client(chosen) as bus:
+            found = [each async for each in bus.subscriptions(pattern or None)]
         if chosen.as_json:
-            print_json(found)
+            print_json([_describe(each) for each in found])
             return
         columns = ("id", "pattern", "group", "peer", "queued", "delivered", "dropped", "since")
         rows = [
             (
-                each["subscription_id"],
-                each["pattern"],
-                each["group"] or None,
-                each["peer"],
-                each["queued_messages"],
-                each["delivered"],
-                each["dropped"],
-                _since(each["started_at"]),
+                each.id,
+                each.pattern,
+                each.group or None,
+                each.peer,
+                each.queued_messages,
+                each.delivered,
+                each.dropped,
+                _since(each.started_at),
             )
             for each in found
         ]
@@ -194,19 +178,23 @@ def subscriptions(pattern: str) -> None:
     run(main(), chosen)
 
 
-async def _subscriptions(address: str, pattern: str) -> list[dict[str, Any]]:
-    from trunkline.cli.wire import bus_pages
-    from trunkline.limits import MAX_PAGE_SIZE
-    from trunkline.v1 import bus_pb2
+def _describe(each: SubscriptionInfo) -> dict[str, Any]:
+    """Returns a subscription for scripts."""
+    return {
+        "subscription_id": each.id,
+        "pattern": each.pattern,
+        "group": each.group,
+        "peer": each.peer,
+        "queued_messages": each.queued_messages,
+        "queued_bytes": each.queued_bytes,
+        "delivered": each.delivered,
+        "dropped": each.dropped,
+        "started_at": json_time(each.started_at),
+        "credit": each.credit,
+    }
 
-    request = bus_pb2.ListSubscriptionsRequest(pattern=pattern, page_size=MAX_PAGE_SIZE)
-    async with aclosing(bus_pages(address, "ListSubscriptions", request)) as pages:
-        return [_plain(each) async for page in pages for each in page.subscriptions]
 
-
-def _since(time: str | None) -> str | None:
-    if time is None:
-        return None
-    age = (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()
-    hours, rest = divmod(max(0, round(age)), 3600)
+def _since(time: datetime) -> str:
+    """Returns hours, minutes and seconds since a time."""
+    hours, rest = divmod(max(0, round((datetime.now(UTC) - time).total_seconds())), 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import click
 
-from trunkline.cli.outcome import FAILED, run
+from trunkline.cli.exit_codes import FAILED, run
 from trunkline.cli.output import print_json, safe, write_line
 from trunkline.cli.settings import Settings, settings, with_settings
 from trunkline.programs import JOURNAL, PROGRAMS, START_SECONDS, STORE, LocalStack, Program, ProgramError, ProgramName

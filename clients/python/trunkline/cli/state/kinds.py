@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from trunkline.models import Record
+    from trunkline import Record, StateManager
     from trunkline.records import Kind
-    from trunkline.state.state_manager import StateManager
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,31 +25,31 @@ class KindOf:
     columns: Sequence[str]
 
     async def get(self, manager: StateManager, id: str) -> Record | None:
-        """One record."""
+        """Returns one record; None where there is none."""
         found: Record | None = await getattr(manager, f"get_{self.name}")(id)
         return found
 
-    async def list(self, manager: StateManager, wanted: Mapping[str, str]) -> Sequence[Record]:
-        """Those that match."""
-        found: Sequence[Record] = await getattr(manager, f"list_{self.name}s")(**wanted)
+    async def list(self, manager: StateManager, filters: Mapping[str, str]) -> Sequence[Record]:
+        """Returns the records that match."""
+        found: Sequence[Record] = await getattr(manager, f"list_{self.name}s")(**filters)
         return found
 
     async def save(self, manager: StateManager, record: Record, expected_revision: int | None) -> int:
-        """Its new revision."""
+        """Saves a record; returns its new revision."""
         revision: int = await getattr(manager, f"save_{self.name}")(record, expected_revision=expected_revision)
         return revision
 
     async def delete(self, manager: StateManager, id: str, expected_revision: int | None) -> bool:
-        """Whether there was one."""
+        """Deletes a record; returns whether there was one."""
         deleted: bool = await getattr(manager, f"delete_{self.name}")(id, expected_revision=expected_revision)
         return deleted
 
     def make(self, fields: dict[str, Any]) -> Record:
-        """A record from its JSON. Raises pydantic.ValidationError."""
-        from trunkline import models
+        """Returns a record made of its JSON. Raises pydantic.ValidationError."""
+        from trunkline import AgentState, TaskResult, WorkflowState
 
-        record: Record = getattr(models, self.model).model_validate(fields)
-        return record
+        models: tuple[type[Record], ...] = (AgentState, WorkflowState, TaskResult)
+        return next(model for model in models if model.__name__ == self.model).model_validate(fields)
 
 
 KINDS: Mapping[str, KindOf] = {
@@ -76,7 +75,7 @@ KINDS: Mapping[str, KindOf] = {
 
 
 def filters_of(kind: str | None, options: Mapping[str, str | None]) -> dict[str, str]:
-    """The filters that were given, as StateManager names them.
+    """Returns the filters that were given, as StateManager names them.
 
     Raises:
         click.UsageError: one that the kind does not know, or any without a kind.
@@ -91,8 +90,8 @@ def filters_of(kind: str | None, options: Mapping[str, str | None]) -> dict[str,
 
 
 def id_of(record: Record) -> str:
-    """The record's id."""
-    from trunkline.models import AgentState, WorkflowState
+    """Returns the record's id."""
+    from trunkline import AgentState, WorkflowState
 
     if isinstance(record, AgentState):
         return record.agent_id
@@ -100,8 +99,8 @@ def id_of(record: Record) -> str:
 
 
 def row_of(record: Record) -> Sequence[Any]:
-    """The cells of a record's row, under its kind's columns."""
-    from trunkline.models import AgentState, WorkflowState
+    """Returns the cells of a record's row, under its kind's columns."""
+    from trunkline import AgentState, WorkflowState
 
     if isinstance(record, AgentState):
         done, failed = len(record.completed_tasks), len(record.failed_tasks)

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trunkline.cli.clients import state_client
+from trunkline.cli.exit_codes import TIMED_OUT, run
 from trunkline.cli.input import STDIN, read_object
-from trunkline.cli.outcome import TIMED_OUT, run
 from trunkline.cli.output import note_back, note_lost, print_json, print_table, safe, write_line
-from trunkline.cli.settings import CONNECT_SECONDS, Command, Settings, settings, with_settings
+from trunkline.cli.settings import Command, Settings, settings, with_settings
 from trunkline.cli.state.kinds import KINDS, filters_of, id_of, row_of
 from trunkline.errors import RecordNotFoundError
 
 if TYPE_CHECKING:
-    from trunkline.models import Record
-    from trunkline.state.state_manager import Change, StateManager
+    from trunkline import Change, Record
 
 _kind = click.argument("kind", type=click.Choice(list(KINDS)))
 _expected = click.option(
@@ -44,12 +44,6 @@ def state() -> None:
     """Reads and changes the records of the StateService. A KIND is agent, workflow or task."""
 
 
-def _manager(told: Settings, **listeners: Any) -> StateManager:
-    from trunkline import GrpcStateManager
-
-    return GrpcStateManager(told.state, connect_timeout=CONNECT_SECONDS, **listeners)
-
-
 def _describe(record: Record) -> dict[str, Any]:
     return {"revision": record.revision, **record.model_dump(mode="json")}
 
@@ -60,20 +54,20 @@ def _describe(record: Record) -> dict[str, Any]:
 @with_settings
 def get(kind: str, id: str) -> None:
     """Shows one record as JSON. Exit code 3 where there is none."""
-    told = settings()
+    chosen = settings()
 
     async def main() -> None:
-        async with _manager(told) as manager:
+        async with state_client(chosen, wait_for_ready=True) as manager:
             record = await KINDS[kind].get(manager, id)
         if record is None:
             raise RecordNotFoundError(f"there is no {kind} {id!r}", details={"kind": kind, "id": id})
-        _print_record(told, record)
+        _print_record(chosen, record)
 
-    run(main(), told)
+    run(main(), chosen)
 
 
-def _print_record(told: Settings, record: Record) -> None:
-    if told.as_json:
+def _print_record(chosen: Settings, record: Record) -> None:
+    if chosen.as_json:
         print_json(_describe(record))
         return
     import json
@@ -90,19 +84,19 @@ def _print_record(told: Settings, record: Record) -> None:
 @with_settings
 def list_(kind: str, **filters: str | None) -> None:
     """Lists the records of a kind that match, in order of their ids."""
-    told = settings()
-    wanted = filters_of(kind, filters)
+    chosen = settings()
+    given = filters_of(kind, filters)
 
     async def main() -> None:
-        async with _manager(told) as manager:
-            records = await KINDS[kind].list(manager, wanted)
-        if told.as_json:
+        async with state_client(chosen, wait_for_ready=True) as manager:
+            records = await KINDS[kind].list(manager, given)
+        if chosen.as_json:
             for record in records:
                 print_json(_describe(record))
         else:
             print_table(KINDS[kind].columns, map(row_of, records), right=frozenset({"revision"}))
 
-    run(main(), told)
+    run(main(), chosen)
 
 
 @state.command()
@@ -112,7 +106,7 @@ def list_(kind: str, **filters: str | None) -> None:
 @with_settings
 def save(kind: str, record: str, expected_revision: int | None) -> None:
     """Saves one record whole, from JSON as `state get` shows it: an argument, or standard input."""
-    told = settings()
+    chosen = settings()
     text = sys.stdin.read() if record == STDIN else record
 
     async def main() -> None:
@@ -123,14 +117,14 @@ def save(kind: str, record: str, expected_revision: int | None) -> None:
         except ValidationError as error:
             fault = error.errors(include_url=False)[0]
             raise click.UsageError(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
-        async with _manager(told) as manager:
+        async with state_client(chosen, wait_for_ready=True) as manager:
             revision = await KINDS[kind].save(manager, made, expected_revision)
-        if told.as_json:
+        if chosen.as_json:
             print_json({"kind": kind, "id": id_of(made), "revision": revision})
         else:
             write_line(f"saved {kind} {safe(id_of(made))} at revision {revision}")
 
-    run(main(), told)
+    run(main(), chosen)
 
 
 @state.command()
@@ -140,19 +134,19 @@ def save(kind: str, record: str, expected_revision: int | None) -> None:
 @with_settings
 def delete(kind: str, id: str, expected_revision: int | None) -> None:
     """Deletes one record. Exit code 3 where there is none."""
-    told = settings()
+    chosen = settings()
 
     async def main() -> None:
-        async with _manager(told) as manager:
+        async with state_client(chosen, wait_for_ready=True) as manager:
             deleted = await KINDS[kind].delete(manager, id, expected_revision)
         if not deleted:
             raise RecordNotFoundError(f"there is no {kind} {id!r}", details={"kind": kind, "id": id})
-        if told.as_json:
+        if chosen.as_json:
             print_json({"kind": kind, "id": id, "deleted": True})
         else:
             write_line(f"deleted {kind} {safe(id)}")
 
-    run(main(), told)
+    run(main(), chosen)
 
 
 @state.command()
@@ -178,22 +172,23 @@ def watch(
     A lost connection is told on standard error and restored by itself; then come the changes since. Exit code 5 where
     the service cannot be reached at the start.
     """
-    told = settings()
-    wanted = filters_of(kind, filters)
+    chosen = settings()
+    given = filters_of(kind, filters)
     kinds = [KINDS[kind].name] if kind else []
 
     async def follow() -> None:
         left = count
         async with (
-            _manager(
-                told,
-                on_disconnected=partial(note_lost, as_json=told.as_json),
-                on_reconnected=partial(note_back, as_json=told.as_json),
+            state_client(
+                chosen,
+                wait_for_ready=True,
+                on_disconnected=partial(note_lost, as_json=chosen.as_json),
+                on_reconnected=partial(note_back, as_json=chosen.as_json),
             ) as manager,
-            aclosing(manager.watch(*kinds, id=id, after_revision=after_revision, **wanted)) as changes,  # type: ignore[type-var]
+            aclosing(manager.watch(*kinds, id=id, after_revision=after_revision, **given)) as changes,  # type: ignore[type-var]
         ):
             async for change in changes:
-                _print_change(told, change)
+                _print_change(chosen, change)
                 if left is not None and change.kind is not None:
                     left -= 1
                     if left <= 0:
@@ -207,14 +202,14 @@ def watch(
             return TIMED_OUT if count is not None else 0
         return 0
 
-    run(main(), told)
+    run(main(), chosen)
 
 
 _CHANGE_COLOURS = {"saved": "green", "deleted": "red", "left": "yellow", "synced": "bright_black"}
 
 
-def _print_change(told: Settings, change: Change) -> None:
-    if told.as_json:
+def _print_change(chosen: Settings, change: Change) -> None:
+    if chosen.as_json:
         facts = {"change": change.type.value, "revision": change.revision, "kind": change.kind, "id": change.id}
         print_json(facts | ({"record": _describe(change.record)} if change.record is not None else {}))
         return

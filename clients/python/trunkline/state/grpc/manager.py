@@ -24,6 +24,7 @@ class GrpcStateManager(BaseStateManager):
     Args:
         address: `host:port` or `unix:/path`, of a state service or a sidecar.
         connect_timeout: seconds that `connect` waits for the service; then it raises `StateDisconnectedError`.
+        wait_for_ready: `connect` waits for a service that cannot be reached yet. False: it raises at once.
         timeout: seconds that a call may take, including the wait for a reconnect; then `StateDisconnectedError`.
         compression: "gzip" compresses the traffic, both ways; see `GrpcMessageBus`.
         on_disconnected: called with the reason when the connection is lost.
@@ -35,6 +36,7 @@ class GrpcStateManager(BaseStateManager):
         address: str = f"127.0.0.1:{STATE_PORT}",
         *,
         connect_timeout: float = 5.0,
+        wait_for_ready: bool = True,
         timeout: float = 30.0,
         compression: Compression | None = None,
         on_disconnected: Callable[[TrunklineError], None] | None = None,
@@ -43,9 +45,11 @@ class GrpcStateManager(BaseStateManager):
         check_compression(compression)
         super().__init__(address, timeout, on_disconnected, on_reconnected)
         self._connect_timeout = connect_timeout
+        self._wait_for_ready = wait_for_ready
         self._compression = compression
 
     async def _begin(self) -> Stream:
-        stream = Stream(self.address, _CONNECT, ServerFrame.FromString, self, StateDisconnectedError, self._compression)
+        parse, lost = ServerFrame.FromString, StateDisconnectedError
+        stream = Stream(self.address, _CONNECT, parse, self, lost, self._compression, self._wait_for_ready)
         await stream.open(self._connect_timeout)
         return stream

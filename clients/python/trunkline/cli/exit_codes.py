@@ -1,4 +1,4 @@
-"""How a subcommand ends: exit codes, and errors told without a traceback."""
+"""How a subcommand ends: exit codes, and errors reported without a traceback."""
 
 from __future__ import annotations
 
@@ -40,14 +40,18 @@ _EXIT_CODES: Final = {
 }
 
 
-def run(main: Coroutine[Any, Any, int | None], settings: Settings) -> NoReturn:
-    """Runs a subcommand's work and ends the process with its exit code; None means 0."""
-    sys.exit(answer(main, settings) or 0)
+def run(main: Coroutine[Any, Any, int | None], settings: Settings, *, log_level: int = logging.WARNING) -> NoReturn:
+    """Runs a subcommand's work and ends the process with its exit code; None means 0.
+
+    Args:
+        log_level: what the client logs from this level on is shown to people.
+    """
+    sys.exit(answer(main, settings, log_level=log_level) or 0)
 
 
-def answer(main: Coroutine[Any, Any, Result], settings: Settings) -> Result:
-    """Runs a part of a subcommand's work and returns what it returns; where it fails, that ends the process."""
-    _set_up_logging(settings)
+def answer(main: Coroutine[Any, Any, Result], settings: Settings, *, log_level: int = logging.WARNING) -> Result:
+    """Runs a part of a subcommand's work and returns its result; where it fails, that ends the process."""
+    _set_up_logging(settings, log_level)
     try:
         result = asyncio.run(main)
         sys.stdout.flush()
@@ -58,27 +62,27 @@ def answer(main: Coroutine[Any, Any, Result], settings: Settings) -> Result:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
-        # Whoever read us has seen enough, as `head` does. Python would complain again at its end.
+        # The reader has seen enough, as `head` does. Python would complain again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = BROKEN_PIPE
     sys.exit(code)
 
 
-def _set_up_logging(settings: Settings) -> None:
-    """What the client logs (a lost connection, say) is a note for people; scripts have the exit code and the error."""
+def _set_up_logging(settings: Settings, level: int) -> None:
+    """Shows what the client logs (a lost connection, say) as notes to people; scripts have exit code and error."""
     notes = logging.NullHandler() if settings.as_json else logging.StreamHandler()
     note = "-- %(message)s"
     notes.setFormatter(logging.Formatter(click.style(note, fg="yellow") if sys.stderr.isatty() else note))
-    logging.basicConfig(handlers=[notes])
+    logging.basicConfig(handlers=[notes], level=level)
 
 
 def exit_code(error: TrunklineError) -> int:
-    """The code of an error."""
+    """Returns the exit code of an error."""
     return _EXIT_CODES.get(error.error_code, FAILED)
 
 
 def tell(error: TrunklineError, settings: Settings) -> None:
-    """Says an error on standard error."""
+    """Reports an error on standard error."""
     if settings.as_json:
         click.echo(json.dumps(error.to_dict(), ensure_ascii=False), err=True)
     else:

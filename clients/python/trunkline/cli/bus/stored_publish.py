@@ -14,8 +14,7 @@ from trunkline.cli.output import counted, print_json, safe, write_line
 from trunkline.errors import TrunklineError
 
 if TYPE_CHECKING:
-    from trunkline.delivery import Receipt
-    from trunkline.models import AgentMessage
+    from trunkline import AgentMessage, MessageBus, Receipt
 
 IN_FLIGHT: Final = 4_096
 """Messages that wait for their receipts at once; beyond it no more are read."""
@@ -23,8 +22,8 @@ IN_FLIGHT: Final = 4_096
 Pending = tuple["AgentMessage", "asyncio.Task[Receipt]"]
 
 
-class Storing:
-    """Publishes messages to be stored, and says what became of each.
+class StoredPublish:
+    """Publishes messages to be stored, and prints their receipts.
 
     Args:
         bus: connected.
@@ -32,7 +31,7 @@ class Storing:
         as_json: a line for each receipt; else one for the only one, or a summary.
     """
 
-    def __init__(self, bus: Any, channel: str, options: dict[str, Any], *, as_json: bool) -> None:
+    def __init__(self, bus: MessageBus, channel: str, options: dict[str, Any], *, as_json: bool) -> None:
         self._bus = bus
         self._channel = channel
         self._options = options
@@ -44,10 +43,10 @@ class Storing:
         self._error: TrunklineError | None = None
 
     async def run(self, messages: AsyncIterator[AgentMessage]) -> None:
-        """Until all have their receipts. After a failure no more are begun.
+        """Publishes until all have their receipts. After a failure no more are begun.
 
         Raises:
-            TrunklineError: one was not stored, the first of them; said are the receipts of all others that were.
+            TrunklineError: the first that was not stored; the receipts of all others are printed before.
         """
         pending: asyncio.Queue[Pending | None] = asyncio.Queue()
         room = asyncio.Semaphore(IN_FLIGHT)

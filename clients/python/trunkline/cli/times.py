@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, Final
 import click
 
 if TYPE_CHECKING:
-    from google.protobuf.duration_pb2 import Duration
-    from google.protobuf.timestamp_pb2 import Timestamp
-
     from trunkline.delivery import Start
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -81,37 +78,20 @@ def read_start(text: str) -> Start:
         raise click.BadParameter(f"{error.message}; nor is it new, all or a sequence") from None
 
 
-def to_timestamp(time: datetime) -> Timestamp:
-    """For the wire."""
-    from google.protobuf.timestamp_pb2 import Timestamp
-
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp
+def json_time(time: datetime) -> str:
+    """Returns a time in RFC 3339, in UTC, as protobuf writes it in JSON: its fraction has no, three or six digits."""
+    precision = "microseconds" if time.microsecond % 1_000 else "milliseconds" if time.microsecond else "seconds"
+    return time.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
 
 
-def to_duration(seconds: float) -> Duration:
-    """For the wire."""
-    from google.protobuf.duration_pb2 import Duration
-
-    duration = Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration
+def local_time(time: datetime) -> str:
+    """Returns date and time here, to the second."""
+    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def in_seconds(duration: Duration) -> float:
-    """From the wire."""
-    return duration.ToNanoseconds() / 1e9
-
-
-def local_time(stamp: Timestamp) -> str:
-    """Date and time here, to the second."""
-    return f"{stamp.ToDatetime(tzinfo=UTC).astimezone():%Y-%m-%d %H:%M:%S}"
-
-
-def age_of(stamp: Timestamp) -> str:
-    """How long ago it was, from 1 s."""
-    return span(max(1, round((datetime.now(UTC) - stamp.ToDatetime(tzinfo=UTC)).total_seconds())))
+def age_of(time: datetime) -> str:
+    """Returns how long ago a time was, from 1 s."""
+    return span(max(1, round((datetime.now(UTC) - time).total_seconds())))
 
 
 def span(seconds: float) -> str:
