@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.programs import RunningProgram
 
 StartProgram = Callable[..., RunningProgram]
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("trunkline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("trunkline")
 
 
 def pytest_configure() -> None:

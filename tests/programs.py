@@ -15,9 +15,9 @@ from typing import Any, Self
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from trunkline.programs import FREE_PORT, START_SECONDS, Program, ProgramError
+from tests.patience import PATIENCE
+from trunkline.programs import FREE_PORT, Program, ProgramError
 
-END_SECONDS = 10.0
 PYTHON = (sys.executable, "-m")
 
 
@@ -49,7 +49,7 @@ class RunningProgram(Program):
         """Starts it and returns when its health says SERVING; a restart keeps the address."""
         super().start()
         try:
-            self.wait_ready()
+            self.wait_ready(PATIENCE)
         except ProgramError:
             self.kill()
             raise
@@ -64,7 +64,7 @@ class RunningProgram(Program):
         """Its log lines."""
         return [json.loads(line) for line in list(self.log) if line.startswith("{")]
 
-    def wait_for(self, words: str, timeout: float = END_SECONDS) -> None:
+    def wait_for(self, words: str, timeout: float = PATIENCE) -> None:
         """Returns when a log line holds these words."""
         with self._changed:
             found = self._changed.wait_for(lambda: any(words in line for line in self.log), timeout)
@@ -83,7 +83,7 @@ class RunningProgram(Program):
             self.kill()
 
 
-def health(address: str, service: str = "", timeout: float = START_SECONDS) -> str:
+def health(address: str, service: str = "", timeout: float = PATIENCE) -> str:
     """What a program's health says of a service, such as "SERVING"."""
     with grpc.insecure_channel(address) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
@@ -98,7 +98,7 @@ def run_program(*arguments: str, module: str = "trunklined", **environment: str)
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=START_SECONDS,
+        timeout=PATIENCE,
         check=False,
         env={**os.environ, **environment},
     )

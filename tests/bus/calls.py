@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import grpc
 import pytest
 
+from tests.patience import PATIENCE
 from trunkline.errors import TrunklineError
 from trunkline.v1 import bus_pb2, durable_pb2
 from trunkline.v1.bus_pb2 import SubscribeRequest
 from trunkline.v1.message_pb2 import Message
 from trunkline.wire.status import error_from_rpc
-
-PATIENCE = 10.0
 
 Start, Credit, Ack = SubscribeRequest.Start, SubscribeRequest.Credit, durable_pb2.Ack
 

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from tests.bus.calls import gone, listed, message, publish, reached, refused, several, start
+from tests.patience import PATIENCE
 from trunkline.v1 import bus_pb2, durable_pb2
 from trunkline.v1.bus_pb2 import ConnectRequest, PublishRequest, RequestRequest, SubscribeRequest
 
@@ -28,7 +29,7 @@ class Line:
 
     async def hear(self) -> Any:
         while not self._came:
-            frame = await asyncio.wait_for(self.call.read(), 10)
+            frame = await asyncio.wait_for(self.call.read(), PATIENCE)
             if frame is grpc.aio.EOF:
                 return frame
             self._came.extend(frame.items)
@@ -49,7 +50,7 @@ class Line:
 @pytest.fixture
 async def line(stub: Any) -> AsyncIterator[Line]:
     call = stub.Connect()
-    await asyncio.wait_for(call.initial_metadata(), 10)
+    await asyncio.wait_for(call.initial_metadata(), PATIENCE)
     yield Line(call)
     call.cancel()
 

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from tests.bus.calls import message, publish, reached, refused, several, subscribed
+from tests.patience import PATIENCE
 from trunkline import __version__
 from trunkline.limits import MAX_PAGE_SIZE
 from trunkline.v1 import bus_pb2
@@ -90,7 +91,7 @@ async def test_a_subscription_says_what_it_is(stub: Any, channel: str) -> None:
     async with subscribed(stub, channel, "workers", credit=2):
         await publish(stub, channel, *several(range(5)))
         await reached(stub, lambda _: True)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 [row] = (await stub.ListSubscriptions(List(pattern=channel))).subscriptions
                 if row.delivered == 2:

@@ -99,9 +99,9 @@ def test_a_channel_of_very_many_tokens_is_matched() -> None:
     channel = ":".join("a" * 128)
     for n in range(128):
         interest.add(":".join(["a"] * n + ["*"] + ["a"] * (127 - n)), n)
-    began = time.perf_counter()
+    began = time.thread_time()
     assert sorted(interest.match(channel)) == list(range(128))
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 class _CountingDict(dict):  # type: ignore[type-arg]
@@ -146,16 +146,16 @@ def _fastest(interest: Interest[int], channels_: Iterable[str]) -> float:
     best = float("inf")
     for channel in channels_:
         interest._answers.clear()
-        began = time.perf_counter()
+        began = time.thread_time()
         for _ in range(20):
             interest.match(channel)
             interest._answers.clear()
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.thread_time() - began)
     return best
 
 
 def test_publishing_with_100_000_patterns_takes_at_most_twice_as_long() -> None:
-    """The same by the clock: the best of 300 rounds each, interleaved, of look-ups that are not remembered."""
+    """The same in processor time: the best of 300 rounds each, interleaved, of look-ups that are not remembered."""
     few, many = _registered(10), _registered(100_000)
     channel = ["conductor:agent:target"] * 100
     best_few = best_many = float("inf")

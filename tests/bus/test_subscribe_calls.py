@@ -10,6 +10,7 @@ import pytest
 
 from tests.bus.calls import Ack, credit, gone, listed, message, publish, refused, several, start, subscribed
 from tests.bus.conftest import SMALL_BYTES, SMALL_MESSAGES
+from tests.patience import PATIENCE
 from trunkline.limits import FRAME_BYTES
 from trunkline.v1.bus_pb2 import SubscribeRequest
 from trunkline.v1.message_pb2 import Priority
@@ -122,7 +123,7 @@ async def test_credit_is_respected_exactly(stub: Any, channel: str) -> None:
         [row] = await listed(stub, channel)
         assert (row.credit, row.queued_messages, row.delivered) == (0, 17, 3)
         await subscription.call.write(credit(4))
-        await asyncio.wait_for(reading, 10)
+        await asyncio.wait_for(reading, PATIENCE)
         assert await subscription.have(7) == [str(n) for n in range(7)]
         reading = asyncio.ensure_future(subscription.step())
         assert not (await asyncio.wait({reading}, timeout=QUIET))[0]

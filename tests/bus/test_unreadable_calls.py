@@ -9,7 +9,8 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.bus.calls import PATIENCE, message, publish, refused, subscribed
+from tests.bus.calls import message, publish, refused, subscribed
+from tests.patience import PATIENCE
 from trunkline.v1.bus_pb2 import Durability, SubscribeRequest
 from trunkline.v1.message_pb2 import Message
 from trunkline.wire.opaque import bus_passthrough

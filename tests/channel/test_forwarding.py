@@ -12,6 +12,7 @@ import pytest
 
 from tests.channel import agents
 from tests.channel.clients import LineClient, line, received
+from tests.patience import PATIENCE
 from trunkline.channels import agent_channel
 from trunkline.errors import BusDisconnectedError, InvalidChannelError
 from trunkline.message_channel import ChannelType, MessageChannel, ServiceMessage
@@ -39,7 +40,7 @@ def test_a_message_for_a_target_goes_to_its_channel(channel: MessageChannel, bus
     for kind, message_type in (("COMMAND", MessageType.CONTROL), ("STATUS", MessageType.STATUS_UPDATE)):
         sent = ServiceMessage(name, kind, "ä \n text")  # type: ignore[arg-type]
         channel.send(target, sent)
-        message = came.get(timeout=10)
+        message = came.get(timeout=PATIENCE)
         assert (message.message_type, message.sender_id, message.recipient_id) == (message_type, name, target)
         assert message.payload == {"payload": "ä \n text"}
         assert message.timestamp == sent.timestamp
@@ -69,7 +70,7 @@ def test_each_endpoint_has_a_channel_of_its_own(channel: MessageChannel, bus: Me
     message = agent.receive(10)
     assert message is not None
     assert message.payload == "{}"
-    assert came.get(timeout=10).sender_id == "x"
+    assert came.get(timeout=PATIENCE).sender_id == "x"
     channel.send(agent_name, ServiceMessage(name, "STATUS", "local"))
     message = agent.receive(10)
     assert message is not None
@@ -159,7 +160,7 @@ def test_spawned_agents_reach_the_bus_through_their_owner(bus_address: str, bus:
             agent_channel(agent_name),
             AgentMessage(message_type="control", sender_id="x", payload={"payload": f"to {other}: hello"}),
         )
-        message = came.get(timeout=20)
+        message = came.get(timeout=PATIENCE)
         assert (message.sender_id, message.payload) == (agent_name, {"payload": "hello"})
         channel.send(agent_name, ServiceMessage(name, "COMMAND", "stop"))
         process.join(20)
@@ -174,7 +175,7 @@ def test_a_spawned_agent_answers_a_bus_request(bus_address: str, bus: MessageBus
     with MessageChannel("process", name=owner, address=bus_address) as channel:
         came = listen(bus, "orchestrator")
         process = agents.start(agents.answer_each, channel.endpoint(agent_name), by_reply)
-        came.get(timeout=20)
+        came.get(timeout=PATIENCE)
         for number in range(3):
             asked = AgentMessage(message_type="control", sender_id="asker", payload={"payload": str(number)})
             reply = bus.request(agent_channel(agent_name), asked, timeout=10)
@@ -196,7 +197,7 @@ def test_a_socket_client_and_the_bus_share_an_owner(
         channel.send("near", ServiceMessage(name, "STATUS", "to the client"))
         assert client.read()["payload"] == "to the client"
         channel.send(f"far-{name}", ServiceMessage(name, "STATUS", "to the bus"))
-        assert far.get(timeout=10).payload == {"payload": "to the bus"}
+        assert far.get(timeout=PATIENCE).payload == {"payload": "to the bus"}
         assert near.empty()
 
 

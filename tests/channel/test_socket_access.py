@@ -12,6 +12,7 @@ import pytest
 
 from tests.channel import agents
 from tests.channel.clients import LineClient, answer, line, received
+from tests.patience import PATIENCE
 from trunkline.message_channel import MessageChannel, MessageChannelError, Peer, ServiceMessage, SocketInUseError
 from trunkline.message_channel.limits import MAX_CONNECTIONS
 
@@ -51,7 +52,7 @@ def test_who_is_refused_is_told_to_on_denied(path: str) -> None:
     me = Peer(os.getpid(), os.geteuid(), os.getegid())
     with MessageChannel("unix_socket", path, allowed_uids=[12_345], on_denied=on_denied), LineClient(path) as client:
         assert f"user {me.uid} is not allowed" in client.read_error()
-        assert denied.get(timeout=10) == (me, f"user {me.uid} is not allowed to connect")
+        assert denied.get(timeout=PATIENCE) == (me, f"user {me.uid} is not allowed to connect")
     with MessageChannel("unix_socket", path, on_denied=on_denied) as channel:
         clients = [LineClient(path) for _ in range(MAX_CONNECTIONS)]
         for client in clients:
@@ -59,7 +60,7 @@ def test_who_is_refused_is_told_to_on_denied(path: str) -> None:
             received(channel)
         with LineClient(path) as refused:
             assert str(MAX_CONNECTIONS) in refused.read_error()
-        assert denied.get(timeout=10) == (me, f"too many clients: {MAX_CONNECTIONS} are connected")
+        assert denied.get(timeout=PATIENCE) == (me, f"too many clients: {MAX_CONNECTIONS} are connected")
         clients[0].send(line("still served"))
         assert received(channel).payload == "still served"
         for client in clients:

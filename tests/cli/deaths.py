@@ -10,7 +10,7 @@ from trunkline import AgentMessage, GrpcMessageBus
 from trunkline.bus.durable import DurableMessage
 from trunkline.delivery import DurableSettings
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)

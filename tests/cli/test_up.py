@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE, waited_for_a_core
 from tests.programs import command, health
 
 
@@ -46,7 +47,7 @@ class Up:
     def wait_for(self, words: str) -> str:
         """The first line with these words."""
         with self._heard:
-            self._heard.wait_for(lambda: any(words in line for line in self.lines), 20)
+            self._heard.wait_for(lambda: any(words in line for line in self.lines), PATIENCE)
             return next(line for line in self.lines if words in line)
 
     def pids(self) -> dict[str, int]:
@@ -57,8 +58,8 @@ class Up:
 
     def end(self) -> int:
         """Its exit code, once all that it said was heard."""
-        code = self.process.wait(20)
-        self._reader.join(20)
+        code = self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
         return code
 
 
@@ -108,15 +109,16 @@ def test_three_programs_are_healthy_where_the_ready_line_says(up: Up, socket_dir
 
 
 def test_they_are_ready_within_two_seconds(socket_dir: Path) -> None:
-    """The best of some starts: other work on the machine must not decide."""
+    """The best of some starts, without the time in which others had the cores: other work must not decide."""
     seconds = []
     for number in range(4):
         up = Up(socket_dir / f"data{number}")
         took = re.search(r"ready in ([\d.]+) s", up.wait_for("trunkline | ready in"))
+        waited = waited_for_a_core(up.process.pid) + max(map(waited_for_a_core, up.pids().values()))
         up.process.terminate()
         assert up.end() == 0
         assert took is not None
-        seconds.append(float(took[1]))
+        seconds.append(float(took[1]) - waited)
         if seconds[-1] <= 2.0:
             break
     assert min(seconds) <= 2.0

@@ -13,6 +13,7 @@ import pytest
 from tests.client.relay import Relay, relay
 from tests.conftest import StartProgram
 from tests.contract.inbox import Inbox
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram
 from trunkline import (
     AgentMessage,
@@ -92,7 +93,7 @@ async def test_records(compressing_state: RunningProgram, compression: Compressi
 async def test_dead_letters(compressing_bus: RunningProgram) -> None:
     """What is fetched beside the stream shrinks, too."""
     async with GrpcMessageBus(compressing_bus.address) as bus:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await bus.publish(
                 "tasks", AgentMessage(message_type="t", sender_id="me", payload={"text": TEXT}), stored=True
             )

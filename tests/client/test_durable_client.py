@@ -17,7 +17,8 @@ from tests.bus.durable.calls import eventually, get
 from tests.client.relay import relay
 from tests.conftest import StartProgram
 from tests.contract.durables import AT_ONCE, numbers, store, take
-from tests.contract.inbox import PATIENCE, Inbox, numbered
+from tests.contract.inbox import Inbox, numbered
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram
 from trunkline import (
     AgentMessage,

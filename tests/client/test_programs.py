@@ -20,7 +20,7 @@ from trunkline import AgentMessage, AgentState, AgentType, LocalStack, MessageTy
 from trunkline.programs import PROGRAMS, ProgramError
 from trunkline.sync import MessageBus, StateManager
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 def _message(text: str) -> AgentMessage:

@@ -11,7 +11,8 @@ from uuid import uuid4
 import pytest
 
 from tests.contract.durables import AT_ONCE
-from tests.contract.inbox import PATIENCE, numbered
+from tests.contract.inbox import numbered
+from tests.patience import PATIENCE
 from trunkline import (
     DeadLetter,
     DeadLetterFilter,

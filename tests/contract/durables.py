@@ -6,7 +6,7 @@ import asyncio
 from contextlib import aclosing
 from typing import Any
 
-from tests.contract.inbox import PATIENCE
+from tests.patience import PATIENCE
 from trunkline import AgentMessage, Backoff, DurableMessage, DurableSettings, MessageBus, Receipt
 
 AT_ONCE = DurableSettings(backoff=Backoff(initial=0))

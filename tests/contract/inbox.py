@@ -6,10 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from tests.patience import PATIENCE
 from trunkline import AgentMessage
-
-PATIENCE = 10.0
-"""Seconds that a test waits for what must happen."""
 
 
 class Inbox:

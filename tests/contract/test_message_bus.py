@@ -11,6 +11,7 @@ import pytest
 
 from tests.contract.conftest import MakeBus
 from tests.contract.inbox import Inbox, numbered
+from tests.patience import PATIENCE
 from trunkline import (
     AgentMessage,
     BusNotConnectedError,
@@ -330,7 +331,7 @@ async def test_messages_is_an_iterator_of_what_is_published(bus: MessageBus, cha
     first = asyncio.ensure_future(anext(stream))
     await _registered(bus, channel, first)
     await bus.publish(channel, numbered("mine"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         async for message in stream:
             if message.payload["n"] == "mine":
                 break
@@ -347,7 +348,7 @@ async def test_unsubscribe_ends_the_iterators_of_its_pattern(bus: MessageBus, ch
     waiting = asyncio.ensure_future(_drain(stream))
     await asyncio.sleep(0)
     await bus.unsubscribe(channel)
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, PATIENCE)
 
 
 async def test_messages_ends_when_the_bus_is_disconnected(bus: MessageBus, channel: str) -> None:
@@ -381,7 +382,7 @@ async def test_a_message_that_expires_while_it_waits_is_not_delivered(
     assert not nearly_expired.is_expired(), "the machine was too slow for this test"
     left = 5.0 - (datetime.now(UTC) - nearly_expired.timestamp).total_seconds()
     await asyncio.sleep(left + 0.05)  # nothing but time makes it expire
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         async for message in stream:
             assert message.payload["n"] != nearly_expired.payload["n"]
             if message.payload["n"] == "stays":

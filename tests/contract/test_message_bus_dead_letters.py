@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.contract.durables import AT_ONCE, numbers, store, take
-from tests.contract.inbox import PATIENCE, Inbox, numbered
+from tests.contract.inbox import Inbox, numbered
+from tests.patience import PATIENCE
 from trunkline import (
     AgentMessage,
     Backoff,

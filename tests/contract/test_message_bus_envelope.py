@@ -7,7 +7,8 @@ import copy
 
 from tests.bus.durable.calls import eventually
 from tests.contract.durables import store, take
-from tests.contract.inbox import PATIENCE, Inbox, numbered
+from tests.contract.inbox import Inbox, numbered
+from tests.patience import PATIENCE
 from trunkline import AgentMessage, MessageBus
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.contract.inbox import Inbox, numbered
+from tests.patience import PATIENCE
 from trunkline import AgentMessage, MessageBus
 
 
@@ -26,7 +27,7 @@ async def test_each_message_goes_to_one_member(bus: MessageBus, other: MessageBu
 
 
 async def _all_of(members: list[Inbox], count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while sum(len(member.messages) for member in members) < count:  # noqa: ASYNC110  # many inboxes, no one event
             await asyncio.sleep(0.005)
 
@@ -72,7 +73,7 @@ async def test_a_member_that_leaves_leaves_the_rest_to_the_others(bus: MessageBu
     await asyncio.sleep(0)
     await bus.subscribe(f"{base}:ready", leaving)
     await bus.publish(channel, numbered("first"))
-    assert (await asyncio.wait_for(first, 10)).payload == {"n": "first"}
+    assert (await asyncio.wait_for(first, PATIENCE)).payload == {"n": "first"}
     await bus.subscribe(channel, staying, group="workers")
     await stream.aclose()
     for n in range(20):

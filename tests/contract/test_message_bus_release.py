@@ -9,7 +9,8 @@ import pytest
 
 from tests.bus.durable.calls import eventually
 from tests.contract.durables import store
-from tests.contract.inbox import PATIENCE, Inbox, numbered
+from tests.contract.inbox import Inbox, numbered
+from tests.patience import PATIENCE
 from trunkline import (
     AgentMessage,
     Backoff,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE
 from trunkline import (
     AgentState,
     AgentStatus,
@@ -341,7 +342,7 @@ async def test_a_batch_of_none_or_too_many_is_refused(manager: StateManager, cou
 
 
 async def take(changes: AsyncIterator[Change], count: int) -> list[tuple[str, str | None]]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         found = [await anext(changes) for _ in range(count)]
     return [(change.type.value, change.id) for change in found]
 
@@ -390,10 +391,10 @@ async def test_disconnect_ends_watches(unconnected: StateManager) -> None:
 
     synced = asyncio.Event()
     watching = asyncio.create_task(watch())
-    await asyncio.wait_for(synced.wait(), 5)
+    await asyncio.wait_for(synced.wait(), PATIENCE)
     await unconnected.disconnect()
     with pytest.raises(StateNotConnectedError):
-        await asyncio.wait_for(watching, 5)
+        await asyncio.wait_for(watching, PATIENCE)
 
 
 async def test_statuses_of_other_languages_stay_text(manager: StateManager, prefix: str) -> None:

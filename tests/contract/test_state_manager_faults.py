@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram
 from trunkline import (
     AgentState,
@@ -25,7 +26,7 @@ def agent(agent_id: str) -> AgentState:
 
 
 async def told(changes: AsyncIterator[Change]) -> tuple[ChangeType, str | None]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         change = await anext(changes)
     return change.type, change.id
 
@@ -48,11 +49,11 @@ async def test_pending_calls_fail_and_later_ones_wait_for_the_service(killable_s
         await asyncio.sleep(0)
         await asyncio.to_thread(killable_state.kill)
         with pytest.raises(StateDisconnectedError):
-            await asyncio.wait_for(pending, 10)
+            await asyncio.wait_for(pending, PATIENCE)
         assert not manager.is_connected
         waiting = asyncio.create_task(manager.save_agent_state(agent("after")))
         await asyncio.to_thread(killable_state.restart)
-        assert await asyncio.wait_for(waiting, 20) == 2
+        assert await asyncio.wait_for(waiting, PATIENCE) == 2
         assert manager.is_connected
         assert await manager.get_agent_state("before") is not None
 

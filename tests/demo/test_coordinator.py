@@ -28,7 +28,7 @@ from trunkline.demo.team import Team
 from trunkline.orchestrator import Orchestrator
 from trunkline.sync import DurableMessage, MessageBus, StateManager
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 class HopelessAgent(CodingAgent):

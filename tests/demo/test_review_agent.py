@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.patience import PATIENCE
 from trunkline import AgentMessage, AgentType, MessageType
 from trunkline.demo import kept
 from trunkline.demo.measuring import measure
@@ -50,7 +51,7 @@ def review(job: Job, bus_address: str, state_address: str) -> Iterator[Review]:
             facts = {"path": "a.py", "round": next(rounds), "attempt": 1, "coded_by": coded_by, "figures": figures}
             report = AgentMessage(message_type=MessageType.TASK_RESULT, sender_id=coded_by, payload=facts)
             bus.publish(job.reviews, report, stored=True)
-            return notices.get(timeout=5)
+            return notices.get(timeout=PATIENCE)
 
         yield give
     kept.forget(bus_address, job)

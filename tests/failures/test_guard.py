@@ -9,6 +9,7 @@ import pytest
 from tests.contract.inbox import Inbox, numbered
 from tests.failures.clock import Clock
 from tests.failures.letters import Letters, entry_of
+from tests.patience import PATIENCE
 from trunkline import (
     AgentMessage,
     Backoff,
@@ -176,7 +177,7 @@ async def test_a_live_message_that_fails_becomes_a_dead_letter_here(
     await other.publish(name, numbered(1))
     await other.publish(name, numbered(2))
     (told,) = await letters.have(1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await done.wait()
     assert told.payload["queue_size"] == 1
     assert entry_of(told)["attempt"] == 4

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartProgram
+from tests.patience import PATIENCE
 from trunkline import AgentMessage, DurableMessage, DurableSettings, GrpcMessageBus, MessageType, OverloadedError
 
-PATIENCE = 30.0
 EVERYTHING_GOES = '[{"pattern": ">", "max_messages": 0}]'
 """A rule under which only what is needed stays: what is removed wrongly is lost at once."""
 

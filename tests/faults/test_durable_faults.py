@@ -15,11 +15,11 @@ from typing import Any
 
 import grpc
 
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram
 from trunkline import AgentMessage, Backoff, DeadLetter, DurableMessage, DurableSettings, GrpcMessageBus, MessageType
 from trunkline.v1 import bus_pb2_grpc, durable_pb2
 
-PATIENCE = 30.0
 CHANNEL = "faults:work"
 WORKER = Path(__file__).with_name("worker.py")
 

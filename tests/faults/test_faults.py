@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from tests.contract.inbox import Inbox, numbered
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram
 from trunkline import (
     AgentMessage,
@@ -22,8 +23,6 @@ from trunkline import (
     StateDisconnectedError,
     TrunklineError,
 )
-
-PATIENCE = 20.0
 
 
 class Watched:
@@ -168,7 +167,7 @@ async def test_disconnecting_while_the_bus_is_away(agent: Watched, killable_bus:
     with down(killable_bus):
         await asyncio.wait_for(agent.lost.wait(), PATIENCE)
         await agent.bus.publish(channel, numbered("lost with the disconnect"))
-        await asyncio.wait_for(agent.bus.disconnect(), 5)
+        await asyncio.wait_for(agent.bus.disconnect(), PATIENCE)
         with pytest.raises(BusDisconnectedError):
             await GrpcMessageBus(killable_bus.address, connect_timeout=0.2).connect()
     await agent.bus.connect()

@@ -17,6 +17,7 @@ import pytest
 
 from tests.bus.calls import subscribed
 from tests.contract.inbox import numbered
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram
 from trunkline import AgentMessage, GrpcMessageBus
 from trunkline.limits import CLIENT_WINDOW_MESSAGES, MAX_QUEUED_BYTES, MiB
@@ -58,7 +59,7 @@ async def start_subscriber() -> AsyncIterator[Callable[..., object]]:
         )
         started.append(process)
         assert process.stdout is not None
-        assert await asyncio.wait_for(process.stdout.readline(), 20) == b"ready\n"
+        assert await asyncio.wait_for(process.stdout.readline(), PATIENCE) == b"ready\n"
         return process
 
     yield start
@@ -169,7 +170,7 @@ async def test_a_subscriber_that_is_killed_in_the_middle_is_forgotten(
         assert await _report(other) == {"count": 30_000, "lost": 0, "ordered": True, "last": 29_999}
         other.kill()
         await asyncio.gather(victim.wait(), other.wait())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 try:
                     await bus.request(channel, numbered("anybody?"), timeout=0.2)

@@ -15,12 +15,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from tests.patience import PATIENCE
 from trunkline.errors import StateDisconnectedError
 from trunkline.orchestrator import Fleet
 from trunkline.orchestrator.errors import from_answer
-
-PATIENCE = 30.0
-"""Seconds that anything may take on a machine that is busy with other things too."""
 
 HEARTBEAT = {"heartbeat_interval": 0.25, "heartbeat_timeout": 3.0}
 """Of orchestrators, in tests that wait until one is taken for dead."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.patience import PATIENCE
 from trunkline import AgentMessage, InMemoryMessageBus, PermissionDeniedError, sync
 from trunkline.agents import BaseThreadAgent
 from trunkline.channels import DEAD_LETTERS, ERRORS
@@ -50,7 +51,7 @@ def test_it_is_kept_and_told_on_the_bus(bus: sync.MessageBus) -> None:
             Wrong, "wrong", restart=RestartPolicy("on_failure", max_restarts=2, initial_delay=0.01)
         )
         orchestrator.start()
-        message = letters.get(timeout=30)
+        message = letters.get(timeout=PATIENCE)
         assert orchestrator.join(30)
     entry = message.payload["entry"]
     assert isinstance(entry, dict)
@@ -68,7 +69,7 @@ def test_what_somebody_must_see_to_is_escalated(bus: sync.MessageBus) -> None:
     with told(bus, ERRORS) as errors, Orchestrator(name="o", message_bus=bus) as orchestrator:
         orchestrator.register_agent(Refused, "refused")
         orchestrator.start()
-        message = errors.get(timeout=30)
+        message = errors.get(timeout=PATIENCE)
     entry = message.payload["entry"]
     assert isinstance(entry, dict)
     assert message.priority == "critical"

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.fleet.conftest import StartNode
-from tests.fleet.nodes import PATIENCE, seen
+from tests.fleet.nodes import seen
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram
 from trunkline import AgentState, AgentStatus, GrpcStateManager, StateManager, TaskStatus
 from trunkline.orchestrator import Fleet

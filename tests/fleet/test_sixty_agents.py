@@ -12,7 +12,8 @@ from collections import Counter
 
 from tests.fleet import crew
 from tests.fleet.conftest import StartNode
-from tests.fleet.nodes import PATIENCE, Fact, Node, seen
+from tests.fleet.nodes import Fact, Node, seen
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram
 from trunkline import AgentState, GrpcStateManager, TaskStatus
 from trunkline.orchestrator import Fleet

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE
 from trunkline import Change, ChangeType, InMemoryStateManager, RetryPolicy, StateDisconnectedError
 from trunkline.orchestrator.fleet import watcher
 from trunkline.orchestrator.fleet.peers import Peers
@@ -53,7 +54,7 @@ async def test_each_outage_begins_with_the_shortest_delay(monkeypatch: pytest.Mo
     state = Failing(FAIL, FAIL, FAIL, SYNC, FAIL, SYNC)
     watching = asyncio.create_task(FleetWatcher(state, Holder("a", "1"), Peers(), 1.0, lambda: None).run())
     try:
-        await asyncio.wait_for(state.is_done.wait(), 10)
+        await asyncio.wait_for(state.is_done.wait(), PATIENCE)
     finally:
         watching.cancel()
         with suppress(asyncio.CancelledError):

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.channel.clients import LineClient, line
 
-END_SECONDS = 20.0
+END_SECONDS = 60.0
 
 Agent = tuple[str, str, dict[str, Any]]
 """Its name, its class in `sample_agents`, and what it is registered with."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from tests.orchestrator.witness import PATIENCE
+from tests.patience import PATIENCE
 from trunkline import MessageChannel, ServiceMessage
 from trunkline.agents import AgentConfig, AgentEvent, BaseAgent, BaseThreadAgent
 from trunkline.message_channel import (

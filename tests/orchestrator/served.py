@@ -17,7 +17,7 @@ from typing import Any
 from tests.orchestrator import sample_agents
 from trunkline.orchestrator import Orchestrator
 
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.orchestrator import crew
 from tests.orchestrator.conftest import MakeWitness
-from tests.orchestrator.witness import PATIENCE
+from tests.patience import PATIENCE
 from trunkline.orchestrator import EventManager, OrchestratorEvent
 from trunkline.orchestrator.events import events as events_module
 

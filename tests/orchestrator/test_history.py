@@ -9,7 +9,7 @@ import pytest
 
 from tests.orchestrator import crew
 from tests.orchestrator.conftest import MakeWitness
-from tests.orchestrator.witness import PATIENCE
+from tests.patience import PATIENCE
 from trunkline.orchestrator import EventStore
 
 

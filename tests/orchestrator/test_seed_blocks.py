@@ -19,7 +19,7 @@ from tests.agents.crew import ThreadWorker
 from tests.orchestrator import crew
 from tests.orchestrator.conftest import MakeWitness
 from tests.orchestrator.seed_programs import AsShown, Counted, Extended, Listener, Overridden
-from tests.orchestrator.witness import PATIENCE
+from tests.patience import PATIENCE
 from trunkline import MessageChannel, ServiceMessage
 from trunkline.agents import AgentConfig, AgentEvent, BaseAgent
 from trunkline.message_channel import (

@@ -8,11 +8,9 @@ from functools import partial
 from typing import Any
 
 from tests.orchestrator import crew
+from tests.patience import PATIENCE
 from trunkline.agents import AgentConfig, BaseAgent
 from trunkline.orchestrator import Orchestrator, OrchestratorEvent
-
-PATIENCE = 30.0
-"""Seconds; what has not come by then never comes."""
 
 Facts = dict[str, Any]
 

@@ -14,6 +14,7 @@ from grpc import aio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.patience import PATIENCE
 from tests.rpc.greeter import Greeter
 from trunkline import errors
 from trunkline.v1 import bus_pb2, bus_pb2_grpc
@@ -38,7 +39,7 @@ def _values(metrics: RpcMetrics) -> dict[tuple[str, ...], float]:
 
 async def _until(true: Callable[[], bool]) -> None:
     """A call's end is counted when its handler is gone, which may be just after its caller has the answer."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not true():  # noqa: ASYNC110  # nothing tells
             await asyncio.sleep(0)  # nothing tells
 

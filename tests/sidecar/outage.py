@@ -11,12 +11,12 @@ from typing import Any
 from grpc import aio
 
 from tests.contract.inbox import numbered
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram, health
 from trunkline import BusDisconnectedError, DurableMessage, DurableSettings, GrpcMessageBus, MessageBus
 from trunkline.delivery import Receipt
 from trunkline.v1 import bus_pb2, bus_pb2_grpc
 
-PATIENCE = 20.0
 BUS = "trunkline.v1.BusService"
 
 
@@ -105,12 +105,13 @@ class Consumer:
         await self.until(lambda: len(self.different) >= count, f"{count} different messages")
 
     async def until(self, reached: Callable[[], bool], what: str) -> None:
-        """Returns when something is true of what came."""
-        try:
-            async with asyncio.timeout(PATIENCE), self._news:
-                await self._news.wait_for(reached)
-        except TimeoutError:
-            raise AssertionError(f"waited for {what}; {len(self.came)} came: {self.came[:50]}") from None
+        """Returns when something is true of what came; it is patient as long as something comes."""
+        async with self._news:
+            while not reached():
+                try:
+                    await asyncio.wait_for(self._news.wait(), PATIENCE)
+                except TimeoutError:
+                    raise AssertionError(f"waited for {what}; {len(self.came)} came: {self.came[:50]}") from None
 
 
 @asynccontextmanager

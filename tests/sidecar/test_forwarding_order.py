@@ -15,8 +15,9 @@ from grpc import aio
 
 from tests.bus.calls import reached
 from tests.conftest import StartProgram
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram
-from tests.sidecar.outage import PATIENCE, away, consuming, kill, metrics_of, store, stored, stub_of, until_health
+from tests.sidecar.outage import away, consuming, kill, metrics_of, store, stored, stub_of, until_health
 from trunkline import GrpcMessageBus
 from trunkline.limits import DEDUP_SECONDS
 from trunkline.v1 import bus_pb2

@@ -13,6 +13,7 @@ import pytest
 
 from tests.channel.clients import LineClient, line
 from tests.conftest import StartProgram
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram, run_program
 from trunkline.bus.grpc.bus import GrpcMessageBus
 from trunkline.channels import agent_channel
@@ -73,7 +74,7 @@ async def test_a_status_is_published_for_its_target(bus: GrpcMessageBus, client:
     came: asyncio.Queue[AgentMessage] = asyncio.Queue()
     await bus.subscribe(agent_channel(target), came.put)
     client.send(line("running", type="STATUS", sender="ext", target=target))
-    message = await asyncio.wait_for(came.get(), 10)
+    message = await asyncio.wait_for(came.get(), PATIENCE)
     assert (message.sender_id, message.message_type) == ("ext", MessageType.STATUS_UPDATE)
     assert (message.recipient_id, message.payload) == (target, {"payload": "running"})
     assert client.is_silent(0.05)
@@ -85,7 +86,7 @@ async def test_without_a_target_it_is_the_orchestrator(bus: GrpcMessageBus, clie
     await bus.subscribe(agent_channel("orchestrator"), came.put)
     sender = f"ext-{uuid.uuid4()}"
     client.send(line("x", type="STATUS", sender=sender))
-    while (await asyncio.wait_for(came.get(), 10)).sender_id != sender:
+    while (await asyncio.wait_for(came.get(), PATIENCE)).sender_id != sender:
         continue
     await bus.unsubscribe(agent_channel("orchestrator"))
 
@@ -151,7 +152,7 @@ async def test_what_is_published_for_a_client_reaches_it(bus: GrpcMessageBus, cl
     came: asyncio.Queue[AgentMessage] = asyncio.Queue()
     await bus.subscribe(agent_channel(target), came.put)
     client.send(line("here", type="STATUS", sender=name, target=target))
-    await asyncio.wait_for(came.get(), 10)  # from here on it is reached: nothing published now is missed
+    await asyncio.wait_for(came.get(), PATIENCE)  # from here on it is reached: nothing published now is missed
     await bus.publish(agent_channel(name), AgentMessage(message_type="feedback", sender_id="x", payload={"lines": 3}))
     said = await read(client)
     assert (said["sender"], said["type"], said["payload"]) == ("x", "STATUS", '{"lines": 3}')
@@ -163,7 +164,7 @@ async def test_a_client_answers_requests(bus: GrpcMessageBus, client: LineClient
     came: asyncio.Queue[AgentMessage] = asyncio.Queue()
     await bus.subscribe(agent_channel(target), came.put)
     client.send(line("here", type="STATUS", sender=name, target=target))
-    await asyncio.wait_for(came.get(), 10)
+    await asyncio.wait_for(came.get(), PATIENCE)
 
     def ask(text: str) -> asyncio.Task[AgentMessage]:
         asked = AgentMessage(message_type="control", sender_id="asker", payload={"payload": text})
@@ -197,7 +198,7 @@ async def test_lines_of_one_client_keep_their_order(bus: GrpcMessageBus, client:
     await bus.subscribe(agent_channel(target), came.put)
     client.send(b"".join(line(str(number), type="STATUS", target=target) for number in range(3_000)))
     for number in range(3_000):
-        assert (await asyncio.wait_for(came.get(), 10)).payload == {"payload": str(number)}
+        assert (await asyncio.wait_for(came.get(), PATIENCE)).payload == {"payload": str(number)}
 
 
 async def test_the_bus_may_be_away(killable_sidecar: RunningProgram, killable_bus: RunningProgram) -> None:

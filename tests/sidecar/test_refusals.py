@@ -15,8 +15,9 @@ from grpc import aio
 from tests.bus.calls import refused
 from tests.conftest import StartProgram
 from tests.contract.inbox import Inbox, numbered
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram, run_program
-from tests.sidecar.outage import PATIENCE, away, consuming, kill, metrics_of, store, stored, stub_of, until_health
+from tests.sidecar.outage import away, consuming, kill, metrics_of, store, stored, stub_of, until_health
 from trunkline import GrpcMessageBus, OverloadedError
 from trunkline.v1 import bus_pb2, bus_pb2_grpc
 

@@ -12,6 +12,7 @@ import grpc
 import pytest
 from grpc import aio
 
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram, health
 from trunkline.bus.grpc.bus import GrpcMessageBus
 from trunkline.errors import BusDisconnectedError, NoRespondersError, RequestTimeoutError, TrunklineError
@@ -101,10 +102,10 @@ async def test_a_killed_upstream_is_said_and_comes_back(
         came: asyncio.Queue[AgentMessage] = asyncio.Queue()
         await bus.subscribe(name, came.put)
         pending = asyncio.create_task(bus.request(name, message(), timeout=20))
-        await asyncio.wait_for(came.get(), 5)
+        await asyncio.wait_for(came.get(), PATIENCE)
         await asyncio.to_thread(killable_bus.kill)
         with pytest.raises(BusDisconnectedError):
-            await asyncio.wait_for(pending, 5)
+            await asyncio.wait_for(pending, PATIENCE)
         await _until_health(address, SERVICES[0], "NOT_SERVING")
         assert await asyncio.to_thread(health, address, SERVICES[1]) == "SERVING"
         assert await asyncio.to_thread(health, address) == "SERVING"

@@ -11,8 +11,9 @@ import pytest
 from grpc import aio
 
 from tests.contract.inbox import Inbox, numbered
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram
-from tests.sidecar.outage import PATIENCE, away, consuming, kill, store, stored, stub_of, until_health
+from tests.sidecar.outage import away, consuming, kill, store, stored, stub_of, until_health
 from trunkline import BusDisconnectedError, Durability, GrpcMessageBus, TrunklineError
 from trunkline.v1 import bus_pb2
 from trunkline.wire.status import error_from_item

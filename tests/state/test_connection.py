@@ -10,6 +10,7 @@ import grpc
 import pytest
 from grpc import aio
 
+from tests.patience import PATIENCE
 from tests.state.samples import agent
 from trunkline.v1 import state_pb2 as wire
 from trunkline.v1 import state_pb2_grpc
@@ -33,7 +34,7 @@ class Stream:
         await self.call.write(wire.ConnectStateRequest(items=items))
 
     async def answer(self, id: int) -> wire.ConnectStateResponse.ServerItem:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while id not in self.answers:
                 frame = await self.call.read()
                 assert frame is not aio.EOF
@@ -120,7 +121,7 @@ async def test_a_client_that_vanishes_leaves_nothing_behind(stub: Stub, servicer
     """What it wrote is done; the stream is forgotten."""
     call = stub.ConnectState()
     await call.write(wire.ConnectStateRequest(items=[{"id": 1, "save": {"agent_state": agent("a")}}]))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not store.engine.holdings.revision:  # noqa: ASYNC110  # the store has no event for it
             await asyncio.sleep(0)
         call.cancel()
@@ -142,7 +143,7 @@ async def test_a_client_that_does_not_read_is_bounded(stub: Stub, servicer: Stat
     gets = (await stub.GetStateStats(wire.GetStateStatsRequest())).gets
     assert gets < 1000
     answered = 0
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while answered < 2000:
             answered += len((await call.read()).items)
     call.cancel()

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.state.conftest import MakeEngine, make_store
 from tests.state.samples import AGENT, TASK, drop, put
 from trunkline.errors import CompactedError, OverloadedError, StateDisconnectedError
@@ -18,7 +19,7 @@ RUNNING = WatchFilter((AGENT,), None, Facets(status="running"))
 
 
 async def take(events: AsyncGenerator[Event, None], count: int) -> list[Event]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         return [await anext(events) for _ in range(count)]
 
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.programs import END_SECONDS, PYTHON, health
+from tests.patience import PATIENCE
+from tests.programs import PYTHON, health
 from tests.torture.agent import FINISH_SECONDS
 
 SAID_CHARACTERS = 4_000
@@ -48,7 +49,7 @@ class Member:
         """Kills it; it is to come back later."""
         assert self.process is not None
         self.process.kill()
-        self._end(self.process.wait(END_SECONDS))
+        self._end(self.process.wait(PATIENCE))
         self.kills += 1
         self.back_at = time.monotonic() + seconds_down
 
@@ -66,11 +67,11 @@ class Member:
         assert self.process.stdin is not None
         self.process.stdin.close()
         try:
-            code = self.process.wait(FINISH_SECONDS + END_SECONDS)
+            code = self.process.wait(FINISH_SECONDS + PATIENCE)
         except subprocess.TimeoutExpired:
             self.failures.append(f"{self.name} did not finish; it said:\n{self.said()}")
             self.process.kill()
-            code = self.process.wait(END_SECONDS)
+            code = self.process.wait(PATIENCE)
         self._end(code)
 
     def said(self) -> str:

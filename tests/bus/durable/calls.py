@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import grpc
 
-from tests.bus.calls import PATIENCE, message
+from tests.bus.calls import message
+from tests.patience import PATIENCE
 from trunkline.v1 import bus_pb2, dead_letter_pb2, durable_pb2
 from trunkline.v1.bus_pb2 import DURABILITY_STORED, SubscribeRequest
 from trunkline.v1.durable_pb2 import Position

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.bus.calls import PATIENCE, refused
+from tests.bus.calls import refused
 from tests.bus.durable.calls import (
     ALL,
     create,
@@ -21,6 +21,7 @@ from tests.bus.durable.calls import (
     settings,
     store_all,
 )
+from tests.patience import PATIENCE
 from trunkline.errors import SubscriptionExistsError
 from trunkline.v1 import durable_pb2
 from trunkline.wire.status import error_from_rpc
