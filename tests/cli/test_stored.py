@@ -156,6 +156,28 @@ def test_what_is_held_outlives_its_lease(trunkline: Trunkline, follow: Follow, n
     assert trunkline("subscribe", "--durable", name, "--count", "1", "--timeout", "1.5").returncode == 4
 
 
+def test_what_is_lost_to_others_is_said(trunkline: Trunkline, follow: Follow, name: str, channel: str) -> None:
+    """Somebody moved the subscription: what was held is no more, and is not given back."""
+    trunkline("durable", "create", name, channel, "--ack-wait", "0.3")
+    sequence = json.loads(trunkline("publish", channel, "--stored", "--format", "json").stdout)["sequence"]
+    watcher = follow("subscribe", "--durable", name, "--no-ack", "--format", "json", until='"durable"')
+    assert watcher.stdout is not None
+    assert watcher.stderr is not None
+    assert json.loads(watcher.stdout.readline())["sequence"] == sequence
+    trunkline("durable", "seek", name, "--to", "new")
+    refused = json.loads(watcher.stderr.readline())
+    assert (refused["event"], refused["sequences"]) == ("refused", [sequence])
+    watcher.send_signal(signal.SIGINT)
+    assert watcher.communicate(timeout=20)[1] == ""
+
+
+def test_a_start_that_cannot_be_is_refused(trunkline: Trunkline, name: str, channel: str) -> None:
+    """As `durable create` refuses it."""
+    said = trunkline("subscribe", channel, "--durable", name, "--start", "0")
+    assert said.returncode == 1
+    assert "position.sequence is 0" in said.stderr
+
+
 def test_the_attempt_is_shown_from_the_second_on(
     trunkline: Trunkline, bus_address: str, name: str, channel: str
 ) -> None:

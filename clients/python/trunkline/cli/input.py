@@ -14,7 +14,7 @@ STDIN = "-"
 
 
 def read_object(text: str, name: str) -> dict[str, Any]:
-    """A JSON object from text.
+    """Returns the JSON object that a text holds.
 
     Raises:
         click.UsageError: it is none; says where it breaks.
@@ -29,7 +29,7 @@ def read_object(text: str, name: str) -> dict[str, Any]:
 
 
 async def read_objects() -> AsyncIterator[dict[str, Any]]:
-    """One JSON object a line from standard input, until its end; empty lines are passed over.
+    """Yields a JSON object for each line of standard input, until its end; empty lines are passed over.
 
     A thread reads: a terminal or a file is no pipe that an event loop could wait for.
     """

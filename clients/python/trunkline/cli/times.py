@@ -15,12 +15,12 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _SPAN: Final = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+")
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 MAX_SPAN_SECONDS: Final = 100 * 366 * 86_400.0
-"""Beyond it a span is a slip of the finger; what is shorter than this and still too long is refused by the service."""
+"""A longer span is a typing error; one that is shorter and still too long is refused by the service."""
 _MAX_SEQUENCE: Final = 2**63 - 1
 
 
 def _seconds(text: str) -> float | None:
-    """Of `90s`, `5m`, `1h30m`, `2d`, `1w`; None where it is none of these."""
+    """Returns the seconds of `90s`, `5m`, `1h30m`, `2d`, `1w`; None for other text."""
     if not _SPAN.fullmatch(text):
         return None
     return sum(float(figure) * _UNITS[unit] for figure, unit in _PART.findall(text))
@@ -30,7 +30,7 @@ def _seconds(text: str) -> float | None:
 
 
 def read_span(text: str) -> float:
-    """Seconds, from a plain number or with units: `90`, `0.5`, `5m`, `1h30m`."""
+    """Returns seconds, from a plain number or with units: `90`, `0.5`, `5m`, `1h30m`."""
     seconds = _seconds(text)
     if seconds is None:
         try:
@@ -43,7 +43,7 @@ def read_span(text: str) -> float:
 
 
 def read_time(text: str) -> datetime:
-    """A time with its zone, from ISO 8601; where that says no zone, it is this machine's."""
+    """Returns a time with its zone, from ISO 8601; without a zone it is this machine's."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
@@ -51,7 +51,7 @@ def read_time(text: str) -> datetime:
 
 
 def read_past(text: str) -> datetime:
-    """A time as `read_time` reads it, or so long ago: `2h`."""
+    """Returns a time as `read_time` reads it, or an age before now: `2h`."""
     age = _seconds(text)
     if age is None:
         try:
@@ -65,7 +65,7 @@ def read_past(text: str) -> datetime:
 
 
 def read_start(text: str) -> Start:
-    """Where a durable subscription starts, as the public client has it: `new`, `all`, a sequence, a time or an age."""
+    """Returns where a durable subscription starts: `new`, `all`, a sequence, a time or an age."""
     if text in ("new", "all"):
         return "new" if text == "new" else "all"
     if re.fullmatch(r"-?\d+", text):
@@ -95,7 +95,7 @@ def age_of(time: datetime) -> str:
 
 
 def span(seconds: float) -> str:
-    """A span as short as it may be: `350 ms`, `1.2 s`, `4m 10s`, `2h 5m`, `3d 4h`."""
+    """Returns a span as short as it may be: `350 ms`, `1.2 s`, `4m 10s`, `2h 5m`, `3d 4h`."""
     if seconds < 1:
         return f"{max(seconds, 0) * 1000:.0f} ms"
     if seconds < 60:
