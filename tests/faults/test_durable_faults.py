@@ -65,17 +65,18 @@ async def worker(address: str, *options: str) -> AsyncIterator[Worker]:
 async def test_a_worker_that_stood_still_past_its_lease(killable_bus: RunningProgram) -> None:
     """SIGSTOP, then SIGCONT: its work was handed on once, as attempt 2, and its late ack is refused and logged."""
     address = killable_bus.address
-    async with GrpcMessageBus(address) as bus, worker(address, "waits") as still:
+    async with GrpcMessageBus(address) as bus, worker(address, "3") as still:
         await bus.create_durable("work", CHANNEL, settings=DurableSettings(ack_wait=1.0))
         await bus.publish(CHANNEL, task(1), stored=True)
         await still.says(began=1, attempt=1)
         async with worker(address) as other:
+            assert still.process.stdin is not None
+            still.process.stdin.write(b"go on\n")
+            await still.says(works_on=1, attempt=1)
             still.process.send_signal(signal.SIGSTOP)
             assert (await other.says(began=1))["attempt"] == 2
             await other.says(done=1, attempt=2)
             still.process.send_signal(signal.SIGCONT)
-            assert still.process.stdin is not None
-            still.process.stdin.write(b"go on\n")
             await still.says(done=1, attempt=1)
             await bus.publish(CHANNEL, task(2), stored=True)
             either = [asyncio.ensure_future(each.says(done=2, attempt=1)) for each in (still, other)]
