@@ -20,7 +20,7 @@ class JournalContext:
         clock: UNIX time in seconds.
         describe: what an encoded message says of itself.
         kick: called when something was staged.
-        last_parcel: the last number that was given to a parcel.
+        last_parcel: the last number that was given to a pending batch.
         acked, redelivered, dead_lettered: messages since the start.
         lost_to_limits: messages that a hard limit removed though they were needed.
     """
@@ -29,14 +29,14 @@ class JournalContext:
     staging: Staging
     clock: Callable[[], float]
     describe: Callable[[bytes], Description]
-    kick: Callable[[], None]
-    last_parcel: int = 0
+    schedule: Callable[[], None]
+    last_pending_id: int = 0
     acked: int = 0
     redelivered: int = 0
     dead_lettered: int = 0
     lost_to_limits: int = 0
 
-    def next_parcel(self) -> int:
-        """Returns the number of a new parcel."""
-        self.last_parcel += 1
-        return self.last_parcel
+    def next_pending_id(self) -> int:
+        """Returns the number of a new pending batch."""
+        self.last_pending_id += 1
+        return self.last_pending_id

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 from trunkline.errors import StaleAckError
-from trunklined.bus.durable.parcel import Parcel
+from trunklined.bus.durable.pending import Pending
 
 LEASE_EXPIRED: Final = "lease expired"
 """The error of an attempt whose lease was over before it was settled."""
 
 
-def stale_ack(durable: str, sequence: int, attempt: int, leased: Parcel | None, why: str | None) -> StaleAckError:
+def stale_ack(durable: str, sequence: int, attempt: int, leased: Pending | None, why: str | None) -> StaleAckError:
     """Returns the error.
 
     Args:
         durable: name of the subscription.
         sequence, attempt: what was to be settled.
-        leased: the parcel in which the message is leased with another attempt.
+        leased: the pending batch in which the message is leased with another attempt.
         why: the reason, where it is not leased.
     """
     details: dict[str, object] = {"durable": durable, "sequence": sequence, "attempt": attempt}
@@ -30,9 +30,9 @@ def stale_ack(durable: str, sequence: int, attempt: int, leased: Parcel | None, 
     )
 
 
-def why_retrying(parcel: Parcel, attempt: int) -> str:
+def why_retrying(pending: Pending, attempt: int) -> str:
     """Returns what became of an attempt of a message that waits for another."""
-    if attempt > parcel.attempts:
-        return "given back" if attempt == parcel.attempts + 1 else "never handed out"
-    ended = next((each for each in parcel.log if each.number == attempt), None)
+    if attempt > pending.attempts:
+        return "given back" if attempt == pending.attempts + 1 else "never handed out"
+    ended = next((each for each in pending.log if each.number == attempt), None)
     return "settled" if ended is not None and ended.error != LEASE_EXPIRED else LEASE_EXPIRED

@@ -1,4 +1,4 @@
-"""Reads of the journal's file: runs, in order, by channel, lane or key; and what was written about them."""
+"""Reads of the journal's file: batches, in order, by channel, level or key; and what was written about them."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from trunkline.priority import MEDIUM_LANE
+from trunkline.priority import MEDIUM_LEVEL
 from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
 from trunklined.bus.engines.sqlite_rows import (
     RUN,
+    batch_of,
     dead_letter_of,
     held_back_of,
-    parcel_of,
-    run_of,
+    pending_of,
     where,
 )
-from trunklined.bus.records import Extent, HeldBack, ParcelRow
-from trunklined.bus.run import Run
+from trunklined.bus.message_batch import MessageBatch
+from trunklined.bus.records import BatchHeader, HeldBack, PendingRow
 
 _HELD: Final = (
     "SELECT 1 FROM parcels WHERE parcels.sequence < ? AND parcels.sequence > ? AND parcels.sequence + count > ?"
 )
 
 SPAN: Final = 65_536
-"""No parcel spans more sequences."""
+"""No pending batch spans more sequences."""
 
 
 class Reading:
@@ -55,9 +55,9 @@ class RunReads(Reading):
 
     _channel_ids: dict[str, int]
 
-    def runs(
-        self, channels: Sequence[str] | None, lane: int, start: int, rows: int, size: int
-    ) -> tuple[list[Run], int, bool]:
+    def batches(
+        self, channels: Sequence[str] | None, level: int, start: int, rows: int, size: int
+    ) -> tuple[list[MessageBatch], int, bool]:
         if channels is not None:
             ids = [self._channel_ids[name] for name in channels if name in self._channel_ids]
             if not ids:
@@ -65,13 +65,13 @@ class RunReads(Reading):
         else:
             ids = []
         # What is looked at is bounded, not what is found: a rare channel must not hold the others up.
-        if lane != MEDIUM_LANE:
-            among, these = "lane = ? AND lane != 1", [lane]  # so that its index serves
+        if level != MEDIUM_LEVEL:
+            among, these = "lane = ? AND lane != 1", [level]  # so that its index serves
         elif len(ids) == 1:
             among, these = "channel = ?", ids
         else:
             among, these = "1", []
-        found: list[Run] = []
+        found: list[MessageBatch] = []
         with self._translated():
             # The first row may begin before `start`.
             begin = self._reader.execute("SELECT max(sequence) FROM runs WHERE sequence <= ?", (start,)).fetchone()[0]
@@ -88,39 +88,41 @@ class RunReads(Reading):
                     *these,
                     begin,
                     last[0] if last else 2**62,
-                    lane,
+                    level,
                     start,
                     *((json.dumps(ids),) if channels is not None else ()),
                 ),
             )
             for row in cursor:
-                run = run_of(row)
-                found.append(run if run.first_sequence >= start else run.part(start - run.first_sequence, 2**62))
-                size -= run.size
+                batch = batch_of(row)
+                found.append(
+                    batch if batch.first_sequence >= start else batch.part(start - batch.first_sequence, 2**62)
+                )
+                size -= batch.size
                 if size <= 0:
                     cursor.close()
-                    return found, run.end, False
+                    return found, batch.end, False
         if last:
             return found, last[0], False
         return found, found[-1].end if found else start, True
 
-    def messages(self, first: int, count: int) -> list[Run]:
+    def messages(self, first: int, count: int) -> list[MessageBatch]:
         with self._translated():
             begin = self._reader.execute("SELECT max(sequence) FROM runs WHERE sequence <= ?", (first,)).fetchone()[0]
             rows = self._reader.execute(
                 f"SELECT {RUN} WHERE sequence >= ? AND sequence < ? AND sequence + runs.count > ? ORDER BY sequence",
                 (first if begin is None else begin, first + count, first),
             ).fetchall()
-        return [run_of(row) for row in rows]
+        return [batch_of(row) for row in rows]
 
-    def next_of_key(self, key: str, after: int, before: int) -> Iterator[Run]:
+    def next_of_key(self, key: str, after: int, before: int) -> Iterator[MessageBatch]:
         with self._translated():
             rows = self._reader.execute(
                 f"SELECT {RUN} WHERE key = ? AND sequence > ? AND sequence < ? AND swept = 0 ORDER BY sequence",
                 (key, after, before),
             )
             for row in rows:
-                yield run_of(row)
+                yield batch_of(row)
 
     def count_from(self, channels: Sequence[str] | None, durable: int, start: int, end: int) -> int:
         ids = None if channels is None else [self._channel_ids[name] for name in channels if name in self._channel_ids]
@@ -161,7 +163,7 @@ class RunReads(Reading):
             ).fetchone()
         return row[0] if row else 0
 
-    def recent(self, seconds: float, messages: int) -> Iterator[Run]:
+    def recent(self, seconds: float, messages: int) -> Iterator[MessageBatch]:
         newest = self._value(
             "SELECT max(coalesce((SELECT time FROM runs ORDER BY sequence DESC LIMIT 1), 0),"
             " coalesce((SELECT max(time) FROM held_back), 0))"
@@ -169,37 +171,37 @@ class RunReads(Reading):
         since = newest - seconds
         start = self.sequence_at(since)
         with self._translated():
-            found: list[Run] = []
+            found: list[MessageBatch] = []
             if start:
                 # From the newest on, so that no more is read than is wanted.
                 for row in self._reader.execute(f"SELECT {RUN} WHERE sequence >= ? ORDER BY sequence DESC", (start,)):
-                    run = run_of(row)
-                    messages -= len(run.messages)
+                    batch = batch_of(row)
+                    messages -= len(batch.messages)
                     if messages < 0:
                         break
-                    found.append(run)
+                    found.append(batch)
             held = self._reader.execute(
                 "SELECT * FROM held_back WHERE time >= ? ORDER BY sequence DESC LIMIT ?",
                 (since, max(0, messages)),
             )
-            found += [held_back_of(row).run for row in held]
-        return iter(sorted(found, key=lambda run: run.first_sequence))
+            found += [held_back_of(row).batch for row in held]
+        return iter(sorted(found, key=lambda batch: batch.first_sequence))
 
-    def expired(self, now: float, rows: int) -> list[Run]:
+    def expired(self, now: float, rows: int) -> list[MessageBatch]:
         with self._translated():
             found = self._reader.execute(
                 f"SELECT {RUN} WHERE expires_at IS NOT NULL AND expires_at < ? AND swept = 0"
                 " ORDER BY expires_at LIMIT ?",
                 (now, rows),
             ).fetchall()
-        return [run_of(row) for row in found]
+        return [batch_of(row) for row in found]
 
     def is_held(self, first: int, end: int) -> bool:
         return bool(self._value(f"SELECT EXISTS ({_HELD})", end, first - SPAN, first))
 
     def removable(
         self, channel: str, after: int, until: int, needed: Sequence[int], rows: int, *, needed_too: bool
-    ) -> tuple[list[Extent], int | None]:
+    ) -> tuple[list[BatchHeader], int | None]:
         id = self._channel_ids.get(channel)
         if id is None:
             return [], None
@@ -210,12 +212,12 @@ class RunReads(Reading):
                 " WHERE channel = ? AND sequence > ? AND sequence < ? ORDER BY sequence LIMIT ?",
                 (id, after, until, rows),
             ).fetchall()
-        extents = [
-            Extent(sequence, channel, count, size, time, lane, key, target, bool(swept))
-            for sequence, count, size, time, lane, key, target, swept, is_held in found
-            if needed_too or (not is_held and (swept or sequence + count <= needed[lane]))
+        headers = [
+            BatchHeader(sequence, channel, count, size, time, level, key, target, bool(swept))
+            for sequence, count, size, time, level, key, target, swept, is_held in found
+            if needed_too or (not is_held and (swept or sequence + count <= needed[level]))
         ]
-        return extents, found[-1][0] if len(found) == rows else None
+        return headers, found[-1][0] if len(found) == rows else None
 
     def held_back_until(self, now: float, limit: int) -> list[HeldBack]:
         with self._translated():
@@ -230,23 +232,23 @@ class RunReads(Reading):
 
 
 class ParcelReads(Reading):
-    """Reads of parcels and dead letters; see `JournalEngine`."""
+    """Reads of pending batches and dead letters; see `JournalEngine`."""
 
-    def leased(self, durable: int) -> list[ParcelRow]:
+    def leased(self, durable: int) -> list[PendingRow]:
         return self._parcels("durable = ? AND due IS NULL ORDER BY id", durable)
 
-    def due(self, durable: int, now: float, limit: int) -> list[ParcelRow]:
+    def due(self, durable: int, now: float, limit: int) -> list[PendingRow]:
         return self._parcels(
             "durable = ? AND due IS NOT NULL AND due <= ? ORDER BY due, id LIMIT ?", durable, now, limit
         )
 
-    def parcels_at(self, durable: int, sequence: int) -> list[ParcelRow]:
+    def pending_at(self, durable: int, sequence: int) -> list[PendingRow]:
         return self._parcels("durable = ? AND sequence <= ? AND sequence + count > ?", durable, sequence, sequence)
 
-    def _parcels(self, where: str, *values: Any) -> list[ParcelRow]:
+    def _parcels(self, where: str, *values: Any) -> list[PendingRow]:
         with self._translated():
             rows = self._reader.execute(f"SELECT * FROM parcels WHERE {where}", values).fetchall()
-        return [parcel_of(row) for row in rows]
+        return [pending_of(row) for row in rows]
 
     def next_due(self, durable: int) -> float | None:
         return self._time("SELECT min(due) FROM parcels WHERE durable = ? AND due IS NOT NULL", durable)

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
 from trunkline.errors import StorageError, TrunklineError
-from trunklined.bus.batch import Batch
 from trunklined.bus.engines.engine import JournalEngine
+from trunklined.bus.write_batch import WriteBatch
 from trunklined.rpc.histogram import Histogram
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ LONE_SECONDS: Final = 0.0002
 class Work(Protocol):
     """What is committed."""
 
-    def gather(self) -> Batch | None:
+    def gather(self) -> WriteBatch | None:
         """Everything that waits, as one batch; None if nothing does."""
 
     def landed(self) -> None:
@@ -75,7 +75,7 @@ class Commits:
         """Whether nothing waits for a commit, and none runs."""
         return self._idle.is_set()
 
-    def kick(self) -> None:
+    def schedule(self) -> None:
         """Something arrived: a commit follows, once the one that runs is done."""
         if self._scheduled or self._gathering or self._running or self._retry is not None:
             return
@@ -108,7 +108,7 @@ class Commits:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        self.kick()
+        self.schedule()
         await self.settled()
         await asyncio.to_thread(self._pool.shutdown)
 
@@ -133,20 +133,20 @@ class Commits:
         self._retry = None
         self._gathering = True
         try:
-            batch = self._work.gather()
+            writes = self._work.gather()
         finally:
             self._gathering = False
-        if batch is None:
+        if writes is None:
             self._go_on()
             return
         self._running = True
         try:
-            self._engine.apply(batch)
+            self._engine.apply(writes)
         except TrunklineError as error:
             self._fail(error)
             return
         self._began = time.perf_counter()
-        if batch.is_small and self._quick >= QUICK_COMMITS and self._began - self._ended >= LONE_SECONDS:
+        if writes.is_small and self._quick >= QUICK_COMMITS and self._began - self._ended >= LONE_SECONDS:
             self._commit_here()
             return
         future = asyncio.get_running_loop().run_in_executor(self._pool, self._engine.commit)
@@ -199,6 +199,6 @@ class Commits:
 
     def _go_on(self) -> None:
         if self._work.waits():
-            self.kick()
+            self.schedule()
         elif not self._scheduled:
             self._idle.set()

@@ -12,13 +12,13 @@ from trunkline.errors import DeadLetterNotFoundError, SubscriptionNotFoundError
 from trunkline.limits import MAX_REDRIVES
 from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
 from trunklined.bus.durable.context import JournalContext
+from trunklined.bus.journal.commit_waiter import CommitWaiter
 from trunklined.bus.journal.commits import Commits
 from trunklined.bus.journal.durables import Durables
 from trunklined.bus.journal.pipeline import Pipeline
 from trunklined.bus.journal.publication import Done, Publication
 from trunklined.bus.journal.sequencer import Sequencer
-from trunklined.bus.journal.synced import Synced
-from trunklined.bus.run import Redriven, Run
+from trunklined.bus.message_batch import MessageBatch, Redriven
 
 CHUNK: Final = 128
 """Letters that are read at once."""
@@ -119,9 +119,9 @@ class Letters:
         chosen = self._choose(query, check_limit(limit), force=force)
         if chosen.letters and not dry_run:
             self._commits.check_health()
-            synced = Synced()
-            self._give_back(chosen.letters, synced.done)
-            await synced.wait()
+            waiter = CommitWaiter()
+            self._give_back(chosen.letters, waiter.done)
+            await waiter.wait()
         return chosen
 
     async def purge(self, query: DeadLetterQuery, *, dry_run: bool = False) -> int:
@@ -137,9 +137,9 @@ class Letters:
             self._commits.check_health()
             above = letters[-1].id
             ids = [letter.id for letter in letters if letter.id not in self._pipeline.leaving]
-            synced = Synced()
-            self._remove(ids, synced.done)
-            await synced.wait()
+            waiter = CommitWaiter()
+            self._remove(ids, waiter.done)
+            await waiter.wait()
             purged += len(ids)
         return purged
 
@@ -182,10 +182,10 @@ class Letters:
             message = self._without_ttl(letter.message)
             durable = self._durables.find(letter.durable)
             attempts = max((each.number for each in letter.attempts), default=0)
-            publication.runs.append(
-                Run(
+            publication.batches.append(
+                MessageBatch(
                     letter.channel,
-                    letter.lane,
+                    letter.level,
                     [message],
                     len(message),
                     None,
@@ -210,7 +210,7 @@ class Letters:
             done(None)
 
         staging.after.append(removed)
-        self._context.kick()
+        self._context.schedule()
 
 
 def _unknown(id: int) -> DeadLetterNotFoundError:

@@ -11,7 +11,7 @@ from trunklined.bus.attempts import AttemptRecord
 
 
 class Redriven(NamedTuple):
-    """What a run that was a dead letter brings along."""
+    """What a batch that was a dead letter brings along."""
 
     durable: int
     """The only durable subscription that it is for, by its number in the journal."""
@@ -24,16 +24,16 @@ class Redriven(NamedTuple):
 
 
 @dataclass(slots=True)
-class Run:
+class MessageBatch:
     """Encoded messages of one channel, one priority and one expiry, whose sequences follow each other.
 
     What is common to many messages is said, checked and queued once. Runs are shared by all queues that hold them and
-    are never changed after they were published; a part of one is a run of its own.
+    are never changed after they were published; a part of one is a batch of its own.
     """
 
     channel: str
-    lane: int
-    """Priority as a lane: 0 low, 1 medium, 2 high, 3 critical."""
+    level: int
+    """Priority as a level: 0 low, 1 medium, 2 high, 3 critical."""
     messages: list[bytes]
     size: int
     """Bytes of all messages."""
@@ -42,9 +42,9 @@ class Run:
     first_sequence: int = 0
     """Set by the broker."""
     key: str | None = None
-    """The ordering key; a stored run that has one has one message."""
+    """The ordering key; a stored batch that has one has one message."""
     time: float = 0.0
-    """When the bus took it, in UNIX time; of a stored run."""
+    """When the bus took it, in UNIX time; of a stored batch."""
     redriven: Redriven | None = None
     attempt: int = 0
     """The how many-th time it is handed out; 0: to a live subscription."""
@@ -59,8 +59,8 @@ class Run:
         """The sequence behind its last message."""
         return self.first_sequence + len(self.messages)
 
-    def is_followed_by(self, other: Run) -> bool:
-        """Whether the two could be one run: same channel, sequences without a gap, and nothing special about either."""
+    def is_followed_by(self, other: MessageBatch) -> bool:
+        """Whether the two could be one: same channel, sequences without a gap, and nothing special about either."""
         return (
             other.first_sequence == self.first_sequence + len(self.messages)
             and other.channel == self.channel
@@ -71,57 +71,57 @@ class Run:
 
     @property
     def is_plain(self) -> bool:
-        """Whether its messages are as good as those of any other run of its channel and lane."""
+        """Whether its messages are as good as those of any other batch of its channel and level."""
         return self.expires_at is None and self.key is None and self.redriven is None
 
-    def split(self, count: int) -> tuple[Run, Run]:
+    def split(self, count: int) -> tuple[MessageBatch, MessageBatch]:
         """The first `count` messages and the rest; both have at least one."""
         return self.part(0, count), self.part(count, len(self.messages))
 
-    def part(self, start: int, stop: int) -> Run:
-        """The messages from one index to before another, as a run."""
+    def part(self, start: int, stop: int) -> MessageBatch:
+        """The messages from one index to before another, as a batch."""
         messages = self.messages[start:stop]
         return replace(
             self, messages=messages, size=sum(map(len, messages)), first_sequence=self.first_sequence + start
         )
 
 
-def fitting(run: Run, most: int) -> int:
-    """How many messages of a run fit a frame, at most so many; at least one."""
-    count = min(most, len(run.messages))
-    if run.size <= FRAME_BYTES:
+def fitting(batch: MessageBatch, most: int) -> int:
+    """How many messages of a batch fit a frame, at most so many; at least one."""
+    count = min(most, len(batch.messages))
+    if batch.size <= FRAME_BYTES:
         return count
     room = FRAME_BYTES
-    for index, message in enumerate(run.messages[:count]):
+    for index, message in enumerate(batch.messages[:count]):
         room -= len(message)
         if room < 0:
             return max(1, index)
     return count
 
 
-def joined(run: Run, others: deque[Run], most: int) -> Run:
-    """A run with those that follow it without a gap, taken from others: at most so many messages, and FRAME_BYTES. Many
-    small runs cost far more than one."""
-    messages, size = list(run.messages), run.size
-    last = run
+def joined(batch: MessageBatch, others: deque[MessageBatch], most: int) -> MessageBatch:
+    """Returns a batch with those that follow it without a gap, taken from others: at most so many messages, and
+    FRAME_BYTES. Many small batches cost far more than one."""
+    messages, size = list(batch.messages), batch.size
+    last = batch
     while others and last.is_followed_by(others[0]) and len(messages) + len(others[0].messages) <= most:
         if size + others[0].size > FRAME_BYTES:
             break
         last = others.popleft()
         messages += last.messages
         size += last.size
-    return replace(run, messages=messages, size=size)
+    return replace(batch, messages=messages, size=size)
 
 
-def next_of(runs: deque[Run], most: int) -> Run:
-    """Takes from the left what can be sent at once: one run, part of one, or several as one; at most so many messages,
-    and FRAME_BYTES (or one message)."""
-    run = runs.popleft()
-    count = fitting(run, most)
-    if count < len(run.messages):
-        run, rest = run.split(count)
-        runs.appendleft(rest)
-        return run
-    if runs and run.is_followed_by(runs[0]):
-        return joined(run, runs, most)
-    return run
+def next_of(batches: deque[MessageBatch], most: int) -> MessageBatch:
+    """Takes from the left what can be sent at once: one batch, part of one, or several as one; at most so many
+    messages, and FRAME_BYTES (or one message)."""
+    batch = batches.popleft()
+    count = fitting(batch, most)
+    if count < len(batch.messages):
+        batch, rest = batch.split(count)
+        batches.appendleft(rest)
+        return batch
+    if batches and batch.is_followed_by(batches[0]):
+        return joined(batch, batches, most)
+    return batch

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """Where and when a run of messages was stored."""
+    """Where and when a batch of messages was stored."""
 
     first_sequence: int
     time: float
@@ -29,7 +29,7 @@ class Known(NamedTuple):
         return self.place.first_sequence + self.offset
 
 
-class Window:
+class DedupWindow:
     """Bounded in time and in number.
 
     Args:

@@ -1,0 +1,183 @@
+"""Pending batches: all that one durable subscription has looked at and not done with."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Final
+
+from trunkline.priority import PRIORITY_LEVELS
+from trunklined.bus.durable.context import JournalContext
+from trunklined.bus.durable.leases import Leases
+from trunklined.bus.durable.pending import Pending
+from trunklined.bus.message_batch import MessageBatch
+from trunklined.bus.records import PendingRow
+
+DUE_PENDING: Final = 256
+"""Pending batches that are loaded at once when their time has come."""
+
+
+class PendingMessages:
+    """Each pending batch is leased, or ready to be handed out again, or waits on disk until it is.
+
+    Whatever changes here is staged, and so durable with the next commit.
+
+    Args:
+        durable: the subscription's number.
+        context: what it works with.
+        changed: told that there is a new time at which something happens.
+    """
+
+    def __init__(self, durable: int, context: JournalContext, changed: Callable[[], None]) -> None:
+        self.durable = durable
+        self.leases = Leases()
+        self.retrying = 0
+        """Messages that wait for another attempt."""
+        self.due_at: float | None = None
+        """When the earliest pending batch that waits on disk is due; None: none waits."""
+        self._context = context
+        self._changed = changed
+        self._in_memory: dict[int, Pending] = {}
+        self._ready: tuple[list[tuple[int, int, Pending]], ...] = tuple([] for _ in range(PRIORITY_LEVELS))
+        """Of each level, a heap: what was published first goes first."""
+
+    def load(self, now: float, ack_wait: float) -> None:
+        """Takes up what was open when the program ended. What was leased is leased anew: its holder may come back."""
+        for row in self._context.engine.leased(self.durable):
+            pending = Pending.of_row(row)
+            pending.peer, pending.handed_out_at = "before a restart", now
+            self.lease(pending, now + ack_wait)
+        self.retrying = self._context.engine.retrying(self.durable)
+        self.due_at = self._context.engine.next_due(self.durable)
+
+    def row(self, pending: Pending) -> PendingRow:
+        """A pending batch as it is kept."""
+        return pending.row(
+            self.durable, set(pending.open) if pending.due is not None else self.leases.unsettled(pending)
+        )
+
+    def new(self, batch: MessageBatch) -> Pending:
+        """A pending batch of a batch that was looked at."""
+        return Pending.of_run(self._context.next_pending_id(), batch)
+
+    def lease(self, pending: Pending, deadline: float) -> None:
+        """Somebody holds it from now on."""
+        pending.due = None
+        self._in_memory[pending.id] = pending
+        self.leases.add(pending, deadline)
+
+    def is_here(self, pending: Pending) -> bool:
+        """Whether it is still open, and in memory."""
+        return self._in_memory.get(pending.id) is pending
+
+    def touch(self, pending: Pending) -> None:
+        """It changed."""
+        self._context.staging.pending_messages[self.durable, pending.id] = partial(self.row, pending)
+
+    def settle(self, sequences: Iterable[int]) -> list[Pending]:
+        """Messages that are leased are done; returns the pending batches that are done thereby."""
+        done = []
+        for pending in self.leases.end(sequences):
+            if pending.left:
+                self.touch(pending)
+            else:
+                self.finish(pending)
+                done.append(pending)
+        return done
+
+    def take_back(self, sequences: Iterable[int]) -> list[Pending]:
+        """Ends leases; returns the messages as pending batches: whole ones as they are, parts as new ones."""
+        taken = []
+        for pending, open in self.leases.end(sequences).items():
+            open.sort()
+            if pending.left:
+                self.touch(pending)
+                taken.append(pending.part(self._context.next_pending_id(), open))
+            else:
+                pending.keep(open)
+                pending.holder = None
+                taken.append(pending)
+        return taken
+
+    def finish(self, pending: Pending) -> None:
+        """It is done."""
+        self._in_memory.pop(pending.id, None)
+        self._context.staging.settle(self.durable, pending.id)
+
+    def retry(self, pending: Pending, now: float, wait: float) -> None:
+        """It waits for its next attempt: here if that is now, else on disk."""
+        pending.due = now + wait
+        self.retrying += pending.left
+        self._in_memory[pending.id] = pending
+        self.touch(pending)
+        if not wait:
+            self._make_ready(pending)
+            return
+
+        def wait_on_disk() -> None:
+            if self.is_here(pending) and pending.due is not None:
+                del self._in_memory[pending.id]
+                self.due_at = pending.due if self.due_at is None else min(self.due_at, pending.due)
+                self._changed()
+
+        self._context.staging.after.append(wait_on_disk)
+
+    def _make_ready(self, pending: Pending) -> None:
+        heapq.heappush(self._ready[pending.level], (pending.open[0], pending.id, pending))
+
+    def next_ready(self, level: int, most: int) -> Pending | None:
+        """Takes the next one of a level that may be handed out again: whole, or so many messages of it."""
+        ready = self._ready[level]
+        if not ready:
+            return None
+        pending = ready[0][2]
+        if len(pending.open) > most:
+            taken = pending.part(self._context.next_pending_id(), pending.open[:most])
+            pending.keep(pending.open[most:])
+            self.touch(pending)
+            pending = taken
+        else:
+            heapq.heappop(ready)
+        self.retrying -= pending.left
+        return pending
+
+    def load_due(self, now: float) -> None:
+        """Makes ready what waits on disk and is due."""
+        if self.due_at is None or self.due_at > now or any(self._ready):
+            return
+        # Some that look due on disk are not: what became of them is staged.
+        for row in self._context.engine.due(
+            self.durable, now, DUE_PENDING + len(self._context.staging.pending_messages)
+        ):
+            if row.id not in self._in_memory and row.id not in self._context.staging.settled:
+                pending = Pending.of_row(row)
+                self._in_memory[pending.id] = pending
+                self._make_ready(pending)
+
+        def look_again() -> None:
+            if not any(self._ready):
+                self.due_at = self._context.engine.next_due(self.durable)
+                self._changed()
+
+        self._context.staging.after.append(look_again)
+
+    def waits(self, sequence: int) -> Pending | None:
+        """The pending batch in which a message waits for another attempt."""
+        for pending in self._in_memory.values():
+            if pending.due is not None and sequence in pending.open:
+                return pending
+        for row in self._context.engine.pending_at(self.durable, sequence):
+            if row.due is not None and (row.open is None or row.open[sequence - row.sequence]):
+                return Pending.of_row(row)
+        return None
+
+    def clear(self) -> None:
+        """Gives everything up; what is on disk is void."""
+        self.leases.clear()
+        self._in_memory.clear()
+        for ready in self._ready:
+            ready.clear()
+        self.retrying, self.due_at = 0, None
+        self._context.staging.forget(self.durable)
+        self._context.staging.wiped[self.durable] = None
