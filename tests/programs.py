@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,8 +22,23 @@ from trunkline.programs import FREE_PORT, Program, ProgramError
 PYTHON = (sys.executable, "-m")
 
 
+def hold_port() -> socket.socket:
+    """Returns a socket that holds a free port of 127.0.0.1: a program may serve there, and the system gives the port to
+    nobody else, also while the program is not running."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # it never listens, so another that says so may
+    held.bind(("127.0.0.1", 0))
+    return held
+
+
+def address_of(held: socket.socket) -> str:
+    """Where a program serves on a port that is held."""
+    return f"127.0.0.1:{held.getsockname()[1]}"
+
+
 class RunningProgram(Program):
-    """One program of `python -m trunklined` (or another module) as a child process, with all of its log."""
+    """One program of `python -m trunklined` (or another module) as a child process, with all of its log. Its port is
+    its own until it is ended, so that it can be started again there."""
 
     def __init__(
         self,
@@ -34,10 +50,11 @@ class RunningProgram(Program):
         cwd: Path | None = None,
     ) -> None:
         self._changed = threading.Condition()
+        self._held = hold_port() if address == FREE_PORT else None
         super().__init__(
             name,
             *options,
-            address=address,
+            address=address if self._held is None else address_of(self._held),
             module=module,
             env=env,
             cwd=cwd,
@@ -81,6 +98,8 @@ class RunningProgram(Program):
         """Makes sure that it is gone."""
         if self._process is not None:
             self.kill()
+        if self._held is not None:
+            self._held.close()
 
 
 def health(address: str, service: str = "", timeout: float = PATIENCE) -> str:

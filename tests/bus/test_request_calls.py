@@ -11,6 +11,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from tests.bus.calls import message, publish, reached, refused, start, subscribed
+from tests.patience import TRIES
 from trunkline.v1 import bus_pb2
 from trunkline.v1.message_pb2 import Message
 
@@ -69,10 +70,13 @@ async def test_at_the_deadline_it_fails_with_its_figures(stub: Any, channel: str
     """REQUEST_TIMEOUT (DEADLINE_EXCEEDED) with channel, correlation_id and timeout_seconds; whichever is earlier."""
     async with subscribed(stub, channel):
         wanted = asked(channel, message(message_id="m"), 60 if by == "deadline" else 0.4)
-        began = time.monotonic()
-        call = stub.Request(wanted, timeout={"timeout": None, "deadline": 1.0, "both": 30}[by])
-        error = await refused(call, grpc.StatusCode.DEADLINE_EXCEEDED, "REQUEST_TIMEOUT")
-        assert 0.3 < time.monotonic() - began < 5
+        for _ in range(TRIES):
+            began = time.monotonic()
+            call = stub.Request(wanted, timeout={"timeout": None, "deadline": 1.0, "both": 30}[by])
+            error = await refused(call, grpc.StatusCode.DEADLINE_EXCEEDED, "REQUEST_TIMEOUT")
+            assert 0.3 < time.monotonic() - began < 5
+            if by != "deadline" or error.details:
+                break  # else gRPC's own error came first: the service answers a few milliseconds before the deadline
         assert (error.details["channel"], error.details["correlation_id"]) == (channel, "m")
         assert error.details["timeout_seconds"] == (pytest.approx(0.95, abs=0.06) if by == "deadline" else 0.4)
         await reached(stub, lambda figures: figures.pending_requests == 0)

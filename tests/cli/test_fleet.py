@@ -132,6 +132,11 @@ def test_the_fleet_is_followed(
         told = [json.loads(stdout.readline()) for _ in range(3)]
         assert {event["type"] for event in told} == {"COMMAND_EXECUTED", "AGENT_STARTED", "AGENT_READY"}
         assert {(event["agent"], event["orchestrator"]) for event in told} == {("idle", "west")}
+        for _ in range(4):  # it has told more than the new one will: that is how it is known to have begun anew
+            fleet["east"].ask("stop", "weather")
+            fleet["east"].ask("start", "weather")
+            while (event := json.loads(stdout.readline()))["type"] != "AGENT_READY":
+                assert event["orchestrator"] == "east"
         fleet["east"].process.kill()
         fleet["east"].process.wait(SECONDS)
         start_east(serve, killable_bus, killable_state)

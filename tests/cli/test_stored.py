@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import time
 from typing import Any
 
 import pytest
@@ -65,12 +66,16 @@ def test_a_message_can_be_held_back(trunkline: Trunkline, name: str, channel: st
     assert {each["payload"]["n"] for each in _lines(taken.stdout)} == {"soon", "past"}
 
 
-def test_an_ordering_key_reaches_the_journal(trunkline: Trunkline, name: str, channel: str) -> None:
+def test_an_ordering_key_reaches_the_journal(trunkline: Trunkline, follow: Follow, name: str, channel: str) -> None:
     """One at a time, in order: whoever holds the first does not get the second."""
     trunkline("durable", "create", name, channel)
     trunkline("publish", channel, "-", "--stored", "--ordering-key", "k", input='{"n": 1}\n{"n": 2}\n')
-    held = trunkline("subscribe", "--durable", name, "--no-ack", "--timeout", "1", "--format", "json")
-    (first,) = _lines(held.stdout)
+    holder = follow("subscribe", "--durable", name, "--no-ack", "--format", "json", until='"durable"')
+    assert holder.stdout is not None
+    first = json.loads(holder.stdout.readline())
+    time.sleep(0.5)  # in which the second does not come
+    holder.send_signal(signal.SIGINT)
+    assert holder.communicate()[0] == ""
     assert (first["payload"], first["ordering_key"], first["attempt"]) == ({"n": 1}, "k", 1)
 
 

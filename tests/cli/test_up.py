@@ -16,14 +16,15 @@ from pathlib import Path
 import pytest
 
 from tests.patience import PATIENCE, waited_for_a_core
-from tests.programs import command, health
+from tests.programs import address_of, command, health, hold_port
 
 
 class Up:
     """`trunkline up` as a process, on free ports."""
 
     def __init__(self, data: Path, *options: str) -> None:
-        self.bus, self.state = (f"127.0.0.1:{port}" for port in _free_ports(2))
+        self._ports = hold_port(), hold_port()
+        self.bus, self.state = map(address_of, self._ports)
         self.lines: list[str] = []
         self._heard = threading.Condition()
         self.began = time.monotonic()
@@ -60,15 +61,9 @@ class Up:
         """Its exit code, once all that it said was heard."""
         code = self.process.wait(PATIENCE)
         self._reader.join(PATIENCE)
+        for port in self._ports:
+            port.close()
         return code
-
-
-def _free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
 
 
 @pytest.fixture

@@ -69,8 +69,8 @@ async def test_a_worker_that_stood_still_past_its_lease(killable_bus: RunningPro
         await bus.create_durable("work", CHANNEL, settings=DurableSettings(ack_wait=1.0))
         await bus.publish(CHANNEL, task(1), stored=True)
         await still.says(began=1, attempt=1)
+        still.process.send_signal(signal.SIGSTOP)
         async with worker(address, 0.1) as other:
-            still.process.send_signal(signal.SIGSTOP)
             assert (await other.says(began=1))["attempt"] == 2
             await other.says(done=1, attempt=2)
             still.process.send_signal(signal.SIGCONT)

@@ -84,11 +84,12 @@ def test_the_drain_has_a_limit(start: Start) -> None:
 def test_a_second_signal_ends_it_at_once(start: Start) -> None:
     """Whoever asks twice does not wait for the drain."""
     program = start("--drain-seconds", "60", "--drains-never")
-    _publish(program, "slow")
+    running = _publish(program, "slow")
     _publish(program, "ok").result()
     program.process.send_signal(signal.SIGTERM)
     program.wait_for('"stopping"')
     assert program.stop() == 128 + signal.SIGTERM
+    assert running.exception() is not None
 
 
 def test_it_ends_with_its_standard_input_where_asked(start: Start) -> None:

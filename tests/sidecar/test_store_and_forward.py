@@ -84,11 +84,12 @@ async def test_a_mix_of_traffic_survives(bus: RunningProgram, sidecar: RunningPr
     async with client:
         await client.subscribe(f"{channel}:live", live)
         await client.subscribe(f"{channel}:stored", durable, durable="mixed")
+        await client.publish(f"{channel}:unflushed", numbered("in doubt"))
         await kill(bus, sidecar)
         await asyncio.wait_for(lost.wait(), PATIENCE)
         await store(client, f"{channel}:stored", 1)
         with pytest.raises(BusDisconnectedError):
-            await client.flush()  # which tells of the loss
+            await client.flush()  # which says that what was published may be lost
         await client.flush()
         with pytest.raises(BusDisconnectedError):
             await client.request(f"{channel}:live", numbered("request"), timeout=5)
@@ -167,6 +168,7 @@ async def test_a_stream_of_publishes_goes_on_at_the_bus(
         assert isinstance(error, BusDisconnectedError)
         await asyncio.to_thread(bus.start)
         await until_health(sidecar, "SERVING")
+        await asyncio.to_thread(sidecar.wait_for, "what was held is forwarded")  # what comes earlier is held behind it
         answer = await publish(2, bus_pb2.DURABILITY_STORED)
         assert [receipt.sequence for receipt in answer.published.receipts] == [2]
         answer = await publish(3, bus_pb2.DURABILITY_MEMORY)
