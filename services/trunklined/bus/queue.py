@@ -37,7 +37,19 @@ class Subscriber:
         end: called when the queue is no more, with the reason. Must not block.
     """
 
-    __slots__ = ("credit", "delivered", "end", "id", "leased", "observer", "peer", "queue", "silent", "wake")
+    __slots__ = (
+        "credit",
+        "delivered",
+        "end",
+        "id",
+        "leased",
+        "observer",
+        "peer",
+        "queue",
+        "silent",
+        "suspects",
+        "wake",
+    )
 
     def __init__(
         self,
@@ -57,6 +69,8 @@ class Subscriber:
         self.delivered = 0
         self.leased = 0
         """Messages of a durable subscription that it holds."""
+        self.suspects = 0
+        """How many of them may have killed the subscriber that held them before; see `Parcel.is_suspect`."""
         self.silent = False
         """A lease of it ended, and it has said nothing since: it may stand still."""
         self.queue: Queue | None = None

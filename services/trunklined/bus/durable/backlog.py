@@ -16,14 +16,14 @@ from typing import Final
 
 from trunkline.errors import StaleAckError
 from trunkline.priority import MEDIUM_LEVEL, PRIORITY_LEVELS
-from trunklined.bus.attempts import Reason
+from trunklined.bus.attempts import LEASE_EXPIRED, Reason
 from trunklined.bus.durable.context import JournalContext
 from trunklined.bus.durable.cursor import PAGE_BYTES, PAGE_ROWS, Cursor
 from trunklined.bus.durable.dead_letters import bury
 from trunklined.bus.durable.keys import OrderingKeys
 from trunklined.bus.durable.pending import Pending
 from trunklined.bus.durable.pending_messages import PendingMessages
-from trunklined.bus.durable.stale_ack import LEASE_EXPIRED, stale_ack, why_retrying
+from trunklined.bus.durable.stale_ack import stale_ack, why_retrying
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.records import BatchHeader, DurableRow, settings_columns
@@ -164,11 +164,16 @@ class Backlog:
         """Whether this turn looked at as much as it may: there may be more."""
         return self._looked_at >= LOOKED_AT_ROWS
 
-    def next(self, most: int, now: float) -> tuple[Pending, list[MessageBatch]] | None:
+    def next(self, most: int, now: float, *, suspect: bool) -> tuple[Pending, list[MessageBatch]] | None:
         """Returns what is handed out next, at most so many messages: the higher level first, and of a level what was
-        tried before. None: there is nothing, or the turn is over."""
+        tried before. None: there is nothing, or the turn is over.
+
+        Args:
+            suspect: whether a message may be among it whose last lease lapsed; such a one comes alone.
+        """
         for level in range(PRIORITY_LEVELS - 1, -1, -1):
-            found = self._next_ready(level, most, now) or self._next_new(self.cursors[level], most, now)
+            found = self._next_ready(level, most, now, suspect)
+            found = found or self._next_new(self.cursors[level], most, now, suspect)
             if found is not None:
                 return found
         return None
@@ -183,9 +188,13 @@ class Backlog:
         self.pending_messages.lease(pending, now + self.settings.ack_wait)
         self.pending_messages.touch(pending)
         subscriber.leased += pending.left
+        if pending.is_suspect:
+            subscriber.suspects += pending.left
 
-    def _next_ready(self, level: int, most: int, now: float) -> tuple[Pending, list[MessageBatch]] | None:
-        while (pending := self.pending_messages.next_ready(level, most)) is not None:
+    def _next_ready(
+        self, level: int, most: int, now: float, suspect: bool
+    ) -> tuple[Pending, list[MessageBatch]] | None:
+        while (pending := self.pending_messages.next_ready(level, most, suspect=suspect)) is not None:
             batches = self._messages(pending)
             if any(_has_expired(batch, now) for batch in batches):
                 self.bury(pending, Reason.EXPIRED, "its TTL was over before the next attempt")
@@ -193,13 +202,15 @@ class Backlog:
             kept = [sequence for batch in batches for sequence in range(batch.first_sequence, batch.end)]
             if len(kept) < pending.left:
                 self._lose(pending.left - len(kept))
-                pending.keep(kept)
             if kept:
+                pending.keep(kept)
                 return pending, batches
             self._finish(pending)
         return None
 
-    def _next_new(self, cursor: Cursor, most: int, now: float) -> tuple[Pending, list[MessageBatch]] | None:
+    def _next_new(
+        self, cursor: Cursor, most: int, now: float, suspect: bool
+    ) -> tuple[Pending, list[MessageBatch]] | None:
         while self._looked_at < LOOKED_AT_ROWS:
             batch = cursor.next(most)
             if batch is None:
@@ -214,7 +225,10 @@ class Backlog:
                 self._context.staging.keys[self.id, batch.key] = True
             else:
                 self.waiting -= len(batch.messages)
-                return self.pending_messages.new(batch), [batch]
+                pending = self.pending_messages.new(batch)
+                if suspect or not pending.is_suspect:
+                    return pending, [batch]
+                self.pending_messages.retry(pending, now, 0.0)  # it was redriven, and what it did it may do again
         return None
 
     def _read(self, level: int, start: int) -> tuple[list[MessageBatch], int, bool]:

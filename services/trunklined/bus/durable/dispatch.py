@@ -92,7 +92,7 @@ class Dispatch:
     def clear(self) -> None:
         """Takes everything back that subscribers hold or wait for."""
         for subscriber, buffer in self._buffers.items():
-            subscriber.leased = 0
+            subscriber.leased = subscriber.suspects = 0
             subscriber.give_back(sum(len(batch.messages) for batch in buffer))
             buffer.clear()
 
@@ -146,7 +146,7 @@ class Dispatch:
         """Leases at most so many messages to one subscriber; returns how many it was."""
         count = size = 0
         while count < most and size < SEND_BUFFER_BYTES:
-            found = self._backlog.next(most - count, now)
+            found = self._backlog.next(most - count, now, suspect=not subscriber.suspects)
             if found is None:
                 break
             pending, batches = found

@@ -63,6 +63,8 @@ class Leases:
                 self._later_at.pop(pending, None)
             if pending.holder is not None:
                 pending.holder.leased -= len(gone)
+                if pending.is_suspect:
+                    pending.holder.suspects -= len(gone)
             if self._extended:
                 for sequence in gone:
                     self._extended.pop(sequence, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from trunklined.bus.attempts import AttemptRecord
+from trunklined.bus.attempts import LEASE_EXPIRED, AttemptRecord
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.records import PendingRow
@@ -123,12 +123,19 @@ class Pending:
         return part
 
     def keep(self, open: Sequence[int]) -> None:
-        """Only these of its messages are not settled."""
+        """Keeps only these of its messages: the others are settled, or in another pending batch."""
         self.open, self.left = open, len(open)
+        self.sequence = open[0]
+        self.count = open[-1] - open[0] + 1
 
     def end_attempt(self, now: float, error: str) -> None:
         """Notes how the attempt ended."""
         self.log = (*self.log, AttemptRecord(self.attempts, self.handed_out_at, now, self.peer, error))
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the lease of its last attempt lapsed: one of its messages may be what killed its holder."""
+        return bool(self.log) and self.log[-1].error == LEASE_EXPIRED
 
     @property
     def attempt(self) -> int:

@@ -17,6 +17,9 @@ from trunklined.bus.records import PendingRow
 DUE_PENDING: Final = 256
 """Pending batches that are loaded at once when their time has come."""
 
+Ready = list[tuple[int, int, Pending]]
+"""A heap of pending batches by their first sequence."""
+
 
 class PendingMessages:
     """Each pending batch is leased, or ready to be handed out again, or waits on disk until it is.
@@ -39,8 +42,10 @@ class PendingMessages:
         self._context = context
         self._changed = changed
         self._in_memory: dict[int, Pending] = {}
-        self._ready: tuple[list[tuple[int, int, Pending]], ...] = tuple([] for _ in range(PRIORITY_LEVELS))
+        self._ready: tuple[Ready, ...] = tuple([] for _ in range(PRIORITY_LEVELS))
         """Of each level, a heap: what was published first goes first."""
+        self._suspects: tuple[Ready, ...] = tuple([] for _ in range(PRIORITY_LEVELS))
+        """The same of those whose last lease lapsed; a subscriber holds one message of them at a time."""
 
     def load(self, now: float, ack_wait: float) -> None:
         """Takes up what was open when the program ended. What was leased is leased anew: its holder may come back."""
@@ -49,7 +54,7 @@ class PendingMessages:
             pending.peer, pending.handed_out_at = "before a restart", now
             self.lease(pending, now + ack_wait)
         self.retrying = self._context.engine.retrying(self.durable)
-        self.due_at = self._context.engine.next_due(self.durable)
+        self.due_at = self._context.engine.next_due(self.durable, ())
 
     def row(self, pending: Pending) -> PendingRow:
         """A pending batch as it is kept."""
@@ -124,17 +129,26 @@ class PendingMessages:
         self._context.staging.after.append(wait_on_disk)
 
     def _make_ready(self, pending: Pending) -> None:
-        heapq.heappush(self._ready[pending.level], (pending.open[0], pending.id, pending))
+        ready = self._suspects if pending.is_suspect else self._ready
+        heapq.heappush(ready[pending.level], (pending.open[0], pending.id, pending))
 
-    def next_ready(self, level: int, most: int) -> Pending | None:
-        """Takes the next one of a level that may be handed out again: whole, or so many messages of it."""
+    def next_ready(self, level: int, most: int, *, suspect: bool) -> Pending | None:
+        """Takes the next one of a level that may be handed out again: whole, or so many messages of it.
+
+        Args:
+            suspect: whether it may be one whose last lease lapsed, which comes alone.
+        """
         ready = self._ready[level]
+        suspects = self._suspects[level]
+        if suspect and suspects and (not ready or suspects[0] < ready[0]):
+            ready, most = suspects, 1
         if not ready:
             return None
         pending = ready[0][2]
         if len(pending.open) > most:
             taken = pending.part(self._context.next_pending_id(), pending.open[:most])
             pending.keep(pending.open[most:])
+            heapq.heapreplace(ready, (pending.sequence, pending.id, pending))
             self.touch(pending)
             pending = taken
         else:
@@ -147,17 +161,15 @@ class PendingMessages:
         if self.due_at is None or self.due_at > now or any(self._ready):
             return
         # Some that look due on disk are not: what became of them is staged.
-        for row in self._context.engine.due(
-            self.durable, now, DUE_PENDING + len(self._context.staging.pending_messages)
-        ):
-            if row.id not in self._in_memory and row.id not in self._context.staging.settled:
-                pending = Pending.of_row(row)
-                self._in_memory[pending.id] = pending
-                self._make_ready(pending)
+        known = self._in_memory.keys() | self._context.staging.settled.keys()
+        for row in self._context.engine.due(self.durable, now, DUE_PENDING, known):
+            pending = Pending.of_row(row)
+            self._in_memory[pending.id] = pending
+            self._make_ready(pending)
 
         def look_again() -> None:
             if not any(self._ready):
-                self.due_at = self._context.engine.next_due(self.durable)
+                self.due_at = self._context.engine.next_due(self.durable, self._in_memory)
                 self._changed()
 
         self._context.staging.after.append(look_again)
@@ -176,7 +188,7 @@ class PendingMessages:
         """Gives everything up; what is on disk is void."""
         self.leases.clear()
         self._in_memory.clear()
-        for ready in self._ready:
+        for ready in (*self._ready, *self._suspects):
             ready.clear()
         self.retrying, self.due_at = 0, None
         self._context.staging.forget(self.durable)

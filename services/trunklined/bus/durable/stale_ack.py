@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from trunkline.errors import StaleAckError
+from trunklined.bus.attempts import LEASE_EXPIRED
 from trunklined.bus.durable.pending import Pending
-
-LEASE_EXPIRED: Final = "lease expired"
-"""The error of an attempt whose lease was over before it was settled."""
 
 
 def stale_ack(durable: str, sequence: int, attempt: int, leased: Pending | None, why: str | None) -> StaleAckError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
@@ -65,11 +65,11 @@ class JournalEngine(Protocol):
     def leased(self, durable: int) -> list[PendingRow]:
         """The pending batches that are leased."""
 
-    def due(self, durable: int, now: float, limit: int) -> list[PendingRow]:
-        """Pending batches that may be handed out again, the earliest first."""
+    def due(self, durable: int, now: float, limit: int, known: Container[int]) -> list[PendingRow]:
+        """Pending batches that may be handed out again, the earliest first, without those with a known id."""
 
-    def next_due(self, durable: int) -> float | None:
-        """When the earliest of those that wait may be."""
+    def next_due(self, durable: int, known: Container[int]) -> float | None:
+        """When the earliest of those that wait may be, without those with a known id."""
 
     def retrying(self, durable: int) -> int:
         """How many messages wait for another attempt."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
+from itertools import islice
 from typing import Any, Final
 
 from trunkline.priority import MEDIUM_LEVEL
@@ -25,6 +26,7 @@ _HELD: Final = (
     "SELECT 1 FROM parcels WHERE parcels.sequence < ? AND parcels.sequence > ? AND parcels.sequence + count > ?"
 )
 
+END_OF_TIME: Final = 2.0**62
 SPAN: Final = 65_536
 """No pending batch spans more sequences."""
 
@@ -237,10 +239,18 @@ class ParcelReads(Reading):
     def leased(self, durable: int) -> list[PendingRow]:
         return self._parcels("durable = ? AND due IS NULL ORDER BY id", durable)
 
-    def due(self, durable: int, now: float, limit: int) -> list[PendingRow]:
-        return self._parcels(
-            "durable = ? AND due IS NOT NULL AND due <= ? ORDER BY due, id LIMIT ?", durable, now, limit
-        )
+    def due(self, durable: int, now: float, limit: int, known: Container[int]) -> list[PendingRow]:
+        with closing(self._waiting(durable, now)) as waiting:
+            unknown = list(islice((id for _, id in waiting if id not in known), limit))
+        return self._parcels("id IN (SELECT value FROM json_each(?)) ORDER BY due, id", json.dumps(unknown))
+
+    def _waiting(self, durable: int, until: float) -> Generator[tuple[float, int], None, None]:
+        """When pending batches are due and their ids, the earliest first; of the index alone."""
+        with self._translated():
+            yield from self._reader.execute(
+                "SELECT due, id FROM parcels WHERE durable = ? AND due IS NOT NULL AND due <= ? ORDER BY due, id",
+                (durable, until),
+            )
 
     def pending_at(self, durable: int, sequence: int) -> list[PendingRow]:
         return self._parcels("durable = ? AND sequence <= ? AND sequence + count > ?", durable, sequence, sequence)
@@ -250,8 +260,9 @@ class ParcelReads(Reading):
             rows = self._reader.execute(f"SELECT * FROM parcels WHERE {where}", values).fetchall()
         return [pending_of(row) for row in rows]
 
-    def next_due(self, durable: int) -> float | None:
-        return self._time("SELECT min(due) FROM parcels WHERE durable = ? AND due IS NOT NULL", durable)
+    def next_due(self, durable: int, known: Container[int]) -> float | None:
+        with closing(self._waiting(durable, END_OF_TIME)) as waiting:
+            return next((due for due, id in waiting if id not in known), None)
 
     def retrying(self, durable: int) -> int:
         with self._translated():
