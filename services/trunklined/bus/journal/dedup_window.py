@@ -1,4 +1,4 @@
-"""Window: the message ids that were stored lately, so that the same message is stored once."""
+"""Window: the message ids that were stored lately, so that the same message is stored once on one channel."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Known(NamedTuple):
 
 
 class DedupWindow:
-    """Bounded in time and in number.
+    """Bounded in time and in number. An id is one of its channel: on another channel it is another message.
 
     Args:
         seconds: how long an id is known.
@@ -40,32 +40,36 @@ class DedupWindow:
     def __init__(self, seconds: float, maximum: int) -> None:
         self.seconds = seconds
         self._maximum = maximum
-        self._known: dict[str, tuple[Place, int]] = {}
-        self._order: deque[tuple[float, Sequence[str]]] = deque()
+        self._known: dict[tuple[str, str], tuple[Place, int]] = {}
+        """By channel and message id."""
+        self._order: deque[tuple[float, str, Sequence[str]]] = deque()
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def find(self, message_id: str, now: float) -> Known | None:
-        """The message that was stored under an id."""
-        known = self._known.get(message_id)
+    def find(self, channel: str, message_id: str, now: float) -> Known | None:
+        """Returns the message that was stored on a channel under an id."""
+        known = self._known.get((channel, message_id))
         return Known(*known) if known is not None and known[0].known_at >= now - self.seconds else None
 
-    def learn(self, message_ids: Sequence[str], first_sequence: int, time: float, known_at: float) -> None:
-        """Messages whose sequences follow each other were stored."""
+    def learn(
+        self, channel: str, message_ids: Sequence[str], first_sequence: int, time: float, known_at: float
+    ) -> None:
+        """Notes messages of one channel, with sequences that follow each other, that were stored."""
         place = Place(first_sequence, time, known_at)
-        self._known.update(zip(message_ids, zip(repeat(place), range(len(message_ids)), strict=False), strict=True))
-        self._order.append((known_at, message_ids))
+        places = zip(repeat(place), range(len(message_ids)), strict=False)
+        self._known.update(zip(zip(repeat(channel), message_ids, strict=False), places, strict=True))
+        self._order.append((known_at, channel, message_ids))
         while self._order and (len(self._known) > self._maximum or self._order[0][0] < known_at - self.seconds):
             self._drop(*self._order.popleft())
 
-    def forget(self, message_ids: Sequence[str]) -> None:
-        """They were not stored after all."""
+    def forget(self, channel: str, message_ids: Sequence[str]) -> None:
+        """Forgets messages that were not stored after all."""
         for message_id in message_ids:
-            self._known.pop(message_id, None)
+            self._known.pop((channel, message_id), None)
 
-    def _drop(self, known_at: float, message_ids: Sequence[str]) -> None:
-        for message_id in message_ids:
-            known = self._known.get(message_id)
+    def _drop(self, known_at: float, channel: str, message_ids: Sequence[str]) -> None:
+        for key in zip(repeat(channel), message_ids, strict=False):
+            known = self._known.get(key)
             if known is not None and known[0].known_at <= known_at:  # else it is known again, from later
-                del self._known[message_id]
+                del self._known[key]

@@ -137,7 +137,7 @@ class Journal:
         now = self._clock()
         for batch in self.engine.recent(self._limits.dedup_seconds, self._limits.dedup_messages):
             ids = [self._format.describe(message).message_id for message in batch.messages]
-            self.window.learn(ids, batch.first_sequence, batch.time, now)
+            self.window.learn(batch.channel, ids, batch.first_sequence, batch.time, now)
             self.sequencer.load_time(batch.time)
         self.durables.load(contents.durables, contents.last_durable)
         self._delayed.arm()
@@ -166,11 +166,11 @@ class Journal:
         for batch, message_ids in zip(publication.batches, publication.message_ids, strict=True):
             batch.first_sequence = self.sequencer.allot(len(batch.messages))
             batch.time = now
-            self.window.learn(message_ids, batch.first_sequence, now, now)
+            self.window.learn(batch.channel, message_ids, batch.first_sequence, now, now)
         for index, due, batch, message_id in publication.held_back:
             batch.first_sequence = self.sequencer.allot(1)
             batch.time = now
-            self.window.learn([message_id], batch.first_sequence, now, now)
+            self.window.learn(batch.channel, [message_id], batch.first_sequence, now, now)
             publication.parts[index] = HeldBack(batch.first_sequence, due, batch)
         self._pipeline.add(publication)
 

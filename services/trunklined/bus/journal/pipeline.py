@@ -227,8 +227,8 @@ class Pipeline:
             return None
         self._leave_flight(entry)
         for message_ids in entry.message_ids:
-            self._window.forget(message_ids)
-        self._window.forget([message_id for _, _, _, message_id in entry.held_back])
+            self._window.forget(entry.channel, message_ids)
+        self._window.forget(entry.channel, [message_id for _, _, _, message_id in entry.held_back])
         self.leaving.difference_update(entry.redriven)
         if entry.released:
             self._delayed.is_due = True

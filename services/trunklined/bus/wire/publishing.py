@@ -154,7 +154,8 @@ def to_stored_publication(
 ) -> Publication:
     """As `to_publication`, for messages to be stored: those that are there already are left out."""
     check_publish(request)
-    publication = Publication(request.channel)
+    channel = request.channel
+    publication = Publication(channel)
     parts = publication.parts
     batch: MessageBatch | None = None
     ids: list[str] = []
@@ -171,7 +172,7 @@ def to_stored_publication(
             error.details["index"] = index
             raise
         message_id = message.message_id
-        known = find(message_id, now)
+        known = find(channel, message_id, now)
         if known is not None:
             parts.append(known)
             batch = None
