@@ -92,6 +92,9 @@ MAX_ERROR_BYTES: Final = 4_096
 MAX_LEASED_MESSAGES: Final = 65_536
 """Messages of one durable subscription that are leased at once; beyond it the others wait."""
 
+MAX_SETTLED_MESSAGES: Final = 10_000
+"""Sequences that one ack, nak, terminate, extend or release names; beyond it INVALID_MESSAGE."""
+
 UNSET_CREDIT_LEASES: Final = 1_024
 """Messages leased at once to a durable subscriber that set no credit."""
 

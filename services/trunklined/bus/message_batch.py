@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NamedTuple
 
-from trunkline.limits import FRAME_BYTES
+from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES
 from trunklined.bus.attempts import AttemptRecord
 
 
@@ -77,6 +78,19 @@ class MessageBatch:
     def split(self, count: int) -> tuple[MessageBatch, MessageBatch]:
         """The first `count` messages and the rest; both have at least one."""
         return self.part(0, count), self.part(count, len(self.messages))
+
+    def rows(self) -> list[MessageBatch]:
+        """Returns it as batches that are kept as one row each: no more than a frame takes, so that whoever needs one of
+        its messages reads few others."""
+        if len(self.messages) <= FRAME_MESSAGES and self.size <= FRAME_BYTES:
+            return [self]
+        cuts, size = [0], 0
+        for index, message in enumerate(self.messages):
+            size += len(message)
+            if index > cuts[-1] and (size > FRAME_BYTES or index - cuts[-1] == FRAME_MESSAGES):
+                cuts.append(index)
+                size = len(message)
+        return [self.part(start, stop) for start, stop in pairwise((*cuts, len(self.messages)))]
 
     def part(self, start: int, stop: int) -> MessageBatch:
         """The messages from one index to before another, as a batch."""

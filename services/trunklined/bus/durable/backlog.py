@@ -11,10 +11,10 @@ that key over; when it is done, the next of that key is looked up in the journal
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from trunkline.errors import StaleAckError
+from trunkline.channels import matches
 from trunkline.priority import MEDIUM_LEVEL, PRIORITY_LEVELS
 from trunklined.bus.attempts import LEASE_EXPIRED, Reason
 from trunklined.bus.durable.context import JournalContext
@@ -23,7 +23,7 @@ from trunklined.bus.durable.dead_letters import bury
 from trunklined.bus.durable.keys import OrderingKeys
 from trunklined.bus.durable.pending import Pending
 from trunklined.bus.durable.pending_messages import PendingMessages
-from trunklined.bus.durable.stale_ack import stale_ack, why_retrying
+from trunklined.bus.durable.stale_ack import StaleAck, why_leased, why_retrying
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.records import BatchHeader, DurableRow, settings_columns
@@ -136,11 +136,9 @@ class Backlog:
             self._lose(lost)
             self.stage()
 
-    def delivers(self, batch: MessageBatch) -> bool:
+    def delivers(self, batch: MessageBatch | BatchHeader) -> bool:
         """Returns whether a batch is for this subscription."""
-        if batch.redriven is not None:
-            return batch.redriven.durable == self.id
-        return self.channels is None or batch.channel in self.channels
+        return matches(self.pattern, batch.channel) if batch.target is None else batch.target == self.id
 
     def forget_read_ahead(self) -> None:
         """Keeps nothing in memory that no subscriber takes soon."""
@@ -252,16 +250,18 @@ class Backlog:
 
     # What comes back from subscribers: of messages that `check` does not name.
 
-    def check(self, sequences: list[int], attempt: int) -> list[StaleAckError]:
-        """Returns why any of these messages cannot be settled by the subscriber that got them with that attempt."""
+    def check(self, sequences: Sequence[int], attempt: int) -> list[StaleAck]:
+        """Returns which of these messages cannot be settled by the subscriber that got them with that attempt. Costs by
+        their number, whatever else was published, leased or failed with them."""
         of = self.pending_messages.leases.of
-        refused = []
+        refused, not_leased = [], []
         for sequence in sequences:
             pending = of(sequence)
-            if pending is None or pending.attempts != attempt or self.is_over:
-                why = self._why_not_held(sequence, attempt) if pending is None else None
-                refused.append(stale_ack(self.name, sequence, attempt, pending, why))
-        return refused
+            if pending is None:
+                not_leased.append(sequence)
+            elif pending.attempts != attempt or self.is_over:
+                refused.append(StaleAck(sequence, why_leased(pending, attempt), pending.attempts))
+        return refused + self._not_leased(not_leased, attempt) if not_leased else refused
 
     def ack(self, sequences: list[int]) -> None:
         """Notes that messages are done."""
@@ -368,17 +368,26 @@ class Backlog:
         self._context.lost_to_limits += messages
         log.error("%d messages that %r still needed were removed by a hard limit", messages, self.name)
 
-    def _why_not_held(self, sequence: int, attempt: int) -> str:
-        retrying = self.pending_messages.waits(sequence)
-        if retrying is not None:
-            return why_retrying(retrying, attempt)
-        batch = next(iter(self._context.engine.messages(sequence, 1)), None)
-        if batch is None and sequence >= max(cursor.position for cursor in self.cursors):
+    def _not_leased(self, sequences: Sequence[int], attempt: int) -> list[StaleAck]:
+        waiting = self.pending_messages.waiting(sequences)
+        headers = self._context.engine.headers([each for each in sequences if each not in waiting])
+        return [
+            StaleAck(
+                sequence,
+                why_retrying(waiting[sequence], attempt)
+                if sequence in waiting
+                else self._why_not_pending(sequence, headers.get(sequence)),
+            )
+            for sequence in sequences
+        ]
+
+    def _why_not_pending(self, sequence: int, header: BatchHeader | None) -> str:
+        if header is None and sequence >= max(cursor.position for cursor in self.cursors):
             return "never handed out"
-        if batch is None or not self.delivers(batch):
+        if header is None or not self.delivers(header):
             return "not deliverable"
-        passed_over = batch.key is not None and self._keys.waits(batch.key, sequence)
-        return "settled" if sequence < self.cursors[batch.level].position and not passed_over else "never handed out"
+        passed_over = header.key is not None and self._keys.waits(header.key, sequence)
+        return "settled" if sequence < self.cursors[header.level].position and not passed_over else "never handed out"
 
 
 def _has_expired(batch: MessageBatch, now: float) -> bool:

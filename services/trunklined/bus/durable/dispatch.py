@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 
 from trunkline.errors import TrunklineError
 from trunkline.limits import MAX_LEASED_MESSAGES, UNSET_CREDIT_LEASES
@@ -215,15 +216,13 @@ class Dispatch:
     def _on_time(self) -> None:
         self._timer = None
         now = self._context.clock()
-        for late in self._backlog.pending_messages.leases.late(now):
-            if late:
-                self._lapse(late, now)
+        if late := set(chain.from_iterable(self._backlog.pending_messages.leases.late(now))):
+            self._lapse(late, now)
         self.want()
         self.arm()
 
-    def _lapse(self, sequences: list[int], now: float) -> None:
+    def _lapse(self, late: set[int], now: float) -> None:
         """Ends leases that are over. What a stream did not even take is released: nobody has begun it."""
-        late = set(sequences)
         for subscriber, buffer in self._buffers.items():
             unsent = buffer.withdraw(late)
             subscriber.give_back(len(unsent))

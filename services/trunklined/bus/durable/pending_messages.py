@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import pairwise
 from typing import Final
 
 from trunkline.priority import PRIORITY_LEVELS
@@ -42,6 +43,8 @@ class PendingMessages:
         self._context = context
         self._changed = changed
         self._in_memory: dict[int, Pending] = {}
+        self._waiting: dict[int, Pending] = {}
+        """Of those in memory that wait for another attempt, by sequence."""
         self._ready: tuple[Ready, ...] = tuple([] for _ in range(PRIORITY_LEVELS))
         """Of each level, a heap: what was published first goes first."""
         self._suspects: tuple[Ready, ...] = tuple([] for _ in range(PRIORITY_LEVELS))
@@ -111,22 +114,48 @@ class PendingMessages:
         self._context.staging.settle(self.durable, pending.id)
 
     def retry(self, pending: Pending, now: float, wait: float) -> None:
-        """It waits for its next attempt: here if that is now, else on disk."""
-        pending.due = now + wait
+        """Lets messages wait for their next attempt: here if that is now, else on disk.
+
+        They wait in pending batches without gaps, so that no two of a subscription overlap, and the one that has a message is
+        found by its first sequence.
+        """
+        due = now + wait
         self.retrying += pending.left
-        self._in_memory[pending.id] = pending
-        self.touch(pending)
+        waiting = self._without_gaps(pending)
+        for each in waiting:
+            each.due = due
+            self._in_memory[each.id] = each
+            self._waiting.update(dict.fromkeys(each.open, each))
+            self.touch(each)
+            if not wait:
+                self._make_ready(each)
         if not wait:
-            self._make_ready(pending)
             return
 
         def wait_on_disk() -> None:
-            if self.is_here(pending) and pending.due is not None:
-                del self._in_memory[pending.id]
-                self.due_at = pending.due if self.due_at is None else min(self.due_at, pending.due)
+            moved = [each for each in waiting if self.is_here(each) and each.due == due]
+            for each in moved:
+                del self._in_memory[each.id]
+                self._forget_waiting(each)
+            if moved:
+                self.due_at = due if self.due_at is None else min(self.due_at, due)
                 self._changed()
 
         self._context.staging.after.append(wait_on_disk)
+
+    def _without_gaps(self, pending: Pending) -> list[Pending]:
+        """The messages of a pending batch as pending batches of sequences that follow each other, the first of them it itself."""
+        open = pending.open
+        if pending.left == pending.count:
+            return [pending]
+        starts = [0, *(index for index in range(1, len(open)) if open[index] != open[index - 1] + 1), len(open)]
+        first, *others = (range(open[start], open[end - 1] + 1) for start, end in pairwise(starts))
+        pending.keep(first)
+        return [pending, *(pending.part(self._context.next_pending_id(), each) for each in others)]
+
+    def _forget_waiting(self, pending: Pending) -> None:
+        for sequence in pending.open:
+            self._waiting.pop(sequence, None)
 
     def _make_ready(self, pending: Pending) -> None:
         ready = self._suspects if pending.is_suspect else self._ready
@@ -154,6 +183,7 @@ class PendingMessages:
         else:
             heapq.heappop(ready)
         self.retrying -= pending.left
+        self._forget_waiting(pending)
         return pending
 
     def load_due(self, now: float) -> None:
@@ -165,6 +195,7 @@ class PendingMessages:
         for row in self._context.engine.due(self.durable, now, DUE_PENDING, known):
             pending = Pending.of_row(row)
             self._in_memory[pending.id] = pending
+            self._waiting.update(dict.fromkeys(pending.open, pending))
             self._make_ready(pending)
 
         def look_again() -> None:
@@ -174,20 +205,25 @@ class PendingMessages:
 
         self._context.staging.after.append(look_again)
 
-    def waits(self, sequence: int) -> Pending | None:
-        """The pending batch in which a message waits for another attempt."""
-        for pending in self._in_memory.values():
-            if pending.due is not None and sequence in pending.open:
-                return pending
-        for row in self._context.engine.pending_at(self.durable, sequence):
-            if row.due is not None and (row.open is None or row.open[sequence - row.sequence]):
-                return Pending.of_row(row)
-        return None
+    def waiting(self, sequences: Iterable[int]) -> dict[int, Pending]:
+        """Returns the pending batches of those of some messages that wait for another attempt."""
+        here = self._waiting
+        found = {sequence: here[sequence] for sequence in sequences if sequence in here}
+        if self.retrying > len(here):
+            elsewhere = [sequence for sequence in sequences if sequence not in here]
+            pending_messages: dict[int, Pending] = {}
+            for sequence, row in self._context.engine.waiting(self.durable, elsewhere):
+                if row.id not in self._in_memory and row.id not in self._context.staging.settled:
+                    pending = pending_messages.setdefault(row.id, Pending.of_row(row))
+                    if sequence in pending.open:
+                        found[sequence] = pending
+        return found
 
     def clear(self) -> None:
         """Gives everything up; what is on disk is void."""
         self.leases.clear()
         self._in_memory.clear()
+        self._waiting.clear()
         for ready in (*self._ready, *self._suspects):
             ready.clear()
         self.retrying, self.due_at = 0, None

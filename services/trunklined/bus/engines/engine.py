@@ -56,6 +56,9 @@ class JournalEngine(Protocol):
             The batches, the sequence to go on at, and whether there are no more.
         """
 
+    def headers(self, sequences: Sequence[int]) -> dict[int, BatchHeader]:
+        """Of messages, by sequence, the batches that hold them, without reading the messages."""
+
     def messages(self, first: int, count: int) -> list[MessageBatch]:
         """The batches that hold any of these sequences, swept ones too."""
 
@@ -74,8 +77,8 @@ class JournalEngine(Protocol):
     def retrying(self, durable: int) -> int:
         """How many messages wait for another attempt."""
 
-    def pending_at(self, durable: int, sequence: int) -> list[PendingRow]:
-        """The pending batches that span a sequence."""
+    def waiting(self, durable: int, sequences: Sequence[int]) -> list[tuple[int, PendingRow]]:
+        """Of messages, by sequence, those that may be in a pending batch that waits for another attempt, and that pending batch."""
 
     def busy_keys(self, durable: int) -> tuple[dict[str, int], set[str]]:
         """The ordering keys of pending batches with their sequences, and those of which messages were passed over."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from itertools import islice
@@ -25,6 +26,8 @@ from trunklined.bus.records import BatchHeader, HeldBack, PendingRow
 _HELD: Final = (
     "SELECT 1 FROM parcels WHERE parcels.sequence < ? AND parcels.sequence > ? AND parcels.sequence + count > ?"
 )
+
+_EXTENT: Final = "runs.sequence, runs.count, runs.size, runs.time, runs.lane, runs.key, runs.target, runs.swept"
 
 END_OF_TIME: Final = 2.0**62
 SPAN: Final = 65_536
@@ -107,6 +110,23 @@ class RunReads(Reading):
         if last:
             return found, last[0], False
         return found, found[-1].end if found else start, True
+
+    def headers(self, sequences: Sequence[int]) -> dict[int, BatchHeader]:
+        with self._translated():
+            rows = self._reader.execute(
+                f"SELECT {_EXTENT}, channels.name FROM runs JOIN channels ON channels.id = runs.channel"
+                " WHERE sequence IN (SELECT (SELECT max(sequence) FROM runs WHERE sequence <= value) FROM json_each(?))"
+                " ORDER BY sequence",
+                (json.dumps(sequences),),
+            ).fetchall()
+        headers = [_extent(row, channel) for *row, channel in rows]
+        begins = [each.first_sequence for each in headers]
+        found = {}
+        for sequence in sequences:
+            index = bisect_right(begins, sequence) - 1
+            if index >= 0 and sequence < headers[index].end:
+                found[sequence] = headers[index]
+        return found
 
     def messages(self, first: int, count: int) -> list[MessageBatch]:
         with self._translated():
@@ -210,16 +230,17 @@ class RunReads(Reading):
         held = _HELD.replace("?", "{}").format("runs.sequence + runs.count", f"runs.sequence - {SPAN}", "runs.sequence")
         with self._translated():
             found = self._reader.execute(
-                f"SELECT sequence, count, size, time, lane, key, target, swept, EXISTS ({held}) FROM runs"
+                f"SELECT {_EXTENT}, EXISTS ({held}) FROM runs"
                 " WHERE channel = ? AND sequence > ? AND sequence < ? ORDER BY sequence LIMIT ?",
                 (id, after, until, rows),
             ).fetchall()
-        headers = [
-            BatchHeader(sequence, channel, count, size, time, level, key, target, bool(swept))
-            for sequence, count, size, time, level, key, target, swept, is_held in found
-            if needed_too or (not is_held and (swept or sequence + count <= needed[level]))
+        headers = [(_extent(row, channel), is_held) for *row, is_held in found]
+        removable = [
+            each
+            for each, is_held in headers
+            if needed_too or (not is_held and (each.swept or each.end <= needed[each.level]))
         ]
-        return headers, found[-1][0] if len(found) == rows else None
+        return removable, found[-1][0] if len(found) == rows else None
 
     def held_back_until(self, now: float, limit: int) -> list[HeldBack]:
         with self._translated():
@@ -252,8 +273,16 @@ class ParcelReads(Reading):
                 (durable, until),
             )
 
-    def pending_at(self, durable: int, sequence: int) -> list[PendingRow]:
-        return self._parcels("durable = ? AND sequence <= ? AND sequence + count > ?", durable, sequence, sequence)
+    def waiting(self, durable: int, sequences: Sequence[int]) -> list[tuple[int, PendingRow]]:
+        with self._translated():
+            found = self._reader.execute(
+                "SELECT value, (SELECT id FROM parcels WHERE durable = ? AND due IS NOT NULL AND sequence <= value"
+                " ORDER BY sequence DESC LIMIT 1) AS parcel FROM json_each(?) WHERE parcel IS NOT NULL",
+                (durable, json.dumps(sequences)),
+            ).fetchall()
+        rows = self._parcels("id IN (SELECT value FROM json_each(?))", json.dumps([*{id for _, id in found}]))
+        by_id = {row.id: row for row in rows}
+        return [(sequence, row) for sequence, id in found if (row := by_id[id]).sequence + row.messages > sequence]
 
     def _parcels(self, where: str, *values: Any) -> list[PendingRow]:
         with self._translated():
@@ -300,3 +329,9 @@ class ParcelReads(Reading):
     def dead_letter_channels(self) -> list[str]:
         with self._translated():
             return [row[0] for row in self._reader.execute("SELECT DISTINCT channel FROM dead_letters")]
+
+
+def _extent(row: Sequence[Any], channel: str) -> BatchHeader:
+    """The batch that columns of _EXTENT say."""
+    sequence, count, size, time, level, key, target, swept = row
+    return BatchHeader(sequence, channel, count, size, time, level, key, target, bool(swept))

@@ -172,6 +172,7 @@ class Journal:
             batch.time = now
             self.window.learn(batch.channel, [message_id], batch.first_sequence, now, now)
             publication.parts[index] = HeldBack(batch.first_sequence, due, batch)
+        publication.batches = [row for batch in publication.batches for row in batch.rows()]
         self._pipeline.add(publication)
 
     def after_commit(self, done: Done) -> None:
