@@ -88,7 +88,8 @@ class Channels:
 
     def check_kept_since(self, pattern: str, time: float) -> None:
         """Raises CompactedError where messages of a pattern that were taken at a time or later were removed."""
-        if time <= max((channel.compacted_time for channel in self._of(pattern)), default=0.0):
+        removed = (channel.compacted_time for channel in self._of(pattern) if channel.compacted)
+        if any(time <= each for each in removed):
             oldest = self._oldest(pattern)
             raise CompactedError(
                 f"what was taken at {time:.3f} (UNIX time) is not kept any more, the oldest is sequence {oldest}",
