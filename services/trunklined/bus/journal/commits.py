@@ -22,6 +22,9 @@ COMMIT_BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.0
 RETRY_SECONDS: Final = 0.25
 """After a commit that failed, until the next is tried."""
 
+COMPLAINT_SECONDS: Final = 10.0
+"""How often the log says that commits fail, where some succeed in between."""
+
 QUICK_SECONDS: Final = 0.0006
 QUICK_COMMITS: Final = 32
 """A disk that took so little so often in a row is trusted to do so once more."""
@@ -63,6 +66,9 @@ class Commits:
         self._running = False
         self._retry: asyncio.TimerHandle | None = None
         self._trouble: TrunklineError | None = None
+        self._refused_until = 0.0
+        """Until then, in the loop's time, what is to be stored is refused, if there is trouble."""
+        self._complained_at = float("-inf")
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
@@ -96,6 +102,12 @@ class Commits:
     def check_health(self) -> None:
         """Raises the error of the last commit, if it failed: what needs one need not begin."""
         if self._trouble is not None:
+            raise self._trouble
+
+    def check_disk(self) -> None:
+        """Raises the error of the last commit, if it failed a moment ago: what would only be refused when the next one
+        is tried is refused at once, and the disk is left alone meanwhile."""
+        if self._trouble is not None and asyncio.get_running_loop().time() < self._refused_until:
             raise self._trouble
 
     async def settled(self) -> None:
@@ -136,9 +148,11 @@ class Commits:
             writes = self._work.gather()
         finally:
             self._gathering = False
-        if writes is None:
+        if writes is None and self._trouble is None:
             self._go_on()
             return
+        if writes is None:
+            writes = WriteBatch()  # whether the disk takes anything again is to be known before somebody needs it
         self._running = True
         try:
             self._engine.apply(writes)
@@ -185,8 +199,10 @@ class Commits:
 
     def _fail(self, error: TrunklineError) -> None:
         self._engine.rollback()
-        if self._trouble is None:
+        now = asyncio.get_running_loop().time()
+        if self._trouble is None and now - self._complained_at > COMPLAINT_SECONDS:
             log.error("the journal's commit failed: %s", error)
+            self._complained_at = now
         self._trouble = error
         gave_up = self._work.failed(error)
         self._running = False
@@ -195,6 +211,7 @@ class Commits:
             self._idle.set()
             return
         wait = 0.0 if gave_up and self._work.waits() else RETRY_SECONDS
+        self._refused_until = now + wait
         self._retry = asyncio.get_running_loop().call_later(wait, self._begin)
 
     def _go_on(self) -> None:

@@ -158,8 +158,10 @@ class Journal:
         """Stores the messages; `done` is called when they are durable, or with why they were not stored.
 
         Raises:
-            OverloadedError: too much waits for a commit.
+            OverloadedError: too much waits for a commit, or there was no room on the disk a moment ago.
+            StorageError: the disk failed a moment ago.
         """
+        self.commits.check_disk()
         self._pipeline.check_room(publication.messages)
         now = publication.time = self.sequencer.now()
         publication.done = done
