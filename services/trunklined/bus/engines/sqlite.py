@@ -155,6 +155,8 @@ class SqliteJournal(RunReads, ParcelReads):
         connection.execute(_PUT_NUMBERS, (1, *sealed(*self._numbers)))
 
     def commit(self) -> None:
+        if self._file is not None:
+            self._file.check_place()
         with self._translated():
             self._writer.execute("COMMIT")
         self._commits += 1

@@ -58,6 +58,8 @@ class Commits:
 
     def __init__(self, engine: JournalEngine, work: Work) -> None:
         self.latency = Histogram(COMMIT_BOUNDS)
+        self.on_trouble: Callable[[TrunklineError | None], None] | None = None
+        """Called when commits begin to fail, with the error, and when they succeed again."""
         self._engine = engine
         self._work = work
         self._pool = ThreadPoolExecutor(1, "bus-commit")
@@ -188,7 +190,7 @@ class Commits:
             return
         if self._trouble is not None:
             log.info("the journal's commits succeed again")
-            self._trouble = None
+            self._set_trouble(None)
         took = time.perf_counter() - self._began
         self._ended = time.perf_counter()
         self._quick = self._quick + 1 if took < QUICK_SECONDS else 0
@@ -203,7 +205,7 @@ class Commits:
         if self._trouble is None and now - self._complained_at > COMPLAINT_SECONDS:
             log.error("the journal's commit failed: %s", error)
             self._complained_at = now
-        self._trouble = error
+        self._set_trouble(error)
         gave_up = self._work.failed(error)
         self._running = False
         if self._closing:
@@ -213,6 +215,12 @@ class Commits:
         wait = 0.0 if gave_up and self._work.waits() else RETRY_SECONDS
         self._refused_until = now + wait
         self._retry = asyncio.get_running_loop().call_later(wait, self._begin)
+
+    def _set_trouble(self, error: TrunklineError | None) -> None:
+        changed = type(error) is not type(self._trouble)
+        self._trouble = error
+        if changed and self.on_trouble is not None:
+            self.on_trouble(error)
 
     def _go_on(self) -> None:
         if self._work.waits():
