@@ -30,6 +30,9 @@ class PendingRow(NamedTuple):
     key: str | None
     log: tuple[AttemptRecord, ...]
     redrives: int
+    peer: str
+    """Of whom holds them, or held them last; empty where a version of the program kept it that did not note it."""
+    handed_out_at: float
 
 
 class DurableRow(NamedTuple):
@@ -50,6 +53,8 @@ class DurableRow(NamedTuple):
     acked: int
     redelivered: int
     dead_lettered: int
+    counted_to: int
+    """`waiting` counts what was stored below this sequence; what is behind it is counted when the journal is opened."""
 
     @property
     def settings(self) -> DurableSettings:

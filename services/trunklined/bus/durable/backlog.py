@@ -64,11 +64,15 @@ class Backlog:
         self.pending_messages = PendingMessages(row.id, context, due_changed)
         self._keys = OrderingKeys({}, set())
         self._context = context
+        self._counted_to = row.counted_to
         self._looked_at = 0
         """Runs that this turn looked at."""
 
     def load(self) -> None:
         """Takes up what was open when the program ended."""
+        end = self._context.last_sequence() + 1
+        if self._counted_to < end:
+            self.waiting += self._context.engine.count_from(self.channels, self.id, self._counted_to, end)
         self.pending_messages.load(self._context.clock(), self.settings.ack_wait)
         self._keys = OrderingKeys(*self._context.engine.busy_keys(self.id))
 
@@ -90,6 +94,7 @@ class Backlog:
             self.acked,
             self.redelivered,
             self.dead_lettered,
+            self._context.last_sequence() + 1,
         )
 
     def needs(self) -> list[int]:
@@ -101,6 +106,7 @@ class Backlog:
     def stage(self) -> None:
         """Has its row written with the next commit."""
         if not self.is_over:  # a subscriber that leaves late changes nothing
+            self._context.uncounted.pop(self.id, None)
             self._context.staging.durables[self.id] = self
             self._context.schedule()
 
@@ -110,7 +116,8 @@ class Backlog:
         """Counts a batch that is about to be stored: so many messages of it (below 0: it was not stored after all)."""
         if batch.first_sequence >= self.cursors[batch.level].position:
             self.waiting += messages
-            self._context.staging.durables[self.id] = self
+            if self.id not in self._context.staging.durables:
+                self._context.uncounted[self.id] = self
 
     def offer(self, batch: MessageBatch, *, keep: bool) -> bool:
         """Takes a batch that was stored; returns whether that may be news. `keep`: a subscriber may take it soon."""

@@ -70,7 +70,7 @@ class Pending:
         open: Sequence[int] = range(row.sequence, row.sequence + row.messages)
         if row.open is not None:
             open = [sequence for sequence, left in zip(open, row.open, strict=True) if left]
-        return cls(
+        pending = cls(
             row.id,
             row.level,
             open,
@@ -81,6 +81,8 @@ class Pending:
             log=row.log,
             redrives=row.redrives,
         )
+        pending.peer, pending.handed_out_at = row.peer, row.handed_out_at
+        return pending
 
     def row(self, durable: int, unsettled: Collection[int]) -> PendingRow:
         """The row that says how it is now.
@@ -104,6 +106,8 @@ class Pending:
             self.key,
             self.log,
             self.redrives,
+            self.peer,
+            self.handed_out_at,
         )
 
     def part(self, id: int, open: Sequence[int]) -> Pending:

@@ -54,7 +54,8 @@ class PendingMessages:
         """Takes up what was open when the program ended. What was leased is leased anew: its holder may come back."""
         for row in self._context.engine.leased(self.durable):
             pending = Pending.of_row(row)
-            pending.peer, pending.handed_out_at = "before a restart", now
+            if not pending.peer:  # its file is of a version that did not note it
+                pending.peer, pending.handed_out_at = "before a restart", now
             self.lease(pending, now + ack_wait)
         self.retrying = self._context.engine.retrying(self.durable)
         self.due_at = self._context.engine.next_due(self.durable, ())

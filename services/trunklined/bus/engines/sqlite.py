@@ -32,8 +32,8 @@ _PUT_CHANNEL: Final = (
     " compacted = excluded.compacted, compacted_time = excluded.compacted_time,"
     " messages = excluded.messages, bytes = excluded.bytes, checksum = excluded.checksum"
 )
-_PUT_DURABLE: Final = f"INSERT OR REPLACE INTO durables VALUES ({', '.join('?' * 18)})"
-_PUT_PARCEL: Final = f"INSERT OR REPLACE INTO parcels VALUES ({', '.join('?' * 13)})"
+_PUT_DURABLE: Final = f"INSERT OR REPLACE INTO durables VALUES ({', '.join('?' * 19)})"
+_PUT_PARCEL: Final = f"INSERT OR REPLACE INTO parcels VALUES ({', '.join('?' * 15)})"
 _PUT_RUN: Final = f"INSERT INTO runs VALUES ({', '.join('?' * 15)})"
 _PUT_NUMBERS: Final = (
     "INSERT OR REPLACE INTO journal (rowid, last_sequence, last_dead_letter, last_durable, commits, checksum)"

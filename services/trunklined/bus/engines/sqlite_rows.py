@@ -83,13 +83,13 @@ def durable_of(row: Sequence[Any]) -> DurableRow:
 
 def pending_row(pending: PendingRow) -> tuple[Any, ...]:
     """The row of a pending batch."""
-    return sealed(*pending[:10], encode_log(pending.log) if pending.log else None, pending.redrives)
+    return sealed(*pending[:10], encode_log(pending.log) if pending.log else None, *pending[11:])
 
 
 def pending_of(row: Sequence[Any]) -> PendingRow:
     """The pending batch that a row says."""
     columns = unsealed(row, "what a durable subscription has handed out")
-    return PendingRow._make((*columns[:10], _decode_log(columns[10]) if columns[10] else (), columns[11]))
+    return PendingRow._make((*columns[:10], _decode_log(columns[10]) if columns[10] else (), *columns[11:]))
 
 
 def batch_row(batch: MessageBatch, channel: int) -> tuple[Any, ...]:

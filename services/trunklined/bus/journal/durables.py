@@ -110,6 +110,7 @@ class Durables:
             0,
             0,
             0,
+            self._sequencer.last + 1,
         )
         durable = self._add(row)
         self._context.staging.durables[durable.id] = durable.backlog
@@ -133,6 +134,7 @@ class Durables:
         staging = self._context.staging
         staging.forget(durable.id)
         staging.durables.pop(durable.id, None)
+        self._context.uncounted.pop(durable.id, None)
         staging.deleted[durable.id] = None
         self._tell(done)
 

@@ -23,6 +23,8 @@ TICK_SECONDS: Final = 1.0
 """How often it looks."""
 SWEPT_BATCHES: Final = 256
 """Expired batches that one round makes dead letters of."""
+COUNTED_A_TICK: Final = 512
+"""Durable subscriptions of which one tick writes how much waits for them, where commits have not done so yet."""
 TIDIED_PAGES: Final = 2_048
 """What is given back to the disk in one go (8 MiB), which holds the next commit up for some milliseconds."""
 
@@ -71,6 +73,9 @@ class Housekeeping:
 
     def _tick(self) -> None:
         self.start()
+        if self._context.uncounted:
+            self._context.stage_uncounted(COUNTED_A_TICK)
+            self._context.schedule()
         if not self._working:
             self._look()
 

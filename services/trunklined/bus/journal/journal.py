@@ -89,7 +89,9 @@ class Journal:
         self._limits = limits
         self._format = format
         self._clock = clock
-        self._context = JournalContext(engine, Staging(), clock, format.describe, self._schedule)
+        self._context = JournalContext(
+            engine, Staging(), clock, format.describe, self._schedule, lambda: self.sequencer.last
+        )
         self._pipeline = Pipeline(
             self._context,
             self.sequencer,
@@ -147,6 +149,7 @@ class Journal:
         """Waits for what is staged to be durable, as far as that goes, and closes the engine."""
         self._delayed.stop()
         self._housekeeping.stop()
+        self._context.stage_uncounted(len(self.durables))
         await self.commits.close()
         for durable in self.durables:
             durable.end(None)

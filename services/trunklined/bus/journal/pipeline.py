@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from trunkline.errors import OverloadedError, TrunklineError
 from trunklined.bus.dead_letters import DeadLetter
@@ -26,6 +27,9 @@ from trunklined.bus.write_batch import WriteBatch
 log = logging.getLogger(__name__)
 
 Step = Callable[[], None]
+
+COUNTED_AT_ONCE: Final = 64
+"""Durable subscriptions whose rows one commit writes only because something was stored for them."""
 
 
 @dataclass(slots=True)
@@ -144,6 +148,7 @@ class Pipeline:
                 entries.append(released)
         for publication in _stored(entries):
             self._gather_publication(publication, writes)
+        self._context.stage_uncounted(COUNTED_AT_ONCE)
         staging, self._context.staging = self._context.staging, Staging()
         self._flight = _Flight(staging, entries)
         for letter in staging.dead_letters:
