@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from trunkline.errors import InvalidMessageError, MessageTooLargeError
 from trunkline.limits import MAX_DELIVER_AHEAD, MAX_ORDERING_KEY_BYTES, MAX_PUBLISH_MESSAGES
-from trunkline.priority import LANES, MEDIUM_LANE
+from trunkline.priority import MEDIUM_LEVEL, PRIORITY_LEVELS
 from trunkline.v1 import bus_pb2, message_pb2
 from trunklined.rpc.times import seconds_of, stamp_of, time_of
 
@@ -61,15 +61,15 @@ def admit(message: message_pb2.Message, body: bytes, max_bytes: int, now: float)
     if len(body) > max_bytes:
         raise too_large(message, body, max_bytes)
     priority = message.priority
-    if not 0 <= priority <= LANES:
+    if not 0 <= priority <= PRIORITY_LEVELS:
         raise InvalidMessageError(
-            f"priority {priority} is unknown: 1 (low) to {LANES} (critical)",
+            f"priority {priority} is unknown: 1 (low) to {PRIORITY_LEVELS} (critical)",
             details={"field": "priority", "value": str(priority)},
         )
     if not message.message_id or not message.HasField("timestamp"):
         body = _completed(message, body, now)
     expires_at = _expiry(message) if message.HasField("ttl_seconds") else None
-    return body, priority - 1 if priority else MEDIUM_LANE, expires_at
+    return body, priority - 1 if priority else MEDIUM_LEVEL, expires_at
 
 
 def too_large(message: message_pb2.Message, body: bytes, max_bytes: int) -> MessageTooLargeError:
@@ -81,7 +81,7 @@ def too_large(message: message_pb2.Message, body: bytes, max_bytes: int) -> Mess
 
 
 def check_delivery(
-    message: message_pb2.Message, key: str | None, lane: int, expires_at: float | None, now: float
+    message: message_pb2.Message, key: str | None, level: int, expires_at: float | None, now: float
 ) -> tuple[int, float | None]:
     """Checks how a message to be stored is delivered: its ordering key, and until when it is held back.
 
@@ -99,7 +99,7 @@ def check_delivery(
         InvalidMessageError: a key over its limit, both times set, a time out of bounds or not before it expires.
     """
     if key is not None:
-        lane = MEDIUM_LANE
+        level = MEDIUM_LEVEL
         if len(key.encode()) > MAX_ORDERING_KEY_BYTES:
             raise InvalidMessageError(
                 f"ordering_key has {len(key.encode())} bytes, at most {MAX_ORDERING_KEY_BYTES} are allowed",
@@ -113,7 +113,7 @@ def check_delivery(
     elif message.HasField("deliver_after"):
         field_name, wait = "deliver_after", seconds_of(message.deliver_after)
     else:
-        return lane, None
+        return level, None
     if not 0 <= wait <= MAX_DELIVER_AHEAD:
         raise InvalidMessageError(
             f"{field_name} is {wait:g} s ahead, it must be 0 to {MAX_DELIVER_AHEAD:g} s",
@@ -124,7 +124,7 @@ def check_delivery(
             f"{field_name} is {wait:g} s ahead, but the message's TTL is over before",
             details={"field": field_name, "value": f"{wait:g}"},
         )
-    return lane, now + wait if wait else None
+    return level, now + wait if wait else None
 
 
 def _completed(message: message_pb2.Message, body: bytes, now: float) -> bytes:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from trunkline.limits import FRAME_BYTES
+from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber, SubscriptionQueue
-from trunklined.bus.run import Run
 
 
 def quiet(_: Subscriber) -> None:
@@ -44,19 +44,19 @@ class QueueMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.members)
     @rule(
-        lane=st.integers(0, 3),
+        level=st.integers(0, 3),
         sizes=st.lists(st.integers(0, 60), min_size=1, max_size=50),
         ttl=st.one_of(st.none(), st.integers(0, 5)),
         gap=st.booleans(),
     )
-    def offer(self, lane: int, sizes: list[int], ttl: int | None, gap: bool) -> None:
+    def offer(self, level: int, sizes: list[int], ttl: int | None, gap: bool) -> None:
         self.sequence += gap
         messages = [bytes(size) for size in sizes]
         expires_at = None if ttl is None else self.now + ttl
-        run = Run("c", lane, messages, sum(sizes), expires_at, self.sequence + 1)
+        run = MessageBatch("c", level, messages, sum(sizes), expires_at, self.sequence + 1)
         for message in messages:
             self.sequence += 1
-            self.waiting[self.sequence] = (lane, message, expires_at)
+            self.waiting[self.sequence] = (level, message, expires_at)
         self.offered += len(messages)
         dropped_before = self.queue.drops.lagged
         self.queue.offer(run)
@@ -79,20 +79,20 @@ class QueueMachine(RuleBasedStateMachine):
         assert run.size == sum(map(len, run.messages))
         for offset, message in enumerate(run.messages):
             sequence = run.first_sequence + offset
-            lane, expected, expires_at = self.waiting.pop(sequence)
+            level, expected, expires_at = self.waiting.pop(sequence)
             assert sequence not in self.seen, "nothing twice"
             self.seen.add(sequence)
-            assert (lane, expected) == (run.lane, message)
+            assert (level, expected) == (run.level, message)
             assert expires_at is None or expires_at >= self.now, "nothing expired"
             for other, (other_lane, _, other_expiry) in self.waiting.items():
                 if other_expiry is None or other_expiry >= self.now:
-                    assert (-other_lane, other) > (-lane, sequence), "priority first, then the order of publication"
+                    assert (-other_lane, other) > (-level, sequence), "priority first, then the order of publication"
         self.taken += len(run.messages)
 
     def forget_expired_heads(self) -> None:
         """What has expired is dropped when it comes to the head of its lane."""
-        for lane in range(4):
-            for sequence in sorted(each for each, (its_lane, _, _) in self.waiting.items() if its_lane == lane):
+        for level in range(4):
+            for sequence in sorted(each for each, (its_lane, _, _) in self.waiting.items() if its_lane == level):
                 expires_at = self.waiting[sequence][2]
                 if expires_at is None or expires_at >= self.now:
                     break
@@ -150,7 +150,7 @@ def test_a_frames_worth_is_taken_at_most(sizes: list[int], cuts: list[int]) -> N
     for cut in [*cuts, len(rest)]:
         part, rest = rest[:cut], rest[cut:]
         if part:
-            queue.offer(Run("c", 1, part, sum(map(len, part)), None, sequence))
+            queue.offer(MessageBatch("c", 1, part, sum(map(len, part)), None, sequence))
             sequence += len(part)
     came: list[int] = []
     while (run := queue.take(subscriber, 512, 0.0)) is not None:
@@ -166,7 +166,7 @@ def test_wakes_who_can_take() -> None:
     first = Subscriber(1, "peer", 1, woken.append)
     queue.join(first)
     assert woken == []
-    queue.offer(Run("c", 1, [b"x", b"y"], 2, None, 1))
+    queue.offer(MessageBatch("c", 1, [b"x", b"y"], 2, None, 1))
     assert woken == [first]
     assert queue.take(first, 10, 0.0) is not None
     first.grant(1)

@@ -10,7 +10,7 @@ import pytest
 from tests.programs import RunningProgram, run_program
 from tests.torn import Remains, cuts, flips, judge, make_pages_small
 from trunkline import AgentMessage, GrpcMessageBus
-from trunkline.priority import LANES
+from trunkline.priority import PRIORITY_LEVELS
 from trunklined.bus.engines.sqlite import SqliteJournal
 from trunklined.sqlite.tail import Tail
 
@@ -22,7 +22,7 @@ async def contents(path: Path) -> object:
     engine = SqliteJournal(path)
     try:
         held = engine.open()
-        runs = [run for lane in range(LANES) for run in engine.runs(None, lane, 1, 10_000, 2**30)[0]]
+        runs = [run for level in range(PRIORITY_LEVELS) for run in engine.batches(None, level, 1, 10_000, 2**30)[0]]
         return held, [(run.first_sequence, run.channel, run.messages) for run in runs]
     finally:
         engine.close()

@@ -283,3 +283,27 @@ async def test_a_request_that_was_cancelled_is_no_error_of_flush(bus: MessageBus
     nobody.cancel()
     await asyncio.sleep(0.3)
     await bus.flush()
+
+
+async def test_what_a_worker_forwards_and_acks_is_not_lost(
+    bus: MessageBus, other: MessageBus, channel: str, name: str
+) -> None:
+    """publish: the same message stored on two channels is two messages, each of them once."""
+    inbox = Inbox()
+
+    async def forward(message: DurableMessage) -> None:
+        receipt = await bus.publish(f"{channel}:done", message, stored=True)
+        assert not receipt.duplicate
+        again = await bus.publish(f"{channel}:done", message, stored=True)
+        assert again.duplicate
+        await message.ack()
+
+    async def finish(message: DurableMessage) -> None:
+        await inbox(message)
+
+    await other.subscribe(f"{channel}:done", finish, durable=f"{name}-done")
+    await bus.subscribe(channel, forward, durable=name)
+    await store(other, channel, *map(numbered, range(5)))
+    await inbox.have(5)
+    await eventually(lambda: bus.durable(f"{name}-done"), lambda now: now.acked == 5)
+    assert sorted(inbox.numbers) == list(range(5))

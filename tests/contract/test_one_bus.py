@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -207,3 +207,16 @@ async def test_publish_does_not_wait_for_what_expired_on_the_way(bus: MessageBus
     async with asyncio.timeout(PATIENCE):
         await asyncio.gather(first, *brief)
     assert inbox.numbers == [1]
+
+
+@pytest.mark.parametrize("when", [datetime(1970, 1, 1, tzinfo=UTC), datetime(1950, 1, 1, tzinfo=UTC)])
+async def test_a_start_before_anything_gets_all_there_is(
+    bus: MessageBus, channel: str, name: str, when: datetime
+) -> None:
+    """start: a time at or before the epoch, on channels that have lost nothing; empty, and with messages."""
+    await bus.create_durable(name, channel, start=when)
+    await store(bus, channel, *map(numbered, range(3)))
+    assert numbers(await take(bus, channel, name, 3)) == [0, 1, 2]
+    assert numbers(await take(bus, channel, f"{name}-late", 3, start=when)) == [0, 1, 2]
+    await bus.seek_durable(name, when)
+    assert numbers(await take(bus, channel, name, 3)) == [0, 1, 2]

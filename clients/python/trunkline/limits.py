@@ -63,7 +63,8 @@ MAX_PENDING_REQUESTS: Final = 100_000
 DEDUP_SECONDS: Final = 120.0
 DEDUP_MESSAGES: Final = 500_000
 """How long, and of how many stored messages at the most, a bus knows the message ids, so that the same one published
-again is stored once (settings `dedup_seconds`, `dedup_messages`). Each takes about 200 bytes of memory."""
+again on its channel is stored once (settings `dedup_seconds`, `dedup_messages`). Each takes about 260 bytes of
+memory."""
 
 MAX_ORDERING_KEY_BYTES: Final = 255
 MAX_DELIVER_AHEAD: Final = 365 * 86_400.0
@@ -90,6 +91,9 @@ MAX_ERROR_BYTES: Final = 4_096
 
 MAX_LEASED_MESSAGES: Final = 65_536
 """Messages of one durable subscription that are leased at once; beyond it the others wait."""
+
+MAX_SETTLED_MESSAGES: Final = 10_000
+"""Sequences that one ack, nak, terminate, extend or release names; beyond it INVALID_MESSAGE."""
 
 UNSET_CREDIT_LEASES: Final = 1_024
 """Messages leased at once to a durable subscriber that set no credit."""

@@ -8,41 +8,41 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-LANES = 4
-MEDIUM_LANE = 1
-HIGH_LANE = 2
+PRIORITY_LEVELS = 4
+MEDIUM_LEVEL = 1
+HIGH_LEVEL = 2
 
 
-class Lanes(Generic[T]):
+class PriorityQueue(Generic[T]):
     """First in, first out within a lane; `head` and `pop` serve the highest lane that has something.
 
     Lanes are numbered 0 (low) to 3 (critical). It knows no bound: whoever fills it does.
     """
 
-    __slots__ = ("_lanes",)
+    __slots__ = ("_levels",)
 
     def __init__(self) -> None:
-        self._lanes: tuple[deque[T], ...] = tuple(deque() for _ in range(LANES))
+        self._levels: tuple[deque[T], ...] = tuple(deque() for _ in range(PRIORITY_LEVELS))
 
-    def push(self, lane: int, item: T) -> None:
+    def push(self, level: int, item: T) -> None:
         """Puts an item last in its lane."""
-        self._lanes[lane].append(item)
+        self._levels[level].append(item)
 
     def highest(self) -> deque[T] | None:
         """The highest lane that is not empty; its left end is what goes next. None if all are empty."""
-        for lane in reversed(self._lanes):
-            if lane:
-                return lane
+        for level in reversed(self._levels):
+            if level:
+                return level
         return None
 
     def occupied(self) -> Iterator[deque[T]]:
         """The lanes that are not empty, lowest first."""
-        return (lane for lane in self._lanes if lane)
+        return (level for level in self._levels if level)
 
     def clear(self) -> None:
         """Forgets everything."""
-        for lane in self._lanes:
-            lane.clear()
+        for level in self._levels:
+            level.clear()
 
     def __bool__(self) -> bool:
-        return any(self._lanes)
+        return any(self._levels)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from grpc import aio
 from prometheus_client.registry import Collector
 
+from trunkline.errors import StorageError
 from trunklined.bus.broker import Broker, Limits
 from trunklined.bus.config import Settings
 from trunklined.bus.engines.sqlite import SqliteJournal
@@ -16,6 +17,7 @@ from trunklined.bus.journal.retention import RetentionRule
 from trunklined.bus.metrics import BusCollector
 from trunklined.bus.wire.message_format import MESSAGE_FORMAT
 from trunklined.bus.wire.servicer import SERVICE_NAME, BusServicer
+from trunklined.rpc.health import Health
 from trunklined.rpc.server import Program
 
 
@@ -44,6 +46,12 @@ class BusProgram:
     async def close(self) -> None:
         """Closes the journal, when what was taken is durable."""
         await self._broker.journal.close()
+
+    def report_to(self, health: Health) -> None:
+        """Reports NOT_SERVING while the journal's storage fails; a full disk is no such failure."""
+        self._broker.journal.commits.on_trouble = lambda error: health.turn(
+            SERVICE_NAME, serving=not isinstance(error, StorageError)
+        )
 
     def collectors(self) -> Iterable[Collector]:
         """The bus's metrics."""

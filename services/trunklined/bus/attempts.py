@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+LEASE_EXPIRED: Final = "lease expired"
+"""The error of an attempt whose lease was over before it was settled."""
 
 
 class Reason(IntEnum):

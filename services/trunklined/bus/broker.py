@@ -1,4 +1,4 @@
-"""Broker: takes runs from publishers and puts them into the queues of who is interested."""
+"""Broker: takes batches from publishers and puts them into the queues of who is interested."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from trunkline.channels import check_channel, check_name, check_pattern
 from trunkline.delivery import DurableSettings
 from trunkline.errors import NoRespondersError, OverloadedError, TrunklineError
 from trunkline.limits import DEAD_LETTER_CHANNEL
-from trunkline.priority import HIGH_LANE
+from trunkline.priority import HIGH_LEVEL
 from trunklined.bus.dead_letters import DeadLetter
 from trunklined.bus.description import MessageFormat
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.engines.engine import JournalEngine
-from trunklined.bus.interest import Interest
 from trunklined.bus.journal.journal import Journal, JournalLimits
 from trunklined.bus.journal.publication import Done, Publication
+from trunklined.bus.message_batch import MessageBatch
+from trunklined.bus.pattern_index import PatternIndex
 from trunklined.bus.queue import Drops, Queue, Subscriber, SubscriptionQueue
 from trunklined.bus.requests import Correlated, PendingRequest, PendingRequests
-from trunklined.bus.run import Run
 from trunklined.rpc.histogram import Histogram
 
 
@@ -90,10 +90,10 @@ class Broker:
     ) -> None:
         self.clock = clock
         self._format = format
-        self.journal = Journal(engine, journal_limits, clock, format, self._spread_stored, self._announce)
+        self.journal = Journal(engine, journal_limits, clock, format, self._fan_out_stored, self._announce)
         self._sequencer = self.journal.sequencer
         self._limits = limits
-        self._interest: Interest[SubscriptionQueue] = Interest()
+        self._index: PatternIndex[SubscriptionQueue] = PatternIndex()
         self._groups: dict[tuple[str, str], SubscriptionQueue] = {}
         self._subscriptions: dict[int, Subscription] = {}
         self._last_subscription_id = 0
@@ -119,7 +119,7 @@ class Broker:
         queue = self._groups.get((pattern, group)) if group else None
         if queue is None:
             queue = SubscriptionQueue(pattern, group, self._limits.max_queued_messages, self._limits.max_queued_bytes)
-            self._interest.add(pattern, queue)
+            self._index.add(pattern, queue)
             if group:
                 self._groups[pattern, group] = queue
         return self._register(queue, subscriber)
@@ -170,31 +170,31 @@ class Broker:
         queue = subscription.queue
         self._past_delivered += subscription.subscriber.delivered
         if queue.leave(subscription.subscriber) and isinstance(queue, SubscriptionQueue):
-            self._interest.remove(queue.pattern, queue)
+            self._index.remove(queue.pattern, queue)
             self._groups.pop((queue.pattern, queue.group), None)
             self._past_drops.lagged += queue.drops.lagged
             self._past_drops.expired += queue.drops.expired
             self._past_drops.vanished += queue.drops.vanished
 
-    def publish(self, channel: str, runs: Sequence[Run], correlated: list[Correlated]) -> None:
-        """Gives each run its sequence and puts it into the queues of who is interested; settles requests.
+    def publish(self, channel: str, batches: Sequence[MessageBatch], correlated: list[Correlated]) -> None:
+        """Gives each batch its sequence and puts it into the queues of who is interested; settles requests.
 
-        A run that has expired already is not delivered; it keeps sequence 0.
+        A batch that has expired already is not delivered; it keeps sequence 0.
 
         Raises:
             InvalidChannelError: the channel is malformed; nothing was published.
         """
         check_channel(channel)
-        for run in runs:
-            if run.expires_at is not None and run.expires_at < self.clock():
-                self._expired_on_arrival += len(run.messages)
+        for batch in batches:
+            if batch.expires_at is not None and batch.expires_at < self.clock():
+                self._expired_on_arrival += len(batch.messages)
                 continue
-            run.first_sequence = self._sequencer.allot(len(run.messages))
-            self._published += len(run.messages)
+            batch.first_sequence = self._sequencer.allot(len(batch.messages))
+            self._published += len(batch.messages)
         if channel in self.journal.in_flight:  # what was stored before it on this channel goes first
-            self.journal.follow(lambda: self._spread(channel, runs, correlated))
+            self.journal.follow(lambda: self._fan_out(channel, batches, correlated))
         else:
-            self._spread(channel, runs, correlated)
+            self._fan_out(channel, batches, correlated)
 
     def store(self, publication: Publication, done: Done) -> None:
         """Publishes messages that are stored first; `done` is told when they are, or why not.
@@ -205,28 +205,30 @@ class Broker:
         """
         check_channel(publication.channel)
         now = self.clock()
-        live = [run for run in publication.runs if run.expires_at is None or run.expires_at >= now]
-        if len(live) < len(publication.runs):
-            kept = [ids for run, ids in zip(publication.runs, publication.message_ids, strict=True) if run in live]
-            self._expired_on_arrival += sum(len(run.messages) for run in publication.runs if run not in live)
-            publication.runs, publication.message_ids = live, kept
+        live = [batch for batch in publication.batches if batch.expires_at is None or batch.expires_at >= now]
+        if len(live) < len(publication.batches):
+            kept = [
+                ids for batch, ids in zip(publication.batches, publication.message_ids, strict=True) if batch in live
+            ]
+            self._expired_on_arrival += sum(len(batch.messages) for batch in publication.batches if batch not in live)
+            publication.batches, publication.message_ids = live, kept
         self.journal.publish(publication, done)
 
-    def _spread(self, channel: str, runs: Sequence[Run], correlated: list[Correlated]) -> None:
-        """Puts runs that have their sequences into the queues of who is interested."""
-        queues = self._interest.match(channel)
-        for run in runs:
-            if run.first_sequence:
+    def _fan_out(self, channel: str, batches: Sequence[MessageBatch], correlated: list[Correlated]) -> None:
+        """Puts batches that have their sequences into the queues of who is interested."""
+        queues = self._index.match(channel)
+        for batch in batches:
+            if batch.first_sequence:
                 for queue in queues:
-                    queue.offer(run)
+                    queue.offer(batch)
         if correlated and len(self._requests):
             self._requests.resolve(channel, correlated)
 
-    def _spread_stored(self, channel: str, runs: Sequence[Run], correlated: list[Correlated]) -> None:
-        self._published += sum(len(run.messages) for run in runs)
-        self._spread(channel, runs, correlated)
+    def _fan_out_stored(self, channel: str, batches: Sequence[MessageBatch], correlated: list[Correlated]) -> None:
+        self._published += sum(len(batch.messages) for batch in batches)
+        self._fan_out(channel, batches, correlated)
 
-    def request(self, request: PendingRequest, run: Run) -> None:
+    def request(self, request: PendingRequest, batch: MessageBatch) -> None:
         """Publishes a request's message and waits for its reply.
 
         Raises:
@@ -235,24 +237,24 @@ class Broker:
             InvalidMessageError, OverloadedError: see `PendingRequests.add`.
         """
         check_channel(request.channel)
-        queues = self._interest.match(request.channel)
+        queues = self._index.match(request.channel)
         if not any(queue.can_answer for queue in queues):
             self._no_responders += 1
             raise NoRespondersError(f"nobody subscribes to {request.channel!r}", details={"channel": request.channel})
         self._requests.add(request)
         self._requested += 1
-        if run.expires_at is not None and run.expires_at < self.clock():
+        if batch.expires_at is not None and batch.expires_at < self.clock():
             self._expired_on_arrival += 1
             return
-        run.first_sequence = self._sequencer.allot(1)
+        batch.first_sequence = self._sequencer.allot(1)
         self._published += 1
         # It cannot answer another request: none that is pending has its correlation id.
         for queue in queues:
-            queue.offer(run)
+            queue.offer(batch)
 
     def _announce(self, letter: DeadLetter, dead_letters: int) -> None:
         message = self._format.announcement(letter, dead_letters)
-        self.publish(DEAD_LETTER_CHANNEL, [Run(DEAD_LETTER_CHANNEL, HIGH_LANE, [message], len(message))], [])
+        self.publish(DEAD_LETTER_CHANNEL, [MessageBatch(DEAD_LETTER_CHANNEL, HIGH_LEVEL, [message], len(message))], [])
 
     @property
     def request_latency(self) -> Histogram:

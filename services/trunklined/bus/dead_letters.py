@@ -25,7 +25,7 @@ class DeadLetter:
     message_type: str
     sender_id: str
     key: str | None
-    lane: int
+    level: int
     message: bytes
     id: int = 0
     """Set by the journal."""

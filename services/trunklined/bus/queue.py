@@ -11,8 +11,8 @@ from operator import attrgetter
 from typing import Protocol
 
 from trunkline.errors import TrunklineError
-from trunkline.priority import Lanes
-from trunklined.bus.run import Run, next_of
+from trunkline.priority import PriorityQueue
+from trunklined.bus.message_batch import MessageBatch, next_of
 
 
 @dataclass(slots=True)
@@ -37,7 +37,19 @@ class Subscriber:
         end: called when the queue is no more, with the reason. Must not block.
     """
 
-    __slots__ = ("credit", "delivered", "end", "id", "leased", "observer", "peer", "queue", "silent", "wake")
+    __slots__ = (
+        "credit",
+        "delivered",
+        "end",
+        "id",
+        "leased",
+        "observer",
+        "peer",
+        "queue",
+        "silent",
+        "suspects",
+        "wake",
+    )
 
     def __init__(
         self,
@@ -57,6 +69,8 @@ class Subscriber:
         self.delivered = 0
         self.leased = 0
         """Messages of a durable subscription that it holds."""
+        self.suspects = 0
+        """How many of them may have killed the subscriber that held them before; see `Parcel.is_suspect`."""
         self.silent = False
         """A lease of it ended, and it has said nothing since: it may stand still."""
         self.queue: Queue | None = None
@@ -106,8 +120,8 @@ class Queue(Protocol):
     def feed(self, subscriber: Subscriber) -> None:
         """Its appetite grew: wakes it if there is something for it."""
 
-    def take(self, subscriber: Subscriber, max_messages: int, now: float) -> Run | None:
-        """The next run for a subscriber."""
+    def take(self, subscriber: Subscriber, max_messages: int, now: float) -> MessageBatch | None:
+        """The next batch for a subscriber."""
 
     def tell_dropped(self) -> int:
         """How many messages were dropped since this was last asked."""
@@ -120,7 +134,7 @@ class SubscriptionQueue:
     """Bounded; at the bound the oldest messages are dropped and counted, and the next `take` says how many."""
 
     __slots__ = (
-        "_lanes",
+        "_levels",
         "_max_bytes",
         "_max_count",
         "count",
@@ -141,7 +155,7 @@ class SubscriptionQueue:
         self.drops = Drops()
         self.untold = 0
         """Dropped messages that no subscriber was told of yet."""
-        self._lanes: Lanes[Run] = Lanes()
+        self._levels: PriorityQueue[MessageBatch] = PriorityQueue()
         self._max_count = max_count
         self._max_bytes = max_bytes
 
@@ -165,7 +179,7 @@ class SubscriptionQueue:
             return False
         self.drops.vanished += self.count
         self.count = self.size = 0
-        self._lanes.clear()
+        self._levels.clear()
         return True
 
     @property
@@ -173,11 +187,11 @@ class SubscriptionQueue:
         """Whether it has a subscriber that could answer a request."""
         return any(not subscriber.observer for subscriber in self.subscribers)
 
-    def offer(self, run: Run) -> None:
-        """Queues a run and wakes who can take of it. Never blocks, never fails."""
-        self._lanes.push(run.lane, run)
-        self.count += len(run.messages)
-        self.size += run.size
+    def offer(self, batch: MessageBatch) -> None:
+        """Queues a batch and wakes who can take of it. Never blocks, never fails."""
+        self._levels.push(batch.level, batch)
+        self.count += len(batch.messages)
+        self.size += batch.size
         if self.count > self._max_count or self.size > self._max_bytes:
             self._drop_oldest()
         if len(self.subscribers) == 1:
@@ -189,33 +203,33 @@ class SubscriptionQueue:
         for subscriber in sorted(self.subscribers, key=_by_appetite, reverse=True):
             subscriber.wake(subscriber)
 
-    def take(self, subscriber: Subscriber, max_messages: int, now: float) -> Run | None:
-        """The next run for a subscriber, at most `max_messages`, its credit and FRAME_BYTES (or one message), or None.
+    def take(self, subscriber: Subscriber, max_messages: int, now: float) -> MessageBatch | None:
+        """The next batch for a subscriber: at most `max_messages`, its credit and FRAME_BYTES (or one message).
 
         Of a group, each takes at most its share of what waits, so that the others find something too.
         """
         self._drop_expired(now)
-        lane = self._lanes.highest()
-        if lane is None:
+        level = self._levels.highest()
+        if level is None:
             return None
         count = min(max_messages, -(-self.count // self._sharers()))
         if subscriber.credit is not None:
             count = min(count, subscriber.credit)
         if count < 1:
             return None
-        run = next_of(lane, count)
-        self.count -= len(run.messages)
-        self.size -= run.size
-        subscriber.delivered += len(run.messages)
+        batch = next_of(level, count)
+        self.count -= len(batch.messages)
+        self.size -= batch.size
+        subscriber.delivered += len(batch.messages)
         if subscriber.credit is not None:
-            subscriber.credit -= len(run.messages)
-        return run
+            subscriber.credit -= len(batch.messages)
+        return batch
 
     def oldest(self, now: float) -> int | None:
         """The sequence of the oldest message that waits and has not expired; None: there is none."""
         heads = (
-            next((run.first_sequence for run in lane if run.expires_at is None or run.expires_at >= now), None)
-            for lane in self._lanes.occupied()
+            next((batch.first_sequence for batch in level if batch.expires_at is None or batch.expires_at >= now), None)
+            for level in self._levels.occupied()
         )
         return min((head for head in heads if head is not None), default=None)
 
@@ -230,28 +244,28 @@ class SubscriptionQueue:
         return sum(subscriber.appetite > 0 for subscriber in self.subscribers) or 1
 
     def _drop_expired(self, now: float) -> None:
-        """Drops what expired at the head of each lane: the only place from which something is taken."""
-        for lane in self._lanes.occupied():
-            while lane and (expiry := lane[0].expires_at) is not None and expiry < now:
-                self.drops.expired += self._forget(lane.popleft())
+        """Drops what expired at the head of each level: the only place from which something is taken."""
+        for level in self._levels.occupied():
+            while level and (expiry := level[0].expires_at) is not None and expiry < now:
+                self.drops.expired += self._forget(level.popleft())
 
     def _drop_oldest(self) -> None:
         while self.count > self._max_count or self.size > self._max_bytes:
-            lane = min(self._lanes.occupied(), key=lambda runs: runs[0].first_sequence)
-            run = lane.popleft()
-            excess = self._excess(run)
-            if excess < len(run.messages):
-                run, rest = run.split(excess)
-                lane.appendleft(rest)
-            dropped = self._forget(run)
+            level = min(self._levels.occupied(), key=lambda batches: batches[0].first_sequence)
+            batch = level.popleft()
+            excess = self._excess(batch)
+            if excess < len(batch.messages):
+                batch, rest = batch.split(excess)
+                level.appendleft(rest)
+            dropped = self._forget(batch)
             self.drops.lagged += dropped
             self.untold += dropped
 
-    def _excess(self, run: Run) -> int:
-        """How many messages of a run must go for the queue to be within its bounds; at most all."""
+    def _excess(self, batch: MessageBatch) -> int:
+        """How many messages of a batch must go for the queue to be within its bounds; at most all."""
         count, size = self.count - self._max_count, self.size - self._max_bytes
         dropped = 0
-        for message in run.messages:
+        for message in batch.messages:
             if count <= 0 and size <= 0:
                 break
             dropped += 1
@@ -259,7 +273,7 @@ class SubscriptionQueue:
             size -= len(message)
         return dropped
 
-    def _forget(self, run: Run) -> int:
-        self.count -= len(run.messages)
-        self.size -= run.size
-        return len(run.messages)
+    def _forget(self, batch: MessageBatch) -> int:
+        self.count -= len(batch.messages)
+        self.size -= batch.size
+        return len(batch.messages)

@@ -7,10 +7,10 @@ from typing import Final, NamedTuple
 
 from trunkline.delivery import Backoff, DurableSettings
 from trunklined.bus.attempts import AttemptRecord
-from trunklined.bus.run import Run
+from trunklined.bus.message_batch import MessageBatch
 
 
-class ParcelRow(NamedTuple):
+class PendingRow(NamedTuple):
     """Messages that one durable subscription has looked at and not done with: leased, or waiting for another
     attempt."""
 
@@ -18,7 +18,7 @@ class ParcelRow(NamedTuple):
     durable: int
     sequence: int
     messages: int
-    lane: int
+    level: int
     attempts: int
     """How often they were handed out, those before a redrive included."""
     base: int
@@ -30,6 +30,9 @@ class ParcelRow(NamedTuple):
     key: str | None
     log: tuple[AttemptRecord, ...]
     redrives: int
+    peer: str
+    """Of whom holds them, or held them last; empty where a version of the program kept it that did not note it."""
+    handed_out_at: float
 
 
 class DurableRow(NamedTuple):
@@ -45,11 +48,13 @@ class DurableRow(NamedTuple):
     backoff_maximum: float
     created_at: float
     positions: tuple[int, ...]
-    """Of each lane, the first sequence that it has not looked at."""
+    """Of each level, the first sequence that it has not looked at."""
     waiting: int
     acked: int
     redelivered: int
     dead_lettered: int
+    counted_to: int
+    """`waiting` counts what was stored below this sequence; what is behind it is counted when the journal is opened."""
 
     @property
     def settings(self) -> DurableSettings:
@@ -87,15 +92,15 @@ class HeldBack(NamedTuple):
     sequence: int
     """Of its receipt."""
     due: float
-    run: Run
+    batch: MessageBatch
 
 
 @dataclass(slots=True)
 class Contents:
-    """What a journal that is opened holds, beside its runs."""
+    """What a journal that is opened holds, beside its batches."""
 
     last_sequence: int
-    last_parcel: int
+    last_pending_id: int
     last_dead_letter: int
     last_durable: int
     dead_letters: int
@@ -104,15 +109,15 @@ class Contents:
     durables: list[DurableRow]
 
 
-class Extent(NamedTuple):
-    """A run without its messages."""
+class BatchHeader(NamedTuple):
+    """A batch without its messages."""
 
     first_sequence: int
     channel: str
     messages: int
     size: int
     time: float
-    lane: int
+    level: int
     key: str | None
     target: int | None
     """The only durable subscription that it is for; None: it is for all."""

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from trunklined.bus.batch import Batch
 from trunklined.bus.dead_letters import DeadLetter
-from trunklined.bus.records import ChannelRow, DurableRow, ParcelRow
+from trunklined.bus.records import ChannelRow, DurableRow, PendingRow
+from trunklined.bus.write_batch import WriteBatch
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -26,10 +26,10 @@ class Staging:
     staging its things again."""
 
     durables: dict[int, HasRow[DurableRow]] = field(default_factory=dict)
-    parcels: dict[tuple[int, int], Callable[[], ParcelRow]] = field(default_factory=dict)
-    """What gives the row of a parcel, by the numbers of its durable subscription and of its own."""
+    pending_messages: dict[tuple[int, int], Callable[[], PendingRow]] = field(default_factory=dict)
+    """What gives the row of a pending batch, by the numbers of its durable subscription and of its own."""
     settled: dict[int, None] = field(default_factory=dict)
-    """Parcels that are done, by id."""
+    """Pending batches that are done, by id."""
     keys: dict[tuple[int, str], bool] = field(default_factory=dict)
     """Whether messages of an ordering key were passed over, by durable subscription and key."""
     wiped: dict[int, None] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Staging:
     def __bool__(self) -> bool:
         return bool(
             self.durables
-            or self.parcels
+            or self.pending_messages
             or self.settled
             or self.keys
             or self.wiped
@@ -59,35 +59,37 @@ class Staging:
             or self.after
         )
 
-    def settle(self, durable: int, parcel: int) -> None:
-        """Stages that a parcel is done."""
-        self.parcels.pop((durable, parcel), None)
-        self.settled[parcel] = None
+    def settle(self, durable: int, pending: int) -> None:
+        """Stages that a pending batch is done."""
+        self.pending_messages.pop((durable, pending), None)
+        self.settled[pending] = None
 
     def forget(self, durable: int) -> None:
-        """All that was staged of one durable subscription's parcels and keys is void."""
-        self.parcels = {key: row for key, row in self.parcels.items() if key[0] != durable}
+        """All that was staged of one durable subscription's pending batches and keys is void."""
+        self.pending_messages = {key: row for key, row in self.pending_messages.items() if key[0] != durable}
         self.keys = {key: passed for key, passed in self.keys.items() if key[0] != durable}
 
-    def write(self, batch: Batch) -> None:
+    def write(self, writes: WriteBatch) -> None:
         """Adds it all to a batch."""
-        batch.durables += [durable.row() for durable in self.durables.values()]
-        batch.parcels += [row() for row in self.parcels.values()]
-        batch.settled += self.settled
-        batch.skipped_keys += [key for key, passed in self.keys.items() if passed]
-        batch.free_keys += [key for key, passed in self.keys.items() if not passed]
-        batch.wiped += self.wiped
-        batch.deleted += self.deleted
-        batch.dead_letters += self.dead_letters
-        batch.forgotten_letters += self.forgotten_letters
-        batch.swept += self.swept
-        batch.removed += self.removed
-        batch.channels += [channel.row() for channel in self.channels.values()]
+        writes.durables += [durable.row() for durable in self.durables.values()]
+        writes.pending_messages += [row() for row in self.pending_messages.values()]
+        writes.settled += self.settled
+        writes.skipped_keys += [key for key, passed in self.keys.items() if passed]
+        writes.free_keys += [key for key, passed in self.keys.items() if not passed]
+        writes.wiped += self.wiped
+        writes.deleted += self.deleted
+        writes.dead_letters += self.dead_letters
+        writes.forgotten_letters += self.forgotten_letters
+        writes.swept += self.swept
+        writes.removed += self.removed
+        writes.channels += [channel.row() for channel in self.channels.values()]
 
     def restage(self, failed: Staging) -> None:
         """Adds what a failed commit was to make durable, as older than what is here."""
         self.durables = failed.durables | self.durables
-        self.parcels = {key: row for key, row in failed.parcels.items() if key[1] not in self.settled} | self.parcels
+        self.pending_messages = {
+            key: row for key, row in failed.pending_messages.items() if key[1] not in self.settled
+        } | self.pending_messages
         self.settled = failed.settled | self.settled
         self.keys = failed.keys | self.keys
         self.wiped = failed.wiped | self.wiped
@@ -102,6 +104,10 @@ class Staging:
             if id in failed.wiped or id in failed.deleted:
                 continue
             # What was staged before a wipe that came later is void; what came after it is in `self` by now.
-            self.parcels = {key: row for key, row in self.parcels.items() if key[0] != id or key not in failed.parcels}
+            self.pending_messages = {
+                key: row
+                for key, row in self.pending_messages.items()
+                if key[0] != id or key not in failed.pending_messages
+            }
         for id in self.deleted:
             self.durables.pop(id, None)

@@ -79,7 +79,7 @@ class LocalSubscription(LiveSubscription):
     def _is_done_with(self, sequence: int) -> bool:
         if self._closed or self._ended is not None:
             return True
-        waiting = [next((run[0][1] for run in lane if run), None) for lane in self._runs.occupied()]
+        waiting = [next((run[0][1] for run in level if run), None) for level in self._runs.occupied()]
         left = [each for each in (*waiting, *self._running, self._oldest_queued()) if each is not None]
         return not left or min(left) > sequence
 

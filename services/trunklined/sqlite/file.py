@@ -19,8 +19,26 @@ BUSY_TIMEOUT: Final = 5.0
 """Seconds to wait for a process that holds the database, such as the sqlite3 shell."""
 
 
+Identity = tuple[int, int]
+"""Device and inode of a file: what it is, whatever it is called."""
+
+_held: set[Identity] = set()
+"""The files that this process holds. A second descriptor of one must not be closed while SQLite has it open: that would
+take the locks of SQLite away (https://www.sqlite.org/howtocorrupt.html, 2.2)."""
+
+
+def identity(path: Path) -> Identity | None:
+    """Returns what a path leads to; None: nothing."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class FileLock:
-    """The lock on a file, held by this process through a file beside it; the end of a process releases it.
+    """The lock on a file, held by this process: on its name through a file beside it, and on the file itself, which may
+    have several names. The end of a process releases both.
 
     Args:
         path: the file.
@@ -32,13 +50,45 @@ class FileLock:
         self._service = service
         self._path = path.with_name(path.name + ".lock")
         self._descriptor: int | None = None
+        self._file: tuple[int, Identity] | None = None
 
     def acquire(self) -> None:
-        """Takes the lock.
+        """Takes the lock on the name, and on the file if there is one.
 
         Raises:
             StorageError: another process holds it; details path and pid.
         """
+        self._acquire_name()
+        if self._held.exists():
+            self.acquire_file()
+
+    def acquire_file(self) -> None:
+        """Takes the lock on the file, which is there; idempotent.
+
+        Raises:
+            StorageError: another service holds it, by another name; details path.
+        """
+        if self._file is not None:
+            return
+        held = identity(self._held)
+        descriptor = None if held is None or held in _held else os.open(self._held, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if held is None or descriptor is None:
+                raise BlockingIOError
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if descriptor is not None:
+                os.close(descriptor)
+            self.release()
+            raise StorageError(
+                f"{self._held} is in use by another {self._service}, under another name of the same file (a hard "
+                f"link); one file serves one {self._service.split()[-1]}",
+                details={"path": str(self._held)},
+            ) from None
+        _held.add(held)
+        self._file = descriptor, held
+
+    def _acquire_name(self) -> None:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -63,7 +113,12 @@ class FileLock:
 
     def release(self) -> None:
         """Gives the lock back; idempotent. The lock's file stays: removing it could take away the lock that another
-        process has just got."""
+        process has just got. Call it when no connection to the file is open any more."""
+        if self._file is not None:
+            descriptor, held = self._file
+            self._file = None
+            _held.discard(held)
+            os.close(descriptor)
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -148,7 +148,7 @@ def _migrate(connection: sqlite3.Connection, path: Path, format: Format) -> None
         connection.execute("BEGIN IMMEDIATE")
         try:
             if isinstance(step, str):
-                for statement in _statements(step):
+                for statement in statements(step):
                     connection.execute(statement)
             else:
                 step(connection)
@@ -194,7 +194,7 @@ def _copy(connection: sqlite3.Connection, path: Path, version: int, format: Form
     log.info("%s: kept as %s before it is brought to version %d", path, kept.name, format.version)
 
 
-def _statements(script: str) -> list[str]:
+def statements(script: str) -> list[str]:
     """Splits a script into statements; `executescript` would commit the transaction."""
     found, statement = [], ""
     for part in script.split(";")[:-1]:

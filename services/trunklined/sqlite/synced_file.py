@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trunkline.errors import OverloadedError, StorageError
-from trunklined.sqlite.file import FileLock, connect, translate
+from trunklined.sqlite.file import FileLock, Identity, connect, identity, translate
 from trunklined.sqlite.format import Format, prepare
 from trunklined.sqlite.tail import Tail
 
@@ -29,6 +29,8 @@ class SyncedFile:
         self._lock: FileLock | None = None
         self._tail: Tail | None = None
         self._connections: list[sqlite3.Connection] = []
+        self._place: Identity | None = None
+        self._log_place: Identity | None = None
 
     @contextmanager
     def opening(self) -> Iterator[sqlite3.Connection]:
@@ -44,6 +46,8 @@ class SyncedFile:
             self._lock = FileLock(self.path, self._format.service)
             self._lock.acquire()
             prepare(self.path, self._format)
+            self._lock.acquire_file()
+            self._place = identity(self.path)
             connection = self.connect()
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
@@ -70,6 +74,23 @@ class SyncedFile:
         """
         self._tail = Tail(self.path, self._format.noun)
         self._tail.open(commit)
+
+    def check_place(self) -> None:
+        """Makes sure, before a commit, that the file and its log are still where they were opened: what is written into
+        files that have no name any more is lost with the end of the process.
+
+        Raises:
+            StorageError: they were removed, moved or replaced.
+        """
+        log = identity(self.path.with_name(self.path.name + "-wal"))
+        if self._log_place is None:
+            self._log_place = log
+        if identity(self.path) != self._place or log != self._log_place:
+            raise StorageError(
+                f"the {self._format.noun}'s file {self.path} was removed, moved or replaced while it was open: nothing "
+                "more is stored; put it back, or start the service anew",
+                details={"path": str(self.path)},
+            )
 
     def note(self, commit: int) -> None:
         """Notes the number of a durable commit."""

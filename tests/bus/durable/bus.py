@@ -16,9 +16,9 @@ from grpc import aio
 from trunkline.limits import MAX_FRAME_BYTES
 from trunkline.v1 import bus_pb2_grpc
 from trunklined.bus.app import BusProgram
-from trunklined.bus.batch import Batch
 from trunklined.bus.config import Settings
 from trunklined.bus.engines.sqlite import SqliteJournal
+from trunklined.bus.write_batch import WriteBatch
 from trunklined.rpc.errors import ErrorInterceptor
 
 OPTIONS = [("grpc.max_receive_message_length", MAX_FRAME_BYTES), ("grpc.max_send_message_length", MAX_FRAME_BYTES)]
@@ -89,7 +89,7 @@ class Gate:
     def __init__(self) -> None:
         self.fails: BaseException | None = None
         """What the commits raise."""
-        self.batches: list[Batch] = []
+        self.batches: list[WriteBatch] = []
         self.reads: Counter[str] = Counter()
         """How often parcels that are due were asked for."""
         self._changed = threading.Condition()
@@ -150,7 +150,7 @@ class Gate:
         gate = self
 
         class GatedJournal(SqliteJournal):
-            def apply(self, batch: Batch) -> None:
+            def apply(self, batch: WriteBatch) -> None:
                 gate.batches.append(batch)
                 super().apply(batch)
 

@@ -303,3 +303,23 @@ async def test_bad_filters_are_refused(stub: Any, filter: dict[str, Any], field:
         reason = "INVALID_CHANNEL" if field in ("pattern", "durable") else "INVALID_MESSAGE"
         error = await refused(call, INVALID, reason)
         assert error.details["field"] == field
+
+
+async def test_an_attempt_of_before_a_restart_says_who_and_when(kept: Bus, channel: str) -> None:
+    """As it was handed out: the peer and the time of then, not the restart's."""
+    await create(kept.stub, "d", channel, settings=settings(ack_wait=0.5, max_deliveries=1))
+    await store_all(kept.stub, channel, ["held"])
+    async with holding(kept.stub, "d", channel) as holder:
+        since = time.time()
+        await holder.take(1)
+        until = time.time()
+        listed = await kept.stub.ListSubscriptions(bus_pb2.ListSubscriptionsRequest())
+        peer = next(each.peer for each in listed.subscriptions if each.group == "d")
+        assert peer
+    stub = await kept.restart()
+    letter = (await eventually(lambda: letters(stub), bool))[0]
+    full = await stub.GetDeadLetter(dead_letter_pb2.GetDeadLetterRequest(dead_letter_id=letter.dead_letter_id))
+    attempt = full.dead_letter.attempts[0]
+    assert attempt.peer == peer
+    assert since - 0.01 <= attempt.delivered_at.ToNanoseconds() / 1e9 <= until + 0.01
+    assert attempt.error == "lease expired"

@@ -24,16 +24,41 @@ def said(receipts: list[Any]) -> list[tuple[int, bool]]:
 
 
 async def test_the_same_id_again_stores_nothing(stub: Any, channel: str) -> None:
-    """Sequence and time are those of the first, also where the channel is another."""
+    """Sequence and time are those of the first."""
     await create(stub, "d", ">")
     first = await store(stub, channel, *named("a", "b", "c"))
-    for again in (channel, "other:channel"):
-        second = await store(stub, again, *named("b", "c"))
+    for _ in range(2):
+        second = await store(stub, channel, *named("b", "c"))
         assert said(second) == [(each.sequence, True) for each in first[1:]]
         assert [each.time for each in second] == [each.time for each in first[1:]]
     assert (await get(stub, "d")).waiting == 3
     figures = await stub.GetStats(bus_pb2.GetStatsRequest())
     assert (figures.stored, figures.duplicates) == (3, 4)
+
+
+async def test_the_same_id_on_another_channel_is_another_message(stub: Any, channel: str) -> None:
+    """It is stored there too, once; also where it is held back."""
+    await create(stub, "d", ">")
+    first = await store(stub, channel, *named("a", "b"))
+    there = await store(stub, "other:channel", *named("b", "a"))
+    assert [each.duplicate for each in there] == [False, False]
+    assert said(await store(stub, "other:channel", *named("a"))) == [(there[1].sequence, True)]
+    assert said(await store(stub, channel, *named("a"))) == [(first[0].sequence, True)]
+    for name in (channel, "other:channel"):
+        held = await store(stub, name, *named("later", deliver_after=seconds(3600)))
+        assert not held[0].duplicate
+        assert said(await store(stub, name, *named("later"))) == [(held[0].sequence, True)]
+    assert (await get(stub, "d")).waiting == 4
+
+
+async def test_an_id_is_one_of_its_channel_after_a_restart(kept: Bus, channel: str) -> None:
+    """What is stored and what is held back: known on its channel, new on another."""
+    first = await store(kept.stub, channel, *named("a"))
+    held = await store(kept.stub, channel, *named("later", deliver_after=seconds(3600)))
+    stub = await kept.restart()
+    again = await store(stub, channel, *named("a", "later"))
+    assert said(again) == [(first[0].sequence, True), (held[0].sequence, True)]
+    assert [each.duplicate for each in await store(stub, "other:channel", *named("a", "later"))] == [False, False]
 
 
 async def test_each_message_has_one_receipt_wherever_the_known_ones_stand(stub: Any, channel: str) -> None:

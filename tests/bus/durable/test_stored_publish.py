@@ -12,7 +12,8 @@ import pytest
 
 from tests.bus.calls import message, refused, subscribed
 from tests.bus.durable.bus import Bus, Gate
-from tests.bus.durable.calls import create, get, holding, store, store_all
+from tests.bus.durable.calls import create, eventually, get, holding, store, store_all
+from trunkline.errors import OverloadedError
 from trunkline.v1 import bus_pb2
 from trunkline.v1.bus_pb2 import DURABILITY_MEMORY, DURABILITY_REPLICATED, DURABILITY_STORED, DURABILITY_UNSPECIFIED
 from trunkline.v1.message_pb2 import Message
@@ -145,6 +146,34 @@ async def test_too_much_that_waits_for_the_disk_is_refused(socket_dir: Path, mon
         gate.open()
         assert len(await first) == 8
         assert len(await store(bus.stub, "a", *(message(n) for n in range(20)))) == 20
+
+
+async def test_on_a_full_disk_each_publish_is_refused_at_once(
+    socket_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when the next commit is tried; the disk is tried now and then; when there is room, everything goes on by
+    itself, also what a commit that failed would refuse."""
+    gate = Gate().install(monkeypatch)
+    async with Bus(socket_dir) as bus:
+        gate.fails = OverloadedError("there is no room", details={"limit": "disk"})
+        tried = len(gate.batches)
+        since = time.monotonic()
+        for n in range(100):
+            error = await refused(store(bus.stub, "a", message(n)), grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+            assert error.details == {"limit": "disk"}
+        took = time.monotonic() - since
+        assert took < 2.5, "a tenth of what it would be at a commit for each"
+        assert len(gate.batches) - tried <= 2 + took / 0.1
+        gate.fails = None
+        await eventually(lambda: _made(bus.stub), bool)
+        assert len(await store(bus.stub, "a", message())) == 1
+
+
+async def _made(stub: Any) -> bool:
+    try:
+        return bool((await create(stub, "d", "a")).created)
+    except grpc.aio.AioRpcError:
+        return False
 
 
 async def test_what_is_expired_on_arrival_is_dropped(stub: Any, channel: str) -> None:

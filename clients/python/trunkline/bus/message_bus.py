@@ -76,7 +76,7 @@ class MessageBus(DurableDelivery, ABC):
         Args:
             stored: keep it in the journal for durable subscriptions, and return when that is synced to disk, with the
                 receipt. Where the outcome is not known (`BusDisconnectedError`), publish the same message again: its
-                message id is stored once.
+                message id is stored once on its channel.
             ordering_key: messages with the same key reach a durable subscription's subscribers one at a time and in
                 order; 1 to 255 bytes.
             deliver_at: hold it back until then; with a time zone, at most a year ahead.

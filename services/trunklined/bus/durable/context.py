@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 
 from trunklined.bus.description import Description
 from trunklined.bus.engines.engine import JournalEngine
-from trunklined.bus.staging import Staging
+from trunklined.bus.records import DurableRow
+from trunklined.bus.staging import HasRow, Staging
 
 
 @dataclass(slots=True)
@@ -20,7 +22,10 @@ class JournalContext:
         clock: UNIX time in seconds.
         describe: what an encoded message says of itself.
         kick: called when something was staged.
-        last_parcel: the last number that was given to a parcel.
+        last_sequence: returns the last sequence that was given out.
+        uncounted: durable subscriptions whose rows do not say yet what was stored for them lately, by number. They
+            follow some at a time, so that a publish costs little however many it is for.
+        last_parcel: the last number that was given to a pending batch.
         acked, redelivered, dead_lettered: messages since the start.
         lost_to_limits: messages that a hard limit removed though they were needed.
     """
@@ -29,14 +34,21 @@ class JournalContext:
     staging: Staging
     clock: Callable[[], float]
     describe: Callable[[bytes], Description]
-    kick: Callable[[], None]
-    last_parcel: int = 0
+    schedule: Callable[[], None]
+    last_sequence: Callable[[], int]
+    uncounted: dict[int, HasRow[DurableRow]] = field(default_factory=dict)
+    last_pending_id: int = 0
     acked: int = 0
     redelivered: int = 0
     dead_lettered: int = 0
     lost_to_limits: int = 0
 
-    def next_parcel(self) -> int:
-        """Returns the number of a new parcel."""
-        self.last_parcel += 1
-        return self.last_parcel
+    def stage_uncounted(self, most: int) -> None:
+        """Has the rows of so many durable subscriptions say what was stored for them."""
+        for id in list(islice(self.uncounted, most)):
+            self.staging.durables[id] = self.uncounted.pop(id)
+
+    def next_pending_id(self) -> int:
+        """Returns the number of a new pending batch."""
+        self.last_pending_id += 1
+        return self.last_pending_id

@@ -5,31 +5,31 @@ from __future__ import annotations
 from trunklined.bus.attempts import AttemptRecord, Reason
 from trunklined.bus.dead_letters import DeadLetter
 from trunklined.bus.durable.context import JournalContext
-from trunklined.bus.run import Run
+from trunklined.bus.message_batch import MessageBatch
 
 
 def bury(
     context: JournalContext,
     durable: str,
     pattern: str,
-    run: Run,
+    batch: MessageBatch,
     reason: Reason,
     error: str,
     attempts: tuple[AttemptRecord, ...],
     redrives: int,
 ) -> None:
-    """Stages a dead letter for each message of a run."""
+    """Stages a dead letter for each message of a batch."""
     now = context.clock()
-    context.dead_lettered += len(run.messages)
-    for offset, message in enumerate(run.messages):
+    context.dead_lettered += len(batch.messages)
+    for offset, message in enumerate(batch.messages):
         about = context.describe(message)
         context.staging.dead_letters.append(
             DeadLetter(
                 durable=durable,
                 pattern=pattern,
-                channel=run.channel,
-                sequence=run.first_sequence + offset,
-                published_at=run.time,
+                channel=batch.channel,
+                sequence=batch.first_sequence + offset,
+                published_at=batch.time,
                 dead_at=now,
                 reason=reason,
                 error=error,
@@ -38,8 +38,8 @@ def bury(
                 message_id=about.message_id,
                 message_type=about.message_type,
                 sender_id=about.sender_id,
-                key=run.key,
-                lane=run.lane,
+                key=batch.key,
+                level=batch.level,
                 message=message,
             )
         )

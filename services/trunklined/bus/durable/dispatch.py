@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 
 from trunkline.errors import TrunklineError
 from trunkline.limits import MAX_LEASED_MESSAGES, UNSET_CREDIT_LEASES
 from trunklined.bus.durable.backlog import Backlog
 from trunklined.bus.durable.context import JournalContext
-from trunklined.bus.durable.parcel import Parcel
+from trunklined.bus.durable.pending import Pending
 from trunklined.bus.durable.send_buffer import SEND_BUFFER_BYTES, SendBuffer
+from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber
-from trunklined.bus.run import Run
 
-Leased = list[tuple[Subscriber, Run, Parcel]]
+Leased = list[tuple[Subscriber, MessageBatch, Pending]]
 """What one turn leased to whom."""
 
 
@@ -63,35 +64,37 @@ class Dispatch:
         self.subscribers.remove(subscriber)
         if self._backlog.is_over:
             return True
-        for run in buffer:
-            self._unsend(run)
+        for batch in buffer:
+            self._unsend(batch)
         if self.subscribers:
             self.want()
         else:
             self._backlog.forget_read_ahead()
         return True
 
-    def take(self, subscriber: Subscriber, max_messages: int, now: float) -> Run | None:
-        """Returns the next run for a subscriber, of what is handed out to it."""
+    def take(self, subscriber: Subscriber, max_messages: int, now: float) -> MessageBatch | None:
+        """Returns the next batch for a subscriber, of what is handed out to it."""
         buffer = self._buffers.get(subscriber)
         if buffer is None:
             return None
         was_full = buffer.is_full
-        while (run := buffer.take(max_messages)) is not None and run.expires_at is not None and run.expires_at < now:
-            self._backlog.expire(run)
-            subscriber.give_back(len(run.messages))
+        while (
+            (batch := buffer.take(max_messages)) is not None and batch.expires_at is not None and batch.expires_at < now
+        ):
+            self._backlog.expire(batch)
+            subscriber.give_back(len(batch.messages))
             self.want()
-        if run is not None:
-            subscriber.delivered += len(run.messages)
+        if batch is not None:
+            subscriber.delivered += len(batch.messages)
         if was_full:
             self.want()
-        return run
+        return batch
 
     def clear(self) -> None:
         """Takes everything back that subscribers hold or wait for."""
         for subscriber, buffer in self._buffers.items():
-            subscriber.leased = 0
-            subscriber.give_back(sum(len(run.messages) for run in buffer))
+            subscriber.leased = subscriber.suspects = 0
+            subscriber.give_back(sum(len(batch.messages) for batch in buffer))
             buffer.clear()
 
     def end(self) -> None:
@@ -111,7 +114,7 @@ class Dispatch:
 
     # One turn.
 
-    def pump(self, now: float) -> None:
+    def hand_out(self, now: float) -> None:
         """Hands out what there is to the subscribers that have room: its turn before a commit."""
         backlog = self._backlog
         if self.is_paused or backlog.is_over:
@@ -144,15 +147,15 @@ class Dispatch:
         """Leases at most so many messages to one subscriber; returns how many it was."""
         count = size = 0
         while count < most and size < SEND_BUFFER_BYTES:
-            found = self._backlog.next(most - count, now)
+            found = self._backlog.next(most - count, now, suspect=not subscriber.suspects)
             if found is None:
                 break
-            parcel, runs = found
-            self._backlog.lease(parcel, subscriber, now)
-            for run in runs:
-                leased.append((subscriber, replace(run, attempt=parcel.attempts), parcel))
-                size += run.size
-            count += parcel.left
+            pending, batches = found
+            self._backlog.lease(pending, subscriber, now)
+            for batch in batches:
+                leased.append((subscriber, replace(batch, attempt=pending.attempts), pending))
+                size += batch.size
+            count += pending.left
         if subscriber.credit is not None:
             subscriber.credit -= count
         return count
@@ -160,25 +163,29 @@ class Dispatch:
     def _send(self, leased: Leased) -> None:
         """What was leased is durable: it goes to the streams."""
         woken = dict[Subscriber, None]()
-        for subscriber, run, parcel in leased:
-            if not self._backlog.parcels.is_here(parcel) or parcel.due is not None or parcel.attempts != run.attempt:
-                subscriber.give_back(len(run.messages))  # it was moved meanwhile, or its lease was over
+        for subscriber, batch, pending in leased:
+            if (
+                not self._backlog.pending_messages.is_here(pending)
+                or pending.due is not None
+                or pending.attempts != batch.attempt
+            ):
+                subscriber.give_back(len(batch.messages))  # it was moved meanwhile, or its lease was over
                 self.want()
                 continue
             buffer = self._buffers.get(subscriber)
             if buffer is None:
-                self._unsend(run)
+                self._unsend(batch)
                 continue
-            buffer.put(run)
+            buffer.put(batch)
             woken[subscriber] = None
         for subscriber in woken:
             subscriber.wake(subscriber)
 
-    def _unsend(self, run: Run) -> None:
-        """Takes back a run that was leased and is not sent after all."""
-        of = self._backlog.parcels.leases.of
-        held = ((sequence, of(sequence)) for sequence in range(run.first_sequence, run.end))
-        self._backlog.release([sequence for sequence, parcel in held if parcel and parcel.attempts == run.attempt])
+    def _unsend(self, batch: MessageBatch) -> None:
+        """Takes back a batch that was leased and is not sent after all."""
+        of = self._backlog.pending_messages.leases.of
+        held = ((sequence, of(sequence)) for sequence in range(batch.first_sequence, batch.end))
+        self._backlog.release([sequence for sequence, pending in held if pending and pending.attempts == batch.attempt])
         self.want()
 
     def _room(self, subscriber: Subscriber) -> int:
@@ -186,16 +193,16 @@ class Dispatch:
         if self._buffers[subscriber].is_full:
             return 0
         room = UNSET_CREDIT_LEASES - subscriber.leased if subscriber.credit is None else subscriber.credit
-        return min(room, MAX_LEASED_MESSAGES - len(self._backlog.parcels.leases))
+        return min(room, MAX_LEASED_MESSAGES - len(self._backlog.pending_messages.leases))
 
     # Time.
 
     def arm(self) -> None:
-        """Sets the timer to what happens next: a lease that ends, or a parcel that is due."""
+        """Sets the timer to what happens next: a lease that ends, or a pending batch that is due."""
         self._cancel_timer()
-        times = [self._backlog.parcels.leases.next_deadline()]
+        times = [self._backlog.pending_messages.leases.next_deadline()]
         if any(self._room(each) > 0 for each in self.subscribers):
-            times.append(self._backlog.parcels.due_at)
+            times.append(self._backlog.pending_messages.due_at)
         at = min((time for time in times if time is not None), default=None)
         if at is not None and not self._backlog.is_over:
             loop = asyncio.get_running_loop()
@@ -209,22 +216,20 @@ class Dispatch:
     def _on_time(self) -> None:
         self._timer = None
         now = self._context.clock()
-        for late in self._backlog.parcels.leases.late(now):
-            if late:
-                self._lapse(late, now)
+        if late := set(chain.from_iterable(self._backlog.pending_messages.leases.late(now))):
+            self._lapse(late, now)
         self.want()
         self.arm()
 
-    def _lapse(self, sequences: list[int], now: float) -> None:
+    def _lapse(self, late: set[int], now: float) -> None:
         """Ends leases that are over. What a stream did not even take is released: nobody has begun it."""
-        late = set(sequences)
         for subscriber, buffer in self._buffers.items():
             unsent = buffer.withdraw(late)
             subscriber.give_back(len(unsent))
             if unsent:
                 late.difference_update(unsent)
                 self._backlog.release(unsent)
-        for parcel in {self._backlog.parcels.leases.of(sequence) for sequence in late}:
-            if parcel is not None and parcel.holder is not None:
-                parcel.holder.silent = True
+        for pending in {self._backlog.pending_messages.leases.of(sequence) for sequence in late}:
+            if pending is not None and pending.holder is not None:
+                pending.holder.silent = True
         self._backlog.lapse(sorted(late), now)

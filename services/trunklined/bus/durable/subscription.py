@@ -7,13 +7,13 @@ from functools import partial
 
 from trunkline.delivery import DurableSettings
 from trunkline.errors import TrunklineError
-from trunkline.priority import MEDIUM_LANE
+from trunkline.priority import MEDIUM_LEVEL
 from trunklined.bus.durable.backlog import Backlog
 from trunklined.bus.durable.context import JournalContext
 from trunklined.bus.durable.dispatch import Dispatch
+from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber
-from trunklined.bus.records import DurableRow, Extent
-from trunklined.bus.run import Run
+from trunklined.bus.records import BatchHeader, DurableRow
 
 
 class DurableSubscription:
@@ -39,7 +39,7 @@ class DurableSubscription:
         self.id = row.id
         self.name = row.name
         self.pattern = row.pattern
-        self.pump = self._dispatch.pump
+        self.hand_out = self._dispatch.hand_out
         self.take = self._dispatch.take
         self.check = self.backlog.check
 
@@ -96,12 +96,12 @@ class DurableSubscription:
     @property
     def retrying(self) -> int:
         """Messages that wait for another attempt."""
-        return self.backlog.parcels.retrying
+        return self.backlog.pending_messages.retrying
 
     @property
     def leased(self) -> int:
         """Messages that are handed out and not settled."""
-        return len(self.backlog.parcels.leases)
+        return len(self.backlog.pending_messages.leases)
 
     @property
     def acked(self) -> int:
@@ -120,23 +120,23 @@ class DurableSubscription:
 
     @property
     def next_sequence(self) -> int:
-        """Of the medium lane, the first that it has not looked at."""
-        return self.backlog.cursors[MEDIUM_LANE].position
+        """Of the medium level, the first that it has not looked at."""
+        return self.backlog.cursors[MEDIUM_LEVEL].position
 
     # What comes from publishers.
 
-    def offer(self, run: Run) -> None:
-        """Takes a run that was stored."""
-        if self.backlog.offer(run, keep=bool(self.subscribers)):
+    def offer(self, batch: MessageBatch) -> None:
+        """Takes a batch that was stored."""
+        if self.backlog.offer(batch, keep=bool(self.subscribers)):
             self._dispatch.want()
 
-    def drop_expired(self, run: Run) -> None:
+    def drop_expired(self, batch: MessageBatch) -> None:
         """See `Backlog.drop_expired`."""
-        self.backlog.drop_expired(run)
+        self.backlog.drop_expired(batch)
 
-    def forgo(self, extent: Extent) -> None:
+    def forgo(self, header: BatchHeader) -> None:
         """See `Backlog.forgo`."""
-        self.backlog.forgo(extent)
+        self.backlog.forgo(header)
 
     # What comes from subscribers; of messages, those that `check` does not name.
 
@@ -163,7 +163,7 @@ class DurableSubscription:
     def take_back_from(self, subscriber: Subscriber) -> None:
         """Releases all that a subscriber holds that left and has begun with nothing of it."""
         if not self.backlog.is_over:
-            self.release(self.backlog.parcels.leases.held_by(subscriber))
+            self.release(self.backlog.pending_messages.leases.held_by(subscriber))
 
     def ack(self, sequences: list[int]) -> None:
         """See `Backlog.ack`."""
@@ -188,13 +188,13 @@ class DurableSubscription:
     def extend(self, sequences: list[int], lease: float | None) -> None:
         """Lets leases end `lease` seconds from now; unset: its ack_wait."""
         deadline = self._context.clock() + (self.settings.ack_wait if lease is None else lease)
-        self.backlog.parcels.leases.extend(sequences, deadline)
+        self.backlog.pending_messages.leases.extend(sequences, deadline)
         self._dispatch.arm()
 
     # Moving and ending.
 
     def seek(self, position: int, waiting: int, done: Callable[[], None]) -> None:
-        """Moves every lane; what is leased or waits for another attempt is given up. `done` is called when that is
+        """Moves every level; what is leased or waits for another attempt is given up. `done` is called when that is
         durable."""
         self._dispatch.clear()
         self._dispatch.is_paused = True

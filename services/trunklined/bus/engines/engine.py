@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Protocol
 
-from trunklined.bus.batch import Batch
 from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
-from trunklined.bus.records import Contents, Extent, HeldBack, ParcelRow
-from trunklined.bus.run import Run
+from trunklined.bus.message_batch import MessageBatch
+from trunklined.bus.records import BatchHeader, Contents, HeldBack, PendingRow
+from trunklined.bus.write_batch import WriteBatch
 
 
 class JournalEngine(Protocol):
-    """Keeps runs and what is known of them.
+    """Keeps batches and what is known of them.
 
     One writer: `apply` writes a batch into a transaction that stays open, `commit` (which may wait for the disk, and
     may be called in another thread) makes it durable, `rollback` undoes it. Reads see what is committed, and may be
@@ -33,7 +33,7 @@ class JournalEngine(Protocol):
     def close(self) -> None:
         """Idempotent."""
 
-    def apply(self, batch: Batch) -> None:
+    def apply(self, writes: WriteBatch) -> None:
         """Writes a batch."""
 
     def commit(self) -> None:
@@ -42,10 +42,10 @@ class JournalEngine(Protocol):
     def rollback(self) -> None:
         """Undoes what was applied and not committed. Never fails."""
 
-    def runs(
-        self, channels: Sequence[str] | None, lane: int, start: int, rows: int, size: int
-    ) -> tuple[list[Run], int, bool]:
-        """Runs of a lane from the one on that holds `start` or is behind it, in order; swept ones are left out.
+    def batches(
+        self, channels: Sequence[str] | None, level: int, start: int, rows: int, size: int
+    ) -> tuple[list[MessageBatch], int, bool]:
+        """Batches of a level from the one on that holds `start` or is behind it, in order; swept ones are left out.
 
         Args:
             channels: only of these; None: of all.
@@ -53,32 +53,35 @@ class JournalEngine(Protocol):
             size: bytes after which no more are returned.
 
         Returns:
-            The runs, the sequence to go on at, and whether there are no more.
+            The batches, the sequence to go on at, and whether there are no more.
         """
 
-    def messages(self, first: int, count: int) -> list[Run]:
-        """The runs that hold any of these sequences, swept ones too."""
+    def headers(self, sequences: Sequence[int]) -> dict[int, BatchHeader]:
+        """Of messages, by sequence, the batches that hold them, without reading the messages."""
 
-    def next_of_key(self, key: str, after: int, before: int) -> Iterator[Run]:
-        """The runs with an ordering key between two sequences (both exclusive), in order, without swept ones."""
+    def messages(self, first: int, count: int) -> list[MessageBatch]:
+        """The batches that hold any of these sequences, swept ones too."""
 
-    def leased(self, durable: int) -> list[ParcelRow]:
-        """The parcels that are leased."""
+    def next_of_key(self, key: str, after: int, before: int) -> Iterator[MessageBatch]:
+        """The batches with an ordering key between two sequences (both exclusive), in order, without swept ones."""
 
-    def due(self, durable: int, now: float, limit: int) -> list[ParcelRow]:
-        """Parcels that may be handed out again, the earliest first."""
+    def leased(self, durable: int) -> list[PendingRow]:
+        """The pending batches that are leased."""
 
-    def next_due(self, durable: int) -> float | None:
-        """When the earliest of those that wait may be."""
+    def due(self, durable: int, now: float, limit: int, known: Container[int]) -> list[PendingRow]:
+        """Pending batches that may be handed out again, the earliest first, without those with a known id."""
+
+    def next_due(self, durable: int, known: Container[int]) -> float | None:
+        """When the earliest of those that wait may be, without those with a known id."""
 
     def retrying(self, durable: int) -> int:
         """How many messages wait for another attempt."""
 
-    def parcels_at(self, durable: int, sequence: int) -> list[ParcelRow]:
-        """The parcels that span a sequence."""
+    def waiting(self, durable: int, sequences: Sequence[int]) -> list[tuple[int, PendingRow]]:
+        """Of messages, by sequence, those that may be in a pending batch that waits for another attempt, and that pending batch."""
 
     def busy_keys(self, durable: int) -> tuple[dict[str, int], set[str]]:
-        """The ordering keys of parcels with their sequences, and those of which messages were passed over."""
+        """The ordering keys of pending batches with their sequences, and those of which messages were passed over."""
 
     def count_from(self, channels: Sequence[str] | None, durable: int, start: int, end: int) -> int:
         """How many messages of these channels have sequences from `start` to before `end`, which cuts no run, and are
@@ -93,30 +96,30 @@ class JournalEngine(Protocol):
     def next_held_back(self) -> float | None:
         """When the earliest of what is held back is due."""
 
-    def recent(self, seconds: float, messages: int) -> Iterator[Run]:
+    def recent(self, seconds: float, messages: int) -> Iterator[MessageBatch]:
         """What was taken in the last seconds before the newest, in order, what is held back too: the last ones that
         have so many messages together."""
 
-    def expired(self, now: float, rows: int) -> list[Run]:
+    def expired(self, now: float, rows: int) -> list[MessageBatch]:
         """Runs that expired and are not swept, the earliest first."""
 
     def is_held(self, first: int, end: int) -> bool:
-        """Whether a parcel refers to sequences from one to before another."""
+        """Whether a pending batch refers to sequences from one to before another."""
 
     def removable(
         self, channel: str, after: int, until: int, needed: Sequence[int], rows: int, *, needed_too: bool
-    ) -> tuple[list[Extent], int | None]:
+    ) -> tuple[list[BatchHeader], int | None]:
         """Runs of a channel that may be removed, in order.
 
         Args:
             after: behind this sequence.
             until: before this one.
-            needed: for each lane, the sequence from which on they are needed; swept ones are not.
+            needed: for each level, the sequence from which on they are needed; swept ones are not.
             rows: how many are looked at.
-            needed_too: all are wanted, also those that are needed, or that parcels refer to.
+            needed_too: all are wanted, also those that are needed, or that pending batches refer to.
 
         Returns:
-            The runs, and the sequence behind which to go on; None: there are no more.
+            The batches, and the sequence behind which to go on; None: there are no more.
         """
 
     def dead_letters(

@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from trunkline.errors import OverloadedError, StorageError
-from trunklined.bus.batch import Batch
 from trunklined.bus.engines.sqlite_reads import ParcelReads, RunReads
 from trunklined.bus.engines.sqlite_rows import (
+    batch_row,
     channel_of,
     dead_letter_row,
     durable_of,
     durable_row,
     held_back_row,
-    parcel_row,
-    run_row,
+    pending_row,
     sealed,
     unsealed,
 )
 from trunklined.bus.engines.sqlite_schema import FORMAT, SCHEMA
 from trunklined.bus.records import Contents
+from trunklined.bus.write_batch import WriteBatch
 from trunklined.sqlite.file import roll_back, translate
 from trunklined.sqlite.synced_file import SyncedFile, bound
 
@@ -32,8 +32,8 @@ _PUT_CHANNEL: Final = (
     " compacted = excluded.compacted, compacted_time = excluded.compacted_time,"
     " messages = excluded.messages, bytes = excluded.bytes, checksum = excluded.checksum"
 )
-_PUT_DURABLE: Final = f"INSERT OR REPLACE INTO durables VALUES ({', '.join('?' * 18)})"
-_PUT_PARCEL: Final = f"INSERT OR REPLACE INTO parcels VALUES ({', '.join('?' * 13)})"
+_PUT_DURABLE: Final = f"INSERT OR REPLACE INTO durables VALUES ({', '.join('?' * 19)})"
+_PUT_PARCEL: Final = f"INSERT OR REPLACE INTO parcels VALUES ({', '.join('?' * 15)})"
 _PUT_RUN: Final = f"INSERT INTO runs VALUES ({', '.join('?' * 15)})"
 _PUT_NUMBERS: Final = (
     "INSERT OR REPLACE INTO journal (rowid, last_sequence, last_dead_letter, last_durable, commits, checksum)"
@@ -92,23 +92,23 @@ class SqliteJournal(RunReads, ParcelReads):
             return self._contents()
 
     def _contents(self) -> Contents:
-        run = self._writer.execute
-        numbers = run("SELECT * FROM journal").fetchone()
+        execute = self._writer.execute
+        numbers = execute("SELECT * FROM journal").fetchone()
         self._numbers = Numbers._make(unsealed(numbers, "the journal's sequence")) if numbers else Numbers(0, 0, 0, 0)
         if self._file is not None:
             self._file.check(self._numbers.commits)
         self._commits = self._numbers.commits
-        channels = [channel_of(row) for row in run("SELECT * FROM channels")]
+        channels = [channel_of(row) for row in execute("SELECT * FROM channels")]
         self._channel_ids = {channel.name: channel.id for channel in channels}
         return Contents(
             last_sequence=self._numbers.last_sequence,
-            last_parcel=run("SELECT coalesce(max(id), 0) FROM parcels").fetchone()[0],
+            last_pending_id=execute("SELECT coalesce(max(id), 0) FROM parcels").fetchone()[0],
             last_dead_letter=self._numbers.last_dead_letter,
             last_durable=self._numbers.last_durable,
-            dead_letters=run("SELECT count(*) FROM dead_letters").fetchone()[0],
-            held_back=run("SELECT count(*) FROM held_back").fetchone()[0],
+            dead_letters=execute("SELECT count(*) FROM dead_letters").fetchone()[0],
+            held_back=execute("SELECT count(*) FROM held_back").fetchone()[0],
             channels=channels,
-            durables=[durable_of(row) for row in run("SELECT * FROM durables ORDER BY name")],
+            durables=[durable_of(row) for row in execute("SELECT * FROM durables ORDER BY name")],
         )
 
     def close(self) -> None:
@@ -117,44 +117,46 @@ class SqliteJournal(RunReads, ParcelReads):
         if self._memory is not None:
             self._memory.close()
 
-    def apply(self, batch: Batch) -> None:
+    def apply(self, writes: WriteBatch) -> None:
         with self._translated():
             self._writer.execute("BEGIN IMMEDIATE")
-            self._apply(self._writer, batch)
+            self._apply(self._writer, writes)
 
-    def _apply(self, connection: sqlite3.Connection, batch: Batch) -> None:
+    def _apply(self, connection: sqlite3.Connection, writes: WriteBatch) -> None:
         def many(statement: str, rows: Iterable[Any]) -> None:
             if rows:  # an empty call costs as much as a short one
                 connection.executemany(statement, rows)
 
         for table in ("parcels", "skipped_keys"):
-            many(f"DELETE FROM {table} WHERE durable = ?", [(id,) for id in (*batch.wiped, *batch.deleted)])
-        many("DELETE FROM durables WHERE id = ?", [(id,) for id in batch.deleted])
-        many(_PUT_CHANNEL, [sealed(*channel) for channel in batch.channels])
-        for channel in batch.channels:
+            many(f"DELETE FROM {table} WHERE durable = ?", [(id,) for id in (*writes.wiped, *writes.deleted)])
+        many("DELETE FROM durables WHERE id = ?", [(id,) for id in writes.deleted])
+        many(_PUT_CHANNEL, [sealed(*channel) for channel in writes.channels])
+        for channel in writes.channels:
             self._channel_ids[channel.name] = channel.id
-        many(_PUT_RUN, [run_row(run, self._channel_ids[run.channel]) for run in batch.runs])
-        many(_PUT_HELD_BACK, [held_back_row(held) for held in batch.held_back])
-        many("DELETE FROM held_back WHERE sequence = ?", [(sequence,) for sequence in batch.released])
-        many(_PUT_DURABLE, [durable_row(durable) for durable in batch.durables])
-        many(_PUT_PARCEL, [parcel_row(parcel) for parcel in batch.parcels])
-        many("DELETE FROM parcels WHERE id = ?", [(id,) for id in batch.settled])
-        many("INSERT OR IGNORE INTO skipped_keys VALUES (?, ?)", batch.skipped_keys)
-        many("DELETE FROM skipped_keys WHERE durable = ? AND key = ?", batch.free_keys)
-        many(_PUT_DEAD_LETTER, [dead_letter_row(letter) for letter in batch.dead_letters])
-        many("DELETE FROM dead_letters WHERE id = ?", [(id,) for id in batch.forgotten_letters])
-        many("UPDATE runs SET swept = 1 WHERE sequence = ?", [(sequence,) for sequence in batch.swept])
-        many("DELETE FROM runs WHERE sequence = ?", [(sequence,) for sequence in batch.removed])
-        last_dead_letter = batch.dead_letters[-1].id if batch.dead_letters else 0
+        many(_PUT_RUN, [batch_row(batch, self._channel_ids[batch.channel]) for batch in writes.batches])
+        many(_PUT_HELD_BACK, [held_back_row(held) for held in writes.held_back])
+        many("DELETE FROM held_back WHERE sequence = ?", [(sequence,) for sequence in writes.released])
+        many(_PUT_DURABLE, [durable_row(durable) for durable in writes.durables])
+        many(_PUT_PARCEL, [pending_row(pending) for pending in writes.pending_messages])
+        many("DELETE FROM parcels WHERE id = ?", [(id,) for id in writes.settled])
+        many("INSERT OR IGNORE INTO skipped_keys VALUES (?, ?)", writes.skipped_keys)
+        many("DELETE FROM skipped_keys WHERE durable = ? AND key = ?", writes.free_keys)
+        many(_PUT_DEAD_LETTER, [dead_letter_row(letter) for letter in writes.dead_letters])
+        many("DELETE FROM dead_letters WHERE id = ?", [(id,) for id in writes.forgotten_letters])
+        many("UPDATE runs SET swept = 1 WHERE sequence = ?", [(sequence,) for sequence in writes.swept])
+        many("DELETE FROM runs WHERE sequence = ?", [(sequence,) for sequence in writes.removed])
+        last_dead_letter = writes.dead_letters[-1].id if writes.dead_letters else 0
         self._numbers = Numbers(
-            max(self._numbers.last_sequence, batch.last_sequence),
+            max(self._numbers.last_sequence, writes.last_sequence),
             max(self._numbers.last_dead_letter, last_dead_letter),
-            max(self._numbers.last_durable, batch.last_durable),
+            max(self._numbers.last_durable, writes.last_durable),
             self._commits + 1,
         )
         connection.execute(_PUT_NUMBERS, (1, *sealed(*self._numbers)))
 
     def commit(self) -> None:
+        if self._file is not None:
+            self._file.check_place()
         with self._translated():
             self._writer.execute("COMMIT")
         self._commits += 1

@@ -1,32 +1,37 @@
-"""Reads of the journal's file: runs, in order, by channel, lane or key; and what was written about them."""
+"""Reads of the journal's file: batches, in order, by channel, level or key; and what was written about them."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from bisect import bisect_right
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
+from itertools import islice
 from typing import Any, Final
 
-from trunkline.priority import MEDIUM_LANE
+from trunkline.priority import MEDIUM_LEVEL
 from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
 from trunklined.bus.engines.sqlite_rows import (
     RUN,
+    batch_of,
     dead_letter_of,
     held_back_of,
-    parcel_of,
-    run_of,
+    pending_of,
     where,
 )
-from trunklined.bus.records import Extent, HeldBack, ParcelRow
-from trunklined.bus.run import Run
+from trunklined.bus.message_batch import MessageBatch
+from trunklined.bus.records import BatchHeader, HeldBack, PendingRow
 
 _HELD: Final = (
     "SELECT 1 FROM parcels WHERE parcels.sequence < ? AND parcels.sequence > ? AND parcels.sequence + count > ?"
 )
 
+_EXTENT: Final = "runs.sequence, runs.count, runs.size, runs.time, runs.lane, runs.key, runs.target, runs.swept"
+
+END_OF_TIME: Final = 2.0**62
 SPAN: Final = 65_536
-"""No parcel spans more sequences."""
+"""No pending batch spans more sequences."""
 
 
 class Reading:
@@ -55,9 +60,9 @@ class RunReads(Reading):
 
     _channel_ids: dict[str, int]
 
-    def runs(
-        self, channels: Sequence[str] | None, lane: int, start: int, rows: int, size: int
-    ) -> tuple[list[Run], int, bool]:
+    def batches(
+        self, channels: Sequence[str] | None, level: int, start: int, rows: int, size: int
+    ) -> tuple[list[MessageBatch], int, bool]:
         if channels is not None:
             ids = [self._channel_ids[name] for name in channels if name in self._channel_ids]
             if not ids:
@@ -65,13 +70,13 @@ class RunReads(Reading):
         else:
             ids = []
         # What is looked at is bounded, not what is found: a rare channel must not hold the others up.
-        if lane != MEDIUM_LANE:
-            among, these = "lane = ? AND lane != 1", [lane]  # so that its index serves
+        if level != MEDIUM_LEVEL:
+            among, these = "lane = ? AND lane != 1", [level]  # so that its index serves
         elif len(ids) == 1:
             among, these = "channel = ?", ids
         else:
             among, these = "1", []
-        found: list[Run] = []
+        found: list[MessageBatch] = []
         with self._translated():
             # The first row may begin before `start`.
             begin = self._reader.execute("SELECT max(sequence) FROM runs WHERE sequence <= ?", (start,)).fetchone()[0]
@@ -88,39 +93,58 @@ class RunReads(Reading):
                     *these,
                     begin,
                     last[0] if last else 2**62,
-                    lane,
+                    level,
                     start,
                     *((json.dumps(ids),) if channels is not None else ()),
                 ),
             )
             for row in cursor:
-                run = run_of(row)
-                found.append(run if run.first_sequence >= start else run.part(start - run.first_sequence, 2**62))
-                size -= run.size
+                batch = batch_of(row)
+                found.append(
+                    batch if batch.first_sequence >= start else batch.part(start - batch.first_sequence, 2**62)
+                )
+                size -= batch.size
                 if size <= 0:
                     cursor.close()
-                    return found, run.end, False
+                    return found, batch.end, False
         if last:
             return found, last[0], False
         return found, found[-1].end if found else start, True
 
-    def messages(self, first: int, count: int) -> list[Run]:
+    def headers(self, sequences: Sequence[int]) -> dict[int, BatchHeader]:
+        with self._translated():
+            rows = self._reader.execute(
+                f"SELECT {_EXTENT}, channels.name FROM runs JOIN channels ON channels.id = runs.channel"
+                " WHERE sequence IN (SELECT (SELECT max(sequence) FROM runs WHERE sequence <= value) FROM json_each(?))"
+                " ORDER BY sequence",
+                (json.dumps(sequences),),
+            ).fetchall()
+        headers = [_extent(row, channel) for *row, channel in rows]
+        begins = [each.first_sequence for each in headers]
+        found = {}
+        for sequence in sequences:
+            index = bisect_right(begins, sequence) - 1
+            if index >= 0 and sequence < headers[index].end:
+                found[sequence] = headers[index]
+        return found
+
+    def messages(self, first: int, count: int) -> list[MessageBatch]:
         with self._translated():
             begin = self._reader.execute("SELECT max(sequence) FROM runs WHERE sequence <= ?", (first,)).fetchone()[0]
             rows = self._reader.execute(
                 f"SELECT {RUN} WHERE sequence >= ? AND sequence < ? AND sequence + runs.count > ? ORDER BY sequence",
                 (first if begin is None else begin, first + count, first),
             ).fetchall()
-        return [run_of(row) for row in rows]
+        return [batch_of(row) for row in rows]
 
-    def next_of_key(self, key: str, after: int, before: int) -> Iterator[Run]:
+    def next_of_key(self, key: str, after: int, before: int) -> Iterator[MessageBatch]:
         with self._translated():
             rows = self._reader.execute(
                 f"SELECT {RUN} WHERE key = ? AND sequence > ? AND sequence < ? AND swept = 0 ORDER BY sequence",
                 (key, after, before),
             )
             for row in rows:
-                yield run_of(row)
+                yield batch_of(row)
 
     def count_from(self, channels: Sequence[str] | None, durable: int, start: int, end: int) -> int:
         ids = None if channels is None else [self._channel_ids[name] for name in channels if name in self._channel_ids]
@@ -161,7 +185,7 @@ class RunReads(Reading):
             ).fetchone()
         return row[0] if row else 0
 
-    def recent(self, seconds: float, messages: int) -> Iterator[Run]:
+    def recent(self, seconds: float, messages: int) -> Iterator[MessageBatch]:
         newest = self._value(
             "SELECT max(coalesce((SELECT time FROM runs ORDER BY sequence DESC LIMIT 1), 0),"
             " coalesce((SELECT max(time) FROM held_back), 0))"
@@ -169,53 +193,54 @@ class RunReads(Reading):
         since = newest - seconds
         start = self.sequence_at(since)
         with self._translated():
-            found: list[Run] = []
+            found: list[MessageBatch] = []
             if start:
                 # From the newest on, so that no more is read than is wanted.
                 for row in self._reader.execute(f"SELECT {RUN} WHERE sequence >= ? ORDER BY sequence DESC", (start,)):
-                    run = run_of(row)
-                    messages -= len(run.messages)
+                    batch = batch_of(row)
+                    messages -= len(batch.messages)
                     if messages < 0:
                         break
-                    found.append(run)
+                    found.append(batch)
             held = self._reader.execute(
                 "SELECT * FROM held_back WHERE time >= ? ORDER BY sequence DESC LIMIT ?",
                 (since, max(0, messages)),
             )
-            found += [held_back_of(row).run for row in held]
-        return iter(sorted(found, key=lambda run: run.first_sequence))
+            found += [held_back_of(row).batch for row in held]
+        return iter(sorted(found, key=lambda batch: batch.first_sequence))
 
-    def expired(self, now: float, rows: int) -> list[Run]:
+    def expired(self, now: float, rows: int) -> list[MessageBatch]:
         with self._translated():
             found = self._reader.execute(
                 f"SELECT {RUN} WHERE expires_at IS NOT NULL AND expires_at < ? AND swept = 0"
                 " ORDER BY expires_at LIMIT ?",
                 (now, rows),
             ).fetchall()
-        return [run_of(row) for row in found]
+        return [batch_of(row) for row in found]
 
     def is_held(self, first: int, end: int) -> bool:
         return bool(self._value(f"SELECT EXISTS ({_HELD})", end, first - SPAN, first))
 
     def removable(
         self, channel: str, after: int, until: int, needed: Sequence[int], rows: int, *, needed_too: bool
-    ) -> tuple[list[Extent], int | None]:
+    ) -> tuple[list[BatchHeader], int | None]:
         id = self._channel_ids.get(channel)
         if id is None:
             return [], None
         held = _HELD.replace("?", "{}").format("runs.sequence + runs.count", f"runs.sequence - {SPAN}", "runs.sequence")
         with self._translated():
             found = self._reader.execute(
-                f"SELECT sequence, count, size, time, lane, key, target, swept, EXISTS ({held}) FROM runs"
+                f"SELECT {_EXTENT}, EXISTS ({held}) FROM runs"
                 " WHERE channel = ? AND sequence > ? AND sequence < ? ORDER BY sequence LIMIT ?",
                 (id, after, until, rows),
             ).fetchall()
-        extents = [
-            Extent(sequence, channel, count, size, time, lane, key, target, bool(swept))
-            for sequence, count, size, time, lane, key, target, swept, is_held in found
-            if needed_too or (not is_held and (swept or sequence + count <= needed[lane]))
+        headers = [(_extent(row, channel), is_held) for *row, is_held in found]
+        removable = [
+            each
+            for each, is_held in headers
+            if needed_too or (not is_held and (each.swept or each.end <= needed[each.level]))
         ]
-        return extents, found[-1][0] if len(found) == rows else None
+        return removable, found[-1][0] if len(found) == rows else None
 
     def held_back_until(self, now: float, limit: int) -> list[HeldBack]:
         with self._translated():
@@ -230,26 +255,43 @@ class RunReads(Reading):
 
 
 class ParcelReads(Reading):
-    """Reads of parcels and dead letters; see `JournalEngine`."""
+    """Reads of pending batches and dead letters; see `JournalEngine`."""
 
-    def leased(self, durable: int) -> list[ParcelRow]:
+    def leased(self, durable: int) -> list[PendingRow]:
         return self._parcels("durable = ? AND due IS NULL ORDER BY id", durable)
 
-    def due(self, durable: int, now: float, limit: int) -> list[ParcelRow]:
-        return self._parcels(
-            "durable = ? AND due IS NOT NULL AND due <= ? ORDER BY due, id LIMIT ?", durable, now, limit
-        )
+    def due(self, durable: int, now: float, limit: int, known: Container[int]) -> list[PendingRow]:
+        with closing(self._waiting(durable, now)) as waiting:
+            unknown = list(islice((id for _, id in waiting if id not in known), limit))
+        return self._parcels("id IN (SELECT value FROM json_each(?)) ORDER BY due, id", json.dumps(unknown))
 
-    def parcels_at(self, durable: int, sequence: int) -> list[ParcelRow]:
-        return self._parcels("durable = ? AND sequence <= ? AND sequence + count > ?", durable, sequence, sequence)
+    def _waiting(self, durable: int, until: float) -> Generator[tuple[float, int], None, None]:
+        """When pending batches are due and their ids, the earliest first; of the index alone."""
+        with self._translated():
+            yield from self._reader.execute(
+                "SELECT due, id FROM parcels WHERE durable = ? AND due IS NOT NULL AND due <= ? ORDER BY due, id",
+                (durable, until),
+            )
 
-    def _parcels(self, where: str, *values: Any) -> list[ParcelRow]:
+    def waiting(self, durable: int, sequences: Sequence[int]) -> list[tuple[int, PendingRow]]:
+        with self._translated():
+            found = self._reader.execute(
+                "SELECT value, (SELECT id FROM parcels WHERE durable = ? AND due IS NOT NULL AND sequence <= value"
+                " ORDER BY sequence DESC LIMIT 1) AS parcel FROM json_each(?) WHERE parcel IS NOT NULL",
+                (durable, json.dumps(sequences)),
+            ).fetchall()
+        rows = self._parcels("id IN (SELECT value FROM json_each(?))", json.dumps([*{id for _, id in found}]))
+        by_id = {row.id: row for row in rows}
+        return [(sequence, row) for sequence, id in found if (row := by_id[id]).sequence + row.messages > sequence]
+
+    def _parcels(self, where: str, *values: Any) -> list[PendingRow]:
         with self._translated():
             rows = self._reader.execute(f"SELECT * FROM parcels WHERE {where}", values).fetchall()
-        return [parcel_of(row) for row in rows]
+        return [pending_of(row) for row in rows]
 
-    def next_due(self, durable: int) -> float | None:
-        return self._time("SELECT min(due) FROM parcels WHERE durable = ? AND due IS NOT NULL", durable)
+    def next_due(self, durable: int, known: Container[int]) -> float | None:
+        with closing(self._waiting(durable, END_OF_TIME)) as waiting:
+            return next((due for due, id in waiting if id not in known), None)
 
     def retrying(self, durable: int) -> int:
         with self._translated():
@@ -287,3 +329,9 @@ class ParcelReads(Reading):
     def dead_letter_channels(self) -> list[str]:
         with self._translated():
             return [row[0] for row in self._reader.execute("SELECT DISTINCT channel FROM dead_letters")]
+
+
+def _extent(row: Sequence[Any], channel: str) -> BatchHeader:
+    """The batch that columns of _EXTENT say."""
+    sequence, count, size, time, level, key, target, swept = row
+    return BatchHeader(sequence, channel, count, size, time, level, key, target, bool(swept))

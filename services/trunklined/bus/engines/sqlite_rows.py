@@ -13,8 +13,8 @@ import msgspec
 from trunkline.errors import StorageError
 from trunklined.bus.attempts import AttemptRecord, Reason
 from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
-from trunklined.bus.records import ChannelRow, DurableRow, HeldBack, ParcelRow
-from trunklined.bus.run import Redriven, Run
+from trunklined.bus.message_batch import MessageBatch, Redriven
+from trunklined.bus.records import ChannelRow, DurableRow, HeldBack, PendingRow
 
 RUN: Final = (
     "channels.name, sequence, channel, lane, count, size, time, expires_at, key, target, attempts, redrives, log,"
@@ -81,61 +81,65 @@ def durable_of(row: Sequence[Any]) -> DurableRow:
     return DurableRow._make((*columns[:9], tuple(columns[9:13]), *columns[13:]))
 
 
-def parcel_row(parcel: ParcelRow) -> tuple[Any, ...]:
-    """The row of a parcel."""
-    return sealed(*parcel[:10], encode_log(parcel.log) if parcel.log else None, parcel.redrives)
+def pending_row(pending: PendingRow) -> tuple[Any, ...]:
+    """The row of a pending batch."""
+    return sealed(*pending[:10], encode_log(pending.log) if pending.log else None, *pending[11:])
 
 
-def parcel_of(row: Sequence[Any]) -> ParcelRow:
-    """The parcel that a row says."""
+def pending_of(row: Sequence[Any]) -> PendingRow:
+    """The pending batch that a row says."""
     columns = unsealed(row, "what a durable subscription has handed out")
-    return ParcelRow._make((*columns[:10], _decode_log(columns[10]) if columns[10] else (), columns[11]))
+    return PendingRow._make((*columns[:10], _decode_log(columns[10]) if columns[10] else (), *columns[11:]))
 
 
-def run_row(run: Run, channel: int) -> tuple[Any, ...]:
-    """The row of a run."""
-    target, attempts, redrives, log = run.redriven or (None, 0, 0, ())
+def batch_row(batch: MessageBatch, channel: int) -> tuple[Any, ...]:
+    """The row of a batch."""
+    target, attempts, redrives, log = batch.redriven or (None, 0, 0, ())
     return *sealed(
-        run.first_sequence,
+        batch.first_sequence,
         channel,
-        run.lane,
-        len(run.messages),
-        run.size,
-        run.time,
-        run.expires_at,
-        run.key,
+        batch.level,
+        len(batch.messages),
+        batch.size,
+        batch.time,
+        batch.expires_at,
+        batch.key,
         target,
         attempts,
         redrives,
         encode_log(log) if log else None,
-        join(run.messages),
+        join(batch.messages),
     ), 0
 
 
-def run_of(row: Sequence[Any]) -> Run:
-    """The run that a row says, of the columns of RUN."""
-    sequence, _, lane, count, size, time, expires_at, key, target, attempts, redrives, log, joined = unsealed(
+def batch_of(row: Sequence[Any]) -> MessageBatch:
+    """The batch that a row says, of the columns of RUN."""
+    sequence, _, level, count, size, time, expires_at, key, target, attempts, redrives, log, joined = unsealed(
         row[1:], f"the run of messages that begins with {row[1]}"
     )
     redriven = None if target is None else Redriven(target, attempts, redrives, _decode_log(log) if log else ())
-    return Run(row[0], lane, _parted(joined, count), size, expires_at, sequence, key, time, redriven)
+    return MessageBatch(row[0], level, _parted(joined, count), size, expires_at, sequence, key, time, redriven)
 
 
 def held_back_row(held: HeldBack) -> tuple[Any, ...]:
     """The row of a message that is held back."""
-    run = held.run
-    return sealed(held.sequence, held.due, run.channel, run.lane, run.time, run.expires_at, run.key, run.messages[0])
+    batch = held.batch
+    return sealed(
+        held.sequence, held.due, batch.channel, batch.level, batch.time, batch.expires_at, batch.key, batch.messages[0]
+    )
 
 
 def held_back_of(row: Sequence[Any]) -> HeldBack:
     """The message that a row says."""
-    sequence, due, channel, lane, time, expires_at, key, message = unsealed(row, "a message that is held back")
-    return HeldBack(sequence, due, Run(channel, lane, [message], len(message), expires_at, sequence, key, time))
+    sequence, due, channel, level, time, expires_at, key, message = unsealed(row, "a message that is held back")
+    return HeldBack(
+        sequence, due, MessageBatch(channel, level, [message], len(message), expires_at, sequence, key, time)
+    )
 
 
 _LETTER_FIELDS: Final[tuple[str, ...]] = (
     *("id", "durable", "pattern", "channel", "sequence", "published_at", "dead_at", "reason", "error", "attempts"),
-    *("redrives", "message_id", "message_type", "sender_id", "key", "lane", "message"),
+    *("redrives", "message_id", "message_type", "sender_id", "key", "level", "message"),
 )
 
 

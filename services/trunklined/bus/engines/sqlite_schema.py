@@ -5,9 +5,58 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from trunklined.sqlite.format import Format
+from trunklined.bus.engines.sqlite_rows import sealed, unsealed
+from trunklined.sqlite.format import Format, statements
 
-SCHEMA: Final = """
+DURABLES: Final = """\
+CREATE TABLE durables (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    pattern TEXT NOT NULL,
+    ack_wait REAL NOT NULL,
+    max_deliveries INTEGER NOT NULL,
+    backoff_initial REAL NOT NULL,
+    backoff_multiplier REAL NOT NULL,
+    backoff_maximum REAL NOT NULL,
+    created_at REAL NOT NULL,
+    low INTEGER NOT NULL,
+    medium INTEGER NOT NULL,
+    high INTEGER NOT NULL,
+    critical INTEGER NOT NULL,
+    waiting INTEGER NOT NULL,
+    acked INTEGER NOT NULL,
+    redelivered INTEGER NOT NULL,
+    dead_lettered INTEGER NOT NULL,
+    counted_to INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
+);
+"""
+
+PARCELS: Final = """\
+-- What a durable subscription has looked at and not done with. `due` NULL: leased. `log`: its attempts, as MessagePack.
+CREATE TABLE parcels (
+    id INTEGER PRIMARY KEY,
+    durable INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    lane INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    base INTEGER NOT NULL,
+    due REAL,
+    open BLOB,
+    key TEXT,
+    log BLOB,
+    redrives INTEGER NOT NULL,
+    peer TEXT NOT NULL,
+    handed_out_at REAL NOT NULL,
+    checksum INTEGER NOT NULL
+);
+CREATE INDEX parcels_by_sequence ON parcels (sequence);
+CREATE INDEX parcels_by_due ON parcels (durable, due) WHERE due IS NOT NULL;
+CREATE INDEX parcels_waiting ON parcels (durable, sequence) WHERE due IS NOT NULL;
+"""
+
+SCHEMA: Final = f"""
 -- `checksum`: CRC-32 of the columns before it; SQLite itself would not notice that one of them changed on the disk.
 CREATE TABLE channels (
     id INTEGER PRIMARY KEY,
@@ -42,44 +91,8 @@ CREATE INDEX runs_by_channel ON runs (channel, sequence);
 CREATE INDEX runs_by_lane ON runs (lane, sequence) WHERE lane != 1;
 CREATE INDEX runs_by_key ON runs (key, sequence) WHERE key IS NOT NULL;
 CREATE INDEX runs_by_expiry ON runs (expires_at) WHERE expires_at IS NOT NULL AND swept = 0;
-CREATE TABLE durables (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    pattern TEXT NOT NULL,
-    ack_wait REAL NOT NULL,
-    max_deliveries INTEGER NOT NULL,
-    backoff_initial REAL NOT NULL,
-    backoff_multiplier REAL NOT NULL,
-    backoff_maximum REAL NOT NULL,
-    created_at REAL NOT NULL,
-    low INTEGER NOT NULL,
-    medium INTEGER NOT NULL,
-    high INTEGER NOT NULL,
-    critical INTEGER NOT NULL,
-    waiting INTEGER NOT NULL,
-    acked INTEGER NOT NULL,
-    redelivered INTEGER NOT NULL,
-    dead_lettered INTEGER NOT NULL,
-    checksum INTEGER NOT NULL
-);
--- What a durable subscription has looked at and not done with. `due` NULL: leased. `log`: its attempts, as MessagePack.
-CREATE TABLE parcels (
-    id INTEGER PRIMARY KEY,
-    durable INTEGER NOT NULL,
-    sequence INTEGER NOT NULL,
-    count INTEGER NOT NULL,
-    lane INTEGER NOT NULL,
-    attempts INTEGER NOT NULL,
-    base INTEGER NOT NULL,
-    due REAL,
-    open BLOB,
-    key TEXT,
-    log BLOB,
-    redrives INTEGER NOT NULL,
-    checksum INTEGER NOT NULL
-);
-CREATE INDEX parcels_by_sequence ON parcels (sequence);
-CREATE INDEX parcels_by_due ON parcels (durable, due) WHERE due IS NOT NULL;
+{DURABLES}
+{PARCELS}
 -- Ordering keys of which messages below the position were passed over, since an earlier one was not settled.
 CREATE TABLE skipped_keys (
     durable INTEGER NOT NULL,
@@ -138,12 +151,27 @@ def _verify(connection: sqlite3.Connection) -> str | None:
     return None
 
 
+def _note_who_and_when(connection: sqlite3.Connection) -> None:
+    """From version 1: of each parcel also who has it since when, which is not known of those that are there; of each
+    durable subscription also how far `waiting` counts, which was everything."""
+    last = connection.execute("SELECT coalesce(max(last_sequence), 0) FROM journal").fetchone()[0]
+    for table, schema, new in (("durables", DURABLES, (last + 1,)), ("parcels", PARCELS, ("", 0.0))):
+        rows = connection.execute(f"SELECT * FROM {table}").fetchall()
+        connection.execute(f"DROP TABLE {table}")
+        for statement in statements(schema):
+            connection.execute(statement)
+        added = [sealed(*unsealed(row, f"a row of {table}"), *new) for row in rows]
+        if added:
+            connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(added[0]))})", added)
+
+
 FORMAT: Final = Format(
     noun="journal",
     service="bus",
     application_id=0x54524E4A,  # `TRNJ`
     schema=SCHEMA,
-    version=1,
+    version=2,
+    migrations={1: _note_who_and_when},
     auto_vacuum=True,
     verify=_verify,
 )

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from trunkline.channels import matches
 from trunkline.errors import CompactedError
-from trunklined.bus.records import ChannelRow, Extent
-from trunklined.bus.run import Run
+from trunklined.bus.message_batch import MessageBatch
+from trunklined.bus.records import BatchHeader, ChannelRow
 
 
 class ChannelState:
@@ -22,22 +22,22 @@ class ChannelState:
         """As it is kept."""
         return ChannelRow(self.id, self.name, self.compacted, self.compacted_time, self.messages, self.bytes)
 
-    def add(self, run: Run) -> None:
-        """A run is about to be stored."""
-        self.messages += len(run.messages)
-        self.bytes += run.size
+    def add(self, batch: MessageBatch) -> None:
+        """A batch is about to be stored."""
+        self.messages += len(batch.messages)
+        self.bytes += batch.size
 
-    def take_back(self, run: Run) -> None:
+    def take_back(self, batch: MessageBatch) -> None:
         """It was not, after all."""
-        self.messages -= len(run.messages)
-        self.bytes -= run.size
+        self.messages -= len(batch.messages)
+        self.bytes -= batch.size
 
-    def remove(self, extent: Extent) -> None:
-        """A run is about to be removed."""
-        self.messages -= extent.messages
-        self.bytes -= extent.size
-        self.compacted = max(self.compacted, extent.end - 1)
-        self.compacted_time = max(self.compacted_time, extent.time)
+    def remove(self, header: BatchHeader) -> None:
+        """A batch is about to be removed."""
+        self.messages -= header.messages
+        self.bytes -= header.size
+        self.compacted = max(self.compacted, header.end - 1)
+        self.compacted_time = max(self.compacted_time, header.time)
 
 
 class Channels:
@@ -88,7 +88,8 @@ class Channels:
 
     def check_kept_since(self, pattern: str, time: float) -> None:
         """Raises CompactedError where messages of a pattern that were taken at a time or later were removed."""
-        if time <= max((channel.compacted_time for channel in self._of(pattern)), default=0.0):
+        removed = (channel.compacted_time for channel in self._of(pattern) if channel.compacted)
+        if any(time <= each for each in removed):
             oldest = self._oldest(pattern)
             raise CompactedError(
                 f"what was taken at {time:.3f} (UNIX time) is not kept any more, the oldest is sequence {oldest}",

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
 from trunkline.errors import StorageError, TrunklineError
-from trunklined.bus.batch import Batch
 from trunklined.bus.engines.engine import JournalEngine
+from trunklined.bus.write_batch import WriteBatch
 from trunklined.rpc.histogram import Histogram
 
 log = logging.getLogger(__name__)
@@ -21,6 +21,9 @@ COMMIT_BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.0
 
 RETRY_SECONDS: Final = 0.25
 """After a commit that failed, until the next is tried."""
+
+COMPLAINT_SECONDS: Final = 10.0
+"""How often the log says that commits fail, where some succeed in between."""
 
 QUICK_SECONDS: Final = 0.0006
 QUICK_COMMITS: Final = 32
@@ -32,7 +35,7 @@ LONE_SECONDS: Final = 0.0002
 class Work(Protocol):
     """What is committed."""
 
-    def gather(self) -> Batch | None:
+    def gather(self) -> WriteBatch | None:
         """Everything that waits, as one batch; None if nothing does."""
 
     def landed(self) -> None:
@@ -55,6 +58,8 @@ class Commits:
 
     def __init__(self, engine: JournalEngine, work: Work) -> None:
         self.latency = Histogram(COMMIT_BOUNDS)
+        self.on_trouble: Callable[[TrunklineError | None], None] | None = None
+        """Called when commits begin to fail, with the error, and when they succeed again."""
         self._engine = engine
         self._work = work
         self._pool = ThreadPoolExecutor(1, "bus-commit")
@@ -63,6 +68,9 @@ class Commits:
         self._running = False
         self._retry: asyncio.TimerHandle | None = None
         self._trouble: TrunklineError | None = None
+        self._refused_until = 0.0
+        """Until then, in the loop's time, what is to be stored is refused, if there is trouble."""
+        self._complained_at = float("-inf")
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
@@ -75,7 +83,7 @@ class Commits:
         """Whether nothing waits for a commit, and none runs."""
         return self._idle.is_set()
 
-    def kick(self) -> None:
+    def schedule(self) -> None:
         """Something arrived: a commit follows, once the one that runs is done."""
         if self._scheduled or self._gathering or self._running or self._retry is not None:
             return
@@ -98,6 +106,12 @@ class Commits:
         if self._trouble is not None:
             raise self._trouble
 
+    def check_disk(self) -> None:
+        """Raises the error of the last commit, if it failed a moment ago: what would only be refused when the next one
+        is tried is refused at once, and the disk is left alone meanwhile."""
+        if self._trouble is not None and asyncio.get_running_loop().time() < self._refused_until:
+            raise self._trouble
+
     async def settled(self) -> None:
         """Waits until nothing waits for a commit."""
         await self._idle.wait()
@@ -108,7 +122,7 @@ class Commits:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        self.kick()
+        self.schedule()
         await self.settled()
         await asyncio.to_thread(self._pool.shutdown)
 
@@ -133,20 +147,22 @@ class Commits:
         self._retry = None
         self._gathering = True
         try:
-            batch = self._work.gather()
+            writes = self._work.gather()
         finally:
             self._gathering = False
-        if batch is None:
+        if writes is None and self._trouble is None:
             self._go_on()
             return
+        if writes is None:
+            writes = WriteBatch()  # whether the disk takes anything again is to be known before somebody needs it
         self._running = True
         try:
-            self._engine.apply(batch)
+            self._engine.apply(writes)
         except TrunklineError as error:
             self._fail(error)
             return
         self._began = time.perf_counter()
-        if batch.is_small and self._quick >= QUICK_COMMITS and self._began - self._ended >= LONE_SECONDS:
+        if writes.is_small and self._quick >= QUICK_COMMITS and self._began - self._ended >= LONE_SECONDS:
             self._commit_here()
             return
         future = asyncio.get_running_loop().run_in_executor(self._pool, self._engine.commit)
@@ -174,7 +190,7 @@ class Commits:
             return
         if self._trouble is not None:
             log.info("the journal's commits succeed again")
-            self._trouble = None
+            self._set_trouble(None)
         took = time.perf_counter() - self._began
         self._ended = time.perf_counter()
         self._quick = self._quick + 1 if took < QUICK_SECONDS else 0
@@ -185,9 +201,11 @@ class Commits:
 
     def _fail(self, error: TrunklineError) -> None:
         self._engine.rollback()
-        if self._trouble is None:
+        now = asyncio.get_running_loop().time()
+        if self._trouble is None and now - self._complained_at > COMPLAINT_SECONDS:
             log.error("the journal's commit failed: %s", error)
-        self._trouble = error
+            self._complained_at = now
+        self._set_trouble(error)
         gave_up = self._work.failed(error)
         self._running = False
         if self._closing:
@@ -195,10 +213,17 @@ class Commits:
             self._idle.set()
             return
         wait = 0.0 if gave_up and self._work.waits() else RETRY_SECONDS
+        self._refused_until = now + wait
         self._retry = asyncio.get_running_loop().call_later(wait, self._begin)
+
+    def _set_trouble(self, error: TrunklineError | None) -> None:
+        changed = type(error) is not type(self._trouble)
+        self._trouble = error
+        if changed and self.on_trouble is not None:
+            self.on_trouble(error)
 
     def _go_on(self) -> None:
         if self._work.waits():
-            self.kick()
+            self.schedule()
         elif not self._scheduled:
             self._idle.set()

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from trunkline.channels import check_name, check_pattern
 from trunkline.delivery import DurableSettings
 from trunkline.errors import OverloadedError, SubscriptionExistsError, SubscriptionNotFoundError
-from trunkline.priority import LANES
+from trunkline.priority import PRIORITY_LEVELS
 from trunklined.bus.durable.context import JournalContext
 from trunklined.bus.durable.subscription import DurableSubscription
-from trunklined.bus.interest import Interest
 from trunklined.bus.journal.channels import Channels
 from trunklined.bus.journal.publication import Done
 from trunklined.bus.journal.sequencer import Sequencer
-from trunklined.bus.records import SETTINGS_COLUMNS, DurableRow, Extent, settings_columns
-from trunklined.bus.run import Run
+from trunklined.bus.message_batch import MessageBatch
+from trunklined.bus.pattern_index import PatternIndex
+from trunklined.bus.records import SETTINGS_COLUMNS, BatchHeader, DurableRow, settings_columns
 
 
 class Durables:
@@ -50,7 +50,7 @@ class Durables:
         self._maximum = maximum
         self._by_name: dict[str, DurableSubscription] = {}
         self._by_id: dict[int, DurableSubscription] = {}
-        self._interest: Interest[DurableSubscription] = Interest()
+        self._index: PatternIndex[DurableSubscription] = PatternIndex()
         self.last = 0
         """The last number that was given out."""
 
@@ -105,11 +105,12 @@ class Durables:
             pattern,
             *settings_columns(settings),
             self._context.clock(),
-            (start,) * LANES,
+            (start,) * PRIORITY_LEVELS,
             waiting,
             0,
             0,
             0,
+            self._sequencer.last + 1,
         )
         durable = self._add(row)
         self._context.staging.durables[durable.id] = durable.backlog
@@ -128,11 +129,12 @@ class Durables:
         durable = self.find(name)
         self._check_health()
         del self._by_name[name], self._by_id[durable.id]
-        self._interest.remove(durable.pattern, durable)
+        self._index.remove(durable.pattern, durable)
         durable.end(SubscriptionNotFoundError(f"durable subscription {name!r} was deleted", details={"durable": name}))
         staging = self._context.staging
         staging.forget(durable.id)
         staging.durables.pop(durable.id, None)
+        self._context.uncounted.pop(durable.id, None)
         staging.deleted[durable.id] = None
         self._tell(done)
 
@@ -143,23 +145,23 @@ class Durables:
         start, waiting = self._place(durable.pattern, durable.channels, durable.id, position)
         durable.seek(start, waiting, lambda: done(None))
 
-    def of(self, run: Run | Extent) -> Sequence[DurableSubscription]:
-        """Those that a run is for."""
-        if run.target is None:
-            return self._interest.match(run.channel)
-        durable = self._by_id.get(run.target)
+    def of(self, batch: MessageBatch | BatchHeader) -> Sequence[DurableSubscription]:
+        """Those that a batch is for."""
+        if batch.target is None:
+            return self._index.match(batch.channel)
+        durable = self._by_id.get(batch.target)
         return () if durable is None else (durable,)
 
     def learn(self, channel: str) -> None:
         """There is a new channel."""
-        for durable in self._interest.match(channel):
+        for durable in self._index.match(channel):
             if durable.channels is not None and channel not in durable.channels:
                 durable.channels.append(channel)
 
     def first_needed(self, channel: str) -> list[int]:
-        """For each lane, a sequence below which nobody needs anything of a channel but what is in parcels."""
-        needed = [self._sequencer.last + 1] * LANES
-        for durable in self._interest.match(channel):
+        """For each level, a sequence below which nobody needs anything of a channel but what is in pending batches."""
+        needed = [self._sequencer.last + 1] * PRIORITY_LEVELS
+        for durable in self._index.match(channel):
             needed = [min(pair) for pair in zip(needed, durable.backlog.needs(), strict=True)]
         return needed
 
@@ -171,13 +173,13 @@ class Durables:
 
     def _tell(self, done: Done) -> None:
         self._context.staging.after.append(lambda: done(None))
-        self._context.kick()
+        self._context.schedule()
 
     def _add(self, row: DurableRow) -> DurableSubscription:
         durable = DurableSubscription(self._context, row, self._channels.matching(row.pattern), self._request_turn)
         self._by_name[row.name] = durable
         self._by_id[row.id] = durable
-        self._interest.add(row.pattern, durable)
+        self._index.add(row.pattern, durable)
         return durable
 
 

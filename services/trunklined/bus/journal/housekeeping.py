@@ -21,8 +21,10 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS: Final = 1.0
 """How often it looks."""
-SWEPT_RUNS: Final = 256
-"""Expired runs that one round makes dead letters of."""
+SWEPT_BATCHES: Final = 256
+"""Expired batches that one round makes dead letters of."""
+COUNTED_A_TICK: Final = 512
+"""Durable subscriptions of which one tick writes how much waits for them, where commits have not done so yet."""
 TIDIED_PAGES: Final = 2_048
 """What is given back to the disk in one go (8 MiB), which holds the next commit up for some milliseconds."""
 
@@ -71,6 +73,9 @@ class Housekeeping:
 
     def _tick(self) -> None:
         self.start()
+        if self._context.uncounted:
+            self._context.stage_uncounted(COUNTED_A_TICK)
+            self._context.schedule()
         if not self._working:
             self._look()
 
@@ -92,7 +97,7 @@ class Housekeeping:
         if found:
             self._working = True
             self._context.staging.after.append(self._go_on)
-            self._context.kick()
+            self._context.schedule()
         elif self._context.engine.has_free_space():
             self._commits.maintain(lambda: self._context.engine.tidy(TIDIED_PAGES))
 
@@ -103,32 +108,32 @@ class Housekeeping:
 
     def _sweep(self, now: float) -> int:
         """Makes dead letters of what expired before it was handed out. What somebody holds stays until it is done."""
-        runs = self._context.engine.expired(now, SWEPT_RUNS)
+        batches = self._context.engine.expired(now, SWEPT_BATCHES)
         staged_from = self._staged_from()
-        for run in runs:
-            for durable in self._durables.of(run):
-                durable.drop_expired(run)
-            if run.end > staged_from or self._context.engine.is_held(run.first_sequence, run.end):
-                self._context.staging.swept[run.first_sequence] = None
+        for batch in batches:
+            for durable in self._durables.of(batch):
+                durable.drop_expired(batch)
+            if batch.end > staged_from or self._context.engine.is_held(batch.first_sequence, batch.end):
+                self._context.staging.swept[batch.first_sequence] = None
             else:
-                channel = self._channels[run.channel]
-                channel.take_back(run)
-                self._context.staging.removed[run.first_sequence] = None
+                channel = self._channels[batch.channel]
+                channel.take_back(batch)
+                self._context.staging.removed[batch.first_sequence] = None
                 self._context.staging.channels[channel.name] = channel
-        return len(runs)
+        return len(batches)
 
     def _remove(self, now: float) -> int:
         """Removes what is kept no longer."""
         removed = 0
         staged_from = self._staged_from()
-        for channel, extent, rule in self._retention.removable(now):
-            if extent.end > staged_from and not rule.hard:
+        for channel, header, rule in self._retention.removable(now):
+            if header.end > staged_from and not rule.hard:
                 continue
-            if rule.hard and not extent.swept:
-                for durable in self._durables.of(extent):
-                    durable.forgo(extent)
-            channel.remove(extent)
-            self._context.staging.removed[extent.first_sequence] = None
+            if rule.hard and not header.swept:
+                for durable in self._durables.of(header):
+                    durable.forgo(header)
+            channel.remove(header)
+            self._context.staging.removed[header.first_sequence] = None
             self._context.staging.channels[channel.name] = channel
             removed += 1
         return removed
@@ -136,4 +141,4 @@ class Housekeeping:
     def _staged_from(self) -> int:
         """The first sequence of what is handed out and not durable yet, as after a commit that failed: the engine does
         not know that somebody holds it."""
-        return min((row().sequence for row in self._context.staging.parcels.values()), default=END)
+        return min((row().sequence for row in self._context.staging.pending_messages.values()), default=END)

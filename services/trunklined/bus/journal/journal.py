@@ -16,18 +16,18 @@ from trunklined.bus.durable.context import JournalContext
 from trunklined.bus.engines.engine import JournalEngine
 from trunklined.bus.journal.channels import Channels
 from trunklined.bus.journal.commits import Commits
+from trunklined.bus.journal.dedup_window import DedupWindow
+from trunklined.bus.journal.delayed import DelayedMessages
 from trunklined.bus.journal.durables import Durables
 from trunklined.bus.journal.housekeeping import Housekeeping
-from trunklined.bus.journal.later import Later
 from trunklined.bus.journal.letters import Letters
 from trunklined.bus.journal.pipeline import Pipeline
 from trunklined.bus.journal.publication import Done, Publication
 from trunklined.bus.journal.retention import Retention, RetentionRule
 from trunklined.bus.journal.sequencer import Sequencer
-from trunklined.bus.journal.window import Window
+from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.records import HeldBack
 from trunklined.bus.requests import Correlated
-from trunklined.bus.run import Run
 from trunklined.bus.staging import Staging
 
 
@@ -79,24 +79,26 @@ class Journal:
         limits: JournalLimits,
         clock: Callable[[], float],
         format: MessageFormat,
-        spread: Callable[[str, Sequence[Run], list[Correlated]], None],
+        fan_out: Callable[[str, Sequence[MessageBatch], list[Correlated]], None],
         announce: Callable[[DeadLetter, int], None],
     ) -> None:
         self.engine = engine
         self.sequencer = Sequencer(clock)
         self.channels = Channels()
-        self.window = Window(limits.dedup_seconds, limits.dedup_messages)
+        self.window = DedupWindow(limits.dedup_seconds, limits.dedup_messages)
         self._limits = limits
         self._format = format
         self._clock = clock
-        self._context = JournalContext(engine, Staging(), clock, format.describe, self._kick)
+        self._context = JournalContext(
+            engine, Staging(), clock, format.describe, self._schedule, lambda: self.sequencer.last
+        )
         self._pipeline = Pipeline(
             self._context,
             self.sequencer,
             self.channels,
             self.window,
             limits.max_waiting_publishes,
-            spread,
+            fan_out,
             announce,
         )
         self.commits = Commits(engine, self._pipeline)
@@ -109,8 +111,8 @@ class Journal:
             self._pipeline.request_turn,
             limits.max_durable_subscriptions,
         )
-        self._later = Later(engine, clock, format.describe, self._kick)
-        self._pipeline.attach(self.durables, self._later)
+        self._delayed = DelayedMessages(engine, clock, format.describe, self._schedule)
+        self._pipeline.attach(self.durables, self._delayed)
         self.letters = Letters(
             self._context, self.sequencer, self.durables, self._pipeline, self.commits, format.without_ttl
         )
@@ -128,25 +130,26 @@ class Journal:
         """Opens the engine and takes up what it holds."""
         contents = self.engine.open()
         self.sequencer.load(contents.last_sequence)
-        self._context.last_parcel = contents.last_parcel
+        self._context.last_pending_id = contents.last_pending_id
         self._pipeline.last_dead_letter = contents.last_dead_letter
         self._pipeline.dead_letters = contents.dead_letters
-        self._later.count = contents.held_back
+        self._delayed.count = contents.held_back
         self.channels.load(contents.channels)
         # Time in which nothing could be stored does not count: who was cut off tries again now.
         now = self._clock()
-        for run in self.engine.recent(self._limits.dedup_seconds, self._limits.dedup_messages):
-            ids = [self._format.describe(message).message_id for message in run.messages]
-            self.window.learn(ids, run.first_sequence, run.time, now)
-            self.sequencer.load_time(run.time)
+        for batch in self.engine.recent(self._limits.dedup_seconds, self._limits.dedup_messages):
+            ids = [self._format.describe(message).message_id for message in batch.messages]
+            self.window.learn(batch.channel, ids, batch.first_sequence, batch.time, now)
+            self.sequencer.load_time(batch.time)
         self.durables.load(contents.durables, contents.last_durable)
-        self._later.arm()
+        self._delayed.arm()
         self._housekeeping.start()
 
     async def close(self) -> None:
         """Waits for what is staged to be durable, as far as that goes, and closes the engine."""
-        self._later.stop()
+        self._delayed.stop()
         self._housekeeping.stop()
+        self._context.stage_uncounted(len(self.durables))
         await self.commits.close()
         for durable in self.durables:
             durable.end(None)
@@ -158,32 +161,35 @@ class Journal:
         """Stores the messages; `done` is called when they are durable, or with why they were not stored.
 
         Raises:
-            OverloadedError: too much waits for a commit.
+            OverloadedError: too much waits for a commit, or there was no room on the disk a moment ago.
+            StorageError: the disk failed a moment ago.
         """
+        self.commits.check_disk()
         self._pipeline.check_room(publication.messages)
         now = publication.time = self.sequencer.now()
         publication.done = done
-        for run, message_ids in zip(publication.runs, publication.message_ids, strict=True):
-            run.first_sequence = self.sequencer.allot(len(run.messages))
-            run.time = now
-            self.window.learn(message_ids, run.first_sequence, now, now)
-        for index, due, run, message_id in publication.held_back:
-            run.first_sequence = self.sequencer.allot(1)
-            run.time = now
-            self.window.learn([message_id], run.first_sequence, now, now)
-            publication.parts[index] = HeldBack(run.first_sequence, due, run)
+        for batch, message_ids in zip(publication.batches, publication.message_ids, strict=True):
+            batch.first_sequence = self.sequencer.allot(len(batch.messages))
+            batch.time = now
+            self.window.learn(batch.channel, message_ids, batch.first_sequence, now, now)
+        for index, due, batch, message_id in publication.held_back:
+            batch.first_sequence = self.sequencer.allot(1)
+            batch.time = now
+            self.window.learn(batch.channel, [message_id], batch.first_sequence, now, now)
+            publication.parts[index] = HeldBack(batch.first_sequence, due, batch)
+        publication.batches = [row for batch in publication.batches for row in batch.rows()]
         self._pipeline.add(publication)
 
     def after_commit(self, done: Done) -> None:
         """Calls `done` when everything that is staged now is durable."""
         self._context.staging.after.append(lambda: done(None))
-        self._kick()
+        self._schedule()
 
     def position_of_time(self, pattern: str, time: float) -> int | None:
         """Returns the first sequence taken at a time or later; None: there is none yet. Raises CompactedError."""
         self.channels.check_kept_since(pattern, time)
-        coming = (run for publication in self._pipeline.coming() for run in publication.runs)
-        first = next((run.first_sequence for run in coming if run.time >= time), None)
+        coming = (batch for publication in self._pipeline.coming() for batch in publication.batches)
+        first = next((batch.first_sequence for batch in coming if batch.time >= time), None)
         return self.engine.sequence_at(time) or first
 
     def statistics(self) -> JournalStatistics:
@@ -202,19 +208,19 @@ class Journal:
             journal_messages=sum(channel.messages for channel in self.channels),
             journal_bytes=sum(channel.bytes for channel in self.channels),
             journal_file_bytes=self.engine.file_bytes(),
-            held_back=self._later.count,
+            held_back=self._delayed.count,
         )
 
-    def _kick(self) -> None:
-        self.commits.kick()
+    def _schedule(self) -> None:
+        self.commits.schedule()
 
     def _waiting_from(self, pattern: str, channels: Sequence[str] | None, id: int, position: int) -> int:
         """How many messages wait for a durable subscription from a sequence on. What a commit that runs stores may be
         seen in the engine or not, so it is counted here; what gathers for the next is counted when it is gathered."""
-        flying = [run for publication in self._pipeline.flying() for run in publication.runs]
-        landed = min((run.first_sequence for run in flying), default=self.sequencer.last + 1)
+        flying = [batch for publication in self._pipeline.flying() for batch in publication.batches]
+        landed = min((batch.first_sequence for batch in flying), default=self.sequencer.last + 1)
         return self.engine.count_from(channels, id, position, landed) + sum(
-            max(0, run.end - max(run.first_sequence, position))
-            for run in flying
-            if run.target == id or (run.target is None and matches(pattern, run.channel))
+            max(0, batch.end - max(batch.first_sequence, position))
+            for batch in flying
+            if batch.target == id or (batch.target is None and matches(pattern, batch.channel))
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -12,16 +13,18 @@ from trunkline.errors import DeadLetterNotFoundError, SubscriptionNotFoundError
 from trunkline.limits import MAX_REDRIVES
 from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
 from trunklined.bus.durable.context import JournalContext
+from trunklined.bus.journal.commit_waiter import CommitWaiter
 from trunklined.bus.journal.commits import Commits
 from trunklined.bus.journal.durables import Durables
 from trunklined.bus.journal.pipeline import Pipeline
 from trunklined.bus.journal.publication import Done, Publication
 from trunklined.bus.journal.sequencer import Sequencer
-from trunklined.bus.journal.synced import Synced
-from trunklined.bus.run import Redriven, Run
+from trunklined.bus.message_batch import MessageBatch, Redriven
 
 CHUNK: Final = 128
 """Letters that are read at once."""
+GIVEN_BACK_AT_ONCE: Final = 512
+"""Letters that one commit gives back."""
 
 
 @dataclass(slots=True)
@@ -114,14 +117,24 @@ class Letters:
         Raises:
             InvalidMessageError: the limit is out of bounds.
             SubscriptionNotFoundError: one that is named is an orphan; nothing was done.
-            StorageError: nothing can be committed; nothing was done.
+            StorageError: nothing can be committed; what was given back before stays given back.
         """
-        chosen = self._choose(query, check_limit(limit), force=force)
-        if chosen.letters and not dry_run:
-            self._commits.check_health()
-            synced = Synced()
-            self._give_back(chosen.letters, synced.done)
-            await synced.wait()
+        chosen = await self._choose(query, check_limit(limit), force=force)
+        if dry_run:
+            self._pipeline.leaving.difference_update(letter.id for letter in chosen.letters)
+            return chosen
+        letters, chosen.letters = chosen.letters, []
+        try:
+            for start in range(0, len(letters), GIVEN_BACK_AT_ONCE):
+                self._commits.check_health()
+                several = [each for each in letters[start : start + GIVEN_BACK_AT_ONCE] if not self._is_orphan(each)]
+                waiter = CommitWaiter()
+                self._give_back(several, waiter.done)
+                await waiter.wait()
+                chosen.letters += several
+        finally:
+            self._pipeline.leaving.difference_update(letter.id for letter in letters)
+        chosen.orphaned += len(letters) - len(chosen.letters)  # deleted meanwhile
         return chosen
 
     async def purge(self, query: DeadLetterQuery, *, dry_run: bool = False) -> int:
@@ -137,19 +150,29 @@ class Letters:
             self._commits.check_health()
             above = letters[-1].id
             ids = [letter.id for letter in letters if letter.id not in self._pipeline.leaving]
-            synced = Synced()
-            self._remove(ids, synced.done)
-            await synced.wait()
+            waiter = CommitWaiter()
+            self._remove(ids, waiter.done)
+            await waiter.wait()
             purged += len(ids)
         return purged
 
     def _above(self, query: DeadLetterQuery, id: int) -> list[DeadLetter]:
         return self._context.engine.dead_letters(query, id, CHUNK, False)
 
-    def _choose(self, query: DeadLetterQuery, limit: int, *, force: bool) -> Redrive:
+    async def _choose(self, query: DeadLetterQuery, limit: int, *, force: bool) -> Redrive:
+        """Returns what to give back, which is thereby leaving. Others have their turn between two pages."""
         chosen = Redrive([])
+        try:
+            await self._choose_into(chosen, query, limit, force=force)
+        except BaseException:
+            self._pipeline.leaving.difference_update(letter.id for letter in chosen.letters)
+            raise
+        return chosen
+
+    async def _choose_into(self, chosen: Redrive, query: DeadLetterQuery, limit: int, *, force: bool) -> None:
         looked_at = above = 0
         while len(chosen.letters) < limit and (letters := self._above(query, above)):
+            await asyncio.sleep(0)
             for letter in letters:
                 if len(chosen.letters) == limit:
                     break
@@ -169,8 +192,8 @@ class Letters:
                     chosen.guarded += 1
                 else:
                     chosen.letters.append(letter)
+                    self._pipeline.leaving.add(letter.id)
         chosen.remaining = self.count(query) - looked_at
-        return chosen
 
     def _is_orphan(self, letter: DeadLetter) -> bool:
         """Whether the subscription that it comes from is no more, or another has its name."""
@@ -182,10 +205,10 @@ class Letters:
             message = self._without_ttl(letter.message)
             durable = self._durables.find(letter.durable)
             attempts = max((each.number for each in letter.attempts), default=0)
-            publication.runs.append(
-                Run(
+            publication.batches.append(
+                MessageBatch(
                     letter.channel,
-                    letter.lane,
+                    letter.level,
                     [message],
                     len(message),
                     None,
@@ -196,7 +219,6 @@ class Letters:
                 )
             )
             publication.redriven.append(letter.id)
-            self._pipeline.leaving.add(letter.id)
         self._pipeline.add(publication)
 
     def _remove(self, ids: Sequence[int], done: Done) -> None:
@@ -210,7 +232,7 @@ class Letters:
             done(None)
 
         staging.after.append(removed)
-        self._context.kick()
+        self._context.schedule()
 
 
 def _unknown(id: int) -> DeadLetterNotFoundError:

@@ -6,26 +6,30 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from trunkline.errors import OverloadedError, TrunklineError
-from trunklined.bus.batch import Batch
 from trunklined.bus.dead_letters import DeadLetter
 from trunklined.bus.durable.context import JournalContext
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.channels import Channels
+from trunklined.bus.journal.dedup_window import DedupWindow
+from trunklined.bus.journal.delayed import DelayedMessages
 from trunklined.bus.journal.durables import Durables
-from trunklined.bus.journal.later import Later
 from trunklined.bus.journal.publication import Done, Publication
 from trunklined.bus.journal.sequencer import Sequencer
-from trunklined.bus.journal.window import Window
+from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.records import HeldBack
 from trunklined.bus.requests import Correlated
-from trunklined.bus.run import Run
 from trunklined.bus.staging import Staging
+from trunklined.bus.write_batch import WriteBatch
 
 log = logging.getLogger(__name__)
 
 Step = Callable[[], None]
+
+COUNTED_AT_ONCE: Final = 64
+"""Durable subscriptions whose rows one commit writes only because something was stored for them."""
 
 
 @dataclass(slots=True)
@@ -55,9 +59,9 @@ class Pipeline:
         context: JournalContext,
         sequencer: Sequencer,
         channels: Channels,
-        window: Window,
+        window: DedupWindow,
         max_messages: int,
-        spread: Callable[[str, Sequence[Run], list[Correlated]], None],
+        fan_out: Callable[[str, Sequence[MessageBatch], list[Correlated]], None],
         announce: Callable[[DeadLetter, int], None],
     ) -> None:
         self.in_flight: Counter[str] = Counter()
@@ -75,7 +79,7 @@ class Pipeline:
         self._channels = channels
         self._window = window
         self._max_messages = max_messages
-        self._spread = spread
+        self._fan_out = fan_out
         self._announce = announce
         self._entries: list[Publication | Step] = []
         self._messages = 0
@@ -83,12 +87,12 @@ class Pipeline:
         self._turns: dict[DurableSubscription, None] = {}
         self._flight = _Flight()
         self._durables: Durables
-        self._later: Later
+        self._delayed: DelayedMessages
 
-    def attach(self, durables: Durables, later: Later) -> None:
+    def attach(self, durables: Durables, delayed: DelayedMessages) -> None:
         """Names those who are offered what is stored, and those who hold messages back: they ask for commits too."""
         self._durables = durables
-        self._later = later
+        self._delayed = delayed
 
     def check_room(self, messages: int) -> None:
         """Raises OverloadedError where so many more may not wait for a commit."""
@@ -102,17 +106,17 @@ class Pipeline:
         """Stores a publication with the next commit."""
         self._entries.append(publication)
         self._take_off(publication)
-        self._context.kick()
+        self._context.schedule()
 
     def follow(self, step: Step) -> None:
         """Does something behind what waits for a commit now."""
         self._entries.append(step)
-        self._context.kick()
+        self._context.schedule()
 
     def request_turn(self, durable: DurableSubscription) -> None:
         """Lets a durable subscription hand out before the next commit."""
         self._turns[durable] = None
-        self._context.kick()
+        self._context.schedule()
 
     def flying(self) -> Iterator[Publication]:
         """Yields the publications of the commit that runs."""
@@ -124,65 +128,66 @@ class Pipeline:
 
     # What commits need.
 
-    def gather(self) -> Batch | None:
+    def gather(self) -> WriteBatch | None:
         """Lets durable subscriptions hand out, then takes everything that waits."""
         turns, self._turns = self._turns, {}
         now = self._context.clock()
         for durable in turns:
             try:
-                durable.pump(now)
+                durable.hand_out(now)
             except TrunklineError as error:
                 log.exception("what waits for %r cannot be read", durable.name)
                 durable.turn_away(error)
-        if not (self._entries or self._context.staging or self._later.is_due):
+        if not (self._entries or self._context.staging or self._delayed.is_due):
             return None
-        batch = Batch()
+        writes = WriteBatch()
         entries, self._entries = self._entries, []
-        if self._later.is_due:
-            for released in self._later.release(self._sequencer.allot, self._sequencer.now()):
+        if self._delayed.is_due:
+            for released in self._delayed.release(self._sequencer.allot, self._sequencer.now()):
                 self._take_off(released)
                 entries.append(released)
         for publication in _stored(entries):
-            self._gather_publication(publication, batch)
+            self._gather_publication(publication, writes)
+        self._context.stage_uncounted(COUNTED_AT_ONCE)
         staging, self._context.staging = self._context.staging, Staging()
         self._flight = _Flight(staging, entries)
         for letter in staging.dead_letters:
             if not letter.id:
                 self.last_dead_letter += 1
                 letter.id = self.last_dead_letter
-        staging.write(batch)
-        batch.last_sequence = self._sequencer.last
-        batch.last_durable = self._durables.last
-        return batch
+        staging.write(writes)
+        writes.last_sequence = self._sequencer.last
+        writes.last_durable = self._durables.last
+        return writes
 
-    def _gather_publication(self, publication: Publication, batch: Batch) -> None:
-        batch.held_back += [part for part in publication.parts if isinstance(part, HeldBack)]
-        batch.released += publication.released
-        batch.forgotten_letters += publication.redriven
-        batch.runs += publication.runs
-        for run in publication.runs:
-            if run.channel not in self._channels:
-                self._channels.make(run.channel)
-                self._durables.learn(run.channel)
-            channel = self._channels[run.channel]
-            channel.add(run)
-            self._context.staging.channels[run.channel] = channel
-            for durable in self._durables.of(run):
-                durable.backlog.expect(run, len(run.messages))
+    def _gather_publication(self, publication: Publication, writes: WriteBatch) -> None:
+        writes.held_back += [part for part in publication.parts if isinstance(part, HeldBack)]
+        writes.released += publication.released
+        writes.forgotten_letters += publication.redriven
+        writes.batches += publication.batches
+        for batch in publication.batches:
+            if batch.channel not in self._channels:
+                self._channels.make(batch.channel)
+                self._durables.learn(batch.channel)
+            channel = self._channels[batch.channel]
+            channel.add(batch)
+            self._context.staging.channels[batch.channel] = channel
+            for durable in self._durables.of(batch):
+                durable.backlog.expect(batch, len(batch.messages))
 
     def landed(self) -> None:
         """Answers and hands on what the commit made durable."""
         flight, self._flight = self._flight, _Flight()
-        runs: list[Run] = []
+        batches: list[MessageBatch] = []
         for entry in flight.entries:
             if isinstance(entry, Publication):
                 self._land(entry)
-                runs += entry.runs
+                batches += entry.batches
             else:
                 _call(entry)
-        for run in sorted(runs, key=_first_sequence):  # what was held back may have come with others
-            for durable in self._durables.of(run):
-                durable.offer(run)
+        for batch in sorted(batches, key=_first_sequence):  # what was held back may have come with others
+            for durable in self._durables.of(batch):
+                durable.offer(batch)
         for letter in flight.staging.dead_letters:
             self.dead_letters += 1
             self._announce(letter, self.dead_letters)
@@ -193,25 +198,25 @@ class Pipeline:
         self._leave_flight(publication)
         self.dead_letters -= len(publication.redriven)
         self.leaving.difference_update(publication.redriven)
-        live = [run for run in publication.runs if run.redriven is None]
+        live = [batch for batch in publication.batches if batch.redriven is None]
         if not publication.released:
             self.stored += publication.messages
             self.duplicates += publication.duplicates
-        self._later.count += len(publication.held_back) - len(publication.released)
+        self._delayed.count += len(publication.held_back) - len(publication.released)
         if publication.held_back or publication.released:
-            self._later.arm()
+            self._delayed.arm()
         if live:
-            self._spread(publication.channel, live, publication.correlated)
+            self._fan_out(publication.channel, live, publication.correlated)
         if publication.done is not None:
             _call(publication.done, None)
 
     def failed(self, error: TrunklineError) -> bool:
         """Refuses what was to be stored; all else is tried again."""
         flight, self._flight = self._flight, _Flight()
-        for run in (run for publication in _stored(flight.entries) for run in publication.runs):
-            self._channels[run.channel].take_back(run)
-            for durable in self._durables.of(run):
-                durable.backlog.expect(run, -len(run.messages))
+        for batch in (batch for publication in _stored(flight.entries) for batch in publication.batches):
+            self._channels[batch.channel].take_back(batch)
+            for durable in self._durables.of(batch):
+                durable.backlog.expect(batch, -len(batch.messages))
         self._context.staging.restage(flight.staging)
         # What gathered meanwhile may have been told that it is there already: it is refused too.
         gathered, self._entries = self._entries, []
@@ -227,16 +232,16 @@ class Pipeline:
             return None
         self._leave_flight(entry)
         for message_ids in entry.message_ids:
-            self._window.forget(message_ids)
-        self._window.forget([message_id for _, _, _, message_id in entry.held_back])
+            self._window.forget(entry.channel, message_ids)
+        self._window.forget(entry.channel, [message_id for _, _, _, message_id in entry.held_back])
         self.leaving.difference_update(entry.redriven)
         if entry.released:
-            self._later.is_due = True
+            self._delayed.is_due = True
         return entry.done
 
     def waits(self) -> bool:
         """Returns whether there is something to gather."""
-        return bool(self._entries or self._turns or self._context.staging or self._later.is_due)
+        return bool(self._entries or self._turns or self._context.staging or self._delayed.is_due)
 
     def _take_off(self, publication: Publication) -> None:
         self._messages += publication.messages
@@ -253,8 +258,8 @@ def _stored(entries: Iterable[Publication | Step]) -> Iterator[Publication]:
     return (each for each in entries if isinstance(each, Publication))
 
 
-def _first_sequence(run: Run) -> int:
-    return run.first_sequence
+def _first_sequence(batch: MessageBatch) -> int:
+    return batch.first_sequence
 
 
 def _call(step: Callable[..., None], *words: object) -> None:

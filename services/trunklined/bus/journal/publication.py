@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from trunkline.errors import TrunklineError
-from trunklined.bus.journal.window import Known
+from trunklined.bus.journal.dedup_window import Known
+from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.records import HeldBack
 from trunklined.bus.requests import Correlated
-from trunklined.bus.run import Run
 
 Done = Callable[[TrunklineError | None], None]
 """Told how it went, when that is known."""
@@ -19,22 +19,22 @@ Done = Callable[[TrunklineError | None], None]
 class Repeated:
     """A message whose id came before in the same publish."""
 
-    first: Run
+    first: MessageBatch
     offset: int
 
 
 @dataclass(slots=True)
 class Publication:
-    """The messages of one publish, checked and cut into runs."""
+    """The messages of one publish, checked and cut into batches."""
 
     channel: str
-    runs: list[Run] = field(default_factory=list)
+    batches: list[MessageBatch] = field(default_factory=list)
     correlated: list[Correlated] = field(default_factory=list)
-    parts: list[Run | Known | HeldBack | Repeated] = field(default_factory=list)
+    parts: list[MessageBatch | Known | HeldBack | Repeated] = field(default_factory=list)
     """Of a stored one, what its messages became, in order."""
     message_ids: list[list[str]] = field(default_factory=list)
-    """Of a stored one, those of each run."""
-    held_back: list[tuple[int, float, Run, str]] = field(default_factory=list)
+    """Of a stored one, those of each batch."""
+    held_back: list[tuple[int, float, MessageBatch, str]] = field(default_factory=list)
     """Of a stored one: the message's index in `parts`, when it is due, the message, and its id."""
     done: Done | None = None
     """None: nobody waits for it; what it releases stays held back where it cannot be stored."""
@@ -47,7 +47,7 @@ class Publication:
     @property
     def messages(self) -> int:
         """How many are to be stored."""
-        return sum(len(run.messages) for run in self.runs) + len(self.held_back)
+        return sum(len(batch.messages) for batch in self.batches) + len(self.held_back)
 
     @property
     def duplicates(self) -> int:

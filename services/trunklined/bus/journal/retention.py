@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from trunkline.channels import matches
-from trunkline.priority import LANES
+from trunkline.priority import PRIORITY_LEVELS
 from trunklined.bus.engines.engine import JournalEngine
 from trunklined.bus.journal.channels import Channels, ChannelState
 from trunklined.bus.journal.durables import Durables
-from trunklined.bus.records import Extent
+from trunklined.bus.records import BatchHeader
 
-REMOVED_RUNS: Final = 1_024
+REMOVED_BATCHES: Final = 1_024
 """What one round removes at the most; then others have their turn."""
 PAGE_ROWS: Final = 64
 PAGES_A_ROUND: Final = 32
@@ -76,18 +76,18 @@ class Retention:
         """Where to go on in channels of which not everything was looked at."""
         self._next = 0
 
-    def removable(self, now: float) -> list[tuple[ChannelState, Extent, RetentionRule]]:
+    def removable(self, now: float) -> list[tuple[ChannelState, BatchHeader, RetentionRule]]:
         """What may go now; the oldest first, of those channels whose turn it is."""
         by_rule: dict[RetentionRule, list[ChannelState]] = {}
         for channel in self._channels:
             rule = self._of(channel.name)
             if rule is not None and channel.messages:
                 by_rule.setdefault(rule, []).append(channel)
-        found: list[tuple[ChannelState, Extent, RetentionRule]] = []
+        found: list[tuple[ChannelState, BatchHeader, RetentionRule]] = []
         for rule, channels in by_rule.items():
-            room = REMOVED_RUNS - len(found)
+            room = REMOVED_BATCHES - len(found)
             if room > 0:
-                found += [(channel, extent, rule) for channel, extent in self._of_rule(rule, channels, now, room)]
+                found += [(channel, header, rule) for channel, header in self._of_rule(rule, channels, now, room)]
         self._next += CHANNELS_A_ROUND
         return found
 
@@ -98,7 +98,7 @@ class Retention:
 
     def _of_rule(
         self, rule: RetentionRule, channels: list[ChannelState], now: float, room: int
-    ) -> Iterator[tuple[ChannelState, Extent]]:
+    ) -> Iterator[tuple[ChannelState, BatchHeader]]:
         messages = sum(channel.messages for channel in channels) - _bound(rule.max_messages)
         size = sum(channel.bytes for channel in channels) - _bound(rule.max_bytes)
         if messages <= 0 and size <= 0 and rule.max_age is None:
@@ -110,13 +110,13 @@ class Retention:
             first = self._next % len(channels)
             channels = (channels[first:] + channels[:first])[:CHANNELS_A_ROUND]
         oldest_first = heapq.merge(*(self._extents(channel, rule, until) for channel in channels), key=_age)
-        for _, channel, extent in oldest_first:
-            if room <= 0 or (messages <= 0 and size <= 0 and extent.first_sequence >= too_old):
+        for _, channel, header in oldest_first:
+            if room <= 0 or (messages <= 0 and size <= 0 and header.first_sequence >= too_old):
                 return
-            yield channel, extent
+            yield channel, header
             room -= 1
-            messages -= extent.messages
-            size -= extent.size
+            messages -= header.messages
+            size -= header.size
 
     def _below(self, time: float) -> int:
         """The sequence below which everything was taken before a time: times rise with sequences."""
@@ -124,18 +124,18 @@ class Retention:
 
     def _extents(
         self, channel: ChannelState, rule: RetentionRule, until: int
-    ) -> Iterator[tuple[int, ChannelState, Extent]]:
+    ) -> Iterator[tuple[int, ChannelState, BatchHeader]]:
         """What may go of a channel, oldest first. What is needed lies in between; so what was looked at in vain is
         passed over the next time, until all was."""
-        needed = [END] * LANES if rule.hard else self._durables.first_needed(channel.name)
+        needed = [END] * PRIORITY_LEVELS if rule.hard else self._durables.first_needed(channel.name)
         until = min(until, max(needed))
         after: int | None = self._looked_at.pop(channel.name, 0)
         for _ in range(PAGES_A_ROUND):
             page, after = self._engine.removable(
                 channel.name, after or 0, until, needed, PAGE_ROWS, needed_too=rule.hard
             )
-            for extent in page:
-                yield extent.first_sequence, channel, extent
+            for header in page:
+                yield header.first_sequence, channel, header
             if after is None:
                 return
         self._looked_at[channel.name] = after or 0
@@ -145,5 +145,5 @@ def _bound(figure: int | None) -> int:
     return END if figure is None else figure
 
 
-def _age(found: tuple[int, ChannelState, Extent]) -> int:
+def _age(found: tuple[int, ChannelState, BatchHeader]) -> int:
     return found[0]

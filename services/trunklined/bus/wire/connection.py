@@ -121,7 +121,7 @@ class BusConnection:
         publication = self._publisher.publish(request, encoded)
         if id:
             receipts = self._answer(id, len(encoded) * RECEIPT_BYTES).published
-            fill_receipts(receipts, publication.runs, publication.time, bus_pb2.DURABILITY_MEMORY)
+            fill_receipts(receipts, publication.batches, publication.time, bus_pb2.DURABILITY_MEMORY)
 
     def _stored(self, id: int, size: int, publication: Publication, error: TrunklineError | None) -> None:
         self._storing -= 1

@@ -12,7 +12,7 @@ from trunkline.errors import InvalidMessageError
 from trunkline.v1 import durable_pb2
 from trunklined.bus.broker import Broker
 from trunklined.bus.durable.subscription import DurableSubscription
-from trunklined.bus.journal.synced import Synced
+from trunklined.bus.journal.commit_waiter import CommitWaiter
 from trunklined.bus.wire.dead_letter_calls import DeadLetterCalls
 from trunklined.bus.wire.settling import position_of, settings_of, settle_all
 from trunklined.bus.wire.translation import parse
@@ -71,16 +71,16 @@ class DurableCalls:
         position = None
         if request.name not in self._journal.durables:
             position = position_of(request.position, request.pattern, self._journal)
-        synced = Synced()
+        waiter = CommitWaiter()
         durable, created = self._journal.durables.create(
             request.name,
             request.pattern,
             position,
             settings,
             given=request.HasField("settings"),
-            done=synced.done,
+            done=waiter.done,
         )
-        await synced.wait()
+        await waiter.wait()
         return durable_pb2.CreateDurableSubscriptionResponse(subscription=to_wire(durable), created=created)
 
     async def get(self, raw: bytes, _: Any) -> durable_pb2.GetDurableSubscriptionResponse:
@@ -122,9 +122,9 @@ class DurableCalls:
             SubscriptionNotFoundError: there is none of that name.
         """
         request = parse(durable_pb2.DeleteDurableSubscriptionRequest, raw)
-        synced = Synced()
-        self._journal.durables.delete(request.name, synced.done)
-        await synced.wait()
+        waiter = CommitWaiter()
+        self._journal.durables.delete(request.name, waiter.done)
+        await waiter.wait()
         return durable_pb2.DeleteDurableSubscriptionResponse()
 
     async def seek(self, raw: bytes, _: Any) -> durable_pb2.SeekDurableSubscriptionResponse:
@@ -141,10 +141,10 @@ class DurableCalls:
         durable = self._journal.durables.find(request.name)
         if request.position.WhichOneof("position") is None:
             raise InvalidMessageError("position is not set", details={"field": "position"})
-        synced = Synced()
+        waiter = CommitWaiter()
         position = position_of(request.position, durable.pattern, self._journal)
-        self._journal.durables.seek(request.name, position, synced.done)
-        await synced.wait()
+        self._journal.durables.seek(request.name, position, waiter.done)
+        await waiter.wait()
         return durable_pb2.SeekDurableSubscriptionResponse(subscription=to_wire(durable))
 
     async def settle(self, raw: bytes, _: Any) -> durable_pb2.SettleResponse:
@@ -165,9 +165,9 @@ class DurableCalls:
             )
         self._journal.commits.check_health()
         settle_all(durable, kind, getattr(request, kind))
-        synced = Synced()
-        self._journal.after_commit(synced.done)
-        await synced.wait()
+        waiter = CommitWaiter()
+        self._journal.after_commit(waiter.done)
+        await waiter.wait()
         return durable_pb2.SettleResponse()
 
 

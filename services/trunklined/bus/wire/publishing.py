@@ -1,4 +1,4 @@
-"""What is published: checked and cut into runs, published or stored; and the receipts for it."""
+"""What is published: checked and cut into batches, published or stored; and the receipts for it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.v1 import bus_pb2
 from trunklined.admission import admit, check_delivery, check_publish
 from trunklined.bus.broker import Broker
+from trunklined.bus.journal.dedup_window import DedupWindow, Known
 from trunklined.bus.journal.publication import Publication, Repeated
-from trunklined.bus.journal.window import Known, Window
+from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.records import HeldBack
 from trunklined.bus.requests import Correlated
-from trunklined.bus.run import Run
 from trunklined.bus.wire.translation import durability_of
 from trunklined.rpc.times import stamp_of
 
@@ -56,7 +56,7 @@ class Publisher:
             InvalidChannelError, InvalidMessageError, MessageTooLargeError: nothing was published.
         """
         publication = to_publication(request, encoded, self._max_message_bytes, self._broker.clock())
-        self._broker.publish(publication.channel, publication.runs, publication.correlated)
+        self._broker.publish(publication.channel, publication.batches, publication.correlated)
         return publication
 
     def store(
@@ -106,7 +106,7 @@ class Publisher:
         else:
             publication = self.publish(request, encoded)
             response = bus_pb2.PublishResponse()
-            fill_receipts(response, publication.runs, publication.time, bus_pb2.DURABILITY_MEMORY)
+            fill_receipts(response, publication.batches, publication.time, bus_pb2.DURABILITY_MEMORY)
             settled.set_result(response)
         return settled
 
@@ -114,7 +114,7 @@ class Publisher:
 def to_publication(
     request: bus_pb2.PublishRequest, encoded: Sequence[bytes], max_bytes: int, now: float
 ) -> Publication:
-    """Checks messages and cuts them into runs of equal priority and expiry.
+    """Checks messages and cuts them into batches of equal priority and expiry.
 
     Args:
         encoded: its messages as they came; they are what is passed on.
@@ -127,10 +127,10 @@ def to_publication(
     check_publish(request)
     channel = request.channel
     publication = Publication(channel, time=now)
-    run: Run | None = None
+    batch: MessageBatch | None = None
     for index, (message, body) in enumerate(zip(request.messages, encoded, strict=True)):
         try:
-            admitted, lane, expires_at = admit(message, body, max_bytes, now)
+            admitted, level, expires_at = admit(message, body, max_bytes, now)
             if message.HasField("deliver_at") or message.HasField("deliver_after"):
                 field = "deliver_at" if message.HasField("deliver_at") else "deliver_after"
                 raise InvalidMessageError(
@@ -141,72 +141,82 @@ def to_publication(
             raise
         if message.correlation_id and (expires_at is None or expires_at >= now):
             publication.correlated.append(Correlated(message.correlation_id, message.message_id, admitted))
-        if run is None or run.lane != lane or run.expires_at != expires_at:
-            run = Run(channel, lane, [], 0, expires_at)
-            publication.runs.append(run)
-        run.messages.append(admitted)
-        run.size += len(admitted)
+        if batch is None or batch.level != level or batch.expires_at != expires_at:
+            batch = MessageBatch(channel, level, [], 0, expires_at)
+            publication.batches.append(batch)
+        batch.messages.append(admitted)
+        batch.size += len(admitted)
     return publication
 
 
 def to_stored_publication(
-    request: bus_pb2.PublishRequest, encoded: Sequence[bytes], max_bytes: int, now: float, window: Window
+    request: bus_pb2.PublishRequest, encoded: Sequence[bytes], max_bytes: int, now: float, window: DedupWindow
 ) -> Publication:
     """As `to_publication`, for messages to be stored: those that are there already are left out."""
     check_publish(request)
-    publication = Publication(request.channel)
+    channel = request.channel
+    publication = Publication(channel)
     parts = publication.parts
-    run: Run | None = None
+    batch: MessageBatch | None = None
     ids: list[str] = []
-    fresh: dict[str, tuple[Run, int]] = {}
+    fresh: dict[str, tuple[MessageBatch, int]] = {}
     find = window.find
     for index, (message, body) in enumerate(zip(request.messages, encoded, strict=True)):
         try:
-            admitted, lane, expires_at = admit(message, body, max_bytes, now)
+            admitted, level, expires_at = admit(message, body, max_bytes, now)
             key = message.ordering_key or None
             due = None
             if key is not None or message.HasField("deliver_at") or message.HasField("deliver_after"):
-                lane, due = check_delivery(message, key, lane, expires_at, now)
+                level, due = check_delivery(message, key, level, expires_at, now)
         except TrunklineError as error:
             error.details["index"] = index
             raise
         message_id = message.message_id
-        known = find(message_id, now)
+        known = find(channel, message_id, now)
         if known is not None:
             parts.append(known)
-            run = None
+            batch = None
             continue
         if message_id in fresh:
             parts.append(Repeated(*fresh[message_id]))
-            run = None
+            batch = None
             continue
         if due is not None:
-            held = Run(request.channel, lane, [admitted], len(admitted), expires_at, key=key)
+            held = MessageBatch(request.channel, level, [admitted], len(admitted), expires_at, key=key)
             fresh[message_id] = held, 0
             publication.held_back.append((len(parts), due, held, message_id))
             parts.append(held)
-            run = None
+            batch = None
             continue
         expired = expires_at is not None and expires_at < now
         if message.correlation_id and not expired:
             publication.correlated.append(Correlated(message.correlation_id, message_id, admitted))
-        if run is None or run.lane != lane or run.expires_at != expires_at or key is not None or run.key is not None:
-            run = Run(request.channel, lane, [], 0, expires_at, key=key)
+        if (
+            batch is None
+            or batch.level != level
+            or batch.expires_at != expires_at
+            or key is not None
+            or batch.key is not None
+        ):
+            batch = MessageBatch(request.channel, level, [], 0, expires_at, key=key)
             ids = []
-            publication.runs.append(run)
+            publication.batches.append(batch)
             publication.message_ids.append(ids)
-        if not parts or parts[-1] is not run:
-            parts.append(run)
+        if not parts or parts[-1] is not batch:
+            parts.append(batch)
         if not expired:
-            fresh[message_id] = run, len(ids)
-        run.messages.append(admitted)
-        run.size += len(admitted)
+            fresh[message_id] = batch, len(ids)
+        batch.messages.append(admitted)
+        batch.size += len(admitted)
         ids.append(message_id)
     return publication
 
 
 def fill_receipts(
-    response: Any, parts: Sequence[Run | Known | HeldBack | Repeated], time: float, durability: bus_pb2.Durability
+    response: Any,
+    parts: Sequence[MessageBatch | Known | HeldBack | Repeated],
+    time: float,
+    durability: bus_pb2.Durability,
 ) -> None:
     """Fills a PublishResponse, public or passthrough, with a receipt for each message, in order.
 
@@ -219,7 +229,7 @@ def fill_receipts(
     taken = stamp_of(time)
     for part in parts:
         stamp, count, reached, duplicate = taken, 1, durability, False
-        if isinstance(part, Run):
+        if isinstance(part, MessageBatch):
             first, count = part.first_sequence, len(part.messages)
             if not first:
                 reached = bus_pb2.DURABILITY_MEMORY

@@ -1,4 +1,4 @@
-"""What is requested: checked, how long it may wait, and its message as a run."""
+"""What is requested: checked, how long it may wait, and its message as a batch."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT
 from trunkline.v1 import bus_pb2, message_pb2
 from trunklined.admission import admit
 from trunklined.bus.broker import Broker
+from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.requests import PendingRequest
-from trunklined.bus.run import Run
 from trunklined.bus.wire.translation import PassthroughRequestResponse
 from trunklined.rpc.times import seconds_of
 
@@ -60,14 +60,14 @@ class Requester:
         if not request.HasField("message"):
             raise InvalidMessageError("message is not set", details={"field": "message"})
         message = request.message
-        body, lane, expires_at = admit(message, encoded, self._max_message_bytes, self._broker.clock())
+        body, level, expires_at = admit(message, encoded, self._max_message_bytes, self._broker.clock())
         if not message.correlation_id:
             message.correlation_id = message.message_id
             body += message_pb2.Message(correlation_id=message.message_id).SerializeToString()
         pending = PendingRequest(
             id, request.channel, message.message_id, message.correlation_id, timeout, on_reply, on_error
         )
-        self._broker.request(pending, Run(request.channel, lane, [body], len(body), expires_at))
+        self._broker.request(pending, MessageBatch(request.channel, level, [body], len(body), expires_at))
         return pending
 
     async def response(self, request: bus_pb2.RequestRequest, encoded: bytes, remaining: float | None) -> bytes:

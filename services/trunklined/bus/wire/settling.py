@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.message import Message as WireMessage
 
@@ -18,14 +18,19 @@ from trunkline.limits import (
     MAX_ACK_WAIT,
     MAX_ERROR_BYTES,
     MAX_NAK_DELAY,
+    MAX_SETTLED_MESSAGES,
     MIN_ACK_WAIT,
 )
 from trunkline.v1 import bus_pb2, durable_pb2
+from trunklined.bus.durable.stale_ack import StaleAck
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.journal import Journal
 from trunklined.bus.wire.translation import check_between
 from trunklined.rpc.errors import to_item
 from trunklined.rpc.times import seconds_of, time_of
+
+CHECKED_AT_ONCE: Final = 512
+"""Sequences of a call that are looked at before the first that is not held ends it."""
 
 
 def settings_of(settings: durable_pb2.DurableSettings) -> DurableSettings:
@@ -83,11 +88,12 @@ def settle(durable: DurableSubscription, kind: str, frame: Any) -> list[bus_pb2.
     attempt = _attempt_of(kind, frame)
     sequences = _sequences_of(kind, frame)
     stale = durable.check(sequences, attempt)
-    refused = _grouped(stale, attempt)
-    if len(sequences) < len(frame.sequences):
-        refused += _grouped(_repeated(durable, frame.sequences, attempt), attempt)
+    refused = _grouped(durable, stale, attempt)
+    if repeated := _repeated(frame.sequences, sequences):
+        error = to_item(_named_twice(durable, repeated[0], attempt))
+        refused.append(bus_pb2.SubscribeResponse.Refused(sequences=repeated, attempt=attempt, error=error))
     if stale:
-        gone = {error.details["sequence"] for error in stale}
+        gone = {each.sequence for each in stale}
         sequences = [each for each in sequences if each not in gone]
     if sequences:
         getattr(durable, kind)(sequences, *options)
@@ -104,9 +110,11 @@ def settle_all(durable: DurableSubscription, kind: str, frame: Any) -> None:
     options = _options_of(kind, frame)
     attempt = _attempt_of(kind, frame)
     sequences = _sequences_of(kind, frame)
-    stale = durable.check(sequences, attempt) or _repeated(durable, frame.sequences, attempt)
-    if stale:
-        raise stale[0]
+    for start in range(0, len(sequences), CHECKED_AT_ONCE):
+        if stale := durable.check(sequences[start : start + CHECKED_AT_ONCE], attempt):
+            raise stale[0].error(durable.name, attempt)
+    if repeated := _repeated(frame.sequences, sequences):
+        raise _named_twice(durable, repeated[0], attempt)
     getattr(durable, kind)(sequences, *options)
 
 
@@ -144,6 +152,11 @@ def _sequences_of(kind: str, frame: Any) -> list[int]:
         raise InvalidMessageError(
             f"{kind}.sequences is empty: at least one is needed", details={"field": f"{kind}.sequences"}
         )
+    if len(frame.sequences) > MAX_SETTLED_MESSAGES:
+        raise InvalidMessageError(
+            f"{kind}.sequences has {len(frame.sequences)} entries, at most {MAX_SETTLED_MESSAGES} are allowed",
+            details={"field": f"{kind}.sequences", "value": str(len(frame.sequences))},
+        )
     if (lowest := min(frame.sequences)) < 1:
         raise InvalidMessageError(
             f"{kind}.sequences has {lowest}, a sequence is at least 1",
@@ -152,27 +165,39 @@ def _sequences_of(kind: str, frame: Any) -> list[int]:
     return list(dict.fromkeys(frame.sequences))
 
 
-def _repeated(durable: DurableSubscription, sequences: Sequence[int], attempt: int) -> list[StaleAckError]:
+def _repeated(said: Sequence[int], once: Sequence[int]) -> list[int]:
+    """What is named more than once, each time but the first."""
+    if len(once) == len(said):
+        return []
     seen: set[int] = set()
-    found = []
-    for sequence in sequences:
+    repeated = []
+    for sequence in said:
         if sequence in seen:
-            details = {"durable": durable.name, "sequence": sequence, "attempt": attempt, "why": "settled"}
-            found.append(StaleAckError(f"message {sequence} of {durable.name!r} is named twice", details=details))
+            repeated.append(sequence)
         seen.add(sequence)
-    return found
+    return repeated
 
 
-def _grouped(stale: Sequence[StaleAckError], attempt: int) -> list[bus_pb2.SubscribeResponse.Refused]:
-    """Returns one refusal for each reason, with the error of the first message."""
-    by_reason: dict[str, bus_pb2.SubscribeResponse.Refused] = {}
-    for error in stale:
-        refused = by_reason.get(error.details["why"])
-        if refused is None:
-            refused = bus_pb2.SubscribeResponse.Refused(attempt=attempt, error=to_item(error))
-            by_reason[error.details["why"]] = refused
-        refused.sequences.append(error.details["sequence"])
-    return list(by_reason.values())
+def _named_twice(durable: DurableSubscription, sequence: int, attempt: int) -> StaleAckError:
+    details = {"durable": durable.name, "sequence": sequence, "attempt": attempt, "why": "settled"}
+    return StaleAckError(f"message {sequence} of {durable.name!r} is named twice", details=details)
+
+
+def _grouped(
+    durable: DurableSubscription, stale: Sequence[StaleAck], attempt: int
+) -> list[bus_pb2.SubscribeResponse.Refused]:
+    """One for each reason, with the error of the first."""
+    by_reason: dict[str, list[StaleAck]] = {}
+    for each in stale:
+        by_reason.setdefault(each.why, []).append(each)
+    return [
+        bus_pb2.SubscribeResponse.Refused(
+            sequences=[each.sequence for each in several],
+            attempt=attempt,
+            error=to_item(several[0].error(durable.name, attempt)),
+        )
+        for several in by_reason.values()
+    ]
 
 
 def _seconds(message: WireMessage, name: str, unset: float) -> float:

@@ -146,14 +146,14 @@ def fill_next(make: Callable[[], Any], subscriber: Subscriber, max_messages: int
     if dropped := queue.tell_dropped():
         make().lagged.dropped = dropped
         return 1, 0
-    run = queue.take(subscriber, max_messages, now)
-    if run is None:
+    batch = queue.take(subscriber, max_messages, now)
+    if batch is None:
         return 0, 0
     deliveries = make().deliveries
-    deliveries.channel = run.channel
-    deliveries.first_sequence = run.first_sequence
-    deliveries.priority = run.lane + 1
-    deliveries.messages.extend(run.messages)
-    if run.attempt:
-        deliveries.attempt = run.attempt
-    return len(run.messages), run.size
+    deliveries.channel = batch.channel
+    deliveries.first_sequence = batch.first_sequence
+    deliveries.priority = batch.level + 1
+    deliveries.messages.extend(batch.messages)
+    if batch.attempt:
+        deliveries.attempt = batch.attempt
+    return len(batch.messages), batch.size

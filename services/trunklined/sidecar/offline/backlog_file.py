@@ -136,6 +136,7 @@ class BacklogFile:
             self._connection.execute("BEGIN IMMEDIATE")
             yield self._connection
             self._connection.execute("UPDATE backlog SET commits = ?", (self._commits + 1,))
+            self._file.check_place()
             self._connection.execute("COMMIT")
         except BaseException as error:
             roll_back(self._connection)

@@ -121,6 +121,7 @@ class SqliteEngine:
         return Commit(outcomes, planner.changes)
 
     async def _make_durable(self, changes: Sequence[Change]) -> None:
+        self._file.check_place()
         try:
             self._writer.apply(changes)
             # Shielded: a commit that runs is waited for, also when the caller is cancelled.

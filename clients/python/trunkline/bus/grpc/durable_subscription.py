@@ -17,6 +17,7 @@ from trunkline.bus.handling import DurableCallback, handle
 from trunkline.callbacks import notify
 from trunkline.delivery import DurableSettings, Start
 from trunkline.errors import InvalidMessageError, TrunklineError
+from trunkline.limits import MAX_SETTLED_MESSAGES
 from trunkline.v1 import bus_pb2
 from trunkline.wire.status import error_from_item
 
@@ -97,7 +98,7 @@ class DurableSubscription(Subscription[DurableMessage]):
         while self._sent_acks and self._sent_acks[0][0] < now - ACKED_SECONDS:
             self._sent_acks.popleft()
         for attempt, sequences in acks.items():
-            self._name("ack", sequences, attempt)
+            self._name_all("ack", sequences, attempt)
             self._sent_acks.append((now, attempt, sequences))
         if self._freed and not self._closed and self._ended is None:
             self._item(self.id).subscribe.credit.messages = self._freed
@@ -114,7 +115,7 @@ class DurableSubscription(Subscription[DurableMessage]):
             return
         super().close()
         for attempt, sequences in self._holdings.take_unstarted().items():
-            self._name("release", sequences, attempt)
+            self._name_all("release", sequences, attempt)
 
     def fail_given(self) -> None:
         """Naks what an iterator has: it will not be settled."""
@@ -187,6 +188,11 @@ class DurableSubscription(Subscription[DurableMessage]):
         frame.sequences.extend(sequences)
         frame.attempt = attempt
         return frame
+
+    def _name_all(self, kind: str, sequences: list[int], attempt: int) -> None:
+        """As `_name`, in as many frames as it takes."""
+        for start in range(0, len(sequences), MAX_SETTLED_MESSAGES):
+            self._name(kind, sequences[start : start + MAX_SETTLED_MESSAGES], attempt)
 
     def _let_go(self, message: DurableMessage) -> bool:
         """Whether a message may be settled: it is held, and was not settled before."""
@@ -277,4 +283,4 @@ class DurableSubscription(Subscription[DurableMessage]):
 
     def _extend(self, held: Attempts) -> None:
         for attempt, sequences in held.items():
-            self._name("extend", sequences, attempt)
+            self._name_all("extend", sequences, attempt)

@@ -16,7 +16,7 @@ from trunkline.callbacks import notify
 from trunkline.errors import BusDisconnectedError, InvalidMessageError, TrunklineError
 from trunkline.limits import CLIENT_WINDOW_MESSAGES
 from trunkline.models import AgentMessage
-from trunkline.priority import MEDIUM_LANE, Lanes
+from trunkline.priority import MEDIUM_LEVEL, PriorityQueue
 from trunkline.v1 import bus_pb2
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Subscription(ABC, Generic[M]):
         self._item = item
         self._left = left
         self._on_error = on_error
-        self._runs: Lanes[deque[Any]] = Lanes()
+        self._runs: PriorityQueue[deque[Any]] = PriorityQueue()
         self._current: deque[Any] | None = None
         """The run that goes next; None when that must be looked up, since something arrived or it is used up."""
         self._arrived = asyncio.Event()
@@ -96,8 +96,8 @@ class Subscription(ABC, Generic[M]):
         match frame.WhichOneof("frame"):
             case "deliveries":
                 deliveries = frame.deliveries
-                lane = deliveries.priority - 1 if deliveries.priority else MEDIUM_LANE
-                self._runs.push(lane, self._run(deliveries))
+                level = deliveries.priority - 1 if deliveries.priority else MEDIUM_LEVEL
+                self._runs.push(level, self._run(deliveries))
                 self._current = None
                 self._arrived.set()
             case "started":
@@ -186,11 +186,11 @@ class Subscription(ABC, Generic[M]):
         return None
 
     def _next_run(self) -> deque[Any] | None:
-        while (lane := self._runs.highest()) is not None:
-            if lane[0]:
-                self._current = lane[0]
+        while (level := self._runs.highest()) is not None:
+            if level[0]:
+                self._current = level[0]
                 return self._current
-            lane.popleft()
+            level.popleft()
         return None
 
 
@@ -228,7 +228,7 @@ class LiveSubscription(Subscription[AgentMessage]):
 
     def start(self) -> None:
         """What was sent ahead in an earlier life of the stream and waits here still counts."""
-        held = sum(len(run) for lane in self._runs.occupied() for run in lane)
+        held = sum(len(run) for level in self._runs.occupied() for run in level)
         self._done = 0
         start = self._item(self.id).subscribe.start
         start.pattern = self.pattern

@@ -7,7 +7,7 @@ import asyncio
 from trunkline.errors import TrunklineError
 
 
-class Synced:
+class CommitWaiter:
     """Waits until the journal says that something is durable."""
 
     def __init__(self) -> None:

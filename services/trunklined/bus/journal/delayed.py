@@ -16,7 +16,7 @@ RELEASED_MESSAGES: Final = 1_024
 """What one commit releases at the most."""
 
 
-class Later:
+class DelayedMessages:
     """They wait in the engine, however many there are; here is only the time of the next.
 
     Args:
@@ -61,13 +61,13 @@ class Later:
         self.is_due = False
         by_channel: dict[str, Publication] = {}
         for held in self._engine.held_back_until(self._clock(), RELEASED_MESSAGES):
-            run = replace(held.run, first_sequence=allot(1), time=now)
-            publication = by_channel.setdefault(run.channel, Publication(run.channel, time=now))
-            publication.runs.append(run)
+            batch = replace(held.batch, first_sequence=allot(1), time=now)
+            publication = by_channel.setdefault(batch.channel, Publication(batch.channel, time=now))
+            publication.batches.append(batch)
             publication.released.append(held.sequence)
-            about = self._describe(run.messages[0])
+            about = self._describe(batch.messages[0])
             if about.correlation_id:
-                publication.correlated.append(Correlated(about.correlation_id, about.message_id, run.messages[0]))
+                publication.correlated.append(Correlated(about.correlation_id, about.message_id, batch.messages[0]))
         return list(by_channel.values())
 
     def _on_time(self) -> None:

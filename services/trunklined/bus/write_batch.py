@@ -6,28 +6,28 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from trunklined.bus.dead_letters import DeadLetter
-from trunklined.bus.records import ChannelRow, DurableRow, HeldBack, ParcelRow
-from trunklined.bus.run import Run
+from trunklined.bus.message_batch import MessageBatch
+from trunklined.bus.records import ChannelRow, DurableRow, HeldBack, PendingRow
 
 SMALL_BYTES: Final = 16 * 1024
 
 
 @dataclass(slots=True)
-class Batch:
+class WriteBatch:
     """What one commit makes durable. Rows say how things are now: writing one again changes nothing."""
 
-    runs: list[Run] = field(default_factory=list)
+    batches: list[MessageBatch] = field(default_factory=list)
     held_back: list[HeldBack] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
     """Sequences of what is held back no longer."""
     wiped: list[int] = field(default_factory=list)
-    """Durable subscriptions whose parcels and keys are forgotten, before anything else of this batch is written."""
+    """Durable subscriptions whose pending batches and keys are forgotten, before anything else is written."""
     deleted: list[int] = field(default_factory=list)
     """Durable subscriptions that are gone."""
     durables: list[DurableRow] = field(default_factory=list)
-    parcels: list[ParcelRow] = field(default_factory=list)
+    pending_messages: list[PendingRow] = field(default_factory=list)
     settled: list[int] = field(default_factory=list)
-    """Parcels that are done, by id."""
+    """Pending batches that are done, by id."""
     skipped_keys: list[tuple[int, str]] = field(default_factory=list)
     """Ordering keys of which messages were passed over, by durable subscription."""
     free_keys: list[tuple[int, str]] = field(default_factory=list)
@@ -45,6 +45,6 @@ class Batch:
     @property
     def is_small(self) -> bool:
         """Whether it is what one publisher or one subscriber causes who waits for it."""
-        return len(self.runs) + len(self.parcels) + len(self.settled) <= 2 and (
-            sum(run.size for run in self.runs) <= SMALL_BYTES and not (self.dead_letters or self.removed)
+        return len(self.batches) + len(self.pending_messages) + len(self.settled) <= 2 and (
+            sum(batch.size for batch in self.batches) <= SMALL_BYTES and not (self.dead_letters or self.removed)
         )

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from trunkline.channels import check_pattern, matches
-from trunklined.bus import interest as interest_module
-from trunklined.bus.interest import Interest
+from trunklined.bus import pattern_index as interest_module
+from trunklined.bus.pattern_index import PatternIndex
 
 tokens = st.sampled_from(["a", "b", "c", "a.b", "-", "_"])
 channels = st.lists(tokens, min_size=1, max_size=5).map(":".join)
@@ -28,7 +28,7 @@ class InterestMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.interest: Interest[int] = Interest()
+        self.interest: PatternIndex[int] = PatternIndex()
         self.registered: dict[int, str] = {}
         self.last = 0
 
@@ -66,8 +66,8 @@ TestInterestMachine = InterestMachine.TestCase
 @given(st.lists(patterns, min_size=1, max_size=30), channels)
 def test_the_order_is_stable(registered: list[str], channel: str) -> None:
     """The same patterns in the same order give the same answer."""
-    first: Interest[int] = Interest()
-    second: Interest[int] = Interest()
+    first: PatternIndex[int] = PatternIndex()
+    second: PatternIndex[int] = PatternIndex()
     for n, pattern in enumerate(registered):
         first.add(pattern, n)
         second.add(pattern, n)
@@ -77,7 +77,7 @@ def test_the_order_is_stable(registered: list[str], channel: str) -> None:
 @pytest.mark.parametrize("pattern", ["a:b", "a:*", "a:>", ">"])
 def test_removing_what_is_not_registered_is_an_error(pattern: str) -> None:
     """Removing twice, or under another pattern, is a mistake of the caller that is said."""
-    interest: Interest[str] = Interest()
+    interest: PatternIndex[str] = PatternIndex()
     interest.add("a:b", "other")
     with pytest.raises(ValueError, match="no subscription"):
         interest.remove(pattern, "mine")
@@ -86,7 +86,7 @@ def test_removing_what_is_not_registered_is_an_error(pattern: str) -> None:
 def test_the_memory_of_answers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Publishing on ever new channels costs no memory without end."""
     monkeypatch.setattr(interest_module, "CACHED_CHANNELS", 100)
-    interest: Interest[str] = Interest()
+    interest: PatternIndex[str] = PatternIndex()
     interest.add("a:*", "one")
     for n in range(1_000):
         assert list(interest.match(f"a:{n}")) == ["one"]
@@ -95,7 +95,7 @@ def test_the_memory_of_answers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_channel_of_very_many_tokens_is_matched() -> None:
     """255 characters are 128 tokens; wildcards at every place do not multiply the work."""
-    interest: Interest[int] = Interest()
+    interest: PatternIndex[int] = PatternIndex()
     channel = ":".join("a" * 128)
     for n in range(128):
         interest.add(":".join(["a"] * n + ["*"] + ["a"] * (127 - n)), n)
@@ -112,9 +112,9 @@ class _CountingDict(dict):  # type: ignore[type-arg]
         return super().get(key, default)
 
 
-def _registered(count: int) -> Interest[int]:
+def _registered(count: int) -> PatternIndex[int]:
     """Exact channels, patterns with one wildcard and with a tail, mixed, and ten that match the test's channel."""
-    interest: Interest[int] = Interest()
+    interest: PatternIndex[int] = PatternIndex()
     kinds = ("conductor:agent:a-{n}", "conductor:*:w-{n}", "tenant-{n}:>", "*:*:x-{n}", "deep:{n}:*:y:>")
     for n in range(count - 4):
         interest.add(kinds[n % len(kinds)].format(n=n), n)
@@ -123,7 +123,7 @@ def _registered(count: int) -> Interest[int]:
     return interest
 
 
-def _count_lookups(interest: Interest[int], channel: str) -> int:
+def _count_lookups(interest: PatternIndex[int], channel: str) -> int:
     nodes = [interest._root]
     while nodes:
         node = nodes.pop()
@@ -141,7 +141,7 @@ def test_looking_up_among_100_000_patterns_visits_no_more_than_among_10() -> Non
     assert 0 < many <= 2 * few
 
 
-def _fastest(interest: Interest[int], channels_: Iterable[str]) -> float:
+def _fastest(interest: PatternIndex[int], channels_: Iterable[str]) -> float:
     """Seconds for a look-up that is not remembered, the best of many."""
     best = float("inf")
     for channel in channels_:

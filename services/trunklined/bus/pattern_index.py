@@ -28,7 +28,7 @@ class _Node(Generic[T]):
         return not (self.below or self.here or self.tail)
 
 
-class Interest(Generic[T]):
+class PatternIndex(Generic[T]):
     """Patterns, as a tree of their tokens. Looking a channel up costs its tokens, not the number of patterns.
 
     A channel's answer is remembered until a pattern that may concern it comes or goes.

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from trunklined.bus.attempts import AttemptRecord
+from trunklined.bus.attempts import LEASE_EXPIRED, AttemptRecord
+from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber
-from trunklined.bus.records import ParcelRow
-from trunklined.bus.run import Run
+from trunklined.bus.records import PendingRow
 
 
-class Parcel:
-    """Messages of one lane, with sequences that follow each other, that have been handed out equally often.
+class Pending:
+    """Messages of one level, with sequences that follow each other, that have been handed out equally often.
 
     Leased, it is with a subscriber; else it waits for its next attempt. Parts of it are settled one by one; what fails
-    alone becomes a parcel of its own.
+    alone becomes a pending batch of its own.
     """
 
     __slots__ = (
-        *("id", "sequence", "count", "lane", "attempts", "base", "due", "open", "left", "key", "log", "redrives"),
+        *("id", "sequence", "count", "level", "attempts", "base", "due", "open", "left", "key", "log", "redrives"),
         *("holder", "peer", "handed_out_at", "deadline"),
     )
 
     def __init__(
         self,
         id: int,
-        lane: int,
+        level: int,
         open: Sequence[int],
         *,
         attempts: int = 0,
@@ -38,7 +38,7 @@ class Parcel:
         self.id = id
         self.sequence = open[0]
         self.count = open[-1] - open[0] + 1
-        self.lane = lane
+        self.level = level
         self.attempts = attempts
         """How often it was handed out."""
         self.base = base
@@ -58,21 +58,21 @@ class Parcel:
         self.deadline = 0.0
 
     @classmethod
-    def of_run(cls, id: int, run: Run) -> Parcel:
-        """The messages of a run that nobody was given yet, or that was a dead letter."""
-        _, attempts, redrives, log = run.redriven or (0, 0, 0, ())
-        open = range(run.first_sequence, run.end)
-        return cls(id, run.lane, open, attempts=attempts, base=attempts, key=run.key, log=log, redrives=redrives)
+    def of_run(cls, id: int, batch: MessageBatch) -> Pending:
+        """The messages of a batch that nobody was given yet, or that was a dead letter."""
+        _, attempts, redrives, log = batch.redriven or (0, 0, 0, ())
+        open = range(batch.first_sequence, batch.end)
+        return cls(id, batch.level, open, attempts=attempts, base=attempts, key=batch.key, log=log, redrives=redrives)
 
     @classmethod
-    def of_row(cls, row: ParcelRow) -> Parcel:
-        """The parcel that a row says."""
+    def of_row(cls, row: PendingRow) -> Pending:
+        """The pending batch that a row says."""
         open: Sequence[int] = range(row.sequence, row.sequence + row.messages)
         if row.open is not None:
             open = [sequence for sequence, left in zip(open, row.open, strict=True) if left]
-        return cls(
+        pending = cls(
             row.id,
-            row.lane,
+            row.level,
             open,
             attempts=row.attempts,
             base=row.base,
@@ -81,8 +81,10 @@ class Parcel:
             log=row.log,
             redrives=row.redrives,
         )
+        pending.peer, pending.handed_out_at = row.peer, row.handed_out_at
+        return pending
 
-    def row(self, durable: int, unsettled: Collection[int]) -> ParcelRow:
+    def row(self, durable: int, unsettled: Collection[int]) -> PendingRow:
         """The row that says how it is now.
 
         Args:
@@ -91,12 +93,12 @@ class Parcel:
         marks = None
         if self.left < self.count:
             marks = bytes(sequence in unsettled for sequence in range(self.sequence, self.sequence + self.count))
-        return ParcelRow(
+        return PendingRow(
             self.id,
             durable,
             self.sequence,
             self.count,
-            self.lane,
+            self.level,
             self.attempts,
             self.base,
             self.due,
@@ -104,13 +106,15 @@ class Parcel:
             self.key,
             self.log,
             self.redrives,
+            self.peer,
+            self.handed_out_at,
         )
 
-    def part(self, id: int, open: Sequence[int]) -> Parcel:
-        """Some of its messages as a parcel of their own."""
-        part = Parcel(
+    def part(self, id: int, open: Sequence[int]) -> Pending:
+        """Some of its messages as a pending batch of their own."""
+        part = Pending(
             id,
-            self.lane,
+            self.level,
             open,
             attempts=self.attempts,
             base=self.base,
@@ -123,12 +127,19 @@ class Parcel:
         return part
 
     def keep(self, open: Sequence[int]) -> None:
-        """Only these of its messages are not settled."""
+        """Keeps only these of its messages: the others are settled, or in another pending batch."""
         self.open, self.left = open, len(open)
+        self.sequence = open[0]
+        self.count = open[-1] - open[0] + 1
 
     def end_attempt(self, now: float, error: str) -> None:
         """Notes how the attempt ended."""
         self.log = (*self.log, AttemptRecord(self.attempts, self.handed_out_at, now, self.peer, error))
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the lease of its last attempt lapsed: one of its messages may be what killed its holder."""
+        return bool(self.log) and self.log[-1].error == LEASE_EXPIRED
 
     @property
     def attempt(self) -> int:
