@@ -10,12 +10,14 @@ import pytest
 
 from tests.fleet.conftest import StartNode
 from tests.fleet.nodes import Node, seen
+from tests.patience import PATIENCE
 from trunkline.orchestrator import AgentElsewhereError, AgentNotFoundError, DependencyError, Fleet
 
 
 async def start_nodes(start_node: StartNode, *sizes: int, spread: bool = False, agents: int = 9) -> list[Node]:
-    """Orchestrators "a", "b" … with so many workers each, that all know the same agents."""
-    nodes = [start_node(name, max_workers=size) for name, size in zip("abc", sizes, strict=False)]
+    """Orchestrators "a", "b" … with so many workers each, that all know the same agents. None is taken for dead."""
+    sized = zip("abc", sizes, strict=False)
+    nodes = [start_node(name, max_workers=size, heartbeat_timeout=PATIENCE) for name, size in sized]
     for node in nodes:
         await asyncio.to_thread(node.wait_ready)
         for number in range(agents):
