@@ -64,6 +64,7 @@ async def test_an_agent_runs_on_one_orchestrator_only(start_node: StartNode, fle
     with pytest.raises(AgentElsewhereError, match="agent 'agent-0' runs on orchestrator 'a' already"):
         await fleet.start("agent-0")
     await fleet.stop("agent-0")
+    await seen(fleet, lambda ps: ps["agents"][0]["state"] == "stopped", "its record says that it is stopped")
     assert b.call("start_agent", "agent-0") == "started"
     rows = {row["agent_name"]: row["orchestrator"] for row in (await fleet.ps())["agents"]}
     assert (rows["agent-0"], rows["agent-1"]) == ("b", "a")
