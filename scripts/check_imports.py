@@ -20,7 +20,7 @@ SOURCES = ("clients/python", "services")
 OURS = ("trunkline", "trunklined")
 
 WORDS = (
-    *("trunkline.errors", "trunkline.channels", "trunkline.limits"),
+    *("trunkline.errors", "trunkline.channels", "trunkline.limits", "trunkline.text"),
     *("trunkline.delivery", "trunkline.records"),
 )
 SHARED = ("trunkline.priority", "trunkline.wire.writer")

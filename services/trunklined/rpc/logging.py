@@ -10,6 +10,7 @@ from typing import TextIO, cast
 
 import structlog
 
+from trunkline.text import safe_json, safe_text
 from trunklined.rpc.config import ServerSettings
 
 
@@ -24,9 +25,9 @@ class LastingStream(io.TextIOBase):
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Writes text; returns its length, also if the write fails."""
+        """Writes text, with what UTF-8 cannot say escaped; returns its length, also if the write fails."""
         with suppress(OSError):
-            self._stream.write(text)
+            self._stream.write(safe_text(text))
         return len(text)
 
     def flush(self) -> None:
@@ -50,7 +51,7 @@ def set_up(settings: ServerSettings, stream: TextIO | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]
     last: list[structlog.typing.Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str, ensure_ascii=False)]
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(safe_json, default=str)]
         if as_json
         else [
             structlog.dev.ConsoleRenderer(

@@ -13,6 +13,7 @@ from trunkline.agents.logger import AgentLogger
 from trunkline.agents.state_events import StateEvents
 from trunkline.errors import TrunklineError
 from trunkline.message_channel import ServiceMessage
+from trunkline.text import error_text
 
 
 class StatusReporter:
@@ -89,4 +90,4 @@ class StatusReporter:
 
 
 def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH].strip()
+    return error_text(error)[:MAX_ERROR_LENGTH].strip()
