@@ -7,28 +7,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from trunkline.addresses import UNIX, check_address
 from trunkline.limits import DRAIN_SECONDS, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES
-
-UNIX = "unix:"
-MAX_SOCKET_PATH = 107
-"""Bytes of a UNIX socket's path (sun_path on Linux, less its end)."""
-
-
-def check_address(address: str) -> str:
-    """Returns an address unchanged, or raises ValueError: "host:port" (port 0: any free one) or "unix:/path"."""
-    if address.startswith(UNIX):
-        path = address.removeprefix(UNIX)
-        if not path or "\0" in path:
-            raise ValueError("a UNIX socket needs a path, such as unix:/run/trunkline/bus.sock")
-        if len(path.encode()) > MAX_SOCKET_PATH:
-            raise ValueError(f"a UNIX socket's path has at most {MAX_SOCKET_PATH} bytes")
-        return address
-    host, colon, port = address.rpartition(":")
-    if not host or not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise ValueError("want host:port, such as 127.0.0.1:7431, or unix:/path")
-    if ":" in host and not (host.startswith("[") and host.endswith("]")):
-        raise ValueError("an IPv6 host stands in brackets, such as [::1]:7431")
-    return address
 
 
 def _check_tcp_or_empty(address: str) -> str:

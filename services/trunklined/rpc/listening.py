@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from trunkline.addresses import UNIX
 from trunkline.errors import TrunklineError
-from trunklined.rpc.config import UNIX
 
 
 class Listener(Protocol):
