@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from trunkline.errors import MessageTooLargeError
+from trunkline.limits import MAX_RECORD_ENTRIES
 from trunkline.records import RecordKind, check_record_id, invalid_record
 from trunkline.v1 import state_pb2
 from trunklined.state.records import Facets, Put
@@ -102,6 +103,13 @@ def _read_task_result(body: bytes, clock: Clock) -> Reading:
 def _read_workflow_state(body: bytes, clock: Clock) -> Reading:
     state = state_pb2.WorkflowState.FromString(body)
     id = check_record_id("workflow_id", state.workflow_id)
+    entries = sum(map(len, (state.phase_history_json, state.error_log_json, state.agent_states, state.task_results)))
+    if entries > MAX_RECORD_ENTRIES:
+        raise invalid_record(
+            "phase_history, error_log, agent_states and task_results",
+            f"have {entries} entries together, at most {MAX_RECORD_ENTRIES} are allowed",
+            entries,
+        )
     _check_count("feedback_count", state.feedback_count)
     _check_json("metadata_json", state.metadata_json)
     for name, texts in (("phase_history_json", state.phase_history_json), ("error_log_json", state.error_log_json)):
