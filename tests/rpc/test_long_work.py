@@ -41,7 +41,8 @@ def test_what_is_malformed_ends_the_count(raw: bytes) -> None:
 
 async def test_a_slice_is_over_after_its_time_and_gives_others_their_turn() -> None:
     """And begins anew then."""
-    work, turns = TimeSlice(), []
+    work = TimeSlice()
+    turns: list[int] = []
     assert not work.is_over
     time.sleep(SLICE_SECONDS)  # noqa: ASYNC251  # long work is what this is about
     assert work.is_over

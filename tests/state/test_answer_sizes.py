@@ -49,7 +49,7 @@ async def stub(socket_dir: Path) -> AsyncIterator[Stub]:
 
 async def test_pages_end_below_what_clients_take(stub: Stub) -> None:
     """With their envelope; all records come, page by page."""
-    request, ids, sizes = wire.ListRequest(kind=1, page_size=1_000), [], []
+    request, ids, sizes = wire.ListRequest(kind=wire.RECORD_KIND_AGENT_STATE, page_size=1_000), [], []
     while True:
         page = await stub.List(request)
         sizes.append(page.ByteSize())
@@ -94,7 +94,7 @@ async def test_the_first_read_is_answered_however_large(stub: Stub) -> None:
         gets = [{"get": {"kind": 1, "id": "large"}}]
         answer = await stub.Batch(wire.BatchRequest(operations=gets, atomic=atomic))
         assert answer.outcomes[0].got.record.agent_state == large
-    page = await stub.List(wire.ListRequest(kind=1, filter={"agent_id": "large"}))
+    page = await stub.List(wire.ListRequest(kind=wire.RECORD_KIND_AGENT_STATE, filter={"agent_id": "large"}))
     assert [record.agent_state.agent_id for record in page.records] == ["large"]
 
 

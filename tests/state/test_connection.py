@@ -192,7 +192,7 @@ async def test_a_frame_of_too_many_items_ends_the_stream_at_once(
     field: str, raw: bytes, channel: aio.Channel, stub: Stub
 ) -> None:
     """It is not even decoded: two bytes on the wire are a hundred in memory, and work for everybody to wait for."""
-    call = channel.stream_stream("/trunkline.v1.StateService/ConnectState")()
+    call: Any = channel.stream_stream("/trunkline.v1.StateService/ConnectState")()
     await call.initial_metadata()
     others = asyncio.create_task(_others(stub, 1.0))
     await call.write(raw)
