@@ -172,3 +172,6 @@ MAX_WAITING_WRITES_BYTES: Final = 256 * MiB
 
 DRAIN_SECONDS: Final = 5.0
 """What a service that stops gives the calls that run (setting `drain_seconds`)."""
+
+UNREADY_SECONDS: Final = 0.0
+"""How long a service that stops serves on while its health says NOT_SERVING (setting `unready_seconds`)."""

@@ -8,7 +8,14 @@ from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from trunkline.addresses import UNIX, check_address
-from trunkline.limits import DRAIN_SECONDS, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES
+from trunkline.limits import (
+    DRAIN_SECONDS,
+    KEEPALIVE_INTERVAL,
+    KEEPALIVE_TIMEOUT,
+    MAX_FRAME_BYTES,
+    MAX_MESSAGE_BYTES,
+    UNREADY_SECONDS,
+)
 
 
 def _check_tcp_or_empty(address: str) -> str:
@@ -42,6 +49,13 @@ class ServerSettings(BaseSettings):
     )
     drain_seconds: float = Field(
         default=DRAIN_SECONDS, ge=0, le=3600, description="What running calls get to finish at SIGTERM, in seconds."
+    )
+    unready_seconds: float = Field(
+        default=UNREADY_SECONDS,
+        ge=0,
+        le=3600,
+        description="How long all is served on at SIGTERM while health says NOT_SERVING, in seconds: for balancers,"
+        " which need time to notice.",
     )
     max_message_bytes: int = Field(
         default=MAX_MESSAGE_BYTES,
