@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -16,6 +18,7 @@ from trunkline.limits import (
     MAX_MESSAGE_BYTES,
     UNREADY_SECONDS,
 )
+from trunklined.rpc.variables import unknown_variables
 
 
 def _check_tcp_or_empty(address: str) -> str:
@@ -79,3 +82,19 @@ class ServerSettings(BaseSettings):
         default=False,
         description="End gracefully when standard input ends: for a parent that must not leave programs behind.",
     )
+
+    @classmethod
+    def unknown_variables(cls) -> list[str]:
+        """Returns a line for each variable of the environment that is named as this program's settings are and is none
+        of them; see `trunklined.rpc.variables`."""
+        return unknown_variables(cls.model_config.get("env_prefix", ""), cls.model_fields, os.environ)
+
+    @classmethod
+    def asks_for_json(cls, given: Mapping[str, Any]) -> bool:
+        """Returns whether logs are to be JSON, where the settings as a whole cannot be taken.
+
+        Args:
+            given: the options of the command line.
+        """
+        variable = f"{cls.model_config.get('env_prefix', '')}LOG_FORMAT"
+        return bool(given.get("log_format", os.environ.get(variable)) == "json")

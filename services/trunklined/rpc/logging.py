@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TextIO, cast
 
@@ -40,11 +41,22 @@ class LastingStream(io.TextIOBase):
         return self._stream.isatty()
 
 
+def is_json(settings: ServerSettings, stream: TextIO) -> bool:
+    """Returns whether logs on this stream are JSON."""
+    return settings.log_format == "json" or (settings.log_format == "auto" and not stream.isatty())
+
+
+def warn_of(lines: Iterable[str]) -> None:
+    """Logs a warning for each line."""
+    for line in lines:
+        structlog.get_logger().warning(line)
+
+
 def set_up(settings: ServerSettings, stream: TextIO | None = None) -> None:
     """Sends every log line of the process to `stream` (default: standard error), as json or for a console."""
     out = cast(TextIO, LastingStream(stream or sys.stderr))
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    as_json = settings.log_format == "json" or (settings.log_format == "auto" and not out.isatty())
+    as_json = is_json(settings, out)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
