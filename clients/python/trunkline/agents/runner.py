@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from trunkline.agents.errors import AgentStartError
 from trunkline.agents.limits import ORPHAN_GRACE, REAP_SECONDS
 from trunkline.agents.state_events import StateEvents
+from trunkline.text import safe_text
 
 _STOP: Final = b"stop"
 ORPHANED: Final = 70
@@ -163,7 +164,8 @@ class ProcessRunner:
             self._control.close()
             self._reaped.set()
             raise AgentStartError(
-                f"agent {self._name!r} cannot be handed to a process: {error}", details={"agent": self._name}
+                f"agent {self._name!r} cannot be handed to a process: {safe_text(str(error))}",
+                details={"agent": self._name},
             ) from error
         finally:
             self._theirs.close()
