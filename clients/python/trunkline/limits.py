@@ -69,6 +69,11 @@ queue of the smallest messages takes 100 MiB at the most, and one of messages of
 MAX_SUBSCRIPTIONS: Final = 1_000_000
 """Registered subscriptions of one bus; beyond it OVERLOADED (setting `max_subscriptions`)."""
 
+MAX_MATCH_STEPS: Final = 10_000
+"""What looking one channel up among all patterns may cost, in tokens that are compared: some milliseconds, once for
+each channel. A pattern beyond it is refused with OVERLOADED. Only patterns with `*` add up, where they go on
+differently for the same channel: thousands of them, each unlike the others."""
+
 MAX_PENDING_REQUESTS: Final = 100_000
 """Requests that wait for a reply; beyond it OVERLOADED (setting `max_pending_requests`)."""
 
