@@ -47,9 +47,9 @@ class Worker:
 
 
 @asynccontextmanager
-async def worker(address: str, seconds: float) -> AsyncIterator[Worker]:
+async def worker(address: str, *options: str) -> AsyncIterator[Worker]:
     """A worker that is ready."""
-    command = (sys.executable, str(WORKER), address, CHANNEL, "work", str(seconds))
+    command = (sys.executable, str(WORKER), address, CHANNEL, "work", *options)
     pipe = subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
     try:
@@ -65,12 +65,15 @@ async def worker(address: str, seconds: float) -> AsyncIterator[Worker]:
 async def test_a_worker_that_stood_still_past_its_lease(killable_bus: RunningProgram) -> None:
     """SIGSTOP, then SIGCONT: its work was handed on once, as attempt 2, and its late ack is refused and logged."""
     address = killable_bus.address
-    async with GrpcMessageBus(address) as bus, worker(address, 3) as still:
+    async with GrpcMessageBus(address) as bus, worker(address, "3") as still:
         await bus.create_durable("work", CHANNEL, settings=DurableSettings(ack_wait=1.0))
         await bus.publish(CHANNEL, task(1), stored=True)
         await still.says(began=1, attempt=1)
-        still.process.send_signal(signal.SIGSTOP)
-        async with worker(address, 0.1) as other:
+        async with worker(address) as other:
+            assert still.process.stdin is not None
+            still.process.stdin.write(b"go on\n")
+            await still.says(works_on=1, attempt=1)
+            still.process.send_signal(signal.SIGSTOP)
             assert (await other.says(began=1))["attempt"] == 2
             await other.says(done=1, attempt=2)
             still.process.send_signal(signal.SIGCONT)
@@ -86,7 +89,6 @@ async def test_a_worker_that_stood_still_past_its_lease(killable_bus: RunningPro
                 stub: Any = bus_pb2_grpc.BusServiceStub(line)
                 now = (await stub.GetDurableSubscription(request)).subscription
             assert (now.redelivered, now.dead_lettered) == (1, 0)
-        assert still.process.stdin is not None
         assert still.process.stderr is not None
         still.process.stdin.close()
         said = (await asyncio.wait_for(still.process.stderr.read(), PATIENCE)).decode()

@@ -10,12 +10,14 @@ import pytest
 
 from tests.fleet.conftest import StartNode
 from tests.fleet.nodes import Node, seen
+from tests.patience import PATIENCE
 from trunkline.orchestrator import AgentElsewhereError, AgentNotFoundError, DependencyError, Fleet
 
 
 async def start_nodes(start_node: StartNode, *sizes: int, spread: bool = False, agents: int = 9) -> list[Node]:
-    """Orchestrators "a", "b" … with so many workers each, that all know the same agents."""
-    nodes = [start_node(name, max_workers=size) for name, size in zip("abc", sizes, strict=False)]
+    """Orchestrators "a", "b" … with so many workers each, that all know the same agents. None is taken for dead."""
+    sized = zip("abc", sizes, strict=False)
+    nodes = [start_node(name, max_workers=size, heartbeat_timeout=PATIENCE) for name, size in sized]
     for node in nodes:
         await asyncio.to_thread(node.wait_ready)
         for number in range(agents):
@@ -62,6 +64,7 @@ async def test_an_agent_runs_on_one_orchestrator_only(start_node: StartNode, fle
     with pytest.raises(AgentElsewhereError, match="agent 'agent-0' runs on orchestrator 'a' already"):
         await fleet.start("agent-0")
     await fleet.stop("agent-0")
+    await seen(fleet, lambda ps: ps["agents"][0]["state"] == "stopped", "its record says that it is stopped")
     assert b.call("start_agent", "agent-0") == "started"
     rows = {row["agent_name"]: row["orchestrator"] for row in (await fleet.ps())["agents"]}
     assert (rows["agent-0"], rows["agent-1"]) == ("b", "a")
