@@ -190,6 +190,26 @@ def test_metrics_are_served_on_a_port_of_their_own(start: Start) -> None:
     assert "process_resident_memory_bytes" in text
 
 
+def test_what_keeps_the_event_loop_is_measured_and_logged(start: Start) -> None:
+    """With where it was, while it lasted: everybody waits meanwhile."""
+    program = start("--metrics-address", "127.0.0.1:0")
+    _publish(program, "block").result()
+    program.wait_for("the event loop was kept")
+    (kept,) = [event for event in program.events() if event["event"].startswith("the event loop was kept")]
+    assert kept["level"] == "warning"
+    assert kept["seconds"] > 0.25
+    assert "Publish (greeter.py:" in kept["where"]
+    with urllib.request.urlopen(f"http://{program.metrics_address}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    buckets = {
+        line.split('"')[1]: float(line.split()[1])
+        for line in text.splitlines()
+        if line.startswith("trunkline_event_loop_lag_seconds_bucket")
+    }
+    assert buckets["+Inf"] > buckets["0.25"]
+    assert program.stop() == 0
+
+
 def test_a_metrics_port_in_use_is_an_error(start: Start) -> None:
     """Metrics that nobody can scrape are no metrics."""
     with socket.create_server(("127.0.0.1", 0)) as other:

@@ -24,6 +24,7 @@ from trunklined.rpc.config import ServerSettings
 from trunklined.rpc.draining import Draining
 from trunklined.rpc.errors import ErrorInterceptor
 from trunklined.rpc.listening import hang_up, listen
+from trunklined.rpc.loop_lag import LoopLag
 from trunklined.rpc.metrics import MetricsServer, RpcMetrics
 
 GOODBYE_SECONDS: Final = 0.1
@@ -105,15 +106,18 @@ async def run(program: Program, settings: ServerSettings) -> None:
             reflection.enable_server_reflection(
                 (*program.service_names, health.SERVICE_NAME, reflection.SERVICE_NAME), server
             )
+            lag = LoopLag()
+            stack.callback(lag.close)
             address = listen(server, settings.address)
             metrics_address = None
             if settings.metrics_address:
-                metrics = MetricsServer(settings.metrics_address, [calls, *program.collectors()])
+                metrics = MetricsServer(settings.metrics_address, [calls, lag, *program.collectors()])
                 stack.push_async_callback(asyncio.to_thread, metrics.close)
                 metrics_address = metrics.address
             stack.push_async_callback(program.close)
             await program.start()
             await server.start()
+            lag.start()
             state.serve()
             log.info("ready", address=address, metrics_address=metrics_address, pid=os.getpid())
 
