@@ -9,7 +9,8 @@ from contextlib import aclosing
 import pytest
 
 from tests.bus.durable.calls import eventually
-from tests.contract.inbox import PATIENCE, numbered
+from tests.contract.inbox import numbered
+from tests.patience import PATIENCE
 from trunkline import DurableMessage, MessageBus
 from trunkline.limits import MAX_SETTLED_MESSAGES
 
