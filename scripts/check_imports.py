@@ -20,7 +20,7 @@ SOURCES = ("clients/python", "services")
 OURS = ("trunkline", "trunklined")
 
 WORDS = (
-    *("trunkline.errors", "trunkline.channels", "trunkline.limits"),
+    *("trunkline.errors", "trunkline.channels", "trunkline.limits", "trunkline.text", "trunkline.addresses"),
     *("trunkline.delivery", "trunkline.records"),
 )
 SHARED = ("trunkline.priority", "trunkline.wire.writer")
@@ -102,7 +102,7 @@ RULES = (
     Rule(
         "agents are built on the client's public names",
         ("trunkline.agents", "trunkline.agents.*"),
-        ours=(*SPOKEN, *PUBLIC, "trunkline.agents"),
+        ours=(*SPOKEN, *PUBLIC, "trunkline.models.json", "trunkline.agents"),
         outside=(),
         never=INSIDES,
     ),

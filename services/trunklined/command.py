@@ -10,12 +10,14 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, get_origin
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, get_origin
 
 import click
 
 from trunkline import __version__
 from trunkline.errors import TrunklineError
+from trunkline.text import safe_json, safe_text
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -27,6 +29,9 @@ PROGRAMS = {
     "state": "Keeps agent states, workflow states and task results.",
     "sidecar": "Stands beside agents and forwards them to bus and state.",
 }
+
+
+_INVALID: Final = "invalid setting"
 
 
 class _Programs(click.Group):
@@ -60,7 +65,7 @@ def _command(name: str) -> click.Command:
 
 
 def _options(settings_class: type[ServerSettings]) -> list[click.Parameter]:
-    prefix = settings_class.model_config.get("env_prefix", "")
+    prefix = _prefix(settings_class)
     options: list[click.Parameter] = []
     for field, info in settings_class.model_fields.items():
         flag = f"--{field.replace('_', '-')}"
@@ -83,27 +88,54 @@ def _serve(name: str, settings_class: type[ServerSettings], given: dict[str, Any
         settings = settings_class(**given)
     except ValidationError as error:
         for line in _complaints(settings_class, error, given):
-            click.echo(f"trunklined {name}: {line}", err=True)
+            _say(name, _INVALID, line, as_json=settings_class.asks_for_json(given))
         return 2
     except SettingsError as error:
-        click.echo(f"trunklined {name}: {error}", err=True)
+        _say(name, _INVALID, str(error), as_json=settings_class.asks_for_json(given))
         return 2
 
     from trunklined.rpc import logging, server
 
     logging.set_up(settings)
+    logging.warn_of(settings_class.unknown_variables())
     try:
         program = importlib.import_module(f"trunklined.{name}.app").build(settings)
         _run_on_best_loop(lambda: server.run(program, settings))
     except TrunklineError as error:
-        click.echo(f"trunklined {name}: cannot start: {error.message}", err=True)
+        as_json = logging.is_json(settings, sys.stderr)
+        _say(name, "cannot start", f"{error.message}{_where_set(settings, error)}", as_json=as_json)
         return 1
     return 0
 
 
+def _say(name: str, event: str, reason: str, *, as_json: bool) -> None:
+    """Writes why a program does not start on standard error: for people, or as its logs would be."""
+    if as_json:
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        line = safe_json({"program": name, "reason": reason, "event": event, "level": "error", "time": now})
+    else:
+        line = safe_text(f"trunklined {name}: {'' if event == _INVALID else f'{event}: '}{reason}")
+    click.echo(line, err=True)
+
+
+def _prefix(settings_class: type[ServerSettings]) -> str:
+    return settings_class.model_config.get("env_prefix", "")
+
+
+def _where_set(settings: ServerSettings, error: TrunklineError) -> str:
+    """Names the setting of a file that cannot be made or opened."""
+    if not isinstance(error.__cause__, OSError):
+        return ""
+    for field in ("path", "store_path"):
+        if value := getattr(settings, field, None):
+            variable = f"{_prefix(type(settings))}{field.upper()}"
+            return f" (--{field.replace('_', '-')} or {variable} says where it is: {value})"
+    return ""
+
+
 def _complaints(settings_class: type[ServerSettings], error: ValidationError, given: dict[str, Any]) -> list[str]:
     """Returns a line for each invalid setting: where it was set, its value, and what is wrong with it."""
-    prefix = settings_class.model_config.get("env_prefix", "")
+    prefix = _prefix(settings_class)
     lines = []
     for fault in error.errors(include_url=False):
         field = str(fault["loc"][0]) if fault["loc"] else ""

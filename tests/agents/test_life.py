@@ -142,9 +142,12 @@ def test_what_execute_returns_is_told_as_json(kind: str, channel: MessageChannel
     assert json.loads(told.removeprefix("RESULT:")) == result
 
 
-def test_what_execute_returns_must_be_json(channel: MessageChannel, diary: Path) -> None:
-    """Else the agent fails, because somebody waits for that result in vain."""
-    started(channel, crew.ThreadWorker, diary=str(diary), returns={1, 2})
+@pytest.mark.parametrize(
+    "returned", [{1, 2}, float("nan"), {"deep": [float("-inf")]}, (1, 2), {1: 2}, b"bytes", ["bad \ud83d"]], ids=repr
+)
+def test_what_execute_returns_must_be_json(returned: object, channel: MessageChannel, diary: Path) -> None:
+    """Else the agent fails, because somebody waits for that result in vain, or would get something else."""
+    started(channel, crew.ThreadWorker, diary=str(diary), returns=returned)
     assert "ERROR: AgentError: the result of agent 'one' is no JSON" in said_until_closed(channel)[2]
 
 

@@ -135,3 +135,49 @@ def test_it_knows_its_process(kind: str, diary: Path) -> None:
     assert (agent.pid is None) == (kind == "thread")
     agent.stop()
     assert agent.join(20)
+
+
+PROGRAM = """
+from trunkline.agents import AgentStartError, BaseProcessAgent
+from trunkline.orchestrator import Orchestrator, OrchestratorEvent
+
+class Mine(BaseProcessAgent):
+    def execute(self):
+        return 1
+
+try:
+    Mine().start()
+except AgentStartError as error:
+    print("alone:", error.message)
+with Orchestrator() as orchestrator:
+    orchestrator.register_event(OrchestratorEvent.AGENT_ERROR, lambda error_message: print("event:", error_message))
+    orchestrator.register_agent(Mine, "mine")
+    orchestrator.start()
+    orchestrator.join(20)
+"""
+
+
+@pytest.mark.parametrize("arguments", [["-"], ["-c", PROGRAM]], ids=["standard input", "-c"])
+def test_a_program_that_no_process_can_import_says_so(arguments: list[str]) -> None:
+    """Why its process agents cannot start, and what to do; to the caller, and as the orchestrator's event."""
+    said = subprocess.run(
+        [sys.executable, *arguments], input=PROGRAM, capture_output=True, text=True, timeout=60, check=True
+    )
+    alone, event = said.stdout.splitlines()
+    assert alone.startswith(
+        "alone: agent 'Mine' cannot be handed to a process: Mine is defined in a program that was read"
+    )
+    assert event.startswith("event: it cannot be started: AgentStartError: agent 'mine' cannot be handed to a process")
+    for line in (alone, event):
+        assert "put the program into a file" in line
+
+
+def test_a_process_agent_of_a_module_runs_from_the_command_line(tmp_path: Path) -> None:
+    """`-c` itself is not imported, where the agent's class is elsewhere."""
+    program = (
+        "from tests.agents.crew import ProcessWorker\n"
+        f"agent = ProcessWorker(diary={str(tmp_path / 'diary')!r})\n"
+        "agent.start(); agent.join(20); print(agent.agent_runner.failure())"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert said.stdout == "None\n"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from trunkline.channels import check_pattern, matches
-from trunklined.bus import pattern_index as interest_module
+from trunkline.errors import OverloadedError
+from trunkline.limits import MAX_MATCH_STEPS
+from trunklined.bus import pattern_index as index_module
 from trunklined.bus.pattern_index import PatternIndex
 
 tokens = st.sampled_from(["a", "b", "c", "a.b", "-", "_"])
@@ -54,6 +58,10 @@ class InterestMachine(RuleBasedStateMachine):
     def counts(self) -> None:
         assert len(self.interest) == len(self.registered)
 
+    @invariant()
+    def knows_what_a_match_costs(self) -> None:
+        assert self.interest._root.steps == _steps(self.interest._root)
+
     def teardown(self) -> None:
         for subscription, pattern in self.registered.items():
             self.interest.remove(pattern, subscription)
@@ -85,7 +93,7 @@ def test_removing_what_is_not_registered_is_an_error(pattern: str) -> None:
 
 def test_the_memory_of_answers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Publishing on ever new channels costs no memory without end."""
-    monkeypatch.setattr(interest_module, "CACHED_CHANNELS", 100)
+    monkeypatch.setattr(index_module, "CACHED_CHANNELS", 100)
     interest: PatternIndex[str] = PatternIndex()
     interest.add("a:*", "one")
     for n in range(1_000):
@@ -163,3 +171,42 @@ def test_publishing_with_100_000_patterns_takes_at_most_twice_as_long() -> None:
         best_few = min(best_few, _fastest(few, channel))
         best_many = min(best_many, _fastest(many, channel))
     assert best_many <= 2 * best_few
+
+
+def _steps(node: Any) -> int:
+    """What looking a channel up visits at the most from a node on, counted anew."""
+    literal = [_steps(below) for token, below in node.below.items() if token != "*"]
+    return 1 + max(literal, default=0) + (_steps(node.below["*"]) if "*" in node.below else 0)
+
+
+def test_what_one_match_can_cost_is_bounded() -> None:
+    """Patterns that all go on differently for one channel are refused beyond the bound; others, and those that are
+    there already, are not; when some go there is room again."""
+    interest = _Counting()
+    patterns = [":".join(tokens) for tokens in product("a*", repeat=14)]
+    accepted = []
+    for n, pattern in enumerate(patterns):
+        try:
+            interest.add(pattern, n)
+        except OverloadedError as error:
+            assert error.details["limit"] == "max_match_steps"  # noqa: PT017  # it is what ends the filling
+            break
+        accepted.append(n)
+    assert 1_000 < len(accepted) < len(patterns)
+    assert len(interest) == len(accepted)
+    interest.match(":".join("a" * 14))
+    assert 1_000 < interest.visits <= MAX_MATCH_STEPS
+    interest.add(patterns[accepted[-1]], -1)
+    interest.add("b:c:*:d", -2)
+    for n in accepted[:100]:
+        interest.remove(patterns[n], n)
+    interest.add(patterns[len(accepted)], -3)
+    interest.add(":".join(["*"] * 13 + ["b"]), -4, bounded=False)
+
+
+class _Counting(PatternIndex[int]):
+    visits = 0
+
+    def _collect(self, *words: Any) -> None:
+        self.visits += 1
+        super()._collect(*words)

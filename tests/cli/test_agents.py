@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.cli.conftest import OnTerminal, Trunkline
@@ -176,3 +177,25 @@ def test_one_orchestrator_or_a_fleet_is_asked_not_both(serve: Serve, trunkline: 
         said = trunkline(command, "--bus", "127.0.0.1:1")
         assert said.returncode == 2
         assert f"{command} asks one orchestrator" in said.stderr
+
+
+def test_text_that_utf8_cannot_say_breaks_no_answer(serve: Serve, trunkline: Trunkline) -> None:
+    """Of an agent that sends it and then fails with it: it is escaped, in JSON for strict readers too."""
+    serve(agents=[("bad", "Saying", {"complaint": "bad \ud83d"})], start=["bad"], until={"bad": "failed"})
+    for arguments in (["history"], ["report"]):
+        said = trunkline(*arguments)
+        assert (said.returncode, said.stderr) == (0, "")
+        assert "bad \\ud83d" in said.stdout
+    history = trunkline("history", "--format", "json")
+    assert msgspec.json.decode(history.stdout)["status"] == "success"
+    status = trunkline("status", "bad", "--format", "json")
+    assert msgspec.json.decode(status.stdout)["data"]["last_error"] == "ValueError: bad \\ud83d"
+
+
+def test_an_argument_that_is_no_utf8_is_named_escaped(serve: Serve, trunkline: Trunkline) -> None:
+    """As the shell hands it over; no traceback."""
+    serve()
+    said = trunkline("status", "a\udcff", "--format", "json")
+    assert said.returncode == 3
+    assert msgspec.json.decode(said.stderr)["error_code"] == "AGENT_NOT_FOUND"
+    assert "a\\udcff" in said.stderr.replace("\\\\", "\\")

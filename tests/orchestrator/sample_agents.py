@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from trunkline.agents import BaseThreadAgent, PeriodicConfig, PeriodicProcessAgent, PeriodicThreadAgent
+from trunkline.message_channel import ServiceMessage
 
 
 class Ticking(PeriodicThreadAgent):
@@ -50,3 +51,11 @@ class FailingOnce(Ticking):
         self.lives.append(self.name)
         if self.lives.count(self.name) == 1:
             raise ValueError("the first time")
+
+
+class Saying(Failing):
+    """Sends what it complains of before it fails of it."""
+
+    def execute(self) -> None:
+        self.send_message(ServiceMessage(self.name, "STATUS", self.kwargs["complaint"]))
+        super().execute()

@@ -23,6 +23,8 @@ from trunkline.orchestrator.events.events import event_of
         ("ERROR:", "AGENT_ERROR", {"error_message": ""}),
         ('RESULT:{"x": 1}', "AGENT_RESULT", {"result": {"x": 1}}),
         ("RESULT: not JSON", "AGENT_MESSAGE", {"message": "RESULT: not JSON"}),
+        ("RESULT:NaN", "AGENT_MESSAGE", {"message": "RESULT:NaN"}),
+        ("RESULT:" + "[" * 100_000, "AGENT_MESSAGE", {"message": "RESULT:" + "[" * 100_000}),
         ("anything else", "AGENT_MESSAGE", {"message": "anything else"}),
         ("", "AGENT_MESSAGE", {"message": ""}),
     ],

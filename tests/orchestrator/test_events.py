@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from datetime import date, time
+from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from tests.orchestrator import crew
 from tests.orchestrator.conftest import MakeWitness
 from tests.patience import PATIENCE
+from trunkline.agents import AgentEvent
 from trunkline.orchestrator import EventManager, OrchestratorEvent
 from trunkline.orchestrator.events import events as events_module
 
@@ -278,3 +281,42 @@ def test_a_callback_may_command_the_orchestrator(orchestrate: MakeWitness) -> No
     orchestrator.start_agent("a")
     assert orchestrator.wait(PATIENCE)
     assert [witness.state(name) for name in "ab"] == ["stopped", "stopped"]
+
+
+class Own(StrEnum):
+    """A program's own events, one of them by the name and value of an orchestrator's."""
+
+    AGENT_ERROR = "agent_error"
+
+
+class Other(StrEnum):
+    """The same again, in another enum."""
+
+    AGENT_ERROR = "agent_error"
+
+
+def _note(called: Called, number: int, of: str) -> None:
+    called.note(number=number, of=of)
+
+
+def test_members_of_different_enums_are_different_events(manager: EventManager) -> None:
+    """Whatever their names and values: the member counts."""
+    called = Called()
+    members = [OrchestratorEvent.AGENT_ERROR, AgentEvent.AGENT_ERROR, Own.AGENT_ERROR, Other.AGENT_ERROR]
+    for number, member in enumerate(members):
+        manager.register_event(member, partial(_note, called, number))
+    for member in members:
+        manager.emit(member, of=repr(member))
+    manager.shutdown()
+    assert sorted(called.calls, key=lambda call: call["number"]) == [
+        {"number": number, "of": repr(member)} for number, member in enumerate(members)
+    ]
+
+
+def test_what_is_no_event_is_refused(manager: EventManager) -> None:
+    """A name alone does not say of which enum."""
+    not_an_event: Any = "AGENT_ERROR"
+    with pytest.raises(TypeError, match="event must be a member of an enum"):
+        manager.register_event(not_an_event, print)
+    with pytest.raises(TypeError, match="event must be a member of an enum"):
+        manager.emit(not_an_event)

@@ -19,6 +19,7 @@ from trunklined.rpc.config import ServerSettings
 @click.option("--log-format", default="json")
 @click.option("--metrics-address", default="")
 @click.option("--drain-seconds", default=5.0)
+@click.option("--unready-seconds", default=0.0)
 @click.option("--end-with-stdin", is_flag=True)
 @click.option("--fails", is_flag=True)
 @click.option("--drains-never", is_flag=True)

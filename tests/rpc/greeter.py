@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
@@ -34,6 +35,8 @@ class Greeter(bus_pb2_grpc.BusServiceServicer):
             raise NoRespondersError("€" * 5000, details={f"field{n}": "€" * 5000 for n in range(20)})
         if request.channel == "bug":
             raise KeyError("a secret of the service")
+        if request.channel == "block":
+            time.sleep(0.6)  # noqa: ASYNC251  # what a service must not do
         if request.channel == "slow":
             self.running.set()
             await self.draining.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import urllib.request
@@ -99,3 +100,53 @@ def test_an_input_that_never_ends_cannot_be_followed() -> None:
     assert ended.returncode == 1
     assert "standard input is neither a pipe nor a terminal" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_misspelt_variable_is_named_with_the_nearest_right_one(start_program: StartProgram) -> None:
+    """A warning only: Kubernetes sets variables of such names for its Services, which are none of ours."""
+    variables = {
+        "TRUNKLINE_STATE_PAHT": "/data/state.db",
+        "TRUNKLINE_STATE_SERVICE_HOST": "10.0.0.1",
+        "TRUNKLINE_STATE_PORT_7432_TCP": "tcp://10.0.0.1:7432",
+    }
+    program = start_program("state", "--engine", "memory", env={**os.environ, **variables})
+    program.stop()
+    (warned,) = [event for event in program.events() if "no such setting" in event["event"]]
+    assert warned["level"] == "warning"
+    assert warned["event"] == (
+        "TRUNKLINE_STATE_PAHT is set, but there is no such setting; did you mean TRUNKLINE_STATE_PATH?"
+    )
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_path_that_cannot_be_made_is_one_clear_line(name: str, tmp_path: Path, socket_dir: Path) -> None:
+    """It says the whole path, why, and which setting has it; as JSON where logs are."""
+    file = tmp_path / "file"
+    file.write_text("")
+    field = "store_path" if name == "sidecar" else "path"
+    option = (f"--{field.replace('_', '-')}", f"{file}/below/x.db")
+    more = ("--socket-path", "") if name == "sidecar" else ()
+    plain = run_program(name, "--address", f"unix:{socket_dir}/s", *option, *more, "--log-format", "console")
+    assert plain.returncode == 1
+    assert plain.stderr.count("\n") == 1
+    assert f"{file}/below/x.db cannot be opened: Not a directory" in plain.stderr
+    assert f"TRUNKLINE_{name.upper()}_{field.upper()}" in plain.stderr
+    for log_format in ("json", "auto"):
+        as_json = run_program(name, "--address", f"unix:{socket_dir}/s", *option, *more, "--log-format", log_format)
+        (line,) = as_json.stderr.splitlines()
+        assert json.loads(line)["event"] == "cannot start"
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_an_invalid_setting_is_json_where_logs_are(name: str) -> None:
+    """However the format is set."""
+    variable = f"TRUNKLINE_{name.upper()}_LOG_FORMAT"
+    for ended in (
+        run_program(name, "--drain-seconds", "soon", "--log-format", "json"),
+        run_program(name, "--drain-seconds", "soon", **{variable: "json"}),
+    ):
+        assert ended.returncode == 2
+        (line,) = ended.stderr.splitlines()
+        said = json.loads(line)
+        assert (said["event"], said["level"], said["program"]) == ("invalid setting", "error", name)
+        assert said["reason"].startswith("--drain-seconds=soon: ")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from trunklined.rpc.config import ServerSettings, check_address
+from trunkline.addresses import check_address, check_target
+from trunkline.errors import InvalidAddressError
+from trunklined.rpc.config import ServerSettings
 
 
 @pytest.mark.parametrize(
@@ -18,12 +20,36 @@ def test_good_addresses_pass_unchanged(address: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["", "7431", ":7431", "host:", "host:-1", "host:65536", "::1:7431", "host:٣", "unix:", "unix:/" + "x" * 107],
+    [
+        "",
+        "7431",
+        ":7431",
+        "host:",
+        "host:-1",
+        "host:65536",
+        "host:99999",
+        "http://host:7431",
+        "ho st:1",
+        "host/a:1",
+        "::1:7431",
+        "host:٣",
+        "unix:",
+        "unix:/" + "x" * 107,
+    ],
 )
 def test_bad_addresses_are_refused(address: str) -> None:
     """Anything else."""
     with pytest.raises(ValueError, match=r"host:port|path|brackets"):
         check_address(address)
+    with pytest.raises(InvalidAddressError, match=r"is no address: (want host:port|.*path|.*brackets)"):
+        check_target(address)
+
+
+def test_a_client_connects_to_no_port_0() -> None:
+    """A program may serve there, which then is another port."""
+    with pytest.raises(InvalidAddressError, match="port 0"):
+        check_target("127.0.0.1:0")
+    assert check_target("127.0.0.1:1") == "127.0.0.1:1"
 
 
 @pytest.mark.parametrize(

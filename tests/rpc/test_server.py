@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
 import subprocess
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from grpc import aio
 
 from tests.programs import PYTHON, RunningProgram, health, run_program
 from tests.rpc.greeter import SERVICE
+from trunkline.errors import BusDisconnectedError, TrunklineError
 from trunkline.v1 import bus_pb2, bus_pb2_grpc
+from trunkline.wire.status import error_from_rpc
 
 SETTINGS, PING, GOAWAY = 4, 6, 7
 ACK = 1
@@ -81,6 +86,64 @@ def test_the_drain_has_a_limit(start: Start) -> None:
     assert running.exception() is not None
 
 
+def test_what_is_refused_or_cut_off_while_it_stops_says_why(start: Start) -> None:
+    """UNAVAILABLE with the service's reason, so that every client that retries does; never CANCELLED."""
+    program = start("--drain-seconds", "1", "--drains-never")
+    with grpc.insecure_channel(program.address) as line:
+        stub = bus_pb2_grpc.BusServiceStub(line)
+        running = stub.Publish.future(bus_pb2.PublishRequest(channel="slow"), timeout=20)
+        stub.Publish(bus_pb2.PublishRequest(channel="ok"), timeout=20)
+        program.process.send_signal(signal.SIGTERM)
+        program.wait_for('"stopping"')
+        refused = stub.Publish.future(bus_pb2.PublishRequest(channel="ok"), timeout=20)
+        for call in (refused, running):
+            error = error_from_rpc(call.exception())
+            assert isinstance(error, BusDisconnectedError)
+            assert call.code() is grpc.StatusCode.UNAVAILABLE
+    assert program.process.wait(20) == 0
+
+
+def test_it_serves_on_for_a_while_after_it_is_unready(start: Start) -> None:
+    """A balancer that has not noticed yet still sends calls."""
+    program = start("--unready-seconds", "1")
+    with grpc.insecure_channel(program.address) as line:
+        stub = bus_pb2_grpc.BusServiceStub(line)
+        stub.Publish(bus_pb2.PublishRequest(channel="ok"), timeout=20)
+        program.process.send_signal(signal.SIGTERM)
+        program.wait_for('"stopping"')
+        assert health(program.address) == "NOT_SERVING"
+        assert stub.Publish(bus_pb2.PublishRequest(channel="ok"), timeout=20).receipts[0].sequence == 1
+    assert program.process.wait(20) == 0
+
+
+async def test_no_call_is_cancelled_by_a_stop_under_load(start: Start) -> None:
+    """Calls are answered, refused with the reason, or lose their connection; whenever they come."""
+    program = start()
+    statuses: Counter[str] = Counter()
+
+    async def call_until_gone() -> None:
+        async with aio.insecure_channel(program.address, options=[("grpc.use_local_subchannel_pool", 1)]) as line:
+            stub = bus_pb2_grpc.BusServiceStub(line)
+            while True:
+                try:
+                    await stub.Publish(bus_pb2.PublishRequest(channel="ok"), timeout=20)
+                    statuses["OK"] += 1
+                except aio.AioRpcError as status:
+                    is_ours = error_from_rpc(status, TrunklineError).error_code == "BUS_DISCONNECTED"
+                    statuses["refused" if is_ours else status.code().name] += 1
+                    if not is_ours:
+                        return
+
+    callers = [asyncio.ensure_future(call_until_gone()) for _ in range(16)]
+    while statuses["OK"] < 100:  # noqa: ASYNC110  # by which all have connected
+        await asyncio.sleep(0.01)
+    program.process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(20):
+        await asyncio.gather(*callers)
+    assert set(statuses) == {"OK", "refused", "UNAVAILABLE"}
+    assert await asyncio.to_thread(program.process.wait, 20) == 0
+
+
 def test_a_second_signal_ends_it_at_once(start: Start) -> None:
     """Whoever asks twice does not wait for the drain."""
     program = start("--drain-seconds", "60", "--drains-never")
@@ -125,6 +188,26 @@ def test_metrics_are_served_on_a_port_of_their_own(start: Start) -> None:
     assert f'trunkline_rpc_calls_total{{code="OK",method="/{SERVICE}/Publish"}} 1.0' in text
     assert f'trunkline_rpc_seconds_count{{method="/{SERVICE}/Publish"}} 1.0' in text
     assert "process_resident_memory_bytes" in text
+
+
+def test_what_keeps_the_event_loop_is_measured_and_logged(start: Start) -> None:
+    """With where it was, while it lasted: everybody waits meanwhile."""
+    program = start("--metrics-address", "127.0.0.1:0")
+    _publish(program, "block").result()
+    program.wait_for("the event loop was kept")
+    (kept,) = [event for event in program.events() if event["event"].startswith("the event loop was kept")]
+    assert kept["level"] == "warning"
+    assert kept["seconds"] > 0.25
+    assert "Publish (greeter.py:" in kept["where"]
+    with urllib.request.urlopen(f"http://{program.metrics_address}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    buckets = {
+        line.split('"')[1]: float(line.split()[1])
+        for line in text.splitlines()
+        if line.startswith("trunkline_event_loop_lag_seconds_bucket")
+    }
+    assert buckets["+Inf"] > buckets["0.25"]
+    assert program.stop() == 0
 
 
 def test_a_metrics_port_in_use_is_an_error(start: Start) -> None:

@@ -12,6 +12,8 @@ from grpc import aio
 
 from tests.patience import PATIENCE
 from tests.state.samples import agent
+from trunkline.errors import StateDisconnectedError
+from trunkline.limits import FRAME_BYTES, MAX_FRAME_ITEMS
 from trunkline.v1 import state_pb2 as wire
 from trunkline.v1 import state_pb2_grpc
 from trunkline.wire.status import error_from_rpc
@@ -160,3 +162,72 @@ async def test_draining_ends_the_stream_as_unavailable_after_its_answers(
         await stream.answer(2)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     await drain
+
+
+async def _others(stub: Stub, seconds: float) -> float:
+    """The longest that another client's save and get took, asked again and again for some time."""
+    loop = asyncio.get_running_loop()
+    end, longest = loop.time() + seconds, 0.0
+    while loop.time() < end:
+        began = loop.time()
+        await stub.Save(wire.SaveRequest(agent_state=agent("other")))
+        await stub.Get(wire.GetRequest(kind=AGENT_STATE, id="other"))
+        longest = max(longest, loop.time() - began)
+    return longest
+
+
+@pytest.mark.parametrize(
+    ("field", "raw"),
+    [
+        ("frame.items", b"\x0a\x00" * 2_000_000),
+        ("frame.items", wire.ConnectStateRequest(items=[{"id": 1}] * (MAX_FRAME_ITEMS + 1)).SerializeToString()),
+        (
+            "frame.operations",
+            wire.ConnectStateRequest(
+                items=[{"id": id, "batch": {"operations": [{}] * 8_192}} for id in range(5)]
+            ).SerializeToString(),
+        ),
+    ],
+)
+async def test_a_frame_of_too_many_items_ends_the_stream_at_once(
+    field: str, raw: bytes, channel: aio.Channel, stub: Stub
+) -> None:
+    """It is not even decoded: two bytes on the wire are a hundred in memory, and work for everybody to wait for."""
+    call: Any = channel.stream_stream("/trunkline.v1.StateService/ConnectState")()
+    await call.initial_metadata()
+    others = asyncio.create_task(_others(stub, 1.0))
+    await call.write(raw)
+    with pytest.raises(aio.AioRpcError) as caught:
+        await call.read()
+    error = error_from_rpc(caught.value, StateDisconnectedError)
+    assert (error.error_code, error.details["field"]) == ("INVALID_RECORD", field)
+    assert await others < 0.5  # a tenth of that, where the machine has nothing else to do
+
+
+async def test_a_frame_of_as_many_items_as_are_allowed_lets_others_through(stream: Stream, stub: Stub) -> None:
+    """Each is refused with an error of its own, in frames that a client takes; meanwhile others are served."""
+    others = asyncio.create_task(_others(stub, 1.0))
+    await stream.send(*({"id": id} for id in range(MAX_FRAME_ITEMS)))
+    sizes = []
+    async with asyncio.timeout(60):
+        while len(stream.answers) < MAX_FRAME_ITEMS:
+            frame = await stream.call.read()
+            sizes.append(frame.ByteSize())
+            stream.answers |= {item.id: item for item in frame.items}
+    assert {item.error.reason for item in stream.answers.values()} == {"INVALID_RECORD"}
+    assert max(sizes) <= 2 * FRAME_BYTES
+    assert await others < 0.5
+
+
+async def test_gets_of_one_frame_are_answered_in_frames_that_clients_take(stream: Stream) -> None:
+    """gRPC's clients take 4 MiB, unless they are told otherwise."""
+    big = agent("big", metadata_json='{"x":"' + "y" * 60_000 + '"}')
+    await stream.send(
+        {"id": 1, "save": {"agent_state": big}}, *({"id": n, "get": {"kind": 1, "id": "big"}} for n in range(2, 102))
+    )
+    sizes, answered = [], 0
+    while answered < 101:
+        frame = await stream.call.read()
+        sizes.append(frame.ByteSize())
+        answered += len(frame.items)
+    assert max(sizes) <= 2 * FRAME_BYTES

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trunkline import AgentState, AgentStatus, AgentType, TaskResult, TaskStatus, WorkflowPhase, WorkflowState
+from trunkline.errors import InvalidRecordError
 from trunkline.models import Record
 from trunkline.state.codec import decode_record, encode_record
 from trunkline.v1 import state_pb2
@@ -108,3 +111,62 @@ def test_what_was_left_unset_reads_the_same_each_time() -> None:
     assert decode_record("task_result", wire.SerializeToString(), 1) == TaskResult(
         task_id="t", agent_id="a", status=TaskStatus.FAILED, started_at=epoch
     )
+
+
+def _workflow() -> WorkflowState:
+    agent = AgentState(agent_id="a", agent_type="coding")
+    result = TaskResult(task_id="t", agent_id="a", status="completed")
+    return WorkflowState(
+        workflow_id="w",
+        phase_history=[{}],
+        error_log=[{}],
+        agent_states={"a": agent},
+        task_results={"t": result},
+    )
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), b"bytes", {1, 2}, (1, 2), {1: 2}, Decimal(1), datetime.now(UTC), "\ud83d"]
+)
+@pytest.mark.parametrize(
+    ("field", "place"),
+    [
+        ("metadata", lambda workflow: workflow.metadata),
+        ("phase_history[0]", lambda workflow: workflow.phase_history[0]),
+        ("error_log[0]", lambda workflow: workflow.error_log[0]),
+        ("agent_states['a'].metadata", lambda workflow: workflow.agent_states["a"].metadata),
+        ("task_results['t'].output_data", lambda workflow: workflow.task_results["t"].output_data),
+        ("task_results['t'].metadata", lambda workflow: workflow.task_results["t"].metadata),
+    ],
+)
+def test_what_was_changed_into_no_json_is_refused(
+    field: str, place: Callable[[WorkflowState], dict[str, Any]], value: Any
+) -> None:
+    """Wherever it is put after the model was made: never NaN as null, a tuple as a list or bytes as base64."""
+    workflow = _workflow()
+    place(workflow)["deep"] = [value]
+    with pytest.raises(InvalidRecordError) as caught:
+        encode_record(workflow)
+    assert caught.value.details["field"].startswith(field)
+    assert caught.value.message.startswith(caught.value.details["field"])
+    caught.value.message.encode()
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("phase_history[1]", lambda workflow: workflow.phase_history.append([1])),
+        ("error_log[1]", lambda workflow: workflow.error_log.append(None)),
+        ("agent_states['b']", lambda workflow: workflow.agent_states.update(b=workflow.task_results["t"])),
+        ("agent_states[b'b']", lambda workflow: workflow.agent_states.update({b"b": workflow.agent_states["a"]})),
+        ("task_results['t']", lambda workflow: workflow.task_results.update(t=None)),
+        ("agent_states['a'].failed_tasks[0]", lambda workflow: workflow.agent_states["a"].failed_tasks.append(b"x")),
+    ],
+)
+def test_what_was_changed_into_another_type_is_refused(field: str, change: Callable[[WorkflowState], object]) -> None:
+    """As it would have been when the model was made."""
+    workflow = _workflow()
+    change(workflow)
+    with pytest.raises(InvalidRecordError) as caught:
+        encode_record(workflow)
+    assert caught.value.details["field"] == field

@@ -36,6 +36,18 @@ PROMISED = (
     "sync",
 )
 
+IMPORT_EACH_FIRST = """
+import os, trunkline
+
+def import_each_first(names):
+    for name in names:
+        if (pid := os.fork()) == 0:
+            getattr(trunkline, name)
+            os._exit(0)
+        if os.waitpid(pid, 0)[1] != 0:
+            print(name)
+"""
+
 
 def _run(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
@@ -56,6 +68,13 @@ def test_every_name_of_all_is_there() -> None:
         assert getattr(trunkline, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing_like_that'"):
         _ = trunkline.nothing_like_that
+
+
+def test_each_module_of_names_may_be_imported_first() -> None:
+    """No circle of imports breaks it, which shows only where nothing else of the project is loaded: in a new process
+    for each."""
+    firsts = [names[0] for names in trunkline._HOMES.values()]
+    assert _run(f"{IMPORT_EACH_FIRST}\nimport_each_first({firsts!r})") == ""
 
 
 @pytest.mark.parametrize(

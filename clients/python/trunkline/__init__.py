@@ -27,6 +27,7 @@ _HOMES = {
         "ConductorError",
         "DeadLetterNotFoundError",
         "InternalError",
+        "InvalidAddressError",
         "InvalidChannelError",
         "InvalidMessageError",
         "InvalidRecordError",
@@ -141,6 +142,7 @@ if TYPE_CHECKING:
     from trunkline.errors import ConductorError as ConductorError
     from trunkline.errors import DeadLetterNotFoundError as DeadLetterNotFoundError
     from trunkline.errors import InternalError as InternalError
+    from trunkline.errors import InvalidAddressError as InvalidAddressError
     from trunkline.errors import InvalidChannelError as InvalidChannelError
     from trunkline.errors import InvalidMessageError as InvalidMessageError
     from trunkline.errors import InvalidRecordError as InvalidRecordError

@@ -19,6 +19,7 @@
     │   ├── StateNotConnectedError    STATE_NOT_CONNECTED
     │   └── StateDisconnectedError    STATE_DISCONNECTED
     └── both a MessageBusError and a StateError
+        ├── InvalidAddressError       INVALID_ADDRESS
         ├── MessageTooLargeError      MESSAGE_TOO_LARGE
         ├── CompactedError            COMPACTED
         ├── OverloadedError           OVERLOADED
@@ -208,6 +209,13 @@ class StateDisconnectedError(StateError):
 
     error_code = "STATE_DISCONNECTED"
     status = "UNAVAILABLE"
+
+
+class InvalidAddressError(MessageBusError, StateError, ValueError):
+    """An address that is neither `host:port` nor `unix:/path`; never on the wire. Details: field and value."""
+
+    error_code = "INVALID_ADDRESS"
+    status = "INVALID_ARGUMENT"
 
 
 class MessageTooLargeError(MessageBusError, StateError):

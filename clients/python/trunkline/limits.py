@@ -33,6 +33,18 @@ MAX_PUBLISH_MESSAGES: Final = 10_000
 MAX_BATCH_OPERATIONS: Final = 10_000
 """Operations of one state Batch; beyond it INVALID_RECORD."""
 
+MAX_FRAME_ITEMS: Final = 32_768
+"""Items of one frame of a long stream, and operations of all batches in it; beyond either the stream ends with
+INVALID_RECORD. (A client's own frames have at most 20,000 of the smallest items.)"""
+
+MAX_ANSWER_BYTES: Final = 4 * MiB
+"""One answer of many records (a page, a batch's, a frame of a long stream): what gRPC's clients take by default. Pages
+end before it; what a batch reads beyond it is OVERLOADED. A single record may be larger with its envelope."""
+
+MAX_RECORD_ENTRIES: Final = 16_384
+"""Agents, results, and entries of the history and of the error log, of one workflow state together; beyond it
+INVALID_RECORD."""
+
 MAX_ID_LENGTH: Final = 512
 """Characters of a record's id; beyond it INVALID_RECORD."""
 
@@ -56,6 +68,11 @@ queue of the smallest messages takes 100 MiB at the most, and one of messages of
 
 MAX_SUBSCRIPTIONS: Final = 1_000_000
 """Registered subscriptions of one bus; beyond it OVERLOADED (setting `max_subscriptions`)."""
+
+MAX_MATCH_STEPS: Final = 10_000
+"""What looking one channel up among all patterns may cost, in tokens that are compared: some milliseconds, once for
+each channel. A pattern beyond it is refused with OVERLOADED. Only patterns with `*` add up, where they go on
+differently for the same channel: thousands of them, each unlike the others."""
 
 MAX_PENDING_REQUESTS: Final = 100_000
 """Requests that wait for a reply; beyond it OVERLOADED (setting `max_pending_requests`)."""
@@ -164,3 +181,6 @@ MAX_WAITING_WRITES_BYTES: Final = 256 * MiB
 
 DRAIN_SECONDS: Final = 5.0
 """What a service that stops gives the calls that run (setting `drain_seconds`)."""
+
+UNREADY_SECONDS: Final = 0.0
+"""How long a service that stops serves on while its health says NOT_SERVING (setting `unready_seconds`)."""

@@ -23,6 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal, Self
 
+from trunkline.addresses import check_address
 from trunkline.errors import TrunklineError
 from trunkline.limits import DRAIN_SECONDS
 
@@ -268,6 +269,7 @@ class LocalStack:
         on_line: called with the program and each line of its log, in a thread for each program.
 
     Raises:
+        ValueError: an address is none.
         ProgramError: on entry; a program could not start, or was not ready within 15 seconds.
     """
 
@@ -283,6 +285,9 @@ class LocalStack:
         log_lines: int | None = LOG_LINES,
         on_line: Callable[[Program, str], object] | None = None,
     ) -> None:
+        for address in (bus_address, state_address, sidecar_address):
+            if address is not None:
+                check_address(address)
         self.programs: dict[ProgramName, Program] = {}
         """The handles of the programs that were started, by name."""
         self._data = Path(data) if data is not None else None

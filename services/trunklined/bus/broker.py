@@ -110,7 +110,7 @@ class Broker:
 
         Raises:
             InvalidChannelError: the pattern or the group's name is malformed.
-            OverloadedError: too many subscriptions.
+            OverloadedError: too many subscriptions, or patterns that cost too much; see `Interest.add`.
         """
         check_pattern(pattern)
         if group:

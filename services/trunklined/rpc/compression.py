@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc import aio
 
+from trunkline.addresses import UNIX
 from trunkline.limits import COMPRESSED
-from trunklined.rpc.config import UNIX
 
 if TYPE_CHECKING:  # only the stubs know what these are made of
     Handler = grpc.RpcMethodHandler[Any, Any]

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from trunkline.limits import DRAIN_SECONDS, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES
-
-UNIX = "unix:"
-MAX_SOCKET_PATH = 107
-"""Bytes of a UNIX socket's path (sun_path on Linux, less its end)."""
-
-
-def check_address(address: str) -> str:
-    """Returns an address unchanged, or raises ValueError: "host:port" (port 0: any free one) or "unix:/path"."""
-    if address.startswith(UNIX):
-        path = address.removeprefix(UNIX)
-        if not path or "\0" in path:
-            raise ValueError("a UNIX socket needs a path, such as unix:/run/trunkline/bus.sock")
-        if len(path.encode()) > MAX_SOCKET_PATH:
-            raise ValueError(f"a UNIX socket's path has at most {MAX_SOCKET_PATH} bytes")
-        return address
-    host, colon, port = address.rpartition(":")
-    if not host or not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise ValueError("want host:port, such as 127.0.0.1:7431, or unix:/path")
-    if ":" in host and not (host.startswith("[") and host.endswith("]")):
-        raise ValueError("an IPv6 host stands in brackets, such as [::1]:7431")
-    return address
+from trunkline.addresses import UNIX, check_address
+from trunkline.limits import (
+    DRAIN_SECONDS,
+    KEEPALIVE_INTERVAL,
+    KEEPALIVE_TIMEOUT,
+    MAX_FRAME_BYTES,
+    MAX_MESSAGE_BYTES,
+    UNREADY_SECONDS,
+)
+from trunklined.rpc.variables import unknown_variables
 
 
 def _check_tcp_or_empty(address: str) -> str:
@@ -63,6 +53,13 @@ class ServerSettings(BaseSettings):
     drain_seconds: float = Field(
         default=DRAIN_SECONDS, ge=0, le=3600, description="What running calls get to finish at SIGTERM, in seconds."
     )
+    unready_seconds: float = Field(
+        default=UNREADY_SECONDS,
+        ge=0,
+        le=3600,
+        description="How long all is served on at SIGTERM while health says NOT_SERVING, in seconds: for balancers,"
+        " which need time to notice.",
+    )
     max_message_bytes: int = Field(
         default=MAX_MESSAGE_BYTES,
         ge=1024,
@@ -85,3 +82,19 @@ class ServerSettings(BaseSettings):
         default=False,
         description="End gracefully when standard input ends: for a parent that must not leave programs behind.",
     )
+
+    @classmethod
+    def unknown_variables(cls) -> list[str]:
+        """Returns a line for each variable of the environment that is named as this program's settings are and is none
+        of them; see `trunklined.rpc.variables`."""
+        return unknown_variables(cls.model_config.get("env_prefix", ""), cls.model_fields, os.environ)
+
+    @classmethod
+    def asks_for_json(cls, given: Mapping[str, Any]) -> bool:
+        """Returns whether logs are to be JSON, where the settings as a whole cannot be taken.
+
+        Args:
+            given: the options of the command line.
+        """
+        variable = f"{cls.model_config.get('env_prefix', '')}LOG_FORMAT"
+        return bool(given.get("log_format", os.environ.get(variable)) == "json")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,7 @@ from grpc import aio
 
 from trunkline.errors import ERROR_DOMAIN, STATUS_DETAILS_KEY, InternalError, InvalidMessageError, TrunklineError
 from trunkline.v1 import error_pb2
+from trunklined.rpc.draining import Draining
 
 MAX_TEXT_BYTES: Final = 512
 MAX_DETAILS_BYTES: Final = 3072
@@ -78,13 +80,15 @@ class CallObserver(Protocol):
 class ErrorInterceptor(aio.ServerInterceptor):
     """Turns what the handler of a call raises into a status.
 
-    A `TrunklineError` becomes its own status; a request that is no protobuf INVALID_MESSAGE; any other exception
+    A call that the program does not take, or cuts off, because it stops ends with UNAVAILABLE (see `Draining`). A
+    `TrunklineError` becomes its own status; a request that is no protobuf INVALID_MESSAGE; any other exception
     INTERNAL with an id that the log has too. Handlers may be coroutines or async generators; their own (de)serializers
     stay.
     """
 
-    def __init__(self, observer: CallObserver | None = None) -> None:
+    def __init__(self, observer: CallObserver | None = None, draining: Draining | None = None) -> None:
         self._observer = observer
+        self._draining = draining or Draining()
         self._wrapped: dict[str, tuple[Handler, Handler]] = {}
         """By method: the handler that was found and its wrapper; bounded by the number of registered methods."""
 
@@ -123,19 +127,29 @@ class ErrorInterceptor(aio.ServerInterceptor):
     def _unary(self, behaviour: Any, method: str) -> Any:
         async def answer(request: Any, context: Context) -> Any:
             with _Call(self._observer, method, context, streaming=False):
+                task = None
                 try:
+                    task = self._draining.admit(method)
                     return await behaviour(_checked(request), context)
                 except aio.AbortError:
                     raise
+                except asyncio.CancelledError:
+                    await self._cut_off(task, context)
+                    raise
                 except Exception as error:  # noqa: BLE001  # the border: nothing but a status may pass
                     await abort(context, _expected(error, method))
+                finally:
+                    if task is not None:
+                        self._draining.end(task)
 
         return answer
 
     def _streaming(self, behaviour: Any, method: str) -> Any:
         async def serve(request: Any, context: Context) -> None:
             with _Call(self._observer, method, context, streaming=True):
+                task = None
                 try:
+                    task = self._draining.admit(method)
                     answers = behaviour(_checked(request), context)
                     if hasattr(answers, "__aiter__"):
                         async with aclosing(answers):
@@ -145,10 +159,23 @@ class ErrorInterceptor(aio.ServerInterceptor):
                         await answers
                 except aio.AbortError:
                     raise
+                except asyncio.CancelledError:
+                    await self._cut_off(task, context)
+                    raise
                 except Exception as error:  # noqa: BLE001  # the border: nothing but a status may pass
                     await abort(context, _expected(error, method))
+                finally:
+                    if task is not None:
+                        self._draining.end(task)
 
         return serve
+
+    async def _cut_off(self, task: asyncio.Task[object] | None, context: Context) -> None:
+        """Ends a call with its error where the program cancelled it because its time was over."""
+        error = self._draining.error_of(task)
+        if error is not None and task is not None:
+            task.uncancel()
+            await abort(context, error)
 
 
 class _Call:

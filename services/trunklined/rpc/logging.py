@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TextIO, cast
 
 import structlog
 
+from trunkline.text import safe_json, safe_text
 from trunklined.rpc.config import ServerSettings
 
 
@@ -24,9 +26,9 @@ class LastingStream(io.TextIOBase):
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Writes text; returns its length, also if the write fails."""
+        """Writes text, with what UTF-8 cannot say escaped; returns its length, also if the write fails."""
         with suppress(OSError):
-            self._stream.write(text)
+            self._stream.write(safe_text(text))
         return len(text)
 
     def flush(self) -> None:
@@ -39,18 +41,29 @@ class LastingStream(io.TextIOBase):
         return self._stream.isatty()
 
 
+def is_json(settings: ServerSettings, stream: TextIO) -> bool:
+    """Returns whether logs on this stream are JSON."""
+    return settings.log_format == "json" or (settings.log_format == "auto" and not stream.isatty())
+
+
+def warn_of(lines: Iterable[str]) -> None:
+    """Logs a warning for each line."""
+    for line in lines:
+        structlog.get_logger().warning(line)
+
+
 def set_up(settings: ServerSettings, stream: TextIO | None = None) -> None:
     """Sends every log line of the process to `stream` (default: standard error), as json or for a console."""
     out = cast(TextIO, LastingStream(stream or sys.stderr))
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    as_json = settings.log_format == "json" or (settings.log_format == "auto" and not out.isatty())
+    as_json = is_json(settings, out)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]
     last: list[structlog.typing.Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str, ensure_ascii=False)]
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(safe_json, default=str)]
         if as_json
         else [
             structlog.dev.ConsoleRenderer(

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import structlog
 from grpc import aio
@@ -21,9 +21,15 @@ from trunkline.limits import MAX_FRAME_BYTES
 from trunklined.rpc import health
 from trunklined.rpc.compression import CompressionInterceptor, enabled_algorithms
 from trunklined.rpc.config import ServerSettings
+from trunklined.rpc.draining import Draining
 from trunklined.rpc.errors import ErrorInterceptor
-from trunklined.rpc.listening import listen
+from trunklined.rpc.listening import hang_up, listen
+from trunklined.rpc.loop_lag import LoopLag
 from trunklined.rpc.metrics import MetricsServer, RpcMetrics
+
+GOODBYE_SECONDS: Final = 0.1
+"""From the end of the last call to that of its connection: its answer is on its way, and what comes is still refused
+with a reason."""
 
 
 class Program(Protocol):
@@ -77,20 +83,20 @@ def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
 async def run(program: Program, settings: ServerSettings) -> None:
     """Serves until SIGTERM or SIGINT (or the end of standard input, with `end_with_stdin`).
 
-    Then health reports NOT_SERVING, new calls are refused, running calls get `drain_seconds`, and engines are closed. A
-    second signal ends the process at once.
+    Then health reports NOT_SERVING; after `unready_seconds` new calls are refused with UNAVAILABLE, running calls get
+    `drain_seconds`, and engines are closed. A second signal ends the process at once.
 
     Raises:
         TrunklineError: the program cannot start: the address is taken, or an engine does not open.
     """
     log = structlog.get_logger().bind(program=program.name)
-    calls = RpcMetrics()
+    calls, draining = RpcMetrics(), Draining()
     state = health.Health(program.service_names)
     if isinstance(program, ReportsHealth):
         program.report_to(state)
     with _stopping(settings) as stop:
         async with AsyncExitStack() as stack:
-            interceptors: list[aio.ServerInterceptor] = [ErrorInterceptor(calls)]
+            interceptors: list[aio.ServerInterceptor] = [ErrorInterceptor(calls, draining)]
             if settings.compression != "off":
                 interceptors.insert(0, CompressionInterceptor())
             server = aio.server(interceptors=interceptors, options=server_options(settings))
@@ -100,29 +106,37 @@ async def run(program: Program, settings: ServerSettings) -> None:
             reflection.enable_server_reflection(
                 (*program.service_names, health.SERVICE_NAME, reflection.SERVICE_NAME), server
             )
+            lag = LoopLag()
+            stack.callback(lag.close)
             address = listen(server, settings.address)
             metrics_address = None
             if settings.metrics_address:
-                metrics = MetricsServer(settings.metrics_address, [calls, *program.collectors()])
+                metrics = MetricsServer(settings.metrics_address, [calls, lag, *program.collectors()])
                 stack.push_async_callback(asyncio.to_thread, metrics.close)
                 metrics_address = metrics.address
             stack.push_async_callback(program.close)
             await program.start()
             await server.start()
+            lag.start()
             state.serve()
             log.info("ready", address=address, metrics_address=metrics_address, pid=os.getpid())
 
             reason = await stop
             log.info("stopping", reason=reason, drain_seconds=settings.drain_seconds)
             state.end()
-            await _drain(program, server, settings.drain_seconds)
+            await asyncio.sleep(settings.unready_seconds)
+            await _drain(program, draining, settings.drain_seconds)
+            await asyncio.sleep(GOODBYE_SECONDS)
+            hang_up(address)
         log.info("stopped")
 
 
-async def _drain(program: Program, server: aio.Server, seconds: float) -> None:
-    """Refuses new calls at once, while the program ends the running ones."""
+async def _drain(program: Program, draining: Draining, seconds: float) -> None:
+    """Refuses new calls, while the program ends the running ones. The server itself is stopped after that: it would
+    refuse without a reason, and cut off what has arrived and was not begun."""
+    draining.refuse()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(server.stop(seconds))
+        tasks.create_task(draining.finish(seconds))
         tasks.create_task(program.drain(seconds))
 
 

@@ -8,9 +8,10 @@ from typing import Final
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from trunkline.addresses import MAX_SOCKET_PATH
 from trunkline.limits import BUS_PORT, DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT, STATE_PORT, MiB
 from trunkline.message_channel.limits import DEFAULT_SOCKET_PATH, MAX_CONNECTIONS
-from trunklined.rpc.config import MAX_SOCKET_PATH, Address, ServerSettings
+from trunklined.rpc.config import Address, ServerSettings
 
 DEFAULT_ADDRESS: Final = "unix:/tmp/trunkline.sock"
 

@@ -16,9 +16,9 @@ import grpc
 import structlog
 from grpc import aio
 
+from trunkline.addresses import UNIX
 from trunkline.errors import STATUS_DETAILS_KEY, TrunklineError
 from trunkline.limits import COMPRESSED, MAX_FRAME_BYTES
-from trunklined.rpc.config import UNIX
 from trunklined.sidecar.config import DEADLINE_MARGIN, DEADLINE_SHARE, RECONNECT_MAX_MS, RECONNECT_MIN_MS, UPSTREAM_WAIT
 
 Context = aio.ServicerContext[Any, Any]

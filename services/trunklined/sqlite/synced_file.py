@@ -53,7 +53,13 @@ class SyncedFile:
             connection.execute("PRAGMA synchronous = FULL")
             bound(connection, self._max_bytes)
             yield connection
-        except (sqlite3.Error, OSError) as error:
+        except OSError as error:
+            self.close()
+            why = f"cannot be opened: {error.strerror or error}"
+            raise StorageError(
+                f"the {self._format.noun}'s file {self.path.absolute()} {why}", details={"path": str(self.path)}
+            ) from error
+        except sqlite3.Error as error:
             self.close()
             raise StorageError(self.translate(error).message, details={"path": str(self.path)}) from error
         except BaseException:

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from trunklined.rpc.server import Program
 from trunklined.state.config import Settings
-from trunklined.state.engines.engine import ANSWER_BYTES, PAGE_BYTES, Engine
+from trunklined.state.engines.engine import ANSWER_BYTES, Engine
 from trunklined.state.metrics import StateCollector
 from trunklined.state.records import History
 from trunklined.state.store import Store, StoreLimits
@@ -67,13 +67,13 @@ def make_engine(settings: Settings) -> Engine:
     if settings.engine == "memory":
         from trunklined.state.engines.memory import MemoryEngine
 
-        return MemoryEngine(history=history, page_bytes=PAGE_BYTES, answer_bytes=ANSWER_BYTES)
+        return MemoryEngine(history=history, page_bytes=ANSWER_BYTES, answer_bytes=ANSWER_BYTES)
     from trunklined.state.engines.sqlite import SqliteEngine
 
     return SqliteEngine(
         settings.path,
         history=history,
-        page_bytes=PAGE_BYTES,
+        page_bytes=ANSWER_BYTES,
         answer_bytes=ANSWER_BYTES,
         max_bytes=settings.max_store_bytes,
     )

@@ -82,8 +82,9 @@ class _Separate:
             return
         result = outcome[0]
         if isinstance(result, Entry):
+            is_first = self._room == ANSWER_BYTES
             self._room -= len(result.body)
-            if self._room < 0:
+            if self._room < 0 and not is_first:
                 self._fail(index, too_much_to_read(ANSWER_BYTES))
                 return
         self._set(index, result)

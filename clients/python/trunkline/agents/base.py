@@ -48,6 +48,7 @@ class BaseAgent(ABC):
 
     Raises:
         TypeError: a value is of a wrong type, or the framework has an attribute of that name.
+        InvalidAddressError: `bus_address` or `state_address` is no address.
     """
 
     a_type: ClassVar[AgentType] = "thread"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
 
+from trunkline.addresses import check_target
 from trunkline.agents.errors import AgentError
 
 if TYPE_CHECKING:
@@ -19,12 +20,15 @@ class Clients:
     Args:
         agent: its name.
         bus_address, state_address: None where the agent has none.
+
+    Raises:
+        InvalidAddressError: one of them is no address.
     """
 
     def __init__(self, agent: str, bus_address: str | None, state_address: str | None) -> None:
         self._agent = agent
-        self._bus_address = bus_address
-        self._state_address = state_address
+        self._bus_address = None if bus_address is None else check_target(bus_address)
+        self._state_address = None if state_address is None else check_target(state_address)
         self._bus: sync.MessageBus | None = None
         self._state: sync.StateManager | None = None
         self._lent: tuple[sync.MessageBus | None, sync.StateManager | None] = (None, None)

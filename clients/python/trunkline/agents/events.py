@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from enum import Enum
 from typing import Any, Final
+
+from trunkline.models.json import decode_json
 
 
 class AgentEvent(Enum):
@@ -34,6 +35,6 @@ def result_in(payload: str) -> list[Any]:
     if not payload.startswith(RESULT_PREFIX):
         return []
     try:
-        return [json.loads(payload.removeprefix(RESULT_PREFIX))]
-    except ValueError:
+        return [decode_json(payload.removeprefix(RESULT_PREFIX))]
+    except (ValueError, RecursionError):
         return []  # a message of the agent's own that only begins like one

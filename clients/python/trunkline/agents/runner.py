@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from multiprocessing import connection, util
+from multiprocessing import connection, process, util
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Final, Protocol
@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from trunkline.agents.errors import AgentStartError
 from trunkline.agents.limits import ORPHAN_GRACE, REAP_SECONDS
 from trunkline.agents.state_events import StateEvents
+from trunkline.text import safe_text
 
 _STOP: Final = b"stop"
 ORPHANED: Final = 70
@@ -136,6 +137,7 @@ class ProcessRunner:
     def __init__(self, agent: Runnable, *, daemon: bool, stop_timeout: float) -> None:
         context = multiprocessing.get_context("spawn")
         self._name = agent.name
+        self._agent_class = type(agent)
         self._control, self._theirs = context.Pipe()
         self._process: SpawnProcess = context.Process(
             target=_live, args=(agent, self._theirs, stop_timeout), name=agent.name, daemon=daemon
@@ -152,6 +154,7 @@ class ProcessRunner:
 
     def start(self) -> None:
         try:
+            _check_importable(self._agent_class)
             self._process.start()
             self.pid = self._process.pid
             assert self.pid is not None
@@ -163,7 +166,8 @@ class ProcessRunner:
             self._control.close()
             self._reaped.set()
             raise AgentStartError(
-                f"agent {self._name!r} cannot be handed to a process: {error}", details={"agent": self._name}
+                f"agent {self._name!r} cannot be handed to a process: {safe_text(str(error))}",
+                details={"agent": self._name},
             ) from error
         finally:
             self._theirs.close()
@@ -227,6 +231,27 @@ class ProcessRunner:
         if code < 0:
             return f"killed by signal {-code} ({signal.Signals(-code).name})"
         return f"exit code {code}"
+
+
+def _check_importable(agent_class: type) -> None:
+    """Checks that a spawned process can import this program, which it does at its start (`multiprocessing.spawn`).
+
+    Raises:
+        ValueError: it cannot; says why, and what to do.
+    """
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    first_directory = getattr(process, "ORIGINAL_DIR", None) or ""
+    if main.__spec__ is not None or (path is not None and os.path.exists(os.path.join(first_directory, path))):
+        return
+    if path is None and agent_class.__module__ != "__main__":
+        return  # of `-c` or an interactive session: nothing of it is imported but what the agent needs
+    how = "is defined in" if agent_class.__module__ == "__main__" else "is started by"
+    raise ValueError(
+        f"{agent_class.__name__} {how} a program that was read from standard input, -c or an interactive session, which"
+        " a spawned process cannot import; put the program into a file, with its start under"
+        " `if __name__ == '__main__':`, or take a thread agent"
+    )
 
 
 def _exit_code(process: SpawnProcess) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,8 @@ from trunkline.agents.logger import AgentLogger
 from trunkline.agents.state_events import StateEvents
 from trunkline.errors import TrunklineError
 from trunkline.message_channel import ServiceMessage
+from trunkline.models.json import encode_json
+from trunkline.text import error_text, safe_text
 
 
 class StatusReporter:
@@ -67,9 +68,9 @@ class StatusReporter:
         if result is None:
             return
         try:
-            text = json.dumps(result, ensure_ascii=False)
-        except (TypeError, ValueError) as error:
-            why = f"the result of agent {self._agent!r} is no JSON: {error}"
+            text = encode_json(result).decode()
+        except (ValueError, RecursionError) as error:
+            why = safe_text(f"the result of agent {self._agent!r} is no JSON: {error}")
             if returned is not None:
                 raise AgentError(why, details={"agent": self._agent}) from error
             self._logger.warning("%s; it is not told", why)
@@ -89,4 +90,4 @@ class StatusReporter:
 
 
 def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH].strip()
+    return error_text(error)[:MAX_ERROR_LENGTH].strip()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from trunkline.errors import TrunklineError
+from trunkline.text import safe_json, safe_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,17 +34,17 @@ def counted(count: int, noun: str) -> str:
 
 def print_json(value: Any) -> None:
     """One JSON value on one line."""
-    write_line(json.dumps(value, ensure_ascii=False, default=str))
+    write_line(safe_json(value, default=str))
 
 
 def write_line(line: str) -> None:
-    """A line on standard output, there at once: pipes and terminals follow live."""
-    click.echo(line)
+    """A line on standard output, there at once: pipes and terminals follow live. What UTF-8 cannot say is escaped."""
+    click.echo(safe_text(line))
 
 
 def print_lines(lines: Sequence[str]) -> None:
     """Lines on standard output: what does not fit on a terminal goes through a pager."""
-    text = "\n".join(lines)
+    text = safe_text("\n".join(lines))
     if sys.stdout.isatty() and sys.stdin.isatty() and len(lines) >= shutil.get_terminal_size().lines:
         click.echo_via_pager(text)
     else:
@@ -157,4 +158,4 @@ def _compact(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.3f}"
-    return safe(json.dumps(value, ensure_ascii=False, default=str))
+    return safe(safe_json(value, default=str))

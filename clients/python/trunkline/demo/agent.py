@@ -35,6 +35,7 @@ from trunkline.demo.limits import (
 from trunkline.demo.narrator import LOG_FORMAT
 from trunkline.demo.posts import COORDINATOR, SETTINGS, Post
 from trunkline.sync import DurableMessage, StateManager
+from trunkline.text import safe_text
 
 PATIENCE: Final = RetryPolicy(
     RETRIES,
@@ -172,7 +173,7 @@ class Agent(PeriodicAgent):
             self.work(message)
             done = [*done, path]
         except (OSError, ValueError) as error:  # of the file, so it would be so with any agent: that is an answer too
-            self.notify(message, MessageType.ERROR, reason=str(error))
+            self.notify(message, MessageType.ERROR, reason=safe_text(str(error)))
             failed = [*failed, path]
         except TrunklineError:
             failed = [*failed, path]

@@ -9,6 +9,7 @@ from multiprocessing import context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
+from trunkline.addresses import check_target
 from trunkline.message_channel.endpoint import Endpoint, LocalEndpoint
 from trunkline.message_channel.errors import ChannelClosedError, MessageChannelError
 from trunkline.message_channel.limits import CLIENT_RECEIVE_TIMEOUT, DEFAULT_SOCKET_PATH
@@ -65,6 +66,7 @@ class MessageChannel:
 
     Raises:
         ValueError: another type.
+        InvalidAddressError: `address` is none.
         SocketInUseError: a live program has the socket, or the file is no socket. A stale socket is replaced.
         InvalidChannelError: with a bus, a name (`bus_name`) that is no channel token.
         BusDisconnectedError: the bus at `address` cannot be reached.
@@ -84,6 +86,8 @@ class MessageChannel:
     ) -> None:
         if a_type not in get_args(ChannelType):
             raise ValueError(f"a_type must be 'thread', 'process' or 'unix_socket', not {a_type!r}")
+        if address is not None:
+            check_target(address)
         self.a_type = a_type
         self.socket_path = socket_path
         self.name = name

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import ClassVar, Literal
 
 from trunkline.message_channel.peer import Peer
+from trunkline.text import safe_text
 
 MessageKind = Literal["COMMAND", "STATUS"]
 KINDS = ("COMMAND", "STATUS")
@@ -55,6 +57,17 @@ class ServiceMessage:
             raise TypeError(f"payload must be text, not {type(self.payload).__name__}")
         if not isinstance(self.timestamp, datetime):
             raise TypeError(f"timestamp must be a datetime, not {self.timestamp!r}")
+
+    def escaped(self) -> ServiceMessage:
+        """Returns this message, or where its sender or payload is text that UTF-8 cannot say (lone surrogates), a copy
+        with that escaped: what a channel between threads or processes passes on exactly, other borders do not take."""
+        sender, payload = safe_text(self.sender), safe_text(self.payload)
+        if sender is self.sender and payload is self.payload:
+            return self
+        escaped = copy(self)
+        object.__setattr__(escaped, "sender", sender)
+        object.__setattr__(escaped, "payload", payload)
+        return escaped
 
     def with_token(self, token: int) -> ServiceMessage:
         """Marks this message as a request with this token, and returns it."""

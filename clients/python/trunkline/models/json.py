@@ -8,9 +8,23 @@ from typing import Any, Final
 
 import msgspec
 
-_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 _PLAIN: Final = frozenset({str, int, bool, NoneType})
 """Types whose every value JSON can say. Not float: it may be NaN."""
+
+
+class NotJsonError(ValueError):
+    """A value that JSON cannot say.
+
+    Attributes:
+        path: where it is, such as `a.b[0]`; empty at the top.
+        wrong: what is wrong with it.
+    """
+
+    def __init__(self, path: str, wrong: str) -> None:
+        super().__init__(f"{path or 'it'} {wrong}")
+        self.path = path
+        self.wrong = wrong
 
 
 def is_plain(value: object) -> bool:
@@ -23,21 +37,50 @@ def is_plain(value: object) -> bool:
     return True
 
 
-def encode_json(value: dict[str, Any]) -> bytes:
-    """Returns a JSON object as UTF-8.
+def encode_json(value: Any) -> bytes:
+    """Returns a value as JSON in UTF-8.
 
     Models check what they are made of; a value that was changed since may hold what JSON cannot say, and msgspec would
     write it as something else (NaN as null, bytes as base64, a set as a list).
 
     Raises:
-        ValueError: NaN, an infinity, or a type that is none of JSON's; says where.
+        NotJsonError: NaN, an infinity, or a type that is none of JSON's; says where.
+        UnicodeEncodeError: text that UTF-8 cannot say. Both are ValueErrors.
         RecursionError: it is nested too deeply.
     """
+    if type(value) is not dict:
+        _check(value, "")
+        return _encode(value)
     for key, item in value.items():
         if type(key) is not str or type(item) not in _PLAIN:
             _check(value, "")
             break
     return _encode(value)
+
+
+def _as_plain(value: object) -> object:
+    """Returns the value of a class derived from one of JSON's (numpy's `float64` is a float), which msgspec does not
+    write by itself."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    raise TypeError(f"{type(value).__name__} is none of JSON's types")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_as_plain).encode
+
+
+def decode_json(text: str | bytes) -> Any:
+    """Returns the value of JSON text.
+
+    Raises:
+        ValueError: it is no JSON (NaN, say), or holds text that UTF-8 cannot say.
+        RecursionError: it is nested too deeply.
+    """
+    return _decode(text)
 
 
 def _check(value: object, path: str) -> None:
@@ -49,11 +92,11 @@ def _check(value: object, path: str) -> None:
     elif isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise ValueError(f"{path or 'its top'} has the key {key!r}, which is no text")
+                raise NotJsonError(path, f"has the key {key!r}, which is no text")
             _check(item, f"{path}.{key}" if path else key)
         return
     elif isinstance(value, list):
         for index, item in enumerate(value):
             _check(item, f"{path}[{index}]")
         return
-    raise ValueError(f"{path or 'it'} is {value!r}, which JSON cannot say")
+    raise NotJsonError(path, f"is {value!r}, which JSON cannot say")

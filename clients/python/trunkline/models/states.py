@@ -83,13 +83,13 @@ class WorkflowState(RecordModel):
 
     @property
     def is_complete(self) -> bool:
-        """Whether it is completed."""
-        return self.status == TaskStatus.COMPLETED
+        """Whether it has ended: completed or failed."""
+        return self.status in (TaskStatus.COMPLETED, TaskStatus.FAILED)
 
     @property
-    def duration_seconds(self) -> float:
-        """Seconds from its start to its end, or to now while it has none."""
-        return ((self.completed_at or now()) - self.started_at).total_seconds()
+    def duration_seconds(self) -> float | None:
+        """Seconds from its start to its end; None until `completed_at` is set."""
+        return None if self.completed_at is None else (self.completed_at - self.started_at).total_seconds()
 
     @property
     def completed_task_count(self) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import Enum
 
+from trunkline.addresses import check_target
 from trunkline.agents import ComponentConfig, ValidationResult, ValidationSeverity
+from trunkline.errors import InvalidAddressError
 from trunkline.message_channel import DEFAULT_SOCKET_PATH
 from trunkline.orchestrator.errors import CommandError
 from trunkline.orchestrator.limits import EVENT_WORKERS, HISTORY_CAPACITY
@@ -64,8 +66,19 @@ class OrchestratorConfig(ComponentConfig):
         for name in ("check_interval", "heartbeat_interval"):
             found += self._require(name, 0, above=True)
         found += self._require("heartbeat_timeout", self.heartbeat_interval, above=True)
+        for name in ("bus_address", "state_address"):
+            if (address := getattr(self, name)) is not None:
+                found += _address(name, address)
         try:
             Permissions.of(self.allowed_commands)
         except CommandError as error:
             found.append(ValidationResult("allowed_commands", error.message, ValidationSeverity.CRITICAL))
         return found
+
+
+def _address(name: str, address: str) -> list[ValidationResult]:
+    try:
+        check_target(address)
+    except (InvalidAddressError, TypeError) as error:
+        return [ValidationResult(name, f"is wrong: {error}", ValidationSeverity.CRITICAL)]
+    return []

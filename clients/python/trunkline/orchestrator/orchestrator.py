@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -31,6 +30,7 @@ from trunkline.orchestrator.registry.registry import AgentRegistry
 from trunkline.orchestrator.registry.restart import RestartPolicy, When
 from trunkline.orchestrator.supervision.agent_factory import AgentFactory
 from trunkline.orchestrator.supervision.supervisor import Supervisor
+from trunkline.text import safe_json
 
 _OWNER = "orchestrator"
 """Name of every orchestrator to its own agents."""
@@ -285,7 +285,7 @@ class Orchestrator(MessageThread):
         caller = Caller(msg.sender, "socket" if channel is self.command_channel else "bus", msg.peer)
 
         def reply(answer: Answer) -> None:
-            channel.reply(msg, ServiceMessage(_OWNER, "STATUS", json.dumps(answer, ensure_ascii=False)))
+            channel.reply(msg, ServiceMessage(_OWNER, "STATUS", safe_json(answer)))
 
         self._commands.handle(msg, caller, reply)
 
@@ -295,6 +295,7 @@ class Orchestrator(MessageThread):
         self.event_log.record(event, msg.sender, **details)
 
     def _handle_status(self, msg: ServiceMessage) -> None:
+        msg = msg.escaped()
         if msg.payload == AgentEvent.AGENT_HEARTBEAT.value:
             self.member.beat(msg.sender)
         with self.supervisor.hearing(msg) as is_news:

@@ -12,13 +12,14 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from trunkline.errors import InvalidRecordError
 from trunkline.models import AgentState, AgentStatus, AgentType, Record, TaskResult, TaskStatus, WorkflowPhase
 from trunkline.models.fields import JsonObject
+from trunkline.models.json import NotJsonError, encode_json
 from trunkline.models.states import WorkflowState
 from trunkline.records import Kind
+from trunkline.text import safe_text
 from trunkline.v1 import state_pb2
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,11 +32,7 @@ _FIELDS: Final[Mapping[type, set[str]]] = {
 }
 """Shared by all decoded records: pydantic only adds to it, and it holds all names already."""
 
-_encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder(dict[str, Any]).decode
-_json_object: Final[TypeAdapter[JsonObject]] = TypeAdapter(
-    JsonObject, config=ConfigDict(allow_inf_nan=False, defer_build=True)
-)
 _set = object.__setattr__
 
 _R = TypeVar("_R", AgentState, WorkflowState, TaskResult)
@@ -92,8 +89,8 @@ def _agent_state_to_wire(state: AgentState) -> state_pb2.AgentState:
         agent_type=state.agent_type,
         status=state.status,
         current_task_id=state.current_task_id,
-        completed_tasks=state.completed_tasks,
-        failed_tasks=state.failed_tasks,
+        completed_tasks=_texts("completed_tasks", state.completed_tasks),
+        failed_tasks=_texts("failed_tasks", state.failed_tasks),
         error_count=state.error_count,
     )
     if state.metadata:
@@ -127,15 +124,13 @@ def _workflow_state_to_wire(state: WorkflowState) -> state_pb2.WorkflowState:
     wire = state_pb2.WorkflowState(
         workflow_id=state.workflow_id,
         current_phase=state.current_phase,
-        phase_history_json=[_to_json("phase_history", each) for each in state.phase_history],
+        phase_history_json=[_to_json(f"phase_history[{n}]", each) for n, each in enumerate(state.phase_history)],
         status=state.status,
-        error_log_json=[_to_json("error_log", each) for each in state.error_log],
+        error_log_json=[_to_json(f"error_log[{n}]", each) for n, each in enumerate(state.error_log)],
         feedback_count=state.feedback_count,
     )
-    for key, agent_state in state.agent_states.items():
-        wire.agent_states[key].CopyFrom(_agent_state_to_wire(agent_state))
-    for key, result in state.task_results.items():
-        wire.task_results[key].CopyFrom(_task_result_to_wire(result))
+    _put_nested(wire.agent_states, "agent_states", state.agent_states, AgentState, _agent_state_to_wire)
+    _put_nested(wire.task_results, "task_results", state.task_results, TaskResult, _task_result_to_wire)
     if state.metadata:
         wire.metadata_json = _to_json("metadata", state.metadata)
     _put_time(wire.started_at, state.started_at)
@@ -224,14 +219,43 @@ def _to_time(wire: Timestamp) -> datetime:
 
 
 def _to_json(name: str, value: JsonObject) -> Any:
-    """Returns JSON as bytes, which a string field accepts too. msgspec alone would write NaN as null and a tuple as a
-    list; values that were put into a dict after the model had checked it are therefore checked here."""
+    """Returns JSON as bytes, which a string field accepts too. What was put into a dict after the model had checked it
+    is checked here."""
+    if not isinstance(value, dict):
+        raise _changed(name, f"is {value!r}, it must be a JSON object")
     try:
-        return _encode_json(_json_object.validate_python(value))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        path = ".".join(map(str, (name, *first["loc"])))
-        raise InvalidRecordError(f"{path} is no JSON: {first['msg']}", details={"field": path, "value": ""}) from error
+        return encode_json(value)
+    except NotJsonError as error:
+        raise _changed(f"{name}.{error.path}" if error.path else name, error.wrong) from error
+    except (ValueError, RecursionError) as error:
+        raise _changed(name, f"is no JSON: {error}") from error
+
+
+def _texts(name: str, values: list[str]) -> list[str]:
+    """Returns a list of text as it is; protobuf alone would take bytes for text."""
+    for index, value in enumerate(values):
+        if not isinstance(value, str):
+            raise _changed(f"{name}[{index}]", f"is {value!r}, it must be text")
+    return values
+
+
+def _put_nested(into: Any, name: str, records: Mapping[str, _R], cls: type[_R], to_wire: Callable[[_R], Any]) -> None:
+    """Encodes the records within a workflow."""
+    for key, record in records.items():
+        path = f"{name}[{key!r}]"
+        if not isinstance(key, str) or not isinstance(record, cls):
+            raise _changed(path, f"is {type(record).__name__}, it must be {cls.__name__}, under a key that is text")
+        try:
+            into[key].CopyFrom(to_wire(record))
+        except InvalidRecordError as error:
+            raise InvalidRecordError(
+                f"{path}.{error.message}", details={**error.details, "field": f"{path}.{error.details['field']}"}
+            ) from error
+
+
+def _changed(field: str, wrong: str) -> InvalidRecordError:
+    """Returns the error of a record that was changed into what it cannot be, after the model had checked it."""
+    return InvalidRecordError(safe_text(f"{field} {wrong}"), details={"field": safe_text(field), "value": ""})
 
 
 def _from_json_texts(texts: Iterable[str]) -> list[JsonObject]:
@@ -247,7 +271,5 @@ def _culprit(record: Any) -> str:
                 if isinstance(text, str):
                     text.encode()
             except UnicodeEncodeError:
-                return str(name)
-            if name.endswith("_tasks") and not isinstance(text, str):
                 return str(name)
     return "metadata"

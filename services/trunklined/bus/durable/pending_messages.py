@@ -117,7 +117,7 @@ class PendingMessages:
     def retry(self, pending: Pending, now: float, wait: float) -> None:
         """Lets messages wait for their next attempt: here if that is now, else on disk.
 
-        They wait in pending batches without gaps, so that no two of a subscription overlap, and the one that has a message is
+        They wait in pending batches without gaps: no two of a subscription overlap, and the one that has a message is
         found by its first sequence.
         """
         due = now + wait
@@ -145,7 +145,7 @@ class PendingMessages:
         self._context.staging.after.append(wait_on_disk)
 
     def _without_gaps(self, pending: Pending) -> list[Pending]:
-        """The messages of a pending batch as pending batches of sequences that follow each other, the first of them it itself."""
+        """Splits a pending batch into batches whose sequences follow each other; the first is itself."""
         open = pending.open
         if pending.left == pending.count:
             return [pending]

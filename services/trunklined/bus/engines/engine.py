@@ -78,7 +78,7 @@ class JournalEngine(Protocol):
         """How many messages wait for another attempt."""
 
     def waiting(self, durable: int, sequences: Sequence[int]) -> list[tuple[int, PendingRow]]:
-        """Of messages, by sequence, those that may be in a pending batch that waits for another attempt, and that pending batch."""
+        """Returns of messages, by sequence, the pending batch that waits for another attempt and may hold it."""
 
     def busy_keys(self, durable: int) -> tuple[dict[str, int], set[str]]:
         """The ordering keys of pending batches with their sequences, and those of which messages were passed over."""

@@ -68,7 +68,7 @@ class Durables:
         """Takes up those that were kept; `last` is the last number that was given out, which is never given again."""
         self.last = last
         for row in rows:
-            self._add(row).load()
+            self._add(row, bounded=False).load()
 
     def create(
         self, name: str, pattern: str, position: int | None, settings: DurableSettings, *, given: bool, done: Done
@@ -82,7 +82,7 @@ class Durables:
         Raises:
             InvalidChannelError: the name or the pattern is malformed.
             SubscriptionExistsError: the name has another pattern or other settings.
-            OverloadedError: too many durable subscriptions.
+            OverloadedError: too many durable subscriptions, or patterns that cost too much; see `Interest.add`.
         """
         check_name("durable", name)
         check_pattern(pattern)
@@ -112,7 +112,7 @@ class Durables:
             0,
             self._sequencer.last + 1,
         )
-        durable = self._add(row)
+        durable = self._add(row, bounded=True)
         self._context.staging.durables[durable.id] = durable.backlog
         self._tell(done)
         return durable, True
@@ -155,7 +155,7 @@ class Durables:
     def learn(self, channel: str) -> None:
         """There is a new channel."""
         for durable in self._index.match(channel):
-            if durable.channels is not None and channel not in durable.channels:
+            if durable.channels is not None and durable.pattern != channel:  # a plain pattern names its channel already
                 durable.channels.append(channel)
 
     def first_needed(self, channel: str) -> list[int]:
@@ -175,11 +175,11 @@ class Durables:
         self._context.staging.after.append(lambda: done(None))
         self._context.schedule()
 
-    def _add(self, row: DurableRow) -> DurableSubscription:
+    def _add(self, row: DurableRow, *, bounded: bool) -> DurableSubscription:
         durable = DurableSubscription(self._context, row, self._channels.matching(row.pattern), self._request_turn)
+        self._index.add(row.pattern, durable, bounded=bounded)
         self._by_name[row.name] = durable
         self._by_id[row.id] = durable
-        self._index.add(row.pattern, durable)
         return durable
 
 

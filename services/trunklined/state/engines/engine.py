@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from trunkline.errors import CompactedError
-from trunkline.limits import MAX_FRAME_BYTES, MiB
+from trunkline.limits import FRAME_BYTES, MAX_ANSWER_BYTES, MAX_BATCH_OPERATIONS
 from trunkline.records import RecordKind
 from trunklined.state.planning import TransactionOutcome
 from trunklined.state.records import Change, Entry, Facets, Head, Holdings, Page, Transaction
 
-PAGE_BYTES: Final = 4 * MiB
-"""Bodies of one page of a list; a page ends with the record that reaches it."""
+OUTCOME_BYTES: Final = 64
+"""What an item of an answer takes beside a body: tags, lengths, the revision, or an error without its text."""
 
-ANSWER_BYTES: Final = MAX_FRAME_BYTES // 2
-"""Bodies that the reads of one batch may return; those beyond it fail with OVERLOADED."""
+ANSWER_BYTES: Final = MAX_ANSWER_BYTES - OUTCOME_BYTES * MAX_BATCH_OPERATIONS - FRAME_BYTES
+"""Bodies of one page of a list, and those that the reads of one batch may return; the first one in any case. With their
+envelopes, and what a stream sends in the same frame, they are below MAX_ANSWER_BYTES."""
 
 
 @dataclass(frozen=True, slots=True)

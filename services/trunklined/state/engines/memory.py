@@ -29,7 +29,7 @@ class MemoryEngine:
 
     Args:
         history: bounds of the changes that are stored for watches that resume.
-        page_bytes: bodies of one page or of one read of changes; it ends with the record that reaches it.
+        page_bytes: bodies of one page or of one read of changes; it ends before the record that would exceed it.
         answer_bytes: bodies that one transaction may read.
     """
 
@@ -74,10 +74,10 @@ class MemoryEngine:
         for index in range(start, len(ids)):
             entry, facets = records[ids[index]]
             if filter is ANY or matches(filter, facets):
-                if len(found) == limit or room <= 0:
+                room -= len(entry.body)
+                if len(found) == limit or (room < 0 and found):
                     return Page(found, True, self._revision)
                 found.append(entry)
-                room -= len(entry.body)
         return Page(found, False, self._revision)
 
     async def changes(self, after: int, limit: int) -> list[Change]:
@@ -87,10 +87,10 @@ class MemoryEngine:
         found: list[Change] = []
         room = self._page_bytes
         for change in islice(self._history, after - self._oldest, after - self._oldest + limit):
-            if room <= 0:
+            room -= len(change.body or b"")
+            if room < 0 and found:
                 break
             found.append(change)
-            room -= len(change.body or b"")
         return found
 
     async def write(self, transactions: Sequence[Transaction]) -> Commit:

@@ -47,7 +47,7 @@ class SqliteEngine:
     Args:
         path: the file; made where there is none, its directories too.
         history: bounds of the changes that are stored for watches that resume.
-        page_bytes: bodies of one page or of one read of changes; it ends with the record that reaches it.
+        page_bytes: bodies of one page or of one read of changes; it ends before the record that would exceed it.
         answer_bytes: bodies that one transaction may read.
         max_bytes: the file's size at the most, beyond which writes are refused with OVERLOADED; None: the disk decides.
     """
@@ -176,10 +176,10 @@ class SqliteEngine:
         found: list[Entry] = []
         room = self._page_bytes
         for id, at, body in rows:
-            if len(found) == limit or room <= 0:
+            room -= len(body)
+            if len(found) == limit or (room < 0 and found):
                 return Page(found, True, revision)
             found.append(Entry(kind, id, at, body))
-            room -= len(body)
         return Page(found, False, revision)
 
     def _changes(self, after: int, limit: int) -> list[Change]:
@@ -189,8 +189,8 @@ class SqliteEngine:
         found: list[Change] = []
         room = self._page_bytes
         for revision, kind, id, body, facets in self._scanner.execute(_CHANGES, (after, limit)):
-            if room <= 0:
+            room -= len(body or b"")
+            if room < 0 and found:
                 break
             found.append(Change(revision, RecordKind(kind), id, body, *unpack_facets(facets)))
-            room -= len(body or b"")
         return found

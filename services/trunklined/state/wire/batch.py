@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
 
 from trunkline.errors import StateError
 from trunkline.records import check_batch_size
+from trunkline.v1 import error_pb2
 from trunklined.rpc.errors import to_item
+from trunklined.rpc.long_work import TimeSlice
 from trunklined.state import batch
-from trunklined.state.records import Operation, Put, Read
+from trunklined.state.engines.engine import ANSWER_BYTES
+from trunklined.state.records import Entry, Operation, Put, Read
 from trunklined.state.store import Store
 from trunklined.state.wire.operations import (
     BatchOutcome,
@@ -20,26 +24,51 @@ from trunklined.state.wire.operations import (
     to_operation,
 )
 
-Done = Callable[[Any], None]
-"""Takes the BatchResponse, or the error of the whole."""
+Operations = Sequence[Operation | StateError]
+"""The operations of a batch; an error in the place of one that was refused."""
+
+Done = Callable[[Operations, list[batch.BatchOutcome] | StateError], None]
+"""Takes the operations and their outcomes, or the error of the whole."""
+
+_SHORT: Final = "left out: the batch's answer is full"
 
 
-def start_batch(store: Store, request: Any, max_bytes: int, done: Done) -> None:
+async def start_batch(store: Store, request: Any, max_bytes: int, done: Done) -> None:
     """Submits the operations of a BatchRequest to the store; calls `done` when all are done.
 
     Raises:
         InvalidRecordError: the batch has no or too many operations. Of an atomic one, any operation's error.
     """
     check_batch_size(len(request.operations))
-    operations = [_read(operation, max_bytes) for operation in request.operations]
+    operations: list[Operation | StateError] = []
+    work = TimeSlice()
+    for operation in request.operations:
+        operations.append(_read(operation, max_bytes))
+        if work.is_over:
+            await work.rest()
+    batch.start_batch(store, operations, partial(done, operations), atomic=request.atomic)
 
-    def answered(outcomes: list[batch.BatchOutcome] | StateError) -> None:
-        if isinstance(outcomes, StateError):
-            done(outcomes)
-        else:
-            done(BatchResponse(outcomes=map(_to_outcome, operations, outcomes)))
 
-    batch.start_batch(store, operations, answered, atomic=request.atomic)
+async def to_response(operations: Operations, outcomes: list[batch.BatchOutcome]) -> Any:
+    """Returns the BatchResponse. Where it would be larger than MAX_ANSWER_BYTES, errors lose texts and details."""
+    response = BatchResponse()
+    room = ANSWER_BYTES - sum(len(outcome.body) for outcome in outcomes if isinstance(outcome, Entry))
+    work = TimeSlice()
+    for operation, outcome in zip(operations, outcomes, strict=True):
+        translated = _to_outcome(operation, outcome)
+        if translated.WhichOneof("outcome") == "error":
+            room -= len(translated.error)
+            if room < 0:
+                translated = BatchOutcome(error=_shortened(translated.error))
+        response.outcomes.append(translated)
+        if work.is_over:
+            await work.rest()
+    return response
+
+
+def _shortened(encoded: bytes) -> bytes:
+    error = error_pb2.Error.FromString(encoded)
+    return error_pb2.Error(reason=error.reason, code=error.code, message=_SHORT).SerializeToString()
 
 
 def _read(operation: Any, max_bytes: int) -> Operation | StateError:

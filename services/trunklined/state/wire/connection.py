@@ -10,14 +10,18 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from trunkline.errors import StateError, TrunklineError
-from trunkline.limits import FRAME_BYTES
+from trunkline.limits import FRAME_BYTES, MAX_FRAME_ITEMS
 from trunkline.records import invalid_record
+from trunkline.v1 import state_pb2
 from trunkline.wire.writer import StreamWriter
 from trunklined.rpc.errors import to_item
+from trunklined.rpc.long_work import TimeSlice, parts_of
+from trunklined.state.batch import BatchOutcome
+from trunklined.state.engines.engine import OUTCOME_BYTES
 from trunklined.state.planning import TransactionOutcome
 from trunklined.state.records import Read
 from trunklined.state.store import Store
-from trunklined.state.wire.batch import start_batch
+from trunklined.state.wire.batch import Operations, start_batch, to_response
 from trunklined.state.wire.operations import (
     ConnectStateRequest,
     ConnectStateResponse,
@@ -35,6 +39,14 @@ MAX_OPEN_BYTES: Final = 64 * 1024 * 1024
 
 MAX_OPEN_LISTS: Final = 4
 """Concurrent lists of one stream; the stream waits before the next one."""
+
+
+_ITEMS: Final = (state_pb2.ConnectStateRequest.ITEMS_FIELD_NUMBER,)
+_OPERATIONS: Final = (
+    *_ITEMS,
+    state_pb2.ConnectStateRequest.ClientItem.BATCH_FIELD_NUMBER,
+    state_pb2.BatchRequest.OPERATIONS_FIELD_NUMBER,
+)
 
 
 class StateConnection:
@@ -59,15 +71,21 @@ class StateConnection:
         self._open_bytes = 0
         self._fewer = asyncio.Event()
         self._lists: set[asyncio.Task[None]] = set()
+        self._batches: set[asyncio.Task[None]] = set()
+        """The answers to batches that are being made."""
 
     async def take(self, raw: bytes) -> None:
         """Takes one encoded ConnectStateRequest; waits while too many items are unanswered or answers unread."""
         try:
+            _check_parts(raw)
             frame = ConnectStateRequest.FromString(raw)
         except DecodeError as error:
             raise invalid_record("frame", "is no ConnectStateRequest") from error
         writer = self._writer
+        work = TimeSlice()
         for item in frame.items:
+            if work.is_over:
+                await work.rest()
             try:
                 await self._take_item(item)
             except TrunklineError as error:
@@ -91,7 +109,7 @@ class StateConnection:
 
     def close(self) -> None:
         """Stops sending, after the client disconnected; submitted writes are still committed. Idempotent."""
-        for task in self._lists:
+        for task in self._lists | self._batches:
             task.cancel()
         self._writer.close()
 
@@ -112,8 +130,13 @@ class StateConnection:
                 await self._list(item.id, ListQuery(item.list))
             case "batch":
                 size = item.ByteSize()
-                start_batch(self._store, item.batch, self._max_record_bytes, partial(self._batched, item.id, size))
+                done = partial(self._batched, item.id, size)
                 self._opened(size)
+                try:
+                    await start_batch(self._store, item.batch, self._max_record_bytes, done)
+                except BaseException:
+                    self._closed(size)
+                    raise
             case _:
                 raise invalid_record("item", "is not set")
 
@@ -171,19 +194,32 @@ class StateConnection:
         else:
             fill_got(self._answer(id, len(entry.body)).got, entry)
 
-    def _batched(self, id: int, size: int, answer: Any) -> None:
-        self._closed(size)
-        if isinstance(answer, StateError):
-            self._fail(id, answer)
-        else:
+    def _batched(self, id: int, size: int, operations: Operations, outcomes: list[BatchOutcome] | StateError) -> None:
+        if isinstance(outcomes, StateError):
+            self._closed(size)
+            self._fail(id, outcomes)
+            return
+        task = asyncio.ensure_future(self._answer_batch(id, size, operations, outcomes))
+        self._batches.add(task)
+        task.add_done_callback(self._batches.discard)
+
+    async def _answer_batch(self, id: int, size: int, operations: Operations, outcomes: list[BatchOutcome]) -> None:
+        try:
+            answer = await to_response(operations, outcomes)
             self._answer(id, answer.ByteSize()).batched.CopyFrom(answer)
+        finally:
+            self._closed(size)
 
     def _fail(self, id: int, error: TrunklineError) -> None:
         self._store.counts.errors[error.error_code] += 1
-        self._answer(id).error = to_item(error).SerializeToString()
+        encoded = to_item(error).SerializeToString()
+        self._answer(id, len(encoded)).error = encoded
 
     def _answer(self, id: int, size: int = 0) -> Any:
-        """Returns a new item of the next frame, to be filled at once."""
+        """Returns a new item of the next frame, to be filled at once; `size` is that of what it will hold."""
+        size += OUTCOME_BYTES
+        if self._frame_bytes and self._frame_bytes + size > FRAME_BYTES:
+            self._writer.put(self._encoded())
         item = self._frame.items.add()
         item.id = id
         self._frame_bytes += size
@@ -211,3 +247,10 @@ class StateConnection:
     async def _until_fewer(self) -> None:
         self._fewer.clear()
         await self._fewer.wait()
+
+
+def _check_parts(raw: bytes) -> None:
+    """Raises `InvalidRecordError` for a frame of too many items, or whose batches have too many operations."""
+    for name, path in (("items", _ITEMS), ("operations", _OPERATIONS)):
+        if parts_of(raw, path, MAX_FRAME_ITEMS) > MAX_FRAME_ITEMS:
+            raise invalid_record(f"frame.{name}", f"are more than {MAX_FRAME_ITEMS}")

@@ -41,6 +41,9 @@ BatchResponse = _twins["BatchResponse"]
 BatchOutcome = _twins["BatchResponse.Outcome"]
 WatchResponse = _twins["WatchResponse"]
 
+MAX_KINDS_NAMED: Final = 64
+"""Entries of a watch's `kinds`; there are three kinds, and one may be named again."""
+
 _LABELS: Final = {kind: kind.label for kind in RecordKind}
 
 
@@ -110,6 +113,8 @@ class ListQuery:
 
 def to_watch_filter(request: Any) -> tuple[WatchFilter, int | None]:
     """Translates a WatchRequest into its filter and the revision that it starts after."""
+    if len(request.kinds) > MAX_KINDS_NAMED:
+        raise invalid_record("kinds", f"has {len(request.kinds)} entries, at most {MAX_KINDS_NAMED} are allowed")
     kinds = tuple(dict.fromkeys(to_kind(number, "kinds") for number in request.kinds)) or tuple(RecordKind)
     if request.id:
         check_record_id("id", request.id)

@@ -9,13 +9,17 @@ from typing import Any, Final
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from trunkline import __version__
 from trunkline.errors import StateError, TrunklineError
+from trunkline.limits import MAX_BATCH_OPERATIONS
+from trunkline.records import invalid_record
 from trunkline.v1 import state_pb2
+from trunklined.rpc.long_work import parts_of
 from trunklined.rpc.times import stamp_of
 from trunklined.state.store import Store, stopping
-from trunklined.state.wire.batch import start_batch
+from trunklined.state.wire.batch import Operations, start_batch, to_response
 from trunklined.state.wire.connection import StateConnection
 from trunklined.state.wire.operations import (
     BatchRequest,
@@ -36,6 +40,7 @@ from trunklined.state.wire.operations import (
     to_watch_filter,
 )
 
+_OPERATIONS: Final = (state_pb2.BatchRequest.OPERATIONS_FIELD_NUMBER,)
 SERVICE_NAME: Final = "trunkline.v1.StateService"
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -74,7 +79,7 @@ class StateServicer:
             "Delete": whole(
                 self._counted(self.delete), wire.DeleteRequest.FromString, DeleteResponse.SerializeToString
             ),
-            "Batch": whole(self._counted(self.batch), BatchRequest.FromString, encode[2]),
+            "Batch": whole(self._counted(self.batch), None, encode[2]),
             "Watch": grpc.unary_stream_rpc_method_handler(self.watch, wire.WatchRequest.FromString, None),
             "ConnectState": grpc.stream_stream_rpc_method_handler(self.connect, None, None),
             "GetStateStats": whole(
@@ -116,19 +121,25 @@ class StateServicer:
         """See state.proto."""
         return DeleteResponse(**to_deleted(await self._store.execute(to_drop(request))))
 
-    async def batch(self, request: Any, context: Context) -> Any:
+    async def batch(self, request: bytes, context: Context) -> Any:
         """See state.proto."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if parts_of(request, _OPERATIONS, MAX_BATCH_OPERATIONS) > MAX_BATCH_OPERATIONS:
+            raise invalid_record("operations", f"has more than {MAX_BATCH_OPERATIONS} entries")
+        try:
+            batch = BatchRequest.FromString(request)
+        except DecodeError as error:
+            raise invalid_record("request", "is no BatchRequest") from error
+        future: asyncio.Future[tuple[Operations, Any]] = asyncio.get_running_loop().create_future()
 
-        def finished(answer: Any) -> None:
+        def finished(operations: Operations, outcomes: Any) -> None:
             if not future.done():
-                future.set_result(answer)
+                future.set_result((operations, outcomes))
 
-        start_batch(self._store, request, self._max_record_bytes, finished)
-        answer = await future
-        if isinstance(answer, StateError):
-            raise answer
-        return answer
+        await start_batch(self._store, batch, self._max_record_bytes, finished)
+        operations, outcomes = await future
+        if isinstance(outcomes, StateError):
+            raise outcomes
+        return await to_response(operations, outcomes)
 
     async def watch(self, request: state_pb2.WatchRequest, context: Context) -> None:
         """See state.proto."""

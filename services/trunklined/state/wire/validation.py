@@ -12,11 +12,12 @@ from typing import Final, NamedTuple
 
 import msgspec
 from google.protobuf.message import DecodeError
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from trunkline.errors import MessageTooLargeError
+from trunkline.limits import MAX_RECORD_ENTRIES
 from trunkline.records import RecordKind, check_record_id, invalid_record
 from trunkline.v1 import state_pb2
+from trunklined.rpc.times import check_time
 from trunklined.state.records import Facets, Put
 from trunklined.state.wire.arrival import with_times
 
@@ -24,10 +25,6 @@ IDLE: Final = "idle"
 PENDING: Final = "pending"
 DEVELOPMENT: Final = "development"
 """The meaning of an empty status or phase (state.proto)."""
-
-_FIRST_SECOND: Final = -62_135_596_800
-_LAST_SECOND: Final = 253_402_300_799
-"""0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z (google/protobuf/timestamp.proto)."""
 
 _decode_object = msgspec.json.Decoder(dict).decode
 
@@ -102,6 +99,13 @@ def _read_task_result(body: bytes, clock: Clock) -> Reading:
 def _read_workflow_state(body: bytes, clock: Clock) -> Reading:
     state = state_pb2.WorkflowState.FromString(body)
     id = check_record_id("workflow_id", state.workflow_id)
+    entries = sum(map(len, (state.phase_history_json, state.error_log_json, state.agent_states, state.task_results)))
+    if entries > MAX_RECORD_ENTRIES:
+        raise invalid_record(
+            "phase_history, error_log, agent_states and task_results",
+            f"have {entries} entries together, at most {MAX_RECORD_ENTRIES} are allowed",
+            entries,
+        )
     _check_count("feedback_count", state.feedback_count)
     _check_json("metadata_json", state.metadata_json)
     for name, texts in (("phase_history_json", state.phase_history_json), ("error_log_json", state.error_log_json)):
@@ -118,7 +122,7 @@ def _read_workflow_state(body: bytes, clock: Clock) -> Reading:
         has_times &= _check_task_result(result, path)
     for name in ("started_at", "completed_at"):
         if state.HasField(name):
-            _check_time(name, getattr(state, name))
+            check_time(name, getattr(state, name), invalid_record)
     if not has_times:
         body = with_times(state, clock())
     return Reading(id, Facets(state.status or PENDING, None, state.current_phase or DEVELOPMENT, None), body)
@@ -134,7 +138,7 @@ def _check_agent_state(state: state_pb2.AgentState, path: str) -> bool:
         _check_json(path + "metadata_json", state.metadata_json)
     for name in ("created_at", "updated_at", "last_heartbeat"):
         if state.HasField(name):
-            _check_time(path + name, getattr(state, name))
+            check_time(path + name, getattr(state, name), invalid_record)
     return state.HasField("created_at") and state.HasField("updated_at")
 
 
@@ -156,7 +160,7 @@ def _check_task_result(result: state_pb2.TaskResult, path: str) -> bool:
         _check_json(path + "metadata_json", result.metadata_json)
     for name in ("started_at", "completed_at"):
         if result.HasField(name):
-            _check_time(path + name, getattr(result, name))
+            check_time(path + name, getattr(result, name), invalid_record)
     return result.HasField("started_at")
 
 
@@ -174,13 +178,6 @@ def _check_json(field: str, text: str, may_be_empty: bool = True) -> None:
         raise invalid_record(field, f"is no JSON object: {error}", text[:80]) from error
     except RecursionError as error:
         raise invalid_record(field, "is nested too deeply", text[:80]) from error
-
-
-def _check_time(field: str, time: Timestamp) -> None:
-    if not _FIRST_SECOND <= time.seconds <= _LAST_SECOND:
-        raise invalid_record(field, f"is {time.seconds} s since 1970, beyond the years 1 to 9999", time.seconds)
-    if not 0 <= time.nanos < 1_000_000_000:
-        raise invalid_record(field, f"has {time.nanos} nanoseconds, it must be 0 to 999,999,999", time.nanos)
 
 
 _READERS: Final[dict[RecordKind, Callable[[bytes, Clock], Reading]]] = {

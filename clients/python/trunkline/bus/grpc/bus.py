@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from trunkline.addresses import check_target
 from trunkline.bus.grpc.base import BaseBus
 from trunkline.bus.grpc.session import BusSession
 from trunkline.errors import BusDisconnectedError, TrunklineError
@@ -48,7 +49,7 @@ class GrpcMessageBus(BaseBus):
         on_reconnected: Callable[[], None] | None = None,
     ) -> None:
         check_compression(compression)
-        super().__init__(address, max_message_bytes)
+        super().__init__(check_target(address), max_message_bytes)
         self._connect_timeout = connect_timeout
         self._wait_for_ready = wait_for_ready
         self._compression = compression

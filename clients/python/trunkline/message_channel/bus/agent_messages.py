@@ -14,20 +14,19 @@ from trunkline.channels import RESPONSE, agent_channel, check_channel
 from trunkline.errors import InvalidChannelError
 from trunkline.message_channel.service_message import ServiceMessage
 from trunkline.models import AgentMessage, MessageType
+from trunkline.text import safe_text
 
 _PAYLOAD = "payload"
 
 
 def to_agent_message(message: ServiceMessage, target: str, correlation_id: str | None = None) -> AgentMessage:
-    """Makes a ServiceMessage one for the bus. A naive timestamp is taken as this machine's time.
-
-    Raises:
-        pydantic.ValidationError: text that is no Unicode (lone surrogates).
-    """
+    """Makes a ServiceMessage one for the bus. A naive timestamp is taken as this machine's time; text that UTF-8 cannot
+    say is escaped."""
+    message = message.escaped()
     return AgentMessage(
         message_type=MessageType.CONTROL if message.type == "COMMAND" else MessageType.STATUS_UPDATE,
         sender_id=message.sender,
-        recipient_id=target or None,
+        recipient_id=safe_text(target) or None,
         payload={_PAYLOAD: message.payload},
         timestamp=message.timestamp.astimezone(),
         correlation_id=correlation_id,
@@ -53,7 +52,6 @@ def addressed(message: ServiceMessage, target: str, correlation_id: str | None =
 
     Raises:
         InvalidChannelError: the target is no channel token, and the message replies to nothing.
-        pydantic.ValidationError: text that is no Unicode (lone surrogates).
     """
     try:
         channel = check_channel(agent_channel(target))

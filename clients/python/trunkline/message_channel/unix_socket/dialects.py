@@ -21,6 +21,7 @@ import msgspec
 from trunkline.errors import MessageTooLargeError
 from trunkline.message_channel.limits import MAX_LINE_BYTES
 from trunkline.message_channel.service_message import KINDS, MessageKind, ServiceMessage
+from trunkline.text import safe_text
 
 PROTOCOL_VERSION: Final = "1.0"
 
@@ -118,6 +119,7 @@ def encode(message: ServiceMessage, dialect: Dialect = SEED, limit: int = MAX_LI
     Raises:
         MessageTooLargeError: it has more than `limit` bytes.
     """
+    message = message.escaped()
     kind = "event_name" if dialect.event_name else "type"
     payload = json.dumps(_object(message.payload, dialect)) if dialect.object_payload else _quoted(message.payload)
     # As json.dumps would write a dict of these, without making the dict.
@@ -139,7 +141,7 @@ def encode(message: ServiceMessage, dialect: Dialect = SEED, limit: int = MAX_LI
 
 def failure(text: str) -> str:
     """Returns the payload of an error."""
-    return json.dumps({"status": "error", "message": text})
+    return json.dumps({"status": "error", "message": safe_text(text)})
 
 
 _fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])

@@ -19,6 +19,10 @@ from trunkline.orchestrator.limits import CALLBACK_GRACE, EVENT_WORKERS, MAX_WAI
 _log = logging.getLogger(__name__)
 
 
+_Kind = tuple[type[Enum], str]
+"""An enum, and the name of a member."""
+
+
 class OrchestratorEvent(Enum):
     """Events of agents, with `agent_name`, and the last one of the orchestrator."""
 
@@ -76,26 +80,29 @@ class EventManager:
 
     def __init__(self, max_workers: int = EVENT_WORKERS) -> None:
         self._pool = CallbackPool(max_workers, "OrchestratorEvents")
-        self._listeners: dict[str, list[_Listener]] = {}
+        self._listeners: dict[_Kind, list[_Listener]] = {}
         self._of: dict[object, _Listener] = {}
 
     def register_event(self, event: Enum, callback: Callable[..., object]) -> None:
-        """Calls a callback at each event of a kind from now on.
+        """Calls a callback at each event of a kind from now on. Members of different enums are different kinds, also
+        where their names or values are equal.
 
         Raises:
-            TypeError: `callback` is not callable.
+            TypeError: `callback` is not callable, or `event` is no member of an enum.
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
+        kind = _kind(event)
         key = callback if isinstance(callback, Hashable) else id(callback)
         listener = self._of.get(key)
         if listener is None:
             listener = self._of[key] = _Listener(callback, self._pool)
-        self._listeners.setdefault(event.name, []).append(listener)
+        self._listeners.setdefault(kind, []).append(listener)
 
     def emit(self, event: Enum, **kwargs: Any) -> None:
-        """Passes an event on to its callbacks; returns at once. Without effect after `shutdown`."""
-        listeners = self._listeners.get(event.name)
+        """Passes an event on to its callbacks; returns at once. Without effect after `shutdown`. Raises TypeError for
+        what is no member of an enum."""
+        listeners = self._listeners.get(_kind(event))
         if not listeners:
             return
         now = datetime.now()
@@ -152,6 +159,13 @@ class _Listener:
                 self._callback(**details)
             except Exception:  # noqa: BLE001  # the user's code must not stop the others
                 _log.exception("the callback %r failed", self._callback)
+
+
+def _kind(event: Enum) -> _Kind:
+    """Returns what listeners are found by. The member itself would not do: those of two `StrEnum` may be equal."""
+    if not isinstance(event, Enum):
+        raise TypeError(f"event must be a member of an enum, such as OrchestratorEvent.AGENT_READY, not {event!r}")
+    return type(event), event.name
 
 
 def _names(callback: Callable[..., object]) -> set[str] | None:

@@ -11,6 +11,7 @@ from trunkline import AgentMessage, MessageBus, MessageType
 from trunkline.channels import agent_channel, check_channel
 from trunkline.errors import NoRespondersError, TrunklineError
 from trunkline.orchestrator.errors import CommandError, OrchestratorNotFoundError, from_answer
+from trunkline.text import safe_json
 
 Answer = dict[str, Any]
 
@@ -41,7 +42,7 @@ class CommandClient:
             RequestTimeoutError: the orchestrator did not answer.
             The error of the answer.
         """
-        payload = json.dumps({"command": command, "args": args}, ensure_ascii=False)
+        payload = safe_json({"command": command, "args": args})
         message = AgentMessage(
             message_type=MessageType.CONTROL,
             sender_id=self._sender,

@@ -10,6 +10,7 @@ from trunkline.agents import BaseAgent
 from trunkline.orchestrator.registry.entry import AgentEntry
 from trunkline.orchestrator.registry.life import Life
 from trunkline.orchestrator.supervision.supervisor_loop import SupervisorLoop
+from trunkline.text import error_text
 
 
 class Launcher:
@@ -48,7 +49,7 @@ class Launcher:
             instance = self._make(entry)
             instance.start(partial(self._loop.offer, self._ended, entry, life, instance), life.number)
         except BaseException as error:  # noqa: BLE001  # the agent's own code may raise anything
-            self._loop.offer(self._failed, entry, life, f"it cannot be started: {type(error).__name__}: {error}")
+            self._loop.offer(self._failed, entry, life, f"it cannot be started: {error_text(error)}")
             return
         if not self._loop.offer(self._launched, entry, life, instance) and instance.agent_runner is not None:
             instance.agent_runner.kill()  # the orchestrator was shut down meanwhile, and would not stop it

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from trunkline.addresses import check_target
 from trunkline.errors import StateDisconnectedError, TrunklineError
 from trunkline.limits import STATE_PORT
 from trunkline.state.grpc.base import BaseStateManager
@@ -29,6 +30,9 @@ class GrpcStateManager(BaseStateManager):
         compression: "gzip" compresses the traffic, both ways; see `GrpcMessageBus`.
         on_disconnected: called with the reason when the connection is lost.
         on_reconnected: called when the connection is restored.
+
+    Raises:
+        InvalidAddressError: the address is none.
     """
 
     def __init__(
@@ -43,7 +47,7 @@ class GrpcStateManager(BaseStateManager):
         on_reconnected: Callable[[], None] | None = None,
     ) -> None:
         check_compression(compression)
-        super().__init__(address, timeout, on_disconnected, on_reconnected)
+        super().__init__(check_target(address), timeout, on_disconnected, on_reconnected)
         self._connect_timeout = connect_timeout
         self._wait_for_ready = wait_for_ready
         self._compression = compression

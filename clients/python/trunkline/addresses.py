@@ -1,0 +1,64 @@
+"""Addresses: `host:port`, or `unix:/path` of a UNIX socket; the same for programs that serve and for clients."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from trunkline.errors import InvalidAddressError
+from trunkline.text import safe_text
+
+UNIX: Final = "unix:"
+MAX_SOCKET_PATH: Final = 107
+"""Bytes of a UNIX socket's path (sun_path on Linux, less its end)."""
+MAX_PORT: Final = 65_535
+
+_FORMS: Final = "want host:port, such as 127.0.0.1:7431, or unix:/path"
+
+
+def check_address(address: str) -> str:
+    """Returns an address at which a program may serve, unchanged. Port 0 means any free one.
+
+    Raises:
+        ValueError: it is none; says what an address is.
+    """
+    if address.startswith(UNIX):
+        path = address.removeprefix(UNIX)
+        if not path or "\0" in path:
+            raise ValueError("a UNIX socket needs a path, such as unix:/run/trunkline/bus.sock")
+        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+            raise ValueError(f"a UNIX socket's path has at most {MAX_SOCKET_PATH} bytes")
+        return address
+    if "://" in address:
+        raise ValueError(f"{_FORMS}: an address is no URL, {address.partition('://')[0]}:// has no place in it")
+    host, colon, port = address.rpartition(":")
+    if not host or not colon or not port.isascii() or not port.isdigit():
+        raise ValueError(_FORMS)
+    if len(port) > len(str(MAX_PORT)) or int(port) > MAX_PORT:
+        raise ValueError(f"{_FORMS}: a port is at most {MAX_PORT}")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError("an IPv6 host stands in brackets, such as [::1]:7431")
+    if "/" in host or not host.isprintable() or " " in host:
+        raise ValueError(f"{_FORMS}: a host has no blanks and no slashes")
+    return address
+
+
+def check_target(address: str) -> str:
+    """Returns an address to which a client may connect, unchanged.
+
+    Raises:
+        InvalidAddressError: it is none; says what an address is.
+        TypeError: it is no text.
+    """
+    if not isinstance(address, str):
+        raise TypeError(f"an address must be text, such as '127.0.0.1:7431', not {address!r}")
+    try:
+        check_address(address)
+        if not address.startswith(UNIX) and int(address.rpartition(":")[2]) == 0:
+            raise ValueError(f"{_FORMS}: nothing serves on port 0")
+    except ValueError as error:
+        shown = safe_text(address[:80])
+        raise InvalidAddressError(
+            f"{shown!r} is no address: {error}", details={"field": "address", "value": shown}
+        ) from None
+    return address

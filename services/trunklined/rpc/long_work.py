@@ -1,0 +1,108 @@
+"""What keeps long work from keeping everybody waiting: a bound on the parts of a message before it is decoded, and
+slices of time for what handles them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+SLICE_SECONDS: Final = 0.002
+"""How long a piece of work keeps the event loop before others have their turn."""
+
+_VARINT: Final = 0
+_BYTES: Final = 2
+_FIXED: Final = {1: 8, 5: 4}
+"""Wire types (https://protobuf.dev/programming-guides/encoding/); the fixed ones with their bytes."""
+
+_LEAST: Final = 64
+"""Bytes of a part that is searched for parts of its own: a smaller one has at most 31."""
+
+
+class TimeSlice:
+    """Gives the event loop back to others when a piece of long work has kept it for SLICE_SECONDS.
+
+    `if work.is_over: await work.rest()` between two steps.
+    """
+
+    __slots__ = ("_until",)
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + SLICE_SECONDS
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the loop was kept long enough."""
+        return time.monotonic() >= self._until
+
+    async def rest(self) -> None:
+        """Lets everything else that is ready run once."""
+        # A future, not sleep(0): its bare yield is for tasks only, and the writers of streams drive coroutines by hand.
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        loop.call_soon(_wake, waiter)
+        await waiter
+        self._until = time.monotonic() + SLICE_SECONDS
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def parts_of(raw: bytes, path: tuple[int, ...], limit: int) -> int:
+    """Counts the nested messages at a path of an encoded message, without decoding them; stops beyond `limit`.
+
+    An empty nested message takes two bytes on the wire and a hundred in memory: a message must be refused for their
+    number before it is decoded.
+
+    Args:
+        raw: an encoded message. Where it is malformed, counting stops: its decoder refuses it.
+        path: field numbers, such as (1, 6, 1) for field 1 of field 6 of field 1.
+        limit: a count above it is returned as `limit + 1`.
+    """
+    return 0 if len(raw) <= 2 * limit else _count(raw, 0, len(raw), path, limit)
+
+
+def _count(raw: bytes, at: int, end: int, path: tuple[int, ...], limit: int) -> int:
+    wanted, rest = path[0] << 3 | _BYTES, path[1:]
+    count = 0
+    while at < end and count <= limit:
+        tag = raw[at]
+        if tag == wanted and end - at > 1 and (size := raw[at + 1]) < 0x80:  # most parts: a fifth of the time
+            at += 2
+        else:
+            tag, at = _varint(raw, at, end)
+            size = -1
+        kind = tag & 7
+        if kind == _BYTES:
+            if size < 0:
+                size, at = _varint(raw, at, end)
+            if size > end - at:
+                return count
+            if tag == wanted:
+                if not rest:
+                    count += 1
+                elif size >= _LEAST:
+                    count += _count(raw, at, at + size, rest, limit - count)
+            at += size
+        elif kind == _VARINT:
+            _, at = _varint(raw, at, end)
+        elif kind in _FIXED:
+            at += _FIXED[kind]
+        else:
+            return count
+    return count
+
+
+def _varint(raw: bytes, at: int, end: int) -> tuple[int, int]:
+    """Returns the number that begins at a place, and the place behind it; a malformed one leads to the end."""
+    value = shift = 0
+    while at < end and shift < 70:
+        octet = raw[at]
+        at += 1
+        value |= (octet & 0x7F) << shift
+        if octet < 0x80:
+            return value, at
+        shift += 7
+    return 0, end
