@@ -98,7 +98,7 @@ async def test_a_worker_that_stood_still_past_its_lease(killable_bus: RunningPro
 
 async def test_a_bus_that_is_killed_goes_on_where_it_was(killable_bus: RunningProgram) -> None:
     """With one leased, one that waits for its next attempt, one held back, two of a key, and a dead letter."""
-    settings = DurableSettings(ack_wait=1.5, max_deliveries=2, backoff=Backoff(initial=1.0))
+    settings = DurableSettings(ack_wait=6.0, max_deliveries=2, backoff=Backoff(initial=1.0))
     began: list[tuple[int, int]] = []
     all_began, all_done = asyncio.Event(), asyncio.Event()
     hold = asyncio.Event()
