@@ -92,6 +92,7 @@ class StateConnection:
                 self._fail(item.id, error)
             if self._frame_bytes > FRAME_BYTES:
                 outbox.put(self._encoded())
+            if outbox.size > FRAME_BYTES:
                 await outbox.room(FRAME_BYTES)
         outbox.pump()
         while self._open_items > MAX_OPEN_ITEMS or self._open_bytes > MAX_OPEN_BYTES:
