@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from tests.patience import PATIENCE
 
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+
+def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Returns when a condition holds."""
     end = time.monotonic() + seconds
     while not condition():

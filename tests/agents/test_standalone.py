@@ -118,6 +118,7 @@ def test_the_process_of_an_agent_ends_when_its_owner_was_killed(tmp_path: Path, 
         assert owner.stdout is not None
         pid = int(owner.stdout.readline())
         assert is_running(pid)
+        until(lambda: crew.read(diary))  # it executes: what it reports when it is ready was taken
         owner.kill()
     until(lambda: not is_running(pid))
     assert crew.read(diary)[-2:] == ["on_stop stop ProcessWaiter", "on_close"]

@@ -92,6 +92,11 @@ async def test_one_that_was_stopped_stays_stopped(start_node: StartNode, fleet: 
     nodes[1].call("start")
     await placed(fleet, lambda found: found == {stopped: "a", going_on: "a"}, "both ready")
     assert (await fleet.stop(stopped))["orchestrator"] == "a"
+    await seen(
+        fleet,
+        lambda ps: (stopped, "stopped") in {(row["agent_name"], row["state"]) for row in ps["agents"]},
+        "its record says that it is stopped",
+    )
     nodes[0].kill()
     await placed(fleet, lambda found: found.get(going_on) == "b", "taken over")
     rows = {row["agent_name"]: row for row in (await fleet.ps())["agents"]}
