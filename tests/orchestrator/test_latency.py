@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.orchestrator import crew
 from tests.orchestrator.conftest import MakeWitness
+from tests.patience import Stopwatch
 from trunkline.agents import AgentConfig
 from trunkline.message_channel import ServiceMessage
 from trunkline.orchestrator import OrchestratorEvent
@@ -23,10 +24,7 @@ def test_an_idle_orchestrator_costs_nothing(orchestrate: MakeWitness, socket_dir
     witness.orchestrator.start()
     for name in "ab":
         witness.wait(OrchestratorEvent.AGENT_READY, name)
-    time.sleep(0.2)  # what starting them left to do
-    before = time.process_time()
-    time.sleep(IDLE_SECONDS)
-    assert time.process_time() - before < 0.01 * IDLE_SECONDS
+    Stopwatch(0, 0.01 * IDLE_SECONDS, time.process_time).measure(lambda: time.sleep(IDLE_SECONDS))
 
 
 def test_waiting_for_the_end_costs_nothing(orchestrate: MakeWitness) -> None:
@@ -35,10 +33,12 @@ def test_waiting_for_the_end_costs_nothing(orchestrate: MakeWitness) -> None:
     witness.orchestrator.register_agent(crew.ThreadWaiter, "a", STILL)
     witness.orchestrator.start()
     witness.wait(OrchestratorEvent.AGENT_READY, "a")
-    before = time.process_time()
-    assert not witness.orchestrator.join(IDLE_SECONDS / 2)
-    assert not witness.orchestrator.wait(IDLE_SECONDS / 2)
-    assert time.process_time() - before < 0.01 * IDLE_SECONDS
+
+    def wait() -> None:
+        assert not witness.orchestrator.join(IDLE_SECONDS / 2)
+        assert not witness.orchestrator.wait(IDLE_SECONDS / 2)
+
+    Stopwatch(0, 0.01 * IDLE_SECONDS, time.process_time).measure(wait)
 
 
 def test_events_come_while_nobody_asks_for_commands(orchestrate: MakeWitness, socket_dir: Path) -> None:

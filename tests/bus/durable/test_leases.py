@@ -171,7 +171,7 @@ async def test_nak_backs_off_as_the_settings_say(stub: Any, channel: str) -> Non
             await holder.say("nak", got)
             got = await holder.take(1)
             assert got[0].attempt == attempt
-            assert least <= time.monotonic() - since < most + 1.0, "a second for a busy machine"
+            assert least <= time.monotonic() - since < most + 30, "however busy the machine is: not after the lease"
 
 
 async def test_the_earliest_due_comes_first(stub: Any, channel: str) -> None:
