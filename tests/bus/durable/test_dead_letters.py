@@ -309,8 +309,8 @@ async def test_an_attempt_of_before_a_restart_says_who_and_when(kept: Bus, chann
     """As it was handed out: the peer and the time of then, not the restart's."""
     await create(kept.stub, "d", channel, settings=settings(ack_wait=0.5, max_deliveries=1))
     await store_all(kept.stub, channel, ["held"])
+    since = time.time()
     async with holding(kept.stub, "d", channel) as holder:
-        since = time.time()
         await holder.take(1)
         until = time.time()
         listed = await kept.stub.ListSubscriptions(bus_pb2.ListSubscriptionsRequest())

@@ -34,6 +34,7 @@ async def test_the_oldest_go_beyond_a_count(socket_dir: Path) -> None:
             await store_all(bus.stub, f"a:{n % 3}", [n])
         await store_all(bus.stub, "b:x", range(20))
         await eventually(lambda: kept(bus.stub), lambda now: now.journal_messages == 10 + 20)
+        await store(bus.stub, "c:x", message("behind the commit that removes them"))
         early = create(bus.stub, "d", "a:>", position=Position(sequence=1))
         error = await refused(early, OUT_OF_RANGE, "COMPACTED")
         assert error.details["requested"] == 1

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import grpc
-
-from trunkline.demo.limits import END_SECONDS
+from trunkline import SubscriptionNotFoundError, TrunklineError, sync
 from trunkline.demo.posts import DURABLES, Job
-from trunkline.v1 import bus_pb2_grpc, dead_letter_pb2, durable_pb2
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +30,11 @@ class Kept:
 
 
 def read(address: str, job: Job) -> list[Kept]:
-    """Of all the run's durable subscriptions."""
+    """Reads all of the run's durable subscriptions."""
     found = []
-    with _stub(address) as stub:
+    with sync.MessageBus(address) as bus:
         for name in DURABLES:
-            request = durable_pb2.GetDurableSubscriptionRequest(name=job.durable(name))
-            kept = stub.GetDurableSubscription(request, timeout=END_SECONDS).subscription
+            kept = bus.durable(job.durable(name))
             begun = kept.acked + kept.dead_lettered + kept.leased + kept.retrying
             found.append(
                 Kept(
@@ -57,29 +50,23 @@ def read(address: str, job: Job) -> list[Kept]:
 
 
 def dead_letters(address: str, job: Job) -> dict[str, str]:
-    """Why the messages of the run are dead letters, by message id."""
-    reasons: dict[str, str] = {}
-    with _stub(address) as stub:
-        for name in DURABLES:
-            chosen = dead_letter_pb2.DeadLetterFilter(durable=job.durable(name))
-            request = dead_letter_pb2.ListDeadLettersRequest(filter=chosen, page_size=1_000, brief=True)
-            for letter in stub.ListDeadLetters(request, timeout=END_SECONDS).dead_letters:
-                reasons[letter.message.message_id] = letter.error
-    return reasons
+    """Returns why messages of the run are dead letters, by message id."""
+    with sync.MessageBus(address) as bus:
+        return {
+            letter.message.message_id: letter.error
+            for name in DURABLES
+            for letter in bus.dead_letters(durable=job.durable(name), brief=True)
+        }
 
 
 def forget(address: str, job: Job) -> None:
     """Deletes the run's durable subscriptions, so that a bus that goes on keeps nothing for them."""
-    with _stub(address) as stub:
-        for name in DURABLES:
-            request = durable_pb2.DeleteDurableSubscriptionRequest(name=job.durable(name))
-            try:
-                stub.DeleteDurableSubscription(request, timeout=END_SECONDS)
-            except grpc.RpcError as error:
-                log.debug("%s was not deleted: %s", name, error)  # it was never made, or the bus has gone
-
-
-@contextmanager
-def _stub(address: str) -> Iterator[Any]:
-    with grpc.insecure_channel(address) as channel:
-        yield bus_pb2_grpc.BusServiceStub(channel)
+    try:
+        with sync.MessageBus(address) as bus:
+            for name in DURABLES:
+                try:
+                    bus.delete_durable(job.durable(name))
+                except SubscriptionNotFoundError as error:
+                    log.debug("%s was not deleted: %s", name, error)  # it was never made
+    except TrunklineError as error:
+        log.debug("the run's durable subscriptions were not deleted: %s", error)  # the bus has gone

@@ -8,12 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, TypeVar
 
-import grpc
 from prometheus_client.parser import text_string_to_metric_families
 
+from trunkline import sync
 from trunkline.demo.limits import END_SECONDS
 from trunkline.demo.programs import Addresses
-from trunkline.v1 import bus_pb2, bus_pb2_grpc, state_pb2, state_pb2_grpc
 
 T = TypeVar("T")
 
@@ -77,8 +76,8 @@ class Meter:
 
 def read(addresses: Addresses) -> Traffic:
     """Asks the three programs."""
-    bus = _bus(addresses.bus)
-    state = _state(addresses.state)
+    with sync.MessageBus(addresses.bus) as bus_client, sync.StateManager(addresses.state) as state_client:
+        bus, state = bus_client.statistics(), state_client.statistics()
     sidecar = _sidecar(addresses.metrics) if addresses.metrics else None
     return Traffic(
         published=bus.published,
@@ -94,22 +93,6 @@ def read(addresses: Addresses) -> Traffic:
         lines_in=sidecar["in"] if sidecar is not None else None,
         lines_out=sidecar["out"] if sidecar is not None else None,
     )
-
-
-def _bus(address: str) -> bus_pb2.GetStatsResponse:
-    with grpc.insecure_channel(address) as channel:
-        stub: Any = bus_pb2_grpc.BusServiceStub(channel)
-        answer: bus_pb2.GetStatsResponse = stub.GetStats(bus_pb2.GetStatsRequest(), timeout=END_SECONDS)
-    return answer
-
-
-def _state(address: str) -> state_pb2.GetStateStatsResponse:
-    with grpc.insecure_channel(address) as channel:
-        stub: Any = state_pb2_grpc.StateServiceStub(channel)
-        answer: state_pb2.GetStateStatsResponse = stub.GetStateStats(
-            state_pb2.GetStateStatsRequest(), timeout=END_SECONDS
-        )
-    return answer
 
 
 def _sidecar(address: str) -> Counter[str]:

@@ -92,6 +92,7 @@ class StateConnection:
                 self._fail(item.id, error)
             if self._frame_bytes > FRAME_BYTES:
                 writer.put(self._encoded())
+            if writer.size > FRAME_BYTES:
                 await writer.room(FRAME_BYTES)
         writer.flush()
         while self._open_items > MAX_OPEN_ITEMS or self._open_bytes > MAX_OPEN_BYTES:
