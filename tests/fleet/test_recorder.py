@@ -142,7 +142,7 @@ async def test_a_store_that_was_restarted_makes_nobody_dead(
     start_node: StartNode, killable_state: RunningProgram, fleet: Fleet
 ) -> None:
     """Nobody could be heard of meanwhile: no agent is taken over, though the silence was longer than the timeout."""
-    nodes = [start_node(name, max_workers=9, heartbeat_timeout=1.0) for name in "ab"]
+    nodes = [start_node(name, max_workers=9, heartbeat_timeout=3.0) for name in "ab"]
     for node in nodes:
         node.wait_ready()
         for number in range(4):
@@ -151,7 +151,7 @@ async def test_a_store_that_was_restarted_makes_nobody_dead(
         wait()
     before = await seen(fleet, lambda ps: [r["state"] for r in ps["agents"]] == ["ready"] * 4, "all are ready")
     killable_state.kill()
-    await asyncio.sleep(1.5)  # longer than the heartbeat timeout: nothing happens meanwhile that could be waited for
+    await asyncio.sleep(3.5)  # longer than the heartbeat timeout: nothing happens meanwhile that could be waited for
     killable_state.restart()
     after = await seen(fleet, lambda ps: [r["state"] for r in ps["agents"]] == ["ready"] * 4, "all are there again")
     assert [row["orchestrator"] for row in after["agents"]] == [row["orchestrator"] for row in before["agents"]]

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
+import structlog
 from grpc import aio
 from prometheus_client.registry import Collector
 
@@ -39,6 +40,7 @@ class Greeter(bus_pb2_grpc.BusServiceServicer):
             time.sleep(0.6)  # noqa: ASYNC251  # what a service must not do
         if request.channel == "slow":
             self.running.set()
+            structlog.get_logger().info("a call runs")
             await self.draining.wait()
         return bus_pb2.PublishResponse(receipts=[bus_pb2.Receipt(sequence=1)])
 

@@ -72,7 +72,7 @@ def test_what_runs_may_finish(start: Start) -> None:
     """A call that runs at SIGTERM gets its answer; a new one is refused meanwhile."""
     program = start()
     running = _publish(program, "slow")
-    _publish(program, "ok").result()
+    program.wait_for('"a call runs"')
     assert program.stop() == 0
     assert running.result().receipts[0].sequence == 1
 
@@ -81,7 +81,7 @@ def test_the_drain_has_a_limit(start: Start) -> None:
     """What does not finish in time is cut off, and the program still ends well."""
     program = start("--drain-seconds", "0.2", "--drains-never")
     running = _publish(program, "slow")
-    _publish(program, "ok").result()
+    program.wait_for('"a call runs"')
     assert program.stop() == 0
     assert running.exception() is not None
 
@@ -148,7 +148,7 @@ def test_a_second_signal_ends_it_at_once(start: Start) -> None:
     """Whoever asks twice does not wait for the drain."""
     program = start("--drain-seconds", "60", "--drains-never")
     running = _publish(program, "slow")
-    _publish(program, "ok").result()
+    program.wait_for('"a call runs"')
     program.process.send_signal(signal.SIGTERM)
     program.wait_for('"stopping"')
     assert program.stop() == 128 + signal.SIGTERM

@@ -22,6 +22,8 @@ from trunklined.state.wire.servicer import StateServicer
 MAX_RECORD_BYTES = 64 * 1024
 PAGE_BYTES = 32 * 1024
 ANSWER_BYTES = 256 * 1024
+FIXED_WINDOWS = [("grpc.http2.bdp_probe", 0)]
+"""A client's windows do not grow with the time that a busy machine lets its answers wait."""
 
 MakeEngine = Callable[..., Engine]
 
@@ -76,7 +78,7 @@ async def channel(servicer: StateServicer, socket_dir: Path) -> AsyncIterator[ai
     address = f"unix:{socket_dir}/state.sock"
     server.add_insecure_port(address)
     await server.start()
-    async with aio.insecure_channel(address) as channel:
+    async with aio.insecure_channel(address, options=FIXED_WINDOWS) as channel:
         yield channel
     await server.stop(0)
 
