@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from trunkline import GrpcStateManager, InMemoryStateManager, Operation, Outcome, StateDisconnectedError, sync
+from trunkline import (
+    AgentState,
+    GrpcStateManager,
+    InMemoryStateManager,
+    Operation,
+    Outcome,
+    StateDisconnectedError,
+    TaskResult,
+    sync,
+)
 from trunkline.agents import BaseThreadAgent, LoopingThreadAgent
 from trunkline.orchestrator import Orchestrator, OrchestratorError
 from trunkline.orchestrator.fleet import pending
@@ -95,10 +104,27 @@ def test_results_that_wait_too_long_are_dropped_and_counted(
     assert any("10 results wait for the state store" in line for line in caplog.messages)
 
 
-@pytest.mark.parametrize("result", ["\ud800", [float("nan")], "x" * 5_000_000], ids=["text", "number", "size"])
-def test_a_result_that_cannot_be_kept_hides_nothing(state_address: str, result: Any) -> None:
-    """Text that is no Unicode, a number that is none, too much: the life is there without it, and says why."""
+@pytest.mark.parametrize("result", ["\ud800", [float("nan")]], ids=["text", "number"])
+def test_a_result_that_is_no_json_fails_its_life(state_address: str, result: Any) -> None:
+    """Text that is no Unicode, a number that is none: the life is kept as failed, and says why."""
+    kept, record = _life_that_returns(result, state_address)
+    assert kept.status == "failed"
+    assert kept.output_data == {}
+    assert kept.error_message is not None
+    assert "is no JSON" in kept.error_message
+    assert record.metadata["state"] == "failed"
 
+
+def test_a_result_that_is_too_large_hides_nothing(state_address: str) -> None:
+    """The life is there without its result, and says why."""
+    kept, record = _life_that_returns("x" * 5_000_000, state_address)
+    assert kept.status == "completed"
+    assert kept.output_data == {}
+    assert kept.metadata["output_left_out"]
+    assert record.metadata["state"] == "completed"
+
+
+def _life_that_returns(result: Any, state_address: str) -> tuple[TaskResult, AgentState]:
     class Broken(BaseThreadAgent):
         def execute(self) -> object:
             return result
@@ -110,11 +136,9 @@ def test_a_result_that_cannot_be_kept_hides_nothing(state_address: str, result: 
             orchestrator.start()
             assert orchestrator.join(PATIENCE)
         (kept,) = state.list_task_results(agent_id=name)
-        assert kept.output_data == {}
-        assert kept.metadata["output_left_out"]
         record = state.get_agent_state(name)
         assert record is not None
-        assert record.metadata["state"] == "completed"
+        return kept, record
 
 
 def test_a_store_that_is_nowhere_delays_neither_start_nor_end() -> None:
