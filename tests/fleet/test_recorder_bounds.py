@@ -53,12 +53,16 @@ class Counting(InMemoryStateManager):
         self.is_away = False
         self.may_go_on = threading.Event()
         self.may_go_on.set()
+        self.holds = threading.Event()
+        """Set when a call is held up: those before it are over."""
 
     async def batch(self, operations: Sequence[Operation], *, atomic: bool = False) -> list[Outcome]:
         self.calls += 1
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
+            if not self.may_go_on.is_set():
+                self.holds.set()
             await asyncio.to_thread(self.may_go_on.wait, PATIENCE)
             if self.is_away:
                 raise StateDisconnectedError("away")
@@ -164,6 +168,7 @@ def test_who_starts_an_agent_while_it_is_shut_down_is_told() -> None:
         orchestrator.stop_agent("agent")
         store.may_go_on.clear()
         starting = orchestrator.starting("agent")
+        assert store.holds.wait(PATIENCE)
         store.is_away = True
         ending = threading.Thread(target=orchestrator.shutdown)
         ending.start()
