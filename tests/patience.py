@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -49,8 +50,37 @@ class Stopwatch:
         return True
 
 
-def waited_for_a_core(pid: int) -> float:
-    """Returns the seconds that a process was ready to run and other work had the cores: of that thread for which they
-    are most. Linux counts them."""
-    counts = (path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
-    return max((int(count[1]) for count in counts), default=0) / 1e9
+class OwnTime:
+    """Measures the time that these processes take, without that in which other work had the cores that they were ready
+    for. Of each process that thread counts which waited most.
+
+    Args:
+        since_start: from the start of the processes on, in `waited`. Default: from now on.
+    """
+
+    def __init__(self, *pids: int, since_start: bool = False) -> None:
+        self._pids = pids
+        self._before = {} if since_start else {pid: _run_delays(pid) for pid in pids}
+        self._began = time.monotonic()
+
+    def seconds(self) -> float:
+        """Returns the time that passed, without `waited`."""
+        passed = time.monotonic() - self._began
+        return passed - self.waited()
+
+    def waited(self) -> float:
+        """Returns how long they waited for a core, in seconds."""
+        return sum(self._longest(pid) for pid in self._pids)
+
+    def _longest(self, pid: int) -> float:
+        before = self._before.get(pid, {})
+        return max((delay - before.get(thread, 0.0) for thread, delay in _run_delays(pid).items()), default=0.0)
+
+
+def _run_delays(pid: int) -> dict[str, float]:
+    """Returns how long each thread of a process was ready to run and did not, in seconds, as Linux counts it."""
+    found = {}
+    for count in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(OSError):  # the thread has ended
+            found[count.parent.name] = int(count.read_text().split()[1]) / 1e9
+    return found

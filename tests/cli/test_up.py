@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.patience import PATIENCE, waited_for_a_core
+from tests.patience import PATIENCE, OwnTime
 from tests.programs import address_of, command, health, hold_port
 
 
@@ -109,7 +109,8 @@ def test_they_are_ready_within_two_seconds(socket_dir: Path) -> None:
     for number in range(4):
         up = Up(socket_dir / f"data{number}")
         took = re.search(r"ready in ([\d.]+) s", up.wait_for("trunkline | ready in"))
-        waited = waited_for_a_core(up.process.pid) + max(map(waited_for_a_core, up.pids().values()))
+        children = (OwnTime(pid, since_start=True).waited() for pid in up.pids().values())
+        waited = OwnTime(up.process.pid, since_start=True).waited() + max(children)
         up.process.terminate()
         assert up.end() == 0
         assert took is not None
