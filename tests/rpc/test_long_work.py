@@ -28,7 +28,7 @@ def test_parts_are_counted_as_the_decoder_finds_them(sizes: list[int], id: str) 
             assert parts_of(raw, ITEMS, limit) == min(len(sizes), limit + 1)
         found = parts_of(raw, OPERATIONS, limit)
         assert found <= limit + 1
-        large = sum(len(item.batch.operations) for item in frame.items if item.ByteSize() >= 64)
+        large = sum(len(item.batch.operations) for item in frame.items if item.batch.ByteSize() >= 64)
         if len(raw) > 2 * limit:
             assert found >= min(large, limit + 1)
 
