@@ -63,7 +63,7 @@ class Counting(InMemoryStateManager):
         try:
             if not self.may_go_on.is_set():
                 self.holds.set()
-            await asyncio.to_thread(self.may_go_on.wait, PATIENCE)
+                await asyncio.to_thread(self.may_go_on.wait, PATIENCE)
             if self.is_away:
                 raise StateDisconnectedError("away")
             return await super().batch(operations, atomic=atomic)

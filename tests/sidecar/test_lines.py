@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -23,7 +24,10 @@ from trunkline.models import AgentMessage, MessageType
 
 @pytest.fixture
 def path(sidecar_address: str) -> str:
-    return str(Path(sidecar_address.removeprefix("unix:")).with_name("channel.sock"))
+    path = str(Path(sidecar_address.removeprefix("unix:")).with_name("channel.sock"))
+    with LineClient(path) as client:
+        until_bus_is_reached(client)
+    return path
 
 
 @pytest.fixture
@@ -42,6 +46,16 @@ async def bus(bus_address: str) -> AsyncIterator[GrpcMessageBus]:
 def target() -> str:
     """A target's name of this test alone, since the bus is shared."""
     return f"target-{uuid.uuid4()}"
+
+
+def until_bus_is_reached(client: LineClient) -> None:
+    """Asks nobody for something until it is the bus that answers."""
+    for _ in range(600):
+        client.send(line(sender="ext", target=f"nobody-{uuid.uuid4()}"))
+        if "NO_RESPONDERS" in client.read_error():
+            return
+        time.sleep(0.05)
+    pytest.fail("the bus was never reached")
 
 
 async def answering(bus: GrpcMessageBus, target: str, delays: dict[str, float] | None = None) -> None:
@@ -209,13 +223,7 @@ async def test_the_bus_may_be_away(killable_sidecar: RunningProgram, killable_bu
         client.send(line(sender="ext"))
         assert "BUS_" in await asyncio.to_thread(client.read_error)
         await asyncio.to_thread(killable_bus.restart)
-        for _ in range(200):
-            client.send(line(sender="ext"))
-            if "NO_RESPONDERS" in await asyncio.to_thread(client.read_error):
-                break
-            await asyncio.sleep(0.05)
-        else:
-            pytest.fail("the bus never came back")
+        await asyncio.to_thread(until_bus_is_reached, client)
         async with GrpcMessageBus(killable_bus.address) as bus:
             await answering(bus, "orchestrator")
             client.send(line("again", sender="ext"))
@@ -235,6 +243,24 @@ async def test_a_name_from_before_the_bus_is_reached_when_it_comes(
         await asyncio.to_thread(start_program, "bus", address=bus_address)
         async with GrpcMessageBus(bus_address) as bus:
             await published_until_heard(bus, name, client)
+
+
+async def test_a_line_waits_for_the_first_connection_to_the_bus(
+    killable_bus: RunningProgram, start_program: StartProgram, socket_dir: Path, target: str
+) -> None:
+    """For a moment, as a call does: the sidecar accepts lines from its start, and may not have found the bus yet."""
+    path = f"{socket_dir}/c.sock"
+    options = ("--socket-path", path, "--store-path", "", "--bus-address", killable_bus.address)
+    async with GrpcMessageBus(killable_bus.address) as bus:
+        came: asyncio.Queue[AgentMessage] = asyncio.Queue()
+        await bus.subscribe(agent_channel(target), came.put)
+        killable_bus.pause()
+        await asyncio.to_thread(start_program, "sidecar", *options, address=f"unix:{socket_dir}/lonely.sock")
+        with LineClient(path) as client:
+            client.send(line("running", type="STATUS", sender="ext", target=target))
+            assert await asyncio.to_thread(client.is_silent, 0.2)
+            killable_bus.resume()
+            assert (await asyncio.wait_for(came.get(), PATIENCE)).payload == {"payload": "running"}
 
 
 async def test_a_name_that_another_client_takes_over_is_reached_once(

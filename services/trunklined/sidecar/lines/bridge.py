@@ -53,6 +53,7 @@ class LineBridge:
         self._subscriptions = NameSubscriptions(bus, self._deliver)
         self._server: LineServer | None = None
         self._connecting: asyncio.Task[None] | None = None
+        self._has_connected = False
 
     async def start(self, server: LineServer) -> None:
         """Begins to accept and to connect to the bus. A bus that is not there yet is no error."""
@@ -119,6 +120,8 @@ class LineBridge:
         return self._listen(name)
 
     def _listen(self, name: str) -> asyncio.Task[None] | None:
+        if not self._has_connected:
+            return self._connecting  # which subscribes to all names in the end
         try:
             return self._subscriptions.listen(name)
         except InvalidChannelError:
@@ -146,6 +149,7 @@ class LineBridge:
                 log.debug("the bus is not reached yet", reason=error.message)
                 await asyncio.sleep(delay)
             else:
-                for name in self._named:  # those of before could not be subscribed
-                    self._listen(name)
+                self._has_connected = True
+                if listening := [task for task in map(self._listen, self._named) if task is not None]:
+                    await asyncio.wait(listening)
                 return
