@@ -9,8 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Self
 
 import grpc
@@ -40,27 +39,11 @@ class RunningProgram(Program):
     """One program of `python -m trunklined` (or another module) as a child process, with all of its log. Its port is
     its own until it is ended, so that it can be started again there."""
 
-    def __init__(
-        self,
-        name: str,
-        *options: str,
-        address: str = FREE_PORT,
-        module: str = "trunklined",
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-    ) -> None:
+    def __init__(self, name: str, *options: str, address: str = FREE_PORT, **words: Any) -> None:
         self._changed = threading.Condition()
         self._held = hold_port() if address == FREE_PORT else None
-        super().__init__(
-            name,
-            *options,
-            address=address if self._held is None else address_of(self._held),
-            module=module,
-            env=env,
-            cwd=cwd,
-            log_lines=None,
-            changed=self._changed,
-        )
+        where = address if self._held is None else address_of(self._held)
+        super().__init__(name, *options, address=where, log_lines=None, changed=self._changed, **words)
 
     def start(self) -> Self:
         """Starts it and returns when its health says SERVING; a restart keeps the address."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from trunkline.errors import InvalidMessageError
 from trunkline.limits import (
@@ -101,9 +101,6 @@ class DurableSettings:
         check_between("settings.backoff.multiplier", self.backoff.multiplier, 1, MAX_BACKOFF_MULTIPLIER)
         check_between("settings.backoff.maximum", self.backoff.maximum, self.backoff.initial, MAX_NAK_DELAY, " s")
         return self
-
-
-DEFAULT_SETTINGS: Final = DurableSettings()
 
 
 def check_between(field: str, value: float, lowest: float, highest: float, unit: str = "") -> None:

@@ -133,13 +133,6 @@ DEFAULT_REDRIVEN: Final = 1_000
 MAX_REDRIVEN: Final = 10_000
 """Dead letters that one call redrives; out of bounds INVALID_MESSAGE."""
 
-MEMORY_JOURNAL_MESSAGES: Final = 100_000
-"""Stored messages that a bus in memory keeps for who starts later, and that may wait for one of its durable
-subscriptions. The oldest of what is kept go first; where so many wait, a stored publish is refused with OVERLOADED."""
-
-MEMORY_DEAD_LETTERS: Final = 10_000
-"""Dead letters that a bus in memory keeps; the oldest go first, which is logged."""
-
 DEAD_LETTER_CHANNEL: Final = "conductor:dlq"
 """Where the bus announces each dead letter."""
 
