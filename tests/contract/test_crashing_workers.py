@@ -12,7 +12,7 @@ from tests.bus.durable.calls import eventually
 from tests.contract.conftest import ADDRESS_OF
 from tests.contract.durables import AT_ONCE, store
 from tests.contract.inbox import numbered
-from trunkline import DurableSettings, GrpcMessageBus
+from trunkline import DeadLetter, DurableSettings, GrpcMessageBus
 
 WORKER = """
 import asyncio, os, sys
@@ -52,11 +52,15 @@ async def test_what_kills_its_worker_uses_up_no_attempt_of_its_neighbours(
         assert exits == [9, 9, 9]
         worker = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, address, channel, name, "-1")
         try:
-            await eventually(lambda: bus.durable(name), lambda now: now.acked + now.dead_lettered == 4)
+            now = await eventually(lambda: bus.durable(name), lambda now: now.acked + now.dead_lettered == 4)
+            assert (now.acked, now.dead_lettered) == (3, 1)
         finally:
             worker.kill()
             await worker.wait()
-        letters = [each async for each in bus.dead_letters(durable=name)]
+        letters = await eventually(lambda: _letters(bus, name), bool)  # it is counted before it is durable
         assert [letter.message.payload["n"] for letter in letters] == [killer]
         assert [attempt.error for attempt in letters[0].attempts] == ["lease expired"] * 3
-        assert (await bus.durable(name)).acked == 3
+
+
+async def _letters(bus: GrpcMessageBus, durable: str) -> list[DeadLetter]:
+    return [each async for each in bus.dead_letters(durable=durable)]

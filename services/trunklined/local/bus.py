@@ -6,10 +6,10 @@ import time
 from typing import Any, Final
 
 from trunkline.bus.grpc.base import BaseBus
+from trunkline.bus.grpc.frames import parse_frame
 from trunkline.bus.grpc.session import BusSession
 from trunkline.errors import BusDisconnectedError
 from trunkline.limits import MAX_MESSAGE_BYTES
-from trunkline.v1 import bus_pb2
 from trunkline.wire.stream import StreamUser
 from trunklined.bus.app import make_broker
 from trunklined.bus.broker import Broker
@@ -72,8 +72,7 @@ class InMemoryMessageBus(BaseBus):
             def accept(write: Any) -> BusConnection:
                 return servicer.accept(_PEER, write, LocalConnection)
 
-            parse = bus_pb2.ConnectResponse.FromString
-            return LocalStream(parse, user, BusDisconnectedError, accept, servicer.unary_calls(), {})
+            return LocalStream(parse_frame, user, BusDisconnectedError, accept, servicer.unary_calls(), {})
 
         session = LocalSession(open_stream, broker)
         await session.stream.open(0)

@@ -165,7 +165,7 @@ async def test_on_a_full_disk_each_publish_is_refused_at_once(
             assert error.details == {"limit": "disk"}
         took = time.monotonic() - since
         assert own.seconds() < 2.5, "a tenth of what it would be at a commit for each"
-        assert len(gate.batches) - tried <= 2 + took / 0.1
+        assert len(gate.batches) - tried <= 10 + took / 0.1, "a publish that came between two tries is tried with them"
         gate.fails = None
         await eventually(lambda: _made(bus.stub), bool)
         assert len(await store(bus.stub, "a", message())) == 1

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
+from google.protobuf.message import DecodeError
 
 from trunkline.bus.durable import DurableMessage, Settler
 from trunkline.errors import InvalidMessageError
 from trunkline.models import AgentMessage, MessageType, Priority
 from trunkline.models.fields import fill_model
 from trunkline.models.json import encode_json
-from trunkline.models.message import MESSAGE_FIELDS
+from trunkline.models.lazy import SOURCE, set_known
+from trunkline.models.message import MESSAGE_FIELDS, as_made
 from trunkline.v1 import message_pb2
+from trunkline.wire.varint import write_varint
 
 JSON_TYPE: Final = "application/json"
 BINARY_TYPE: Final = "application/octet-stream"
@@ -31,6 +35,26 @@ _decode_json = msgspec.json.Decoder().decode
 _new = AgentMessage.__new__
 _new_durable = DurableMessage.__new__
 _WireMessage: Any = message_pb2.Message
+_parse = _WireMessage.FromString
+_Source = tuple[Any, ...]
+"""What a message that came keeps: how its fields are read, and the wire message."""
+
+
+NO_MESSAGE: Final[Any] = _WireMessage(message_id="?")
+"""Stands for one that cannot be read."""
+
+
+def _prefix(field: str) -> Callable[[int], bytes]:
+    """Returns what writes the bytes before a value of some length: the field's number, and the length."""
+    tag = write_varint(message_pb2.Message.DESCRIPTOR.fields_by_name[field].number << 3 | 2)
+    return lru_cache(maxsize=4_096)(lambda length: tag + write_varint(length))
+
+
+_message_id = _prefix("message_id")
+_recipient_id = _prefix("recipient_id")
+_json = _prefix("json")
+_timestamp = _prefix("timestamp")
+_correlation_id = _prefix("correlation_id")
 
 
 def encode_message(message: AgentMessage, correlation_id: str | None = None) -> bytes:
@@ -43,43 +67,101 @@ def encode_message(message: AgentMessage, correlation_id: str | None = None) -> 
         InvalidMessageError: text that is no UTF-8 (lone surrogates); a payload that was changed into what JSON cannot
             say, after the message was made.
     """
-    since = message.timestamp - _EPOCH
     try:
-        wire = _WireMessage(message_id=message.message_id)
-        if message.data is None:
-            wire.json = encode_json(message.payload)
-        else:
-            wire.data = message.data
-            wire.content_type = message.content_type or BINARY_TYPE
-        stamp = wire.timestamp
-        stamp.seconds = since.days * 86_400 + since.seconds
-        stamp.nanos = since.microseconds * 1_000
-        if message.recipient_id is not None:
-            wire.recipient_id = message.recipient_id
-        if correlation_id is not None or message.correlation_id is not None:
-            wire.correlation_id = correlation_id or message.correlation_id
-        if message.ttl_seconds is not None:
-            wire.ttl_seconds = message.ttl_seconds
-        if message.metadata:
-            wire.metadata_json = encode_json(message.metadata)
-        head = _encode_head(message.message_type, message.sender_id, message.priority)
-        encoded: bytes = head + wire.SerializeToString()
+        made = as_made(message)
+        if made is not None:
+            return _encode_made(made, correlation_id)
+        return _encode_fields(message, correlation_id)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidMessageError(
             f"message {message.message_id!r} cannot be written: {error}",
             details={"field": "payload", "value": message.message_id},
         ) from error
+
+
+def _encode_made(made: Any, correlation_id: str | None) -> bytes:
+    """Writes a message from what it keeps: put together from parts, byte for byte as `_encode_fields` does it, in
+    half of the time."""
+    _, message_id, message_type, sender_id, recipient_id, json, own_correlation_id, priority, time = made
+    parts = [
+        _encode_head(message_type, sender_id, priority),
+        _message_id(len(message_id)),
+        message_id.encode(),
+    ]
+    if recipient_id is not None:
+        encoded = recipient_id.encode()
+        parts += (_recipient_id(len(encoded)), encoded)
+    seconds, nanos = divmod(time, 1_000_000_000)
+    stamp = _encode_seconds(seconds) + _encode_nanos(nanos - nanos % 1_000)
+    parts += (_json(len(json)), json, _timestamp(len(stamp)), stamp)
+    if (correlation_id := correlation_id or own_correlation_id) is not None:
+        encoded = correlation_id.encode()
+        parts += (_correlation_id(len(encoded)), encoded)
+    return b"".join(parts)
+
+
+def _encode_fields(message: AgentMessage, correlation_id: str | None) -> bytes:
+    since = message.timestamp - _EPOCH
+    wire = _WireMessage(message_id=message.message_id)
+    if message.data is None:
+        wire.json = encode_json(message.payload)
+    else:
+        wire.data = message.data
+        wire.content_type = message.content_type or BINARY_TYPE
+    stamp = wire.timestamp
+    stamp.seconds = since.days * 86_400 + since.seconds
+    stamp.nanos = since.microseconds * 1_000
+    if message.recipient_id is not None:
+        wire.recipient_id = message.recipient_id
+    if correlation_id is not None or message.correlation_id is not None:
+        wire.correlation_id = correlation_id or message.correlation_id
+    if message.ttl_seconds is not None:
+        wire.ttl_seconds = message.ttl_seconds
+    if message.metadata:
+        wire.metadata_json = encode_json(message.metadata)
+    head = _encode_head(message.message_type, message.sender_id, message.priority)
+    encoded: bytes = head + wire.SerializeToString()
     return encoded
 
 
 @lru_cache(maxsize=1_024)
 def _encode_head(message_type: str, sender_id: str, priority: Priority) -> bytes:
     """The fields that a sender says again and again. Encoded messages joined are one message with the fields of both,
-    so they are encoded once; that saves a third of the time."""
+    so they are encoded once."""
     encoded: bytes = _WireMessage(
         message_type=message_type, sender_id=sender_id, priority=_TO_WIRE[priority]
     ).SerializeToString()
     return encoded
+
+
+@lru_cache(maxsize=64)
+def _encode_seconds(seconds: int) -> bytes:
+    """Field 1 of a google.protobuf.Timestamp."""
+    return b"\x08" + write_varint(seconds) if seconds else b""
+
+
+def _encode_nanos(nanos: int) -> bytes:
+    """Field 2 of a google.protobuf.Timestamp."""
+    low, next_low, middle, high = nanos & 127 | 128, nanos >> 7 & 127 | 128, nanos >> 14 & 127 | 128, nanos >> 21
+    if high >= 128:  # three times out of four
+        return bytes((16, low, next_low, middle, high & 127 | 128, high >> 7))
+    if high:
+        return bytes((16, low, next_low, middle, high))
+    return b"\x10" + write_varint(nanos) if nanos else b""
+
+
+def parse_message(raw: bytes) -> message_pb2.Message:
+    """The wire message that was encoded. Each has its own memory: who keeps a message does not keep the frame that it
+    came in.
+
+    Raises:
+        InvalidMessageError: the bytes are no message.
+    """
+    try:
+        wire: message_pb2.Message = _parse(raw)
+    except DecodeError as error:
+        raise InvalidMessageError(f"the bytes are no Message: {error}", details={"field": "messages"}) from error
+    return wire
 
 
 def decode_message(wire: message_pb2.Message, channel: str = "", sequence: int = 0) -> AgentMessage:
@@ -89,15 +171,10 @@ def decode_message(wire: message_pb2.Message, channel: str = "", sequence: int =
         channel: where it was received.
         sequence: its place in the order of the bus.
 
-    The fields were checked by the service, or are checked here by being converted; so the model is filled without
-    validating it a second time.
-
-    Raises:
-        InvalidMessageError: a timestamp beyond the years 1 to 9999.
+    The fields were checked by the service, and each is converted when it is first asked for.
     """
     message = _new(AgentMessage)
-    private = {"_channel": channel, "_sequence": sequence, "_ordering_key": wire.ordering_key or None}
-    fill_model(message, _values(wire), MESSAGE_FIELDS, private)
+    set_known(message, {SOURCE: (_READERS, wire, channel, sequence)})
     return message
 
 
@@ -106,7 +183,7 @@ def decode_durable(wire: message_pb2.Message, sequence: int, attempt: int, chann
     message = _new_durable(DurableMessage)
     fill_model(
         message,
-        _values(wire),
+        {SOURCE: (_DURABLE_READERS, wire)},
         MESSAGE_FIELDS,
         {
             "_channel": channel,
@@ -120,34 +197,57 @@ def decode_durable(wire: message_pb2.Message, sequence: int, attempt: int, chann
     return message
 
 
-def _values(wire: message_pb2.Message) -> dict[str, Any]:
-    text = wire.json
-    data: bytes | None = None
-    content_type: str | None = None
-    payload: dict[str, Any] | None = None
-    if text:
-        payload = _json_object(text)
-        if payload is None:
-            payload, data, content_type = {}, text.encode(), JSON_TYPE
-    elif wire.HasField("data"):
-        payload, data, content_type = {}, wire.data, wire.content_type or BINARY_TYPE
-    else:
-        payload = {}
-    message_type = wire.message_type
-    return {
-        "message_id": wire.message_id,
-        "message_type": _MESSAGE_TYPES.get(message_type, message_type),
-        "sender_id": wire.sender_id,
-        "recipient_id": wire.recipient_id or None,
-        "payload": payload,
-        "correlation_id": wire.correlation_id or None,
-        "priority": _FROM_WIRE[wire.priority],
-        "timestamp": _to_datetime(wire),
-        "ttl_seconds": wire.ttl_seconds or None,
-        "metadata": _json_object(wire.metadata_json) or {} if wire.metadata_json else {},
-        "data": data,
-        "content_type": content_type,
-    }
+def _read_payload(source: _Source) -> dict[str, Any]:
+    text = source[1].json
+    return (_json_object(text) or {}) if text else {}
+
+
+def _read_data(source: _Source) -> bytes | None:
+    wire = source[1]
+    if text := wire.json:
+        return text.encode() if _json_object(text) is None else None
+    return wire.data if wire.HasField("data") else None
+
+
+def _read_content_type(source: _Source) -> str | None:
+    wire = source[1]
+    if text := wire.json:
+        return JSON_TYPE if _json_object(text) is None else None
+    return (wire.content_type or BINARY_TYPE) if wire.HasField("data") else None
+
+
+def _read_time(source: _Source) -> datetime:
+    stamp = source[1].timestamp
+    seconds, nanos = stamp.seconds, stamp.nanos
+    if 0 <= seconds < _EXACT_SECONDS:
+        return datetime.fromtimestamp(seconds + nanos / 1e9, UTC)
+    try:
+        return _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1_000)
+    except OverflowError:  # the service takes none such; an older one may have stored it
+        return (datetime.max if seconds > 0 else datetime.min).replace(tzinfo=UTC)
+
+
+_READERS: Final[Mapping[str, Callable[[_Source], Any]]] = {
+    "message_id": lambda source: source[1].message_id,
+    "message_type": lambda source: _MESSAGE_TYPES.get(source[1].message_type, source[1].message_type),
+    "sender_id": lambda source: source[1].sender_id,
+    "recipient_id": lambda source: source[1].recipient_id or None,
+    "payload": _read_payload,
+    "correlation_id": lambda source: source[1].correlation_id or None,
+    "priority": lambda source: _FROM_WIRE[source[1].priority],
+    "timestamp": _read_time,
+    "ttl_seconds": lambda source: source[1].ttl_seconds or None,
+    "metadata": lambda source: (source[1].metadata_json and _json_object(source[1].metadata_json)) or {},
+    "data": _read_data,
+    "content_type": _read_content_type,
+    "_channel": itemgetter(2),
+    "_sequence": itemgetter(3),
+    "_ordering_key": lambda source: source[1].ordering_key or None,
+    SOURCE: lambda source: {name: _READERS[name](source) for name in ("_channel", "_sequence", "_ordering_key")},
+}
+_DURABLE_READERS: Final[Mapping[str, Callable[[_Source], Any]]] = {
+    name: reader for name, reader in _READERS.items() if name in MESSAGE_FIELDS
+}
 
 
 def encode_delivery(ordering_key: str | None, deliver_at: datetime | None, deliver_after: float | None) -> bytes:
@@ -160,20 +260,6 @@ def encode_delivery(ordering_key: str | None, deliver_at: datetime | None, deliv
     if deliver_after is not None:
         wire.deliver_after.FromNanoseconds(round(deliver_after * 1e9))
     return wire.SerializeToString()
-
-
-def _to_datetime(wire: message_pb2.Message) -> datetime:
-    stamp = wire.timestamp
-    seconds, nanos = stamp.seconds, stamp.nanos
-    if 0 <= seconds < _EXACT_SECONDS:
-        return datetime.fromtimestamp(seconds + nanos / 1e9, UTC)
-    try:
-        return _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1_000)
-    except OverflowError as error:
-        raise InvalidMessageError(
-            f"message {wire.message_id!r} has timestamp {seconds} s, beyond the years 1 to 9999",
-            details={"field": "timestamp", "value": str(seconds)},
-        ) from error
 
 
 def _json_object(text: str) -> dict[str, Any] | None:

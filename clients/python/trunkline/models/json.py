@@ -27,35 +27,32 @@ class NotJsonError(ValueError):
         self.wrong = wrong
 
 
-def is_plain(value: object) -> bool:
-    """Whether a value is a flat dict that JSON can say for sure."""
-    if type(value) is not dict:
-        return False
-    for key, item in value.items():  # noqa: SIM110  # a generator would cost more than the rest of the message
-        if type(key) is not str or type(item) not in _PLAIN:
-            return False
-    return True
-
-
 def encode_json(value: Any) -> bytes:
     """Returns a value as JSON in UTF-8.
 
     Models check what they are made of; a value that was changed since may hold what JSON cannot say, and msgspec would
-    write it as something else (NaN as null, bytes as base64, a set as a list).
+    write it as something else (NaN as null, bytes as base64, a set as a list). JSON says a value unchanged where it
+    reads back as an equal one.
 
     Raises:
         NotJsonError: NaN, an infinity, or a type that is none of JSON's; says where.
         UnicodeEncodeError: text that UTF-8 cannot say. Both are ValueErrors.
         RecursionError: it is nested too deeply.
     """
-    if type(value) is not dict:
-        _check(value, "")
-        return _encode(value)
-    for key, item in value.items():
-        if type(key) is not str or type(item) not in _PLAIN:
-            _check(value, "")
-            break
-    return _encode(value)
+    if type(value) is dict:
+        for key, item in value.items():
+            if type(key) is not str or type(item) not in _PLAIN:
+                break
+        else:
+            return _encode(value)
+    try:
+        encoded = _encode(value)
+        if _decode(encoded) == value:
+            return encoded
+    except (TypeError, ValueError):  # the check says where
+        encoded = None
+    _check(value, "")
+    return _encode(value) if encoded is None else encoded
 
 
 def _as_plain(value: object) -> object:

@@ -10,6 +10,7 @@ from pydantic import PrivateAttr
 from trunkline.bus.durable import DurableMessage as AsyncDurableMessage
 from trunkline.models import AgentMessage
 from trunkline.models.fields import fill_model
+from trunkline.models.lazy import known_fields
 from trunkline.models.message import MESSAGE_FIELDS
 
 Wait = Callable[[Coroutine[Any, Any, None]], None]
@@ -74,5 +75,5 @@ def synchronous(message: AsyncDurableMessage, wait: Wait) -> DurableMessage:
         wait: how the face waits.
     """
     face: DurableMessage = DurableMessage.__new__(DurableMessage)
-    fill_model(face, message.__dict__, MESSAGE_FIELDS, {"_message": message, "_wait": wait})
+    fill_model(face, dict(known_fields(message)), MESSAGE_FIELDS, {"_message": message, "_wait": wait})
     return face

@@ -32,6 +32,7 @@ from trunkline.errors import (
 )
 from trunkline.limits import CLIENT_DISCONNECT_SECONDS, DEFAULT_REQUEST_TIMEOUT, MAX_MESSAGE_BYTES
 from trunkline.models import AgentMessage
+from trunkline.models.message import as_made
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class BaseBus(WireDelivery, MessageBus):
             receipt = await session.store(channel, encoded)
             self._published += bool(receipt.sequence or receipt.held_by_sidecar)
             return receipt
-        if message.ttl_seconds is not None and message.is_expired():
+        if as_made(message) is None and message.is_expired():
             log.debug("message %s expired before it was published", message.message_id)
             return None
         pause = session.publish(channel, self._encode(message))

@@ -7,10 +7,10 @@ from typing import Final
 
 from trunkline.addresses import check_target
 from trunkline.bus.grpc.base import BaseBus
+from trunkline.bus.grpc.frames import parse_frame
 from trunkline.bus.grpc.session import BusSession
 from trunkline.errors import BusDisconnectedError, TrunklineError
 from trunkline.limits import BUS_PORT, MAX_MESSAGE_BYTES
-from trunkline.v1 import bus_pb2
 from trunkline.wire.stream import Compression, Stream, StreamUser, check_compression
 
 _CONNECT: Final = "/trunkline.v1.BusService/Connect"
@@ -62,6 +62,5 @@ class GrpcMessageBus(BaseBus):
         return session
 
     def _open_stream(self, user: StreamUser) -> Stream:
-        parse = bus_pb2.ConnectResponse.FromString
         lost, compression, wait = BusDisconnectedError, self._compression, self._wait_for_ready
-        return Stream(self.address, _CONNECT, parse, user, lost, compression, wait)
+        return Stream(self.address, _CONNECT, parse_frame, user, lost, compression, wait)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from trunkline.bus.codec import decode_durable
+from trunkline.bus.codec import NO_MESSAGE, decode_durable, parse_message
 from trunkline.bus.durable import DurableMessage
 from trunkline.bus.durable_codec import position_to_wire, settings_to_wire
 from trunkline.bus.grpc.holdings import Attempts, Holdings
@@ -232,7 +232,7 @@ class DurableSubscription(Subscription[DurableMessage]):
             self.close()
             return deque()
         now = self._loop.time()
-        return deque((wire, first + index, attempt, channel, now) for index, wire in enumerate(messages))
+        return deque((raw, first + index, attempt, channel, now) for index, raw in enumerate(messages))
 
     def _take_other(self, frame: bus_pb2.SubscribeResponse) -> None:
         if frame.WhichOneof("frame") != "refused":
@@ -253,28 +253,26 @@ class DurableSubscription(Subscription[DurableMessage]):
             log.warning("what was said of messages of %r came too late: %s", self.durable, refused.error.message)
 
     def _open(self, waiting: Any) -> DurableMessage | None:
-        wire, sequence, attempt, channel, came_at = waiting
+        raw, sequence, attempt, channel, came_at = waiting
         if not self._holdings.holds(sequence, attempt):
             return None  # its lease was lost while it waited here
         if self._holdings.lapsed(came_at):
             self._holdings.lose(sequence)  # another subscriber may be at it by now
             return None
         try:
-            message: DurableMessage = decode_durable(wire, sequence, attempt, channel, self)
+            wire = parse_message(raw)
+            wrong = ""
         except InvalidMessageError as error:
             log.exception("a message on %r cannot be read", self.pattern)
-            message = DurableMessage(
-                message_id=wire.message_id or "?", message_type="", sender_id=wire.sender_id or "?", payload={}
-            )
-            message._sequence, message._attempt = sequence, attempt
-            self._holdings.give(message)
-            if self._let_go(message):
-                self._settling(message, "terminate").reason = f"it cannot be read: {error}"
-            return None
+            wire = NO_MESSAGE
+            wrong = f"it cannot be read: {error}"
+        message: DurableMessage = decode_durable(wire, sequence, attempt, channel, self)
         self._holdings.give(message)
-        if message.ttl_seconds is not None and message.is_expired():
+        if wire.ttl_seconds and message.is_expired():
+            wrong = "its TTL was over while it waited for a callback"
+        if wrong:
             if self._let_go(message):
-                self._settling(message, "terminate").reason = "its TTL was over while it waited for a callback"
+                self._settling(message, "terminate").reason = wrong
             return None
         return message
 

@@ -11,6 +11,9 @@ from trunkline.v1 import bus_pb2
 from trunkline.wire.opaque import bus_passthrough
 
 _ConnectRequest = bus_passthrough()["ConnectRequest"]
+parse_frame: Callable[[bytes], Any] = bus_passthrough()["ConnectResponse"].FromString
+"""Parses a frame of the service. Its messages stay bytes until each is opened: so who keeps a message does not keep the
+frame that it came in."""
 
 
 class FrameBuilder:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from trunkline.bus.codec import decode_message
+from trunkline.bus.codec import decode_message, parse_message
 from trunkline.bus.grpc.durable_subscription import DurableSubscription
 from trunkline.bus.grpc.publisher import Publisher
 from trunkline.bus.grpc.subscription import LiveSubscription, OnError, Subscription
@@ -22,7 +22,6 @@ from trunkline.errors import (
 )
 from trunkline.limits import BUS_AWAY
 from trunkline.models import AgentMessage
-from trunkline.v1 import bus_pb2
 from trunkline.wire.status import error_from_item
 from trunkline.wire.stream import Stream, StreamUser
 
@@ -261,7 +260,7 @@ class BusSession:
         if not self.bus_is_away:  # else it was told when that began
             notify(self._on_disconnected, error)
 
-    def on_frame(self, frame: bus_pb2.ConnectResponse) -> None:
+    def on_frame(self, frame: Any) -> None:
         """Gives each item of a frame to whom it is for."""
         for item in frame.items:
             match item.WhichOneof("item"):
@@ -277,7 +276,8 @@ class BusSession:
                     self._publisher.take(item.id, item.published)
                 case "reply":
                     try:
-                        self.stream.settle(item.id, decode_message(item.reply.message, item.reply.channel))
+                        wire = parse_message(item.reply.message)
+                        self.stream.settle(item.id, decode_message(wire, item.reply.channel))
                     except InvalidMessageError as error:
                         self.stream.fail(item.id, error)
                 case "error":

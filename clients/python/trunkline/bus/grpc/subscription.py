@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from itertools import count, repeat
 from typing import Any, Generic, TypeVar
 
-from trunkline.bus.codec import decode_message
+from trunkline.bus.codec import decode_message, parse_message
 from trunkline.bus.handling import handle_live
 from trunkline.callbacks import notify
 from trunkline.errors import BusDisconnectedError, InvalidMessageError, TrunklineError
@@ -257,12 +257,13 @@ class LiveSubscription(Subscription[AgentMessage]):
     def _open(self, waiting: Any) -> AgentMessage | None:
         self._done += 1
         try:
-            wire, sequence, channel = waiting
-            message = decode_message(wire, channel, sequence)
+            raw, sequence, channel = waiting
+            wire = parse_message(raw)
         except InvalidMessageError:
             log.exception("a message on %r cannot be read and was skipped", self.pattern)
             return None
-        if message.ttl_seconds is not None and message.is_expired():
+        message = decode_message(wire, channel, sequence)
+        if wire.ttl_seconds and message.is_expired():
             log.debug("message %s expired while it waited here", message.message_id)
             return None
         return message
