@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from grpc import aio
 from prometheus_client.registry import Collector
@@ -26,6 +26,7 @@ class BusProgram:
 
     name = "bus"
     service_names: Sequence[str] = (SERVICE_NAME,)
+    reply_methods: Collection[str] = (f"/{SERVICE_NAME}/Publish",)
 
     def __init__(self, settings: Settings) -> None:
         self._broker = make_broker(settings)
@@ -40,7 +41,7 @@ class BusProgram:
         self._broker.journal.open()
 
     async def drain(self, seconds: float) -> None:
-        """Ends requests and streams."""
+        """Waits for replies to pending requests, then ends the streams."""
         await self._servicer.drain(seconds)
 
     async def close(self) -> None:

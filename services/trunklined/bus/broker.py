@@ -101,6 +101,8 @@ class Broker:
         self._requests = PendingRequests(limits.max_pending_requests)
         self._requested = 0
         self._no_responders = 0
+        self._refusal: Callable[[], TrunklineError] | None = None
+        """While the broker drains: makes what requests are refused with."""
         self._expired_on_arrival = 0
         self._past_drops = Drops()
         self._past_delivered = 0
@@ -235,7 +237,10 @@ class Broker:
             InvalidChannelError: the channel is malformed.
             NoRespondersError: nobody subscribes to it.
             InvalidMessageError, OverloadedError: see `PendingRequests.add`.
+            TrunklineError: the broker drains; see `begin_drain`.
         """
+        if self._refusal is not None:
+            raise self._refusal()
         check_channel(request.channel)
         queues = self._index.match(request.channel)
         if not any(queue.can_answer for queue in queues):
@@ -260,6 +265,23 @@ class Broker:
     def request_latency(self) -> Histogram:
         """Times from requests to their replies."""
         return self._requests.latency
+
+    def begin_drain(self, refusal: Callable[[], TrunklineError]) -> None:
+        """Refuses new requests and hands out nothing more of what is durable; all else goes on.
+
+        Args:
+            refusal: makes the error of a request that is refused.
+        """
+        self._refusal = refusal
+        self.journal.stop_handing_out()
+
+    def awaits(self, correlation_id: str) -> bool:
+        """Returns whether a pending request waits for a message with this correlation id."""
+        return correlation_id in self._requests
+
+    async def requests_settled(self) -> None:
+        """Waits until no request is pending; to be called after `begin_drain`."""
+        await self._requests.settled()
 
     def fail_requests(self, error: TrunklineError) -> None:
         """Settles all pending requests with an error: the service stops."""
