@@ -26,7 +26,7 @@ class BusProgram:
 
     name = "bus"
     service_names: Sequence[str] = (SERVICE_NAME,)
-    reply_methods: Collection[str] = (f"/{SERVICE_NAME}/Publish",)
+    finishing_methods: Collection[str] = (f"/{SERVICE_NAME}/Publish", f"/{SERVICE_NAME}/Settle")
 
     def __init__(self, settings: Settings) -> None:
         self._broker = make_broker(settings)

@@ -279,6 +279,11 @@ class Broker:
         """Returns whether a pending request waits for a message with this correlation id."""
         return correlation_id in self._requests
 
+    @property
+    def has_requests(self) -> bool:
+        """Whether a request is pending."""
+        return len(self._requests) > 0
+
     async def requests_settled(self) -> None:
         """Waits until no request is pending; to be called after `begin_drain`."""
         await self._requests.settled()

@@ -27,11 +27,11 @@ class Draining:
     calls off with CANCELLED, which looks like the caller's own doing.
 
     Args:
-        reply_methods: see `trunklined.rpc.server.TakesReplies`.
+        finishing_methods: see `trunklined.rpc.server.TakesFinishingCalls`.
     """
 
-    def __init__(self, reply_methods: Collection[str] = ()) -> None:
-        self._reply_methods = frozenset(reply_methods)
+    def __init__(self, finishing_methods: Collection[str] = ()) -> None:
+        self._finishing_methods = frozenset(finishing_methods)
         self._running: dict[asyncio.Task[object], TrunklineError] = {}
         self._cut: set[asyncio.Task[object]] = set()
         self._refuses = False
@@ -49,7 +49,7 @@ class Draining:
         error = self._error(method)
         if error is None:
             return None
-        if self._refuses and method not in self._reply_methods:
+        if self._refuses and method not in self._finishing_methods:
             raise error
         task = asyncio.current_task()
         assert task is not None
@@ -67,7 +67,7 @@ class Draining:
         return self._running[task] if task is not None and task in self._cut else None
 
     def refuse(self) -> None:
-        """Refuses new calls from now on, but those that may carry a reply."""
+        """Refuses new calls from now on, but those that may finish what runs."""
         self._refuses = True
 
     async def finish(self, seconds: float) -> None:

@@ -65,12 +65,12 @@ class ReportsHealth(Protocol):
 
 
 @runtime_checkable
-class TakesReplies(Protocol):
-    """A program some of whose running calls wait for what other calls bring."""
+class TakesFinishingCalls(Protocol):
+    """A program in which some calls finish what others began, such as a reply that a running request waits for."""
 
-    reply_methods: Collection[str]
+    finishing_methods: Collection[str]
     """Methods, such as "/trunkline.v1.BusService/Publish", whose calls are let in while the program drains: it refuses
-    by itself those that bring no reply to what runs."""
+    by itself those that finish nothing."""
 
 
 def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
@@ -100,7 +100,7 @@ async def run(program: Program, settings: ServerSettings) -> None:
     """
     log = structlog.get_logger().bind(program=program.name)
     calls = RpcMetrics()
-    draining = Draining(program.reply_methods if isinstance(program, TakesReplies) else ())
+    draining = Draining(program.finishing_methods if isinstance(program, TakesFinishingCalls) else ())
     state = health.Health(program.service_names)
     if isinstance(program, ReportsHealth):
         program.report_to(state)

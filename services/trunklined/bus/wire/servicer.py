@@ -69,6 +69,7 @@ class BusServicer:
             "ListSubscriptions": self.list_subscriptions,
             "GetStats": self.get_stats,
             **self._calls.by_name(),
+            "Settle": self.settle,
         }
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -102,7 +103,10 @@ class BusServicer:
 
     async def drain(self, seconds: float) -> None:
         """Waits for the replies to pending requests, then for what was taken to be durable and answered; `seconds` at
-        the most. Then ends the streams. Streams are read until the last reply has come: they are what replies come on.
+        the most. Then ends the streams.
+
+        Until the last reply has come, streams are read, a Publish that brings a reply is taken, and so are acks; new
+        requests, and all else that is published by unary calls, are refused.
         """
         self._drains = True
         self._broker.begin_drain(_stopping)
@@ -150,6 +154,12 @@ class BusServicer:
             await self._run(context, connection, _new_end())
         finally:
             self._connections.discard(connection)
+
+    async def settle(self, raw: bytes, context: Context) -> Message:
+        """See bus.proto."""
+        if self._drains and not self._broker.has_requests:
+            raise _stopping()
+        return await self._calls.settle(raw, context)
 
     async def list_subscriptions(self, raw: bytes, context: Context) -> bus_pb2.ListSubscriptionsResponse:
         """See bus.proto."""
