@@ -17,6 +17,7 @@ from trunklined.bus.journal.retention import RetentionRule
 from trunklined.bus.metrics import BusCollector
 from trunklined.bus.wire.message_format import MESSAGE_FORMAT
 from trunklined.bus.wire.servicer import SERVICE_NAME, BusServicer
+from trunklined.rpc.draining import BUS_FINISHING_METHODS
 from trunklined.rpc.health import Health
 from trunklined.rpc.server import Program
 
@@ -26,7 +27,7 @@ class BusProgram:
 
     name = "bus"
     service_names: Sequence[str] = (SERVICE_NAME,)
-    finishing_methods: Collection[str] = (f"/{SERVICE_NAME}/Publish", f"/{SERVICE_NAME}/Settle")
+    finishing_methods: Collection[str] = BUS_FINISHING_METHODS
 
     def __init__(self, settings: Settings) -> None:
         self._broker = make_broker(settings)

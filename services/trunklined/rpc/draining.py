@@ -12,6 +12,9 @@ from trunkline.errors import BusDisconnectedError, StateDisconnectedError, Trunk
 CUT_SECONDS: Final = 1.0
 """What calls that are cut off get to end with their error."""
 
+BUS_FINISHING_METHODS: Final = ("/trunkline.v1.BusService/Publish", "/trunkline.v1.BusService/Settle")
+"""Unary calls that may finish what runs in a bus: the reply to a request, the ack of a message."""
+
 _ERRORS: Final[Mapping[str, type[TrunklineError]]] = {
     "trunkline.v1.BusService": BusDisconnectedError,
     "trunkline.v1.StateService": StateDisconnectedError,

@@ -1,4 +1,5 @@
-"""What becomes of calls, streams and deliveries when a bus is stopped: real programs and SIGTERM."""
+"""What becomes of calls, streams and deliveries when a bus, or a sidecar before one, is stopped: real programs and
+SIGTERM."""
 
 from __future__ import annotations
 
@@ -25,6 +26,18 @@ from trunkline.wire.status import error_from_rpc
 
 LONG = ("--drain-seconds", "300")
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+
+BOTH = pytest.mark.parametrize("kind", ["bus", "sidecar"])
+
+
+def start_kind(start_program: StartProgram, kind: str, *options: str) -> RunningProgram:
+    """Starts a bus; returns it, or a sidecar before it, with options."""
+    bus = start_program("bus", *(options if kind == "bus" else ()))
+    if kind == "bus":
+        return bus
+    state = start_program("state", "--engine", "memory")
+    upstreams = ("--bus-address", bus.address, "--state-address", state.address)
+    return start_program("sidecar", *upstreams, "--socket-path", "", *options)
 
 
 @asynccontextmanager
@@ -69,14 +82,14 @@ async def until_disconnected(call: Callable[[], Awaitable[object]], outcomes: Co
             return
 
 
-async def test_under_load_all_is_finished_or_refused_with_the_reason(start_program: StartProgram) -> None:
+@BOTH
+async def test_under_load_all_is_finished_or_refused_with_the_reason(start_program: StartProgram, kind: str) -> None:
     """32 callers, unary and of the client library: each call is answered, or ends with UNAVAILABLE and our reason. Two
     requests that are under way take longer than all that, and are answered."""
-    program = start_program("bus", *LONG)
+    program = start_kind(start_program, kind, *LONG)
     address = program.address
     outcomes: Counter[str] = Counter()
     all_refused = asyncio.Event()
-    kinds = ("publish", "request", "library")
 
     async with stub_of(program) as stub, GrpcMessageBus(address) as responder, GrpcMessageBus(address) as asker:
         slow = asyncio.Semaphore(0)
@@ -90,13 +103,13 @@ async def test_under_load_all_is_finished_or_refused_with_the_reason(start_progr
         await responder.subscribe("quick", reply, concurrency=32)
         await responder.subscribe("slow", reply, concurrency=2)
 
-        async def call(kind: str) -> None:
-            if kind == "library":
+        async def call(by: str) -> None:
+            if by == "library":
                 async with GrpcMessageBus(address) as bus:
                     await until_disconnected(
                         lambda: bus.request("quick", AgentMessage(message_type="control", sender_id="a")),
                         outcomes,
-                        kind,
+                        by,
                     )
                 return
             async with stub_of(program) as own:
@@ -104,11 +117,10 @@ async def test_under_load_all_is_finished_or_refused_with_the_reason(start_progr
                     "publish": lambda: publish(own, "nobody", message()),
                     "request": lambda: own.Request(asked("quick", message(message_type="control")), timeout=PATIENCE),
                 }
-                await until_disconnected(calls[kind], outcomes, kind)
+                await until_disconnected(calls[by], outcomes, by)
 
-        callers = [
-            asyncio.ensure_future(call(kind)) for kind in ("publish",) * 16 + ("request",) * 8 + ("library",) * 8
-        ]
+        unary = [asyncio.ensure_future(call(by)) for by in ("publish",) * 16 + ("request",) * 8]
+        library = [asyncio.ensure_future(call("library")) for _ in range(8)]
         raw = stub.Request(asked("slow", message(message_type="control")), timeout=2 * PATIENCE)
         of_library = asyncio.ensure_future(
             asker.request("slow", AgentMessage(message_type="control", sender_id="a"), timeout=2 * PATIENCE)
@@ -116,15 +128,17 @@ async def test_under_load_all_is_finished_or_refused_with_the_reason(start_progr
         async with asyncio.timeout(PATIENCE):
             await slow.acquire()
             await slow.acquire()
-            while any(outcomes[f"{kind}: OK"] < 50 for kind in kinds):  # noqa: ASYNC110  # by which all are at work
+            while any(outcomes[f"{by}: OK"] < 50 for by in ("publish", "request", "library")):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         await drains(program, stub)
         assert await asyncio.to_thread(health, address) == "NOT_SERVING"
         async with asyncio.timeout(PATIENCE):
-            await asyncio.gather(*callers)
+            await asyncio.gather(*unary)
         all_refused.set()
         assert (await raw).message.correlation_id
         assert (await of_library).payload == {"to": "slow"}
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(*library)  # those of a sidecar's go on until its streams end
         await ended(program)
     assert {key: count for key, count in outcomes.items() if not key.endswith("OK")} == {
         "publish: UNAVAILABLE BUS_DISCONNECTED": 16,
@@ -153,9 +167,11 @@ async def _await(call: Any) -> Any:
 
 
 @pytest.mark.parametrize("way", ["Publish", "stored Publish", "PublishStream", "Connect"])
-async def test_a_reply_is_let_in_by_every_way(start_program: StartProgram, way: str) -> None:
-    """What else is published by unary calls is refused, and so are new requests, on whatever they come."""
-    program = start_program("bus", *LONG)
+@BOTH
+async def test_a_reply_is_let_in_by_every_way(start_program: StartProgram, kind: str, way: str) -> None:
+    """What else is published by unary calls is refused, and so are new requests: by the bus on whatever they come, by
+    the sidecar those that are calls of their own."""
+    program = start_kind(start_program, kind, *LONG)
     async with stub_of(program) as stub, GrpcMessageBus(program.address) as bus, subscribed(stub, "asked") as responder:
         stream = stub.PublishStream()
         await stream.write(bus_pb2.PublishStreamRequest(publish={"channel": "nobody", "messages": [message()]}))
@@ -164,10 +180,11 @@ async def test_a_reply_is_let_in_by_every_way(start_program: StartProgram, way: 
         came = await question(responder)
         await drains(program, stub)
         await refused(publish(stub, "nobody", message()), UNAVAILABLE, "BUS_DISCONNECTED")
-        await refused(publish(stub, "nobody", message(correlation_id="x")), UNAVAILABLE, "BUS_DISCONNECTED")
         await refused(stub.Request(asked("asked"), timeout=PATIENCE), UNAVAILABLE, "BUS_DISCONNECTED")
-        with pytest.raises(BusDisconnectedError, match="shutting down"):
-            await bus.request("asked", AgentMessage(message_type="x", sender_id="a"), timeout=PATIENCE)
+        if kind == "bus":
+            await refused(publish(stub, "nobody", message(correlation_id="x")), UNAVAILABLE, "BUS_DISCONNECTED")
+            with pytest.raises(BusDisconnectedError, match="shutting down"):
+                await bus.request("asked", AgentMessage(message_type="x", sender_id="a"), timeout=PATIENCE)
         reply = message("reply", correlation_id=came.correlation_id)
         match way:
             case "Publish":
@@ -185,9 +202,10 @@ async def test_a_reply_is_let_in_by_every_way(start_program: StartProgram, way: 
         await refused(to_its_end(stream), UNAVAILABLE, "BUS_DISCONNECTED")
 
 
-async def test_what_is_not_answered_within_the_drain_says_why(start_program: StartProgram) -> None:
+@BOTH
+async def test_what_is_not_answered_within_the_drain_says_why(start_program: StartProgram, kind: str) -> None:
     """Unary and on a stream: UNAVAILABLE with the reason; other streams too."""
-    program = start_program("bus", "--drain-seconds", "0.5")
+    program = start_kind(start_program, kind, "--drain-seconds", "0.5")
     async with stub_of(program) as stub, GrpcMessageBus(program.address) as bus, subscribed(stub, "asked") as responder:
         raw = asyncio.ensure_future(_await(stub.Request(asked("asked"), timeout=2 * PATIENCE)))
         await question(responder)
