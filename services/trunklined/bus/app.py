@@ -9,6 +9,7 @@ from grpc import aio
 from prometheus_client.registry import Collector
 
 from trunkline.errors import StorageError
+from trunkline.limits import MIN_QUEUE_MEMORY_BYTES, QUEUE_MEMORY_PART
 from trunklined.bus.broker import Broker, Limits
 from trunklined.bus.config import Settings
 from trunklined.bus.engines.sqlite import SqliteJournal
@@ -19,6 +20,7 @@ from trunklined.bus.wire.message_format import MESSAGE_FORMAT
 from trunklined.bus.wire.servicer import SERVICE_NAME, BusServicer
 from trunklined.rpc.draining import BUS_FINISHING_METHODS
 from trunklined.rpc.health import Health
+from trunklined.rpc.memory import available_memory
 from trunklined.rpc.server import Program
 
 
@@ -66,6 +68,8 @@ def make_broker(settings: Settings) -> Broker:
         Limits(
             max_queued_messages=settings.max_queued_messages,
             max_queued_bytes=settings.max_queued_bytes,
+            max_queue_memory_bytes=settings.max_queue_memory_bytes
+            or max(MIN_QUEUE_MEMORY_BYTES, available_memory() // QUEUE_MEMORY_PART),
             max_subscriptions=settings.max_subscriptions,
             max_pending_requests=settings.max_pending_requests,
         ),
