@@ -239,7 +239,7 @@ class Broker:
         memory.add(batch, len(queues))
         for queue in queues:
             queue.offer(batch)
-        if memory.is_over:
+        if memory.size > memory.maximum:
             memory.make_room(self._queues())
 
     def _queues(self) -> list[SubscriptionQueue]:

@@ -307,7 +307,9 @@ class SubscriptionQueue:
         share = batch.share
         assert share is not None
         self.weight -= share.size
-        self._memory.release(share)
+        share.queues -= 1
+        if not share.queues:
+            self._memory.size -= share.size
 
     def _excess(self, batch: MessageBatch) -> int:
         """How many messages of a batch must go for the queue to be within its bounds; at most all."""

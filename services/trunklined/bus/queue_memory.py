@@ -42,22 +42,12 @@ class QueueMemory:
         self.maximum = maximum
         self.size = 0
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the bound is exceeded."""
-        return self.size > self.maximum
-
     def add(self, batch: MessageBatch, queues: int) -> None:
-        """Counts a batch that is about to be offered to so many queues."""
+        """Counts a batch that is about to be offered to so many queues. The last of them that is done with it subtracts
+        it from `size`."""
         size = batch.size + MESSAGE_BYTES * len(batch.messages) + BATCH_BYTES
         batch.share = Share(size, queues)
         self.size += size
-
-    def release(self, share: Share) -> None:
-        """A queue is done with a batch."""
-        share.queues -= 1
-        if not share.queues:
-            self.size -= share.size
 
     def make_room(self, queues: Iterable[Yielding]) -> None:
         """Lets the largest queues give way, until a part of the bound is free.
