@@ -189,7 +189,7 @@ MAX_WAITING_WRITES_BYTES: Final = 256 * MiB
 `max_waiting_writes`, `max_waiting_bytes`)."""
 
 DRAIN_SECONDS: Final = 5.0
-"""What a service that stops gives the calls that run (setting `drain_seconds`)."""
+"""What a service that stops gives the calls and requests that run (setting `drain_seconds`)."""
 
 UNREADY_SECONDS: Final = 0.0
 """How long a service that stops serves on while its health says NOT_SERVING (setting `unready_seconds`)."""
