@@ -30,14 +30,15 @@ UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 BOTH = pytest.mark.parametrize("kind", ["bus", "sidecar"])
 
 
-def start_kind(start_program: StartProgram, kind: str, *options: str) -> RunningProgram:
+def start_kind(start_program: StartProgram, directory: Path, kind: str, *options: str) -> RunningProgram:
     """Starts a bus; returns it, or a sidecar before it, with options."""
     bus = start_program("bus", *(options if kind == "bus" else ()))
     if kind == "bus":
         return bus
     state = start_program("state", "--engine", "memory")
     upstreams = ("--bus-address", bus.address, "--state-address", state.address)
-    return start_program("sidecar", *upstreams, "--socket-path", "", *options)
+    files = ("--socket-path", "", "--store-path", f"{directory}/sidecar.db")
+    return start_program("sidecar", *upstreams, *files, *options)
 
 
 @asynccontextmanager
@@ -83,10 +84,12 @@ async def until_disconnected(call: Callable[[], Awaitable[object]], outcomes: Co
 
 
 @BOTH
-async def test_under_load_all_is_finished_or_refused_with_the_reason(start_program: StartProgram, kind: str) -> None:
+async def test_under_load_all_is_finished_or_refused_with_the_reason(
+    start_program: StartProgram, socket_dir: Path, kind: str
+) -> None:
     """32 callers, unary and of the client library: each call is answered, or ends with UNAVAILABLE and our reason. Two
     requests that are under way take longer than all that, and are answered."""
-    program = start_kind(start_program, kind, *LONG)
+    program = start_kind(start_program, socket_dir, kind, *LONG)
     address = program.address
     outcomes: Counter[str] = Counter()
     all_refused = asyncio.Event()
@@ -168,10 +171,12 @@ async def _await(call: Any) -> Any:
 
 @pytest.mark.parametrize("way", ["Publish", "stored Publish", "PublishStream", "Connect"])
 @BOTH
-async def test_a_reply_is_let_in_by_every_way(start_program: StartProgram, kind: str, way: str) -> None:
+async def test_a_reply_is_let_in_by_every_way(
+    start_program: StartProgram, socket_dir: Path, kind: str, way: str
+) -> None:
     """What else is published by unary calls is refused, and so are new requests: by the bus on whatever they come, by
     the sidecar those that are calls of their own."""
-    program = start_kind(start_program, kind, *LONG)
+    program = start_kind(start_program, socket_dir, kind, *LONG)
     async with stub_of(program) as stub, GrpcMessageBus(program.address) as bus, subscribed(stub, "asked") as responder:
         stream = stub.PublishStream()
         await stream.write(bus_pb2.PublishStreamRequest(publish={"channel": "nobody", "messages": [message()]}))
@@ -203,9 +208,11 @@ async def test_a_reply_is_let_in_by_every_way(start_program: StartProgram, kind:
 
 
 @BOTH
-async def test_what_is_not_answered_within_the_drain_says_why(start_program: StartProgram, kind: str) -> None:
+async def test_what_is_not_answered_within_the_drain_says_why(
+    start_program: StartProgram, socket_dir: Path, kind: str
+) -> None:
     """Unary and on a stream: UNAVAILABLE with the reason; other streams too."""
-    program = start_kind(start_program, kind, "--drain-seconds", "0.5")
+    program = start_kind(start_program, socket_dir, kind, "--drain-seconds", "0.5")
     async with stub_of(program) as stub, GrpcMessageBus(program.address) as bus, subscribed(stub, "asked") as responder:
         raw = asyncio.ensure_future(_await(stub.Request(asked("asked"), timeout=2 * PATIENCE)))
         await question(responder)
