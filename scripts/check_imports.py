@@ -36,7 +36,12 @@ GRPC = ("grpc", "grpc_health", "grpc_reflection", "grpc_status", "google")
 WIRE_PARTS = ("trunklined.*.wire", "trunklined.*.wire.*")
 """The modules of a service that know the wire; the others are its domain."""
 WIRE_SIDE = (*WIRE_PARTS, "trunklined.*.app")
-FORWARDING = ("trunklined.sidecar.servicer", "trunklined.sidecar.forwarder", "trunklined.sidecar.offline.*")
+FORWARDING = (
+    "trunklined.sidecar.servicer",
+    "trunklined.sidecar.forwarder",
+    "trunklined.sidecar.open_items",
+    "trunklined.sidecar.offline.*",
+)
 """Of the sidecar, what speaks to the services and for them."""
 ENVIRONMENT = (
     "os.environ",

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from trunkline.limits import FRAME_BYTES
+from trunkline.limits import FRAME_BYTES, MiB
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber, SubscriptionQueue
+from trunklined.bus.queue_memory import QueueMemory
 
 
 def quiet(_: Subscriber) -> None:
@@ -21,7 +22,8 @@ class QueueMachine(RuleBasedStateMachine):
     @initialize(max_count=st.integers(1, 40), max_bytes=st.integers(1, 400))
     def begin(self, max_count: int, max_bytes: int) -> None:
         self.max_count, self.max_bytes = max_count, max_bytes
-        self.queue = SubscriptionQueue("p", "g", max_count, max_bytes)
+        self.memory = QueueMemory(MiB)
+        self.queue = SubscriptionQueue("p", "g", max_count, max_bytes, self.memory)
         self.members: list[Subscriber] = []
         self.sequence = 0
         self.now = 1_000.0
@@ -59,6 +61,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.waiting[self.sequence] = (level, message, expires_at)
         self.offered += len(messages)
         dropped_before = self.queue.drops.lagged
+        self.memory.add(run, 1)
         self.queue.offer(run)
         for _ in range(self.queue.drops.lagged - dropped_before):
             del self.waiting[min(self.waiting)]
@@ -98,6 +101,17 @@ class QueueMachine(RuleBasedStateMachine):
                     break
                 del self.waiting[sequence]
 
+    @precondition(lambda self: self.queue.count)
+    @rule(weight=st.integers(1, 4_000))
+    def give_way(self, weight: int) -> None:
+        before, evicted = self.queue.weight, self.queue.drops.evicted
+        self.queue.give_way(weight)
+        assert self.queue.weight <= max(0, before - weight), "so much is free, if there was so much"
+        dropped = self.queue.drops.evicted - evicted
+        assert dropped, "and something in any case"
+        for _ in range(dropped):
+            del self.waiting[min(self.waiting)]
+
     @precondition(lambda self: self.members)
     @rule(data=st.data(), messages=st.integers(1, 10))
     def grant(self, data: st.DataObject, messages: int) -> None:
@@ -118,8 +132,11 @@ class QueueMachine(RuleBasedStateMachine):
         queue = self.queue
         assert 0 <= queue.count <= self.max_count
         assert 0 <= queue.size <= self.max_bytes
-        assert self.offered == self.taken + queue.drops.lagged + queue.drops.expired + queue.count
-        assert queue.drops.lagged == self.told + queue.untold
+        lost = queue.drops
+        assert self.offered == self.taken + lost.lagged + lost.evicted + lost.expired + queue.count
+        assert lost.lagged + lost.evicted == self.told + queue.untold
+        assert self.memory.size == queue.weight >= queue.size, "nobody else holds anything"
+        assert queue.count or not queue.weight
         assert sum(member.delivered for member in self.members) <= self.taken
 
     def teardown(self) -> None:
@@ -129,9 +146,9 @@ class QueueMachine(RuleBasedStateMachine):
         for member in others:
             assert not self.queue.leave(member)
         assert self.queue.leave(last)
-        assert (self.queue.count, self.queue.size) == (0, 0)
+        assert (self.queue.count, self.queue.size, self.queue.weight, self.memory.size) == (0, 0, 0, 0)
         lost = self.queue.drops
-        assert self.offered == self.taken + lost.lagged + lost.expired + lost.vanished
+        assert self.offered == self.taken + lost.lagged + lost.evicted + lost.expired + lost.vanished
 
 
 TestQueueMachine = QueueMachine.TestCase
@@ -142,7 +159,8 @@ TestQueueMachine.settings = settings(max_examples=60, stateful_step_count=40, de
 @settings(max_examples=40, deadline=None)
 def test_a_frames_worth_is_taken_at_most(sizes: list[int], cuts: list[int]) -> None:
     """What is taken at once has at most a frame's bytes, or is one message; all of it comes, in order."""
-    queue = SubscriptionQueue("p", "", 1_000, 100 * FRAME_BYTES)
+    memory = QueueMemory(1_000 * FRAME_BYTES)
+    queue = SubscriptionQueue("p", "", 1_000, 100 * FRAME_BYTES, memory)
     subscriber = Subscriber(1, "peer", None, quiet)
     queue.join(subscriber)
     sequence = 1
@@ -150,23 +168,29 @@ def test_a_frames_worth_is_taken_at_most(sizes: list[int], cuts: list[int]) -> N
     for cut in [*cuts, len(rest)]:
         part, rest = rest[:cut], rest[cut:]
         if part:
-            queue.offer(MessageBatch("c", 1, part, sum(map(len, part)), None, sequence))
+            batch = MessageBatch("c", 1, part, sum(map(len, part)), None, sequence)
+            memory.add(batch, 1)
+            queue.offer(batch)
             sequence += len(part)
     came: list[int] = []
     while (run := queue.take(subscriber, 512, 0.0)) is not None:
         assert run.size <= FRAME_BYTES or len(run.messages) == 1
         came += map(len, run.messages)
     assert came == sizes
+    assert memory.size == queue.weight == 0
 
 
 def test_wakes_who_can_take() -> None:
     """A new run wakes the subscriber, a grant wakes who ran out of credit, and joining wakes when something waits."""
     woken: list[Subscriber] = []
-    queue = SubscriptionQueue("p", "g", 10, 1_000)
+    memory = QueueMemory(MiB)
+    queue = SubscriptionQueue("p", "g", 10, 1_000, memory)
     first = Subscriber(1, "peer", 1, woken.append)
     queue.join(first)
     assert woken == []
-    queue.offer(MessageBatch("c", 1, [b"x", b"y"], 2, None, 1))
+    batch = MessageBatch("c", 1, [b"x", b"y"], 2, None, 1)
+    memory.add(batch, 1)
+    queue.offer(batch)
     assert woken == [first]
     assert queue.take(first, 10, 0.0) is not None
     first.grant(1)

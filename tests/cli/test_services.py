@@ -31,6 +31,7 @@ def test_services_say_what_is_stored_in_a_few_lines(
     at = ("--bus", killable_bus.address)
     quiet = trunkline(*at, "services").stdout
     assert "dead letters      0\n" in quiet
+    assert "queue memory      0 bytes of " in quiet
     let_die(killable_bus.address, name, channel, Death(channel, "x"), Death(channel, "y"))
     for _ in range(2):
         trunkline(*at, "publish", channel, "--stored", "--message-id", "m")

@@ -164,7 +164,7 @@ async def test_statistics_count_what_passes(bus: MessageBus, channel: str, name:
     assert after.dead_letters - before.dead_letters >= 2
     assert after.durable_subscriptions - before.durable_subscriptions == 1
     assert after.connections >= 0  # a bus in memory has none
-    assert set(after.dropped) == {"expired", "lagged", "vanished"}
+    assert set(after.dropped) == {"evicted", "expired", "lagged", "vanished"}
     assert after.journal_messages >= 2
 
 

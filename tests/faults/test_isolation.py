@@ -7,7 +7,9 @@ import json
 import os
 import signal
 import sys
+import urllib.request
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -41,8 +43,17 @@ StartSubscriber = Callable[[str, str], asyncio.Future[Subscriber]]
 
 def resident_memory(pid: int) -> int:
     """Bytes that a process holds in memory."""
+    return _memory(pid, "VmRSS:")
+
+
+def highest_resident_memory(pid: int) -> int:
+    """The most bytes that it ever did."""
+    return _memory(pid, "VmHWM:")
+
+
+def _memory(pid: int, name: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(name):
             return int(line.split()[1]) * 1024
     raise AssertionError(f"process {pid} is gone")
 
@@ -119,6 +130,61 @@ async def test_a_subscriber_that_never_reads_harms_nobody(
     assert len(stopped.delivered) >= QUEUED
     assert json.loads(stopped.delivered[-1].n) == {"n": "report"}
     assert largest < BASE_MEMORY + MAX_QUEUED_BYTES
+
+
+async def test_many_that_never_read_share_one_bound(start_program: Callable[..., RunningProgram]) -> None:
+    """Eight subscribers that stand still, each with more to get than all may hold together: the service stays within
+    the one bound, and says so; each of them is told exactly how many it lost, and one that reads loses nothing."""
+    stalled, count, text = 8, 400, "x" * 100_000
+    program = start_program(
+        "bus", "--max-queue-memory-bytes", str(64 * MiB), "--metrics-address", "127.0.0.1:0", "--drain-seconds", "0"
+    )
+    channel = f"isolation:{uuid4().hex}"
+    came = asyncio.Semaphore(0)
+
+    async def read(_: AgentMessage) -> None:
+        came.release()
+
+    async with (
+        AsyncExitStack() as stack,
+        GrpcMessageBus(program.address) as bus,
+        GrpcMessageBus(program.address) as own,
+    ):
+        line = await stack.enter_async_context(grpc.aio.insecure_channel(program.address))
+        stub: Any = bus_pb2_grpc.BusServiceStub(line)
+        behind = [await stack.enter_async_context(subscribed(stub, f"{channel}:{n}")) for n in range(stalled)]
+        await own.subscribe(f"{channel}:read", read)
+        for each in range(count):
+            for n in range(stalled):
+                await bus.publish(f"{channel}:{n}", AgentMessage(message_type="x", sender_id="p", payload={"t": text}))
+            await bus.publish(f"{channel}:read", numbered(each))
+            if each % 20 == 19:
+                await bus.flush()
+        await bus.flush()
+        assert highest_resident_memory(program.pid) < BASE_MEMORY + 2 * 64 * MiB
+        metrics = await asyncio.to_thread(scraped, program)
+        assert metrics["trunkline_bus_max_queue_memory_bytes"] == 64 * MiB
+        assert 32 * MiB < metrics["trunkline_bus_queue_memory_bytes"] <= 64 * MiB
+        evicted = metrics['trunkline_bus_messages_dropped_total{reason="evicted"}']
+        assert evicted > 0
+        assert metrics['trunkline_bus_messages_dropped_total{reason="lagged"}'] == 0
+        figures = await bus.statistics()
+        assert (figures.dropped["evicted"], figures.max_queue_memory_bytes) == (evicted, 64 * MiB)
+        for _ in range(count):
+            await asyncio.wait_for(came.acquire(), PATIENCE)
+        for each in behind:
+            while len(each.delivered) + sum(each.lagged) < count:
+                await each.step()
+        assert sum(sum(each.lagged) for each in behind) == evicted
+        assert all(each.lagged for each in behind)
+        assert (await bus.statistics()).queue_memory_bytes == 0
+
+
+def scraped(program: RunningProgram) -> dict[str, float]:
+    """A program's metrics, by name and labels."""
+    with urllib.request.urlopen(f"http://{program.metrics_address}/metrics", timeout=PATIENCE) as answer:
+        lines = answer.read().decode().splitlines()
+    return {name: float(value) for name, _, value in (each.rpartition(" ") for each in lines if each[0] != "#")}
 
 
 async def _publish(program: RunningProgram, channel: str, count: int) -> int:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from grpc import aio
 
-from trunklined.rpc.listening import ListenError, is_live, listen
+from trunklined.rpc.listening import ListenError, hang_up, is_live, listen
 
 
 @pytest.fixture
@@ -101,3 +103,24 @@ async def test_a_missing_directory_is_named(server: aio.Server, socket_dir: Path
     """The error says which address and why."""
     with pytest.raises(ListenError, match=r"unix:.*/none/s: No such file or directory"):
         listen(server, f"unix:{socket_dir}/none/s")
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+async def test_a_server_that_hangs_up_is_gone_for_callers(server: aio.Server, socket_dir: Path, kind: str) -> None:
+    """Before it is stopped: its connections end, new ones are refused, and stopping it removes the socket's file."""
+    path = socket_dir / "s"
+    address = listen(server, f"unix:{path}" if kind == "unix" else "127.0.0.1:0")
+    await server.start()
+    where: str | tuple[str, int] = str(path) if kind == "unix" else ("127.0.0.1", int(address.rpartition(":")[2]))
+    family = socket.AF_UNIX if kind == "unix" else socket.AF_INET
+    with socket.socket(family) as accepted, socket.socket(family) as late:
+        await asyncio.to_thread(accepted.connect, where)
+        assert await asyncio.to_thread(accepted.recv, 1)  # gRPC's first frame: the server has accepted
+        hang_up(address)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.to_thread(late.connect, where)
+        with suppress(ConnectionResetError):
+            while await asyncio.to_thread(accepted.recv, 4096):
+                continue
+    await server.stop(0)
+    assert not path.exists()

@@ -66,6 +66,15 @@ subscriber is told how many (settings `max_queued_messages`, `max_queued_bytes`)
 the queue itself takes about 50 bytes more for each, and up to 400 for one that was published alone or has a TTL. So a
 queue of the smallest messages takes 100 MiB at the most, and one of messages of 300 bytes and more at most 110 MiB."""
 
+MIN_QUEUE_MEMORY_BYTES: Final = 64 * MiB
+QUEUE_MEMORY_PART: Final = 4
+"""What all these queues may take together (setting `max_queue_memory_bytes`): by default the fourth part of the memory
+that there is, which is the control group's limit or the machine's, but no less than 64 MiB. Beyond it the largest queue
+gives way first: it drops its oldest messages, and its subscriber is told how many, as at its own bound; those that are
+smaller lose nothing. Here what Python takes for each message is counted too, and what several queues hold counts once.
+On top of it come what is on its way to a stream that stands still (some hundred KiB), and what is handed out ahead to
+durable subscribers (4 MiB each), who lose nothing."""
+
 MAX_SUBSCRIPTIONS: Final = 1_000_000
 """Registered subscriptions of one bus; beyond it OVERLOADED (setting `max_subscriptions`)."""
 
@@ -173,7 +182,7 @@ MAX_WAITING_WRITES_BYTES: Final = 256 * MiB
 `max_waiting_writes`, `max_waiting_bytes`)."""
 
 DRAIN_SECONDS: Final = 5.0
-"""What a service that stops gives the calls that run (setting `drain_seconds`)."""
+"""What a service that stops gives the calls and requests that run (setting `drain_seconds`)."""
 
 UNREADY_SECONDS: Final = 0.0
 """How long a service that stops serves on while its health says NOT_SERVING (setting `unready_seconds`)."""

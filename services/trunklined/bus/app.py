@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from grpc import aio
 from prometheus_client.registry import Collector
 
 from trunkline.errors import StorageError
+from trunkline.limits import MIN_QUEUE_MEMORY_BYTES, QUEUE_MEMORY_PART
 from trunklined.bus.broker import Broker, Limits
 from trunklined.bus.config import Settings
 from trunklined.bus.engines.sqlite import SqliteJournal
@@ -17,7 +18,9 @@ from trunklined.bus.journal.retention import RetentionRule
 from trunklined.bus.metrics import BusCollector
 from trunklined.bus.wire.message_format import MESSAGE_FORMAT
 from trunklined.bus.wire.servicer import SERVICE_NAME, BusServicer
+from trunklined.rpc.draining import BUS_FINISHING_METHODS
 from trunklined.rpc.health import Health
+from trunklined.rpc.memory import available_memory
 from trunklined.rpc.server import Program
 
 
@@ -26,6 +29,7 @@ class BusProgram:
 
     name = "bus"
     service_names: Sequence[str] = (SERVICE_NAME,)
+    finishing_methods: Collection[str] = BUS_FINISHING_METHODS
 
     def __init__(self, settings: Settings) -> None:
         self._broker = make_broker(settings)
@@ -40,7 +44,7 @@ class BusProgram:
         self._broker.journal.open()
 
     async def drain(self, seconds: float) -> None:
-        """Ends requests and streams."""
+        """Waits for replies to pending requests, then ends the streams."""
         await self._servicer.drain(seconds)
 
     async def close(self) -> None:
@@ -64,6 +68,8 @@ def make_broker(settings: Settings) -> Broker:
         Limits(
             max_queued_messages=settings.max_queued_messages,
             max_queued_bytes=settings.max_queued_bytes,
+            max_queue_memory_bytes=settings.max_queue_memory_bytes
+            or max(MIN_QUEUE_MEMORY_BYTES, available_memory() // QUEUE_MEMORY_PART),
             max_subscriptions=settings.max_subscriptions,
             max_pending_requests=settings.max_pending_requests,
         ),

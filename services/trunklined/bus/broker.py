@@ -20,6 +20,7 @@ from trunklined.bus.journal.publication import Done, Publication
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.pattern_index import PatternIndex
 from trunklined.bus.queue import Drops, Queue, Subscriber, SubscriptionQueue
+from trunklined.bus.queue_memory import QueueMemory
 from trunklined.bus.requests import Correlated, PendingRequest, PendingRequests
 from trunklined.rpc.histogram import Histogram
 
@@ -30,18 +31,21 @@ class Limits:
 
     max_queued_messages: int
     max_queued_bytes: int
+    max_queue_memory_bytes: int
     max_subscriptions: int
     max_pending_requests: int
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Counts since the start, and what is held now. Of copies, not of messages, where several subscribe."""
+    """Counts since the start, and what is held now. Of copies, not of messages, where several subscribe; but the memory
+    of the queues is what they take."""
 
     published: int
     delivered: int
     expired: int
     lagged: int
+    evicted: int
     vanished: int
     requests: int
     request_timeouts: int
@@ -50,6 +54,8 @@ class Statistics:
     subscriptions: int
     queued_messages: int
     queued_bytes: int
+    queue_memory_bytes: int
+    max_queue_memory_bytes: int
 
 
 class Subscription:
@@ -93,6 +99,7 @@ class Broker:
         self.journal = Journal(engine, journal_limits, clock, format, self._fan_out_stored, self._announce)
         self._sequencer = self.journal.sequencer
         self._limits = limits
+        self._memory = QueueMemory(limits.max_queue_memory_bytes)
         self._index: PatternIndex[SubscriptionQueue] = PatternIndex()
         self._groups: dict[tuple[str, str], SubscriptionQueue] = {}
         self._subscriptions: dict[int, Subscription] = {}
@@ -101,6 +108,8 @@ class Broker:
         self._requests = PendingRequests(limits.max_pending_requests)
         self._requested = 0
         self._no_responders = 0
+        self._refusal: Callable[[], TrunklineError] | None = None
+        """While the broker drains: makes what requests are refused with."""
         self._expired_on_arrival = 0
         self._past_drops = Drops()
         self._past_delivered = 0
@@ -118,7 +127,8 @@ class Broker:
         self._check_room()
         queue = self._groups.get((pattern, group)) if group else None
         if queue is None:
-            queue = SubscriptionQueue(pattern, group, self._limits.max_queued_messages, self._limits.max_queued_bytes)
+            limits = self._limits
+            queue = SubscriptionQueue(pattern, group, limits.max_queued_messages, limits.max_queued_bytes, self._memory)
             self._index.add(pattern, queue)
             if group:
                 self._groups[pattern, group] = queue
@@ -173,6 +183,7 @@ class Broker:
             self._index.remove(queue.pattern, queue)
             self._groups.pop((queue.pattern, queue.group), None)
             self._past_drops.lagged += queue.drops.lagged
+            self._past_drops.evicted += queue.drops.evicted
             self._past_drops.expired += queue.drops.expired
             self._past_drops.vanished += queue.drops.vanished
 
@@ -218,11 +229,23 @@ class Broker:
         """Puts batches that have their sequences into the queues of who is interested."""
         queues = self._index.match(channel)
         for batch in batches:
-            if batch.first_sequence:
-                for queue in queues:
-                    queue.offer(batch)
+            if batch.first_sequence and queues:
+                self._offer(batch, queues)
         if correlated and len(self._requests):
             self._requests.resolve(channel, correlated)
+
+    def _offer(self, batch: MessageBatch, queues: Sequence[SubscriptionQueue]) -> None:
+        memory = self._memory
+        memory.add(batch, len(queues))
+        for queue in queues:
+            queue.offer(batch)
+        if memory.size > memory.maximum:
+            memory.make_room(self._queues())
+
+    def _queues(self) -> list[SubscriptionQueue]:
+        """All queues of live subscriptions; costs a walk over the subscriptions."""
+        queues = (each.queue for each in self._subscriptions.values())
+        return list({id(queue): queue for queue in queues if isinstance(queue, SubscriptionQueue)}.values())
 
     def _fan_out_stored(self, channel: str, batches: Sequence[MessageBatch], correlated: list[Correlated]) -> None:
         self._published += sum(len(batch.messages) for batch in batches)
@@ -235,7 +258,10 @@ class Broker:
             InvalidChannelError: the channel is malformed.
             NoRespondersError: nobody subscribes to it.
             InvalidMessageError, OverloadedError: see `PendingRequests.add`.
+            TrunklineError: the broker drains; see `begin_drain`.
         """
+        if self._refusal is not None:
+            raise self._refusal()
         check_channel(request.channel)
         queues = self._index.match(request.channel)
         if not any(queue.can_answer for queue in queues):
@@ -249,8 +275,7 @@ class Broker:
         batch.first_sequence = self._sequencer.allot(1)
         self._published += 1
         # It cannot answer another request: none that is pending has its correlation id.
-        for queue in queues:
-            queue.offer(batch)
+        self._offer(batch, queues)
 
     def _announce(self, letter: DeadLetter, dead_letters: int) -> None:
         message = self._format.announcement(letter, dead_letters)
@@ -260,6 +285,28 @@ class Broker:
     def request_latency(self) -> Histogram:
         """Times from requests to their replies."""
         return self._requests.latency
+
+    def begin_drain(self, refusal: Callable[[], TrunklineError]) -> None:
+        """Refuses new requests and hands out nothing more of what is durable; all else goes on.
+
+        Args:
+            refusal: makes the error of a request that is refused.
+        """
+        self._refusal = refusal
+        self.journal.stop_handing_out()
+
+    def awaits(self, correlation_id: str) -> bool:
+        """Returns whether a pending request waits for a message with this correlation id."""
+        return correlation_id in self._requests
+
+    @property
+    def has_requests(self) -> bool:
+        """Whether a request is pending."""
+        return len(self._requests) > 0
+
+    async def requests_settled(self) -> None:
+        """Waits until no request is pending; to be called after `begin_drain`."""
+        await self._requests.settled()
 
     def fail_requests(self, error: TrunklineError) -> None:
         """Settles all pending requests with an error: the service stops."""
@@ -271,17 +318,14 @@ class Broker:
 
     def statistics(self) -> Statistics:
         """A snapshot; costs a walk over the subscriptions."""
-        queues = {
-            id(each.queue): each.queue
-            for each in self._subscriptions.values()
-            if isinstance(each.queue, SubscriptionQueue)
-        }.values()
+        queues = self._queues()
         drops = [self._past_drops, *(queue.drops for queue in queues)]
         return Statistics(
             published=self._published,
             delivered=self._past_delivered + sum(each.subscriber.delivered for each in self._subscriptions.values()),
             expired=self._expired_on_arrival + sum(each.expired for each in drops),
             lagged=sum(each.lagged for each in drops),
+            evicted=sum(each.evicted for each in drops),
             vanished=sum(each.vanished for each in drops),
             requests=self._requested,
             request_timeouts=self._requests.timeouts,
@@ -290,4 +334,6 @@ class Broker:
             subscriptions=len(self._subscriptions),
             queued_messages=sum(queue.count for queue in queues),
             queued_bytes=sum(queue.size for queue in queues),
+            queue_memory_bytes=self._memory.size,
+            max_queue_memory_bytes=self._memory.maximum,
         )

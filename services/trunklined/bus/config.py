@@ -67,6 +67,12 @@ class Settings(ServerSettings):
         ge=1024,
         description="Bytes that may wait for one live subscription; beyond it the oldest are dropped.",
     )
+    max_queue_memory_bytes: int | None = Field(
+        default=None,
+        ge=MiB,
+        description="Memory that all live subscriptions' queues may take together; beyond it the largest drops its"
+        " oldest messages. Unset: a quarter of the machine's memory or of the control group's limit, at least 64 MiB.",
+    )
     max_subscriptions: int = Field(
         default=MAX_SUBSCRIPTIONS, ge=1, description="Registered subscriptions; beyond it new ones are refused."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -22,6 +23,16 @@ class Redriven(NamedTuple):
     """How often it was redriven, this time included."""
     log: tuple[AttemptRecord, ...] = ()
     """What became of it before."""
+
+
+class Share:
+    """What a batch takes in memory, and how many queues are not done with it; see `QueueMemory`."""
+
+    __slots__ = ("queues", "size")
+
+    def __init__(self, size: int, queues: int) -> None:
+        self.size = size
+        self.queues = queues
 
 
 @dataclass(slots=True)
@@ -49,6 +60,8 @@ class MessageBatch:
     redriven: Redriven | None = None
     attempt: int = 0
     """The how many-th time it is handed out; 0: to a live subscription."""
+    share: Share | None = None
+    """Of the batch in whole, also where this is a part; None: no live subscription gets it."""
 
     @property
     def target(self) -> int | None:
@@ -113,29 +126,40 @@ def fitting(batch: MessageBatch, most: int) -> int:
     return count
 
 
-def joined(batch: MessageBatch, others: deque[MessageBatch], most: int) -> MessageBatch:
+def joined(
+    batch: MessageBatch,
+    others: deque[MessageBatch],
+    most: int,
+    done: Callable[[MessageBatch], None] | None = None,
+) -> MessageBatch:
     """Returns a batch with those that follow it without a gap, taken from others: at most so many messages, and
-    FRAME_BYTES. Many small batches cost far more than one."""
+    FRAME_BYTES. Many small batches cost far more than one. `done` is called with each that was taken."""
     messages, size = list(batch.messages), batch.size
     last = batch
     while others and last.is_followed_by(others[0]) and len(messages) + len(others[0].messages) <= most:
         if size + others[0].size > FRAME_BYTES:
             break
         last = others.popleft()
+        if done is not None:
+            done(last)
         messages += last.messages
         size += last.size
     return replace(batch, messages=messages, size=size)
 
 
-def next_of(batches: deque[MessageBatch], most: int) -> MessageBatch:
+def next_of(
+    batches: deque[MessageBatch], most: int, done: Callable[[MessageBatch], None] | None = None
+) -> MessageBatch:
     """Takes from the left what can be sent at once: one batch, part of one, or several as one; at most so many
-    messages, and FRAME_BYTES (or one message)."""
+    messages, and FRAME_BYTES (or one message). `done` is called with each batch of which nothing is left."""
     batch = batches.popleft()
     count = fitting(batch, most)
     if count < len(batch.messages):
         batch, rest = batch.split(count)
         batches.appendleft(rest)
         return batch
+    if done is not None:
+        done(batch)
     if batches and batch.is_followed_by(batches[0]):
-        return joined(batch, batches, most)
+        return joined(batch, batches, most, done)
     return batch

@@ -27,10 +27,21 @@ class BusCollector(Collector):
         )
         dropped.add_metric(["expired"], now.expired)
         dropped.add_metric(["lagged"], now.lagged)
+        dropped.add_metric(["evicted"], now.evicted)
         dropped.add_metric(["vanished"], now.vanished)
         yield dropped
         yield GaugeMetricFamily("trunkline_bus_queued_messages", "Messages that wait.", value=now.queued_messages)
         yield GaugeMetricFamily("trunkline_bus_queued_bytes", "Bytes that wait.", value=now.queued_bytes)
+        yield GaugeMetricFamily(
+            "trunkline_bus_queue_memory_bytes",
+            "What all queues take together; a message that several hold counts once.",
+            value=now.queue_memory_bytes,
+        )
+        yield GaugeMetricFamily(
+            "trunkline_bus_max_queue_memory_bytes",
+            "Beyond it the largest queue drops its oldest messages.",
+            value=now.max_queue_memory_bytes,
+        )
         yield GaugeMetricFamily("trunkline_bus_subscriptions", "Registered subscriptions.", value=now.subscriptions)
         yield CounterMetricFamily("trunkline_bus_requests", "Requests taken.", value=now.requests)
         yield CounterMetricFamily(

@@ -5,6 +5,7 @@ A subscription without a group is a queue with one subscriber; a group is a queu
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
@@ -13,13 +14,16 @@ from typing import Protocol
 from trunkline.errors import TrunklineError
 from trunkline.priority import PriorityQueue
 from trunklined.bus.message_batch import MessageBatch, next_of
+from trunklined.bus.queue_memory import QueueMemory
 
 
 @dataclass(slots=True)
 class Drops:
-    """Messages that one queue did not deliver, by reason."""
+    """Messages that one queue did not deliver, by reason: it was full, it gave way to others, they were past their TTL,
+    their subscriber left."""
 
     lagged: int = 0
+    evicted: int = 0
     expired: int = 0
     vanished: int = 0
 
@@ -131,12 +135,18 @@ _by_appetite = attrgetter("appetite")
 
 
 class SubscriptionQueue:
-    """Bounded; at the bound the oldest messages are dropped and counted, and the next `take` says how many."""
+    """Bounded; at the bound the oldest messages are dropped and counted, and the next `take` says how many.
+
+    Args:
+        max_count, max_bytes: its own bound.
+        memory: what all queues take together; each batch that is offered counts there already.
+    """
 
     __slots__ = (
         "_levels",
         "_max_bytes",
         "_max_count",
+        "_memory",
         "count",
         "drops",
         "group",
@@ -144,20 +154,24 @@ class SubscriptionQueue:
         "size",
         "subscribers",
         "untold",
+        "weight",
     )
 
-    def __init__(self, pattern: str, group: str, max_count: int, max_bytes: int) -> None:
+    def __init__(self, pattern: str, group: str, max_count: int, max_bytes: int, memory: QueueMemory) -> None:
         self.pattern = pattern
         self.group = group
         self.subscribers: list[Subscriber] = []
         self.count = 0
         self.size = 0
+        self.weight = 0
+        """What it takes in memory, as if it shared nothing."""
         self.drops = Drops()
         self.untold = 0
         """Dropped messages that no subscriber was told of yet."""
         self._levels: PriorityQueue[MessageBatch] = PriorityQueue()
         self._max_count = max_count
         self._max_bytes = max_bytes
+        self._memory = memory
 
     def join(self, subscriber: Subscriber) -> None:
         """Lets a subscriber take from this queue."""
@@ -179,6 +193,9 @@ class SubscriptionQueue:
             return False
         self.drops.vanished += self.count
         self.count = self.size = 0
+        for level in self._levels.occupied():
+            for batch in level:
+                self._done_with(batch)
         self._levels.clear()
         return True
 
@@ -192,6 +209,8 @@ class SubscriptionQueue:
         self._levels.push(batch.level, batch)
         self.count += len(batch.messages)
         self.size += batch.size
+        assert batch.share is not None
+        self.weight += batch.share.size
         if self.count > self._max_count or self.size > self._max_bytes:
             self._drop_oldest()
         if len(self.subscribers) == 1:
@@ -217,13 +236,28 @@ class SubscriptionQueue:
             count = min(count, subscriber.credit)
         if count < 1:
             return None
-        batch = next_of(level, count)
+        batch = next_of(level, count, self._done_with)
         self.count -= len(batch.messages)
         self.size -= batch.size
         subscriber.delivered += len(batch.messages)
         if subscriber.credit is not None:
             subscriber.credit -= len(batch.messages)
         return batch
+
+    def give_way(self, weight: int) -> None:
+        """Drops its oldest messages, until it takes so much less; at least one batch. Whole batches: of a part of one
+        nothing is free."""
+        target = self.weight - weight
+        while True:
+            batch = self._oldest_level().popleft()
+            self._done_with(batch)
+            dropped = self._forget(batch)
+            self.drops.evicted += dropped
+            self.untold += dropped
+            if not self.count or self.weight <= target:
+                break
+        for subscriber in self.subscribers:
+            subscriber.wake(subscriber)  # it may be told
 
     def oldest(self, now: float) -> int | None:
         """The sequence of the oldest message that waits and has not expired; None: there is none."""
@@ -247,19 +281,35 @@ class SubscriptionQueue:
         """Drops what expired at the head of each level: the only place from which something is taken."""
         for level in self._levels.occupied():
             while level and (expiry := level[0].expires_at) is not None and expiry < now:
-                self.drops.expired += self._forget(level.popleft())
+                batch = level.popleft()
+                self._done_with(batch)
+                self.drops.expired += self._forget(batch)
 
     def _drop_oldest(self) -> None:
         while self.count > self._max_count or self.size > self._max_bytes:
-            level = min(self._levels.occupied(), key=lambda batches: batches[0].first_sequence)
+            level = self._oldest_level()
             batch = level.popleft()
             excess = self._excess(batch)
             if excess < len(batch.messages):
                 batch, rest = batch.split(excess)
                 level.appendleft(rest)
+            else:
+                self._done_with(batch)
             dropped = self._forget(batch)
             self.drops.lagged += dropped
             self.untold += dropped
+
+    def _oldest_level(self) -> deque[MessageBatch]:
+        return min(self._levels.occupied(), key=lambda batches: batches[0].first_sequence)
+
+    def _done_with(self, batch: MessageBatch) -> None:
+        """Nothing of a batch, as it was offered, waits here any more."""
+        share = batch.share
+        assert share is not None
+        self.weight -= share.size
+        share.queues -= 1
+        if not share.queues:
+            self._memory.size -= share.size
 
     def _excess(self, batch: MessageBatch) -> int:
         """How many messages of a batch must go for the queue to be within its bounds; at most all."""

@@ -134,8 +134,13 @@ class PendingRequests:
     def __init__(self, maximum: int) -> None:
         self._maximum = maximum
         self._by_correlation: dict[str, PendingRequest] = {}
+        self._settled: asyncio.Future[None] | None = None
+        """Where somebody waits until none is pending."""
         self.timeouts = 0
         self.latency = Histogram(LATENCY_BOUNDS)
+
+    def __contains__(self, correlation_id: str) -> bool:
+        return correlation_id in self._by_correlation
 
     def __len__(self) -> int:
         return len(self._by_correlation)
@@ -163,6 +168,14 @@ class PendingRequests:
     def forget(self, request: PendingRequest) -> None:
         """Takes a request out."""
         del self._by_correlation[request.correlation_id]
+        if self._settled is not None and not self._by_correlation and not self._settled.done():
+            self._settled.set_result(None)
+
+    async def settled(self) -> None:
+        """Waits until none is pending; for one who lets no new ones in."""
+        if self._by_correlation:
+            self._settled = asyncio.get_running_loop().create_future()
+            await self._settled
 
     def resolve(self, channel: str, correlated: list[Correlated]) -> None:
         """Gives each message that answers a pending request to it. A request does not answer itself."""

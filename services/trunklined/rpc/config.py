@@ -51,7 +51,10 @@ class ServerSettings(BaseSettings):
         default="auto", description="How to write logs. auto: console on a terminal, else json."
     )
     drain_seconds: float = Field(
-        default=DRAIN_SECONDS, ge=0, le=3600, description="What running calls get to finish at SIGTERM, in seconds."
+        default=DRAIN_SECONDS,
+        ge=0,
+        le=3600,
+        description="What running calls and requests get to finish at SIGTERM, in seconds.",
     )
     unready_seconds: float = Field(
         default=UNREADY_SECONDS,

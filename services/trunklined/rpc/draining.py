@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -11,6 +11,9 @@ from trunkline.errors import BusDisconnectedError, StateDisconnectedError, Trunk
 
 CUT_SECONDS: Final = 1.0
 """What calls that are cut off get to end with their error."""
+
+BUS_FINISHING_METHODS: Final = ("/trunkline.v1.BusService/Publish", "/trunkline.v1.BusService/Settle")
+"""Unary calls that may finish what runs in a bus: the reply to a request, the ack of a message."""
 
 _ERRORS: Final[Mapping[str, type[TrunklineError]]] = {
     "trunkline.v1.BusService": BusDisconnectedError,
@@ -25,9 +28,13 @@ class Draining:
     A call that meets a program which stops ends with UNAVAILABLE and the reason of its service, as a call does whose
     connection is lost: so every client that retries does so, and goes elsewhere. gRPC's own end of a server would cut
     calls off with CANCELLED, which looks like the caller's own doing.
+
+    Args:
+        finishing_methods: see `trunklined.rpc.server.TakesFinishingCalls`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, finishing_methods: Collection[str] = ()) -> None:
+        self._finishing_methods = frozenset(finishing_methods)
         self._running: dict[asyncio.Task[object], TrunklineError] = {}
         self._cut: set[asyncio.Task[object]] = set()
         self._refuses = False
@@ -45,7 +52,7 @@ class Draining:
         error = self._error(method)
         if error is None:
             return None
-        if self._refuses:
+        if self._refuses and method not in self._finishing_methods:
             raise error
         task = asyncio.current_task()
         assert task is not None
@@ -53,7 +60,7 @@ class Draining:
         return task
 
     def end(self, task: asyncio.Task[object]) -> None:
-        """Takes note that a call has ended."""
+        """Takes note that a call has ended; idempotent."""
         self._running.pop(task, None)
         self._cut.discard(task)
         self._fewer.set()
@@ -63,7 +70,7 @@ class Draining:
         return self._running[task] if task is not None and task in self._cut else None
 
     def refuse(self) -> None:
-        """Refuses new calls from now on."""
+        """Refuses new calls from now on, but those that may finish what runs."""
         self._refuses = True
 
     async def finish(self, seconds: float) -> None:

@@ -137,6 +137,8 @@ class ErrorInterceptor(aio.ServerInterceptor):
                     await self._cut_off(task, context)
                     raise
                 except Exception as error:  # noqa: BLE001  # the border: nothing but a status may pass
+                    if task is not None:
+                        self._draining.end(task)  # only its answer is left, as it is of a call that succeeds
                     await abort(context, _expected(error, method))
                 finally:
                     if task is not None:

@@ -8,7 +8,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -92,22 +92,32 @@ def is_live(path: Path) -> bool:
 
 
 def hang_up(address: str) -> None:
-    """Shuts the accepted connections of a server down, without a word.
+    """Makes a server deaf: it accepts no more connections, and those that it has are shut down, without a word.
 
     gRPC ends what arrives at a server that stops with CANCELLED, which callers take for their own doing and do not try
-    again. A connection that is gone ends it with UNAVAILABLE. To be called when all answers are sent.
+    again. A connection that is gone, or cannot be made, ends it with UNAVAILABLE. To be called when all answers are
+    sent.
 
     Args:
         address: as `listen` returned it.
     """
-    for fd in _own_sockets():
-        try:
-            with socket.socket(fileno=os.dup(fd)) as connection:
-                if _is_at(connection.getsockname(), address):
-                    connection.getpeername()  # raises for the one that listens
-                    connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            continue  # closed meanwhile, or not connected
+    with socket.socket() as nothing:
+        accepted = []
+        for fd in _own_sockets():
+            try:
+                with socket.socket(fileno=os.dup(fd)) as found:
+                    if not _is_at(found.getsockname(), address):
+                        continue
+                    if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                        accepted.append(fd)
+                        continue
+                # gRPC still has the number, and closes it in the end; a listener that is shut down it would log.
+                os.dup2(nothing.fileno(), fd, inheritable=False)
+            except OSError:
+                continue  # closed meanwhile
+    for fd in accepted:
+        with suppress(OSError), socket.socket(fileno=os.dup(fd)) as connection:
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 def _own_sockets() -> list[int]:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from typing import Final, Protocol, runtime_checkable
 
@@ -47,7 +47,7 @@ class Program(Protocol):
         """Opens engines. A TrunklineError ends the program with its message and exit code 1."""
 
     async def drain(self, seconds: float) -> None:
-        """Refuses new work, finishes running work within the limit, ends long streams with UNAVAILABLE."""
+        """Refuses new work, finishes running work within the limit, then ends long streams with UNAVAILABLE."""
 
     async def close(self) -> None:
         """Closes engines; idempotent. Called in any case, also if `start` failed."""
@@ -62,6 +62,15 @@ class ReportsHealth(Protocol):
 
     def report_to(self, health: health.Health) -> None:
         """Calls `health.turn(service, serving=…)` now and at each change."""
+
+
+@runtime_checkable
+class TakesFinishingCalls(Protocol):
+    """A program in which some calls finish what others began, such as a reply that a running request waits for."""
+
+    finishing_methods: Collection[str]
+    """Methods, such as "/trunkline.v1.BusService/Publish", whose calls are let in while the program drains: it refuses
+    by itself those that finish nothing."""
 
 
 def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
@@ -84,13 +93,14 @@ async def run(program: Program, settings: ServerSettings) -> None:
     """Serves until SIGTERM or SIGINT (or the end of standard input, with `end_with_stdin`).
 
     Then health reports NOT_SERVING; after `unready_seconds` new calls are refused with UNAVAILABLE, running calls get
-    `drain_seconds`, and engines are closed. A second signal ends the process at once.
+    `drain_seconds`, streams end, and engines are closed. A second signal ends the process at once.
 
     Raises:
         TrunklineError: the program cannot start: the address is taken, or an engine does not open.
     """
     log = structlog.get_logger().bind(program=program.name)
-    calls, draining = RpcMetrics(), Draining()
+    calls = RpcMetrics()
+    draining = Draining(program.finishing_methods if isinstance(program, TakesFinishingCalls) else ())
     state = health.Health(program.service_names)
     if isinstance(program, ReportsHealth):
         program.report_to(state)

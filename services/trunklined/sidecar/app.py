@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 
 from grpc import aio
@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from trunkline.bus.grpc.bus import GrpcMessageBus
 from trunkline.errors import BusDisconnectedError, StateDisconnectedError
 from trunkline.message_channel.unix_socket.line_server import LineServer, open_socket
+from trunklined.rpc.draining import BUS_FINISHING_METHODS
 from trunklined.rpc.health import Health
 from trunklined.rpc.server import Program
 from trunklined.sidecar import servicer
@@ -27,6 +28,7 @@ class SidecarProgram:
 
     name = "sidecar"
     service_names: Sequence[str] = (servicer.BUS.full_name, servicer.STATE.full_name)
+    finishing_methods: Collection[str] = BUS_FINISHING_METHODS
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -78,13 +80,14 @@ class SidecarProgram:
             await self._lines.start(server)
 
     async def drain(self, seconds: float) -> None:
-        """Ends the streams; commands on the UNIX socket get `seconds` to be answered."""
+        """Gives what is under way `seconds`: calls, and commands on the UNIX socket. Then ends the streams."""
         if self._store is not None:
             self._store.routing.stop()
-        self._bus.drain()
-        self._state.drain()
-        if self._lines is not None:
-            await self._lines.drain(seconds)
+        async with asyncio.TaskGroup() as tasks:
+            for forwarder in (self._bus, self._state):
+                tasks.create_task(forwarder.drain(seconds))
+            if self._lines is not None:
+                tasks.create_task(self._lines.drain(seconds))
 
     async def close(self) -> None:
         """Closes clients and upstreams; idempotent."""
@@ -108,7 +111,9 @@ class SidecarProgram:
         disconnected: type[BusDisconnectedError] | type[StateDisconnectedError],
         options: list[tuple[str, int]],
     ) -> Forwarder:
-        return Forwarder(service, address, disconnected, options, partial(self._upstream_changed, service))
+        return Forwarder(
+            service, address, disconnected, options, partial(self._upstream_changed, service), servicer.may_finish
+        )
 
     def _upstream_changed(self, service: str, connected: bool) -> None:
         if self._store is not None and service == servicer.BUS.full_name:

@@ -1,8 +1,8 @@
 """The way to one upstream service: raw bytes there and back, of every kind of call.
 
-Nothing of a call is changed but its deadline. The caller's metadata goes up; the upstream's status, message and
-trailing metadata (with its ErrorInfo) come back as they are. A connection that is lost gets a status of its own, with
-BUS_DISCONNECTED or STATE_DISCONNECTED.
+Nothing of a call is changed but its deadline, and nothing is decoded but the ids of what client libraries have open.
+The caller's metadata goes up; the upstream's status, message and trailing metadata (with its ErrorInfo) come back as
+they are. A connection that is lost gets a status of its own, with BUS_DISCONNECTED or STATE_DISCONNECTED.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from trunkline.addresses import UNIX
 from trunkline.errors import STATUS_DETAILS_KEY, TrunklineError
 from trunkline.limits import COMPRESSED, MAX_FRAME_BYTES
 from trunklined.sidecar.config import DEADLINE_MARGIN, DEADLINE_SHARE, RECONNECT_MAX_MS, RECONNECT_MIN_MS, UPSTREAM_WAIT
+from trunklined.sidecar.open_items import OpenItems
 
 Context = aio.ServicerContext[Any, Any]
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -62,6 +63,8 @@ class Forwarder:
         options: channel arguments.
         on_change: called with True when the upstream is connected, with False when it is lost, and when it is not there
             at first.
+        may_finish: whether a unary call, of a method and with an encoded request, may finish what other calls began:
+            it is let in while those are waited for.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Forwarder:
         disconnected: type[TrunklineError],
         options: list[tuple[str, int]],
         on_change: Callable[[bool], None],
+        may_finish: Callable[[str, bytes], bool],
     ) -> None:
         self.service = service
         self.address = address
@@ -80,8 +84,12 @@ class Forwarder:
         self._channel: aio.Channel | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
-        self._streams: set[Call] = set()
+        self._may_finish = may_finish
+        self._streams: dict[Call, OpenItems] = {}
+        self._unary: set[asyncio.Task[Any]] = set()
         self._stopping = False
+        self._finishes = False
+        """While it stops: whether something that was under way still is."""
         self._methods: dict[tuple[str, bool, bool], Any] = {}
 
     @property
@@ -94,11 +102,26 @@ class Forwarder:
         self._channel = aio.insecure_channel(self.address, options=self._options)
         self._watcher = asyncio.create_task(self._watch(self._channel), name=f"watch {self.service}")
 
-    def drain(self) -> None:
-        """Ends the streams with UNAVAILABLE; other calls go on."""
-        self._stopping = True
+    async def drain(self, seconds: float) -> None:
+        """Refuses new calls, waits up to `seconds` for what is under way, then ends the streams with UNAVAILABLE.
+
+        Under way are unary calls, and on the streams of client libraries what waits for its answer. Until it has come,
+        streams stay, and calls that may finish it are let in.
+        """
+        self._stopping = self._finishes = True
+        open_items = [asyncio.ensure_future(items.answered()) for items in self._streams.values()]
+        if under_way := {*self._unary, *open_items}:
+            await asyncio.wait(under_way, timeout=seconds)
+        for each in open_items:
+            each.cancel()
+        self._finishes = False
         for call in list(self._streams):
             call.cancel()
+
+    def check_open(self, method: str, request: bytes = b"") -> None:
+        """Raises the error of a call that is refused, since the sidecar stops."""
+        if self._stopping and not (self._finishes and self._may_finish(method, request)):
+            raise self._disconnected("the sidecar is stopping", details={"service": self.service})
 
     async def close(self) -> None:
         """Ends every call. Idempotent."""
@@ -127,6 +150,16 @@ class Forwarder:
 
     async def unary(self, method: str, request: bytes, context: Context) -> bytes:
         """Forwards a call with one request and one response."""
+        self.check_open(method, request)
+        task = asyncio.current_task()
+        assert task is not None
+        self._unary.add(task)
+        try:
+            return await self._forward(method, request, context)
+        finally:
+            self._unary.discard(task)
+
+    async def _forward(self, method: str, request: bytes, context: Context) -> bytes:
         call = (await self._method(method, context, False, False))(request, **self._options_of(context))
         try:
             response: bytes = await call
@@ -141,13 +174,17 @@ class Forwarder:
 
     async def unary_stream(self, method: str, request: bytes, context: Context) -> None:
         """Forwards a call with one request and many responses."""
-        call = (await self._method(method, context, False, True))(request, **self._options_of(context))
-        await self._answer(call, context)
+        start = await self._method(method, context, False, True)
+        self.check_open(method)
+        call = start(request, **self._options_of(context))
+        await self._answer(call, context, OpenItems(method))
 
     async def stream_unary(self, method: str, context: Context) -> bytes:
         """Forwards a call with many requests and one response."""
-        call = (await self._method(method, context, True, False))(**self._options_of(context))
-        upward = asyncio.create_task(_pass_up(call, context))
+        start = await self._method(method, context, True, False)
+        self.check_open(method)
+        call = start(**self._options_of(context))
+        upward = asyncio.create_task(_pass_up(call, context, OpenItems(method)))
         try:
             response: bytes = await call
         except aio.AioRpcError as error:
@@ -159,21 +196,25 @@ class Forwarder:
 
     async def stream_stream(self, method: str, context: Context) -> None:
         """Forwards a call with many requests and many responses."""
-        call = (await self._method(method, context, True, True))(**self._options_of(context))
-        upward = asyncio.create_task(_pass_up(call, context))
+        start = await self._method(method, context, True, True)
+        self.check_open(method)
+        call = start(**self._options_of(context))
+        items = OpenItems(method)
+        upward = asyncio.create_task(_pass_up(call, context, items))
         try:
-            await self._answer(call, context)
+            await self._answer(call, context, items)
         finally:
             upward.cancel()
 
-    async def _answer(self, call: Any, context: Context) -> None:
+    async def _answer(self, call: Any, context: Context, items: OpenItems) -> None:
         """Passes the responses on, one at a time: what the caller does not take waits in the upstream."""
-        self._streams.add(call)
+        self._streams[call] = items
         try:
             # At once: a client may wait for them to know that its stream was accepted.
             await context.send_initial_metadata(tuple(await call.initial_metadata() or ()))
             while (response := await call.read()) is not aio.EOF:
                 await context.write(response)
+                items.came(response)
             code = await call.code()
             trailers = await call.trailing_metadata()
             if code is not grpc.StatusCode.OK:
@@ -187,12 +228,11 @@ class Forwarder:
                 raise self._disconnected("the sidecar is stopping", details={"service": self.service}) from None
             raise
         finally:
-            self._streams.discard(call)
+            del self._streams[call]
+            items.close()
             call.cancel()
 
     async def _method(self, method: str, context: Context, request_stream: bool, response_stream: bool) -> Any:
-        if self._stopping:
-            raise self._disconnected("the sidecar is stopping", details={"service": self.service})
         if not self._ready.is_set():
             await self._wait(context)
         return self._stub(method, request_stream, response_stream)
@@ -258,10 +298,11 @@ class Forwarder:
             await channel.wait_for_state_change(state)
 
 
-async def _pass_up(call: Any, context: Context) -> None:
+async def _pass_up(call: Any, context: Context, items: OpenItems) -> None:
     """Passes the requests on, one at a time, and then the half-close."""
     try:
         while (request := await context.read()) is not aio.EOF:
+            items.sent(request)
             await call.write(request)
         await call.done_writing()
     except (aio.AioRpcError, asyncio.InvalidStateError):

@@ -1,7 +1,7 @@
 """BusService and StateService as the sidecar serves them: each of their calls, by its kind, handed to a forwarder.
 
 The calls are read off the services' descriptors, so a call that is added to the protos is forwarded without a line
-here. Requests and responses are never decoded.
+here. Requests and responses are not decoded, but a Publish that comes while the sidecar drains.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError
 from grpc import aio
 
 from trunkline.v1 import bus_pb2, state_pb2
+from trunklined.rpc.draining import BUS_FINISHING_METHODS
 from trunklined.sidecar.forwarder import Context, Forwarder
 
 BUS: Final[ServiceDescriptor] = bus_pb2.DESCRIPTOR.services_by_name["BusService"]
@@ -30,6 +32,20 @@ def register(
     handlers = {method.name: _handler(method, service.full_name, forwarder) for method in service.methods}
     handlers |= instead or {}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
+
+
+def may_finish(method: str, request: bytes) -> bool:
+    """Returns whether a unary call may finish what other calls began: it settles messages, or brings what could be a
+    reply."""
+    if method not in BUS_FINISHING_METHODS:
+        return False
+    if not method.endswith("/Publish"):
+        return True
+    try:
+        messages = bus_pb2.PublishRequest.FromString(request).messages
+    except DecodeError:
+        return False
+    return any(message.correlation_id for message in messages)
 
 
 def _handler(method: MethodDescriptor, service: str, forwarder: Forwarder) -> Handler:

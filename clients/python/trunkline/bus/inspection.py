@@ -76,7 +76,8 @@ class BusStatistics:
         started_at: when it started.
         published, delivered: messages that it took, and copies that it handed to subscribers.
         dropped: messages that were not delivered, by reason: "expired", "lagged" (the subscriber was too slow),
-            "vanished" (the subscriber left with messages waiting).
+            "evicted" (the same, and all queues together were at their bound before its own was), "vanished" (the
+            subscriber left with messages waiting).
         requests, request_timeouts, no_responders: requests, and what became of them.
         pending_requests, subscriptions, connections: now.
         queued_messages, queued_bytes: what waits for live subscribers now.
@@ -88,6 +89,8 @@ class BusStatistics:
         durable_subscriptions, dead_letters: now.
         journal_messages, journal_bytes, journal_file_bytes: what the journal holds now, and the size of its files.
         held_back: messages that are held back until later.
+        queue_memory_bytes, max_queue_memory_bytes: what everything that waits for live subscribers takes in memory, and
+            may take. A message that waits for several counts once.
     """
 
     started_at: datetime
@@ -116,3 +119,5 @@ class BusStatistics:
     journal_bytes: int
     journal_file_bytes: int
     held_back: int
+    queue_memory_bytes: int
+    max_queue_memory_bytes: int

@@ -26,6 +26,7 @@ class JournalContext:
         uncounted: durable subscriptions whose rows do not say yet what was stored for them lately, by number. They
             follow some at a time, so that a publish costs little however many it is for.
         last_parcel: the last number that was given to a pending batch.
+        hands_out: whether subscribers are given anything; no more when the bus stops.
         acked, redelivered, dead_lettered: messages since the start.
         lost_to_limits: messages that a hard limit removed though they were needed.
     """
@@ -38,6 +39,7 @@ class JournalContext:
     last_sequence: Callable[[], int]
     uncounted: dict[int, HasRow[DurableRow]] = field(default_factory=dict)
     last_pending_id: int = 0
+    hands_out: bool = True
     acked: int = 0
     redelivered: int = 0
     dead_lettered: int = 0

@@ -190,7 +190,7 @@ class Dispatch:
 
     def _room(self, subscriber: Subscriber) -> int:
         """How many messages a subscriber may be leased now."""
-        if self._buffers[subscriber].is_full:
+        if self._buffers[subscriber].is_full or not self._context.hands_out:
             return 0
         room = UNSET_CREDIT_LEASES - subscriber.leased if subscriber.credit is None else subscriber.credit
         return min(room, MAX_LEASED_MESSAGES - len(self._backlog.pending_messages.leases))

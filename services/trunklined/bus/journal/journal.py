@@ -145,6 +145,10 @@ class Journal:
         self._delayed.arm()
         self._housekeeping.start()
 
+    def stop_handing_out(self) -> None:
+        """Hands out nothing more to durable subscribers; what they say of what they hold is still taken."""
+        self._context.hands_out = False
+
     async def close(self) -> None:
         """Waits for what is staged to be durable, as far as that goes, and closes the engine."""
         self._delayed.stop()

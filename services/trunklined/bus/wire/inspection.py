@@ -44,7 +44,7 @@ def _to_wire(subscription: Subscription) -> bus_pb2.Subscription:
         queued_messages=queue.count,
         queued_bytes=queue.size,
         delivered=subscriber.delivered,
-        dropped=queue.drops.lagged if isinstance(queue, SubscriptionQueue) else 0,
+        dropped=queue.drops.lagged + queue.drops.evicted if isinstance(queue, SubscriptionQueue) else 0,
         credit=subscriber.credit,
         started_at=stamp_of(subscription.started_at),
     )
@@ -59,6 +59,7 @@ def to_stats(broker: Broker, started_at: float, connections: int) -> bus_pb2.Get
         dropped={
             "expired": statistics.expired,
             "lagged": statistics.lagged,
+            "evicted": statistics.evicted,
             "vanished": statistics.vanished,
         },
         requests=statistics.requests,
@@ -69,6 +70,8 @@ def to_stats(broker: Broker, started_at: float, connections: int) -> bus_pb2.Get
         connections=connections,
         queued_messages=statistics.queued_messages,
         queued_bytes=statistics.queued_bytes,
+        queue_memory_bytes=statistics.queue_memory_bytes,
+        max_queue_memory_bytes=statistics.max_queue_memory_bytes,
         **asdict(broker.journal.statistics()),
         version=__version__,
         started_at=stamp_of(started_at),

@@ -54,8 +54,11 @@ class BusServicer:
         self._requester = Requester(broker, max_message_bytes)
         self._calls = DurableCalls(broker)
         self._started_at = started_at
-        self._streams: set[asyncio.Future[None]] = set()
-        """Of each open stream, what ends it from here."""
+        self._streams: dict[asyncio.Future[None], Stream] = {}
+        """The open streams, by what ends each from here."""
+        self._readers: set[asyncio.Future[None]] = set()
+        """The tasks that read them, until they are half-closed."""
+        self._drains = False
         self._connections: set[BusConnection] = set()
         self._flush_batch = FlushBatch()
 
@@ -66,6 +69,7 @@ class BusServicer:
             "ListSubscriptions": self.list_subscriptions,
             "GetStats": self.get_stats,
             **self._calls.by_name(),
+            "Settle": self.settle,
         }
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -98,15 +102,22 @@ class BusServicer:
         return connection(self._broker, self._publisher, self._requester, self._flush_batch, peer, write)
 
     async def drain(self, seconds: float) -> None:
-        """Fails pending requests, gives streams the time to send what they have, then ends them."""
+        """Waits for the replies to pending requests, then for what was taken to be durable and answered; `seconds` at
+        the most. Then ends the streams.
+
+        Until the last reply has come, streams are read, a Publish that brings a reply is taken, and so are acks; new
+        requests, and all else that is published by unary calls, are refused.
+        """
+        self._drains = True
+        self._broker.begin_drain(_stopping)
+        with suppress(TimeoutError):  # what is left had its time
+            async with asyncio.timeout(seconds):
+                await self._broker.requests_settled()
+                for reader in self._readers:
+                    reader.cancel()
+                await self._broker.journal.commits.settled()
+                await asyncio.gather(*(stream.flushed() for stream in self._streams.values()))
         self._broker.fail_requests(_stopping())
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._broker.journal.commits.settled(), seconds)
-        flushes = [asyncio.ensure_future(connection.flushed()) for connection in self._connections]
-        if flushes:
-            _, late = await asyncio.wait(flushes, timeout=seconds)
-            for flush in late:
-                flush.cancel()
         for ended in self._streams:
             if not ended.done():
                 ended.set_exception(_stopping())
@@ -114,6 +125,8 @@ class BusServicer:
     async def publish(self, raw: bytes, _: Context) -> bus_pb2.PublishResponse:
         """See bus.proto."""
         request = parse(bus_pb2.PublishRequest, raw)
+        if self._drains and not any(self._broker.awaits(message.correlation_id) for message in request.messages):
+            raise _stopping()
         return await self._publisher.receipts(request, PassthroughPublishRequest.FromString(raw).messages)
 
     async def publish_stream(self, _: object, context: Context) -> None:
@@ -142,6 +155,12 @@ class BusServicer:
         finally:
             self._connections.discard(connection)
 
+    async def settle(self, raw: bytes, context: Context) -> Message:
+        """See bus.proto."""
+        if self._drains and not self._broker.has_requests:
+            raise _stopping()
+        return await self._calls.settle(raw, context)
+
     async def list_subscriptions(self, raw: bytes, context: Context) -> bus_pb2.ListSubscriptionsResponse:
         """See bus.proto."""
         return list_subscriptions(self._broker, parse(bus_pb2.ListSubscriptionsRequest, raw))
@@ -153,23 +172,26 @@ class BusServicer:
 
     async def _run(self, context: Context, stream: Stream, ended: asyncio.Future[None]) -> None:
         """Gives a stream its frames until it is finished, `ended` says that it is over, or the client is gone; then
-        closes it."""
+        closes it. While the bus drains, a stream that is not read any more waits for `ended`."""
 
         async def read() -> None:
             while (raw := await context.read()) is not grpc.aio.EOF:
                 await stream.take(raw)
+            self._readers.discard(reader)
             await stream.finish()
 
         reader = asyncio.ensure_future(read())
-        self._streams.add(ended)
+        self._readers.add(reader)
+        self._streams[ended] = stream
         try:
             await asyncio.wait({reader, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if reader.done():
+            if reader.done() and not reader.cancelled():
                 reader.result()
             else:
-                ended.result()
+                await ended
         finally:
-            self._streams.discard(ended)
+            del self._streams[ended]
+            self._readers.discard(reader)
             reader.cancel()
             ended.cancel()
             stream.close()

@@ -35,6 +35,9 @@ class Stream(Protocol):
     async def finish(self) -> None:
         """Waits until the stream may end: the client has half-closed."""
 
+    async def flushed(self) -> None:
+        """Waits until everything that can be sent is written."""
+
     def close(self) -> None:
         """Ends everything that the stream has open; idempotent."""
 
@@ -71,6 +74,10 @@ class PublishStream:
         await self._writer.room(MAX_FRAME_BYTES)
 
     async def finish(self) -> None:
+        """As `flushed`."""
+        await self.flushed()
+
+    async def flushed(self) -> None:
         """Waits until every frame is answered, and the answers are written."""
         while self._answers:
             self._emptied.clear()
@@ -131,6 +138,10 @@ class SubscribeStream:
     async def finish(self) -> None:
         """Goes on until the call is cancelled: a caller that half-closes keeps its stream."""
         await asyncio.Event().wait()
+
+    async def flushed(self) -> None:
+        """Waits until what its credit allows is written."""
+        await self._writer.flushed()
 
     def close(self) -> None:
         """Ends the subscription; idempotent."""

@@ -69,6 +69,7 @@ class OfflineCalls:
 
     async def publish(self, raw: bytes, context: Context) -> bytes:
         """See bus.proto."""
+        self._forwarder.check_open(_PREFIX + "Publish", raw)
         if not self._routing.is_forwarding:
             publish = _stored(raw)
             if publish is not None and await self._routing.holds(context.time_remaining()):

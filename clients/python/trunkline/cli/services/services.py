@@ -69,7 +69,8 @@ def _print(chosen: Settings, answers: dict[str, Answer]) -> None:
 
 
 def shown(facts: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Returns the figures for people: those of stored messages in a few lines, what needs attention marked."""
+    """Returns the figures for people: those of memory and of stored messages in a few lines, what needs attention
+    marked."""
     lines: dict[str, Any] = {key.replace("_", " "): value for key, value in facts.items()}
     if "journal_messages" in facts:
         for name in _IN_FEW_LINES:
@@ -82,6 +83,7 @@ _IN_FEW_LINES = (
     *("stored", "duplicates", "acked", "redelivered", "dead_lettered", "lost_to_limits"),
     *("durable_subscriptions", "dead_letters"),
     *("journal_messages", "journal_bytes", "journal_file_bytes", "held_back"),
+    *("queue_memory_bytes", "max_queue_memory_bytes"),
 )
 
 
@@ -93,6 +95,7 @@ def _durable_lines(facts: dict[str, Any]) -> dict[str, Any]:
         journal += f"; {facts['held_back']:,} held back until later"
     dead, lost = facts["dead_letters"], facts["lost_to_limits"]
     return {
+        "queue memory": f"{size(facts['queue_memory_bytes'])} of {size(facts['max_queue_memory_bytes'])}",
         "stored": f"{facts['stored']:,}, and {counted(facts['duplicates'], 'duplicate')}",
         "durable": f"{counted(facts['durable_subscriptions'], 'subscription')}: {facts['acked']:,} acked, "
         f"{facts['redelivered']:,} redelivered, {facts['dead_lettered']:,} died",
