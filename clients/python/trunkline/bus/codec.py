@@ -199,7 +199,7 @@ def decode_durable(wire: message_pb2.Message, sequence: int, attempt: int, chann
 
 def _read_payload(source: _Source) -> dict[str, Any]:
     text = source[1].json
-    return (_json_object(text) or {}) if text else {}
+    return _json_object(text) or {} if text else {}
 
 
 def _read_data(source: _Source) -> bytes | None:

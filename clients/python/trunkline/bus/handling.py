@@ -7,7 +7,6 @@ import functools
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from enum import Enum
 from typing import Any, Protocol, TypeVar
 
 from trunkline.bus.durable import DurableMessage
@@ -38,37 +37,26 @@ class Holder(Protocol):
         """Takes no more messages."""
 
 
-class Ending(Enum):
-    """How a callback ended; `docs/decisions.md` has the table."""
-
-    RETURNED = "returned"
-    RAISED = "raised"
-    TORN_OFF = "torn off"
-
-
-async def run_callback(callback: Callable[[M], Awaitable[None]], message: M) -> tuple[Ending, BaseException | None]:
-    """Gives a message to a callback and says how that ended. The one place that tells a failure from the end.
+def is_torn_off(message: AgentMessage, error: BaseException) -> bool:
+    """Says what it means that a callback raised an error. The one place that tells a failure from the end; the table is
+    in `docs/decisions.md`.
 
     A callback can end only its own message. Whatever it raises is that message's failure, and is logged: also
     `SystemExit`, and a `CancelledError` that it brought from elsewhere, such as a task that somebody else cancelled.
-    It is torn off only where the task that runs it, its worker, was itself asked to end; then the caller goes on to
-    end. `KeyboardInterrupt` and `GeneratorExit` mean the whole program and pass through.
+    It is torn off (True) only where the task that runs it, its worker, was itself asked to end; then the caller raises
+    the error, to end. `KeyboardInterrupt` and `GeneratorExit` mean the whole program and pass through.
     """
-    try:
-        await callback(message)
-    except (KeyboardInterrupt, GeneratorExit):
-        raise
-    except asyncio.CancelledError as error:
+    if isinstance(error, KeyboardInterrupt | GeneratorExit):
+        raise error
+    if isinstance(error, asyncio.CancelledError):
         worker = asyncio.current_task()
         if worker is not None and worker.cancelling():
-            return Ending.TORN_OFF, error
-        return Ending.RAISED, _logged(message, error)
-    except BaseException as error:  # noqa: BLE001  # see above
-        return Ending.RAISED, _logged(message, error)
-    return Ending.RETURNED, None
+            return True
+    _log_failure(message, error)
+    return False
 
 
-def _logged(message: AgentMessage, error: BaseException) -> BaseException:
+def _log_failure(message: AgentMessage, error: BaseException) -> None:
     attempt = f", attempt {message.attempt}" if isinstance(message, DurableMessage) else ""
     log.error(
         "callback failed on message %s from %s on %r%s: %s",
@@ -79,28 +67,28 @@ def _logged(message: AgentMessage, error: BaseException) -> BaseException:
         error_text(error),
         exc_info=error,
     )
-    return error
 
 
 async def handle(holder: Holder, callback: DurableCallback, message: DurableMessage) -> None:
     """Gives a durable message to a callback, and settles it by how that ends."""
-    match await run_callback(callback, message):
-        case Ending.RETURNED, _:
-            holder.acked(message)
-        case Ending.TORN_OFF, error:
+    try:
+        await callback(message)
+    except BaseException as error:
+        if is_torn_off(message, error):
             holder.nakked(message, "cancelled: the client closed", 0.0)
-            assert error is not None
-            raise error
-        case _, error:
-            assert error is not None
-            holder.nakked(message, error_text(error))
+            raise
+        holder.nakked(message, error_text(error))
+    else:
+        holder.acked(message)
 
 
 async def handle_live(callback: Callable[[AgentMessage], Awaitable[None]], message: AgentMessage) -> None:
     """Gives a live message to a callback: nothing is settled, what it raises is logged."""
-    ending, error = await run_callback(callback, message)
-    if ending is Ending.TORN_OFF and error is not None:
-        raise error
+    try:
+        await callback(message)
+    except BaseException as error:
+        if is_torn_off(message, error):
+            raise
 
 
 def check_callback(callback: Any) -> None:

@@ -104,7 +104,8 @@ class BaseBus(WireDelivery, MessageBus):
     ) -> Receipt | None:
         session = self._connected()
         check_channel(channel)
-        check_stored(stored, ordering_key, deliver_at, deliver_after)
+        if stored or ordering_key is not None or deliver_at is not None or deliver_after is not None:
+            check_stored(stored, ordering_key, deliver_at, deliver_after)
         if stored:
             encoded = self._encode(message) + encode_delivery(ordering_key, deliver_at, deliver_after)
             receipt = await session.store(channel, encoded)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from trunkline.bus.codec import NO_MESSAGE, decode_durable, parse_message
@@ -276,8 +276,8 @@ class DurableSubscription(Subscription[DurableMessage]):
             return None
         return message
 
-    async def _call(self, callback: DurableCallback, message: DurableMessage) -> None:
-        await handle(self, callback, message)
+    def _call(self, callback: DurableCallback, message: DurableMessage) -> Awaitable[None]:
+        return handle(self, callback, message)
 
     def _extend(self, held: Attempts) -> None:
         for attempt, sequences in held.items():

@@ -62,10 +62,12 @@ class FrameBuilder:
             self._channel = channel
         self._messages.append(encoded)
         self._size += len(encoded)
-        if len(self._messages) >= FRAME_MESSAGES or self._size >= FRAME_BYTES:
+        gathered = len(self._messages)
+        if gathered >= FRAME_MESSAGES or self._size >= FRAME_BYTES:
             self.seal()
             return True
-        self._kick()
+        if gathered == 1:  # those that follow go with it
+            self._kick()
         return pause
 
     def store(self, channel: str, encoded: bytes, receipt: asyncio.Future[Any]) -> int:
@@ -79,7 +81,7 @@ class FrameBuilder:
         gathered = len(self._messages)
         if gathered >= FRAME_MESSAGES or self._size >= FRAME_BYTES:
             self.seal()
-        else:
+        elif gathered == 1:
             self._kick()
         return gathered
 

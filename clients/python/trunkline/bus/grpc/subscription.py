@@ -78,8 +78,8 @@ class Subscription(ABC, Generic[M]):
         """The message of what waited; None if it is to be passed over."""
 
     @abstractmethod
-    async def _call(self, callback: Callable[[M], Awaitable[None]], message: M) -> None:
-        """Gives a message to a callback."""
+    def _call(self, callback: Callable[[M], Awaitable[None]], message: M) -> Awaitable[None]:
+        """Gives a message to a callback, and waits for it."""
 
     def _take_other(self, frame: bus_pb2.SubscribeResponse) -> None:
         """Takes a frame that is neither `deliveries` nor `started`."""
@@ -268,8 +268,8 @@ class LiveSubscription(Subscription[AgentMessage]):
             return None
         return message
 
-    async def _call(self, callback: Callable[[AgentMessage], Awaitable[None]], message: AgentMessage) -> None:
-        await handle_live(callback, message)
+    def _call(self, callback: Callable[[AgentMessage], Awaitable[None]], message: AgentMessage) -> Awaitable[None]:
+        return handle_live(callback, message)
 
     def _grant(self) -> None:
         """Lets the service send as many more as were taken."""
