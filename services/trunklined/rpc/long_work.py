@@ -1,10 +1,11 @@
-"""What keeps long work from keeping everybody waiting: a bound on the parts of a message before it is decoded, and
-slices of time for what handles them."""
+"""What keeps long work from keeping everybody waiting: a bound on the parts of a message before it is decoded, pieces
+of a large one that are decoded one by one, and slices of time for what handles them."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from typing import Final
 
 SLICE_SECONDS: Final = 0.002
@@ -14,6 +15,9 @@ _VARINT: Final = 0
 _BYTES: Final = 2
 _FIXED: Final = {1: 8, 5: 4}
 """Wire types (https://protobuf.dev/programming-guides/encoding/); the fixed ones with their bytes."""
+
+_CONTINUED: Final = bytes(range(0x80, 0x100))
+"""Octets of a number that others of it follow."""
 
 _LEAST: Final = 64
 """Bytes of a part that is searched for parts of its own: a smaller one has at most 31."""
@@ -25,15 +29,16 @@ class TimeSlice:
     `if work.is_over: await work.rest()` between two steps.
     """
 
-    __slots__ = ("_until",)
+    __slots__ = ("until",)
 
     def __init__(self) -> None:
-        self._until = time.monotonic() + SLICE_SECONDS
+        self.until = time.monotonic() + SLICE_SECONDS
+        """When it is over, by the monotonic clock, for steps that are as short as to ask `is_over`."""
 
     @property
     def is_over(self) -> bool:
         """Whether the loop was kept long enough."""
-        return time.monotonic() >= self._until
+        return time.monotonic() >= self.until
 
     async def rest(self) -> None:
         """Lets everything else that is ready run once."""
@@ -42,7 +47,7 @@ class TimeSlice:
         waiter: asyncio.Future[None] = loop.create_future()
         loop.call_soon(_wake, waiter)
         await waiter
-        self._until = time.monotonic() + SLICE_SECONDS
+        self.until = time.monotonic() + SLICE_SECONDS
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:
@@ -50,21 +55,49 @@ def _wake(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-def parts_of(raw: bytes, path: tuple[int, ...], limit: int) -> int:
+def parts_of(raw: bytes, path: tuple[int, ...], limit: int, *, numbers: bool = False) -> int:
     """Counts the nested messages at a path of an encoded message, without decoding them; stops beyond `limit`.
 
-    An empty nested message takes two bytes on the wire and a hundred in memory: a message must be refused for their
-    number before it is decoded.
+    An empty nested message takes two bytes on the wire and a hundred in memory, a number one byte and eight: a message
+    must be refused for their number before it is decoded.
 
     Args:
         raw: an encoded message. Where it is malformed, counting stops: its decoder refuses it.
         path: field numbers, such as (1, 6, 1) for field 1 of field 6 of field 1.
-        limit: a count above it is returned as `limit + 1`.
+        limit: a count above it is returned as `limit + 1` or more.
+        numbers: the path leads to repeated numbers, packed or not.
     """
-    return 0 if len(raw) <= 2 * limit else _count(raw, 0, len(raw), path, limit)
+    least = 1 if numbers else 2
+    return 0 if len(raw) <= least * limit else _count(raw, 0, len(raw), path, limit, numbers)
 
 
-def _count(raw: bytes, at: int, end: int, path: tuple[int, ...], limit: int) -> int:
+def pieces_of(raw: bytes, size: int) -> Iterator[bytes]:
+    """Cuts an encoded frame that has one repeated field into frames of about `size` bytes, in order.
+
+    Encoded frames joined are one frame of all their items: to handle the pieces one after the other is to handle the
+    frame, but takes the memory of one piece at a time, and others have their turn in between. An item is not cut. What
+    is malformed is left to the decoder, from there on as one piece.
+    """
+    start = at = 0
+    end = len(raw)
+    while end - start > size:
+        tag, behind = _varint(raw, at, end)
+        length, behind = _varint(raw, behind, end)
+        if tag & 7 != _BYTES or length > end - behind:
+            break
+        behind += length
+        if behind - start > size and at > start:
+            yield raw[start:at]
+            start = at
+        at = behind
+        if at - start > size:
+            yield raw[start:at]
+            start = at
+    if start < end or not raw:
+        yield raw[start:]
+
+
+def _count(raw: bytes, at: int, end: int, path: tuple[int, ...], limit: int, numbers: bool) -> int:
     wanted, rest = path[0] << 3 | _BYTES, path[1:]
     count = 0
     while at < end and count <= limit:
@@ -82,12 +115,13 @@ def _count(raw: bytes, at: int, end: int, path: tuple[int, ...], limit: int) -> 
                 return count
             if tag == wanted:
                 if not rest:
-                    count += 1
+                    count += len(raw[at : at + size].translate(None, _CONTINUED)) if numbers else 1
                 elif size >= _LEAST:
-                    count += _count(raw, at, at + size, rest, limit - count)
+                    count += _count(raw, at, at + size, rest, limit - count, numbers)
             at += size
         elif kind == _VARINT:
             _, at = _varint(raw, at, end)
+            count += numbers and not rest and tag >> 3 == path[0]
         elif kind in _FIXED:
             at += _FIXED[kind]
         else:

@@ -8,15 +8,19 @@ more: what the messages of a frame share is then made for each.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as WireMessage
 
 from trunkline.errors import InvalidMessageError
+from trunkline.limits import FRAME_BYTES, MAX_FRAME_ITEMS
 from trunkline.v1 import bus_pb2
 from trunkline.wire.opaque import bus_passthrough
 from trunklined.bus.broker import Broker
+from trunklined.rpc.long_work import parts_of
 
 _types = bus_passthrough()
 PassthroughConnectRequest = _types["ConnectRequest"]
@@ -33,14 +37,45 @@ def parse(kind: type[M], raw: bytes) -> M:
     """Parses the bytes as a message of some kind.
 
     Raises:
-        InvalidMessageError: they are none of this kind, or hold text that is no UTF-8.
+        InvalidMessageError: they are none of this kind, hold text that is no UTF-8, or one of its lists has more than
+            MAX_FRAME_ITEMS entries: that is found before they are decoded.
     """
+    if len(raw) > FRAME_BYTES:  # else there is not enough of anything
+        for name, path, numbers in _lists_of(kind.DESCRIPTOR):
+            check_count(name, parts_of(raw, path, MAX_FRAME_ITEMS, numbers=numbers))
     try:
         return kind.FromString(raw)
     except DecodeError as error:
         raise InvalidMessageError(
             f"the bytes are no {kind.DESCRIPTOR.name}: {error}", details={"field": "frame"}
         ) from error
+
+
+def check_count(name: str, count: int) -> None:
+    """Raises InvalidMessageError where one frame has more of something than is decoded."""
+    if count > MAX_FRAME_ITEMS:
+        raise InvalidMessageError(
+            f"{name} of one frame are more than {MAX_FRAME_ITEMS}", details={"field": name, "value": str(count)}
+        )
+
+
+@cache
+def _lists_of(kind: Descriptor) -> tuple[tuple[str, tuple[int, ...], bool], ...]:
+    """Returns each list within a message: its name, the numbers of the fields that lead to it, and whether it is one of
+    numbers."""
+    found: list[tuple[str, tuple[int, ...], bool]] = []
+
+    def look(message: Any, name: str, path: tuple[int, ...]) -> None:
+        for field in message.fields:
+            here, at = f"{name}{field.name}", (*path, field.number)
+            nested = field.message_type
+            if field.is_repeated:
+                found.append((here, at, nested is None))
+            if nested is not None:
+                look(nested, f"{here}.", at)
+
+    look(kind, "", ())
+    return tuple(found)
 
 
 def check_between(name: str, value: float, lowest: float, highest: float, unit: str = " s") -> float:
