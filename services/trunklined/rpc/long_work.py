@@ -6,7 +6,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from typing import Final
+from functools import cache
+from typing import Any, Final
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from trunkline.errors import TrunklineError
+from trunkline.limits import FRAME_BYTES, MAX_FRAME_ITEMS
+from trunklined.rpc.times import Invalid
 
 SLICE_SECONDS: Final = 0.002
 """How long a piece of work keeps the event loop before others have their turn."""
@@ -15,6 +23,9 @@ _VARINT: Final = 0
 _BYTES: Final = 2
 _FIXED: Final = {1: 8, 5: 4}
 """Wire types (https://protobuf.dev/programming-guides/encoding/); the fixed ones with their bytes."""
+
+_LENGTHS: Final = (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_BYTES, FieldDescriptor.TYPE_STRING)
+"""Types of which each entry of a list has its own tag and length."""
 
 _CONTINUED: Final = bytes(range(0x80, 0x100))
 """Octets of a number that others of it follow."""
@@ -41,13 +52,18 @@ class TimeSlice:
         return time.monotonic() >= self.until
 
     async def rest(self) -> None:
-        """Lets everything else that is ready run once."""
-        # A future, not sleep(0): its bare yield is for tasks only, and the writers of streams drive coroutines by hand.
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-        loop.call_soon(_wake, waiter)
-        await waiter
+        """Lets everything else that is ready run once, and begins anew."""
+        await rest()
         self.until = time.monotonic() + SLICE_SECONDS
+
+
+async def rest() -> None:
+    """Lets everything else that is ready run once."""
+    # A future, not sleep(0): its bare yield is for tasks only, and the writers of streams drive coroutines by hand.
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+    loop.call_soon(_wake, waiter)
+    await waiter
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:
@@ -69,6 +85,41 @@ def parts_of(raw: bytes, path: tuple[int, ...], limit: int, *, numbers: bool = F
     """
     least = 1 if numbers else 2
     return 0 if len(raw) <= least * limit else _count(raw, 0, len(raw), path, limit, numbers)
+
+
+def check_lists(raw: bytes, kind: type[Message], invalid: Invalid) -> None:
+    """Raises `invalid` for an encoded message of which a list has more than MAX_FRAME_ITEMS entries.
+
+    Of FRAME_BYTES and less nothing is counted: to decode that takes no more than some milliseconds, whatever it holds.
+    """
+    if len(raw) <= FRAME_BYTES:
+        return
+    for name, path, numbers in _lists_of(kind):
+        if parts_of(raw, path, MAX_FRAME_ITEMS, numbers=numbers) > MAX_FRAME_ITEMS:
+            raise too_many(name, invalid)
+
+
+def too_many(name: str, invalid: Invalid) -> TrunklineError:
+    """Makes the error of a list of more than MAX_FRAME_ITEMS entries."""
+    return invalid(name, f"has more than {MAX_FRAME_ITEMS} entries", f"over {MAX_FRAME_ITEMS}")
+
+
+@cache
+def _lists_of(kind: Any) -> tuple[tuple[str, tuple[int, ...], bool], ...]:
+    """Returns each list within a message: its name, the numbers of the fields that lead to it, and whether it is one of
+    numbers."""
+    found: list[tuple[str, tuple[int, ...], bool]] = []
+
+    def look(message: Any, name: str, path: tuple[int, ...]) -> None:
+        for field in message.fields:
+            here, at = f"{name}{field.name}", (*path, field.number)
+            if field.is_repeated:
+                found.append((here, at, field.type not in _LENGTHS))
+            if field.message_type is not None:
+                look(field.message_type, f"{here}.", at)
+
+    look(kind.DESCRIPTOR, "", ())
+    return tuple(found)
 
 
 def pieces_of(raw: bytes, size: int) -> Iterator[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
@@ -16,11 +16,11 @@ from trunkline.models.fields import fill_model
 from trunkline.models.json import encode_json
 from trunkline.models.message import MESSAGE_FIELDS
 from trunkline.v1 import message_pb2
+from trunkline.wire.times import EPOCH, to_datetime
 
 JSON_TYPE: Final = "application/json"
 BINARY_TYPE: Final = "application/octet-stream"
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MESSAGE_TYPES: Final[Mapping[str, MessageType]] = {each.value: each for each in MessageType}
 _TO_WIRE: Final[Mapping[Priority, int]] = {priority: number for number, priority in enumerate(Priority, start=1)}
 _FROM_WIRE: Final[tuple[Priority, ...]] = (Priority.MEDIUM, *Priority)
@@ -43,7 +43,7 @@ def encode_message(message: AgentMessage, correlation_id: str | None = None) -> 
         InvalidMessageError: text that is no UTF-8 (lone surrogates); a payload that was changed into what JSON cannot
             say, after the message was made.
     """
-    since = message.timestamp - _EPOCH
+    since = message.timestamp - EPOCH
     try:
         wire = _WireMessage(message_id=message.message_id)
         if message.data is None:
@@ -91,9 +91,6 @@ def decode_message(wire: message_pb2.Message, channel: str = "", sequence: int =
 
     The fields were checked by the service, or are checked here by being converted; so the model is filled without
     validating it a second time.
-
-    Raises:
-        InvalidMessageError: a timestamp beyond the years 1 to 9999.
     """
     message = _new(AgentMessage)
     private = {"_channel": channel, "_sequence": sequence, "_ordering_key": wire.ordering_key or None}
@@ -165,15 +162,9 @@ def encode_delivery(ordering_key: str | None, deliver_at: datetime | None, deliv
 def _to_datetime(wire: message_pb2.Message) -> datetime:
     stamp = wire.timestamp
     seconds, nanos = stamp.seconds, stamp.nanos
-    if 0 <= seconds < _EXACT_SECONDS:
+    if 0 <= seconds < _EXACT_SECONDS and 0 <= nanos < 1_000_000_000:
         return datetime.fromtimestamp(seconds + nanos / 1e9, UTC)
-    try:
-        return _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1_000)
-    except OverflowError as error:
-        raise InvalidMessageError(
-            f"message {wire.message_id!r} has timestamp {seconds} s, beyond the years 1 to 9999",
-            details={"field": "timestamp", "value": str(seconds)},
-        ) from error
+    return to_datetime(seconds, nanos)
 
 
 def _json_object(text: str) -> dict[str, Any] | None:

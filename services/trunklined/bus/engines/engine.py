@@ -26,6 +26,8 @@ class JournalEngine(Protocol):
     name: str
     durability: str
     """What a committed message has: "memory" or "stored"."""
+    writes_beside_reads: bool
+    """Whether `apply` may be called in another thread too: reads do not see what is not committed."""
 
     def open(self) -> Contents:
         """Opens it, or makes it."""

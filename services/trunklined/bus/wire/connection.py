@@ -13,6 +13,7 @@ from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES, MAX_FRAME_BYTES, MAX_FRAME_ITEMS
 from trunkline.v1 import bus_pb2
 from trunkline.wire.writer import FlushBatch, StreamWriter
+from trunklined.admission import invalid_message
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.publication import Publication
@@ -21,11 +22,14 @@ from trunklined.bus.requests import PendingRequest
 from trunklined.bus.wire.publishing import RECEIPT_BYTES, Publisher, fill_receipts
 from trunklined.bus.wire.requesting import Requester
 from trunklined.bus.wire.subscribing import apply_frame, fill_next, open_subscription, start_of, subscriber_of
-from trunklined.bus.wire.translation import PassthroughConnectRequest, PassthroughConnectResponse, check_count, parse
+from trunklined.bus.wire.translation import (
+    PassthroughConnectRequest,
+    PassthroughConnectResponse,
+    parse_twice,
+)
 from trunklined.rpc.errors import to_item
-from trunklined.rpc.long_work import TimeSlice, parts_of, pieces_of
+from trunklined.rpc.long_work import TimeSlice, check_lists, pieces_of, too_many
 
-_ITEMS: Final = (bus_pb2.ConnectRequest.ITEMS_FIELD_NUMBER,)
 _ANSWER_BYTES: Final = 16
 """About the size of an answer's envelope."""
 
@@ -78,21 +82,22 @@ class BusConnection:
         """
         pieces: Iterable[bytes] = (raw,)
         if len(raw) > FRAME_BYTES:
-            check_count("items", parts_of(raw, _ITEMS, MAX_FRAME_ITEMS))
+            check_lists(raw, bus_pb2.ConnectRequest, invalid_message)
             pieces = pieces_of(raw, FRAME_BYTES)
         work = TimeSlice()
         for piece in pieces:
-            items = parse(bus_pb2.ConnectRequest, piece).items
+            frame, passing = await parse_twice(bus_pb2.ConnectRequest, PassthroughConnectRequest, piece)
+            items = frame.items
             if len(items) > MAX_FRAME_ITEMS:
-                check_count("items", len(items))
-            for item, passthrough in zip(items, PassthroughConnectRequest.FromString(piece).items, strict=True):
+                raise too_many("items", invalid_message)
+            for item, passthrough in zip(items, passing.items, strict=True):
                 if monotonic() >= work.until:
                     await work.rest()
                     await self._writer.room(MAX_FRAME_BYTES)
                 try:
                     match item.WhichOneof("item"):
                         case "publish":
-                            self._publish(item.id, item.publish, passthrough.publish.messages)
+                            await self._publish(item.id, item.publish, passthrough.publish.messages)
                         case "request":
                             self._request(item.id, item.request, passthrough.request.message)
                         case "subscribe":
@@ -131,12 +136,12 @@ class BusConnection:
         self._subscriptions.clear()
         self._writer.close()
 
-    def _publish(self, id: int, request: bus_pb2.PublishRequest, encoded: Sequence[bytes]) -> None:
+    async def _publish(self, id: int, request: bus_pb2.PublishRequest, encoded: Sequence[bytes]) -> None:
         if self._publisher.is_stored(request):
-            self._publisher.store(request, encoded, partial(self._stored, id, len(encoded) * RECEIPT_BYTES))
+            await self._publisher.store(request, encoded, partial(self._stored, id, len(encoded) * RECEIPT_BYTES))
             self._storing += 1
             return
-        publication = self._publisher.publish(request, encoded)
+        publication = await self._publisher.publish(request, encoded)
         if id:
             receipts = self._answer(id, len(encoded) * RECEIPT_BYTES).published
             fill_receipts(receipts, publication.batches, publication.time, bus_pb2.DURABILITY_MEMORY)

@@ -15,9 +15,9 @@ from trunkline.v1 import dead_letter_pb2, message_pb2
 from trunklined.bus.attempts import Reason
 from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
 from trunklined.bus.journal.letters import CHUNK, Letters
-from trunklined.bus.wire.translation import parse
+from trunklined.bus.wire.translation import parse, time_in
 from trunklined.rpc.page_token import make_page_token, page_size_of, read_page_token
-from trunklined.rpc.times import stamp_of, time_of
+from trunklined.rpc.times import stamp_of
 
 PAGE_BYTES: Final = MAX_FRAME_BYTES // 16
 """A page ends with the dead letter that reaches it."""
@@ -128,8 +128,8 @@ class DeadLetterCalls:
                 f"filter.reason {wanted.reason} is unknown",
                 details={"field": "filter.reason", "value": str(wanted.reason)},
             )
-        since = time_of(wanted.since) if wanted.HasField("since") else None
-        before = time_of(wanted.before) if wanted.HasField("before") else None
+        since = time_in("filter.since", wanted.since) if wanted.HasField("since") else None
+        before = time_in("filter.before", wanted.before) if wanted.HasField("before") else None
         if since is not None and before is not None and before <= since:
             raise InvalidMessageError(
                 "filter.before is not after filter.since", details={"field": "filter.before", "value": f"{before:g}"}

@@ -8,19 +8,21 @@ more: what the messages of a frame share is then made for each.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, TypeVar
 
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as WireMessage
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from trunkline.errors import InvalidMessageError
-from trunkline.limits import FRAME_BYTES, MAX_FRAME_ITEMS
+from trunkline.limits import MAX_ANSWER_BYTES
 from trunkline.v1 import bus_pb2
 from trunkline.wire.opaque import bus_passthrough
+from trunklined.admission import invalid_message
 from trunklined.bus.broker import Broker
-from trunklined.rpc.long_work import parts_of
+from trunklined.rpc.long_work import check_lists, rest
+from trunklined.rpc.times import check_duration, check_time, seconds_of, time_of
 
 _types = bus_passthrough()
 PassthroughConnectRequest = _types["ConnectRequest"]
@@ -40,9 +42,7 @@ def parse(kind: type[M], raw: bytes) -> M:
         InvalidMessageError: they are none of this kind, hold text that is no UTF-8, or one of its lists has more than
             MAX_FRAME_ITEMS entries: that is found before they are decoded.
     """
-    if len(raw) > FRAME_BYTES:  # else there is not enough of anything
-        for name, path, numbers in _lists_of(kind.DESCRIPTOR):
-            check_count(name, parts_of(raw, path, MAX_FRAME_ITEMS, numbers=numbers))
+    check_lists(raw, kind, invalid_message)
     try:
         return kind.FromString(raw)
     except DecodeError as error:
@@ -51,31 +51,24 @@ def parse(kind: type[M], raw: bytes) -> M:
         ) from error
 
 
-def check_count(name: str, count: int) -> None:
-    """Raises InvalidMessageError where one frame has more of something than is decoded."""
-    if count > MAX_FRAME_ITEMS:
-        raise InvalidMessageError(
-            f"{name} of one frame are more than {MAX_FRAME_ITEMS}", details={"field": name, "value": str(count)}
-        )
+async def parse_twice(kind: type[M], passthrough: Any, raw: bytes) -> tuple[M, Any]:
+    """Parses the bytes as a message of some kind, and as its passthrough type; see the module. Raises as `parse`."""
+    message = parse(kind, raw)
+    if len(raw) > MAX_ANSWER_BYTES:
+        await rest()  # each copies all of it
+    return message, passthrough.FromString(raw)
 
 
-@cache
-def _lists_of(kind: Descriptor) -> tuple[tuple[str, tuple[int, ...], bool], ...]:
-    """Returns each list within a message: its name, the numbers of the fields that lead to it, and whether it is one of
-    numbers."""
-    found: list[tuple[str, tuple[int, ...], bool]] = []
+def seconds_in(field: str, duration: Duration) -> float:
+    """Returns the seconds of a duration, or raises InvalidMessageError where it is none."""
+    check_duration(field, duration, invalid_message)
+    return seconds_of(duration)
 
-    def look(message: Any, name: str, path: tuple[int, ...]) -> None:
-        for field in message.fields:
-            here, at = f"{name}{field.name}", (*path, field.number)
-            nested = field.message_type
-            if field.is_repeated:
-                found.append((here, at, nested is None))
-            if nested is not None:
-                look(nested, f"{here}.", at)
 
-    look(kind, "", ())
-    return tuple(found)
+def time_in(field: str, stamp: Timestamp) -> float:
+    """Returns a UNIX time in seconds, or raises InvalidMessageError where it is beyond the years 1 to 9999."""
+    check_time(field, stamp, invalid_message)
+    return time_of(stamp)
 
 
 def check_between(name: str, value: float, lowest: float, highest: float, unit: str = " s") -> float:
