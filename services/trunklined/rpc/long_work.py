@@ -94,7 +94,7 @@ def check_lists(raw: bytes, kind: type[Message], invalid: Invalid) -> None:
     """
     if len(raw) <= FRAME_BYTES:
         return
-    for name, path, numbers in _lists_of(kind):
+    for name, path, numbers in _lists_of(kind.DESCRIPTOR):
         if parts_of(raw, path, MAX_FRAME_ITEMS, numbers=numbers) > MAX_FRAME_ITEMS:
             raise too_many(name, invalid)
 
@@ -118,7 +118,7 @@ def _lists_of(kind: Any) -> tuple[tuple[str, tuple[int, ...], bool], ...]:
             if field.message_type is not None:
                 look(field.message_type, f"{here}.", at)
 
-    look(kind.DESCRIPTOR, "", ())
+    look(kind, "", ())
     return tuple(found)
 
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 from google.protobuf.message import Message
 
 from trunkline.channels import check_name, check_pattern
 from trunkline.delivery import check_limit
 from trunkline.errors import InvalidMessageError
-from trunkline.limits import MAX_FRAME_BYTES, MAX_REDRIVEN
+from trunkline.limits import MAX_REDRIVEN
 from trunkline.v1 import dead_letter_pb2, message_pb2
 from trunklined.bus.attempts import Reason
 from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
-from trunklined.bus.journal.letters import CHUNK, Letters
+from trunklined.bus.journal.letters import Letters
 from trunklined.bus.wire.translation import parse, time_in
-from trunklined.rpc.page_token import make_page_token, page_size_of, read_page_token
+from trunklined.rpc.page_token import fill_page, make_page_token, page_size_of, read_page_token
 from trunklined.rpc.times import stamp_of
-
-PAGE_BYTES: Final = MAX_FRAME_BYTES // 16
-"""A page ends with the dead letter that reaches it."""
 
 Call = Callable[[bytes, Any], Awaitable[Message]]
 
@@ -52,20 +49,10 @@ class DeadLetterCalls:
         below = int(read_page_token(wanted.page_token, question, InvalidMessageError) or 0) or None
         query = self._query(wanted.filter)
         response = dead_letter_pb2.ListDeadLettersResponse(total=self._letters.count(query))
-        size = 0
-        while len(response.dead_letters) < page_size and size < PAGE_BYTES:
-            rows = min(CHUNK, page_size - len(response.dead_letters))
-            letters = self._letters.below(query, below, rows)
-            for letter in letters:
-                response.dead_letters.append(to_wire(letter, brief=wanted.brief))
-                below = letter.id
-                size += len(letter.message)
-                if size >= PAGE_BYTES:
-                    break
-            if len(letters) < rows:
-                break
-        if response.dead_letters and self._letters.below(query, below, 1):
-            response.next_page_token = make_page_token(str(response.dead_letters[-1].dead_letter_id), question)
+        found = ((str(each.id), to_wire(each, brief=wanted.brief)) for each in self._letters.below(query, below))
+        last = fill_page(response.dead_letters, found, page_size)
+        if last is not None:
+            response.next_page_token = make_page_token(last, question)
         return response
 
     async def get(self, raw: bytes, _: Any) -> dead_letter_pb2.GetDeadLetterResponse:
@@ -82,11 +69,11 @@ class DeadLetterCalls:
             self._chosen(wanted), limit=limit, force=wanted.force, dry_run=wanted.dry_run
         )
         return dead_letter_pb2.RedriveDeadLettersResponse(
-            redriven=len(done.letters),
+            redriven=len(done.ids),
             guarded=done.guarded,
             orphaned=done.orphaned,
             remaining=done.remaining,
-            dead_letter_ids=[letter.id for letter in done.letters],
+            dead_letter_ids=done.ids,
         )
 
     async def purge(self, raw: bytes, _: Any) -> dead_letter_pb2.PurgeDeadLettersResponse:
