@@ -267,8 +267,8 @@ class Broker:
         self._requests.fail_all(error)
 
     def listed(self) -> Iterator[Subscription]:
-        """All subscriptions, in order of their ids."""
-        return iter(self._subscriptions.values())
+        """All subscriptions that there are now, in order of their ids."""
+        return iter([*self._subscriptions.values()])
 
     def statistics(self) -> Statistics:
         """A snapshot; costs a walk over the subscriptions."""

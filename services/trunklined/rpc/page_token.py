@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 
 from trunkline.errors import TrunklineError
 from trunkline.limits import DEFAULT_PAGE_SIZE, FRAME_BYTES, MAX_ANSWER_BYTES, MAX_PAGE_SIZE
+from trunklined.rpc.long_work import TimeSlice
 
 PAGE_BYTES: Final = MAX_ANSWER_BYTES - FRAME_BYTES
 """Entries of one page; the answer's other fields are below what is left of MAX_ANSWER_BYTES."""
@@ -45,18 +46,22 @@ def page_size_of(request: Any, error: type[TrunklineError]) -> int:
     return min(size, MAX_PAGE_SIZE)
 
 
-def fill_page(page: Any, entries: Iterable[tuple[str, Message]], page_size: int) -> str | None:
+async def fill_page(page: Any, entries: Iterable[tuple[str, Message]], page_size: int) -> str | None:
     """Fills a page with entries, each under its key; returns the key of the last one where there are more.
 
     A page ends before the entry that would make it larger than PAGE_BYTES, but has one in any case.
 
     Args:
         page: the list of the answer.
-        entries: in order, from the first of the page on; no more are asked for than one beyond the page.
+        entries: in order, from the first of the page on, made as they are asked for, since others have their turn in
+            between; no more are asked for than one beyond the page.
         page_size: how many at the most.
     """
     room, last = PAGE_BYTES, ""
+    work = TimeSlice()
     for key, entry in entries:
+        if work.is_over:
+            await work.rest()
         room -= entry.ByteSize() + _ENVELOPE_BYTES
         if page and (len(page) == page_size or room < 0):
             return last

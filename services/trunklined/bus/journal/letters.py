@@ -21,7 +21,7 @@ from trunklined.bus.journal.publication import Done, Publication
 from trunklined.bus.journal.sequencer import Sequencer
 from trunklined.bus.message_batch import MessageBatch, Redriven
 
-CHUNK: Final = 512
+CHUNK: Final = 128
 """Letters that are read at once, if they are small."""
 GIVEN_BACK_AT_ONCE: Final = 512
 """Letters that one commit gives back, if they are small."""

@@ -86,7 +86,7 @@ class BusConnection:
             pieces = pieces_of(raw, FRAME_BYTES)
         work = TimeSlice()
         for piece in pieces:
-            frame, passing = await parse_twice(bus_pb2.ConnectRequest, PassthroughConnectRequest, piece)
+            frame, passing = parse_twice(bus_pb2.ConnectRequest, PassthroughConnectRequest, piece)
             items = frame.items
             if len(items) > MAX_FRAME_ITEMS:
                 raise too_many("items", invalid_message)
@@ -158,6 +158,8 @@ class BusConnection:
             fill_receipts(receipts, publication.parts, publication.time, self._publisher.stored_durability)
 
     def _request(self, id: int, request: bus_pb2.RequestRequest, encoded: bytes) -> None:
+        if not isinstance(request, bus_pb2.RequestRequest):  # a large one, which was not parsed twice
+            request = bus_pb2.RequestRequest.FromString(request.SerializeToString())
         if not request.HasField("timeout"):
             raise InvalidMessageError("timeout is not set", details={"field": "timeout"})
         self._check_id_is_free(id)

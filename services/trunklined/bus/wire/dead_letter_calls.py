@@ -16,6 +16,7 @@ from trunklined.bus.attempts import Reason
 from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
 from trunklined.bus.journal.letters import Letters
 from trunklined.bus.wire.translation import parse, time_in
+from trunklined.rpc.long_work import rest
 from trunklined.rpc.page_token import fill_page, make_page_token, page_size_of, read_page_token
 from trunklined.rpc.times import stamp_of
 
@@ -48,9 +49,11 @@ class DeadLetterCalls:
         question = b"dead letters " + wanted.filter.SerializeToString(deterministic=True)
         below = int(read_page_token(wanted.page_token, question, InvalidMessageError) or 0) or None
         query = self._query(wanted.filter)
+        await rest()
         response = dead_letter_pb2.ListDeadLettersResponse(total=self._letters.count(query))
+        await rest()
         found = ((str(each.id), to_wire(each, brief=wanted.brief)) for each in self._letters.below(query, below))
-        last = fill_page(response.dead_letters, found, page_size)
+        last = await fill_page(response.dead_letters, found, page_size)
         if last is not None:
             response.next_page_token = make_page_token(last, question)
         return response

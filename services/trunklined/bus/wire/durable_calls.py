@@ -107,7 +107,7 @@ class DurableCalls:
         after = read_page_token(request.page_token, _LIST, InvalidMessageError) or ""
         found = ((each.name, to_wire(each)) for each in self._journal.durables if each.name > after)
         response = durable_pb2.ListDurableSubscriptionsResponse()
-        last = fill_page(response.subscriptions, found, page_size)
+        last = await fill_page(response.subscriptions, found, page_size)
         if last is not None:
             response.next_page_token = make_page_token(last, _LIST)
         return response

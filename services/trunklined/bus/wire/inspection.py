@@ -14,7 +14,9 @@ from trunklined.rpc.page_token import fill_page, make_page_token, page_size_of, 
 from trunklined.rpc.times import stamp_of
 
 
-def list_subscriptions(broker: Broker, request: bus_pb2.ListSubscriptionsRequest) -> bus_pb2.ListSubscriptionsResponse:
+async def list_subscriptions(
+    broker: Broker, request: bus_pb2.ListSubscriptionsRequest
+) -> bus_pb2.ListSubscriptionsResponse:
     """One page of the subscriptions, in order of their ids.
 
     Raises:
@@ -31,7 +33,7 @@ def list_subscriptions(broker: Broker, request: bus_pb2.ListSubscriptionsRequest
         if each.id > after and (pattern is None or each.queue.pattern == pattern)
     )
     response = bus_pb2.ListSubscriptionsResponse()
-    last = fill_page(response.subscriptions, found, page_size)
+    last = await fill_page(response.subscriptions, found, page_size)
     if last is not None:
         response.next_page_token = make_page_token(last, question)
     return response

@@ -18,8 +18,8 @@ from trunklined.bus.journal.publication import Publication, Repeated
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.records import HeldBack
 from trunklined.bus.requests import Correlated
-from trunklined.bus.wire.translation import durability_of
-from trunklined.rpc.long_work import rest
+from trunklined.bus.wire.translation import durability_of, messages_of
+from trunklined.rpc.long_work import TimeSlice
 from trunklined.rpc.times import stamp_of
 
 RECEIPT_BYTES: Final = 24
@@ -118,6 +118,12 @@ class Publisher:
         return settled
 
 
+def _step_of(request: Any) -> int:
+    """How many messages are checked before the clock is asked whether others wait: one of a large request, whose
+    messages are parsed one by one."""
+    return FRAME_MESSAGES if isinstance(request, bus_pb2.PublishRequest) else 1
+
+
 async def to_publication(
     request: bus_pb2.PublishRequest, encoded: Sequence[bytes], max_bytes: int, now: float
 ) -> Publication:
@@ -137,11 +143,11 @@ async def to_publication(
     batches = publication.batches
     level, expires_at = -1, None
     take: Callable[[bytes], None]
-    left = len(encoded)
-    pairs = zip(request.messages, encoded, strict=True)
+    left, step, work = len(encoded), _step_of(request), TimeSlice()
+    pairs = zip(messages_of(request, encoded), encoded, strict=True)
     try:
         while left > 0:
-            for message, body in islice(pairs, FRAME_MESSAGES):
+            for message, body in islice(pairs, step):
                 admitted, its_level, its_expiry = admit(message, body, max_bytes, now)
                 if message.HasField("deliver_at") or message.HasField("deliver_after"):
                     refuse_delivery(message)
@@ -152,9 +158,9 @@ async def to_publication(
                     batches.append(MessageBatch(channel, level, [], 0, expires_at))
                     take = batches[-1].messages.append
                 take(admitted)
-            left -= FRAME_MESSAGES
-            if left > 0:
-                await rest()
+            left -= step
+            if left > 0 and work.is_over:
+                await work.rest()
     except TrunklineError as error:
         error.details["index"] = sum(len(batch.messages) for batch in batches)
         raise
@@ -169,19 +175,20 @@ async def _admit_stored(
     """Checks messages to be stored."""
     check_publish(request)
     admitted: list[_Admitted] = []
-    count = len(encoded)
-    pairs = zip(request.messages, encoded, strict=True)
+    left, step, work = len(encoded), _step_of(request), TimeSlice()
+    pairs = zip(messages_of(request, encoded), encoded, strict=True)
     try:
-        while len(admitted) < count:
-            for message, body in islice(pairs, FRAME_MESSAGES):
+        while left > 0:
+            for message, body in islice(pairs, step):
                 complete, level, expires_at = admit(message, body, max_bytes, now)
                 key = message.ordering_key or None
                 due = None
                 if key is not None or message.HasField("deliver_at") or message.HasField("deliver_after"):
                     level, due = check_delivery(message, key, level, expires_at, now)
                 admitted.append((message.message_id, message.correlation_id, complete, level, expires_at, key, due))
-            if len(admitted) < count:
-                await rest()
+            left -= step
+            if left > 0 and work.is_over:
+                await work.rest()
     except TrunklineError as error:
         error.details["index"] = len(admitted)
         raise

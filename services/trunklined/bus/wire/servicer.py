@@ -113,7 +113,7 @@ class BusServicer:
 
     async def publish(self, raw: bytes, _: Context) -> bus_pb2.PublishResponse:
         """See bus.proto."""
-        request, passing = await parse_twice(bus_pb2.PublishRequest, PassthroughPublishRequest, raw)
+        request, passing = parse_twice(bus_pb2.PublishRequest, PassthroughPublishRequest, raw)
         receipts = await self._publisher.receipts(request, passing.messages)
         return await receipts
 
@@ -145,7 +145,7 @@ class BusServicer:
 
     async def list_subscriptions(self, raw: bytes, context: Context) -> bus_pb2.ListSubscriptionsResponse:
         """See bus.proto."""
-        return list_subscriptions(self._broker, parse(bus_pb2.ListSubscriptionsRequest, raw))
+        return await list_subscriptions(self._broker, parse(bus_pb2.ListSubscriptionsRequest, raw))
 
     async def get_stats(self, raw: bytes, context: Context) -> bus_pb2.GetStatsResponse:
         """See bus.proto."""

@@ -57,7 +57,7 @@ class PublishStream:
 
     async def take(self, raw: bytes) -> None:
         """Publishes one frame; an error is the answer to that frame alone."""
-        frame, passing = await parse_twice(bus_pb2.PublishStreamRequest, PassthroughPublishStreamRequest, raw)
+        frame, passing = parse_twice(bus_pb2.PublishStreamRequest, PassthroughPublishStreamRequest, raw)
         try:
             answer = await self._publisher.receipts(frame.publish, passing.publish.messages)
         except TrunklineError as error:

@@ -8,6 +8,7 @@ more: what the messages of a frame share is then made for each.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
@@ -17,11 +18,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from trunkline.errors import InvalidMessageError
 from trunkline.limits import MAX_ANSWER_BYTES
-from trunkline.v1 import bus_pb2
+from trunkline.v1 import bus_pb2, message_pb2
 from trunkline.wire.opaque import bus_passthrough
 from trunklined.admission import invalid_message
 from trunklined.bus.broker import Broker
-from trunklined.rpc.long_work import check_lists, rest
+from trunklined.rpc.long_work import check_lists
 from trunklined.rpc.times import check_duration, check_time, seconds_of, time_of
 
 _types = bus_passthrough()
@@ -51,12 +52,26 @@ def parse(kind: type[M], raw: bytes) -> M:
         ) from error
 
 
-async def parse_twice(kind: type[M], passthrough: Any, raw: bytes) -> tuple[M, Any]:
-    """Parses the bytes as a message of some kind, and as its passthrough type; see the module. Raises as `parse`."""
-    message = parse(kind, raw)
+def parse_twice(kind: type[M], passthrough: Any, raw: bytes) -> tuple[M | Any, Any]:
+    """Parses the bytes as a message of some kind, and as its passthrough type; see the module.
+
+    Where they are more than MAX_ANSWER_BYTES both are the passthrough type: each copies all of them, which keeps others
+    waiting, so the messages are left to `messages_of`.
+
+    Raises:
+        InvalidMessageError: as `parse`.
+    """
     if len(raw) > MAX_ANSWER_BYTES:
-        await rest()  # each copies all of it
-    return message, passthrough.FromString(raw)
+        passing = parse(passthrough, raw)
+        return passing, passing
+    return parse(kind, raw), passthrough.FromString(raw)
+
+
+def messages_of(request: Any, encoded: Sequence[bytes]) -> Iterable[message_pb2.Message]:
+    """The messages of a PublishRequest as `parse_twice` returns it, parsed as they are asked for where they are not."""
+    if isinstance(request, bus_pb2.PublishRequest):
+        return request.messages
+    return (parse(message_pb2.Message, body) for body in encoded)
 
 
 def seconds_in(field: str, duration: Duration) -> float:
