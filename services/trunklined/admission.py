@@ -23,22 +23,22 @@ def invalid_message(field: str, problem: str, value: object = "") -> InvalidMess
     return InvalidMessageError(f"{field} {problem}", details={"field": field, "value": str(value)})
 
 
-def check_publish(request: Any) -> None:
+def check_publish(request: Any, count: int) -> None:
     """Checks a PublishRequest, but for its channel and the messages themselves.
 
     Args:
         request: public or passthrough.
+        count: how many messages it has.
 
     Raises:
         InvalidMessageError: no messages, too many, or a durability that is none.
     """
-    messages = request.messages
-    if not messages:
+    if not count:
         raise InvalidMessageError("messages is empty: at least one is needed", details={"field": "messages"})
-    if len(messages) > MAX_PUBLISH_MESSAGES:
+    if count > MAX_PUBLISH_MESSAGES:
         raise InvalidMessageError(
-            f"messages has {len(messages)} entries, at most {MAX_PUBLISH_MESSAGES} are allowed",
-            details={"field": "messages", "value": str(len(messages))},
+            f"messages has {count} entries, at most {MAX_PUBLISH_MESSAGES} are allowed",
+            details={"field": "messages", "value": str(count)},
         )
     if request.durability not in _DURABILITIES:
         raise InvalidMessageError(

@@ -70,6 +70,16 @@ def test_pieces_are_frames_that_make_up_the_frame(lengths: list[int], size: int)
         assert len(piece) <= size or len(items) == 1
 
 
+@given(sizes=st.lists(st.integers(0, 300), max_size=30), size=st.sampled_from([1, 50, 1_000]))
+def test_pieces_of_a_message_are_it_when_they_are_merged(sizes: list[int], size: int) -> None:
+    """Its other fields are in one of them."""
+    wanted = bus_pb2.PublishRequest(channel="a", messages=[{"json": "x" * size} for size in sizes], durability="DURABILITY_STORED")
+    merged = bus_pb2.PublishRequest()
+    for piece in pieces_of(wanted.SerializeToString(), size):
+        merged.MergeFromString(piece)
+    assert merged == wanted
+
+
 @pytest.mark.parametrize("raw", [b"", b"\x0a", b"\x0a\xff\xff\xff\x7f" * 5, b"\x0b" * 30, b"\xff" * 30])
 def test_what_is_malformed_is_left_to_the_decoder(raw: bytes) -> None:
     """Nothing of it is lost."""

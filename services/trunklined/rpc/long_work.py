@@ -123,18 +123,24 @@ def _lists_of(kind: Any) -> tuple[tuple[str, tuple[int, ...], bool], ...]:
 
 
 def pieces_of(raw: bytes, size: int) -> Iterator[bytes]:
-    """Cuts an encoded frame that has one repeated field into frames of about `size` bytes, in order.
+    """Cuts an encoded message into messages of about `size` bytes between two of its fields, in order.
 
-    Encoded frames joined are one frame of all their items: to handle the pieces one after the other is to handle the
-    frame, but takes the memory of one piece at a time, and others have their turn in between. An item is not cut. What
-    is malformed is left to the decoder, from there on as one piece.
+    Encoded messages joined are one with the fields of both, so to handle the pieces one after the other is to handle a
+    frame that is a list of items, but takes the memory of one piece at a time, and others have their turn in between.
+    An item is not cut. What is malformed is left to the decoder, from there on as one piece.
     """
     start = at = 0
     end = len(raw)
     while end - start > size:
         tag, behind = _varint(raw, at, end)
-        length, behind = _varint(raw, behind, end)
-        if tag & 7 != _BYTES or length > end - behind:
+        kind = tag & 7
+        if kind == _VARINT:
+            length, (_, behind) = 0, _varint(raw, behind, end)
+        elif kind == _BYTES:
+            length, behind = _varint(raw, behind, end)
+        else:
+            length = _FIXED.get(kind, end)
+        if length > end - behind:
             break
         behind += length
         if behind - start > size and at > start:

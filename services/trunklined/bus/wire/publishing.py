@@ -137,7 +137,7 @@ async def to_publication(
     Raises:
         InvalidMessageError, MessageTooLargeError: with the index of the message among several.
     """
-    check_publish(request)
+    check_publish(request, len(encoded))
     channel = request.channel
     publication = Publication(channel, time=now)
     batches = publication.batches
@@ -173,7 +173,7 @@ async def _admit_stored(
     request: bus_pb2.PublishRequest, encoded: Sequence[bytes], max_bytes: int, now: float
 ) -> list[_Admitted]:
     """Checks messages to be stored."""
-    check_publish(request)
+    check_publish(request, len(encoded))
     admitted: list[_Admitted] = []
     left, step, work = len(encoded), _step_of(request), TimeSlice()
     pairs = zip(messages_of(request, encoded), encoded, strict=True)

@@ -21,7 +21,7 @@ from trunklined.bus.wire.publishing import Publisher
 from trunklined.bus.wire.requesting import Requester
 from trunklined.bus.wire.streams import PublishStream, Stream, SubscribeStream
 from trunklined.bus.wire.subscribing import start_of
-from trunklined.bus.wire.translation import PassthroughPublishRequest, parse, parse_twice
+from trunklined.bus.wire.translation import parse, parse_publish
 
 SERVICE_NAME: Final = "trunkline.v1.BusService"
 
@@ -113,8 +113,8 @@ class BusServicer:
 
     async def publish(self, raw: bytes, _: Context) -> bus_pb2.PublishResponse:
         """See bus.proto."""
-        request, passing = parse_twice(bus_pb2.PublishRequest, PassthroughPublishRequest, raw)
-        receipts = await self._publisher.receipts(request, passing.messages)
+        request, encoded = await parse_publish(raw)
+        receipts = await self._publisher.receipts(request, encoded)
         return await receipts
 
     async def publish_stream(self, _: object, context: Context) -> None:

@@ -17,12 +17,12 @@ from google.protobuf.message import Message as WireMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from trunkline.errors import InvalidMessageError
-from trunkline.limits import MAX_ANSWER_BYTES
+from trunkline.limits import FRAME_BYTES, MAX_ANSWER_BYTES
 from trunkline.v1 import bus_pb2, message_pb2
 from trunkline.wire.opaque import bus_passthrough
 from trunklined.admission import invalid_message
 from trunklined.bus.broker import Broker
-from trunklined.rpc.long_work import check_lists
+from trunklined.rpc.long_work import TimeSlice, check_lists, pieces_of
 from trunklined.rpc.times import check_duration, check_time, seconds_of, time_of
 
 _types = bus_passthrough()
@@ -65,6 +65,26 @@ def parse_twice(kind: type[M], passthrough: Any, raw: bytes) -> tuple[M | Any, A
         passing = parse(passthrough, raw)
         return passing, passing
     return parse(kind, raw), passthrough.FromString(raw)
+
+
+async def parse_publish(raw: bytes) -> tuple[Any, Sequence[bytes]]:
+    """Returns a PublishRequest, for `messages_of`, and its messages as they came; of a large one piece by piece, and
+    others have their turn in between. Raises as `parse`."""
+    if len(raw) <= MAX_ANSWER_BYTES:
+        request, passing = parse_twice(bus_pb2.PublishRequest, PassthroughPublishRequest, raw)
+        return request, passing.messages
+    check_lists(raw, bus_pb2.PublishRequest, invalid_message)
+    whole = PassthroughPublishRequest()
+    encoded: list[bytes] = []
+    work = TimeSlice()
+    for piece in pieces_of(raw, FRAME_BYTES):
+        part = parse(PassthroughPublishRequest, piece)
+        encoded += part.messages
+        part.ClearField("messages")
+        whole.MergeFrom(part)
+        if work.is_over:
+            await work.rest()
+    return whole, encoded
 
 
 def messages_of(request: Any, encoded: Sequence[bytes]) -> Iterable[message_pb2.Message]:

@@ -120,7 +120,7 @@ def arrivals_of(publish: Any, max_bytes: int, now: float) -> list[Arrival]:
     Raises:
         InvalidChannelError, InvalidMessageError, MessageTooLargeError: with the index of the message among several.
     """
-    check_publish(publish)
+    check_publish(publish, len(publish.messages))
     arrivals = []
     for index, body in enumerate(publish.messages):
         try:
