@@ -22,7 +22,6 @@ from trunkline import (
     MessageTooLargeError,
     OverloadedError,
 )
-from trunkline.errors import InvalidMessageError
 from trunkline.limits import CLIENT_BUFFER_BYTES, CLIENT_WINDOW_MESSAGES, FRAME_BYTES
 from trunkline.v1 import bus_pb2, bus_pb2_grpc
 from trunkline.v1.message_pb2 import Message
@@ -234,7 +233,7 @@ async def _raw_publish(address: str, channel: str, *messages: Message) -> None:
 
 
 async def test_a_message_that_cannot_be_read_stops_nothing(bus_address: str, channel: str) -> None:
-    """What others publish ends no subscription: JSON nested too deeply, huge numbers, years beyond the calendar."""
+    """What others publish ends no subscription: JSON nested too deeply, huge numbers."""
     inbox = Inbox()
     deep = "[" * 100_000 + "]" * 100_000
     deep_object = '{"a":' * 5_000 + "1" + "}" * 5_000
@@ -251,7 +250,6 @@ async def test_a_message_that_cannot_be_read_stops_nothing(bus_address: str, cha
             Message(json="[1]"),
             Message(metadata_json="{not json"),
             Message(metadata_json=deep_object),
-            Message(timestamp={"seconds": 2**60}),
             Message(json='{"n": "good"}'),
         )
         await inbox.until(lambda: "good" in inbox.numbers, "the good one")
@@ -259,21 +257,6 @@ async def test_a_message_that_cannot_be_read_stops_nothing(bus_address: str, cha
     assert inbox.messages[3].data == b"not json"
     assert inbox.messages[4].data == b"[1]"
     assert {each.content_type for each in inbox.messages[:2]} == {"application/json"}
-
-
-async def test_a_reply_that_cannot_be_read_fails_its_request_alone(bus_address: str, channel: str) -> None:
-    """A reply beyond the calendar fails its request with INVALID_MESSAGE; the connection goes on."""
-    async with GrpcMessageBus(bus_address) as bus:
-
-        async def answer(message: AgentMessage) -> None:
-            reply = Message(correlation_id=message.correlation_id or "", timestamp={"seconds": 2**60})
-            await _raw_publish(bus_address, f"{channel}:r", reply)
-
-        await bus.subscribe(channel, answer)
-        with pytest.raises(InvalidMessageError):
-            await bus.request(channel, numbered(1), timeout=10)
-        await bus.flush()
-        assert bus.is_connected
 
 
 async def test_requests_leave_nothing_behind(killable_bus: RunningProgram, channel: str) -> None:

@@ -73,7 +73,9 @@ def test_pieces_are_frames_that_make_up_the_frame(lengths: list[int], size: int)
 @given(sizes=st.lists(st.integers(0, 300), max_size=30), size=st.sampled_from([1, 50, 1_000]))
 def test_pieces_of_a_message_are_it_when_they_are_merged(sizes: list[int], size: int) -> None:
     """Its other fields are in one of them."""
-    wanted = bus_pb2.PublishRequest(channel="a", messages=[{"json": "x" * size} for size in sizes], durability="DURABILITY_STORED")
+    wanted = bus_pb2.PublishRequest(
+        channel="a", messages=[{"json": "x" * size} for size in sizes], durability="DURABILITY_STORED"
+    )
     merged = bus_pb2.PublishRequest()
     for piece in pieces_of(wanted.SerializeToString(), size):
         merged.MergeFromString(piece)

@@ -16,7 +16,7 @@ from trunkline.bus.grpc.subscription import OnError, Subscription
 from trunkline.bus.handling import DurableCallback, handle
 from trunkline.callbacks import notify
 from trunkline.delivery import DurableSettings, Start
-from trunkline.errors import InvalidMessageError, TrunklineError
+from trunkline.errors import TrunklineError
 from trunkline.limits import MAX_SETTLED_MESSAGES
 from trunkline.v1 import bus_pb2
 from trunkline.wire.status import error_from_item
@@ -259,18 +259,7 @@ class DurableSubscription(Subscription[DurableMessage]):
         if self._holdings.lapsed(came_at):
             self._holdings.lose(sequence)  # another subscriber may be at it by now
             return None
-        try:
-            message: DurableMessage = decode_durable(wire, sequence, attempt, channel, self)
-        except InvalidMessageError as error:
-            log.exception("a message on %r cannot be read", self.pattern)
-            message = DurableMessage(
-                message_id=wire.message_id or "?", message_type="", sender_id=wire.sender_id or "?", payload={}
-            )
-            message._sequence, message._attempt = sequence, attempt
-            self._holdings.give(message)
-            if self._let_go(message):
-                self._settling(message, "terminate").reason = f"it cannot be read: {error}"
-            return None
+        message: DurableMessage = decode_durable(wire, sequence, attempt, channel, self)
         self._holdings.give(message)
         if message.ttl_seconds is not None and message.is_expired():
             if self._let_go(message):

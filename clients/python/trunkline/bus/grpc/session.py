@@ -16,7 +16,6 @@ from trunkline.delivery import DurableSettings, Receipt, Start
 from trunkline.errors import (
     BusDisconnectedError,
     BusNotConnectedError,
-    InvalidMessageError,
     RequestTimeoutError,
     TrunklineError,
 )
@@ -276,10 +275,7 @@ class BusSession:
                 case "published":
                     self._publisher.take(item.id, item.published)
                 case "reply":
-                    try:
-                        self.stream.settle(item.id, decode_message(item.reply.message, item.reply.channel))
-                    except InvalidMessageError as error:
-                        self.stream.fail(item.id, error)
+                    self.stream.settle(item.id, decode_message(item.reply.message, item.reply.channel))
                 case "error":
                     self._take_error(item.id, error_from_item(item.error))
                 case "pong" | "cancelled" as kind:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from trunkline.bus.codec import decode_message
 from trunkline.bus.handling import handle_live
 from trunkline.callbacks import notify
-from trunkline.errors import BusDisconnectedError, InvalidMessageError, TrunklineError
+from trunkline.errors import BusDisconnectedError, TrunklineError
 from trunkline.limits import CLIENT_WINDOW_MESSAGES
 from trunkline.models import AgentMessage
 from trunkline.priority import MEDIUM_LEVEL, PriorityQueue
@@ -256,12 +256,8 @@ class LiveSubscription(Subscription[AgentMessage]):
 
     def _open(self, waiting: Any) -> AgentMessage | None:
         self._done += 1
-        try:
-            wire, sequence, channel = waiting
-            message = decode_message(wire, channel, sequence)
-        except InvalidMessageError:
-            log.exception("a message on %r cannot be read and was skipped", self.pattern)
-            return None
+        wire, sequence, channel = waiting
+        message = decode_message(wire, channel, sequence)
         if message.ttl_seconds is not None and message.is_expired():
             log.debug("message %s expired while it waited here", message.message_id)
             return None
