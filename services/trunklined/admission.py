@@ -6,34 +6,39 @@ must not refuse.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 from uuid import uuid4
 
 from trunkline.errors import InvalidMessageError, MessageTooLargeError
 from trunkline.limits import MAX_DELIVER_AHEAD, MAX_ORDERING_KEY_BYTES, MAX_PUBLISH_MESSAGES
 from trunkline.priority import MEDIUM_LEVEL, PRIORITY_LEVELS
 from trunkline.v1 import bus_pb2, message_pb2
-from trunklined.rpc.times import seconds_of, stamp_of, time_of
+from trunklined.rpc.times import LAST_SECOND, NANOS, check_duration, check_time, seconds_of, stamp_of, time_of
 
 _DURABILITIES = frozenset(bus_pb2.Durability.values())
 
 
-def check_publish(request: Any) -> None:
+def invalid_message(field: str, problem: str, value: object = "") -> InvalidMessageError:
+    """Makes the error of one field: its name, what is wrong with it, and its value."""
+    return InvalidMessageError(f"{field} {problem}", details={"field": field, "value": str(value)})
+
+
+def check_publish(request: Any, count: int) -> None:
     """Checks a PublishRequest, but for its channel and the messages themselves.
 
     Args:
         request: public or passthrough.
+        count: how many messages it has.
 
     Raises:
         InvalidMessageError: no messages, too many, or a durability that is none.
     """
-    messages = request.messages
-    if not messages:
+    if not count:
         raise InvalidMessageError("messages is empty: at least one is needed", details={"field": "messages"})
-    if len(messages) > MAX_PUBLISH_MESSAGES:
+    if count > MAX_PUBLISH_MESSAGES:
         raise InvalidMessageError(
-            f"messages has {len(messages)} entries, at most {MAX_PUBLISH_MESSAGES} are allowed",
-            details={"field": "messages", "value": str(len(messages))},
+            f"messages has {count} entries, at most {MAX_PUBLISH_MESSAGES} are allowed",
+            details={"field": "messages", "value": str(count)},
         )
     if request.durability not in _DURABILITIES:
         raise InvalidMessageError(
@@ -52,11 +57,11 @@ def admit(message: message_pb2.Message, body: bytes, max_bytes: int, now: float)
         now: UNIX time in seconds.
 
     Returns:
-        The message encoded, its lane, and the UNIX time at which it expires (None: never).
+        The message encoded, its level, and the UNIX time at which it expires (None: never).
 
     Raises:
         MessageTooLargeError: the encoded message is over the limit.
-        InvalidMessageError: a priority that is none, or a TTL below 1.
+        InvalidMessageError: a priority that is none, a timestamp that is none, or a TTL below 1.
     """
     if len(body) > max_bytes:
         raise too_large(message, body, max_bytes)
@@ -66,10 +71,15 @@ def admit(message: message_pb2.Message, body: bytes, max_bytes: int, now: float)
             f"priority {priority} is unknown: 1 (low) to {PRIORITY_LEVELS} (critical)",
             details={"field": "priority", "value": str(priority)},
         )
-    if not message.message_id or not message.HasField("timestamp"):
+    stamp = message.timestamp
+    if not (0 < stamp.seconds <= LAST_SECOND and 0 <= stamp.nanos < NANOS):  # of most it is; others cost more
+        check_time("timestamp", stamp, invalid_message)
+        if not message.HasField("timestamp"):
+            body = _completed(message, body, now)
+    if not message.message_id:
         body = _completed(message, body, now)
-    expires_at = _expiry(message) if message.HasField("ttl_seconds") else None
-    return body, priority - 1 if priority else MEDIUM_LEVEL, expires_at
+    level = priority - 1 if priority else MEDIUM_LEVEL
+    return body, level, _expiry(message) if message.HasField("ttl_seconds") else None
 
 
 def too_large(message: message_pb2.Message, body: bytes, max_bytes: int) -> MessageTooLargeError:
@@ -80,6 +90,14 @@ def too_large(message: message_pb2.Message, body: bytes, max_bytes: int) -> Mess
     )
 
 
+def refuse_delivery(message: message_pb2.Message) -> NoReturn:
+    """Raises InvalidMessageError for a message that is not stored, and shall be held back."""
+    field = "deliver_at" if message.HasField("deliver_at") else "deliver_after"
+    raise InvalidMessageError(
+        f"{field} is set: a message is held back only where it is stored", details={"field": field}
+    )
+
+
 def check_delivery(
     message: message_pb2.Message, key: str | None, level: int, expires_at: float | None, now: float
 ) -> tuple[int, float | None]:
@@ -87,16 +105,17 @@ def check_delivery(
 
     Args:
         key: its ordering key; None: none.
-        lane: of its priority.
+        level: of its priority.
         expires_at: UNIX time in seconds; None: never.
         now: UNIX time in seconds.
 
     Returns:
-        Its lane, which with a key is medium, since order goes before priority; and the UNIX time at which it is due
+        Its level, which with a key is medium, since order goes before priority; and the UNIX time at which it is due
         (None: now).
 
     Raises:
-        InvalidMessageError: a key over its limit, both times set, a time out of bounds or not before it expires.
+        InvalidMessageError: a key over its limit, both times set, a time that is none, out of bounds or not before it
+            expires.
     """
     if key is not None:
         level = MEDIUM_LEVEL
@@ -108,9 +127,11 @@ def check_delivery(
     if message.HasField("deliver_at"):
         if message.HasField("deliver_after"):
             raise InvalidMessageError("deliver_at and deliver_after are both set", details={"field": "deliver_after"})
+        check_time("deliver_at", message.deliver_at, invalid_message)
         field_name, wait = "deliver_at", time_of(message.deliver_at) - now
         wait = max(wait, 0.0)
     elif message.HasField("deliver_after"):
+        check_duration("deliver_after", message.deliver_after, invalid_message)
         field_name, wait = "deliver_after", seconds_of(message.deliver_after)
     else:
         return level, None

@@ -6,11 +6,14 @@ import asyncio
 import time
 
 import pytest
+from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.v1 import state_pb2
-from trunklined.rpc.long_work import SLICE_SECONDS, TimeSlice, parts_of
+from trunkline.errors import InvalidMessageError
+from trunkline.limits import MAX_FRAME_ITEMS
+from trunkline.v1 import bus_pb2, durable_pb2, state_pb2
+from trunklined.rpc.long_work import SLICE_SECONDS, TimeSlice, check_lists, parts_of, pieces_of
 
 ITEMS, OPERATIONS = (1,), (1, 6, 1)
 
@@ -50,3 +53,72 @@ async def test_a_slice_is_over_after_its_time_and_gives_others_their_turn() -> N
     await work.rest()
     assert turns == [1]
     assert not work.is_over
+
+
+@given(
+    lengths=st.lists(st.sampled_from([0, 1, 50, 200, 1_000]), max_size=40),
+    size=st.sampled_from([1, 10, 100, 500, 5_000, 100_000]),
+)
+def test_pieces_are_frames_that_make_up_the_frame(lengths: list[int], size: int) -> None:
+    """In order, none larger than asked for but by one item."""
+    frame = state_pb2.ConnectStateRequest(items=[{"id": 7, "get": {"id": "x" * length}} for length in lengths])
+    raw = frame.SerializeToString()
+    pieces = list(pieces_of(raw, size))
+    assert b"".join(pieces) == raw
+    for piece in pieces:
+        items = state_pb2.ConnectStateRequest.FromString(piece).items
+        assert len(piece) <= size or len(items) == 1
+
+
+@given(sizes=st.lists(st.integers(0, 300), max_size=30), size=st.sampled_from([1, 50, 1_000]))
+def test_pieces_of_a_message_are_it_when_they_are_merged(sizes: list[int], size: int) -> None:
+    """Its other fields are in one of them."""
+    wanted = bus_pb2.PublishRequest(
+        channel="a", messages=[{"json": "x" * size} for size in sizes], durability="DURABILITY_STORED"
+    )
+    merged = bus_pb2.PublishRequest()
+    for piece in pieces_of(wanted.SerializeToString(), size):
+        merged.MergeFromString(piece)
+    assert merged == wanted
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x0a", b"\x0a\xff\xff\xff\x7f" * 5, b"\x0b" * 30, b"\xff" * 30])
+def test_what_is_malformed_is_left_to_the_decoder(raw: bytes) -> None:
+    """Nothing of it is lost."""
+    assert b"".join(pieces_of(raw, 4)) == raw
+
+
+def _invalid(field: str, problem: str, value: object) -> InvalidMessageError:
+    return InvalidMessageError(f"{field} {problem}", details={"field": field, "value": str(value)})
+
+
+SETTLE = durable_pb2.SettleRequest
+
+
+@pytest.mark.parametrize(
+    ("kind", "request_", "field"),
+    [
+        (bus_pb2.ConnectRequest, bus_pb2.ConnectRequest(items=[{}] * 1_000_000), "items"),
+        (bus_pb2.PublishRequest, bus_pb2.PublishRequest(messages=[{}] * 1_000_000), "messages"),
+        (
+            bus_pb2.ConnectRequest,
+            bus_pb2.ConnectRequest(items=[{"publish": {"messages": [{}] * 1_000_000}}]),
+            "items.publish.messages",
+        ),
+        (SETTLE, SETTLE(nak={"sequences": [1] * 1_000_000}), "nak.sequences"),
+        (SETTLE, SETTLE(ack={"sequences": [2**62] * 40_000}), "ack.sequences"),
+    ],
+)
+def test_lists_are_bounded_before_they_are_decoded(kind: type[Message], request_: Message, field: str) -> None:
+    """Messages and packed numbers, at any depth, with the path of the list."""
+    with pytest.raises(InvalidMessageError) as caught:
+        check_lists(request_.SerializeToString(), kind, _invalid)
+    assert caught.value.details["field"] == field
+
+
+def test_numbers_are_counted_packed_or_not() -> None:
+    """Both are what decoders take."""
+    packed = durable_pb2.Ack(sequences=[1, 300, 2**62]).SerializeToString()
+    assert parts_of(packed * 3, (1,), 8, numbers=True) == 9
+    assert parts_of(b"\x08\x01" * 9, (1,), 8, numbers=True) == 9
+    check_lists(SETTLE(ack={"sequences": [2**62] * MAX_FRAME_ITEMS}).SerializeToString(), SETTLE, _invalid)

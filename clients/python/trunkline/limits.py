@@ -34,8 +34,10 @@ MAX_BATCH_OPERATIONS: Final = 10_000
 """Operations of one state Batch; beyond it INVALID_RECORD."""
 
 MAX_FRAME_ITEMS: Final = 32_768
-"""Items of one frame of a long stream, and operations of all batches in it; beyond either the stream ends with
-INVALID_RECORD. (A client's own frames have at most 20,000 of the smallest items.)"""
+"""Items of one frame of a long stream, and entries of each list in all of them together: messages, operations,
+sequences. Beyond either the stream ends with INVALID_MESSAGE (state: INVALID_RECORD) before the frame is decoded; of a
+bus frame of up to FRAME_BYTES only the items are counted. (A client's own frames have at most 20,000 of the smallest
+items.)"""
 
 MAX_ANSWER_BYTES: Final = 4 * MiB
 """One answer of many records (a page, a batch's, a frame of a long stream): what gRPC's clients take by default. Pages

@@ -216,13 +216,14 @@ class Broker:
         """
         check_channel(publication.channel)
         now = self.clock()
-        live = [batch for batch in publication.batches if batch.expires_at is None or batch.expires_at >= now]
-        if len(live) < len(publication.batches):
-            kept = [
-                ids for batch, ids in zip(publication.batches, publication.message_ids, strict=True) if batch in live
-            ]
-            self._expired_on_arrival += sum(len(batch.messages) for batch in publication.batches if batch not in live)
-            publication.batches, publication.message_ids = live, kept
+        live, kept = [], []
+        for batch, ids in zip(publication.batches, publication.message_ids, strict=True):
+            if batch.expires_at is not None and batch.expires_at < now:
+                self._expired_on_arrival += len(batch.messages)
+            else:
+                live.append(batch)
+                kept.append(ids)
+        publication.batches, publication.message_ids = live, kept
         self.journal.publish(publication, done)
 
     def _fan_out(self, channel: str, batches: Sequence[MessageBatch], correlated: list[Correlated]) -> None:
@@ -313,8 +314,8 @@ class Broker:
         self._requests.fail_all(error)
 
     def listed(self) -> Iterator[Subscription]:
-        """All subscriptions, in order of their ids."""
-        return iter(self._subscriptions.values())
+        """All subscriptions that there are now, in order of their ids."""
+        return iter([*self._subscriptions.values()])
 
     def statistics(self) -> Statistics:
         """A snapshot; costs a walk over the subscriptions."""

@@ -10,6 +10,9 @@ from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.records import ChannelRow, DurableRow, HeldBack, PendingRow
 
 SMALL_BYTES: Final = 16 * 1024
+LARGE_ROWS: Final = 512
+LARGE_BYTES: Final = 1024 * 1024
+"""What takes some milliseconds to write."""
 
 
 @dataclass(slots=True)
@@ -48,3 +51,16 @@ class WriteBatch:
         return len(self.batches) + len(self.pending_messages) + len(self.settled) <= 2 and (
             sum(batch.size for batch in self.batches) <= SMALL_BYTES and not (self.dead_letters or self.removed)
         )
+
+    @property
+    def is_large(self) -> bool:
+        """Whether writing it would keep others waiting."""
+        rows = len(self.batches) + len(self.pending_messages) + len(self.settled) + len(self.held_back)
+        rows += len(self.dead_letters) + len(self.forgotten_letters) + len(self.removed) + len(self.durables)
+        if rows > LARGE_ROWS:
+            return True
+        return (
+            sum(batch.size for batch in self.batches)
+            + sum(held.batch.size for held in self.held_back)
+            + sum(len(letter.message) for letter in self.dead_letters)
+        ) > LARGE_BYTES

@@ -1,11 +1,20 @@
-"""What keeps long work from keeping everybody waiting: a bound on the parts of a message before it is decoded, and
-slices of time for what handles them."""
+"""What keeps long work from keeping everybody waiting: a bound on the parts of a message before it is decoded, pieces
+of a large one that are decoded one by one, and slices of time for what handles them."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Final
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from trunkline.errors import TrunklineError
+from trunkline.limits import FRAME_BYTES, MAX_FRAME_ITEMS
+from trunklined.rpc.times import Invalid
 
 SLICE_SECONDS: Final = 0.002
 """How long a piece of work keeps the event loop before others have their turn."""
@@ -14,6 +23,12 @@ _VARINT: Final = 0
 _BYTES: Final = 2
 _FIXED: Final = {1: 8, 5: 4}
 """Wire types (https://protobuf.dev/programming-guides/encoding/); the fixed ones with their bytes."""
+
+_LENGTHS: Final = (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_BYTES, FieldDescriptor.TYPE_STRING)
+"""Types of which each entry of a list has its own tag and length."""
+
+_CONTINUED: Final = bytes(range(0x80, 0x100))
+"""Octets of a number that others of it follow."""
 
 _LEAST: Final = 64
 """Bytes of a part that is searched for parts of its own: a smaller one has at most 31."""
@@ -25,24 +40,30 @@ class TimeSlice:
     `if work.is_over: await work.rest()` between two steps.
     """
 
-    __slots__ = ("_until",)
+    __slots__ = ("until",)
 
     def __init__(self) -> None:
-        self._until = time.monotonic() + SLICE_SECONDS
+        self.until = time.monotonic() + SLICE_SECONDS
+        """When it is over, by the monotonic clock, for steps that are as short as to ask `is_over`."""
 
     @property
     def is_over(self) -> bool:
         """Whether the loop was kept long enough."""
-        return time.monotonic() >= self._until
+        return time.monotonic() >= self.until
 
     async def rest(self) -> None:
-        """Lets everything else that is ready run once."""
-        # A future, not sleep(0): its bare yield is for tasks only, and the writers of streams drive coroutines by hand.
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-        loop.call_soon(_wake, waiter)
-        await waiter
-        self._until = time.monotonic() + SLICE_SECONDS
+        """Lets everything else that is ready run once, and begins anew."""
+        await rest()
+        self.until = time.monotonic() + SLICE_SECONDS
+
+
+async def rest() -> None:
+    """Lets everything else that is ready run once."""
+    # A future, not sleep(0): its bare yield is for tasks only, and the writers of streams drive coroutines by hand.
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+    loop.call_soon(_wake, waiter)
+    await waiter
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:
@@ -50,21 +71,90 @@ def _wake(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-def parts_of(raw: bytes, path: tuple[int, ...], limit: int) -> int:
+def parts_of(raw: bytes, path: tuple[int, ...], limit: int, *, numbers: bool = False) -> int:
     """Counts the nested messages at a path of an encoded message, without decoding them; stops beyond `limit`.
 
-    An empty nested message takes two bytes on the wire and a hundred in memory: a message must be refused for their
-    number before it is decoded.
+    An empty nested message takes two bytes on the wire and a hundred in memory, a number one byte and eight: a message
+    must be refused for their number before it is decoded.
 
     Args:
         raw: an encoded message. Where it is malformed, counting stops: its decoder refuses it.
         path: field numbers, such as (1, 6, 1) for field 1 of field 6 of field 1.
-        limit: a count above it is returned as `limit + 1`.
+        limit: a count above it is returned as `limit + 1` or more.
+        numbers: the path leads to repeated numbers, packed or not.
     """
-    return 0 if len(raw) <= 2 * limit else _count(raw, 0, len(raw), path, limit)
+    least = 1 if numbers else 2
+    return 0 if len(raw) <= least * limit else _count(raw, 0, len(raw), path, limit, numbers)
 
 
-def _count(raw: bytes, at: int, end: int, path: tuple[int, ...], limit: int) -> int:
+def check_lists(raw: bytes, kind: type[Message], invalid: Invalid) -> None:
+    """Raises `invalid` for an encoded message of which a list has more than MAX_FRAME_ITEMS entries.
+
+    Of FRAME_BYTES and less nothing is counted: to decode that takes no more than some milliseconds, whatever it holds.
+    """
+    if len(raw) <= FRAME_BYTES:
+        return
+    for name, path, numbers in _lists_of(kind.DESCRIPTOR):
+        if parts_of(raw, path, MAX_FRAME_ITEMS, numbers=numbers) > MAX_FRAME_ITEMS:
+            raise too_many(name, invalid)
+
+
+def too_many(name: str, invalid: Invalid) -> TrunklineError:
+    """Makes the error of a list of more than MAX_FRAME_ITEMS entries."""
+    return invalid(name, f"has more than {MAX_FRAME_ITEMS} entries", f"over {MAX_FRAME_ITEMS}")
+
+
+@cache
+def _lists_of(kind: Any) -> tuple[tuple[str, tuple[int, ...], bool], ...]:
+    """Returns each list within a message: its name, the numbers of the fields that lead to it, and whether it is one of
+    numbers."""
+    found: list[tuple[str, tuple[int, ...], bool]] = []
+
+    def look(message: Any, name: str, path: tuple[int, ...]) -> None:
+        for field in message.fields:
+            here, at = f"{name}{field.name}", (*path, field.number)
+            if field.is_repeated:
+                found.append((here, at, field.type not in _LENGTHS))
+            if field.message_type is not None:
+                look(field.message_type, f"{here}.", at)
+
+    look(kind, "", ())
+    return tuple(found)
+
+
+def pieces_of(raw: bytes, size: int) -> Iterator[bytes]:
+    """Cuts an encoded message into messages of about `size` bytes between two of its fields, in order.
+
+    Encoded messages joined are one with the fields of both, so to handle the pieces one after the other is to handle a
+    frame that is a list of items, but takes the memory of one piece at a time, and others have their turn in between.
+    An item is not cut. What is malformed is left to the decoder, from there on as one piece.
+    """
+    start = at = 0
+    end = len(raw)
+    while end - start > size:
+        tag, behind = _varint(raw, at, end)
+        kind = tag & 7
+        if kind == _VARINT:
+            length, (_, behind) = 0, _varint(raw, behind, end)
+        elif kind == _BYTES:
+            length, behind = _varint(raw, behind, end)
+        else:
+            length = _FIXED.get(kind, end)
+        if length > end - behind:
+            break
+        behind += length
+        if behind - start > size and at > start:
+            yield raw[start:at]
+            start = at
+        at = behind
+        if at - start > size:
+            yield raw[start:at]
+            start = at
+    if start < end or not raw:
+        yield raw[start:]
+
+
+def _count(raw: bytes, at: int, end: int, path: tuple[int, ...], limit: int, numbers: bool) -> int:
     wanted, rest = path[0] << 3 | _BYTES, path[1:]
     count = 0
     while at < end and count <= limit:
@@ -82,12 +172,13 @@ def _count(raw: bytes, at: int, end: int, path: tuple[int, ...], limit: int) -> 
                 return count
             if tag == wanted:
                 if not rest:
-                    count += 1
+                    count += len(raw[at : at + size].translate(None, _CONTINUED)) if numbers else 1
                 elif size >= _LEAST:
-                    count += _count(raw, at, at + size, rest, limit - count)
+                    count += _count(raw, at, at + size, rest, limit - count, numbers)
             at += size
         elif kind == _VARINT:
             _, at = _varint(raw, at, end)
+            count += numbers and not rest and tag >> 3 == path[0]
         elif kind in _FIXED:
             at += _FIXED[kind]
         else:

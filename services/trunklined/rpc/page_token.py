@@ -1,4 +1,4 @@
-"""Pages of lists: their sizes, and the opaque tokens that name where the next one begins (https://google.aip.dev/158).
+"""Pages of lists: their sizes, what fits them, and the opaque tokens that name where the next one begins (https://google.aip.dev/158).
 
 A token holds the last entry of the page before, by its key, and a digest of the key and of the question: a token of
 another question, or a text that was made up, is refused and never taken for a place.
@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import Any, Final
 
-from trunkline.errors import TrunklineError
-from trunkline.limits import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
+from google.protobuf.message import Message
 
+from trunkline.errors import TrunklineError
+from trunkline.limits import DEFAULT_PAGE_SIZE, FRAME_BYTES, MAX_ANSWER_BYTES, MAX_PAGE_SIZE
+from trunklined.rpc.long_work import TimeSlice
+
+PAGE_BYTES: Final = MAX_ANSWER_BYTES - FRAME_BYTES
+"""Entries of one page; the answer's other fields are below what is left of MAX_ANSWER_BYTES."""
+_ENVELOPE_BYTES: Final = 8
+"""What an entry takes beside itself at the most: its tag and its length."""
 _DIGEST_BYTES: Final = 12
 _KEY: Final = b"trunkline page token, version 2"
 """Not a secret, so that every replica knows it: it tells given tokens from text that was made up."""
@@ -36,6 +44,30 @@ def page_size_of(request: Any, error: type[TrunklineError]) -> int:
     if size < 1:
         raise error(f"page_size is {size}, it must be at least 1", details={"field": "page_size", "value": str(size)})
     return min(size, MAX_PAGE_SIZE)
+
+
+async def fill_page(page: Any, entries: Iterable[tuple[str, Message]], page_size: int) -> str | None:
+    """Fills a page with entries, each under its key; returns the key of the last one where there are more.
+
+    A page ends before the entry that would make it larger than PAGE_BYTES, but has one in any case.
+
+    Args:
+        page: the list of the answer.
+        entries: in order, from the first of the page on, made as they are asked for, since others have their turn in
+            between; no more are asked for than one beyond the page.
+        page_size: how many at the most.
+    """
+    room, last = PAGE_BYTES, ""
+    work = TimeSlice()
+    for key, entry in entries:
+        if work.is_over:
+            await work.rest()
+        room -= entry.ByteSize() + _ENVELOPE_BYTES
+        if page and (len(page) == page_size or room < 0):
+            return last
+        page.append(entry)
+        last = key
+    return None
 
 
 def make_page_token(last: str, question: bytes) -> str:

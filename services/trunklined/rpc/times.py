@@ -15,7 +15,8 @@ LAST_SECOND: Final = 253_402_300_799
 """0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z (google/protobuf/timestamp.proto)."""
 LONGEST_SECONDS: Final = 315_576_000_000
 """Of a duration, either way: 10,000 years (google/protobuf/duration.proto)."""
-_NANOS: Final = 1_000_000_000
+NANOS: Final = 1_000_000_000
+"""Of a second."""
 
 Invalid = Callable[[str, str, object], TrunklineError]
 """Makes the error of a field: its name, what is wrong with it, and its value."""
@@ -25,7 +26,7 @@ def check_time(field: str, stamp: Timestamp, invalid: Invalid) -> None:
     """Raises `invalid` for a time that is none by google/protobuf/timestamp.proto: languages and JSON cannot say it."""
     if not FIRST_SECOND <= stamp.seconds <= LAST_SECOND:
         raise invalid(field, f"is {stamp.seconds} s since 1970, beyond the years 1 to 9999", stamp.seconds)
-    if not 0 <= stamp.nanos < _NANOS:
+    if not 0 <= stamp.nanos < NANOS:
         raise invalid(field, f"has {stamp.nanos} nanoseconds, it must be 0 to 999,999,999", stamp.nanos)
 
 
@@ -34,7 +35,7 @@ def check_duration(field: str, duration: Duration, invalid: Invalid) -> None:
     seconds, nanos = duration.seconds, duration.nanos
     if not -LONGEST_SECONDS <= seconds <= LONGEST_SECONDS:
         raise invalid(field, f"is {seconds} s, it must be within 10,000 years", seconds)
-    if not -_NANOS < nanos < _NANOS or seconds * nanos < 0:
+    if not -NANOS < nanos < NANOS or seconds * nanos < 0:
         raise invalid(
             field, f"has {nanos} nanoseconds, it must be 0 to 999,999,999 with the sign of its seconds", nanos
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final
@@ -19,12 +19,12 @@ from trunkline.models.json import encode_json
 from trunkline.models.lazy import SOURCE, set_known
 from trunkline.models.message import MESSAGE_FIELDS, as_made
 from trunkline.v1 import message_pb2
+from trunkline.wire.times import EPOCH, to_datetime
 from trunkline.wire.varint import write_varint
 
 JSON_TYPE: Final = "application/json"
 BINARY_TYPE: Final = "application/octet-stream"
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MESSAGE_TYPES: Final[Mapping[str, MessageType]] = {each.value: each for each in MessageType}
 _TO_WIRE: Final[Mapping[Priority, int]] = {priority: number for number, priority in enumerate(Priority, start=1)}
 _FROM_WIRE: Final[tuple[Priority, ...]] = (Priority.MEDIUM, *Priority)
@@ -101,7 +101,7 @@ def _encode_made(made: Any, correlation_id: str | None) -> bytes:
 
 
 def _encode_fields(message: AgentMessage, correlation_id: str | None) -> bytes:
-    since = message.timestamp - _EPOCH
+    since = message.timestamp - EPOCH
     wire = _WireMessage(message_id=message.message_id)
     if message.data is None:
         wire.json = encode_json(message.payload)
@@ -219,12 +219,9 @@ def _read_content_type(source: _Source) -> str | None:
 def _read_time(source: _Source) -> datetime:
     stamp = source[1].timestamp
     seconds, nanos = stamp.seconds, stamp.nanos
-    if 0 <= seconds < _EXACT_SECONDS:
+    if 0 <= seconds < _EXACT_SECONDS and 0 <= nanos < 1_000_000_000:
         return datetime.fromtimestamp(seconds + nanos / 1e9, UTC)
-    try:
-        return _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1_000)
-    except OverflowError:  # the service takes none such; an older one may have stored it
-        return (datetime.max if seconds > 0 else datetime.min).replace(tzinfo=UTC)
+    return to_datetime(seconds, nanos)
 
 
 _READERS: Final[Mapping[str, Callable[[_Source], Any]]] = {

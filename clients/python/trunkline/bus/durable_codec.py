@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -15,6 +15,7 @@ from trunkline.bus.dead_letters import Attempt, DeadLetter, DeadLetterFilter, De
 from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
 from trunkline.delivery import Backoff, Durability, DurableSettings, Receipt, Start
 from trunkline.v1 import bus_pb2, dead_letter_pb2, durable_pb2
+from trunkline.wire.times import to_datetime
 
 _DURABILITIES: Final[Mapping[int, Durability]] = {
     bus_pb2.DURABILITY_MEMORY: Durability.MEMORY,
@@ -155,4 +156,4 @@ def _seconds(span: Duration) -> float:
 
 
 def _time(stamp: Timestamp) -> datetime:
-    return stamp.ToDatetime(tzinfo=UTC)  # rounds down: whoever starts at a receipt's time gets its message
+    return to_datetime(stamp.seconds, stamp.nanos)  # rounds down: whoever starts at a receipt's time gets its message

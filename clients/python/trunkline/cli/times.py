@@ -85,8 +85,11 @@ def json_time(time: datetime) -> str:
 
 
 def local_time(time: datetime) -> str:
-    """Returns date and time here, to the second."""
-    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
+    """Returns date and time here, to the second; in UTC where the calendar ends before."""
+    try:
+        return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError):
+        return f"{time:%Y-%m-%d %H:%M:%S}"
 
 
 def age_of(time: datetime) -> str:

@@ -7,7 +7,7 @@ arrived; in a body that never passed a service they are 1970-01-01 (`updated_at`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -21,8 +21,8 @@ from trunkline.models.states import WorkflowState
 from trunkline.records import Kind
 from trunkline.text import safe_text
 from trunkline.v1 import state_pb2
+from trunkline.wire.times import EPOCH, to_datetime
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _AGENT_TYPES: Final = {each.value: each for each in AgentType}
 _AGENT_STATUSES: Final = {each.value: each for each in AgentStatus}
 _TASK_STATUSES: Final = {each.value: each for each in TaskStatus}
@@ -209,13 +209,13 @@ def _model(cls: type[_R], revision: int | None, fields: dict[str, Any]) -> _R:
 
 
 def _put_time(wire: Timestamp, time: datetime) -> None:
-    since = time - _EPOCH
+    since = time - EPOCH
     wire.seconds = since.days * 86_400 + since.seconds
     wire.nanos = since.microseconds * 1_000
 
 
 def _to_time(wire: Timestamp) -> datetime:
-    return _EPOCH + timedelta(seconds=wire.seconds, microseconds=wire.nanos // 1_000)
+    return to_datetime(wire.seconds, wire.nanos)
 
 
 def _to_json(name: str, value: JsonObject) -> Any:

@@ -182,6 +182,7 @@ class BusServiceServicer(object):
     def Connect(self, request_iterator, context):
         """The line of a client library: all of the above multiplexed on one stream, many items a frame. Items of one frame
         are taken in order. Errors come as items; the stream goes on. UNAVAILABLE when the service shuts down.
+        INVALID_ARGUMENT: INVALID_MESSAGE (a frame that is none, or of more than 32,768 items, messages or sequences).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

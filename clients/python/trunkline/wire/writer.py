@@ -40,7 +40,8 @@ class StreamWriter:
     """Sends frames one at a time, each as soon as the one before it is written: no timer.
 
     Whatever gathered meanwhile is the next frame, so an idle stream has the latency of one item and a busy one the
-    throughput of hundreds. Frames are repeated fields, so that encoded frames joined are one frame of all their items.
+    throughput of hundreds. Frames are repeated fields, so that encoded frames joined are one frame of all their items:
+    of at most FRAME_BYTES, or one that was larger when it was put.
 
     Args:
         write: writes one frame; waits while the stream's flow control says so.
@@ -161,19 +162,20 @@ class StreamWriter:
     def _next(self) -> bytes:
         """The next frame; empty if there is none."""
         waiting = self._waiting
-        if not self._join:
-            if not waiting and self._gather is not None:
-                waiting.extend((frame, False) for frame in self._gather(FRAME_BYTES))
-            frame, _ = waiting.popleft() if waiting else (b"", False)
-            self.size = max(0, self.size - len(frame))
-            return frame
         taken: list[bytes] = []
         room = FRAME_BYTES
-        while waiting and room > 0:
-            frame, _ = waiting.popleft()
-            room -= len(frame)
-            taken.append(frame)
-        self.size -= FRAME_BYTES - room
-        if room > 0 and self._gather is not None:
-            taken.extend(self._gather(room))
+        gather = self._gather
+        while True:
+            while waiting and (not taken or (self._join and len(waiting[0][0]) <= room)):
+                frame, _ = waiting.popleft()
+                size = len(frame)
+                self.size -= size
+                room -= size
+                taken.append(frame)
+            if waiting or gather is None or room <= 0 or (taken and not self._join):
+                break
+            for frame in gather(room):
+                waiting.append((frame, False))
+                self.size += len(frame)
+            gather = None
         return taken[0] if len(taken) == 1 else b"".join(taken)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.records import BatchHeader, Contents, HeldBack, PendingRow
 from trunklined.bus.write_batch import WriteBatch
+
+LETTERS_BYTES: Final = 1024 * 1024
+"""Messages of dead letters that are read at once."""
 
 
 class JournalEngine(Protocol):
@@ -26,6 +29,8 @@ class JournalEngine(Protocol):
     name: str
     durability: str
     """What a committed message has: "memory" or "stored"."""
+    writes_beside_reads: bool
+    """Whether `apply` may be called in another thread too: reads do not see what is not committed."""
 
     def open(self) -> Contents:
         """Opens it, or makes it."""
@@ -125,7 +130,8 @@ class JournalEngine(Protocol):
     def dead_letters(
         self, query: DeadLetterQuery, below: int | None, rows: int, newest_first: bool
     ) -> list[DeadLetter]:
-        """Dead letters that match, with ids below (or, oldest first, above) one."""
+        """Dead letters that match, with ids below (or, oldest first, above) one: at most so many, and none behind the
+        one with which they reach LETTERS_BYTES. An empty list only where there are no more."""
 
     def count_dead_letters(self, query: DeadLetterQuery) -> int:
         """How many match."""

@@ -76,6 +76,7 @@ class SqliteJournal(RunReads, ParcelReads):
         self._channel_ids: dict[str, int] = {}
         self.name = "memory" if path is None else "sqlite"
         self.durability = "memory" if path is None else "stored"
+        self.writes_beside_reads = path is not None
 
     def open(self) -> Contents:
         if self._file is None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from trunkline.priority import MEDIUM_LEVEL
 from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
+from trunklined.bus.engines.engine import LETTERS_BYTES
 from trunklined.bus.engines.sqlite_rows import (
     RUN,
     batch_of,
@@ -316,11 +317,19 @@ class ParcelReads(Reading):
             asked += " AND id < ?" if newest_first else " AND id > ?"
             values.append(below)
         with self._translated():
-            found = self._reader.execute(
+            read = self._reader.execute(
                 f"SELECT * FROM dead_letters WHERE {asked} ORDER BY id {'DESC' if newest_first else 'ASC'} LIMIT ?",
                 (*values, rows),
-            ).fetchall()
-        return [dead_letter_of(row) for row in found]
+            )
+            found: list[DeadLetter] = []
+            size = 0
+            with closing(read):
+                for row in read:
+                    found.append(dead_letter_of(row))
+                    size += sum(len(column) for column in row if isinstance(column, bytes))
+                    if size >= LETTERS_BYTES:
+                        break
+        return found
 
     def count_dead_letters(self, query: DeadLetterQuery) -> int:
         asked, values = where(query)

@@ -49,7 +49,7 @@ class Work(Protocol):
 
 
 class Commits:
-    """Runs in one event loop; only the engine's commit runs in a thread.
+    """Runs in one event loop; only the engine's commit runs in a thread, and with a large batch its writing too.
 
     Args:
         engine: what commits.
@@ -156,6 +156,11 @@ class Commits:
         if writes is None:
             writes = WriteBatch()  # whether the disk takes anything again is to be known before somebody needs it
         self._running = True
+        if writes.is_large and self._engine.writes_beside_reads:
+            self._began = time.perf_counter()
+            future = asyncio.get_running_loop().run_in_executor(self._pool, self._write, writes)
+            future.add_done_callback(self._finish)
+            return
         try:
             self._engine.apply(writes)
         except TrunklineError as error:
@@ -167,6 +172,10 @@ class Commits:
             return
         future = asyncio.get_running_loop().run_in_executor(self._pool, self._engine.commit)
         future.add_done_callback(self._finish)
+
+    def _write(self, writes: WriteBatch) -> None:
+        self._engine.apply(writes)
+        self._engine.commit()
 
     def _commit_here(self) -> None:
         """A small commit on a quick disk takes less than handing it to a thread and back, which is a fifth of what a

@@ -172,15 +172,18 @@ class Journal:
         self._pipeline.check_room(publication.messages)
         now = publication.time = self.sequencer.now()
         publication.done = done
-        for batch, message_ids in zip(publication.batches, publication.message_ids, strict=True):
+        first = self.sequencer.last + 1
+        for batch in publication.batches:
             batch.first_sequence = self.sequencer.allot(len(batch.messages))
             batch.time = now
-            self.window.learn(batch.channel, message_ids, batch.first_sequence, now, now)
+        ids = [message_id for several in publication.message_ids for message_id in several]
         for index, due, batch, message_id in publication.held_back:
             batch.first_sequence = self.sequencer.allot(1)
             batch.time = now
-            self.window.learn(batch.channel, [message_id], batch.first_sequence, now, now)
+            ids.append(message_id)
             publication.parts[index] = HeldBack(batch.first_sequence, due, batch)
+        if ids:
+            self.window.learn(publication.channel, ids, first, now, now)
         publication.batches = [row for batch in publication.batches for row in batch.rows()]
         self._pipeline.add(publication)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -22,16 +22,16 @@ from trunklined.bus.journal.sequencer import Sequencer
 from trunklined.bus.message_batch import MessageBatch, Redriven
 
 CHUNK: Final = 128
-"""Letters that are read at once."""
+"""Letters that are read at once, if they are small."""
 GIVEN_BACK_AT_ONCE: Final = 512
-"""Letters that one commit gives back."""
+"""Letters that one commit gives back, if they are small."""
 
 
 @dataclass(slots=True)
 class Redrive:
     """What a redrive gives back, or would give back."""
 
-    letters: list[DeadLetter]
+    ids: list[int]
     guarded: int = 0
     """How many stay since they were redriven too often."""
     orphaned: int = 0
@@ -72,16 +72,19 @@ class Letters:
         """Returns how many match."""
         return self._context.engine.count_dead_letters(query)
 
-    def below(self, query: DeadLetterQuery, id: int | None, most: int) -> list[DeadLetter]:
-        """Returns at most so many that match, the newest first, below an id; None: from the newest."""
-        return self._context.engine.dead_letters(query, id, most, True)
+    def below(self, query: DeadLetterQuery, id: int | None) -> Iterator[DeadLetter]:
+        """Yields those that match, the newest first, below an id; None: from the newest. They are read as they are
+        asked for."""
+        while letters := self._context.engine.dead_letters(query, id, CHUNK, True):
+            yield from letters
+            id = letters[-1].id
 
     def find(self, id: int) -> DeadLetter:
         """Returns one. Raises DeadLetterNotFoundError."""
-        found = self.below(DeadLetterQuery(ids=(id,)), None, 1)
-        if not found:
+        found = next(self.below(DeadLetterQuery(ids=(id,)), None), None)
+        if found is None:
             raise _unknown(id)
-        return found[0]
+        return found
 
     def check_ids(self, ids: Sequence[int]) -> None:
         """Raises DeadLetterNotFoundError where there is none with one of the ids, or it is about to go."""
@@ -121,20 +124,24 @@ class Letters:
         """
         chosen = await self._choose(query, check_limit(limit), force=force)
         if dry_run:
-            self._pipeline.leaving.difference_update(letter.id for letter in chosen.letters)
+            self._pipeline.leaving.difference_update(chosen.ids)
             return chosen
-        letters, chosen.letters = chosen.letters, []
+        ids, chosen.ids = chosen.ids, []
         try:
-            for start in range(0, len(letters), GIVEN_BACK_AT_ONCE):
-                self._commits.check_health()
-                several = [each for each in letters[start : start + GIVEN_BACK_AT_ONCE] if not self._is_orphan(each)]
-                waiter = CommitWaiter()
-                self._give_back(several, waiter.done)
-                await waiter.wait()
-                chosen.letters += several
+            for start in range(0, len(ids), GIVEN_BACK_AT_ONCE):
+                several = DeadLetterQuery(ids=tuple(ids[start : start + GIVEN_BACK_AT_ONCE]))
+                above = 0
+                while letters := self._above(several, above):
+                    above = letters[-1].id
+                    self._commits.check_health()
+                    kept = [each for each in letters if not self._is_orphan(each)]
+                    waiter = CommitWaiter()
+                    self._give_back(kept, waiter.done)
+                    await waiter.wait()
+                    chosen.ids += [letter.id for letter in kept]
         finally:
-            self._pipeline.leaving.difference_update(letter.id for letter in letters)
-        chosen.orphaned += len(letters) - len(chosen.letters)  # deleted meanwhile
+            self._pipeline.leaving.difference_update(ids)
+        chosen.orphaned += len(ids) - len(chosen.ids)  # deleted meanwhile
         return chosen
 
     async def purge(self, query: DeadLetterQuery, *, dry_run: bool = False) -> int:
@@ -165,16 +172,16 @@ class Letters:
         try:
             await self._choose_into(chosen, query, limit, force=force)
         except BaseException:
-            self._pipeline.leaving.difference_update(letter.id for letter in chosen.letters)
+            self._pipeline.leaving.difference_update(chosen.ids)
             raise
         return chosen
 
     async def _choose_into(self, chosen: Redrive, query: DeadLetterQuery, limit: int, *, force: bool) -> None:
         looked_at = above = 0
-        while len(chosen.letters) < limit and (letters := self._above(query, above)):
+        while len(chosen.ids) < limit and (letters := self._above(query, above)):
             await asyncio.sleep(0)
             for letter in letters:
-                if len(chosen.letters) == limit:
+                if len(chosen.ids) == limit:
                     break
                 above = letter.id
                 looked_at += 1
@@ -191,7 +198,7 @@ class Letters:
                 elif letter.redrives >= MAX_REDRIVES and not force:
                     chosen.guarded += 1
                 else:
-                    chosen.letters.append(letter)
+                    chosen.ids.append(letter.id)
                     self._pipeline.leaving.add(letter.id)
         chosen.remaining = self.count(query) - looked_at
 

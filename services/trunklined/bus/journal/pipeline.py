@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -30,6 +31,9 @@ Step = Callable[[], None]
 
 COUNTED_AT_ONCE: Final = 64
 """Durable subscriptions whose rows one commit writes only because something was stored for them."""
+
+ANNOUNCED_AT_ONCE: Final = 64
+"""Dead letters that are told of in one turn of the event loop."""
 
 
 @dataclass(slots=True)
@@ -85,6 +89,8 @@ class Pipeline:
         self._messages = 0
         """Messages that wait for a commit."""
         self._turns: dict[DurableSubscription, None] = {}
+        self._unannounced: deque[tuple[DeadLetter, int]] = deque()
+        """Dead letters that nobody was told of yet, and how many there were then."""
         self._flight = _Flight()
         self._durables: Durables
         self._delayed: DelayedMessages
@@ -190,9 +196,19 @@ class Pipeline:
                 durable.offer(batch)
         for letter in flight.staging.dead_letters:
             self.dead_letters += 1
-            self._announce(letter, self.dead_letters)
+            self._unannounced.append((letter, self.dead_letters))
+        if flight.staging.dead_letters:
+            self._announce_some()
         for step in flight.staging.after:
             _call(step)
+
+    def _announce_some(self) -> None:
+        """Tells of dead letters, in order; many of them give others their turn."""
+        waiting = self._unannounced
+        for _ in range(min(ANNOUNCED_AT_ONCE, len(waiting))):
+            _call(self._announce, *waiting.popleft())
+        if waiting:
+            asyncio.get_running_loop().call_soon(self._announce_some)
 
     def _land(self, publication: Publication) -> None:
         self._leave_flight(publication)

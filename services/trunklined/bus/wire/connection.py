@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
-from typing import Any
-
-from google.protobuf.message import Message
+from time import monotonic
+from typing import Any, Final
 
 from trunkline.errors import InvalidMessageError, TrunklineError
-from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES, MAX_FRAME_BYTES
+from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES, MAX_FRAME_BYTES, MAX_FRAME_ITEMS
 from trunkline.v1 import bus_pb2
 from trunkline.wire.writer import FlushBatch, StreamWriter
+from trunklined.admission import invalid_message
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.publication import Publication
@@ -22,8 +22,16 @@ from trunklined.bus.requests import PendingRequest
 from trunklined.bus.wire.publishing import RECEIPT_BYTES, Publisher, fill_receipts
 from trunklined.bus.wire.requesting import Requester
 from trunklined.bus.wire.subscribing import apply_frame, fill_next, open_subscription, start_of, subscriber_of
-from trunklined.bus.wire.translation import PassthroughConnectRequest, PassthroughConnectResponse, parse
+from trunklined.bus.wire.translation import (
+    PassthroughConnectRequest,
+    PassthroughConnectResponse,
+    parse_twice,
+)
 from trunklined.rpc.errors import to_item
+from trunklined.rpc.long_work import TimeSlice, check_lists, pieces_of, too_many
+
+_ANSWER_BYTES: Final = 16
+"""About the size of an answer's envelope."""
 
 
 class BusConnection:
@@ -68,25 +76,40 @@ class BusConnection:
         self._idle = asyncio.Event()
 
     async def take(self, raw: bytes) -> None:
-        """Takes one encoded ConnectRequest; waits while the client does not read what it asked for."""
-        frame = parse(bus_pb2.ConnectRequest, raw)
-        for item, passthrough in zip(frame.items, PassthroughConnectRequest.FromString(raw).items, strict=True):
-            try:
-                match item.WhichOneof("item"):
-                    case "publish":
-                        self._publish(item.id, item.publish, passthrough.publish.messages)
-                    case "request":
-                        self._request(item.id, item.request, passthrough.request.message)
-                    case "subscribe":
-                        self._subscribe(item.id, item.subscribe)
-                    case "cancel":
-                        self._cancel(item.id, item.cancel.nothing_begun)
-                    case "ping":
-                        self._answer(item.id).pong.SetInParent()
-                    case _:
-                        raise InvalidMessageError("the item is empty", details={"field": "item"})
-            except TrunklineError as error:
-                _fill(self._answer(item.id).error, to_item(error))
+        """Takes one encoded ConnectRequest; waits while the client does not read what it asked for.
+
+        A large one is taken piece by piece, and gives others their turn in between.
+        """
+        pieces: Iterable[bytes] = (raw,)
+        if len(raw) > FRAME_BYTES:
+            check_lists(raw, bus_pb2.ConnectRequest, invalid_message)
+            pieces = pieces_of(raw, FRAME_BYTES)
+        work = TimeSlice()
+        for piece in pieces:
+            frame, passing = parse_twice(bus_pb2.ConnectRequest, PassthroughConnectRequest, piece)
+            items = frame.items
+            if len(items) > MAX_FRAME_ITEMS:
+                raise too_many("items", invalid_message)
+            for item, passthrough in zip(items, passing.items, strict=True):
+                if monotonic() >= work.until:
+                    await work.rest()
+                    await self._writer.room(MAX_FRAME_BYTES)
+                try:
+                    match item.WhichOneof("item"):
+                        case "publish":
+                            await self._publish(item.id, item.publish, passthrough.publish.messages)
+                        case "request":
+                            self._request(item.id, item.request, passthrough.request.message)
+                        case "subscribe":
+                            self._subscribe(item.id, item.subscribe)
+                        case "cancel":
+                            self._cancel(item.id, item.cancel.nothing_begun)
+                        case "ping":
+                            self._answer(item.id).pong.SetInParent()
+                        case _:
+                            raise InvalidMessageError("the item is empty", details={"field": "item"})
+                except TrunklineError as error:
+                    self._fail(item.id, error)
         self._broker.journal.commits.begin()
         self._flush_batch.end()  # what this frame caused is sent before the next one is asked for: that takes a while
         await self._writer.room(MAX_FRAME_BYTES)
@@ -113,12 +136,12 @@ class BusConnection:
         self._subscriptions.clear()
         self._writer.close()
 
-    def _publish(self, id: int, request: bus_pb2.PublishRequest, encoded: Sequence[bytes]) -> None:
+    async def _publish(self, id: int, request: bus_pb2.PublishRequest, encoded: Sequence[bytes]) -> None:
         if self._publisher.is_stored(request):
-            self._publisher.store(request, encoded, partial(self._stored, id, len(encoded) * RECEIPT_BYTES))
+            await self._publisher.store(request, encoded, partial(self._stored, id, len(encoded) * RECEIPT_BYTES))
             self._storing += 1
             return
-        publication = self._publisher.publish(request, encoded)
+        publication = await self._publisher.publish(request, encoded)
         if id:
             receipts = self._answer(id, len(encoded) * RECEIPT_BYTES).published
             fill_receipts(receipts, publication.batches, publication.time, bus_pb2.DURABILITY_MEMORY)
@@ -129,12 +152,14 @@ class BusConnection:
         if self._closed:
             return
         if error is not None:
-            _fill(self._answer(id).error, to_item(error))
+            self._fail(id, error)
         elif id:
             receipts = self._answer(id, size).published
             fill_receipts(receipts, publication.parts, publication.time, self._publisher.stored_durability)
 
     def _request(self, id: int, request: bus_pb2.RequestRequest, encoded: bytes) -> None:
+        if not isinstance(request, bus_pb2.RequestRequest):  # a large one, which was not parsed twice
+            request = bus_pb2.RequestRequest.FromString(request.SerializeToString())
         if not request.HasField("timeout"):
             raise InvalidMessageError("timeout is not set", details={"field": "timeout"})
         self._check_id_is_free(id)
@@ -148,7 +173,7 @@ class BusConnection:
 
     def _fail_request(self, request: PendingRequest, error: TrunklineError) -> None:
         self._settle(request)
-        _fill(self._answer(request.id).error, to_item(error))
+        self._fail(request.id, error)
 
     def _settle(self, request: PendingRequest) -> None:
         self._requests.pop(request.id, None)
@@ -158,7 +183,8 @@ class BusConnection:
         subscription = self._subscriptions.get(id)
         if subscription is not None:
             for refused in apply_frame(subscription.subscriber, frame):
-                _fill(self._answer(id).subscription.refused, refused)
+                encoded = refused.SerializeToString()
+                self._answer(id, len(encoded)).subscription.refused.MergeFromString(encoded)
             return
         start = start_of(frame)
         self._check_id_is_free(id)
@@ -166,7 +192,7 @@ class BusConnection:
 
         def started(begun: bus_pb2.SubscribeResponse.Started) -> None:
             if subscriber.queue is not None:
-                _fill(self._answer(id).subscription.started, begun)
+                self._answer(id).subscription.started.MergeFromString(begun.SerializeToString())
 
         self._subscriptions[id] = open_subscription(self._broker, start, subscriber, started)
 
@@ -174,7 +200,7 @@ class BusConnection:
         subscription = self._subscriptions.pop(subscriber.id, None)
         if subscription is not None:
             subscription.close()
-            _fill(self._answer(subscriber.id).error, to_item(error))
+            self._fail(subscriber.id, error)
             self._idle.set()
 
     def _cancel(self, id: int, nothing_begun: bool) -> None:
@@ -195,9 +221,15 @@ class BusConnection:
         if id in self._subscriptions or id in self._requests:
             raise InvalidMessageError(f"id {id} is in use on this stream", details={"field": "id", "value": str(id)})
 
+    def _fail(self, id: int, error: TrunklineError) -> None:
+        # Through its encoding: passthrough messages and public ones know nothing else of each other.
+        encoded = to_item(error).SerializeToString()
+        self._answer(id, len(encoded)).error.MergeFromString(encoded)
+
     def _answer(self, id: int, size: int = 0) -> Any:
         """A new item of the next frame, to be filled in before anything is awaited. `size`: about its bytes."""
-        if self._answers >= FRAME_MESSAGES or self._answer_bytes >= FRAME_BYTES:
+        size += _ANSWER_BYTES
+        if self._answers >= FRAME_MESSAGES or (self._answers and self._answer_bytes + size > FRAME_BYTES):
             self._writer.put(self._take_answers())
         self._answers += 1
         self._answer_bytes += size
@@ -238,11 +270,9 @@ class BusConnection:
                 self._awake.discard(subscriber)
                 continue
             self._hungry.append(subscriber)
+            if size > FRAME_BYTES and messages:  # a large message goes alone: there are clients that take no more
+                alone = PassthroughConnectResponse(items=[self._frame.items.pop()])
+                return [self._take_answers(), alone.SerializeToString()]
             messages += taken
             room -= size
         return [self._take_answers()] if messages else []
-
-
-def _fill(passthrough: Any, public: Message) -> None:
-    """Fills a passthrough message from the public one; the two know each other only by their encoding."""
-    passthrough.MergeFromString(public.SerializeToString())

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 from google.protobuf.message import Message
 
 from trunkline.channels import check_name, check_pattern
 from trunkline.delivery import check_limit
 from trunkline.errors import InvalidMessageError
-from trunkline.limits import MAX_FRAME_BYTES, MAX_REDRIVEN
+from trunkline.limits import MAX_REDRIVEN
 from trunkline.v1 import dead_letter_pb2, message_pb2
 from trunklined.bus.attempts import Reason
 from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
-from trunklined.bus.journal.letters import CHUNK, Letters
-from trunklined.bus.wire.translation import parse
-from trunklined.rpc.page_token import make_page_token, page_size_of, read_page_token
-from trunklined.rpc.times import stamp_of, time_of
-
-PAGE_BYTES: Final = MAX_FRAME_BYTES // 16
-"""A page ends with the dead letter that reaches it."""
+from trunklined.bus.journal.letters import Letters
+from trunklined.bus.wire.translation import parse, time_in
+from trunklined.rpc.long_work import rest
+from trunklined.rpc.page_token import fill_page, make_page_token, page_size_of, read_page_token
+from trunklined.rpc.times import stamp_of
 
 Call = Callable[[bytes, Any], Awaitable[Message]]
 
@@ -51,21 +49,13 @@ class DeadLetterCalls:
         question = b"dead letters " + wanted.filter.SerializeToString(deterministic=True)
         below = int(read_page_token(wanted.page_token, question, InvalidMessageError) or 0) or None
         query = self._query(wanted.filter)
+        await rest()
         response = dead_letter_pb2.ListDeadLettersResponse(total=self._letters.count(query))
-        size = 0
-        while len(response.dead_letters) < page_size and size < PAGE_BYTES:
-            rows = min(CHUNK, page_size - len(response.dead_letters))
-            letters = self._letters.below(query, below, rows)
-            for letter in letters:
-                response.dead_letters.append(to_wire(letter, brief=wanted.brief))
-                below = letter.id
-                size += len(letter.message)
-                if size >= PAGE_BYTES:
-                    break
-            if len(letters) < rows:
-                break
-        if response.dead_letters and self._letters.below(query, below, 1):
-            response.next_page_token = make_page_token(str(response.dead_letters[-1].dead_letter_id), question)
+        await rest()
+        found = ((str(each.id), to_wire(each, brief=wanted.brief)) for each in self._letters.below(query, below))
+        last = await fill_page(response.dead_letters, found, page_size)
+        if last is not None:
+            response.next_page_token = make_page_token(last, question)
         return response
 
     async def get(self, raw: bytes, _: Any) -> dead_letter_pb2.GetDeadLetterResponse:
@@ -82,11 +72,11 @@ class DeadLetterCalls:
             self._chosen(wanted), limit=limit, force=wanted.force, dry_run=wanted.dry_run
         )
         return dead_letter_pb2.RedriveDeadLettersResponse(
-            redriven=len(done.letters),
+            redriven=len(done.ids),
             guarded=done.guarded,
             orphaned=done.orphaned,
             remaining=done.remaining,
-            dead_letter_ids=[letter.id for letter in done.letters],
+            dead_letter_ids=done.ids,
         )
 
     async def purge(self, raw: bytes, _: Any) -> dead_letter_pb2.PurgeDeadLettersResponse:
@@ -128,8 +118,8 @@ class DeadLetterCalls:
                 f"filter.reason {wanted.reason} is unknown",
                 details={"field": "filter.reason", "value": str(wanted.reason)},
             )
-        since = time_of(wanted.since) if wanted.HasField("since") else None
-        before = time_of(wanted.before) if wanted.HasField("before") else None
+        since = time_in("filter.since", wanted.since) if wanted.HasField("since") else None
+        before = time_in("filter.before", wanted.before) if wanted.HasField("before") else None
         if since is not None and before is not None and before <= since:
             raise InvalidMessageError(
                 "filter.before is not after filter.since", details={"field": "filter.before", "value": f"{before:g}"}

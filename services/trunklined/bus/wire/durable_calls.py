@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from itertools import islice
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -16,7 +15,7 @@ from trunklined.bus.journal.commit_waiter import CommitWaiter
 from trunklined.bus.wire.dead_letter_calls import DeadLetterCalls
 from trunklined.bus.wire.settling import position_of, settings_of, settle_all
 from trunklined.bus.wire.translation import parse
-from trunklined.rpc.page_token import make_page_token, page_size_of, read_page_token
+from trunklined.rpc.page_token import fill_page, make_page_token, page_size_of, read_page_token
 from trunklined.rpc.times import duration_of, stamp_of
 
 Call = Callable[[bytes, Any], Awaitable[Message]]
@@ -106,11 +105,11 @@ class DurableCalls:
         request = parse(durable_pb2.ListDurableSubscriptionsRequest, raw)
         page_size = page_size_of(request, InvalidMessageError)
         after = read_page_token(request.page_token, _LIST, InvalidMessageError) or ""
-        found = (each for each in self._journal.durables if each.name > after)
-        page = [*islice(found, page_size + 1)]
-        response = durable_pb2.ListDurableSubscriptionsResponse(subscriptions=map(to_wire, page[:page_size]))
-        if len(page) > page_size:
-            response.next_page_token = make_page_token(page[page_size - 1].name, _LIST)
+        found = ((each.name, to_wire(each)) for each in self._journal.durables if each.name > after)
+        response = durable_pb2.ListDurableSubscriptionsResponse()
+        last = await fill_page(response.subscriptions, found, page_size)
+        if last is not None:
+            response.next_page_token = make_page_token(last, _LIST)
         return response
 
     async def delete(self, raw: bytes, _: Any) -> durable_pb2.DeleteDurableSubscriptionResponse:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from itertools import islice
 
 from trunkline import __version__
 from trunkline.channels import check_pattern
@@ -11,11 +10,13 @@ from trunkline.errors import InvalidMessageError
 from trunkline.v1 import bus_pb2
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.queue import SubscriptionQueue
-from trunklined.rpc.page_token import make_page_token, page_size_of, read_page_token
+from trunklined.rpc.page_token import fill_page, make_page_token, page_size_of, read_page_token
 from trunklined.rpc.times import stamp_of
 
 
-def list_subscriptions(broker: Broker, request: bus_pb2.ListSubscriptionsRequest) -> bus_pb2.ListSubscriptionsResponse:
+async def list_subscriptions(
+    broker: Broker, request: bus_pb2.ListSubscriptionsRequest
+) -> bus_pb2.ListSubscriptionsResponse:
     """One page of the subscriptions, in order of their ids.
 
     Raises:
@@ -26,11 +27,15 @@ def list_subscriptions(broker: Broker, request: bus_pb2.ListSubscriptionsRequest
     question = f"subscriptions {request.pattern}".encode()
     after = int(read_page_token(request.page_token, question, InvalidMessageError) or 0)
     pattern = check_pattern(request.pattern) if request.pattern else None
-    found = (each for each in broker.listed() if each.id > after and (pattern is None or each.queue.pattern == pattern))
-    page = list(islice(found, page_size + 1))
-    response = bus_pb2.ListSubscriptionsResponse(subscriptions=map(_to_wire, page[:page_size]))
-    if len(page) > page_size:
-        response.next_page_token = make_page_token(str(page[page_size - 1].id), question)
+    found = (
+        (str(each.id), _to_wire(each))
+        for each in broker.listed()
+        if each.id > after and (pattern is None or each.queue.pattern == pattern)
+    )
+    response = bus_pb2.ListSubscriptionsResponse()
+    last = await fill_page(response.subscriptions, found, page_size)
+    if last is not None:
+        response.next_page_token = make_page_token(last, question)
     return response
 
 

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from trunkline.channels import matches
-from trunkline.errors import InvalidMessageError, TrunklineError
+from trunkline.errors import TrunklineError
+from trunkline.limits import FRAME_MESSAGES
 from trunkline.v1 import bus_pb2
-from trunklined.admission import admit, check_delivery, check_publish
+from trunklined.admission import admit, check_delivery, check_publish, refuse_delivery
 from trunklined.bus.broker import Broker
 from trunklined.bus.journal.dedup_window import DedupWindow, Known
 from trunklined.bus.journal.publication import Publication, Repeated
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.records import HeldBack
 from trunklined.bus.requests import Correlated
-from trunklined.bus.wire.translation import durability_of
+from trunklined.bus.wire.translation import durability_of, messages_of
+from trunklined.rpc.long_work import TimeSlice
 from trunklined.rpc.times import stamp_of
 
 RECEIPT_BYTES: Final = 24
 """About the size of one encoded receipt."""
+_Admitted = tuple[str, str, bytes, int, float | None, str | None, float | None]
+"""Of a message to be stored: its id, its correlation id, itself as it is passed on, its level, when it expires (None:
+never), its ordering key (None: none), and until when it is held back (None: it is not)."""
 
 
 class Publisher:
@@ -49,31 +55,32 @@ class Publisher:
             return bool(patterns) and any(matches(pattern, request.channel) for pattern in patterns)
         return durability != bus_pb2.DURABILITY_MEMORY
 
-    def publish(self, request: bus_pb2.PublishRequest, encoded: Sequence[bytes]) -> Publication:
-        """Publishes messages that are not stored.
+    async def publish(self, request: bus_pb2.PublishRequest, encoded: Sequence[bytes]) -> Publication:
+        """Publishes messages that are not stored. Many of them give others their turn while they are checked.
 
         Raises:
             InvalidChannelError, InvalidMessageError, MessageTooLargeError: nothing was published.
         """
-        publication = to_publication(request, encoded, self._max_message_bytes, self._broker.clock())
+        publication = await to_publication(request, encoded, self._max_message_bytes, self._broker.clock())
         self._broker.publish(publication.channel, publication.batches, publication.correlated)
         return publication
 
-    def store(
+    async def store(
         self,
         request: bus_pb2.PublishRequest,
         encoded: Sequence[bytes],
         done: Callable[[Publication, TrunklineError | None], None],
     ) -> None:
         """Stores messages and publishes them; `done` is called when they are durable, or with why they were not stored.
+        Many of them give others their turn while they are checked.
 
         Raises:
             InvalidChannelError, InvalidMessageError, MessageTooLargeError: nothing was stored.
             OverloadedError: too much waits for the disk; nothing was stored.
         """
-        publication = to_stored_publication(
-            request, encoded, self._max_message_bytes, self._broker.clock(), self._broker.journal.window
-        )
+        now = self._broker.clock()
+        admitted = await _admit_stored(request, encoded, self._max_message_bytes, now)
+        publication = _to_stored_publication(request.channel, admitted, now, self._broker.journal.window)
 
         def settle(error: TrunklineError | None) -> None:
             publication.done = None  # else the two hold each other, until a collection of all garbage finds them
@@ -81,7 +88,7 @@ class Publisher:
 
         self._broker.store(publication, settle)
 
-    def receipts(
+    async def receipts(
         self, request: bus_pb2.PublishRequest, encoded: Sequence[bytes]
     ) -> asyncio.Future[bus_pb2.PublishResponse]:
         """Publishes or stores messages; the future has their receipts, or why they were not stored.
@@ -102,16 +109,22 @@ class Publisher:
                 settled.set_result(response)
 
         if self.is_stored(request):
-            self.store(request, encoded, settle)
+            await self.store(request, encoded, settle)
         else:
-            publication = self.publish(request, encoded)
+            publication = await self.publish(request, encoded)
             response = bus_pb2.PublishResponse()
             fill_receipts(response, publication.batches, publication.time, bus_pb2.DURABILITY_MEMORY)
             settled.set_result(response)
         return settled
 
 
-def to_publication(
+def _step_of(request: Any) -> int:
+    """How many messages are checked before the clock is asked whether others wait: one of a large request, whose
+    messages are parsed one by one."""
+    return FRAME_MESSAGES if isinstance(request, bus_pb2.PublishRequest) else 1
+
+
+async def to_publication(
     request: bus_pb2.PublishRequest, encoded: Sequence[bytes], max_bytes: int, now: float
 ) -> Publication:
     """Checks messages and cuts them into batches of equal priority and expiry.
@@ -124,54 +137,76 @@ def to_publication(
     Raises:
         InvalidMessageError, MessageTooLargeError: with the index of the message among several.
     """
-    check_publish(request)
+    check_publish(request, len(encoded))
     channel = request.channel
     publication = Publication(channel, time=now)
-    batch: MessageBatch | None = None
-    for index, (message, body) in enumerate(zip(request.messages, encoded, strict=True)):
-        try:
-            admitted, level, expires_at = admit(message, body, max_bytes, now)
-            if message.HasField("deliver_at") or message.HasField("deliver_after"):
-                field = "deliver_at" if message.HasField("deliver_at") else "deliver_after"
-                raise InvalidMessageError(
-                    f"{field} is set: a message is held back only where it is stored", details={"field": field}
-                )
-        except TrunklineError as error:
-            error.details["index"] = index
-            raise
-        if message.correlation_id and (expires_at is None or expires_at >= now):
-            publication.correlated.append(Correlated(message.correlation_id, message.message_id, admitted))
-        if batch is None or batch.level != level or batch.expires_at != expires_at:
-            batch = MessageBatch(channel, level, [], 0, expires_at)
-            publication.batches.append(batch)
-        batch.messages.append(admitted)
-        batch.size += len(admitted)
+    batches = publication.batches
+    level, expires_at = -1, None
+    take: Callable[[bytes], None]
+    left, step, work = len(encoded), _step_of(request), TimeSlice()
+    pairs = zip(messages_of(request, encoded), encoded, strict=True)
+    try:
+        while left > 0:
+            for message, body in islice(pairs, step):
+                admitted, its_level, its_expiry = admit(message, body, max_bytes, now)
+                if message.HasField("deliver_at") or message.HasField("deliver_after"):
+                    refuse_delivery(message)
+                if message.correlation_id and (its_expiry is None or its_expiry >= now):
+                    publication.correlated.append(Correlated(message.correlation_id, message.message_id, admitted))
+                if its_level != level or its_expiry != expires_at:
+                    level, expires_at = its_level, its_expiry
+                    batches.append(MessageBatch(channel, level, [], 0, expires_at))
+                    take = batches[-1].messages.append
+                take(admitted)
+            left -= step
+            if left > 0 and work.is_over:
+                await work.rest()
+    except TrunklineError as error:
+        error.details["index"] = sum(len(batch.messages) for batch in batches)
+        raise
+    for batch in batches:
+        batch.size = sum(map(len, batch.messages))
     return publication
 
 
-def to_stored_publication(
-    request: bus_pb2.PublishRequest, encoded: Sequence[bytes], max_bytes: int, now: float, window: DedupWindow
-) -> Publication:
-    """As `to_publication`, for messages to be stored: those that are there already are left out."""
-    check_publish(request)
-    channel = request.channel
+async def _admit_stored(
+    request: bus_pb2.PublishRequest, encoded: Sequence[bytes], max_bytes: int, now: float
+) -> list[_Admitted]:
+    """Checks messages to be stored."""
+    check_publish(request, len(encoded))
+    admitted: list[_Admitted] = []
+    left, step, work = len(encoded), _step_of(request), TimeSlice()
+    pairs = zip(messages_of(request, encoded), encoded, strict=True)
+    try:
+        while left > 0:
+            for message, body in islice(pairs, step):
+                complete, level, expires_at = admit(message, body, max_bytes, now)
+                key = message.ordering_key or None
+                due = None
+                if key is not None or message.HasField("deliver_at") or message.HasField("deliver_after"):
+                    level, due = check_delivery(message, key, level, expires_at, now)
+                admitted.append((message.message_id, message.correlation_id, complete, level, expires_at, key, due))
+            left -= step
+            if left > 0 and work.is_over:
+                await work.rest()
+    except TrunklineError as error:
+        error.details["index"] = len(admitted)
+        raise
+    return admitted
+
+
+def _to_stored_publication(channel: str, admitted: Sequence[_Admitted], now: float, window: DedupWindow) -> Publication:
+    """Cuts messages to be stored into batches of equal priority and expiry; those that are there already are left out.
+
+    What is there already is asked here, and not before something else is stored.
+    """
     publication = Publication(channel)
     parts = publication.parts
     batch: MessageBatch | None = None
     ids: list[str] = []
     fresh: dict[str, tuple[MessageBatch, int]] = {}
     find = window.find
-    for index, (message, body) in enumerate(zip(request.messages, encoded, strict=True)):
-        try:
-            admitted, level, expires_at = admit(message, body, max_bytes, now)
-            key = message.ordering_key or None
-            due = None
-            if key is not None or message.HasField("deliver_at") or message.HasField("deliver_after"):
-                level, due = check_delivery(message, key, level, expires_at, now)
-        except TrunklineError as error:
-            error.details["index"] = index
-            raise
-        message_id = message.message_id
+    for message_id, correlation_id, body, level, expires_at, key, due in admitted:
         known = find(channel, message_id, now)
         if known is not None:
             parts.append(known)
@@ -182,15 +217,15 @@ def to_stored_publication(
             batch = None
             continue
         if due is not None:
-            held = MessageBatch(request.channel, level, [admitted], len(admitted), expires_at, key=key)
+            held = MessageBatch(channel, level, [body], len(body), expires_at, key=key)
             fresh[message_id] = held, 0
             publication.held_back.append((len(parts), due, held, message_id))
             parts.append(held)
             batch = None
             continue
         expired = expires_at is not None and expires_at < now
-        if message.correlation_id and not expired:
-            publication.correlated.append(Correlated(message.correlation_id, message_id, admitted))
+        if correlation_id and not expired:
+            publication.correlated.append(Correlated(correlation_id, message_id, body))
         if (
             batch is None
             or batch.level != level
@@ -198,16 +233,15 @@ def to_stored_publication(
             or key is not None
             or batch.key is not None
         ):
-            batch = MessageBatch(request.channel, level, [], 0, expires_at, key=key)
+            batch = MessageBatch(channel, level, [], 0, expires_at, key=key)
             ids = []
             publication.batches.append(batch)
             publication.message_ids.append(ids)
-        if not parts or parts[-1] is not batch:
             parts.append(batch)
         if not expired:
             fresh[message_id] = batch, len(ids)
-        batch.messages.append(admitted)
-        batch.size += len(admitted)
+        batch.messages.append(body)
+        batch.size += len(body)
         ids.append(message_id)
     return publication
 

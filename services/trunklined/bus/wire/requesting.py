@@ -10,12 +10,11 @@ from google.protobuf.duration_pb2 import Duration
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT
 from trunkline.v1 import bus_pb2, message_pb2
-from trunklined.admission import admit
+from trunklined.admission import admit, refuse_delivery
 from trunklined.bus.broker import Broker
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.requests import PendingRequest
-from trunklined.bus.wire.translation import PassthroughRequestResponse
-from trunklined.rpc.times import seconds_of
+from trunklined.bus.wire.translation import PassthroughRequestResponse, seconds_in
 
 _ANSWER_MARGIN = 0.02
 """Seconds that an error may take to the client."""
@@ -61,6 +60,8 @@ class Requester:
             raise InvalidMessageError("message is not set", details={"field": "message"})
         message = request.message
         body, level, expires_at = admit(message, encoded, self._max_message_bytes, self._broker.clock())
+        if message.HasField("deliver_at") or message.HasField("deliver_after"):
+            refuse_delivery(message)
         if not message.correlation_id:
             message.correlation_id = message.message_id
             body += message_pb2.Message(correlation_id=message.message_id).SerializeToString()
@@ -104,7 +105,7 @@ def timeout_of(timeout: Duration | None, remaining: float | None) -> float:
         remaining = max(0.0, remaining - min(remaining * 0.05, _ANSWER_MARGIN))
     if timeout is None:
         return DEFAULT_REQUEST_TIMEOUT if remaining is None else remaining
-    seconds = seconds_of(timeout)
+    seconds = seconds_in("timeout", timeout)
     if not 0 < seconds <= MAX_REQUEST_TIMEOUT:
         raise InvalidMessageError(
             f"timeout is {seconds:g} s, it must be more than 0 and at most {MAX_REQUEST_TIMEOUT:g} s",

@@ -21,7 +21,7 @@ from trunklined.bus.wire.publishing import Publisher
 from trunklined.bus.wire.requesting import Requester
 from trunklined.bus.wire.streams import PublishStream, Stream, SubscribeStream
 from trunklined.bus.wire.subscribing import start_of
-from trunklined.bus.wire.translation import PassthroughPublishRequest, parse
+from trunklined.bus.wire.translation import parse, parse_publish
 
 SERVICE_NAME: Final = "trunkline.v1.BusService"
 
@@ -124,10 +124,10 @@ class BusServicer:
 
     async def publish(self, raw: bytes, _: Context) -> bus_pb2.PublishResponse:
         """See bus.proto."""
-        request = parse(bus_pb2.PublishRequest, raw)
+        request, encoded = await parse_publish(raw)
         if self._drains and not any(self._broker.awaits(message.correlation_id) for message in request.messages):
             raise _stopping()
-        return await self._publisher.receipts(request, PassthroughPublishRequest.FromString(raw).messages)
+        return await (await self._publisher.receipts(request, encoded))
 
     async def publish_stream(self, _: object, context: Context) -> None:
         """See bus.proto."""
@@ -163,7 +163,7 @@ class BusServicer:
 
     async def list_subscriptions(self, raw: bytes, context: Context) -> bus_pb2.ListSubscriptionsResponse:
         """See bus.proto."""
-        return list_subscriptions(self._broker, parse(bus_pb2.ListSubscriptionsRequest, raw))
+        return await list_subscriptions(self._broker, parse(bus_pb2.ListSubscriptionsRequest, raw))
 
     async def get_stats(self, raw: bytes, context: Context) -> bus_pb2.GetStatsResponse:
         """See bus.proto."""

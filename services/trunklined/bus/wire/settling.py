@@ -25,9 +25,8 @@ from trunkline.v1 import bus_pb2, durable_pb2
 from trunklined.bus.durable.stale_ack import StaleAck
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.journal import Journal
-from trunklined.bus.wire.translation import check_between
+from trunklined.bus.wire.translation import check_between, seconds_in, time_in
 from trunklined.rpc.errors import to_item
-from trunklined.rpc.times import seconds_of, time_of
 
 CHECKED_AT_ONCE: Final = 512
 """Sequences of a call that are looked at before the first that is not held ends it."""
@@ -40,14 +39,14 @@ def settings_of(settings: durable_pb2.DurableSettings) -> DurableSettings:
         InvalidMessageError: one is out of bounds.
     """
     backoff = settings.backoff
-    initial = _seconds(backoff, "initial", DEFAULT_BACKOFF_INITIAL)
+    initial = _seconds("settings.backoff.initial", backoff, DEFAULT_BACKOFF_INITIAL)
     return DurableSettings(
-        ack_wait=_seconds(settings, "ack_wait", DEFAULT_ACK_WAIT),
+        ack_wait=_seconds("settings.ack_wait", settings, DEFAULT_ACK_WAIT),
         max_deliveries=settings.max_deliveries if settings.HasField("max_deliveries") else DEFAULT_MAX_DELIVERIES,
         backoff=Backoff(
             initial,
             backoff.multiplier if backoff.HasField("multiplier") else DEFAULT_BACKOFF_MULTIPLIER,
-            _seconds(backoff, "maximum", max(DEFAULT_BACKOFF_MAXIMUM, initial)),
+            _seconds("settings.backoff.maximum", backoff, max(DEFAULT_BACKOFF_MAXIMUM, initial)),
         ),
     ).check()
 
@@ -71,7 +70,7 @@ def position_of(position: durable_pb2.Position, pattern: str, journal: Journal) 
         case "all":
             return 1
         case "time":
-            return journal.position_of_time(pattern, time_of(position.time))
+            return journal.position_of_time(pattern, time_in("position.time", position.time))
         case _:
             check_between("position.sequence", position.sequence, 1, journal.sequencer.last + 1, "")
             journal.channels.check_kept(pattern, position.sequence)
@@ -124,13 +123,15 @@ def _options_of(kind: str, frame: Any) -> tuple[Any, ...]:
         case "nak":
             delay = None
             if frame.HasField("delay"):
-                delay = check_between("nak.delay", seconds_of(frame.delay), 0, MAX_NAK_DELAY)
+                delay = check_between("nak.delay", seconds_in("nak.delay", frame.delay), 0, MAX_NAK_DELAY)
             return delay, _cut(frame.error)
         case "terminate":
             return (_cut(frame.reason),)
         case "extend":
             if frame.HasField("lease"):
-                return (check_between("extend.lease", seconds_of(frame.lease), MIN_ACK_WAIT, MAX_ACK_WAIT),)
+                return (
+                    check_between("extend.lease", seconds_in("extend.lease", frame.lease), MIN_ACK_WAIT, MAX_ACK_WAIT),
+                )
             return (None,)
         case _:
             return ()
@@ -200,8 +201,10 @@ def _grouped(
     ]
 
 
-def _seconds(message: WireMessage, name: str, unset: float) -> float:
-    return seconds_of(getattr(message, name)) if message.HasField(name) else unset
+def _seconds(field: str, message: WireMessage, unset: float) -> float:
+    """The seconds of a field, named with its path; `message` has it under its last name."""
+    name = field.rpartition(".")[2]
+    return seconds_in(field, getattr(message, name)) if message.HasField(name) else unset
 
 
 def _cut(text: str) -> str:

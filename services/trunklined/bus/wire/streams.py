@@ -18,6 +18,7 @@ from trunklined.bus.wire.translation import (
     PassthroughPublishStreamRequest,
     PassthroughSubscribeResponse,
     parse,
+    parse_twice,
 )
 from trunklined.rpc.errors import to_item
 
@@ -59,10 +60,9 @@ class PublishStream:
 
     async def take(self, raw: bytes) -> None:
         """Publishes one frame; an error is the answer to that frame alone."""
-        request = parse(bus_pb2.PublishStreamRequest, raw).publish
-        encoded = PassthroughPublishStreamRequest.FromString(raw).publish.messages
+        frame, passing = parse_twice(bus_pb2.PublishStreamRequest, PassthroughPublishStreamRequest, raw)
         try:
-            answer = self._publisher.receipts(request, encoded)
+            answer = await self._publisher.receipts(frame.publish, passing.publish.messages)
         except TrunklineError as error:
             answer = asyncio.get_running_loop().create_future()
             answer.set_exception(error)

@@ -8,15 +8,22 @@ more: what the messages of a frame share is then made for each.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as WireMessage
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from trunkline.errors import InvalidMessageError
-from trunkline.v1 import bus_pb2
+from trunkline.limits import FRAME_BYTES, MAX_ANSWER_BYTES
+from trunkline.v1 import bus_pb2, message_pb2
 from trunkline.wire.opaque import bus_passthrough
+from trunklined.admission import invalid_message
 from trunklined.bus.broker import Broker
+from trunklined.rpc.long_work import TimeSlice, check_lists, pieces_of
+from trunklined.rpc.times import check_duration, check_time, seconds_of, time_of
 
 _types = bus_passthrough()
 PassthroughConnectRequest = _types["ConnectRequest"]
@@ -33,14 +40,70 @@ def parse(kind: type[M], raw: bytes) -> M:
     """Parses the bytes as a message of some kind.
 
     Raises:
-        InvalidMessageError: they are none of this kind, or hold text that is no UTF-8.
+        InvalidMessageError: they are none of this kind, hold text that is no UTF-8, or one of its lists has more than
+            MAX_FRAME_ITEMS entries: that is found before they are decoded.
     """
+    check_lists(raw, kind, invalid_message)
     try:
         return kind.FromString(raw)
     except DecodeError as error:
         raise InvalidMessageError(
             f"the bytes are no {kind.DESCRIPTOR.name}: {error}", details={"field": "frame"}
         ) from error
+
+
+def parse_twice(kind: type[M], passthrough: Any, raw: bytes) -> tuple[M | Any, Any]:
+    """Parses the bytes as a message of some kind, and as its passthrough type; see the module.
+
+    Where they are more than MAX_ANSWER_BYTES both are the passthrough type: each copies all of them, which keeps others
+    waiting, so the messages are left to `messages_of`.
+
+    Raises:
+        InvalidMessageError: as `parse`.
+    """
+    if len(raw) > MAX_ANSWER_BYTES:
+        passing = parse(passthrough, raw)
+        return passing, passing
+    return parse(kind, raw), passthrough.FromString(raw)
+
+
+async def parse_publish(raw: bytes) -> tuple[Any, Sequence[bytes]]:
+    """Returns a PublishRequest, for `messages_of`, and its messages as they came; of a large one piece by piece, and
+    others have their turn in between. Raises as `parse`."""
+    if len(raw) <= MAX_ANSWER_BYTES:
+        request, passing = parse_twice(bus_pb2.PublishRequest, PassthroughPublishRequest, raw)
+        return request, passing.messages
+    check_lists(raw, bus_pb2.PublishRequest, invalid_message)
+    whole = PassthroughPublishRequest()
+    encoded: list[bytes] = []
+    work = TimeSlice()
+    for piece in pieces_of(raw, FRAME_BYTES):
+        part = parse(PassthroughPublishRequest, piece)
+        encoded += part.messages
+        part.ClearField("messages")
+        whole.MergeFrom(part)
+        if work.is_over:
+            await work.rest()
+    return whole, encoded
+
+
+def messages_of(request: Any, encoded: Sequence[bytes]) -> Iterable[message_pb2.Message]:
+    """The messages of a PublishRequest as `parse_twice` returns it, parsed as they are asked for where they are not."""
+    if isinstance(request, bus_pb2.PublishRequest):
+        return request.messages
+    return (parse(message_pb2.Message, body) for body in encoded)
+
+
+def seconds_in(field: str, duration: Duration) -> float:
+    """Returns the seconds of a duration, or raises InvalidMessageError where it is none."""
+    check_duration(field, duration, invalid_message)
+    return seconds_of(duration)
+
+
+def time_in(field: str, stamp: Timestamp) -> float:
+    """Returns a UNIX time in seconds, or raises InvalidMessageError where it is beyond the years 1 to 9999."""
+    check_time(field, stamp, invalid_message)
+    return time_of(stamp)
 
 
 def check_between(name: str, value: float, lowest: float, highest: float, unit: str = " s") -> float:

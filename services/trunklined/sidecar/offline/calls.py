@@ -25,7 +25,7 @@ from trunklined.sidecar.offline.backlog_file import Arrival
 from trunklined.sidecar.offline.connect_stream import OfflineConnect
 from trunklined.sidecar.offline.publish_stream import OfflinePublishStream
 from trunklined.sidecar.offline.routing import Routing
-from trunklined.sidecar.offline.stream import OfflineStream, Receipts, is_stored
+from trunklined.sidecar.offline.stream import OfflineStream, Receipts, is_stored, parse
 
 _PREFIX: Final = "/trunkline.v1.BusService/"
 _PublishRequest = bus_passthrough()["PublishRequest"]
@@ -121,7 +121,7 @@ def arrivals_of(publish: Any, max_bytes: int, now: float) -> list[Arrival]:
     Raises:
         InvalidChannelError, InvalidMessageError, MessageTooLargeError: with the index of the message among several.
     """
-    check_publish(publish)
+    check_publish(publish, len(publish.messages))
     arrivals = []
     for index, body in enumerate(publish.messages):
         try:
@@ -138,9 +138,9 @@ def _arrival(channel: str, body: bytes, max_bytes: int, now: float) -> Arrival:
         message = message_pb2.Message.FromString(body)
     except DecodeError as error:
         raise InvalidMessageError(f"the bytes are no Message: {error}", details={"field": "messages"}) from error
-    admitted, lane, expires_at = admit(message, body, max_bytes, now)
+    admitted, level, expires_at = admit(message, body, max_bytes, now)
     key = message.ordering_key or None
-    _, due = check_delivery(message, key, lane, expires_at, now)
+    _, due = check_delivery(message, key, level, expires_at, now)
     if message.HasField("deliver_after"):  # which would count from the bus's return
         message.ClearField("deliver_after")
         message.deliver_at.CopyFrom(stamp_of(due or now))
@@ -153,7 +153,7 @@ def _arrival(channel: str, body: bytes, max_bytes: int, now: float) -> Arrival:
 def _stored(raw: bytes) -> Any:
     """Decodes a PublishRequest that is to be stored; None for others, and for bytes that only the bus judges."""
     try:
-        publish = _PublishRequest.FromString(raw)
-    except DecodeError:
+        publish = parse(_PublishRequest, raw)
+    except InvalidMessageError:
         return None
     return publish if is_stored(publish) else None

@@ -9,6 +9,7 @@ from trunkline.errors import TrunklineError
 from trunkline.v1 import bus_pb2
 from trunkline.wire.opaque import bus_passthrough
 from trunklined.rpc.errors import to_item
+from trunklined.rpc.long_work import TimeSlice
 from trunklined.sidecar.config import MAX_WAITING_BYTES
 from trunklined.sidecar.offline.routing import Routing
 from trunklined.sidecar.offline.stream import Hold, OfflineStream, bus_is_away, is_stored, parse
@@ -36,7 +37,10 @@ class OfflineConnect(OfflineStream):
         frame = parse(_ConnectRequest, raw)
         holds: bool | None = None
         rest = _ConnectRequest()
+        work = TimeSlice()
         for item in frame.items:
+            if work.is_over:
+                await work.rest()
             kind = item.WhichOneof("item")
             if kind == "publish" and is_stored(item.publish):
                 holds = await self._routing.holds() if holds is None else holds

@@ -22,6 +22,8 @@ from trunkline.errors import BusDisconnectedError, InvalidMessageError, Trunklin
 from trunkline.limits import MAX_FRAME_BYTES
 from trunkline.v1 import bus_pb2
 from trunkline.wire.writer import StreamWriter
+from trunklined.admission import invalid_message
+from trunklined.rpc.long_work import check_lists
 from trunklined.sidecar.offline.routing import Routing
 
 Receipts = asyncio.Future[bus_pb2.PublishResponse]
@@ -48,8 +50,9 @@ def parse(kind: Any, raw: bytes) -> Any:
     """Reads a frame.
 
     Raises:
-        InvalidMessageError: the bytes are no such message.
+        InvalidMessageError: the bytes are no such message, or have more parts than the bus decodes.
     """
+    check_lists(raw, kind, invalid_message)
     try:
         return kind.FromString(raw)
     except DecodeError as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from trunkline.cli.output import counted, print_json, safe, write_line
+from trunkline.cli.times import local_time
 from trunkline.errors import TrunklineError
 
 if TYPE_CHECKING:
@@ -121,6 +122,6 @@ def _one(channel: str, message: AgentMessage, receipt: Receipt, due: datetime) -
     if not receipt.sequence:
         return click.style(f"dropped {safe(message.message_id)}: it is past its TTL", fg="yellow")
     did = click.style("duplicate of", fg="yellow") if receipt.duplicate else receipt.durability.value
-    at = f"{receipt.time.astimezone():%Y-%m-%d %H:%M:%S}"
-    held = f", held back until {due.astimezone():%Y-%m-%d %H:%M:%S}" if due > receipt.time else ""
+    at = local_time(receipt.time)
+    held = f", held back until {local_time(due)}" if due > receipt.time else ""
     return f"{did} {safe(message.message_id)} on {safe(channel)}: sequence {receipt.sequence:,}, {at}{held}"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trunkline.cli.times import local_time
+
 if TYPE_CHECKING:
     from trunkline import Record, StateManager
     from trunkline.records import Kind
@@ -105,14 +107,10 @@ def row_of(record: Record) -> Sequence[Any]:
     if isinstance(record, AgentState):
         done, failed = len(record.completed_tasks), len(record.failed_tasks)
         agent = (record.agent_id, record.revision, record.status, record.agent_type, record.current_task_id)
-        return (*agent, done, failed, _time(record.updated_at))
+        return (*agent, done, failed, local_time(record.updated_at))
     if isinstance(record, WorkflowState):
         done, failed = record.completed_task_count, record.failed_task_count
         workflow = (record.workflow_id, record.revision, record.status, record.current_phase)
-        return (*workflow, done, failed, _time(record.started_at))
+        return (*workflow, done, failed, local_time(record.started_at))
     result = (record.task_id, record.revision, record.status, record.agent_id, record.duration_seconds)
-    return (*result, record.error_message, _time(record.started_at))
-
-
-def _time(time: Any) -> str:
-    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
+    return (*result, record.error_message, local_time(record.started_at))
