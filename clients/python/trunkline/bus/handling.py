@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import logging
+import threading
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any, Protocol, TypeVar
@@ -38,6 +39,16 @@ class Holder(Protocol):
         """Takes no more messages."""
 
 
+class Owner(Protocol):
+    """The subscription whose worker runs a callback."""
+
+    def is_ending(self) -> bool:
+        """Whether its workers are asked to end."""
+
+    def is_at_work(self) -> bool:
+        """Whether the code that runs now is one of its workers."""
+
+
 class Ending(Enum):
     """How a callback ended; `docs/decisions.md` has the table."""
 
@@ -46,24 +57,26 @@ class Ending(Enum):
     TORN_OFF = "torn off"
 
 
-async def run_callback(callback: Callable[[M], Awaitable[None]], message: M) -> tuple[Ending, BaseException | None]:
+async def run_callback(
+    owner: Owner, callback: Callable[[M], Awaitable[None]], message: M
+) -> tuple[Ending, BaseException | None]:
     """Gives a message to a callback and says how that ended. The one place that tells a failure from the end.
 
     A callback can end only its own message. Whatever it raises is that message's failure, and is logged: also
-    `SystemExit`, and a `CancelledError` that it brought from elsewhere, such as a task that somebody else cancelled.
-    It is torn off only where the task that runs it, its worker, was itself asked to end; then the caller goes on to
-    end. `KeyboardInterrupt` and `GeneratorExit` mean the whole program and pass through.
+    `SystemExit`, and a `CancelledError`, wherever that came from. It is torn off only where the subscription asked its
+    workers to end; then the caller goes on to end. In the main thread `KeyboardInterrupt` means the whole program and
+    passes through; so does the `GeneratorExit` of a worker that is thrown away.
     """
     try:
         await callback(message)
-    except (KeyboardInterrupt, GeneratorExit):
-        raise
-    except asyncio.CancelledError as error:
-        worker = asyncio.current_task()
-        if worker is not None and worker.cancelling():
-            return Ending.TORN_OFF, error
-        return Ending.RAISED, _logged(message, error)
-    except BaseException as error:  # noqa: BLE001  # see above
+    except BaseException as error:
+        match error:
+            case asyncio.CancelledError() if owner.is_ending():
+                return Ending.TORN_OFF, error
+            case KeyboardInterrupt() if threading.current_thread() is threading.main_thread():
+                raise
+            case GeneratorExit() if not owner.is_at_work():
+                raise
         return Ending.RAISED, _logged(message, error)
     return Ending.RETURNED, None
 
@@ -82,9 +95,9 @@ def _logged(message: AgentMessage, error: BaseException) -> BaseException:
     return error
 
 
-async def handle(holder: Holder, callback: DurableCallback, message: DurableMessage) -> None:
+async def handle(owner: Owner, holder: Holder, callback: DurableCallback, message: DurableMessage) -> None:
     """Gives a durable message to a callback, and settles it by how that ends."""
-    match await run_callback(callback, message):
+    match await run_callback(owner, callback, message):
         case Ending.RETURNED, _:
             holder.acked(message)
         case Ending.TORN_OFF, error:
@@ -96,9 +109,9 @@ async def handle(holder: Holder, callback: DurableCallback, message: DurableMess
             holder.nakked(message, error_text(error))
 
 
-async def handle_live(callback: Callable[[AgentMessage], Awaitable[None]], message: AgentMessage) -> None:
+async def handle_live(owner: Owner, callback: Callable[[AgentMessage], Awaitable[None]], message: AgentMessage) -> None:
     """Gives a live message to a callback: nothing is settled, what it raises is logged."""
-    ending, error = await run_callback(callback, message)
+    ending, error = await run_callback(owner, callback, message)
     if ending is Ending.TORN_OFF and error is not None:
         raise error
 

@@ -279,7 +279,7 @@ class DurableSubscription(Subscription[DurableMessage]):
         return message
 
     async def _call(self, callback: DurableCallback, message: DurableMessage) -> None:
-        await handle(self, callback, message)
+        await handle(self, self, callback, message)
 
     def _extend(self, held: Attempts) -> None:
         for attempt, sequences in held.items():
