@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import queue
 import threading
 import time
@@ -14,11 +16,13 @@ from tests.contract.durables import AT_ONCE
 from tests.contract.inbox import numbered
 from tests.patience import PATIENCE
 from trunkline import (
+    AgentMessage,
     DeadLetter,
     DeadLetterFilter,
     DeadLetterNotFoundError,
     DeadLetterReason,
     Durability,
+    DurableSettings,
     InvalidMessageError,
     SubscriptionExistsError,
     SubscriptionNotFoundError,
@@ -106,6 +110,36 @@ def test_a_callback_acks_by_returning_and_naks_by_raising(bus: MessageBus, chann
     bus.unsubscribe(channel)
     assert sorted(came, key=str) == [("easy", 1), ("end", 1), ("hard", 1), ("hard", 2)]
     assert threading.main_thread() not in threads
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (StopIteration, "RuntimeError: coroutine raised StopIteration"),
+        (KeyboardInterrupt, "KeyboardInterrupt"),
+        (GeneratorExit, "GeneratorExit"),
+        (SystemExit, "SystemExit"),
+        (asyncio.CancelledError, "CancelledError"),
+        (concurrent.futures.CancelledError, "CancelledError"),
+    ],
+)
+def test_a_callback_ends_only_its_own_message(
+    bus: MessageBus, channel: str, name: str, error: type[BaseException], said: str
+) -> None:
+    """Whatever it raises: its message becomes a dead letter with the true reason, and the others are done."""
+    done: queue.SimpleQueue[object] = queue.SimpleQueue()
+
+    def work(message: AgentMessage) -> None:
+        if message.payload["n"] == "bad":
+            raise error
+        done.put(message.payload["n"])
+
+    settings = DurableSettings(max_deliveries=2, backoff=AT_ONCE.backoff)
+    bus.subscribe(channel, work, durable=name, settings=settings)
+    bus.subscribe(channel, work)
+    store(bus, channel, "bad", "good")
+    assert [done.get(timeout=PATIENCE) for _ in range(2)] == ["good", "good"]
+    assert [attempt.error for attempt in letters(bus, name, 1)[0].attempts] == [said] * 2
 
 
 def test_each_step_of_an_iterator_acks_the_one_before(bus: MessageBus, channel: str, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.bus.durable.calls import eventually
+from tests.contract.conftest import ADDRESS_OF
 from tests.contract.durables import AT_ONCE, store
 from tests.contract.inbox import Inbox, numbered
 from tests.patience import PATIENCE
@@ -44,6 +46,30 @@ async def _raises_cancelled(_: AgentMessage) -> None:
     raise asyncio.CancelledError("not mine")
 
 
+async def _cancels_its_own_task(_: AgentMessage) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(60)
+
+
+async def _is_cancelled_by_somebody_else(_: AgentMessage) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().call_soon(task.cancel)
+    await asyncio.sleep(60)
+
+
+async def _raises_generator_exit(_: AgentMessage) -> None:
+    raise GeneratorExit
+
+
+async def _awaits_a_generator_exit(_: AgentMessage) -> None:
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.set_exception(GeneratorExit())
+    await future
+
+
 async def _exits(_: AgentMessage) -> None:
     raise SystemExit(3)
 
@@ -65,6 +91,10 @@ FAILURES: dict[Callable[[AgentMessage], Awaitable[None]], str] = {
     _awaits_what_was_cancelled: "CancelledError",
     _awaits_a_cancelled_task: "CancelledError",
     _raises_cancelled: "CancelledError: not mine",
+    _cancels_its_own_task: "CancelledError",
+    _is_cancelled_by_somebody_else: "CancelledError",
+    _raises_generator_exit: "GeneratorExit",
+    _awaits_a_generator_exit: "GeneratorExit",
     _exits: "SystemExit: 3",
     _raises_lone_surrogate: r"ValueError: bad \ud83d",
     _raises_what_cannot_be_said: "_UnspeakableError, whose text cannot be read: RuntimeError",
@@ -147,6 +177,52 @@ async def test_only_its_own_cancellation_ends_a_worker(bus: MessageBus, channel:
     async with asyncio.timeout(PATIENCE):
         await bus.disconnect()
     assert ended == ["torn off"]
+
+
+UNGRACEFUL = """
+import asyncio, sys
+from trunkline import AgentMessage, GrpcMessageBus, InMemoryMessageBus
+
+async def main(address, name):
+    bus = InMemoryMessageBus() if address == "memory" else GrpcMessageBus(address)
+    await bus.connect()
+    began = [asyncio.Event(), asyncio.Event()]
+
+    async def live(message):
+        began[0].set()
+        await asyncio.Event().wait()
+
+    async def durable(message):
+        began[1].set()
+        await asyncio.Event().wait()
+
+    await bus.subscribe(name, live)
+    await bus.subscribe(name, durable, durable=name)
+    message = AgentMessage(message_type="x", sender_id="s")
+    publish = asyncio.ensure_future(bus.publish(name, message, stored=True))
+    for each in began:
+        await each.wait()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("kind", ["memory", "grpc", "sidecar"])
+async def test_a_program_that_ends_without_disconnecting_ends(
+    request: pytest.FixtureRequest, kind: str, name: str
+) -> None:
+    """The end of its event loop tears its callbacks off, and nobody takes their place: it ends, and in silence."""
+    address = "memory" if kind == "memory" else request.getfixturevalue(ADDRESS_OF[kind])
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", UNGRACEFUL, address, name, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        said = await asyncio.wait_for(program.communicate(), PATIENCE)
+    except TimeoutError:
+        program.kill()
+        await program.wait()
+        raise
+    assert (program.returncode, *said) == (0, b"", b"")
 
 
 @pytest.mark.parametrize("verb", ["nak", "terminate"])

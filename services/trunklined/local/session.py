@@ -157,7 +157,12 @@ class LocalSession(BusSession):
         journal = self._broker.journal
         if channel in journal.in_flight:  # live messages go behind what was stored before them on their channel
             spread: asyncio.Future[None] = self._loop.create_future()
-            journal.follow(lambda: spread.set_result(None))
+
+            def go_on() -> None:
+                if not spread.done():  # whoever published may have been cancelled
+                    spread.set_result(None)
+
+            journal.follow(go_on)
             await spread
         last = journal.sequencer.last
         for subscription in [each for each in self._subscriptions.values() if isinstance(each, LocalSubscription)]:

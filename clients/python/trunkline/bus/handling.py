@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import logging
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
@@ -37,21 +38,36 @@ class Holder(Protocol):
         """Takes no more messages."""
 
 
-def is_torn_off(message: AgentMessage, error: BaseException) -> bool:
+class Owner(Protocol):
+    """The subscription whose worker runs a callback."""
+
+    def is_ending(self) -> bool:
+        """Whether its workers are asked to end."""
+
+    def is_at_work(self) -> bool:
+        """Whether the code that runs now is one of its workers."""
+
+
+class DurableOwner(Owner, Holder, Protocol):
+    """A durable subscription."""
+
+
+def is_torn_off(owner: Owner, message: AgentMessage, error: BaseException) -> bool:
     """Says what it means that a callback raised an error. The one place that tells a failure from the end; the table is
     in `docs/decisions.md`.
 
     A callback can end only its own message. Whatever it raises is that message's failure, and is logged: also
-    `SystemExit`, and a `CancelledError` that it brought from elsewhere, such as a task that somebody else cancelled.
-    It is torn off (True) only where the task that runs it, its worker, was itself asked to end; then the caller raises
-    the error, to end. `KeyboardInterrupt` and `GeneratorExit` mean the whole program and pass through.
+    `SystemExit`, and a `CancelledError`, wherever that came from. It is torn off (True) only where the subscription
+    asked its workers to end; then the caller raises the error, to end. In the main thread `KeyboardInterrupt` means the
+    whole program and passes through; so does the `GeneratorExit` of a worker that is thrown away.
     """
-    if isinstance(error, KeyboardInterrupt | GeneratorExit):
-        raise error
-    if isinstance(error, asyncio.CancelledError):
-        worker = asyncio.current_task()
-        if worker is not None and worker.cancelling():
+    match error:
+        case asyncio.CancelledError() if owner.is_ending():
             return True
+        case KeyboardInterrupt() if threading.current_thread() is threading.main_thread():
+            raise error
+        case GeneratorExit() if not owner.is_at_work():
+            raise error
     _log_failure(message, error)
     return False
 
@@ -69,25 +85,25 @@ def _log_failure(message: AgentMessage, error: BaseException) -> None:
     )
 
 
-async def handle(holder: Holder, callback: DurableCallback, message: DurableMessage) -> None:
+async def handle(owner: DurableOwner, callback: DurableCallback, message: DurableMessage) -> None:
     """Gives a durable message to a callback, and settles it by how that ends."""
     try:
         await callback(message)
     except BaseException as error:
-        if is_torn_off(message, error):
-            holder.nakked(message, "cancelled: the client closed", 0.0)
+        if is_torn_off(owner, message, error):
+            owner.nakked(message, "cancelled: the client closed", 0.0)
             raise
-        holder.nakked(message, error_text(error))
+        owner.nakked(message, error_text(error))
     else:
-        holder.acked(message)
+        owner.acked(message)
 
 
-async def handle_live(callback: Callable[[AgentMessage], Awaitable[None]], message: AgentMessage) -> None:
+async def handle_live(owner: Owner, callback: Callable[[AgentMessage], Awaitable[None]], message: AgentMessage) -> None:
     """Gives a live message to a callback: nothing is settled, what it raises is logged."""
     try:
         await callback(message)
     except BaseException as error:
-        if is_torn_off(message, error):
+        if is_torn_off(owner, message, error):
             raise
 
 

@@ -97,7 +97,9 @@ class MessageBus(Face[AsyncMessageBus]):
         threads = ThreadPoolExecutor(max(1, concurrency), thread_name_prefix=f"trunkline {channel}")
 
         async def call(message: AgentMessage) -> None:
-            await asyncio.get_running_loop().run_in_executor(threads, callback, self._faced(message))
+            error = await asyncio.get_running_loop().run_in_executor(threads, _error_of, callback, self._faced(message))
+            if error is not None:
+                raise error
 
         try:
             if concurrency != 1:  # a bus of one's own may have no such option
@@ -214,3 +216,13 @@ class MessageBus(Face[AsyncMessageBus]):
     def _stop_threads(self, pattern: str) -> None:
         for threads in self._threads.pop(pattern, ()):
             threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _error_of(callback: Callable[[Any], object], message: AgentMessage) -> BaseException | None:
+    """Calls a callback and returns what it raised: a future cannot carry `StopIteration`, and would throw
+    `GeneratorExit` into whoever waits for it."""
+    try:
+        callback(message)
+    except BaseException as error:  # noqa: BLE001  # it is raised where it is waited for
+        return error
+    return None

@@ -61,6 +61,7 @@ class Subscription(ABC, Generic[M]):
         self._workers: list[asyncio.Task[None]] = []
         self._ended: TrunklineError | None = None
         self._closed = False
+        self._stopped = False
 
     @abstractmethod
     def start(self) -> None:
@@ -142,6 +143,7 @@ class Subscription(ABC, Generic[M]):
 
     def stop(self) -> list[asyncio.Task[None]]:
         """Tears off the callbacks that run, but for one that asked for it; returns those that were torn off."""
+        self._stopped = True
         torn = [worker for worker in self._workers if worker is not asyncio.current_task()]
         for worker in torn:
             worker.cancel()
@@ -151,7 +153,34 @@ class Subscription(ABC, Generic[M]):
 
     def run(self, callback: Callable[[M], Awaitable[None]], concurrency: int) -> None:
         """Gives each message to a callback, `concurrency` at once."""
-        self._workers = [asyncio.ensure_future(self._work(callback)) for _ in range(concurrency)]
+        self._workers = [self._employ(callback) for _ in range(concurrency)]
+
+    def is_ending(self) -> bool:
+        """Whether its workers are asked to end: it was stopped, or every task is, because the event loop ends."""
+        return self._stopped or all(task.cancelling() for task in asyncio.all_tasks())
+
+    def is_at_work(self) -> bool:
+        """Whether the code that runs now is one of its workers."""
+        try:
+            return asyncio.current_task() in self._workers
+        except RuntimeError:  # no event loop runs
+            return False
+
+    def _employ(self, callback: Callable[[M], Awaitable[None]]) -> asyncio.Task[None]:
+        worker = asyncio.ensure_future(self._work(callback))
+        worker.add_done_callback(lambda gone: self._replace(gone, callback))
+        return worker
+
+    def _replace(self, worker: asyncio.Task[None], callback: Callable[[M], Awaitable[None]]) -> None:
+        """Lets another worker take the place of one that did not end by itself: its own callback cancelled it, or
+        whoever else."""
+        error = None if worker.cancelled() else worker.exception()
+        ended_by_itself = error is None and not worker.cancelled()
+        if ended_by_itself or isinstance(error, KeyboardInterrupt) or self.is_ending():
+            return
+        if isinstance(error, Exception):
+            log.error("something unexpected went wrong in the subscription of %r", self.pattern, exc_info=error)
+        self._workers[self._workers.index(worker)] = self._employ(callback)
 
     async def next(self) -> M | None:
         """The next message, the higher priority first; None when it was closed. Raises what `end` was told when there
@@ -168,6 +197,8 @@ class Subscription(ABC, Generic[M]):
             await self._arrived.wait()
 
     async def _work(self, callback: Callable[[M], Awaitable[None]]) -> None:
+        worker = asyncio.current_task()
+        assert worker is not None
         while True:
             message = self._pop()
             if message is None:
@@ -177,6 +208,8 @@ class Subscription(ABC, Generic[M]):
                 await self._arrived.wait()
                 continue
             await self._call(callback, message)
+            if worker.cancelling():
+                raise asyncio.CancelledError
 
     def _pop(self) -> M | None:
         while (run := self._current or self._next_run()) is not None:
@@ -269,7 +302,7 @@ class LiveSubscription(Subscription[AgentMessage]):
         return message
 
     def _call(self, callback: Callable[[AgentMessage], Awaitable[None]], message: AgentMessage) -> Awaitable[None]:
-        return handle_live(callback, message)
+        return handle_live(self, callback, message)
 
     def _grant(self) -> None:
         """Lets the service send as many more as were taken."""
