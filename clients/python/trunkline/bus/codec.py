@@ -19,8 +19,8 @@ from trunkline.models.json import encode_json
 from trunkline.models.lazy import SOURCE, set_known
 from trunkline.models.message import MESSAGE_FIELDS, as_made
 from trunkline.v1 import message_pb2
+from trunkline.wire.encoding import length_prefix, write_varint
 from trunkline.wire.times import EPOCH, to_datetime
-from trunkline.wire.varint import write_varint
 
 JSON_TYPE: Final = "application/json"
 BINARY_TYPE: Final = "application/octet-stream"
@@ -44,17 +44,10 @@ NO_MESSAGE: Final[Any] = _WireMessage(message_id="?")
 """Stands for one that cannot be read."""
 
 
-def _prefix(field: str) -> Callable[[int], bytes]:
-    """Returns what writes the bytes before a value of some length: the field's number, and the length."""
-    tag = write_varint(message_pb2.Message.DESCRIPTOR.fields_by_name[field].number << 3 | 2)
-    return lru_cache(maxsize=4_096)(lambda length: tag + write_varint(length))
-
-
-_message_id = _prefix("message_id")
-_recipient_id = _prefix("recipient_id")
-_json = _prefix("json")
-_timestamp = _prefix("timestamp")
-_correlation_id = _prefix("correlation_id")
+_message_id, _recipient_id, _json, _timestamp, _correlation_id = (
+    length_prefix(message_pb2.Message, field)
+    for field in ("message_id", "recipient_id", "json", "timestamp", "correlation_id")
+)
 
 
 def encode_message(message: AgentMessage, correlation_id: str | None = None) -> bytes:

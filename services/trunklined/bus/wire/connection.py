@@ -12,6 +12,7 @@ from typing import Any, Final
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES, MAX_FRAME_BYTES, MAX_FRAME_ITEMS
 from trunkline.v1 import bus_pb2
+from trunkline.wire.encoding import length_prefix, number_tag, write_varint
 from trunkline.wire.writer import FlushBatch, StreamWriter
 from trunklined.admission import invalid_message
 from trunklined.bus.broker import Broker, Subscription
@@ -21,7 +22,7 @@ from trunklined.bus.queue import Subscriber
 from trunklined.bus.requests import PendingRequest
 from trunklined.bus.wire.publishing import RECEIPT_BYTES, Publisher, fill_receipts
 from trunklined.bus.wire.requesting import Requester
-from trunklined.bus.wire.subscribing import apply_frame, fill_next, open_subscription, start_of, subscriber_of
+from trunklined.bus.wire.subscribing import apply_frame, next_response, open_subscription, start_of, subscriber_of
 from trunklined.bus.wire.translation import (
     PassthroughConnectRequest,
     PassthroughConnectResponse,
@@ -29,6 +30,11 @@ from trunklined.bus.wire.translation import (
 )
 from trunklined.rpc.errors import to_item
 from trunklined.rpc.long_work import TimeSlice, check_lists, pieces_of, too_many
+
+_ITEM: Final = bus_pb2.ConnectResponse.ServerItem
+_items = length_prefix(bus_pb2.ConnectResponse, "items")
+_subscription = length_prefix(_ITEM, "subscription")
+_ID: Final = number_tag(_ITEM, "id")
 
 _ANSWER_BYTES: Final = 16
 """About the size of an answer's envelope."""
@@ -234,15 +240,9 @@ class BusConnection:
         self._answers += 1
         self._answer_bytes += size
         self._writer.schedule()
-        return self._item(id)
-
-    def _item(self, id: int) -> Any:
         item = self._frame.items.add()
         item.id = id  # named in `add`, it would take twice as long
         return item
-
-    def _subscription_item(self, id: int) -> Any:
-        return self._item(id).subscription
 
     def _take_answers(self) -> bytes:
         frame, self._frame = self._frame, PassthroughConnectResponse()
@@ -257,22 +257,22 @@ class BusConnection:
             self._writer.schedule()
 
     def _gather(self, room: int) -> list[bytes]:
-        """The answers that gathered, then deliveries: each hungry subscriber in turn, until the frame is full or all
-        are fed."""
+        """The answers that gathered, then deliveries: each hungry subscriber in turn, until a frame's worth is there or
+        all are fed. Each is a frame of its own; the writer joins those that fit into one."""
         now = self._broker.clock()
         room -= self._answer_bytes
         messages = self._answers
+        frames = [self._take_answers()] if messages else []
         while self._hungry and messages < FRAME_MESSAGES and room > 0:
             subscriber = self._hungry.popleft()
-            make = partial(self._subscription_item, subscriber.id)
-            taken, size = fill_next(make, subscriber, FRAME_MESSAGES - messages, now)
-            if not taken:
+            response = next_response(subscriber, FRAME_MESSAGES - messages, now)
+            if response is None:
                 self._awake.discard(subscriber)
                 continue
             self._hungry.append(subscriber)
-            if size > FRAME_BYTES and messages:  # a large message goes alone: there are clients that take no more
-                alone = PassthroughConnectResponse(items=[self._frame.items.pop()])
-                return [self._take_answers(), alone.SerializeToString()]
-            messages += taken
-            room -= size
-        return [self._take_answers()] if messages else []
+            id, subscription = _ID + write_varint(subscriber.id), _subscription(response.size)
+            item = _items(len(id) + len(subscription) + response.size)
+            frames.append(b"".join((item, id, subscription, *response.parts)))
+            messages += response.messages
+            room -= response.size
+        return frames

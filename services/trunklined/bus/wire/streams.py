@@ -13,10 +13,9 @@ from trunkline.wire.writer import FlushBatch, StreamWriter
 from trunklined.bus.broker import Broker
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.wire.publishing import Publisher
-from trunklined.bus.wire.subscribing import apply_frame, fill_next, open_subscription, subscriber_of
+from trunklined.bus.wire.subscribing import apply_frame, next_response, open_subscription, subscriber_of
 from trunklined.bus.wire.translation import (
     PassthroughPublishStreamRequest,
-    PassthroughSubscribeResponse,
     parse,
     parse_twice,
 )
@@ -149,9 +148,8 @@ class SubscribeStream:
         self._writer.close()
 
     def _gather(self, _: int) -> list[bytes]:
-        response = PassthroughSubscribeResponse()
-        taken, _ = fill_next(lambda: response, self._subscriber, FRAME_MESSAGES, self._broker.clock())
-        return [response.SerializeToString()] if taken else []
+        response = next_response(self._subscriber, FRAME_MESSAGES, self._broker.clock())
+        return [b"".join(response.parts)] if response is not None else []
 
     def _wake(self, _: Subscriber) -> None:
         self._writer.schedule()

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from trunkline.channels import check_pattern
 from trunkline.errors import InvalidMessageError, TrunklineError
+from trunkline.priority import PRIORITY_LEVELS
 from trunkline.v1 import bus_pb2
+from trunkline.wire.encoding import length_prefix, list_parts, number_tag, write_varint
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.wire.settling import position_of, settings_of, settle
 from trunklined.rpc.times import duration_of
+
+_DELIVERIES: Final = bus_pb2.SubscribeResponse.Deliveries
+_deliveries = length_prefix(bus_pb2.SubscribeResponse, "deliveries")
+_messages = length_prefix(_DELIVERIES, "messages")
+_FIRST_SEQUENCE: Final = number_tag(_DELIVERIES, "first_sequence")
+_PRIORITIES: Final = tuple(
+    number_tag(_DELIVERIES, "priority") + write_varint(level + 1) for level in range(PRIORITY_LEVELS)
+)
+_ATTEMPT: Final = number_tag(_DELIVERIES, "attempt")
 
 
 def start_of(frame: bus_pb2.SubscribeRequest) -> bus_pb2.SubscribeRequest.Start:
@@ -131,29 +143,42 @@ def apply_frame(subscriber: Subscriber, frame: bus_pb2.SubscribeRequest) -> list
     )
 
 
-def fill_next(make: Callable[[], Any], subscriber: Subscriber, max_messages: int, now: float) -> tuple[int, int]:
-    """Fills a SubscribeResponse with what to send a subscriber next; returns how many messages and bytes it carries.
+class Response(NamedTuple):
+    """An encoded SubscribeResponse.
 
-    The number of dropped messages goes first, in a frame of its own that counts as one message; (0, 0) means that
-    there is nothing to send. Filling fields in place is ten times as fast as handing a dict to the constructor.
-
-    Args:
-        make: makes the response, public or passthrough; called only where there is something to send.
+    Attributes:
+        parts: it, to be joined.
+        size: its bytes.
+        messages: how many it carries; one that says how many were dropped counts as one.
     """
+
+    parts: list[bytes]
+    size: int
+    messages: int
+
+
+def next_response(subscriber: Subscriber, max_messages: int, now: float) -> Response | None:
+    """Encodes what to send a subscriber next: how many messages were dropped, in a response of its own, else messages;
+    None where there is nothing."""
     queue = subscriber.queue
     if queue is None:
-        return 0, 0
+        return None
     if dropped := queue.tell_dropped():
-        make().lagged.dropped = dropped
-        return 1, 0
+        lagged = bus_pb2.SubscribeResponse(lagged=bus_pb2.SubscribeResponse.Lagged(dropped=dropped)).SerializeToString()
+        return Response([lagged], len(lagged), 1)
     batch = queue.take(subscriber, max_messages, now)
     if batch is None:
-        return 0, 0
-    deliveries = make().deliveries
-    deliveries.channel = batch.channel
-    deliveries.first_sequence = batch.first_sequence
-    deliveries.priority = batch.level + 1
-    deliveries.messages.extend(batch.messages)
+        return None
+    head = _encode_channel(batch.channel) + _FIRST_SEQUENCE + write_varint(batch.first_sequence)
+    head += _PRIORITIES[batch.level]
     if batch.attempt:
-        deliveries.attempt = batch.attempt
-    return len(batch.messages), batch.size
+        head += _ATTEMPT + write_varint(batch.attempt)
+    messages = list_parts(_messages, batch.messages)
+    size = len(head) + sum(map(len, messages))
+    deliveries = _deliveries(size)
+    return Response([deliveries, head, *messages], len(deliveries) + size, len(batch.messages))
+
+
+@lru_cache(maxsize=1_024)
+def _encode_channel(channel: str) -> bytes:
+    return bus_pb2.SubscribeResponse.Deliveries(channel=channel).SerializeToString()
