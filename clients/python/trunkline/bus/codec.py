@@ -13,12 +13,9 @@ from trunkline.bus.durable import DurableMessage, Settler
 from trunkline.errors import InvalidMessageError
 from trunkline.models import AgentMessage, MessageType, Priority
 from trunkline.models.fields import fill_model
-from trunkline.models.json import encode_json
-from trunkline.models.message import MESSAGE_FIELDS
+from trunkline.models.json import JSON_TYPE, encode_json
+from trunkline.models.message import BINARY_TYPE, MESSAGE_FIELDS
 from trunkline.v1 import message_pb2
-
-JSON_TYPE: Final = "application/json"
-BINARY_TYPE: Final = "application/octet-stream"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MESSAGE_TYPES: Final[Mapping[str, MessageType]] = {each.value: each for each in MessageType}
@@ -49,8 +46,7 @@ def encode_message(message: AgentMessage, correlation_id: str | None = None) -> 
         if message.data is None:
             wire.json = encode_json(message.payload)
         else:
-            wire.data = message.data
-            wire.content_type = message.content_type or BINARY_TYPE
+            _put_data(wire, message.data, message.content_type or BINARY_TYPE)
         stamp = wire.timestamp
         stamp.seconds = since.days * 86_400 + since.seconds
         stamp.nanos = since.microseconds * 1_000
@@ -72,6 +68,19 @@ def encode_message(message: AgentMessage, correlation_id: str | None = None) -> 
     return encoded
 
 
+def _put_data(wire: Any, data: bytes, content_type: str) -> None:
+    """JSON travels as text, whoever sent it how; unchanged, also where it is broken."""
+    if content_type == JSON_TYPE:
+        try:
+            wire.json = data
+        except UnicodeDecodeError:
+            pass  # it is no text
+        else:
+            return
+    wire.data = data
+    wire.content_type = content_type
+
+
 @lru_cache(maxsize=1_024)
 def _encode_head(message_type: str, sender_id: str, priority: Priority) -> bytes:
     """The fields that a sender says again and again. Encoded messages joined are one message with the fields of both,
@@ -83,7 +92,8 @@ def _encode_head(message_type: str, sender_id: str, priority: Priority) -> bytes
 
 
 def decode_message(wire: message_pb2.Message, channel: str = "", sequence: int = 0) -> AgentMessage:
-    """The model of a wire message. A payload that is no JSON object comes as `data`, unchanged.
+    """The model of a wire message. A JSON object comes as `payload`, however it was sent; anything else as `data`,
+    unchanged, with its content type.
 
     Args:
         channel: where it was received.
@@ -128,13 +138,17 @@ def _values(wire: message_pb2.Message) -> dict[str, Any]:
     if text:
         payload = _json_object(text)
         if payload is None:
-            payload, data, content_type = {}, text.encode(), JSON_TYPE
-    elif wire.HasField("data"):
-        payload, data, content_type = {}, wire.data, wire.content_type or BINARY_TYPE
-    else:
+            data, content_type = text.encode(), JSON_TYPE
+    elif (kind := wire.WhichOneof("payload")) is None:
         payload = {}
+    elif kind == "json":  # an empty text, which is no JSON
+        data, content_type = b"", JSON_TYPE
+    else:
+        data, content_type = wire.data, wire.content_type or BINARY_TYPE
+        if content_type == JSON_TYPE and (payload := _json_object(data)) is not None:
+            data = content_type = None
     message_type = wire.message_type
-    return {
+    values = {
         "message_id": wire.message_id,
         "message_type": _MESSAGE_TYPES.get(message_type, message_type),
         "sender_id": wire.sender_id,
@@ -148,6 +162,9 @@ def _values(wire: message_pb2.Message) -> dict[str, Any]:
         "data": data,
         "content_type": content_type,
     }
+    if payload is None:
+        del values["payload"]
+    return values
 
 
 def encode_delivery(ordering_key: str | None, deliver_at: datetime | None, deliver_after: float | None) -> bytes:
@@ -176,7 +193,7 @@ def _to_datetime(wire: message_pb2.Message) -> datetime:
         ) from error
 
 
-def _json_object(text: str) -> dict[str, Any] | None:
+def _json_object(text: str | bytes) -> dict[str, Any] | None:
     """The JSON object that a text says; None if it says something else, or more than Python reads (nested too deeply,
     numbers of thousands of digits)."""
     try:
