@@ -59,6 +59,10 @@ def test_what_is_published_there_reaches_receive(channel: MessageChannel, bus: M
     assert (message.type, message.payload) == ("COMMAND", '{"command": "ps"}')
     bus.publish(agent_channel(name), AgentMessage(message_type="blob", sender_id="x", data=b"\xff", content_type="a/b"))
     assert received(channel).payload == '{"content_type": "a/b", "base64": "/w=="}'
+    for text in ("[1, 2]", "7", '"text"', "null", '{"broken": ', ""):
+        json_bytes = AgentMessage(message_type="x", sender_id="x", data=text.encode(), content_type="application/json")
+        bus.publish(agent_channel(name), json_bytes)
+        assert received(channel).payload == text
 
 
 def test_each_endpoint_has_a_channel_of_its_own(channel: MessageChannel, bus: MessageBus, name: str) -> None:

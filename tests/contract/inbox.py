@@ -24,8 +24,8 @@ class Inbox:
 
     @property
     def numbers(self) -> list[Any]:
-        """The payloads' "n", in the order in which they came."""
-        return [message.payload.get("n") for message in self.messages]
+        """The payloads' "n", in the order in which they came; None for one that is no JSON object."""
+        return [None if message.data is not None else message.payload.get("n") for message in self.messages]
 
     async def have(self, count: int, timeout: float = PATIENCE) -> list[AgentMessage]:
         """Returns when `count` messages came."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,33 @@ async def test_a_refused_message_becomes_the_buss_dead_letter_at_once(
     assert entry.context["channel"] == name
     assert entry.context["sequence"] < receipt.sequence
     assert entry.context["delivery"] == 1
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["live", "stored"])
+async def test_a_payload_that_is_no_object_becomes_a_dead_letter_at_once(
+    handler: ErrorHandler, bus: MessageBus, other: MessageBus, name: str, stored: bool
+) -> None:
+    """Of a callback that reads it; the task is named by the metadata, and the next message is handled."""
+    letters = await Letters(name).listen(other, DEAD_LETTERS)
+    done = Inbox()
+
+    async def work(message: AgentMessage) -> None:
+        assert "n" in message.payload
+        await done(message)
+
+    if stored:
+        await bus.subscribe(name, handler.guard(work), durable=name, settings=AT_ONCE)
+    else:
+        await bus.subscribe(name, handler.guard(work))
+    array: dict[str, Any] = {"data": b"[1]", "content_type": "application/json", "metadata": {"task_id": "t-1"}}
+    options: dict[str, Any] = {"stored": stored}
+    await other.publish(name, AgentMessage(message_type="x", sender_id="s", **array), **options)
+    await other.publish(name, numbered(2), **options)
+    await done.have(1)
+    await letters.have(1)
+    (entry,) = handler.dead_letters
+    assert (entry.task_id, entry.attempt, entry.error_code) == ("t-1", 1, "INVALID_MESSAGE")
+    assert f"on '{name}' is a JSON array, not a JSON object (application/json)" in entry.error_message
 
 
 async def test_an_escalated_error_is_told_and_the_message_handed_out_again(

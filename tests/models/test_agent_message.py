@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from trunkline import AgentMessage, MessageType, Priority
+from trunkline import AgentMessage, InvalidMessageError, MessageType, Priority
 
 
 def made(**fields: Any) -> AgentMessage:
@@ -164,3 +164,52 @@ def test_messages_are_values() -> None:
         assert twin == message
         assert twin is not message
     assert message != made(payload={"a": [1, {"b": None}]}, ttl_seconds=3)
+
+
+def test_a_message_carries_payload_or_data() -> None:
+    """Both are refused, and it is named; an empty payload beside data, as older dumps have it, is none."""
+    for make in (made, lambda **fields: AgentMessage.model_validate({"message_type": "x", "sender_id": "s"} | fields)):
+        with pytest.raises(ValidationError, match=r"data\n.*either payload or data, not both"):
+            make(payload={"a": 1}, data=b"x")
+        message = make(payload={}, data=b"")
+        with pytest.raises(InvalidMessageError, match="is 0 bytes of application/octet-stream, not JSON"):
+            _ = message.payload
+
+
+def test_the_one_that_is_set_takes_the_place_of_the_other() -> None:
+    """By assignment and in a copy; where an assignment is refused, nothing changes."""
+    message = made(payload={"a": 1})
+    message.data = b"[1]"
+    message.content_type = "application/json"
+    assert message.json() == [1]
+    with pytest.raises(InvalidMessageError, match="is a JSON array"):
+        _ = message.payload
+    with pytest.raises(ValidationError, match="payload"):
+        message.payload = {"a": object()}  # type: ignore[dict-item]
+    assert message.json() == [1]
+    copied = message.model_copy(update={"payload": {"b": 2}})
+    assert (copied.payload, copied.json(), copied.data, copied.content_type) == ({"b": 2}, {"b": 2}, None, None)
+    assert message.model_copy(update={"sender_id": "t"}).json() == [1]
+    with pytest.raises(InvalidMessageError, match="is 1 byte of application/octet-stream, not JSON"):
+        copied.model_copy(update={"data": b"x"}).json()
+    message.payload = {"c": 3}
+    dump = message.model_dump()
+    assert (dump["payload"], dump["data"], dump["content_type"]) == ({"c": 3}, None, None)
+    message.data = b""
+    message.data = None
+    assert message.payload == {}
+
+
+def test_bytes_that_are_no_text_are_not_dumped_as_json() -> None:
+    """JSON cannot say them, and the dump says so; text is dumped as text."""
+    with pytest.raises(ValueError, match="utf-8"):
+        made(data=b"\xff", content_type="image/png").model_dump_json()
+    message = made(data=b"[1]", content_type="application/json")
+    assert AgentMessage.model_validate_json(message.model_dump_json()) == message
+
+
+@pytest.mark.parametrize("payload", [[], [1], "", "text", 0, 7, False])
+def test_a_response_takes_a_json_object_only(payload: Any) -> None:
+    """An empty array is no empty object: it is refused like any other."""
+    with pytest.raises(ValidationError, match="payload"):
+        made().create_response("r", "x", payload)

@@ -105,6 +105,22 @@ async def test_without_a_target_it_is_the_orchestrator(bus: GrpcMessageBus, clie
     await bus.unsubscribe(agent_channel("orchestrator"))
 
 
+@pytest.mark.parametrize("text", ["[1, 2]", "null", '{"broken": ', ""])
+async def test_json_of_any_kind_comes_as_its_text(
+    bus: GrpcMessageBus, client: LineClient, target: str, text: str
+) -> None:
+    """A line's payload is text: a reply that is no JSON object is passed on as it was sent, never as `{}`."""
+
+    async def answer(message: AgentMessage) -> None:
+        reply = message.create_response(target, MessageType.STATUS_UPDATE)
+        reply.data, reply.content_type = text.encode(), "application/json"
+        await bus.publish(agent_channel(message.sender_id), reply)
+
+    await bus.subscribe(agent_channel(target), answer)
+    client.send(line("ps", target=target, sender=f"cli-{uuid.uuid4()}"))
+    assert (await read(client))["payload"] == text
+
+
 async def test_a_command_is_answered_by_one_line(bus: GrpcMessageBus, client: LineClient, target: str) -> None:
     """Sender the replier, type STATUS, payload exact; and once, although the reply is published for the sender too."""
     await answering(bus, target)

@@ -107,11 +107,13 @@ class InvalidChannelError(MessageBusError):
 
 
 class InvalidMessageError(MessageBusError):
-    """A message or a frame with a field that cannot be taken. Details: field and value; index, of several messages."""
+    """A message or a frame with a field that cannot be taken, or a payload that is read as what it is not. Details: field
+    and value; index, of several messages; of a payload that is read, message_id, channel, content_type and, where it is
+    broken, position."""
 
     error_code = "INVALID_MESSAGE"
     status = "INVALID_ARGUMENT"
-    figures = frozenset({"index"})
+    figures = frozenset({"index", "position"})
 
 
 class NoRespondersError(MessageBusError):

@@ -15,15 +15,12 @@ from trunkline.bus.durable import DurableMessage, Settler
 from trunkline.errors import InvalidMessageError
 from trunkline.models import AgentMessage, MessageType, Priority
 from trunkline.models.fields import fill_model
-from trunkline.models.json import encode_json
-from trunkline.models.lazy import SOURCE, set_known
-from trunkline.models.message import MESSAGE_FIELDS, as_made
+from trunkline.models.json import JSON_TYPE, encode_json
+from trunkline.models.lazy import ABSENT, SOURCE, set_known
+from trunkline.models.message import BINARY_TYPE, MESSAGE_FIELDS, as_made
 from trunkline.v1 import message_pb2
 from trunkline.wire.encoding import length_prefix, write_varint
 from trunkline.wire.times import EPOCH, to_datetime
-
-JSON_TYPE: Final = "application/json"
-BINARY_TYPE: Final = "application/octet-stream"
 
 _MESSAGE_TYPES: Final[Mapping[str, MessageType]] = {each.value: each for each in MessageType}
 _TO_WIRE: Final[Mapping[Priority, int]] = {priority: number for number, priority in enumerate(Priority, start=1)}
@@ -99,8 +96,7 @@ def _encode_fields(message: AgentMessage, correlation_id: str | None) -> bytes:
     if message.data is None:
         wire.json = encode_json(message.payload)
     else:
-        wire.data = message.data
-        wire.content_type = message.content_type or BINARY_TYPE
+        _put_data(wire, message.data, message.content_type or BINARY_TYPE)
     stamp = wire.timestamp
     stamp.seconds = since.days * 86_400 + since.seconds
     stamp.nanos = since.microseconds * 1_000
@@ -115,6 +111,19 @@ def _encode_fields(message: AgentMessage, correlation_id: str | None) -> bytes:
     head = _encode_head(message.message_type, message.sender_id, message.priority)
     encoded: bytes = head + wire.SerializeToString()
     return encoded
+
+
+def _put_data(wire: Any, data: bytes, content_type: str) -> None:
+    """JSON travels as text, whoever sent it how; unchanged, also where it is broken."""
+    if content_type == JSON_TYPE:
+        try:
+            wire.json = data
+        except UnicodeDecodeError:
+            pass  # it is no text
+        else:
+            return
+    wire.data = data
+    wire.content_type = content_type
 
 
 @lru_cache(maxsize=1_024)
@@ -158,7 +167,8 @@ def parse_message(raw: bytes) -> message_pb2.Message:
 
 
 def decode_message(wire: message_pb2.Message, channel: str = "", sequence: int = 0) -> AgentMessage:
-    """The model of a wire message. A payload that is no JSON object comes as `data`, unchanged.
+    """The model of a wire message. A JSON object comes as `payload`, however it was sent; anything else as `data`,
+    unchanged, with its content type.
 
     Args:
         channel: where it was received.
@@ -190,23 +200,24 @@ def decode_durable(wire: message_pb2.Message, sequence: int, attempt: int, chann
     return message
 
 
-def _read_payload(source: _Source) -> dict[str, Any]:
-    text = source[1].json
-    return _json_object(text) or {} if text else {}
+def _read_payload(source: _Source) -> Any:
+    if (text := source[1].json) and (payload := _json_object(text)) is not None:
+        return payload
+    return _read_content(source[1])[0]
 
 
-def _read_data(source: _Source) -> bytes | None:
-    wire = source[1]
-    if text := wire.json:
-        return text.encode() if _json_object(text) is None else None
-    return wire.data if wire.HasField("data") else None
-
-
-def _read_content_type(source: _Source) -> str | None:
-    wire = source[1]
-    if text := wire.json:
-        return JSON_TYPE if _json_object(text) is None else None
-    return (wire.content_type or BINARY_TYPE) if wire.HasField("data") else None
+def _read_content(wire: Any) -> tuple[Any, bytes | None, str | None]:
+    """Reads payload, data and content type: either a JSON object, or anything else as bytes."""
+    match wire.WhichOneof("payload"):
+        case None:
+            return {}, None, None
+        case "json":
+            content, content_type = wire.json.encode(), JSON_TYPE
+        case _:
+            content, content_type = wire.data, wire.content_type or BINARY_TYPE
+    if content_type == JSON_TYPE and (payload := _json_object(content)) is not None:
+        return payload, None, None
+    return ABSENT, content, content_type
 
 
 def _read_time(source: _Source) -> datetime:
@@ -228,8 +239,8 @@ _READERS: Final[Mapping[str, Callable[[_Source], Any]]] = {
     "timestamp": _read_time,
     "ttl_seconds": lambda source: source[1].ttl_seconds or None,
     "metadata": lambda source: (source[1].metadata_json and _json_object(source[1].metadata_json)) or {},
-    "data": _read_data,
-    "content_type": _read_content_type,
+    "data": lambda source: _read_content(source[1])[1],
+    "content_type": lambda source: _read_content(source[1])[2],
     "_channel": itemgetter(2),
     "_sequence": itemgetter(3),
     "_ordering_key": lambda source: source[1].ordering_key or None,
@@ -252,7 +263,7 @@ def encode_delivery(ordering_key: str | None, deliver_at: datetime | None, deliv
     return wire.SerializeToString()
 
 
-def _json_object(text: str) -> dict[str, Any] | None:
+def _json_object(text: str | bytes) -> dict[str, Any] | None:
     """The JSON object that a text says; None if it says something else, or more than Python reads (nested too deeply,
     numbers of thousands of digits)."""
     try:

@@ -42,12 +42,14 @@ class DurableMessage(AgentMessage):
     @property
     def attempt(self) -> int:
         """Delivery attempt, from 1: above 1, a subscriber may have begun with it before."""
-        return self._attempt
+        private = self.__pydantic_private__
+        return private["_attempt"] if private else 1
 
     @property
     def settled(self) -> bool:
         """Whether it was acked, nakked or terminated here, or its lease was lost."""
-        return self._settled
+        private = self.__pydantic_private__
+        return private["_settled"] if private else False
 
     async def ack(self) -> None:
         """It is done. Sent at once; what the service refuses as stale is logged."""

@@ -85,8 +85,11 @@ def filter_to_wire(wanted: DeadLetterFilter) -> dead_letter_pb2.DeadLetterFilter
     return wire
 
 
-def dead_letter_from_wire(wire: dead_letter_pb2.DeadLetter) -> DeadLetter:
-    """A dead letter as Python users have it."""
+def dead_letter_from_wire(wire: dead_letter_pb2.DeadLetter, *, brief: bool = False) -> DeadLetter:
+    """A dead letter as Python users have it; brief: the service left payload and attempts out."""
+    message = decode_message(wire.message, wire.channel, wire.sequence)
+    if brief:
+        del message.__dict__["payload"]
     return DeadLetter(
         id=wire.dead_letter_id,
         durable=wire.durable,
@@ -102,7 +105,7 @@ def dead_letter_from_wire(wire: dead_letter_pb2.DeadLetter) -> DeadLetter:
             for each in wire.attempts
         ),
         redrives=wire.redrives,
-        message=decode_message(wire.message, wire.channel, wire.sequence),
+        message=message,
     )
 
 

@@ -100,7 +100,7 @@ class DurableDelivery:
 
         Args:
             limit: at most so many, from 1. Unset: all.
-            brief: leave the messages' payloads and the attempts out.
+            brief: leave the messages' payloads (reading one raises InvalidMessageError) and the attempts out.
             chosen: the fields of a `DeadLetterFilter`: durable, channel, reason, message_id, message_type, sender_id,
                 error_contains, since, before. None: all.
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import base64
-import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from trunkline.cli.times import json_time
+from trunkline.errors import InvalidMessageError
 
 if TYPE_CHECKING:
     from trunkline import AgentMessage
-
-JSON_TYPE: Final = "application/json"
-BINARY_TYPE: Final = "application/octet-stream"
 
 
 def describe_message(message: AgentMessage) -> dict[str, Any]:
     """Returns a message with its channel and sequence, named as `AgentMessage` names things; None for what is not set.
 
-    A payload that is no JSON is given as `payload_text`, or, where it came as bytes, as `data_base64`.
+    `payload` is any JSON value. A payload that is broken JSON is given as `payload_text` and `payload_error`; anything
+    else as `data_base64` and `content_type`.
     """
     return {
         "channel": message.channel,
@@ -57,28 +55,28 @@ def message_facts(message: AgentMessage) -> list[tuple[str, Any]]:
 def payload_text(message: AgentMessage) -> str:
     """Returns the payload in one line for people."""
     text = json_text(message)
-    return f"<{len(message.data or b''):,} bytes of {message.content_type or BINARY_TYPE}>" if text is None else text
+    return f"<{len(message.data or b''):,} bytes of {message.content_type}>" if text is None else text
 
 
 def json_text(message: AgentMessage) -> str | None:
-    """Returns the payload as JSON text, which may be malformed where another language sent it; None for bytes."""
+    """Returns the payload as JSON text, as another language sent it, also where it is broken; None where it is none."""
     if message.data is None:
         return _encode(message.payload)
     try:
-        return message.data.decode() if message.content_type == JSON_TYPE else None
+        return message.data.decode() if message.content_type == "application/json" else None
     except UnicodeDecodeError:
         return None
 
 
 def _payload(message: AgentMessage) -> dict[str, Any]:
-    text = json_text(message)
-    if text is None:
-        encoded = base64.b64encode(message.data or b"").decode()
-        return {"data_base64": encoded, "content_type": message.content_type or BINARY_TYPE}
     try:
-        return {"payload": json.loads(text)}
-    except (ValueError, RecursionError):
-        return {"payload_text": text}
+        return {"payload": message.json()}
+    except InvalidMessageError as error:
+        text = json_text(message)
+        if text is not None:
+            return {"payload_text": text, "payload_error": error.message}
+    encoded = base64.b64encode(message.data or b"").decode()
+    return {"data_base64": encoded, "content_type": message.content_type}
 
 
 def _encode(value: Any) -> str:

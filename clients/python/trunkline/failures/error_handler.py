@@ -196,7 +196,7 @@ class ErrorHandler:
 
 def _named(message: AgentMessage, name: str) -> str | None:
     """What a message calls its task or workflow, in its payload or its metadata."""
-    for facts in (message.payload, message.metadata):
+    for facts in (message.payload if message.data is None else {}, message.metadata):
         value = facts.get(name)
         if isinstance(value, str):
             return value

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from math import isfinite
 from types import NoneType
 from typing import Any, Final
 
 import msgspec
+
+JSON_TYPE: Final = "application/json"
+"""The media type of the wire's JSON text."""
 
 _decode = msgspec.json.Decoder().decode
 _PLAIN: Final = frozenset({str, int, bool, NoneType})
@@ -78,6 +82,27 @@ def decode_json(text: str | bytes) -> Any:
         RecursionError: it is nested too deeply.
     """
     return _decode(text)
+
+
+def is_json_type(content_type: str) -> bool:
+    """Whether a media type says JSON: `application/json` or another `…+json`, with or without parameters."""
+    name = content_type.partition(";")[0].strip().lower()
+    return name == JSON_TYPE or name.endswith("+json")
+
+
+def json_fault(text: str, error: Exception) -> tuple[str, int | None]:
+    """Returns why `decode_json` refused a text, and where: counted in characters from 0, None where that is not known.
+
+    The standard library's parser is asked, because it always says where. It takes more than JSON has (NaN, half of a
+    surrogate pair); of that, what `decode_json` said stands.
+    """
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as located:
+        return str(located), located.pos
+    except (ValueError, RecursionError):
+        pass
+    return str(error), None
 
 
 def _check(value: object, path: str) -> None:

@@ -6,24 +6,44 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from time import time_ns
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, JsonValue, PrivateAttr, ValidationError
+from pydantic_core import PydanticCustomError
 
+from trunkline.errors import InvalidMessageError
 from trunkline.models.enums import MessageType, Priority
 from trunkline.models.fields import Id, JsonObject, Time, new_id, now
-from trunkline.models.json import decode_json, encode_json
+from trunkline.models.json import decode_json, encode_json, is_json_type, json_fault
 from trunkline.models.lazy import SOURCE, LazyModel, known_fields, set_known
+
+BINARY_TYPE: Final = "application/octet-stream"
+"""What `data` is where no content type is given."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_PAYLOAD: Final = b"{}"
 _UNSET: Final = object()
-_NAMES: Final = frozenset({MessageType, str})
+_NAME_TYPES: Final = frozenset({MessageType, str})
 _TYPES: Final[Mapping[str, MessageType]] = {each.value: each for each in MessageType}
+_NAMES: Final[Mapping[type, str]] = {
+    dict: "a JSON object that was sent as bytes",
+    list: "a JSON array, not a JSON object",
+    str: "a JSON string, not a JSON object",
+    int: "a JSON number, not a JSON object",
+    float: "a JSON number, not a JSON object",
+    bool: "a JSON boolean, not a JSON object",
+    type(None): "null, not a JSON object",
+}
+_SHOWN: Final = 40
+"""Characters of a payload that an error shows."""
 
 
 class AgentMessage(LazyModel):
     """One message.
+
+    It carries either `payload`, a JSON object, or `data`: anything else, as bytes. Agents of other languages may send
+    such; then `payload` raises InvalidMessageError, `json()` reads what is JSON, and a dump has no `payload`. Assigning
+    one takes the place of the other.
 
     Args:
         message_type: what it is for; a `MessageType`, or any other name as text.
@@ -36,11 +56,13 @@ class AgentMessage(LazyModel):
         ttl_seconds: seconds after `timestamp` from which it must not be delivered, at least 1. None: never expires.
         metadata: a JSON object, for tracing and the like.
         message_id: default a new UUID.
-        data: a payload that is no JSON object, as bytes; then `payload` is empty. Other languages may send such.
-        content_type: media type of `data`.
+        data: a payload that is no JSON object, as bytes. None: the payload is `payload`.
+        content_type: media type of `data`, such as `application/json` for a JSON array. Default
+            application/octet-stream.
 
     Raises:
-        pydantic.ValidationError: a field that cannot be taken (naive time, a payload that is no JSON); names it.
+        pydantic.ValidationError: a field that cannot be taken (naive time, a payload that is no JSON object, both
+            `payload` and `data`); names it.
     """
 
     message_id: Id = Field(default_factory=new_id)
@@ -80,7 +102,7 @@ class AgentMessage(LazyModel):
             if (
                 not rest
                 and type(self) is AgentMessage
-                and type(message_type) in _NAMES
+                and type(message_type) in _NAME_TYPES
                 and type(sender_id) is str
                 and type(priority) is Priority
                 and (recipient_id is None or (type(recipient_id) is str and recipient_id))
@@ -98,6 +120,21 @@ class AgentMessage(LazyModel):
             if payload is not _UNSET:
                 rest["payload"] = payload
             super().__init__(recipient_id=recipient_id, correlation_id=correlation_id, priority=priority, **rest)
+            if self.data is not None:
+                if self.payload:
+                    raise _both(self.data)
+                del self.__dict__["payload"]
+
+        # A message with `data` has no value of `payload`; so a message with one pays nothing for this.
+        def __getattr__(self, name):
+            if name == "payload" and "data" in self.__dict__:
+                raise self._no_object()
+            return super().__getattr__(name)
+
+        def __setattr__(self, name, value):
+            super().__setattr__(name, value)
+            if name in {"payload", "data"}:
+                self._replaced_by(name)
 
     @property
     def channel(self) -> str:
@@ -130,6 +167,74 @@ class AgentMessage(LazyModel):
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 
+    def json(self) -> JsonValue:  # type: ignore[override]  # pydantic's, deprecated there, returns text
+        """Returns the payload as the JSON value that was sent: also an array, text, a number, a boolean or null.
+
+        Raises:
+            InvalidMessageError: `data` is not JSON by its content type, or is broken. Details: field, value (its
+                beginning), message_id, channel, content_type; of what is broken position, from 0, where it is known.
+        """
+        data = self.data
+        if data is None:
+            return self.payload
+        kind = self.content_type or BINARY_TYPE
+        if not is_json_type(kind):
+            size = f"{len(data):,} byte{'' if len(data) == 1 else 's'}"
+            raise self._refusal(f"is {size} of {kind}, not JSON: read `data`")
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            raise self._refusal(f"cannot be read as JSON ({kind}): {error}", error.start) from error
+        try:
+            value: JsonValue = decode_json(text)
+        except (ValueError, RecursionError) as error:
+            wrong, position = json_fault(text, error)
+            raise self._refusal(f"cannot be read as JSON ({kind}): {wrong}", position) from error
+        return value
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Returns a copy; of `payload` and `data`, the updated one takes the other's place."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in {"payload", "data"}.intersection(update or ()):
+            copied._replaced_by(name)
+        return copied
+
+    def _replaced_by(self, name: str) -> None:
+        """Lets what was just set, `payload` or `data`, be the only one."""
+        values = self.__dict__
+        if name == "payload":
+            values["data"] = values["content_type"] = None
+        elif values["data"] is None:
+            values.setdefault("payload", {})
+        else:
+            values.pop("payload", None)
+
+    def _no_object(self) -> InvalidMessageError:
+        """Returns the error of who reads `payload` where there is none."""
+        if self.data is None:
+            return self._refusal("was left out")
+        try:
+            value = self.json()
+        except InvalidMessageError as error:
+            return error
+        what = _NAMES[type(value)]
+        return self._refusal(f"is {what} ({self.content_type}): read `json()` or `data`")
+
+    def _refusal(self, wrong: str, position: int | None = None) -> InvalidMessageError:
+        place = f" on {self.channel!r}" if self.channel else ""
+        data = self.data or b""
+        shown = data[:_SHOWN].decode(errors="backslashreplace") + ("…" if len(data) > _SHOWN else "")
+        details: dict[str, Any] = {
+            "field": "payload",
+            "value": shown,
+            "message_id": self.message_id,
+            "channel": self.channel,
+            "content_type": self.content_type,
+        }
+        if position is not None:
+            details["position"] = position
+        return InvalidMessageError(f"the payload of message {self.message_id!r}{place} {wrong}", details=details)
+
     def is_expired(self, at: datetime | None = None) -> bool:
         """Whether its age is over its TTL; False without one. `at` defaults to now."""
         if self.ttl_seconds is None:
@@ -145,10 +250,15 @@ class AgentMessage(LazyModel):
             message_type=message_type,
             sender_id=sender_id,
             recipient_id=self.sender_id or None,
-            payload=payload or {},
+            payload={} if payload is None else payload,
             correlation_id=self.correlation_id or self.message_id,
             priority=self.priority,
         )
+
+
+def _both(data: bytes) -> ValidationError:
+    wrong = PydanticCustomError("payload_and_data", "a message carries either payload or data, not both")
+    return ValidationError.from_exception_data("AgentMessage", [{"type": wrong, "loc": ("data",), "input": data}])
 
 
 MESSAGE_FIELDS: Final = set(AgentMessage.model_fields)

@@ -174,13 +174,13 @@ class DurableSubscription(Subscription[DurableMessage]):
 
     async def extend(self, message: DurableMessage, seconds: float | None) -> None:
         """See `DurableMessage.extend`."""
-        if not message._settled:
+        if not message.settled:
             extend = self._settling(message, "extend")
             if seconds is not None:
                 extend.lease.FromNanoseconds(round(seconds * 1e9))
 
     def _settling(self, message: DurableMessage, kind: str) -> Any:
-        return self._name(kind, [message._sequence], message._attempt)
+        return self._name(kind, [message.sequence], message.attempt)
 
     def _name(self, kind: str, sequences: list[int], attempt: int) -> Any:
         """A frame that says something of messages."""

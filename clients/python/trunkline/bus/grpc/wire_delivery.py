@@ -107,7 +107,7 @@ class WireDelivery(DurableDelivery):
             request.page_size = DEFAULT_PAGE_SIZE if left is None else min(left, DEFAULT_PAGE_SIZE)
             page = await self._call("ListDeadLetters", request)
             for letter in page.dead_letters:
-                yield dead_letter_from_wire(letter)
+                yield dead_letter_from_wire(letter, brief=brief)
             if left is not None:
                 left -= len(page.dead_letters)
             if not page.next_page_token or left == 0:

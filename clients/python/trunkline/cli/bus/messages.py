@@ -14,6 +14,7 @@ from trunkline.cli.input import STDIN, read_object, read_objects
 from trunkline.cli.output import counted, print_json, safe, write_line
 from trunkline.cli.settings import Command, settings, with_settings
 from trunkline.cli.times import read_span, read_time
+from trunkline.errors import InvalidMessageError
 
 if TYPE_CHECKING:
     from trunkline import AgentMessage
@@ -138,9 +139,11 @@ async def _payloads(payload: str) -> AsyncIterator[dict[str, Any]]:
 def request(channel: str, payload: str, timeout: float, **options: Any) -> None:
     """Sends a JSON object to who subscribes to CHANNEL, and shows the reply's payload.
 
-    With --format json the whole reply. Exit code 4 where no reply comes in time, 1 (NO_RESPONDERS) where nobody
-    listens.
+    With --format json the whole reply, as `trunkline subscribe` shows a message. Exit code 4 where no reply comes in
+    time, 1 (NO_RESPONDERS) where nobody listens.
     """
+    from trunkline.cli.describe import describe_message, payload_text
+
     chosen = settings()
 
     async def main() -> None:
@@ -148,10 +151,11 @@ def request(channel: str, payload: str, timeout: float, **options: Any) -> None:
         async with bus_client(chosen, wait_for_ready=True) as bus:
             reply = await bus.request(channel, message, timeout=timeout)
         if chosen.as_json:
-            print_json(reply.model_dump(mode="json"))
-        elif reply.data is not None:
-            write_line(f"<{len(reply.data):,} bytes of {safe(reply.content_type or 'application/octet-stream')}>")
-        else:
-            print_json(reply.payload)
+            print_json(describe_message(reply))
+            return
+        try:
+            print_json(reply.json())
+        except InvalidMessageError:  # bytes, or broken JSON: shown as it is
+            write_line(safe(payload_text(reply)))
 
     run(main(), chosen)

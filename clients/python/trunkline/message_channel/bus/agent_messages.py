@@ -2,7 +2,8 @@
 
 COMMAND is `control`, STATUS is `status_update`; sender, target (`recipient_id`) and timestamp correspond; the payload,
 any text, stands as {"payload": text}. What others publish arrives too: `control` as COMMAND, every other type as
-STATUS, and a payload of another form as its JSON text.
+STATUS, and a payload of another form as its text: JSON as it was sent, also where it is broken. What is no text comes
+as {"content_type": …, "base64": …}.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from trunkline.channels import RESPONSE, agent_channel, check_channel
 from trunkline.errors import InvalidChannelError
 from trunkline.message_channel.service_message import ServiceMessage
 from trunkline.models import AgentMessage, MessageType
+from trunkline.models.json import is_json_type
 from trunkline.text import safe_text
 
 _PAYLOAD = "payload"
@@ -65,7 +67,7 @@ def addressed(message: ServiceMessage, target: str, correlation_id: str | None =
 def _text(message: AgentMessage) -> str:
     if message.data is not None:
         kind = message.content_type or ""
-        if kind.startswith(("application/json", "text/")):
+        if is_json_type(kind) or kind.startswith("text/"):
             try:
                 return message.data.decode()
             except UnicodeDecodeError:

@@ -9,7 +9,7 @@ from typing import Any
 
 from trunkline import AgentMessage, MessageBus, MessageType
 from trunkline.channels import agent_channel, check_channel
-from trunkline.errors import NoRespondersError, TrunklineError
+from trunkline.errors import InvalidMessageError, NoRespondersError, TrunklineError
 from trunkline.orchestrator.errors import CommandError, OrchestratorNotFoundError, from_answer
 from trunkline.text import safe_json
 
@@ -58,8 +58,9 @@ class CommandClient:
         try:
             answer: Answer = json.loads(str(reply.payload["payload"]))
             is_fine = answer["status"] == "success"
-        except (KeyError, TypeError, ValueError) as error:
-            raise CommandError(f"orchestrator {orchestrator!r} answered {reply.payload!r:.200}") from error
+        except (KeyError, TypeError, ValueError, InvalidMessageError) as error:
+            found = reply.payload if reply.data is None else reply.data
+            raise CommandError(f"orchestrator {orchestrator!r} answered {found!r:.200}") from error
         if not is_fine:
             raise from_answer(answer)
         return answer
