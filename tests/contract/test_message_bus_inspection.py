@@ -200,7 +200,7 @@ async def test_dead_letters_are_counted_and_listed_up_to_a_limit(bus: MessageBus
     assert all(letter.attempts for letter in newest)
     brief = [letter async for letter in bus.dead_letters(durable=name, brief=True)]
     assert [letter.error for letter in brief] == [f"no {number}" for number in (4, 3, 2, 1, 0)]
-    assert {(letter.attempts, str(letter.message.payload)) for letter in brief} == {((), "{}")}
+    assert {(letter.attempts, "payload" in letter.message.model_dump()) for letter in brief} == {((), False)}
 
 
 @pytest.mark.parametrize(

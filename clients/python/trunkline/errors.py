@@ -107,9 +107,9 @@ class InvalidChannelError(MessageBusError):
 
 
 class InvalidMessageError(MessageBusError):
-    """A message or a frame with a field that cannot be taken, or a payload that is read as what it is not. Details: field
-    and value; index, of several messages; of a payload that is read, message_id, channel, content_type and, where it is
-    broken, position."""
+    """A message or a frame with a field that cannot be taken, or a payload that is read as what it is not. Details:
+    field and value; index, of several messages; of a payload that is read, message_id, channel, content_type and, where
+    it is broken, position."""
 
     error_code = "INVALID_MESSAGE"
     status = "INVALID_ARGUMENT"
