@@ -146,9 +146,9 @@ RULES = (
         outside=(),
     ),
     Rule(
-        "what whoever takes messages checks of them imports words, wire and times",
+        "what whoever takes messages checks of them imports words, wire, times and the bounds of long work",
         ("trunklined.admission",),
-        ours=(*SPOKEN, *WIRE, "trunklined.rpc.times"),
+        ours=(*SPOKEN, *WIRE, "trunklined.rpc.times", "trunklined.rpc.long_work"),
     ),
     Rule(
         "the bus imports words, wire and rpc; neither another service nor the client",

@@ -6,14 +6,20 @@ must not refuse.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from uuid import uuid4
+
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as WireMessage
 
 from trunkline.errors import InvalidMessageError, MessageTooLargeError
 from trunkline.limits import MAX_DELIVER_AHEAD, MAX_ORDERING_KEY_BYTES, MAX_PUBLISH_MESSAGES
 from trunkline.priority import MEDIUM_LEVEL, PRIORITY_LEVELS
 from trunkline.v1 import bus_pb2, message_pb2
+from trunklined.rpc.long_work import check_lists
 from trunklined.rpc.times import LAST_SECOND, NANOS, check_duration, check_time, seconds_of, stamp_of, time_of
+
+M = TypeVar("M", bound=WireMessage)
 
 _DURABILITIES = frozenset(bus_pb2.Durability.values())
 
@@ -21,6 +27,22 @@ _DURABILITIES = frozenset(bus_pb2.Durability.values())
 def invalid_message(field: str, problem: str, value: object = "") -> InvalidMessageError:
     """Makes the error of one field: its name, what is wrong with it, and its value."""
     return InvalidMessageError(f"{field} {problem}", details={"field": field, "value": str(value)})
+
+
+def parse(kind: type[M], raw: bytes) -> M:
+    """Parses the bytes as a message of some kind.
+
+    Raises:
+        InvalidMessageError: they are none of this kind, hold text that is no UTF-8, or one of its lists has more than
+            MAX_FRAME_ITEMS entries: that is found before they are decoded.
+    """
+    check_lists(raw, kind, invalid_message)
+    try:
+        return kind.FromString(raw)
+    except DecodeError as error:
+        raise InvalidMessageError(
+            f"the bytes are no {kind.DESCRIPTOR.name}: {error}", details={"field": "frame"}
+        ) from error
 
 
 def check_publish(request: Any, count: int) -> None:

@@ -12,10 +12,11 @@ from trunkline.delivery import check_limit
 from trunkline.errors import InvalidMessageError
 from trunkline.limits import MAX_REDRIVEN
 from trunkline.v1 import dead_letter_pb2, message_pb2
+from trunklined.admission import parse
 from trunklined.bus.attempts import Reason
 from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
 from trunklined.bus.journal.letters import Letters
-from trunklined.bus.wire.translation import parse, time_in
+from trunklined.bus.wire.translation import time_in
 from trunklined.rpc.long_work import rest
 from trunklined.rpc.page_token import fill_page, make_page_token, page_size_of, read_page_token
 from trunklined.rpc.times import stamp_of

@@ -9,12 +9,12 @@ from google.protobuf.message import Message
 
 from trunkline.errors import InvalidMessageError
 from trunkline.v1 import durable_pb2
+from trunklined.admission import parse
 from trunklined.bus.broker import Broker
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.commit_waiter import CommitWaiter
 from trunklined.bus.wire.dead_letter_calls import DeadLetterCalls
 from trunklined.bus.wire.settling import position_of, settings_of, settle_all
-from trunklined.bus.wire.translation import parse
 from trunklined.rpc.page_token import fill_page, make_page_token, page_size_of, read_page_token
 from trunklined.rpc.times import duration_of, stamp_of
 

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from trunkline.errors import BusDisconnectedError
 from trunkline.v1 import bus_pb2
 from trunkline.wire.writer import FlushBatch
+from trunklined.admission import parse
 from trunklined.bus.broker import Broker
 from trunklined.bus.wire.connection import BusConnection
 from trunklined.bus.wire.durable_calls import Call, DurableCalls
@@ -21,7 +22,7 @@ from trunklined.bus.wire.publishing import Publisher
 from trunklined.bus.wire.requesting import Requester
 from trunklined.bus.wire.streams import PublishStream, Stream, SubscribeStream
 from trunklined.bus.wire.subscribing import start_of
-from trunklined.bus.wire.translation import parse, parse_publish
+from trunklined.bus.wire.translation import parse_publish
 
 SERVICE_NAME: Final = "trunkline.v1.BusService"
 

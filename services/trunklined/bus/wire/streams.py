@@ -10,13 +10,13 @@ from trunkline.errors import TrunklineError
 from trunkline.limits import FRAME_MESSAGES, MAX_FRAME_BYTES
 from trunkline.v1 import bus_pb2
 from trunkline.wire.writer import FlushBatch, StreamWriter
+from trunklined.admission import parse
 from trunklined.bus.broker import Broker
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.wire.publishing import Publisher
 from trunklined.bus.wire.subscribing import apply_frame, next_response, open_subscription, subscriber_of
 from trunklined.bus.wire.translation import (
     PassthroughPublishStreamRequest,
-    parse,
     parse_twice,
 )
 from trunklined.rpc.errors import to_item

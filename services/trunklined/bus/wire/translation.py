@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as WireMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -20,7 +19,7 @@ from trunkline.errors import InvalidMessageError
 from trunkline.limits import FRAME_BYTES, MAX_ANSWER_BYTES
 from trunkline.v1 import bus_pb2, message_pb2
 from trunkline.wire.opaque import bus_passthrough
-from trunklined.admission import invalid_message
+from trunklined.admission import invalid_message, parse
 from trunklined.bus.broker import Broker
 from trunklined.rpc.long_work import TimeSlice, check_lists, pieces_of
 from trunklined.rpc.times import check_duration, check_time, seconds_of, time_of
@@ -34,22 +33,6 @@ PassthroughConnectResponse = _types["ConnectResponse"]
 PassthroughRequestResponse = _types["RequestResponse"]
 
 M = TypeVar("M", bound=WireMessage)
-
-
-def parse(kind: type[M], raw: bytes) -> M:
-    """Parses the bytes as a message of some kind.
-
-    Raises:
-        InvalidMessageError: they are none of this kind, hold text that is no UTF-8, or one of its lists has more than
-            MAX_FRAME_ITEMS entries: that is found before they are decoded.
-    """
-    check_lists(raw, kind, invalid_message)
-    try:
-        return kind.FromString(raw)
-    except DecodeError as error:
-        raise InvalidMessageError(
-            f"the bytes are no {kind.DESCRIPTOR.name}: {error}", details={"field": "frame"}
-        ) from error
 
 
 def parse_twice(kind: type[M], passthrough: Any, raw: bytes) -> tuple[M | Any, Any]:

@@ -17,7 +17,7 @@ from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import BUS_AWAY
 from trunkline.v1 import bus_pb2, message_pb2
 from trunkline.wire.opaque import bus_passthrough
-from trunklined.admission import admit, check_delivery, check_publish, too_large
+from trunklined.admission import admit, check_delivery, check_publish, parse, too_large
 from trunklined.rpc.times import stamp_of
 from trunklined.sidecar.forwarder import Context, Forwarder
 from trunklined.sidecar.offline.backlog import Backlog
@@ -25,7 +25,7 @@ from trunklined.sidecar.offline.backlog_file import Arrival
 from trunklined.sidecar.offline.connect_stream import OfflineConnect
 from trunklined.sidecar.offline.publish_stream import OfflinePublishStream
 from trunklined.sidecar.offline.routing import Routing
-from trunklined.sidecar.offline.stream import OfflineStream, Receipts, is_stored, parse
+from trunklined.sidecar.offline.stream import OfflineStream, Receipts, is_stored
 
 _PREFIX: Final = "/trunkline.v1.BusService/"
 _PublishRequest = bus_passthrough()["PublishRequest"]

@@ -8,11 +8,12 @@ from typing import Any
 from trunkline.errors import TrunklineError
 from trunkline.v1 import bus_pb2
 from trunkline.wire.opaque import bus_passthrough
+from trunklined.admission import parse
 from trunklined.rpc.errors import to_item
 from trunklined.rpc.long_work import TimeSlice
 from trunklined.sidecar.config import MAX_WAITING_BYTES
 from trunklined.sidecar.offline.routing import Routing
-from trunklined.sidecar.offline.stream import Hold, OfflineStream, bus_is_away, is_stored, parse
+from trunklined.sidecar.offline.stream import Hold, OfflineStream, bus_is_away, is_stored
 
 _ConnectRequest = bus_passthrough()["ConnectRequest"]
 

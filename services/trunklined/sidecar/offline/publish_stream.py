@@ -11,9 +11,10 @@ from trunkline.errors import TrunklineError
 from trunkline.limits import MAX_FRAME_BYTES
 from trunkline.v1 import bus_pb2
 from trunkline.wire.opaque import bus_passthrough
+from trunklined.admission import parse
 from trunklined.rpc.errors import to_item
 from trunklined.sidecar.offline.routing import Routing
-from trunklined.sidecar.offline.stream import Hold, OfflineStream, bus_is_away, is_stored, parse
+from trunklined.sidecar.offline.stream import Hold, OfflineStream, bus_is_away, is_stored
 
 _PublishStreamRequest = bus_passthrough()["PublishStreamRequest"]
 

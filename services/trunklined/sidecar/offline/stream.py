@@ -15,15 +15,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
 from grpc import aio
 
 from trunkline.errors import BusDisconnectedError, InvalidMessageError, TrunklineError
 from trunkline.limits import MAX_FRAME_BYTES
 from trunkline.v1 import bus_pb2
 from trunkline.wire.writer import StreamWriter
-from trunklined.admission import invalid_message
-from trunklined.rpc.long_work import check_lists
 from trunklined.sidecar.offline.routing import Routing
 
 Receipts = asyncio.Future[bus_pb2.PublishResponse]
@@ -44,21 +41,6 @@ def is_stored(publish: Any) -> bool:
 def bus_is_away() -> TrunklineError:
     """The error of what needs the bus while it is away."""
     return BusDisconnectedError("the bus is away; the sidecar holds only what is to be stored")
-
-
-def parse(kind: Any, raw: bytes) -> Any:
-    """Reads a frame.
-
-    Raises:
-        InvalidMessageError: the bytes are no such message, or have more parts than the bus decodes.
-    """
-    check_lists(raw, kind, invalid_message)
-    try:
-        return kind.FromString(raw)
-    except DecodeError as error:
-        raise InvalidMessageError(
-            f"the bytes are no {kind.DESCRIPTOR.name}: {error}", details={"field": "frame"}
-        ) from error
 
 
 class OfflineStream(ABC):
