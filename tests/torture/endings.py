@@ -88,8 +88,8 @@ OF_PROCESS: Final = (Way.INTERRUPTED, Way.PROCESS_EXITED, Way.PROCESS_KILLED)
 
 _FAILING, _FOR_EVER = 0.1, 0.1
 """Of all messages, so many fail; of these, so many whenever they are tried."""
-_WEIGHTS: Final = {Way.LAPSED: 0.3} | dict.fromkeys(OF_PROCESS, 0.15)
-"""What takes a handler seconds is rarer than the rest."""
+_SHARES: Final = {Way.LAPSED: 0.02} | dict.fromkeys(OF_PROCESS, 0.01)
+"""Of those that fail, so many in a way that takes a handler seconds; the other ways are equally often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,9 @@ def fate_of(seed: str, group: str, message_id: str, ways: Sequence[Way]) -> Fate
     dice = random.Random(f"{seed} {group} {message_id}")
     if dice.random() >= _FAILING:
         return None
-    way = dice.choices(ways, [_WEIGHTS.get(each, 1.0) for each in ways])[0]
+    slow = [each for each in ways if each in _SHARES]
+    rest = (1 - sum(_SHARES[each] for each in slow)) / (len(ways) - len(slow))
+    way = dice.choices(ways, [_SHARES.get(each, rest) for each in ways])[0]
     for_ever = way is Way.TERMINATED or dice.random() < _FOR_EVER
     return Fate(way, None if for_ever else dice.randint(1, MOST_FAILURES))
 
