@@ -1,7 +1,7 @@
 """A program that forks while it is connected: `python -m tests.client.forking KIND CLIENT ADDRESS`.
 
-It says, a JSON line each, what its child and then it itself came to. KIND: bus, state, sync-bus, sync-state. CLIENT of the
-child: "own", or its parent's, "inherited".
+It says, a JSON line each, what its child and then it itself came to. KIND: bus, state, sync-bus, sync-state. CLIENT of
+the child: "own", or its parent's, "inherited".
 """
 
 from __future__ import annotations
