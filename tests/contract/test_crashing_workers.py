@@ -12,6 +12,7 @@ from tests.bus.durable.calls import eventually
 from tests.contract.conftest import ADDRESS_OF
 from tests.contract.durables import AT_ONCE, store
 from tests.contract.inbox import numbered
+from tests.patience import PATIENCE
 from trunkline import DeadLetter, DurableSettings, GrpcMessageBus
 
 WORKER = """
@@ -60,6 +61,29 @@ async def test_what_kills_its_worker_uses_up_no_attempt_of_its_neighbours(
         letters = await eventually(lambda: _letters(bus, name), bool)  # it is counted before it is durable
         assert [letter.message.payload["n"] for letter in letters] == [killer]
         assert [attempt.error for attempt in letters[0].attempts] == ["lease expired"] * 3
+
+
+@pytest.mark.parametrize("kind", ["grpc", "sidecar"])
+async def test_what_was_done_stays_done_whatever_comes_after_it(request: pytest.FixtureRequest, kind: str) -> None:
+    """durable: a worker that has done a message, and of the next one stands still and dies, has acked it; but for a
+    first attempt, which goes with many others."""
+    worker_code = WORKER.replace("os._exit", "time.sleep(1); os._exit").replace(
+        "import asyncio", "import time, asyncio"
+    )
+    address: str = request.getfixturevalue(ADDRESS_OF[kind])
+    channel, name = f"contract:{uuid4().hex}", f"contract-{uuid4().hex}"
+    settings = DurableSettings(ack_wait=1, max_deliveries=3, backoff=AT_ONCE.backoff)
+    async with GrpcMessageBus(address) as bus:
+        await bus.create_durable(name, channel, settings=settings)
+        await store(bus, channel, numbered(0))
+        for killer in (0, 1):  # what is tried again comes before what is new
+            worker = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", worker_code, address, channel, name, str(killer)
+            )
+            assert await asyncio.wait_for(worker.wait(), PATIENCE) == 9
+            await eventually(lambda: bus.durable(name), lambda now: not now.leased)
+            await store(bus, channel, numbered(1))
+        assert (await bus.durable(name)).acked == 1
 
 
 async def _letters(bus: GrpcMessageBus, durable: str) -> list[DeadLetter]:

@@ -75,6 +75,23 @@ async def test_subscribers_of_one_name_share_its_messages(
     assert everything.numbers == [*range(200), "end"]
 
 
+async def test_a_lone_message_goes_to_who_is_free(bus: MessageBus, other: MessageBus, channel: str, name: str) -> None:
+    """Of two subscribers with room, one of which has a callback that runs: nothing waits behind that."""
+    may_go_on, came = asyncio.Event(), Inbox()
+
+    async def work(message: DurableMessage) -> None:
+        await came(message)
+        if message.payload["n"] == 0:
+            await may_go_on.wait()
+
+    for each in (bus, other):
+        await each.subscribe(channel, work, durable=name)
+    for n in range(2):
+        await store(bus, channel, numbered(n))
+        await came.have(n + 1)
+    may_go_on.set()
+
+
 @pytest.mark.parametrize("start", ["new", "all", "sequence", "time"])
 async def test_it_starts_where_it_is_told(bus: MessageBus, channel: str, name: str, start: str) -> None:
     """Start: what comes, all that is kept, a sequence, a time."""

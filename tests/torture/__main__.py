@@ -10,23 +10,25 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.torture.report import table
+from tests.torture.report import line, table
 from tests.torture.run import Plan, torture
 
 
 def main() -> int:
     """Runs it as the arguments say, and prints what it came to."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
-    parser.add_argument("--kills", type=_positive, default=400, help="how many (default: 400)")
-    parser.add_argument("--seconds", type=_positive, default=720, help="in about so many seconds (default: 720)")
+    parser.add_argument("--seconds", type=_positive, default=720, help="about so many seconds (default: 720)")
+    parser.add_argument("--kills", type=_positive, help="how many in that time (default: 400 in 720 seconds)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of what is killed, and when (default: any)")
     parser.add_argument("--keep", action="store_true", help="keep the ledgers, logs and files also of a clean run")
     words = parser.parse_args()
-    plan = Plan(words.kills, float(words.seconds), words.seed)
+    kills = words.kills or max(1, round(words.seconds * 400 / 720))
+    plan = Plan(kills, float(words.seconds), words.seed)
     directory = Path(tempfile.mkdtemp(prefix="trunkline-"))
     _tell(f"{plan.kills} kills in about {plan.seconds:.0f} s, seed {plan.seed}, files in {directory}")
     outcome = torture(plan, directory, _tell)
     _tell(table(outcome))
+    _tell(f"seed {plan.seed}: {line(outcome)}")
     if outcome.is_clean and not words.keep:
         shutil.rmtree(directory)
     else:

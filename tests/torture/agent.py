@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Coroutine
 from threading import Thread
@@ -21,7 +22,8 @@ def told_to_finish() -> asyncio.Event:
     loop, told = asyncio.get_running_loop(), asyncio.Event()
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(sys.stdin.fileno(), 4096):  # `sys.stdin` has a lock, on which an interrupted program would abort
+            pass
         loop.call_soon_threadsafe(told.set)
 
     Thread(target=wait, daemon=True).start()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 
-from tests.torture.ledger import Delivered, Done, Fact, Found, Receipted, Saved, Sent
+from tests.torture.endings import ERRORS, HANDLED_LANE, TORN_OFF, Way
+from tests.torture.ledger import Buried, Delivered, Done, Fact, Failing, Found, Probed, Receipted, Saved, Sent
+from tests.torture.work import lane_of
 
 
 class Wrong(StrEnum):
@@ -20,6 +22,10 @@ class Wrong(StrEnum):
     STATE_GONE = "state that was answered and is gone"
     ALTERED = "delivered with other contents than published"
     UNKNOWN = "delivered and never published"
+    LOST = "lost: neither done nor a dead letter"
+    INNOCENT = "innocent dead letters"
+    UNTRUE = "dead letters with an untrue reason"
+    STANDING_STILL = "subscriptions that stand still"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,9 @@ class Verdict:
     deliveries: dict[str, int] = field(default_factory=dict)
     """By group."""
     redeliveries: dict[str, int] = field(default_factory=dict)
+    endings: Counter[str] = field(default_factory=Counter)
+    """By way: how handlers ended that did not return."""
+    dead_letters: int = 0
     saves: int = 0
     records: int = 0
 
@@ -50,12 +59,19 @@ class Verdict:
         return sum(fault.wrong is wrong for fault in self.faults)
 
 
-def audit(facts: Iterable[Fact], groups: Sequence[str]) -> Verdict:
+def audit(
+    facts: Iterable[Fact],
+    groups: Sequence[str],
+    handled: Sequence[str] = (),
+    probed: Iterable[tuple[str, str]] = (),
+) -> Verdict:
     """Judges a run in which each of these groups was to get every message.
 
     Args:
         facts: those of one ledger in its order; ledgers in any order.
         groups: the durable subscriptions.
+        handled: those that get one lane of each publisher, and whose handlers end in every way.
+        probed: member and face of each subscription that was to get something after the storm.
     """
     by_class: dict[type, list[Fact]] = defaultdict(list)
     for fact in facts:
@@ -71,17 +87,26 @@ def audit(facts: Iterable[Fact], groups: Sequence[str]) -> Verdict:
         saves=len(saved),
         records=len(found),
     )
-    for group in groups:
+    for group in (*groups, *handled):
         delivered = [fact for fact in by_class[Delivered] if isinstance(fact, Delivered) and fact.group == group]
         done = [fact for fact in by_class[Done] if isinstance(fact, Done) and fact.group == group]
         delivered.sort(key=lambda fact: fact.at)
         verdict.deliveries[group] = len(delivered)
         verdict.redeliveries[group] = sum(fact.attempt > 1 for fact in delivered)
-        verdict.faults += _never_delivered(group, receipted, delivered)
-        verdict.faults += _silently_twice(group, delivered)
+        if group in groups:
+            verdict.faults += _never_delivered(group, receipted, delivered)
+        else:
+            failing = [fact for fact in by_class[Failing] if isinstance(fact, Failing) and fact.group == group]
+            buried = [fact for fact in by_class[Buried] if isinstance(fact, Buried) and fact.group == group]
+            verdict.endings.update(fact.way for fact in failing)
+            verdict.dead_letters += len(buried)
+            verdict.faults += _lost(group, receipted, done, buried)
+            verdict.faults += _wrongly_buried(group, failing, buried)
+        verdict.faults += _silently_twice(group, delivered, stand_still=group in handled)
         verdict.faults += _out_of_order(group, delivered, done)
         verdict.faults += _altered(group, sent, delivered)
     verdict.faults += _state_gone(saved, found)
+    verdict.faults += _standing_still(probed, [fact for fact in by_class[Probed] if isinstance(fact, Probed)])
     return verdict
 
 
@@ -92,12 +117,13 @@ def _never_delivered(group: str, receipted: Sequence[Receipted], delivered: Sequ
             yield Fault(Wrong.NEVER_DELIVERED, f"{group} never got {fact.message_id}")
 
 
-def _silently_twice(group: str, delivered: Sequence[Delivered]) -> Iterator[Fault]:
-    """Whoever gets a message that somebody had before is told so by its attempt, and no two have the same one."""
+def _silently_twice(group: str, delivered: Sequence[Delivered], *, stand_still: bool) -> Iterator[Fault]:
+    """Whoever gets a message that somebody had before is told so by its attempt, and no two have the same one. Where
+    subscribers stand still for longer than a lease, one may begin with an attempt after another had the next."""
     attempts: dict[str, set[int]] = defaultdict(set)
     for fact in delivered:
         before = attempts[fact.message_id]
-        if before and (fact.attempt == 1 or fact.attempt in before):
+        if fact.attempt in before or (before and fact.attempt == 1 and not stand_still):
             known = ", ".join(map(str, sorted(before)))
             yield Fault(
                 Wrong.SILENTLY_TWICE,
@@ -136,6 +162,42 @@ def _altered(group: str, sent: Sequence[Sent], delivered: Sequence[Delivered]) -
             yield Fault(Wrong.UNKNOWN, f"{group} got {fact.message_id}, which nobody sent")
         elif not fact.intact:
             yield Fault(Wrong.ALTERED, f"{group} got {fact.message_id} with other contents")
+
+
+def _lost(
+    group: str, receipted: Sequence[Receipted], done: Sequence[Done], buried: Sequence[Buried]
+) -> Iterator[Fault]:
+    """What is stored is done once at least, or a dead letter."""
+    ended = {fact.message_id for fact in done} | {fact.message_id for fact in buried}
+    for fact in receipted:
+        if lane_of(fact.message_id) == HANDLED_LANE and fact.message_id not in ended:
+            yield Fault(Wrong.LOST, f"{group}: {fact.message_id} was never done and is no dead letter")
+
+
+def _wrongly_buried(group: str, failing: Sequence[Failing], buried: Sequence[Buried]) -> Iterator[Fault]:
+    """Only what fails for ever is a dead letter, whatever its neighbours do; and it tells how each attempt ended."""
+    own: dict[str, dict[int, Failing]] = defaultdict(dict)
+    for fact in failing:
+        own[fact.message_id][fact.attempt] = fact
+    for letter in buried:
+        failures = own[letter.message_id]
+        if not any(fact.for_ever for fact in failures.values()):
+            yield Fault(Wrong.INNOCENT, f"{group}: {letter.message_id} failed {len(failures)} times of {letter.errors}")
+        terminated = [fact for fact in failures.values() if fact.way == Way.TERMINATED]
+        if (letter.reason == "terminated") != bool(terminated) and letter.reason != "max_deliveries":
+            yield Fault(Wrong.UNTRUE, f"{group}: {letter.message_id} is {letter.reason}")
+        for attempt, error in letter.errors.items():
+            known = failures.get(attempt)
+            if error not in TORN_OFF and (known is None or error != ERRORS[Way(known.way)]):
+                said = "no failure of its own" if known is None else known.way
+                yield Fault(Wrong.UNTRUE, f"{group}: {letter.message_id}, attempt {attempt} says {error!r}: {said}")
+
+
+def _standing_still(expected: Iterable[tuple[str, str]], probed: Sequence[Probed]) -> Iterator[Fault]:
+    got = {(fact.member, fact.face) for fact in probed}
+    for member, face in expected:
+        if (member, face) not in got:
+            yield Fault(Wrong.STANDING_STILL, f"{member}: {face}")
 
 
 def _state_gone(saved: Sequence[Saved], found: Sequence[Found]) -> Iterator[Fault]:

@@ -10,11 +10,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from tests.patience import PATIENCE
 from tests.programs import PYTHON, health
 from tests.torture.agent import FINISH_SECONDS
 
+KILLED_OR_DONE: Final = frozenset((0, -signal.SIGKILL))
 SAID_CHARACTERS = 4_000
 """What is told of a log at the most."""
 
@@ -27,6 +29,8 @@ class Member:
     name: str
     command: Sequence[str]
     log: Path
+    may_end_with: frozenset[int] = KILLED_OR_DONE
+    """Exit codes; another is a failure."""
     process: subprocess.Popen[bytes] | None = None
     kills: int = 0
     back_at: float = 0.0
@@ -84,7 +88,7 @@ class Member:
         self.process.stdin.close()
         self.process = None
         self.back_at = time.monotonic() + 1.0
-        if code not in (0, -signal.SIGKILL):
+        if code not in self.may_end_with:
             self.failures.append(f"{self.name} ended by itself with code {code}; it said:\n{self.said()}")
 
 
@@ -112,9 +116,14 @@ class Crew:
         words = ("trunklined", name, "--address", address, "--log-format", "json", "--end-with-stdin", *options)
         self._add(name, name, words)
 
-    def add_agent(self, role: str, name: str, *words: str) -> Member:
-        """One more agent, of the module with the role's name; its ledger's path comes behind `words`."""
-        return self._add(role, name, (f"tests.torture.{role}", *words, str(self.ledger_of(name))))
+    def add_agent(
+        self, module: str, name: str, *words: str, role: str = "", may_end_with: frozenset[int] = KILLED_OR_DONE
+    ) -> Member:
+        """One more agent, of a module with the role's name, if nothing else is said; its ledger's path comes behind
+        `words`."""
+        member = self._add(role or module, name, (f"tests.torture.{module}", *words, str(self.ledger_of(name))))
+        member.may_end_with = may_end_with
+        return member
 
     def _add(self, role: str, name: str, command: Sequence[str]) -> Member:
         member = Member(role, name, command, self.directory / f"{name}.log")

@@ -69,7 +69,36 @@ class Found(msgspec.Struct, frozen=True, tag=True):
     value: int
 
 
-Fact = Sent | Receipted | Delivered | Done | Saved | Found
+class Failing(msgspec.Struct, frozen=True, tag=True):
+    """A handler of a group is about to end a message without having done it."""
+
+    group: str
+    message_id: str
+    attempt: int
+    way: str
+    for_ever: bool
+    """It would do so whenever the message comes."""
+
+
+class Buried(msgspec.Struct, frozen=True, tag=True):
+    """What the bus has as a dead letter of a group at the end."""
+
+    group: str
+    message_id: str
+    reason: str
+    errors: dict[int, str]
+    """By attempt."""
+
+
+class Probed(msgspec.Struct, frozen=True, tag=True):
+    """A subscription got what was published after the storm."""
+
+    member: str
+    face: str
+    """Which of the member's subscriptions."""
+
+
+Fact = Sent | Receipted | Delivered | Done | Saved | Found | Failing | Buried | Probed
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Fact).decode
@@ -94,11 +123,13 @@ class Ledger:
         os.close(self._descriptor)
 
 
-def read(path: Path) -> list[Fact]:
-    """The facts of a ledger, without a torn last line; [] where there is none yet."""
+def read(path: Path, start: int = 0) -> list[Fact]:
+    """The facts of a ledger from an offset on, without a torn last line; [] where there is none yet."""
     if not path.exists():
         return []
-    whole, _ = _split(path.read_bytes())
+    with path.open("rb") as file:
+        file.seek(start)
+        whole, _ = _split(file.read())
     return [_decode(line) for line in whole.splitlines()]
 
 

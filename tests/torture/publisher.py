@@ -16,7 +16,7 @@ from typing import Final
 
 from tests.torture.agent import PAUSE_SECONDS, connect, told_to_finish, within_time
 from tests.torture.ledger import Ledger, Receipted, Sent, read
-from tests.torture.work import channel_of, compose
+from tests.torture.work import channel_of, compose, lane_of
 from trunkline import BusDisconnectedError, GrpcMessageBus, MessageBus, OverloadedError
 
 KEYS: Final = 3
@@ -68,7 +68,7 @@ class Publisher:
 
 
 def _lane(sent: Sent) -> str:
-    return sent.message_id.split(".")[1]
+    return lane_of(sent.message_id)
 
 
 async def main(name: str, address: str, path: str, count: str = "0") -> None:

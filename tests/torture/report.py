@@ -17,6 +17,21 @@ def table(outcome: Outcome) -> str:
     return "\n".join((*_figures(outcome), "", *_faults(outcome)))
 
 
+def line(outcome: Outcome) -> str:
+    """What handlers made of it, in one line."""
+    verdict = outcome.verdict
+    told = (Wrong.LOST, Wrong.NEVER_DELIVERED, Wrong.INNOCENT, Wrong.UNTRUE, Wrong.STANDING_STILL)
+    others = len(verdict.faults) - sum(map(verdict.count, told))
+    lost = verdict.count(Wrong.LOST) + verdict.count(Wrong.NEVER_DELIVERED)
+    return (
+        f"{outcome.seconds:.0f} s, {verdict.receipted:,} stored, {sum(outcome.kills.values()):,} kills, "
+        f"{verdict.endings.total():,} handlers failed in {len(verdict.endings)} ways, "
+        f"{verdict.dead_letters:,} dead letters: lost {lost}, innocent dead letters {verdict.count(Wrong.INNOCENT)}, "
+        f"untrue reasons {verdict.count(Wrong.UNTRUE)}, subscriptions that stand still "
+        f"{verdict.count(Wrong.STANDING_STILL)}, other faults {others}, failures {len(outcome.failures)}"
+    )
+
+
 def _figures(outcome: Outcome) -> Iterator[str]:
     verdict = outcome.verdict
     yield f"{outcome.seconds:.0f} s, {sum(outcome.kills.values())} kills by SIGKILL"
@@ -28,6 +43,10 @@ def _figures(outcome: Outcome) -> Iterator[str]:
     for group, deliveries in verdict.deliveries.items():
         yield _row(f"deliveries to {group}", deliveries)
         yield _row("  with attempt > 1", verdict.redeliveries[group])
+    yield _row("handlers that ended otherwise than by returning", verdict.endings.total())
+    for way, count in sorted(verdict.endings.items()):
+        yield _row(f"  {way}", count)
+    yield _row("  dead letters", verdict.dead_letters)
     yield _row("state saves answered", verdict.saves)
     yield _row("  records read back", verdict.records)
 

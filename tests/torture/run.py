@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
+import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
 
+from tests.torture import endings
 from tests.torture.audit import Verdict, Wrong, audit
 from tests.torture.crew import Crew
-from tests.torture.ledger import Found, read_all
-from tests.torture.work import PATTERN, SETTINGS
+from tests.torture.endings import CRASH_CODE
+from tests.torture.handler import KINDS, Face, durables_of
+from tests.torture.ledger import Buried, Found, Probed, read, read_all
+from tests.torture.work import PATTERN, SETTINGS, channel_of, compose, probe
 from trunkline import GrpcMessageBus
 from trunkline.v1 import bus_pb2_grpc, durable_pb2, state_pb2, state_pb2_grpc
 
 GROUPS: Final = ("workers", "archive")
 SERVICES: Final = ("bus", "state", "sidecar")
-AGENTS: Final = ("publisher", "subscriber", "state_writer")
+AGENTS: Final = ("publisher", "subscriber", "state_writer", "crashing")
+STEADY: Final = "steady"
+"""Handlers that are never killed: a subscription that stands still in them does so for ever."""
+HANDLED: Final = tuple(name for kind in KINDS for name in durables_of(kind))
 MAX_SECONDS_DOWN: Final = 1.5
 """What is killed comes back after a random time up to this: more than a lease."""
 TURN_SECONDS: Final = 0.02
 POLL_SECONDS: Final = 0.25
+PROBES: Final = 32
+PROBE_GAP_SECONDS: Final = 0.2
+"""After the storm, so many messages are published at once, again and again after so long: more than some of the
+subscribers can take, so that all get some."""
 DRAIN_SECONDS: Final = 60.0
 """Without anything new delivered for so long, a run is judged as it is."""
 
@@ -66,27 +78,31 @@ def torture(plan: Plan, directory: Path, tell: Callable[[str], None]) -> Outcome
     """Runs it in an empty directory, and tells how it goes on."""
     began = time.monotonic()
     with Crew(directory) as crew:
-        _man(crew)
+        _man(crew, plan.seed)
         crew.bring_up(*SERVICES)
         asyncio.run(create_groups(crew.bus_address))
-        crew.bring_up(*AGENTS)
+        crew.bring_up(*AGENTS, STEADY)
         _kill_at_random(crew, plan, tell)
         tell("settling: everything is brought up, publishers and writers finish")
         crew.bring_up(*SERVICES, *AGENTS)
         crew.finish("publisher", "state_writer")
         tell("draining")
         left = asyncio.run(settle(crew))
-        crew.finish("subscriber")
-        found = list(read_back(crew.state_address))
+        tell("looking whether each subscription still gets messages")
+        subscriptions = _subscriptions(crew)
+        asyncio.run(_probe(crew, subscriptions))
+        crew.finish("subscriber", "crashing", STEADY)
+        found: list[Found | Buried] = [*read_back(crew.state_address), *asyncio.run(_buried(crew.bus_address))]
         crew.finish(*SERVICES)
         tell("judging")
-        verdict = audit((*read_all(crew.ledgers()), *found), GROUPS)
+        verdict = audit((*read_all(crew.ledgers()), *found), GROUPS, HANDLED, subscriptions)
         kills = {role: sum(member.kills for member in crew.having(role)) for role in (*SERVICES, *AGENTS)}
         return Outcome(verdict, kills, [*crew.failures(), *left], time.monotonic() - began)
 
 
-def _man(crew: Crew) -> None:
-    """Two publishers go to the bus and two through the sidecar, three subscribers share a group and two another."""
+def _man(crew: Crew, seed: int) -> None:
+    """Two publishers go to the bus and two through the sidecar, three subscribers share a group and two another; so it
+    is with handlers."""
     for index, address in enumerate((crew.bus_address, crew.sidecar_address) * 2):
         crew.add_agent("publisher", f"publisher-{index}", f"publisher-{index}", address)
     for index, group in enumerate(("workers", "workers", "workers", "archive", "archive")):
@@ -94,6 +110,13 @@ def _man(crew: Crew) -> None:
         crew.add_agent("subscriber", f"subscriber-{index}", group, address)
     for index, address in enumerate((crew.state_address, crew.sidecar_address)):
         crew.add_agent("state_writer", f"writer-{index}", f"writer-{index}", address)
+    for kind, addresses in (
+        (STEADY, (crew.bus_address, crew.sidecar_address)),
+        ("crashing", (crew.bus_address, crew.bus_address, crew.sidecar_address)),
+    ):
+        for index, address in enumerate(addresses):
+            words = ("handler", f"{kind}-{index}", kind, address, str(seed))
+            crew.add_agent(*words, role=kind, may_end_with=frozenset((0, -signal.SIGKILL, -signal.SIGINT, CRASH_CODE)))
 
 
 async def create_groups(address: str) -> None:
@@ -101,6 +124,8 @@ async def create_groups(address: str) -> None:
     async with GrpcMessageBus(address) as bus:
         for group in GROUPS:
             await bus.create_durable(group, PATTERN, settings=SETTINGS)
+        for group in HANDLED:
+            await bus.create_durable(group, endings.PATTERN, settings=endings.SETTINGS)
 
 
 def _kill_at_random(crew: Crew, plan: Plan, tell: Callable[[str], None]) -> None:
@@ -132,6 +157,8 @@ async def settle(crew: Crew, patience: float = DRAIN_SECONDS) -> list[str]:
             left = await _left(stub) or _undelivered(crew)
             if not left:
                 return []
+            for member in crew.having("crashing"):
+                member.look_after()
             if str(left) != before:
                 before, since = str(left), time.monotonic()
             elif time.monotonic() - since > patience:
@@ -142,12 +169,12 @@ async def settle(crew: Crew, patience: float = DRAIN_SECONDS) -> list[str]:
 async def _left(stub: Any) -> list[str]:
     """What the bus says of groups that are not done."""
     left = []
-    for group in GROUPS:
+    for group in (*GROUPS, *HANDLED):
         request = durable_pb2.GetDurableSubscriptionRequest(name=group)
         now = (await stub.GetDurableSubscription(request)).subscription
         if now.waiting or now.leased or now.retrying:
             left.append(f"{group}: {now.waiting} waiting, {now.leased} leased, {now.retrying} retrying")
-        if now.dead_lettered:
+        if now.dead_lettered and group in GROUPS:
             left.append(f"{group}: {now.dead_lettered} dead letters")
     return left
 
@@ -156,6 +183,52 @@ def _undelivered(crew: Crew) -> list[str]:
     verdict = audit(read_all(crew.ledgers()), GROUPS)
     missing = verdict.count(Wrong.NEVER_DELIVERED)
     return [f"{missing} messages that were receipted have not come"] if missing else []
+
+
+def _subscriptions(crew: Crew) -> list[tuple[str, str]]:
+    """Member and face of each that must still get messages."""
+    return [
+        *((member.name, "durable") for member in crew.having("subscriber")),
+        *((member.name, face) for member in crew.having(STEADY, "crashing") for face in Face),
+    ]
+
+
+async def _probe(crew: Crew, subscriptions: Sequence[tuple[str, str]]) -> None:
+    """Publishes until each subscription got something, or for long enough."""
+    deadline = time.monotonic() + DRAIN_SECONDS
+    ledgers = {name: crew.ledger_of(name) for name, _ in subscriptions}
+    begins = {name: path.stat().st_size if path.exists() else 0 for name, path in ledgers.items()}
+    async with GrpcMessageBus(crew.bus_address) as bus:
+        for number in itertools.count(1):
+            for index in range(PROBES):
+                sent = probe(number * PROBES + index)
+                await bus.publish(channel_of(sent), compose(sent), stored=True)
+            await asyncio.sleep(PROBE_GAP_SECONDS)
+            for member in crew.having("crashing"):
+                member.look_after()
+            got = {
+                (fact.member, fact.face)
+                for name, path in ledgers.items()
+                for fact in read(path, begins[name])
+                if isinstance(fact, Probed)
+            }
+            if got.issuperset(subscriptions) or time.monotonic() > deadline:
+                return
+
+
+async def _buried(address: str) -> list[Buried]:
+    """All dead letters of those whose handlers end in every way."""
+    async with GrpcMessageBus(address) as bus:
+        return [
+            Buried(
+                group,
+                letter.message.message_id,
+                letter.reason,
+                {attempt.number: attempt.error for attempt in letter.attempts},
+            )
+            for group in HANDLED
+            async for letter in bus.dead_letters(durable=group)
+        ]
 
 
 def read_back(address: str) -> Iterator[Found]:

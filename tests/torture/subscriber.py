@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Final
 
 from tests.torture.agent import connect, told_to_finish
-from tests.torture.ledger import Delivered, Done, Ledger
+from tests.torture.ledger import Delivered, Done, Ledger, Probed
 from tests.torture.work import (
     LONG_SECONDS,
     PATTERN,
+    PROBE_SECONDS,
     SETTINGS,
     fails_at_first,
     is_intact,
     is_long,
+    is_probe,
     key_of,
     number_of,
 )
@@ -34,11 +36,16 @@ class Subscriber:
     """Works on messages, and writes down when it begins and ends."""
 
     def __init__(self, group: str, path: Path) -> None:
+        self._name = path.stem
         self._group = group
         self._ledger = Ledger(path)
 
     async def take(self, message: DurableMessage) -> None:
         """Works on one message; the client acks it when this returns."""
+        if is_probe(message):
+            self._ledger.write(Probed(self._name, "durable"))
+            await asyncio.sleep(PROBE_SECONDS)
+            return
         self._ledger.write(
             Delivered(
                 self._group,
@@ -60,7 +67,7 @@ class Subscriber:
 async def main(group: str, address: str, path: str) -> None:
     """Runs one life of a subscriber."""
     logging.basicConfig(level=logging.WARNING)
-    logging.getLogger("trunkline.bus.grpc.durable_subscription").addFilter(_without_expected_failures)
+    logging.getLogger("trunkline.bus.handling").addFilter(_without_expected_failures)
     told = told_to_finish()
     bus = GrpcMessageBus(address)
     await connect(bus)

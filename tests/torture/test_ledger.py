@@ -13,20 +13,22 @@ import pytest
 from tests.torture.audit import Wrong, audit
 from tests.torture.crew import Crew
 from tests.torture.ledger import read_all
-from tests.torture.report import table
+from tests.torture.report import line, table
 from tests.torture.run import GROUPS, Plan, create_groups, settle, torture
 
 
 @pytest.mark.timeout(300)
 def test_nothing_is_lost_whatever_is_killed(tmp_path: Path) -> None:
-    """Bus, state, sidecar, publishers, subscribers and writers are killed with SIGKILL, 30 times in 30 seconds."""
-    outcome = torture(Plan(kills=30, seconds=30, seed=11), tmp_path, lambda text: print(text, file=sys.stderr))  # noqa: T201
-    print(table(outcome), file=sys.stderr)  # noqa: T201
+    """Bus, state, sidecar, publishers, subscribers, handlers and writers are killed with SIGKILL, 20 times in 20
+    seconds, while handlers end in every way."""
+    outcome = torture(Plan(kills=20, seconds=20, seed=11), tmp_path, lambda text: print(text, file=sys.stderr))  # noqa: T201
+    print(table(outcome), line(outcome), sep="\n", file=sys.stderr)  # noqa: T201
     assert outcome.is_clean, (outcome.verdict.faults[:10], outcome.failures)
-    assert sum(outcome.kills.values()) == 30
+    assert sum(outcome.kills.values()) == 20
     assert outcome.verdict.receipted > 100
     assert min(outcome.verdict.deliveries.values()) >= outcome.verdict.receipted
     assert outcome.verdict.saves > 20
+    assert len(outcome.verdict.endings) > 5
 
 
 @pytest.mark.timeout(120)

@@ -12,16 +12,20 @@ PATTERN: Final = "torture:>"
 ACK_WAIT: Final = 1.0
 LONG_SECONDS: Final = 1.5
 """What a long message keeps its handler busy: longer than its lease, which the client must extend."""
+PROBE_SECONDS: Final = 0.05
+"""What is published after the storm keeps a handler busy for so long, so that the others get some too."""
 SETTINGS: Final = DurableSettings(ack_wait=ACK_WAIT, max_deliveries=1_000, backoff=Backoff(0.2, 1, 0.2))
 """No message becomes a dead letter because its subscribers are killed again and again."""
 
+_PROBE: Final = "probe"
 _FAILING, _LONG = 10, 40
 """Every so many-th message is one that fails at first, or is long."""
 
 
 def channel_of(sent: Sent) -> str:
     """Where it is published."""
-    return f"torture:{sent.message_id.split('.')[0]}:work"
+    publisher, lane, _ = sent.message_id.split(".")
+    return f"torture:{publisher}:{lane}"
 
 
 def compose(sent: Sent) -> AgentMessage:
@@ -32,6 +36,21 @@ def compose(sent: Sent) -> AgentMessage:
         sender_id=sent.message_id.split(".")[0],
         payload={"number": sent.number, "key": sent.key or "", "text": _text(sent.message_id)},
     )
+
+
+def probe(number: int) -> Sent:
+    """What is published after the storm, on a lane that every subscription gets."""
+    return Sent(f"{_PROBE}.u0.{number}", number, None)
+
+
+def is_probe(message: AgentMessage) -> bool:
+    """Whether it was published after the storm."""
+    return message.message_id.startswith(f"{_PROBE}.")
+
+
+def lane_of(message_id: str) -> str:
+    """The publisher's lane."""
+    return message_id.split(".")[1]
 
 
 def key_of(message: AgentMessage) -> str | None:

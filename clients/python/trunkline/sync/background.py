@@ -39,6 +39,11 @@ class _SharedLoop:
             thread, self._thread = self._thread, None
         thread.close()
 
+    def runs(self, loop: asyncio.AbstractEventLoop | None) -> bool:
+        """Whether a loop is the one that runs; false of one that was here before a fork."""
+        thread = self._thread
+        return thread is not None and thread.loop is loop
+
     def forget(self) -> None:
         """Is called in the child of a fork, which has none of its parent's threads."""
         self.__init__()  # type: ignore[misc]  # as new: also the lock, which another thread may have held
@@ -62,7 +67,7 @@ class Background:
     def open(self) -> asyncio.AbstractEventLoop:
         """Starts the loop, where nobody else has; idempotent. Returns it."""
         with self._lock:
-            if self._loop is None:
+            if self._loop is None or not _shared.runs(self._loop):
                 self._loop = _shared.acquire()
             return self._loop
 
@@ -70,13 +75,13 @@ class Background:
         """Lets go of the loop, which ends with its last user; idempotent. What was submitted must be done."""
         with self._lock:
             loop, self._loop = self._loop, None
-        if loop is not None:
+        if _shared.runs(loop):
             _shared.release()
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The loop; None while this is not open."""
-        return self._loop
+        """The loop; None while this is not open, or after a fork."""
+        return self._loop if _shared.runs(self._loop) else None
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Begins to run a coroutine; cancelling the future cancels it.
@@ -84,7 +89,7 @@ class Background:
         Raises:
             TrunklineError: this is not open.
         """
-        loop = self._loop
+        loop = self.loop
         if loop is None:
             coroutine.close()
             raise TrunklineError("not open: call open() first")

@@ -68,6 +68,9 @@ class Face(Generic[A]):
             loop, self._loop = self._loop, None
             if loop is None:
                 return
+            if self._background.loop is None:  # a forked process has none of its parent's threads
+                self._background.close()
+                return
             try:
                 asyncio.run_coroutine_threadsafe(self._asynchronous.disconnect(), loop).result()
             finally:
@@ -89,9 +92,9 @@ class Face(Generic[A]):
         return self._loop is not None and self._asynchronous.is_connected
 
     def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        loop = self._loop
+        loop = self._loop and self._background.loop
         if loop is None:
-            # Not connected: what it raises for that, it raises before it waits for anything.
+            # Not connected, or forked: what it raises for that, it raises before it waits for anything.
             try:
                 coroutine.send(None)
             except StopIteration as done:
@@ -117,7 +120,7 @@ class Face(Generic[A]):
                 except StopAsyncIteration:
                     return
         finally:
-            if self._loop is not None:
+            if self._loop is not None and self._background.loop is not None:
                 self._wait(items.aclose())  # type: ignore[attr-defined]  # it is an async generator
 
     def __enter__(self) -> Self:

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import os
+from typing import Protocol
+from weakref import WeakSet
 
 from trunkline.errors import TrunklineError
+
+
+class Connection(Protocol):
+    """What does not survive a fork."""
+
+    def abandon(self) -> None:
+        """Is called in the child: its copy is dead."""
 
 
 class _Process:
@@ -13,10 +22,13 @@ class _Process:
     def __init__(self) -> None:
         self.has_connected = False
         self.was_forked_connected = False
+        self.connections: WeakSet[Connection] = WeakSet()
 
     def forked(self) -> None:
         """Is called in the child."""
         self.was_forked_connected = self.was_forked_connected or self.has_connected
+        for connection in self.connections:
+            connection.abandon()
 
 
 _process = _Process()
@@ -24,9 +36,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_process.forked)
 
 
-def note_connection() -> None:
+def note_connection(connection: Connection) -> None:
     """Notes that this process uses gRPC: its threads do not survive a fork."""
     _process.has_connected = True
+    _process.connections.add(connection)
 
 
 def check(error: type[TrunklineError]) -> None:

@@ -152,6 +152,8 @@ class Stream(PendingReplies):
         self._loop: asyncio.AbstractEventLoop | None = None
         self.is_over = False
         """Whether it will not come back: it was closed, or its event loop was."""
+        self._is_abandoned = False
+        """Whether it is a copy in a forked process: its loop and its channel are those of the parent."""
         self._writer: StreamWriter | None = None
         self._kept: list[bytes] = []
         self._up = asyncio.Event()
@@ -203,7 +205,7 @@ class Stream(PendingReplies):
                 reached and is not to be waited for; or the error with which the service refused the stream.
         """
         fork.check(self._lost)
-        fork.note_connection()
+        fork.note_connection(self)
         is_compressed = self.metadata is not None and not self.address.startswith("unix:")
         options = dict(CHANNEL_OPTIONS)
         if not self._wait_for_ready:  # the first attempt must do: it gets more than the time to the next one
@@ -231,6 +233,8 @@ class Stream(PendingReplies):
 
     async def close(self) -> None:
         """Ends the stream and fails what is pending; idempotent."""
+        if self._is_abandoned:
+            return
         runner, self._runner = self._runner, None
         if runner is not None and not runner.done():
             runner.cancel()
@@ -239,6 +243,12 @@ class Stream(PendingReplies):
         if channel is not None and not self.loop_is_closed:
             await channel.close()
         self._kept.clear()
+
+    def abandon(self) -> None:
+        """Is called in a forked process: what it has is its parent's, and must not be touched."""
+        self._is_abandoned = self.is_over = True
+        self._up.clear()
+        self._writer = None
 
     def put(self, frame: bytes, keep: bool = False) -> None:
         """Sends an encoded frame after all frames that were put before.
@@ -282,12 +292,15 @@ class Stream(PendingReplies):
 
     @property
     def loop_is_closed(self) -> bool:
-        """Whether the event loop that the stream was opened in is closed."""
-        return self._loop is not None and self._loop.is_closed()
+        """Whether the event loop that the stream was opened in is closed, or is that of the process which this one was
+        forked from."""
+        return self._is_abandoned or (self._loop is not None and self._loop.is_closed())
 
     def check_loop(self) -> None:
         """Raises the error of the class `lost` where the event loop that the stream was opened in is closed: then it
-        does not come back."""
+        does not come back. So too in a forked process."""
+        if self._is_abandoned:
+            fork.check(self._lost)
         if self.loop_is_closed:
             raise self._lost(
                 f"the connection to {self.address} was opened in another event loop, which is closed: "

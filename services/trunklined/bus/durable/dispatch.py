@@ -124,27 +124,35 @@ class Dispatch:
             return
         hungry = [each for each in hungry if not each.silent] or hungry
         backlog.begin_turn(now)
-        # Each takes no more than its share, so that all find something. Who can take least comes first: what it leaves
-        # is in the others' shares.
-        hungry.sort(key=self._room)
-        left = backlog.count
         leased: Leased = []
-        for index, subscriber in enumerate(hungry):
-            share = max(1, -(-left // (len(hungry) - index)))
-            left -= self._serve(subscriber, min(share, self._room(subscriber)), now, leased)
+        for subscriber, share in self._shares(hungry, backlog.count):
+            self._serve(subscriber, share, now, leased)
         if backlog.is_turn_over:
             self.want()
         if leased or backlog.looked:
             backlog.stage()
         if leased:
             # Among equals, who was served first comes last the next time.
-            self.subscribers.remove(hungry[0])
-            self.subscribers.append(hungry[0])
+            first = leased[0][0]
+            self.subscribers.remove(first)
+            self.subscribers.append(first)
             self._context.staging.after.append(lambda: self._send(leased))
         self.arm()
 
-    def _serve(self, subscriber: Subscriber, most: int, now: float, leased: Leased) -> int:
-        """Leases at most so many messages to one subscriber; returns how many it was."""
+    def _shares(self, hungry: list[Subscriber], count: int) -> list[tuple[Subscriber, int]]:
+        """Returns how many of so many messages each may take, so that all find something; first who has most room:
+        where there are fewer messages than subscribers, they go to those that are free."""
+        shares = []
+        hungry.sort(key=self._room)
+        for index, subscriber in enumerate(hungry):  # what who can take least leaves is in the others' shares
+            share = min(max(1, -(-count // (len(hungry) - index))), self._room(subscriber))
+            shares.append((subscriber, share))
+            count -= share
+        shares.sort(key=lambda each: self._room(each[0]), reverse=True)
+        return shares
+
+    def _serve(self, subscriber: Subscriber, most: int, now: float, leased: Leased) -> None:
+        """Leases at most so many messages to one subscriber."""
         count = size = 0
         while count < most and size < SEND_BUFFER_BYTES:
             found = self._backlog.next(most - count, now, suspect=not subscriber.suspects)
@@ -158,7 +166,6 @@ class Dispatch:
             count += pending.left
         if subscriber.credit is not None:
             subscriber.credit -= count
-        return count
 
     def _send(self, leased: Leased) -> None:
         """What was leased is durable: it goes to the streams."""

@@ -40,6 +40,7 @@ class DurableSubscription(Subscription[DurableMessage]):
         settings: how it delivers, if the service has none of this name.
         window: messages that may be with this client at once, from 1.
         touched: called when something is to be gathered.
+        flush: sends what was said at once.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class DurableSubscription(Subscription[DurableMessage]):
         left: Callable[[Subscription[DurableMessage]], None],
         on_error: OnError | None,
         touched: Callable[[DurableSubscription], None],
+        flush: Callable[[], None],
     ) -> None:
         super().__init__(id, pattern, item, left, on_error)
         self.durable = durable
@@ -61,6 +63,7 @@ class DurableSubscription(Subscription[DurableMessage]):
         self._settings = settings
         self._window = window
         self._touched = touched
+        self._flush = flush
         self._holdings = Holdings(self._extend, self._free)
         self._acks: Attempts = {}
         """What is to be acked."""
@@ -149,6 +152,8 @@ class DurableSubscription(Subscription[DurableMessage]):
                 self._touched(self)
             else:
                 acks.append(private["_sequence"])
+            if private["_attempt"] > 1:
+                self._flush()  # see `_say_at_once`
 
     async def nak(self, message: DurableMessage, error: str, delay: float | None) -> None:
         """See `DurableMessage.nak`."""
@@ -161,16 +166,19 @@ class DurableSubscription(Subscription[DurableMessage]):
             nak.error = error
             if delay is not None:
                 nak.delay.FromNanoseconds(round(delay * 1e9))
+            self._say_at_once(message)
 
     async def terminate(self, message: DurableMessage, reason: str) -> None:
         """See `DurableMessage.terminate`."""
         if self._let_go(message):
             self._settling(message, "terminate").reason = reason
+            self._say_at_once(message)
 
     async def release(self, message: DurableMessage) -> None:
         """See `DurableMessage.release`."""
         if self._let_go(message):
             self._settling(message, "release")
+            self._say_at_once(message)
 
     async def extend(self, message: DurableMessage, seconds: float | None) -> None:
         """See `DurableMessage.extend`."""
@@ -178,6 +186,12 @@ class DurableSubscription(Subscription[DurableMessage]):
             extend = self._settling(message, "extend")
             if seconds is not None:
                 extend.lease.FromNanoseconds(round(seconds * 1e9))
+
+    def _say_at_once(self, message: DurableMessage) -> None:
+        """Sends what was said of a message that was tried before. The next callback may end this process, or stand
+        still for longer than a lease, again and again: it must not use up the attempts of one that is settled."""
+        if message._attempt > 1:
+            self._flush()
 
     def _settling(self, message: DurableMessage, kind: str) -> Any:
         return self._name(kind, [message.sequence], message.attempt)

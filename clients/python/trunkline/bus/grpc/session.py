@@ -176,7 +176,7 @@ class BusSession:
         """Opens a durable subscription; in effect on return."""
         id, item = self.stream.next_id(), self._frames.item
         subscription = DurableSubscription(
-            id, pattern, durable, start, settings, window, item, self.end, on_error, self._touch
+            id, pattern, durable, start, settings, window, item, self.end, on_error, self._touch, self.stream.flush
         )
         return await self._begin(subscription)
 

@@ -194,6 +194,8 @@ class BaseStateManager(RecordManager):
     def _connected(self) -> Stream:
         if self._stream is None:
             raise not_connected()
+        if self._stream.is_over:
+            self._stream.check_loop()
         return self._stream
 
     async def _until(self, deadline: float, waiting: Coroutine[Any, Any, None]) -> None:
