@@ -20,6 +20,7 @@ class RedisPubSub(Peer):
 
     title = "redis-py"
     messages = 120_000
+    libraries = ("redis",)
 
     def __init__(self) -> None:
         self._redis: Redis | None = None
