@@ -33,7 +33,8 @@ AUTOGEN = (
     *(f"autogen-ext[grpc]=={AUTOGEN_VERSION}", f"autogen-core=={AUTOGEN_VERSION}"),
     *("grpcio==1.70.0", "protobuf==5.29.6", "pydantic==2.14.3", "pydantic_core==2.50.4", "uvloop==0.23.0"),
 )
-"""What AutoGen's gRPC runtime runs on, in an environment of its own: it needs an older grpcio and protobuf than we."""
+"""What AutoGen's gRPC runtime runs on, in an environment of its own: it needs an older grpcio and protobuf than we.
+`make pins` does not renew these."""
 
 AUTOGEN_ENVIRONMENT = TOOLS / f"autogen-{'-'.join(pin.rpartition('==')[2] for pin in AUTOGEN)}"
 """Named by its versions: others are another environment."""

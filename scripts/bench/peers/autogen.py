@@ -25,7 +25,8 @@ class AutoGen(Peer):
         self._worker: Worker | None = None
 
     def versions(self) -> Sequence[str]:
-        return [pin.replace("==", " ") for pin in AUTOGEN if pin.startswith(("autogen-ext", "grpcio"))]
+        pins = dict(pin.split("==") for pin in AUTOGEN)
+        return [f"autogen-ext {pins['autogen-ext[grpc]']} on grpcio {pins['grpcio']}"]
 
     def python(self) -> str:
         return find("autogen") or "autogen (python scripts/tools.py autogen)"
