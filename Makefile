@@ -29,7 +29,7 @@ run: $(VENV)/runtime.stamp ## Starts bus, state and sidecar in this terminal (tr
 	$(BIN)/trunkline up $(ARGS)
 
 test: $(VENV)/dev.stamp ## Runs all tests against real programs. ARGS="tests/house -k name" for some, WORKERS=0 for one process.
-	@$(BIN)/python scripts/tools.py grpcurl nats-server socat
+	@$(BIN)/python scripts/tools.py grpcurl nats-server socat autogen
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 torture: $(VENV)/dev.stamp ## Kills everything at random for 12 minutes; nothing may be lost. ARGS="--kills 40 --seconds 40 --seed 7".
@@ -50,7 +50,7 @@ format: $(VENV)/dev.stamp ## Formats the code and repairs what the linters can.
 	$(BIN)/buf format protos --write
 
 bench: $(VENV)/bench.stamp ## Measures beside the peers, writes bench-results.json. ARGS="--only state-get --runs 5".
-	@$(BIN)/python scripts/tools.py nats-server redis-server
+	@$(BIN)/python scripts/tools.py nats-server redis-server autogen
 	$(BIN)/python -m scripts.bench $(ARGS)
 
 protos: $(VENV)/dev.stamp ## Generates clients/python/trunkline/v1 from protos/.

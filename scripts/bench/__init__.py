@@ -4,6 +4,7 @@ and the peers' servers are installed, `python -m scripts.bench`.
     cli            the command: options, exit code
     comparison     interleaved runs, medians, ratios
     report         the table for people, bench-results.json for programs
+    questions      what a reader asks: each has its part of the table
     work, works/   what is measured: one file for each kind of work
     peer, peers/   who is measured: one file for each technology, Trunkline among them
     promise(s)     figures of our own that have a bound and no peer
@@ -11,14 +12,11 @@ and the peers' servers are installed, `python -m scripts.bench`.
     stage          one run: a fresh server and a process for each role
     processes      those processes: started, waited for, ended
     barrier        all roles are ready before one begins
-    roles          what runs in them: publisher, subscriber, stalled, requester, responder, saver, getter;
-                   wire_roles, channel_roles: what speaks to the bus by its wire, and the sides of a MessageChannel
+    roles          the process of a role; what it does there is in
+                   peer_roles (publisher, subscriber, requester, responder, saver, getter, storer, consumer),
+                   wire_roles (what speaks to our bus by its wire), channel_roles (the sides of a MessageChannel)
     resources      what a process costs
 
-We are measured more strictly than the peers: every publish of ours builds a fresh AgentMessage inside the timed loop
-and every callback reads the payload, while the peers send bytes that were made before; our saves are synced to disk.
+A peer may run in an environment of its own, which has not what we need: so roles load nothing of ours that their peer
+does not load, and this file loads nothing at all.
 """
-
-from scripts.bench.cli import command, main
-
-__all__ = ["command", "main"]

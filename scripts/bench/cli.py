@@ -15,7 +15,6 @@ from rich.console import Console
 from scripts.bench import report
 from scripts.bench.comparison import Row, compare
 from scripts.bench.contender import FEW, MANY_WAITING, Contender, few_waiting, of_peer, on_grpcio, ours
-from scripts.bench.peers import OURS, PEERS
 from scripts.bench.processes import RunFailedError
 from scripts.bench.promise import Figure
 from scripts.bench.promises import PROMISES
@@ -24,9 +23,12 @@ from scripts.bench.works import WORKS
 PLAIN_WIDTH = 130
 """Columns of the table where there is no terminal to ask."""
 
+QUICK = 300
+"""Messages of a quick run, and how many wait at the most."""
+
 _WORK_NAMES = [work.name for work in WORKS]
 _PROMISE_NAMES = [promise.name for promise in PROMISES]
-_PEER_NAMES = [FEW if name == OURS else name for name in PEERS]
+_PEER_NAMES = sorted({name for work in WORKS for name in work.names})
 
 
 @click.command(name="bench")
@@ -39,7 +41,12 @@ _PEER_NAMES = [FEW if name == OURS else name for name in PEERS]
 @click.option(
     "--grpcio", "versions", multiple=True, metavar="VERSION", help="Us on this version of grpcio in place of the peers."
 )
-@click.option("--runs", default=3, show_default=True, type=click.IntRange(min=1), help="Interleaved runs of each.")
+@click.option("--runs", default=5, show_default=True, type=click.IntRange(min=1), help="Interleaved runs of each.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help=f"One run of {QUICK} messages each: it shows that everything works, and its figures say nothing.",
+)
 @click.option(
     "--waiting",
     default=MANY_WAITING,
@@ -61,6 +68,7 @@ def command(
     peers: tuple[str, ...],
     versions: tuple[str, ...],
     runs: int,
+    quick: bool,
     waiting: int,
     path: Path,
     markdown: bool,
@@ -70,33 +78,43 @@ def command(
     The latter is idle (memory and CPU of each program), ready (the start of `trunkline up`), stalled (a subscriber
     that never reads while 1,000,000 messages pass), waiting (memory and start of a bus for which 1,000,000 stored
     messages wait), commands (what a MessageChannel's UNIX socket answers) and orchestrator (how soon an agent's event
-    reaches a callback, and what waiting costs); it is left out where --peer or --grpcio is given.
+    reaches a callback, and what waiting costs); it is left out where --peer, --grpcio or --quick is given.
 
-    Needs the extra `bench`, nats-server and redis-server: `make bench` brings them. Exit 1 if a run failed, a message
-    of ours was lost or a promise was not held.
+    Needs the extra `bench`, nats-server, redis-server and AutoGen's environment: `make bench` brings them. Exit 1 if a
+    run failed, a message of ours was lost or a promise was not held.
     """
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     progress = Console(stderr=True, style="dim", highlight=False)
     compared = only or tuple(_WORK_NAMES)
-    promised = only or (() if peers or versions else tuple(_PROMISE_NAMES))
+    promised = only or (() if peers or versions or quick else tuple(_PROMISE_NAMES))
     try:
         with TemporaryDirectory(prefix="trunkline-bench-") as folder:
-            # a promise alone needs no peer's library
-            named = peers or (() if versions or not set(compared) & set(_WORK_NAMES) else _PEER_NAMES)
-            rivals = [few_waiting() if name == FEW else of_peer(name) for name in named]
-            versioned = [replace(on_grpcio(version, Path(folder)), waiting=waiting) for version in versions]
-            us = replace(ours(), waiting=waiting)
+            # only what is compared with needs to be installed
+            able = {name for work in WORKS if work.name in compared for name in work.names}
+            if strange := [name for name in peers if name not in able]:
+                raise click.UsageError(f"--peer {strange[0]}: nothing that is measured here is compared with it")
+            named = [name for name in peers or (() if versions else _PEER_NAMES) if name in able]
+            most, few = None, few_waiting()
+            if quick:
+                most, few, runs, waiting = QUICK, few_waiting(QUICK), 1, min(waiting, QUICK)
+            rivals = [replace(few if name == FEW else of_peer(name), most=most) for name in named]
+            versioned = [replace(on_grpcio(version, Path(folder)), waiting=waiting, most=most) for version in versions]
+            us = replace(ours(), waiting=waiting, most=most)
             rows = asyncio.run(_compare(compared, us, rivals, versioned, runs, progress, Path(folder)))
             figures = asyncio.run(_promise(promised, runs, progress))
     except (RunFailedError, ImportError) as error:
         raise click.ClickException(str(error)) from error
     if rows:
-        console.print(report.table(rows)) if not markdown else click.echo(report.markdown(rows))
+        if markdown:
+            click.echo(report.markdown(rows))
+        else:
+            console.print(*report.tables(rows), report.LEGEND, sep="\n")
+        progress.print(f"measured: {', '.join(report.versions(rows))}")
         report.write(rows, path)
         progress.print(f"written to {path}")
     if figures:
         console.print(report.promises(figures)) if not markdown else click.echo(report.promises_markdown(figures))
-    lost = sum(row.ours_lost for row in rows)
+    lost = sum({id(row.ours): row.ours.lost for row in rows}.values())
     if lost:
         raise click.ClickException(f"{lost:,} messages of ours were lost")
     broken = [figure.title for figure in figures if not figure.held]
@@ -113,9 +131,10 @@ async def _compare(
     progress: Console,
     folder: Path,
 ) -> list[Row]:
+    named = {rival.name: rival for rival in rivals}
     rows: list[Row] = []
     for work in (work for work in WORKS if work.name in compared):
-        able = [*(rival for rival in rivals if rival.name in work.goals), *versioned]
+        able = [*(named[name] for name in work.names if name in named), *versioned]
         rows += await compare(work, us, able, runs, progress.print, folder)
     return rows
 

@@ -3,50 +3,61 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from scripts.bench.contender import Contender
+from scripts.bench.contender import Contender, by
 from scripts.bench.stage import stage
 from scripts.bench.work import Measurement, Work
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """How we stand against one peer in one work. Lost messages are summed over all runs."""
-
-    work: Work
-    peer: Contender
-    ours: float
-    peer_value: float
-    ours_lost: int
-    peer_lost: int
-
-    @property
-    def ratio(self) -> float:
-        """Over 1 where we are ahead."""
-        return self.work.ratio(self.ours, self.peer_value)
-
-    @property
-    def goal(self) -> float | None:
-        """The ratio that is asked of us, if any."""
-        return self.work.goals.get(self.peer.name)
-
-
-@dataclass(slots=True)
 class Series:
     """One contender's runs of one work."""
 
+    contender: Contender
     runs: list[Measurement] = field(default_factory=list)
 
     @property
     def median(self) -> float:
+        """The middle one of the figures."""
         return statistics.median(run.value for run in self.runs)
 
     @property
     def lost(self) -> int:
+        """Messages that were lost in all runs."""
         return sum(run.lost for run in self.runs)
+
+    @property
+    def cpu(self) -> Mapping[str, float]:
+        """The medians of what a message costs, by role, and of their `sum`, in microseconds of one core."""
+        costs = [{**run.cpu, "sum": sum(run.cpu.values())} for run in self.runs]
+        return {role: statistics.median(cost[role] for cost in costs) for role in costs[0]}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How we stand against one peer in one work."""
+
+    work: Work
+    ours: Series
+    peers: Series
+
+    @property
+    def question(self) -> str:
+        """The question that this answers."""
+        return self.work.question(self.peers.contender.name)
+
+    @property
+    def ratio(self) -> float:
+        """Over 1 where we are ahead."""
+        return self.work.ratio(self.ours.median, self.peers.median)
+
+    @property
+    def goal(self) -> float | None:
+        """The ratio that is asked of us, if any."""
+        return self.work.goals.get(self.peers.contender.name)
 
 
 async def compare(
@@ -60,17 +71,17 @@ async def compare(
     Raises:
         RunFailedError: a server or a role did not do its part.
     """
-    series = {contender.name: Series() for contender in (us, *rivals)}
+    us = by(us, work.ours)
+    series = [Series(contender) for contender in (us, *(by(rival, work.ours) for rival in rivals))]
     for run in range(1, runs + 1):
-        for contender in (us, *rivals):
+        for each in series:
+            contender = each.contender
             kept = folder / work.keeps / contender.name if work.keeps is not None else None
             async with stage(contender, work.service, kept) as place:
                 measured = await work.measure(place)
-            series[contender.name].runs.append(measured)
+            each.runs.append(measured)
             lost = f", {measured.lost:,} lost" if measured.lost else ""
             report(f"{work.name} {run}/{runs} {contender.name}: {measured.value:,.0f} {work.unit}{lost}")
     work = replace(work, title=work.title.format(waiting=f"{us.waiting:,}"))
-    mine = series[us.name]
-    return [
-        Row(work, rival, mine.median, series[rival.name].median, mine.lost, series[rival.name].lost) for rival in rivals
-    ]
+    mine, *others = series
+    return [Row(work, mine, other) for other in others]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,7 @@ class Contender:
         peer: the technology, a key of `peers.PEERS`.
         environment: of its server and its roles, beside ours.
         waiting: stored messages that its bus keeps beside those that a work of the backlog publishes and consumes.
+        most: of anything in one run; None: as many as the work says.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Contender:
     peer: str
     environment: Mapping[str, str] = field(default_factory=dict)
     waiting: int = MANY_WAITING
+    most: int | None = None
 
 
 def ours() -> Contender:
@@ -42,9 +44,17 @@ def ours() -> Contender:
     return of_peer(peers.OURS)
 
 
-def few_waiting() -> Contender:
+def few_waiting(waiting: int = FEW_WAITING) -> Contender:
     """Ourselves with few messages waiting."""
-    return Contender(FEW, f"ours, {FEW_WAITING:,} waiting", peers.OURS, waiting=FEW_WAITING)
+    return Contender(FEW, f"ours, {waiting:,} waiting", peers.OURS, waiting=waiting)
+
+
+def by(contender: Contender, ours: str) -> Contender:
+    """The same contender, where it is ourselves by the peer that a work names for us; it keeps its name."""
+    if contender.peer != peers.OURS or ours == peers.OURS:
+        return contender
+    title = peers.load(ours).title if contender.name == peers.OURS else contender.title
+    return replace(contender, peer=ours, title=title)
 
 
 def of_peer(name: str) -> Contender:

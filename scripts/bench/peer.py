@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -42,6 +44,22 @@ class Peer(ABC):
     """For people."""
     messages: ClassVar[int]
     """Messages of one run of publish/subscribe: what it does in two to four seconds."""
+    requests: ClassVar[int] = 50_000
+    """Requests of one run, many in flight."""
+    stored: ClassVar[int] = 100_000
+    """Messages that are stored in one run, many in flight."""
+    saves: ClassVar[int] = 40_000
+    """Records that are saved in one run, many in flight."""
+    libraries: ClassVar[Sequence[str]] = ()
+    """What it is made of, as installed here."""
+
+    def versions(self) -> Sequence[str]:
+        """Names and versions of what it is made of."""
+        return [f"{library} {version(library)}" for library in self.libraries]
+
+    def python(self) -> str:
+        """The Python that its roles run in."""
+        return sys.executable
 
     @abstractmethod
     def server(self, service: Service, port: int, scratch: Path) -> Server | None:
@@ -74,8 +92,8 @@ class RequestReply(Protocol):
     async def respond(self, channel: str) -> None:
         """Answers all requests from now on."""
 
-    def requester(self, channel: str) -> Call:
-        """One request and its reply."""
+    async def requester(self, channel: str) -> Call:
+        """Makes ready to ask; one request and its reply."""
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from scripts.bench.peer import Server
 
-START_SECONDS: Final = 15.0
+START_SECONDS: Final = 60.0
 """Within which a server must accept and a role must be ready."""
 
 END_SECONDS: Final = 5.0
@@ -53,7 +53,7 @@ async def start_server(server: Server, port: int, log: Path, environment: Mappin
                 stdin=DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **environment, **server.environment},
+                env={**os.environ, **environment, "PYTHONPATH": python_path(environment), **server.environment},
             )
         except FileNotFoundError as error:
             raise RunFailedError(f"{server.command[0]} is not installed: {error}") from error
@@ -92,16 +92,22 @@ class Role:
         self._log = log
 
     @classmethod
-    async def start(cls, name: str, order: dict[str, Any], log: Path, environment: Mapping[str, str]) -> Role:
-        """Starts it in the log's folder, and waits until it is ready."""
+    async def start(
+        cls, name: str, order: dict[str, Any], log: Path, environment: Mapping[str, str], python: str = sys.executable
+    ) -> Role:
+        """Starts it in the log's folder, and waits until it is ready.
+
+        Args:
+            python: that it runs in.
+        """
         with log.open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "scripts.bench.roles", name, json.dumps(order)),
+                *(python, "-m", "scripts.bench.roles", name, json.dumps(order)),
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=errors,
                 cwd=log.parent,
-                env={**os.environ, **environment, "PYTHONPATH": _python_path(environment)},
+                env={**os.environ, **environment, "PYTHONPATH": python_path(environment)},
             )
         role = cls(name, process, log)
         try:
@@ -110,6 +116,11 @@ class Role:
             await role.end()
             raise
         return role
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
 
     def go(self) -> None:
         """Tells it to begin."""
@@ -141,8 +152,8 @@ class Role:
         return json.loads(line)[word]
 
 
-def _python_path(environment: Mapping[str, str]) -> str:
-    """Returns where a role finds this package: it runs in another folder."""
+def python_path(environment: Mapping[str, str]) -> str:
+    """Where a program that runs in another folder finds this package."""
     paths = (environment.get("PYTHONPATH"), str(ROOT), os.environ.get("PYTHONPATH"))
     return os.pathsep.join(path for path in paths if path)
 

@@ -1,15 +1,38 @@
-"""What a process costs, as Linux counts it under /proc."""
+"""What a process costs: its own as the system counts it for itself, another's as Linux does under /proc."""
 
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 
+def own_cpu_seconds() -> float:
+    """Seconds of one core that this process used so far, with those of its children that have ended."""
+    used = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
 def cpu_seconds(pid: int) -> float:
-    """Seconds of one core that a process used so far."""
+    """Seconds of one core that a process used so far, in steps of Linux's clock (10 ms)."""
     user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+class CpuClock:
+    """What another process uses from now on."""
+
+    def __init__(self, pid: int) -> None:
+        """Starts it. `pid` 0: there is no such process, and it uses nothing."""
+        self._pid = pid
+        self._before = self._seconds()
+
+    def used(self) -> float:
+        """Seconds of one core since the start."""
+        return self._seconds() - self._before
+
+    def _seconds(self) -> float:
+        return cpu_seconds(self._pid) if self._pid else 0.0
 
 
 def resident_megabytes(pid: int) -> float:

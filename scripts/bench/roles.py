@@ -6,156 +6,62 @@ A role opens its peer, writes a line when it is ready, waits for a line, works, 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
-import statistics
+import os
 import sys
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import uvloop
 
 from scripts.bench import peers
-from scripts.bench.barrier import Barrier, Figures
-from scripts.bench.channel_roles import commanded, commander, process_receiver, thread_receiver
-from scripts.bench.payload import CHANNEL, KEYS
-from scripts.bench.peer import Call, DurableConsume, KeyValue, Peer, PublishSubscribe, RequestReply, StoredPublish
-from scripts.bench.wire_roles import filler, stalled
+from scripts.bench.resources import own_cpu_seconds
 
-Ability = TypeVar("Ability", PublishSubscribe, RequestReply, KeyValue, StoredPublish, DurableConsume)
-
-
-async def publisher(peer: Peer, barrier: Barrier, order: Mapping[str, Any]) -> Figures:
-    """Publishes `count` messages, at once or in batches of `batch`, each taken by the service before the next."""
-    able = _able(peer, PublishSubscribe)
-    count: int = order["count"]
-    batch: int = order.get("batch", count)
-    await barrier()
-    began = time.monotonic()
-    for start in range(0, count, batch):
-        await able.publish(CHANNEL, min(batch, count - start))
-    return {"began": began, "ended": time.monotonic(), "sent": order["count"]}
-
-
-async def subscriber(peer: Peer, barrier: Barrier, order: Mapping[str, Any]) -> Figures:
-    """Receives `count` messages by each of `subscribers` connections."""
-    others = [await _another(order) for _ in range(order.get("subscribers", 1) - 1)]
-    waits = [await _able(one, PublishSubscribe).subscribe(CHANNEL, order["count"]) for one in (peer, *others)]
-    await barrier()
-    receptions = await asyncio.gather(*(wait() for wait in waits))
-    await asyncio.gather(*(other.close() for other in others))
-    return {"received": sum(one.received for one in receptions), "ended": max(one.ended for one in receptions)}
-
-
-async def responder(peer: Peer, barrier: Barrier, order: Mapping[str, Any]) -> Figures:
-    """Answers requests until its process is ended."""
-    await _able(peer, RequestReply).respond(CHANNEL)
-    await barrier()
-    await asyncio.Event().wait()
-    return {}
-
-
-async def requester(peer: Peer, barrier: Barrier, order: Mapping[str, Any]) -> Figures:
-    """Sends `count` requests, `in_flight` at a time."""
-    call = _able(peer, RequestReply).requester(CHANNEL)
-    return await _drive(call, barrier, order)
-
-
-async def saver(peer: Peer, barrier: Barrier, order: Mapping[str, Any]) -> Figures:
-    """Saves `count` records, `in_flight` at a time."""
-    return await _drive(_able(peer, KeyValue).saver(), barrier, order)
-
-
-async def getter(peer: Peer, barrier: Barrier, order: Mapping[str, Any]) -> Figures:
-    """Saves some records, then reads `count`, `in_flight` at a time."""
-    able = _able(peer, KeyValue)
-    save = able.saver()
-    for index in range(KEYS):
-        await save(index)
-    return await _drive(able.getter(), barrier, order)
-
-
-async def storer(peer: Peer, barrier: Barrier, order: Mapping[str, Any]) -> Figures:
-    """Publishes `count` messages to be stored, `in_flight` at a time, each waiting for its receipt."""
-    return await _drive(await _able(peer, StoredPublish).storer(CHANNEL), barrier, order)
-
-
-async def consumer(peer: Peer, barrier: Barrier, order: Mapping[str, Any]) -> Figures:
-    """Takes `count` messages that wait for a durable subscription, and acks each."""
-    able = _able(peer, DurableConsume)
-    await able.keep(CHANNEL)
-    await barrier()
-    began = time.monotonic()
-    reception = await able.consume(CHANNEL, order["count"])
-    return {"began": began, "ended": reception.ended, "received": reception.received}
-
-
-async def _drive(call: Call, barrier: Barrier, order: Mapping[str, Any]) -> Figures:
-    """Runs a call so many times, with so many at once, behind `warm_up` that are not timed (unset: a tenth)."""
-    count, in_flight = order["count"], order["in_flight"]
-    await _spread(call, order.get("warm_up", count // 10), in_flight)
-    await barrier()
-    began = time.monotonic()
-    latencies = await _spread(call, count, in_flight)
-    return {"seconds": time.monotonic() - began, "done": len(latencies), "median": statistics.median(latencies)}
-
-
-async def _spread(call: Call, count: int, in_flight: int) -> list[float]:
-    numbers = iter(range(count))
-    latencies: list[float] = []
-
-    async def work() -> None:
-        clock = time.perf_counter
-        for number in numbers:
-            began = clock()
-            await call(number)
-            latencies.append(clock() - began)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(in_flight):
-            group.create_task(work())
-    return latencies
-
-
-def _able(peer: Peer, ability: type[Ability]) -> Ability:
-    if not isinstance(peer, ability):
-        raise TypeError(f"{peer.title} has no {ability.__name__}")
-    return peer
-
-
-async def _another(order: Mapping[str, Any]) -> Peer:
-    peer = peers.load(order["peer"])
-    await peer.open(order["service"], order["port"])
-    return peer
-
-
-ROLES: Mapping[str, Callable[[Peer, Barrier, Mapping[str, Any]], Awaitable[Figures]]] = {
-    role.__name__: role
-    for role in (
-        *(publisher, subscriber, stalled, responder, requester, saver, getter, storer, consumer, filler),
-        *(thread_receiver, process_receiver, commanded, commander),
-    )
+ROLES: Final[Mapping[str, str]] = {
+    name: f"scripts.bench.{module}"
+    for module, names in {
+        "peer_roles": ("publisher", "subscriber", "responder", "requester", "saver", "getter", "storer", "consumer"),
+        "wire_roles": ("stalled", "filler"),
+        "channel_roles": ("thread_receiver", "process_receiver", "commanded", "commander"),
+    }.items()
+    for name in names
 }
+"""The module of each; loaded when it is played, since a peer's environment may lack what other roles need."""
 
 
 async def play(name: str, order: Mapping[str, Any]) -> None:
-    """Plays one role from beginning to end."""
+    """Plays one role from beginning to end. To its figures comes `cpu`: seconds that it used, from the barrier on."""
+    before = 0.0
+    tell = _own_output()
 
     async def barrier() -> None:
-        _tell("ready", True)
+        nonlocal before
+        tell("ready", True)
         if not await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline):
             raise EOFError("the coordinator is gone")
+        before = own_cpu_seconds()
 
-    peer = await _another(order)
+    role = getattr(importlib.import_module(ROLES[name]), name)
+    peer = await peers.opened(order)
     try:
-        _tell("result", await ROLES[name](peer, barrier, order))
+        figures = await role(peer, barrier, order)
+        tell("result", {**figures, "cpu": own_cpu_seconds() - before})
     finally:
         await peer.close()
 
 
-def _tell(word: str, value: object) -> None:
-    sys.stdout.write(json.dumps({word: value}) + "\n")
-    sys.stdout.flush()
+def _own_output() -> Callable[[str, object], None]:
+    """What writes lines to the coordinator. From now on the standard output, which SLIM's log goes to, is the role's
+    log."""
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def tell(word: str, value: object) -> None:
+        output.write(json.dumps({word: value}) + "\n")
+        output.flush()
+
+    return tell
 
 
 if __name__ == "__main__":

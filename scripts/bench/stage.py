@@ -23,6 +23,7 @@ class Stage:
 
     def __init__(self, contender: Contender, service: Service, port: int, scratch: Path) -> None:
         self.waiting = contender.waiting
+        self._most = contender.most
         self.peer: Peer = peers.load(contender.peer)
         self.port = port
         self._order = {"peer": contender.peer, "service": service, "port": port}
@@ -32,10 +33,14 @@ class Stage:
         self.server_pid = 0
         """Of the contender's server; 0 where it needs none."""
 
+    def at_most(self, count: int) -> int:
+        """So many, or as many as the contender does at the most."""
+        return count if self._most is None else min(count, self._most)
+
     async def role(self, name: str, **order: int) -> Role:
         """Starts a role and waits until it is ready."""
         log = self._scratch / f"{len(self._roles)}-{name}.log"
-        role = await Role.start(name, {**self._order, **order}, log, self._environment)
+        role = await Role.start(name, {**self._order, **order}, log, self._environment, self.peer.python())
         self._roles.append(role)
         return role
 

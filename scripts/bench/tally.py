@@ -11,7 +11,7 @@ from scripts.bench.peer import Reception
 FIRST_SECONDS: Final = 30.0
 """How long a subscriber waits for its first message."""
 
-IDLE_SECONDS: Final = 3.0
+IDLE_SECONDS: Final = 10.0
 """A subscriber that got nothing more for this long counts the rest as lost."""
 
 _LOOK_SECONDS: Final = 0.1

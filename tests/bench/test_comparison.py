@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from scripts.bench import command, report
-from scripts.bench.comparison import Row
-from scripts.bench.contender import FEW, Contender
+from scripts.bench import report
+from scripts.bench.cli import command
+from scripts.bench.comparison import Row, Series
+from scripts.bench.contender import FEW, Contender, of_peer, ours
 from scripts.bench.payload import PAYLOAD, PAYLOAD_BYTES, TEXT
 from scripts.bench.peer import Server
-from scripts.bench.peers import OURS, PEERS
+from scripts.bench.peers import PEERS
 from scripts.bench.processes import Role, RunFailedError, free_port, start_server
+from scripts.bench.questions import QUESTIONS, RUNTIMES, TYPED
 from scripts.bench.tally import Tally
+from scripts.bench.work import Measurement, Work
 from scripts.bench.works import WORKS
 from scripts.bench.works.live import LIVE
 from scripts.bench.works.request import REQUEST_LATENCY
 
-NATS = Contender("nats", "nats-py", "nats")
+SQLITE = of_peer("sqlite")  # the one whose library is always there
+
+
+def _row(work: Work, ours_value: float, peer_value: float, peer: Contender = SQLITE, lost: int = 0) -> Row:
+    """A row of two runs each, of which both are alike."""
+    cpu = {"publisher": 2.0, "broker": 3.0}
+    mine = [Measurement(ours_value, lost, cpu)] * 2
+    return Row(work, Series(ours(), mine), Series(peer, [Measurement(peer_value, 0, {**cpu, "subscriber": 5.0})] * 2))
 
 
 def test_everybody_sends_256_bytes() -> None:
@@ -32,17 +43,52 @@ def test_everybody_sends_256_bytes() -> None:
 
 def test_a_ratio_over_one_says_that_we_are_ahead() -> None:
     """For rates more is better, for latencies less."""
-    assert Row(LIVE, NATS, ours=200, peer_value=100, ours_lost=0, peer_lost=0).ratio == 2
-    assert Row(REQUEST_LATENCY, NATS, ours=200, peer_value=100, ours_lost=0, peer_lost=0).ratio == 0.5
+    assert _row(LIVE, 200, 100).ratio == 2
+    assert _row(REQUEST_LATENCY, 200, 100).ratio == 0.5
 
 
-def test_results_are_a_list_of_six_facts(tmp_path: Path) -> None:
-    """bench-results.json has the form that programs read."""
-    row = Row(LIVE, NATS, ours=200, peer_value=100, ours_lost=0, peer_lost=0)
-    report.write([row], tmp_path / "results.json")
-    assert json.loads((tmp_path / "results.json").read_text()) == [
-        {"work": LIVE.title, "unit": "messages/s", "ours": 200, "peer": "nats", "peer_value": 100, "ratio": 2}
-    ]
+def test_results_have_all_figures(tmp_path: Path) -> None:
+    """bench-results.json has the form that programs read: a list, an object for each peer in each work."""
+    report.write([_row(LIVE, 200, 100)], tmp_path / "results.json")
+    (result,) = json.loads((tmp_path / "results.json").read_text())
+    versions = {name: result.pop(f"{name}_versions") for name in ("ours", "peer")}
+    assert versions["ours"][0].startswith("trunkline ")
+    assert versions["peer"] == [f"sqlite {sqlite3.sqlite_version}"]
+    assert result == {
+        "question": TYPED,
+        "work": LIVE.title,
+        "unit": "messages/s",
+        "ours": 200,
+        "peer": "sqlite",
+        "peer_value": 100,
+        "ratio": 2,
+        "asked": None,
+        "ours_cpu_us": {"publisher": 2, "broker": 3, "sum": 5},
+        "peer_cpu_us": {"publisher": 2, "broker": 3, "subscriber": 5, "sum": 10},
+        "ours_runs": [200, 200],
+        "peer_runs": [100, 100],
+        "ours_lost": 0,
+        "peer_lost": 0,
+    }
+
+
+def test_a_figure_is_the_median_of_its_runs() -> None:
+    """One run that something disturbed changes nothing, neither in the rate nor in what a message costs."""
+    runs = [Measurement(value, cpu={"broker": value, "publisher": 1.0}) for value in (10, 30, 1_000)]
+    series = Series(ours(), runs)
+    assert series.median == 30
+    assert series.cpu == {"broker": 30, "publisher": 1, "sum": 31}
+
+
+def test_a_table_answers_one_question() -> None:
+    """We stand first in each, then those that answer it; who is beside us in two of them is measured once."""
+    rows = [_row(LIVE, 200, 100, replace(SQLITE, name=name)) for name in ("faststream", "autogen", "slim")]
+    typed, runtimes = report.tables(rows)
+    assert (typed.title, runtimes.title) == (TYPED, RUNTIMES)
+    assert [len(table.rows) for table in (typed, runtimes)] == [3, 4]
+    assert list(typed.columns[7].cells) == ["", "", "[green]2.00[/]"]
+    page = report.markdown(rows)
+    assert page.count(f"| {LIVE.title} | Trunkline | 200 messages/s | 2.0 | 3.0 |  | 5.0 |  |") == 2
 
 
 def test_names_of_works_are_unique() -> None:
@@ -52,7 +98,9 @@ def test_names_of_works_are_unique() -> None:
 
 def test_each_work_names_peers_that_there_are() -> None:
     """A rival that is spelt wrongly would be left out without a word."""
-    assert {rival for work in WORKS for rival in work.goals} == {FEW, *PEERS} - {OURS}
+    assert {rival for work in WORKS for rival in work.names} == {FEW, *PEERS} - {work.ours for work in WORKS}
+    assert all(set(work.goals) <= set(work.names) for work in WORKS)
+    assert {question for work in WORKS for question in work.rivals} == set(QUESTIONS)
 
 
 async def test_a_tally_ends_with_the_last_message() -> None:
@@ -93,12 +141,10 @@ async def test_a_role_that_fails_shows_why(tmp_path: Path) -> None:
         await role_of_nobody
 
 
-def test_it_measures_for_real_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One run of real processes: our bus, and ZeroMQ which needs no server."""
-    pytest.importorskip("zmq", reason="the extra bench is not installed")
-    monkeypatch.setattr("scripts.bench.peers.ours.Trunkline.messages", 20_000)
+def test_it_measures_for_real_and_loses_nothing(tmp_path: Path) -> None:
+    """The quick form: one run of real processes: our bus, and ZeroMQ which needs no server."""
     path = tmp_path / "results.json"
-    arguments = ["--only", "live", "--peer", "zeromq", "--runs", "1", "--json", str(path)]
+    arguments = ["--only", "live-bytes", "--peer", "zeromq", "--quick", "--json", str(path)]
     done = CliRunner().invoke(command, arguments)
     assert done.exit_code == 0, done.output
     (row,) = json.loads(path.read_text())
@@ -130,5 +176,14 @@ def test_a_channel_is_measured_beside_pythons_queues(tmp_path: Path, monkeypatch
 
 def test_a_lost_message_stands_in_the_table() -> None:
     """Whoever reads the figure sees what it cost."""
-    row = replace(Row(LIVE, NATS, ours=200, peer_value=100, ours_lost=0, peer_lost=0), ours_lost=7)
-    assert any("7 lost" in str(cell) for cell in report.table([row]).columns[2].cells)
+    rows = [_row(LIVE, 200, 100, lost=7)]
+    (table,) = report.tables(rows)
+    assert any("14 lost" in str(cell) for cell in table.columns[1].cells)
+    assert "200 messages/s, 14 lost" in report.markdown(rows)
+
+
+def test_a_peer_that_takes_no_part_is_named() -> None:
+    """What was asked for and cannot be had is no empty table."""
+    done = CliRunner().invoke(command, ["--only", "live", "--peer", "zeromq"])
+    assert done.exit_code == 2
+    assert "--peer zeromq" in done.output

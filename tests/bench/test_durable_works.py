@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ import grpc
 import pytest
 from click.testing import CliRunner
 
-from scripts.bench import command
+from scripts.bench.cli import command
 from scripts.bench.comparison import compare
 from scripts.bench.contender import FEW, few_waiting, of_peer, ours
 from scripts.bench.payload import DURABLE
@@ -19,8 +18,6 @@ from scripts.bench.stage import Stage, stage
 from scripts.bench.work import Work
 from scripts.bench.works import backlog, durable, stored
 from trunkline.v1 import bus_pb2_grpc, durable_pb2
-
-needs_nats = pytest.mark.skipif(shutil.which("nats-server") is None, reason="nats-server is not installed")
 
 
 async def _waiting(place: Stage) -> durable_pb2.DurableSubscription:
@@ -64,9 +61,8 @@ async def test_a_backlog_outlives_its_runs(monkeypatch: pytest.MonkeyPatch, tmp_
     lines: list[str] = []
     for work in (backlog.BACKLOG_PUBLISH, backlog.BACKLOG_CONSUME):
         (row,) = await compare(work, us, [replace(few_waiting(), waiting=1_000)], 2, lines.append, tmp_path)
-        assert row.ours > 0
-        assert row.peer_value > 0
-        assert row.ours_lost == row.peer_lost == 0
+        for series in (row.ours, row.peers):
+            assert all(run.value > 0 and run.lost == 0 for run in series.runs)
     for name, least in ((us.name, 3_000), (FEW, 1_000)):
         async with stage(ours(), "bus", tmp_path / "backlog" / name) as place:
             left = await _waiting(place)
@@ -81,18 +77,15 @@ async def test_a_bare_commit_is_timed_without_a_server() -> None:
         assert (await stored.store(place, 50, 1))["median"] > 0
 
 
-@needs_nats
 @pytest.mark.parametrize(
     ("work", "peer"), [(stored.STORED, "nats"), (durable.DURABLE, "nats"), (durable.DURABLE, "nats-push")]
 )
-async def test_jetstream_does_the_same(work: Work, peer: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_jetstream_does_the_same(work: Work, peer: str, tmp_path: Path) -> None:
     """Stored by publish, consumed by fetch, acked one by one; nothing is lost."""
-    pytest.importorskip("nats", reason="the extra bench is not installed")
-    monkeypatch.setattr(stored, "MANY", 1_000)
-    monkeypatch.setattr(durable, "MESSAGES", 1_000)
-    (row,) = await compare(work, ours(), [of_peer(peer)], 1, lambda _: None, tmp_path)
-    assert row.peer_value > 0
-    assert row.peer_lost == 0
+    us, rival = (replace(one, most=1_000) for one in (ours(), of_peer(peer)))
+    (row,) = await compare(work, us, [rival], 1, lambda _: None, tmp_path)
+    assert row.peers.median > 0
+    assert row.peers.lost == 0
 
 
 def test_the_size_of_the_backlog_is_an_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

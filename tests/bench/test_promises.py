@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from scripts.bench import cli, command, report
+from scripts.bench import cli, report
+from scripts.bench.cli import command
 from scripts.bench.promise import Figure, Promise
 from scripts.bench.promises import PROMISES, commands, idle, ready, stalled, waiting
 from scripts.bench.works import WORKS

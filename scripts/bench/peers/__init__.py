@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from scripts.bench.peer import Peer
 
@@ -12,11 +12,18 @@ OURS: Final = "trunkline"
 
 PEERS: Final[Mapping[str, tuple[str, str]]] = {
     OURS: ("scripts.bench.peers.ours", "Trunkline"),
+    "trunkline-bytes": ("scripts.bench.peers.our_bytes", "TrunklineBytes"),
     "nats": ("scripts.bench.peers.nats", "Nats"),
+    "nats-synced": ("scripts.bench.peers.nats_synced", "NatsSynced"),
+    "nats-msgspec": ("scripts.bench.peers.nats_typed", "NatsMsgspec"),
+    "nats-pydantic": ("scripts.bench.peers.nats_typed", "NatsPydantic"),
+    "faststream": ("scripts.bench.peers.faststream", "FastStream"),
     "nats-next": ("scripts.bench.peers.nats_next", "NatsNext"),
     "nats-push": ("scripts.bench.peers.nats_push", "NatsPush"),
     "redis": ("scripts.bench.peers.redis", "RedisPubSub"),
     "zeromq": ("scripts.bench.peers.zeromq", "ZeroMQ"),
+    "autogen": ("scripts.bench.peers.autogen", "AutoGen"),
+    "slim": ("scripts.bench.peers.slim", "Slim"),
     "sqlite": ("scripts.bench.peers.sqlite", "SQLite"),
     "queue": ("scripts.bench.peers.queues", "ThreadQueue"),
     "multiprocessing": ("scripts.bench.peers.queues", "ProcessQueue"),
@@ -32,3 +39,10 @@ def load(name: str) -> Peer:
     """
     module, cls = PEERS[name]
     return cast(Peer, getattr(importlib.import_module(module), cls)())
+
+
+async def opened(order: Mapping[str, Any]) -> Peer:
+    """A new peer as a role is ordered to have one, connected."""
+    peer = load(order["peer"])
+    await peer.open(order["service"], order["port"])
+    return peer

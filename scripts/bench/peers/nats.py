@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import nats
 from nats.aio.client import Client
@@ -16,6 +16,7 @@ from nats.js.api import StorageType
 from scripts.bench.payload import DURABLE, PAYLOAD, key
 from scripts.bench.peer import Call, Peer, Reception, Server, Service
 from scripts.bench.tally import IDLE_SECONDS, Tally
+from scripts.tools import NATS_SERVER_VERSION, find
 
 REQUEST_SECONDS = 30.0
 """What Trunkline's requests have by default."""
@@ -24,19 +25,28 @@ FETCHED = 256
 """Messages that one fetch of a durable consumer asks for."""
 
 
+def program() -> str:
+    """The path of nats-server in the version that is measured; where it is not, its name, which is not found either."""
+    return find("nats-server") or f"nats-server {NATS_SERVER_VERSION}"
+
+
 class Nats(Peer):
     """Default settings on both sides. What JetStream stores is written to files, and synced every two minutes."""
 
     title = "nats-py"
     messages = 300_000
+    libraries: ClassVar[Sequence[str]] = ("nats-py",)
 
     def __init__(self) -> None:
         self._client: Client | None = None
         self._store: Any = None
         self._waiting: Any = None
 
+    def versions(self) -> Sequence[str]:
+        return [*super().versions(), f"nats-server {NATS_SERVER_VERSION.removeprefix('v')}"]
+
     def server(self, service: Service, port: int, scratch: Path) -> Server:
-        return Server(("nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(scratch / "jetstream")))
+        return Server((program(), "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(scratch / "jetstream")))
 
     async def open(self, service: Service, port: int) -> None:
         self._client = await nats.connect(f"nats://127.0.0.1:{port}")
@@ -77,7 +87,7 @@ class Nats(Peer):
         await self.client.subscribe(channel, cb=on_request)
         await self.client.flush()
 
-    def requester(self, channel: str) -> Call:
+    async def requester(self, channel: str) -> Call:
         client = self.client
 
         async def request(_: int) -> None:

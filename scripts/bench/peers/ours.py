@@ -24,6 +24,7 @@ class Trunkline(ChannelAbilities, Peer):
 
     title = "Trunkline"
     messages = 300_000
+    libraries = ("trunkline", "grpcio")
 
     def __init__(self) -> None:
         self._bus: trunkline.GrpcMessageBus | None = None
@@ -88,7 +89,7 @@ class Trunkline(ChannelAbilities, Peer):
 
         await bus.subscribe(channel, on_request)
 
-    def requester(self, channel: str) -> Call:
+    async def requester(self, channel: str) -> Call:
         bus = self.bus
 
         async def request(_: int) -> None:

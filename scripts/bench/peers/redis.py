@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -20,9 +21,15 @@ class RedisPubSub(Peer):
 
     title = "redis-py"
     messages = 120_000
+    libraries = ("redis",)
 
     def __init__(self) -> None:
         self._redis: Redis | None = None
+
+    def versions(self) -> Sequence[str]:
+        said = subprocess.run(["redis-server", "--version"], check=True, capture_output=True, text=True).stdout
+        server = next(word.removeprefix("v=") for word in said.split() if word.startswith("v="))
+        return [*super().versions(), f"redis-server {server}"]
 
     def server(self, service: Service, port: int, scratch: Path) -> Server:
         options = {"bind": "127.0.0.1", "port": str(port), "dir": str(scratch), "save": "", "appendonly": "no"}

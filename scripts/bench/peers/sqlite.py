@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.bench.payload import PAYLOAD
@@ -14,6 +15,9 @@ class SQLite(Peer):
 
     title = "bare SQLite commit"
     messages = 0
+
+    def versions(self) -> Sequence[str]:
+        return [f"sqlite {sqlite3.sqlite_version}"]
 
     def __init__(self) -> None:
         self._connection: sqlite3.Connection | None = None

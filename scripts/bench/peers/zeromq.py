@@ -18,6 +18,7 @@ class ZeroMQ(Peer):
 
     title = "pyzmq, no broker"
     messages = 1_000_000
+    libraries = ("pyzmq",)
 
     def __init__(self) -> None:
         self._context = zmq.Context()

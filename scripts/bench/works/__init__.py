@@ -7,13 +7,13 @@ from scripts.bench.works.backlog import BACKLOG_CONSUME, BACKLOG_PUBLISH
 from scripts.bench.works.channel import CHANNEL_PROCESS, CHANNEL_THREAD
 from scripts.bench.works.durable import DURABLE
 from scripts.bench.works.fan_out import FAN_OUT
-from scripts.bench.works.live import LIVE
+from scripts.bench.works.live import LIVE, LIVE_BYTES
 from scripts.bench.works.request import REQUEST, REQUEST_LATENCY
 from scripts.bench.works.state import STATE_GET, STATE_SAVE
 from scripts.bench.works.stored import STORED, STORED_ALONE
 
 WORKS: tuple[Work, ...] = (
-    *(LIVE, REQUEST, REQUEST_LATENCY, STATE_SAVE, STATE_GET, FAN_OUT),
+    *(LIVE, LIVE_BYTES, REQUEST, REQUEST_LATENCY, STATE_SAVE, STATE_GET, FAN_OUT),
     *(STORED, DURABLE, STORED_ALONE),
     *(BACKLOG_PUBLISH, BACKLOG_CONSUME),
     *(CHANNEL_THREAD, CHANNEL_PROCESS),

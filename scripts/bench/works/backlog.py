@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from scripts.bench.contender import FEW
+from scripts.bench.questions import BACKLOG
 from scripts.bench.stage import Stage
 from scripts.bench.work import Measurement, Work
 from scripts.bench.works import durable, stored
@@ -17,16 +18,18 @@ FILL_SECONDS: Final = 900.0
 async def measure_publish(stage: Stage) -> Measurement:
     """Messages stored in a second; then as many are consumed, so that the next run finds what this one found."""
     await fill(stage, stage.waiting)
-    published = await stored.rate(stage, MESSAGES, warm_up=0)
-    await durable.rate(stage, MESSAGES)
+    count = stage.at_most(MESSAGES)
+    published = await stored.rate(stage, count, warm_up=0)
+    await durable.rate(stage, count)
     return published
 
 
 async def measure_consume(stage: Stage) -> Measurement:
     """Messages consumed in a second: the oldest, after as many were published."""
     await fill(stage, stage.waiting)
-    await stored.rate(stage, MESSAGES, warm_up=0)
-    return await durable.rate(stage, MESSAGES)
+    count = stage.at_most(MESSAGES)
+    await stored.rate(stage, count, warm_up=0)
+    return await durable.rate(stage, count)
 
 
 async def fill(stage: Stage, waiting: int) -> None:
@@ -41,6 +44,7 @@ BACKLOG_PUBLISH = Work(
     title="stored publish, 512 in flight, {waiting} waiting",
     unit="messages/s",
     service="bus",
+    rivals={BACKLOG: (FEW,)},
     goals={FEW: 0.7},
     measure=measure_publish,
     keeps="backlog",
@@ -50,6 +54,7 @@ BACKLOG_CONSUME = Work(
     title="durable consume, {waiting} waiting",
     unit="messages/s",
     service="bus",
+    rivals={BACKLOG: (FEW,)},
     goals={FEW: 0.7},
     measure=measure_consume,
     keeps="backlog",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from scripts.bench.questions import QUEUES
 from scripts.bench.stage import RUN_SECONDS, Stage
-from scripts.bench.work import Measurement, Work
+from scripts.bench.work import Measurement, Work, each
 
 MESSAGES: Final = 300_000
 
@@ -21,10 +22,10 @@ async def measure_processes(stage: Stage) -> Measurement:
 
 
 async def _rate(stage: Stage, role: str) -> Measurement:
-    receiver = await stage.role(role, count=MESSAGES)
+    receiver = await stage.role(role, count=stage.at_most(MESSAGES))
     receiver.go()
     figures = await receiver.result(RUN_SECONDS)
-    return Measurement(figures["done"] / figures["seconds"])
+    return Measurement(figures["done"] / figures["seconds"], cpu=each(figures["done"], both=figures["cpu"]))
 
 
 CHANNEL_THREAD = Work(
@@ -32,6 +33,7 @@ CHANNEL_THREAD = Work(
     title="MessageChannel, from a thread to its owner",
     unit="messages/s",
     service="channel",
+    rivals={QUEUES: ("queue",)},
     goals={"queue": 0.7},
     measure=measure_threads,
 )
@@ -40,6 +42,7 @@ CHANNEL_PROCESS = Work(
     title="MessageChannel, from a process to its owner",
     unit="messages/s",
     service="channel",
+    rivals={QUEUES: ("multiprocessing",)},
     goals={"multiprocessing": 0.9},
     measure=measure_processes,
 )

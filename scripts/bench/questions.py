@@ -1,0 +1,19 @@
+"""Questions: what a reader asks of the comparison. Each has a part of the table, with the peers that answer it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+TYPED: Final = "typed messages, live: the same fields, made and read anew for each"
+RAW: Final = "raw bytes, live: made before"
+SYNCED: Final = "stored, synced to disk before the receipt on both sides"
+UNSYNCED: Final = "stored, as each comes: ours synced, the peer's within two minutes"
+REQUESTS: Final = "requests"
+STATE: Final = "state"
+FAN_OUT: Final = "fan-out"
+RUNTIMES: Final = "other agent runtimes"
+BACKLOG: Final = "while many wait"
+QUEUES: Final = "between threads and processes"
+
+QUESTIONS: Final = (TYPED, RAW, SYNCED, UNSYNCED, REQUESTS, STATE, FAN_OUT, RUNTIMES, BACKLOG, QUEUES)
+"""In the order of the report."""
