@@ -183,8 +183,8 @@ def _wrongly_buried(group: str, failing: Sequence[Failing], buried: Sequence[Bur
         failures = own[letter.message_id]
         if not any(fact.for_ever for fact in failures.values()):
             yield Fault(Wrong.INNOCENT, f"{group}: {letter.message_id} failed {len(failures)} times of {letter.errors}")
-        terminated = [fact for fact in failures.values() if fact.way == Way.TERMINATED]
-        if (letter.reason == "terminated") != bool(terminated) and letter.reason != "max_deliveries":
+        was_terminated = any(fact.way == Way.TERMINATED for fact in failures.values())
+        if letter.reason not in (("max_deliveries", "terminated") if was_terminated else ("max_deliveries",)):
             yield Fault(Wrong.UNTRUE, f"{group}: {letter.message_id} is {letter.reason}")
         for attempt, error in letter.errors.items():
             known = failures.get(attempt)

@@ -8,7 +8,21 @@ from pathlib import Path
 import pytest
 
 from tests.torture.audit import Wrong, audit
-from tests.torture.ledger import Delivered, Done, Fact, Found, Ledger, Receipted, Saved, Sent, read
+from tests.torture.endings import ERRORS, LEASE_EXPIRED, Way
+from tests.torture.ledger import (
+    Buried,
+    Delivered,
+    Done,
+    Fact,
+    Failing,
+    Found,
+    Ledger,
+    Probed,
+    Receipted,
+    Saved,
+    Sent,
+    read,
+)
 
 GROUP = "workers"
 
@@ -103,6 +117,73 @@ def test_what_was_altered_or_never_sent(story: Story) -> None:
     story.deliver(4, intact=False)
     story.deliver(5)
     assert sorted(story.wrongs()) == sorted([Wrong.ALTERED, Wrong.UNKNOWN])
+
+
+@pytest.fixture
+def handled() -> list[Fact]:
+    """Of one lane: a message that failed and was done, one that fails for ever, one that was terminated."""
+    ids = [f"p.u0.{number}" for number in (1, 2, 3)]
+    facts: list[Fact] = []
+    for number, message_id in enumerate(ids, 1):
+        facts += [Sent(message_id, number, None), Receipted(message_id, False)]
+    return [
+        *facts,
+        Failing("steady", ids[0], 1, Way.AWAITED_CANCELLED, False),
+        Done("steady", ids[0], 1),
+        *(Failing("steady", ids[1], attempt, Way.LONE_SURROGATE, True) for attempt in (1, 3)),
+        Buried("steady", ids[1], "max_deliveries", {1: ERRORS[Way.LONE_SURROGATE], 2: LEASE_EXPIRED, 3: LEASE_EXPIRED}),
+        Failing("steady", ids[2], 1, Way.TERMINATED, True),
+        Buried("steady", ids[2], "terminated", {1: ERRORS[Way.TERMINATED]}),
+        Probed("steady-0", "live"),
+    ]
+
+
+def wrongs_of(facts: list[Fact], *probed: tuple[str, str]) -> list[Wrong]:
+    """What is wrong with a run in which one group's handlers end in every way."""
+    return [fault.wrong for fault in audit(facts, [], ["steady"], probed).faults]
+
+
+def test_handlers_of_which_each_ended_only_its_own_message(handled: list[Fact]) -> None:
+    """Done, or a dead letter that fails for ever; an attempt may have been its neighbour's."""
+    assert wrongs_of(handled, ("steady-0", "live")) == []
+
+
+def test_a_message_that_is_neither_done_nor_a_dead_letter(handled: list[Fact]) -> None:
+    """On the lane that handlers get; others are other groups'."""
+    handled += [Receipted("p.u0.4", False), Receipted("p.k0.4", False)]
+    assert wrongs_of(handled) == [Wrong.LOST]
+
+
+@pytest.mark.parametrize("way", [None, Way.RAISED])
+def test_a_dead_letter_of_a_message_that_was_to_be_done(handled: list[Fact], way: Way | None) -> None:
+    """It never failed, or not for ever."""
+    handled += [Failing("steady", "p.u0.1", 1, way, False)] if way else []
+    handled.append(Buried("steady", "p.u0.1", "max_deliveries", dict.fromkeys(range(1, 9), LEASE_EXPIRED)))
+    assert wrongs_of(handled) == [Wrong.INNOCENT]
+
+
+@pytest.mark.parametrize(("attempt", "error"), [(1, "later"), (2, "HandlerError: not now")])
+def test_a_dead_letter_with_an_untrue_reason(handled: list[Fact], attempt: int, error: str) -> None:
+    """It says another failure than its own, or one where it had none."""
+    handled += [
+        Failing("steady", "p.u0.5", 1, Way.RAISED, True),
+        Buried("steady", "p.u0.5", "max_deliveries", {attempt: error}),
+    ]
+    assert wrongs_of(handled) == [Wrong.UNTRUE]
+
+
+def test_a_dead_letter_that_nobody_terminated(handled: list[Fact]) -> None:
+    """Its reason is untrue."""
+    handled += [
+        Failing("steady", "p.u0.5", 1, Way.RAISED, True),
+        Buried("steady", "p.u0.5", "terminated", {1: ERRORS[Way.RAISED]}),
+    ]
+    assert wrongs_of(handled) == [Wrong.UNTRUE]
+
+
+def test_a_subscription_that_stands_still(handled: list[Fact]) -> None:
+    """It got nothing of what was published after the storm."""
+    assert wrongs_of(handled, ("steady-0", "live"), ("steady-0", "group")) == [Wrong.STANDING_STILL]
 
 
 def test_a_torn_last_line_says_nothing(tmp_path: Path) -> None:
