@@ -15,6 +15,7 @@ import pytest
 
 from tests.bus.calls import refused, start
 from tests.bus.conftest import OPTIONS
+from tests.bus.durable.calls import eventually
 from tests.conftest import StartProgram
 from tests.patience import PATIENCE
 from tests.programs import command
@@ -250,6 +251,7 @@ async def test_what_is_stored_with_such_a_time_is_shown(start_program: StartProg
             if len(times) == 3:
                 break
         assert times == [9999, 1, 1970]
+        await eventually(bus.count_dead_letters, lambda count: count == 3)  # what was terminated is not waited for
         assert [letter.message.timestamp.year async for letter in bus.dead_letters()] == times[::-1]
     lines = _trunkline(address, "dead-letters", "list", "--format", "json").stdout.splitlines()
     assert [json.loads(line)["message"]["message_id"] for line in lines] == ["m2", "m1", "m0"]
