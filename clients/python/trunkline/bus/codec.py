@@ -13,16 +13,15 @@ from google.protobuf.message import DecodeError
 
 from trunkline.bus.durable import DurableMessage, Settler
 from trunkline.errors import InvalidMessageError
-from trunkline.models import AgentMessage, MessageType, Priority
+from trunkline.models import AgentMessage, Priority
 from trunkline.models.fields import fill_model
 from trunkline.models.json import JSON_TYPE, encode_json
 from trunkline.models.lazy import ABSENT, SOURCE, set_known
-from trunkline.models.message import BINARY_TYPE, MESSAGE_FIELDS, as_made
+from trunkline.models.message import BINARY_TYPE, MESSAGE_FIELDS, MESSAGE_TYPES, as_made
 from trunkline.v1 import message_pb2
 from trunkline.wire.encoding import length_prefix, write_varint
 from trunkline.wire.times import EPOCH, to_datetime
 
-_MESSAGE_TYPES: Final[Mapping[str, MessageType]] = {each.value: each for each in MessageType}
 _TO_WIRE: Final[Mapping[Priority, int]] = {priority: number for number, priority in enumerate(Priority, start=1)}
 _FROM_WIRE: Final[tuple[Priority, ...]] = (Priority.MEDIUM, *Priority)
 _EXACT_SECONDS: Final = 2**32
@@ -230,7 +229,7 @@ def _read_time(source: _Source) -> datetime:
 
 _READERS: Final[Mapping[str, Callable[[_Source], Any]]] = {
     "message_id": lambda source: source[1].message_id,
-    "message_type": lambda source: _MESSAGE_TYPES.get(source[1].message_type, source[1].message_type),
+    "message_type": lambda source: MESSAGE_TYPES.get(source[1].message_type, source[1].message_type),
     "sender_id": lambda source: source[1].sender_id,
     "recipient_id": lambda source: source[1].recipient_id or None,
     "payload": _read_payload,

@@ -24,7 +24,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_PAYLOAD: Final = b"{}"
 _UNSET: Final = object()
 _NAME_TYPES: Final = frozenset({MessageType, str})
-_TYPES: Final[Mapping[str, MessageType]] = {each.value: each for each in MessageType}
+MESSAGE_TYPES: Final[Mapping[str, MessageType]] = {each.value: each for each in MessageType}
+"""The well-known ones, by their names."""
 _NAMES: Final[Mapping[type, str]] = {
     dict: "a JSON object that was sent as bytes",
     list: "a JSON array, not a JSON object",
@@ -109,7 +110,7 @@ class AgentMessage(LazyModel):
                 and (correlation_id is None or (type(correlation_id) is str and correlation_id))
                 and (json := _NO_PAYLOAD if payload is _UNSET else _json_of(payload)) is not None
             ):
-                name, time = _TYPES.get(message_type, message_type), time_ns()
+                name, time = MESSAGE_TYPES.get(message_type, message_type), time_ns()
                 made = (MADE_READERS, new_id(), name, sender_id, recipient_id, json, correlation_id, priority, time)
                 set_known(self, {SOURCE: made})
                 return

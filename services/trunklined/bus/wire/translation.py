@@ -28,7 +28,6 @@ _types = bus_passthrough()
 PassthroughConnectRequest = _types["ConnectRequest"]
 PassthroughPublishRequest = _types["PublishRequest"]
 PassthroughPublishStreamRequest = _types["PublishStreamRequest"]
-PassthroughSubscribeResponse = _types["SubscribeResponse"]
 PassthroughConnectResponse = _types["ConnectResponse"]
 PassthroughRequestResponse = _types["RequestResponse"]
 
