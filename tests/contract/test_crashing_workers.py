@@ -57,6 +57,7 @@ async def test_what_kills_its_worker_uses_up_no_attempt_of_its_neighbours(
         finally:
             worker.kill()
             await worker.wait()
+        await eventually(lambda: bus.count_dead_letters(durable=name), bool)  # counted before it is stored
         letters = [each async for each in bus.dead_letters(durable=name)]
         assert [letter.message.payload["n"] for letter in letters] == [killer]
         assert [attempt.error for attempt in letters[0].attempts] == ["lease expired"] * 3
