@@ -50,7 +50,7 @@ class Subscriber:
         "observer",
         "peer",
         "queue",
-        "silent",
+        "rests_until",
         "suspects",
         "wake",
     )
@@ -75,9 +75,17 @@ class Subscriber:
         """Messages of a durable subscription that it holds."""
         self.suspects = 0
         """How many of them may have killed the subscriber that held them before; see `Parcel.is_suspect`."""
-        self.silent = False
-        """A lease of it ended, and it has said nothing since: it may stand still."""
+        self.rests_until: float | None = None
+        """A lease of it ended, and it has said nothing since: it may stand still. Until then it gets nothing of what
+        lapsed elsewhere, which would lapse again unread. None: it was heard."""
         self.queue: Queue | None = None
+
+    def heard(self) -> None:
+        """It has said something: it does not stand still."""
+        if self.rests_until is not None:
+            self.rests_until = None
+            if self.queue is not None:
+                self.queue.feed(self)
 
     def grant(self, messages: int) -> None:
         """Allows that many more messages; only for one that was opened with a credit."""

@@ -73,6 +73,27 @@ async def test_new_messages_flow_beside_one_that_lapsed(stub: Any, channel: str)
         assert await holder.take_numbers(10) == [str(n) for n in range(10, 20)]
 
 
+async def test_who_stands_still_gets_nothing_that_lapsed_elsewhere(stub: Any, channel: str) -> None:
+    """A subscriber that lets a lease lapse and says nothing may stand still: what lapsed waits for as long as a lease,
+    or for a word of it. Else it would lapse there unread, again and again. What is new comes as ever."""
+    await create(stub, "d", channel, settings=settings(ack_wait=2.0, max_deliveries=9))
+    await store_all(stub, channel, range(2))
+    async with holding(stub, "d", channel) as gone:
+        await gone.take(2)
+    await eventually(lambda: get(stub, "d"), lambda found: found.retrying == 2)
+    async with holding(stub, "d", channel) as holder:
+        first = (await holder.take(1))[0]
+        assert (first.n, first.attempt) == ("0", 2)
+        state = await eventually(lambda: get(stub, "d"), lambda found: found.retrying == 2)
+        assert not state.leased, "its lease lapsed, and neither message is handed out again"
+        await store_all(stub, channel, ["new"])
+        new = (await holder.take(1))[0]
+        assert (new.n, new.attempt) == ("new", 1)
+        await holder.ack([new])
+        again = (await holder.take(1))[0]
+        assert (again.n, again.attempt) == ("0", 3)
+
+
 async def test_what_was_released_is_no_suspect(stub: Any, channel: str) -> None:
     """It was never begun: it comes again as it came, all at once."""
     await create(stub, "d", channel, settings=settings(ack_wait=60))

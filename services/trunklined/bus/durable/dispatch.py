@@ -122,7 +122,7 @@ class Dispatch:
         hungry = [each for each in self.subscribers if self._room(each) > 0]
         if not hungry:
             return
-        hungry = [each for each in hungry if not each.silent] or hungry
+        hungry = [each for each in hungry if each.rests_until is None] or hungry
         backlog.begin_turn(now)
         leased: Leased = []
         for subscriber, share in self._shares(hungry, backlog.count):
@@ -155,7 +155,8 @@ class Dispatch:
         """Leases at most so many messages to one subscriber."""
         count = size = 0
         while count < most and size < SEND_BUFFER_BYTES:
-            found = self._backlog.next(most - count, now, suspect=not subscriber.suspects)
+            takes_suspects = not subscriber.suspects and (subscriber.rests_until or 0) <= now
+            found = self._backlog.next(most - count, now, suspect=takes_suspects)
             if found is None:
                 break
             pending, batches = found
@@ -208,8 +209,11 @@ class Dispatch:
         """Sets the timer to what happens next: a lease that ends, or a pending batch that is due."""
         self._cancel_timer()
         times = [self._backlog.pending_messages.leases.next_deadline()]
-        if any(self._room(each) > 0 for each in self.subscribers):
-            times.append(self._backlog.pending_messages.due_at)
+        for each in self.subscribers:
+            if self._room(each) > 0:
+                times.append(self._backlog.pending_messages.due_at)
+                if each.rests_until is not None and each.rests_until > self._context.clock():
+                    times.append(each.rests_until)
         at = min((time for time in times if time is not None), default=None)
         if at is not None and not self._backlog.is_over:
             loop = asyncio.get_running_loop()
@@ -238,5 +242,5 @@ class Dispatch:
                 self._backlog.release(unsent)
         for pending in {self._backlog.pending_messages.leases.of(sequence) for sequence in late}:
             if pending is not None and pending.holder is not None:
-                pending.holder.silent = True
+                pending.holder.rests_until = now + self._backlog.settings.ack_wait
         self._backlog.lapse(sorted(late), now)

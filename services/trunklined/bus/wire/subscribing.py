@@ -124,7 +124,7 @@ def apply_frame(subscriber: Subscriber, frame: bus_pb2.SubscribeRequest) -> list
         Refusals of the messages that could not be settled.
     """
     kind = frame.WhichOneof("frame")
-    subscriber.silent = False
+    subscriber.heard()
     if kind == "credit":
         check_credit("credit.messages", frame.credit.messages)
         if subscriber.credit is None:
