@@ -79,6 +79,7 @@ _HOMES = {
     "trunklined.local.bus": ("InMemoryMessageBus",),
     "trunkline.bus.grpc.bus": ("GrpcMessageBus",),
     "trunkline.bus.redis": ("RedisMessageBus",),
+    "trunkline.state.outbox": ("OutboxMessage", "OutboxStatistics", "StuckMessage"),
     "trunkline.state.state_manager": (
         "Change",
         "ChangeType",
@@ -187,6 +188,9 @@ if TYPE_CHECKING:
     from trunkline.models import WorkflowState as WorkflowState
     from trunkline.programs import LocalStack as LocalStack
     from trunkline.state.grpc.manager import GrpcStateManager as GrpcStateManager
+    from trunkline.state.outbox import OutboxMessage as OutboxMessage
+    from trunkline.state.outbox import OutboxStatistics as OutboxStatistics
+    from trunkline.state.outbox import StuckMessage as StuckMessage
     from trunkline.state.state_manager import Change as Change
     from trunkline.state.state_manager import ChangeType as ChangeType
     from trunkline.state.state_manager import Delete as Delete

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
@@ -17,8 +17,10 @@ from trunkline.limits import (
     DEFAULT_REDRIVEN,
     MAX_ACK_WAIT,
     MAX_BACKOFF_MULTIPLIER,
+    MAX_DELIVER_AHEAD,
     MAX_MAX_DELIVERIES,
     MAX_NAK_DELAY,
+    MAX_ORDERING_KEY_BYTES,
     MAX_REDRIVEN,
     MIN_ACK_WAIT,
 )
@@ -110,6 +112,30 @@ def check_between(field: str, value: float, lowest: float, highest: float, unit:
             f"{field} is {value:g}{unit}, it must be between {lowest:g} and {highest:g}{unit}",
             details={"field": field, "value": f"{value:g}"},
         )
+
+
+def check_delivery(ordering_key: str | None, deliver_at: datetime | None, deliver_after: float | None) -> None:
+    """Raises InvalidMessageError where a stored message cannot be delivered as it is wished."""
+    if ordering_key is not None and not 1 <= len(ordering_key.encode()) <= MAX_ORDERING_KEY_BYTES:
+        raise InvalidMessageError(
+            f"ordering_key has {len(ordering_key.encode())} bytes, it must have 1 to {MAX_ORDERING_KEY_BYTES}",
+            details={"field": "ordering_key", "value": ordering_key[:64]},
+        )
+    if deliver_at is not None and deliver_after is not None:
+        raise InvalidMessageError(
+            "deliver_at and deliver_after are both set", details={"field": "deliver_after", "value": str(deliver_after)}
+        )
+    if deliver_at is not None:
+        if deliver_at.tzinfo is None:
+            raise InvalidMessageError(
+                f"deliver_at is {deliver_at.isoformat()}, which has no time zone",
+                details={"field": "deliver_at", "value": str(deliver_at)},
+            )
+        ahead = (deliver_at - datetime.now(UTC)).total_seconds()
+        if ahead > MAX_DELIVER_AHEAD:
+            check_between("deliver_at", ahead, 0, MAX_DELIVER_AHEAD, " s ahead")
+    if deliver_after is not None:
+        check_between("deliver_after", deliver_after, 0, MAX_DELIVER_AHEAD, " s")
 
 
 def check_limit(limit: int | None) -> int:

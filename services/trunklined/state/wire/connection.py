@@ -20,7 +20,7 @@ from trunklined.state.batch import BatchOutcome
 from trunklined.state.engines.engine import OUTCOME_BYTES
 from trunklined.state.planning import TransactionOutcome
 from trunklined.state.records import Read
-from trunklined.state.store import Store
+from trunklined.state.store import Store, put_size
 from trunklined.state.wire.batch import Operations, start_batch, to_response
 from trunklined.state.wire.operations import (
     ConnectStateRequest,
@@ -32,6 +32,7 @@ from trunklined.state.wire.operations import (
     to_put,
     to_read,
 )
+from trunklined.state.wire.outbox import WRITES_OF_BATCH, check_published
 
 MAX_OPEN_ITEMS: Final = 16_384
 MAX_OPEN_BYTES: Final = 64 * 1024 * 1024
@@ -46,6 +47,12 @@ _OPERATIONS: Final = (
     *_ITEMS,
     state_pb2.ConnectStateRequest.ClientItem.BATCH_FIELD_NUMBER,
     state_pb2.BatchRequest.OPERATIONS_FIELD_NUMBER,
+)
+_ITEM = state_pb2.ConnectStateRequest.ClientItem
+_WRITES: Final = (
+    (*_ITEMS, _ITEM.SAVE_FIELD_NUMBER),
+    (*_ITEMS, _ITEM.DELETE_FIELD_NUMBER),
+    *((*_OPERATIONS, number) for number in WRITES_OF_BATCH),
 )
 
 
@@ -120,13 +127,14 @@ class StateConnection:
                 await self._get(item.id, to_read(item.get))
             case "save":
                 put = to_put(item.save, self._max_record_bytes)
-                size = len(put.body)
+                size = put_size((put,))
                 self._store.submit((put,), size, partial(self._saved, item.id, size))
                 self._opened(size)
             case "delete":
-                drop = to_drop(item.delete)
-                self._store.submit((drop,), 0, partial(self._deleted, item.id))
-                self._opened(0)
+                drop = to_drop(item.delete, self._max_record_bytes)
+                size = put_size((drop,))
+                self._store.submit((drop,), size, partial(self._deleted, item.id, size))
+                self._opened(size)
             case "list":
                 await self._list(item.id, ListQuery(item.list))
             case "batch":
@@ -175,8 +183,8 @@ class StateConnection:
         else:
             self._answer(id).saved.revision = outcome[0]
 
-    def _deleted(self, id: int, outcome: TransactionOutcome) -> None:
-        self._closed(0)
+    def _deleted(self, id: int, size: int, outcome: TransactionOutcome) -> None:
+        self._closed(size)
         if isinstance(outcome, StateError):
             self._fail(id, outcome)
         else:
@@ -255,3 +263,4 @@ def _check_parts(raw: bytes) -> None:
     for name, path in (("items", _ITEMS), ("operations", _OPERATIONS)):
         if parts_of(raw, path, MAX_FRAME_ITEMS) > MAX_FRAME_ITEMS:
             raise invalid_record(f"frame.{name}", f"are more than {MAX_FRAME_ITEMS}")
+    check_published(raw, *_WRITES)

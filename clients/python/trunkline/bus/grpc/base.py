@@ -12,7 +12,6 @@ from typing import Any, Literal, overload
 from google.protobuf.message import Message
 
 from trunkline.bus.checks import check_durable, check_live, check_stored
-from trunkline.bus.codec import encode_delivery, encode_message
 from trunkline.bus.grpc.durable_subscription import DurableSubscription
 from trunkline.bus.grpc.session import BusSession
 from trunkline.bus.grpc.subscription import LiveSubscription
@@ -31,6 +30,7 @@ from trunkline.errors import (
     TrunklineError,
 )
 from trunkline.limits import CLIENT_DISCONNECT_SECONDS, DEFAULT_REQUEST_TIMEOUT, MAX_MESSAGE_BYTES
+from trunkline.message_encoding import encode_delivery, encode_message
 from trunkline.models import AgentMessage
 from trunkline.models.message import as_made
 
