@@ -226,3 +226,33 @@ def test_too_many_messages_are_refused_before_they_are_decoded() -> None:
         check_published(raw, (1, 1), (1, 3))
     fewer = state_pb2.SaveRequest(publish=[empty] * 1_000).SerializeToString()
     check_published(fewer + b"\x20\x00" * FRAME_BYTES, ())
+
+
+async def test_many_messages_hold_no_commit_up(make_engine: MakeEngine) -> None:
+    """They count as rows of a commit: what is saved behind a thousand of them waits for no other thousand."""
+    store = store_of(make_engine(), InMemoryMessageBus())
+    await store.open()
+    try:
+        many = [publishing(f"{n}", *(arrival(n) for _ in range(200))) for n in range(5)]
+        await asyncio.gather(*(store.execute(each) for each in many))
+        assert store.counts.commits >= 4
+        assert store.engine.outbox.stock.messages == 1_000
+    finally:
+        await store.close()
+
+
+async def test_a_store_closes_amid_steps_of_its_outbox(tmp_path: Path) -> None:
+    """A step whose caller has gone is finished before the file is closed."""
+    engine = sqlite_engine(tmp_path)
+    await engine.open()
+    await engine.write([[publishing("a", arrival(0))]])
+    steps = [asyncio.ensure_future(engine.outbox.next([], 1, NOW + n)) for n in range(5)]
+    await asyncio.sleep(0)
+    for step in steps:
+        step.cancel()
+    await engine.close()
+    again = sqlite_engine(tmp_path)
+    await again.open()
+    [[held]] = await again.outbox.next([], 1, NOW + 9)
+    assert held.sent_at == NOW
+    await again.close()

@@ -122,6 +122,12 @@ class Stock:
         if not self.messages:
             self.oldest_at = None
 
+    def keep(self, arrivals: Sequence[Arrival]) -> None:
+        """Counts messages that a commit kept."""
+        self.kept += len(arrivals)
+        if self.oldest_at is None and self.messages and arrivals:
+            self.oldest_at = arrivals[0].taken_at
+
     def drop(self, done: Sequence[Held]) -> None:
         """Counts messages no more that the bus has."""
         self.messages -= len(done)

@@ -38,8 +38,8 @@ log = structlog.get_logger()
 
 COMMIT_OPERATIONS: Final = 256
 COMMIT_BYTES: Final = 8 * 1024 * 1024
-"""Upper bounds of one commit, which has at least one transaction. Such a commit keeps the loop busy for at most 3 ms,
-more than the wait for the disk costs."""
+"""Upper bounds of one commit, of its operations with their messages, and of their bytes. It has at least one
+transaction, and keeps the loop busy for at most 3 ms, more than the wait for the disk costs."""
 
 Done = Callable[[TransactionOutcome], None]
 
@@ -58,6 +58,11 @@ class _Waiting:
     size: int
     messages: Sequence[Arrival]
     done: Done
+
+    @property
+    def rows(self) -> int:
+        """What it adds to a commit: its operations, and the messages that they carry."""
+        return len(self.transaction) + len(self.messages)
 
 
 class Store:
@@ -231,9 +236,9 @@ class Store:
         group: list[_Waiting] = []
         operations, size = COMMIT_OPERATIONS, COMMIT_BYTES
         queue = self._queue
-        while queue and (not group or (len(queue[0].transaction) <= operations and queue[0].size <= size)):
+        while queue and (not group or (queue[0].rows <= operations and queue[0].size <= size)):
             waiting = queue.popleft()
-            operations -= len(waiting.transaction)
+            operations -= waiting.rows
             size -= waiting.size
             self._queued_operations -= len(waiting.transaction)
             self._queued_bytes -= waiting.size
@@ -275,8 +280,8 @@ class Store:
         messages = [message for waiting in group for message in waiting.messages]
         if messages:
             stock = self.engine.outbox.stock
-            stock.kept += len(published)
             stock.give_back(len(messages) - len(published), size_of(messages) - size_of(published))
+            stock.keep(published)
 
     def _settle_all(self, group: Iterable[_Waiting], outcomes: Sequence[TransactionOutcome]) -> None:
         unsettled = self._unsettled

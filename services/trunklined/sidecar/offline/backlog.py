@@ -105,7 +105,7 @@ class Backlog(TableJournal):
                     if not each.kept.done():
                         each.kept.set_exception(error)
             else:
-                self.stock.kept += len(arrivals)
+                self.stock.keep(arrivals)
                 for each in taken:
                     if not each.kept.done():
                         each.kept.set_result(each.answer)

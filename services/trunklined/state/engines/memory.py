@@ -46,7 +46,7 @@ class MemoryEngine:
     def __init__(self, *, history: History, page_bytes: int, answer_bytes: int, outbox: Stock) -> None:
         self.outbox = TableJournal(outbox, self._step)
         # The outbox of the sqlite engine, in memory: one meaning, and one way to say it.
-        self._tables = sqlite3.connect(":memory:", isolation_level=None)
+        self._tables = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self._tables.executescript(tables.SCHEMA)
         self._limits = history
         self._page_bytes = page_bytes

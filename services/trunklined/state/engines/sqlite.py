@@ -96,7 +96,9 @@ class SqliteEngine:
         return pool
 
     async def close(self) -> None:
-        """Closes the file, after a commit that runs; idempotent."""
+        """Closes the file, after a commit and a step of the outbox that run; idempotent."""
+        async with self._writing:
+            pass
         while self._pools:
             await asyncio.to_thread(self._pools.pop().shutdown)
         self._file.close()

@@ -14,13 +14,14 @@ from trunkline.limits import FRAME_BYTES, MAX_FRAME_ITEMS
 from trunkline.records import invalid_record
 from trunkline.v1 import state_pb2
 from trunkline.wire.writer import StreamWriter
+from trunklined.relay.journal import size_of
 from trunklined.rpc.errors import to_item
 from trunklined.rpc.long_work import TimeSlice, parts_of
 from trunklined.state.batch import BatchOutcome
 from trunklined.state.engines.engine import OUTCOME_BYTES
 from trunklined.state.planning import TransactionOutcome
 from trunklined.state.records import Read
-from trunklined.state.store import Store, put_size
+from trunklined.state.store import Store
 from trunklined.state.wire.batch import Operations, start_batch, to_response
 from trunklined.state.wire.operations import (
     ConnectStateRequest,
@@ -127,12 +128,12 @@ class StateConnection:
                 await self._get(item.id, to_read(item.get))
             case "save":
                 put = to_put(item.save, self._max_record_bytes)
-                size = put_size((put,))
+                size = len(put.body) + size_of(put.publish)
                 self._store.submit((put,), size, partial(self._saved, item.id, size))
                 self._opened(size)
             case "delete":
                 drop = to_drop(item.delete, self._max_record_bytes)
-                size = put_size((drop,))
+                size = size_of(drop.publish)
                 self._store.submit((drop,), size, partial(self._deleted, item.id, size))
                 self._opened(size)
             case "list":
