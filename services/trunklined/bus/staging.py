@@ -30,8 +30,9 @@ class Staging:
     """What gives the row of a pending batch, by the numbers of its durable subscription and of its own."""
     settled: dict[int, None] = field(default_factory=dict)
     """Pending batches that are done, by id."""
-    keys: dict[tuple[int, str], bool] = field(default_factory=dict)
-    """Whether messages of an ordering key were passed over, by durable subscription and key."""
+    keys: dict[tuple[int, str], int] = field(default_factory=dict)
+    """From which sequence on messages of an ordering key were passed over, by durable subscription and key; 0: none
+    was."""
     wiped: dict[int, None] = field(default_factory=dict)
     deleted: dict[int, None] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
@@ -67,15 +68,15 @@ class Staging:
     def forget(self, durable: int) -> None:
         """All that was staged of one durable subscription's pending batches and keys is void."""
         self.pending_messages = {key: row for key, row in self.pending_messages.items() if key[0] != durable}
-        self.keys = {key: passed for key, passed in self.keys.items() if key[0] != durable}
+        self.keys = {key: start for key, start in self.keys.items() if key[0] != durable}
 
     def write(self, writes: WriteBatch) -> None:
         """Adds it all to a batch."""
         writes.durables += [durable.row() for durable in self.durables.values()]
         writes.pending_messages += [row() for row in self.pending_messages.values()]
         writes.settled += self.settled
-        writes.skipped_keys += [key for key, passed in self.keys.items() if passed]
-        writes.free_keys += [key for key, passed in self.keys.items() if not passed]
+        writes.skipped_keys += [(*key, start) for key, start in self.keys.items() if start]
+        writes.free_keys += [key for key, start in self.keys.items() if not start]
         writes.wiped += self.wiped
         writes.deleted += self.deleted
         writes.dead_letters += self.dead_letters

@@ -31,8 +31,9 @@ class WriteBatch:
     pending_messages: list[PendingRow] = field(default_factory=list)
     settled: list[int] = field(default_factory=list)
     """Pending batches that are done, by id."""
-    skipped_keys: list[tuple[int, str]] = field(default_factory=list)
-    """Ordering keys of which messages were passed over, by durable subscription."""
+    skipped_keys: list[tuple[int, str, int]] = field(default_factory=list)
+    """Ordering keys of which messages were passed over, by durable subscription, with a sequence below which none
+    was."""
     free_keys: list[tuple[int, str]] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     forgotten_letters: list[int] = field(default_factory=list)

@@ -8,7 +8,7 @@ from typing import Unpack
 from trunkline.bus.dead_letters import DeadLetter, DeadLetterChoice, DeadLetterFilter, Redriven, WhichDeadLetters
 from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
 from trunkline.custom import unsupported
-from trunkline.delivery import DurableSettings, Start
+from trunkline.delivery import DurableChanges, DurableSettings, Start
 from trunkline.errors import InvalidMessageError
 
 DeadLetters = AsyncGenerator[DeadLetter, None]
@@ -49,6 +49,40 @@ class DurableDelivery:
             InvalidMessageError: that is no place to start at.
         """
         raise unsupported(self, "seek_durable()")
+
+    async def update_durable(self, name: str, **changes: Unpack[DurableChanges]) -> DurableInfo:
+        """Changes settings of a durable subscription while it runs, and returns it as it is then. They are stored, and
+        in effect for what is handed out next.
+
+        A limit below what is leased now takes nothing away; nothing more is handed out until there is room again. From
+        then on, whoever makes it again or subscribes with `settings` must say the new ones.
+
+        Args:
+            changes: the figures of `DurableSettings` and its `Backoff`: ack_wait, max_deliveries, backoff_initial,
+                backoff_multiplier, backoff_maximum, max_leased, rate, burst, key_concurrency. None: as it is.
+
+        Raises:
+            SubscriptionNotFoundError: there is none of this name.
+            InvalidMessageError: nothing is to be changed, or a figure is out of bounds.
+        """
+        raise unsupported(self, "update_durable()")
+
+    async def pause_durable(self, name: str) -> DurableInfo:
+        """Hands nothing more out of a durable subscription until it is resumed, also after a restart; returns it as it
+        is then. It keeps its place; what is leased can be settled as ever. Its subscribers are told (`on_paused`).
+
+        Raises:
+            SubscriptionNotFoundError: there is none of this name.
+        """
+        raise unsupported(self, "pause_durable()")
+
+    async def resume_durable(self, name: str) -> DurableInfo:
+        """Lets a paused durable subscription go on where it was; returns it as it is then.
+
+        Raises:
+            SubscriptionNotFoundError: there is none of this name.
+        """
+        raise unsupported(self, "resume_durable()")
 
     async def durable(self, name: str) -> DurableInfo:
         """Returns one durable subscription as it is now.

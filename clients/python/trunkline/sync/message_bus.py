@@ -14,7 +14,7 @@ from trunkline.bus.durable import DurableMessage as AsyncDurableMessage
 from trunkline.bus.grpc.bus import GrpcMessageBus
 from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
 from trunkline.bus.message_bus import MessageBus as AsyncMessageBus
-from trunkline.delivery import DurableSettings, Receipt, Start
+from trunkline.delivery import DurableChanges, DurableSettings, Receipt, Start
 from trunkline.errors import TrunklineError
 from trunkline.limits import BUS_PORT, DEFAULT_REQUEST_TIMEOUT
 from trunkline.models import AgentMessage
@@ -88,6 +88,7 @@ class MessageBus(Face[AsyncMessageBus]):
         concurrency: int = 1,
         credit: int | None = None,
         on_error: Callable[[TrunklineError], None] | None = None,
+        on_paused: Callable[[bool], None] | None = None,
     ) -> None: ...
 
     def subscribe(
@@ -160,6 +161,18 @@ class MessageBus(Face[AsyncMessageBus]):
     def seek_durable(self, name: str, start: Start) -> None:
         """See `MessageBus.seek_durable`."""
         self._wait(self._asynchronous.seek_durable(name, start))
+
+    def update_durable(self, name: str, **changes: Unpack[DurableChanges]) -> DurableInfo:
+        """See `MessageBus.update_durable`."""
+        return self._wait(self._asynchronous.update_durable(name, **changes))
+
+    def pause_durable(self, name: str) -> DurableInfo:
+        """See `MessageBus.pause_durable`."""
+        return self._wait(self._asynchronous.pause_durable(name))
+
+    def resume_durable(self, name: str) -> DurableInfo:
+        """See `MessageBus.resume_durable`."""
+        return self._wait(self._asynchronous.resume_durable(name))
 
     def durable(self, name: str) -> DurableInfo:
         """See `MessageBus.durable`."""

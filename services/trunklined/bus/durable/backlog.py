@@ -4,8 +4,8 @@ It is a cursor for each level and the exceptions to it. Everything below a curso
 done is in a pending batch: leased to a subscriber, or waiting for another attempt. So what it remembers does not grow
 with what waits in the journal, and a message that is acked leaves nothing behind.
 
-Messages with an ordering key are handed out one at a time: while one of a key is pending, the cursor passes others of
-that key over; when it is done, the next of that key is looked up in the journal.
+Of messages with an ordering key only so many are handed out at a time: while they are pending, the cursor passes others
+of that key over; when one is done, the next of that key is looked up in the journal.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from trunkline.channels import matches
+from trunkline.delivery import DurableSettings
 from trunkline.priority import MEDIUM_LEVEL, PRIORITY_LEVELS
 from trunklined.bus.attempts import LEASE_EXPIRED, Reason
 from trunklined.bus.durable.context import JournalContext
@@ -26,12 +27,14 @@ from trunklined.bus.durable.pending_messages import PendingMessages
 from trunklined.bus.durable.stale_ack import StaleAck, why_leased, why_retrying
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber
-from trunklined.bus.records import BatchHeader, DurableRow, settings_columns
+from trunklined.bus.records import BatchHeader, DurableRow
 
 log = logging.getLogger(__name__)
 
 LOOKED_AT_ROWS: Final = 4_096
 """Runs that one turn looks at; then other subscriptions have theirs."""
+KEYS_WITH_ROOM: Final = 64
+"""Ordering keys that may have more handed out at once than before, of which one turn looks for what was passed over."""
 
 
 class Backlog:
@@ -51,6 +54,8 @@ class Backlog:
         self.name = row.name
         self.pattern = row.pattern
         self.settings = row.settings
+        self.paused = row.paused
+        """Nothing is handed out until somebody says so."""
         self.created_at = row.created_at
         self.channels = channels
         self.waiting = row.waiting
@@ -62,7 +67,8 @@ class Backlog:
         """The subscription is no more: nothing is staged, and nothing can be settled."""
         self.cursors = [Cursor(level, position, self._read) for level, position in enumerate(row.positions)]
         self.pending_messages = PendingMessages(row.id, context, due_changed)
-        self._keys = OrderingKeys({}, set())
+        self._keys = OrderingKeys(row.key_concurrency)
+        self._keys_with_room: list[str] = []
         self._context = context
         self._counted_to = row.counted_to
         self._looked_at = 0
@@ -74,7 +80,8 @@ class Backlog:
         if self._counted_to < end:
             self.waiting += self._context.engine.count_from(self.channels, self.id, self._counted_to, end)
         self.pending_messages.load(self._context.clock(), self.settings.ack_wait)
-        self._keys = OrderingKeys(*self._context.engine.busy_keys(self.id))
+        self._keys.load(*self._context.engine.busy_keys(self.id))
+        self._keys_with_room = self._keys.with_room()
 
     @property
     def count(self) -> int:
@@ -84,18 +91,26 @@ class Backlog:
     def row(self) -> DurableRow:
         """Returns it as it is kept."""
         return DurableRow(
-            self.id,
-            self.name,
-            self.pattern,
-            *settings_columns(self.settings),
-            self.created_at,
-            tuple(cursor.position for cursor in self.cursors),
-            self.waiting,
-            self.acked,
-            self.redelivered,
-            self.dead_lettered,
-            self._context.last_sequence() + 1,
+            id=self.id,
+            name=self.name,
+            pattern=self.pattern,
+            created_at=self.created_at,
+            positions=tuple(cursor.position for cursor in self.cursors),
+            waiting=self.waiting,
+            acked=self.acked,
+            redelivered=self.redelivered,
+            dead_lettered=self.dead_lettered,
+            counted_to=self._context.last_sequence() + 1,
+            paused=self.paused,
+            **self.settings.figures(),  # type: ignore[arg-type]  # each column by its name
         )
+
+    def change(self, settings: DurableSettings) -> None:
+        """Delivers by other settings from now on."""
+        self.settings = settings
+        self._keys.concurrency = settings.key_concurrency
+        self._keys_with_room = self._keys.with_room()
+        self.stage()
 
     def needs(self) -> list[int]:
         """Returns for each level a sequence below which it needs nothing but its pending batches."""
@@ -158,6 +173,11 @@ class Backlog:
         """Makes ready what is due; a turn looks at a bounded number of batches."""
         self._looked_at = 0
         self.pending_messages.load_due(now)
+        if self._keys_with_room:
+            keys, self._keys_with_room = self._keys_with_room, self._keys_with_room[KEYS_WITH_ROOM:]
+            for key in keys[:KEYS_WITH_ROOM]:
+                self._begin_passed_over(key, now)
+            self._looked_at = len(keys[:KEYS_WITH_ROOM])
 
     @property
     def looked(self) -> bool:
@@ -167,7 +187,7 @@ class Backlog:
     @property
     def is_turn_over(self) -> bool:
         """Whether this turn looked at as much as it may: there may be more."""
-        return self._looked_at >= LOOKED_AT_ROWS
+        return self._looked_at >= LOOKED_AT_ROWS or bool(self._keys_with_room)
 
     def next(self, most: int, now: float, *, suspect: bool) -> tuple[Pending, list[MessageBatch]] | None:
         """Returns what is handed out next, at most so many messages: the higher level first, and of a level what was
@@ -227,7 +247,7 @@ class Backlog:
             if _has_expired(batch, now):
                 self._bury_new(batch)
             elif batch.key is not None and not self._keys.begin(batch.key, batch.first_sequence):
-                self._context.staging.keys[self.id, batch.key] = True
+                self._context.staging.keys[self.id, batch.key] = self._keys.start(batch.key)
             else:
                 self.waiting -= len(batch.messages)
                 pending = self.pending_messages.new(batch)
@@ -319,7 +339,8 @@ class Backlog:
     def move(self, position: int, waiting: int) -> None:
         """Moves every level; what is leased or waits for another attempt is given up."""
         self.pending_messages.clear()
-        self._keys = OrderingKeys({}, set())
+        self._keys.clear()
+        self._keys_with_room = []
         self.waiting = waiting
         for cursor in self.cursors:
             cursor.move(position)
@@ -352,23 +373,29 @@ class Backlog:
 
     def _go_on(self, done: Pending) -> None:
         """The message of an ordering key is done: the next that was passed over, if any, is ready."""
-        key = done.key
-        if key is None or not self._keys.is_current(key, done.sequence):
+        if done.key is not None and self._keys.end(done.key, done.sequence):
+            self._begin_passed_over(done.key, self._context.clock())
+
+    def _begin_passed_over(self, key: str, now: float) -> None:
+        """Makes as many of a key ready as may be handed out, of those that were passed over."""
+        keys = self._keys
+        start = keys.start(key)
+        if not start:
             return
-        if self._keys.has_passed_over(key):
-            now = self._context.clock()
-            for batch in self._context.engine.next_of_key(key, done.sequence, self.cursors[MEDIUM_LEVEL].position):
+        if keys.has_room(key):
+            for batch in self._context.engine.next_of_key(key, start - 1, self.cursors[MEDIUM_LEVEL].position):
                 if not self.delivers(batch):
                     continue
                 if _has_expired(batch, now):
                     self._bury_new(batch)
                     continue
                 self.waiting -= 1
-                self._keys.go_on(key, batch.first_sequence)
+                keys.go_on(key, batch.first_sequence)
                 self.pending_messages.retry(self.pending_messages.new(batch), now, 0.0)
-                return
-            self._context.staging.keys[self.id, key] = False
-        self._keys.free(key)
+                if not keys.has_room(key):
+                    return
+            keys.none_waits(key)
+        self._context.staging.keys[self.id, key] = keys.start(key)
 
     def _lose(self, messages: int) -> None:
         """A hard limit removed messages that were still needed."""

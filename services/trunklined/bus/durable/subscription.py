@@ -59,6 +59,11 @@ class DurableSubscription:
         return self.backlog.settings
 
     @property
+    def paused(self) -> bool:
+        """Whether nothing is handed out until somebody says so."""
+        return self.backlog.paused
+
+    @property
     def created_at(self) -> float:
         """When it was made, in UNIX time."""
         return self.backlog.created_at
@@ -191,7 +196,34 @@ class DurableSubscription:
         self.backlog.pending_messages.leases.extend(sequences, deadline)
         self._dispatch.arm()
 
-    # Moving and ending.
+    # Changing, moving and ending.
+
+    def change(self, settings: DurableSettings) -> None:
+        """Delivers by other settings from now on."""
+        told = self.settings.ack_wait != settings.ack_wait
+        self.backlog.change(settings)
+        self._dispatch.settings_changed()
+        if told:
+            self._tell_changed()
+
+    def pause(self, paused: bool) -> None:
+        """Hands nothing out any more, or goes on."""
+        if self.paused == paused:
+            return
+        self.backlog.paused = paused
+        self.backlog.stage()
+        self._dispatch.want()
+        self._tell_changed()
+
+    def _tell_changed(self) -> None:
+        """Its subscribers are told how it is, when that is durable."""
+
+        def tell() -> None:
+            for subscriber in self.subscribers:
+                subscriber.changed = True
+                subscriber.wake(subscriber)
+
+        self._context.staging.after.append(tell)
 
     def seek(self, position: int, waiting: int, done: Callable[[], None]) -> None:
         """Moves every level; what is leased or waits for another attempt is given up. `done` is called when that is

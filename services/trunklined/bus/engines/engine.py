@@ -85,8 +85,9 @@ class JournalEngine(Protocol):
     def waiting(self, durable: int, sequences: Sequence[int]) -> list[tuple[int, PendingRow]]:
         """Returns of messages, by sequence, the pending batch that waits for another attempt and may hold it."""
 
-    def busy_keys(self, durable: int) -> tuple[dict[str, int], set[str]]:
-        """The ordering keys of pending batches with their sequences, and those of which messages were passed over."""
+    def busy_keys(self, durable: int) -> tuple[list[tuple[str, int]], dict[str, int]]:
+        """The ordering keys of pending batches, each with a sequence, in order of these; and the keys of which messages
+        were passed over, each with a sequence below which none was."""
 
     def count_from(self, channels: Sequence[str] | None, durable: int, start: int, end: int) -> int:
         """How many messages of these channels have sequences from `start` to before `end`, which cuts no run, and are

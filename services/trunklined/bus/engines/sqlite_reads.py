@@ -301,13 +301,13 @@ class ParcelReads(Reading):
             )
             return sum(count if open is None else sum(open) for count, open in rows)
 
-    def busy_keys(self, durable: int) -> tuple[dict[str, int], set[str]]:
+    def busy_keys(self, durable: int) -> tuple[list[tuple[str, int]], dict[str, int]]:
         with self._translated():
             busy = self._reader.execute(
-                "SELECT key, sequence FROM parcels WHERE durable = ? AND key IS NOT NULL", (durable,)
+                "SELECT key, sequence FROM parcels WHERE durable = ? AND key IS NOT NULL ORDER BY sequence", (durable,)
             )
-            skipped = self._reader.execute("SELECT key FROM skipped_keys WHERE durable = ?", (durable,))
-            return dict(busy.fetchall()), {row[0] for row in skipped}
+            skipped = self._reader.execute("SELECT key, start FROM skipped_keys WHERE durable = ?", (durable,))
+            return busy.fetchall(), dict(skipped.fetchall())
 
     def dead_letters(
         self, query: DeadLetterQuery, below: int | None, rows: int, newest_first: bool

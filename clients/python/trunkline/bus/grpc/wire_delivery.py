@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, Unpack
 
 from google.protobuf.message import Message
 
@@ -17,6 +17,7 @@ from trunkline.bus.dead_letters import (
     check_ids,
 )
 from trunkline.bus.durable_codec import (
+    changes_to_wire,
     dead_letter_from_wire,
     durable_from_wire,
     filter_to_wire,
@@ -28,7 +29,7 @@ from trunkline.bus.durable_codec import (
 from trunkline.bus.durable_delivery import DeadLetters, DurableDelivery
 from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
 from trunkline.channels import check_pattern
-from trunkline.delivery import DurableSettings, Start, check_limit
+from trunkline.delivery import DurableChanges, DurableSettings, Start, check_limit
 from trunkline.limits import DEFAULT_PAGE_SIZE, DEFAULT_REQUEST_TIMEOUT, LONG_CALL_TIMEOUT
 from trunkline.v1 import bus_pb2, dead_letter_pb2, durable_pb2
 
@@ -70,6 +71,19 @@ class WireDelivery(DurableDelivery):
         check_start(start)
         request = durable_pb2.SeekDurableSubscriptionRequest(name=name, position=position_to_wire(start))
         await self._call("SeekDurableSubscription", request)
+
+    async def update_durable(self, name: str, **changes: Unpack[DurableChanges]) -> DurableInfo:
+        self._check_connected()
+        request = durable_pb2.UpdateDurableSubscriptionRequest(name=name, settings=changes_to_wire(changes))
+        return durable_from_wire((await self._call("UpdateDurableSubscription", request)).subscription)
+
+    async def pause_durable(self, name: str) -> DurableInfo:
+        request = durable_pb2.PauseDurableSubscriptionRequest(name=name)
+        return durable_from_wire((await self._call("PauseDurableSubscription", request)).subscription)
+
+    async def resume_durable(self, name: str) -> DurableInfo:
+        request = durable_pb2.ResumeDurableSubscriptionRequest(name=name)
+        return durable_from_wire((await self._call("ResumeDurableSubscription", request)).subscription)
 
     async def durable(self, name: str) -> DurableInfo:
         answer = await self._call("GetDurableSubscription", durable_pb2.GetDurableSubscriptionRequest(name=name))
