@@ -9,7 +9,7 @@ from trunkline.cli.output import Marked, safe
 from trunkline.cli.times import age_of, json_time, local_time, span
 
 if TYPE_CHECKING:
-    from trunkline import DurableInfo
+    from trunkline import DurableInfo, DurableSettings
 
 COLUMNS: Final = ("name", "pattern", "waiting", "leased", "retrying", "subscribers", "acked", "redelivered", "dead")
 
@@ -17,7 +17,7 @@ COLUMNS: Final = ("name", "pattern", "waiting", "leased", "retrying", "subscribe
 def row_of(each: DurableInfo) -> Sequence[Any]:
     """Returns the cells under COLUMNS."""
     return (
-        each.name,
+        Marked(f"{each.name} (paused)", "yellow") if each.paused else each.name,
         each.pattern,
         _waiting(each),
         each.leased,
@@ -36,7 +36,6 @@ def _waiting(each: DurableInfo) -> Any:
 
 def describe(each: DurableInfo) -> dict[str, Any]:
     """Returns one for scripts; spans in seconds."""
-    backoff = each.settings.backoff
     return {
         "name": each.name,
         "pattern": each.pattern,
@@ -49,13 +48,8 @@ def describe(each: DurableInfo) -> dict[str, Any]:
         "redelivered": each.redelivered,
         "dead_lettered": each.dead_lettered,
         "next_sequence": each.next_sequence,
-        "settings": {
-            "ack_wait": each.settings.ack_wait,
-            "max_deliveries": each.settings.max_deliveries,
-            "backoff_initial": backoff.initial,
-            "backoff_multiplier": backoff.multiplier,
-            "backoff_maximum": backoff.maximum,
-        },
+        "paused": each.paused,
+        "settings": each.settings.figures(),
     }
 
 
@@ -65,6 +59,7 @@ def facts_of(each: DurableInfo, dead_letters: int) -> list[tuple[str, Any]]:
     dead = f"{dead_letters:,}; trunkline dead-letters list --durable {each.name}"
     return [
         ("pattern", each.pattern),
+        *([("paused", Marked("yes; trunkline durable resume " + each.name, "yellow"))] if each.paused else []),
         ("created", f"{local_time(each.created_at)} ({age_of(each.created_at)} ago)"),
         ("subscribers", each.subscribers),
         ("waiting", _waiting(each)),
@@ -79,9 +74,24 @@ def facts_of(each: DurableInfo, dead_letters: int) -> list[tuple[str, Any]]:
             "backoff",
             f"{span(backoff.initial)}, times {backoff.multiplier:g} with each attempt, at most {span(backoff.maximum)}",
         ),
+        *_limits_of(each.settings),
     ]
+
+
+def _limits_of(settings: DurableSettings) -> list[tuple[str, Any]]:
+    """Returns the limits that there are."""
+    limits: list[tuple[str, Any]] = []
+    if settings.max_leased:
+        limits.append(("most leased", settings.max_leased))
+    if settings.rate:
+        burst = f", {settings.burst:,} at once" if settings.burst else ""
+        limits.append(("rate", f"{settings.rate:g} messages a second{burst}"))
+    if settings.key_concurrency > 1:
+        limits.append(("of a key at once", settings.key_concurrency))
+    return limits
 
 
 def in_a_line(each: DurableInfo) -> str:
     """Returns its name, pattern and place in one line."""
-    return f"{safe(each.name)} on {safe(each.pattern)}: {each.waiting:,} waiting, next sequence {each.next_sequence:,}"
+    place = f"{each.waiting:,} waiting, next sequence {each.next_sequence:,}{', paused' if each.paused else ''}"
+    return f"{safe(each.name)} on {safe(each.pattern)}: {place}"

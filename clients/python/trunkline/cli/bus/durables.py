@@ -1,8 +1,9 @@
-"""`trunkline durable`: durable subscriptions listed, shown, created, moved and deleted."""
+"""`trunkline durable`: durable subscriptions listed, shown, created, changed, paused, moved and deleted."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +15,9 @@ from trunkline.cli.output import print_facts, print_json, print_table, safe, wri
 from trunkline.cli.settings import Command, settings, with_settings
 from trunkline.cli.times import read_span, read_start
 from trunkline.delivery import Backoff, DurableSettings, Start
+
+if TYPE_CHECKING:
+    from trunkline import DurableInfo
 
 POSITION = "`new`, `all`, a sequence, a time (2026-01-31T03:00), or an age (2h)."
 
@@ -80,6 +84,12 @@ def _delivery_options(command: Command) -> Command:
             ),
             click.option("--backoff-multiplier", type=float, help="With each further attempt. [2]"),
             click.option("--backoff-maximum", type=read_span, metavar="SECONDS", help="Longest wait. [60s]"),
+            click.option("--max-leased", type=int, help="Most messages leased over all subscribers; 0: no limit. [0]"),
+            click.option(
+                "--rate", type=float, help="Messages a second over all subscribers, such as 0.5; 0: no limit. [0]"
+            ),
+            click.option("--burst", type=int, help="Messages at once after a rest; 0: what a second brings. [0]"),
+            click.option("--key-concurrency", type=int, help="Messages of one ordering key at once. [1]"),
         ]
     ):
         command = option(command)
@@ -114,21 +124,66 @@ def create(name: str, pattern: str, start: Start, **options: Any) -> None:
 
 
 def _delivery_settings(
-    ack_wait: float | None,
-    max_deliveries: int | None,
+    *,
     backoff_initial: float | None,
     backoff_multiplier: float | None,
     backoff_maximum: float | None,
+    **figures: Any,
 ) -> DurableSettings | None:
     """Returns the settings of which one was given at least, the others by default; None where none was."""
     if backoff_maximum is None and backoff_initial is not None:
         backoff_maximum = max(Backoff().maximum, backoff_initial)  # else a long first wait would need a second option
     backoff = {"initial": backoff_initial, "multiplier": backoff_multiplier, "maximum": backoff_maximum}
-    figures: dict[str, Any] = {"ack_wait": ack_wait, "max_deliveries": max_deliveries}
     if any(figure is not None for figure in backoff.values()):
         figures["backoff"] = Backoff(**{name: figure for name, figure in backoff.items() if figure is not None})
     given = {name: figure for name, figure in figures.items() if figure is not None}
     return DurableSettings(**given) if given else None
+
+
+@durable.command("set")
+@click.argument("name")
+@_delivery_options
+@with_settings
+def set_(name: str, **options: Any) -> None:
+    """Changes how a durable subscription delivers, while it runs: what is named here, the rest stays.
+
+    It counts for what is handed out next. A limit below what is leased now takes nothing away. Who subscribes with
+    settings must say the new ones from then on.
+    """
+    if all(each is None for each in options.values()):
+        raise click.UsageError("say what to change, such as --max-leased 10")
+    _show_after(name, lambda bus: bus.update_durable(name, **options), "changed")
+
+
+@durable.command()
+@click.argument("name")
+@with_settings
+def pause(name: str) -> None:
+    """Hands nothing more out until `resume`, also after a restart; what is leased can be settled as ever."""
+    _show_after(name, lambda bus: bus.pause_durable(name), "paused")
+
+
+@durable.command()
+@click.argument("name")
+@with_settings
+def resume(name: str) -> None:
+    """Lets a paused one go on where it was."""
+    _show_after(name, lambda bus: bus.resume_durable(name), "resumed")
+
+
+def _show_after(name: str, change: Callable[[Any], Awaitable[DurableInfo]], verb: str) -> None:
+    """Changes a durable subscription, and shows how it is then."""
+    chosen = settings()
+
+    async def main() -> None:
+        async with bus_client(chosen) as bus:
+            found = await change(bus)
+        if chosen.as_json:
+            print_json(describe(found))
+        else:
+            write_line(f"{verb} {in_a_line(found)}")
+
+    run(main(), chosen)
 
 
 @durable.command()
