@@ -60,7 +60,7 @@ def test_set_changes_what_is_named(trunkline: Trunkline, name: str, channel: str
     changed = _told(trunkline, "set", name, "--max-leased", "10", "--rate", "0.5", "--burst", "3", "--ack-wait", "2m")
     assert changed["settings"] == made["settings"] | {"max_leased": 10, "rate": 0.5, "burst": 3, "ack_wait": 120.0}
     shown = trunkline("durable", "show", name).stdout
-    assert "most leased     10" in shown
+    assert "most leased       10" in shown
     assert "0.5 messages a second, 3 at once" in shown
     assert trunkline("durable", "set", name).returncode == 2
     refused = trunkline("durable", "set", name, "--max-leased", "-3")

@@ -33,6 +33,10 @@ class Staging:
     keys: dict[tuple[int, str], int] = field(default_factory=dict)
     """From which sequence on messages of an ordering key were passed over, by durable subscription and key; 0: none
     was."""
+    cancelled: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    """How many messages a durable subscription is not to hand out, by its number, the level, and the first one."""
+    passed: dict[tuple[int, int], int] = field(default_factory=dict)
+    """Below which sequence a durable subscription needs nothing of a level."""
     wiped: dict[int, None] = field(default_factory=dict)
     deleted: dict[int, None] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
@@ -50,6 +54,8 @@ class Staging:
             or self.pending_messages
             or self.settled
             or self.keys
+            or self.cancelled
+            or self.passed
             or self.wiped
             or self.deleted
             or self.dead_letters
@@ -69,6 +75,8 @@ class Staging:
         """All that was staged of one durable subscription's pending batches and keys is void."""
         self.pending_messages = {key: row for key, row in self.pending_messages.items() if key[0] != durable}
         self.keys = {key: start for key, start in self.keys.items() if key[0] != durable}
+        self.cancelled = {key: count for key, count in self.cancelled.items() if key[0] != durable}
+        self.passed = {key: below for key, below in self.passed.items() if key[0] != durable}
 
     def write(self, writes: WriteBatch) -> None:
         """Adds it all to a batch."""
@@ -77,6 +85,8 @@ class Staging:
         writes.settled += self.settled
         writes.skipped_keys += [(*key, start) for key, start in self.keys.items() if start]
         writes.free_keys += [key for key, start in self.keys.items() if not start]
+        writes.cancelled += [(*key, count) for key, count in self.cancelled.items()]
+        writes.passed += [(*key, below) for key, below in self.passed.items()]
         writes.wiped += self.wiped
         writes.deleted += self.deleted
         writes.dead_letters += self.dead_letters
@@ -93,6 +103,8 @@ class Staging:
         } | self.pending_messages
         self.settled = failed.settled | self.settled
         self.keys = failed.keys | self.keys
+        self.cancelled = failed.cancelled | self.cancelled
+        self.passed = failed.passed | self.passed
         self.wiped = failed.wiped | self.wiped
         self.deleted = failed.deleted | self.deleted
         self.dead_letters = failed.dead_letters + self.dead_letters
@@ -109,6 +121,9 @@ class Staging:
                 key: row
                 for key, row in self.pending_messages.items()
                 if key[0] != id or key not in failed.pending_messages
+            }
+            self.cancelled = {
+                key: n for key, n in self.cancelled.items() if key[0] != id or key not in failed.cancelled
             }
         for id in self.deleted:
             self.durables.pop(id, None)

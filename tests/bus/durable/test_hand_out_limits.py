@@ -1,4 +1,4 @@
-"""Limits of a durable subscription: what they let through by a clock of the test, kept over a kill, told on the wire."""
+"""Limits of a durable subscription: what they let through by a clock of the test, kept over a kill, told to whom."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from trunkline.bus.codec import decode_message
 from trunkline.bus.dead_letters import Attempt, DeadLetter, DeadLetterFilter, DeadLetterReason
 from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
+from trunkline.bus.waiting import WaitingFilter, WaitingMessage
 from trunkline.delivery import (
     Backoff,
     Durability,
@@ -23,7 +24,7 @@ from trunkline.delivery import (
     check_setting,
 )
 from trunkline.errors import InvalidMessageError
-from trunkline.v1 import bus_pb2, dead_letter_pb2, durable_pb2
+from trunkline.v1 import bus_pb2, dead_letter_pb2, durable_pb2, waiting_pb2
 from trunkline.wire.times import to_datetime
 
 _DURABILITIES: Final[Mapping[int, Durability]] = {
@@ -139,6 +140,40 @@ def dead_letter_from_wire(wire: dead_letter_pb2.DeadLetter, *, brief: bool = Fal
             for each in wire.attempts
         ),
         redrives=wire.redrives,
+        message=message,
+    )
+
+
+def waiting_filter_to_wire(wanted: WaitingFilter) -> waiting_pb2.WaitingFilter:
+    """A filter, checked before."""
+    wire = waiting_pb2.WaitingFilter(
+        sequences=wanted.sequences or (),
+        message_ids=wanted.message_ids or (),
+        channel=wanted.channel or "",
+        message_type=wanted.message_type or "",
+        sender_id=wanted.sender_id or "",
+        ordering_key=wanted.ordering_key or "",
+    )
+    if wanted.since is not None:
+        wire.since.FromDatetime(wanted.since)
+    if wanted.before is not None:
+        wire.before.FromDatetime(wanted.before)
+    return wire
+
+
+def waiting_from_wire(wire: waiting_pb2.WaitingMessage, *, brief: bool = False) -> WaitingMessage:
+    """A waiting message as Python users have it; brief: the service left the payload out."""
+    message = decode_message(wire.message, wire.channel, wire.sequence)
+    if brief:
+        del message.__dict__["payload"]
+    return WaitingMessage(
+        channel=wire.channel,
+        sequence=wire.sequence,
+        published_at=_time(wire.published_at),
+        attempts=wire.attempts,
+        due_at=_time(wire.due_at) if wire.HasField("due_at") else None,
+        blocked_by_key=wire.blocked_by_key,
+        error=wire.error,
         message=message,
     )
 

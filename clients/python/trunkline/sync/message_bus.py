@@ -14,6 +14,7 @@ from trunkline.bus.durable import DurableMessage as AsyncDurableMessage
 from trunkline.bus.grpc.bus import GrpcMessageBus
 from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
 from trunkline.bus.message_bus import MessageBus as AsyncMessageBus
+from trunkline.bus.waiting import Cancelled, Moved, WaitingChoice, WaitingFilter, WaitingMessage
 from trunkline.delivery import DurableChanges, DurableSettings, Receipt, Start
 from trunkline.errors import TrunklineError
 from trunkline.limits import BUS_PORT, DEFAULT_REQUEST_TIMEOUT
@@ -177,6 +178,20 @@ class MessageBus(Face[AsyncMessageBus]):
     def durable(self, name: str) -> DurableInfo:
         """See `MessageBus.durable`."""
         return self._wait(self._asynchronous.durable(name))
+
+    def waiting_messages(
+        self, name: str, *, limit: int | None = None, brief: bool = False, **chosen: Unpack[WaitingChoice]
+    ) -> Generator[WaitingMessage, None, None]:
+        """See `MessageBus.waiting_messages`."""
+        return self._iterate(self._asynchronous.waiting_messages(name, limit=limit, brief=brief, **chosen))
+
+    def cancel_waiting(self, name: str, which: WaitingFilter, *, dry_run: bool = False) -> Cancelled:
+        """See `MessageBus.cancel_waiting`."""
+        return self._wait(self._asynchronous.cancel_waiting(name, which, dry_run=dry_run))
+
+    def move_waiting(self, name: str, which: WaitingFilter, to: str, *, dry_run: bool = False) -> Moved:
+        """See `MessageBus.move_waiting`."""
+        return self._wait(self._asynchronous.move_waiting(name, which, to, dry_run=dry_run))
 
     def durables(self) -> Generator[DurableInfo, None, None]:
         """See `MessageBus.durables`."""

@@ -6,6 +6,7 @@ from trunkline.v1 import dead_letter_pb2 as _dead_letter_pb2
 from trunkline.v1 import durable_pb2 as _durable_pb2
 from trunkline.v1 import error_pb2 as _error_pb2
 from trunkline.v1 import message_pb2 as _message_pb2
+from trunkline.v1 import waiting_pb2 as _waiting_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor

@@ -6,6 +6,7 @@ import warnings
 from trunkline.v1 import bus_pb2 as trunkline_dot_v1_dot_bus__pb2
 from trunkline.v1 import dead_letter_pb2 as trunkline_dot_v1_dot_dead__letter__pb2
 from trunkline.v1 import durable_pb2 as trunkline_dot_v1_dot_durable__pb2
+from trunkline.v1 import waiting_pb2 as trunkline_dot_v1_dot_waiting__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -141,6 +142,21 @@ class BusServiceStub(object):
                 '/trunkline.v1.BusService/ResumeDurableSubscription',
                 request_serializer=trunkline_dot_v1_dot_durable__pb2.ResumeDurableSubscriptionRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_durable__pb2.ResumeDurableSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.ListWaitingMessages = channel.unary_unary(
+                '/trunkline.v1.BusService/ListWaitingMessages',
+                request_serializer=trunkline_dot_v1_dot_waiting__pb2.ListWaitingMessagesRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_waiting__pb2.ListWaitingMessagesResponse.FromString,
+                _registered_method=True)
+        self.CancelWaitingMessages = channel.unary_unary(
+                '/trunkline.v1.BusService/CancelWaitingMessages',
+                request_serializer=trunkline_dot_v1_dot_waiting__pb2.CancelWaitingMessagesRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_waiting__pb2.CancelWaitingMessagesResponse.FromString,
+                _registered_method=True)
+        self.MoveWaitingMessages = channel.unary_unary(
+                '/trunkline.v1.BusService/MoveWaitingMessages',
+                request_serializer=trunkline_dot_v1_dot_waiting__pb2.MoveWaitingMessagesRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_waiting__pb2.MoveWaitingMessagesResponse.FromString,
                 _registered_method=True)
 
 
@@ -325,6 +341,33 @@ class BusServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListWaitingMessages(self, request, context):
+        """What waits in a durable subscription, in pages; nothing is handed out thereby.
+        NOT_FOUND: SUBSCRIPTION_NOT_FOUND. INVALID_ARGUMENT: INVALID_MESSAGE, INVALID_CHANNEL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelWaitingMessages(self, request, context):
+        """Cancels messages that wait in a durable subscription: it never hands them out, unless it is moved back to before
+        them. Other subscriptions keep theirs. What is leased is left out and counted. Many are cancelled in several commits;
+        a call that is cut off has done a part. NOT_FOUND: SUBSCRIPTION_NOT_FOUND. INVALID_ARGUMENT: INVALID_MESSAGE (no
+        filter, too many sequences or ids), INVALID_CHANNEL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveWaitingMessages(self, request, context):
+        """Moves messages that wait in a durable subscription to another one, behind what waits there, with their attempts; it
+        may hand each out as often as a new one. No message is in both, or in none, whatever is killed. Errors as
+        CancelWaitingMessages; SUBSCRIPTION_NOT_FOUND: also of the other one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BusServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -427,6 +470,21 @@ def add_BusServiceServicer_to_server(servicer, server):
                     servicer.ResumeDurableSubscription,
                     request_deserializer=trunkline_dot_v1_dot_durable__pb2.ResumeDurableSubscriptionRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_durable__pb2.ResumeDurableSubscriptionResponse.SerializeToString,
+            ),
+            'ListWaitingMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWaitingMessages,
+                    request_deserializer=trunkline_dot_v1_dot_waiting__pb2.ListWaitingMessagesRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_waiting__pb2.ListWaitingMessagesResponse.SerializeToString,
+            ),
+            'CancelWaitingMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelWaitingMessages,
+                    request_deserializer=trunkline_dot_v1_dot_waiting__pb2.CancelWaitingMessagesRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_waiting__pb2.CancelWaitingMessagesResponse.SerializeToString,
+            ),
+            'MoveWaitingMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveWaitingMessages,
+                    request_deserializer=trunkline_dot_v1_dot_waiting__pb2.MoveWaitingMessagesRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_waiting__pb2.MoveWaitingMessagesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -975,6 +1033,87 @@ class BusService(object):
             '/trunkline.v1.BusService/ResumeDurableSubscription',
             trunkline_dot_v1_dot_durable__pb2.ResumeDurableSubscriptionRequest.SerializeToString,
             trunkline_dot_v1_dot_durable__pb2.ResumeDurableSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWaitingMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/ListWaitingMessages',
+            trunkline_dot_v1_dot_waiting__pb2.ListWaitingMessagesRequest.SerializeToString,
+            trunkline_dot_v1_dot_waiting__pb2.ListWaitingMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelWaitingMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/CancelWaitingMessages',
+            trunkline_dot_v1_dot_waiting__pb2.CancelWaitingMessagesRequest.SerializeToString,
+            trunkline_dot_v1_dot_waiting__pb2.CancelWaitingMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveWaitingMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/MoveWaitingMessages',
+            trunkline_dot_v1_dot_waiting__pb2.MoveWaitingMessagesRequest.SerializeToString,
+            trunkline_dot_v1_dot_waiting__pb2.MoveWaitingMessagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,10 @@ class Leases:
         """The pending batch in which a message is leased."""
         return self._by_sequence.get(sequence)
 
+    def pending(self) -> list[Pending]:
+        """The pending batches that are leased."""
+        return list(dict.fromkeys(self._by_sequence.values()))
+
     def held_by(self, subscriber: Subscriber) -> list[int]:
         """The messages that a subscriber holds."""
         return [sequence for sequence, pending in self._by_sequence.items() if pending.holder is subscriber]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from trunkline.delivery import DurableSettings
@@ -11,6 +11,7 @@ from trunkline.priority import MEDIUM_LEVEL
 from trunklined.bus.durable.backlog import Backlog
 from trunklined.bus.durable.context import JournalContext
 from trunklined.bus.durable.dispatch import Dispatch
+from trunklined.bus.durable.waiting import Waiting
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.records import BatchHeader, DurableRow
@@ -195,6 +196,20 @@ class DurableSubscription:
         deadline = self._context.clock() + (self.settings.ack_wait if lease is None else lease)
         self.backlog.pending_messages.leases.extend(sequences, deadline)
         self._dispatch.arm()
+
+    # What waits.
+
+    def cancel(self, found: Sequence[Waiting]) -> None:
+        """Forgets messages that wait. To be called while no commit runs."""
+        new = [each.batch for each in found if each.pending is None]
+        retrying = [
+            sequence
+            for each in found
+            if each.pending is not None
+            for sequence in range(each.batch.first_sequence, each.batch.end)
+        ]
+        self.backlog.cancel(new, retrying)
+        self._dispatch.want()
 
     # Changing, moving and ending.
 

@@ -70,6 +70,20 @@ class JournalEngine(Protocol):
     def next_of_key(self, key: str, after: int, before: int) -> Iterator[MessageBatch]:
         """The batches with an ordering key between two sequences (both exclusive), in order, without swept ones."""
 
+    def with_keys(self, start: int, before: int, rows: int) -> list[MessageBatch]:
+        """Batches that have an ordering key, of sequences from one on and before another, in order: at most so many,
+        without swept ones."""
+
+    def waiting_from(self, durable: int, start: int, rows: int) -> list[PendingRow]:
+        """The pending batches that wait for another attempt and have sequences from one on, in order of these: at most
+        so many."""
+
+    def cancelled(self, durable: int, level: int, first: int, end: int) -> list[tuple[int, int]]:
+        """What was cancelled of the sequences from one to before another, in order: from where to before where."""
+
+    def cancelled_until(self, durable: int) -> int:
+        """A sequence from which on nothing was cancelled."""
+
     def leased(self, durable: int) -> list[PendingRow]:
         """The pending batches that are leased."""
 

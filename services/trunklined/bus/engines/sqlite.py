@@ -128,7 +128,7 @@ class SqliteJournal(RunReads, ParcelReads):
             if rows:  # an empty call costs as much as a short one
                 connection.executemany(statement, rows)
 
-        for table in ("parcels", "skipped_keys"):
+        for table in ("parcels", "skipped_keys", "cancelled"):
             many(f"DELETE FROM {table} WHERE durable = ?", [(id,) for id in (*writes.wiped, *writes.deleted)])
         many("DELETE FROM durables WHERE id = ?", [(id,) for id in writes.deleted])
         many(_PUT_CHANNEL, [sealed(*channel) for channel in writes.channels])
@@ -142,6 +142,8 @@ class SqliteJournal(RunReads, ParcelReads):
         many("DELETE FROM parcels WHERE id = ?", [(id,) for id in writes.settled])
         many("INSERT OR REPLACE INTO skipped_keys VALUES (?, ?, ?)", writes.skipped_keys)
         many("DELETE FROM skipped_keys WHERE durable = ? AND key = ?", writes.free_keys)
+        many("INSERT OR REPLACE INTO cancelled VALUES (?, ?, ?, ?)", writes.cancelled)
+        many("DELETE FROM cancelled WHERE durable = ? AND lane = ? AND sequence + count <= ?", writes.passed)
         many(_PUT_DEAD_LETTER, [dead_letter_row(letter) for letter in writes.dead_letters])
         many("DELETE FROM dead_letters WHERE id = ?", [(id,) for id in writes.forgotten_letters])
         many("UPDATE runs SET swept = 1 WHERE sequence = ?", [(sequence,) for sequence in writes.swept])

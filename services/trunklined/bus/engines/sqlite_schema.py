@@ -66,6 +66,18 @@ CREATE INDEX parcels_by_due ON parcels (durable, due) WHERE due IS NOT NULL;
 CREATE INDEX parcels_waiting ON parcels (durable, sequence) WHERE due IS NOT NULL;
 """
 
+CANCELLED: Final = """\
+-- Messages that a durable subscription is not to hand out, and has not come to.
+CREATE TABLE cancelled (
+    durable INTEGER NOT NULL,
+    lane INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (durable, lane, sequence)
+) WITHOUT ROWID;
+CREATE INDEX runs_with_key ON runs (sequence) WHERE key IS NOT NULL;
+"""
+
 SCHEMA: Final = f"""
 -- `checksum`: CRC-32 of the columns before it; SQLite itself would not notice that one of them changed on the disk.
 CREATE TABLE channels (
@@ -111,6 +123,7 @@ CREATE TABLE skipped_keys (
     start INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (durable, key)
 ) WITHOUT ROWID;
+{CANCELLED}
 CREATE TABLE held_back (
     sequence INTEGER PRIMARY KEY,
     due REAL NOT NULL,
@@ -176,6 +189,8 @@ def _note_limits(connection: sqlite3.Connection) -> None:
     paused; of each ordering key from where on messages were passed over: 0 for behind the one that is pending."""
     _add_columns(connection, "durables", DURABLES, (0, 0.0, 0, 1, 0))
     connection.execute("ALTER TABLE skipped_keys ADD COLUMN start INTEGER NOT NULL DEFAULT 0")
+    for statement in statements(CANCELLED):
+        connection.execute(statement)
 
 
 def _add_columns(connection: sqlite3.Connection, table: str, schema: str, new: tuple[Any, ...]) -> None:

@@ -15,6 +15,7 @@ from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.commit_waiter import CommitWaiter
 from trunklined.bus.wire.dead_letter_calls import DeadLetterCalls
 from trunklined.bus.wire.settling import position_of, settings_of, settle_all
+from trunklined.bus.wire.waiting_calls import WaitingCalls
 from trunklined.rpc.page_token import fill_page, make_page_token, page_size_of, read_page_token
 from trunklined.rpc.times import duration_of, stamp_of
 
@@ -25,7 +26,7 @@ _LIST: Final = b"durable subscriptions"
 
 
 class DurableCalls:
-    """The calls of durable.proto, and those of dead_letter.proto.
+    """The calls of durable.proto, and those of dead_letter.proto and waiting.proto.
 
     Each takes the encoded request and the call's context, and returns the response. A request that cannot be read is
     refused with InvalidMessageError. What a call changes is on disk when it returns. While the journal cannot write,
@@ -39,6 +40,7 @@ class DurableCalls:
         self._broker = broker
         self._journal = broker.journal
         self._dead_letters = DeadLetterCalls(broker.journal.letters)
+        self._waiting = WaitingCalls(broker.journal.waiting, broker.clock)
 
     def by_name(self) -> dict[str, Call]:
         """The calls by their names on the wire."""
@@ -53,6 +55,7 @@ class DurableCalls:
             "PauseDurableSubscription": self.pause,
             "ResumeDurableSubscription": self.resume,
             **self._dead_letters.by_name(),
+            **self._waiting.by_name(),
         }
 
     async def create(self, raw: bytes, _: Any) -> durable_pb2.CreateDurableSubscriptionResponse:

@@ -5,13 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from trunkline.cli.describe import describe_message
 from trunkline.cli.output import Marked, safe
 from trunkline.cli.times import age_of, json_time, local_time, span
 
 if TYPE_CHECKING:
-    from trunkline import DurableInfo, DurableSettings
+    from trunkline import DurableInfo, DurableSettings, WaitingMessage
 
 COLUMNS: Final = ("name", "pattern", "waiting", "leased", "retrying", "subscribers", "acked", "redelivered", "dead")
+
+WAITING_COLUMNS: Final = ("sequence", "channel", "type", "published", "attempts", "next")
+
+
+def waiting_row(each: WaitingMessage) -> Sequence[Any]:
+    """Returns the cells under WAITING_COLUMNS."""
+    if each.blocked_by_key:
+        due = f"behind its key {each.message.ordering_key}"
+    else:
+        due = local_time(each.due_at) if each.due_at else "now"
+    kind = str(each.message.message_type) or "-"
+    return each.sequence, each.channel, kind, f"{age_of(each.published_at)} ago", each.attempts, due
+
+
+def describe_waiting(each: WaitingMessage) -> dict[str, Any]:
+    """Returns a waiting message for scripts."""
+    return {
+        "sequence": each.sequence,
+        "channel": each.channel,
+        "published_at": json_time(each.published_at),
+        "attempts": each.attempts,
+        "due_at": json_time(each.due_at) if each.due_at else None,
+        "blocked_by_key": each.blocked_by_key,
+        "error": each.error,
+        "message": describe_message(each.message),
+    }
 
 
 def row_of(each: DurableInfo) -> Sequence[Any]:
