@@ -38,8 +38,8 @@ from trunkline.v1 import bus_pb2, dead_letter_pb2, durable_pb2, waiting_pb2
 
 
 class WireDelivery(DurableDelivery):
-    """See `DurableDelivery`. Each method is one call beside the stream; it has 30 s (one that handles many messages 300 s),
-    and raises `BusDisconnectedError` where the connection is lost."""
+    """See `DurableDelivery`. Each method is one call beside the stream; it has 30 s (where it handles many messages,
+    300 s), and raises `BusDisconnectedError` where the connection is lost."""
 
     @abstractmethod
     async def _call(self, name: str, request: Message, timeout: float = DEFAULT_REQUEST_TIMEOUT) -> Any:
