@@ -39,12 +39,16 @@ async def waiting(bus: MessageBus, name: str, **chosen: Any) -> list[WaitingMess
 
 def named(found: list[WaitingMessage]) -> list[Any]:
     """The payloads' "n"."""
-    return [each.message.payload["n"] for each in found]
+    return [number(each) for each in found]
 
 
-async def hold(bus: MessageBus, pattern: str, name: str, count: int) -> tuple[Any, list[DurableMessage]]:
-    """Takes so many messages and settles none; returns the iterator, and them."""
-    stream = bus.messages(pattern, durable=name, credit=count)
+def number(waiting: WaitingMessage) -> Any:
+    """The payload's "n"."""
+    return waiting.message.payload["n"]
+
+
+async def hold(bus: MessageBus, pattern: str, name: str, count: int) -> list[DurableMessage]:
+    """Takes so many messages, settles none, and returns them."""
     held: list[DurableMessage] = []
     taken = asyncio.Event()
 
@@ -54,10 +58,9 @@ async def hold(bus: MessageBus, pattern: str, name: str, count: int) -> tuple[An
             taken.set()
         await asyncio.Event().wait()
 
-    await stream.aclose()
     await bus.subscribe(pattern, keep, durable=name, concurrency=count, credit=count)
     await asyncio.wait_for(taken.wait(), PATIENCE)
-    return stream, held
+    return held
 
 
 async def settled(bus: MessageBus, name: str, **figures: int) -> None:
@@ -174,7 +177,7 @@ async def test_what_is_cancelled_is_never_handed_out(
         await bus.create_durable(each, channel)
     await asyncio.gather(*(bus.publish(channel, numbered(n), stored=True) for n in range(60)))
     found = await waiting(bus, name)
-    which = WaitingFilter(sequences=[each.sequence for each in found if each.message.payload["n"] % 3 == 0])
+    which = WaitingFilter(sequences=[each.sequence for each in found if number(each) % 3 == 0])
     assert await other.cancel_waiting(name, which, dry_run=True) == Cancelled(20, 0)
     assert (await bus.durable(name)).waiting == 60
     assert await other.cancel_waiting(name, which) == Cancelled(20, 0)
@@ -219,7 +222,7 @@ async def test_what_is_ready_for_its_next_attempt_is_cancelled(bus: MessageBus, 
     """While it is paused it waits in memory; then the others come."""
     await bus.create_durable(name, channel, settings=AT_ONCE)
     await store(bus, channel, *map(numbered, range(4)))
-    _, held = await hold(bus, channel, name, 4)
+    held = await hold(bus, channel, name, 4)
     await bus.pause_durable(name)
     for message in held:
         await message.nak("made to fail", delay=0)
@@ -239,10 +242,8 @@ async def test_a_key_goes_past_what_is_cancelled(bus: MessageBus, channel: str, 
     await bus.create_durable(name, channel, settings=LATER)
     for n in range(6):
         await store(bus, channel, numbered(n), ordering_key="k")
-    began = asyncio.Event()
 
     async def fail(message: DurableMessage) -> None:
-        began.set()
         raise ValueError("odd")
 
     await bus.subscribe(channel, fail, durable=name)
@@ -285,7 +286,7 @@ async def test_what_is_moved_waits_in_the_other(bus: MessageBus, other: MessageB
     there = await waiting(bus, to)
     assert named(there)[0] == "both"
     assert sorted(map(str, named(there)[1:])) == sorted(["0", "1", "2", "3", "key", "both"])
-    assert {each.message.payload["n"]: each.attempts for each in there[1:]} == {
+    assert {number(each): each.attempts for each in there[1:]} == {
         0: 1,
         1: 1,
         2: 1,

@@ -13,9 +13,9 @@ from trunklined.bus.queue import Subscriber
 class Leases:
     """Pending batches that are handed out, and their messages that are not settled, by sequence.
 
-    All get the same time at first, so they end in the order in which they began, and a queue is enough; one that is to
-    end before those that began earlier, since leases are shorter now, is looked at by its own time. What is extended has
-    a deadline of its own by message.
+    All get the same time at first, so they end in the order in which they began, and a queue is enough. Where leases
+    became shorter, those that end before older ones are looked at by their own time. What is extended has a deadline of
+    its own by message.
     """
 
     __slots__ = ("_by_sequence", "_delayed", "_extended", "_first", "_later_at", "_newest", "_tie")

@@ -150,8 +150,8 @@ class RunReads(Reading):
     def with_keys(self, start: int, before: int, rows: int) -> list[MessageBatch]:
         with self._translated():
             found = self._reader.execute(
-                f"SELECT {RUN} WHERE sequence IN (SELECT sequence FROM runs INDEXED BY runs_with_key WHERE key IS NOT NULL"
-                " AND sequence >= ? AND sequence < ? AND swept = 0 ORDER BY sequence LIMIT ?) ORDER BY sequence",
+                f"SELECT {RUN} WHERE sequence IN (SELECT sequence FROM runs INDEXED BY runs_with_key"
+                " WHERE key IS NOT NULL AND sequence >= ? AND sequence < ? AND swept = 0 ORDER BY sequence LIMIT ?) ORDER BY sequence",
                 (start, before, rows),
             ).fetchall()
         return [batch_of(row) for row in found]
