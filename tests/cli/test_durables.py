@@ -179,3 +179,31 @@ def test_an_unreachable_bus_is_5(trunkline: Trunkline) -> None:
     """As with every other command."""
     for arguments in (("list",), ("show", "a"), ("create", "a", "b"), ("seek", "a", "--to", "all")):
         assert trunkline("--bus", "127.0.0.1:1", "durable", *arguments).returncode == 5
+
+
+def test_what_waits_is_shown_cancelled_and_moved(trunkline: Trunkline, name: str, channel: str) -> None:
+    """In a table and for scripts; what is to be done must be said, and for good only with --yes."""
+    for each in (name, f"{name}-2"):
+        trunkline("durable", "create", each, channel)
+    assert trunkline("durable", "peek", name).stdout == "nothing waits\n"
+    trunkline("publish", channel, "--stored", "--count", "4")
+    peeked = [json.loads(line) for line in trunkline("durable", "peek", name, "--format", "json").stdout.splitlines()]
+    assert [(each["channel"], each["attempts"], each["blocked_by_key"]) for each in peeked] == [(channel, 0, False)] * 4
+    first, second, *_ = (str(each["sequence"]) for each in peeked)
+    table = trunkline("durable", "peek", name, "--limit", "1").stdout.splitlines()
+    assert len(table) == 2
+    assert table[1].split()[0] == first
+    for verb in (("cancel", name), ("move", name, f"{name}-2")):
+        assert trunkline("durable", *verb).returncode == 2
+        assert trunkline("durable", *verb, "--all", "--channel", channel).returncode == 2
+    assert trunkline("durable", "cancel", name, "--sequence", first).returncode == 2, "nobody can be asked"
+    assert trunkline("durable", "cancel", name, "--all", "--dry-run").stdout == "would cancel 4 messages\n"
+    assert _told(trunkline, "cancel", name, "--sequence", first, "--yes") == {
+        "cancelled": 1,
+        "leased": 0,
+        "dry_run": False,
+    }
+    moved = trunkline("durable", "move", name, f"{name}-2", "--sequence", second)
+    assert moved.stdout == f"moved 1 message to {name}-2\n"
+    assert (_told(trunkline, "show", name)["waiting"], _told(trunkline, "show", f"{name}-2")["waiting"]) == (2, 5)
+    assert trunkline("durable", "peek", f"no-{name}").returncode == 3

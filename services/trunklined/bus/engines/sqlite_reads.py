@@ -151,7 +151,8 @@ class RunReads(Reading):
         with self._translated():
             found = self._reader.execute(
                 f"SELECT {RUN} WHERE sequence IN (SELECT sequence FROM runs INDEXED BY runs_with_key"
-                " WHERE key IS NOT NULL AND sequence >= ? AND sequence < ? AND swept = 0 ORDER BY sequence LIMIT ?) ORDER BY sequence",
+                " WHERE key IS NOT NULL AND sequence >= ? AND sequence < ? AND swept = 0 ORDER BY sequence LIMIT ?)"
+                " ORDER BY sequence",
                 (start, before, rows),
             ).fetchall()
         return [batch_of(row) for row in found]
