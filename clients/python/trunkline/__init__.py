@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "trunkline.bus.dead_letters": ("Attempt", "DeadLetter", "DeadLetterFilter", "DeadLetterReason", "Redriven"),
     "trunkline.bus.durable": ("DurableMessage",),
+    "trunkline.bus.waiting": ("Cancelled", "Moved", "WaitingFilter", "WaitingMessage"),
     "trunkline.delivery": ("Backoff", "Durability", "DurableSettings", "Receipt"),
     "trunkline.errors": (
         "BusDisconnectedError",
@@ -133,6 +134,10 @@ if TYPE_CHECKING:
     from trunkline.bus.message_bus import MessageBus as MessageBus
     from trunkline.bus.message_bus import MessageCallback as MessageCallback
     from trunkline.bus.redis import RedisMessageBus as RedisMessageBus
+    from trunkline.bus.waiting import Cancelled as Cancelled
+    from trunkline.bus.waiting import Moved as Moved
+    from trunkline.bus.waiting import WaitingFilter as WaitingFilter
+    from trunkline.bus.waiting import WaitingMessage as WaitingMessage
     from trunkline.delivery import Backoff as Backoff
     from trunkline.delivery import Durability as Durability
     from trunkline.delivery import DurableSettings as DurableSettings

@@ -114,6 +114,16 @@ MAX_BACKOFF_MULTIPLIER: Final = 100.0
 MAX_NAK_DELAY: Final = 7 * 86_400.0
 """How long a message waits for its next attempt; out of bounds INVALID_MESSAGE."""
 
+MIN_RATE: Final = 0.001
+MAX_RATE: Final = 1_000_000.0
+MAX_BURST: Final = 1_000_000
+"""Messages that a durable subscription with a rate hands out a second, and at once after a rest; out of bounds
+INVALID_MESSAGE."""
+
+MAX_KEY_CONCURRENCY: Final = 1_000
+"""Messages of one ordering key that are handed out at once, where the durable subscription says so; out of bounds
+INVALID_MESSAGE."""
+
 MAX_ERROR_BYTES: Final = 4_096
 """What is kept of an attempt's error; the rest is cut off."""
 
