@@ -37,7 +37,11 @@ _HOMES = {
         "OverloadedError",
         "PermissionDeniedError",
         "RecordNotFoundError",
+        "RequestCancelledError",
+        "RequestFailedError",
+        "RequestNotFoundError",
         "RequestTimeoutError",
+        "ResponderLostError",
         "RevisionMismatchError",
         "StaleAckError",
         "StateDisconnectedError",
@@ -152,7 +156,11 @@ if TYPE_CHECKING:
     from trunkline.errors import OverloadedError as OverloadedError
     from trunkline.errors import PermissionDeniedError as PermissionDeniedError
     from trunkline.errors import RecordNotFoundError as RecordNotFoundError
+    from trunkline.errors import RequestCancelledError as RequestCancelledError
+    from trunkline.errors import RequestFailedError as RequestFailedError
+    from trunkline.errors import RequestNotFoundError as RequestNotFoundError
     from trunkline.errors import RequestTimeoutError as RequestTimeoutError
+    from trunkline.errors import ResponderLostError as ResponderLostError
     from trunkline.errors import RevisionMismatchError as RevisionMismatchError
     from trunkline.errors import StaleAckError as StaleAckError
     from trunkline.errors import StateDisconnectedError as StateDisconnectedError
