@@ -45,18 +45,18 @@ async def life_of(bus: MessageBus, channel: str, **wished: object) -> list[LifeE
 async def test_a_handlers_return_is_the_result(bus: MessageBus, other: MessageBus, channel: str) -> None:
     """`request` returns it; `request_stream` yields it behind who accepted it."""
 
-    async def double(request: Request) -> dict[str, int]:
-        return {"twice": 2 * request.payload["n"]}
+    async def answer_it(request: Request) -> dict[str, object]:
+        return {"got": request.payload["n"], "n": 2}
 
-    await other.respond(channel, double, name="doubler")
+    await other.respond(channel, answer_it, name="answer_itr")
     reply = await bus.request(channel, numbered(21), PATIENCE)
-    assert reply.payload == {"twice": 42}
-    assert reply.sender_id == "doubler"
+    assert reply.payload == {"got": 21, "n": 2}
+    assert reply.sender_id == "answer_itr"
     accepted, result = await life_of(bus, channel)
     assert isinstance(accepted, Accepted)
-    assert (accepted.number, accepted.responder, accepted.attempt) == (1, "doubler", 1)
+    assert (accepted.number, accepted.responder, accepted.attempt) == (1, "answer_itr", 1)
     assert isinstance(result, Result)
-    assert (result.number, result.payload, result.channel, result.is_end) == (2, {"twice": 2}, "", True)
+    assert (result.number, result.payload, result.channel, result.is_end) == (2, {"got": 1, "n": 2}, "", True)
 
 
 async def test_yields_are_parts_in_order_and_progress_rises(bus: MessageBus, other: MessageBus, channel: str) -> None:
@@ -99,7 +99,7 @@ async def test_a_handler_may_return_nothing(bus: MessageBus, other: MessageBus, 
 
 
 async def test_what_a_handler_raises_is_told_at_once(bus: MessageBus, other: MessageBus, channel: str) -> None:
-    """With type, text, code and whether it may be tried again; a traceback where it is asked for. The next is served."""
+    """With type, text, code and whether it may be tried again; a traceback where it is asked for."""
 
     class ModelBusyError(Exception):
         error_code = "MODEL_BUSY"
@@ -259,15 +259,13 @@ async def test_cancelling_who_waits_cancels_the_handler(bus: MessageBus, other: 
                 await events.aclose()
             else:
                 asked = asyncio.ensure_future(
-                    bus.request(channel, numbered(1), PATIENCE) if way == "request" else life_of(bus, channel)  # type: ignore[arg-type]
+                    bus.request(channel, numbered(1), PATIENCE) if way == "request" else life_of(bus, channel)
                 )
                 await worker.begun.wait()
                 asked.cancel()
                 with suppress(asyncio.CancelledError):
                     await asked
             await worker.cleaned_up.wait()
-            again = Worker.__call__.__get__(worker)
-            assert again
             worker.begun.clear()
             asked = asyncio.ensure_future(bus.request(channel, numbered(2), PATIENCE))
             await worker.begun.wait()  # its worker takes the next one
@@ -299,9 +297,7 @@ async def test_anybody_may_cancel_a_request_by_its_id(bus: MessageBus, other: Me
         assert [event async for event in events] == []
 
 
-async def test_cancelling_what_is_unknown_or_over_is_refused(
-    bus: MessageBus, other: MessageBus, channel: str
-) -> None:
+async def test_cancelling_what_is_unknown_or_over_is_refused(bus: MessageBus, other: MessageBus, channel: str) -> None:
     """REQUEST_NOT_FOUND with the id."""
 
     async def nothing(_: Request) -> None:
@@ -353,7 +349,7 @@ async def test_unsubscribing_lets_what_runs_end(bus: MessageBus, other: MessageB
 async def test_a_request_may_wait_for_a_responder(bus: MessageBus, other: MessageBus, channel: str) -> None:
     """It is handed out when somebody comes; without that it fails at once; its deadline counts."""
 
-    async def answer(request: Request) -> dict[str, int]:
+    async def answer(request: Request) -> dict[str, object]:
         return {"n": request.payload["n"]}
 
     with pytest.raises(NoRespondersError):
@@ -394,7 +390,7 @@ async def test_a_group_shares_requests(bus: MessageBus, other: MessageBus, chann
     taken = [0, 0]
 
     def counting(n: int) -> object:
-        async def handle(request: Request) -> dict[str, int]:
+        async def handle(request: Request) -> dict[str, object]:
             taken[n] += 1
             await asyncio.sleep(0)
             return {"n": request.payload["n"]}
@@ -411,7 +407,7 @@ async def test_a_group_shares_requests(bus: MessageBus, other: MessageBus, chann
 
 async def test_what_is_only_published_is_no_request(bus: MessageBus, other: MessageBus, channel: str) -> None:
     """A responder passes it over, and goes on."""
-    seen: list[int] = []
+    seen: list[object] = []
 
     async def note(request: Request) -> None:
         seen.append(request.payload["n"])
@@ -461,9 +457,7 @@ async def test_an_idle_timeout_out_of_bounds_is_refused(bus: MessageBus, channel
         assert caught.value.details["field"] == "idle_timeout"
 
 
-async def test_a_request_that_times_out_calls_its_handler_off(
-    bus: MessageBus, other: MessageBus, channel: str
-) -> None:
+async def test_a_request_that_times_out_calls_its_handler_off(bus: MessageBus, other: MessageBus, channel: str) -> None:
     """Nobody waits any more: the handler is cancelled."""
     worker = Worker()
     await other.respond(channel, worker)
@@ -487,9 +481,7 @@ async def test_disconnect_ends_what_is_streamed(bus: MessageBus, other: MessageB
 
 
 @pytest.mark.parametrize("handler", [len, lambda request: None, Worker, 7])
-async def test_a_handler_that_is_no_async_function_is_refused(
-    bus: MessageBus, channel: str, handler: object
-) -> None:
+async def test_a_handler_that_is_no_async_function_is_refused(bus: MessageBus, channel: str, handler: object) -> None:
     """TypeError, and nothing is registered."""
     with pytest.raises(TypeError):
         await bus.respond(channel, handler)  # type: ignore[arg-type]

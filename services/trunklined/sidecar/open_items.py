@@ -12,7 +12,6 @@ from google.protobuf.message import DecodeError
 from trunkline.v1 import bus_pb2, state_pb2
 from trunkline.wire.opaque import PassthroughTypes
 
-
 _UNANSWERED: Final = frozenset({"subscribe", "request_credit"})
 """Items of a client that have no answer of their own."""
 

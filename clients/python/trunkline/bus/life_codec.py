@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
@@ -22,15 +23,17 @@ _result = length_prefix(_Event, "result")
 _part_message = length_prefix(_Event.Part, "message")
 _result_message = length_prefix(_Event.Result, "message")
 
-_MAKE: Final[Mapping[str, Callable[[Any, int, Any], LifeEvent]]] = {
-    "accepted": lambda said, *place: Accepted(*place, said.responder, said.attempt),
-    "progress": lambda said, *place: Progress(*place, said.fraction if said.HasField("fraction") else None, said.text),
-    "part": lambda said, *place: Part(*place, decode_message(said.message)),
-    "result": lambda said, *place: Result(*place, decode_message(said.message, said.channel), said.channel),
-    "failure": lambda said, *place: Failure(
-        *place, said.type, said.text, said.code, said.retryable, said.traceback
+_MAKE: Final[Mapping[str, Callable[[Any, int, datetime], LifeEvent]]] = {
+    "accepted": lambda said, number, time: Accepted(number, time, said.responder, said.attempt),
+    "progress": lambda said, number, time: Progress(
+        number, time, said.fraction if said.HasField("fraction") else None, said.text
     ),
-    "cancelled": lambda said, *place: Cancelled(*place, said.by, said.reason),
+    "part": lambda said, number, time: Part(number, time, decode_message(said.message)),
+    "result": lambda said, number, time: Result(number, time, decode_message(said.message, said.channel), said.channel),
+    "failure": lambda said, number, time: Failure(
+        number, time, said.type, said.text, said.code, said.retryable, said.traceback
+    ),
+    "cancelled": lambda said, number, time: Cancelled(number, time, said.by, said.reason),
 }
 
 
@@ -77,8 +80,8 @@ def encode_result(encoded: bytes | None) -> bytes:
 def encode_failure(error: BaseException, with_traceback: bool) -> bytes:
     """The event of the end: it failed with an error.
 
-    Its code and whether it may be tried again are what the error itself says: `error_code` (or `code` in its details) and
-    `retryable`.
+    Its code and whether it may be tried again are what the error itself says: `error_code` and `retryable`, or `code`
+    and `retryable` in its details.
     """
     said = _Event.Failure(type=safe_text(type(error).__name__))
     try:

@@ -225,8 +225,8 @@ class MessageBus(DurableDelivery, ABC):
         outlives_asker: bool = False,
         traceback: bool = False,
     ) -> AsyncGenerator[LifeEvent, None]:
-        """Publishes a message and yields the life of the request: `Accepted`, `Progress` and `Part` in any number, then
-        one end, which is the last: `Result`, `Failure` or `Cancelled`.
+        """Publishes a message and yields the life of the request: `Accepted`, `Progress` and `Part` in any number,
+        then one end, which is the last: `Result`, `Failure` or `Cancelled`.
 
         It is sent at the first step. What is not read keeps the responder waiting. Closing the iterator, or cancelling
         the task that reads it, cancels the request.
@@ -251,10 +251,10 @@ class MessageBus(DurableDelivery, ABC):
     ) -> None:
         """Answers the requests on a channel or pattern; in effect on return, until `unsubscribe`.
 
-        The handler gets each as a `Request`. What it returns is the result: a payload (dict), text, bytes, a message, or
-        None. Of an async generator, each yield is a part. What it raises is the failure, told at once. Where the request
-        is called off, it is cancelled, and may clean up. What is published on the channel and is no request is passed
-        over.
+        The handler gets each as a `Request`. What it returns is the result: a payload (dict), text, bytes, a message,
+        or None. Of an async generator, each yield is a part. What it raises is the failure, told at once. Where the
+        request is called off, it is cancelled, and may clean up. What is published on the channel and is no request is
+        passed over.
 
         Args:
             handler: an async function of one request, or an async generator function.

@@ -6,9 +6,9 @@ import json
 from typing import Final
 from uuid import uuid4
 
+from trunkline.errors import RequestFailedError, TrunklineError
 from trunkline.v1 import life_pb2, message_pb2
 from trunklined.bus.dead_letters import DeadLetter
-from trunkline.errors import RequestFailedError, TrunklineError
 from trunklined.bus.description import Description, LifeFormat, MessageFormat
 from trunklined.bus.requests import cancelled_error
 from trunklined.rpc.times import stamp_of

@@ -193,6 +193,7 @@ class ResponderSubscription(LiveSubscription):
         touched: Callable[[ResponderSubscription], None],
     ) -> None:
         super().__init__(id, pattern, group, window, item, left, None, on_error)
+        self._new_item = item
         self._name = name
         self._encode = encode
         self._touched = touched
@@ -228,7 +229,7 @@ class ResponderSubscription(LiveSubscription):
             is_all = False
             while not is_all:
                 events, is_all = answering.take_events(FRAME_BYTES)
-                said = self._item(self.id, sum(map(len, events))).subscribe.respond
+                said = self._new_item(self.id, sum(map(len, events))).subscribe.respond
                 said.request_id = answering.id
                 said.events.extend(events)
             if answering.is_over:
@@ -236,9 +237,10 @@ class ResponderSubscription(LiveSubscription):
 
     def _run(self, deliveries: bus_pb2.SubscribeResponse.Deliveries) -> deque[Any]:
         run: deque[Any] = deque()
+        messages: Any = deliveries.messages
         for requested in deliveries.requests:
             try:
-                wire = parse_message(deliveries.messages[requested.index])
+                wire = parse_message(messages[requested.index])
             except InvalidMessageError:
                 log.exception("a request on %r cannot be read and was skipped", self.pattern)
                 continue

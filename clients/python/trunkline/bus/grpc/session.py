@@ -332,13 +332,7 @@ class BusSession:
         for item in frame.items:
             match item.WhichOneof("item"):
                 case "subscription":
-                    subscription = self._subscriptions.get(item.id)
-                    if subscription is not None:
-                        subscription.take(item.subscription)
-                    elif item.subscription.WhichOneof("frame") == "refused":
-                        log.warning(
-                            "what was said of messages came too late: %s", item.subscription.refused.error.message
-                        )
+                    self._take_subscription(item.id, item.subscription)
                 case "published":
                     self._publisher.take(item.id, item.published)
                 case "reply":
@@ -347,12 +341,8 @@ class BusSession:
                         self.stream.settle(item.id, decode_message(wire, item.reply.channel))
                     except InvalidMessageError as error:
                         self.stream.fail(item.id, error)
-                case "request_events":
-                    if (asked := self._asked.get(item.id)) is not None:
-                        asked.take(item.request_events.events, False)
-                case "request_end":
-                    if (asked := self._end_asked(item.id)) is not None:
-                        asked.take(item.request_end.events, True)
+                case "request_events" | "request_end" as kind:
+                    self._take_events(item.id, getattr(item, kind).events, kind == "request_end")
                 case "error":
                     self._take_error(item.id, error_from_item(item.error))
                 case "pong" | "cancelled" as kind:
@@ -361,6 +351,18 @@ class BusSession:
                     self.bus_is_away = False
                     self._bus_there.set()
                     notify(self._on_reconnected)
+
+    def _take_subscription(self, id: int, frame: Any) -> None:
+        subscription = self._subscriptions.get(id)
+        if subscription is not None:
+            subscription.take(frame)
+        elif frame.WhichOneof("frame") == "refused":
+            log.warning("what was said of messages came too late: %s", frame.refused.error.message)
+
+    def _take_events(self, id: int, events: Any, is_end: bool) -> None:
+        asked = self._end_asked(id) if is_end else self._asked.get(id)
+        if asked is not None:
+            asked.take(events, is_end)
 
     def _take_error(self, id: int, error: TrunklineError) -> None:
         subscription = self._subscriptions.pop(id, None)
