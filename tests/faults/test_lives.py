@@ -93,7 +93,7 @@ async def program(code: str, *arguments: str) -> AsyncIterator[asyncio.subproces
 
 async def begun(bus: GrpcMessageBus, channel: str, **wished: object) -> AsyncGenerator[LifeEvent, None]:
     """The events of a request behind its first part."""
-    events = bus.request_stream(channel, numbered(1), PATIENCE, **wished)  # type: ignore[arg-type]
+    events = bus.request_stream(channel, numbered(1), PATIENCE, **wished)
     assert isinstance(await anext(events), Accepted)
     assert isinstance(await anext(events), Part)
     return events
