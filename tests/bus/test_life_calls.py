@@ -40,6 +40,7 @@ class Responder:
     def __init__(self, call: Any) -> None:
         self.call = call
         self.id = 0
+        self._requested: list[tuple[str, Any]] = []
 
     async def read(self) -> Any:
         """The next frame."""
@@ -47,9 +48,10 @@ class Responder:
 
     async def requested(self) -> tuple[str, Any]:
         """The next request's id, and what is said of it."""
-        deliveries = (await self.read()).deliveries
-        (requested,) = deliveries.requests
-        return deliveries.messages[requested.index].correlation_id, requested
+        while not self._requested:
+            deliveries = (await self.read()).deliveries
+            self._requested += [(deliveries.messages[each.index].correlation_id, each) for each in deliveries.requests]
+        return self._requested.pop(0)
 
     async def say(self, request_id: str, *events: LifeEvent) -> None:
         await self.call.write(SubscribeRequest(respond=RespondRequest(request_id=request_id, events=events)))
@@ -134,8 +136,10 @@ async def test_an_answer_by_one_call(either: Any, channel: str) -> None:
         ((LifeEvent(part={"message": {"data": bytes(MAX_MESSAGE_BYTES + 1)}}),), "MESSAGE_TOO_LARGE", None),
         ((PART,) * 65, "OVERLOADED", None),
     ],
-    ids=["part after the end", "two ends", "two unlike ends", "back", "above 1", "nan", "empty", "number"]
-    + ["channel", "priority", "too large", "beyond the credit"],
+    ids=[
+        *("part after the end", "two ends", "two unlike ends", "back", "above 1", "nan", "empty", "number"),
+        *("channel", "priority", "too large", "beyond the credit"),
+    ],
 )
 async def test_what_a_responder_may_not_say_is_refused_to_it(
     either: Any, channel: str, events: tuple[LifeEvent, ...], reason: str, field: str | None
