@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cli.conftest import Follow, Trunkline
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram, command
 from trunkline import AgentMessage, GrpcMessageBus, sync
 
@@ -134,14 +135,19 @@ def test_a_stream_shows_a_life(trunkline: Trunkline, responder: str) -> None:
     assert failed.stderr.endswith("(REQUEST_FAILED)\n")
 
 
-def test_a_request_is_cancelled_by_its_id(trunkline: Trunkline, follow: Follow, responder: str) -> None:
+def test_a_request_is_cancelled_by_its_id(trunkline: Trunkline, environment: dict[str, str], responder: str) -> None:
     """Who follows it hears by whom; what is unknown is refused."""
-    options = ("--stream", "--correlation-id", f"{responder}-1")
-    following = follow("request", responder, '{"wait": true}', *options, until="accepted")
-    assert trunkline("cancel", f"{responder}-1", "--reason", "too dear").stdout == f"cancelled {responder}-1\n"
-    assert "cancelled by cli: too dear" in following.communicate(timeout=60)[0]
+    id, pipe = f"{responder}-1", subprocess.PIPE
+    asking = command(("request", responder, '{"wait": true}', "--stream", "--correlation-id", id))
+    with subprocess.Popen(asking, stdout=pipe, stderr=pipe, text=True, env=environment) as following:
+        assert following.stdout is not None
+        assert following.stdout.readline() == "accepted by agent-1\n"
+        assert trunkline("cancel", id, "--reason", "too dear").stdout == f"cancelled {id}\n"
+        shown, said = following.communicate(timeout=PATIENCE)
+    assert shown.endswith("cancelled by cli: too dear\n")
+    assert said.endswith("(REQUEST_CANCELLED)\n")
     assert following.returncode == 1
-    assert trunkline("cancel", f"{responder}-1").stderr.endswith("(REQUEST_NOT_FOUND)\n")
+    assert trunkline("cancel", id).stderr.endswith("(REQUEST_NOT_FOUND)\n")
 
 
 def test_errors_name_their_code(trunkline: Trunkline, channel: str) -> None:
