@@ -7,6 +7,7 @@ from trunkline.v1 import durable_pb2 as _durable_pb2
 from trunkline.v1 import error_pb2 as _error_pb2
 from trunkline.v1 import life_pb2 as _life_pb2
 from trunkline.v1 import message_pb2 as _message_pb2
+from trunkline.v1 import task_pb2 as _task_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -72,7 +73,7 @@ class PublishStreamResponse(_message.Message):
     def __init__(self, published: _Optional[_Union[PublishResponse, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
 
 class SubscribeRequest(_message.Message):
-    __slots__ = ("start", "credit", "ack", "nak", "terminate", "extend", "release", "respond")
+    __slots__ = ("start", "credit", "ack", "nak", "terminate", "extend", "release", "respond", "report")
     class Start(_message.Message):
         __slots__ = ("pattern", "group", "credit", "observer", "durable", "position", "settings", "responder")
         PATTERN_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +106,7 @@ class SubscribeRequest(_message.Message):
     EXTEND_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     RESPOND_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
     start: SubscribeRequest.Start
     credit: SubscribeRequest.Credit
     ack: _durable_pb2.Ack
@@ -113,10 +115,11 @@ class SubscribeRequest(_message.Message):
     extend: _durable_pb2.Extend
     release: _durable_pb2.Release
     respond: RespondRequest
-    def __init__(self, start: _Optional[_Union[SubscribeRequest.Start, _Mapping]] = ..., credit: _Optional[_Union[SubscribeRequest.Credit, _Mapping]] = ..., ack: _Optional[_Union[_durable_pb2.Ack, _Mapping]] = ..., nak: _Optional[_Union[_durable_pb2.Nak, _Mapping]] = ..., terminate: _Optional[_Union[_durable_pb2.Terminate, _Mapping]] = ..., extend: _Optional[_Union[_durable_pb2.Extend, _Mapping]] = ..., release: _Optional[_Union[_durable_pb2.Release, _Mapping]] = ..., respond: _Optional[_Union[RespondRequest, _Mapping]] = ...) -> None: ...
+    report: _task_pb2.Report
+    def __init__(self, start: _Optional[_Union[SubscribeRequest.Start, _Mapping]] = ..., credit: _Optional[_Union[SubscribeRequest.Credit, _Mapping]] = ..., ack: _Optional[_Union[_durable_pb2.Ack, _Mapping]] = ..., nak: _Optional[_Union[_durable_pb2.Nak, _Mapping]] = ..., terminate: _Optional[_Union[_durable_pb2.Terminate, _Mapping]] = ..., extend: _Optional[_Union[_durable_pb2.Extend, _Mapping]] = ..., release: _Optional[_Union[_durable_pb2.Release, _Mapping]] = ..., respond: _Optional[_Union[RespondRequest, _Mapping]] = ..., report: _Optional[_Union[_task_pb2.Report, _Mapping]] = ...) -> None: ...
 
 class SubscribeResponse(_message.Message):
-    __slots__ = ("started", "deliveries", "lagged", "refused", "called_off", "refused_response", "part_credit")
+    __slots__ = ("started", "deliveries", "lagged", "refused", "called_off", "refused_response", "part_credit", "task_cancelled")
     class Started(_message.Message):
         __slots__ = ("subscription_id", "ack_wait")
         SUBSCRIPTION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +173,17 @@ class SubscribeResponse(_message.Message):
         request_id: str
         error: _error_pb2.Error
         def __init__(self, request_id: _Optional[str] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
+    class TaskCancelled(_message.Message):
+        __slots__ = ("sequence", "attempt", "by", "reason")
+        SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+        ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+        BY_FIELD_NUMBER: _ClassVar[int]
+        REASON_FIELD_NUMBER: _ClassVar[int]
+        sequence: int
+        attempt: int
+        by: str
+        reason: str
+        def __init__(self, sequence: _Optional[int] = ..., attempt: _Optional[int] = ..., by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
     class PartCredit(_message.Message):
         __slots__ = ("request_id", "parts")
         REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
@@ -198,6 +212,7 @@ class SubscribeResponse(_message.Message):
     CALLED_OFF_FIELD_NUMBER: _ClassVar[int]
     REFUSED_RESPONSE_FIELD_NUMBER: _ClassVar[int]
     PART_CREDIT_FIELD_NUMBER: _ClassVar[int]
+    TASK_CANCELLED_FIELD_NUMBER: _ClassVar[int]
     started: SubscribeResponse.Started
     deliveries: SubscribeResponse.Deliveries
     lagged: SubscribeResponse.Lagged
@@ -205,7 +220,8 @@ class SubscribeResponse(_message.Message):
     called_off: SubscribeResponse.CalledOff
     refused_response: SubscribeResponse.RefusedResponse
     part_credit: SubscribeResponse.PartCredit
-    def __init__(self, started: _Optional[_Union[SubscribeResponse.Started, _Mapping]] = ..., deliveries: _Optional[_Union[SubscribeResponse.Deliveries, _Mapping]] = ..., lagged: _Optional[_Union[SubscribeResponse.Lagged, _Mapping]] = ..., refused: _Optional[_Union[SubscribeResponse.Refused, _Mapping]] = ..., called_off: _Optional[_Union[SubscribeResponse.CalledOff, _Mapping]] = ..., refused_response: _Optional[_Union[SubscribeResponse.RefusedResponse, _Mapping]] = ..., part_credit: _Optional[_Union[SubscribeResponse.PartCredit, _Mapping]] = ...) -> None: ...
+    task_cancelled: SubscribeResponse.TaskCancelled
+    def __init__(self, started: _Optional[_Union[SubscribeResponse.Started, _Mapping]] = ..., deliveries: _Optional[_Union[SubscribeResponse.Deliveries, _Mapping]] = ..., lagged: _Optional[_Union[SubscribeResponse.Lagged, _Mapping]] = ..., refused: _Optional[_Union[SubscribeResponse.Refused, _Mapping]] = ..., called_off: _Optional[_Union[SubscribeResponse.CalledOff, _Mapping]] = ..., refused_response: _Optional[_Union[SubscribeResponse.RefusedResponse, _Mapping]] = ..., part_credit: _Optional[_Union[SubscribeResponse.PartCredit, _Mapping]] = ..., task_cancelled: _Optional[_Union[SubscribeResponse.TaskCancelled, _Mapping]] = ...) -> None: ...
 
 class RequestRequest(_message.Message):
     __slots__ = ("channel", "message", "timeout", "idle_timeout", "wait_for_responder", "repeatable", "outlives_asker", "traceback")

@@ -24,55 +24,56 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from trunkline.v1 import task_pb2 as trunkline_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atrunkline/v1/durable.proto\x12\x0ctrunkline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"t\n\x08Position\x12\r\n\x03new\x18\x01 \x01(\x08H\x00\x12\r\n\x03\x61ll\x18\x02 \x01(\x08H\x00\x12\x12\n\x08sequence\x18\x03 \x01(\x03H\x00\x12*\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x42\n\n\x08position\"\x96\x01\n\x0f\x44urableSettings\x12+\n\x08\x61\x63k_wait\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x0emax_deliveries\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12&\n\x07\x62\x61\x63koff\x18\x03 \x01(\x0b\x32\x15.trunkline.v1.BackoffB\x11\n\x0f_max_deliveries\"\x89\x01\n\x07\x42\x61\x63koff\x12*\n\x07initial\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\nmultiplier\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12*\n\x07maximum\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\n\x0b_multiplier\"\xaf\x02\n\x13\x44urableSubscription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07pattern\x18\x02 \x01(\t\x12/\n\x08settings\x18\x03 \x01(\x0b\x32\x1d.trunkline.v1.DurableSettings\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07waiting\x18\x05 \x01(\x03\x12\x0e\n\x06leased\x18\x06 \x01(\x03\x12\x10\n\x08retrying\x18\x07 \x01(\x03\x12\x13\n\x0bsubscribers\x18\x08 \x01(\x05\x12\r\n\x05\x61\x63ked\x18\t \x01(\x03\x12\x13\n\x0bredelivered\x18\n \x01(\x03\x12\x15\n\rdead_lettered\x18\x0b \x01(\x03\x12\x15\n\rnext_sequence\x18\x0c \x01(\x03\"\x9c\x01\n CreateDurableSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07pattern\x18\x02 \x01(\t\x12(\n\x08position\x18\x03 \x01(\x0b\x32\x16.trunkline.v1.Position\x12/\n\x08settings\x18\x04 \x01(\x0b\x32\x1d.trunkline.v1.DurableSettings\"m\n!CreateDurableSubscriptionResponse\x12\x37\n\x0csubscription\x18\x01 \x01(\x0b\x32!.trunkline.v1.DurableSubscription\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"-\n\x1dGetDurableSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Y\n\x1eGetDurableSubscriptionResponse\x12\x37\n\x0csubscription\x18\x01 \x01(\x0b\x32!.trunkline.v1.DurableSubscription\"[\n\x1fListDurableSubscriptionsRequest\x12\x16\n\tpage_size\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x02 \x01(\tB\x0c\n\n_page_size\"u\n ListDurableSubscriptionsResponse\x12\x38\n\rsubscriptions\x18\x01 \x03(\x0b\x32!.trunkline.v1.DurableSubscription\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n DeleteDurableSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"#\n!DeleteDurableSubscriptionResponse\"X\n\x1eSeekDurableSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x08position\x18\x02 \x01(\x0b\x32\x16.trunkline.v1.Position\"Z\n\x1fSeekDurableSubscriptionResponse\x12\x37\n\x0csubscription\x18\x01 \x01(\x0b\x32!.trunkline.v1.DurableSubscription\")\n\x03\x41\x63k\x12\x11\n\tsequences\x18\x01 \x03(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\"b\n\x03Nak\x12\x11\n\tsequences\x18\x01 \x03(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12(\n\x05\x64\x65lay\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"?\n\tTerminate\x12\x11\n\tsequences\x18\x01 \x03(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\"V\n\x06\x45xtend\x12\x11\n\tsequences\x18\x01 \x03(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"-\n\x07Release\x12\x11\n\tsequences\x18\x01 \x03(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\"\xed\x01\n\rSettleRequest\x12\x0f\n\x07\x64urable\x18\x01 \x01(\t\x12 \n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x11.trunkline.v1.AckH\x00\x12 \n\x03nak\x18\x03 \x01(\x0b\x32\x11.trunkline.v1.NakH\x00\x12,\n\tterminate\x18\x04 \x01(\x0b\x32\x17.trunkline.v1.TerminateH\x00\x12&\n\x06\x65xtend\x18\x05 \x01(\x0b\x32\x14.trunkline.v1.ExtendH\x00\x12(\n\x07release\x18\x06 \x01(\x0b\x32\x15.trunkline.v1.ReleaseH\x00\x42\x07\n\x05\x66rame\"\x10\n\x0eSettleResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atrunkline/v1/durable.proto\x12\x0ctrunkline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trunkline/v1/task.proto\"t\n\x08Position\x12\r\n\x03new\x18\x01 \x01(\x08H\x00\x12\r\n\x03\x61ll\x18\x02 \x01(\x08H\x00\x12\x12\n\x08sequence\x18\x03 \x01(\x03H\x00\x12*\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x42\n\n\x08position\"\x96\x01\n\x0f\x44urableSettings\x12+\n\x08\x61\x63k_wait\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x0emax_deliveries\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12&\n\x07\x62\x61\x63koff\x18\x03 \x01(\x0b\x32\x15.trunkline.v1.BackoffB\x11\n\x0f_max_deliveries\"\x89\x01\n\x07\x42\x61\x63koff\x12*\n\x07initial\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\nmultiplier\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12*\n\x07maximum\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\n\x0b_multiplier\"\xaf\x02\n\x13\x44urableSubscription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07pattern\x18\x02 \x01(\t\x12/\n\x08settings\x18\x03 \x01(\x0b\x32\x1d.trunkline.v1.DurableSettings\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07waiting\x18\x05 \x01(\x03\x12\x0e\n\x06leased\x18\x06 \x01(\x03\x12\x10\n\x08retrying\x18\x07 \x01(\x03\x12\x13\n\x0bsubscribers\x18\x08 \x01(\x05\x12\r\n\x05\x61\x63ked\x18\t \x01(\x03\x12\x13\n\x0bredelivered\x18\n \x01(\x03\x12\x15\n\rdead_lettered\x18\x0b \x01(\x03\x12\x15\n\rnext_sequence\x18\x0c \x01(\x03\"\x9c\x01\n CreateDurableSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07pattern\x18\x02 \x01(\t\x12(\n\x08position\x18\x03 \x01(\x0b\x32\x16.trunkline.v1.Position\x12/\n\x08settings\x18\x04 \x01(\x0b\x32\x1d.trunkline.v1.DurableSettings\"m\n!CreateDurableSubscriptionResponse\x12\x37\n\x0csubscription\x18\x01 \x01(\x0b\x32!.trunkline.v1.DurableSubscription\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"-\n\x1dGetDurableSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Y\n\x1eGetDurableSubscriptionResponse\x12\x37\n\x0csubscription\x18\x01 \x01(\x0b\x32!.trunkline.v1.DurableSubscription\"[\n\x1fListDurableSubscriptionsRequest\x12\x16\n\tpage_size\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x02 \x01(\tB\x0c\n\n_page_size\"u\n ListDurableSubscriptionsResponse\x12\x38\n\rsubscriptions\x18\x01 \x03(\x0b\x32!.trunkline.v1.DurableSubscription\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n DeleteDurableSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"#\n!DeleteDurableSubscriptionResponse\"X\n\x1eSeekDurableSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x08position\x18\x02 \x01(\x0b\x32\x16.trunkline.v1.Position\"Z\n\x1fSeekDurableSubscriptionResponse\x12\x37\n\x0csubscription\x18\x01 \x01(\x0b\x32!.trunkline.v1.DurableSubscription\")\n\x03\x41\x63k\x12\x11\n\tsequences\x18\x01 \x03(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\"b\n\x03Nak\x12\x11\n\tsequences\x18\x01 \x03(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12(\n\x05\x64\x65lay\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"?\n\tTerminate\x12\x11\n\tsequences\x18\x01 \x03(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\"V\n\x06\x45xtend\x12\x11\n\tsequences\x18\x01 \x03(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"-\n\x07Release\x12\x11\n\tsequences\x18\x01 \x03(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\"\x95\x02\n\rSettleRequest\x12\x0f\n\x07\x64urable\x18\x01 \x01(\t\x12 \n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x11.trunkline.v1.AckH\x00\x12 \n\x03nak\x18\x03 \x01(\x0b\x32\x11.trunkline.v1.NakH\x00\x12,\n\tterminate\x18\x04 \x01(\x0b\x32\x17.trunkline.v1.TerminateH\x00\x12&\n\x06\x65xtend\x18\x05 \x01(\x0b\x32\x14.trunkline.v1.ExtendH\x00\x12(\n\x07release\x18\x06 \x01(\x0b\x32\x15.trunkline.v1.ReleaseH\x00\x12&\n\x06report\x18\x07 \x01(\x0b\x32\x14.trunkline.v1.ReportH\x00\x42\x07\n\x05\x66rame\"\x10\n\x0eSettleResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trunkline.v1.durable_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_POSITION']._serialized_start=109
-  _globals['_POSITION']._serialized_end=225
-  _globals['_DURABLESETTINGS']._serialized_start=228
-  _globals['_DURABLESETTINGS']._serialized_end=378
-  _globals['_BACKOFF']._serialized_start=381
-  _globals['_BACKOFF']._serialized_end=518
-  _globals['_DURABLESUBSCRIPTION']._serialized_start=521
-  _globals['_DURABLESUBSCRIPTION']._serialized_end=824
-  _globals['_CREATEDURABLESUBSCRIPTIONREQUEST']._serialized_start=827
-  _globals['_CREATEDURABLESUBSCRIPTIONREQUEST']._serialized_end=983
-  _globals['_CREATEDURABLESUBSCRIPTIONRESPONSE']._serialized_start=985
-  _globals['_CREATEDURABLESUBSCRIPTIONRESPONSE']._serialized_end=1094
-  _globals['_GETDURABLESUBSCRIPTIONREQUEST']._serialized_start=1096
-  _globals['_GETDURABLESUBSCRIPTIONREQUEST']._serialized_end=1141
-  _globals['_GETDURABLESUBSCRIPTIONRESPONSE']._serialized_start=1143
-  _globals['_GETDURABLESUBSCRIPTIONRESPONSE']._serialized_end=1232
-  _globals['_LISTDURABLESUBSCRIPTIONSREQUEST']._serialized_start=1234
-  _globals['_LISTDURABLESUBSCRIPTIONSREQUEST']._serialized_end=1325
-  _globals['_LISTDURABLESUBSCRIPTIONSRESPONSE']._serialized_start=1327
-  _globals['_LISTDURABLESUBSCRIPTIONSRESPONSE']._serialized_end=1444
-  _globals['_DELETEDURABLESUBSCRIPTIONREQUEST']._serialized_start=1446
-  _globals['_DELETEDURABLESUBSCRIPTIONREQUEST']._serialized_end=1494
-  _globals['_DELETEDURABLESUBSCRIPTIONRESPONSE']._serialized_start=1496
-  _globals['_DELETEDURABLESUBSCRIPTIONRESPONSE']._serialized_end=1531
-  _globals['_SEEKDURABLESUBSCRIPTIONREQUEST']._serialized_start=1533
-  _globals['_SEEKDURABLESUBSCRIPTIONREQUEST']._serialized_end=1621
-  _globals['_SEEKDURABLESUBSCRIPTIONRESPONSE']._serialized_start=1623
-  _globals['_SEEKDURABLESUBSCRIPTIONRESPONSE']._serialized_end=1713
-  _globals['_ACK']._serialized_start=1715
-  _globals['_ACK']._serialized_end=1756
-  _globals['_NAK']._serialized_start=1758
-  _globals['_NAK']._serialized_end=1856
-  _globals['_TERMINATE']._serialized_start=1858
-  _globals['_TERMINATE']._serialized_end=1921
-  _globals['_EXTEND']._serialized_start=1923
-  _globals['_EXTEND']._serialized_end=2009
-  _globals['_RELEASE']._serialized_start=2011
-  _globals['_RELEASE']._serialized_end=2056
-  _globals['_SETTLEREQUEST']._serialized_start=2059
-  _globals['_SETTLEREQUEST']._serialized_end=2296
-  _globals['_SETTLERESPONSE']._serialized_start=2298
-  _globals['_SETTLERESPONSE']._serialized_end=2314
+  _globals['_POSITION']._serialized_start=134
+  _globals['_POSITION']._serialized_end=250
+  _globals['_DURABLESETTINGS']._serialized_start=253
+  _globals['_DURABLESETTINGS']._serialized_end=403
+  _globals['_BACKOFF']._serialized_start=406
+  _globals['_BACKOFF']._serialized_end=543
+  _globals['_DURABLESUBSCRIPTION']._serialized_start=546
+  _globals['_DURABLESUBSCRIPTION']._serialized_end=849
+  _globals['_CREATEDURABLESUBSCRIPTIONREQUEST']._serialized_start=852
+  _globals['_CREATEDURABLESUBSCRIPTIONREQUEST']._serialized_end=1008
+  _globals['_CREATEDURABLESUBSCRIPTIONRESPONSE']._serialized_start=1010
+  _globals['_CREATEDURABLESUBSCRIPTIONRESPONSE']._serialized_end=1119
+  _globals['_GETDURABLESUBSCRIPTIONREQUEST']._serialized_start=1121
+  _globals['_GETDURABLESUBSCRIPTIONREQUEST']._serialized_end=1166
+  _globals['_GETDURABLESUBSCRIPTIONRESPONSE']._serialized_start=1168
+  _globals['_GETDURABLESUBSCRIPTIONRESPONSE']._serialized_end=1257
+  _globals['_LISTDURABLESUBSCRIPTIONSREQUEST']._serialized_start=1259
+  _globals['_LISTDURABLESUBSCRIPTIONSREQUEST']._serialized_end=1350
+  _globals['_LISTDURABLESUBSCRIPTIONSRESPONSE']._serialized_start=1352
+  _globals['_LISTDURABLESUBSCRIPTIONSRESPONSE']._serialized_end=1469
+  _globals['_DELETEDURABLESUBSCRIPTIONREQUEST']._serialized_start=1471
+  _globals['_DELETEDURABLESUBSCRIPTIONREQUEST']._serialized_end=1519
+  _globals['_DELETEDURABLESUBSCRIPTIONRESPONSE']._serialized_start=1521
+  _globals['_DELETEDURABLESUBSCRIPTIONRESPONSE']._serialized_end=1556
+  _globals['_SEEKDURABLESUBSCRIPTIONREQUEST']._serialized_start=1558
+  _globals['_SEEKDURABLESUBSCRIPTIONREQUEST']._serialized_end=1646
+  _globals['_SEEKDURABLESUBSCRIPTIONRESPONSE']._serialized_start=1648
+  _globals['_SEEKDURABLESUBSCRIPTIONRESPONSE']._serialized_end=1738
+  _globals['_ACK']._serialized_start=1740
+  _globals['_ACK']._serialized_end=1781
+  _globals['_NAK']._serialized_start=1783
+  _globals['_NAK']._serialized_end=1881
+  _globals['_TERMINATE']._serialized_start=1883
+  _globals['_TERMINATE']._serialized_end=1946
+  _globals['_EXTEND']._serialized_start=1948
+  _globals['_EXTEND']._serialized_end=2034
+  _globals['_RELEASE']._serialized_start=2036
+  _globals['_RELEASE']._serialized_end=2081
+  _globals['_SETTLEREQUEST']._serialized_start=2084
+  _globals['_SETTLEREQUEST']._serialized_end=2361
+  _globals['_SETTLERESPONSE']._serialized_start=2363
+  _globals['_SETTLERESPONSE']._serialized_end=2379
 # @@protoc_insertion_point(module_scope)
