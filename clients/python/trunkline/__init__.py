@@ -50,6 +50,7 @@ _HOMES = {
         "StorageError",
         "SubscriptionExistsError",
         "SubscriptionNotFoundError",
+        "TaskNotFoundError",
         "TrunklineError",
         "UnauthenticatedError",
     ),
@@ -169,6 +170,7 @@ if TYPE_CHECKING:
     from trunkline.errors import StorageError as StorageError
     from trunkline.errors import SubscriptionExistsError as SubscriptionExistsError
     from trunkline.errors import SubscriptionNotFoundError as SubscriptionNotFoundError
+    from trunkline.errors import TaskNotFoundError as TaskNotFoundError
     from trunkline.errors import TrunklineError as TrunklineError
     from trunkline.errors import UnauthenticatedError as UnauthenticatedError
     from trunkline.failures import CircuitBreaker as CircuitBreaker

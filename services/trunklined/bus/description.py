@@ -19,6 +19,27 @@ class Description(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class LifeFormat:
+    """Functions of the encoded events of a request's life; the wire side provides them.
+
+    Attributes:
+        accepted: the event that says who accepted it, and at which attempt.
+        cancelled: the event that says who cancelled it, and why.
+        stamp: what an event is completed with: its number, and when that was, in UNIX time.
+        postponed: of a task, the event that says which attempt failed, why, and when the next may begin (UNIX time).
+        failure: the event of a failure: its type, in words, and as a code for programs.
+        done: the event of a result without a message.
+    """
+
+    accepted: Callable[[str, int], bytes]
+    cancelled: Callable[[str, str], bytes]
+    stamp: Callable[[int, float], bytes]
+    postponed: Callable[[int, str, float], bytes]
+    failure: Callable[[str, str, str], bytes]
+    done: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class MessageFormat:
     """Functions of encoded messages; the wire side provides them.
 
@@ -28,6 +49,7 @@ class MessageFormat:
         announcement: the message that tells of a dead letter, and how many there are.
     """
 
+    life: LifeFormat
     describe: Callable[[bytes], Description]
     without_ttl: Callable[[bytes], bytes]
     announcement: Callable[[DeadLetter, int], bytes]

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from trunkline.errors import TrunklineError
 from trunkline.priority import PriorityQueue
+from trunklined.bus.durable.task_life import CalledOff
 from trunklined.bus.message_batch import MessageBatch, next_of
 from trunklined.bus.queue_memory import QueueMemory
 
@@ -42,6 +43,7 @@ class Subscriber:
     """
 
     __slots__ = (
+        "call_off",
         "credit",
         "delivered",
         "end",
@@ -70,6 +72,8 @@ class Subscriber:
         self.credit = credit
         self.wake = wake
         self.end = end
+        self.call_off: Callable[[CalledOff], None] | None = None
+        """Tells it of a task that it has and somebody cancelled; None: it cannot be told."""
         self.delivered = 0
         self.leased = 0
         """Messages of a durable subscription that it holds."""

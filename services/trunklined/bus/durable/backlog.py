@@ -11,7 +11,7 @@ that key over; when it is done, the next of that key is looked up in the journal
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from trunkline.channels import matches
@@ -24,6 +24,7 @@ from trunklined.bus.durable.keys import OrderingKeys
 from trunklined.bus.durable.pending import Pending
 from trunklined.bus.durable.pending_messages import PendingMessages
 from trunklined.bus.durable.stale_ack import StaleAck, why_leased, why_retrying
+from trunklined.bus.durable.tasks import Tasks
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.records import BatchHeader, DurableRow, settings_columns
@@ -42,10 +43,16 @@ class Backlog:
         row: as it was kept.
         channels: the channels that match its pattern; None: all. The caller adds to it when one is new.
         due_changed: called when there is a new time at which a pending batch is due.
+        tasks: told what becomes of messages, some of which are tasks.
     """
 
     def __init__(
-        self, context: JournalContext, row: DurableRow, channels: list[str] | None, due_changed: Callable[[], None]
+        self,
+        context: JournalContext,
+        row: DurableRow,
+        channels: list[str] | None,
+        due_changed: Callable[[], None],
+        tasks: Tasks,
     ) -> None:
         self.id = row.id
         self.name = row.name
@@ -64,6 +71,7 @@ class Backlog:
         self.pending_messages = PendingMessages(row.id, context, due_changed)
         self._keys = OrderingKeys({}, set())
         self._context = context
+        self._tasks = tasks
         self._counted_to = row.counted_to
         self._looked_at = 0
         """Runs that this turn looked at."""
@@ -140,7 +148,7 @@ class Backlog:
         if lost > 0:
             cursor.drop(header.first_sequence, header.end)
             self.waiting -= lost
-            self._lose(lost)
+            self._lose(range(header.end - lost, header.end))
             self.stage()
 
     def delivers(self, batch: MessageBatch | BatchHeader) -> bool:
@@ -200,13 +208,15 @@ class Backlog:
         self, level: int, most: int, now: float, suspect: bool
     ) -> tuple[Pending, list[MessageBatch]] | None:
         while (pending := self.pending_messages.next_ready(level, most, suspect=suspect)) is not None:
+            if self._tasks and not self._keep_all_but(pending, self._pass_over(pending.open)):
+                continue
             batches = self._messages(pending)
             if any(_has_expired(batch, now) for batch in batches):
                 self.bury(pending, Reason.EXPIRED, "its TTL was over before the next attempt")
                 continue
             kept = [sequence for batch in batches for sequence in range(batch.first_sequence, batch.end)]
             if len(kept) < pending.left:
-                self._lose(pending.left - len(kept))
+                self._lose(set(pending.open).difference(kept))
             if kept:
                 pending.keep(kept)
                 return pending, batches
@@ -224,7 +234,17 @@ class Backlog:
                 self._looked_at += PAGE_ROWS
                 continue
             self._looked_at += 1
-            if _has_expired(batch, now):
+            if self._tasks and (gone := self._pass_over(range(batch.first_sequence, batch.end))):
+                self.waiting -= len(gone)
+                pending = self.pending_messages.new(batch)
+                self.waiting -= len(batch.messages) - len(gone)
+                self.stage()
+                if len(gone) < len(batch.messages):
+                    pending.keep([each for each in pending.open if each not in gone])
+                    self.pending_messages.retry(pending, now, 0.0)
+                    if (found := self._next_ready(batch.level, most, now, suspect)) is not None:
+                        return found
+            elif _has_expired(batch, now):
                 self._bury_new(batch)
             elif batch.key is not None and not self._keys.begin(batch.key, batch.first_sequence):
                 self._context.staging.keys[self.id, batch.key] = True
@@ -274,6 +294,8 @@ class Backlog:
         """Notes that messages are done."""
         for pending in self.pending_messages.settle(sequences):
             self._go_on(pending)
+        if self._tasks:
+            self._tasks.acked(self.id, sequences)
         self.acked += len(sequences)
         self._context.acked += len(sequences)
         self.stage()
@@ -300,7 +322,8 @@ class Backlog:
         now = self._context.clock()
         for pending in self.pending_messages.take_back(sequences):
             pending.attempts -= 1
-            self.pending_messages.retry(pending, now, 0.0)
+            if self._keep_all_but(pending, self._tasks.cancelling(self.id, pending.open)):
+                self.pending_messages.retry(pending, now, 0.0)
         self.stage()
 
     def expire(self, batch: MessageBatch) -> None:
@@ -323,6 +346,7 @@ class Backlog:
         self.waiting = waiting
         for cursor in self.cursors:
             cursor.move(position)
+        self._tasks.moved(self.id, position, self.name)
         self.stage()
 
     def bury(self, pending: Pending, reason: Reason, error: str) -> None:
@@ -333,18 +357,53 @@ class Backlog:
 
     def _bury_new(self, batch: MessageBatch) -> None:
         self.waiting -= len(batch.messages)
+        if self._tasks and (gone := self._pass_over(range(batch.first_sequence, batch.end))):
+            for offset, sequence in enumerate(range(batch.first_sequence, batch.end)):
+                if sequence not in gone:
+                    self._bury_new_part(batch.part(offset, offset + 1))
+            self.stage()
+            return
+        self._bury_new_part(batch)
+
+    def _bury_new_part(self, batch: MessageBatch) -> None:
         self._bury(batch, Reason.EXPIRED, "its TTL was over before it was handed out", self.pending_messages.new(batch))
         self.stage()
 
     def _bury(self, batch: MessageBatch, reason: Reason, error: str, pending: Pending) -> None:
         self.dead_lettered += len(batch.messages)
+        if self._tasks:
+            self._tasks.dead(self.id, range(batch.first_sequence, batch.end), reason, error)
         bury(self._context, self.name, self.pattern, batch, reason, error, pending.log, pending.redrives)
 
     def _try_again(self, pending: Pending, now: float, wait: float, error: str) -> None:
+        if self._tasks and not self._keep_all_but(pending, self._tasks.cancelling(self.id, pending.open)):
+            return
         if pending.attempt >= self.settings.max_deliveries:
             self.bury(pending, Reason.MAX_DELIVERIES, error)
-        else:
-            self.pending_messages.retry(pending, now, wait)
+            return
+        if self._tasks:
+            self._tasks.postponed(self.id, pending.open, pending.attempts, error, now + wait)
+        self.pending_messages.retry(pending, now, wait)
+
+    def _pass_over(self, sequences: Collection[int]) -> set[int]:
+        """Returns which of some messages are of tasks that were cancelled while they waited: they are done."""
+        gone = self._tasks.withdrawn(self.id).keys() & set(sequences)
+        if gone:
+            self._tasks.passed_over(self.id, gone)
+        return gone
+
+    def _keep_all_but(self, pending: Pending, gone: Collection[int]) -> bool:
+        """Takes messages out of a pending batch that nobody holds; returns whether any are left."""
+        if not gone:
+            return True
+        kept = [sequence for sequence in pending.open if sequence not in gone]
+        if not kept:
+            self._finish(pending)
+            return False
+        pending.keep(kept)
+        self.pending_messages.touch(pending)
+        self.stage()
+        return True
 
     def _finish(self, pending: Pending) -> None:
         self.pending_messages.finish(pending)
@@ -360,6 +419,9 @@ class Backlog:
             for batch in self._context.engine.next_of_key(key, done.sequence, self.cursors[MEDIUM_LEVEL].position):
                 if not self.delivers(batch):
                     continue
+                if self._tasks and self._pass_over((batch.first_sequence,)):
+                    self.waiting -= 1
+                    continue
                 if _has_expired(batch, now):
                     self._bury_new(batch)
                     continue
@@ -370,10 +432,11 @@ class Backlog:
             self._context.staging.keys[self.id, key] = False
         self._keys.free(key)
 
-    def _lose(self, messages: int) -> None:
+    def _lose(self, sequences: Collection[int]) -> None:
         """A hard limit removed messages that were still needed."""
-        self._context.lost_to_limits += messages
-        log.error("%d messages that %r still needed were removed by a hard limit", messages, self.name)
+        self._context.lost_to_limits += len(sequences)
+        log.error("%d messages that %r still needed were removed by a hard limit", len(sequences), self.name)
+        self._tasks.given_up(self.id, sequences, "LOST_TO_LIMITS", "a hard limit of the journal removed its message")
 
     def _not_leased(self, sequences: Sequence[int], attempt: int) -> list[StaleAck]:
         waiting = self.pending_messages.waiting(sequences)

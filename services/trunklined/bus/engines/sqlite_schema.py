@@ -56,6 +56,46 @@ CREATE INDEX parcels_by_due ON parcels (durable, due) WHERE due IS NOT NULL;
 CREATE INDEX parcels_waiting ON parcels (durable, sequence) WHERE due IS NOT NULL;
 """
 
+TASKS: Final = """\
+-- `forget_at`: `ended_at` and `keep`. It stands behind the checksum of the others.
+CREATE TABLE tasks (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    channel TEXT NOT NULL,
+    durable INTEGER NOT NULL,
+    durable_name TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    is_held_back INTEGER NOT NULL,
+    keep REAL NOT NULL,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    ended_at REAL,
+    state INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    responder TEXT NOT NULL,
+    progress BLOB,
+    fraction REAL,
+    cancelled_by TEXT,
+    cancel_reason TEXT NOT NULL,
+    is_withdrawn INTEGER NOT NULL,
+    first_event INTEGER NOT NULL,
+    last_event INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    end BLOB,
+    checksum INTEGER NOT NULL,
+    forget_at REAL
+);
+CREATE INDEX tasks_in_memory ON tasks (number) WHERE ended_at IS NULL OR is_withdrawn = 1;
+CREATE INDEX tasks_ended ON tasks (forget_at) WHERE forget_at IS NOT NULL AND is_withdrawn = 0;
+CREATE TABLE task_events (
+    task INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    event BLOB NOT NULL,
+    checksum INTEGER NOT NULL,
+    PRIMARY KEY (task, number)
+) WITHOUT ROWID;
+"""
+
 SCHEMA: Final = f"""
 -- `checksum`: CRC-32 of the columns before it; SQLite itself would not notice that one of them changed on the disk.
 CREATE TABLE channels (
@@ -93,6 +133,7 @@ CREATE INDEX runs_by_key ON runs (key, sequence) WHERE key IS NOT NULL;
 CREATE INDEX runs_by_expiry ON runs (expires_at) WHERE expires_at IS NOT NULL AND swept = 0;
 {DURABLES}
 {PARCELS}
+{TASKS}
 -- Ordering keys of which messages below the position were passed over, since an earlier one was not settled.
 CREATE TABLE skipped_keys (
     durable INTEGER NOT NULL,
@@ -170,8 +211,8 @@ FORMAT: Final = Format(
     service="bus",
     application_id=0x54524E4A,  # `TRNJ`
     schema=SCHEMA,
-    version=2,
-    migrations={1: _note_who_and_when},
+    version=3,
+    migrations={1: _note_who_and_when, 2: TASKS},
     auto_vacuum=True,
     verify=_verify,
 )

@@ -13,6 +13,7 @@ from trunkline.errors import OverloadedError, TrunklineError
 from trunklined.bus.dead_letters import DeadLetter
 from trunklined.bus.durable.context import JournalContext
 from trunklined.bus.durable.subscription import DurableSubscription
+from trunklined.bus.durable.tasks import Tasks
 from trunklined.bus.journal.channels import Channels
 from trunklined.bus.journal.dedup_window import DedupWindow
 from trunklined.bus.journal.delayed import DelayedMessages
@@ -94,11 +95,14 @@ class Pipeline:
         self._flight = _Flight()
         self._durables: Durables
         self._delayed: DelayedMessages
+        self._tasks: Tasks
 
-    def attach(self, durables: Durables, delayed: DelayedMessages) -> None:
-        """Names those who are offered what is stored, and those who hold messages back: they ask for commits too."""
+    def attach(self, durables: Durables, delayed: DelayedMessages, tasks: Tasks) -> None:
+        """Names those who are offered what is stored, those who hold messages back, and those who keep the lives of
+        some: they ask for commits too."""
         self._durables = durables
         self._delayed = delayed
+        self._tasks = tasks
 
     def check_room(self, messages: int) -> None:
         """Raises OverloadedError where so many more may not wait for a commit."""
@@ -152,6 +156,10 @@ class Pipeline:
             for released in self._delayed.release(self._sequencer.allot, self._sequencer.now()):
                 self._take_off(released)
                 entries.append(released)
+                if self._tasks:
+                    for batch in released.batches:
+                        message_id = self._context.describe(batch.messages[0]).message_id
+                        self._tasks.release(message_id, batch.channel, batch.first_sequence)
         for publication in _stored(entries):
             self._gather_publication(publication, writes)
         self._context.stage_uncounted(COUNTED_AT_ONCE)

@@ -185,6 +185,10 @@ class BusConnection:
         self._requests.pop(request.id, None)
         self._idle.set()
 
+    def _tell(self, id: int, frame: bus_pb2.SubscribeResponse) -> None:
+        encoded = frame.SerializeToString()
+        self._answer(id, len(encoded)).subscription.MergeFromString(encoded)
+
     def _subscribe(self, id: int, frame: bus_pb2.SubscribeRequest) -> None:
         subscription = self._subscriptions.get(id)
         if subscription is not None:
@@ -194,7 +198,7 @@ class BusConnection:
             return
         start = start_of(frame)
         self._check_id_is_free(id)
-        subscriber = subscriber_of(start, id, self._peer, self._wake, self._end_subscription)
+        subscriber = subscriber_of(start, id, self._peer, self._wake, self._end_subscription, partial(self._tell, id))
 
         def started(begun: bus_pb2.SubscribeResponse.Started) -> None:
             if subscriber.queue is not None:

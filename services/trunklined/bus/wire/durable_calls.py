@@ -14,6 +14,7 @@ from trunklined.bus.broker import Broker
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.commit_waiter import CommitWaiter
 from trunklined.bus.wire.dead_letter_calls import DeadLetterCalls
+from trunklined.bus.wire.reporting import report
 from trunklined.bus.wire.settling import position_of, settings_of, settle_all
 from trunklined.rpc.page_token import fill_page, make_page_token, page_size_of, read_page_token
 from trunklined.rpc.times import duration_of, stamp_of
@@ -151,8 +152,8 @@ class DurableCalls:
 
         Raises:
             SubscriptionNotFoundError: there is none of that name.
-            InvalidMessageError: no frame (ack, nak, terminate, extend or release), no sequences, or a figure out of
-                bounds.
+            InvalidMessageError: no frame (ack, nak, terminate, extend, release or report), no sequences, or a figure
+                out of bounds; or an event that cannot be said.
             StaleAckError: a message is not leased with that attempt, or is named twice.
         """
         request = parse(durable_pb2.SettleRequest, raw)
@@ -160,10 +161,14 @@ class DurableCalls:
         kind = request.WhichOneof("frame")
         if kind is None:
             raise InvalidMessageError(
-                "nothing is said of the messages: ack, nak, terminate, extend or release", details={"field": "frame"}
+                "nothing is said of the messages: ack, nak, terminate, extend, release or report",
+                details={"field": "frame"},
             )
         self._journal.commits.check_health()
-        settle_all(durable, kind, getattr(request, kind))
+        if kind == "report":
+            report(durable, request.report)
+        else:
+            settle_all(durable, kind, getattr(request, kind))
         waiter = CommitWaiter()
         self._journal.after_commit(waiter.done)
         await waiter.wait()

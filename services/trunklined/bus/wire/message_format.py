@@ -6,9 +6,9 @@ import json
 from typing import Final
 from uuid import uuid4
 
-from trunkline.v1 import message_pb2
+from trunkline.v1 import life_pb2, message_pb2
 from trunklined.bus.dead_letters import DeadLetter
-from trunklined.bus.description import Description, MessageFormat
+from trunklined.bus.description import Description, LifeFormat, MessageFormat
 from trunklined.rpc.times import stamp_of
 
 
@@ -54,4 +54,39 @@ def without_ttl(encoded: bytes) -> bytes:
     return message.SerializeToString()
 
 
-MESSAGE_FORMAT: Final = MessageFormat(describe, without_ttl, announcement)
+_Event = life_pb2.LifeEvent
+
+
+def accepted(responder: str, attempt: int) -> bytes:
+    """The event of who accepted a request."""
+    return _Event(accepted=_Event.Accepted(responder=responder, attempt=attempt)).SerializeToString()
+
+
+def cancelled(by: str, reason: str) -> bytes:
+    """The event of a request that somebody cancelled."""
+    return _Event(cancelled=_Event.Cancelled(by=by, reason=reason)).SerializeToString()
+
+
+def stamp(number: int, now: float) -> bytes:
+    """What an event is completed with: encoded messages joined are one with the fields of both."""
+    return _Event(number=number, time=stamp_of(now)).SerializeToString()
+
+
+def postponed(attempt: int, error: str, until: float) -> bytes:
+    """The event of an attempt at a task that another follows."""
+    return _Event(postponed=_Event.Postponed(attempt=attempt, error=error, until=stamp_of(until))).SerializeToString()
+
+
+def failure(kind: str, text: str, code: str) -> bytes:
+    """The event of what failed for good."""
+    return _Event(failure=_Event.Failure(type=kind, text=text, code=code)).SerializeToString()
+
+
+def done() -> bytes:
+    """The event of a result that says nothing."""
+    return _Event(result=_Event.Result()).SerializeToString()
+
+
+MESSAGE_FORMAT: Final = MessageFormat(
+    LifeFormat(accepted, cancelled, stamp, postponed, failure, done), describe, without_ttl, announcement
+)

@@ -126,7 +126,7 @@ class SubscribeStream:
         self._broker = broker
         self._ended = ended
         self._writer = StreamWriter(context.write, self._gather, join=False, flush_batch=flush_batch)
-        self._subscriber = subscriber_of(start, 0, context.peer(), self._wake, self._end)
+        self._subscriber = subscriber_of(start, 0, context.peer(), self._wake, self._end, self._tell)
         self._subscription = open_subscription(broker, start, self._subscriber, self._send_started)
 
     async def take(self, raw: bytes) -> None:
@@ -157,6 +157,9 @@ class SubscribeStream:
     def _end(self, _: Subscriber, error: TrunklineError) -> None:
         if not self._ended.done():
             self._ended.set_exception(error)
+
+    def _tell(self, frame: bus_pb2.SubscribeResponse) -> None:
+        self._writer.put(frame.SerializeToString())
 
     def _send_started(self, begun: bus_pb2.SubscribeResponse.Started) -> None:
         self._writer.put(bus_pb2.SubscribeResponse(started=begun).SerializeToString())
