@@ -248,7 +248,7 @@ async def test_everything_survives_a_restart(kept: Bus, channel: str) -> None:
     assert (await task(stub)).progress.fraction == 0.9
     assert (await task(stub, "t-2")).end.result.message.json == "2"
     assert (await task(stub, "t-3")).state == task_pb2.TASK_STATE_CANCELLED
-    report = {"sequence": one.sequence, "attempt": 1, "events": [{"progress": {"fraction": 0.95}}, {"result": {}}]}
+    report: Any = {"sequence": one.sequence, "attempt": 1, "events": [{"progress": {"fraction": 0.95}}, {"result": {}}]}
     await stub.Settle(durable_pb2.SettleRequest(durable="work", report=report), timeout=PATIENCE)
     assert await kinds(stub) == ["accepted", "progress", "progress", "result"]
     async with holding(stub, "work", channel) as holder:

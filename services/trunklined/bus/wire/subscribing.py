@@ -15,6 +15,7 @@ from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.wire.reporting import report_all_but_refused, task_cancelled
+from trunklined.bus.wire.responding import encode_requests, responder_of
 from trunklined.bus.wire.settling import position_of, settings_of, settle
 from trunklined.rpc.times import duration_of
 
@@ -58,7 +59,8 @@ def subscriber_of(
         tell: sends it a frame.
     """
     credit = start.credit if start.HasField("credit") else None
-    subscriber = Subscriber(id, peer, credit, wake, start.observer, end)
+    responder = responder_of(peer, tell) if start.responder else None
+    subscriber = Subscriber(id, peer, credit, wake, start.observer, end, responder)
     subscriber.call_off = lambda told: tell(task_cancelled(told))
     return subscriber
 
@@ -75,6 +77,13 @@ def open_subscription(
     Raises:
         As `Broker.subscribe` and `Broker.subscribe_durable`; InvalidMessageError: options that do not go together.
     """
+    if start.responder:
+        for name in ("observer", "durable"):
+            if value := getattr(start, name):
+                raise InvalidMessageError(
+                    f"{name} is {value!r}, but the subscription answers requests: it is live, and takes part",
+                    details={"field": f"start.{name}", "value": str(value)},
+                )
     if not start.durable:
         for name in ("position", "settings"):
             if start.HasField(name):
@@ -142,6 +151,10 @@ def apply_frame(subscriber: Subscriber, frame: bus_pb2.SubscribeRequest) -> list
             )
         subscriber.grant(frame.credit.messages)
         return []
+    if kind == "respond":
+        raise InvalidMessageError(
+            "respond is set, but the subscription was not started with responder", details={"field": "respond"}
+        )
     if kind is None or kind == "start":
         problem = "the subscription has started already" if kind else "the frame is empty"
         raise InvalidMessageError(problem, details={"field": "frame", "value": kind or ""})
@@ -171,7 +184,7 @@ class Response(NamedTuple):
     messages: int
 
 
-def next_response(subscriber: Subscriber, max_messages: int, now: float) -> Response | None:
+def next_response(broker: Broker, subscriber: Subscriber, max_messages: int) -> Response | None:
     """Encodes what to send a subscriber next: how many messages were dropped, in a response of its own, else messages;
     None where there is nothing."""
     queue = subscriber.queue
@@ -180,13 +193,15 @@ def next_response(subscriber: Subscriber, max_messages: int, now: float) -> Resp
     if dropped := queue.tell_dropped():
         lagged = bus_pb2.SubscribeResponse(lagged=bus_pb2.SubscribeResponse.Lagged(dropped=dropped)).SerializeToString()
         return Response([lagged], len(lagged), 1)
-    batch = queue.take(subscriber, max_messages, now)
+    batch = queue.take(subscriber, max_messages, broker.clock())
     if batch is None:
         return None
     head = _encode_channel(batch.channel) + _FIRST_SEQUENCE + write_varint(batch.first_sequence)
     head += _PRIORITIES[batch.level]
     if batch.attempt:
         head += _ATTEMPT + write_varint(batch.attempt)
+    if subscriber.responder is not None:
+        head += encode_requests(broker, subscriber, batch)
     messages = list_parts(_messages, batch.messages)
     size = len(head) + sum(map(len, messages))
     deliveries = _deliveries(size)
