@@ -79,6 +79,8 @@ _HOMES = {
         "WorkflowState",
     ),
     "trunkline.bus.handling": ("DurableCallback",),
+    "trunkline.bus.life": ("Accepted", "Cancelled", "Failure", "LifeEvent", "Part", "Progress", "Result"),
+    "trunkline.bus.request": ("Request", "RequestHandler"),
     "trunkline.bus.inspection": ("BusStatistics", "DurableInfo", "SubscriptionInfo"),
     "trunkline.bus.message_bus": ("MessageBus", "MessageCallback"),
     "trunklined.local.bus": ("InMemoryMessageBus",),
@@ -134,9 +136,18 @@ if TYPE_CHECKING:
     from trunkline.bus.inspection import BusStatistics as BusStatistics
     from trunkline.bus.inspection import DurableInfo as DurableInfo
     from trunkline.bus.inspection import SubscriptionInfo as SubscriptionInfo
+    from trunkline.bus.life import Accepted as Accepted
+    from trunkline.bus.life import Cancelled as Cancelled
+    from trunkline.bus.life import Failure as Failure
+    from trunkline.bus.life import LifeEvent as LifeEvent
+    from trunkline.bus.life import Part as Part
+    from trunkline.bus.life import Progress as Progress
+    from trunkline.bus.life import Result as Result
     from trunkline.bus.message_bus import MessageBus as MessageBus
     from trunkline.bus.message_bus import MessageCallback as MessageCallback
     from trunkline.bus.redis import RedisMessageBus as RedisMessageBus
+    from trunkline.bus.request import Request as Request
+    from trunkline.bus.request import RequestHandler as RequestHandler
     from trunkline.delivery import Backoff as Backoff
     from trunkline.delivery import Durability as Durability
     from trunkline.delivery import DurableSettings as DurableSettings

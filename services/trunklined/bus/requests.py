@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from trunkline.delivery import RequestTerms
 from trunkline.errors import (
     InvalidMessageError,
     OverloadedError,
@@ -52,28 +53,8 @@ class Correlated:
     message: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class RequestTerms:
-    """What is wished of a request beside its timeout.
-
-    Args:
-        idle_timeout: seconds in which a sign of life must come from who holds it. None: none need come.
-        wait_for_responder: wait where nobody can answer.
-        repeatable: it may be begun again by another where who held it is gone.
-        outlives_asker: it goes on where who asked does not wait any more.
-        traceback: a failure shall bring its traceback.
-        credit: how many parts may be sent before more is granted. None: nobody reads parts.
-    """
-
-    idle_timeout: float | None = None
-    wait_for_responder: bool = False
-    repeatable: bool = False
-    outlives_asker: bool = False
-    traceback: bool = False
-    credit: int | None = None
-
-
 PLAIN: Final = RequestTerms()
+"""Nothing special."""
 
 
 class Said(NamedTuple):
@@ -129,6 +110,7 @@ class PendingRequest:
         on_reply: called with the request, the reply's channel and the encoded reply.
         on_error: called with the request and what went wrong.
         terms: what is wished of it.
+        credit: how many parts may be sent before more is granted.
         on_events: called with the request, encoded events, and whether the last of them is the end; then `on_reply` is
             not called. None: only the end is of interest.
     """
@@ -149,6 +131,7 @@ class PendingRequest:
         on_reply: Callable[[PendingRequest, str, bytes], None],
         on_error: Callable[[PendingRequest, TrunklineError], None],
         terms: RequestTerms = PLAIN,
+        credit: int = 0,
         on_events: Callable[[PendingRequest, list[bytes], bool], None] | None = None,
     ) -> None:
         self.id = id
@@ -162,7 +145,7 @@ class PendingRequest:
         self.on_events = on_events
         self.number = 0
         """Of its last event."""
-        self.credit = terms.credit or 0
+        self.credit = credit
         self.attempts = 0
         self.accepted_by: Responder | None = None
         self.begun = False
@@ -357,7 +340,7 @@ class PendingRequest:
         if self.credit < 1:
             raise OverloadedError(
                 f"request {self.correlation_id!r} has no credit for another part: who asked has not read those before",
-                details={"limit": "credit", "maximum": self.terms.credit},
+                details={"limit": "credit", "maximum": MAX_PART_CREDIT},
             )
         self.credit -= 1
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
+from trunkline.delivery import RequestTerms
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, FRAME_BYTES, MAX_PART_CREDIT, MAX_REQUEST_TIMEOUT, PART_CREDIT
 from trunkline.v1 import bus_pb2, message_pb2
 from trunklined.admission import admit, refuse_delivery
 from trunklined.bus.broker import Broker
 from trunklined.bus.message_batch import MessageBatch
-from trunklined.bus.requests import PLAIN, PendingRequest, RequestTerms
+from trunklined.bus.requests import PLAIN, PendingRequest
 from trunklined.bus.wire.translation import (
     PassthroughRequestResponse,
     PassthroughRequestStreamResponse,
@@ -47,7 +48,7 @@ class Requester:
         remaining: float | None,
         on_reply: Callable[[PendingRequest, str, bytes], None],
         on_error: Callable[[PendingRequest, TrunklineError], None],
-        credit: int | None = None,
+        credit: int = 0,
         on_events: Callable[[PendingRequest, list[bytes], bool], None] | None = None,
     ) -> PendingRequest:
         """Publishes a request's message and waits for its reply.
@@ -57,7 +58,7 @@ class Requester:
             remaining: seconds that are left of the call's deadline; None: it has none.
             on_reply: called with the request, the reply's channel and the encoded reply.
             on_error: called with the request and what went wrong.
-            credit, on_events: of one whose events are of interest; see `RequestTerms` and `PendingRequest`.
+            credit, on_events: of one whose events are of interest; see `PendingRequest`.
 
         Raises:
             InvalidMessageError, MessageTooLargeError: the timeout or the message is refused.
@@ -81,7 +82,8 @@ class Requester:
             timeout,
             on_reply,
             on_error,
-            terms_of(request, credit),
+            terms_of(request),
+            credit,
             on_events,
         )
         self._broker.request(pending, MessageBatch(request.channel, level, [body], len(body), expires_at))
@@ -182,7 +184,7 @@ def check_part_credit(field: str, parts: int) -> int:
     return parts
 
 
-def terms_of(request: bus_pb2.RequestRequest, credit: int | None) -> RequestTerms:
+def terms_of(request: bus_pb2.RequestRequest) -> RequestTerms:
     """Returns what is wished of a request beside its timeout.
 
     Raises:
@@ -197,7 +199,6 @@ def terms_of(request: bus_pb2.RequestRequest, credit: int | None) -> RequestTerm
         request.repeatable,
         request.outlives_asker,
         request.traceback,
-        credit,
     )
     return PLAIN if terms == PLAIN else terms
 
