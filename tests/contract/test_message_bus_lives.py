@@ -299,9 +299,7 @@ async def test_anybody_may_cancel_a_request_by_its_id(bus: MessageBus, other: Me
         assert [event async for event in events] == []
 
 
-async def test_cancelling_what_is_unknown_or_over_is_refused(
-    bus: MessageBus, other: MessageBus, channel: str
-) -> None:
+async def test_cancelling_what_is_unknown_or_over_is_refused(bus: MessageBus, other: MessageBus, channel: str) -> None:
     """REQUEST_NOT_FOUND with the id."""
 
     async def nothing(_: Request) -> None:
@@ -461,9 +459,7 @@ async def test_an_idle_timeout_out_of_bounds_is_refused(bus: MessageBus, channel
         assert caught.value.details["field"] == "idle_timeout"
 
 
-async def test_a_request_that_times_out_calls_its_handler_off(
-    bus: MessageBus, other: MessageBus, channel: str
-) -> None:
+async def test_a_request_that_times_out_calls_its_handler_off(bus: MessageBus, other: MessageBus, channel: str) -> None:
     """Nobody waits any more: the handler is cancelled."""
     worker = Worker()
     await other.respond(channel, worker)
@@ -487,9 +483,7 @@ async def test_disconnect_ends_what_is_streamed(bus: MessageBus, other: MessageB
 
 
 @pytest.mark.parametrize("handler", [len, lambda request: None, Worker, 7])
-async def test_a_handler_that_is_no_async_function_is_refused(
-    bus: MessageBus, channel: str, handler: object
-) -> None:
+async def test_a_handler_that_is_no_async_function_is_refused(bus: MessageBus, channel: str, handler: object) -> None:
     """TypeError, and nothing is registered."""
     with pytest.raises(TypeError):
         await bus.respond(channel, handler)  # type: ignore[arg-type]

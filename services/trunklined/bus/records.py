@@ -115,6 +115,8 @@ class TaskRow(NamedTuple):
     ended_at: float | None
     state: int
     attempt: int
+    reported: int
+    """How many events were reported in this attempt."""
     responder: str
     progress: bytes | None
     """The last event of progress of this attempt."""

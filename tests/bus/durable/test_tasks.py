@@ -163,6 +163,18 @@ async def test_what_cannot_be_said(stub: Any, channel: str, said: list[Any], fie
         await state(stub, "done")
 
 
+async def test_a_report_that_is_repeated_is_taken_once(stub: Any, channel: str) -> None:
+    await create(stub, "work", channel, settings=QUICK)
+    await submit(stub, channel)
+    async with holding(stub, "work", channel) as holder:
+        (got,) = await holder.take()
+        said: list[Any] = [{"accepted": {}}, {"part": {"message": {"json": "1"}}}, {"progress": {"fraction": 0.5}}]
+        for events_said, offset in ((said, 0), (said[1:], 1), ([*said, {"part": {"message": {"json": "2"}}}], 0)):
+            report: Any = {"sequence": got.sequence, "attempt": 1, "events": events_said, "offset": offset}
+            await stub.Settle(durable_pb2.SettleRequest(durable="work", report=report), timeout=PATIENCE)
+        assert await kinds(stub) == ["accepted", "part", "progress", "part"]
+
+
 async def test_who_does_not_hold_it_says_nothing(stub: Any, channel: str) -> None:
     await create(stub, "work", channel, settings=QUICK)
     await submit(stub, channel)

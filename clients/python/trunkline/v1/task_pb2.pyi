@@ -139,11 +139,13 @@ class CancelTaskResponse(_message.Message):
     def __init__(self, task: _Optional[_Union[Task, _Mapping]] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("sequence", "attempt", "events")
+    __slots__ = ("sequence", "attempt", "events", "offset")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     attempt: int
     events: _containers.RepeatedCompositeFieldContainer[_life_pb2.LifeEvent]
-    def __init__(self, sequence: _Optional[int] = ..., attempt: _Optional[int] = ..., events: _Optional[_Iterable[_Union[_life_pb2.LifeEvent, _Mapping]]] = ...) -> None: ...
+    offset: int
+    def __init__(self, sequence: _Optional[int] = ..., attempt: _Optional[int] = ..., events: _Optional[_Iterable[_Union[_life_pb2.LifeEvent, _Mapping]]] = ..., offset: _Optional[int] = ...) -> None: ...

@@ -190,17 +190,20 @@ class DurableSubscription:
         self.backlog.release(sequences)
         self._dispatch.want()
 
-    def report(self, sequences: list[int], attempt: int, events: Sequence[Event]) -> None:
+    def report(self, sequences: list[int], attempt: int, events: Sequence[Event], offset: int | None) -> None:
         """Takes events in the life of a task that a subscriber has leased, in order; an end settles its message.
 
         Args:
             sequences: of its message, alone.
             attempt: that it was handed out with.
+            offset: how many events of this attempt were reported before; what is known of these is passed over. None:
+                all are new.
 
         Raises:
             InvalidMessageError: progress below what was said; the events before it are taken.
         """
-        for event in events:
+        known = 0 if offset is None else max(0, self._tasks.reported(self.id, sequences[0], attempt) - offset)
+        for event in events[known:]:
             self._tasks.report(self.id, sequences[0], attempt, event)
             match event.kind:
                 case EventKind.RESULT | EventKind.CANCELLED:

@@ -82,7 +82,7 @@ class Tasks:
         task = Task(
             TaskRow(
                 *(self.last, id, channel, durable, durable_name, 0, False, keep, now, now, None, TaskState.WAITING),
-                *(0, "", None, None, None, "", False, 0, 0, 0, None),
+                *(0, 0, "", None, None, None, "", False, 0, 0, 0, None),
             )
         )
         self._open[id] = task
@@ -145,8 +145,13 @@ class Tasks:
 
     # What subscribers say.
 
+    def reported(self, durable: int, sequence: int, attempt: int) -> int:
+        """Returns how many events of an attempt at a message's task were reported."""
+        task = self._of(durable, sequence)
+        return 0 if task is None or task.row().attempt != attempt else task.row().reported
+
     def report(self, durable: int, sequence: int, attempt: int, event: Event) -> None:
-        """Takes an event of whoever has leased a message; an end is told by what becomes of the message then.
+        """Takes an event of whoever has leased a message; what an end means is told by what becomes of the message then.
 
         Raises:
             InvalidMessageError: progress below what was said.
@@ -154,33 +159,35 @@ class Tasks:
         task = self._of(durable, sequence)
         if task is None:
             return
-        row = task.row()
+        if task.row().attempt != attempt:
+            task.change(attempt=attempt, reported=0, progress=None, fraction=None)
         match event.kind:
             case EventKind.ACCEPTED:
-                body = self._format.accepted(event.text, attempt)
-                task.change(
-                    state=TaskState.RUNNING, attempt=attempt, responder=event.text, progress=None, fraction=None
-                )
-                self._grow(task, body)
+                task.change(state=TaskState.RUNNING, responder=event.text)
             case EventKind.PROGRESS:
-                if event.fraction is not None:
-                    if row.fraction is not None and event.fraction < row.fraction and row.attempt == attempt:
-                        raise InvalidMessageError(
-                            f"progress.fraction is {event.fraction:g}, it was {row.fraction:g} already",
-                            details={"field": "progress.fraction", "value": f"{event.fraction:g}"},
-                        )
-                    task.change(fraction=event.fraction)
-                task.change(progress=event.body, attempt=attempt)
-                self._grow(task, event.body)
-            case EventKind.PART:
-                task.change(attempt=attempt)
-                self._grow(task, event.body)
+                self._advance(task, event)
             case EventKind.FAILURE:
-                task.change(attempt=attempt)
                 task.last_failure = event.body
-            case _:
-                task.change(attempt=attempt)
-                self._end(task, TaskState.DONE if event.kind is EventKind.RESULT else TaskState.CANCELLED, event.body)
+                return
+            case EventKind.RESULT:
+                self._end(task, TaskState.DONE, event.body)
+                return
+            case EventKind.CANCELLED:
+                self._end(task, TaskState.CANCELLED, event.body)
+                return
+        task.change(reported=task.row().reported + 1)
+        self._grow(task, self._format.accepted(event.text, attempt) if event.kind is EventKind.ACCEPTED else event.body)
+
+    def _advance(self, task: Task, event: Event) -> None:
+        said = task.row().fraction
+        if event.fraction is not None:
+            if said is not None and event.fraction < said:
+                raise InvalidMessageError(
+                    f"progress.fraction is {event.fraction:g}, it was {said:g} already",
+                    details={"field": "progress.fraction", "value": f"{event.fraction:g}"},
+                )
+            task.change(fraction=event.fraction)
+        task.change(progress=event.body)
 
     # What becomes of messages.
 

@@ -43,7 +43,7 @@ _PUT_NUMBERS: Final = (
 )
 _PUT_HELD_BACK: Final = "INSERT INTO held_back VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PUT_DEAD_LETTER: Final = f"INSERT INTO dead_letters VALUES ({', '.join('?' * 18)})"
-_PUT_TASK: Final = f"INSERT OR REPLACE INTO tasks VALUES ({', '.join('?' * 25)})"
+_PUT_TASK: Final = f"INSERT OR REPLACE INTO tasks VALUES ({', '.join('?' * 26)})"
 _PUT_TASK_EVENT: Final = "INSERT OR REPLACE INTO task_events VALUES (?, ?, ?, ?)"
 
 LOG_BYTES: Final = 8 * 1024 * 1024

@@ -72,6 +72,7 @@ CREATE TABLE tasks (
     ended_at REAL,
     state INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
+    reported INTEGER NOT NULL,
     responder TEXT NOT NULL,
     progress BLOB,
     fraction REAL,

@@ -25,9 +25,12 @@ def report(durable: DurableSubscription, frame: task_pb2.Report) -> None:
     attempt = attempt_of("report", frame)
     sequences = [int(check_between("report.sequence", frame.sequence, 1, 2**63 - 1, ""))]
     events = _events_of(frame.events)
+    offset = None
+    if frame.HasField("offset"):
+        offset = int(check_between("report.offset", frame.offset, 0, 2**63 - 1, ""))
     if stale := durable.check(sequences, attempt):
         raise stale[0].error(durable.name, attempt)
-    durable.report(sequences, attempt, events)
+    durable.report(sequences, attempt, events, offset)
 
 
 def report_all_but_refused(
