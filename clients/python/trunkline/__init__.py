@@ -79,7 +79,8 @@ _HOMES = {
         "WorkflowState",
     ),
     "trunkline.bus.handling": ("DurableCallback",),
-    "trunkline.bus.life": ("Accepted", "Cancelled", "Failure", "LifeEvent", "Part", "Progress", "Result"),
+    "trunkline.bus.life": ("Accepted", "Cancelled", "Failure", "LifeEvent", "Part", "Postponed", "Progress", "Result"),
+    "trunkline.bus.submitted_task": ("SubmittedTask", "TaskInfo"),
     "trunkline.bus.request": ("Request", "RequestHandler"),
     "trunkline.bus.inspection": ("BusStatistics", "DurableInfo", "SubscriptionInfo"),
     "trunkline.bus.message_bus": ("MessageBus", "MessageCallback"),
@@ -141,6 +142,7 @@ if TYPE_CHECKING:
     from trunkline.bus.life import Failure as Failure
     from trunkline.bus.life import LifeEvent as LifeEvent
     from trunkline.bus.life import Part as Part
+    from trunkline.bus.life import Postponed as Postponed
     from trunkline.bus.life import Progress as Progress
     from trunkline.bus.life import Result as Result
     from trunkline.bus.message_bus import MessageBus as MessageBus
@@ -148,6 +150,8 @@ if TYPE_CHECKING:
     from trunkline.bus.redis import RedisMessageBus as RedisMessageBus
     from trunkline.bus.request import Request as Request
     from trunkline.bus.request import RequestHandler as RequestHandler
+    from trunkline.bus.submitted_task import SubmittedTask as SubmittedTask
+    from trunkline.bus.submitted_task import TaskInfo as TaskInfo
     from trunkline.delivery import Backoff as Backoff
     from trunkline.delivery import Durability as Durability
     from trunkline.delivery import DurableSettings as DurableSettings

@@ -29,7 +29,7 @@ class LifeFormat:
         cancelled: the event that says who cancelled it, and why.
         stamp: what an event is completed with: its number, and when that was, in UNIX time.
         reply: the message that a result carries, for the request with an id.
-        error: the error that a failure, or a cancellation, is to who waits for a reply alone; of the request with an id.
+        error: the error that a failure or a cancellation is to who waits for a reply alone, of the request with an id.
         postponed: of a task, the event that says which attempt failed, why, and when the next may begin (UNIX time).
         failure: the event of a failure: its type, in words, and as a code for programs.
         done: the event of a result without a message.

@@ -190,7 +190,7 @@ class PendingRequest:
             self._watch(loop, self.terms.idle_timeout)
 
     def leave(self) -> None:
-        """Nobody waits for the answer any more. Unless it outlives that, who works on it is told, and it is forgotten."""
+        """Nobody waits for the answer any more. Unless it outlives that, it is forgotten; who works on it is told."""
         if self.terms.outlives_asker:
             self.on_events = None
             self.on_reply = self.on_error = _tell_nobody

@@ -181,7 +181,7 @@ async def test_who_does_not_hold_it_says_nothing(stub: Any, channel: str) -> Non
     async with holding(stub, "work", channel) as holder:
         (got,) = await holder.take()
         for attempt in (2, 7):
-            report = {"sequence": got.sequence, "attempt": attempt, "events": [{"result": {}}]}
+            report: Any = {"sequence": got.sequence, "attempt": attempt, "events": [{"result": {}}]}
             wanted = durable_pb2.SettleRequest(durable="work", report=report)
             await refused(stub.Settle(wanted), grpc.StatusCode.FAILED_PRECONDITION, "STALE_ACK")
         assert await events(stub) == []

@@ -17,7 +17,7 @@ from trunkline.errors import InvalidMessageError
 from trunkline.models import AgentMessage, Priority
 from trunkline.models.fields import fill_model
 from trunkline.models.json import JSON_TYPE, encode_json
-from trunkline.models.lazy import ABSENT, SOURCE, set_known
+from trunkline.models.lazy import ABSENT, SOURCE, known_fields, set_known
 from trunkline.models.message import BINARY_TYPE, MESSAGE_FIELDS, MESSAGE_TYPES, as_made
 from trunkline.v1 import message_pb2
 from trunkline.wire.encoding import length_prefix, write_varint
@@ -217,6 +217,12 @@ def decode_request(wire: message_pb2.Message, sequence: int, channel: str, answe
         },
     )
     return message
+
+
+def request_of(message: DurableMessage, answering: Answering) -> Request:
+    """A message that was just handed out as one that can be answered: its wire message is the same."""
+    wire = known_fields(message)[SOURCE][1]
+    return decode_request(wire, message.sequence or 0, message.channel or "", answering)
 
 
 def _read_payload(source: _Source) -> Any:

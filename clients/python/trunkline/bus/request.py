@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from pydantic import PrivateAttr
 
@@ -15,7 +15,7 @@ from trunkline.models import AgentMessage, MessageType
 
 Answer = AgentMessage | dict[str, Any] | str | bytes | None
 """What a result or a part may be: a message, a payload, text, bytes; None: nothing but that it is done."""
-RequestHandler = Callable[["Request"], Awaitable[Answer] | AsyncGenerator[Answer, None]]
+RequestHandler = Callable[["Request"], Awaitable[Answer] | AsyncIterator[Answer]]
 """What `respond` calls with each request: an async function whose return is the result, or an async generator whose
 yields are parts."""
 
@@ -133,10 +133,20 @@ async def call_handler(handler: RequestHandler, request: Request) -> None:
             async for part in parts:
                 await request.part(part)
     else:
-        result = await outcome
+        result = await cast("Awaitable[Answer]", outcome)
         if result is not None:
             request.set_result(result)
     request.finish()
+
+
+def check_fraction(fraction: float, before: float) -> float:
+    """Returns a progress. Raises InvalidMessageError where it is below the one before, or beyond 0 to 1."""
+    if not before <= fraction <= 1:
+        raise InvalidMessageError(
+            f"fraction is {fraction:g}, it must be between {before:g}, which was said before, and 1",
+            details={"field": "fraction", "value": f"{fraction:g}"},
+        )
+    return fraction
 
 
 def check_handler(handler: Any) -> None:
@@ -144,11 +154,12 @@ def check_handler(handler: Any) -> None:
     called = handler
     while isinstance(called, partial):
         called = called.func
-    for each in (called, type(called).__call__):
-        if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
-            if not inspect.isclass(called):
-                return
-    raise TypeError(
-        f"handler is {handler!r}, it must be an async function of one request, or an async generator: "
-        "async def …(request)"
+    is_async = any(
+        inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each)
+        for each in (called, type(called).__call__)
     )
+    if inspect.isclass(called) or not is_async:
+        raise TypeError(
+            f"handler is {handler!r}, it must be an async function of one request, or an async generator: "
+            "async def …(request)"
+        )

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
 from trunkline.bus.durable import DurableMessage
-from trunkline.bus.life import LifeEvent
 from trunkline.bus.handling import Holder
+from trunkline.bus.life import LifeEvent
 from trunkline.models import AgentMessage
 
 M = TypeVar("M")

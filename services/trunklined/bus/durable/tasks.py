@@ -151,7 +151,7 @@ class Tasks:
         return 0 if task is None or task.row().attempt != attempt else task.row().reported
 
     def report(self, durable: int, sequence: int, attempt: int, event: Event) -> None:
-        """Takes an event of whoever has leased a message; what an end means is told by what becomes of the message then.
+        """Takes an event of whoever has leased a message. A failure is told by what becomes of the message then.
 
         Raises:
             InvalidMessageError: progress below what was said.

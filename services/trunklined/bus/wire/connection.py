@@ -112,21 +112,26 @@ class BusConnection:
                             self._request(item.id, item.request, passthrough.request.message)
                         case "subscribe":
                             self._subscribe(item.id, item.subscribe, passthrough.subscribe)
-                        case "request_stream":
-                            self._request_stream(item.id, item.request_stream, passthrough.request_stream)
-                        case "request_credit":
-                            self._grant(item.id, item.request_credit.parts)
-                        case "cancel":
-                            self._cancel(item.id, item.cancel.nothing_begun)
-                        case "ping":
-                            self._answer(item.id).pong.SetInParent()
-                        case _:
-                            raise InvalidMessageError("the item is empty", details={"field": "item"})
+                        case kind:
+                            self._take_other(kind, item, passthrough)
                 except TrunklineError as error:
                     self._fail(item.id, error)
         self._broker.journal.commits.begin()
         self._flush_batch.end()  # what this frame caused is sent before the next one is asked for: that takes a while
         await self._writer.room(MAX_FRAME_BYTES)
+
+    def _take_other(self, kind: str | None, item: Any, passthrough: Any) -> None:
+        match kind:
+            case "request_stream":
+                self._request_stream(item.id, item.request_stream, passthrough.request_stream)
+            case "request_credit":
+                self._grant(item.id, item.request_credit.parts)
+            case "cancel":
+                self._cancel(item.id, item.cancel.nothing_begun)
+            case "ping":
+                self._answer(item.id).pong.SetInParent()
+            case _:
+                raise InvalidMessageError("the item is empty", details={"field": "item"})
 
     async def finish(self) -> None:
         """Waits until nothing is open any more and everything is written: the client has half-closed."""

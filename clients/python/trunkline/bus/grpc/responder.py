@@ -12,7 +12,7 @@ from trunkline.bus.codec import decode_request, parse_message
 from trunkline.bus.grpc.subscription import LiveSubscription, OnError
 from trunkline.bus.handling import handle_request
 from trunkline.bus.life_codec import encode_accepted, encode_failure, encode_part, encode_progress, encode_result
-from trunkline.bus.request import Request
+from trunkline.bus.request import Request, check_fraction
 from trunkline.errors import InvalidMessageError, RequestNotFoundError, TrunklineError
 from trunkline.limits import FRAME_BYTES
 from trunkline.models import AgentMessage
@@ -86,12 +86,7 @@ class Answering:
     def progress(self, fraction: float | None, text: str) -> None:
         """See `Request.progress`."""
         if fraction is not None:
-            if not self._fraction <= fraction <= 1:
-                raise InvalidMessageError(
-                    f"fraction is {fraction:g}, it must be between {self._fraction:g}, which was said before, and 1",
-                    details={"field": "fraction", "value": f"{fraction:g}"},
-                )
-            self._fraction = fraction
+            self._fraction = check_fraction(fraction, self._fraction)
         if self._has_progress:
             self._events.pop()
         self._put(encode_progress(fraction, text))
@@ -193,6 +188,7 @@ class ResponderSubscription(LiveSubscription):
         touched: Callable[[ResponderSubscription], None],
     ) -> None:
         super().__init__(id, pattern, group, window, item, left, None, on_error)
+        self._new_item = item
         self._name = name
         self._encode = encode
         self._touched = touched
@@ -228,7 +224,7 @@ class ResponderSubscription(LiveSubscription):
             is_all = False
             while not is_all:
                 events, is_all = answering.take_events(FRAME_BYTES)
-                said = self._item(self.id, sum(map(len, events))).subscribe.respond
+                said = self._new_item(self.id, sum(map(len, events))).subscribe.respond
                 said.request_id = answering.id
                 said.events.extend(events)
             if answering.is_over:
@@ -236,9 +232,10 @@ class ResponderSubscription(LiveSubscription):
 
     def _run(self, deliveries: bus_pb2.SubscribeResponse.Deliveries) -> deque[Any]:
         run: deque[Any] = deque()
+        messages: Any = deliveries.messages
         for requested in deliveries.requests:
             try:
-                wire = parse_message(deliveries.messages[requested.index])
+                wire = parse_message(messages[requested.index])
             except InvalidMessageError:
                 log.exception("a request on %r cannot be read and was skipped", self.pattern)
                 continue

@@ -13,6 +13,7 @@ from trunkline.bus.grpc.durable_subscription import DurableSubscription
 from trunkline.bus.grpc.publisher import Publisher
 from trunkline.bus.grpc.responder import ResponderSubscription
 from trunkline.bus.grpc.subscription import LiveSubscription, OnError, Subscription
+from trunkline.bus.grpc.task_subscription import TaskSubscription
 from trunkline.callbacks import notify
 from trunkline.delivery import DurableSettings, Receipt, RequestTerms, Start
 from trunkline.errors import (
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 AnySubscription = LiveSubscription | DurableSubscription
 M = TypeVar("M", bound=AgentMessage)
-S = TypeVar("S", LiveSubscription, DurableSubscription, ResponderSubscription)
+S = TypeVar("S", LiveSubscription, DurableSubscription, ResponderSubscription, TaskSubscription)
 
 _WAVE = 32
 """Of many requests at once, so many are sent while the others are still being encoded: then service and client work at
@@ -228,6 +229,22 @@ class BusSession:
         )
         return await self._begin(subscription)
 
+    async def open_worker(
+        self,
+        pattern: str,
+        durable: str,
+        start: Start,
+        settings: DurableSettings | None,
+        window: int,
+        on_error: OnError | None,
+        name: str,
+        encode: Callable[[AgentMessage], bytes],
+    ) -> TaskSubscription:
+        """Opens a durable subscription whose messages are worked on as tasks; in effect on return."""
+        options = (self.stream.next_id(), pattern, durable, start, settings, window)
+        ways = (self._frames.item, self.end, on_error, self._touch, self.stream.flush)
+        return await self._begin(TaskSubscription(*options, *ways, name=name, encode=encode))
+
     async def open_responder(
         self,
         pattern: str,
@@ -332,13 +349,7 @@ class BusSession:
         for item in frame.items:
             match item.WhichOneof("item"):
                 case "subscription":
-                    subscription = self._subscriptions.get(item.id)
-                    if subscription is not None:
-                        subscription.take(item.subscription)
-                    elif item.subscription.WhichOneof("frame") == "refused":
-                        log.warning(
-                            "what was said of messages came too late: %s", item.subscription.refused.error.message
-                        )
+                    self._take_subscription(item.id, item.subscription)
                 case "published":
                     self._publisher.take(item.id, item.published)
                 case "reply":
@@ -347,12 +358,8 @@ class BusSession:
                         self.stream.settle(item.id, decode_message(wire, item.reply.channel))
                     except InvalidMessageError as error:
                         self.stream.fail(item.id, error)
-                case "request_events":
-                    if (asked := self._asked.get(item.id)) is not None:
-                        asked.take(item.request_events.events, False)
-                case "request_end":
-                    if (asked := self._end_asked(item.id)) is not None:
-                        asked.take(item.request_end.events, True)
+                case "request_events" | "request_end" as kind:
+                    self._take_events(item.id, getattr(item, kind).events, kind == "request_end")
                 case "error":
                     self._take_error(item.id, error_from_item(item.error))
                 case "pong" | "cancelled" as kind:
@@ -361,6 +368,18 @@ class BusSession:
                     self.bus_is_away = False
                     self._bus_there.set()
                     notify(self._on_reconnected)
+
+    def _take_subscription(self, id: int, frame: Any) -> None:
+        subscription = self._subscriptions.get(id)
+        if subscription is not None:
+            subscription.take(frame)
+        elif frame.WhichOneof("frame") == "refused":
+            log.warning("what was said of messages came too late: %s", frame.refused.error.message)
+
+    def _take_events(self, id: int, events: Any, is_end: bool) -> None:
+        asked = self._end_asked(id) if is_end else self._asked.get(id)
+        if asked is not None:
+            asked.take(events, is_end)
 
     def _take_error(self, id: int, error: TrunklineError) -> None:
         subscription = self._subscriptions.pop(id, None)
