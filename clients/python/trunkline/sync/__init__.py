@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trunkline.sync.loop_thread import LoopThread as LoopThread
     from trunkline.sync.message_bus import MessageBus as MessageBus
     from trunkline.sync.state_manager import StateManager as StateManager
+    from trunkline.sync.submitted_task import SubmittedTask as SubmittedTask
 
 _HOMES = {
     "Background": "trunkline.sync.background",
@@ -22,9 +23,10 @@ _HOMES = {
     "LoopThread": "trunkline.sync.loop_thread",
     "MessageBus": "trunkline.sync.message_bus",
     "StateManager": "trunkline.sync.state_manager",
+    "SubmittedTask": "trunkline.sync.submitted_task",
 }
 
-__all__ = ["Background", "DurableMessage", "MessageBus", "StateManager"]
+__all__ = ["Background", "DurableMessage", "MessageBus", "StateManager", "SubmittedTask"]
 
 
 def __getattr__(name: str) -> Any:
