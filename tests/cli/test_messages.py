@@ -101,6 +101,49 @@ def test_a_request_shows_its_reply(trunkline: Trunkline, agent: str) -> None:
     assert (reply["sender_id"], reply["payload"]) == ("agent", {"got": {"n": 2}})
 
 
+@pytest.fixture
+def responder(bus_address: str, channel: str) -> Iterator[str]:
+    """A Python agent that answers with parts, or waits for ever, or fails."""
+
+    def answer(request: sync.Request) -> Iterator[str]:
+        if request.payload.get("fail"):
+            raise ValueError("no")
+        request.progress(0.5, "half")
+        yield "one"
+        while request.payload.get("wait"):
+            yield "more"
+        request.set_result({"done": True})
+
+    with sync.MessageBus(bus_address) as bus:
+        bus.respond(channel, answer, concurrency=2, name="agent-1")
+        yield channel
+
+
+def test_a_stream_shows_a_life(trunkline: Trunkline, responder: str) -> None:
+    """A line for each event; for scripts an object; a failure is exit code 1."""
+    lines = trunkline("request", responder, "{}", "--stream").stdout.splitlines()
+    assert lines[0] == "accepted by agent-1"
+    assert lines[1] == "progress 50% half"
+    assert lines[-1] == 'result {"done":true}'
+    said = trunkline("--format", "json", "request", responder, "{}", "--stream", "--idle-timeout", "20")
+    events = [json.loads(line) for line in said.stdout.splitlines()]
+    assert [event["event"] for event in events] == ["accepted", "progress", "part", "result"]
+    assert [event["number"] for event in events] == [1, 2, 3, 4]
+    failed = trunkline("request", responder, '{"fail": true}', "--stream")
+    assert failed.returncode == 1
+    assert failed.stderr.endswith("(REQUEST_FAILED)\n")
+
+
+def test_a_request_is_cancelled_by_its_id(trunkline: Trunkline, follow: Follow, responder: str) -> None:
+    """Who follows it hears by whom; what is unknown is refused."""
+    options = ("--stream", "--correlation-id", f"{responder}-1")
+    following = follow("request", responder, '{"wait": true}', *options, until="accepted")
+    assert trunkline("cancel", f"{responder}-1", "--reason", "too dear").stdout == f"cancelled {responder}-1\n"
+    assert "cancelled by cli: too dear" in following.communicate(timeout=60)[0]
+    assert following.returncode == 1
+    assert trunkline("cancel", f"{responder}-1").stderr.endswith("(REQUEST_NOT_FOUND)\n")
+
+
 def test_errors_name_their_code(trunkline: Trunkline, channel: str) -> None:
     """For people a line, for scripts to_dict(); 1 where it was refused."""
     said = trunkline("request", channel)

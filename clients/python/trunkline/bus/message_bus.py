@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime
 from types import TracebackType
-from typing import Literal, Self, overload
+from typing import Literal, Self, TypedDict, overload
 
 from trunkline.bus.durable import DurableMessage
 from trunkline.bus.durable_delivery import DurableDelivery
@@ -20,6 +20,28 @@ from trunkline.delivery import DurableSettings, Receipt, Start
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, DEFAULT_TASK_KEEP, MAX_REQUEST_TIMEOUT
 from trunkline.models import AgentMessage
+
+
+class Wished(TypedDict, total=False):
+    """The keyword options of a request; see `MessageBus.request`."""
+
+    idle_timeout: float | None
+    wait_for_responder: bool
+    repeatable: bool
+    outlives_asker: bool
+    traceback: bool
+
+
+class RespondOptions(TypedDict, total=False):
+    """The keyword options of `MessageBus.respond` beside its concurrency."""
+
+    group: str | None
+    durable: str | None
+    start: Start
+    settings: DurableSettings | None
+    name: str | None
+    on_error: Callable[[TrunklineError], None] | None
+
 
 MessageCallback = Callable[[AgentMessage], Awaitable[None]]
 """What `subscribe` calls with each message."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from trunkline.sync.durable_message import DurableMessage as DurableMessage
     from trunkline.sync.loop_thread import LoopThread as LoopThread
     from trunkline.sync.message_bus import MessageBus as MessageBus
+    from trunkline.sync.request import Request as Request
     from trunkline.sync.state_manager import StateManager as StateManager
     from trunkline.sync.submitted_task import SubmittedTask as SubmittedTask
 
@@ -22,11 +23,12 @@ _HOMES = {
     "DurableMessage": "trunkline.sync.durable_message",
     "LoopThread": "trunkline.sync.loop_thread",
     "MessageBus": "trunkline.sync.message_bus",
+    "Request": "trunkline.sync.request",
     "StateManager": "trunkline.sync.state_manager",
     "SubmittedTask": "trunkline.sync.submitted_task",
 }
 
-__all__ = ["Background", "DurableMessage", "MessageBus", "StateManager", "SubmittedTask"]
+__all__ = ["Background", "DurableMessage", "MessageBus", "Request", "StateManager", "SubmittedTask"]
 
 
 def __getattr__(name: str) -> Any:

@@ -355,9 +355,9 @@ class Tasks:
         task.change(**columns)
         row = task.row()
         staging = self._context.staging
-        staging.tasks[row.number] = task
-        if row.id in self._waiters:
+        if row.number not in staging.tasks:  # who begins to wait before it is durable is told too
             staging.after.append(lambda: self._wake(row.id))
+        staging.tasks[row.number] = task
         self._context.schedule()
 
     def _wake(self, id: str) -> None:

@@ -141,9 +141,8 @@ class Requester:
             over = error
             arrived.set()
 
-        pending = self.request(
-            request.request, encoded, 0, remaining, _no_reply, fail, credit_of("credit", request), hear
-        )
+        credit = credit_of("credit", request)
+        pending = self.request(request.request, encoded, 0, remaining, _no_reply, fail, credit, hear)
         try:
             while waiting or not over:
                 if not waiting:
@@ -156,8 +155,8 @@ class Requester:
                     frame.events.append(event)
                     size += len(event)
                 await write(frame.SerializeToString())
-                if pending.is_pending:
-                    pending.grant(len(frame.events))
+                if not waiting and pending.is_pending and pending.credit <= credit // 2:
+                    pending.grant(credit - pending.credit)
         finally:
             if pending.is_pending:
                 pending.leave()

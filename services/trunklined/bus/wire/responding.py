@@ -11,13 +11,13 @@ from google.protobuf.message import DecodeError
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.v1 import bus_pb2, life_pb2
 from trunkline.wire.encoding import length_prefix
-from trunklined.admission import admit, refuse_delivery
+from trunklined.admission import admit, invalid_message, refuse_delivery
 from trunklined.bus.broker import Broker
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.requests import PendingRequest, Responder, Said
 from trunklined.rpc.errors import to_item
-from trunklined.rpc.times import duration_of
+from trunklined.rpc.times import check_time, duration_of
 
 _Event: Final = life_pb2.LifeEvent
 _requests: Final = length_prefix(bus_pb2.SubscribeResponse.Deliveries, "requests")
@@ -49,7 +49,6 @@ class Answers:
             RequestNotFoundError: the request is over, unknown, or not that responder's.
             OverloadedError: a part beyond the credit.
         """
-        pending = self._broker.find_request(request.request_id)
         said: list[Said] = []
         refused: TrunklineError | None = None
         for index, body in enumerate(encoded):
@@ -59,8 +58,10 @@ class Answers:
                 error.details["index"] = index
                 refused = error
                 break
-        if said or refused is None:
-            pending.answer(responder, said)
+        if refused is not None and not said:
+            raise refused
+        pending = self._broker.find_request(request.request_id)
+        pending.answer(responder, said)
         if refused is not None:
             raise refused
         return pending
@@ -70,12 +71,16 @@ class Answers:
             event = _Event.FromString(body)
         except DecodeError as error:
             raise InvalidMessageError(f"the bytes are no event: {error}", details={"field": "events"}) from error
-        for field in ("number", "time"):
-            if event.number if field == "number" else event.HasField("time"):
-                raise InvalidMessageError(f"{field} is set: the bus sets it", details={"field": field})
+        if event.number:
+            raise invalid_message("number", "is set: the bus sets it", event.number)
+        if event.HasField("time"):
+            check_time("time", event.time, invalid_message)
+            raise invalid_message("time", "is set: the bus sets it", event.time.ToJsonString())
+        if event.result.channel:
+            raise invalid_message("channel", "is set: the bus sets it", event.result.channel)
         kind = event.WhichOneof("event")
         if kind is None:
-            raise InvalidMessageError("the event is empty", details={"field": "event"})
+            raise invalid_message("event", "is empty")
         fraction = None
         if kind == "progress" and event.progress.HasField("fraction"):
             fraction = event.progress.fraction
@@ -90,8 +95,6 @@ class Answers:
             admitted, _, _ = admit(message, raw, self._max_message_bytes, self._broker.clock())
             if message.HasField("deliver_at") or message.HasField("deliver_after"):
                 refuse_delivery(message)
-            if kind == "result" and event.result.channel:
-                raise InvalidMessageError("channel is set: the bus sets it", details={"field": "channel"})
             if len(admitted) != len(raw):  # it was completed
                 body = event.SerializeToString()
         return Said(kind, body, event.accepted.responder if kind == "accepted" else "", fraction)
