@@ -27,7 +27,7 @@ NOT_RUN_BLOCKS = {"README.md": 2, "docs/operations.md": 1, "docs/performance.md"
 PROGRAMS = {
     "README.md": {"agent.py", "coordinator.py", "tasks.py"},
     "docs/agents.md": {"team.py", "service.py", "channel.py"},
-    "docs/durable-delivery.md": {"worker.py", "fails.py"},
+    "docs/durable-delivery.md": {"worker.py", "fails.py", "lives.py"},
     "docs/from-conductorai.md": {"team.py", "team_over_grpc.py", "failures.py"},
     "docs/from-pyorchestrate.md": {"weather.py", "counter.py", "service.py", "supervised.py", "fleet.py"},
     "docs/python-client.md": {"done.py", "figures.py", "blocking.py", "in_memory.py", "local.py"},

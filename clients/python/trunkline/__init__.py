@@ -51,6 +51,7 @@ _HOMES = {
         "StorageError",
         "SubscriptionExistsError",
         "SubscriptionNotFoundError",
+        "TaskNotFoundError",
         "TrunklineError",
         "UnauthenticatedError",
     ),
@@ -79,7 +80,8 @@ _HOMES = {
         "WorkflowState",
     ),
     "trunkline.bus.handling": ("DurableCallback",),
-    "trunkline.bus.life": ("Accepted", "Cancelled", "Failure", "LifeEvent", "Part", "Progress", "Result"),
+    "trunkline.bus.life": ("Accepted", "Cancelled", "Failure", "LifeEvent", "Part", "Postponed", "Progress", "Result"),
+    "trunkline.bus.submitted_task": ("SubmittedTask", "TaskInfo"),
     "trunkline.bus.request": ("Request", "RequestHandler"),
     "trunkline.bus.inspection": ("BusStatistics", "DurableInfo", "SubscriptionInfo"),
     "trunkline.bus.message_bus": ("MessageBus", "MessageCallback"),
@@ -142,6 +144,7 @@ if TYPE_CHECKING:
     from trunkline.bus.life import Failure as Failure
     from trunkline.bus.life import LifeEvent as LifeEvent
     from trunkline.bus.life import Part as Part
+    from trunkline.bus.life import Postponed as Postponed
     from trunkline.bus.life import Progress as Progress
     from trunkline.bus.life import Result as Result
     from trunkline.bus.message_bus import MessageBus as MessageBus
@@ -149,6 +152,8 @@ if TYPE_CHECKING:
     from trunkline.bus.redis import RedisMessageBus as RedisMessageBus
     from trunkline.bus.request import Request as Request
     from trunkline.bus.request import RequestHandler as RequestHandler
+    from trunkline.bus.submitted_task import SubmittedTask as SubmittedTask
+    from trunkline.bus.submitted_task import TaskInfo as TaskInfo
     from trunkline.bus.waiting import CancelledMessages as CancelledMessages
     from trunkline.bus.waiting import MovedMessages as MovedMessages
     from trunkline.bus.waiting import WaitingFilter as WaitingFilter
@@ -186,6 +191,7 @@ if TYPE_CHECKING:
     from trunkline.errors import StorageError as StorageError
     from trunkline.errors import SubscriptionExistsError as SubscriptionExistsError
     from trunkline.errors import SubscriptionNotFoundError as SubscriptionNotFoundError
+    from trunkline.errors import TaskNotFoundError as TaskNotFoundError
     from trunkline.errors import TrunklineError as TrunklineError
     from trunkline.errors import UnauthenticatedError as UnauthenticatedError
     from trunkline.failures import CircuitBreaker as CircuitBreaker

@@ -10,6 +10,7 @@
     │   ├── RequestCancelledError     REQUEST_CANCELLED
     │   ├── RequestNotFoundError      REQUEST_NOT_FOUND
     │   ├── ResponderLostError        RESPONDER_LOST
+    │   ├── TaskNotFoundError         TASK_NOT_FOUND
     │   ├── StaleAckError             STALE_ACK
     │   ├── SubscriptionExistsError   SUBSCRIPTION_EXISTS
     │   ├── SubscriptionNotFoundError SUBSCRIPTION_NOT_FOUND
@@ -165,6 +166,13 @@ class ResponderLostError(MessageBusError):
 
     error_code = "RESPONDER_LOST"
     status = "ABORTED"
+
+
+class TaskNotFoundError(MessageBusError):
+    """There is no such task: it is kept no longer, or never was. Details: task_id."""
+
+    error_code = "TASK_NOT_FOUND"
+    status = "NOT_FOUND"
 
 
 class StaleAckError(MessageBusError):

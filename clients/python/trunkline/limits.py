@@ -155,6 +155,22 @@ place (setting `retention`)."""
 MAX_REDRIVES: Final = 3
 """A dead letter that was redriven so often stays where it is, unless it is forced."""
 
+MAX_TASKS: Final = 100_000
+"""Tasks that a bus keeps, ended ones included (setting `max_tasks`). At it, those that ended first are forgotten before
+their time; where none has ended, OVERLOADED."""
+
+MAX_TASK_EVENTS: Final = 1_000
+MAX_TASK_EVENT_BYTES: Final = MiB
+"""Events that are kept of one task, and their bytes; beyond either the oldest go. Its end is kept in any case."""
+
+DEFAULT_TASK_KEEP: Final = 86_400.0
+MIN_TASK_KEEP: Final = 1.0
+MAX_TASK_KEEP: Final = 7 * 86_400.0
+"""How long the life of a task is kept after its end; out of bounds INVALID_MESSAGE."""
+
+MAX_TASK_WAIT: Final = 60.0
+"""How long one call waits for a task's next event; out of bounds INVALID_MESSAGE."""
+
 DEFAULT_REDRIVEN: Final = 1_000
 MAX_REDRIVEN: Final = 10_000
 """Dead letters that one call redrives; out of bounds INVALID_MESSAGE."""

@@ -79,6 +79,7 @@ def make_broker(settings: Settings) -> Broker:
             dedup_messages=settings.dedup_messages,
             max_waiting_publishes=settings.max_waiting_publishes,
             max_durable_subscriptions=settings.max_durable_subscriptions,
+            max_tasks=settings.max_tasks,
             retention=tuple(RetentionRule(**rule.model_dump()) for rule in settings.retention),
         ),
         MESSAGE_FORMAT,

@@ -19,6 +19,7 @@ from trunkline.limits import (
     MAX_QUEUED_BYTES,
     MAX_QUEUED_MESSAGES,
     MAX_SUBSCRIPTIONS,
+    MAX_TASKS,
     MAX_WAITING_PUBLISHES,
     RETENTION_BYTES,
     RETENTION_SECONDS,
@@ -112,4 +113,9 @@ class Settings(ServerSettings):
     )
     max_durable_subscriptions: int = Field(
         default=MAX_DURABLE_SUBSCRIPTIONS, ge=1, description="Durable subscriptions; beyond it new ones are refused."
+    )
+    max_tasks: int = Field(
+        default=MAX_TASKS,
+        ge=1,
+        description="Tasks that are kept; beyond it those that ended first are forgotten, or else new ones refused.",
     )

@@ -30,6 +30,9 @@ class LifeFormat:
         stamp: what an event is completed with: its number, and when that was, in UNIX time.
         reply: the message that a result carries, for the request with an id.
         error: the error that a failure or a cancellation is to who waits for a reply alone, of the request with an id.
+        postponed: of a task, the event that says which attempt failed, why, and when the next may begin (UNIX time).
+        failure: the event of a failure: its type, in words, and as a code for programs.
+        done: the event of a result without a message.
     """
 
     accepted: Callable[[str, int], bytes]
@@ -38,6 +41,9 @@ class LifeFormat:
     stamp: Callable[[int, float], bytes]
     reply: Callable[[bytes, str], bytes]
     error: Callable[[bytes, str], TrunklineError]
+    postponed: Callable[[int, str, float], bytes]
+    failure: Callable[[str, str, str], bytes]
+    done: Callable[[], bytes]
 
 
 @dataclass(frozen=True, slots=True)

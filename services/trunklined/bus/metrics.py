@@ -90,6 +90,7 @@ class BusCollector(Collector):
         yield paused
         for name, text, value in (
             ("dead_letters", "Dead letters kept.", now.dead_letters),
+            ("tasks", "Tasks kept, ended ones included.", now.tasks),
             ("held_back", "Messages held back until later.", now.held_back),
             ("journal_messages", "Messages in the journal.", now.journal_messages),
             ("journal_bytes", "Their bytes.", now.journal_bytes),

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from trunkline.errors import TrunklineError
 from trunkline.priority import PriorityQueue
+from trunklined.bus.durable.task_life import CalledOff
 from trunklined.bus.message_batch import MessageBatch, next_of
 from trunklined.bus.queue_memory import QueueMemory
 from trunklined.bus.requests import Responder
@@ -44,6 +45,7 @@ class Subscriber:
     """
 
     __slots__ = (
+        "call_off",
         "changed",
         "credit",
         "delivered",
@@ -76,6 +78,8 @@ class Subscriber:
         self.credit = credit
         self.wake = wake
         self.end = end
+        self.call_off: Callable[[CalledOff], None] | None = None
+        """Tells it of a task that it has and somebody cancelled; None: it cannot be told."""
         self.delivered = 0
         self.changed = False
         """Its durable subscription is otherwise than it was told."""

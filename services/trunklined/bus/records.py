@@ -97,6 +97,61 @@ class HeldBack(NamedTuple):
     batch: MessageBatch
 
 
+class TaskRow(NamedTuple):
+    """A task as it is kept."""
+
+    number: int
+    """In order of their submission."""
+    id: str
+    channel: str
+    durable: int
+    """The number of the durable subscription that does it."""
+    durable_name: str
+    sequence: int
+    """Of its message; of one that is held back, that of its receipt."""
+    is_held_back: bool
+    keep: float
+    """Seconds that it is kept after its end."""
+    created_at: float
+    updated_at: float
+    ended_at: float | None
+    state: int
+    attempt: int
+    reported: int
+    """How many events were reported in this attempt."""
+    responder: str
+    progress: bytes | None
+    """The last event of progress of this attempt."""
+    fraction: float | None
+    cancelled_by: str | None
+    """Who cancelled it, while its holder has not stopped; None: nobody did."""
+    cancel_reason: str
+    is_withdrawn: bool
+    """It has ended, and its message is still to be passed over."""
+    first_event: int
+    last_event: int
+    size: int
+    """Bytes of the events that are kept."""
+    end: bytes | None
+    """The event that ended it."""
+
+
+class TaskEventRow(NamedTuple):
+    """One event in the life of a task."""
+
+    task: int
+    number: int
+    event: bytes
+
+
+class TaskQuery(NamedTuple):
+    """Which tasks; what is None does not matter."""
+
+    state: int | None = None
+    channels: frozenset[str] | None = None
+    durable: str | None = None
+
+
 @dataclass(slots=True)
 class Contents:
     """What a journal that is opened holds, beside its batches."""
@@ -109,6 +164,10 @@ class Contents:
     held_back: int
     channels: list[ChannelRow]
     durables: list[DurableRow]
+    tasks: list[TaskRow]
+    """Those that have not ended, or whose message is still to be passed over."""
+    last_task: int
+    task_count: int
 
 
 class BatchHeader(NamedTuple):

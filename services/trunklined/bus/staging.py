@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from trunklined.bus.dead_letters import DeadLetter
-from trunklined.bus.records import ChannelRow, DurableRow, PendingRow
+from trunklined.bus.records import ChannelRow, DurableRow, PendingRow, TaskEventRow, TaskRow
 from trunklined.bus.write_batch import WriteBatch
 
 R_co = TypeVar("R_co", covariant=True)
@@ -45,6 +45,11 @@ class Staging:
     removed: dict[int, None] = field(default_factory=dict)
     """Runs that are kept no longer, by their first sequence."""
     channels: dict[str, HasRow[ChannelRow]] = field(default_factory=dict)
+    tasks: dict[int, HasRow[TaskRow]] = field(default_factory=dict)
+    task_events: list[TaskEventRow] = field(default_factory=list)
+    forgotten_events: dict[int, int] = field(default_factory=dict)
+    """The first event that is kept, by task."""
+    forgotten_tasks: dict[int, None] = field(default_factory=dict)
     after: list[Callable[[], None]] = field(default_factory=list)
     """Called when it is durable, in this order."""
 
@@ -63,6 +68,8 @@ class Staging:
             or self.swept
             or self.removed
             or self.channels
+            or self.tasks
+            or self.forgotten_tasks
             or self.after
         )
 
@@ -94,6 +101,10 @@ class Staging:
         writes.swept += self.swept
         writes.removed += self.removed
         writes.channels += [channel.row() for channel in self.channels.values()]
+        writes.tasks += [task.row() for number, task in self.tasks.items() if number not in self.forgotten_tasks]
+        writes.task_events += self.task_events
+        writes.forgotten_events += self.forgotten_events.items()
+        writes.forgotten_tasks += self.forgotten_tasks
 
     def restage(self, failed: Staging) -> None:
         """Adds what a failed commit was to make durable, as older than what is here."""
@@ -112,6 +123,10 @@ class Staging:
         self.swept = failed.swept | self.swept
         self.removed = failed.removed | self.removed
         self.channels = failed.channels | self.channels
+        self.tasks = failed.tasks | self.tasks
+        self.task_events = failed.task_events + self.task_events
+        self.forgotten_events = failed.forgotten_events | self.forgotten_events
+        self.forgotten_tasks = failed.forgotten_tasks | self.forgotten_tasks
         self.after = failed.after + self.after
         for id in (*self.wiped, *self.deleted):
             if id in failed.wiped or id in failed.deleted:

@@ -7,7 +7,7 @@ from typing import Final
 
 from trunklined.bus.dead_letters import DeadLetter
 from trunklined.bus.message_batch import MessageBatch
-from trunklined.bus.records import ChannelRow, DurableRow, HeldBack, PendingRow
+from trunklined.bus.records import ChannelRow, DurableRow, HeldBack, PendingRow, TaskEventRow, TaskRow
 
 SMALL_BYTES: Final = 16 * 1024
 LARGE_ROWS: Final = 512
@@ -47,6 +47,12 @@ class WriteBatch:
     removed: list[int] = field(default_factory=list)
     """Runs that are kept no longer, by their first sequence."""
     channels: list[ChannelRow] = field(default_factory=list)
+    tasks: list[TaskRow] = field(default_factory=list)
+    task_events: list[TaskEventRow] = field(default_factory=list)
+    forgotten_events: list[tuple[int, int]] = field(default_factory=list)
+    """Tasks, and of each the first event that is kept."""
+    forgotten_tasks: list[int] = field(default_factory=list)
+    """Tasks that are kept no longer, with their events, by number."""
     last_sequence: int = 0
     last_durable: int = 0
 
@@ -68,10 +74,12 @@ class WriteBatch:
             + len(self.removed)
             + len(self.durables)
         )
+        rows += len(self.tasks) + len(self.task_events) + len(self.forgotten_tasks)
         if rows > LARGE_ROWS:
             return True
         return (
             sum(batch.size for batch in self.batches)
             + sum(held.batch.size for held in self.held_back)
             + sum(len(letter.message) for letter in self.dead_letters)
+            + sum(len(each.event) for each in self.task_events)
         ) > LARGE_BYTES

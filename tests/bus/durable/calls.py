@@ -126,6 +126,8 @@ class Holder:
         self.got: list[Got] = []
         """What came and was not taken yet."""
         self.refused: list[Any] = []
+        self.cancelled: list[Any] = []
+        """The tasks of which it was told that somebody cancelled them."""
         self.frames: list[int] = []
         """Messages of each frame."""
         self.ack_wait = 0.0
@@ -146,6 +148,8 @@ class Holder:
                 self.refused.append(frame.refused)
             case "changed":
                 self.ack_wait = frame.changed.ack_wait.ToNanoseconds() / 1e9
+            case "task_cancelled":
+                self.cancelled.append(frame.task_cancelled)
             case other:
                 raise AssertionError(f"{other} was not expected")
 
@@ -165,6 +169,17 @@ class Holder:
         while not self.refused:
             await self._step()
         return self.refused.pop(0)
+
+    async def cancellation(self) -> Any:
+        """The next task that was cancelled."""
+        while not self.cancelled:
+            await self._step()
+        return self.cancelled.pop(0)
+
+    async def report(self, got: Got, *events: dict[str, Any]) -> None:
+        """Tells of the life of a task."""
+        frame = {"sequence": got.sequence, "attempt": got.attempt, "events": events}
+        await self.call.write(SubscribeRequest(report=frame))
 
     async def say(self, kind: str, got: Iterable[Got], **words: Any) -> None:
         """Settles messages: ack, nak, terminate, extend, release; one frame for each attempt."""

@@ -16,7 +16,7 @@ from trunkline.errors import InvalidMessageError
 from trunkline.models import AgentMessage, Priority
 from trunkline.models.fields import fill_model
 from trunkline.models.json import JSON_TYPE
-from trunkline.models.lazy import ABSENT, SOURCE, set_known
+from trunkline.models.lazy import ABSENT, SOURCE, known_fields, set_known
 from trunkline.models.message import BINARY_TYPE, MESSAGE_FIELDS, MESSAGE_TYPES
 from trunkline.v1 import message_pb2
 from trunkline.wire.times import to_datetime
@@ -103,6 +103,12 @@ def decode_request(wire: message_pb2.Message, sequence: int, channel: str, answe
         },
     )
     return message
+
+
+def request_of(message: DurableMessage, answering: Answering) -> Request:
+    """A message that was just handed out as one that can be answered: its wire message is the same."""
+    wire = known_fields(message)[SOURCE][1]
+    return decode_request(wire, message.sequence or 0, message.channel or "", answering)
 
 
 def _read_payload(source: _Source) -> Any:

@@ -7,6 +7,7 @@ from typing import Unpack
 
 from trunkline.bus.dead_letters import DeadLetter, DeadLetterChoice, DeadLetterFilter, Redriven, WhichDeadLetters
 from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
+from trunkline.bus.submitted_task import SubmittedTask, TaskInfo, TaskState
 from trunkline.bus.waiting import CancelledMessages, MovedMessages, WaitingChoice, WaitingFilter, WaitingMessage
 from trunkline.custom import unsupported
 from trunkline.delivery import DurableChanges, DurableSettings, Start
@@ -167,6 +168,25 @@ class DurableDelivery:
     async def statistics(self) -> BusStatistics:
         """Returns what the bus counted since it started, and what it holds now."""
         raise unsupported(self, "statistics()")
+
+    def task(self, id: str) -> SubmittedTask:
+        """Returns a task that was submitted, by its id; asked for when its methods are."""
+        raise unsupported(self, "task()")
+
+    def tasks(
+        self, *, state: TaskState | None = None, channel: str | None = None, durable: str | None = None
+    ) -> AsyncGenerator[TaskInfo, None]:
+        """Yields the tasks that are kept, the newest first; fetched in pages as the iterator goes on.
+
+        Args:
+            state: only those that stand so. None: all.
+            channel: only those of channels that this pattern matches. None: all.
+            durable: only those of this durable subscription. None: all.
+
+        Raises:
+            InvalidChannelError, InvalidMessageError: that is no pattern, no name, no state.
+        """
+        raise unsupported(self, "tasks()")
 
     async def dead_letter(self, id: int) -> DeadLetter:
         """Returns one dead letter.

@@ -89,6 +89,7 @@ class BusStatistics:
         acked, redelivered, dead_lettered: durable deliveries.
         lost_to_limits: messages that a hard limit of retention removed though a durable subscription needed them.
         durable_subscriptions, dead_letters: now.
+        tasks: submitted tasks that are kept now, ended ones included.
         journal_messages, journal_bytes, journal_file_bytes: what the journal holds now, and the size of its files.
         held_back: messages that are held back until later.
         queue_memory_bytes, max_queue_memory_bytes: what everything that waits for live subscribers takes in memory, and
@@ -116,6 +117,7 @@ class BusStatistics:
     dead_lettered: int
     lost_to_limits: int
     durable_subscriptions: int
+    tasks: int
     dead_letters: int
     journal_messages: int
     journal_bytes: int

@@ -82,6 +82,8 @@ class Result(LifeEvent):
 
     message: AgentMessage
     channel: str
+    has_message: bool = True
+    """Whether a message came of it; else `message` is empty."""
 
     @property
     def payload(self) -> dict[str, Any]:
@@ -134,3 +136,18 @@ class Cancelled(LifeEvent):
     def is_end(self) -> bool:
         """Whether nothing comes behind it."""
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed(LifeEvent):
+    """An attempt at a task ended without an end, and another follows.
+
+    Args:
+        attempt: which ended.
+        error: what went wrong.
+        until: when the next may begin.
+    """
+
+    attempt: int
+    error: str
+    until: datetime

@@ -10,7 +10,7 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from trunkline.bus.codec import decode_message
-from trunkline.bus.life import Accepted, Cancelled, Failure, LifeEvent, Part, Progress, Result
+from trunkline.bus.life import Accepted, Cancelled, Failure, LifeEvent, Part, Postponed, Progress, Result
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.text import safe_text
 from trunkline.v1 import life_pb2
@@ -29,11 +29,16 @@ _MAKE: Final[Mapping[str, Callable[[Any, int, datetime], LifeEvent]]] = {
         number, time, said.fraction if said.HasField("fraction") else None, said.text
     ),
     "part": lambda said, number, time: Part(number, time, decode_message(said.message)),
-    "result": lambda said, number, time: Result(number, time, decode_message(said.message, said.channel), said.channel),
+    "result": lambda said, number, time: Result(
+        number, time, decode_message(said.message, said.channel), said.channel, said.HasField("message")
+    ),
     "failure": lambda said, number, time: Failure(
         number, time, said.type, said.text, said.code, said.retryable, said.traceback
     ),
     "cancelled": lambda said, number, time: Cancelled(number, time, said.by, said.reason),
+    "postponed": lambda said, number, time: Postponed(
+        number, time, said.attempt, said.error, to_datetime(said.until.seconds, said.until.nanos)
+    ),
 }
 
 
@@ -47,6 +52,11 @@ def decode_event(raw: bytes) -> LifeEvent | None:
         wire = _Event.FromString(raw)
     except DecodeError as error:
         raise InvalidMessageError(f"the bytes are no event: {error}", details={"field": "events"}) from error
+    return event_of(wire)
+
+
+def event_of(wire: life_pb2.LifeEvent) -> LifeEvent | None:
+    """The event that a wire message says; None for one of a newer bus."""
     kind = wire.WhichOneof("event")
     if kind is None:
         return None
@@ -77,7 +87,12 @@ def encode_result(encoded: bytes | None) -> bytes:
     return b"".join((_result(len(prefix) + len(encoded)), prefix, encoded))
 
 
-def encode_failure(error: BaseException, with_traceback: bool) -> bytes:
+def encode_cancelled(by: str, reason: str) -> bytes:
+    """The event of the end: it was called off."""
+    return _Event(cancelled=_Event.Cancelled(by=by, reason=reason)).SerializeToString()
+
+
+def encode_failure(error: BaseException, with_traceback: bool, *, retryable: bool = False) -> bytes:
     """The event of the end: it failed with an error.
 
     Its code and whether it may be tried again are what the error itself says: `error_code` and `retryable`, or `code`
@@ -90,7 +105,7 @@ def encode_failure(error: BaseException, with_traceback: bool) -> bytes:
         said.text = f"its text cannot be read: {type(broken).__name__}"
     details: Mapping[str, Any] = error.details if isinstance(error, TrunklineError) else {}
     said.code = safe_text(str(details.get("code") or getattr(error, "error_code", "")))
-    said.retryable = bool(details.get("retryable", getattr(error, "retryable", False)))
+    said.retryable = bool(details.get("retryable", getattr(error, "retryable", retryable)))
     if with_traceback:
         said.traceback = safe_text("".join(traceback.format_exception(error)))
     return _Event(failure=said).SerializeToString()

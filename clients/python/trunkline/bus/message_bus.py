@@ -13,11 +13,12 @@ from trunkline.bus.durable_delivery import DurableDelivery
 from trunkline.bus.handling import DurableCallback
 from trunkline.bus.life import LifeEvent
 from trunkline.bus.request import RequestHandler
+from trunkline.bus.submitted_task import SubmittedTask
 from trunkline.channels import check_name, check_pattern
 from trunkline.custom import takes, unsupported
 from trunkline.delivery import DurableSettings, Receipt, Start
 from trunkline.errors import InvalidMessageError, TrunklineError
-from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT
+from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, DEFAULT_TASK_KEEP, MAX_REQUEST_TIMEOUT
 from trunkline.models import AgentMessage
 
 
@@ -35,6 +36,9 @@ class RespondOptions(TypedDict, total=False):
     """The keyword options of `MessageBus.respond` beside its concurrency."""
 
     group: str | None
+    durable: str | None
+    start: Start
+    settings: DurableSettings | None
     name: str | None
     on_error: Callable[[TrunklineError], None] | None
 
@@ -268,11 +272,15 @@ class MessageBus(DurableDelivery, ABC):
         handler: RequestHandler,
         *,
         group: str | None = None,
+        durable: str | None = None,
+        start: Start = "new",
+        settings: DurableSettings | None = None,
         concurrency: int = 1,
         name: str | None = None,
         on_error: Callable[[TrunklineError], None] | None = None,
     ) -> None:
-        """Answers the requests on a channel or pattern; in effect on return, until `unsubscribe`.
+        """Answers the requests on a channel or pattern, or works on its tasks; in effect on return, until
+        `unsubscribe`.
 
         The handler gets each as a `Request`. What it returns is the result: a payload (dict), text, bytes, a message,
         or None. Of an async generator, each yield is a part. What it raises is the failure, told at once. Where the
@@ -283,6 +291,10 @@ class MessageBus(DurableDelivery, ABC):
             handler: an async function of one request, or an async generator function.
             group: responders that name the same group of one pattern share its requests, each to one of them. Without,
                 each gets every request, and whoever accepts one first answers it.
+            durable: work on the messages of this durable subscription as tasks (see `submit`), and not on requests:
+                what the handler says is kept in their lives. What it raises is tried again, as after a nak, unless the
+                error has a `retryable` that is false. A message that is no task is acked or nakked by how it ends.
+            start, settings: of the durable subscription, if it is made here; as `subscribe` has them.
             concurrency: how many requests may be answered at once, from 1; no more are taken.
             name: what the responder calls itself to who asks. Default: host and process.
             on_error: as `subscribe` has it.
@@ -291,8 +303,40 @@ class MessageBus(DurableDelivery, ABC):
             InvalidChannelError: the pattern or the group's name is malformed.
             ValueError: concurrency below 1.
             TypeError: the handler is no async function.
+            SubscriptionExistsError, CompactedError, InvalidMessageError: as `subscribe`, with durable.
         """
         raise unsupported(self, "respond()")
+
+    async def submit(
+        self,
+        channel: str,
+        message: AgentMessage,
+        *,
+        durable: str | None = None,
+        keep: float = DEFAULT_TASK_KEEP,
+        ordering_key: str | None = None,
+        deliver_at: datetime | None = None,
+        deliver_after: float | None = None,
+    ) -> SubmittedTask:
+        """Stores a message as a task, and returns when that is synced to disk. It outlives whoever submits it and
+        whoever works on it: a durable subscription hands it out (see `respond`, with durable), and its life is kept.
+
+        The task's id is the message's. Where the outcome is not known (`BusDisconnectedError`), submit the same message
+        again: it is one task.
+
+        Args:
+            durable: which durable subscription does it. None: the only one that matches the channel.
+            keep: seconds that its life is kept after its end, 1 s to 7 days. Default: 1 day.
+            ordering_key, deliver_at, deliver_after: as `publish` has them.
+
+        Raises:
+            InvalidChannelError, MessageTooLargeError: as `publish`.
+            InvalidMessageError: as `publish`; several durable subscriptions match, and none is named.
+            NoRespondersError: no durable subscription matches: nobody would do it.
+            SubscriptionNotFoundError: there is none of that name.
+            OverloadedError: the journal has no room, or too many tasks are kept that have not ended.
+        """
+        raise unsupported(self, "submit()")
 
     async def cancel(self, request_id: str, *, by: str = "", reason: str = "") -> None:
         """Cancels a pending request, whoever asked: whoever works on it is cancelled, and who asked hears so.

@@ -139,6 +139,16 @@ async def call_handler(handler: RequestHandler, request: Request) -> None:
     request.finish()
 
 
+def check_fraction(fraction: float, before: float) -> float:
+    """Returns a progress. Raises InvalidMessageError where it is below the one before, or beyond 0 to 1."""
+    if not before <= fraction <= 1:
+        raise InvalidMessageError(
+            f"fraction is {fraction:g}, it must be between {before:g}, which was said before, and 1",
+            details={"field": "fraction", "value": f"{fraction:g}"},
+        )
+    return fraction
+
+
 def check_handler(handler: Any) -> None:
     """Raises TypeError where a handler is neither an async function nor an async generator function."""
     called = handler

@@ -10,6 +10,7 @@ messages     publish, request, cancel; stored_publish keeps many stored messages
 subscribe    subscribe; followers are its subscriptions, message_lines shows what passes
 records      state get, list, save, delete, watch
 durables     durable list, show, create, seek, delete; durable_view shows them
+tasks        tasks list, show, follow, cancel, submit; task_view shows them
 dead_letters dead-letters list, show, redrive, purge; dead_letter_filter says which, dead_letter_view shows them
 times        times, ages and spans, as people write and read them
 confirmation asking before something is removed

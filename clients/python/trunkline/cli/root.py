@@ -22,6 +22,7 @@ COMMANDS = {
     "durable": Home(
         "trunkline.cli.bus.durables", "durable", "List, show, create, move and delete durable subscriptions."
     ),
+    "tasks": Home("trunkline.cli.bus.tasks", "tasks", "List, show, follow, cancel and submit tasks."),
     "dead-letters": Home(
         "trunkline.cli.bus.dead_letters", "dead_letters", "Find what was not done, and redrive or purge it."
     ),
@@ -50,7 +51,7 @@ ORCHESTRATOR_COMMANDS = {
 EPILOG = """\
 \b
 Exit codes: 0 done; 1 refused or failed, the message on standard error names the error's code; 2 wrong usage;
-3 no such record, subscription, dead letter or agent; 4 no answer in time; 5 a service or orchestrator
+3 no such record, subscription, task, dead letter or agent; 4 no answer in time; 5 a service or orchestrator
 cannot be reached; 130 interrupted.
 """
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trunkline.sync.message_bus import MessageBus as MessageBus
     from trunkline.sync.request import Request as Request
     from trunkline.sync.state_manager import StateManager as StateManager
+    from trunkline.sync.submitted_task import SubmittedTask as SubmittedTask
 
 _HOMES = {
     "Background": "trunkline.sync.background",
@@ -24,9 +25,10 @@ _HOMES = {
     "MessageBus": "trunkline.sync.message_bus",
     "Request": "trunkline.sync.request",
     "StateManager": "trunkline.sync.state_manager",
+    "SubmittedTask": "trunkline.sync.submitted_task",
 }
 
-__all__ = ["Background", "DurableMessage", "MessageBus", "Request", "StateManager"]
+__all__ = ["Background", "DurableMessage", "MessageBus", "Request", "StateManager", "SubmittedTask"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,8 @@ from trunkline.bus.life import LifeEvent
 from trunkline.bus.message_bus import MessageBus as AsyncMessageBus
 from trunkline.bus.message_bus import RespondOptions, Wished
 from trunkline.bus.request import Answer
+from trunkline.bus.submitted_task import SubmittedTask as AsyncSubmittedTask
+from trunkline.bus.submitted_task import TaskInfo, TaskState
 from trunkline.bus.waiting import CancelledMessages, MovedMessages, WaitingChoice, WaitingFilter, WaitingMessage
 from trunkline.delivery import DurableChanges, DurableSettings, Receipt, Start
 from trunkline.errors import TrunklineError
@@ -25,6 +27,7 @@ from trunkline.models import AgentMessage
 from trunkline.sync.durable_message import DurableMessage, synchronous
 from trunkline.sync.face import Face
 from trunkline.sync.request import Request, ThreadedHandler
+from trunkline.sync.submitted_task import SubmittedTask
 
 
 class MessageBus(Face[AsyncMessageBus]):
@@ -240,6 +243,23 @@ class MessageBus(Face[AsyncMessageBus]):
     def statistics(self) -> BusStatistics:
         """See `MessageBus.statistics`."""
         return self._wait(self._asynchronous.statistics())
+
+    def submit(self, channel: str, message: AgentMessage, **options: Any) -> SubmittedTask:
+        """See `MessageBus.submit`."""
+        return self._task_of(self._wait(self._asynchronous.submit(channel, message, **options)))
+
+    def task(self, id: str) -> SubmittedTask:
+        """See `MessageBus.task`."""
+        return self._task_of(self._asynchronous.task(id))
+
+    def tasks(
+        self, *, state: TaskState | None = None, channel: str | None = None, durable: str | None = None
+    ) -> Generator[TaskInfo, None, None]:
+        """See `MessageBus.tasks`."""
+        return self._iterate(self._asynchronous.tasks(state=state, channel=channel, durable=durable))
+
+    def _task_of(self, asynchronous: AsyncSubmittedTask) -> SubmittedTask:
+        return SubmittedTask(asynchronous, self._wait, self._iterate)
 
     def dead_letter(self, id: int) -> DeadLetter:
         """See `MessageBus.dead_letter`."""

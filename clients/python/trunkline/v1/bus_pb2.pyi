@@ -7,6 +7,7 @@ from trunkline.v1 import durable_pb2 as _durable_pb2
 from trunkline.v1 import error_pb2 as _error_pb2
 from trunkline.v1 import life_pb2 as _life_pb2
 from trunkline.v1 import message_pb2 as _message_pb2
+from trunkline.v1 import task_pb2 as _task_pb2
 from trunkline.v1 import waiting_pb2 as _waiting_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -73,7 +74,7 @@ class PublishStreamResponse(_message.Message):
     def __init__(self, published: _Optional[_Union[PublishResponse, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
 
 class SubscribeRequest(_message.Message):
-    __slots__ = ("start", "credit", "ack", "nak", "terminate", "extend", "release", "respond")
+    __slots__ = ("start", "credit", "ack", "nak", "terminate", "extend", "release", "respond", "report")
     class Start(_message.Message):
         __slots__ = ("pattern", "group", "credit", "observer", "durable", "position", "settings", "responder")
         PATTERN_FIELD_NUMBER: _ClassVar[int]
@@ -106,6 +107,7 @@ class SubscribeRequest(_message.Message):
     EXTEND_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     RESPOND_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
     start: SubscribeRequest.Start
     credit: SubscribeRequest.Credit
     ack: _durable_pb2.Ack
@@ -114,10 +116,11 @@ class SubscribeRequest(_message.Message):
     extend: _durable_pb2.Extend
     release: _durable_pb2.Release
     respond: RespondRequest
-    def __init__(self, start: _Optional[_Union[SubscribeRequest.Start, _Mapping]] = ..., credit: _Optional[_Union[SubscribeRequest.Credit, _Mapping]] = ..., ack: _Optional[_Union[_durable_pb2.Ack, _Mapping]] = ..., nak: _Optional[_Union[_durable_pb2.Nak, _Mapping]] = ..., terminate: _Optional[_Union[_durable_pb2.Terminate, _Mapping]] = ..., extend: _Optional[_Union[_durable_pb2.Extend, _Mapping]] = ..., release: _Optional[_Union[_durable_pb2.Release, _Mapping]] = ..., respond: _Optional[_Union[RespondRequest, _Mapping]] = ...) -> None: ...
+    report: _task_pb2.Report
+    def __init__(self, start: _Optional[_Union[SubscribeRequest.Start, _Mapping]] = ..., credit: _Optional[_Union[SubscribeRequest.Credit, _Mapping]] = ..., ack: _Optional[_Union[_durable_pb2.Ack, _Mapping]] = ..., nak: _Optional[_Union[_durable_pb2.Nak, _Mapping]] = ..., terminate: _Optional[_Union[_durable_pb2.Terminate, _Mapping]] = ..., extend: _Optional[_Union[_durable_pb2.Extend, _Mapping]] = ..., release: _Optional[_Union[_durable_pb2.Release, _Mapping]] = ..., respond: _Optional[_Union[RespondRequest, _Mapping]] = ..., report: _Optional[_Union[_task_pb2.Report, _Mapping]] = ...) -> None: ...
 
 class SubscribeResponse(_message.Message):
-    __slots__ = ("started", "deliveries", "lagged", "refused", "called_off", "refused_response", "part_credit", "changed")
+    __slots__ = ("started", "deliveries", "lagged", "refused", "called_off", "refused_response", "part_credit", "changed", "task_cancelled")
     class Started(_message.Message):
         __slots__ = ("subscription_id", "ack_wait", "paused")
         SUBSCRIPTION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -173,6 +176,17 @@ class SubscribeResponse(_message.Message):
         request_id: str
         error: _error_pb2.Error
         def __init__(self, request_id: _Optional[str] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
+    class TaskCancelled(_message.Message):
+        __slots__ = ("sequence", "attempt", "by", "reason")
+        SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+        ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+        BY_FIELD_NUMBER: _ClassVar[int]
+        REASON_FIELD_NUMBER: _ClassVar[int]
+        sequence: int
+        attempt: int
+        by: str
+        reason: str
+        def __init__(self, sequence: _Optional[int] = ..., attempt: _Optional[int] = ..., by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
     class PartCredit(_message.Message):
         __slots__ = ("request_id", "parts")
         REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
@@ -209,6 +223,7 @@ class SubscribeResponse(_message.Message):
     REFUSED_RESPONSE_FIELD_NUMBER: _ClassVar[int]
     PART_CREDIT_FIELD_NUMBER: _ClassVar[int]
     CHANGED_FIELD_NUMBER: _ClassVar[int]
+    TASK_CANCELLED_FIELD_NUMBER: _ClassVar[int]
     started: SubscribeResponse.Started
     deliveries: SubscribeResponse.Deliveries
     lagged: SubscribeResponse.Lagged
@@ -217,7 +232,8 @@ class SubscribeResponse(_message.Message):
     refused_response: SubscribeResponse.RefusedResponse
     part_credit: SubscribeResponse.PartCredit
     changed: SubscribeResponse.Changed
-    def __init__(self, started: _Optional[_Union[SubscribeResponse.Started, _Mapping]] = ..., deliveries: _Optional[_Union[SubscribeResponse.Deliveries, _Mapping]] = ..., lagged: _Optional[_Union[SubscribeResponse.Lagged, _Mapping]] = ..., refused: _Optional[_Union[SubscribeResponse.Refused, _Mapping]] = ..., called_off: _Optional[_Union[SubscribeResponse.CalledOff, _Mapping]] = ..., refused_response: _Optional[_Union[SubscribeResponse.RefusedResponse, _Mapping]] = ..., part_credit: _Optional[_Union[SubscribeResponse.PartCredit, _Mapping]] = ..., changed: _Optional[_Union[SubscribeResponse.Changed, _Mapping]] = ...) -> None: ...
+    task_cancelled: SubscribeResponse.TaskCancelled
+    def __init__(self, started: _Optional[_Union[SubscribeResponse.Started, _Mapping]] = ..., deliveries: _Optional[_Union[SubscribeResponse.Deliveries, _Mapping]] = ..., lagged: _Optional[_Union[SubscribeResponse.Lagged, _Mapping]] = ..., refused: _Optional[_Union[SubscribeResponse.Refused, _Mapping]] = ..., called_off: _Optional[_Union[SubscribeResponse.CalledOff, _Mapping]] = ..., refused_response: _Optional[_Union[SubscribeResponse.RefusedResponse, _Mapping]] = ..., part_credit: _Optional[_Union[SubscribeResponse.PartCredit, _Mapping]] = ..., changed: _Optional[_Union[SubscribeResponse.Changed, _Mapping]] = ..., task_cancelled: _Optional[_Union[SubscribeResponse.TaskCancelled, _Mapping]] = ...) -> None: ...
 
 class RequestRequest(_message.Message):
     __slots__ = ("channel", "message", "timeout", "idle_timeout", "wait_for_responder", "repeatable", "outlives_asker", "traceback")
@@ -414,7 +430,7 @@ class GetStatsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatsResponse(_message.Message):
-    __slots__ = ("started_at", "published", "delivered", "dropped", "requests", "request_timeouts", "no_responders", "pending_requests", "subscriptions", "connections", "queued_messages", "queued_bytes", "engine", "version", "stored", "duplicates", "acked", "redelivered", "dead_lettered", "lost_to_limits", "durable_subscriptions", "dead_letters", "journal_messages", "journal_bytes", "journal_file_bytes", "held_back", "queue_memory_bytes", "max_queue_memory_bytes")
+    __slots__ = ("started_at", "published", "delivered", "dropped", "requests", "request_timeouts", "no_responders", "pending_requests", "subscriptions", "connections", "queued_messages", "queued_bytes", "engine", "version", "stored", "duplicates", "acked", "redelivered", "dead_lettered", "lost_to_limits", "durable_subscriptions", "dead_letters", "journal_messages", "journal_bytes", "journal_file_bytes", "held_back", "queue_memory_bytes", "max_queue_memory_bytes", "tasks")
     class DroppedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -450,6 +466,7 @@ class GetStatsResponse(_message.Message):
     HELD_BACK_FIELD_NUMBER: _ClassVar[int]
     QUEUE_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_QUEUE_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
     started_at: _timestamp_pb2.Timestamp
     published: int
     delivered: int
@@ -478,4 +495,5 @@ class GetStatsResponse(_message.Message):
     held_back: int
     queue_memory_bytes: int
     max_queue_memory_bytes: int
-    def __init__(self, started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., published: _Optional[int] = ..., delivered: _Optional[int] = ..., dropped: _Optional[_Mapping[str, int]] = ..., requests: _Optional[int] = ..., request_timeouts: _Optional[int] = ..., no_responders: _Optional[int] = ..., pending_requests: _Optional[int] = ..., subscriptions: _Optional[int] = ..., connections: _Optional[int] = ..., queued_messages: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., engine: _Optional[str] = ..., version: _Optional[str] = ..., stored: _Optional[int] = ..., duplicates: _Optional[int] = ..., acked: _Optional[int] = ..., redelivered: _Optional[int] = ..., dead_lettered: _Optional[int] = ..., lost_to_limits: _Optional[int] = ..., durable_subscriptions: _Optional[int] = ..., dead_letters: _Optional[int] = ..., journal_messages: _Optional[int] = ..., journal_bytes: _Optional[int] = ..., journal_file_bytes: _Optional[int] = ..., held_back: _Optional[int] = ..., queue_memory_bytes: _Optional[int] = ..., max_queue_memory_bytes: _Optional[int] = ...) -> None: ...
+    tasks: int
+    def __init__(self, started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., published: _Optional[int] = ..., delivered: _Optional[int] = ..., dropped: _Optional[_Mapping[str, int]] = ..., requests: _Optional[int] = ..., request_timeouts: _Optional[int] = ..., no_responders: _Optional[int] = ..., pending_requests: _Optional[int] = ..., subscriptions: _Optional[int] = ..., connections: _Optional[int] = ..., queued_messages: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., engine: _Optional[str] = ..., version: _Optional[str] = ..., stored: _Optional[int] = ..., duplicates: _Optional[int] = ..., acked: _Optional[int] = ..., redelivered: _Optional[int] = ..., dead_lettered: _Optional[int] = ..., lost_to_limits: _Optional[int] = ..., durable_subscriptions: _Optional[int] = ..., dead_letters: _Optional[int] = ..., journal_messages: _Optional[int] = ..., journal_bytes: _Optional[int] = ..., journal_file_bytes: _Optional[int] = ..., held_back: _Optional[int] = ..., queue_memory_bytes: _Optional[int] = ..., max_queue_memory_bytes: _Optional[int] = ..., tasks: _Optional[int] = ...) -> None: ...

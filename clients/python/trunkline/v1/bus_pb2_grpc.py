@@ -6,6 +6,7 @@ import warnings
 from trunkline.v1 import bus_pb2 as trunkline_dot_v1_dot_bus__pb2
 from trunkline.v1 import dead_letter_pb2 as trunkline_dot_v1_dot_dead__letter__pb2
 from trunkline.v1 import durable_pb2 as trunkline_dot_v1_dot_durable__pb2
+from trunkline.v1 import task_pb2 as trunkline_dot_v1_dot_task__pb2
 from trunkline.v1 import waiting_pb2 as trunkline_dot_v1_dot_waiting__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
@@ -172,6 +173,26 @@ class BusServiceStub(object):
                 '/trunkline.v1.BusService/Cancel',
                 request_serializer=trunkline_dot_v1_dot_bus__pb2.CancelRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_bus__pb2.CancelResponse.FromString,
+                _registered_method=True)
+        self.SubmitTask = channel.unary_unary(
+                '/trunkline.v1.BusService/SubmitTask',
+                request_serializer=trunkline_dot_v1_dot_task__pb2.SubmitTaskRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_task__pb2.SubmitTaskResponse.FromString,
+                _registered_method=True)
+        self.GetTask = channel.unary_unary(
+                '/trunkline.v1.BusService/GetTask',
+                request_serializer=trunkline_dot_v1_dot_task__pb2.GetTaskRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_task__pb2.GetTaskResponse.FromString,
+                _registered_method=True)
+        self.ListTasks = channel.unary_unary(
+                '/trunkline.v1.BusService/ListTasks',
+                request_serializer=trunkline_dot_v1_dot_task__pb2.ListTasksRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_task__pb2.ListTasksResponse.FromString,
+                _registered_method=True)
+        self.CancelTask = channel.unary_unary(
+                '/trunkline.v1.BusService/CancelTask',
+                request_serializer=trunkline_dot_v1_dot_task__pb2.CancelTaskRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_task__pb2.CancelTaskResponse.FromString,
                 _registered_method=True)
 
 
@@ -413,6 +434,37 @@ class BusServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SubmitTask(self, request, context):
+        """Stores a message as a task, which one durable subscription does, and whose life is kept.
+        INVALID_ARGUMENT: as Publish; also a channel that several durable subscriptions match, where none is named.
+        FAILED_PRECONDITION: NO_RESPONDERS (no durable subscription matches). RESOURCE_EXHAUSTED: OVERLOADED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTask(self, request, context):
+        """One task as it is now, and what happened in its life. NOT_FOUND: TASK_NOT_FOUND (it is kept no longer, or never was).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTasks(self, request, context):
+        """Tasks that match, the newest first, in pages. INVALID_ARGUMENT: INVALID_MESSAGE, INVALID_CHANNEL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelTask(self, request, context):
+        """Cancels a task: one that waits is never handed out; of one that somebody has, the holder is told. One that has ended
+        stays as it is: that is no error. NOT_FOUND: TASK_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BusServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -545,6 +597,26 @@ def add_BusServiceServicer_to_server(servicer, server):
                     servicer.Cancel,
                     request_deserializer=trunkline_dot_v1_dot_bus__pb2.CancelRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_bus__pb2.CancelResponse.SerializeToString,
+            ),
+            'SubmitTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitTask,
+                    request_deserializer=trunkline_dot_v1_dot_task__pb2.SubmitTaskRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_task__pb2.SubmitTaskResponse.SerializeToString,
+            ),
+            'GetTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTask,
+                    request_deserializer=trunkline_dot_v1_dot_task__pb2.GetTaskRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_task__pb2.GetTaskResponse.SerializeToString,
+            ),
+            'ListTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTasks,
+                    request_deserializer=trunkline_dot_v1_dot_task__pb2.ListTasksRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_task__pb2.ListTasksResponse.SerializeToString,
+            ),
+            'CancelTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelTask,
+                    request_deserializer=trunkline_dot_v1_dot_task__pb2.CancelTaskRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_task__pb2.CancelTaskResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1255,6 +1327,114 @@ class BusService(object):
             '/trunkline.v1.BusService/Cancel',
             trunkline_dot_v1_dot_bus__pb2.CancelRequest.SerializeToString,
             trunkline_dot_v1_dot_bus__pb2.CancelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/SubmitTask',
+            trunkline_dot_v1_dot_task__pb2.SubmitTaskRequest.SerializeToString,
+            trunkline_dot_v1_dot_task__pb2.SubmitTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/GetTask',
+            trunkline_dot_v1_dot_task__pb2.GetTaskRequest.SerializeToString,
+            trunkline_dot_v1_dot_task__pb2.GetTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/ListTasks',
+            trunkline_dot_v1_dot_task__pb2.ListTasksRequest.SerializeToString,
+            trunkline_dot_v1_dot_task__pb2.ListTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/CancelTask',
+            trunkline_dot_v1_dot_task__pb2.CancelTaskRequest.SerializeToString,
+            trunkline_dot_v1_dot_task__pb2.CancelTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

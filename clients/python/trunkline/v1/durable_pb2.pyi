@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from trunkline.v1 import task_pb2 as _task_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -201,20 +202,22 @@ class Release(_message.Message):
     def __init__(self, sequences: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class SettleRequest(_message.Message):
-    __slots__ = ("durable", "ack", "nak", "terminate", "extend", "release")
+    __slots__ = ("durable", "ack", "nak", "terminate", "extend", "release", "report")
     DURABLE_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     NAK_FIELD_NUMBER: _ClassVar[int]
     TERMINATE_FIELD_NUMBER: _ClassVar[int]
     EXTEND_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
     durable: str
     ack: Ack
     nak: Nak
     terminate: Terminate
     extend: Extend
     release: Release
-    def __init__(self, durable: _Optional[str] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nak: _Optional[_Union[Nak, _Mapping]] = ..., terminate: _Optional[_Union[Terminate, _Mapping]] = ..., extend: _Optional[_Union[Extend, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ...) -> None: ...
+    report: _task_pb2.Report
+    def __init__(self, durable: _Optional[str] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nak: _Optional[_Union[Nak, _Mapping]] = ..., terminate: _Optional[_Union[Terminate, _Mapping]] = ..., extend: _Optional[_Union[Extend, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., report: _Optional[_Union[_task_pb2.Report, _Mapping]] = ...) -> None: ...
 
 class SettleResponse(_message.Message):
     __slots__ = ()

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from trunkline.v1 import message_pb2 as trunkline_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17trunkline/v1/life.proto\x12\x0ctrunkline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atrunkline/v1/message.proto\"\xeb\x05\n\tLifeEvent\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x0b\x32 .trunkline.v1.LifeEvent.AcceptedH\x00\x12\x34\n\x08progress\x18\x04 \x01(\x0b\x32 .trunkline.v1.LifeEvent.ProgressH\x00\x12,\n\x04part\x18\x05 \x01(\x0b\x32\x1c.trunkline.v1.LifeEvent.PartH\x00\x12\x30\n\x06result\x18\x06 \x01(\x0b\x32\x1e.trunkline.v1.LifeEvent.ResultH\x00\x12\x32\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x1f.trunkline.v1.LifeEvent.FailureH\x00\x12\x36\n\tcancelled\x18\x08 \x01(\x0b\x32!.trunkline.v1.LifeEvent.CancelledH\x00\x1a.\n\x08\x41\x63\x63\x65pted\x12\x11\n\tresponder\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x1a<\n\x08Progress\x12\x15\n\x08\x66raction\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04text\x18\x02 \x01(\tB\x0b\n\t_fraction\x1a.\n\x04Part\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.trunkline.v1.Message\x1a\x41\n\x06Result\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.trunkline.v1.Message\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x1aY\n\x07\x46\x61ilure\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x11\n\tretryable\x18\x04 \x01(\x08\x12\x11\n\ttraceback\x18\x05 \x01(\t\x1a\'\n\tCancelled\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\tB\x07\n\x05\x65ventb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17trunkline/v1/life.proto\x12\x0ctrunkline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atrunkline/v1/message.proto\"\xfb\x06\n\tLifeEvent\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x0b\x32 .trunkline.v1.LifeEvent.AcceptedH\x00\x12\x34\n\x08progress\x18\x04 \x01(\x0b\x32 .trunkline.v1.LifeEvent.ProgressH\x00\x12,\n\x04part\x18\x05 \x01(\x0b\x32\x1c.trunkline.v1.LifeEvent.PartH\x00\x12\x30\n\x06result\x18\x06 \x01(\x0b\x32\x1e.trunkline.v1.LifeEvent.ResultH\x00\x12\x32\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x1f.trunkline.v1.LifeEvent.FailureH\x00\x12\x36\n\tcancelled\x18\x08 \x01(\x0b\x32!.trunkline.v1.LifeEvent.CancelledH\x00\x12\x36\n\tpostponed\x18\t \x01(\x0b\x32!.trunkline.v1.LifeEvent.PostponedH\x00\x1a.\n\x08\x41\x63\x63\x65pted\x12\x11\n\tresponder\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x1a<\n\x08Progress\x12\x15\n\x08\x66raction\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04text\x18\x02 \x01(\tB\x0b\n\t_fraction\x1a.\n\x04Part\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.trunkline.v1.Message\x1a\x41\n\x06Result\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.trunkline.v1.Message\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x1aY\n\x07\x46\x61ilure\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x11\n\tretryable\x18\x04 \x01(\x08\x12\x11\n\ttraceback\x18\x05 \x01(\t\x1a\'\n\tCancelled\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x1aV\n\tPostponed\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x07\n\x05\x65ventb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,17 +34,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trunkline.v1.life_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LIFEEVENT']._serialized_start=103
-  _globals['_LIFEEVENT']._serialized_end=850
-  _globals['_LIFEEVENT_ACCEPTED']._serialized_start=486
-  _globals['_LIFEEVENT_ACCEPTED']._serialized_end=532
-  _globals['_LIFEEVENT_PROGRESS']._serialized_start=534
-  _globals['_LIFEEVENT_PROGRESS']._serialized_end=594
-  _globals['_LIFEEVENT_PART']._serialized_start=596
-  _globals['_LIFEEVENT_PART']._serialized_end=642
-  _globals['_LIFEEVENT_RESULT']._serialized_start=644
-  _globals['_LIFEEVENT_RESULT']._serialized_end=709
-  _globals['_LIFEEVENT_FAILURE']._serialized_start=711
-  _globals['_LIFEEVENT_FAILURE']._serialized_end=800
-  _globals['_LIFEEVENT_CANCELLED']._serialized_start=802
-  _globals['_LIFEEVENT_CANCELLED']._serialized_end=841
+  _globals['_LIFEEVENT']._serialized_end=994
+  _globals['_LIFEEVENT_ACCEPTED']._serialized_start=542
+  _globals['_LIFEEVENT_ACCEPTED']._serialized_end=588
+  _globals['_LIFEEVENT_PROGRESS']._serialized_start=590
+  _globals['_LIFEEVENT_PROGRESS']._serialized_end=650
+  _globals['_LIFEEVENT_PART']._serialized_start=652
+  _globals['_LIFEEVENT_PART']._serialized_end=698
+  _globals['_LIFEEVENT_RESULT']._serialized_start=700
+  _globals['_LIFEEVENT_RESULT']._serialized_end=765
+  _globals['_LIFEEVENT_FAILURE']._serialized_start=767
+  _globals['_LIFEEVENT_FAILURE']._serialized_end=856
+  _globals['_LIFEEVENT_CANCELLED']._serialized_start=858
+  _globals['_LIFEEVENT_CANCELLED']._serialized_end=897
+  _globals['_LIFEEVENT_POSTPONED']._serialized_start=899
+  _globals['_LIFEEVENT_POSTPONED']._serialized_end=985
 # @@protoc_insertion_point(module_scope)

@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class LifeEvent(_message.Message):
-    __slots__ = ("number", "time", "accepted", "progress", "part", "result", "failure", "cancelled")
+    __slots__ = ("number", "time", "accepted", "progress", "part", "result", "failure", "cancelled", "postponed")
     class Accepted(_message.Message):
         __slots__ = ("responder", "attempt")
         RESPONDER_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +57,15 @@ class LifeEvent(_message.Message):
         by: str
         reason: str
         def __init__(self, by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    class Postponed(_message.Message):
+        __slots__ = ("attempt", "error", "until")
+        ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+        ERROR_FIELD_NUMBER: _ClassVar[int]
+        UNTIL_FIELD_NUMBER: _ClassVar[int]
+        attempt: int
+        error: str
+        until: _timestamp_pb2.Timestamp
+        def __init__(self, attempt: _Optional[int] = ..., error: _Optional[str] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +74,7 @@ class LifeEvent(_message.Message):
     RESULT_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    POSTPONED_FIELD_NUMBER: _ClassVar[int]
     number: int
     time: _timestamp_pb2.Timestamp
     accepted: LifeEvent.Accepted
@@ -73,4 +83,5 @@ class LifeEvent(_message.Message):
     result: LifeEvent.Result
     failure: LifeEvent.Failure
     cancelled: LifeEvent.Cancelled
-    def __init__(self, number: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., accepted: _Optional[_Union[LifeEvent.Accepted, _Mapping]] = ..., progress: _Optional[_Union[LifeEvent.Progress, _Mapping]] = ..., part: _Optional[_Union[LifeEvent.Part, _Mapping]] = ..., result: _Optional[_Union[LifeEvent.Result, _Mapping]] = ..., failure: _Optional[_Union[LifeEvent.Failure, _Mapping]] = ..., cancelled: _Optional[_Union[LifeEvent.Cancelled, _Mapping]] = ...) -> None: ...
+    postponed: LifeEvent.Postponed
+    def __init__(self, number: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., accepted: _Optional[_Union[LifeEvent.Accepted, _Mapping]] = ..., progress: _Optional[_Union[LifeEvent.Progress, _Mapping]] = ..., part: _Optional[_Union[LifeEvent.Part, _Mapping]] = ..., result: _Optional[_Union[LifeEvent.Result, _Mapping]] = ..., failure: _Optional[_Union[LifeEvent.Failure, _Mapping]] = ..., cancelled: _Optional[_Union[LifeEvent.Cancelled, _Mapping]] = ..., postponed: _Optional[_Union[LifeEvent.Postponed, _Mapping]] = ...) -> None: ...

@@ -11,7 +11,7 @@ of that key over; when one is done, the next of that key is looked up in the jou
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from trunkline.channels import matches
@@ -25,6 +25,7 @@ from trunklined.bus.durable.keys import OrderingKeys
 from trunklined.bus.durable.pending import Pending
 from trunklined.bus.durable.pending_messages import PendingMessages
 from trunklined.bus.durable.stale_ack import StaleAck, why_leased, why_retrying
+from trunklined.bus.durable.tasks import Tasks
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.records import BatchHeader, DurableRow
@@ -45,10 +46,16 @@ class Backlog:
         row: as it was kept.
         channels: the channels that match its pattern; None: all. The caller adds to it when one is new.
         due_changed: called when there is a new time at which a pending batch is due.
+        tasks: told what becomes of messages, some of which are tasks.
     """
 
     def __init__(
-        self, context: JournalContext, row: DurableRow, channels: list[str] | None, due_changed: Callable[[], None]
+        self,
+        context: JournalContext,
+        row: DurableRow,
+        channels: list[str] | None,
+        due_changed: Callable[[], None],
+        tasks: Tasks,
     ) -> None:
         self.id = row.id
         self.name = row.name
@@ -74,6 +81,7 @@ class Backlog:
         self._cancelling: dict[tuple[int, int], int] = {}
         """What was cancelled and is not durable yet: before where, by level and from where on."""
         self._context = context
+        self._tasks = tasks
         self._counted_to = row.counted_to
         self._looked_at = 0
         """Runs that this turn looked at."""
@@ -158,12 +166,12 @@ class Backlog:
         cursor = self.cursors[header.level]
         waits = header.key is not None and self.keys.waits(header.key, header.first_sequence)
         first = header.first_sequence if waits else max(cursor.position, header.first_sequence)
-        lost = max(0, header.end - first)
+        lost = set(range(first, header.end))
         for cancelled, end in self._cancelled(header.level, first, header.end):
-            lost -= min(end, header.end) - max(cancelled, first)
-        if lost > 0:
+            lost.difference_update(range(cancelled, end))
+        if lost:
             cursor.drop(header.first_sequence, header.end)
-            self.waiting -= lost
+            self.waiting -= len(lost)
             self._lose(lost)
             self.stage()
 
@@ -235,7 +243,7 @@ class Backlog:
                 continue
             kept = [sequence for batch in batches for sequence in range(batch.first_sequence, batch.end)]
             if len(kept) < pending.left:
-                self._lose(pending.left - len(kept))
+                self._lose(set(pending.open).difference(kept))
             if kept:
                 pending.keep(kept)
                 return pending, batches
@@ -323,6 +331,8 @@ class Backlog:
         """Notes that messages are done."""
         for pending in self.pending_messages.settle(sequences):
             self._go_on(pending)
+        if self._tasks:
+            self._tasks.acked(self.id, sequences)
         self.acked += len(sequences)
         self._context.acked += len(sequences)
         self.stage()
@@ -349,7 +359,8 @@ class Backlog:
         now = self._context.clock()
         for pending in self.pending_messages.take_back(sequences):
             pending.attempts -= 1
-            self.pending_messages.retry(pending, now, 0.0)
+            if self._keep_all_but(pending, self._tasks.cancelling(self.id, pending.open)):
+                self.pending_messages.retry(pending, now, 0.0)
         self.stage()
 
     def expire(self, batch: MessageBatch) -> None:
@@ -406,6 +417,7 @@ class Backlog:
         self.waiting = waiting
         for cursor in self.cursors:
             cursor.move(position)
+        self._tasks.moved(self.id, position, self.name)
         self.stage()
 
     def bury(self, pending: Pending, reason: Reason, error: str) -> None:
@@ -421,13 +433,32 @@ class Backlog:
 
     def _bury(self, batch: MessageBatch, reason: Reason, error: str, pending: Pending) -> None:
         self.dead_lettered += len(batch.messages)
+        if self._tasks:
+            self._tasks.dead(self.id, range(batch.first_sequence, batch.end), reason, error)
         bury(self._context, self.name, self.pattern, batch, reason, error, pending.log, pending.redrives)
 
     def _try_again(self, pending: Pending, now: float, wait: float, error: str) -> None:
+        if self._tasks and not self._keep_all_but(pending, self._tasks.cancelling(self.id, pending.open)):
+            return
         if pending.attempt >= self.settings.max_deliveries:
             self.bury(pending, Reason.MAX_DELIVERIES, error)
-        else:
-            self.pending_messages.retry(pending, now, wait)
+            return
+        if self._tasks:
+            self._tasks.postponed(self.id, pending.open, pending.attempts, error, now + wait)
+        self.pending_messages.retry(pending, now, wait)
+
+    def _keep_all_but(self, pending: Pending, gone: Collection[int]) -> bool:
+        """Takes messages out of a pending batch that nobody holds; returns whether any are left."""
+        if not gone:
+            return True
+        kept = [sequence for sequence in pending.open if sequence not in gone]
+        if not kept:
+            self._finish(pending)
+            return False
+        pending.keep(kept)
+        self.pending_messages.touch(pending)
+        self.stage()
+        return True
 
     def _finish(self, pending: Pending) -> None:
         self.pending_messages.finish(pending)
@@ -459,10 +490,11 @@ class Backlog:
             keys.none_waits(key)
         self._context.staging.keys[self.id, key] = keys.start(key)
 
-    def _lose(self, messages: int) -> None:
+    def _lose(self, sequences: Collection[int]) -> None:
         """A hard limit removed messages that were still needed."""
-        self._context.lost_to_limits += messages
-        log.error("%d messages that %r still needed were removed by a hard limit", messages, self.name)
+        self._context.lost_to_limits += len(sequences)
+        log.error("%d messages that %r still needed were removed by a hard limit", len(sequences), self.name)
+        self._tasks.given_up(self.id, sequences, "LOST_TO_LIMITS", "a hard limit of the journal removed its message")
 
     def _not_leased(self, sequences: Sequence[int], attempt: int) -> list[StaleAck]:
         waiting = self.pending_messages.waiting(sequences)

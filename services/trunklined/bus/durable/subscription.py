@@ -11,6 +11,8 @@ from trunkline.priority import MEDIUM_LEVEL
 from trunklined.bus.durable.backlog import Backlog
 from trunklined.bus.durable.context import JournalContext
 from trunklined.bus.durable.dispatch import Dispatch
+from trunklined.bus.durable.task_life import CalledOff, Event, EventKind
+from trunklined.bus.durable.tasks import Tasks
 from trunklined.bus.durable.waiting import Waiting
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber
@@ -25,6 +27,7 @@ class DurableSubscription:
         row: as it was kept.
         channels: the channels that match its pattern; None: all. The caller adds to it when one is new.
         request_turn: asks for a call of `pump` before the next commit.
+        tasks: told what becomes of messages, some of which are tasks.
     """
 
     def __init__(
@@ -33,10 +36,12 @@ class DurableSubscription:
         row: DurableRow,
         channels: list[str] | None,
         request_turn: Callable[[DurableSubscription], None],
+        tasks: Tasks,
     ) -> None:
-        self.backlog = Backlog(context, row, channels, self._due_changed)
+        self.backlog = Backlog(context, row, channels, self._due_changed, tasks)
         self._dispatch = Dispatch(self.backlog, context, partial(request_turn, self))
         self._context = context
+        self._tasks = tasks
         self.id = row.id
         self.name = row.name
         self.pattern = row.pattern
@@ -191,6 +196,54 @@ class DurableSubscription:
         self.backlog.release(sequences)
         self._dispatch.want()
 
+    def report(self, sequences: list[int], attempt: int, events: Sequence[Event], offset: int | None) -> None:
+        """Takes events in the life of a task that a subscriber has leased, in order; an end settles its message.
+
+        Args:
+            sequences: of its message, alone.
+            attempt: that it was handed out with.
+            offset: how many events of this attempt were reported before; what is known of these is passed over. None:
+                all are new.
+
+        Raises:
+            InvalidMessageError: progress below what was said; the events before it are taken.
+        """
+        known = 0 if offset is None else max(0, self._tasks.reported(self.id, sequences[0], attempt) - offset)
+        for event in events[known:]:
+            self._tasks.report(self.id, sequences[0], attempt, event)
+            match event.kind:
+                case EventKind.RESULT | EventKind.CANCELLED:
+                    self.ack(sequences)
+                case EventKind.FAILURE if event.retryable:
+                    self.nak(sequences, None, event.text)
+                case EventKind.FAILURE:
+                    self.terminate(sequences, event.text)
+
+    def cancel_task(self, id: str, by: str, reason: str) -> int | None:
+        """Cancels a task of this subscription. Whoever has its message is told. Returns the message's sequence where
+        nobody has it: it is to be cancelled too."""
+        task = self._tasks.open_task(id)
+        if task is None:
+            return None
+        self._tasks.wish_end(task, by, reason)
+        row = task.row()
+        if row.is_held_back:
+            return None
+        pending = self.backlog.pending_messages.leases.of(row.sequence)
+        if pending is None:
+            return row.sequence
+        if pending.holder is not None:
+            self.tell_cancelled(pending.holder, [row.sequence])
+        return None
+
+    def tell_cancelled(self, holder: Subscriber, sequences: Sequence[int]) -> None:
+        """Tells who has messages which of them are tasks that somebody cancelled."""
+        for sequence in sequences if self._tasks else ():
+            by_whom = self._tasks.cancelled_by(self.id, sequence)
+            pending = self.backlog.pending_messages.leases.of(sequence)
+            if by_whom is not None and pending is not None and holder.call_off is not None:
+                holder.call_off(CalledOff(sequence, pending.attempts, *by_whom))
+
     def extend(self, sequences: list[int], lease: float | None) -> None:
         """Lets leases end `lease` seconds from now; unset: its ack_wait."""
         deadline = self._context.clock() + (self.settings.ack_wait if lease is None else lease)
@@ -259,6 +312,7 @@ class DurableSubscription:
         self.backlog.is_over = True
         self._dispatch.end()
         if error is not None:
+            self._tasks.given_up(self.id, None, "SUBSCRIPTION_DELETED", f"{self.name!r} was deleted")
             self.turn_away(error)
 
     def turn_away(self, error: TrunklineError) -> None:

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
 from trunklined.bus.message_batch import MessageBatch
-from trunklined.bus.records import BatchHeader, Contents, HeldBack, PendingRow
+from trunklined.bus.records import BatchHeader, Contents, HeldBack, PendingRow, TaskEventRow, TaskQuery, TaskRow
 from trunklined.bus.write_batch import WriteBatch
 
 LETTERS_BYTES: Final = 1024 * 1024
@@ -153,6 +153,22 @@ class JournalEngine(Protocol):
 
     def dead_letter_channels(self) -> Iterable[str]:
         """The channels that there are dead letters of."""
+
+    def task(self, id: str) -> TaskRow | None:
+        """The task with this id."""
+
+    def tasks(self, query: TaskQuery, below: int | None, rows: int) -> list[TaskRow]:
+        """Tasks that match, with numbers below one (None: all), the newest first; at most so many."""
+
+    def task_channels(self) -> Iterable[str]:
+        """The channels that there are tasks of."""
+
+    def task_events(self, task: int, after: int, size: int) -> list[TaskEventRow]:
+        """The events of a task behind a number, in order; none behind the one with which they reach `size` bytes."""
+
+    def ended_tasks(self, now: float | None, limit: int) -> list[int]:
+        """The numbers of tasks that have ended and whose time is over; None: that have ended, those first whose time is
+        over first."""
 
     def file_bytes(self) -> int:
         """The size of its files."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from trunkline.errors import OverloadedError, StorageError
-from trunklined.bus.engines.sqlite_reads import ParcelReads, RunReads
+from trunklined.bus.engines.sqlite_reads import ParcelReads, RunReads, TaskReads
 from trunklined.bus.engines.sqlite_rows import (
     batch_row,
     channel_of,
@@ -19,6 +19,8 @@ from trunklined.bus.engines.sqlite_rows import (
     held_back_row,
     pending_row,
     sealed,
+    task_of,
+    task_row,
     unsealed,
 )
 from trunklined.bus.engines.sqlite_schema import FORMAT, SCHEMA
@@ -41,6 +43,8 @@ _PUT_NUMBERS: Final = (
 )
 _PUT_HELD_BACK: Final = "INSERT INTO held_back VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PUT_DEAD_LETTER: Final = f"INSERT INTO dead_letters VALUES ({', '.join('?' * 18)})"
+_PUT_TASK: Final = f"INSERT OR REPLACE INTO tasks VALUES ({', '.join('?' * 26)})"
+_PUT_TASK_EVENT: Final = "INSERT OR REPLACE INTO task_events VALUES (?, ?, ?, ?)"
 
 LOG_BYTES: Final = 8 * 1024 * 1024
 """To which SQLite's log is cut back after a commit that made it larger."""
@@ -58,7 +62,7 @@ class Numbers(NamedTuple):
     commits: int
 
 
-class SqliteJournal(RunReads, ParcelReads):
+class SqliteJournal(RunReads, ParcelReads, TaskReads):
     """Keeps a journal in one SQLite file (WAL, synchronous=FULL); see `JournalEngine`.
 
     Args:
@@ -110,6 +114,9 @@ class SqliteJournal(RunReads, ParcelReads):
             held_back=execute("SELECT count(*) FROM held_back").fetchone()[0],
             channels=channels,
             durables=[durable_of(row) for row in execute("SELECT * FROM durables ORDER BY name")],
+            tasks=[task_of(row) for row in execute("SELECT * FROM tasks WHERE ended_at IS NULL OR is_withdrawn = 1")],
+            last_task=execute("SELECT coalesce(max(number), 0) FROM tasks").fetchone()[0],
+            task_count=execute("SELECT count(*) FROM tasks").fetchone()[0],
         )
 
     def close(self) -> None:
@@ -148,6 +155,11 @@ class SqliteJournal(RunReads, ParcelReads):
         many("DELETE FROM dead_letters WHERE id = ?", [(id,) for id in writes.forgotten_letters])
         many("UPDATE runs SET swept = 1 WHERE sequence = ?", [(sequence,) for sequence in writes.swept])
         many("DELETE FROM runs WHERE sequence = ?", [(sequence,) for sequence in writes.removed])
+        many(_PUT_TASK, [task_row(task) for task in writes.tasks])
+        many(_PUT_TASK_EVENT, [sealed(*event) for event in writes.task_events])
+        many("DELETE FROM task_events WHERE task = ? AND number < ?", writes.forgotten_events)
+        for table, column in (("tasks", "number"), ("task_events", "task")):
+            many(f"DELETE FROM {table} WHERE {column} = ?", [(number,) for number in writes.forgotten_tasks])
         last_dead_letter = writes.dead_letters[-1].id if writes.dead_letters else 0
         self._numbers = Numbers(
             max(self._numbers.last_sequence, writes.last_sequence),

@@ -19,10 +19,13 @@ from trunklined.bus.engines.sqlite_rows import (
     dead_letter_of,
     held_back_of,
     pending_of,
+    task_event_of,
+    task_of,
     where,
+    where_task,
 )
 from trunklined.bus.message_batch import MessageBatch
-from trunklined.bus.records import BatchHeader, HeldBack, PendingRow
+from trunklined.bus.records import BatchHeader, HeldBack, PendingRow, TaskEventRow, TaskQuery, TaskRow
 
 _HELD: Final = (
     "SELECT 1 FROM parcels WHERE parcels.sequence < ? AND parcels.sequence > ? AND parcels.sequence + count > ?"
@@ -368,6 +371,51 @@ class ParcelReads(Reading):
     def dead_letter_channels(self) -> list[str]:
         with self._translated():
             return [row[0] for row in self._reader.execute("SELECT DISTINCT channel FROM dead_letters")]
+
+
+class TaskReads(Reading):
+    """Reads of tasks; see `JournalEngine`."""
+
+    def task(self, id: str) -> TaskRow | None:
+        with self._translated():
+            row = self._reader.execute("SELECT * FROM tasks WHERE id = ?", (id,)).fetchone()
+        return None if row is None else task_of(row)
+
+    def tasks(self, query: TaskQuery, below: int | None, rows: int) -> list[TaskRow]:
+        asked, values = where_task(query)
+        with self._translated():
+            found = self._reader.execute(
+                f"SELECT * FROM tasks WHERE {asked} AND number < ? ORDER BY number DESC LIMIT ?",
+                (*values, 2**62 if below is None else below, rows),
+            ).fetchall()
+        return [task_of(row) for row in found]
+
+    def task_channels(self) -> list[str]:
+        with self._translated():
+            return [row[0] for row in self._reader.execute("SELECT DISTINCT channel FROM tasks")]
+
+    def task_events(self, task: int, after: int, size: int) -> list[TaskEventRow]:
+        found: list[TaskEventRow] = []
+        with self._translated():
+            rows = self._reader.execute(
+                "SELECT * FROM task_events WHERE task = ? AND number > ? ORDER BY number", (task, after)
+            )
+            with closing(rows):
+                for row in rows:
+                    found.append(task_event_of(row))
+                    size -= len(found[-1].event)
+                    if size <= 0:
+                        break
+        return found
+
+    def ended_tasks(self, now: float | None, limit: int) -> list[int]:
+        with self._translated():
+            rows = self._reader.execute(
+                "SELECT number FROM tasks WHERE forget_at IS NOT NULL AND is_withdrawn = 0 AND forget_at <= ?"
+                " ORDER BY forget_at LIMIT ?",
+                (END_OF_TIME if now is None else now, limit),
+            ).fetchall()
+        return [row[0] for row in rows]
 
 
 def _extent(row: Sequence[Any], channel: str) -> BatchHeader:

@@ -14,7 +14,15 @@ from trunkline.errors import StorageError
 from trunklined.bus.attempts import AttemptRecord, Reason
 from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
 from trunklined.bus.message_batch import MessageBatch, Redriven
-from trunklined.bus.records import ChannelRow, DurableRow, HeldBack, PendingRow
+from trunklined.bus.records import (
+    ChannelRow,
+    DurableRow,
+    HeldBack,
+    PendingRow,
+    TaskEventRow,
+    TaskQuery,
+    TaskRow,
+)
 
 RUN: Final = (
     "channels.name, sequence, channel, lane, count, size, time, expires_at, key, target, attempts, redrives, log,"
@@ -181,4 +189,36 @@ def where(query: DeadLetterQuery) -> tuple[str, list[Any]]:
     if query.before is not None:
         conditions.append("dead_at < ?")
         values.append(query.before)
+    return " AND ".join(conditions), values
+
+
+def task_row(task: TaskRow) -> tuple[Any, ...]:
+    """The row of a task."""
+    return *sealed(*task), None if task.ended_at is None else task.ended_at + task.keep
+
+
+def task_of(row: Sequence[Any]) -> TaskRow:
+    """The task that a row says."""
+    columns = unsealed(row[:-1], f"the task {row[1]!r}")
+    task = TaskRow._make(columns)
+    return task._replace(is_held_back=bool(task.is_held_back), is_withdrawn=bool(task.is_withdrawn))
+
+
+def task_event_of(row: Sequence[Any]) -> TaskEventRow:
+    """The event that a row says."""
+    return TaskEventRow._make(unsealed(row, f"an event of the task number {row[0]}"))
+
+
+def where_task(query: TaskQuery) -> tuple[str, list[Any]]:
+    """What a query for tasks means in SQL, and its values."""
+    conditions, values = ["1"], list[Any]()
+    if query.state is not None:
+        conditions.append("state = ?")
+        values.append(query.state)
+    if query.durable is not None:
+        conditions.append("durable_name = ?")
+        values.append(query.durable)
+    if query.channels is not None:
+        conditions.append("channel IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(sorted(query.channels)))
     return " AND ".join(conditions), values

@@ -78,6 +78,47 @@ CREATE TABLE cancelled (
 CREATE INDEX runs_with_key ON runs (sequence) WHERE key IS NOT NULL;
 """
 
+TASKS: Final = """\
+-- `forget_at`: `ended_at` and `keep`. It stands behind the checksum of the others.
+CREATE TABLE tasks (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    channel TEXT NOT NULL,
+    durable INTEGER NOT NULL,
+    durable_name TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    is_held_back INTEGER NOT NULL,
+    keep REAL NOT NULL,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    ended_at REAL,
+    state INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    reported INTEGER NOT NULL,
+    responder TEXT NOT NULL,
+    progress BLOB,
+    fraction REAL,
+    cancelled_by TEXT,
+    cancel_reason TEXT NOT NULL,
+    is_withdrawn INTEGER NOT NULL,
+    first_event INTEGER NOT NULL,
+    last_event INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    end BLOB,
+    checksum INTEGER NOT NULL,
+    forget_at REAL
+);
+CREATE INDEX tasks_in_memory ON tasks (number) WHERE ended_at IS NULL OR is_withdrawn = 1;
+CREATE INDEX tasks_ended ON tasks (forget_at) WHERE forget_at IS NOT NULL AND is_withdrawn = 0;
+CREATE TABLE task_events (
+    task INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    event BLOB NOT NULL,
+    checksum INTEGER NOT NULL,
+    PRIMARY KEY (task, number)
+) WITHOUT ROWID;
+"""
+
 SCHEMA: Final = f"""
 -- `checksum`: CRC-32 of the columns before it; SQLite itself would not notice that one of them changed on the disk.
 CREATE TABLE channels (
@@ -115,6 +156,7 @@ CREATE INDEX runs_by_key ON runs (key, sequence) WHERE key IS NOT NULL;
 CREATE INDEX runs_by_expiry ON runs (expires_at) WHERE expires_at IS NOT NULL AND swept = 0;
 {DURABLES}
 {PARCELS}
+{TASKS}
 -- Ordering keys of which messages below the position were passed over, since earlier ones were not settled: none below
 -- `start`.
 CREATE TABLE skipped_keys (
@@ -186,10 +228,11 @@ def _note_who_and_when(connection: sqlite3.Connection) -> None:
 
 def _note_limits(connection: sqlite3.Connection) -> None:
     """From version 2: of each durable subscription also its limits, of which there were none, and whether it is
-    paused; of each ordering key from where on messages were passed over: 0 for behind the one that is pending."""
+    paused; of each ordering key from where on messages were passed over: 0 for behind the one that is pending; what was
+    cancelled, and tasks, of which there were none."""
     _add_columns(connection, "durables", DURABLES, (0, 0.0, 0, 1, 0))
     connection.execute("ALTER TABLE skipped_keys ADD COLUMN start INTEGER NOT NULL DEFAULT 0")
-    for statement in statements(CANCELLED):
+    for statement in statements(CANCELLED + TASKS):
         connection.execute(statement)
 
 

@@ -6,10 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 
 from trunkline.channels import check_name, check_pattern
 from trunkline.delivery import DurableSettings
-from trunkline.errors import OverloadedError, SubscriptionExistsError, SubscriptionNotFoundError
+from trunkline.errors import (
+    InvalidMessageError,
+    NoRespondersError,
+    OverloadedError,
+    SubscriptionExistsError,
+    SubscriptionNotFoundError,
+)
 from trunkline.priority import PRIORITY_LEVELS
 from trunklined.bus.durable.context import JournalContext
 from trunklined.bus.durable.subscription import DurableSubscription
+from trunklined.bus.durable.tasks import Tasks
 from trunklined.bus.journal.channels import Channels
 from trunklined.bus.journal.publication import Done
 from trunklined.bus.journal.sequencer import Sequencer
@@ -29,6 +36,7 @@ class Durables:
         waiting_from: how many messages wait from a sequence on, for a pattern, its channels, and a number.
         request_turn: gives a subscription its turn: it may have something to hand out.
         maximum: how many there may be.
+        tasks: the tasks that they do.
     """
 
     def __init__(
@@ -40,6 +48,7 @@ class Durables:
         waiting_from: Callable[[str, Sequence[str] | None, int, int], int],
         request_turn: Callable[[DurableSubscription], None],
         maximum: int,
+        tasks: Tasks,
     ) -> None:
         self._context = context
         self._channels = channels
@@ -48,6 +57,7 @@ class Durables:
         self._waiting_from = waiting_from
         self._request_turn = request_turn
         self._maximum = maximum
+        self._tasks = tasks
         self._by_name: dict[str, DurableSubscription] = {}
         self._by_id: dict[int, DurableSubscription] = {}
         self._index: PatternIndex[DurableSubscription] = PatternIndex()
@@ -125,6 +135,42 @@ class Durables:
             raise SubscriptionNotFoundError(f"there is no durable subscription {name!r}", details={"durable": name})
         return durable
 
+    def doing(self, channel: str, name: str) -> DurableSubscription:
+        """Returns the one that does a task on a channel.
+
+        Args:
+            name: which; empty: the only one that matches.
+
+        Raises:
+            SubscriptionNotFoundError: there is none of that name.
+            InvalidMessageError: it does not match the channel; or none is named, and several do.
+            NoRespondersError: none matches.
+        """
+        matching = self._index.match(channel)
+        if name:
+            named = self.find(name)
+            if named not in matching:
+                raise InvalidMessageError(
+                    f"durable subscription {name!r} has the pattern {named.pattern!r}, and does not get {channel!r}",
+                    details={"field": "durable", "value": name, "channel": channel},
+                )
+            return named
+        if not matching:
+            raise NoRespondersError(
+                f"no durable subscription matches {channel!r}: nobody would do it", details={"channel": channel}
+            )
+        if len(matching) > 1:
+            names = ", ".join(sorted(each.name for each in matching)[:10])
+            raise InvalidMessageError(
+                f"several durable subscriptions match {channel!r}: name the one that does it ({names})",
+                details={"field": "durable", "value": ""},
+            )
+        return matching[0]
+
+    def by_id(self, id: int) -> DurableSubscription | None:
+        """Returns the one with a number, if it is there still."""
+        return self._by_id.get(id)
+
     def delete(self, name: str, done: Done) -> None:
         """Deletes one; its subscribers' streams end. Raises SubscriptionNotFoundError."""
         durable = self.find(name)
@@ -177,7 +223,9 @@ class Durables:
         self._context.schedule()
 
     def _add(self, row: DurableRow, *, bounded: bool) -> DurableSubscription:
-        durable = DurableSubscription(self._context, row, self._channels.matching(row.pattern), self._request_turn)
+        durable = DurableSubscription(
+            self._context, row, self._channels.matching(row.pattern), self._request_turn, self._tasks
+        )
         self._index.add(row.pattern, durable, bounded=bounded)
         self._by_name[row.name] = durable
         self._by_id[row.id] = durable

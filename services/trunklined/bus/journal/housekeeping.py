@@ -12,6 +12,7 @@ from typing import Final
 
 from trunkline.errors import TrunklineError
 from trunklined.bus.durable.context import JournalContext
+from trunklined.bus.durable.tasks import Tasks
 from trunklined.bus.journal.channels import Channels
 from trunklined.bus.journal.commits import Commits
 from trunklined.bus.journal.durables import Durables
@@ -39,6 +40,7 @@ class Housekeeping:
         durables: told of what expired, or was removed though they needed it.
         channels: told of what is removed.
         retention: finds what is to be removed.
+        tasks: forgets those whose time is over.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Housekeeping:
         durables: Durables,
         channels: Channels,
         retention: Retention,
+        tasks: Tasks,
     ) -> None:
         self._context = context
         self._commits = commits
@@ -56,6 +59,7 @@ class Housekeeping:
         self._durables = durables
         self._channels = channels
         self._retention = retention
+        self._tasks = tasks
         self._timer: asyncio.TimerHandle | None = None
         self._working = False
         """What the last round staged is not durable yet, and would be found again."""
@@ -90,7 +94,7 @@ class Housekeeping:
             return
         now = self._context.clock()
         try:
-            found = self._sweep(now) + self._remove(now)
+            found = self._sweep(now) + self._remove(now) + self._tasks.tidy(now)
         except TrunklineError as error:
             log.error("the journal could not be looked after: %s", error)  # it says what there is
             return

@@ -10,9 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from trunkline.channels import matches
+from trunkline.errors import TrunklineError
 from trunklined.bus.dead_letters import DeadLetter
 from trunklined.bus.description import MessageFormat
 from trunklined.bus.durable.context import JournalContext
+from trunklined.bus.durable.subscription import DurableSubscription
+from trunklined.bus.durable.tasks import Tasks
 from trunklined.bus.engines.engine import JournalEngine
 from trunklined.bus.journal.channels import Channels
 from trunklined.bus.journal.commits import Commits
@@ -40,6 +43,7 @@ class JournalLimits:
     dedup_messages: int
     max_waiting_publishes: int
     max_durable_subscriptions: int
+    max_tasks: int
     retention: tuple[RetentionRule, ...] = ()
 
 
@@ -60,6 +64,7 @@ class JournalStatistics:
     journal_bytes: int
     journal_file_bytes: int
     held_back: int
+    tasks: int
 
 
 class Journal:
@@ -93,6 +98,7 @@ class Journal:
         self._context = JournalContext(
             engine, Staging(), clock, format.describe, self._schedule, lambda: self.sequencer.last
         )
+        self.tasks = Tasks(self._context, format.life, limits.max_tasks)
         self._pipeline = Pipeline(
             self._context,
             self.sequencer,
@@ -111,16 +117,19 @@ class Journal:
             self._waiting_from,
             self._pipeline.request_turn,
             limits.max_durable_subscriptions,
+            self.tasks,
         )
         self._delayed = DelayedMessages(engine, clock, format.describe, self._schedule)
-        self._pipeline.attach(self.durables, self._delayed)
+        self._pipeline.attach(self.durables, self._delayed, self.tasks)
         self.letters = Letters(
             self._context, self.sequencer, self.durables, self._pipeline, self.commits, format.without_ttl
         )
-        self.waiting = WaitingMessages(self._context, self.sequencer, self.durables, self._pipeline, self.commits)
+        self.waiting = WaitingMessages(
+            self._context, self.sequencer, self.durables, self._pipeline, self.commits, self.tasks
+        )
         retention = Retention(limits.retention, engine, self.channels, self.durables, limits.dedup_seconds)
         self._housekeeping = Housekeeping(
-            self._context, self.commits, self._pipeline.follow, self.durables, self.channels, retention
+            self._context, self.commits, self._pipeline.follow, self.durables, self.channels, retention, self.tasks
         )
         self.in_flight = self._pipeline.in_flight
         """Publications of each channel that are not durable yet."""
@@ -143,6 +152,7 @@ class Journal:
             ids = [self._format.describe(message).message_id for message in batch.messages]
             self.window.learn(batch.channel, ids, batch.first_sequence, batch.time, now)
             self.sequencer.load_time(batch.time)
+        self.tasks.load(contents.tasks, contents.last_task, contents.task_count)
         self.durables.load(contents.durables, contents.last_durable)
         self._delayed.arm()
         self._housekeeping.start()
@@ -150,6 +160,7 @@ class Journal:
     def stop_handing_out(self) -> None:
         """Hands out nothing more to durable subscribers; what they say of what they hold is still taken."""
         self._context.hands_out = False
+        self.tasks.wake_all()
 
     async def close(self) -> None:
         """Waits for what is staged to be durable, as far as that goes, and closes the engine."""
@@ -189,6 +200,35 @@ class Journal:
         publication.batches = [row for batch in publication.batches for row in batch.rows()]
         self._pipeline.add(publication)
 
+    def submit(self, publication: Publication, durable: DurableSubscription, id: str, keep: float, done: Done) -> None:
+        """Stores one message as a task; `done` is called when that is durable, or with why it was not stored.
+
+        Args:
+            durable: which does it.
+            id: of the message and of the task.
+            keep: seconds that its life is kept after its end.
+
+        Raises:
+            OverloadedError, StorageError: as `publish`; OverloadedError: too many tasks are kept.
+        """
+        task = self.tasks.submit(id, publication.channel, durable.id, durable.name, keep)
+
+        def settle(error: TrunklineError | None) -> None:
+            if error is not None:
+                self.tasks.forget(task)
+            done(error)
+
+        try:
+            self.publish(publication, settle)
+        except TrunklineError:
+            self.tasks.forget(task)
+            raise
+        part = publication.parts[0]
+        if isinstance(part, HeldBack):
+            self.tasks.place(task, part.sequence, is_held_back=True)
+        elif isinstance(part, MessageBatch):
+            self.tasks.place(task, part.first_sequence, is_held_back=False)
+
     def after_commit(self, done: Done) -> None:
         """Calls `done` when everything that is staged now is durable."""
         self._context.staging.after.append(lambda: done(None))
@@ -218,6 +258,7 @@ class Journal:
             journal_bytes=sum(channel.bytes for channel in self.channels),
             journal_file_bytes=self.engine.file_bytes(),
             held_back=self._delayed.count,
+            tasks=self.tasks.count,
         )
 
     def _schedule(self) -> None:

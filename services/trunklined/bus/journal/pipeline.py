@@ -13,6 +13,7 @@ from trunkline.errors import OverloadedError, TrunklineError
 from trunklined.bus.dead_letters import DeadLetter
 from trunklined.bus.durable.context import JournalContext
 from trunklined.bus.durable.subscription import DurableSubscription
+from trunklined.bus.durable.tasks import Tasks
 from trunklined.bus.journal.channels import Channels
 from trunklined.bus.journal.dedup_window import DedupWindow
 from trunklined.bus.journal.delayed import DelayedMessages
@@ -96,11 +97,14 @@ class Pipeline:
         self._flight = _Flight()
         self._durables: Durables
         self._delayed: DelayedMessages
+        self._tasks: Tasks
 
-    def attach(self, durables: Durables, delayed: DelayedMessages) -> None:
-        """Names those who are offered what is stored, and those who hold messages back: they ask for commits too."""
+    def attach(self, durables: Durables, delayed: DelayedMessages, tasks: Tasks) -> None:
+        """Names those who are offered what is stored, those who hold messages back, and those who keep the lives of
+        some: they ask for commits too."""
         self._durables = durables
         self._delayed = delayed
+        self._tasks = tasks
 
     def check_room(self, messages: int) -> None:
         """Raises OverloadedError where so many more may not wait for a commit."""
@@ -159,6 +163,8 @@ class Pipeline:
         entries, self._entries = self._entries, []
         if self._delayed.is_due:
             for released in self._delayed.release(self._sequencer.allot, self._sequencer.now()):
+                if self._tasks:
+                    released.batches = [batch for batch in released.batches if self._takes_its_place(batch)]
                 self._take_off(released)
                 entries.append(released)
         for publication in _stored(entries):
@@ -174,6 +180,10 @@ class Pipeline:
         writes.last_sequence = self._sequencer.last
         writes.last_durable = self._durables.last
         return writes
+
+    def _takes_its_place(self, batch: MessageBatch) -> bool:
+        message_id = self._context.describe(batch.messages[0]).message_id
+        return self._tasks.release(message_id, batch.channel, batch.first_sequence)
 
     def _gather_publication(self, publication: Publication, writes: WriteBatch) -> None:
         writes.held_back += [part for part in publication.parts if isinstance(part, HeldBack)]

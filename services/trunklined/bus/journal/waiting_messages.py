@@ -11,6 +11,7 @@ from trunkline.channels import matches
 from trunkline.errors import InvalidMessageError
 from trunklined.bus.durable.context import JournalContext
 from trunklined.bus.durable.subscription import DurableSubscription
+from trunklined.bus.durable.tasks import Tasks
 from trunklined.bus.durable.waiting import Waiting, WaitingQuery, waiting_from
 from trunklined.bus.journal.commit_waiter import CommitWaiter
 from trunklined.bus.journal.commits import Commits
@@ -48,16 +49,24 @@ class WaitingMessages:
         durables: the subscriptions, by name.
         pipeline: does something between two commits; stores what is moved.
         commits: says whether anything can be committed.
+        tasks: told of those whose messages are cancelled or moved.
     """
 
     def __init__(
-        self, context: JournalContext, sequencer: Sequencer, durables: Durables, pipeline: Pipeline, commits: Commits
+        self,
+        context: JournalContext,
+        sequencer: Sequencer,
+        durables: Durables,
+        pipeline: Pipeline,
+        commits: Commits,
+        tasks: Tasks,
     ) -> None:
         self._context = context
         self._sequencer = sequencer
         self._durables = durables
         self._pipeline = pipeline
         self._commits = commits
+        self._tasks = tasks
 
     async def look(self, name: str, query: WaitingQuery, start: int, most: int) -> tuple[list[Waiting], int | None]:
         """Returns what waits and matches from a sequence on: about so many, fewer where that takes long; and the
@@ -82,6 +91,8 @@ class WaitingMessages:
         def cancel(durable: DurableSubscription, found: list[Waiting], outcome: Outcome) -> None:
             if found and not dry_run:
                 durable.cancel(found)
+                for each in found:
+                    self._tasks.withdrawn(durable.id, range(each.batch.first_sequence, each.batch.end))
 
         return await self._each_page(name, query, cancel, dry_run)
 
@@ -102,12 +113,12 @@ class WaitingMessages:
             if not found or dry_run:
                 return
             durable.cancel(found)
-            self._store_for(target, found)
+            self._store_for(durable, target, found)
 
         return await self._each_page(name, query, move, dry_run)
 
-    def _store_for(self, target: DurableSubscription, found: list[Waiting]) -> None:
-        """Has messages stored for one durable subscription, with the commit that is gathered now."""
+    def _store_for(self, source: DurableSubscription, target: DurableSubscription, found: list[Waiting]) -> None:
+        """Has messages of one durable subscription stored for another, with the commit that is gathered now."""
         publication = Publication("", time=self._sequencer.now(), stays=True)
         for each in found:
             batch, past = each.batch, each.pending or each.batch.redriven
@@ -117,6 +128,9 @@ class WaitingMessages:
                 batch, first_sequence=first, time=publication.time, redriven=redriven, attempt=0, share=None
             )
             publication.batches += moved.rows()
+            for offset in range(len(batch.messages)) if self._tasks else ():
+                sequence = batch.first_sequence + offset
+                self._tasks.relocate(source.id, sequence, target.id, target.name, first + offset)
         self._pipeline.add(publication)
 
     async def _each_page(

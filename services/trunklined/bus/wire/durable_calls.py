@@ -14,6 +14,7 @@ from trunklined.bus.broker import Broker
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.commit_waiter import CommitWaiter
 from trunklined.bus.wire.dead_letter_calls import DeadLetterCalls
+from trunklined.bus.wire.reporting import report
 from trunklined.bus.wire.settling import position_of, settings_of, settle_all
 from trunklined.bus.wire.waiting_calls import WaitingCalls
 from trunklined.rpc.page_token import fill_page, make_page_token, page_size_of, read_page_token
@@ -198,8 +199,8 @@ class DurableCalls:
 
         Raises:
             SubscriptionNotFoundError: there is none of that name.
-            InvalidMessageError: no frame (ack, nak, terminate, extend or release), no sequences, or a figure out of
-                bounds.
+            InvalidMessageError: no frame (ack, nak, terminate, extend, release or report), no sequences, or a figure
+                out of bounds; or an event that cannot be said.
             StaleAckError: a message is not leased with that attempt, or is named twice.
         """
         request = parse(durable_pb2.SettleRequest, raw)
@@ -207,9 +208,13 @@ class DurableCalls:
         kind = request.WhichOneof("frame")
         if kind is None:
             raise InvalidMessageError(
-                "nothing is said of the messages: ack, nak, terminate, extend or release", details={"field": "frame"}
+                "nothing is said of the messages: ack, nak, terminate, extend, release or report",
+                details={"field": "frame"},
             )
-        await self._changed(lambda: settle_all(durable, kind, getattr(request, kind)))
+        if kind == "report":
+            await self._changed(lambda: report(durable, request.report))
+        else:
+            await self._changed(lambda: settle_all(durable, kind, getattr(request, kind)))
         return durable_pb2.SettleResponse()
 
 

@@ -109,6 +109,24 @@ def end_error(encoded: bytes, request_id: str) -> TrunklineError:
     return RequestFailedError(f"{said.type}: {said.text}" if said.type else said.text, details=details)
 
 
+def postponed(attempt: int, error: str, until: float) -> bytes:
+    """The event of an attempt at a task that another follows."""
+    return _Event(postponed=_Event.Postponed(attempt=attempt, error=error, until=stamp_of(until))).SerializeToString()
+
+
+def failure(kind: str, text: str, code: str) -> bytes:
+    """The event of what failed for good."""
+    return _Event(failure=_Event.Failure(type=kind, text=text, code=code)).SerializeToString()
+
+
+def done() -> bytes:
+    """The event of a result that says nothing."""
+    return _Event(result=_Event.Result()).SerializeToString()
+
+
 MESSAGE_FORMAT: Final = MessageFormat(
-    LifeFormat(accepted, result, cancelled, stamp, reply, end_error), describe, without_ttl, announcement
+    LifeFormat(accepted, result, cancelled, stamp, reply, end_error, postponed, failure, done),
+    describe,
+    without_ttl,
+    announcement,
 )

@@ -88,6 +88,23 @@ class Publisher:
 
         self._broker.store(publication, settle)
 
+    async def admit_one(self, request: bus_pb2.PublishRequest) -> tuple[Publication | None, str]:
+        """Checks one message that is to be stored; returns it as a publication, and its message id.
+
+        None instead of a publication: it is past its TTL, or its id was stored on its channel within the window.
+
+        Raises:
+            InvalidMessageError, MessageTooLargeError: it is refused.
+        """
+        now = self._broker.clock()
+        encoded = [request.messages[0].SerializeToString()]
+        admitted = await _admit_stored(request, encoded, self._max_message_bytes, now)
+        publication = _to_stored_publication(request.channel, admitted, now, self._broker.journal.window)
+        message_id, _, _, _, expires_at, _, _ = admitted[0]
+        if isinstance(publication.parts[0], Known) or (expires_at is not None and expires_at < now):
+            return None, message_id
+        return publication, message_id
+
     async def receipts(
         self, request: bus_pb2.PublishRequest, encoded: Sequence[bytes]
     ) -> asyncio.Future[bus_pb2.PublishResponse]:

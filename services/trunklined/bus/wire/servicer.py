@@ -23,6 +23,7 @@ from trunklined.bus.wire.requesting import Requester
 from trunklined.bus.wire.responding import Answers
 from trunklined.bus.wire.streams import PublishStream, Stream, SubscribeStream
 from trunklined.bus.wire.subscribing import start_of
+from trunklined.bus.wire.task_calls import TaskCalls
 from trunklined.bus.wire.translation import PassthroughRespondRequest, parse_publish
 
 SERVICE_NAME: Final = "trunkline.v1.BusService"
@@ -56,6 +57,7 @@ class BusServicer:
         self._requester = Requester(broker, max_message_bytes)
         self._answers = Answers(broker, max_message_bytes)
         self._calls = DurableCalls(broker)
+        self._task_calls = TaskCalls(broker, self._publisher)
         self._started_at = started_at
         self._streams: dict[asyncio.Future[None], Stream] = {}
         """The open streams, by what ends each from here."""
@@ -72,6 +74,7 @@ class BusServicer:
             "ListSubscriptions": self.list_subscriptions,
             "GetStats": self.get_stats,
             **self._calls.by_name(),
+            **self._task_calls.by_name(),
             "Settle": self.settle,
             "Respond": self.respond,
             "Cancel": self.cancel,

@@ -11,7 +11,6 @@ from trunkline.delivery import Backoff, DurableSettings
 from trunkline.errors import InvalidMessageError, StaleAckError
 from trunkline.limits import (
     MAX_ACK_WAIT,
-    MAX_ERROR_BYTES,
     MAX_NAK_DELAY,
     MAX_SETTLED_MESSAGES,
     MIN_ACK_WAIT,
@@ -20,7 +19,7 @@ from trunkline.v1 import bus_pb2, durable_pb2
 from trunklined.bus.durable.stale_ack import StaleAck
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.journal import Journal
-from trunklined.bus.wire.translation import check_between, seconds_in, time_in
+from trunklined.bus.wire.translation import check_between, cut_text, seconds_in, time_in
 from trunklined.rpc.errors import to_item
 
 _DEFAULTS: Final = DurableSettings()
@@ -83,7 +82,7 @@ def settle(durable: DurableSubscription, kind: str, frame: Any) -> list[bus_pb2.
         InvalidMessageError: no sequences, or a figure out of bounds; nothing was settled.
     """
     options = _options_of(kind, frame)
-    attempt = _attempt_of(kind, frame)
+    attempt = attempt_of(kind, frame)
     sequences = _sequences_of(kind, frame)
     stale = durable.check(sequences, attempt)
     refused = _grouped(durable, stale, attempt)
@@ -106,7 +105,7 @@ def settle_all(durable: DurableSubscription, kind: str, frame: Any) -> None:
         StaleAckError: of the first message that is not leased, or is named twice.
     """
     options = _options_of(kind, frame)
-    attempt = _attempt_of(kind, frame)
+    attempt = attempt_of(kind, frame)
     sequences = _sequences_of(kind, frame)
     for start in range(0, len(sequences), CHECKED_AT_ONCE):
         if stale := durable.check(sequences[start : start + CHECKED_AT_ONCE], attempt):
@@ -123,9 +122,9 @@ def _options_of(kind: str, frame: Any) -> tuple[Any, ...]:
             delay = None
             if frame.HasField("delay"):
                 delay = check_between("nak.delay", seconds_in("nak.delay", frame.delay), 0, MAX_NAK_DELAY)
-            return delay, _cut(frame.error)
+            return delay, cut_text(frame.error)
         case "terminate":
-            return (_cut(frame.reason),)
+            return (cut_text(frame.reason),)
         case "extend":
             if frame.HasField("lease"):
                 return (
@@ -136,7 +135,7 @@ def _options_of(kind: str, frame: Any) -> tuple[Any, ...]:
             return ()
 
 
-def _attempt_of(kind: str, frame: Any) -> int:
+def attempt_of(kind: str, frame: Any) -> int:
     """Returns the attempt that the messages were delivered with; unset: the first."""
     if frame.attempt < 0:
         raise InvalidMessageError(
@@ -204,8 +203,3 @@ def _seconds(field: str, message: WireMessage, unset: float) -> float:
     """The seconds of a field, named with its path; `message` has it under its last name."""
     name = field.rpartition(".")[2]
     return seconds_in(field, getattr(message, name)) if message.HasField(name) else unset
-
-
-def _cut(text: str) -> str:
-    encoded = text.encode()
-    return text if len(encoded) <= MAX_ERROR_BYTES else encoded[:MAX_ERROR_BYTES].decode(errors="ignore")

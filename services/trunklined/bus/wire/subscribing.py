@@ -14,6 +14,7 @@ from trunkline.wire.encoding import length_prefix, list_parts, number_tag, write
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.queue import Subscriber
+from trunklined.bus.wire.reporting import report_all_but_refused, task_cancelled
 from trunklined.bus.wire.responding import encode_requests, responder_of
 from trunklined.bus.wire.settling import position_of, settings_of, settle
 from trunklined.rpc.times import duration_of
@@ -59,7 +60,9 @@ def subscriber_of(
     """
     credit = start.credit if start.HasField("credit") else None
     responder = responder_of(peer, tell) if start.responder else None
-    return Subscriber(id, peer, credit, wake, start.observer, end, responder)
+    subscriber = Subscriber(id, peer, credit, wake, start.observer, end, responder)
+    subscriber.call_off = lambda told: tell(task_cancelled(told))
+    return subscriber
 
 
 def open_subscription(
@@ -157,7 +160,12 @@ def apply_frame(subscriber: Subscriber, frame: bus_pb2.SubscribeRequest) -> list
         problem = "the subscription has started already" if kind else "the frame is empty"
         raise InvalidMessageError(problem, details={"field": "frame", "value": kind or ""})
     if isinstance(subscriber.queue, DurableSubscription):
-        return settle(subscriber.queue, kind, getattr(frame, kind))
+        if kind == "report":
+            return report_all_but_refused(subscriber.queue, frame.report)
+        refused = settle(subscriber.queue, kind, getattr(frame, kind))
+        if kind == "extend":
+            subscriber.queue.tell_cancelled(subscriber, frame.extend.sequences)
+        return refused
     raise InvalidMessageError(
         "a live subscription has nothing to acknowledge", details={"field": "frame", "value": kind}
     )

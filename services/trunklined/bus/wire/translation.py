@@ -16,7 +16,7 @@ from google.protobuf.message import Message as WireMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from trunkline.errors import InvalidMessageError
-from trunkline.limits import FRAME_BYTES, MAX_ANSWER_BYTES
+from trunkline.limits import FRAME_BYTES, MAX_ANSWER_BYTES, MAX_ERROR_BYTES
 from trunkline.v1 import bus_pb2, message_pb2
 from trunkline.wire.opaque import bus_passthrough
 from trunklined.admission import invalid_message, parse
@@ -99,6 +99,12 @@ def check_between(name: str, value: float, lowest: float, highest: float, unit: 
             details={"field": name, "value": f"{value:g}"},
         )
     return value
+
+
+def cut_text(text: str) -> str:
+    """Returns what is kept of an error, a reason or a name: MAX_ERROR_BYTES of it."""
+    encoded = text.encode()
+    return text if len(encoded) <= MAX_ERROR_BYTES else encoded[:MAX_ERROR_BYTES].decode(errors="ignore")
 
 
 def durability_of(broker: Broker) -> bus_pb2.Durability:

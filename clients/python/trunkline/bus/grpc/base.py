@@ -25,8 +25,9 @@ from trunkline.bus.life import LifeEvent
 from trunkline.bus.message_bus import MessageBus, check_interest, check_timeout
 from trunkline.bus.request import RequestHandler, call_handler, check_handler
 from trunkline.bus.stream import DurableStream, EventStream, LiveStream
-from trunkline.channels import check_channel, check_pattern
-from trunkline.delivery import DurableSettings, Receipt, RequestTerms, Start
+from trunkline.bus.submitted_task import SubmittedTask
+from trunkline.channels import check_channel, check_name, check_pattern
+from trunkline.delivery import DurableSettings, Receipt, RequestTerms, Start, check_between
 from trunkline.errors import (
     BusDisconnectedError,
     BusNotConnectedError,
@@ -35,12 +36,19 @@ from trunkline.errors import (
     NoRespondersError,
     TrunklineError,
 )
-from trunkline.limits import CLIENT_DISCONNECT_SECONDS, DEFAULT_REQUEST_TIMEOUT, MAX_MESSAGE_BYTES
+from trunkline.limits import (
+    CLIENT_DISCONNECT_SECONDS,
+    DEFAULT_REQUEST_TIMEOUT,
+    DEFAULT_TASK_KEEP,
+    MAX_MESSAGE_BYTES,
+    MAX_TASK_KEEP,
+    MIN_TASK_KEEP,
+)
 from trunkline.message_encoding import encode_delivery, encode_message
 from trunkline.models import AgentMessage
 from trunkline.models.message import as_made
 from trunkline.text import safe_text
-from trunkline.v1 import bus_pb2
+from trunkline.v1 import bus_pb2, task_pb2
 
 log = logging.getLogger(__name__)
 
@@ -231,6 +239,9 @@ class BaseBus(WireDelivery, MessageBus):
         handler: RequestHandler,
         *,
         group: str | None = None,
+        durable: str | None = None,
+        start: Start = "new",
+        settings: DurableSettings | None = None,
         concurrency: int = 1,
         name: str | None = None,
         on_error: Callable[[TrunklineError], None] | None = None,
@@ -239,11 +250,43 @@ class BaseBus(WireDelivery, MessageBus):
         check_handler(handler)
         if concurrency < 1:
             raise ValueError(f"concurrency is {concurrency}, it must be at least 1")
-        check_interest(pattern, group, concurrency)
         if name is None:
             name = f"{socket.gethostname()}:{os.getpid()}"
+        if durable is not None:
+            check_durable(durable, pattern, start, settings, group=group)
+            options = (start, settings, concurrency, on_error, name, self._encode)
+            worker = await session.open_worker(pattern, durable, *options)
+            session.run(worker, partial(call_handler, handler), concurrency)
+            return
+        check_live(start, settings)
+        check_interest(pattern, group, concurrency)
         subscription = await session.open_responder(pattern, group or "", concurrency, on_error, name, self._encode)
         session.run(subscription, partial(call_handler, handler), concurrency)
+
+    async def submit(
+        self,
+        channel: str,
+        message: AgentMessage,
+        *,
+        durable: str | None = None,
+        keep: float = DEFAULT_TASK_KEEP,
+        ordering_key: str | None = None,
+        deliver_at: datetime | None = None,
+        deliver_after: float | None = None,
+    ) -> SubmittedTask:
+        self._connected()
+        check_channel(channel)
+        check_stored(True, ordering_key, deliver_at, deliver_after)
+        if durable is not None:
+            check_name("durable", durable)
+        check_between("keep", keep, MIN_TASK_KEEP, MAX_TASK_KEEP, " s")
+        request = task_pb2.SubmitTaskRequest(channel=channel, durable=durable or "")
+        encoded = self._encode(message) + encode_delivery(ordering_key, deliver_at, deliver_after)
+        request.message.MergeFromString(encoded)
+        request.keep.FromNanoseconds(round(keep * 1e9))
+        answer = await self._call("SubmitTask", request)
+        self._published += not answer.duplicate
+        return self.task(answer.task.task_id)
 
     async def cancel(self, request_id: str, *, by: str = "", reason: str = "") -> None:
         request = bus_pb2.CancelRequest(request_id=request_id, by=safe_text(by), reason=safe_text(reason))

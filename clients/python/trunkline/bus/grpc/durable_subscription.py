@@ -52,7 +52,7 @@ class DurableSubscription(Subscription[DurableMessage]):
         position: Start,
         settings: DurableSettings | None,
         window: int,
-        item: Callable[[int], Any],
+        item: Callable[..., Any],
         left: Callable[[Subscription[DurableMessage]], None],
         on_error: OnError | None,
         on_paused: Callable[[bool], None] | None,

@@ -12,7 +12,7 @@ from trunkline.bus.codec import decode_request, parse_message
 from trunkline.bus.grpc.subscription import LiveSubscription, OnError
 from trunkline.bus.handling import handle_request
 from trunkline.bus.life_codec import encode_accepted, encode_failure, encode_part, encode_progress, encode_result
-from trunkline.bus.request import Request
+from trunkline.bus.request import Request, check_fraction
 from trunkline.errors import InvalidMessageError, RequestNotFoundError, TrunklineError
 from trunkline.limits import FRAME_BYTES
 from trunkline.models import AgentMessage
@@ -86,12 +86,7 @@ class Answering:
     def progress(self, fraction: float | None, text: str) -> None:
         """See `Request.progress`."""
         if fraction is not None:
-            if not self._fraction <= fraction <= 1:
-                raise InvalidMessageError(
-                    f"fraction is {fraction:g}, it must be between {self._fraction:g}, which was said before, and 1",
-                    details={"field": "fraction", "value": f"{fraction:g}"},
-                )
-            self._fraction = fraction
+            self._fraction = check_fraction(fraction, self._fraction)
         if self._has_progress:
             self._events.pop()
         self._put(encode_progress(fraction, text))

@@ -13,6 +13,7 @@ from trunkline.bus.grpc.durable_subscription import DurableSubscription
 from trunkline.bus.grpc.publisher import Publisher
 from trunkline.bus.grpc.responder import ResponderSubscription
 from trunkline.bus.grpc.subscription import LiveSubscription, OnError, Subscription
+from trunkline.bus.grpc.task_subscription import TaskSubscription
 from trunkline.callbacks import notify
 from trunkline.delivery import DurableSettings, Receipt, RequestTerms, Start
 from trunkline.errors import (
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 AnySubscription = LiveSubscription | DurableSubscription
 M = TypeVar("M", bound=AgentMessage)
-S = TypeVar("S", LiveSubscription, DurableSubscription, ResponderSubscription)
+S = TypeVar("S", LiveSubscription, DurableSubscription, ResponderSubscription, TaskSubscription)
 
 _WAVE = 32
 """Of many requests at once, so many are sent while the others are still being encoded: then service and client work at
@@ -227,6 +228,22 @@ class BusSession:
         told = (on_error, on_paused, self._touch, self.stream.flush)
         subscription = DurableSubscription(id, pattern, durable, start, settings, window, item, self.end, *told)
         return await self._begin(subscription)
+
+    async def open_worker(
+        self,
+        pattern: str,
+        durable: str,
+        start: Start,
+        settings: DurableSettings | None,
+        window: int,
+        on_error: OnError | None,
+        name: str,
+        encode: Callable[[AgentMessage], bytes],
+    ) -> TaskSubscription:
+        """Opens a durable subscription whose messages are worked on as tasks; in effect on return."""
+        options = (self.stream.next_id(), pattern, durable, start, settings, window)
+        ways = (self._frames.item, self.end, on_error, self._touch, self.stream.flush)
+        return await self._begin(TaskSubscription(*options, *ways, name=name, encode=encode))
 
     async def open_responder(
         self,

@@ -44,7 +44,7 @@ class Subscription(ABC, Generic[M]):
         self,
         id: int,
         pattern: str,
-        item: Callable[[int], Any],
+        item: Callable[..., Any],
         left: Callable[[Subscription[M]], None],
         on_error: OnError | None,
     ) -> None:

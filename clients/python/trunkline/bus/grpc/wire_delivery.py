@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from abc import abstractmethod
 from collections.abc import AsyncGenerator
-from typing import Any, Unpack
+from typing import Any, Final, Unpack
 
 from google.protobuf.message import Message
 
@@ -30,11 +32,23 @@ from trunkline.bus.durable_codec import (
 )
 from trunkline.bus.durable_delivery import DeadLetters, DurableDelivery
 from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
+from trunkline.bus.life import LifeEvent
+from trunkline.bus.life_codec import event_of
+from trunkline.bus.submitted_task import SubmittedTask, TaskInfo, TaskState
+from trunkline.bus.task_codec import STATES, task_from_wire
 from trunkline.bus.waiting import CancelledMessages, MovedMessages, WaitingFilter, WaitingMessage
 from trunkline.channels import check_pattern
 from trunkline.delivery import DurableChanges, DurableSettings, Start, check_limit
-from trunkline.limits import DEFAULT_PAGE_SIZE, DEFAULT_REQUEST_TIMEOUT, LONG_CALL_TIMEOUT
-from trunkline.v1 import bus_pb2, dead_letter_pb2, durable_pb2, waiting_pb2
+from trunkline.errors import BusDisconnectedError, InvalidMessageError
+from trunkline.limits import DEFAULT_PAGE_SIZE, DEFAULT_REQUEST_TIMEOUT, LONG_CALL_TIMEOUT, MAX_TASK_WAIT
+from trunkline.text import safe_text
+from trunkline.v1 import bus_pb2, dead_letter_pb2, durable_pb2, task_pb2, waiting_pb2
+from trunkline.wire.reconnect import reconnect_delays
+
+log = logging.getLogger(__name__)
+
+_TASK_WAIT: Final = MAX_TASK_WAIT / 2
+"""Seconds that one question for a task's next event waits."""
 
 
 class WireDelivery(DurableDelivery):
@@ -133,6 +147,45 @@ class WireDelivery(DurableDelivery):
 
     async def statistics(self) -> BusStatistics:
         return statistics_from_wire(await self._call("GetStats", bus_pb2.GetStatsRequest()))
+
+    def task(self, id: str) -> SubmittedTask:
+        return SubmittedTask(self, id)
+
+    async def tasks(
+        self, *, state: TaskState | None = None, channel: str | None = None, durable: str | None = None
+    ) -> AsyncGenerator[TaskInfo, None]:
+        request = task_pb2.ListTasksRequest(channel=channel or "", durable=durable or "", page_size=DEFAULT_PAGE_SIZE)
+        if state is not None:
+            if state not in STATES:
+                raise InvalidMessageError(
+                    f"state is {state!r}, it must be one of {', '.join(STATES)}",
+                    details={"field": "state", "value": str(state)},
+                )
+            request.state = STATES[state]
+        async for page in self._pages("ListTasks", request):
+            for each in page.tasks:
+                yield task_from_wire(each)
+
+    async def _task(self, id: str) -> TaskInfo:
+        return task_from_wire((await self._call("GetTask", task_pb2.GetTaskRequest(task_id=id))).task)
+
+    async def _next_events(self, id: str, after: int) -> tuple[TaskInfo, list[LifeEvent]]:
+        request = task_pb2.GetTaskRequest(task_id=id, after_event=after)
+        request.wait.FromNanoseconds(round(_TASK_WAIT * 1e9))
+        delays = reconnect_delays()
+        while True:
+            try:
+                answer = await self._call("GetTask", request, DEFAULT_REQUEST_TIMEOUT + _TASK_WAIT)
+            except BusDisconnectedError as error:
+                log.debug("task %s is asked for again: %s", id, error)
+                await asyncio.sleep(next(delays))
+                continue
+            events = (event_of(each) for each in answer.events)
+            return task_from_wire(answer.task), [each for each in events if each is not None]
+
+    async def _cancel_task(self, id: str, by: str, reason: str) -> TaskInfo:
+        request = task_pb2.CancelTaskRequest(task_id=id, by=safe_text(by), reason=safe_text(reason))
+        return task_from_wire((await self._call("CancelTask", request)).task)
 
     async def dead_letter(self, id: int) -> DeadLetter:
         answer = await self._call("GetDeadLetter", dead_letter_pb2.GetDeadLetterRequest(dead_letter_id=id))

@@ -82,7 +82,7 @@ def shown(facts: dict[str, Any]) -> list[tuple[str, Any]]:
 
 _IN_FEW_LINES = (
     *("stored", "duplicates", "acked", "redelivered", "dead_lettered", "lost_to_limits"),
-    *("durable_subscriptions", "dead_letters"),
+    *("durable_subscriptions", "dead_letters", "tasks"),
     *("journal_messages", "journal_bytes", "journal_file_bytes", "held_back"),
     *("queue_memory_bytes", "max_queue_memory_bytes"),
 )
@@ -101,6 +101,7 @@ def _durable_lines(facts: dict[str, Any]) -> dict[str, Any]:
         "durable": f"{counted(facts['durable_subscriptions'], 'subscription')}: {facts['acked']:,} acked, "
         f"{facts['redelivered']:,} redelivered, {facts['dead_lettered']:,} died",
         "journal": journal,
+        "tasks": f"{facts['tasks']:,} kept",
         "lost to limits": Marked(f"{counted(lost, 'message')} still needed", "red") if lost else 0,
         "dead letters": Marked(f"{dead:,}; see trunkline dead-letters list", "red") if dead else 0,
     }
