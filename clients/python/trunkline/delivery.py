@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, Literal, NamedTuple, TypedDict
 
@@ -19,10 +19,12 @@ from trunkline.limits import (
     MAX_ACK_WAIT,
     MAX_BACKOFF_MULTIPLIER,
     MAX_BURST,
+    MAX_DELIVER_AHEAD,
     MAX_KEY_CONCURRENCY,
     MAX_LEASED_MESSAGES,
     MAX_MAX_DELIVERIES,
     MAX_NAK_DELAY,
+    MAX_ORDERING_KEY_BYTES,
     MAX_RATE,
     MAX_REDRIVEN,
     MIN_ACK_WAIT,
@@ -60,6 +62,25 @@ class Receipt(NamedTuple):
     first one's."""
     held_by_sidecar: bool = False
     """The bus was away; the sidecar stored it, and hands it on in order when the bus is back."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTerms:
+    """What is wished of a request beside its timeout.
+
+    Args:
+        idle_timeout: seconds in which a sign of life must come from who holds it. None: none need come.
+        wait_for_responder: wait where nobody can answer.
+        repeatable: it may be begun again by another where who held it is gone.
+        outlives_asker: it goes on where who asked does not wait any more.
+        traceback: a failure shall bring its traceback.
+    """
+
+    idle_timeout: float | None = None
+    wait_for_responder: bool = False
+    repeatable: bool = False
+    outlives_asker: bool = False
+    traceback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +193,30 @@ def check_between(field: str, value: float, lowest: float, highest: float, unit:
             f"{field} is {value:g}{unit}, it must be between {lowest:g} and {highest:g}{unit}",
             details={"field": field, "value": f"{value:g}"},
         )
+
+
+def check_delivery(ordering_key: str | None, deliver_at: datetime | None, deliver_after: float | None) -> None:
+    """Raises InvalidMessageError where a stored message cannot be delivered as it is wished."""
+    if ordering_key is not None and not 1 <= len(ordering_key.encode()) <= MAX_ORDERING_KEY_BYTES:
+        raise InvalidMessageError(
+            f"ordering_key has {len(ordering_key.encode())} bytes, it must have 1 to {MAX_ORDERING_KEY_BYTES}",
+            details={"field": "ordering_key", "value": ordering_key[:64]},
+        )
+    if deliver_at is not None and deliver_after is not None:
+        raise InvalidMessageError(
+            "deliver_at and deliver_after are both set", details={"field": "deliver_after", "value": str(deliver_after)}
+        )
+    if deliver_at is not None:
+        if deliver_at.tzinfo is None:
+            raise InvalidMessageError(
+                f"deliver_at is {deliver_at.isoformat()}, which has no time zone",
+                details={"field": "deliver_at", "value": str(deliver_at)},
+            )
+        ahead = (deliver_at - datetime.now(UTC)).total_seconds()
+        if ahead > MAX_DELIVER_AHEAD:
+            check_between("deliver_at", ahead, 0, MAX_DELIVER_AHEAD, " s ahead")
+    if deliver_after is not None:
+        check_between("deliver_after", deliver_after, 0, MAX_DELIVER_AHEAD, " s")
 
 
 def check_limit(limit: int | None) -> int:
