@@ -55,9 +55,9 @@ def check_durable(
             )
 
 
-def check_live(start: Start, settings: DurableSettings | None) -> None:
+def check_live(start: Start, settings: DurableSettings | None, on_paused: Callable[[bool], None] | None = None) -> None:
     """Raises InvalidMessageError where a live subscription is asked for with what only a durable one has."""
-    for name, value, unset in (("start", start, "new"), ("settings", settings, None)):
+    for name, value, unset in (("start", start, "new"), ("settings", settings, None), ("on_paused", on_paused, None)):
         if value != unset:
             raise InvalidMessageError(
                 f"{name} is {value!r}, but durable is not set: only a durable subscription has it",
