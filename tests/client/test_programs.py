@@ -48,6 +48,9 @@ def test_a_block_has_a_bus_and_a_store_that_end_with_it() -> None:
             bus.publish("work:a", _message("a"), stored=True)
             state.save_agent_state(AgentState(agent_id="a", agent_type=AgentType.CODING))
             assert state.get_agent_state("a") is not None
+            outbox = state.statistics().outbox
+            assert outbox is not None
+            assert outbox.bus_address == stack.bus_address, "writes may carry messages"
         programs = stack.programs
         assert list(programs) == ["bus", "state"]
     assert [program.exit_code for program in programs.values()] == [0, 0]

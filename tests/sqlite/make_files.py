@@ -67,7 +67,7 @@ async def fill_journal(address: str) -> None:
 
 
 async def fill_store(address: str) -> None:
-    """A record of each kind, one of them changed and one deleted."""
+    """A record of each kind, one of them changed and one deleted, and a message that waits for a bus."""
     async with GrpcStateManager(address) as state:
         await state.save_agent_state(AgentState(agent_id="coding-01", agent_type="coding"))
         await state.save_agent_state(AgentState(agent_id="coding-01", agent_type="coding", error_count=2))
@@ -75,14 +75,15 @@ async def fill_store(address: str) -> None:
         await state.delete_agent_state("gone")
         await state.save_workflow_state(WorkflowState(workflow_id="wf-1"))
         await state.save_task_result(
-            TaskResult(task_id="t-1", agent_id="coding-01", status=TaskStatus.COMPLETED, output_data={"lines": 3})
+            TaskResult(task_id="t-1", agent_id="coding-01", status=TaskStatus.COMPLETED, output_data={"lines": 3}),
+            publish=[("kept:done", message(1))],
         )
 
 
-def make(name: str, version: int, fill: object) -> None:
+def make(name: str, version: int, fill: object, *options: str) -> None:
     """One file, by the real program, stopped gracefully; its bus is killed, so that what is leased stays so."""
     folder = Path(tempfile.mkdtemp())
-    program = RunningProgram(name, "--path", f"{folder}/{name}.db").start()
+    program = RunningProgram(name, "--path", f"{folder}/{name}.db", *options).start()
     try:
         asyncio.run(fill(program.address))  # type: ignore[operator]
     except SystemExit:
@@ -97,4 +98,4 @@ def make(name: str, version: int, fill: object) -> None:
 
 if __name__ == "__main__":
     make("bus", JOURNAL.version, fill_journal)
-    make("state", STORE.version, fill_store)
+    make("state", STORE.version, fill_store, "--bus-address", "127.0.0.1:1")

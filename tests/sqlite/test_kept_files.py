@@ -14,6 +14,8 @@ from trunklined.bus.engines.sqlite_schema import FORMAT as JOURNAL
 from trunklined.state.engines.sqlite_schema import FORMAT as STORE
 
 FILES = Path(__file__).resolve().parent / "files"
+FIRST_OUTBOX = 2
+"""The first version of the state's file that has an outbox."""
 
 
 @pytest.mark.parametrize(("name", "version"), [("bus", JOURNAL.version), ("state", STORE.version)])
@@ -47,9 +49,9 @@ async def test_a_journal(start_program: StartProgram, tmp_path: Path, version: i
 
 @pytest.mark.parametrize("version", range(1, STORE.version + 1))
 async def test_a_store(start_program: StartProgram, tmp_path: Path, version: int) -> None:
-    """Its records, with their revisions."""
+    """Its records, with their revisions, and the messages that wait for a bus."""
     shutil.copy(FILES / f"state-v{version}.db", tmp_path / "state.db")
-    program = start_program("state", "--path", f"{tmp_path}/state.db")
+    program = start_program("state", "--path", f"{tmp_path}/state.db", "--bus-address", "127.0.0.1:1")
     async with GrpcStateManager(program.address) as state:
         agent = await state.get_agent_state("coding-01")
         assert agent is not None
@@ -60,3 +62,6 @@ async def test_a_store(start_program: StartProgram, tmp_path: Path, version: int
         assert result is not None
         assert result.output_data == {"lines": 3}
         assert await state.save_agent_state(agent) == 7
+        outbox = (await state.statistics()).outbox
+        assert outbox is not None
+        assert outbox.waiting == (1 if version >= FIRST_OUTBOX else 0)
