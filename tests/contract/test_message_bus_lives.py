@@ -17,7 +17,7 @@ from trunkline import (
     Accepted,
     AgentMessage,
     BusDisconnectedError,
-    Cancelled,
+    Cancellation,
     Failure,
     InvalidMessageError,
     LifeEvent,
@@ -292,7 +292,7 @@ async def test_anybody_may_cancel_a_request_by_its_id(bus: MessageBus, other: Me
         assert isinstance(await anext(events), Accepted)
         await other.cancel(message.message_id, by="operator", reason="again")
         last = await anext(events)
-        assert isinstance(last, Cancelled)
+        assert isinstance(last, Cancellation)
         assert (last.by, last.reason, last.is_end) == ("operator", "again", True)
         assert [event async for event in events] == []
 

@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "trunkline.bus.dead_letters": ("Attempt", "DeadLetter", "DeadLetterFilter", "DeadLetterReason", "Redriven"),
     "trunkline.bus.durable": ("DurableMessage",),
+    "trunkline.bus.waiting": ("Cancelled", "Moved", "WaitingFilter", "WaitingMessage"),
     "trunkline.delivery": ("Backoff", "Durability", "DurableSettings", "Receipt"),
     "trunkline.errors": (
         "BusDisconnectedError",
@@ -78,13 +79,14 @@ _HOMES = {
         "WorkflowState",
     ),
     "trunkline.bus.handling": ("DurableCallback",),
-    "trunkline.bus.life": ("Accepted", "Cancelled", "Failure", "LifeEvent", "Part", "Progress", "Result"),
+    "trunkline.bus.life": ("Accepted", "Cancellation", "Failure", "LifeEvent", "Part", "Progress", "Result"),
     "trunkline.bus.request": ("Request", "RequestHandler"),
     "trunkline.bus.inspection": ("BusStatistics", "DurableInfo", "SubscriptionInfo"),
     "trunkline.bus.message_bus": ("MessageBus", "MessageCallback"),
     "trunklined.local.bus": ("InMemoryMessageBus",),
     "trunkline.bus.grpc.bus": ("GrpcMessageBus",),
     "trunkline.bus.redis": ("RedisMessageBus",),
+    "trunkline.state.outbox": ("OutboxMessage", "OutboxStatistics", "StuckMessage"),
     "trunkline.state.state_manager": (
         "Change",
         "ChangeType",
@@ -136,7 +138,7 @@ if TYPE_CHECKING:
     from trunkline.bus.inspection import DurableInfo as DurableInfo
     from trunkline.bus.inspection import SubscriptionInfo as SubscriptionInfo
     from trunkline.bus.life import Accepted as Accepted
-    from trunkline.bus.life import Cancelled as Cancelled
+    from trunkline.bus.life import Cancellation as Cancellation
     from trunkline.bus.life import Failure as Failure
     from trunkline.bus.life import LifeEvent as LifeEvent
     from trunkline.bus.life import Part as Part
@@ -147,6 +149,10 @@ if TYPE_CHECKING:
     from trunkline.bus.redis import RedisMessageBus as RedisMessageBus
     from trunkline.bus.request import Request as Request
     from trunkline.bus.request import RequestHandler as RequestHandler
+    from trunkline.bus.waiting import Cancelled as Cancelled
+    from trunkline.bus.waiting import Moved as Moved
+    from trunkline.bus.waiting import WaitingFilter as WaitingFilter
+    from trunkline.bus.waiting import WaitingMessage as WaitingMessage
     from trunkline.delivery import Backoff as Backoff
     from trunkline.delivery import Durability as Durability
     from trunkline.delivery import DurableSettings as DurableSettings
@@ -206,6 +212,9 @@ if TYPE_CHECKING:
     from trunkline.models import WorkflowState as WorkflowState
     from trunkline.programs import LocalStack as LocalStack
     from trunkline.state.grpc.manager import GrpcStateManager as GrpcStateManager
+    from trunkline.state.outbox import OutboxMessage as OutboxMessage
+    from trunkline.state.outbox import OutboxStatistics as OutboxStatistics
+    from trunkline.state.outbox import StuckMessage as StuckMessage
     from trunkline.state.state_manager import Change as Change
     from trunkline.state.state_manager import ChangeType as ChangeType
     from trunkline.state.state_manager import Delete as Delete

@@ -44,6 +44,7 @@ class Subscriber:
     """
 
     __slots__ = (
+        "changed",
         "credit",
         "delivered",
         "end",
@@ -76,6 +77,8 @@ class Subscriber:
         self.wake = wake
         self.end = end
         self.delivered = 0
+        self.changed = False
+        """Its durable subscription is otherwise than it was told."""
         self.leased = 0
         """Messages of a durable subscription that it holds."""
         self.suspects = 0

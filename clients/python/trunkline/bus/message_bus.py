@@ -136,6 +136,7 @@ class MessageBus(DurableDelivery, ABC):
         concurrency: int = 1,
         credit: int | None = None,
         on_error: Callable[[TrunklineError], None] | None = None,
+        on_paused: Callable[[bool], None] | None = None,
     ) -> None: ...
 
     @abstractmethod
@@ -153,6 +154,7 @@ class MessageBus(DurableDelivery, ABC):
         durable: str | None = None,
         start: Start = "new",
         settings: DurableSettings | None = None,
+        on_paused: Callable[[bool], None] | None = None,
     ) -> None:
         """Calls `callback` with each message of a channel or pattern; in effect on return.
 
@@ -178,6 +180,8 @@ class MessageBus(DurableDelivery, ABC):
                 or its process died. All who name it share its messages.
             start: where it starts, if it is made here.
             settings: how it delivers, if it is made here; unset: the defaults, or as it is.
+            on_paused: told True when the durable subscription is paused, or is so already, and False when it goes on.
+                It is logged too.
 
         Raises:
             InvalidChannelError: the pattern or the group's name is malformed.
@@ -245,7 +249,7 @@ class MessageBus(DurableDelivery, ABC):
         traceback: bool = False,
     ) -> AsyncGenerator[LifeEvent, None]:
         """Publishes a message and yields the life of the request: `Accepted`, `Progress` and `Part` in any number,
-        then one end, which is the last: `Result`, `Failure` or `Cancelled`.
+        then one end, which is the last: `Result`, `Failure` or `Cancellation`.
 
         It is sent at the first step. What is not read keeps the responder waiting. Closing the iterator, or cancelling
         the task that reads it, cancels the request.
