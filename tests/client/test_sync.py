@@ -115,7 +115,7 @@ def test_requests_with_a_life(bus_address: str, channel: str) -> None:
         cancelled = bus.request_stream(channel, message, PATIENCE)
         next(cancelled)
         agent.cancel(message.message_id, by="a person")
-        assert isinstance(list(cancelled)[-1], trunkline.Cancelled)
+        assert isinstance(list(cancelled)[-1], trunkline.Cancellation)
 
 
 def test_messages_is_an_iterator(bus_address: str, channel: str) -> None:

@@ -17,7 +17,7 @@ from trunkline import (
     Accepted,
     AgentMessage,
     BusDisconnectedError,
-    Cancelled,
+    Cancellation,
     Failure,
     InvalidMessageError,
     LifeEvent,
@@ -292,7 +292,7 @@ async def test_anybody_may_cancel_a_request_by_its_id(bus: MessageBus, other: Me
         assert isinstance(await anext(events), Accepted)
         await other.cancel(message.message_id, by="operator", reason="again")
         last = await anext(events)
-        assert isinstance(last, Cancelled)
+        assert isinstance(last, Cancellation)
         assert (last.by, last.reason, last.is_end) == ("operator", "again", True)
         assert [event async for event in events] == []
 
@@ -328,7 +328,7 @@ async def test_a_responder_that_leaves_is_told_of_at_once(
 
 
 async def test_unsubscribing_lets_what_runs_end(bus: MessageBus, other: MessageBus, channel: str) -> None:
-    """The handler that runs answers; nothing more is taken."""
+    """The handler that runs answers; nothing more is taken, and others do not wait for it."""
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(_: Request) -> dict[str, bool]:
@@ -342,6 +342,8 @@ async def test_unsubscribing_lets_what_runs_end(bus: MessageBus, other: MessageB
         await begun.wait()
         await other.unsubscribe(channel)
         await other.flush()
+        with pytest.raises(NoRespondersError):
+            await bus.request(channel, numbered(2), PATIENCE)
         go_on.set()
         assert (await asked).payload == {"done": True}
 

@@ -14,7 +14,7 @@ from trunkline import (
     Accepted,
     AgentMessage,
     Backoff,
-    Cancelled,
+    Cancellation,
     DurableSettings,
     Failure,
     InvalidMessageError,
@@ -128,7 +128,7 @@ async def test_one_that_waits_is_cancelled(bus: MessageBus, other: MessageBus, c
         await task.result(PATIENCE)
     assert cancelled.value.details == {"request_id": task.id, "by": "me", "reason": "no need"}
     (event,) = [each async for each in task.events()]
-    assert isinstance(event, Cancelled)
+    assert isinstance(event, Cancellation)
 
 
 async def test_the_handler_of_one_that_runs_is_cancelled_and_may_clean_up(

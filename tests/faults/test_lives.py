@@ -224,3 +224,26 @@ async def test_the_asker_is_killed(address: str, channel: str, outlives: str) ->
                 await agent.flush()
         assert finished == [False]
         assert not called_off.is_set()
+
+
+async def test_ten_thousand_open_requests_keep_nobody_waiting(address: str, channel: str) -> None:
+    """Others are answered meanwhile; when who asked is gone, nothing is pending any more."""
+
+    async def answer(request: Request) -> dict[str, bool]:
+        return {"done": True}
+
+    async with GrpcMessageBus(address) as agent:
+        await agent.respond(f"{channel}:other", answer)
+        before = (await agent.statistics()).pending_requests
+        async with GrpcMessageBus(address) as bus:
+            lives = [bus.request_stream(channel, numbered(n), PATIENCE, wait_for_responder=True) for n in range(10_000)]
+            steps = [asyncio.ensure_future(anext(life)) for life in lives]
+            await asyncio.sleep(0)
+            await bus.flush()
+            assert (await agent.statistics()).pending_requests >= before + 10_000
+            async with asyncio.timeout(PATIENCE):
+                assert (await bus.request(f"{channel}:other", numbered(1), PATIENCE)).payload == {"done": True}
+        await asyncio.gather(*steps, return_exceptions=True)
+        async with asyncio.timeout(PATIENCE):
+            while (await agent.statistics()).pending_requests > before:
+                await agent.flush()

@@ -45,6 +45,21 @@ async def test_requests_and_what_wants_a_receipt_are_waited_for() -> None:
     await asyncio.wait_for(waiting, PATIENCE)
 
 
+async def test_a_request_stream_is_waited_for_until_its_end() -> None:
+    """Its events are not the end; credit that comes too late opens nothing."""
+    items = OpenItems(BUS)
+    items.sent(up({"id": 2, "request_stream": {"request": {"channel": "a"}}}))
+    waiting = asyncio.ensure_future(items.answered())
+    await asyncio.sleep(0)
+    items.came(down({"id": 2, "request_events": {"events": [{"progress": {}}]}}))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    items.came(down({"id": 2, "request_end": {"events": [{"result": {}}]}}))
+    await asyncio.wait_for(waiting, PATIENCE)
+    items.sent(up({"id": 2, "request_credit": {"parts": 1}}))
+    assert await is_answered(items)
+
+
 async def test_a_cancelled_request_is_waited_for_no_more() -> None:
     """Nor is what is open on a stream that is over."""
     items = OpenItems(BUS)

@@ -80,7 +80,16 @@ _HOMES = {
         "WorkflowState",
     ),
     "trunkline.bus.handling": ("DurableCallback",),
-    "trunkline.bus.life": ("Accepted", "Cancelled", "Failure", "LifeEvent", "Part", "Postponed", "Progress", "Result"),
+    "trunkline.bus.life": (
+        "Accepted",
+        "Cancellation",
+        "Failure",
+        "LifeEvent",
+        "Part",
+        "Postponed",
+        "Progress",
+        "Result",
+    ),
     "trunkline.bus.submitted_task": ("SubmittedTask", "TaskInfo"),
     "trunkline.bus.request": ("Request", "RequestHandler"),
     "trunkline.bus.inspection": ("BusStatistics", "DurableInfo", "SubscriptionInfo"),
@@ -140,7 +149,7 @@ if TYPE_CHECKING:
     from trunkline.bus.inspection import DurableInfo as DurableInfo
     from trunkline.bus.inspection import SubscriptionInfo as SubscriptionInfo
     from trunkline.bus.life import Accepted as Accepted
-    from trunkline.bus.life import Cancelled as Cancelled
+    from trunkline.bus.life import Cancellation as Cancellation
     from trunkline.bus.life import Failure as Failure
     from trunkline.bus.life import LifeEvent as LifeEvent
     from trunkline.bus.life import Part as Part

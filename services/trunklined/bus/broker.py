@@ -189,9 +189,25 @@ class Broker:
         """See `Subscription.close`."""
         if self._subscriptions.pop(subscription.id, None) is None:
             return
-        queue = subscription.queue
-        subscriber = subscription.subscriber
-        self._past_delivered += subscriber.delivered
+        self._past_delivered += subscription.subscriber.delivered
+        responder = subscription.subscriber.responder
+        if responder is not None:
+            self._responders -= 1
+        self._leave(subscription)
+        if responder is not None:
+            self._requests.responder_left(responder, nothing_begun=nothing_begun)
+
+    def retire(self, subscription: Subscription) -> None:
+        """Lets a responder take nothing more; it goes on to answer what it accepted."""
+        responder = subscription.subscriber.responder
+        if responder is not None:
+            self._leave(subscription)
+            self._requests.responder_left(responder, nothing_begun=True, but_accepted=True)
+
+    def _leave(self, subscription: Subscription) -> None:
+        queue, subscriber = subscription.queue, subscription.subscriber
+        if subscriber.responder is not None and subscriber.queue is None:
+            return  # it took nothing more already
         waited = queue.count
         is_gone = queue.leave(subscriber) and isinstance(queue, SubscriptionQueue)
         if is_gone:
@@ -202,9 +218,6 @@ class Broker:
             self._past_drops.evicted += queue.drops.evicted
             self._past_drops.expired += queue.drops.expired
             self._past_drops.vanished += queue.drops.vanished
-        if subscriber.responder is not None:
-            self._responders -= 1
-            self._requests.responder_left(subscriber.responder, nothing_begun=nothing_begun)
         if is_gone and waited:
             self._requests.queue_left(queue)
 

@@ -514,13 +514,16 @@ class PendingRequests:
                     handed.append((index, request))
         return handed
 
-    def responder_left(self, responder: Responder, *, nothing_begun: bool) -> None:
+    def responder_left(self, responder: Responder, *, nothing_begun: bool, but_accepted: bool = False) -> None:
         """A responder is gone: what it held goes to others, or is lost.
 
         Args:
             nothing_begun: it says that it has begun with nothing that it did not accept.
+            but_accepted: it goes on with what it accepted.
         """
         for request in list(responder.held.values()):
+            if but_accepted and request.accepted_by is responder:
+                continue
             if request.accepted_by is not responder and not nothing_begun:
                 request.begun = True
             request.take_from(responder)

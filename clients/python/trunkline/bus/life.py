@@ -121,7 +121,7 @@ class Failure(LifeEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class Cancelled(LifeEvent):
+class Cancellation(LifeEvent):
     """The end: it was called off.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from trunkline.bus.codec import decode_message
-from trunkline.bus.life import Accepted, Cancelled, Failure, LifeEvent, Part, Postponed, Progress, Result
+from trunkline.bus.life import Accepted, Cancellation, Failure, LifeEvent, Part, Postponed, Progress, Result
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.text import safe_text
 from trunkline.v1 import life_pb2
@@ -35,7 +35,7 @@ _MAKE: Final[Mapping[str, Callable[[Any, int, datetime], LifeEvent]]] = {
     "failure": lambda said, number, time: Failure(
         number, time, said.type, said.text, said.code, said.retryable, said.traceback
     ),
-    "cancelled": lambda said, number, time: Cancelled(number, time, said.by, said.reason),
+    "cancelled": lambda said, number, time: Cancellation(number, time, said.by, said.reason),
     "postponed": lambda said, number, time: Postponed(
         number, time, said.attempt, said.error, to_datetime(said.until.seconds, said.until.nanos)
     ),

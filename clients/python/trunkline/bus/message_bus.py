@@ -253,7 +253,7 @@ class MessageBus(DurableDelivery, ABC):
         traceback: bool = False,
     ) -> AsyncGenerator[LifeEvent, None]:
         """Publishes a message and yields the life of the request: `Accepted`, `Progress` and `Part` in any number,
-        then one end, which is the last: `Result`, `Failure` or `Cancelled`.
+        then one end, which is the last: `Result`, `Failure` or `Cancellation`.
 
         It is sent at the first step. What is not read keeps the responder waiting. Closing the iterator, or cancelling
         the task that reads it, cancels the request.

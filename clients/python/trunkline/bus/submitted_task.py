@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from trunkline.bus.life import Cancelled, Failure, LifeEvent, Progress, Result
+from trunkline.bus.life import Cancellation, Failure, LifeEvent, Progress, Result
 from trunkline.errors import RequestCancelledError, RequestFailedError, RequestTimeoutError
 from trunkline.models import AgentMessage
 
@@ -118,7 +118,7 @@ class SubmittedTask:
                 text = f"{end.type}: {end.text}" if end.type else end.text
                 details = {"type": end.type, "text": end.text, "code": end.code, "retryable": end.retryable}
                 raise RequestFailedError(text, details={"request_id": self.id, **details})
-            case Cancelled():
+            case Cancellation():
                 raise RequestCancelledError(
                     f"task {self.id!r} was cancelled" + (f" by {end.by}" if end.by else ""),
                     details={"request_id": self.id, "by": end.by, "reason": end.reason},

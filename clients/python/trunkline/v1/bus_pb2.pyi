@@ -329,10 +329,12 @@ class ConnectRequest(_message.Message):
         request_credit: ConnectRequest.RequestCredit
         def __init__(self, id: _Optional[int] = ..., publish: _Optional[_Union[PublishRequest, _Mapping]] = ..., request: _Optional[_Union[RequestRequest, _Mapping]] = ..., subscribe: _Optional[_Union[SubscribeRequest, _Mapping]] = ..., cancel: _Optional[_Union[ConnectRequest.Cancel, _Mapping]] = ..., ping: _Optional[_Union[ConnectRequest.Ping, _Mapping]] = ..., request_stream: _Optional[_Union[RequestStreamRequest, _Mapping]] = ..., request_credit: _Optional[_Union[ConnectRequest.RequestCredit, _Mapping]] = ...) -> None: ...
     class Cancel(_message.Message):
-        __slots__ = ("nothing_begun",)
+        __slots__ = ("nothing_begun", "finish")
         NOTHING_BEGUN_FIELD_NUMBER: _ClassVar[int]
+        FINISH_FIELD_NUMBER: _ClassVar[int]
         nothing_begun: bool
-        def __init__(self, nothing_begun: bool = ...) -> None: ...
+        finish: bool
+        def __init__(self, nothing_begun: bool = ..., finish: bool = ...) -> None: ...
     class Ping(_message.Message):
         __slots__ = ()
         def __init__(self) -> None: ...

@@ -127,7 +127,7 @@ class BusConnection:
             case "request_credit":
                 self._grant(item.id, item.request_credit.parts)
             case "cancel":
-                self._cancel(item.id, item.cancel.nothing_begun)
+                self._cancel(item.id, item.cancel.nothing_begun, item.cancel.finish)
             case "ping":
                 self._answer(item.id).pong.SetInParent()
             case _:
@@ -266,7 +266,11 @@ class BusConnection:
             self._fail(subscriber.id, error)
             self._idle.set()
 
-    def _cancel(self, id: int, nothing_begun: bool) -> None:
+    def _cancel(self, id: int, nothing_begun: bool, finish: bool) -> None:
+        if finish:
+            if (subscription := self._subscriptions.get(id)) is not None:
+                self._broker.retire(subscription)
+            return
         request = self._requests.pop(id, None)
         if request is not None:
             request.leave()

@@ -270,6 +270,9 @@ class BusSession:
         subscription.close()
         if subscription.id not in self._subscriptions:
             return
+        if isinstance(subscription, ResponderSubscription):
+            self._gather_settled()  # what it has accepted stays its own
+            self._frames.item(subscription.id).cancel.finish = True
         if isinstance(subscription, DurableSubscription | ResponderSubscription):
             leaving = asyncio.ensure_future(self._end_when_finished(subscription))
             self._leaving.add(leaving)

@@ -8,7 +8,7 @@ from typing import Any
 
 from trunkline import (
     Accepted,
-    Cancelled,
+    Cancellation,
     Failure,
     LifeEvent,
     Part,
@@ -37,7 +37,7 @@ async def show_life(events: AsyncGenerator[LifeEvent, None], request_id: str, *,
                 case Failure():
                     details = {"request_id": request_id, "type": event.type, "text": event.text, "code": event.code}
                     raise RequestFailedError(f"{event.type}: {event.text}", details=details)
-                case Cancelled():
+                case Cancellation():
                     details = {"request_id": request_id, "by": event.by, "reason": event.reason}
                     raise RequestCancelledError(_line(event), details=details)
 
@@ -56,7 +56,7 @@ def describe_event(event: LifeEvent) -> dict[str, Any]:
             said = {"message": describe_message(event.message), "channel": event.channel}
         case Failure():
             said = {"type": event.type, "text": event.text, "code": event.code, "retryable": event.retryable}
-        case Cancelled():
+        case Cancellation():
             said = {"by": event.by, "reason": event.reason}
         case _:
             said = {}
@@ -76,6 +76,6 @@ def _line(event: LifeEvent) -> str:
             return f"{type(event).__name__.lower()} {payload_text(event.message)}"
         case Failure():
             return f"failed: {event.type}: {event.text}"
-        case Cancelled():
+        case Cancellation():
             return f"cancelled by {event.by or 'somebody'}: {event.reason or 'no reason was given'}"
     return type(event).__name__.lower()

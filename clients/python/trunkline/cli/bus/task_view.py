@@ -85,7 +85,7 @@ def facts_of(each: TaskInfo) -> list[tuple[str, Any]]:
 
 def describe_event(event: LifeEvent) -> dict[str, Any]:
     """Returns an event for scripts: its kind, and what it says."""
-    from trunkline import Accepted, Cancelled, Failure, Part, Postponed, Progress, Result
+    from trunkline import Accepted, Cancellation, Failure, Part, Postponed, Progress, Result
     from trunkline.cli.describe import describe_message
 
     said: dict[str, Any] = {}
@@ -100,7 +100,7 @@ def describe_event(event: LifeEvent) -> dict[str, Any]:
             said = {"message": describe_message(event.message) if event.has_message else None}
         case Failure():
             said = {"type": event.type, "text": event.text, "code": event.code, "retryable": event.retryable}
-        case Cancelled():
+        case Cancellation():
             said = {"by": event.by, "reason": event.reason}
         case Postponed():
             said = {"attempt": event.attempt, "error": event.error, "until": json_time(event.until)}
@@ -109,7 +109,7 @@ def describe_event(event: LifeEvent) -> dict[str, Any]:
 
 def text_of(event: LifeEvent) -> str:
     """Returns an event in a line for people."""
-    from trunkline import Accepted, Cancelled, Failure, Part, Postponed, Progress, Result
+    from trunkline import Accepted, Cancellation, Failure, Part, Postponed, Progress, Result
     from trunkline.cli.describe import payload_text
 
     match event:
@@ -124,7 +124,7 @@ def text_of(event: LifeEvent) -> str:
             said = payload_text(event.message) if event.has_message else ""
         case Failure():
             said = f"{event.type}: {event.text}" if event.type else event.text
-        case Cancelled():
+        case Cancellation():
             said = " ".join(part for part in (f"by {event.by}" if event.by else "", event.reason) if part)
         case Postponed():
             said = f"attempt {event.attempt} ended: {event.error}; the next from {local_time(event.until)}"

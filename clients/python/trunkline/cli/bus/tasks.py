@@ -89,7 +89,7 @@ def follow(task_id: str, after: int) -> None:
                 else:
                     write_line(f"{local_time(event.time)}  {text_of(event)}")
             end = (await bus.task(task_id).status()).end if event is None else event
-        return FAILED if end is not None and type(end).__name__ in ("Failure", "Cancelled") else 0
+        return FAILED if end is not None and type(end).__name__ in ("Failure", "Cancellation") else 0
 
     run(main(), chosen)
 
