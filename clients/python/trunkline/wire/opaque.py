@@ -98,12 +98,12 @@ def state_passthrough() -> PassthroughTypes:
     """state.proto with the body of every record, and every `Error`, left encoded."""
     from trunkline.v1 import state_pb2
 
-    bodies = ("agent_state", "workflow_state", "task_result")
+    bodies = ("agent_state", "workflow_state", "task_result", "agent_presence")
     return PassthroughTypes(
         state_pb2.DESCRIPTOR,
         {
             "SaveRequest": bodies,
-            "Record": bodies,
+            "Record": (*bodies, "lease"),
             "BatchResponse.Outcome": ("error",),
             "ConnectStateResponse.ServerItem": ("error",),
         },
