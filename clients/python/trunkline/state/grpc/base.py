@@ -26,7 +26,7 @@ from trunkline.state.grpc.frames import (
     statistics_from_wire,
     to_operation,
     to_outcome,
-    ttl_of,
+    ttl_fields,
 )
 from trunkline.state.grpc.watch import RemoteWatch
 from trunkline.state.leases import LeaseInfo
@@ -135,7 +135,7 @@ class BaseStateManager(RecordManager):
         check_kind(kind)
         fields: dict[str, Any] = {"kind": RECORD_KINDS[kind], "id": check_record_id("id", id)}
         if ttl is not None:
-            fields["ttl"] = ttl_of("ttl", ttl)
+            fields["ttl"] = ttl_fields(ttl)
         try:
             await self._call(touch=fields)
         except RecordNotFoundError:

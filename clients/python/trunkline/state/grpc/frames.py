@@ -54,7 +54,7 @@ def save_fields(operation: Save) -> dict[str, Any]:
     if operation.lease is not None:
         fields["lease"] = hold_fields("lease", operation.lease)
     if operation.ttl is not None:
-        fields["ttl"] = ttl_of("ttl", operation.ttl)
+        fields["ttl"] = ttl_fields(operation.ttl)
     if operation.fence is not None:
         fields["fence"] = hold_fields("fence", operation.fence)
     return fields
@@ -80,9 +80,11 @@ def hold_fields(field: str, held: Held) -> dict[str, Any]:
     return {"name": held.name, "number": held.number}
 
 
-def ttl_of(field: str, seconds: float, longest: float = MAX_RECORD_TTL) -> Duration:
-    """Returns the duration of a TTL. Raises `InvalidRecordError` for one that cannot be."""
-    return duration_of(check_seconds(field, seconds, MIN_TTL, longest))
+def ttl_fields(seconds: float) -> dict[str, int]:
+    """Returns the fields of a Duration, which is another class in each passthrough type. Raises `InvalidRecordError`
+    for a TTL that cannot be."""
+    duration = duration_of(check_seconds("ttl", seconds, MIN_TTL, MAX_RECORD_TTL))
+    return {"seconds": duration.seconds, "nanos": duration.nanos}
 
 
 def duration_of(seconds: float) -> Duration:
