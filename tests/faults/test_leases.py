@@ -37,9 +37,16 @@ def doubles(history: Iterable[Change]) -> list[int]:
     for change in history:
         if change.kind == "lease":
             current = change.record.number if isinstance(change.record, LeaseInfo) else 0
-        elif isinstance(change.record, TaskResult) and change.record.metadata["number"] != current:
+        elif isinstance(change.record, TaskResult) and number_of(change.record) != current:
             found.append(change.revision)
     return found
+
+
+def number_of(work: TaskResult) -> int:
+    """The number of the lease with which it was written, as the writer says."""
+    number = work.metadata["number"]
+    assert isinstance(number, int)
+    return number
 
 
 class Candidate:
@@ -79,9 +86,9 @@ async def candidates(address: str) -> AsyncIterator[dict[str, Candidate]]:
 
 
 async def start(address: str, name: str) -> Candidate:
-    pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
+    pipe = asyncio.subprocess.PIPE
     candidate = Candidate(
-        name, await asyncio.create_subprocess_exec(sys.executable, str(SCRIPT), address, name, **pipes)
+        name, await asyncio.create_subprocess_exec(sys.executable, str(SCRIPT), address, name, stdin=pipe, stdout=pipe)
     )
     await candidate.says("ready")
     return candidate
@@ -92,8 +99,7 @@ async def next_writer(changes: AsyncIterator[Change], history: list[Change], aft
     async with asyncio.timeout(PATIENCE):
         async for change in changes:
             history.append(change)
-            if isinstance(change.record, TaskResult) and (number := change.record.metadata["number"]) > after:
-                assert isinstance(number, int)
+            if isinstance(change.record, TaskResult) and (number := number_of(change.record)) > after:
                 return change.record.agent_id, number
     raise AssertionError("the watch ended")
 
