@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "trunkline.bus.dead_letters": ("Attempt", "DeadLetter", "DeadLetterFilter", "DeadLetterReason", "Redriven"),
     "trunkline.bus.durable": ("DurableMessage",),
+    "trunkline.bus.waiting": ("Cancelled", "Moved", "WaitingFilter", "WaitingMessage"),
     "trunkline.delivery": ("Backoff", "Durability", "DurableSettings", "Receipt"),
     "trunkline.errors": (
         "BusDisconnectedError",
@@ -81,6 +82,7 @@ _HOMES = {
     "trunklined.local.bus": ("InMemoryMessageBus",),
     "trunkline.bus.grpc.bus": ("GrpcMessageBus",),
     "trunkline.bus.redis": ("RedisMessageBus",),
+    "trunkline.state.outbox": ("OutboxMessage", "OutboxStatistics", "StuckMessage"),
     "trunkline.state.state_manager": (
         "Change",
         "ChangeType",
@@ -137,6 +139,10 @@ if TYPE_CHECKING:
     from trunkline.bus.message_bus import MessageBus as MessageBus
     from trunkline.bus.message_bus import MessageCallback as MessageCallback
     from trunkline.bus.redis import RedisMessageBus as RedisMessageBus
+    from trunkline.bus.waiting import Cancelled as Cancelled
+    from trunkline.bus.waiting import Moved as Moved
+    from trunkline.bus.waiting import WaitingFilter as WaitingFilter
+    from trunkline.bus.waiting import WaitingMessage as WaitingMessage
     from trunkline.delivery import Backoff as Backoff
     from trunkline.delivery import Durability as Durability
     from trunkline.delivery import DurableSettings as DurableSettings
@@ -196,6 +202,9 @@ if TYPE_CHECKING:
     from trunkline.state.grpc.manager import GrpcStateManager as GrpcStateManager
     from trunkline.state.leases import Lease as Lease
     from trunkline.state.leases import LeaseInfo as LeaseInfo
+    from trunkline.state.outbox import OutboxMessage as OutboxMessage
+    from trunkline.state.outbox import OutboxStatistics as OutboxStatistics
+    from trunkline.state.outbox import StuckMessage as StuckMessage
     from trunkline.state.presence import AgentPresence as AgentPresence
     from trunkline.state.presence import Announcement as Announcement
     from trunkline.state.state_manager import Change as Change

@@ -42,6 +42,7 @@ class Subscriber:
     """
 
     __slots__ = (
+        "changed",
         "credit",
         "delivered",
         "end",
@@ -71,6 +72,8 @@ class Subscriber:
         self.wake = wake
         self.end = end
         self.delivered = 0
+        self.changed = False
+        """Its durable subscription is otherwise than it was told."""
         self.leased = 0
         """Messages of a durable subscription that it holds."""
         self.suspects = 0

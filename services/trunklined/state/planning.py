@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from trunkline.errors import LeaseLostError, OverloadedError, RevisionMismatchError, StateError
 from trunkline.limits import MAX_BOUND_RECORDS
 from trunkline.records import RecordKind, invalid_record
+from trunklined.relay.journal import Arrival
 from trunklined.state.records import (
     FOR_EVER,
     Change,
@@ -69,6 +70,8 @@ class Planner:
         self.touched: dict[RecordKey, Head] = {}
         """The records whose TTL begins anew and that are not written after it, as they are then."""
         self._bound = bound
+        self.published: list[Arrival] = []
+        """The messages of the planned writes, in their order."""
         self._head = head
         self._read = read
         self._answer_bytes = answer_bytes
@@ -80,7 +83,8 @@ class Planner:
         If an operation fails, none of the transaction is planned and the error is returned; in a transaction of
         several operations the error names the operation in details["operation"].
         """
-        made, revision, touched = len(self.changes), self.revision, self.touched.copy()
+        made, published, revision = len(self.changes), len(self.published), self.revision
+        touched = self.touched.copy()
         results: list[Result] = []
         budget = self._answer_bytes
         for index, operation in enumerate(transaction):
@@ -89,7 +93,7 @@ class Planner:
                 if isinstance(result, Entry):
                     budget = self._spend(budget, result)
             except StateError as error:
-                self._undo(made, revision)
+                self._undo(made, published, revision)
                 self.touched = touched
                 if len(transaction) > 1:
                     error.details["operation"] = index
@@ -99,13 +103,18 @@ class Planner:
 
     def _do(self, operation: Operation) -> Result:
         if isinstance(operation, Put):
-            return self._put(operation)
+            made = self._put(operation)
+            self.published += operation.publish
+            return made
         if isinstance(operation, Drop):
-            kind, id, expected, fence = operation
+            kind, id, expected, publish, fence = operation
             if fence is not None:
                 self._check_held(fence)
             before = self._checked(kind, id, expected)
-            return 0 if before is None else self._remove(kind, id, before, Reason.DELETED)
+            if before is None:
+                return 0
+            self.published += publish
+            return self._remove(kind, id, before, Reason.DELETED)
         if isinstance(operation, Touch):
             return self._touch(operation)
         if isinstance(operation, End):
@@ -113,7 +122,7 @@ class Planner:
         return self._look_up(operation)
 
     def _put(self, put: Put) -> int:
-        kind, id, body, facets, expected, lease, ttl_ms, fence = put
+        kind, id, body, facets, expected, _, lease, ttl_ms, fence = put
         if fence is not None:
             self._check_held(fence)
         before = self._checked(kind, id, expected)
@@ -217,7 +226,8 @@ class Planner:
             raise too_much_to_read(self._answer_bytes)
         return budget - len(entry.body)
 
-    def _undo(self, made: int, revision: int) -> None:
+    def _undo(self, made: int, published: int, revision: int) -> None:
+        del self.published[published:]
         if len(self.changes) > made:
             del self.changes[made:]
             self._latest = {(change.kind, change.id): change for change in self.changes}

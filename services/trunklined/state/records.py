@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from trunkline.records import RecordKind, check_filter_fields
+from trunklined.relay.journal import Arrival
 
 RecordKey = tuple[RecordKind, str]
 """The kind and the id of a record."""
@@ -98,25 +99,28 @@ class Hold(NamedTuple):
 
 class Put(NamedTuple):
     """Saves a record. `expected`: the revision that the stored record must have; 0: no record; None: any or none.
-    `lease`: the lease that it ends with; `ttl_ms`: its TTL, 0: none; `fence`: the lease that must be held."""
+    `publish`: messages that are put into the outbox with it; `lease`: the lease that it ends with; `ttl_ms`: its TTL,
+    0: none; `fence`: the lease that must be held."""
 
     kind: RecordKind
     id: str
     body: bytes
     facets: Facets
     expected: int | None = None
+    publish: Sequence[Arrival] = ()
     lease: Hold | None = None
     ttl_ms: int = 0
     fence: Hold | None = None
 
 
 class Drop(NamedTuple):
-    """Deletes a record. `expected`: the revision that the stored record must have; None: any or none. `fence`: the
-    lease that must be held."""
+    """Deletes a record. `expected`: the revision that the stored record must have; None: any or none. `publish`:
+    messages that are put into the outbox with it, if there was a record. `fence`: the lease that must be held."""
 
     kind: RecordKind
     id: str
     expected: int | None = None
+    publish: Sequence[Arrival] = ()
     fence: Hold | None = None
 
 
@@ -147,6 +151,17 @@ class Read(NamedTuple):
 Operation = Put | Drop | Read | Touch | End
 Transaction = Sequence[Operation]
 """Operations that are applied in order: all writes of a transaction, or none."""
+
+
+def messages_of(transaction: Transaction) -> list[Arrival]:
+    """Returns the messages that a transaction publishes."""
+    return [
+        message
+        for operation in transaction
+        if isinstance(operation, Put | Drop) and operation.publish
+        for message in operation.publish
+    ]
+
 
 Result = int | Entry | None
 """The result of an operation. Put: its revision; Drop, End: the deletion's revision, or 0 if there was none; Read: the

@@ -13,8 +13,10 @@ from uuid import uuid4
 
 import structlog
 
-from trunkline.errors import InternalError, OverloadedError, StateDisconnectedError, StateError
-from trunkline.records import RecordKind
+from trunkline.errors import InternalError, InvalidRecordError, OverloadedError, StateDisconnectedError, StateError
+from trunkline.records import RecordKind, invalid_record
+from trunklined.relay.journal import Arrival, size_of
+from trunklined.relay.outbox import OutboxRelay
 from trunklined.state.engines.engine import Engine
 from trunklined.state.leases import Leases
 from trunklined.state.planning import TransactionOutcome
@@ -32,6 +34,7 @@ from trunklined.state.records import (
     RecordKey,
     Result,
     Transaction,
+    messages_of,
 )
 from trunklined.state.statistics import Counts
 from trunklined.state.terms import Terms
@@ -45,8 +48,8 @@ ENDED_AT_ONCE: Final = 256
 END_RETRY_SECONDS: Final = 1.0
 """A record that could not be ended, because the disk is full, is tried again after such a time."""
 COMMIT_BYTES: Final = 8 * 1024 * 1024
-"""Upper bounds of one commit, which has at least one transaction. Such a commit keeps the loop busy for at most 3 ms,
-more than the wait for the disk costs."""
+"""Upper bounds of one commit, of its operations with their messages, and of their bytes. It has at least one
+transaction, and keeps the loop busy for at most 3 ms, more than the wait for the disk costs."""
 
 Done = Callable[[TransactionOutcome], None]
 
@@ -63,7 +66,13 @@ class StoreLimits:
 class _Waiting:
     transaction: Transaction
     size: int
+    messages: Sequence[Arrival]
     done: Done
+
+    @property
+    def rows(self) -> int:
+        """What it adds to a commit: its operations, and the messages that they carry."""
+        return len(self.transaction) + len(self.messages)
 
 
 class Store:
@@ -71,10 +80,19 @@ class Store:
 
     Writes that arrive while a commit runs form the next commit: there is no timer, so a lone write does not wait, and
     many writes share the wait for the disk. While it stops, writes raise `StateDisconnectedError`.
+
+    Args:
+        engine: keeps the records.
+        watchers: are told what was committed.
+        limits: of the writes that wait.
+        relay: hands the messages of writes to the bus. None: writes carry no messages.
     """
 
-    def __init__(self, engine: Engine, watchers: Watchers, limits: StoreLimits) -> None:
+    def __init__(
+        self, engine: Engine, watchers: Watchers, limits: StoreLimits, relay: OutboxRelay | None = None
+    ) -> None:
         self.engine = engine
+        self.relay = relay
         self.watchers = watchers
         self.counts = Counts()
         self.terms = Terms()
@@ -100,16 +118,20 @@ class Store:
         return self._queued_operations
 
     async def open(self) -> None:
-        """Opens the engine, starts to commit writes, and ends the records whose TTL passed meanwhile."""
+        """Opens the engine, starts to commit writes, and to hand messages to the bus, and ends the records whose TTL
+        passed meanwhile."""
         await self.engine.open()
         self.terms.load(await self.engine.terms())
+        if self.relay is not None:
+            self.relay.start()
         self._committer = asyncio.create_task(self._commit_forever(), name="state-committer")
         while await self._end_some():
             pass
         self._ender = asyncio.create_task(self._end_forever(), name="state-ender")
 
     async def drain(self, seconds: float) -> None:
-        """Refuses new writes, ends the watches, and waits up to `seconds` for the submitted writes."""
+        """Refuses new writes, ends the watches, and waits up to `seconds` for the submitted writes, and for a bus that
+        is connected to take their messages."""
         self._stopping = True
         self.watchers.end(stopping)
         self.leases.end(stopping)
@@ -118,8 +140,11 @@ class Store:
                 while self._queue or self._committing:
                     self._settled.clear()
                     await self._settled.wait()
+                if self.relay is not None:
+                    await self.relay.emptied()
         except TimeoutError:
-            log.warning("writes were left undone", waiting=self._queued_operations)
+            if self._queue or self._committing:
+                log.warning("writes were left undone", waiting=self._queued_operations)
 
     async def close(self) -> None:
         """Fails the writes that still wait and closes the engine; idempotent."""
@@ -133,6 +158,8 @@ class Store:
             await asyncio.wait(tasks)
         left, self._queue = self._queue, deque()
         self._settle_all(left, [stopping()] * len(left))
+        if self.relay is not None:
+            await self.relay.close()
         await self.engine.close()
 
     def submit(self, transaction: Transaction, size: int, done: Done) -> None:
@@ -140,11 +167,12 @@ class Store:
 
         Args:
             transaction: may be empty; then it is done when all transactions before it are.
-            size: bytes of its bodies.
+            size: bytes of its bodies and messages.
             done: must neither block nor raise.
 
         Raises:
-            OverloadedError: more than `StoreLimits` would wait.
+            OverloadedError: more than `StoreLimits` would wait, or the outbox would be full.
+            InvalidRecordError: it carries messages, and there is no bus.
             StateDisconnectedError: the store is stopping.
         """
         if self._stopping:
@@ -154,14 +182,19 @@ class Store:
             raise _too_many("waiting_writes", limits.max_waiting_writes)
         if self._queued_bytes + size > limits.max_waiting_bytes and self._queue:
             raise _too_many("waiting_bytes", limits.max_waiting_bytes)
-        self._enqueue(transaction, size, done)
+        messages = messages_of(transaction)
+        if messages:
+            if self.relay is None:
+                raise _no_bus()
+            self.engine.outbox.stock.take(messages)
+        self._enqueue(transaction, size, done, messages)
 
-    def _enqueue(self, transaction: Transaction, size: int, done: Done) -> None:
+    def _enqueue(self, transaction: Transaction, size: int, done: Done, messages: Sequence[Arrival] = ()) -> None:
         unsettled = self._unsettled
         for operation in transaction:
             key = operation[0], operation[1]
             unsettled[key] = unsettled.get(key, 0) + 1
-        self._queue.append(_Waiting(transaction, size, done))
+        self._queue.append(_Waiting(transaction, size, messages, done))
         self._queued_operations += len(transaction)
         self._queued_bytes += size
         self._arrived.set()
@@ -255,7 +288,7 @@ class Store:
                 group = self._take()
                 outcomes: Sequence[TransactionOutcome] = [stopping()] * len(group)
                 try:
-                    outcomes = await self._commit([waiting.transaction for waiting in group])
+                    outcomes = await self._commit(group)
                 finally:  # also if it is cancelled: no caller waits for ever
                     self._committing = False
                     self._settle_all(group, outcomes)
@@ -266,19 +299,22 @@ class Store:
         group: list[_Waiting] = []
         operations, size = COMMIT_OPERATIONS, COMMIT_BYTES
         queue = self._queue
-        while queue and (not group or (len(queue[0].transaction) <= operations and queue[0].size <= size)):
+        while queue and (not group or (queue[0].rows <= operations and queue[0].size <= size)):
             waiting = queue.popleft()
-            operations -= len(waiting.transaction)
+            operations -= waiting.rows
             size -= waiting.size
             self._queued_operations -= len(waiting.transaction)
             self._queued_bytes -= waiting.size
             group.append(waiting)
         return group
 
-    async def _commit(self, transactions: Sequence[Transaction]) -> Sequence[TransactionOutcome]:
+    async def _commit(self, group: Sequence[_Waiting]) -> Sequence[TransactionOutcome]:
         started = time.perf_counter()
+        transactions = [waiting.transaction for waiting in group]
+        published: Sequence[Arrival] = ()
         try:
             commit = await self.engine.write(transactions, self.terms.bound)
+            published = commit.published
         except StateError as error:
             log.error("a commit failed", error=error.message, transactions=len(transactions))
             return [error] * len(transactions)
@@ -287,6 +323,10 @@ class Store:
             log.exception("a commit failed unexpectedly", error_id=error_id, error_type=type(error).__name__)
             unknown = InternalError("an unexpected error in the state service", details={"error_id": error_id})
             return [unknown] * len(transactions)
+        finally:
+            self._settle_messages(group, published)
+        if commit.published and self.relay is not None:
+            self.relay.wake()
         if commit.changes or commit.touched:
             self.counts.committed(time.perf_counter() - started)
             self._count(commit.changes)
@@ -307,6 +347,14 @@ class Store:
                 counts.ended_with_lease += 1
             else:
                 counts.deletes += 1
+
+    def _settle_messages(self, group: Iterable[_Waiting], published: Sequence[Arrival]) -> None:
+        """Counts the messages of a group no more that were not put into the outbox."""
+        messages = [message for waiting in group for message in waiting.messages]
+        if messages:
+            stock = self.engine.outbox.stock
+            stock.give_back(len(messages) - len(published), size_of(messages) - size_of(published))
+            stock.keep(published)
 
     def _settle_all(self, group: Iterable[_Waiting], outcomes: Sequence[TransactionOutcome]) -> None:
         unsettled = self._unsettled
@@ -330,8 +378,13 @@ def stopping() -> StateDisconnectedError:
 
 
 def put_size(transaction: Transaction) -> int:
-    """Returns the bytes of a transaction's bodies."""
-    return sum(len(operation.body) for operation in transaction if isinstance(operation, Put))
+    """Returns the bytes of a transaction's bodies and messages."""
+    bodies = sum(len(operation.body) for operation in transaction if isinstance(operation, Put))
+    return bodies + size_of(messages_of(transaction))
+
+
+def _no_bus() -> InvalidRecordError:
+    return invalid_record("publish", "is set, but this state service was given no bus (TRUNKLINE_STATE_BUS_ADDRESS)")
 
 
 def _too_many(limit: str, maximum: int) -> OverloadedError:

@@ -115,6 +115,7 @@ class MessageBus(DurableDelivery, ABC):
         concurrency: int = 1,
         credit: int | None = None,
         on_error: Callable[[TrunklineError], None] | None = None,
+        on_paused: Callable[[bool], None] | None = None,
     ) -> None: ...
 
     @abstractmethod
@@ -132,6 +133,7 @@ class MessageBus(DurableDelivery, ABC):
         durable: str | None = None,
         start: Start = "new",
         settings: DurableSettings | None = None,
+        on_paused: Callable[[bool], None] | None = None,
     ) -> None:
         """Calls `callback` with each message of a channel or pattern; in effect on return.
 
@@ -157,6 +159,8 @@ class MessageBus(DurableDelivery, ABC):
                 or its process died. All who name it share its messages.
             start: where it starts, if it is made here.
             settings: how it delivers, if it is made here; unset: the defaults, or as it is.
+            on_paused: told True when the durable subscription is paused, or is so already, and False when it goes on.
+                It is logged too.
 
         Raises:
             InvalidChannelError: the pattern or the group's name is malformed.

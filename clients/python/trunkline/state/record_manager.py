@@ -15,6 +15,7 @@ from trunkline.models import AgentState, AgentStatus, AgentType, Record, TaskRes
 from trunkline.records import Kind, check_capabilities
 from trunkline.state.filter import Filter
 from trunkline.state.leases import RELEASE_SECONDS, Held, Lease, LeaseInfo, check_lease, this_process, wait_seconds
+from trunkline.state.outbox import Publish
 from trunkline.state.presence import AgentPresence, Announcement, lease_name
 from trunkline.state.state_manager import Delete, Save, StateManager
 
@@ -52,8 +53,9 @@ class RecordManager(StateManager):
         lease: Held | None = None,
         ttl: float | None = None,
         fence: Held | None = None,
+        publish: Publish = (),
     ) -> int:
-        return await self._save(Save(_instance(AgentState, state), expected_revision, lease, ttl, fence))
+        return await self._save(Save(_instance(AgentState, state), expected_revision, publish, lease, ttl, fence))
 
     async def get_agent_state(self, agent_id: str) -> AgentState | None:
         return cast("AgentState | None", await self._get("agent_state", agent_id))
@@ -64,9 +66,9 @@ class RecordManager(StateManager):
         return cast("list[AgentState]", await self._list("agent_state", Filter(status=status, type=type), page_size))
 
     async def delete_agent_state(
-        self, agent_id: str, *, expected_revision: int | None = None, fence: Held | None = None
+        self, agent_id: str, *, expected_revision: int | None = None, fence: Held | None = None, publish: Publish = ()
     ) -> bool:
-        return await self._delete(Delete("agent_state", agent_id, expected_revision, fence))
+        return await self._delete(Delete("agent_state", agent_id, expected_revision, publish, fence))
 
     async def save_workflow_state(
         self,
@@ -76,8 +78,9 @@ class RecordManager(StateManager):
         lease: Held | None = None,
         ttl: float | None = None,
         fence: Held | None = None,
+        publish: Publish = (),
     ) -> int:
-        return await self._save(Save(_instance(WorkflowState, state), expected_revision, lease, ttl, fence))
+        return await self._save(Save(_instance(WorkflowState, state), expected_revision, publish, lease, ttl, fence))
 
     async def get_workflow_state(self, workflow_id: str) -> WorkflowState | None:
         return cast("WorkflowState | None", await self._get("workflow_state", workflow_id))
@@ -89,9 +92,14 @@ class RecordManager(StateManager):
         return cast("list[WorkflowState]", await self._list("workflow_state", filter, page_size))
 
     async def delete_workflow_state(
-        self, workflow_id: str, *, expected_revision: int | None = None, fence: Held | None = None
+        self,
+        workflow_id: str,
+        *,
+        expected_revision: int | None = None,
+        fence: Held | None = None,
+        publish: Publish = (),
     ) -> bool:
-        return await self._delete(Delete("workflow_state", workflow_id, expected_revision, fence))
+        return await self._delete(Delete("workflow_state", workflow_id, expected_revision, publish, fence))
 
     async def save_task_result(
         self,
@@ -101,8 +109,9 @@ class RecordManager(StateManager):
         lease: Held | None = None,
         ttl: float | None = None,
         fence: Held | None = None,
+        publish: Publish = (),
     ) -> int:
-        return await self._save(Save(_instance(TaskResult, result), expected_revision, lease, ttl, fence))
+        return await self._save(Save(_instance(TaskResult, result), expected_revision, publish, lease, ttl, fence))
 
     async def get_task_result(self, task_id: str) -> TaskResult | None:
         return cast("TaskResult | None", await self._get("task_result", task_id))
@@ -114,9 +123,9 @@ class RecordManager(StateManager):
         return cast("list[TaskResult]", await self._list("task_result", filter, page_size))
 
     async def delete_task_result(
-        self, task_id: str, *, expected_revision: int | None = None, fence: Held | None = None
+        self, task_id: str, *, expected_revision: int | None = None, fence: Held | None = None, publish: Publish = ()
     ) -> bool:
-        return await self._delete(Delete("task_result", task_id, expected_revision, fence))
+        return await self._delete(Delete("task_result", task_id, expected_revision, publish, fence))
 
     async def acquire(
         self,

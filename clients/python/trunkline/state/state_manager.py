@@ -16,6 +16,7 @@ from trunkline.limits import LEASE_TTL
 from trunkline.models import AgentState, AgentStatus, AgentType, Record, TaskResult, WorkflowState
 from trunkline.records import Kind
 from trunkline.state.leases import Held, Lease, LeaseInfo
+from trunkline.state.outbox import OutboxStatistics, Publish
 from trunkline.state.presence import AgentPresence, Announcement
 
 
@@ -68,6 +69,7 @@ class StateStatistics:
         watchers, connections: now.
         engine: what records are kept in: "memory" or "sqlite".
         version: of the program.
+        outbox: the messages of writes; None: the service was given no bus.
         leases_acquired, lease_renewals: calls that succeeded.
         expired, ended_with_lease: records, leases too, that ended by themselves.
         lease_waiters: callers that wait for a lease now.
@@ -86,6 +88,7 @@ class StateStatistics:
     connections: int
     engine: str
     version: str
+    outbox: OutboxStatistics | None = None
     leases_acquired: int = 0
     lease_renewals: int = 0
     expired: int = 0
@@ -99,6 +102,7 @@ class Save:
 
     record: Record | AgentPresence
     expected_revision: int | None = None
+    publish: Publish = ()
     lease: Held | None = None
     ttl: float | None = None
     fence: Held | None = None
@@ -119,6 +123,7 @@ class Delete:
     kind: Kind
     id: str
     expected_revision: int | None = None
+    publish: Publish = ()
     fence: Held | None = None
 
 
@@ -142,6 +147,12 @@ class StateManager(ABC):
     `touch`. Each save says both anew: without them the record stays. Its end comes in watches, with the reason. `fence`
     of a save or a delete: refused with `LeaseLostError` unless this lease is held with its number; so nothing is
     written by a program that stood still while another took over.
+
+    `publish` of a save or a delete: messages that are published with it, pairs of channel and message (`OutboxMessage`
+    says more): both happen or neither. The store hands them to the bus as stored messages, at least once with their
+    ids, those of one channel in the order of the writes; while the bus is away, they wait in the store. A delete that
+    finds no record publishes nothing. What the bus would refuse, more than 1,000 messages, and a store that has no bus
+    raise `InvalidRecordError`; a full outbox raises `OverloadedError`; nothing is written.
 
     A custom store needs the abstract methods, without their keyword options; the methods it leaves out raise
     NotImplementedError.
@@ -169,6 +180,7 @@ class StateManager(ABC):
         lease: Held | None = None,
         ttl: float | None = None,
         fence: Held | None = None,
+        publish: Publish = (),
     ) -> int:
         """Saves a whole record; returns its new revision."""
 
@@ -184,7 +196,7 @@ class StateManager(ABC):
 
     @abstractmethod
     async def delete_agent_state(
-        self, agent_id: str, *, expected_revision: int | None = None, fence: Held | None = None
+        self, agent_id: str, *, expected_revision: int | None = None, fence: Held | None = None, publish: Publish = ()
     ) -> bool:
         """Deletes the record; returns whether there was one."""
 
@@ -197,6 +209,7 @@ class StateManager(ABC):
         lease: Held | None = None,
         ttl: float | None = None,
         fence: Held | None = None,
+        publish: Publish = (),
     ) -> int:
         """Saves a whole record; returns its new revision."""
 
@@ -211,7 +224,12 @@ class StateManager(ABC):
         raise unsupported(self, "list_workflow_states()")
 
     async def delete_workflow_state(
-        self, workflow_id: str, *, expected_revision: int | None = None, fence: Held | None = None
+        self,
+        workflow_id: str,
+        *,
+        expected_revision: int | None = None,
+        fence: Held | None = None,
+        publish: Publish = (),
     ) -> bool:
         """Deletes the record; returns whether there was one."""
         raise unsupported(self, "delete_workflow_state()")
@@ -225,6 +243,7 @@ class StateManager(ABC):
         lease: Held | None = None,
         ttl: float | None = None,
         fence: Held | None = None,
+        publish: Publish = (),
     ) -> int:
         """Saves a whole record; returns its new revision."""
 
@@ -239,7 +258,7 @@ class StateManager(ABC):
         raise unsupported(self, "list_task_results()")
 
     async def delete_task_result(
-        self, task_id: str, *, expected_revision: int | None = None, fence: Held | None = None
+        self, task_id: str, *, expected_revision: int | None = None, fence: Held | None = None, publish: Publish = ()
     ) -> bool:
         """Deletes the record; returns whether there was one."""
         raise unsupported(self, "delete_task_result()")
@@ -259,7 +278,7 @@ class StateManager(ABC):
         """Executes one operation by the method of its kind: `save_agent_state`, `get_task_result` and so on."""
         name, kind, subject = _verb(operation)
         values = ((option, getattr(operation, option, None)) for option in _OPTIONS)
-        options = {option: value for option, value in values if value is not None}
+        options = {option: value for option, value in values if value is not None and value != ()}
         try:
             outcome: Outcome = await getattr(self, f"{name}_{kind}")(subject, **options)
         except StateError as error:
@@ -403,7 +422,7 @@ class StateManager(ABC):
         await self.disconnect()
 
 
-_OPTIONS: Final = ("expected_revision", "lease", "ttl", "fence")
+_OPTIONS: Final = ("expected_revision", "publish", "lease", "ttl", "fence")
 
 
 def _verb(operation: Operation) -> tuple[str, Kind, Record | AgentPresence | str]:

@@ -14,7 +14,8 @@ from trunkline.bus.durable import DurableMessage as AsyncDurableMessage
 from trunkline.bus.grpc.bus import GrpcMessageBus
 from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
 from trunkline.bus.message_bus import MessageBus as AsyncMessageBus
-from trunkline.delivery import DurableSettings, Receipt, Start
+from trunkline.bus.waiting import Cancelled, Moved, WaitingChoice, WaitingFilter, WaitingMessage
+from trunkline.delivery import DurableChanges, DurableSettings, Receipt, Start
 from trunkline.errors import TrunklineError
 from trunkline.limits import BUS_PORT, DEFAULT_REQUEST_TIMEOUT
 from trunkline.models import AgentMessage
@@ -88,6 +89,7 @@ class MessageBus(Face[AsyncMessageBus]):
         concurrency: int = 1,
         credit: int | None = None,
         on_error: Callable[[TrunklineError], None] | None = None,
+        on_paused: Callable[[bool], None] | None = None,
     ) -> None: ...
 
     def subscribe(
@@ -161,9 +163,35 @@ class MessageBus(Face[AsyncMessageBus]):
         """See `MessageBus.seek_durable`."""
         self._wait(self._asynchronous.seek_durable(name, start))
 
+    def update_durable(self, name: str, **changes: Unpack[DurableChanges]) -> DurableInfo:
+        """See `MessageBus.update_durable`."""
+        return self._wait(self._asynchronous.update_durable(name, **changes))
+
+    def pause_durable(self, name: str) -> DurableInfo:
+        """See `MessageBus.pause_durable`."""
+        return self._wait(self._asynchronous.pause_durable(name))
+
+    def resume_durable(self, name: str) -> DurableInfo:
+        """See `MessageBus.resume_durable`."""
+        return self._wait(self._asynchronous.resume_durable(name))
+
     def durable(self, name: str) -> DurableInfo:
         """See `MessageBus.durable`."""
         return self._wait(self._asynchronous.durable(name))
+
+    def waiting_messages(
+        self, name: str, *, limit: int | None = None, brief: bool = False, **chosen: Unpack[WaitingChoice]
+    ) -> Generator[WaitingMessage, None, None]:
+        """See `MessageBus.waiting_messages`."""
+        return self._iterate(self._asynchronous.waiting_messages(name, limit=limit, brief=brief, **chosen))
+
+    def cancel_waiting(self, name: str, which: WaitingFilter, *, dry_run: bool = False) -> Cancelled:
+        """See `MessageBus.cancel_waiting`."""
+        return self._wait(self._asynchronous.cancel_waiting(name, which, dry_run=dry_run))
+
+    def move_waiting(self, name: str, which: WaitingFilter, to: str, *, dry_run: bool = False) -> Moved:
+        """See `MessageBus.move_waiting`."""
+        return self._wait(self._asynchronous.move_waiting(name, which, to, dry_run=dry_run))
 
     def durables(self) -> Generator[DurableInfo, None, None]:
         """See `MessageBus.durables`."""

@@ -11,6 +11,7 @@ from trunkline.records import Kind
 from trunkline.state.grpc.manager import GrpcStateManager
 from trunkline.state.leases import Lease as AsyncLease
 from trunkline.state.leases import LeaseInfo
+from trunkline.state.outbox import Publish
 from trunkline.state.presence import AgentPresence
 from trunkline.state.state_manager import Change, Operation, Outcome, StateStatistics
 from trunkline.state.state_manager import StateManager as AsyncStateManager
@@ -24,9 +25,13 @@ class StateManager(Face[AsyncStateManager]):
     def __init__(self, address: str = f"127.0.0.1:{STATE_PORT}", **options: Any) -> None:
         super().__init__(GrpcStateManager(address, **options))
 
-    def save_agent_state(self, state: AgentState, *, expected_revision: int | None = None, **options: Any) -> int:
+    def save_agent_state(
+        self, state: AgentState, *, expected_revision: int | None = None, publish: Publish = (), **options: Any
+    ) -> int:
         """See `StateManager.save_agent_state`."""
-        return self._wait(self._asynchronous.save_agent_state(state, expected_revision=expected_revision, **options))
+        return self._wait(
+            self._asynchronous.save_agent_state(state, expected_revision=expected_revision, publish=publish, **options)
+        )
 
     def get_agent_state(self, agent_id: str) -> AgentState | None:
         """See `StateManager.get_agent_state`."""
@@ -36,15 +41,25 @@ class StateManager(Face[AsyncStateManager]):
         """See `StateManager.list_agent_states`."""
         return self._wait(self._asynchronous.list_agent_states(**filters))
 
-    def delete_agent_state(self, agent_id: str, *, expected_revision: int | None = None, **options: Any) -> bool:
+    def delete_agent_state(
+        self, agent_id: str, *, expected_revision: int | None = None, publish: Publish = (), **options: Any
+    ) -> bool:
         """See `StateManager.delete_agent_state`."""
         return self._wait(
-            self._asynchronous.delete_agent_state(agent_id, expected_revision=expected_revision, **options)
+            self._asynchronous.delete_agent_state(
+                agent_id, expected_revision=expected_revision, publish=publish, **options
+            )
         )
 
-    def save_workflow_state(self, state: WorkflowState, *, expected_revision: int | None = None, **options: Any) -> int:
+    def save_workflow_state(
+        self, state: WorkflowState, *, expected_revision: int | None = None, publish: Publish = (), **options: Any
+    ) -> int:
         """See `StateManager.save_workflow_state`."""
-        return self._wait(self._asynchronous.save_workflow_state(state, expected_revision=expected_revision, **options))
+        return self._wait(
+            self._asynchronous.save_workflow_state(
+                state, expected_revision=expected_revision, publish=publish, **options
+            )
+        )
 
     def get_workflow_state(self, workflow_id: str) -> WorkflowState | None:
         """See `StateManager.get_workflow_state`."""
@@ -54,15 +69,23 @@ class StateManager(Face[AsyncStateManager]):
         """See `StateManager.list_workflow_states`."""
         return self._wait(self._asynchronous.list_workflow_states(**filters))
 
-    def delete_workflow_state(self, workflow_id: str, *, expected_revision: int | None = None, **options: Any) -> bool:
+    def delete_workflow_state(
+        self, workflow_id: str, *, expected_revision: int | None = None, publish: Publish = (), **options: Any
+    ) -> bool:
         """See `StateManager.delete_workflow_state`."""
         return self._wait(
-            self._asynchronous.delete_workflow_state(workflow_id, expected_revision=expected_revision, **options)
+            self._asynchronous.delete_workflow_state(
+                workflow_id, expected_revision=expected_revision, publish=publish, **options
+            )
         )
 
-    def save_task_result(self, result: TaskResult, *, expected_revision: int | None = None, **options: Any) -> int:
+    def save_task_result(
+        self, result: TaskResult, *, expected_revision: int | None = None, publish: Publish = (), **options: Any
+    ) -> int:
         """See `StateManager.save_task_result`."""
-        return self._wait(self._asynchronous.save_task_result(result, expected_revision=expected_revision, **options))
+        return self._wait(
+            self._asynchronous.save_task_result(result, expected_revision=expected_revision, publish=publish, **options)
+        )
 
     def get_task_result(self, task_id: str) -> TaskResult | None:
         """See `StateManager.get_task_result`."""
@@ -72,10 +95,14 @@ class StateManager(Face[AsyncStateManager]):
         """See `StateManager.list_task_results`."""
         return self._wait(self._asynchronous.list_task_results(**filters))
 
-    def delete_task_result(self, task_id: str, *, expected_revision: int | None = None, **options: Any) -> bool:
+    def delete_task_result(
+        self, task_id: str, *, expected_revision: int | None = None, publish: Publish = (), **options: Any
+    ) -> bool:
         """See `StateManager.delete_task_result`."""
         return self._wait(
-            self._asynchronous.delete_task_result(task_id, expected_revision=expected_revision, **options)
+            self._asynchronous.delete_task_result(
+                task_id, expected_revision=expected_revision, publish=publish, **options
+            )
         )
 
     def batch(self, operations: Sequence[Operation], *, atomic: bool = False) -> list[Outcome]:

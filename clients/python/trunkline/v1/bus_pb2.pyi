@@ -6,6 +6,7 @@ from trunkline.v1 import dead_letter_pb2 as _dead_letter_pb2
 from trunkline.v1 import durable_pb2 as _durable_pb2
 from trunkline.v1 import error_pb2 as _error_pb2
 from trunkline.v1 import message_pb2 as _message_pb2
+from trunkline.v1 import waiting_pb2 as _waiting_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -111,14 +112,16 @@ class SubscribeRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[SubscribeRequest.Start, _Mapping]] = ..., credit: _Optional[_Union[SubscribeRequest.Credit, _Mapping]] = ..., ack: _Optional[_Union[_durable_pb2.Ack, _Mapping]] = ..., nak: _Optional[_Union[_durable_pb2.Nak, _Mapping]] = ..., terminate: _Optional[_Union[_durable_pb2.Terminate, _Mapping]] = ..., extend: _Optional[_Union[_durable_pb2.Extend, _Mapping]] = ..., release: _Optional[_Union[_durable_pb2.Release, _Mapping]] = ...) -> None: ...
 
 class SubscribeResponse(_message.Message):
-    __slots__ = ("started", "deliveries", "lagged", "refused")
+    __slots__ = ("started", "deliveries", "lagged", "refused", "changed")
     class Started(_message.Message):
-        __slots__ = ("subscription_id", "ack_wait")
+        __slots__ = ("subscription_id", "ack_wait", "paused")
         SUBSCRIPTION_ID_FIELD_NUMBER: _ClassVar[int]
         ACK_WAIT_FIELD_NUMBER: _ClassVar[int]
+        PAUSED_FIELD_NUMBER: _ClassVar[int]
         subscription_id: int
         ack_wait: _duration_pb2.Duration
-        def __init__(self, subscription_id: _Optional[int] = ..., ack_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+        paused: bool
+        def __init__(self, subscription_id: _Optional[int] = ..., ack_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., paused: bool = ...) -> None: ...
     class Deliveries(_message.Message):
         __slots__ = ("channel", "first_sequence", "priority", "messages", "attempt")
         CHANNEL_FIELD_NUMBER: _ClassVar[int]
@@ -146,15 +149,24 @@ class SubscribeResponse(_message.Message):
         attempt: int
         error: _error_pb2.Error
         def __init__(self, sequences: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
+    class Changed(_message.Message):
+        __slots__ = ("paused", "ack_wait")
+        PAUSED_FIELD_NUMBER: _ClassVar[int]
+        ACK_WAIT_FIELD_NUMBER: _ClassVar[int]
+        paused: bool
+        ack_wait: _duration_pb2.Duration
+        def __init__(self, paused: bool = ..., ack_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
     STARTED_FIELD_NUMBER: _ClassVar[int]
     DELIVERIES_FIELD_NUMBER: _ClassVar[int]
     LAGGED_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
     started: SubscribeResponse.Started
     deliveries: SubscribeResponse.Deliveries
     lagged: SubscribeResponse.Lagged
     refused: SubscribeResponse.Refused
-    def __init__(self, started: _Optional[_Union[SubscribeResponse.Started, _Mapping]] = ..., deliveries: _Optional[_Union[SubscribeResponse.Deliveries, _Mapping]] = ..., lagged: _Optional[_Union[SubscribeResponse.Lagged, _Mapping]] = ..., refused: _Optional[_Union[SubscribeResponse.Refused, _Mapping]] = ...) -> None: ...
+    changed: SubscribeResponse.Changed
+    def __init__(self, started: _Optional[_Union[SubscribeResponse.Started, _Mapping]] = ..., deliveries: _Optional[_Union[SubscribeResponse.Deliveries, _Mapping]] = ..., lagged: _Optional[_Union[SubscribeResponse.Lagged, _Mapping]] = ..., refused: _Optional[_Union[SubscribeResponse.Refused, _Mapping]] = ..., changed: _Optional[_Union[SubscribeResponse.Changed, _Mapping]] = ...) -> None: ...
 
 class RequestRequest(_message.Message):
     __slots__ = ("channel", "message", "timeout")

@@ -3,6 +3,7 @@ import datetime
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from trunkline.v1 import error_pb2 as _error_pb2
+from trunkline.v1 import message_pb2 as _message_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -185,12 +186,13 @@ class Record(_message.Message):
     def __init__(self, revision: _Optional[int] = ..., agent_state: _Optional[_Union[AgentState, _Mapping]] = ..., workflow_state: _Optional[_Union[WorkflowState, _Mapping]] = ..., task_result: _Optional[_Union[TaskResult, _Mapping]] = ..., lease: _Optional[_Union[Lease, _Mapping]] = ..., agent_presence: _Optional[_Union[AgentPresence, _Mapping]] = ...) -> None: ...
 
 class SaveRequest(_message.Message):
-    __slots__ = ("agent_state", "workflow_state", "task_result", "agent_presence", "expected_revision", "lease", "ttl", "fence")
+    __slots__ = ("agent_state", "workflow_state", "task_result", "agent_presence", "expected_revision", "publish", "lease", "ttl", "fence")
     AGENT_STATE_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_STATE_FIELD_NUMBER: _ClassVar[int]
     TASK_RESULT_FIELD_NUMBER: _ClassVar[int]
     AGENT_PRESENCE_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_REVISION_FIELD_NUMBER: _ClassVar[int]
+    PUBLISH_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
     FENCE_FIELD_NUMBER: _ClassVar[int]
@@ -199,10 +201,19 @@ class SaveRequest(_message.Message):
     task_result: TaskResult
     agent_presence: AgentPresence
     expected_revision: int
+    publish: _containers.RepeatedCompositeFieldContainer[OutboxMessage]
     lease: Hold
     ttl: _duration_pb2.Duration
     fence: Hold
-    def __init__(self, agent_state: _Optional[_Union[AgentState, _Mapping]] = ..., workflow_state: _Optional[_Union[WorkflowState, _Mapping]] = ..., task_result: _Optional[_Union[TaskResult, _Mapping]] = ..., agent_presence: _Optional[_Union[AgentPresence, _Mapping]] = ..., expected_revision: _Optional[int] = ..., lease: _Optional[_Union[Hold, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., fence: _Optional[_Union[Hold, _Mapping]] = ...) -> None: ...
+    def __init__(self, agent_state: _Optional[_Union[AgentState, _Mapping]] = ..., workflow_state: _Optional[_Union[WorkflowState, _Mapping]] = ..., task_result: _Optional[_Union[TaskResult, _Mapping]] = ..., agent_presence: _Optional[_Union[AgentPresence, _Mapping]] = ..., expected_revision: _Optional[int] = ..., publish: _Optional[_Iterable[_Union[OutboxMessage, _Mapping]]] = ..., lease: _Optional[_Union[Hold, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., fence: _Optional[_Union[Hold, _Mapping]] = ...) -> None: ...
+
+class OutboxMessage(_message.Message):
+    __slots__ = ("channel", "message")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    message: _message_pb2.Message
+    def __init__(self, channel: _Optional[str] = ..., message: _Optional[_Union[_message_pb2.Message, _Mapping]] = ...) -> None: ...
 
 class SaveResponse(_message.Message):
     __slots__ = ("revision",)
@@ -261,16 +272,18 @@ class ListResponse(_message.Message):
     def __init__(self, records: _Optional[_Iterable[_Union[Record, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class DeleteRequest(_message.Message):
-    __slots__ = ("kind", "id", "expected_revision", "fence")
+    __slots__ = ("kind", "id", "expected_revision", "publish", "fence")
     KIND_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_REVISION_FIELD_NUMBER: _ClassVar[int]
+    PUBLISH_FIELD_NUMBER: _ClassVar[int]
     FENCE_FIELD_NUMBER: _ClassVar[int]
     kind: RecordKind
     id: str
     expected_revision: int
+    publish: _containers.RepeatedCompositeFieldContainer[OutboxMessage]
     fence: Hold
-    def __init__(self, kind: _Optional[_Union[RecordKind, str]] = ..., id: _Optional[str] = ..., expected_revision: _Optional[int] = ..., fence: _Optional[_Union[Hold, _Mapping]] = ...) -> None: ...
+    def __init__(self, kind: _Optional[_Union[RecordKind, str]] = ..., id: _Optional[str] = ..., expected_revision: _Optional[int] = ..., publish: _Optional[_Iterable[_Union[OutboxMessage, _Mapping]]] = ..., fence: _Optional[_Union[Hold, _Mapping]] = ...) -> None: ...
 
 class DeleteResponse(_message.Message):
     __slots__ = ("deleted", "revision")
@@ -422,7 +435,7 @@ class GetStateStatsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStateStatsResponse(_message.Message):
-    __slots__ = ("started_at", "revision", "oldest_revision", "records", "saves", "gets", "lists", "deletes", "commits", "watchers", "connections", "engine", "version", "leases_acquired", "lease_renewals", "expired", "ended_with_lease", "lease_waiters")
+    __slots__ = ("started_at", "revision", "oldest_revision", "records", "saves", "gets", "lists", "deletes", "commits", "watchers", "connections", "engine", "version", "outbox", "leases_acquired", "lease_renewals", "expired", "ended_with_lease", "lease_waiters")
     class RecordsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -443,6 +456,7 @@ class GetStateStatsResponse(_message.Message):
     CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    OUTBOX_FIELD_NUMBER: _ClassVar[int]
     LEASES_ACQUIRED_FIELD_NUMBER: _ClassVar[int]
     LEASE_RENEWALS_FIELD_NUMBER: _ClassVar[int]
     EXPIRED_FIELD_NUMBER: _ClassVar[int]
@@ -461,12 +475,48 @@ class GetStateStatsResponse(_message.Message):
     connections: int
     engine: str
     version: str
+    outbox: Outbox
     leases_acquired: int
     lease_renewals: int
     expired: int
     ended_with_lease: int
     lease_waiters: int
-    def __init__(self, started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., oldest_revision: _Optional[int] = ..., records: _Optional[_Mapping[str, int]] = ..., saves: _Optional[int] = ..., gets: _Optional[int] = ..., lists: _Optional[int] = ..., deletes: _Optional[int] = ..., commits: _Optional[int] = ..., watchers: _Optional[int] = ..., connections: _Optional[int] = ..., engine: _Optional[str] = ..., version: _Optional[str] = ..., leases_acquired: _Optional[int] = ..., lease_renewals: _Optional[int] = ..., expired: _Optional[int] = ..., ended_with_lease: _Optional[int] = ..., lease_waiters: _Optional[int] = ...) -> None: ...
+    def __init__(self, started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., oldest_revision: _Optional[int] = ..., records: _Optional[_Mapping[str, int]] = ..., saves: _Optional[int] = ..., gets: _Optional[int] = ..., lists: _Optional[int] = ..., deletes: _Optional[int] = ..., commits: _Optional[int] = ..., watchers: _Optional[int] = ..., connections: _Optional[int] = ..., engine: _Optional[str] = ..., version: _Optional[str] = ..., outbox: _Optional[_Union[Outbox, _Mapping]] = ..., leases_acquired: _Optional[int] = ..., lease_renewals: _Optional[int] = ..., expired: _Optional[int] = ..., ended_with_lease: _Optional[int] = ..., lease_waiters: _Optional[int] = ...) -> None: ...
+
+class Outbox(_message.Message):
+    __slots__ = ("bus_address", "bus_connected", "waiting", "waiting_bytes", "oldest_at", "stuck", "relayed", "possible_duplicates", "last_stuck")
+    class Stuck(_message.Message):
+        __slots__ = ("channel", "message_id", "refused_at", "reason", "error")
+        CHANNEL_FIELD_NUMBER: _ClassVar[int]
+        MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
+        REFUSED_AT_FIELD_NUMBER: _ClassVar[int]
+        REASON_FIELD_NUMBER: _ClassVar[int]
+        ERROR_FIELD_NUMBER: _ClassVar[int]
+        channel: str
+        message_id: str
+        refused_at: _timestamp_pb2.Timestamp
+        reason: str
+        error: str
+        def __init__(self, channel: _Optional[str] = ..., message_id: _Optional[str] = ..., refused_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+    BUS_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    BUS_CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    WAITING_BYTES_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_AT_FIELD_NUMBER: _ClassVar[int]
+    STUCK_FIELD_NUMBER: _ClassVar[int]
+    RELAYED_FIELD_NUMBER: _ClassVar[int]
+    POSSIBLE_DUPLICATES_FIELD_NUMBER: _ClassVar[int]
+    LAST_STUCK_FIELD_NUMBER: _ClassVar[int]
+    bus_address: str
+    bus_connected: bool
+    waiting: int
+    waiting_bytes: int
+    oldest_at: _timestamp_pb2.Timestamp
+    stuck: int
+    relayed: int
+    possible_duplicates: int
+    last_stuck: _containers.RepeatedCompositeFieldContainer[Outbox.Stuck]
+    def __init__(self, bus_address: _Optional[str] = ..., bus_connected: bool = ..., waiting: _Optional[int] = ..., waiting_bytes: _Optional[int] = ..., oldest_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., stuck: _Optional[int] = ..., relayed: _Optional[int] = ..., possible_duplicates: _Optional[int] = ..., last_stuck: _Optional[_Iterable[_Union[Outbox.Stuck, _Mapping]]] = ...) -> None: ...
 
 class AcquireLeaseRequest(_message.Message):
     __slots__ = ("name", "holder", "ttl", "metadata_json", "wait")

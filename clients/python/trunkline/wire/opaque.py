@@ -95,7 +95,7 @@ def bus_passthrough() -> PassthroughTypes:
 
 @cache
 def state_passthrough() -> PassthroughTypes:
-    """state.proto with the body of every record, and every `Error`, left encoded."""
+    """state.proto with the body of every record, every `Error` and every `Message` left encoded."""
     from trunkline.v1 import state_pb2
 
     bodies = ("agent_state", "workflow_state", "task_result", "agent_presence")
@@ -104,6 +104,7 @@ def state_passthrough() -> PassthroughTypes:
         {
             "SaveRequest": bodies,
             "Record": (*bodies, "lease"),
+            "OutboxMessage": ("message",),
             "BatchResponse.Outcome": ("error",),
             "ConnectStateResponse.ServerItem": ("error",),
         },

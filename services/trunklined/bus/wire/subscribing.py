@@ -90,6 +90,7 @@ def open_subscription(
         durable = subscription.queue
         if isinstance(durable, DurableSubscription):
             begun.ack_wait.CopyFrom(duration_of(durable.settings.ack_wait))
+            begun.paused = durable.paused
         started(begun)
 
     subscription = broker.subscribe_durable(
@@ -149,7 +150,7 @@ class Response(NamedTuple):
     Attributes:
         parts: it, to be joined.
         size: its bytes.
-        messages: how many it carries; one that says how many were dropped counts as one.
+        messages: how many it carries; one that says something else counts as one.
     """
 
     parts: list[bytes]
@@ -158,11 +159,16 @@ class Response(NamedTuple):
 
 
 def next_response(subscriber: Subscriber, max_messages: int, now: float) -> Response | None:
-    """Encodes what to send a subscriber next: how many messages were dropped, in a response of its own, else messages;
-    None where there is nothing."""
+    """Encodes what to send a subscriber next: that its durable subscription changed, or how many messages were dropped,
+    in a response of its own, else messages; None where there is nothing."""
     queue = subscriber.queue
     if queue is None:
         return None
+    if subscriber.changed and isinstance(queue, DurableSubscription):
+        subscriber.changed = False
+        now_is = bus_pb2.SubscribeResponse.Changed(paused=queue.paused, ack_wait=duration_of(queue.settings.ack_wait))
+        changed = bus_pb2.SubscribeResponse(changed=now_is).SerializeToString()
+        return Response([changed], len(changed), 1)
     if dropped := queue.tell_dropped():
         lagged = bus_pb2.SubscribeResponse(lagged=bus_pb2.SubscribeResponse.Lagged(dropped=dropped)).SerializeToString()
         return Response([lagged], len(lagged), 1)

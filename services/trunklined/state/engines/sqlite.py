@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from trunkline.records import RecordKind
+from trunklined.relay.journal import Arrival, Stock
+from trunklined.relay.tables import TableJournal, contents_of
 from trunklined.sqlite.synced_file import SyncedFile
 from trunklined.state.engines.engine import Commit, compacted
 from trunklined.state.engines.entry_cache import EntryCache
@@ -61,14 +63,25 @@ class SqliteEngine:
         history: bounds of the changes that are stored for watches that resume.
         page_bytes: bodies of one page or of one read of changes; it ends before the record that would exceed it.
         answer_bytes: bodies that one transaction may read.
+        outbox: counts the messages of the outbox.
         max_bytes: the file's size at the most, beyond which writes are refused with OVERLOADED; None: the disk decides.
     """
 
     name = "sqlite"
 
     def __init__(
-        self, path: Path, *, history: History, page_bytes: int, answer_bytes: int, max_bytes: int | None = None
+        self,
+        path: Path,
+        *,
+        history: History,
+        page_bytes: int,
+        answer_bytes: int,
+        outbox: Stock,
+        max_bytes: int | None = None,
     ) -> None:
+        self.outbox = TableJournal(outbox, self._step)
+        self._writing = asyncio.Lock()
+        """Held by whoever has a transaction open on the connection that writes."""
         self._file = SyncedFile(path, FORMAT, max_bytes=max_bytes)
         self._limits = history
         self._page_bytes = page_bytes
@@ -83,6 +96,7 @@ class SqliteEngine:
             self._writer = SqliteWriter(connection, self._limits, self._file.note)
             self._file.check(self._writer.holdings.revision)
             self._holdings = self._writer.holdings
+            self.outbox.stock.open(contents_of(connection))
             self._reader = self._file.connect()
             self._scanner = self._file.connect()
         self._commits = self._thread("state-commit")
@@ -94,7 +108,9 @@ class SqliteEngine:
         return pool
 
     async def close(self) -> None:
-        """Closes the file, after a commit that runs; idempotent."""
+        """Closes the file, after a commit and a step of the outbox that run; idempotent."""
+        async with self._writing:
+            pass
         while self._pools:
             await asyncio.to_thread(self._pools.pop().shutdown)
         self._file.close()
@@ -131,24 +147,40 @@ class SqliteEngine:
 
     async def write(self, transactions: Sequence[Transaction], bound: Bound = none_bound) -> Commit:
         """Plans, writes and syncs transactions."""
-        try:
-            heads = self._writer.heads(transactions)
-        except sqlite3.Error as error:
-            raise self._file.translate(error) from error
+        async with self._writing:
+            try:
+                heads = self._writer.heads(transactions)
+            except sqlite3.Error as error:
+                raise self._file.translate(error) from error
 
-        def head(key: RecordKey) -> Head | None:
-            return heads[key] if key in heads else self._head(*key)
+            def head(key: RecordKey) -> Head | None:
+                return heads[key] if key in heads else self._head(*key)
 
-        planner = Planner(self._holdings.revision, head, self._read, self._answer_bytes, bound)
-        outcomes = [planner.add(transaction) for transaction in transactions]
-        if planner.changes or planner.touched:
-            await self._make_durable(planner.changes, planner.touched)
-        return Commit(outcomes, planner.changes, planner.touched)
+            planner = Planner(self._holdings.revision, head, self._read, self._answer_bytes, bound)
+            outcomes = [planner.add(transaction) for transaction in transactions]
+            if planner.changes or planner.touched:
+                await self._make_durable(planner.changes, planner.published, planner.touched)
+            return Commit(outcomes, planner.changes, planner.published, planner.touched)
 
-    async def _make_durable(self, changes: Sequence[Change], touched: Mapping[RecordKey, Head]) -> None:
+    async def _step(self, step: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Does a step of the outbox in the commit thread. Shielded, as a commit is: it keeps the lock to its end, also
+        when the caller is cancelled."""
+        return await asyncio.shield(asyncio.ensure_future(self._step_alone(step)))
+
+    async def _step_alone(self, step: Callable[[sqlite3.Connection], _T]) -> _T:
+        async with self._writing:
+            self._file.check_place()
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._commits, self._writer.run, step)
+            except sqlite3.Error as error:
+                raise self._file.translate(error) from error
+
+    async def _make_durable(
+        self, changes: Sequence[Change], published: Sequence[Arrival], touched: Mapping[RecordKey, Head]
+    ) -> None:
         self._file.check_place()
         try:
-            self._writer.apply(changes, touched)
+            self._writer.apply(changes, published, touched)
             # Shielded: a commit that runs is waited for, also when the caller is cancelled.
             await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._commits, self._writer.commit))
         except sqlite3.Error as error:

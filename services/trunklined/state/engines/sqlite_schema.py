@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+from trunklined.relay import tables
 from trunklined.sqlite.format import Format
 
-SCHEMA: Final = """
+SCHEMA: Final = f"""{tables.SCHEMA}
 -- One row for each record that there is: where its body stands, and what filters ask for.
 CREATE TABLE records (
     kind INTEGER NOT NULL,
@@ -73,7 +74,7 @@ FORMAT: Final = Format(
     service="state service",
     application_id=0x54524E4B,  # `TRNK`
     schema=SCHEMA,
-    version=2,
-    migrations={1: _WITH_LEASES},
+    version=3,
+    migrations={1: tables.SCHEMA, 2: _WITH_LEASES},
     verify=_verify,
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from trunkline.records import RecordKind
+from trunklined.relay import tables
+from trunklined.relay.journal import Arrival
 from trunklined.sqlite.file import roll_back
 from trunklined.state.records import (
     Change,
@@ -24,6 +26,8 @@ from trunklined.state.records import (
     Term,
     Transaction,
 )
+
+_T = TypeVar("_T")
 
 TRIM_CHANGES: Final = 256
 """The history is cut by about so many at a time, which is cheaper than one by one and holds no commit up."""
@@ -96,8 +100,9 @@ class SqliteWriter:
                     found[kind, id] = head_of(head)
         return found
 
-    def apply(self, changes: Sequence[Change], touched: Mapping[RecordKey, Head]) -> None:
-        """Writes changes in order, then the terms of what was touched, into a transaction that stays open."""
+    def apply(self, changes: Sequence[Change], published: Sequence[Arrival], touched: Mapping[RecordKey, Head]) -> None:
+        """Writes changes in order, messages into the outbox, and the terms of what was touched, into a transaction that
+        stays open."""
         run = self._connection
         counts = dict(self.holdings.records)
         size = self._history_bytes
@@ -124,6 +129,8 @@ class SqliteWriter:
         )
         run.executemany(_DROP_RECORD, [key for key, change in records.items() if change.facets is None])
         run.executemany(_DROP_VERSION, superseded)
+        if published:
+            tables.add(run, published)
         run.executemany(_SET_TERM, [(*head.term[1:], *key) for key, head in touched.items()])
         if changes:
             self._trim(Holdings(changes[-1].revision, oldest, counts), size)
@@ -160,6 +167,17 @@ class SqliteWriter:
         self._connection.execute("COMMIT")
         self.holdings, self._history_bytes = self._pending
         self._note(self.holdings.revision)
+
+    def run(self, step: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Does a step of the outbox in a transaction of its own, which is on the disk when it returns."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = step(self._connection)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self.rollback()
+            raise
+        return result
 
     def rollback(self) -> None:
         """Undoes `apply`; SQLite may have done so itself."""

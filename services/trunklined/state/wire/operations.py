@@ -35,11 +35,13 @@ from trunklined.state.records import (
 )
 from trunklined.state.watch import Event, Left, Progress, Synced, WatchFilter
 from trunklined.state.wire.leases import to_hold, ttl_of
+from trunklined.state.wire.outbox import to_arrivals
 from trunklined.state.wire.validation import make_put
 
 _twins = state_passthrough()
 SaveRequest = _twins["SaveRequest"]
 SaveResponse = _twins["SaveResponse"]
+DeleteRequest = _twins["DeleteRequest"]
 DeleteResponse = _twins["DeleteResponse"]
 BatchRequest = _twins["BatchRequest"]
 ConnectStateRequest = _twins["ConnectStateRequest"]
@@ -74,9 +76,9 @@ def to_put(request: Any, max_bytes: int) -> Put:
     ttl_ms, fence = ttl_of(request), _fence(request)
     if put.kind is RecordKind.AGENT_PRESENCE and lease is None and not ttl_ms:
         raise invalid_record("lease", "is not set, nor is ttl: an agent's presence needs one of them")
-    return (
-        put if lease is None and not ttl_ms and fence is None else put._replace(lease=lease, ttl_ms=ttl_ms, fence=fence)
-    )
+    if lease is not None or ttl_ms or fence is not None:
+        put = put._replace(lease=lease, ttl_ms=ttl_ms, fence=fence)
+    return put._replace(publish=to_arrivals(request.publish, max_bytes)) if request.publish else put
 
 
 def to_read(request: Any) -> Read:
@@ -84,12 +86,13 @@ def to_read(request: Any) -> Read:
     return Read(to_kind(request.kind), check_record_id("id", request.id))
 
 
-def to_drop(request: Any) -> Drop:
+def to_drop(request: Any, max_bytes: int) -> Drop:
     """Translates a DeleteRequest."""
     kind = to_kind(request.kind)
     if kind is RecordKind.LEASE:
         raise invalid_record("kind", "is a lease: it is ended by ReleaseLease")
-    return Drop(kind, check_record_id("id", request.id), _expected(request, lowest=1), _fence(request))
+    drop = Drop(kind, check_record_id("id", request.id), _expected(request, lowest=1), fence=_fence(request))
+    return drop._replace(publish=to_arrivals(request.publish, max_bytes)) if request.publish else drop
 
 
 def _fence(request: Any) -> Hold | None:
@@ -157,7 +160,7 @@ def to_operation(operation: Any, max_bytes: int) -> Operation:
         case "get":
             return to_read(operation.get)
         case "delete":
-            return to_drop(operation.delete)
+            return to_drop(operation.delete, max_bytes)
     raise invalid_record("operation", "is not set")
 
 

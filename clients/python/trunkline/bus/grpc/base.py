@@ -12,7 +12,6 @@ from typing import Any, Literal, overload
 from google.protobuf.message import Message
 
 from trunkline.bus.checks import check_durable, check_live, check_stored
-from trunkline.bus.codec import encode_delivery, encode_message
 from trunkline.bus.grpc.durable_subscription import DurableSubscription
 from trunkline.bus.grpc.session import BusSession
 from trunkline.bus.grpc.subscription import LiveSubscription
@@ -31,6 +30,7 @@ from trunkline.errors import (
     TrunklineError,
 )
 from trunkline.limits import CLIENT_DISCONNECT_SECONDS, DEFAULT_REQUEST_TIMEOUT, MAX_MESSAGE_BYTES
+from trunkline.message_encoding import encode_delivery, encode_message
 from trunkline.models import AgentMessage
 from trunkline.models.message import as_made
 
@@ -138,6 +138,7 @@ class BaseBus(WireDelivery, MessageBus):
         durable: str | None = None,
         start: Start = "new",
         settings: DurableSettings | None = None,
+        on_paused: Callable[[bool], None] | None = None,
     ) -> None:
         session = self._connected()
         check_callback(callback)
@@ -145,11 +146,11 @@ class BaseBus(WireDelivery, MessageBus):
             raise ValueError(f"concurrency is {concurrency}, it must be at least 1")
         if durable is not None:
             window = 2 * concurrency if credit is None else credit
-            options = (start, settings, window, group, on_lagged, observer, on_error)
+            options = (start, settings, window, group, on_lagged, observer, on_error, on_paused)
             held = await self._open_durable(channel, durable, *options)
             session.run(held, callback, concurrency)
             return
-        check_live(start, settings)
+        check_live(start, settings, on_paused)
         subscription = await self._open(session, channel, group, credit, concurrency, on_lagged, observer, on_error)
         session.run(subscription, callback, concurrency)
 
@@ -237,11 +238,12 @@ class BaseBus(WireDelivery, MessageBus):
         on_lagged: Callable[[int], None] | None,
         observer: bool = False,
         on_error: Callable[[TrunklineError], None] | None = None,
+        on_paused: Callable[[bool], None] | None = None,
     ) -> DurableSubscription:
         session = self._connected()
         check_interest(pattern, None, window)
         check_durable(durable, pattern, start, settings, group=group, observer=observer, on_lagged=on_lagged)
-        return await session.open_durable(pattern, durable, start, settings, window, on_error)
+        return await session.open_durable(pattern, durable, start, settings, window, on_error, on_paused)
 
     def _encode(self, message: AgentMessage, correlation_id: str | None = None) -> bytes:
         encoded = encode_message(message, correlation_id)

@@ -172,12 +172,12 @@ class BusSession:
         settings: DurableSettings | None,
         window: int,
         on_error: OnError | None,
+        on_paused: Callable[[bool], None] | None,
     ) -> DurableSubscription:
         """Opens a durable subscription; in effect on return."""
         id, item = self.stream.next_id(), self._frames.item
-        subscription = DurableSubscription(
-            id, pattern, durable, start, settings, window, item, self.end, on_error, self._touch, self.stream.flush
-        )
+        told = (on_error, on_paused, self._touch, self.stream.flush)
+        subscription = DurableSubscription(id, pattern, durable, start, settings, window, item, self.end, *told)
         return await self._begin(subscription)
 
     def run(self, subscription: Subscription[M], callback: Callable[[M], Awaitable[None]], concurrency: int) -> None:

@@ -8,13 +8,31 @@ from typing import Any, Final
 
 from google.protobuf.duration_pb2 import Duration
 
-from trunkline.errors import RecordNotFoundError, StateError, TrunklineError
+from trunkline.channels import check_channel
+from trunkline.delivery import check_delivery
+from trunkline.errors import (
+    InvalidChannelError,
+    InvalidMessageError,
+    RecordNotFoundError,
+    StateError,
+    TrunklineError,
+)
 from trunkline.limits import MAX_RECORD_TTL, MIN_TTL
-from trunkline.models import AgentState, TaskResult
-from trunkline.records import RECORD_KINDS, Kind, RecordKind, check_record_id, check_seconds
+from trunkline.message_encoding import encode_delivery, encode_message
+from trunkline.models import AgentMessage, AgentState, TaskResult
+from trunkline.records import (
+    RECORD_KINDS,
+    Kind,
+    RecordKind,
+    check_record_id,
+    check_seconds,
+    check_write_messages,
+    invalid_publish,
+)
 from trunkline.state.codec import decode_record, encode_record, lease_from_wire
 from trunkline.state.filter import WatchFilter, check_kind, check_revision
 from trunkline.state.leases import Held, LeaseInfo
+from trunkline.state.outbox import OutboxMessage, OutboxStatistics, Publish, StuckMessage
 from trunkline.state.presence import AgentPresence
 from trunkline.state.record_manager import Stored
 from trunkline.state.state_manager import (
@@ -57,6 +75,8 @@ def save_fields(operation: Save) -> dict[str, Any]:
         fields["ttl"] = ttl_fields(operation.ttl)
     if operation.fence is not None:
         fields["fence"] = hold_fields("fence", operation.fence)
+    if operation.publish:
+        fields["publish"] = publish_fields(operation.publish)
     return fields
 
 
@@ -68,6 +88,8 @@ def delete_fields(operation: Delete) -> dict[str, Any]:
         fields["expected_revision"] = check_revision("expected_revision", operation.expected_revision, 1)
     if operation.fence is not None:
         fields["fence"] = hold_fields("fence", operation.fence)
+    if operation.publish:
+        fields["publish"] = publish_fields(operation.publish)
     return fields
 
 
@@ -92,6 +114,25 @@ def duration_of(seconds: float) -> Duration:
     duration = Duration()
     duration.FromMilliseconds(round(seconds * 1000))
     return duration
+
+
+def publish_fields(publish: Publish) -> list[dict[str, Any]]:
+    """Returns the fields of the OutboxMessages of a write."""
+    check_write_messages(len(publish))
+    return [_outbox_fields(index, OutboxMessage(*each)) for index, each in enumerate(publish)]
+
+
+def _outbox_fields(index: int, each: OutboxMessage) -> dict[str, Any]:
+    channel, message, ordering_key, deliver_at, deliver_after = each
+    if not isinstance(message, AgentMessage):
+        raise TypeError(f"publish[{index}]: want a pair of a channel and an AgentMessage, not {type(message).__name__}")
+    try:
+        check_channel(channel)
+        check_delivery(ordering_key, deliver_at, deliver_after)
+        delivery = encode_delivery(ordering_key, deliver_at, deliver_after)
+        return {"channel": channel, "message": encode_message(message) + delivery}
+    except (InvalidChannelError, InvalidMessageError) as error:
+        raise invalid_publish(index, error) from error
 
 
 def to_operation(operation: Operation) -> dict[str, Any]:
@@ -161,8 +202,22 @@ def to_change(frame: Any) -> Change:
 def statistics_from_wire(wire: state_pb2.GetStateStatsResponse) -> StateStatistics:
     """The figures of a store as Python users have them: its fields by the same names."""
     figures = {field.name: getattr(wire, field.name) for field in fields(StateStatistics)}
-    started_at = wire.started_at.ToDatetime(tzinfo=UTC)
-    return StateStatistics(**figures | {"started_at": started_at, "records": dict(wire.records)})
+    figures["started_at"] = wire.started_at.ToDatetime(tzinfo=UTC)
+    figures["records"] = dict(wire.records)
+    figures["outbox"] = _outbox_from_wire(wire.outbox) if wire.HasField("outbox") else None
+    return StateStatistics(**figures)
+
+
+def _outbox_from_wire(wire: state_pb2.Outbox) -> OutboxStatistics:
+    figures = {field.name: getattr(wire, field.name) for field in fields(OutboxStatistics)}
+    figures["oldest_at"] = wire.oldest_at.ToDatetime(tzinfo=UTC) if wire.HasField("oldest_at") else None
+    figures["last_stuck"] = tuple(
+        StuckMessage(
+            stuck.channel, stuck.message_id, stuck.refused_at.ToDatetime(tzinfo=UTC), stuck.reason, stuck.error
+        )
+        for stuck in wire.last_stuck
+    )
+    return OutboxStatistics(**figures)
 
 
 def lease_info(wire: state_pb2.Lease) -> LeaseInfo:
