@@ -101,7 +101,7 @@ RULES = (
     Rule(
         "models know no wire, and of what a bus or a store promises the codecs alone do",
         ("trunkline.models", "trunkline.models.*", "trunkline.bus.*", "trunkline.state.*"),
-        but=(*TECHNOLOGIES, "trunkline.*.codec", "trunkline.*.durable_codec"),
+        but=(*TECHNOLOGIES, "trunkline.*.codec", "trunkline.*.durable_codec", "trunkline.*.life_codec"),
         never=(*WIRE, *GRPC),
     ),
     Rule(

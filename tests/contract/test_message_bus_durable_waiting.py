@@ -14,13 +14,13 @@ from tests.patience import PATIENCE
 from trunkline import (
     AgentMessage,
     Backoff,
-    Cancelled,
+    CancelledMessages,
     DurableMessage,
     DurableSettings,
     InvalidChannelError,
     InvalidMessageError,
     MessageBus,
-    Moved,
+    MovedMessages,
     Priority,
     SubscriptionNotFoundError,
     WaitingFilter,
@@ -178,11 +178,11 @@ async def test_what_is_cancelled_is_never_handed_out(
     await asyncio.gather(*(bus.publish(channel, numbered(n), stored=True) for n in range(60)))
     found = await waiting(bus, name)
     which = WaitingFilter(sequences=[each.sequence for each in found if number(each) % 3 == 0])
-    assert await other.cancel_waiting(name, which, dry_run=True) == Cancelled(20, 0)
+    assert await other.cancel_waiting(name, which, dry_run=True) == CancelledMessages(20, 0)
     assert (await bus.durable(name)).waiting == 60
-    assert await other.cancel_waiting(name, which) == Cancelled(20, 0)
+    assert await other.cancel_waiting(name, which) == CancelledMessages(20, 0)
     assert (await bus.durable(name)).waiting == 40
-    assert await other.cancel_waiting(name, which) == Cancelled(0, 0)
+    assert await other.cancel_waiting(name, which) == CancelledMessages(0, 0)
     assert sorted(named(await waiting(bus, name))) == [n for n in range(60) if n % 3]
     await store(bus, channel, numbered("end"))
     taken = await take(bus, channel, name, 41)
@@ -210,10 +210,10 @@ async def test_what_waits_for_another_attempt_is_cancelled(bus: MessageBus, chan
     found = await waiting(bus, name)
     assert named(found) == [0, 1, 2, 3, 4, "waits"]
     some = WaitingFilter(sequences=[found[1].sequence, found[3].sequence, found[5].sequence])
-    assert await bus.cancel_waiting(name, some) == Cancelled(3, 0)
+    assert await bus.cancel_waiting(name, some) == CancelledMessages(3, 0)
     assert named(await waiting(bus, name)) == [0, 2, 4]
     await settled(bus, name, retrying=3, waiting=0, leased=1)
-    assert await bus.cancel_waiting(name, WaitingFilter()) == Cancelled(3, 1)
+    assert await bus.cancel_waiting(name, WaitingFilter()) == CancelledMessages(3, 1)
     await settled(bus, name, retrying=0, waiting=0, leased=1)
     assert await waiting(bus, name) == []
 
@@ -228,7 +228,7 @@ async def test_what_is_ready_for_its_next_attempt_is_cancelled(bus: MessageBus, 
         await message.nak("made to fail", delay=0)
     await settled(bus, name, retrying=4)
     found = await waiting(bus, name)
-    assert await bus.cancel_waiting(name, WaitingFilter(sequences=[found[1].sequence])) == Cancelled(1, 0)
+    assert await bus.cancel_waiting(name, WaitingFilter(sequences=[found[1].sequence])) == CancelledMessages(1, 0)
     await bus.unsubscribe(channel)
     await bus.resume_durable(name)
     taken = await take(bus, channel, name, 3)
@@ -252,9 +252,9 @@ async def test_a_key_goes_past_what_is_cancelled(bus: MessageBus, channel: str, 
     found = await waiting(bus, name)
     assert named(found) == list(range(6))
     which = WaitingFilter(sequences=[found[n].sequence for n in (1, 2, 4)])
-    assert await bus.cancel_waiting(name, which) == Cancelled(3, 0)
+    assert await bus.cancel_waiting(name, which) == CancelledMessages(3, 0)
     assert named(await waiting(bus, name)) == [0, 3, 5]
-    assert await bus.cancel_waiting(name, WaitingFilter(sequences=[found[0].sequence])) == Cancelled(1, 0)
+    assert await bus.cancel_waiting(name, WaitingFilter(sequences=[found[0].sequence])) == CancelledMessages(1, 0)
     assert numbers(await take(bus, channel, name, 2)) == [3, 5]
     await settled(bus, name, retrying=0, waiting=0, acked=2)
 
@@ -277,10 +277,10 @@ async def test_what_is_moved_waits_in_the_other(bus: MessageBus, other: MessageB
     await store(bus, channel, numbered("key"), ordering_key="k")
     await bus.create_durable(to, channel)
     await store(bus, channel, numbered("both"))
-    assert await other.move_waiting(name, WaitingFilter(), to, dry_run=True) == Moved(6, 0, 1)
+    assert await other.move_waiting(name, WaitingFilter(), to, dry_run=True) == MovedMessages(6, 0, 1)
     assert (await bus.durable(to)).waiting == 1
     which = WaitingFilter(message_type="status_update")
-    assert await other.move_waiting(name, which, to) == Moved(6, 0, 1)
+    assert await other.move_waiting(name, which, to) == MovedMessages(6, 0, 1)
     await settled(bus, name, waiting=1, retrying=0)
     assert named(await waiting(bus, name)) == ["stays"]
     there = await waiting(bus, to)

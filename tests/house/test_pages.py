@@ -31,6 +31,7 @@ PROGRAMS = {
     "docs/from-conductorai.md": {"team.py", "team_over_grpc.py", "failures.py"},
     "docs/from-pyorchestrate.md": {"weather.py", "counter.py", "service.py", "supervised.py", "fleet.py"},
     "docs/python-client.md": {"done.py", "figures.py", "blocking.py", "in_memory.py", "leading.py", "local.py"},
+    "docs/requests.md": {"writer.py", "asks.py"},
     "docs/sidecar.md": {"external.py"},
 }
 RUN = [page for page in PAGES if any(block.language in ("python", "sh") for block in page.blocks)]

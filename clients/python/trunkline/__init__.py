@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "trunkline.bus.dead_letters": ("Attempt", "DeadLetter", "DeadLetterFilter", "DeadLetterReason", "Redriven"),
     "trunkline.bus.durable": ("DurableMessage",),
-    "trunkline.bus.waiting": ("Cancelled", "Moved", "WaitingFilter", "WaitingMessage"),
+    "trunkline.bus.waiting": ("CancelledMessages", "MovedMessages", "WaitingFilter", "WaitingMessage"),
     "trunkline.delivery": ("Backoff", "Durability", "DurableSettings", "Receipt"),
     "trunkline.errors": (
         "BusDisconnectedError",
@@ -40,7 +40,11 @@ _HOMES = {
         "OverloadedError",
         "PermissionDeniedError",
         "RecordNotFoundError",
+        "RequestCancelledError",
+        "RequestFailedError",
+        "RequestNotFoundError",
         "RequestTimeoutError",
+        "ResponderLostError",
         "RevisionMismatchError",
         "StaleAckError",
         "StateDisconnectedError",
@@ -77,6 +81,8 @@ _HOMES = {
         "WorkflowState",
     ),
     "trunkline.bus.handling": ("DurableCallback",),
+    "trunkline.bus.life": ("Accepted", "Cancelled", "Failure", "LifeEvent", "Part", "Progress", "Result"),
+    "trunkline.bus.request": ("Request", "RequestHandler"),
     "trunkline.bus.inspection": ("BusStatistics", "DurableInfo", "SubscriptionInfo"),
     "trunkline.bus.message_bus": ("MessageBus", "MessageCallback"),
     "trunklined.local.bus": ("InMemoryMessageBus",),
@@ -136,11 +142,20 @@ if TYPE_CHECKING:
     from trunkline.bus.inspection import BusStatistics as BusStatistics
     from trunkline.bus.inspection import DurableInfo as DurableInfo
     from trunkline.bus.inspection import SubscriptionInfo as SubscriptionInfo
+    from trunkline.bus.life import Accepted as Accepted
+    from trunkline.bus.life import Cancelled as Cancelled
+    from trunkline.bus.life import Failure as Failure
+    from trunkline.bus.life import LifeEvent as LifeEvent
+    from trunkline.bus.life import Part as Part
+    from trunkline.bus.life import Progress as Progress
+    from trunkline.bus.life import Result as Result
     from trunkline.bus.message_bus import MessageBus as MessageBus
     from trunkline.bus.message_bus import MessageCallback as MessageCallback
     from trunkline.bus.redis import RedisMessageBus as RedisMessageBus
-    from trunkline.bus.waiting import Cancelled as Cancelled
-    from trunkline.bus.waiting import Moved as Moved
+    from trunkline.bus.request import Request as Request
+    from trunkline.bus.request import RequestHandler as RequestHandler
+    from trunkline.bus.waiting import CancelledMessages as CancelledMessages
+    from trunkline.bus.waiting import MovedMessages as MovedMessages
     from trunkline.bus.waiting import WaitingFilter as WaitingFilter
     from trunkline.bus.waiting import WaitingMessage as WaitingMessage
     from trunkline.delivery import Backoff as Backoff
@@ -165,7 +180,11 @@ if TYPE_CHECKING:
     from trunkline.errors import OverloadedError as OverloadedError
     from trunkline.errors import PermissionDeniedError as PermissionDeniedError
     from trunkline.errors import RecordNotFoundError as RecordNotFoundError
+    from trunkline.errors import RequestCancelledError as RequestCancelledError
+    from trunkline.errors import RequestFailedError as RequestFailedError
+    from trunkline.errors import RequestNotFoundError as RequestNotFoundError
     from trunkline.errors import RequestTimeoutError as RequestTimeoutError
+    from trunkline.errors import ResponderLostError as ResponderLostError
     from trunkline.errors import RevisionMismatchError as RevisionMismatchError
     from trunkline.errors import StaleAckError as StaleAckError
     from trunkline.errors import StateDisconnectedError as StateDisconnectedError

@@ -65,6 +65,25 @@ class Receipt(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class RequestTerms:
+    """What is wished of a request beside its timeout.
+
+    Args:
+        idle_timeout: seconds in which a sign of life must come from who holds it. None: none need come.
+        wait_for_responder: wait where nobody can answer.
+        repeatable: it may be begun again by another where who held it is gone.
+        outlives_asker: it goes on where who asked does not wait any more.
+        traceback: a failure shall bring its traceback.
+    """
+
+    idle_timeout: float | None = None
+    wait_for_responder: bool = False
+    repeatable: bool = False
+    outlives_asker: bool = False
+    traceback: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Backoff:
     """How long a message waits for its next attempt: `initial` seconds, times `multiplier` with each attempt, at most
     `maximum` seconds. An initial 0 means at once."""

@@ -11,6 +11,7 @@ import msgspec
 from google.protobuf.message import DecodeError
 
 from trunkline.bus.durable import DurableMessage, Settler
+from trunkline.bus.request import Answering, Request
 from trunkline.errors import InvalidMessageError
 from trunkline.models import AgentMessage, Priority
 from trunkline.models.fields import fill_model
@@ -27,6 +28,7 @@ _EXACT_SECONDS: Final = 2**32
 _decode_json = msgspec.json.Decoder().decode
 _new = AgentMessage.__new__
 _new_durable = DurableMessage.__new__
+_new_request = Request.__new__
 _WireMessage: Any = message_pb2.Message
 _parse = _WireMessage.FromString
 _Source = tuple[Any, ...]
@@ -80,6 +82,24 @@ def decode_durable(wire: message_pb2.Message, sequence: int, attempt: int, chann
             "_attempt": attempt,
             "_settler": settler,
             "_settled": False,
+        },
+    )
+    return message
+
+
+def decode_request(wire: message_pb2.Message, sequence: int, channel: str, answering: Answering) -> Request:
+    """As `decode_message`, a message that can be answered."""
+    message = _new_request(Request)
+    fill_model(
+        message,
+        {SOURCE: (_DURABLE_READERS, wire)},
+        MESSAGE_FIELDS,
+        {
+            "_channel": channel,
+            "_sequence": sequence,
+            "_ordering_key": wire.ordering_key or None,
+            "_answering": answering,
+            "_result": None,
         },
     )
     return message

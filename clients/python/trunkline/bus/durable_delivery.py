@@ -7,7 +7,7 @@ from typing import Unpack
 
 from trunkline.bus.dead_letters import DeadLetter, DeadLetterChoice, DeadLetterFilter, Redriven, WhichDeadLetters
 from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
-from trunkline.bus.waiting import Cancelled, Moved, WaitingChoice, WaitingFilter, WaitingMessage
+from trunkline.bus.waiting import CancelledMessages, MovedMessages, WaitingChoice, WaitingFilter, WaitingMessage
 from trunkline.custom import unsupported
 from trunkline.delivery import DurableChanges, DurableSettings, Start
 from trunkline.errors import InvalidMessageError
@@ -120,7 +120,7 @@ class DurableDelivery:
         """As `waiting_messages`, checked."""
         raise unsupported(self, "waiting_messages()")
 
-    async def cancel_waiting(self, name: str, which: WaitingFilter, *, dry_run: bool = False) -> Cancelled:
+    async def cancel_waiting(self, name: str, which: WaitingFilter, *, dry_run: bool = False) -> CancelledMessages:
         """Cancels messages that wait in a durable subscription: it never hands them out, unless it is moved back to
         before them. Other subscriptions keep theirs; what is leased is left out and counted.
 
@@ -134,7 +134,7 @@ class DurableDelivery:
         """
         raise unsupported(self, "cancel_waiting()")
 
-    async def move_waiting(self, name: str, which: WaitingFilter, to: str, *, dry_run: bool = False) -> Moved:
+    async def move_waiting(self, name: str, which: WaitingFilter, to: str, *, dry_run: bool = False) -> MovedMessages:
         """Moves messages that wait in a durable subscription to another one, behind what waits there, with their
         attempts; it may hand each out as often as a new one. No message is in both, or in none, whatever is killed.
 

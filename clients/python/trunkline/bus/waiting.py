@@ -105,7 +105,7 @@ class WaitingChoice(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Cancelled:
+class CancelledMessages:
     """What a cancel did, or would do."""
 
     cancelled: int
@@ -115,7 +115,7 @@ class Cancelled:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class MovedMessages:
     """What a move did, or would do."""
 
     moved: int

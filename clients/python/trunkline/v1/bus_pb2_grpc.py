@@ -158,6 +158,21 @@ class BusServiceStub(object):
                 request_serializer=trunkline_dot_v1_dot_waiting__pb2.MoveWaitingMessagesRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_waiting__pb2.MoveWaitingMessagesResponse.FromString,
                 _registered_method=True)
+        self.RequestStream = channel.unary_stream(
+                '/trunkline.v1.BusService/RequestStream',
+                request_serializer=trunkline_dot_v1_dot_bus__pb2.RequestStreamRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_bus__pb2.RequestStreamResponse.FromString,
+                _registered_method=True)
+        self.Respond = channel.unary_unary(
+                '/trunkline.v1.BusService/Respond',
+                request_serializer=trunkline_dot_v1_dot_bus__pb2.RespondRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_bus__pb2.RespondResponse.FromString,
+                _registered_method=True)
+        self.Cancel = channel.unary_unary(
+                '/trunkline.v1.BusService/Cancel',
+                request_serializer=trunkline_dot_v1_dot_bus__pb2.CancelRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_bus__pb2.CancelResponse.FromString,
+                _registered_method=True)
 
 
 class BusServiceServicer(object):
@@ -205,6 +220,8 @@ class BusServiceServicer(object):
         channel. The deadline is the call's (default 30 s) and counts from the call.
         FAILED_PRECONDITION: NO_RESPONDERS (nobody subscribes to the channel; said at once). DEADLINE_EXCEEDED:
         REQUEST_TIMEOUT. INVALID_ARGUMENT: as Publish; also a correlation id that another pending request uses.
+        UNKNOWN: REQUEST_FAILED (a responder said so: type, text, code, retryable). ABORTED: RESPONDER_LOST (who held it is
+        gone). CANCELLED: REQUEST_CANCELLED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -368,6 +385,34 @@ class BusServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RequestStream(self, request, context):
+        """Request with its whole life: events as they come, the last of which is the end. What the caller does not read keeps
+        the responder waiting. A caller that goes away cancels the request, unless it said otherwise.
+        Errors as Request, but for REQUEST_FAILED and REQUEST_CANCELLED: failure and cancelled are events.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Respond(self, request, context):
+        """Adds events to the life of a pending request, without a stream; the first that comes from somebody accepts it. All
+        before the first that is refused are taken. An answer without events is a sign of life.
+        NOT_FOUND: REQUEST_NOT_FOUND (it is unknown or over, or somebody else accepted it: the metadata's `why`).
+        INVALID_ARGUMENT: INVALID_MESSAGE (progress below what was said or beyond 0 to 1, an empty event), MESSAGE_TOO_LARGE.
+        RESOURCE_EXHAUSTED: OVERLOADED (parts beyond the credit).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Cancel(self, request, context):
+        """Cancels a pending request: whoever works on it is told, whoever asked hears that it was cancelled.
+        NOT_FOUND: REQUEST_NOT_FOUND (it is unknown or over).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BusServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -485,6 +530,21 @@ def add_BusServiceServicer_to_server(servicer, server):
                     servicer.MoveWaitingMessages,
                     request_deserializer=trunkline_dot_v1_dot_waiting__pb2.MoveWaitingMessagesRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_waiting__pb2.MoveWaitingMessagesResponse.SerializeToString,
+            ),
+            'RequestStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.RequestStream,
+                    request_deserializer=trunkline_dot_v1_dot_bus__pb2.RequestStreamRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_bus__pb2.RequestStreamResponse.SerializeToString,
+            ),
+            'Respond': grpc.unary_unary_rpc_method_handler(
+                    servicer.Respond,
+                    request_deserializer=trunkline_dot_v1_dot_bus__pb2.RespondRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_bus__pb2.RespondResponse.SerializeToString,
+            ),
+            'Cancel': grpc.unary_unary_rpc_method_handler(
+                    servicer.Cancel,
+                    request_deserializer=trunkline_dot_v1_dot_bus__pb2.CancelRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_bus__pb2.CancelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1114,6 +1174,87 @@ class BusService(object):
             '/trunkline.v1.BusService/MoveWaitingMessages',
             trunkline_dot_v1_dot_waiting__pb2.MoveWaitingMessagesRequest.SerializeToString,
             trunkline_dot_v1_dot_waiting__pb2.MoveWaitingMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/trunkline.v1.BusService/RequestStream',
+            trunkline_dot_v1_dot_bus__pb2.RequestStreamRequest.SerializeToString,
+            trunkline_dot_v1_dot_bus__pb2.RequestStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Respond(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/Respond',
+            trunkline_dot_v1_dot_bus__pb2.RespondRequest.SerializeToString,
+            trunkline_dot_v1_dot_bus__pb2.RespondResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Cancel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/Cancel',
+            trunkline_dot_v1_dot_bus__pb2.CancelRequest.SerializeToString,
+            trunkline_dot_v1_dot_bus__pb2.CancelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -30,6 +30,9 @@ PassthroughPublishRequest = _types["PublishRequest"]
 PassthroughPublishStreamRequest = _types["PublishStreamRequest"]
 PassthroughConnectResponse = _types["ConnectResponse"]
 PassthroughRequestResponse = _types["RequestResponse"]
+PassthroughRequestStreamResponse = _types["RequestStreamResponse"]
+PassthroughRespondRequest = _types["RespondRequest"]
+PassthroughSubscribeRequest = _types["SubscribeRequest"]
 
 M = TypeVar("M", bound=WireMessage)
 

@@ -30,7 +30,7 @@ from trunkline.bus.durable_codec import (
 )
 from trunkline.bus.durable_delivery import DeadLetters, DurableDelivery
 from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
-from trunkline.bus.waiting import Cancelled, Moved, WaitingFilter, WaitingMessage
+from trunkline.bus.waiting import CancelledMessages, MovedMessages, WaitingFilter, WaitingMessage
 from trunkline.channels import check_pattern
 from trunkline.delivery import DurableChanges, DurableSettings, Start, check_limit
 from trunkline.limits import DEFAULT_PAGE_SIZE, DEFAULT_REQUEST_TIMEOUT, LONG_CALL_TIMEOUT
@@ -101,21 +101,21 @@ class WireDelivery(DurableDelivery):
         async for each in self._entries("ListWaitingMessages", request, "messages", limit):
             yield waiting_from_wire(each, brief=brief)
 
-    async def cancel_waiting(self, name: str, which: WaitingFilter, *, dry_run: bool = False) -> Cancelled:
+    async def cancel_waiting(self, name: str, which: WaitingFilter, *, dry_run: bool = False) -> CancelledMessages:
         self._check_connected()
         request = waiting_pb2.CancelWaitingMessagesRequest(
             durable=name, filter=waiting_filter_to_wire(which.check()), dry_run=dry_run
         )
         answer = await self._call("CancelWaitingMessages", request, LONG_CALL_TIMEOUT)
-        return Cancelled(answer.cancelled, answer.leased)
+        return CancelledMessages(answer.cancelled, answer.leased)
 
-    async def move_waiting(self, name: str, which: WaitingFilter, to: str, *, dry_run: bool = False) -> Moved:
+    async def move_waiting(self, name: str, which: WaitingFilter, to: str, *, dry_run: bool = False) -> MovedMessages:
         self._check_connected()
         request = waiting_pb2.MoveWaitingMessagesRequest(
             durable=name, filter=waiting_filter_to_wire(which.check()), to_durable=to, dry_run=dry_run
         )
         answer = await self._call("MoveWaitingMessages", request, LONG_CALL_TIMEOUT)
-        return Moved(answer.moved, answer.leased, answer.unmatched)
+        return MovedMessages(answer.moved, answer.leased, answer.unmatched)
 
     async def durables(self) -> AsyncGenerator[DurableInfo, None]:
         request = durable_pb2.ListDurableSubscriptionsRequest(page_size=DEFAULT_PAGE_SIZE)

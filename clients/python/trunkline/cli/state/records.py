@@ -17,6 +17,7 @@ from trunkline.cli.output import note_back, note_lost, print_json, print_table, 
 from trunkline.cli.settings import Command, Settings, settings, with_settings
 from trunkline.cli.state.kinds import KINDS, describe, filters_of, id_of, row_of
 from trunkline.cli.state.leases import agents, leases
+from trunkline.cli.state.outbox import describe as describe_outbox
 from trunkline.cli.state.outbox import print_outbox
 from trunkline.errors import RecordNotFoundError, StateError
 
