@@ -423,7 +423,7 @@ async def test_statistics_count_what_was_done(manager: StateManager, prefix: str
     assert after.engine in ("memory", "sqlite")
     assert after.revision > revision
     assert after.oldest_revision <= after.revision
-    assert set(after.records) == {"agent_state", "workflow_state", "task_result"}
+    assert set(after.records) == {"agent_state", "workflow_state", "task_result", "lease", "agent_presence"}
     assert after.records["agent_state"] - before.records["agent_state"] == 1
     risen = [getattr(after, each) - getattr(before, each) for each in ("saves", "gets", "lists", "deletes")]
     assert all(figure >= done for figure, done in zip(risen, (2, 1, 1, 1), strict=True))

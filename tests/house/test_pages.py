@@ -30,7 +30,7 @@ PROGRAMS = {
     "docs/durable-delivery.md": {"worker.py", "fails.py", "lives.py"},
     "docs/from-conductorai.md": {"team.py", "team_over_grpc.py", "failures.py"},
     "docs/from-pyorchestrate.md": {"weather.py", "counter.py", "service.py", "supervised.py", "fleet.py"},
-    "docs/python-client.md": {"done.py", "figures.py", "blocking.py", "in_memory.py", "local.py"},
+    "docs/python-client.md": {"done.py", "figures.py", "blocking.py", "in_memory.py", "leading.py", "local.py"},
     "docs/requests.md": {"writer.py", "asks.py"},
     "docs/sidecar.md": {"external.py"},
 }

@@ -170,6 +170,8 @@ async def test_holdings_count_the_records_of_each_kind(engine: Engine) -> None:
         RecordKind.AGENT_STATE: 1,
         RecordKind.WORKFLOW_STATE: 0,
         RecordKind.TASK_RESULT: 1,
+        RecordKind.LEASE: 0,
+        RecordKind.AGENT_PRESENCE: 0,
     }
 
 

@@ -81,6 +81,7 @@ def test_a_record_comes_back_equal(record: Record, revision: int) -> None:
     """Every field, with its type: enums, times to the microsecond, floats and integers of any size."""
     kind, id, body = encode_record(record)
     back = decode_record(kind, body, revision)
+    assert isinstance(back, AgentState | TaskResult | WorkflowState)
     assert back == record
     assert repr(back) == repr(record)
     assert back.model_dump_json() == record.model_dump_json()
@@ -94,6 +95,7 @@ def test_a_decoded_record_is_a_model_like_any_other(record: Record) -> None:
     """It can be copied, compared, dumped, validated anew and assigned to with checks."""
     kind, _, body = encode_record(record)
     back = decode_record(kind, body, 1)
+    assert isinstance(back, AgentState | TaskResult | WorkflowState)
     assert back.model_copy(deep=True) == back
     assert type(record).model_validate(back.model_dump()) == record
     with pytest.raises(ValueError, match="metadata"):

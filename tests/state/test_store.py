@@ -11,6 +11,7 @@ from tests.state.conftest import MakeEngine, make_store
 from tests.state.samples import AGENT, drop, put
 from trunkline.errors import InternalError, OverloadedError, RevisionMismatchError, StateDisconnectedError, StorageError
 from trunklined.state.engines.engine import Commit, Engine
+from trunklined.state.planning import Bound, none_bound
 from trunklined.state.records import ANY, Entry, Transaction
 from trunklined.state.store import COMMIT_OPERATIONS, Store
 
@@ -28,14 +29,14 @@ class GatedEngine:
     def __getattr__(self, name: str) -> object:
         return getattr(self._engine, name)
 
-    async def write(self, transactions: Sequence[Transaction]) -> Commit:
+    async def write(self, transactions: Sequence[Transaction], bound: Bound = none_bound) -> Commit:
         self.groups.append(len(transactions))
         self.began.set()
         await self.gate.wait()
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
-        return await self._engine.write(transactions)
+        return await self._engine.write(transactions, bound)
 
 
 @pytest.fixture

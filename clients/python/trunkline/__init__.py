@@ -32,6 +32,8 @@ _HOMES = {
         "InvalidChannelError",
         "InvalidMessageError",
         "InvalidRecordError",
+        "LeaseHeldError",
+        "LeaseLostError",
         "MessageBusError",
         "MessageTooLargeError",
         "NoRespondersError",
@@ -102,6 +104,7 @@ _HOMES = {
         "Change",
         "ChangeType",
         "Delete",
+        "EndReason",
         "Get",
         "Operation",
         "Outcome",
@@ -109,6 +112,8 @@ _HOMES = {
         "StateManager",
         "StateStatistics",
     ),
+    "trunkline.state.leases": ("Lease", "LeaseInfo"),
+    "trunkline.state.presence": ("AgentPresence", "Announcement"),
     "trunklined.local.state": ("InMemoryStateManager",),
     "trunkline.state.grpc.manager": ("GrpcStateManager",),
     "trunkline.message_channel": ("MessageChannel", "ServiceMessage"),
@@ -181,6 +186,8 @@ if TYPE_CHECKING:
     from trunkline.errors import InvalidChannelError as InvalidChannelError
     from trunkline.errors import InvalidMessageError as InvalidMessageError
     from trunkline.errors import InvalidRecordError as InvalidRecordError
+    from trunkline.errors import LeaseHeldError as LeaseHeldError
+    from trunkline.errors import LeaseLostError as LeaseLostError
     from trunkline.errors import MessageBusError as MessageBusError
     from trunkline.errors import MessageTooLargeError as MessageTooLargeError
     from trunkline.errors import NoRespondersError as NoRespondersError
@@ -227,12 +234,17 @@ if TYPE_CHECKING:
     from trunkline.models import WorkflowState as WorkflowState
     from trunkline.programs import LocalStack as LocalStack
     from trunkline.state.grpc.manager import GrpcStateManager as GrpcStateManager
+    from trunkline.state.leases import Lease as Lease
+    from trunkline.state.leases import LeaseInfo as LeaseInfo
     from trunkline.state.outbox import OutboxMessage as OutboxMessage
     from trunkline.state.outbox import OutboxStatistics as OutboxStatistics
     from trunkline.state.outbox import StuckMessage as StuckMessage
+    from trunkline.state.presence import AgentPresence as AgentPresence
+    from trunkline.state.presence import Announcement as Announcement
     from trunkline.state.state_manager import Change as Change
     from trunkline.state.state_manager import ChangeType as ChangeType
     from trunkline.state.state_manager import Delete as Delete
+    from trunkline.state.state_manager import EndReason as EndReason
     from trunkline.state.state_manager import Get as Get
     from trunkline.state.state_manager import Operation as Operation
     from trunkline.state.state_manager import Outcome as Outcome

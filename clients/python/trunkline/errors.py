@@ -21,6 +21,8 @@
     │   ├── InvalidRecordError        INVALID_RECORD
     │   ├── RecordNotFoundError       NOT_FOUND
     │   ├── RevisionMismatchError     REVISION_MISMATCH
+    │   ├── LeaseHeldError            LEASE_HELD
+    │   ├── LeaseLostError            LEASE_LOST
     │   ├── StateNotConnectedError    STATE_NOT_CONNECTED
     │   └── StateDisconnectedError    STATE_DISCONNECTED
     └── both a MessageBusError and a StateError
@@ -241,6 +243,24 @@ class RevisionMismatchError(StateError):
     error_code = "REVISION_MISMATCH"
     status = "ABORTED"
     figures = frozenset({"expected", "actual"})
+
+
+class LeaseHeldError(StateError):
+    """The lease is held by another. Details: name, holder, number, remaining_seconds (until it ends unless it is
+    renewed)."""
+
+    error_code = "LEASE_HELD"
+    status = "ALREADY_EXISTS"
+    figures = frozenset({"number", "remaining_seconds"})
+
+
+class LeaseLostError(StateError):
+    """The lease is not held with this number (any more); nothing was written. Details: name, number, current (the
+    number that holds it now; 0: nobody, or not known)."""
+
+    error_code = "LEASE_LOST"
+    status = "ABORTED"
+    figures = frozenset({"number", "current"})
 
 
 class StateNotConnectedError(StateError):

@@ -50,6 +50,23 @@ INVALID_RECORD."""
 MAX_ID_LENGTH: Final = 512
 """Characters of a record's id; beyond it INVALID_RECORD."""
 
+MAX_CAPABILITIES: Final = 256
+MAX_CAPABILITY_LENGTH: Final = 128
+"""What one agent announces that it can do: names, and characters of each; beyond it INVALID_RECORD."""
+
+MIN_TTL: Final = 0.1
+MAX_LEASE_TTL: Final = 86_400.0
+MAX_RECORD_TTL: Final = 365 * 86_400.0
+"""Seconds of a lease and of a record's own TTL; beyond it INVALID_RECORD."""
+MAX_LEASE_WAIT: Final = 86_400.0
+"""Seconds that may be waited for a lease; beyond it INVALID_RECORD."""
+MAX_LEASE_WAITERS: Final = 10_000
+"""Callers that may wait for leases at one store; beyond it OVERLOADED."""
+MAX_BOUND_RECORDS: Final = 10_000
+"""Records that may be bound to one lease; beyond it OVERLOADED."""
+LEASE_TTL: Final = 10.0
+"""Seconds of a client's lease, where the caller does not say."""
+
 DEFAULT_REQUEST_TIMEOUT: Final = 30.0
 MAX_REQUEST_TIMEOUT: Final = 86_400.0
 """A request that wants to wait longer is refused with INVALID_MESSAGE."""

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Final, Literal, cast
 
 from trunkline.errors import InvalidChannelError, InvalidMessageError, InvalidRecordError
-from trunkline.limits import MAX_BATCH_OPERATIONS, MAX_ID_LENGTH, MAX_WRITE_MESSAGES
+from trunkline.limits import (
+    MAX_BATCH_OPERATIONS,
+    MAX_CAPABILITIES,
+    MAX_CAPABILITY_LENGTH,
+    MAX_ID_LENGTH,
+    MAX_WRITE_MESSAGES,
+)
 
-Kind = Literal["agent_state", "workflow_state", "task_result"]
+Kind = Literal["agent_state", "workflow_state", "task_result", "lease", "agent_presence"]
 """What a kind is called in the client's API and by people."""
 
 
@@ -19,6 +26,8 @@ class RecordKind(IntEnum):
     AGENT_STATE = 1
     WORKFLOW_STATE = 2
     TASK_RESULT = 3
+    LEASE = 4
+    AGENT_PRESENCE = 5
 
     @property
     def label(self) -> Kind:
@@ -33,8 +42,13 @@ FILTER_FIELDS: Final[Mapping[str, frozenset[str]]] = {
     RecordKind.AGENT_STATE.label: frozenset({"status", "type", "agent_id"}),
     RecordKind.WORKFLOW_STATE.label: frozenset({"status", "phase"}),
     RecordKind.TASK_RESULT.label: frozenset({"status", "agent_id"}),
+    RecordKind.LEASE.label: frozenset(),
+    RecordKind.AGENT_PRESENCE.label: frozenset({"status", "type", "agent_id", "capability"}),
 }
 """The fields that a filter may ask for, by the label of the kind."""
+
+WATCHED_KINDS: Final = (RecordKind.AGENT_STATE, RecordKind.WORKFLOW_STATE, RecordKind.TASK_RESULT)
+"""The kinds of a watch that names none: those that every client knows."""
 
 
 def invalid_record(field: str, problem: str, value: object = "") -> InvalidRecordError:
@@ -54,6 +68,39 @@ def check_record_id(field: str, id: str) -> str:
         except UnicodeEncodeError as error:
             raise invalid_record(field, f"cannot be written as UTF-8: {error}", ascii(id)) from error
     return id
+
+
+def check_seconds(field: str, seconds: float, shortest: float, longest: float) -> float:
+    """Returns a time unchanged, or raises `InvalidRecordError` if it is not within these bounds."""
+    if not shortest <= seconds <= longest:
+        raise invalid_record(field, f"is {seconds:g} s, it must be {shortest:g} to {longest:g} s", seconds)
+    return seconds
+
+
+def check_holder(holder: str) -> str:
+    """Returns a holder's name unchanged, or raises `InvalidRecordError`: up to 512 characters that UTF-8 can write."""
+    return check_record_id("holder", holder) if holder else holder
+
+
+def check_capabilities(capabilities: Sequence[str]) -> Sequence[str]:
+    """Returns capabilities unchanged, or raises `InvalidRecordError`: up to 256, each of 1 to 128 characters, none of
+    them a control character."""
+    if len(capabilities) > MAX_CAPABILITIES:
+        raise invalid_record("capabilities", f"has {len(capabilities)} entries, at most {MAX_CAPABILITIES} are allowed")
+    for index, capability in enumerate(capabilities):
+        check_capability(f"capabilities[{index}]", capability)
+    return capabilities
+
+
+def check_capability(field: str, capability: str) -> str:
+    """Returns one capability unchanged; see `check_capabilities`."""
+    if not 1 <= len(capability) <= MAX_CAPABILITY_LENGTH:
+        raise invalid_record(
+            field, f"has {len(capability)} characters, it must have 1 to {MAX_CAPABILITY_LENGTH}", capability[:80]
+        )
+    if any(unicodedata.category(each) in ("Cc", "Cs") for each in capability):
+        raise invalid_record(field, f"is {capability!r}, it must have no control characters", ascii(capability))
+    return capability
 
 
 def check_filter_fields(kind: str, fields: Mapping[str, str]) -> None:

@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+from google.protobuf.message import Message
+
 from trunkline.bus.message_bus import MessageBus
 from trunkline.errors import StateDisconnectedError
 from trunkline.limits import CLIENT_DISCONNECT_SECONDS, MAX_MESSAGE_BYTES
@@ -62,8 +64,14 @@ class InMemoryStateManager(BaseStateManager):
         await store.open()
         servicer = StateServicer(store, MAX_MESSAGE_BYTES, time.time())
 
-        async def statistics(raw: bytes, context: Any) -> state_pb2.GetStateStatsResponse:
+        async def statistics(raw: bytes, context: Any) -> Message:
             return await servicer.get_stats(state_pb2.GetStateStatsRequest.FromString(raw), context)
+
+        async def acquire_lease(raw: bytes, context: Any) -> Message:
+            return await servicer.acquire_lease(state_pb2.AcquireLeaseRequest.FromString(raw), context)
+
+        async def list_leases(raw: bytes, context: Any) -> Message:
+            return await servicer.list_leases(state_pb2.ListLeasesRequest.FromString(raw), context)
 
         async def watch(raw: bytes) -> AsyncGenerator[bytes, None]:
             filter, after = to_watch_filter(state_pb2.WatchRequest.FromString(raw))
@@ -76,7 +84,7 @@ class InMemoryStateManager(BaseStateManager):
             self,
             StateDisconnectedError,
             lambda write: StateConnection(store, write, MAX_MESSAGE_BYTES),
-            {"GetStateStats": statistics},
+            {"GetStateStats": statistics, "AcquireLease": acquire_lease, "ListLeases": list_leases},
             {"Watch": watch},
             in_task=True,
         )

@@ -36,7 +36,15 @@ class StateCollector(Collector):
         operations = CounterMetricFamily("trunkline_state_operations", "Operations done.", labels=["operation"])
         for name in ("saves", "gets", "lists", "deletes"):
             operations.add_metric([name.removesuffix("s")], getattr(counts, name))
+        operations.add_metric(["acquire_lease"], counts.leases_acquired)
+        operations.add_metric(["renew_lease"], counts.lease_renewals)
         yield operations
+        ended = CounterMetricFamily(
+            "trunkline_state_ended", "Records and leases that ended by themselves, by reason.", labels=["reason"]
+        )
+        ended.add_metric(["expired"], counts.expired)
+        ended.add_metric(["lease_ended"], counts.ended_with_lease)
+        yield ended
         errors = CounterMetricFamily("trunkline_state_errors", "Operations that failed, by reason.", labels=["reason"])
         for reason, count in counts.errors.copy().items():
             errors.add_metric([reason], count)
@@ -48,6 +56,9 @@ class StateCollector(Collector):
         yield records
         yield GaugeMetricFamily("trunkline_state_revision", "The store's revision.", value=holdings.revision)
         yield GaugeMetricFamily("trunkline_state_waiting_writes", "Writes that wait for a commit.", value=store.waiting)
+        yield GaugeMetricFamily(
+            "trunkline_state_lease_waiters", "Callers that wait for a lease.", value=store.leases.waiting
+        )
         yield GaugeMetricFamily("trunkline_state_watchers", "Watches now.", value=len(store.watchers))
         yield GaugeMetricFamily(
             "trunkline_state_connections", "Client libraries connected now.", value=self._connections.connections

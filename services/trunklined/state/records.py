@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final, NamedTuple
 
 from trunkline.records import RecordKind, check_filter_fields
@@ -15,6 +16,7 @@ RecordKey = tuple[RecordKind, str]
 
 class Facets(NamedTuple):
     """The fields that filters compare. In a record, None: its kind has no such field; in a filter, None: any value.
+    `agent_id` of a lease is its holder. `capability` of a record: all of its capabilities, see `join_capabilities`.
 
     A named tuple, as are all values of this file that are made for each write: they cost a third of a frozen dataclass.
     """
@@ -23,6 +25,7 @@ class Facets(NamedTuple):
     type: str | None = None
     phase: str | None = None
     agent_id: str | None = None
+    capability: str | None = None
 
 
 ANY: Final = Facets()
@@ -39,14 +42,23 @@ def make_facets(kinds: Sequence[RecordKind], fields: Mapping[str, str]) -> Facet
         return ANY
     for kind in kinds:
         check_filter_fields(kind.label, fields)
-    return Facets(**fields)
+    facets = Facets(**fields)
+    return facets if facets.capability is None else facets._replace(capability=join_capabilities([facets.capability]))
+
+
+def join_capabilities(capabilities: Sequence[str]) -> str:
+    """Returns capabilities as one text in which each stands between line ends, which none of them has."""
+    return "".join(f"\n{each}\n" for each in capabilities)
 
 
 def matches(filter: Facets, facets: Facets) -> bool:
     """Returns whether a record with these facets passes a filter."""
     if filter is ANY:
         return True
-    return all(value is None or value == actual for value, actual in zip(filter, facets, strict=True))
+    *wanted, capability = filter
+    if capability is not None and capability not in (facets.capability or ""):
+        return False
+    return all(value is None or value == actual for value, actual in zip(wanted, facets[:-1], strict=True))
 
 
 class Entry(NamedTuple):
@@ -58,16 +70,37 @@ class Entry(NamedTuple):
     body: bytes
 
 
+class Term(NamedTuple):
+    """How long a record stays. `lease`: the number of the lease that it ends with, 0: none; `ttl_ms`: its TTL, 0: none;
+    `expires_at_ms`: UNIX time of its end as far as is stored, 0: not stored, it has its whole TTL after a restart."""
+
+    lease: int = 0
+    ttl_ms: int = 0
+    expires_at_ms: int = 0
+
+
+FOR_EVER: Final = Term()
+
+
 class Head(NamedTuple):
     """A stored record without its body."""
 
     revision: int
     facets: Facets
+    term: Term = FOR_EVER
+
+
+class Hold(NamedTuple):
+    """A lease as its holder names it."""
+
+    name: str
+    number: int
 
 
 class Put(NamedTuple):
     """Saves a record. `expected`: the revision that the stored record must have; 0: no record; None: any or none.
-    `publish`: messages that are put into the outbox with it."""
+    `publish`: messages that are put into the outbox with it; `lease`: the lease that it ends with; `ttl_ms`: its TTL,
+    0: none; `fence`: the lease that must be held."""
 
     kind: RecordKind
     id: str
@@ -75,16 +108,37 @@ class Put(NamedTuple):
     facets: Facets
     expected: int | None = None
     publish: Sequence[Arrival] = ()
+    lease: Hold | None = None
+    ttl_ms: int = 0
+    fence: Hold | None = None
 
 
 class Drop(NamedTuple):
     """Deletes a record. `expected`: the revision that the stored record must have; None: any or none. `publish`:
-    messages that are put into the outbox with it, if there was a record."""
+    messages that are put into the outbox with it, if there was a record. `fence`: the lease that must be held."""
 
     kind: RecordKind
     id: str
     expected: int | None = None
     publish: Sequence[Arrival] = ()
+    fence: Hold | None = None
+
+
+class Touch(NamedTuple):
+    """Begins a record's TTL anew. `ttl_ms`: its new TTL; 0: the one that it has."""
+
+    kind: RecordKind
+    id: str
+    ttl_ms: int = 0
+
+
+class End(NamedTuple):
+    """Deletes a record whose TTL has passed, if it still has this revision and `is_due` still says so."""
+
+    kind: RecordKind
+    id: str
+    revision: int
+    is_due: Callable[[], bool]
 
 
 class Read(NamedTuple):
@@ -94,7 +148,7 @@ class Read(NamedTuple):
     id: str
 
 
-Operation = Put | Drop | Read
+Operation = Put | Drop | Read | Touch | End
 Transaction = Sequence[Operation]
 """Operations that are applied in order: all writes of a transaction, or none."""
 
@@ -104,18 +158,27 @@ def messages_of(transaction: Transaction) -> list[Arrival]:
     return [
         message
         for operation in transaction
-        if not isinstance(operation, Read) and operation.publish
+        if isinstance(operation, Put | Drop) and operation.publish
         for message in operation.publish
     ]
 
 
 Result = int | Entry | None
-"""The result of an operation. Put: its revision; Drop: the deletion's revision, or 0 if there was no record; Read: the
-record or None."""
+"""The result of an operation. Put: its revision; Drop, End: the deletion's revision, or 0 if there was none; Read: the
+record or None; Touch: the record's revision, or 0 if there is none."""
+
+
+class Reason(IntEnum):
+    """Why a record is no more. The numbers are those of `EndReason` in state.proto, and those in a store's file."""
+
+    DELETED = 1
+    EXPIRED = 2
+    LEASE_ENDED = 3
 
 
 class Change(NamedTuple):
-    """One committed write. `body` and `facets` are None for a deletion; `before` is None if there was no record."""
+    """One committed write. `body` and `facets` are None for a deletion; `before` is None if there was no record.
+    `term` is that of a save, `reason` that of a deletion."""
 
     revision: int
     kind: RecordKind
@@ -123,6 +186,8 @@ class Change(NamedTuple):
     body: bytes | None
     facets: Facets | None
     before: Head | None
+    term: Term = FOR_EVER
+    reason: int = Reason.DELETED
 
 
 @dataclass(frozen=True, slots=True)

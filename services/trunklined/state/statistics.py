@@ -37,6 +37,10 @@ class Counts:
     lists: int = 0
     deletes: int = 0
     commits: int = 0
+    leases_acquired: int = 0
+    lease_renewals: int = 0
+    expired: int = 0
+    ended_with_lease: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     """Failed operations, by reason."""
     commit_latency: Histogram = field(default_factory=lambda: Histogram(COMMIT_BOUNDS))

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from uuid import uuid4
 
@@ -17,26 +18,35 @@ from trunkline.records import RecordKind, invalid_record
 from trunklined.relay.journal import Arrival, size_of
 from trunklined.relay.outbox import OutboxRelay
 from trunklined.state.engines.engine import Engine
+from trunklined.state.leases import Leases
 from trunklined.state.planning import TransactionOutcome
 from trunklined.state.records import (
     Change,
+    End,
     Entry,
     Facets,
+    Head,
     Operation,
     Page,
     Put,
     Read,
+    Reason,
     RecordKey,
     Result,
     Transaction,
     messages_of,
 )
 from trunklined.state.statistics import Counts
+from trunklined.state.terms import Terms
 from trunklined.state.watch import Event, Watchers, WatchFilter
 
 log = structlog.get_logger()
 
 COMMIT_OPERATIONS: Final = 256
+ENDED_AT_ONCE: Final = 256
+"""Records whose TTL has passed that are ended before the next ones are looked for."""
+END_RETRY_SECONDS: Final = 1.0
+"""A record that could not be ended, because the disk is full, is tried again after such a time."""
 COMMIT_BYTES: Final = 8 * 1024 * 1024
 """Upper bounds of one commit, of its operations with their messages, and of their bytes. It has at least one
 transaction, and keeps the loop busy for at most 3 ms, more than the wait for the disk costs."""
@@ -85,6 +95,8 @@ class Store:
         self.relay = relay
         self.watchers = watchers
         self.counts = Counts()
+        self.terms = Terms()
+        self.leases = Leases(self, self.terms, self.counts)
         self._limits = limits
         self._queue: deque[_Waiting] = deque()
         self._queued_operations = 0
@@ -95,6 +107,9 @@ class Store:
         self._settled = asyncio.Event()
         self._committing = False
         self._committer: asyncio.Task[None] | None = None
+        self._ender: asyncio.Task[None] | None = None
+        self._sooner = asyncio.Event()
+        """Set when something may end sooner than the ender waits."""
         self._stopping = False
 
     @property
@@ -103,17 +118,23 @@ class Store:
         return self._queued_operations
 
     async def open(self) -> None:
-        """Opens the engine, starts to commit writes, and to hand messages to the bus."""
+        """Opens the engine, starts to commit writes, and to hand messages to the bus, and ends the records whose TTL
+        passed meanwhile."""
         await self.engine.open()
+        self.terms.load(await self.engine.terms())
         if self.relay is not None:
             self.relay.start()
         self._committer = asyncio.create_task(self._commit_forever(), name="state-committer")
+        while await self._end_some():
+            pass
+        self._ender = asyncio.create_task(self._end_forever(), name="state-ender")
 
     async def drain(self, seconds: float) -> None:
         """Refuses new writes, ends the watches, and waits up to `seconds` for the submitted writes, and for a bus that
         is connected to take their messages."""
         self._stopping = True
         self.watchers.end(stopping)
+        self.leases.end(stopping)
         try:
             async with asyncio.timeout(seconds):
                 while self._queue or self._committing:
@@ -128,10 +149,13 @@ class Store:
     async def close(self) -> None:
         """Fails the writes that still wait and closes the engine; idempotent."""
         self._stopping = True
-        committer, self._committer = self._committer, None
-        if committer is not None:
-            committer.cancel()
-            await asyncio.wait({committer})
+        self.leases.end(stopping)
+        tasks = {task for task in (self._committer, self._ender) if task is not None}
+        self._committer = self._ender = None
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         left, self._queue = self._queue, deque()
         self._settle_all(left, [stopping()] * len(left))
         if self.relay is not None:
@@ -163,6 +187,9 @@ class Store:
             if self.relay is None:
                 raise _no_bus()
             self.engine.outbox.stock.take(messages)
+        self._enqueue(transaction, size, done, messages)
+
+    def _enqueue(self, transaction: Transaction, size: int, done: Done, messages: Sequence[Arrival] = ()) -> None:
         unsettled = self._unsettled
         for operation in transaction:
             key = operation[0], operation[1]
@@ -203,6 +230,10 @@ class Store:
             return entry if isinstance(entry, Entry) else None
         return await self.engine.read(kind, id)
 
+    async def head(self, kind: RecordKind, id: str) -> Head | None:
+        """Returns one committed record without its body, or None."""
+        return await self.engine.head(kind, id)
+
     async def page(self, kind: RecordKind, filter: Facets, after: str | None, limit: int) -> Page:
         """Returns a page of records, after all writes that were submitted before; see `Engine.page`."""
         self.counts.lists += 1
@@ -215,6 +246,38 @@ class Store:
     def watch(self, filter: WatchFilter, after: int | None) -> AsyncGenerator[Event, None]:
         """Watches records; see `Watchers.watch`."""
         return self.watchers.watch(filter, after)
+
+    async def _end_forever(self) -> None:
+        while True:
+            self._sooner.clear()
+            try:
+                async with asyncio.timeout(self.terms.seconds_to_next()):
+                    await self._sooner.wait()
+            except TimeoutError:
+                pass
+            while await self._end_some():
+                pass
+
+    async def _end_some(self) -> bool:
+        """Ends records whose TTL has passed; returns whether there were any. The end is a write like any other, and
+        takes its place among them: what reached the store before it counts, what comes later finds no record."""
+        due = self.terms.due(ENDED_AT_ONCE) if not self._stopping else []
+        loop = asyncio.get_running_loop()
+        ended: list[asyncio.Future[None]] = []
+        for key, revision in due:
+            future: asyncio.Future[None] = loop.create_future()
+            ended.append(future)
+            end = End(*key, revision, partial(self.terms.is_due, key, revision))
+            self._enqueue((end,), 0, partial(self._ended, key, future))
+        if ended:
+            await asyncio.wait(ended)
+        return bool(due)
+
+    def _ended(self, key: RecordKey, future: asyncio.Future[None], outcome: TransactionOutcome) -> None:
+        # What was renewed meanwhile is looked at again when it is due; what failed, a little later.
+        self.terms.retry(key, END_RETRY_SECONDS if isinstance(outcome, StateError) else 0.0)
+        if not future.done():
+            future.set_result(None)
 
     async def _commit_forever(self) -> None:
         while True:
@@ -250,7 +313,7 @@ class Store:
         transactions = [waiting.transaction for waiting in group]
         published: Sequence[Arrival] = ()
         try:
-            commit = await self.engine.write(transactions)
+            commit = await self.engine.write(transactions, self.terms.bound)
             published = commit.published
         except StateError as error:
             log.error("a commit failed", error=error.message, transactions=len(transactions))
@@ -264,16 +327,26 @@ class Store:
             self._settle_messages(group, published)
         if commit.published and self.relay is not None:
             self.relay.wake()
-        if commit.changes:
+        if commit.changes or commit.touched:
             self.counts.committed(time.perf_counter() - started)
             self._count(commit.changes)
+            if self.terms.follow(commit.changes, commit.touched):
+                self._sooner.set()
             self.watchers.publish(commit.changes)
+            self.leases.follow(commit.changes)
         return commit.outcomes
 
     def _count(self, changes: Sequence[Change]) -> None:
-        deletes = sum(change.body is None for change in changes)
-        self.counts.deletes += deletes
-        self.counts.saves += len(changes) - deletes
+        counts = self.counts
+        for change in changes:
+            if change.body is not None:
+                counts.saves += 1
+            elif change.reason is Reason.EXPIRED:
+                counts.expired += 1
+            elif change.reason is Reason.LEASE_ENDED:
+                counts.ended_with_lease += 1
+            else:
+                counts.deletes += 1
 
     def _settle_messages(self, group: Iterable[_Waiting], published: Sequence[Arrival]) -> None:
         """Counts the messages of a group no more that were not put into the outbox."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from trunkline.errors import OverloadedError, TrunklineError
-from trunkline.records import RecordKind
+from trunkline.records import WATCHED_KINDS, RecordKind
 from trunklined.state.engines.engine import Engine, compacted
-from trunklined.state.records import ANY, Change, Entry, Facets, matches
+from trunklined.state.records import ANY, Change, Entry, Facets, Reason, matches
 
 PAGE: Final = 256
 """Records or changes that are read at once."""
@@ -19,12 +19,13 @@ PAGE: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A record that was deleted (`deleted`), or was saved and no longer matches."""
+    """A record that is no more (`deleted`, and why), or was saved and no longer matches."""
 
     kind: RecordKind
     id: str
     revision: int
     deleted: bool
+    reason: int = Reason.DELETED
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +49,19 @@ Event = Entry | Left | Synced | Progress
 class WatchFilter:
     """Which records a watcher gets the changes of. `id` None: every record of the kinds."""
 
-    kinds: Sequence[RecordKind] = tuple(RecordKind)
+    kinds: Sequence[RecordKind] = WATCHED_KINDS
     id: str | None = None
     facets: Facets = ANY
 
     def event(self, change: Change) -> Entry | Left | None:
         """Returns what a change is to the watcher; None where it does not concern the filter."""
-        revision, kind, id, body, facets, before = change
+        revision, kind, id, body, facets, before, _, reason = change
         if kind not in self.kinds or (self.id is not None and id != self.id):
             return None
         if body is not None and facets is not None and matches(self.facets, facets):
             return Entry(kind, id, revision, body)
         if before is not None and matches(self.facets, before.facets):
-            return Left(kind, id, revision, deleted=body is None)
+            return Left(kind, id, revision, body is None, reason)
         return None
 
 

@@ -9,6 +9,7 @@ describe     messages as plain dicts, and as text
 messages     publish, request, cancel; stored_publish keeps many stored messages in flight
 subscribe    subscribe; followers are its subscriptions, message_lines shows what passes
 records      state get, list, save, delete, watch
+leases       state leases, state agents
 durables     durable list, show, create, seek, delete; durable_view shows them
 tasks        tasks list, show, follow, cancel, submit; task_view shows them
 dead_letters dead-letters list, show, redrive, purge; dead_letter_filter says which, dead_letter_view shows them

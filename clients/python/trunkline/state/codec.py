@@ -19,6 +19,8 @@ from trunkline.models.fields import JsonObject
 from trunkline.models.json import NotJsonError, encode_json
 from trunkline.models.states import WorkflowState
 from trunkline.records import Kind
+from trunkline.state.leases import LeaseInfo
+from trunkline.state.presence import AgentPresence
 from trunkline.text import safe_text
 from trunkline.v1 import state_pb2
 from trunkline.wire.times import EPOCH, to_datetime
@@ -46,7 +48,7 @@ class Encoded(NamedTuple):
     body: bytes
 
 
-def encode_record(record: Record) -> Encoded:
+def encode_record(record: Record | AgentPresence) -> Encoded:
     """Encodes a model.
 
     Raises:
@@ -60,15 +62,21 @@ def encode_record(record: Record) -> Encoded:
         return Encoded("task_result", record.task_id, _encoded(record, _task_result_to_wire))
     if isinstance(record, WorkflowState):
         return Encoded("workflow_state", record.workflow_id, _encoded(record, _workflow_state_to_wire))
+    if isinstance(record, AgentPresence):
+        return Encoded("agent_presence", record.agent_id, _encoded(record, _presence_to_wire))
     raise TypeError(f"{type(record).__name__} is no record: want AgentState, WorkflowState or TaskResult")
 
 
-def decode_record(kind: Kind, body: bytes, revision: int) -> Record:
+def decode_record(kind: Kind, body: bytes, revision: int) -> Record | LeaseInfo | AgentPresence:
     """Decodes a record. The service validated the fields, so they are not validated again."""
     if kind == "agent_state":
         return _agent_state_from_wire(state_pb2.AgentState.FromString(body), revision)
     if kind == "task_result":
         return _task_result_from_wire(state_pb2.TaskResult.FromString(body), revision)
+    if kind == "agent_presence":
+        return _presence_from_wire(state_pb2.AgentPresence.FromString(body), revision)
+    if kind == "lease":
+        return lease_from_wire(state_pb2.Lease.FromString(body), revision)
     return _workflow_state_from_wire(state_pb2.WorkflowState.FromString(body), revision)
 
 
@@ -94,7 +102,7 @@ def _agent_state_to_wire(state: AgentState) -> state_pb2.AgentState:
         error_count=state.error_count,
     )
     if state.metadata:
-        wire.metadata_json = _to_json("metadata", state.metadata)
+        wire.metadata_json = to_json("metadata", state.metadata)
     _put_time(wire.created_at, state.created_at)
     _put_time(wire.updated_at, state.updated_at)
     if state.last_heartbeat is not None:
@@ -111,9 +119,9 @@ def _task_result_to_wire(result: TaskResult) -> state_pb2.TaskResult:
         duration_seconds=result.duration_seconds,
     )
     if result.output_data:
-        wire.output_data_json = _to_json("output_data", result.output_data)
+        wire.output_data_json = to_json("output_data", result.output_data)
     if result.metadata:
-        wire.metadata_json = _to_json("metadata", result.metadata)
+        wire.metadata_json = to_json("metadata", result.metadata)
     _put_time(wire.started_at, result.started_at)
     if result.completed_at is not None:
         _put_time(wire.completed_at, result.completed_at)
@@ -124,19 +132,56 @@ def _workflow_state_to_wire(state: WorkflowState) -> state_pb2.WorkflowState:
     wire = state_pb2.WorkflowState(
         workflow_id=state.workflow_id,
         current_phase=state.current_phase,
-        phase_history_json=[_to_json(f"phase_history[{n}]", each) for n, each in enumerate(state.phase_history)],
+        phase_history_json=[to_json(f"phase_history[{n}]", each) for n, each in enumerate(state.phase_history)],
         status=state.status,
-        error_log_json=[_to_json(f"error_log[{n}]", each) for n, each in enumerate(state.error_log)],
+        error_log_json=[to_json(f"error_log[{n}]", each) for n, each in enumerate(state.error_log)],
         feedback_count=state.feedback_count,
     )
     _put_nested(wire.agent_states, "agent_states", state.agent_states, AgentState, _agent_state_to_wire)
     _put_nested(wire.task_results, "task_results", state.task_results, TaskResult, _task_result_to_wire)
     if state.metadata:
-        wire.metadata_json = _to_json("metadata", state.metadata)
+        wire.metadata_json = to_json("metadata", state.metadata)
     _put_time(wire.started_at, state.started_at)
     if state.completed_at is not None:
         _put_time(wire.completed_at, state.completed_at)
     return wire
+
+
+def _presence_to_wire(presence: AgentPresence) -> state_pb2.AgentPresence:
+    wire = state_pb2.AgentPresence(
+        agent_id=presence.agent_id,
+        agent_type=presence.agent_type,
+        status=presence.status,
+        capabilities=_texts("capabilities", list(presence.capabilities)),
+    )
+    if presence.metadata:
+        wire.metadata_json = to_json("metadata", dict(presence.metadata))
+    _put_time(wire.announced_at, presence.announced_at)
+    return wire
+
+
+def _presence_from_wire(wire: state_pb2.AgentPresence, revision: int) -> AgentPresence:
+    return AgentPresence(
+        agent_id=wire.agent_id,
+        agent_type=_AGENT_TYPES.get(wire.agent_type, wire.agent_type),
+        status=_AGENT_STATUSES.get(wire.status, wire.status) if wire.status else AgentStatus.IDLE,
+        capabilities=tuple(wire.capabilities),
+        metadata=_decode_json(wire.metadata_json) if wire.metadata_json else {},
+        announced_at=_to_time(wire.announced_at),
+        revision=revision,
+    )
+
+
+def lease_from_wire(wire: state_pb2.Lease, number: int) -> LeaseInfo:
+    """Returns a lease as others see it; its number is the revision of its record."""
+    return LeaseInfo(
+        name=wire.name,
+        number=number,
+        holder=wire.holder,
+        ttl=wire.ttl.ToNanoseconds() / 1e9,
+        metadata=_decode_json(wire.metadata_json) if wire.metadata_json else {},
+        acquired_at=_to_time(wire.acquired_at),
+    )
 
 
 def _agent_state_from_wire(wire: state_pb2.AgentState, revision: int | None) -> AgentState:
@@ -218,7 +263,7 @@ def _to_time(wire: Timestamp) -> datetime:
     return to_datetime(wire.seconds, wire.nanos)
 
 
-def _to_json(name: str, value: JsonObject) -> Any:
+def to_json(name: str, value: JsonObject) -> Any:
     """Returns JSON as bytes, which a string field accepts too. What was put into a dict after the model had checked it
     is checked here."""
     if not isinstance(value, dict):
@@ -264,7 +309,8 @@ def _from_json_texts(texts: Iterable[str]) -> list[JsonObject]:
 
 def _culprit(record: Any) -> str:
     """Returns the name of the field that cannot be encoded."""
-    for name, value in record.__dict__.items():
+    for name in getattr(record, "__slots__", None) or record.__dict__:
+        value = getattr(record, name)
         texts = value if isinstance(value, list | dict) else [value]
         for text in texts:
             try:

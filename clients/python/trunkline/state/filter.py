@@ -22,11 +22,12 @@ class Filter:
     type: str | None = None
     phase: str | None = None
     agent_id: str | None = None
+    capability: str | None = None
 
     def values(self) -> dict[str, str]:
         """Returns the values that are set, by the names of their fields."""
-        fields = (("status", self.status), ("type", self.type), ("phase", self.phase), ("agent_id", self.agent_id))
-        return {name: value for name, value in fields if value}
+        values = ((name, getattr(self, name)) for name in self.__slots__)
+        return {name: value for name, value in values if value}
 
     def check(self, kind: Kind) -> None:
         """Raises `InvalidRecordError` if a field is set that records of the kind do not have."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from trunkline.limits import STATE_PORT
 from trunkline.models import AgentState, TaskResult, WorkflowState
 from trunkline.records import Kind
 from trunkline.state.grpc.manager import GrpcStateManager
+from trunkline.state.leases import Lease as AsyncLease
+from trunkline.state.leases import LeaseInfo
 from trunkline.state.outbox import Publish
+from trunkline.state.presence import AgentPresence
 from trunkline.state.state_manager import Change, Operation, Outcome, StateStatistics
 from trunkline.state.state_manager import StateManager as AsyncStateManager
 from trunkline.sync.face import Face
+from trunkline.sync.leases import Announcement, Lease
 
 
 class StateManager(Face[AsyncStateManager]):
@@ -22,11 +26,11 @@ class StateManager(Face[AsyncStateManager]):
         super().__init__(GrpcStateManager(address, **options))
 
     def save_agent_state(
-        self, state: AgentState, *, expected_revision: int | None = None, publish: Publish = ()
+        self, state: AgentState, *, expected_revision: int | None = None, publish: Publish = (), **options: Any
     ) -> int:
         """See `StateManager.save_agent_state`."""
         return self._wait(
-            self._asynchronous.save_agent_state(state, expected_revision=expected_revision, publish=publish)
+            self._asynchronous.save_agent_state(state, expected_revision=expected_revision, publish=publish, **options)
         )
 
     def get_agent_state(self, agent_id: str) -> AgentState | None:
@@ -37,18 +41,24 @@ class StateManager(Face[AsyncStateManager]):
         """See `StateManager.list_agent_states`."""
         return self._wait(self._asynchronous.list_agent_states(**filters))
 
-    def delete_agent_state(self, agent_id: str, *, expected_revision: int | None = None, publish: Publish = ()) -> bool:
+    def delete_agent_state(
+        self, agent_id: str, *, expected_revision: int | None = None, publish: Publish = (), **options: Any
+    ) -> bool:
         """See `StateManager.delete_agent_state`."""
         return self._wait(
-            self._asynchronous.delete_agent_state(agent_id, expected_revision=expected_revision, publish=publish)
+            self._asynchronous.delete_agent_state(
+                agent_id, expected_revision=expected_revision, publish=publish, **options
+            )
         )
 
     def save_workflow_state(
-        self, state: WorkflowState, *, expected_revision: int | None = None, publish: Publish = ()
+        self, state: WorkflowState, *, expected_revision: int | None = None, publish: Publish = (), **options: Any
     ) -> int:
         """See `StateManager.save_workflow_state`."""
         return self._wait(
-            self._asynchronous.save_workflow_state(state, expected_revision=expected_revision, publish=publish)
+            self._asynchronous.save_workflow_state(
+                state, expected_revision=expected_revision, publish=publish, **options
+            )
         )
 
     def get_workflow_state(self, workflow_id: str) -> WorkflowState | None:
@@ -60,19 +70,21 @@ class StateManager(Face[AsyncStateManager]):
         return self._wait(self._asynchronous.list_workflow_states(**filters))
 
     def delete_workflow_state(
-        self, workflow_id: str, *, expected_revision: int | None = None, publish: Publish = ()
+        self, workflow_id: str, *, expected_revision: int | None = None, publish: Publish = (), **options: Any
     ) -> bool:
         """See `StateManager.delete_workflow_state`."""
         return self._wait(
-            self._asynchronous.delete_workflow_state(workflow_id, expected_revision=expected_revision, publish=publish)
+            self._asynchronous.delete_workflow_state(
+                workflow_id, expected_revision=expected_revision, publish=publish, **options
+            )
         )
 
     def save_task_result(
-        self, result: TaskResult, *, expected_revision: int | None = None, publish: Publish = ()
+        self, result: TaskResult, *, expected_revision: int | None = None, publish: Publish = (), **options: Any
     ) -> int:
         """See `StateManager.save_task_result`."""
         return self._wait(
-            self._asynchronous.save_task_result(result, expected_revision=expected_revision, publish=publish)
+            self._asynchronous.save_task_result(result, expected_revision=expected_revision, publish=publish, **options)
         )
 
     def get_task_result(self, task_id: str) -> TaskResult | None:
@@ -83,15 +95,63 @@ class StateManager(Face[AsyncStateManager]):
         """See `StateManager.list_task_results`."""
         return self._wait(self._asynchronous.list_task_results(**filters))
 
-    def delete_task_result(self, task_id: str, *, expected_revision: int | None = None, publish: Publish = ()) -> bool:
+    def delete_task_result(
+        self, task_id: str, *, expected_revision: int | None = None, publish: Publish = (), **options: Any
+    ) -> bool:
         """See `StateManager.delete_task_result`."""
         return self._wait(
-            self._asynchronous.delete_task_result(task_id, expected_revision=expected_revision, publish=publish)
+            self._asynchronous.delete_task_result(
+                task_id, expected_revision=expected_revision, publish=publish, **options
+            )
         )
 
     def batch(self, operations: Sequence[Operation], *, atomic: bool = False) -> list[Outcome]:
         """See `StateManager.batch`."""
         return self._wait(self._asynchronous.batch(operations, atomic=atomic))
+
+    def touch(self, kind: Kind, id: str, *, ttl: float | None = None) -> bool:
+        """See `StateManager.touch`."""
+        return self._wait(self._asynchronous.touch(kind, id, ttl=ttl))
+
+    def acquire(self, name: str, *, on_lost: Callable[[Lease], object] | None = None, **options: Any) -> Lease:
+        """See `StateManager.acquire`. `on_lost` is called in the thread of the faces' loop, and must not block it."""
+        face: list[Lease] = []
+
+        def lost(_: AsyncLease) -> None:
+            if on_lost is not None:
+                on_lost(face[0])
+
+        async def take() -> Lease:
+            lease = await self._asynchronous.acquire(name, on_lost=lost, **options)
+            face.append(Lease(lease, self._wait))
+            return face[0]
+
+        return self._wait(take())
+
+    def list_leases(self, *, name: str | None = None) -> list[LeaseInfo]:
+        """See `StateManager.list_leases`."""
+        return self._wait(self._asynchronous.list_leases(name=name))
+
+    def release_lease(self, name: str, number: int) -> None:
+        """See `StateManager.release_lease`."""
+        self._wait(self._asynchronous.release_lease(name, number))
+
+    def watch_leases(self, name: str | None = None, *, after_revision: int | None = None) -> Iterator[Change]:
+        """See `StateManager.watch_leases`."""
+        return self._iterate(self._asynchronous.watch_leases(name, after_revision=after_revision))
+
+    def announce(self, agent_id: str, capabilities: Sequence[str] = (), **options: Any) -> Announcement:
+        """See `StateManager.announce`."""
+        announcing = self._asynchronous.announce(agent_id, capabilities, **options)
+        return Announcement(self._wait(announcing), self._wait)
+
+    def find_agents(self, **filters: Any) -> list[AgentPresence]:
+        """See `StateManager.find_agents`."""
+        return self._wait(self._asynchronous.find_agents(**filters))
+
+    def watch_agents(self, **filters: Any) -> Iterator[Change]:
+        """See `StateManager.watch_agents`."""
+        return self._iterate(self._asynchronous.watch_agents(**filters))
 
     def statistics(self) -> StateStatistics:
         """See `StateManager.statistics`."""

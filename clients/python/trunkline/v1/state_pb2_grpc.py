@@ -79,6 +79,31 @@ class StateServiceStub(object):
                 request_serializer=trunkline_dot_v1_dot_state__pb2.GetStateStatsRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_state__pb2.GetStateStatsResponse.FromString,
                 _registered_method=True)
+        self.AcquireLease = channel.unary_unary(
+                '/trunkline.v1.StateService/AcquireLease',
+                request_serializer=trunkline_dot_v1_dot_state__pb2.AcquireLeaseRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_state__pb2.AcquireLeaseResponse.FromString,
+                _registered_method=True)
+        self.RenewLease = channel.unary_unary(
+                '/trunkline.v1.StateService/RenewLease',
+                request_serializer=trunkline_dot_v1_dot_state__pb2.RenewLeaseRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_state__pb2.RenewLeaseResponse.FromString,
+                _registered_method=True)
+        self.ReleaseLease = channel.unary_unary(
+                '/trunkline.v1.StateService/ReleaseLease',
+                request_serializer=trunkline_dot_v1_dot_state__pb2.ReleaseLeaseRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_state__pb2.ReleaseLeaseResponse.FromString,
+                _registered_method=True)
+        self.ListLeases = channel.unary_unary(
+                '/trunkline.v1.StateService/ListLeases',
+                request_serializer=trunkline_dot_v1_dot_state__pb2.ListLeasesRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_state__pb2.ListLeasesResponse.FromString,
+                _registered_method=True)
+        self.Touch = channel.unary_unary(
+                '/trunkline.v1.StateService/Touch',
+                request_serializer=trunkline_dot_v1_dot_state__pb2.TouchRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_state__pb2.TouchResponse.FromString,
+                _registered_method=True)
 
 
 class StateServiceServicer(object):
@@ -141,7 +166,8 @@ class StateServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ConnectState(self, request_iterator, context):
-        """The line of a client library: all but Watch, multiplexed on one stream, many items a frame. Items are answered in
+        """The line of a client library: all but Watch, AcquireLease (a call that waits can be cancelled alone) and ListLeases,
+        multiplexed on one stream, many items a frame. Items are answered in
         any order, except that what one stream wrote it reads. Errors come as items; the stream goes on. UNAVAILABLE when
         the service shuts down.
         """
@@ -151,6 +177,49 @@ class StateServiceServicer(object):
 
     def GetStateStats(self, request, context):
         """Counts since the service started, and what it holds now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcquireLease(self, request, context):
+        """Takes a lease that nobody holds. Answered when it is as durable as the engine makes it. With `wait`, it waits for
+        the holder to end, first come, first served; a call that ends meanwhile takes nothing.
+        INVALID_ARGUMENT: INVALID_RECORD. ALREADY_EXISTS: LEASE_HELD, with `holder`, `number` and `remaining_seconds`.
+        RESOURCE_EXHAUSTED: OVERLOADED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewLease(self, request, context):
+        """Begins the lease's TTL anew. A renewal is not written: after a restart of the service every lease has its whole TTL
+        again. INVALID_ARGUMENT: INVALID_RECORD. ABORTED: LEASE_LOST (it ended, or another holder has it by now).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseLease(self, request, context):
+        """Ends a lease, and with it the records that are bound to it.
+        INVALID_ARGUMENT: INVALID_RECORD. ABORTED: LEASE_LOST.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLeases(self, request, context):
+        """The leases that are held, in order of their names, in pages. A watch of RECORD_KIND_LEASE tells who comes and goes.
+        INVALID_ARGUMENT: INVALID_RECORD.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Touch(self, request, context):
+        """Begins the TTL of a record anew; its revision stays. Answered when it is as durable as a save.
+        NOT_FOUND: there is no such record. INVALID_ARGUMENT: INVALID_RECORD (also where the record has no TTL and none is
+        given).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -198,6 +267,31 @@ def add_StateServiceServicer_to_server(servicer, server):
                     servicer.GetStateStats,
                     request_deserializer=trunkline_dot_v1_dot_state__pb2.GetStateStatsRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_state__pb2.GetStateStatsResponse.SerializeToString,
+            ),
+            'AcquireLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcquireLease,
+                    request_deserializer=trunkline_dot_v1_dot_state__pb2.AcquireLeaseRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_state__pb2.AcquireLeaseResponse.SerializeToString,
+            ),
+            'RenewLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewLease,
+                    request_deserializer=trunkline_dot_v1_dot_state__pb2.RenewLeaseRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_state__pb2.RenewLeaseResponse.SerializeToString,
+            ),
+            'ReleaseLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseLease,
+                    request_deserializer=trunkline_dot_v1_dot_state__pb2.ReleaseLeaseRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_state__pb2.ReleaseLeaseResponse.SerializeToString,
+            ),
+            'ListLeases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLeases,
+                    request_deserializer=trunkline_dot_v1_dot_state__pb2.ListLeasesRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_state__pb2.ListLeasesResponse.SerializeToString,
+            ),
+            'Touch': grpc.unary_unary_rpc_method_handler(
+                    servicer.Touch,
+                    request_deserializer=trunkline_dot_v1_dot_state__pb2.TouchRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_state__pb2.TouchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -421,6 +515,141 @@ class StateService(object):
             '/trunkline.v1.StateService/GetStateStats',
             trunkline_dot_v1_dot_state__pb2.GetStateStatsRequest.SerializeToString,
             trunkline_dot_v1_dot_state__pb2.GetStateStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcquireLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.StateService/AcquireLease',
+            trunkline_dot_v1_dot_state__pb2.AcquireLeaseRequest.SerializeToString,
+            trunkline_dot_v1_dot_state__pb2.AcquireLeaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.StateService/RenewLease',
+            trunkline_dot_v1_dot_state__pb2.RenewLeaseRequest.SerializeToString,
+            trunkline_dot_v1_dot_state__pb2.RenewLeaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.StateService/ReleaseLease',
+            trunkline_dot_v1_dot_state__pb2.ReleaseLeaseRequest.SerializeToString,
+            trunkline_dot_v1_dot_state__pb2.ReleaseLeaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLeases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.StateService/ListLeases',
+            trunkline_dot_v1_dot_state__pb2.ListLeasesRequest.SerializeToString,
+            trunkline_dot_v1_dot_state__pb2.ListLeasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Touch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.StateService/Touch',
+            trunkline_dot_v1_dot_state__pb2.TouchRequest.SerializeToString,
+            trunkline_dot_v1_dot_state__pb2.TouchResponse.FromString,
             options,
             channel_credentials,
             insecure,

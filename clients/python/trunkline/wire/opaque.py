@@ -100,12 +100,12 @@ def state_passthrough() -> PassthroughTypes:
     """state.proto with the body of every record, every `Error` and every `Message` left encoded."""
     from trunkline.v1 import state_pb2
 
-    bodies = ("agent_state", "workflow_state", "task_result")
+    bodies = ("agent_state", "workflow_state", "task_result", "agent_presence")
     return PassthroughTypes(
         state_pb2.DESCRIPTOR,
         {
             "SaveRequest": bodies,
-            "Record": bodies,
+            "Record": (*bodies, "lease"),
             "OutboxMessage": ("message",),
             "BatchResponse.Outcome": ("error",),
             "ConnectStateResponse.ServerItem": ("error",),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from trunkline.errors import CompactedError
@@ -11,8 +11,8 @@ from trunkline.limits import FRAME_BYTES, MAX_ANSWER_BYTES, MAX_BATCH_OPERATIONS
 from trunkline.records import RecordKind
 from trunklined.relay.journal import Arrival
 from trunklined.relay.tables import TableJournal
-from trunklined.state.planning import TransactionOutcome
-from trunklined.state.records import Change, Entry, Facets, Head, Holdings, Page, Transaction
+from trunklined.state.planning import Bound, TransactionOutcome, none_bound
+from trunklined.state.records import Change, Entry, Facets, Head, Holdings, Page, RecordKey, Transaction
 
 OUTCOME_BYTES: Final = 64
 """What an item of an answer takes beside a body: tags, lengths, the revision, or an error without its text."""
@@ -24,12 +24,13 @@ envelopes, and what a stream sends in the same frame, they are below MAX_ANSWER_
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The result of a group of transactions: an outcome for each, the changes in order of revisions, and the messages
-    that were put into the outbox."""
+    """The result of a group of transactions: an outcome for each, the changes in order of revisions, the messages that
+    were put into the outbox, and the records whose TTL began anew without a change."""
 
     outcomes: list[TransactionOutcome]
     changes: Sequence[Change]
     published: Sequence[Arrival] = ()
+    touched: Mapping[RecordKey, Head] = field(default_factory=dict)
 
 
 class Engine(Protocol):
@@ -74,9 +75,13 @@ class Engine(Protocol):
             CompactedError: some of them are no longer stored.
         """
 
-    async def write(self, transactions: Sequence[Transaction]) -> Commit:
+    async def terms(self) -> list[tuple[RecordKey, Head]]:
+        """Returns the records that end by themselves: those with a TTL, leases, and those that are bound to one."""
+
+    async def write(self, transactions: Sequence[Transaction], bound: Bound = none_bound) -> Commit:
         """Applies transactions in order and makes them durable together. A transaction that fails does not fail the
         others; the messages of one that succeeds are put into the outbox with it. Never called while another call runs.
+        `bound`: the records that end with a lease.
 
         Raises:
             OverloadedError: the disk is full; no transaction was applied.

@@ -38,7 +38,7 @@ class EntryCache:
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Caches what a commit saved and drops what it deleted."""
-        for revision, kind, id, body, _, _ in changes:
+        for revision, kind, id, body, *_ in changes:
             if body is None:
                 self._forget(kind, id)
             else:

@@ -14,9 +14,10 @@ from trunklined.relay import tables
 from trunklined.relay.journal import Stock
 from trunklined.relay.tables import TableJournal
 from trunklined.state.engines.engine import Commit, compacted
-from trunklined.state.planning import Planner
+from trunklined.state.planning import Bound, Planner, none_bound
 from trunklined.state.records import (
     ANY,
+    FOR_EVER,
     Change,
     Entry,
     Facets,
@@ -24,6 +25,8 @@ from trunklined.state.records import (
     History,
     Holdings,
     Page,
+    RecordKey,
+    Term,
     Transaction,
     matches,
 )
@@ -51,7 +54,7 @@ class MemoryEngine:
         self._limits = history
         self._page_bytes = page_bytes
         self._answer_bytes = answer_bytes
-        self._records: dict[RecordKind, dict[str, tuple[Entry, Facets]]] = {kind: {} for kind in RecordKind}
+        self._records: dict[RecordKind, dict[str, tuple[Entry, Facets, Term]]] = {kind: {} for kind in RecordKind}
         self._ids: dict[RecordKind, list[str]] = {kind: [] for kind in RecordKind}
         self._history: deque[Change] = deque()
         self._history_bytes = 0
@@ -85,7 +88,7 @@ class MemoryEngine:
         found: list[Entry] = []
         room = self._page_bytes
         for index in range(start, len(ids)):
-            entry, facets = records[ids[index]]
+            entry, facets, _ = records[ids[index]]
             if filter is ANY or matches(filter, facets):
                 room -= len(entry.body)
                 if len(found) == limit or (room < 0 and found):
@@ -106,30 +109,42 @@ class MemoryEngine:
             found.append(change)
         return found
 
-    async def write(self, transactions: Sequence[Transaction]) -> Commit:
+    async def terms(self) -> list[tuple[RecordKey, Head]]:
+        """Returns the records that end by themselves."""
+        return [
+            ((kind, id), Head(entry.revision, facets, term))
+            for kind, records in self._records.items()
+            for id, (entry, facets, term) in records.items()
+            if term != FOR_EVER
+        ]
+
+    async def write(self, transactions: Sequence[Transaction], bound: Bound = none_bound) -> Commit:
         """Applies transactions; each takes effect at once."""
-        planner = Planner(self._revision, lambda key: self._head(*key), self._read, self._answer_bytes)
+        planner = Planner(self._revision, lambda key: self._head(*key), self._read, self._answer_bytes, bound)
         outcomes = [planner.add(transaction) for transaction in transactions]
         for change in planner.changes:
             self._apply(change)
         tables.add(self._tables, planner.published)
+        for (kind, id), head in planner.touched.items():
+            entry, facets, _ = self._records[kind][id]
+            self._records[kind][id] = entry, facets, head.term
         self._revision = planner.revision
         self._trim()
-        return Commit(outcomes, planner.changes, planner.published)
+        return Commit(outcomes, planner.changes, planner.published, planner.touched)
 
     async def _step(self, step: Callable[[sqlite3.Connection], _T]) -> _T:
         return step(self._tables)
 
     def _head(self, kind: RecordKind, id: str) -> Head | None:
         found = self._records[kind].get(id)
-        return None if found is None else Head(found[0].revision, found[1])
+        return None if found is None else Head(found[0].revision, found[1], found[2])
 
     def _read(self, kind: RecordKind, id: str) -> Entry | None:
         found = self._records[kind].get(id)
         return None if found is None else found[0]
 
     def _apply(self, change: Change) -> None:
-        revision, kind, id, body, facets, before = change
+        revision, kind, id, body, facets, before, term, _ = change
         records, ids = self._records[kind], self._ids[kind]
         if body is None or facets is None:
             del records[id]
@@ -137,7 +152,7 @@ class MemoryEngine:
         else:
             if before is None:
                 insort(ids, id)
-            records[id] = Entry(kind, id, revision, body), facets
+            records[id] = Entry(kind, id, revision, body), facets, term
             self._history_bytes += len(body)
         self._history.append(change)
 

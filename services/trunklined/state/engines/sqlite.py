@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
@@ -21,9 +21,20 @@ from trunklined.sqlite.synced_file import SyncedFile
 from trunklined.state.engines.engine import Commit, compacted
 from trunklined.state.engines.entry_cache import EntryCache
 from trunklined.state.engines.sqlite_schema import FORMAT
-from trunklined.state.engines.sqlite_writer import SqliteWriter, unpack_facets
-from trunklined.state.planning import Planner
-from trunklined.state.records import Change, Entry, Facets, Head, History, Holdings, Page, Transaction
+from trunklined.state.engines.sqlite_writer import FIELDS, SqliteWriter, head_of, unpack_facets
+from trunklined.state.planning import Bound, Planner, none_bound
+from trunklined.state.records import (
+    Change,
+    Entry,
+    Facets,
+    Head,
+    History,
+    Holdings,
+    Page,
+    Reason,
+    RecordKey,
+    Transaction,
+)
 
 _T = TypeVar("_T")
 
@@ -31,7 +42,8 @@ CACHED_BYTES: Final = 8 * 1024 * 1024
 """Memory for the records that were written or read last. A read from the file releases the interpreter's lock several
 times, which costs more than the read."""
 
-_HEAD: Final = "SELECT revision, status, type, phase, agent_id FROM records WHERE kind = ? AND id = ?"
+_HEAD: Final = f"SELECT {FIELDS} FROM records WHERE kind = ? AND id = ?"
+_TERMS: Final = f"SELECT kind, id, {FIELDS} FROM records WHERE lease > 0 OR ttl_ms > 0"
 _READ: Final = (
     "SELECT records.revision, body FROM records JOIN versions USING (revision)"
     " WHERE records.kind = ? AND records.id = ?"
@@ -124,18 +136,31 @@ class SqliteEngine:
         """Returns the changes after a revision, read in the scan thread."""
         return await self._scan(lambda: self._changes(after, limit))
 
-    async def write(self, transactions: Sequence[Transaction]) -> Commit:
+    async def terms(self) -> list[tuple[RecordKey, Head]]:
+        """Returns the records that end by themselves, read in the scan thread."""
+
+        def read() -> list[tuple[RecordKey, Head]]:
+            rows = self._scanner.execute(_TERMS)
+            return [((RecordKind(kind), id), head_of(head)) for kind, id, *head in rows]
+
+        return await self._scan(read)
+
+    async def write(self, transactions: Sequence[Transaction], bound: Bound = none_bound) -> Commit:
         """Plans, writes and syncs transactions."""
         async with self._writing:
             try:
                 heads = self._writer.heads(transactions)
             except sqlite3.Error as error:
                 raise self._file.translate(error) from error
-            planner = Planner(self._holdings.revision, heads.get, self._read, self._answer_bytes)
+
+            def head(key: RecordKey) -> Head | None:
+                return heads[key] if key in heads else self._head(*key)
+
+            planner = Planner(self._holdings.revision, head, self._read, self._answer_bytes, bound)
             outcomes = [planner.add(transaction) for transaction in transactions]
-            if planner.changes:
-                await self._make_durable(planner.changes, planner.published)
-            return Commit(outcomes, planner.changes, planner.published)
+            if planner.changes or planner.touched:
+                await self._make_durable(planner.changes, planner.published, planner.touched)
+            return Commit(outcomes, planner.changes, planner.published, planner.touched)
 
     async def _step(self, step: Callable[[sqlite3.Connection], _T]) -> _T:
         """Does a step of the outbox in the commit thread. Shielded, as a commit is: it keeps the lock to its end, also
@@ -150,10 +175,12 @@ class SqliteEngine:
             except sqlite3.Error as error:
                 raise self._file.translate(error) from error
 
-    async def _make_durable(self, changes: Sequence[Change], published: Sequence[Arrival]) -> None:
+    async def _make_durable(
+        self, changes: Sequence[Change], published: Sequence[Arrival], touched: Mapping[RecordKey, Head]
+    ) -> None:
         self._file.check_place()
         try:
-            self._writer.apply(changes, published)
+            self._writer.apply(changes, published, touched)
             # Shielded: a commit that runs is waited for, also when the caller is cancelled.
             await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._commits, self._writer.commit))
         except sqlite3.Error as error:
@@ -167,7 +194,7 @@ class SqliteEngine:
             row = self._reader.execute(_HEAD, (kind, id)).fetchone()
         except sqlite3.Error as error:
             raise self._file.translate(error) from error
-        return None if row is None else Head(row[0], Facets(*row[1:]))
+        return None if row is None else head_of(row)
 
     def _read(self, kind: RecordKind, id: str) -> Entry | None:
         cached = self._cache.get(kind, id)
@@ -198,7 +225,9 @@ class SqliteEngine:
 
     def _page(self, kind: RecordKind, filter: Facets, after: str | None, limit: int) -> Page:
         fields = {name: value for name, value in filter._asdict().items() if value is not None}
-        conditions = "".join(f" AND {name} = ?" for name in fields)
+        conditions = "".join(
+            " AND instr(capability, ?)" if name == "capability" else f" AND {name} = ?" for name in fields
+        )
         rows = self._scanner.execute(
             _PAGE.format(conditions=conditions), (kind, after or "", *fields.values(), limit + 1)
         )
@@ -222,5 +251,8 @@ class SqliteEngine:
             room -= len(body or b"")
             if room < 0 and found:
                 break
-            found.append(Change(revision, RecordKind(kind), id, body, *unpack_facets(facets)))
+            meta = unpack_facets(facets)
+            found.append(
+                Change(revision, RecordKind(kind), id, body, meta.facets, meta.before, reason=Reason(meta.reason))
+            )
         return found

@@ -18,10 +18,19 @@ CREATE TABLE records (
     type TEXT,
     phase TEXT,
     agent_id TEXT,
+    -- All of an agent's capabilities, each between line ends.
+    capability TEXT,
+    -- How long it stays: with which lease (its number), for how many milliseconds, and until which UNIX time in
+    -- milliseconds as far as is stored. Each 0: none.
+    lease INTEGER NOT NULL DEFAULT 0,
+    ttl_ms INTEGER NOT NULL DEFAULT 0,
+    expires_at_ms INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (kind, id)
 ) WITHOUT ROWID;
+CREATE INDEX ending ON records (kind, id) WHERE lease > 0 OR ttl_ms > 0;
 -- One row for each write: the log that watches resume from, and the only place of the bodies. A version stays while it
--- is a record's last or within the history. `facets`: what filters ask for, now and before, as MessagePack.
+-- is a record's last or within the history. `facets`: what filters ask for, now and before, and why
+-- it ended, as MessagePack.
 CREATE TABLE versions (
     revision INTEGER PRIMARY KEY,
     kind INTEGER NOT NULL,
@@ -36,9 +45,21 @@ CREATE TABLE store (
     history_bytes INTEGER NOT NULL,
     agent_states INTEGER NOT NULL,
     workflow_states INTEGER NOT NULL,
-    task_results INTEGER NOT NULL
+    task_results INTEGER NOT NULL,
+    leases INTEGER NOT NULL DEFAULT 0,
+    agent_presences INTEGER NOT NULL DEFAULT 0
 );
-INSERT INTO store VALUES (0, 0, 0, 0, 0, 0);
+INSERT INTO store VALUES (0, 0, 0, 0, 0, 0, 0, 0);
+"""
+
+_WITH_LEASES: Final = """
+ALTER TABLE records ADD COLUMN capability TEXT;
+ALTER TABLE records ADD COLUMN lease INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE records ADD COLUMN ttl_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE records ADD COLUMN expires_at_ms INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX ending ON records (kind, id) WHERE lease > 0 OR ttl_ms > 0;
+ALTER TABLE store ADD COLUMN leases INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE store ADD COLUMN agent_presences INTEGER NOT NULL DEFAULT 0;
 """
 
 
@@ -53,7 +74,7 @@ FORMAT: Final = Format(
     service="state service",
     application_id=0x54524E4B,  # `TRNK`
     schema=SCHEMA,
-    version=2,
-    migrations={1: tables.SCHEMA},
+    version=3,
+    migrations={1: tables.SCHEMA, 2: _WITH_LEASES},
     verify=_verify,
 )

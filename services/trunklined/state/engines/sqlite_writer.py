@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -12,7 +12,20 @@ from trunkline.records import RecordKind
 from trunklined.relay import tables
 from trunklined.relay.journal import Arrival
 from trunklined.sqlite.file import roll_back
-from trunklined.state.records import Change, Facets, Head, History, Holdings, Read, RecordKey, Transaction
+from trunklined.state.records import (
+    Change,
+    Drop,
+    Facets,
+    Head,
+    History,
+    Holdings,
+    Put,
+    Read,
+    Reason,
+    RecordKey,
+    Term,
+    Transaction,
+)
 
 _T = TypeVar("_T")
 
@@ -22,23 +35,25 @@ TRIM_CHANGES: Final = 256
 HEADS_AT_ONCE: Final = (1, 8, 64)
 """Records that one statement looks up: 64 at once cost a third of 64 lookups. Few sizes, so that statements are kept
 prepared; what a size has too many is NULL, which no id equals."""
+FIELDS: Final = "revision, status, type, phase, agent_id, capability, lease, ttl_ms, expires_at_ms"
+"""The columns of a head; see `head_of`."""
 _HEADS: Final = {
-    size: "SELECT id, revision, status, type, phase, agent_id FROM records WHERE kind = ? AND id IN"
-    f" ({', '.join('?' * size)})"
+    size: f"SELECT id, {FIELDS} FROM records WHERE kind = ? AND id IN ({', '.join('?' * size)})"
     for size in HEADS_AT_ONCE
 }
 
 _ADD_VERSION: Final = "INSERT INTO versions VALUES (?, ?, ?, ?, ?)"
 _SET_RECORD: Final = (
-    "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (kind, id) DO UPDATE SET revision = excluded.revision,"
-    " status = excluded.status, type = excluded.type, phase = excluded.phase, agent_id = excluded.agent_id"
+    f"INSERT INTO records (kind, id, {FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (kind, id) DO UPDATE SET"
+    f" {', '.join(f'{name} = excluded.{name}' for name in FIELDS.split(', '))}"
 )
+_SET_TERM: Final = "UPDATE records SET ttl_ms = ?, expires_at_ms = ? WHERE kind = ? AND id = ?"
 _DROP_RECORD: Final = "DELETE FROM records WHERE kind = ? AND id = ?"
 _DROP_VERSION: Final = "DELETE FROM versions WHERE revision = ?"
 _SET_STORE: Final = (
     "UPDATE store SET revision = ?, oldest = ?, history_bytes = ?,"
-    " agent_states = ?, workflow_states = ?, task_results = ?"
+    " agent_states = ?, workflow_states = ?, task_results = ?, leases = ?, agent_presences = ?"
 )
 _EACH_BYTES: Final = (
     "SELECT revision, coalesce(length(body), 0) FROM versions WHERE revision > ? ORDER BY revision LIMIT ?"
@@ -63,24 +78,31 @@ class SqliteWriter:
         self._history_bytes = int(history_bytes)
         self._pending = self.holdings, self._history_bytes
 
-    def heads(self, transactions: Sequence[Transaction]) -> dict[RecordKey, Head]:
-        """Returns the heads of all records that the transactions write. They are read on this connection, whose page
-        cache stays valid; a reader's is void after each commit."""
+    def heads(self, transactions: Sequence[Transaction]) -> dict[RecordKey, Head | None]:
+        """Returns the heads of all records that the transactions name, but for reads; None where there is none. They
+        are read on this connection, whose page cache stays valid; a reader's is void after each commit."""
         ids_by_kind: dict[RecordKind, dict[str, None]] = {}
         for transaction in transactions:
             for operation in transaction:
                 if not isinstance(operation, Read):
                     ids_by_kind.setdefault(operation[0], {})[operation[1]] = None
-        found: dict[RecordKey, Head] = {}
+                if isinstance(operation, Put | Drop) and operation.fence is not None:
+                    ids_by_kind.setdefault(RecordKind.LEASE, {})[operation.fence.name] = None
+                if isinstance(operation, Put) and operation.lease is not None:
+                    ids_by_kind.setdefault(RecordKind.LEASE, {})[operation.lease.name] = None
+        found: dict[RecordKey, Head | None] = {}
         for kind, ids in ids_by_kind.items():
+            for id in ids:
+                found[kind, id] = None
             for chunk in _chunks(list(ids)):
                 query = _HEADS[len(chunk)]
-                for id, revision, *facets in self._connection.execute(query, (kind, *chunk)):
-                    found[kind, id] = Head(revision, Facets(*facets))
+                for id, *head in self._connection.execute(query, (kind, *chunk)):
+                    found[kind, id] = head_of(head)
         return found
 
-    def apply(self, changes: Sequence[Change], published: Sequence[Arrival]) -> None:
-        """Writes changes in order, and messages into the outbox, into a transaction that stays open."""
+    def apply(self, changes: Sequence[Change], published: Sequence[Arrival], touched: Mapping[RecordKey, Head]) -> None:
+        """Writes changes in order, messages into the outbox, and the terms of what was touched, into a transaction that
+        stays open."""
         run = self._connection
         counts = dict(self.holdings.records)
         size = self._history_bytes
@@ -89,8 +111,8 @@ class SqliteWriter:
         superseded: list[tuple[int]] = []
         versions: list[tuple[int, RecordKind, str, bytes | None, bytes]] = []
         for change in changes:
-            revision, kind, id, body, facets, before = change
-            versions.append((revision, kind, id, body, _pack_facets((facets, before))))
+            revision, kind, id, body, facets, before, _, reason = change
+            versions.append((revision, kind, id, body, _encode(_Meta(facets, before, reason))))
             records[kind, id] = change
             if before is None:
                 counts[kind] += 1
@@ -102,12 +124,18 @@ class SqliteWriter:
                 size += len(body)
         run.execute("BEGIN IMMEDIATE")
         run.executemany(_ADD_VERSION, versions)
-        run.executemany(_SET_RECORD, [(c.kind, c.id, c.revision, *c.facets) for c in records.values() if c.facets])
+        run.executemany(
+            _SET_RECORD, [(c.kind, c.id, c.revision, *c.facets, *c.term) for c in records.values() if c.facets]
+        )
         run.executemany(_DROP_RECORD, [key for key, change in records.items() if change.facets is None])
         run.executemany(_DROP_VERSION, superseded)
         if published:
             tables.add(run, published)
-        self._trim(Holdings(changes[-1].revision, oldest, counts), size)
+        run.executemany(_SET_TERM, [(*head.term[1:], *key) for key, head in touched.items()])
+        if changes:
+            self._trim(Holdings(changes[-1].revision, oldest, counts), size)
+        else:
+            self._pending = self.holdings, size
 
     def _trim(self, holdings: Holdings, size: int) -> None:
         oldest, freed = self._cut(holdings, size)
@@ -156,17 +184,22 @@ class SqliteWriter:
         roll_back(self._connection)
 
 
+class _Meta(NamedTuple):
+    """What is kept of a version beside its body: its facets and the head of the version before, None for no record; and
+    why the record ended, where it did."""
+
+    facets: Facets | None
+    before: Head | None
+    reason: int = Reason.DELETED
+
+
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(tuple[Facets | None, Head | None]).decode
+unpack_facets = msgspec.msgpack.Decoder(_Meta).decode
 
 
-def _pack_facets(both: tuple[Facets | None, Head | None]) -> bytes:
-    return _encode(both)
-
-
-def unpack_facets(packed: bytes) -> tuple[Facets | None, Head | None]:
-    """Returns a version's facets, and the head of the version before; None for no record."""
-    return _decode(packed)
+def head_of(columns: Sequence[Any]) -> Head:
+    """Returns the head in a row of `FIELDS`."""
+    return Head(columns[0], Facets(*columns[1:6]), Term(*columns[6:]))
 
 
 def _chunks(ids: list[str]) -> Iterator[list[str | None]]:

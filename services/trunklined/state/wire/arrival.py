@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any, Final
 
 REQUIRED_TIMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "AgentPresence": ("announced_at",),
     "AgentState": ("created_at", "updated_at"),
     "TaskResult": ("started_at",),
     "WorkflowState": ("started_at",),

@@ -19,9 +19,11 @@ from trunklined.rpc.errors import to_item
 from trunklined.rpc.long_work import TimeSlice, parts_of
 from trunklined.state.batch import BatchOutcome
 from trunklined.state.engines.engine import OUTCOME_BYTES
+from trunklined.state.leases import released, to_release
 from trunklined.state.planning import TransactionOutcome
-from trunklined.state.records import Read
+from trunklined.state.records import Hold, Read, Touch
 from trunklined.state.store import Store
+from trunklined.state.wire import leases
 from trunklined.state.wire.batch import Operations, start_batch, to_response
 from trunklined.state.wire.operations import (
     ConnectStateRequest,
@@ -30,6 +32,7 @@ from trunklined.state.wire.operations import (
     fill_got,
     found,
     to_drop,
+    to_kind,
     to_put,
     to_read,
 )
@@ -81,6 +84,8 @@ class StateConnection:
         self._lists: set[asyncio.Task[None]] = set()
         self._batches: set[asyncio.Task[None]] = set()
         """The answers to batches that are being made."""
+        self._renewals: set[asyncio.Task[None]] = set()
+        """The renewals under way."""
 
     async def take(self, raw: bytes) -> None:
         """Takes one encoded ConnectStateRequest; waits while too many items are unanswered or answers unread."""
@@ -118,7 +123,7 @@ class StateConnection:
 
     def close(self) -> None:
         """Stops sending, after the client disconnected; submitted writes are still committed. Idempotent."""
-        for task in self._lists | self._batches:
+        for task in self._lists | self._batches | self._renewals:
             task.cancel()
         self._writer.close()
 
@@ -147,8 +152,50 @@ class StateConnection:
                 except BaseException:
                     self._closed(size)
                     raise
+            case "renew_lease":
+                task = asyncio.ensure_future(self._renew(item.id, item.renew_lease))
+                self._opened(0)
+                self._renewals.add(task)
+                task.add_done_callback(self._renewals.discard)
+            case "release_lease":
+                hold = leases.to_hold(item.release_lease.lease, "lease")
+                self._store.submit(to_release(hold), 0, partial(self._released, item.id, hold))
+                self._opened(0)
+            case "touch":
+                touch = leases.to_touch(item.touch, to_kind(item.touch.kind))
+                self._store.submit((touch,), 0, partial(self._touched, item.id, touch))
+                self._opened(0)
             case _:
                 raise invalid_record("item", "is not set")
+
+    async def _renew(self, id: int, request: Any) -> None:
+        try:
+            answer = await leases.renew(self._store, request)
+            self._answer(id).lease_renewed.remaining.MergeFromString(answer.remaining.SerializeToString())
+        except StateError as error:
+            self._fail(id, error)
+        finally:
+            self._closed(0)
+
+    def _released(self, id: int, hold: Hold, outcome: TransactionOutcome) -> None:
+        self._closed(0)
+        try:
+            revision = released(hold, outcome)
+        except StateError as error:
+            self._fail(id, error)
+        else:
+            self._answer(id).lease_released.revision = revision
+
+    def _touched(self, id: int, touch: Touch, outcome: TransactionOutcome) -> None:
+        self._closed(0)
+        try:
+            if isinstance(outcome, StateError):
+                raise outcome
+            answer = leases.to_touched(touch, outcome[0])
+        except StateError as error:
+            self._fail(id, error)
+        else:
+            self._answer(id).touched.revision = answer.revision
 
     async def _get(self, id: int, read: Read) -> None:
         if self._store.is_settled(read.kind, read.id):

@@ -11,13 +11,21 @@ from typing import Any, Final
 import msgspec
 
 from trunkline.errors import InvalidRecordError, RecordNotFoundError
-from trunkline.records import RECORD_KINDS, RecordKind, check_record_id, check_single_kind, invalid_record
+from trunkline.records import (
+    RECORD_KINDS,
+    WATCHED_KINDS,
+    RecordKind,
+    check_record_id,
+    check_single_kind,
+    invalid_record,
+)
 from trunkline.wire.opaque import state_passthrough
 from trunklined.rpc.page_token import make_page_token, page_size_of, read_page_token
 from trunklined.state.records import (
     Drop,
     Entry,
     Facets,
+    Hold,
     Operation,
     Page,
     Put,
@@ -26,6 +34,7 @@ from trunklined.state.records import (
     make_facets,
 )
 from trunklined.state.watch import Event, Left, Progress, Synced, WatchFilter
+from trunklined.state.wire.leases import to_hold, ttl_of
 from trunklined.state.wire.outbox import to_arrivals
 from trunklined.state.wire.validation import make_put
 
@@ -44,7 +53,7 @@ BatchOutcome = _twins["BatchResponse.Outcome"]
 WatchResponse = _twins["WatchResponse"]
 
 MAX_KINDS_NAMED: Final = 64
-"""Entries of a watch's `kinds`; there are three kinds, and one may be named again."""
+"""Entries of a watch's `kinds`; there are five kinds, and one may be named again."""
 
 _LABELS: Final = {kind: kind.label for kind in RecordKind}
 
@@ -63,6 +72,12 @@ def to_put(request: Any, max_bytes: int) -> Put:
     if which is None:
         raise invalid_record("value", "is not set: a save needs a record")
     put = make_put(RECORD_KINDS[which], getattr(request, which), _expected(request, lowest=0), max_bytes)
+    lease = to_hold(request.lease, "lease") if request.HasField("lease") else None
+    ttl_ms, fence = ttl_of(request), _fence(request)
+    if put.kind is RecordKind.AGENT_PRESENCE and lease is None and not ttl_ms:
+        raise invalid_record("lease", "is not set, nor is ttl: an agent's presence needs one of them")
+    if lease is not None or ttl_ms or fence is not None:
+        put = put._replace(lease=lease, ttl_ms=ttl_ms, fence=fence)
     return put._replace(publish=to_arrivals(request.publish, max_bytes)) if request.publish else put
 
 
@@ -73,8 +88,15 @@ def to_read(request: Any) -> Read:
 
 def to_drop(request: Any, max_bytes: int) -> Drop:
     """Translates a DeleteRequest."""
-    drop = Drop(to_kind(request.kind), check_record_id("id", request.id), _expected(request, lowest=1))
+    kind = to_kind(request.kind)
+    if kind is RecordKind.LEASE:
+        raise invalid_record("kind", "is a lease: it is ended by ReleaseLease")
+    drop = Drop(kind, check_record_id("id", request.id), _expected(request, lowest=1), fence=_fence(request))
     return drop._replace(publish=to_arrivals(request.publish, max_bytes)) if request.publish else drop
+
+
+def _fence(request: Any) -> Hold | None:
+    return to_hold(request.fence, "fence") if request.HasField("fence") else None
 
 
 def _expected(request: Any, lowest: int) -> int | None:
@@ -119,7 +141,7 @@ def to_watch_filter(request: Any) -> tuple[WatchFilter, int | None]:
     """Translates a WatchRequest into its filter and the revision that it starts after."""
     if len(request.kinds) > MAX_KINDS_NAMED:
         raise invalid_record("kinds", f"has {len(request.kinds)} entries, at most {MAX_KINDS_NAMED} are allowed")
-    kinds = tuple(dict.fromkeys(to_kind(number, "kinds") for number in request.kinds)) or tuple(RecordKind)
+    kinds = tuple(dict.fromkeys(to_kind(number, "kinds") for number in request.kinds)) or WATCHED_KINDS
     if request.id:
         check_record_id("id", request.id)
     if request.id or request.filter.ByteSize():
@@ -173,8 +195,9 @@ def to_frame(event: Event) -> bytes:
         case Entry():
             frame = WatchResponse()
             _fill(frame.record, event)
-        case Left(kind, id, revision, deleted):
-            frame = WatchResponse(left={"kind": kind, "id": id, "revision": revision, "deleted": deleted})
+        case Left(kind, id, revision, deleted, reason):
+            left = {"kind": kind, "id": id, "revision": revision, "deleted": deleted}
+            frame = WatchResponse(left=left | ({"reason": reason} if deleted else {}))
         case Synced(revision):
             frame = WatchResponse(synced={"revision": revision})
         case Progress(revision):

@@ -19,8 +19,10 @@ from trunkline.v1 import state_pb2
 from trunklined.rpc.long_work import parts_of
 from trunklined.rpc.times import stamp_of
 from trunklined.state.store import Store, stopping
+from trunklined.state.wire import leases
 from trunklined.state.wire.batch import Operations, start_batch, to_response
 from trunklined.state.wire.connection import StateConnection
+from trunklined.state.wire.leases import Acquisition
 from trunklined.state.wire.operations import (
     BatchRequest,
     BatchResponse,
@@ -36,6 +38,7 @@ from trunklined.state.wire.operations import (
     to_deleted,
     to_drop,
     to_frame,
+    to_kind,
     to_put,
     to_read,
     to_watch_filter,
@@ -82,6 +85,29 @@ class StateServicer:
             "Batch": whole(self._counted(self.batch), None, encode[2]),
             "Watch": grpc.unary_stream_rpc_method_handler(self.watch, wire.WatchRequest.FromString, None),
             "ConnectState": grpc.stream_stream_rpc_method_handler(self.connect, None, None),
+            "AcquireLease": whole(
+                self._counted(self.acquire_lease),
+                wire.AcquireLeaseRequest.FromString,
+                wire.AcquireLeaseResponse.SerializeToString,
+            ),
+            "RenewLease": whole(
+                self._counted(self.renew_lease),
+                wire.RenewLeaseRequest.FromString,
+                wire.RenewLeaseResponse.SerializeToString,
+            ),
+            "ReleaseLease": whole(
+                self._counted(self.release_lease),
+                wire.ReleaseLeaseRequest.FromString,
+                wire.ReleaseLeaseResponse.SerializeToString,
+            ),
+            "ListLeases": whole(
+                self._counted(self.list_leases),
+                wire.ListLeasesRequest.FromString,
+                wire.ListLeasesResponse.SerializeToString,
+            ),
+            "Touch": whole(
+                self._counted(self.touch), wire.TouchRequest.FromString, wire.TouchResponse.SerializeToString
+            ),
             "GetStateStats": whole(
                 self.get_stats, wire.GetStateStatsRequest.FromString, wire.GetStateStatsResponse.SerializeToString
             ),
@@ -175,6 +201,31 @@ class StateServicer:
             ended.cancel()
             connection.close()
 
+    async def acquire_lease(
+        self, request: state_pb2.AcquireLeaseRequest, context: Context
+    ) -> state_pb2.AcquireLeaseResponse:
+        """See state.proto. A call that ends while it waits is cancelled by gRPC."""
+        return await Acquisition(request, self._max_record_bytes).take(self._store)
+
+    async def renew_lease(self, request: state_pb2.RenewLeaseRequest, context: Context) -> state_pb2.RenewLeaseResponse:
+        """See state.proto."""
+        return await leases.renew(self._store, request)
+
+    async def release_lease(
+        self, request: state_pb2.ReleaseLeaseRequest, context: Context
+    ) -> state_pb2.ReleaseLeaseResponse:
+        """See state.proto."""
+        return await leases.release(self._store, request)
+
+    async def list_leases(self, request: state_pb2.ListLeasesRequest, context: Context) -> state_pb2.ListLeasesResponse:
+        """See state.proto."""
+        return await leases.list_leases(self._store, request)
+
+    async def touch(self, request: state_pb2.TouchRequest, context: Context) -> state_pb2.TouchResponse:
+        """See state.proto."""
+        touch = leases.to_touch(request, to_kind(request.kind))
+        return leases.to_touched(touch, await self._store.execute(touch))
+
     async def get_stats(
         self, request: state_pb2.GetStateStatsRequest, context: Context
     ) -> state_pb2.GetStateStatsResponse:
@@ -193,6 +244,11 @@ class StateServicer:
             connections=self.connections,
             engine=self._store.engine.name,
             version=__version__,
+            leases_acquired=counts.leases_acquired,
+            lease_renewals=counts.lease_renewals,
+            expired=counts.expired,
+            ended_with_lease=counts.ended_with_lease,
+            lease_waiters=self._store.leases.waiting,
         )
         answer.started_at.CopyFrom(stamp_of(self._started_at))
         if self._store.relay is not None:

@@ -15,10 +15,10 @@ from google.protobuf.message import DecodeError
 
 from trunkline.errors import MessageTooLargeError
 from trunkline.limits import MAX_RECORD_ENTRIES
-from trunkline.records import RecordKind, check_record_id, invalid_record
+from trunkline.records import RecordKind, check_capabilities, check_record_id, invalid_record
 from trunkline.v1 import state_pb2
 from trunklined.rpc.times import check_time
-from trunklined.state.records import Facets, Put
+from trunklined.state.records import Facets, Put, join_capabilities
 from trunklined.state.wire.arrival import with_times
 
 IDLE: Final = "idle"
@@ -107,10 +107,10 @@ def _read_workflow_state(body: bytes, clock: Clock) -> Reading:
             entries,
         )
     _check_count("feedback_count", state.feedback_count)
-    _check_json("metadata_json", state.metadata_json)
+    check_json("metadata_json", state.metadata_json)
     for name, texts in (("phase_history_json", state.phase_history_json), ("error_log_json", state.error_log_json)):
         for index, text in enumerate(texts):
-            _check_json(f"{name}[{index}]", text, may_be_empty=False)
+            check_json(f"{name}[{index}]", text, may_be_empty=False)
     has_times = state.HasField("started_at")
     for key, agent_state in state.agent_states.items():
         path = f"agent_states[{key!r}]."
@@ -128,6 +128,21 @@ def _read_workflow_state(body: bytes, clock: Clock) -> Reading:
     return Reading(id, Facets(state.status or PENDING, None, state.current_phase or DEVELOPMENT, None), body)
 
 
+def _read_agent_presence(body: bytes, clock: Clock) -> Reading:
+    presence = state_pb2.AgentPresence.FromString(body)
+    id = check_record_id("agent_id", presence.agent_id)
+    if not presence.agent_type:
+        raise invalid_record("agent_type", "is empty")
+    check_capabilities(presence.capabilities)
+    check_json("metadata_json", presence.metadata_json)
+    if presence.HasField("announced_at"):
+        check_time("announced_at", presence.announced_at, invalid_record)
+    else:
+        body = with_times(presence, clock())
+    capabilities = join_capabilities(presence.capabilities)
+    return Reading(id, Facets(presence.status or IDLE, presence.agent_type, None, id, capabilities), body)
+
+
 def _check_agent_state(state: state_pb2.AgentState, path: str) -> bool:
     """Checks an agent state; returns whether all required times are set."""
     if not state.agent_type:
@@ -135,7 +150,7 @@ def _check_agent_state(state: state_pb2.AgentState, path: str) -> bool:
     if state.error_count < 0:
         _check_count(path + "error_count", state.error_count)
     if state.metadata_json:
-        _check_json(path + "metadata_json", state.metadata_json)
+        check_json(path + "metadata_json", state.metadata_json)
     for name in ("created_at", "updated_at", "last_heartbeat"):
         if state.HasField(name):
             check_time(path + name, getattr(state, name), invalid_record)
@@ -155,9 +170,9 @@ def _check_task_result(result: state_pb2.TaskResult, path: str) -> bool:
                 path + "duration_seconds", f"is {seconds}, it must be a number of seconds not below 0", seconds
             )
     if result.output_data_json:
-        _check_json(path + "output_data_json", result.output_data_json)
+        check_json(path + "output_data_json", result.output_data_json)
     if result.metadata_json:
-        _check_json(path + "metadata_json", result.metadata_json)
+        check_json(path + "metadata_json", result.metadata_json)
     for name in ("started_at", "completed_at"):
         if result.HasField(name):
             check_time(path + name, getattr(result, name), invalid_record)
@@ -169,7 +184,8 @@ def _check_count(field: str, count: int) -> None:
         raise invalid_record(field, f"is {count}, it must not be below 0", count)
 
 
-def _check_json(field: str, text: str, may_be_empty: bool = True) -> None:
+def check_json(field: str, text: str, may_be_empty: bool = True) -> None:
+    """Raises `InvalidRecordError` unless a text is a JSON object."""
     if not text and may_be_empty:
         return
     try:
@@ -184,4 +200,5 @@ _READERS: Final[dict[RecordKind, Callable[[bytes, Clock], Reading]]] = {
     RecordKind.AGENT_STATE: _read_agent_state,
     RecordKind.WORKFLOW_STATE: _read_workflow_state,
     RecordKind.TASK_RESULT: _read_task_result,
+    RecordKind.AGENT_PRESENCE: _read_agent_presence,
 }

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from trunkline.cli.times import local_time
 
 if TYPE_CHECKING:
-    from trunkline import Record, StateManager
+    from trunkline import AgentPresence, LeaseInfo, Record, StateManager
     from trunkline.records import Kind
 
 
@@ -91,6 +92,16 @@ def filters_of(kind: str | None, options: Mapping[str, str | None]) -> dict[str,
     return {"agent_id" if name == "agent" else name: value for name, value in given.items()}
 
 
+def describe(record: Record | LeaseInfo | AgentPresence) -> dict[str, Any]:
+    """Returns what is kept of a record, for JSON."""
+    from trunkline import AgentPresence, LeaseInfo
+
+    if not isinstance(record, LeaseInfo | AgentPresence):
+        return {"revision": record.revision, **record.model_dump(mode="json")}
+    facts = {name: getattr(record, name) for name in ("revision", *record.__slots__)}
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in facts.items()}
+
+
 def id_of(record: Record) -> str:
     """Returns the record's id."""
     from trunkline import AgentState, WorkflowState
@@ -100,10 +111,20 @@ def id_of(record: Record) -> str:
     return record.workflow_id if isinstance(record, WorkflowState) else record.task_id
 
 
-def row_of(record: Record) -> Sequence[Any]:
-    """Returns the cells of a record's row, under its kind's columns."""
-    from trunkline import AgentState, WorkflowState
+LEASE_COLUMNS: Final = ("lease", "number", "holder", "ttl", "remaining", "acquired")
+PRESENCE_COLUMNS: Final = ("agent", "revision", "status", "type", "capabilities", "announced")
 
+
+def row_of(record: Record | LeaseInfo | AgentPresence) -> Sequence[Any]:
+    """Returns the cells of a record's row, under its kind's columns."""
+    from trunkline import AgentPresence, AgentState, LeaseInfo, WorkflowState
+
+    if isinstance(record, LeaseInfo):
+        acquired = "" if record.acquired_at is None else local_time(record.acquired_at)
+        return (record.name, record.number, record.holder, record.ttl, record.remaining, acquired)
+    if isinstance(record, AgentPresence):
+        presence = (record.agent_id, record.revision, record.status, record.agent_type)
+        return (*presence, ", ".join(record.capabilities), local_time(record.announced_at))
     if isinstance(record, AgentState):
         done, failed = len(record.completed_tasks), len(record.failed_tasks)
         agent = (record.agent_id, record.revision, record.status, record.agent_type, record.current_task_id)

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,8 +15,10 @@ from trunkline.cli.exit_codes import TIMED_OUT, run
 from trunkline.cli.input import STDIN, read_object
 from trunkline.cli.output import note_back, note_lost, print_json, print_table, safe, write_line
 from trunkline.cli.settings import Command, Settings, settings, with_settings
-from trunkline.cli.state.kinds import KINDS, filters_of, id_of, row_of
-from trunkline.cli.state.outbox import describe, print_outbox
+from trunkline.cli.state.kinds import KINDS, describe, filters_of, id_of, row_of
+from trunkline.cli.state.leases import agents, leases
+from trunkline.cli.state.outbox import describe as describe_outbox
+from trunkline.cli.state.outbox import print_outbox
 from trunkline.errors import RecordNotFoundError, StateError
 
 if TYPE_CHECKING:
@@ -45,10 +47,6 @@ def state() -> None:
     """Reads and changes the records of the StateService. A KIND is agent, workflow or task."""
 
 
-def _describe(record: Record) -> dict[str, Any]:
-    return {"revision": record.revision, **record.model_dump(mode="json")}
-
-
 @state.command()
 @_kind
 @click.argument("id")
@@ -69,14 +67,14 @@ def get(kind: str, id: str) -> None:
 
 def _print_record(chosen: Settings, record: Record) -> None:
     if chosen.as_json:
-        print_json(_describe(record))
+        print_json(describe(record))
         return
     import json
 
     from rich.console import Console
     from rich.json import JSON
 
-    Console(soft_wrap=True).print(JSON(json.dumps(_describe(record)), ensure_ascii=True))
+    Console(soft_wrap=True).print(JSON(json.dumps(describe(record)), ensure_ascii=True))
 
 
 @state.command("list")
@@ -93,7 +91,7 @@ def list_(kind: str, **filters: str | None) -> None:
             records = await KINDS[kind].list(manager, given)
         if chosen.as_json:
             for record in records:
-                print_json(_describe(record))
+                print_json(describe(record))
         else:
             print_table(KINDS[kind].columns, map(row_of, records), right=frozenset({"revision"}))
 
@@ -165,7 +163,7 @@ def outbox() -> None:
         if figures is None:
             raise StateError(f"the state service {chosen.state} was given no bus (TRUNKLINE_STATE_BUS_ADDRESS)")
         if chosen.as_json:
-            print_json(describe(figures))
+            print_json(describe_outbox(figures))
         else:
             print_outbox(figures)
         return 1 if figures.stuck else 0
@@ -235,12 +233,19 @@ _CHANGE_COLOURS = {"saved": "green", "deleted": "red", "left": "yellow", "synced
 def _print_change(chosen: Settings, change: Change) -> None:
     if chosen.as_json:
         facts = {"change": change.type.value, "revision": change.revision, "kind": change.kind, "id": change.id}
-        print_json(facts | ({"record": _describe(change.record)} if change.record is not None else {}))
+        facts |= {"reason": change.reason.value} if change.reason is not None else {}
+        print_json(facts | ({"record": describe(change.record)} if change.record is not None else {}))
         return
     what = click.style(f"{change.type.value:<7}", fg=_CHANGE_COLOURS.get(change.type.value))
     parts = [f"{change.revision:>8}", what]
     if change.kind is not None:
         parts += [change.kind, safe(change.id or "")]
+    if change.reason is not None and change.reason.value != "deleted":
+        parts.append(change.reason.value.replace("_", " "))
     if change.record is not None:
         parts += [safe(str(cell)) for cell in row_of(change.record)[2:]]
     write_line("  ".join(parts))
+
+
+state.add_command(leases)
+state.add_command(agents)

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
+
+from google.protobuf.message import Message
 
 from trunkline.callbacks import notify
 from trunkline.errors import MessageTooLargeError, RecordNotFoundError, StateDisconnectedError, TrunklineError
 from trunkline.limits import CLIENT_BUFFER_BYTES, MAX_FRAME_BYTES, MAX_PAGE_SIZE
-from trunkline.models import Record
 from trunkline.records import RECORD_KINDS, Kind, check_batch_size, check_record_id
-from trunkline.state.filter import Filter, WatchFilter, check_page_size, check_revision
+from trunkline.state.codec import to_json
+from trunkline.state.filter import Filter, WatchFilter, check_kind, check_page_size, check_revision
 from trunkline.state.grpc.frames import (
     ClientFrame,
     delete_fields,
+    duration_of,
     error_of,
+    lease_info,
     record_of,
     save_fields,
     statistics_from_wire,
     to_operation,
     to_outcome,
+    ttl_fields,
 )
 from trunkline.state.grpc.watch import RemoteWatch
-from trunkline.state.outbox import Publish
-from trunkline.state.record_manager import RecordManager, not_connected
+from trunkline.state.leases import LeaseInfo
+from trunkline.state.record_manager import RecordManager, Stored, not_connected
 from trunkline.state.state_manager import Change, Delete, Operation, Outcome, Save, StateStatistics
 from trunkline.v1 import state_pb2
 from trunkline.wire.stream import Stream
@@ -56,6 +61,7 @@ class BaseStateManager(RecordManager):
         on_disconnected: Callable[[TrunklineError], None] | None = None,
         on_reconnected: Callable[[], None] | None = None,
     ) -> None:
+        super().__init__()
         self.address = address
         self._timeout = timeout
         self._on_disconnected = on_disconnected
@@ -77,6 +83,8 @@ class BaseStateManager(RecordManager):
         self._stream = await self._begin()
 
     async def disconnect(self) -> None:
+        if self._stream is not None and not self._stream.loop_is_closed:
+            await self._release_all()
         stream, self._stream = self._stream, None
         if stream is None:
             return
@@ -104,10 +112,11 @@ class BaseStateManager(RecordManager):
         type: str | None = None,
         phase: str | None = None,
         agent_id: str | None = None,
+        capability: str | None = None,
         after_revision: int | None = None,
     ) -> AsyncIterator[Change]:
         stream = self._connected()
-        filter = WatchFilter(kinds, id, Filter(status, type, phase, agent_id))
+        filter = WatchFilter(kinds, id, Filter(status, type, phase, agent_id, capability))
         filter.check()
         check_revision("after_revision", after_revision, 0)
         watch = RemoteWatch(stream, filter, after_revision)
@@ -120,16 +129,62 @@ class BaseStateManager(RecordManager):
             watch.end()
 
     async def statistics(self) -> StateStatistics:
-        stream = self._connected()
-        answer = await stream.call("GetStateStats", state_pb2.GetStateStatsRequest(), self._timeout)
-        return statistics_from_wire(answer)
+        return statistics_from_wire(await self._call_beside("GetStateStats", state_pb2.GetStateStatsRequest()))
 
-    async def _save(self, record: Record, expected_revision: int | None, publish: Publish) -> int:
-        answer = await self._call(save=save_fields(Save(record, expected_revision, publish)))
+    async def touch(self, kind: Kind, id: str, *, ttl: float | None = None) -> bool:
+        check_kind(kind)
+        fields: dict[str, Any] = {"kind": RECORD_KINDS[kind], "id": check_record_id("id", id)}
+        if ttl is not None:
+            fields["ttl"] = ttl_fields(ttl)
+        try:
+            await self._call(touch=fields)
+        except RecordNotFoundError:
+            return False
+        return True
+
+    async def list_leases(self, *, name: str | None = None) -> list[LeaseInfo]:
+        request = state_pb2.ListLeasesRequest(page_size=_FETCHED)
+        if name is not None:
+            request.name = check_record_id("name", name)
+        found: list[LeaseInfo] = []
+        while True:
+            listed = await self._call_beside("ListLeases", request)
+            found.extend(map(lease_info, listed.leases))
+            if not listed.next_page_token:
+                return found
+            request.page_token = listed.next_page_token
+
+    async def renew_lease(self, name: str, number: int, timeout: float) -> None:
+        await self._call(min(timeout, self._timeout), renew_lease={"lease": {"name": name, "number": number}})
+
+    async def release_lease(self, name: str, number: int) -> None:
+        check_record_id("name", name)
+        check_revision("number", number, 1)
+        await self._call(release_lease={"lease": {"name": name, "number": number}})
+
+    async def _acquire(self, name: str, holder: str, ttl: float, wait: float, metadata: Mapping[str, Any]) -> int:
+        request = state_pb2.AcquireLeaseRequest(
+            name=name, holder=holder, ttl=duration_of(ttl), wait=duration_of(wait) if wait else None
+        )
+        if metadata:
+            request.metadata_json = to_json("metadata", dict(metadata)).decode()
+        number: int = (await self._call_beside("AcquireLease", request, wait)).lease.number
+        return number
+
+    async def _call_beside(self, name: str, request: Message, wait: float = 0.0) -> Any:
+        """Makes a unary call beside the stream; `wait`: seconds that the service may take beyond the timeout."""
+        stream = self._connected()
+        if not stream.is_up:
+            stream.check_loop()
+            await self._until(asyncio.get_running_loop().time() + self._timeout, stream.wait_up())
+        return await stream.call(name, request, self._timeout + wait)
+
+    async def _save(self, save: Save) -> int:
+        answer = await self._call(save=save_fields(save))
         revision: int = answer.saved.revision
         return revision
 
-    async def _get(self, kind: Kind, id: str) -> Record | None:
+    async def _get(self, kind: Kind, id: str) -> Stored | None:
         check_record_id("id", id)
         try:
             answer = await self._call(get={"kind": RECORD_KINDS[kind], "id": id})
@@ -137,7 +192,7 @@ class BaseStateManager(RecordManager):
             return None
         return record_of(answer.got.record)
 
-    async def _list(self, kind: Kind, filter: Filter, page_size: int | None) -> list[Record]:
+    async def _list(self, kind: Kind, filter: Filter, page_size: int | None) -> list[Stored]:
         filter.check(kind)
         page = {
             "kind": RECORD_KINDS[kind],
@@ -145,7 +200,7 @@ class BaseStateManager(RecordManager):
             "page_size": check_page_size(page_size) or _FETCHED,
             "page_token": "",
         }
-        found: list[Record] = []
+        found: list[Stored] = []
         while True:
             listed = (await self._call(list=page)).listed
             found.extend(map(record_of, listed.records))
@@ -153,16 +208,16 @@ class BaseStateManager(RecordManager):
                 return found
             page["page_token"] = listed.next_page_token
 
-    async def _delete(self, kind: Kind, id: str, expected_revision: int | None, publish: Publish) -> bool:
-        fields = delete_fields(Delete(kind, id, expected_revision, publish))
-        deleted: bool = (await self._call(delete=fields)).deleted.deleted
+    async def _delete(self, delete: Delete) -> bool:
+        deleted: bool = (await self._call(delete=delete_fields(delete))).deleted.deleted
         return deleted
 
-    async def _call(self, **item: Any) -> Any:
+    async def _call(self, timeout: float | None = None, **item: Any) -> Any:
         """Sends one item and returns the item that answers it; raises the error that answers it."""
         stream = self._connected()
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout
+        timeout = self._timeout if timeout is None else timeout
+        deadline = loop.time() + timeout
         if not stream.is_up:
             stream.check_loop()
             await self._until(deadline, stream.wait_up())
@@ -182,7 +237,7 @@ class BaseStateManager(RecordManager):
                 stream.flush()
             if stream.waiting_bytes > CLIENT_BUFFER_BYTES:
                 await self._until(deadline, stream.room(CLIENT_BUFFER_BYTES))
-            expiry = loop.call_at(deadline, _expire, answer, self._timeout, self.address)
+            expiry = loop.call_at(deadline, _expire, answer, timeout, self.address)
             try:
                 return await answer
             finally:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC
-from typing import Any
+from typing import Any, Final
+
+from google.protobuf.duration_pb2 import Duration
 
 from trunkline.channels import check_channel
 from trunkline.delivery import check_delivery
@@ -15,16 +17,44 @@ from trunkline.errors import (
     StateError,
     TrunklineError,
 )
+from trunkline.limits import MAX_RECORD_TTL, MIN_TTL
 from trunkline.message_encoding import encode_delivery, encode_message
-from trunkline.models import AgentMessage, AgentState, Record, TaskResult
-from trunkline.records import RECORD_KINDS, Kind, RecordKind, check_record_id, check_write_messages, invalid_publish
-from trunkline.state.codec import decode_record, encode_record
+from trunkline.models import AgentMessage, AgentState, TaskResult
+from trunkline.records import (
+    RECORD_KINDS,
+    Kind,
+    RecordKind,
+    check_record_id,
+    check_seconds,
+    check_write_messages,
+    invalid_publish,
+)
+from trunkline.state.codec import decode_record, encode_record, lease_from_wire
 from trunkline.state.filter import WatchFilter, check_kind, check_revision
+from trunkline.state.leases import Held, LeaseInfo
 from trunkline.state.outbox import OutboxMessage, OutboxStatistics, Publish, StuckMessage
-from trunkline.state.state_manager import Change, ChangeType, Delete, Get, Operation, Outcome, Save, StateStatistics
+from trunkline.state.presence import AgentPresence
+from trunkline.state.record_manager import Stored
+from trunkline.state.state_manager import (
+    Change,
+    ChangeType,
+    Delete,
+    EndReason,
+    Get,
+    Operation,
+    Outcome,
+    Save,
+    StateStatistics,
+)
 from trunkline.v1 import error_pb2, state_pb2
 from trunkline.wire.opaque import state_passthrough
 from trunkline.wire.status import error_from_item
+
+_REASONS: Final = {
+    state_pb2.END_REASON_DELETED: EndReason.DELETED,
+    state_pb2.END_REASON_EXPIRED: EndReason.EXPIRED,
+    state_pb2.END_REASON_LEASE_ENDED: EndReason.LEASE_ENDED,
+}
 
 _twins = state_passthrough()
 ClientFrame = _twins["ConnectStateRequest"]
@@ -39,6 +69,12 @@ def save_fields(operation: Save) -> dict[str, Any]:
     fields: dict[str, Any] = {kind: body}
     if operation.expected_revision is not None:
         fields["expected_revision"] = check_revision("expected_revision", operation.expected_revision, 0)
+    if operation.lease is not None:
+        fields["lease"] = hold_fields("lease", operation.lease)
+    if operation.ttl is not None:
+        fields["ttl"] = ttl_fields(operation.ttl)
+    if operation.fence is not None:
+        fields["fence"] = hold_fields("fence", operation.fence)
     if operation.publish:
         fields["publish"] = publish_fields(operation.publish)
     return fields
@@ -46,12 +82,38 @@ def save_fields(operation: Save) -> dict[str, Any]:
 
 def delete_fields(operation: Delete) -> dict[str, Any]:
     """Returns the fields of a DeleteRequest."""
-    fields = _named(operation)
+    check_kind(operation.kind)
+    fields: dict[str, Any] = {"kind": RECORD_KINDS[operation.kind], "id": check_record_id("id", operation.id)}
     if operation.expected_revision is not None:
         fields["expected_revision"] = check_revision("expected_revision", operation.expected_revision, 1)
+    if operation.fence is not None:
+        fields["fence"] = hold_fields("fence", operation.fence)
     if operation.publish:
         fields["publish"] = publish_fields(operation.publish)
     return fields
+
+
+def hold_fields(field: str, held: Held) -> dict[str, Any]:
+    """Returns the fields of a Hold. Raises `LeaseLostError` for a lease that this program has lost, by its clock."""
+    if (check := getattr(held, "check", None)) is not None:
+        check()
+    check_record_id(f"{field}.name", held.name)
+    check_revision(f"{field}.number", held.number, 1)
+    return {"name": held.name, "number": held.number}
+
+
+def ttl_fields(seconds: float) -> dict[str, int]:
+    """Returns the fields of a Duration, which is another class in each passthrough type. Raises `InvalidRecordError`
+    for a TTL that cannot be."""
+    duration = duration_of(check_seconds("ttl", seconds, MIN_TTL, MAX_RECORD_TTL))
+    return {"seconds": duration.seconds, "nanos": duration.nanos}
+
+
+def duration_of(seconds: float) -> Duration:
+    """Returns the duration of some seconds."""
+    duration = Duration()
+    duration.FromMilliseconds(round(seconds * 1000))
+    return duration
 
 
 def publish_fields(publish: Publish) -> list[dict[str, Any]]:
@@ -77,14 +139,10 @@ def to_operation(operation: Operation) -> dict[str, Any]:
     """Returns the fields of a BatchRequest.Operation."""
     if isinstance(operation, Save):
         return {"save": save_fields(operation)}
+    if isinstance(operation, Delete):
+        return {"delete": delete_fields(operation)}
     check_kind(operation.kind)
-    if isinstance(operation, Get):
-        return {"get": _named(operation)}
-    return {"delete": delete_fields(operation)}
-
-
-def _named(operation: Get | Delete) -> dict[str, Any]:
-    return {"kind": RECORD_KINDS[operation.kind], "id": check_record_id("id", operation.id)}
+    return {"get": {"kind": RECORD_KINDS[operation.kind], "id": check_record_id("id", operation.id)}}
 
 
 def to_outcome(operation: Operation, outcome: Any) -> Outcome:
@@ -102,7 +160,7 @@ def to_outcome(operation: Operation, outcome: Any) -> Outcome:
     return error if isinstance(error, StateError) else StateError(error.message, error.error_code, error.details)
 
 
-def record_of(wire: Any) -> Record:
+def record_of(wire: Any) -> Stored:
     """Returns the model of a Record."""
     kind: Kind = wire.WhichOneof("value")
     return decode_record(kind, getattr(wire, kind), wire.revision)
@@ -136,7 +194,8 @@ def to_change(frame: Any) -> Change:
         case "left":
             left = frame.left
             change = ChangeType.DELETED if left.deleted else ChangeType.LEFT
-            return Change(change, left.revision, RecordKind(left.kind).label, left.id)
+            reason = _REASONS.get(left.reason, EndReason.DELETED) if left.deleted else None
+            return Change(change, left.revision, RecordKind(left.kind).label, left.id, reason=reason)
     return Change(ChangeType.SYNCED, frame.synced.revision)
 
 
@@ -161,8 +220,16 @@ def _outbox_from_wire(wire: state_pb2.Outbox) -> OutboxStatistics:
     return OutboxStatistics(**figures)
 
 
-def id_of(record: Record) -> str:
+def lease_info(wire: state_pb2.Lease) -> LeaseInfo:
+    """Returns the lease of an answer about leases."""
+    info = lease_from_wire(wire, wire.number)
+    return replace(info, remaining=wire.remaining.ToNanoseconds() / 1e9)
+
+
+def id_of(record: Stored) -> str:
     """Returns the id of any record."""
-    if isinstance(record, AgentState):
+    if isinstance(record, AgentState | AgentPresence):
         return record.agent_id
+    if isinstance(record, LeaseInfo):
+        return record.name
     return record.task_id if isinstance(record, TaskResult) else record.workflow_id
