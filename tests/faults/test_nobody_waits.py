@@ -38,12 +38,6 @@ from trunkline.v1 import bus_pb2, bus_pb2_grpc, dead_letter_pb2, durable_pb2, st
 
 MOST_MORE: Final = 0.1
 """Seconds that the bystander may wait more than alone."""
-BEHIND_WRITES: Final = 1.0
-"""The same beside thousands of state writes: a save is committed behind those that came before it, which is the disk's
-time."""
-WHILE_RECEIVED: Final = 0.2
-"""The same beside one message of gRPC that is as large as it may be: gRPC and protobuf copy it as a whole, and to copy
-60 MiB takes a thirtieth of a second."""
 TRIES: Final = 4
 MOST_MEMORY: Final = 300 * MiB
 """What a refused frame of 64 MiB may take, with gRPC's copies of it."""
@@ -316,13 +310,13 @@ def _workflow(id: int) -> dict[str, Any]:
     return {"workflow_id": f"waits-{id}", "error_log_json": ['{"x": "y"}'] * MAX_RECORD_ENTRIES}
 
 
-def _batch(**what: Any) -> state_pb2.BatchRequest:
+def _batch(*, atomic: bool = False, **what: Any) -> state_pb2.BatchRequest:
     """As many operations as one batch may have."""
     if "save" in what:
         operations = [{"save": {"agent_state": _agent(number)}} for number in range(MAX_BATCH_OPERATIONS)]
     else:
         operations = [what] * MAX_BATCH_OPERATIONS
-    return state_pb2.BatchRequest(operations=operations)
+    return state_pb2.BatchRequest(operations=operations, atomic=atomic)
 
 
 AGENTS = state_pb2.RECORD_KIND_AGENT_STATE
@@ -491,6 +485,7 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
         _prepare_records,
         {
             "saves": lambda services, _: services.state.Batch(_batch(save=True), timeout=PATIENCE),
+            "saves as one": lambda services, _: services.state.Batch(_batch(save=True, atomic=True), timeout=PATIENCE),
             "gets": lambda services, _: services.state.Batch(_batch(**GET), timeout=PATIENCE),
             "too many": lambda services, _: _refusable(
                 services.state.Batch(state_pb2.BatchRequest(operations=[{}] * 4_000_000))
@@ -546,9 +541,6 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
 }
 
 
-WRITES: Final = frozenset({"Batch", "ConnectState.save", "ConnectState.delete", "ConnectState.batch"})
-
-
 def _declared() -> Iterator[str]:
     """Every call of both services; of those that take one of several things at a time, each of these."""
     for file in (bus_pb2, state_pb2):
@@ -598,10 +590,9 @@ async def services(programs: tuple[RunningProgram, RunningProgram]) -> AsyncIter
 async def test_another_client_goes_on(services: Services, call: str, what: str) -> None:
     """Beside the largest input of a call."""
     prepare, kinds = CASES[call]
-    most = BEHIND_WRITES if call in WRITES else WHILE_RECEIVED if what.startswith("large") else MOST_MORE
     more: list[float] = []
     async with Bystander(services.bus_program, services.state_program) as bystander:
-        while not more or min(more) > most:
+        while not more or min(more) > MOST_MORE:
             assert len(more) < TRIES, f"each time another client waited for longer: {more}"
             prepared = await prepare(services)
             await bystander.longest()
@@ -609,6 +600,7 @@ async def test_another_client_goes_on(services: Services, call: str, what: str) 
             alone = await bystander.longest()
             await kinds[what](services, prepared)
             more.append(await bystander.longest() - alone)
+            print("MORE", call, what, more)
 
 
 async def test_a_frame_of_millions_of_items_takes_no_memory(services: Services) -> None:

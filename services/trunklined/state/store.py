@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 from uuid import uuid4
 
 import structlog
@@ -16,19 +14,12 @@ from trunkline.errors import InternalError, OverloadedError, StateDisconnectedEr
 from trunkline.records import RecordKind
 from trunklined.state.engines.engine import Engine
 from trunklined.state.planning import TransactionOutcome
-from trunklined.state.records import Change, Entry, Facets, Operation, Page, Put, Read, RecordKey, Result, Transaction
+from trunklined.state.records import Change, Entry, Facets, Operation, Page, Put, Read, Result, Transaction
 from trunklined.state.statistics import Counts
 from trunklined.state.watch import Event, Watchers, WatchFilter
+from trunklined.state.write_queue import Done, Waiting, WriteQueue
 
 log = structlog.get_logger()
-
-COMMIT_OPERATIONS: Final = 256
-COMMIT_BYTES: Final = 8 * 1024 * 1024
-"""Upper bounds of one commit, which has at least one transaction. Such a commit keeps the loop busy for at most 3 ms,
-more than the wait for the disk costs."""
-
-Done = Callable[[TransactionOutcome], None]
-
 
 @dataclass(frozen=True, slots=True)
 class StoreLimits:
@@ -38,18 +29,13 @@ class StoreLimits:
     max_waiting_bytes: int
 
 
-@dataclass(slots=True)
-class _Waiting:
-    transaction: Transaction
-    size: int
-    done: Done
-
-
 class Store:
     """The domain of the StateService.
 
     Writes that arrive while a commit runs form the next commit: there is no timer, so a lone write does not wait, and
-    many writes share the wait for the disk. While it stops, writes raise `StateDisconnectedError`.
+    many writes share the wait for the disk. Where more wait than one commit takes, each source has its turn; a source
+    is a client, or whatever else shall not wait for all that others submit. What one source submits is done in order,
+    and so is what is done to one record. While the store stops, writes raise `StateDisconnectedError`.
     """
 
     def __init__(self, engine: Engine, watchers: Watchers, limits: StoreLimits) -> None:
@@ -57,11 +43,7 @@ class Store:
         self.watchers = watchers
         self.counts = Counts()
         self._limits = limits
-        self._queue: deque[_Waiting] = deque()
-        self._queued_operations = 0
-        self._queued_bytes = 0
-        self._unsettled: dict[RecordKey, int] = {}
-        """Number of operations under way, by record."""
+        self._queue = WriteQueue()
         self._arrived = asyncio.Event()
         self._settled = asyncio.Event()
         self._committing = False
@@ -71,7 +53,7 @@ class Store:
     @property
     def waiting(self) -> int:
         """Number of operations that wait for a commit."""
-        return self._queued_operations
+        return self._queue.operations
 
     async def open(self) -> None:
         """Opens the engine and starts to commit writes."""
@@ -88,7 +70,7 @@ class Store:
                     self._settled.clear()
                     await self._settled.wait()
         except TimeoutError:
-            log.warning("writes were left undone", waiting=self._queued_operations)
+            log.warning("writes were left undone", waiting=self.waiting)
 
     async def close(self) -> None:
         """Fails the writes that still wait and closes the engine; idempotent."""
@@ -97,17 +79,18 @@ class Store:
         if committer is not None:
             committer.cancel()
             await asyncio.wait({committer})
-        left, self._queue = self._queue, deque()
-        self._settle_all(left, [stopping()] * len(left))
+        while left := self._queue.take():
+            self._settle_all(left, [stopping()] * len(left))
         await self.engine.close()
 
-    def submit(self, transaction: Transaction, size: int, done: Done) -> None:
-        """Submits a transaction; `done` is called with its outcome, in the order of submission.
+    def submit(self, transaction: Transaction, size: int, done: Done, source: Hashable = None) -> None:
+        """Submits a transaction; `done` is called with its outcome, in the order in which its source submits.
 
         Args:
-            transaction: may be empty; then it is done when all transactions before it are.
+            transaction: may be empty; then it is done when all transactions of its source before it are.
             size: bytes of its bodies.
             done: must neither block nor raise.
+            source: whose it is.
 
         Raises:
             OverloadedError: more than `StoreLimits` would wait.
@@ -115,29 +98,23 @@ class Store:
         """
         if self._stopping:
             raise stopping()
-        limits = self._limits
-        if self._queued_operations + len(transaction) > limits.max_waiting_writes:
+        limits, queue = self._limits, self._queue
+        if queue.operations + len(transaction) > limits.max_waiting_writes:
             raise _too_many("waiting_writes", limits.max_waiting_writes)
-        if self._queued_bytes + size > limits.max_waiting_bytes and self._queue:
+        if queue.bytes + size > limits.max_waiting_bytes and queue:
             raise _too_many("waiting_bytes", limits.max_waiting_bytes)
-        unsettled = self._unsettled
-        for operation in transaction:
-            key = operation[0], operation[1]
-            unsettled[key] = unsettled.get(key, 0) + 1
-        self._queue.append(_Waiting(transaction, size, done))
-        self._queued_operations += len(transaction)
-        self._queued_bytes += size
+        queue.put(source, transaction, size, done)
         self._arrived.set()
 
-    async def execute(self, operation: Operation) -> Result:
+    async def execute(self, operation: Operation, source: Hashable = None) -> Result:
         """Executes one operation as a transaction and returns its result; raises the `StateError` it failed with."""
         transaction = (operation,)
-        outcome = await self.write(transaction, put_size(transaction))
+        outcome = await self.write(transaction, put_size(transaction), source)
         if isinstance(outcome, StateError):
             raise outcome
         return outcome[0]
 
-    async def write(self, transaction: Transaction, size: int) -> TransactionOutcome:
+    async def write(self, transaction: Transaction, size: int, source: Hashable = None) -> TransactionOutcome:
         """Submits a transaction and waits for its outcome; see `submit`."""
         future: asyncio.Future[TransactionOutcome] = asyncio.get_running_loop().create_future()
 
@@ -145,26 +122,28 @@ class Store:
             if not future.done():
                 future.set_result(outcome)
 
-        self.submit(transaction, size, done)
+        self.submit(transaction, size, done, source)
         return await future
 
     def is_settled(self, kind: RecordKind, id: str) -> bool:
         """Returns whether no operation on this record is under way; then a read need not wait for earlier writes."""
-        return (kind, id) not in self._unsettled
+        return self._queue.is_settled((kind, id))
 
-    async def get(self, kind: RecordKind, id: str) -> Entry | None:
+    async def get(self, kind: RecordKind, id: str, source: Hashable = None) -> Entry | None:
         """Returns one record, or None, after all writes of it that were submitted before."""
         self.counts.gets += 1
-        if (kind, id) in self._unsettled:
-            entry = await self.execute(Read(kind, id))
+        if not self.is_settled(kind, id):
+            entry = await self.execute(Read(kind, id), source)
             return entry if isinstance(entry, Entry) else None
         return await self.engine.read(kind, id)
 
-    async def page(self, kind: RecordKind, filter: Facets, after: str | None, limit: int) -> Page:
-        """Returns a page of records, after all writes that were submitted before; see `Engine.page`."""
+    async def page(
+        self, kind: RecordKind, filter: Facets, after: str | None, limit: int, source: Hashable = None
+    ) -> Page:
+        """Returns a page of records, after all writes that its source submitted before; see `Engine.page`."""
         self.counts.lists += 1
         if self._queue or self._committing:
-            outcome = await self.write((), 0)
+            outcome = await self.write((), 0, source)
             if isinstance(outcome, StateError):
                 raise outcome
         return await self.engine.page(kind, filter, after, limit)
@@ -179,7 +158,7 @@ class Store:
             self._arrived.clear()
             while self._queue:
                 self._committing = True
-                group = self._take()
+                group = self._queue.take()
                 outcomes: Sequence[TransactionOutcome] = [stopping()] * len(group)
                 try:
                     outcomes = await self._commit([waiting.transaction for waiting in group])
@@ -188,19 +167,6 @@ class Store:
                     self._settle_all(group, outcomes)
                     self._settled.set()
                 await asyncio.sleep(0)  # the answers leave first: clients work while the next commit is prepared
-
-    def _take(self) -> list[_Waiting]:
-        group: list[_Waiting] = []
-        operations, size = COMMIT_OPERATIONS, COMMIT_BYTES
-        queue = self._queue
-        while queue and (not group or (len(queue[0].transaction) <= operations and queue[0].size <= size)):
-            waiting = queue.popleft()
-            operations -= len(waiting.transaction)
-            size -= waiting.size
-            self._queued_operations -= len(waiting.transaction)
-            self._queued_bytes -= waiting.size
-            group.append(waiting)
-        return group
 
     async def _commit(self, transactions: Sequence[Transaction]) -> Sequence[TransactionOutcome]:
         started = time.perf_counter()
@@ -225,16 +191,9 @@ class Store:
         self.counts.deletes += deletes
         self.counts.saves += len(changes) - deletes
 
-    def _settle_all(self, group: Iterable[_Waiting], outcomes: Sequence[TransactionOutcome]) -> None:
-        unsettled = self._unsettled
+    def _settle_all(self, group: Iterable[Waiting], outcomes: Sequence[TransactionOutcome]) -> None:
         for waiting, outcome in zip(group, outcomes, strict=True):
-            for operation in waiting.transaction:
-                key = operation[0], operation[1]
-                left = unsettled[key] - 1
-                if left:
-                    unsettled[key] = left
-                else:
-                    del unsettled[key]
+            self._queue.settle(waiting)
             try:
                 waiting.done(outcome)
             except Exception:  # one caller's fault must not end the only committer

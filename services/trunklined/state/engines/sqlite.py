@@ -1,16 +1,18 @@
 """The sqlite engine: one file, in which every answered write is synced.
 
 Statements run on the event loop's thread, because each takes a few microseconds, less than handing it to another
-thread; the commit, which waits for the disk, runs in a thread. One connection writes, one reads single records, one
-reads pages and history in a thread of its own, so that a long list holds nothing up.
+thread; the commit, which waits for the disk, runs in a thread, and so does everything for a transaction of thousands
+of operations. One connection writes, one reads single records, one reads pages and history in a thread of its own, so
+that a long list holds nothing up.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -20,7 +22,7 @@ from trunklined.state.engines.engine import Commit, compacted
 from trunklined.state.engines.entry_cache import EntryCache
 from trunklined.state.engines.sqlite_schema import FORMAT
 from trunklined.state.engines.sqlite_writer import SqliteWriter, unpack_facets
-from trunklined.state.planning import Planner
+from trunklined.state.planning import Planner, TransactionOutcome
 from trunklined.state.records import Change, Entry, Facets, Head, History, Holdings, Page, Transaction
 
 _T = TypeVar("_T")
@@ -28,6 +30,10 @@ _T = TypeVar("_T")
 CACHED_BYTES: Final = 8 * 1024 * 1024
 """Memory for the records that were written or read last. A read from the file releases the interpreter's lock several
 times, which costs more than the read."""
+
+LARGE: Final = 1_024
+"""Operations of a write beyond which all of it is done in the commits' thread. (The store gives so many only where one
+transaction has them.)"""
 
 _HEAD: Final = "SELECT revision, status, type, phase, agent_id FROM records WHERE kind = ? AND id = ?"
 _READ: Final = (
@@ -110,27 +116,57 @@ class SqliteEngine:
 
     async def write(self, transactions: Sequence[Transaction]) -> Commit:
         """Plans, writes and syncs transactions."""
+        if sum(map(len, transactions)) > LARGE:
+            planner, outcomes = await self._in_commits(lambda: self._write_at_once(transactions))
+        else:
+            planner, outcomes = self._plan(transactions, self._read)
+            if planner.changes:
+                self._apply(planner.changes)
+                await self._in_commits(self._commit)
+        if planner.changes:
+            self._holdings = self._writer.holdings
+            self._cache.apply(planner.changes)
+        return Commit(outcomes, planner.changes)
+
+    async def _in_commits(self, step: Callable[[], _T]) -> _T:
+        # Shielded: a commit that runs is waited for, also when the caller is cancelled.
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._commits, step))
+
+    def _write_at_once(self, transactions: Sequence[Transaction]) -> tuple[Planner, list[TransactionOutcome]]:
+        """Does all of a write in the commits' thread: so nothing is read by what the loop's thread reads with."""
+        planner, outcomes = self._plan(transactions, self._writer_read)
+        if planner.changes:
+            self._apply(planner.changes)
+            self._commit()
+        return planner, outcomes
+
+    def _plan(
+        self, transactions: Sequence[Transaction], read: Callable[[RecordKind, str], Entry | None]
+    ) -> tuple[Planner, list[TransactionOutcome]]:
         try:
             heads = self._writer.heads(transactions)
         except sqlite3.Error as error:
             raise self._file.translate(error) from error
-        planner = Planner(self._holdings.revision, heads.get, self._read, self._answer_bytes)
-        outcomes = [planner.add(transaction) for transaction in transactions]
-        if planner.changes:
-            await self._make_durable(planner.changes)
-        return Commit(outcomes, planner.changes)
+        planner = Planner(self._holdings.revision, heads.get, read, self._answer_bytes)
+        return planner, [planner.add(transaction) for transaction in transactions]
 
-    async def _make_durable(self, changes: Sequence[Change]) -> None:
+    def _apply(self, changes: Sequence[Change]) -> None:
         self._file.check_place()
-        try:
+        with self._undone():
             self._writer.apply(changes)
-            # Shielded: a commit that runs is waited for, also when the caller is cancelled.
-            await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._commits, self._writer.commit))
+
+    def _commit(self) -> None:
+        with self._undone():
+            self._writer.commit()
+
+    @contextmanager
+    def _undone(self) -> Iterator[None]:
+        """Undoes what was written where it fails."""
+        try:
+            yield
         except sqlite3.Error as error:
             self._writer.rollback()
             raise self._file.translate(error) from error
-        self._holdings = self._writer.holdings
-        self._cache.apply(changes)
 
     def _head(self, kind: RecordKind, id: str) -> Head | None:
         try:
@@ -143,15 +179,20 @@ class SqliteEngine:
         cached = self._cache.get(kind, id)
         if cached is not None:
             return cached
+        entry = self._read_with(self._reader, kind, id)
+        if entry is not None:
+            self._cache.put(entry)
+        return entry
+
+    def _writer_read(self, kind: RecordKind, id: str) -> Entry | None:
+        return self._read_with(self._writer.connection, kind, id)
+
+    def _read_with(self, connection: sqlite3.Connection, kind: RecordKind, id: str) -> Entry | None:
         try:
-            row = self._reader.execute(_READ, (kind, id)).fetchone()
+            row = connection.execute(_READ, (kind, id)).fetchone()
         except sqlite3.Error as error:
             raise self._file.translate(error) from error
-        if row is None:
-            return None
-        entry = Entry(kind, id, row[0], row[1])
-        self._cache.put(entry)
-        return entry
+        return None if row is None else Entry(kind, id, row[0], row[1])
 
     async def _scan(self, scan: Callable[[], _T]) -> _T:
         try:

@@ -50,7 +50,7 @@ class SqliteWriter:
     """The only writer of the file: `apply`, then `commit` (which waits for the disk) or `rollback`."""
 
     def __init__(self, connection: sqlite3.Connection, limits: History, note: Callable[[int], None]) -> None:
-        self._connection = connection
+        self.connection = connection
         self._note = note
         self._limits = limits
         self._trim_changes = max(1, min(TRIM_CHANGES, limits.changes // 4))
@@ -71,13 +71,13 @@ class SqliteWriter:
         for kind, ids in ids_by_kind.items():
             for chunk in _chunks(list(ids)):
                 query = _HEADS[len(chunk)]
-                for id, revision, *facets in self._connection.execute(query, (kind, *chunk)):
+                for id, revision, *facets in self.connection.execute(query, (kind, *chunk)):
                     found[kind, id] = Head(revision, Facets(*facets))
         return found
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Writes changes in order into a transaction that stays open."""
-        run = self._connection
+        run = self.connection
         counts = dict(self.holdings.records)
         size = self._history_bytes
         oldest = self.holdings.oldest
@@ -106,10 +106,10 @@ class SqliteWriter:
     def _trim(self, holdings: Holdings, size: int) -> None:
         oldest, freed = self._cut(holdings, size)
         if oldest > holdings.oldest:
-            self._connection.execute(_TRIM, (holdings.oldest, oldest))
+            self.connection.execute(_TRIM, (holdings.oldest, oldest))
             holdings = Holdings(holdings.revision, oldest, holdings.records)
             size -= freed
-        self._connection.execute(_SET_STORE, (holdings.revision, oldest, size, *holdings.records.values()))
+        self.connection.execute(_SET_STORE, (holdings.revision, oldest, size, *holdings.records.values()))
         self._pending = holdings, size
 
     def _cut(self, holdings: Holdings, size: int) -> tuple[int, int]:
@@ -119,7 +119,7 @@ class SqliteWriter:
         if by_count - oldest < self._trim_changes:
             by_count = oldest
         while oldest < by_count or size - freed > self._limits.bytes:
-            rows = self._connection.execute(_EACH_BYTES, (oldest, TRIM_CHANGES)).fetchall()
+            rows = self.connection.execute(_EACH_BYTES, (oldest, TRIM_CHANGES)).fetchall()
             for revision, length in rows:
                 if revision > by_count and size - freed <= self._limits.bytes:
                     break
@@ -130,13 +130,13 @@ class SqliteWriter:
 
     def commit(self) -> None:
         """Commits; returns when the transaction is on the disk."""
-        self._connection.execute("COMMIT")
+        self.connection.execute("COMMIT")
         self.holdings, self._history_bytes = self._pending
         self._note(self.holdings.revision)
 
     def rollback(self) -> None:
         """Undoes `apply`; SQLite may have done so itself."""
-        roll_back(self._connection)
+        roll_back(self.connection)
 
 
 _encode = msgspec.msgpack.Encoder().encode
