@@ -146,11 +146,11 @@ async def _publish(services: Services, request: bus_pb2.PublishRequest) -> None:
     await services.bus.Publish(request, timeout=PATIENCE)
 
 
-async def _publish_stream(services: Services) -> None:
-    frame = bus_pb2.PublishStreamRequest(publish=_many(STORED)).SerializeToString()
+async def _publish_stream(services: Services, request: bus_pb2.PublishRequest, frames: int) -> None:
+    frame = bus_pb2.PublishStreamRequest(publish=request).SerializeToString()
     came = count(1)
     stream = grpc_stream(services.bus_program, "BusService/PublishStream")
-    await _spoken(stream, [frame] * 3, lambda _: next(came) == 3)
+    await _spoken(stream, [frame] * frames, lambda _: next(came) == frames)
 
 
 async def _request(services: Services) -> None:
@@ -310,20 +310,22 @@ def _workflow(id: int) -> dict[str, Any]:
     return {"workflow_id": f"waits-{id}", "error_log_json": ['{"x": "y"}'] * MAX_RECORD_ENTRIES}
 
 
-def _batch(*, atomic: bool = False, **what: Any) -> state_pb2.BatchRequest:
+AGENTS: Final = state_pb2.RECORD_KIND_AGENT_STATE
+GET: Final = {"get": {"kind": AGENTS, "id": "waits-1"}}
+SAVE: Final[dict[str, Any]] = {"save": {}}
+
+
+def _batch(what: dict[str, Any], *, atomic: bool = False) -> state_pb2.BatchRequest:
     """As many operations as one batch may have."""
-    if "save" in what:
+    if what is SAVE:
         operations = [{"save": {"agent_state": _agent(number)}} for number in range(MAX_BATCH_OPERATIONS)]
     else:
         operations = [what] * MAX_BATCH_OPERATIONS
     return state_pb2.BatchRequest(operations=operations, atomic=atomic)
 
 
-AGENTS = state_pb2.RECORD_KIND_AGENT_STATE
-
-
 async def _prepare_records(services: Services) -> None:
-    await services.state.Batch(_batch(save=True), timeout=PATIENCE)
+    await services.state.Batch(_batch(SAVE), timeout=PATIENCE)
 
 
 async def _list_records(services: Services, _: None) -> None:
@@ -354,10 +356,11 @@ async def _connect_state(services: Services, *items: dict[str, Any]) -> None:
     await _refusable(_spoken(call, [frame], is_done))
 
 
-GET: Final = {"get": {"kind": AGENTS, "id": "waits-1"}}
-
-
 # Every call, and every item of the multiplexed streams: what makes its input possible, and its largest inputs.
+
+AS_ONE: Final = "saves as one"
+"""All of a batch in one transaction, which is one commit: another client's save is committed behind it, which is some
+tenths of a second of the database's own work. Reads go on."""
 
 CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]]]]] = {
     "Publish": (
@@ -376,7 +379,13 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
             ),
         },
     ),
-    "PublishStream": (_prepare_nothing, {"many": lambda services, _: _publish_stream(services)}),
+    "PublishStream": (
+        _prepare_nothing,
+        {
+            "many": lambda services, _: _publish_stream(services, _many(STORED), 3),
+            "large": lambda services, _: _publish_stream(services, _large(MEMORY), 1),
+        },
+    ),
     "Subscribe.start": (_durable, {"all": partial(_subscribe, "credit")}),
     "Subscribe.credit": (_durable, {"most": partial(_subscribe, "credit")}),
     "Subscribe.ack": (_durable, {"many": partial(_subscribe, "ack")}),
@@ -484,9 +493,9 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
     "Batch": (
         _prepare_records,
         {
-            "saves": lambda services, _: services.state.Batch(_batch(save=True), timeout=PATIENCE),
-            "saves as one": lambda services, _: services.state.Batch(_batch(save=True, atomic=True), timeout=PATIENCE),
-            "gets": lambda services, _: services.state.Batch(_batch(**GET), timeout=PATIENCE),
+            "saves": lambda services, _: services.state.Batch(_batch(SAVE), timeout=PATIENCE),
+            AS_ONE: lambda services, _: services.state.Batch(_batch(SAVE, atomic=True), timeout=PATIENCE),
+            "gets": lambda services, _: services.state.Batch(_batch(GET), timeout=PATIENCE),
             "too many": lambda services, _: _refusable(
                 services.state.Batch(state_pb2.BatchRequest(operations=[{}] * 4_000_000))
             ),
@@ -530,7 +539,7 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
         _prepare_records,
         {
             "gets": lambda services, _: _connect_state(
-                services, *({"id": id, "batch": _batch(**GET)} for id in range(1, 4))
+                services, *({"id": id, "batch": _batch(GET)} for id in range(1, 4))
             )
         },
     ),
@@ -591,7 +600,7 @@ async def test_another_client_goes_on(services: Services, call: str, what: str) 
     """Beside the largest input of a call."""
     prepare, kinds = CASES[call]
     more: list[float] = []
-    async with Bystander(services.bus_program, services.state_program) as bystander:
+    async with Bystander(services.bus_program, services.state_program, reads=what == AS_ONE) as bystander:
         while not more or min(more) > MOST_MORE:
             assert len(more) < TRIES, f"each time another client waited for longer: {more}"
             prepared = await prepare(services)
@@ -600,7 +609,6 @@ async def test_another_client_goes_on(services: Services, call: str, what: str) 
             alone = await bystander.longest()
             await kinds[what](services, prepared)
             more.append(await bystander.longest() - alone)
-            print("MORE", call, what, more)
 
 
 async def test_a_frame_of_millions_of_items_takes_no_memory(services: Services) -> None:

@@ -97,8 +97,8 @@ async def test_nobody_waits_for_all_that_another_client_submitted(gated: GatedEn
 
 
 async def test_each_client_and_each_record_keep_their_order(gated: GatedEngine) -> None:
-    """A client's writes are done in the order in which it submits them, and so are all that are made to one record: what
-    another one says of a record that waits goes behind that, and what it submits then goes behind it."""
+    """A client's writes are done in the order in which it submits them, and so are all that are made to one record:
+    what another one says of a record that waits goes behind that, and what it submits then goes behind it."""
     store = await opened(gated, waiting=10 * COMMIT_OPERATIONS)
     done: list[str] = []
 
@@ -113,7 +113,9 @@ async def test_each_client_and_each_record_keep_their_order(gated: GatedEngine) 
     submit("b", "after")
     gated.gate.set()
     await store.drain(PATIENCE)
-    assert [each for each in done if each.startswith("a")] == [f"a r{number}" for number in range(3 * COMMIT_OPERATIONS)]
+    assert [each for each in done if each.startswith("a")] == [
+        f"a r{number}" for number in range(3 * COMMIT_OPERATIONS)
+    ]
     assert [each for each in done if each.startswith("b")] == ["b first", f"b {last}", "b after"]
     assert done.index("b first") < COMMIT_OPERATIONS
     assert done.index(f"b {last}") > done.index(f"a {last}")

@@ -21,6 +21,7 @@ from trunklined.state.write_queue import Done, Waiting, WriteQueue
 
 log = structlog.get_logger()
 
+
 @dataclass(frozen=True, slots=True)
 class StoreLimits:
     """The bounds of writes that wait for a commit; beyond either, OVERLOADED."""
