@@ -65,6 +65,13 @@ class Backlog:
         self._keys = OrderingKeys({}, set())
         self._context = context
         self._counted_to = row.counted_to
+        self._uncounted_from: int | None = None
+        """The sequence that it was moved to and from which on it is not known yet how much waits: nothing is handed out
+        meanwhile."""
+        self._counts_changes = True
+        """Whether what comes and goes is counted: it is not where a count is to begin."""
+        self.count_number = 0
+        """Of the last count that was asked for."""
         self._looked_at = 0
         """Runs that this turn looked at."""
 
@@ -90,11 +97,11 @@ class Backlog:
             *settings_columns(self.settings),
             self.created_at,
             tuple(cursor.position for cursor in self.cursors),
-            self.waiting,
+            self.waiting if self._uncounted_from is None else 0,
             self.acked,
             self.redelivered,
             self.dead_lettered,
-            self._context.last_sequence() + 1,
+            self._context.last_sequence() + 1 if self._uncounted_from is None else self._uncounted_from,
         )
 
     def needs(self) -> list[int]:
@@ -114,7 +121,7 @@ class Backlog:
 
     def expect(self, batch: MessageBatch, messages: int) -> None:
         """Counts a batch that is about to be stored: so many messages of it (below 0: it was not stored after all)."""
-        if batch.first_sequence >= self.cursors[batch.level].position:
+        if batch.first_sequence >= self.cursors[batch.level].position and self._counts_changes:
             self.waiting += messages
             if self.id not in self._context.staging.durables:
                 self._context.uncounted[self.id] = self
@@ -139,7 +146,7 @@ class Backlog:
         lost = header.messages if waits else header.end - max(cursor.position, header.first_sequence)
         if lost > 0:
             cursor.drop(header.first_sequence, header.end)
-            self.waiting -= lost
+            self._forget_waiting(lost)
             self._lose(lost)
             self.stage()
 
@@ -316,14 +323,48 @@ class Backlog:
             self._try_again(pending, now, 0.0, LEASE_EXPIRED)
         self.stage()
 
-    def move(self, position: int, waiting: int) -> None:
+    def move(self, position: int) -> None:
         """Moves every level; what is leased or waits for another attempt is given up."""
         self.pending_messages.clear()
         self._keys = OrderingKeys({}, set())
-        self.waiting = waiting
         for cursor in self.cursors:
             cursor.move(position)
         self.stage()
+
+    def _forget_waiting(self, messages: int) -> None:
+        if self._counts_changes:
+            self.waiting -= messages
+
+    # How much waits from a new place on is counted beside everything else; see `Counting`.
+
+    def expect_count(self, position: int) -> None:
+        """Takes note that it stands at a sequence from which on it is not known yet how much waits."""
+        self.waiting = 0
+        self._uncounted_from = position
+        self._counts_changes = False
+        self.count_number += 1
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is known how much waits."""
+        return self._uncounted_from is None
+
+    def begin_count(self) -> int | None:
+        """What comes and goes from now on is counted here; returns the sequence from which on all else is to be. None:
+        there is nothing to count."""
+        if self.is_over or self._counts_changes:
+            return None
+        self._counts_changes = True
+        return self._uncounted_from
+
+    def counted(self, number: int, messages: int) -> bool:
+        """Takes what was counted; False where it was moved since."""
+        if number != self.count_number:
+            return False
+        self.waiting += messages
+        self._uncounted_from = None
+        self.stage()
+        return True
 
     def bury(self, pending: Pending, reason: Reason, error: str) -> None:
         """Makes dead letters of a pending batch's messages."""
@@ -332,7 +373,7 @@ class Backlog:
         self._finish(pending)
 
     def _bury_new(self, batch: MessageBatch) -> None:
-        self.waiting -= len(batch.messages)
+        self._forget_waiting(len(batch.messages))
         self._bury(batch, Reason.EXPIRED, "its TTL was over before it was handed out", self.pending_messages.new(batch))
         self.stage()
 
