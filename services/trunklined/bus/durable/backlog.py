@@ -58,6 +58,9 @@ class Backlog:
         self.acked = row.acked
         self.redelivered = row.redelivered
         self.dead_lettered = row.dead_lettered
+        """Dead letters that can be found."""
+        self._buried = row.dead_lettered
+        """The same with those that are being stored."""
         self.is_over = False
         """The subscription is no more: nothing is staged, and nothing can be settled."""
         self.cursors = [Cursor(level, position, self._read) for level, position in enumerate(row.positions)]
@@ -100,7 +103,7 @@ class Backlog:
             self.waiting if self._uncounted_from is None else 0,
             self.acked,
             self.redelivered,
-            self.dead_lettered,
+            self._buried,
             self._context.last_sequence() + 1 if self._uncounted_from is None else self._uncounted_from,
         )
 
@@ -378,8 +381,15 @@ class Backlog:
         self.stage()
 
     def _bury(self, batch: MessageBatch, reason: Reason, error: str, pending: Pending) -> None:
-        self.dead_lettered += len(batch.messages)
+        messages = len(batch.messages)
+        self._buried += messages
         bury(self._context, self.name, self.pattern, batch, reason, error, pending.log, pending.redrives)
+
+        def found() -> None:
+            self.dead_lettered += messages
+            self._context.dead_lettered += messages
+
+        self._context.staging.after.append(found)
 
     def _try_again(self, pending: Pending, now: float, wait: float, error: str) -> None:
         if pending.attempt >= self.settings.max_deliveries:
