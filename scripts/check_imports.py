@@ -101,7 +101,7 @@ RULES = (
     Rule(
         "models know no wire, and of what a bus or a store promises the codecs alone do",
         ("trunkline.models", "trunkline.models.*", "trunkline.bus.*", "trunkline.state.*"),
-        but=(*TECHNOLOGIES, "trunkline.*.codec", "trunkline.*.durable_codec"),
+        but=(*TECHNOLOGIES, "trunkline.*.codec", "trunkline.*.durable_codec", "trunkline.*.life_codec"),
         never=(*WIRE, *GRPC),
     ),
     Rule(
@@ -151,6 +151,17 @@ RULES = (
         ours=(*SPOKEN, *WIRE, "trunklined.rpc.times", "trunklined.rpc.long_work"),
     ),
     Rule(
+        "what keeps publishes until the bus has them imports words, wire, admission and rpc; no service and no client",
+        ("trunklined.relay", "trunklined.relay.*"),
+        ours=(*SPOKEN, *WIRE, "trunklined.admission", "trunklined.rpc", "trunklined.relay"),
+    ),
+    Rule(
+        "of what keeps publishes, the way to the bus alone knows grpc",
+        ("trunklined.relay.*",),
+        but=("trunklined.relay.link", "trunklined.relay.publishing", "trunklined.relay.arrival"),
+        never=(*GRPC, "trunklined.rpc.server", "trunkline.v1.*_grpc"),
+    ),
+    Rule(
         "the bus imports words, wire and rpc; neither another service nor the client",
         ("trunklined.bus", "trunklined.bus.*"),
         ours=(*SPOKEN, *WIRE, "trunklined.admission", "trunklined.rpc", "trunklined.sqlite", "trunklined.bus"),
@@ -158,12 +169,15 @@ RULES = (
     Rule(
         "the state imports words, wire and rpc; neither another service nor the client",
         ("trunklined.state", "trunklined.state.*"),
-        ours=(*SPOKEN, *WIRE, "trunklined.rpc", "trunklined.sqlite", "trunklined.state"),
+        ours=(*SPOKEN, *WIRE, "trunklined.relay", "trunklined.rpc", "trunklined.sqlite", "trunklined.state"),
     ),
     Rule(
         "the sidecar imports words, wire, rpc and the client; no other service",
         ("trunklined.sidecar", "trunklined.sidecar.*"),
-        ours=("trunkline", "trunklined.admission", "trunklined.rpc", "trunklined.sqlite", "trunklined.sidecar"),
+        ours=(
+            *("trunkline", "trunklined.admission", "trunklined.relay", "trunklined.rpc", "trunklined.sqlite"),
+            "trunklined.sidecar",
+        ),
     ),
     Rule(
         "the bus and the store of one process are the client and both domains; nobody imports them",
@@ -174,7 +188,7 @@ RULES = (
     Rule(
         "the bus and the store of one process import the client and both domains, and name no engine",
         ("trunklined.local", "trunklined.local.*"),
-        ours=("trunkline", "trunklined.bus", "trunklined.state", "trunklined.local"),
+        ours=("trunkline", "trunklined.bus", "trunklined.state", "trunklined.relay", "trunklined.local"),
         never=("trunklined.bus.engines", "trunklined.state.engines"),
     ),
     Rule(

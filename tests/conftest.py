@@ -96,8 +96,8 @@ def _start_bus(start: StartProgram, directory: Path) -> RunningProgram:
     return start("bus", "--path", f"{directory}/bus.db")
 
 
-def _start_state(start: StartProgram, directory: Path) -> RunningProgram:
-    return start("state", "--engine", "sqlite", "--path", f"{directory}/state.db")
+def _start_state(start: StartProgram, directory: Path, *options: str) -> RunningProgram:
+    return start("state", "--engine", "sqlite", "--path", f"{directory}/state.db", *options)
 
 
 def _start_sidecar(start: StartProgram, directory: Path, bus: str, state: str) -> RunningProgram:
@@ -125,9 +125,9 @@ def bus_program(_shared: StartProgram, _shared_directory: Path) -> RunningProgra
 
 
 @pytest.fixture(scope="session")
-def state_program(_shared: StartProgram, _shared_directory: Path) -> RunningProgram:
-    """The session's state service (sqlite). Shared: do not end it, and use ids of your own."""
-    return _start_state(_shared, _shared_directory)
+def state_program(_shared: StartProgram, _shared_directory: Path, bus_program: RunningProgram) -> RunningProgram:
+    """The session's state service (sqlite) before the session's bus. Shared: do not end it, and use ids of your own."""
+    return _start_state(_shared, _shared_directory, "--bus-address", bus_program.address)
 
 
 @pytest.fixture(scope="session")

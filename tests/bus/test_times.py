@@ -87,6 +87,14 @@ CALLS: Final[dict[str, dict[str, Call]]] = {
         "deliver_after ": lambda stub, it: stub.Request(_request(message={"json": "0", "deliver_after": it})),
     },
     "RequestRequest.timeout": {"timeout": lambda stub, it: stub.Request(_request(timeout=it))},
+    "RequestRequest.idle_timeout": {
+        "idle_timeout": lambda stub, it: stub.Request(_request(idle_timeout=it)),
+    },
+    "LifeEvent.time": {
+        "time": lambda stub, it: stub.Respond(
+            bus_pb2.RespondRequest(request_id="any", events=[{"progress": {"text": "x"}, "time": it}])
+        ),
+    },
     "Position.time": {
         "position.time": lambda stub, it: stub.CreateDurableSubscription(_create(position={"time": it})),
         "position.time ": lambda stub, it: _subscribe(stub, position={"time": it}),

@@ -44,10 +44,41 @@ def test_how_it_delivers_is_kept_as_it_was_said(trunkline: Trunkline, name: str,
         "backoff_initial": 0.5,
         "backoff_multiplier": 3.0,
         "backoff_maximum": 5400.0,
+        "max_leased": 0,
+        "rate": 0.0,
+        "burst": 0,
+        "key_concurrency": 1,
     }
     shown = trunkline("durable", "show", name).stdout
     assert "500 ms, times 3 with each attempt, at most 1h 30m" in shown
     assert "max deliveries  7" in shown
+
+
+def test_set_changes_what_is_named(trunkline: Trunkline, name: str, channel: str) -> None:
+    """And nothing else; nothing named, or a figure that cannot be, is refused."""
+    made = _told(trunkline, "create", name, channel, "--max-deliveries", "7", "--key-concurrency", "2")
+    changed = _told(trunkline, "set", name, "--max-leased", "10", "--rate", "0.5", "--burst", "3", "--ack-wait", "2m")
+    assert changed["settings"] == made["settings"] | {"max_leased": 10, "rate": 0.5, "burst": 3, "ack_wait": 120.0}
+    shown = trunkline("durable", "show", name).stdout
+    assert "most leased       10" in shown
+    assert "0.5 messages a second, 3 at once" in shown
+    assert trunkline("durable", "set", name).returncode == 2
+    refused = trunkline("durable", "set", name, "--max-leased", "-3")
+    assert (refused.returncode, "settings.max_leased is -3" in refused.stderr) == (1, True)
+    assert trunkline("durable", "set", f"no-{name}", "--rate", "1").returncode == 3
+    assert trunkline("durable", "set", name, "--rate", "0").stdout.startswith(f"changed {name} on {channel}: 0 waiting")
+
+
+def test_pause_and_resume(trunkline: Trunkline, name: str, channel: str) -> None:
+    """It says so wherever it is shown."""
+    trunkline("durable", "create", name, channel)
+    paused = trunkline("durable", "pause", name)
+    assert (paused.returncode, paused.stdout.rstrip().endswith(", paused")) == (0, True)
+    assert f"{name} (paused)" in trunkline("durable", "list").stdout
+    assert "trunkline durable resume" in trunkline("durable", "show", name).stdout
+    assert _told(trunkline, "show", name)["paused"] is True
+    assert _told(trunkline, "resume", name)["paused"] is False
+    assert trunkline("durable", "pause", f"no-{name}").returncode == 3
 
 
 def test_list_shows_what_each_has(
@@ -148,3 +179,31 @@ def test_an_unreachable_bus_is_5(trunkline: Trunkline) -> None:
     """As with every other command."""
     for arguments in (("list",), ("show", "a"), ("create", "a", "b"), ("seek", "a", "--to", "all")):
         assert trunkline("--bus", "127.0.0.1:1", "durable", *arguments).returncode == 5
+
+
+def test_what_waits_is_shown_cancelled_and_moved(trunkline: Trunkline, name: str, channel: str) -> None:
+    """In a table and for scripts; what is to be done must be said, and for good only with --yes."""
+    for each in (name, f"{name}-2"):
+        trunkline("durable", "create", each, channel)
+    assert trunkline("durable", "peek", name).stdout == "nothing waits\n"
+    trunkline("publish", channel, "--stored", "--count", "4")
+    peeked = [json.loads(line) for line in trunkline("durable", "peek", name, "--format", "json").stdout.splitlines()]
+    assert [(each["channel"], each["attempts"], each["blocked_by_key"]) for each in peeked] == [(channel, 0, False)] * 4
+    first, second, *_ = (str(each["sequence"]) for each in peeked)
+    table = trunkline("durable", "peek", name, "--limit", "1").stdout.splitlines()
+    assert len(table) == 2
+    assert table[1].split()[0] == first
+    for verb in (("cancel", name), ("move", name, f"{name}-2")):
+        assert trunkline("durable", *verb).returncode == 2
+        assert trunkline("durable", *verb, "--all", "--channel", channel).returncode == 2
+    assert trunkline("durable", "cancel", name, "--sequence", first).returncode == 2, "nobody can be asked"
+    assert trunkline("durable", "cancel", name, "--all", "--dry-run").stdout == "would cancel 4 messages\n"
+    assert _told(trunkline, "cancel", name, "--sequence", first, "--yes") == {
+        "cancelled": 1,
+        "leased": 0,
+        "dry_run": False,
+    }
+    moved = trunkline("durable", "move", name, f"{name}-2", "--sequence", second)
+    assert moved.stdout == f"moved 1 message to {name}-2\n"
+    assert (_told(trunkline, "show", name)["waiting"], _told(trunkline, "show", f"{name}-2")["waiting"]) == (2, 5)
+    assert trunkline("durable", "peek", f"no-{name}").returncode == 3

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cli.conftest import Follow, Trunkline
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram, command
 from trunkline import AgentMessage, GrpcMessageBus, sync
 
@@ -99,6 +100,54 @@ def test_a_request_shows_its_reply(trunkline: Trunkline, agent: str) -> None:
     assert json.loads(trunkline("request", agent, '{"n": 1}').stdout) == {"got": {"n": 1}}
     reply = json.loads(trunkline("--format", "json", "request", agent, '{"n": 2}').stdout)
     assert (reply["sender_id"], reply["payload"]) == ("agent", {"got": {"n": 2}})
+
+
+@pytest.fixture
+def responder(bus_address: str, channel: str) -> Iterator[str]:
+    """A Python agent that answers with parts, or waits for ever, or fails."""
+
+    def answer(request: sync.Request) -> Iterator[str]:
+        if request.payload.get("fail"):
+            raise ValueError("no")
+        request.progress(0.5, "half")
+        yield "one"
+        while request.payload.get("wait"):
+            yield "more"
+        request.set_result({"done": True})
+
+    with sync.MessageBus(bus_address) as bus:
+        bus.respond(channel, answer, concurrency=2, name="agent-1")
+        yield channel
+
+
+def test_a_stream_shows_a_life(trunkline: Trunkline, responder: str) -> None:
+    """A line for each event; for scripts an object; a failure is exit code 1."""
+    lines = trunkline("request", responder, "{}", "--stream").stdout.splitlines()
+    assert lines[0] == "accepted by agent-1"
+    assert lines[1] == "progress 50% half"
+    assert lines[-1] == 'result {"done":true}'
+    said = trunkline("--format", "json", "request", responder, "{}", "--stream", "--idle-timeout", "20")
+    events = [json.loads(line) for line in said.stdout.splitlines()]
+    assert [event["event"] for event in events] == ["accepted", "progress", "part", "result"]
+    assert [event["number"] for event in events] == [1, 2, 3, 4]
+    failed = trunkline("request", responder, '{"fail": true}', "--stream")
+    assert failed.returncode == 1
+    assert failed.stderr.endswith("(REQUEST_FAILED)\n")
+
+
+def test_a_request_is_cancelled_by_its_id(trunkline: Trunkline, environment: dict[str, str], responder: str) -> None:
+    """Who follows it hears by whom; what is unknown is refused."""
+    id, pipe = f"{responder}-1", subprocess.PIPE
+    asking = command(("request", responder, '{"wait": true}', "--stream", "--correlation-id", id))
+    with subprocess.Popen(asking, stdout=pipe, stderr=pipe, text=True, env=environment) as following:
+        assert following.stdout is not None
+        assert following.stdout.readline() == "accepted by agent-1\n"
+        assert trunkline("cancel", id, "--reason", "too dear").stdout == f"cancelled {id}\n"
+        shown, said = following.communicate(timeout=PATIENCE)
+    assert shown.endswith("cancelled by cli: too dear\n")
+    assert said.endswith("(REQUEST_CANCELLED)\n")
+    assert following.returncode == 1
+    assert trunkline("cancel", id).stderr.endswith("(REQUEST_NOT_FOUND)\n")
 
 
 def test_errors_name_their_code(trunkline: Trunkline, channel: str) -> None:

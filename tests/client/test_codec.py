@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline import AgentMessage, MessageType, Priority
-from trunkline.bus.codec import decode_message, encode_message
+from trunkline.bus.codec import decode_message
 from trunkline.errors import InvalidMessageError
+from trunkline.message_encoding import encode_message
 from trunkline.models import message as message_module
 from trunkline.models.message import as_made
 from trunkline.v1 import bus_pb2

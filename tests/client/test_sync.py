@@ -6,13 +6,25 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
 
 import trunkline
 from tests.contract.inbox import numbered
-from trunkline import AgentMessage, BusNotConnectedError, NoRespondersError, RequestTimeoutError
+from tests.patience import PATIENCE
+from trunkline import (
+    Accepted,
+    AgentMessage,
+    BusNotConnectedError,
+    NoRespondersError,
+    Part,
+    Progress,
+    RequestFailedError,
+    RequestTimeoutError,
+    Result,
+)
 
 
 @pytest.fixture
@@ -65,6 +77,45 @@ def test_request_and_reply_with_callbacks_that_publish_and_request(bus_address: 
         bus.subscribe(f"{channel}:silent", lambda _: None)
         with pytest.raises(RequestTimeoutError):
             bus.request(f"{channel}:silent", numbered(1), timeout=0.2)
+
+
+def test_requests_with_a_life(bus_address: str, channel: str) -> None:
+    """respond: a plain function or generator in a thread; request_stream: a generator, whose closing cancels."""
+    called_off = threading.Event()
+
+    def stream(request: trunkline.sync.Request) -> Iterator[str]:
+        request.progress(0.5, "half")
+        try:
+            for n in range(200 if request.payload["n"] == 1 else 1_000_000):
+                yield str(n)
+        finally:
+            if request.is_called_off:
+                called_off.set()
+        request.set_result({"done": True})
+
+    def fail(request: trunkline.sync.Request) -> None:
+        raise ValueError("no")
+
+    with trunkline.sync.MessageBus(bus_address) as bus, trunkline.sync.MessageBus(bus_address) as agent:
+        agent.respond(channel, stream, name="threads")
+        events = list(bus.request_stream(channel, numbered(1), PATIENCE))
+        assert isinstance(events[0], Accepted)
+        assert isinstance(events[1], Progress)
+        assert [event.text for event in events if isinstance(event, Part)] == [str(n) for n in range(200)]
+        assert isinstance(events[-1], Result)
+        assert events[-1].payload == {"done": True}
+        endless = bus.request_stream(channel, numbered(2), PATIENCE)
+        assert isinstance(next(endless), Accepted)
+        endless.close()
+        assert called_off.wait(PATIENCE)
+        agent.respond(f"{channel}:fails", fail)
+        with pytest.raises(RequestFailedError):
+            bus.request(f"{channel}:fails", numbered(1), PATIENCE)
+        message = numbered(3)
+        cancelled = bus.request_stream(channel, message, PATIENCE)
+        next(cancelled)
+        agent.cancel(message.message_id, by="a person")
+        assert isinstance(list(cancelled)[-1], trunkline.Cancelled)
 
 
 def test_messages_is_an_iterator(bus_address: str, channel: str) -> None:

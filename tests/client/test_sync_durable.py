@@ -27,6 +27,7 @@ from trunkline import (
     SubscriptionExistsError,
     SubscriptionNotFoundError,
     TrunklineError,
+    WaitingFilter,
 )
 from trunkline.sync import DurableMessage, MessageBus, StateManager
 
@@ -268,3 +269,22 @@ def test_the_state_says_what_it_counts(state_address: str) -> None:
     """As the asynchronous class does."""
     with StateManager(state_address) as manager:
         assert manager.statistics().engine == "sqlite"
+
+
+def test_limits_pauses_and_what_waits(bus: MessageBus, channel: str, name: str) -> None:
+    """As the asynchronous face has them."""
+    told = queue.Queue[bool]()
+    bus.create_durable(name, channel)
+    bus.create_durable(f"{name}-2", channel)
+    assert bus.update_durable(name, max_leased=3).settings.max_leased == 3
+    assert bus.pause_durable(name).paused
+    sequences = store(bus, channel, 0, 1, 2)
+    assert [each.sequence for each in bus.waiting_messages(name)] == sequences
+    assert bus.cancel_waiting(name, WaitingFilter(sequences=sequences[:1])).cancelled == 1
+    assert bus.move_waiting(name, WaitingFilter(sequences=sequences[1:2]), f"{name}-2").moved == 1
+    assert [each.sequence for each in bus.waiting_messages(name, limit=5)] == sequences[2:]
+    bus.subscribe(channel, lambda message: None, durable=name, on_paused=told.put)
+    assert told.get(timeout=PATIENCE) is True
+    assert not bus.resume_durable(name).paused
+    assert told.get(timeout=PATIENCE) is False
+    assert [message.payload["n"] for message in take(bus, channel, f"{name}-2", 4)] == [0, 1, 2, 1]

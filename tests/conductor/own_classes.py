@@ -53,7 +53,9 @@ class OwnBus(MessageBus):
     async def unsubscribe(self, channel: str) -> None:
         self._callbacks.pop(channel, None)
 
-    async def request(self, channel: str, message: AgentMessage, timeout: float = 30.0) -> AgentMessage:
+    async def request(  # type: ignore[override]
+        self, channel: str, message: AgentMessage, timeout: float = 30.0
+    ) -> AgentMessage:
         sent = message.model_copy(update={"correlation_id": message.correlation_id or message.message_id})
         assert sent.correlation_id is not None
         reply: asyncio.Future[AgentMessage] = asyncio.get_running_loop().create_future()

@@ -178,3 +178,26 @@ def test_seek_and_delete_by_hand(grpcurl: Grpcurl, bus: str, name: str, channel:
     assert (unset["reason"], unset["metadata"]["field"]) == ("INVALID_MESSAGE", "position")
     assert grpcurl(bus, f"{BUS}/DeleteDurableSubscription", {"name": name}).json() == {}
     assert grpcurl(bus, f"{BUS}/GetDurableSubscription", {"name": name}).error()["reason"] == "SUBSCRIPTION_NOT_FOUND"
+
+
+def test_it_is_changed_and_paused_by_hand(
+    grpcurl: Grpcurl, stream: StartStream, bus: str, name: str, channel: str
+) -> None:
+    """Field by field; who is connected reads what is so now; what waits is listed and cancelled."""
+    _create(grpcurl, bus, name, channel)
+    changed = grpcurl(bus, f"{BUS}/UpdateDurableSubscription", {"name": name, "settings": {"max_leased": 7}}).json()
+    assert changed["subscription"]["settings"]["max_leased"] == 7
+    taken = stream(bus, f"{BUS}/Subscribe", {"start": {"pattern": channel, "durable": name}})
+    assert "paused" not in taken.next()["started"]
+    assert grpcurl(bus, f"{BUS}/PauseDurableSubscription", {"name": name}).json()["subscription"]["paused"] is True
+    assert taken.next()["changed"] == {"paused": True, "ack_wait": "30s"}
+    receipts = _store(grpcurl, bus, channel, "1", "2")
+    waiting = grpcurl(bus, f"{BUS}/ListWaitingMessages", {"durable": name, "filter": {"channel": channel}}).json()
+    assert [each["message"]["json"] for each in waiting["messages"]] == ["1", "2"]
+    which = {"durable": name, "filter": {"sequences": [receipts[0]["sequence"]]}}
+    assert grpcurl(bus, f"{BUS}/CancelWaitingMessages", which).json() == {"cancelled": "1"}
+    grpcurl(bus, f"{BUS}/ResumeDurableSubscription", {"name": name}).json()
+    assert taken.next()["changed"] == {"paused": False, "ack_wait": "30s"}
+    assert taken.next()["deliveries"]["messages"][0]["json"] == "2"
+    error = grpcurl(bus, f"{BUS}/CancelWaitingMessages", {"durable": name}).error()
+    assert (error["reason"], error["metadata"]["field"]) == ("INVALID_MESSAGE", "filter")

@@ -111,3 +111,29 @@ def test_an_id_of_any_characters_is_kept(grpcurl: Grpcurl, state: str, name: str
     grpcurl(state, f"{STATE}/Save", {"task_result": record}).json()
     got = grpcurl(state, f"{STATE}/Get", {"kind": "RECORD_KIND_TASK_RESULT", "id": strange}).json()
     assert got["record"]["task_result"]["task_id"] == strange
+
+
+async def test_a_save_publishes_by_hand(
+    grpcurl: Grpcurl, state: str, state_address: str, bus_address: str, name: str
+) -> None:
+    """A message beside the record, as JSON; it has an id and a time when it arrives."""
+    record = {"task_id": name, "agent_id": "a", "status": "completed"}
+    publish = [{"channel": f"{name}:done", "message": {"message_type": "task_result", "json": '{"n": 1}'}}]
+    grpcurl(state, f"{STATE}/Save", {"task_result": record, "publish": publish}).json()
+    async with trunkline.GrpcMessageBus(bus_address) as bus:
+        messages = bus.messages(f"{name}:done", durable=name, start="all")
+        message = await anext(messages)
+        await messages.aclose()
+    assert (message.payload, bool(message.message_id)) == ({"n": 1}, True)
+    figures = grpcurl(state, f"{STATE}/GetStateStats", {}).json()["outbox"]
+    assert figures["bus_address"] == bus_address
+
+
+def test_a_save_whose_message_is_none_is_refused_by_hand(grpcurl: Grpcurl, state: str, name: str) -> None:
+    """The field is named, and the record is not there."""
+    publish = [{"channel": "a::b", "message": {"json": "{}"}}]
+    record = {"task_id": name, "agent_id": "a", "status": "completed"}
+    refused = grpcurl(state, f"{STATE}/Save", {"task_result": record, "publish": publish}).error()
+    assert (refused["reason"], refused["metadata"]["field"]) == ("INVALID_RECORD", "publish[0].channel")
+    missing = grpcurl(state, f"{STATE}/Get", {"kind": "RECORD_KIND_TASK_RESULT", "id": name}).error()
+    assert missing["reason"] == "NOT_FOUND"

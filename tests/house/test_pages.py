@@ -30,7 +30,8 @@ PROGRAMS = {
     "docs/durable-delivery.md": {"worker.py", "fails.py"},
     "docs/from-conductorai.md": {"team.py", "team_over_grpc.py", "failures.py"},
     "docs/from-pyorchestrate.md": {"weather.py", "counter.py", "service.py", "supervised.py", "fleet.py"},
-    "docs/python-client.md": {"figures.py", "blocking.py", "in_memory.py", "local.py"},
+    "docs/python-client.md": {"done.py", "figures.py", "blocking.py", "in_memory.py", "local.py"},
+    "docs/requests.md": {"writer.py", "asks.py"},
     "docs/sidecar.md": {"external.py"},
 }
 RUN = [page for page in PAGES if any(block.language in ("python", "sh") for block in page.blocks)]
@@ -46,7 +47,8 @@ class Reader:
         kept = folder / ".trunkline"
         kept.mkdir()
         self._bus = start("bus", "--path", str(kept / "bus.db"), cwd=folder).address
-        state = start("state", "--path", str(kept / "state.db"), cwd=folder).address
+        state_options = ("--path", str(kept / "state.db"), "--bus-address", self._bus)
+        state = start("state", *state_options, cwd=folder).address
         upstreams = ("--bus-address", self._bus, "--state-address", state)
         files = ("--socket-path", str(kept / "channel.sock"), "--store-path", str(kept / "sidecar.db"))
         start("sidecar", *upstreams, *files, address=f"unix:{kept / 'sidecar.sock'}", cwd=folder)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from trunkline.errors import MessageTooLargeError, OverloadedError, StorageError
+from trunklined.relay.journal import MAX_BATCHES, WINDOW_BYTES, Arrival, Held, first_batches
 from trunklined.sidecar.offline.backlog import Backlog
-from trunklined.sidecar.offline.backlog_file import MAX_BATCHES, WINDOW_BYTES, Arrival, Held, first_batches
 
 NOW = 1_000.0
 
@@ -40,9 +40,9 @@ async def test_what_is_held_goes_in_order(backlog: Backlog) -> None:
     assert messages([first]) == [0, 1, 2, 3]
     [second] = await backlog.next(first, 100, NOW)
     assert messages([second]) == [4, 5, 6, 7, 8, 9]
-    assert (backlog.messages, backlog.bytes) == (6, 6)
+    assert (backlog.stock.messages, backlog.stock.bytes) == (6, 6)
     assert await backlog.next(second, 100, NOW) == []
-    assert (backlog.messages, backlog.bytes) == (0, 0)
+    assert (backlog.stock.messages, backlog.stock.bytes) == (0, 0)
 
 
 async def test_a_batch_that_was_sent_says_since_when(backlog: Backlog) -> None:
@@ -65,7 +65,7 @@ async def test_what_is_held_survives(backlog: Backlog, tmp_path: Path) -> None:
     again = Backlog(tmp_path / "held.db", 4, 10_000)
     await again.open()
     try:
-        assert (again.messages, again.bytes, again.refused, again.refused_bytes) == (2, 2, 1, 1)
+        assert (again.stock.messages, again.stock.bytes, again.stock.refused, again.stock.refused_bytes) == (2, 2, 1, 1)
         with pytest.raises(OverloadedError):
             again.keep([arrival(3), arrival(4)], None)
         await again.keep([arrival(3)], None)
@@ -84,7 +84,7 @@ async def test_the_bounds_hold_for_what_waits_for_the_disk_too(backlog: Backlog)
         backlog.keep([Arrival("a", None, NOW, b"x" * 10_000)], None)
     assert caught.value.details == {"limit": "max_stored_bytes", "maximum": 10_000, "held": 999}
     await kept
-    assert backlog.messages == 999
+    assert backlog.stock.messages == 999
 
 
 async def test_a_large_message_goes_alone(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartProgram
-from trunkline import DurableMessage, GrpcMessageBus, GrpcStateManager
+from trunkline import Backoff, DurableMessage, DurableSettings, GrpcMessageBus, GrpcStateManager
 from trunklined.bus.engines.sqlite_schema import FORMAT as JOURNAL
 from trunklined.state.engines.sqlite_schema import FORMAT as STORE
 
@@ -31,6 +31,11 @@ async def test_a_journal(start_program: StartProgram, tmp_path: Path, version: i
     async with GrpcMessageBus(program.address) as bus:
         letters = [letter async for letter in bus.dead_letters()]
         assert [(letter.message.payload["n"], letter.error) for letter in letters] == [(0, "made to be dead")]
+        kept = await bus.durable("work")
+        assert not kept.paused
+        assert kept.settings == DurableSettings(ack_wait=600, backoff=Backoff(initial=86_400, maximum=86_400))
+        assert kept.leased + kept.retrying + kept.waiting >= 6
+        assert {each.message.payload["n"] async for each in bus.waiting_messages("work", ordering_key="k")} <= {6, 7}
         await bus.seek_durable("work", "all")
         given: dict[object, DurableMessage] = {}
         async for message in bus.messages("kept:>", durable="work"):

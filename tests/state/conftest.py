@@ -10,6 +10,7 @@ import pytest
 from grpc import aio
 
 from trunkline.v1 import state_pb2_grpc
+from trunklined.relay.journal import Stock
 from trunklined.rpc.errors import ErrorInterceptor
 from trunklined.state.engines.engine import Engine
 from trunklined.state.engines.memory import MemoryEngine
@@ -37,12 +38,18 @@ def make_engine(request: pytest.FixtureRequest, tmp_path: Path) -> MakeEngine:
             "history": History(history, history_bytes),
             "page_bytes": PAGE_BYTES,
             "answer_bytes": ANSWER_BYTES,
+            "outbox": make_stock(),
         }
         if request.param == "memory":
             return MemoryEngine(**bounds)
         return SqliteEngine(tmp_path / "state.db", **bounds)
 
     return make
+
+
+def make_stock(messages: int = 1_000, size: int = 10**6) -> Stock:
+    """The bounds of an outbox."""
+    return Stock("full", messages, size, messages_limit="max_outbox_messages", bytes_limit="max_outbox_bytes")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from grpc import aio
 
-from tests.state.conftest import make_store
+from tests.state.conftest import make_stock, make_store
 from tests.state.samples import agent, workflow
 from trunkline.limits import MAX_ANSWER_BYTES, MAX_BATCH_OPERATIONS, MAX_MESSAGE_BYTES, MAX_RECORD_ENTRIES
 from trunkline.v1 import state_pb2 as wire
@@ -31,7 +31,9 @@ Stub = state_pb2_grpc.StateServiceStub
 @pytest.fixture
 async def stub(socket_dir: Path) -> AsyncIterator[Stub]:
     """A store with sixty records of 100 kB, and a client that sets no limits."""
-    engine = MemoryEngine(history=History(1_000, 10**9), page_bytes=ANSWER_BYTES, answer_bytes=ANSWER_BYTES)
+    engine = MemoryEngine(
+        history=History(1_000, 10**9), page_bytes=ANSWER_BYTES, answer_bytes=ANSWER_BYTES, outbox=make_stock()
+    )
     store = Store(engine, make_store(engine).watchers, StoreLimits(100_000, 10**9))
     await store.open()
     server = aio.server(interceptors=[ErrorInterceptor()], options=[("grpc.max_receive_message_length", 64 * 2**20)])

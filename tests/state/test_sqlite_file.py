@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.state.conftest import make_stock
 from tests.state.samples import AGENT, drop, put
 from trunkline.errors import OverloadedError, StorageError
 from trunklined.state.engines.sqlite import SqliteEngine
@@ -19,9 +20,8 @@ from trunklined.state.records import ANY, Entry, History
 
 
 def make(path: Path, *, history: int = 1000, max_bytes: int | None = None) -> SqliteEngine:
-    return SqliteEngine(
-        path, history=History(history, 10**9), page_bytes=2**20, answer_bytes=2**20, max_bytes=max_bytes
-    )
+    bounds = {"page_bytes": 2**20, "answer_bytes": 2**20}
+    return SqliteEngine(path, history=History(history, 10**9), **bounds, outbox=make_stock(), max_bytes=max_bytes)
 
 
 @pytest.fixture

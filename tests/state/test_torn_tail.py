@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.programs import RunningProgram, run_program
+from tests.state.conftest import make_stock
 from tests.torn import Remains, cuts, flips, judge, make_pages_small
 from trunkline import AgentState, GrpcStateManager
 from trunkline.records import RecordKind
@@ -19,7 +20,9 @@ RECORDS = 5
 
 async def contents(path: Path) -> object:
     """All that a store holds."""
-    engine = SqliteEngine(path, history=History(1_000, 2**30), page_bytes=2**30, answer_bytes=2**30)
+    engine = SqliteEngine(
+        path, history=History(1_000, 2**30), page_bytes=2**30, answer_bytes=2**30, outbox=make_stock()
+    )
     await engine.open()
     try:
         pages = [await engine.page(kind, ANY, None, 1_000) for kind in RecordKind]

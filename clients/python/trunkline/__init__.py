@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "trunkline.bus.dead_letters": ("Attempt", "DeadLetter", "DeadLetterFilter", "DeadLetterReason", "Redriven"),
     "trunkline.bus.durable": ("DurableMessage",),
+    "trunkline.bus.waiting": ("CancelledMessages", "MovedMessages", "WaitingFilter", "WaitingMessage"),
     "trunkline.delivery": ("Backoff", "Durability", "DurableSettings", "Receipt"),
     "trunkline.errors": (
         "BusDisconnectedError",
@@ -37,7 +38,11 @@ _HOMES = {
         "OverloadedError",
         "PermissionDeniedError",
         "RecordNotFoundError",
+        "RequestCancelledError",
+        "RequestFailedError",
+        "RequestNotFoundError",
         "RequestTimeoutError",
+        "ResponderLostError",
         "RevisionMismatchError",
         "StaleAckError",
         "StateDisconnectedError",
@@ -74,11 +79,14 @@ _HOMES = {
         "WorkflowState",
     ),
     "trunkline.bus.handling": ("DurableCallback",),
+    "trunkline.bus.life": ("Accepted", "Cancelled", "Failure", "LifeEvent", "Part", "Progress", "Result"),
+    "trunkline.bus.request": ("Request", "RequestHandler"),
     "trunkline.bus.inspection": ("BusStatistics", "DurableInfo", "SubscriptionInfo"),
     "trunkline.bus.message_bus": ("MessageBus", "MessageCallback"),
     "trunklined.local.bus": ("InMemoryMessageBus",),
     "trunkline.bus.grpc.bus": ("GrpcMessageBus",),
     "trunkline.bus.redis": ("RedisMessageBus",),
+    "trunkline.state.outbox": ("OutboxMessage", "OutboxStatistics", "StuckMessage"),
     "trunkline.state.state_manager": (
         "Change",
         "ChangeType",
@@ -129,9 +137,22 @@ if TYPE_CHECKING:
     from trunkline.bus.inspection import BusStatistics as BusStatistics
     from trunkline.bus.inspection import DurableInfo as DurableInfo
     from trunkline.bus.inspection import SubscriptionInfo as SubscriptionInfo
+    from trunkline.bus.life import Accepted as Accepted
+    from trunkline.bus.life import Cancelled as Cancelled
+    from trunkline.bus.life import Failure as Failure
+    from trunkline.bus.life import LifeEvent as LifeEvent
+    from trunkline.bus.life import Part as Part
+    from trunkline.bus.life import Progress as Progress
+    from trunkline.bus.life import Result as Result
     from trunkline.bus.message_bus import MessageBus as MessageBus
     from trunkline.bus.message_bus import MessageCallback as MessageCallback
     from trunkline.bus.redis import RedisMessageBus as RedisMessageBus
+    from trunkline.bus.request import Request as Request
+    from trunkline.bus.request import RequestHandler as RequestHandler
+    from trunkline.bus.waiting import CancelledMessages as CancelledMessages
+    from trunkline.bus.waiting import MovedMessages as MovedMessages
+    from trunkline.bus.waiting import WaitingFilter as WaitingFilter
+    from trunkline.bus.waiting import WaitingMessage as WaitingMessage
     from trunkline.delivery import Backoff as Backoff
     from trunkline.delivery import Durability as Durability
     from trunkline.delivery import DurableSettings as DurableSettings
@@ -152,7 +173,11 @@ if TYPE_CHECKING:
     from trunkline.errors import OverloadedError as OverloadedError
     from trunkline.errors import PermissionDeniedError as PermissionDeniedError
     from trunkline.errors import RecordNotFoundError as RecordNotFoundError
+    from trunkline.errors import RequestCancelledError as RequestCancelledError
+    from trunkline.errors import RequestFailedError as RequestFailedError
+    from trunkline.errors import RequestNotFoundError as RequestNotFoundError
     from trunkline.errors import RequestTimeoutError as RequestTimeoutError
+    from trunkline.errors import ResponderLostError as ResponderLostError
     from trunkline.errors import RevisionMismatchError as RevisionMismatchError
     from trunkline.errors import StaleAckError as StaleAckError
     from trunkline.errors import StateDisconnectedError as StateDisconnectedError
@@ -187,6 +212,9 @@ if TYPE_CHECKING:
     from trunkline.models import WorkflowState as WorkflowState
     from trunkline.programs import LocalStack as LocalStack
     from trunkline.state.grpc.manager import GrpcStateManager as GrpcStateManager
+    from trunkline.state.outbox import OutboxMessage as OutboxMessage
+    from trunkline.state.outbox import OutboxStatistics as OutboxStatistics
+    from trunkline.state.outbox import StuckMessage as StuckMessage
     from trunkline.state.state_manager import Change as Change
     from trunkline.state.state_manager import ChangeType as ChangeType
     from trunkline.state.state_manager import Delete as Delete

@@ -6,6 +6,10 @@
     │   ├── InvalidMessageError       INVALID_MESSAGE
     │   ├── NoRespondersError         NO_RESPONDERS
     │   ├── RequestTimeoutError       REQUEST_TIMEOUT
+    │   ├── RequestFailedError        REQUEST_FAILED
+    │   ├── RequestCancelledError     REQUEST_CANCELLED
+    │   ├── RequestNotFoundError      REQUEST_NOT_FOUND
+    │   ├── ResponderLostError        RESPONDER_LOST
     │   ├── StaleAckError             STALE_ACK
     │   ├── SubscriptionExistsError   SUBSCRIPTION_EXISTS
     │   ├── SubscriptionNotFoundError SUBSCRIPTION_NOT_FOUND
@@ -124,11 +128,43 @@ class NoRespondersError(MessageBusError):
 
 
 class RequestTimeoutError(MessageBusError):
-    """No reply came before the request's deadline. Details: channel, correlation_id, timeout_seconds."""
+    """No reply came before the request's deadline, or no sign of life within its idle timeout. Details: channel,
+    correlation_id, and timeout_seconds or idle_timeout_seconds."""
 
     error_code = "REQUEST_TIMEOUT"
     status = "DEADLINE_EXCEEDED"
-    figures = frozenset({"timeout_seconds"})
+    figures = frozenset({"timeout_seconds", "idle_timeout_seconds"})
+
+
+class RequestFailedError(MessageBusError):
+    """Whoever answers a request said that it failed. Details: request_id, type (of the error), text, code, retryable;
+    traceback, where it was asked for."""
+
+    error_code = "REQUEST_FAILED"
+    status = "UNKNOWN"
+    figures = frozenset({"retryable"})
+
+
+class RequestCancelledError(MessageBusError):
+    """The request was cancelled by somebody else than who asked. Details: request_id, by, reason."""
+
+    error_code = "REQUEST_CANCELLED"
+    status = "CANCELLED"
+
+
+class RequestNotFoundError(MessageBusError):
+    """No request with this id is pending, or not for who answers it. Details: request_id, and why: "not pending" or
+    "accepted by another"."""
+
+    error_code = "REQUEST_NOT_FOUND"
+    status = "NOT_FOUND"
+
+
+class ResponderLostError(MessageBusError):
+    """Whoever held the request is gone; whether it was done is not known. Details: channel, request_id, responder."""
+
+    error_code = "RESPONDER_LOST"
+    status = "ABORTED"
 
 
 class StaleAckError(MessageBusError):

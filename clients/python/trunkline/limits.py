@@ -54,6 +54,11 @@ DEFAULT_REQUEST_TIMEOUT: Final = 30.0
 MAX_REQUEST_TIMEOUT: Final = 86_400.0
 """A request that wants to wait longer is refused with INVALID_MESSAGE."""
 
+PART_CREDIT: Final = 64
+MAX_PART_CREDIT: Final = 1_024
+"""Parts of a request that are sent ahead of who reads them: by default, and at most; a larger credit is refused with
+INVALID_MESSAGE, and what is granted beyond it does not count."""
+
 LONG_CALL_TIMEOUT: Final = 300.0
 """Seconds that a call gets which works on many messages at once: redriving and purging dead letters."""
 
@@ -113,6 +118,16 @@ DEFAULT_BACKOFF_MAXIMUM: Final = 60.0
 MAX_BACKOFF_MULTIPLIER: Final = 100.0
 MAX_NAK_DELAY: Final = 7 * 86_400.0
 """How long a message waits for its next attempt; out of bounds INVALID_MESSAGE."""
+
+MIN_RATE: Final = 0.001
+MAX_RATE: Final = 1_000_000.0
+MAX_BURST: Final = 1_000_000
+"""Messages that a durable subscription with a rate hands out a second, and at once after a rest; out of bounds
+INVALID_MESSAGE."""
+
+MAX_KEY_CONCURRENCY: Final = 1_000
+"""Messages of one ordering key that are handed out at once, where the durable subscription says so; out of bounds
+INVALID_MESSAGE."""
 
 MAX_ERROR_BYTES: Final = 4_096
 """What is kept of an attempt's error; the rest is cut off."""
@@ -182,6 +197,14 @@ MAX_WAITING_WRITES: Final = 100_000
 MAX_WAITING_WRITES_BYTES: Final = 256 * MiB
 """State writes that wait for a commit, and the bytes of their records; beyond either OVERLOADED (settings
 `max_waiting_writes`, `max_waiting_bytes`)."""
+
+MAX_WRITE_MESSAGES: Final = 1_000
+"""Messages that one save or delete publishes; beyond it INVALID_RECORD."""
+
+MAX_OUTBOX_MESSAGES: Final = 100_000
+MAX_OUTBOX_BYTES: Final = 256 * MiB
+"""Messages of writes that wait for the bus or that it refused, and their bytes; beyond either a write that carries more
+is OVERLOADED, and not done (settings `max_outbox_messages`, `max_outbox_bytes`)."""
 
 DRAIN_SECONDS: Final = 5.0
 """What a service that stops gives the calls and requests that run (setting `drain_seconds`)."""

@@ -336,7 +336,7 @@ class LocalStack:
         if self._data is not None:
             self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in self._names:
-            if name == "sidecar" and self._awaits_addresses():
+            if name != "bus" and self._awaits_addresses():
                 self._wait_ready()
             self._launch(name)
         self._wait_ready()
@@ -417,7 +417,7 @@ class LocalStack:
         return address
 
     def _awaits_addresses(self) -> bool:
-        """Whether the sidecar cannot be started yet: the port of a program that it needs is not chosen."""
+        """Whether the next program cannot be started yet: the port of one that it needs is not chosen."""
         return any(not program.is_ready and program.address.endswith(":0") for program in self.programs.values())
 
     def _launch(self, name: ProgramName) -> None:
@@ -443,9 +443,15 @@ class LocalStack:
                 *("--bus-address", self.bus_address, "--state-address", self.state_address),
                 *("--socket-path", f"{self.socket_path}", "--store-path", f"{self._folder / 'sidecar.db'}"),
             )
+        upstream = ("--bus-address", self.bus_address) if name == "state" and self._has_bus() else ()
         if self._data is None:
-            return ("--engine", "memory")
-        return ("--engine", "sqlite", "--path", f"{self._data / (JOURNAL if name == 'bus' else STORE)}")
+            return ("--engine", "memory", *upstream)
+        file = self._data / (JOURNAL if name == "bus" else STORE)
+        return ("--engine", "sqlite", "--path", f"{file}", *upstream)
+
+    def _has_bus(self) -> bool:
+        """Whether there is a bus for the messages of writes: one that is started, or whose address was given."""
+        return "bus" in self._names or self._addresses["bus"] != FREE_PORT
 
     def _wait_ready(self) -> None:
         def is_decided() -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Final, Literal, cast
 
-from trunkline.errors import InvalidRecordError
-from trunkline.limits import MAX_BATCH_OPERATIONS, MAX_ID_LENGTH
+from trunkline.errors import InvalidChannelError, InvalidMessageError, InvalidRecordError
+from trunkline.limits import MAX_BATCH_OPERATIONS, MAX_ID_LENGTH, MAX_WRITE_MESSAGES
 
 Kind = Literal["agent_state", "workflow_state", "task_result"]
 """What a kind is called in the client's API and by people."""
@@ -74,3 +74,17 @@ def check_batch_size(count: int) -> None:
     """Raises `InvalidRecordError` unless a batch has 1 to 10,000 operations."""
     if not 1 <= count <= MAX_BATCH_OPERATIONS:
         raise invalid_record("operations", f"has {count} entries, it must have 1 to {MAX_BATCH_OPERATIONS}", count)
+
+
+def invalid_publish(index: int, error: InvalidChannelError | InvalidMessageError) -> InvalidRecordError:
+    """Makes the error of a write whose message number `index` the bus would refuse, and why."""
+    field = f"publish[{index}].{error.details.get('field', 'channel')}"
+    return InvalidRecordError(
+        f"{field}: {error.message}", details={**error.details, "field": field, "value": error.details.get("value", "")}
+    )
+
+
+def check_write_messages(count: int) -> None:
+    """Raises `InvalidRecordError` where one write carries more than 1,000 messages."""
+    if count > MAX_WRITE_MESSAGES:
+        raise invalid_record("publish", f"has {count} entries, at most {MAX_WRITE_MESSAGES} are allowed", count)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from trunkline.channels import check_channel, check_name, check_pattern
+from trunkline.channels import check_channel, check_name, check_pattern, matches
 from trunkline.delivery import DurableSettings
-from trunkline.errors import NoRespondersError, OverloadedError, TrunklineError
+from trunkline.errors import InvalidMessageError, NoRespondersError, OverloadedError, TrunklineError
 from trunkline.limits import DEAD_LETTER_CHANNEL
 from trunkline.priority import HIGH_LEVEL
 from trunklined.bus.dead_letters import DeadLetter
@@ -21,7 +21,7 @@ from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.pattern_index import PatternIndex
 from trunklined.bus.queue import Drops, Queue, Subscriber, SubscriptionQueue
 from trunklined.bus.queue_memory import QueueMemory
-from trunklined.bus.requests import Correlated, PendingRequest, PendingRequests
+from trunklined.bus.requests import Correlated, PendingRequest, PendingRequests, Responder, lost_error
 from trunklined.rpc.histogram import Histogram
 
 
@@ -70,9 +70,13 @@ class Subscription:
         self.subscriber = subscriber
         self.started_at = started_at
 
-    def close(self) -> None:
-        """Ends the subscription; idempotent. What waited only for it is dropped and counted as vanished."""
-        self._broker.unsubscribe(self)
+    def close(self, *, nothing_begun: bool = False) -> None:
+        """Ends the subscription; idempotent. What waited only for it is dropped and counted as vanished.
+
+        Args:
+            nothing_begun: of a responder: what it holds and did not accept goes to others.
+        """
+        self._broker.unsubscribe(self, nothing_begun=nothing_begun)
 
 
 class Broker:
@@ -105,7 +109,9 @@ class Broker:
         self._subscriptions: dict[int, Subscription] = {}
         self._last_subscription_id = 0
         self._published = 0
-        self._requests = PendingRequests(limits.max_pending_requests)
+        self._requests = PendingRequests(limits.max_pending_requests, format.life, clock, self._lost)
+        self._responders = 0
+        """Subscribers that are responders."""
         self._requested = 0
         self._no_responders = 0
         self._refusal: Callable[[], TrunklineError] | None = None
@@ -132,7 +138,13 @@ class Broker:
             self._index.add(pattern, queue)
             if group:
                 self._groups[pattern, group] = queue
-        return self._register(queue, subscriber)
+        subscription = self._register(queue, subscriber)
+        self._responders += subscriber.responder is not None
+        if self._requests.waiting and not subscriber.observer:
+            for request in list(self._requests.waiting.values()):
+                if matches(pattern, request.channel):
+                    self._put_again(request, None)
+        return subscription
 
     def subscribe_durable(
         self,
@@ -173,19 +185,28 @@ class Broker:
         queue.join(subscriber)
         return subscription
 
-    def unsubscribe(self, subscription: Subscription) -> None:
+    def unsubscribe(self, subscription: Subscription, *, nothing_begun: bool = False) -> None:
         """See `Subscription.close`."""
         if self._subscriptions.pop(subscription.id, None) is None:
             return
         queue = subscription.queue
-        self._past_delivered += subscription.subscriber.delivered
-        if queue.leave(subscription.subscriber) and isinstance(queue, SubscriptionQueue):
+        subscriber = subscription.subscriber
+        self._past_delivered += subscriber.delivered
+        waited = queue.count
+        is_gone = queue.leave(subscriber) and isinstance(queue, SubscriptionQueue)
+        if is_gone:
+            assert isinstance(queue, SubscriptionQueue)
             self._index.remove(queue.pattern, queue)
             self._groups.pop((queue.pattern, queue.group), None)
             self._past_drops.lagged += queue.drops.lagged
             self._past_drops.evicted += queue.drops.evicted
             self._past_drops.expired += queue.drops.expired
             self._past_drops.vanished += queue.drops.vanished
+        if subscriber.responder is not None:
+            self._responders -= 1
+            self._requests.responder_left(subscriber.responder, nothing_begun=nothing_begun)
+        if is_gone and waited:
+            self._requests.queue_left(queue)
 
     def publish(self, channel: str, batches: Sequence[MessageBatch], correlated: list[Correlated]) -> None:
         """Gives each batch its sequence and puts it into the queues of who is interested; settles requests.
@@ -257,7 +278,7 @@ class Broker:
 
         Raises:
             InvalidChannelError: the channel is malformed.
-            NoRespondersError: nobody subscribes to it.
+            NoRespondersError: nobody subscribes to it, and it does not wait for somebody.
             InvalidMessageError, OverloadedError: see `PendingRequests.add`.
             TrunklineError: the broker drains; see `begin_drain`.
         """
@@ -265,18 +286,84 @@ class Broker:
             raise self._refusal()
         check_channel(request.channel)
         queues = self._index.match(request.channel)
-        if not any(queue.can_answer for queue in queues):
-            self._no_responders += 1
-            raise NoRespondersError(f"nobody subscribes to {request.channel!r}", details={"channel": request.channel})
+        can_be_answered = any(queue.can_answer for queue in queues)
+        if not can_be_answered and not request.terms.wait_for_responder:
+            raise self._nobody_answers(request)
         self._requests.add(request)
         self._requested += 1
         if batch.expires_at is not None and batch.expires_at < self.clock():
             self._expired_on_arrival += 1
             return
+        if can_be_answered:
+            self._put(request, batch, queues)
+        else:
+            request.batch = batch
+            self._requests.waiting[request.correlation_id] = request
+
+    def _put(self, request: PendingRequest, batch: MessageBatch, queues: Sequence[SubscriptionQueue]) -> None:
+        """Gives a request's message its sequence and puts it into queues."""
         batch.first_sequence = self._sequencer.allot(1)
         self._published += 1
+        request.offered()
+        if self._responders:
+            holding = [queue for queue in queues if queue.has_responder]
+            if holding:
+                self._requests.put_into(holding, any(queue.has_other for queue in queues), request, batch)
         # It cannot answer another request: none that is pending has its correlation id.
         self._offer(batch, queues)
+
+    def _put_again(self, request: PendingRequest, responder: Responder | None) -> None:
+        """Puts a request's message into the queues of those who can answer now; where there are none, it waits for
+        some, or fails."""
+        queues = self._index.match(request.channel)
+        if request.batch is not None and any(queue.can_answer for queue in queues):
+            self._requests.waiting.pop(request.correlation_id, None)
+            self._put(request, replace(request.batch, share=None), queues)
+        elif request.terms.wait_for_responder and self._refusal is None:
+            self._requests.waiting[request.correlation_id] = request
+        else:
+            request.fail(lost_error(request, responder) if request.begun else self._nobody_answers(request))
+
+    def _lost(self, request: PendingRequest, responder: Responder | None) -> None:
+        """Nobody has a request any more: it goes to others where nobody has begun with it, or it may be repeated."""
+        if request.begun and not request.terms.repeatable:
+            request.fail(lost_error(request, responder))
+        else:
+            self._put_again(request, responder)
+
+    def _nobody_answers(self, request: PendingRequest) -> NoRespondersError:
+        self._no_responders += 1
+        return NoRespondersError(f"nobody subscribes to {request.channel!r}", details={"channel": request.channel})
+
+    def hand_out(self, subscriber: Subscriber, batch: MessageBatch) -> list[tuple[int, PendingRequest]]:
+        """Notes that a responder was given messages; returns those that are requests which wait for its answer, each
+        with its index."""
+        assert subscriber.responder is not None
+        if not self._requests:
+            return []
+        return self._requests.hand_out(subscriber.queue, subscriber.responder, batch)
+
+    def find_request(self, request_id: str) -> PendingRequest:
+        """Returns a pending request by its correlation id.
+
+        Raises:
+            RequestNotFoundError: none is pending.
+        """
+        return self._requests.find(request_id)
+
+    def responder(self, subscription_id: int) -> Responder:
+        """Returns a subscription that answers requests, by its id.
+
+        Raises:
+            InvalidMessageError: there is none.
+        """
+        subscription = self._subscriptions.get(subscription_id)
+        if subscription is None or subscription.subscriber.responder is None:
+            raise InvalidMessageError(
+                f"subscription_id is {subscription_id}, which is no subscription of a responder",
+                details={"field": "subscription_id", "value": str(subscription_id)},
+            )
+        return subscription.subscriber.responder
 
     def _announce(self, letter: DeadLetter, dead_letters: int) -> None:
         message = self._format.announcement(letter, dead_letters)
@@ -294,6 +381,8 @@ class Broker:
             refusal: makes the error of a request that is refused.
         """
         self._refusal = refusal
+        for request in list(self._requests.waiting.values()):
+            request.fail(refusal())
         self.journal.stop_handing_out()
 
     def awaits(self, correlation_id: str) -> bool:

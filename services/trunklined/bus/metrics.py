@@ -82,6 +82,12 @@ class BusCollector(Collector):
             waiting.add_metric([durable.name, "leased"], durable.leased)
             waiting.add_metric([durable.name, "retrying"], durable.retrying)
         yield waiting
+        paused = GaugeMetricFamily(
+            "trunkline_bus_durable_paused", "1 while a durable subscription is paused.", labels=["durable"]
+        )
+        for durable in journal.durables:
+            paused.add_metric([durable.name], durable.paused)
+        yield paused
         for name, text, value in (
             ("dead_letters", "Dead letters kept.", now.dead_letters),
             ("held_back", "Messages held back until later.", now.held_back),

@@ -15,6 +15,7 @@ from trunkline.errors import TrunklineError
 from trunkline.priority import PriorityQueue
 from trunklined.bus.message_batch import MessageBatch, next_of
 from trunklined.bus.queue_memory import QueueMemory
+from trunklined.bus.requests import Responder
 
 
 @dataclass(slots=True)
@@ -39,9 +40,11 @@ class Subscriber:
         observer: it only looks on, and answers no request.
         wake: called when there is something to take. Must not block.
         end: called when the queue is no more, with the reason. Must not block.
+        responder: it answers requests, as this. None: what it does with them is not known.
     """
 
     __slots__ = (
+        "changed",
         "credit",
         "delivered",
         "end",
@@ -50,6 +53,7 @@ class Subscriber:
         "observer",
         "peer",
         "queue",
+        "responder",
         "rests_until",
         "suspects",
         "wake",
@@ -63,14 +67,18 @@ class Subscriber:
         wake: Callable[[Subscriber], None],
         observer: bool = False,
         end: Callable[[Subscriber, TrunklineError], None] | None = None,
+        responder: Responder | None = None,
     ) -> None:
         self.id = id
+        self.responder = responder
         self.observer = observer
         self.peer = peer
         self.credit = credit
         self.wake = wake
         self.end = end
         self.delivered = 0
+        self.changed = False
+        """Its durable subscription is otherwise than it was told."""
         self.leased = 0
         """Messages of a durable subscription that it holds."""
         self.suspects = 0
@@ -211,6 +219,16 @@ class SubscriptionQueue:
     def can_answer(self) -> bool:
         """Whether it has a subscriber that could answer a request."""
         return any(not subscriber.observer for subscriber in self.subscribers)
+
+    @property
+    def has_responder(self) -> bool:
+        """Whether one of its subscribers answers requests as a responder."""
+        return any(subscriber.responder is not None for subscriber in self.subscribers)
+
+    @property
+    def has_other(self) -> bool:
+        """Whether it has a subscriber that could answer a request, and is no responder."""
+        return any(subscriber.responder is None and not subscriber.observer for subscriber in self.subscribers)
 
     def offer(self, batch: MessageBatch) -> None:
         """Queues a batch and wakes who can take of it. Never blocks, never fails."""

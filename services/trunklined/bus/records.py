@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from trunkline.delivery import Backoff, DurableSettings
 from trunklined.bus.attempts import AttemptRecord
@@ -55,22 +55,24 @@ class DurableRow(NamedTuple):
     dead_lettered: int
     counted_to: int
     """`waiting` counts what was stored below this sequence; what is behind it is counted when the journal is opened."""
+    max_leased: int
+    rate: float
+    burst: int
+    key_concurrency: int
+    paused: bool
 
     @property
     def settings(self) -> DurableSettings:
         """How it delivers."""
-        backoff = Backoff(self.backoff_initial, self.backoff_multiplier, self.backoff_maximum)
-        return DurableSettings(self.ack_wait, self.max_deliveries, backoff)
-
-
-SETTINGS_COLUMNS: Final = ("ack_wait", "max_deliveries", "backoff_initial", "backoff_multiplier", "backoff_maximum")
-"""The settings of a durable subscription as its row has them."""
-
-
-def settings_columns(settings: DurableSettings) -> tuple[float, int, float, float, float]:
-    """Returns settings in the order of `SETTINGS_COLUMNS`."""
-    backoff = settings.backoff
-    return settings.ack_wait, settings.max_deliveries, backoff.initial, backoff.multiplier, backoff.maximum
+        return DurableSettings(
+            self.ack_wait,
+            self.max_deliveries,
+            Backoff(self.backoff_initial, self.backoff_multiplier, self.backoff_maximum),
+            self.max_leased,
+            self.rate,
+            self.burst,
+            self.key_concurrency,
+        )
 
 
 class ChannelRow(NamedTuple):

@@ -30,8 +30,13 @@ class Staging:
     """What gives the row of a pending batch, by the numbers of its durable subscription and of its own."""
     settled: dict[int, None] = field(default_factory=dict)
     """Pending batches that are done, by id."""
-    keys: dict[tuple[int, str], bool] = field(default_factory=dict)
-    """Whether messages of an ordering key were passed over, by durable subscription and key."""
+    keys: dict[tuple[int, str], int] = field(default_factory=dict)
+    """From which sequence on messages of an ordering key were passed over, by durable subscription and key; 0: none
+    was."""
+    cancelled: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    """How many messages a durable subscription is not to hand out, by its number, the level, and the first one."""
+    passed: dict[tuple[int, int], int] = field(default_factory=dict)
+    """Below which sequence a durable subscription needs nothing of a level."""
     wiped: dict[int, None] = field(default_factory=dict)
     deleted: dict[int, None] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
@@ -49,6 +54,8 @@ class Staging:
             or self.pending_messages
             or self.settled
             or self.keys
+            or self.cancelled
+            or self.passed
             or self.wiped
             or self.deleted
             or self.dead_letters
@@ -67,15 +74,19 @@ class Staging:
     def forget(self, durable: int) -> None:
         """All that was staged of one durable subscription's pending batches and keys is void."""
         self.pending_messages = {key: row for key, row in self.pending_messages.items() if key[0] != durable}
-        self.keys = {key: passed for key, passed in self.keys.items() if key[0] != durable}
+        self.keys = {key: start for key, start in self.keys.items() if key[0] != durable}
+        self.cancelled = {key: count for key, count in self.cancelled.items() if key[0] != durable}
+        self.passed = {key: below for key, below in self.passed.items() if key[0] != durable}
 
     def write(self, writes: WriteBatch) -> None:
         """Adds it all to a batch."""
         writes.durables += [durable.row() for durable in self.durables.values()]
         writes.pending_messages += [row() for row in self.pending_messages.values()]
         writes.settled += self.settled
-        writes.skipped_keys += [key for key, passed in self.keys.items() if passed]
-        writes.free_keys += [key for key, passed in self.keys.items() if not passed]
+        writes.skipped_keys += [(*key, start) for key, start in self.keys.items() if start]
+        writes.free_keys += [key for key, start in self.keys.items() if not start]
+        writes.cancelled += [(*key, count) for key, count in self.cancelled.items()]
+        writes.passed += [(*key, below) for key, below in self.passed.items()]
         writes.wiped += self.wiped
         writes.deleted += self.deleted
         writes.dead_letters += self.dead_letters
@@ -92,6 +103,8 @@ class Staging:
         } | self.pending_messages
         self.settled = failed.settled | self.settled
         self.keys = failed.keys | self.keys
+        self.cancelled = failed.cancelled | self.cancelled
+        self.passed = failed.passed | self.passed
         self.wiped = failed.wiped | self.wiped
         self.deleted = failed.deleted | self.deleted
         self.dead_letters = failed.dead_letters + self.dead_letters
@@ -108,6 +121,9 @@ class Staging:
                 key: row
                 for key, row in self.pending_messages.items()
                 if key[0] != id or key not in failed.pending_messages
+            }
+            self.cancelled = {
+                key: n for key, n in self.cancelled.items() if key[0] != id or key not in failed.cancelled
             }
         for id in self.deleted:
             self.durables.pop(id, None)

@@ -31,9 +31,14 @@ class WriteBatch:
     pending_messages: list[PendingRow] = field(default_factory=list)
     settled: list[int] = field(default_factory=list)
     """Pending batches that are done, by id."""
-    skipped_keys: list[tuple[int, str]] = field(default_factory=list)
-    """Ordering keys of which messages were passed over, by durable subscription."""
+    skipped_keys: list[tuple[int, str, int]] = field(default_factory=list)
+    """Ordering keys of which messages were passed over, by durable subscription, with a sequence below which none
+    was."""
     free_keys: list[tuple[int, str]] = field(default_factory=list)
+    cancelled: list[tuple[int, int, int, int]] = field(default_factory=list)
+    """What durable subscriptions are not to hand out: their number, the level, the first sequence, and how many."""
+    passed: list[tuple[int, int, int]] = field(default_factory=list)
+    """Below which sequence durable subscriptions need nothing of a level: what was cancelled there is forgotten."""
     dead_letters: list[DeadLetter] = field(default_factory=list)
     forgotten_letters: list[int] = field(default_factory=list)
     """Dead letters that are none any more."""
@@ -56,7 +61,13 @@ class WriteBatch:
     def is_large(self) -> bool:
         """Whether writing it would keep others waiting."""
         rows = len(self.batches) + len(self.pending_messages) + len(self.settled) + len(self.held_back)
-        rows += len(self.dead_letters) + len(self.forgotten_letters) + len(self.removed) + len(self.durables)
+        rows += (
+            len(self.cancelled)
+            + len(self.dead_letters)
+            + len(self.forgotten_letters)
+            + len(self.removed)
+            + len(self.durables)
+        )
         if rows > LARGE_ROWS:
             return True
         return (

@@ -7,12 +7,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+from trunkline.bus.message_bus import MessageBus
 from trunkline.errors import StateDisconnectedError
-from trunkline.limits import MAX_MESSAGE_BYTES
+from trunkline.limits import CLIENT_DISCONNECT_SECONDS, MAX_MESSAGE_BYTES
 from trunkline.state.grpc.base import BaseStateManager
 from trunkline.state.grpc.frames import ServerFrame
 from trunkline.v1 import state_pb2
 from trunkline.wire.stream import Stream
+from trunklined.local.link import LocalLink
 from trunklined.local.stream import LocalStream
 from trunklined.state.app import make_store
 from trunklined.state.config import Settings
@@ -28,10 +30,15 @@ class InMemoryStateManager(BaseStateManager):
     """The StateService's own domain, run in this process on its memory engine: what passes here passes over gRPC too.
 
     Records are kept encoded, so no caller shares an object with another. They are gone after `disconnect()`.
+
+    Args:
+        bus: takes the messages of writes (`publish`), as stored ones; its owner connects it, in the same event loop.
+            None: writes that carry messages are refused.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, bus: MessageBus | None = None) -> None:
         super().__init__("this process", CALL_SECONDS)
+        self._bus = bus
         self._store: Store | None = None
 
     def _connected(self) -> Stream:
@@ -46,11 +53,12 @@ class InMemoryStateManager(BaseStateManager):
             return
         await super().disconnect()
         if store is not None:
-            await store.drain(0)
+            await store.drain(CLIENT_DISCONNECT_SECONDS if self._bus is not None else 0)
             await store.close()
 
     async def _begin(self) -> LocalStream:
-        store = self._store = make_store(Settings.model_construct(engine="memory"))
+        link = None if self._bus is None else LocalLink(self._bus)
+        store = self._store = make_store(Settings.model_construct(engine="memory"), link)
         await store.open()
         servicer = StateServicer(store, MAX_MESSAGE_BYTES, time.time())
 

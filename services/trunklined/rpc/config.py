@@ -27,7 +27,12 @@ def _check_tcp_or_empty(address: str) -> str:
     return check_address(address) if address else address
 
 
+def _check_or_empty(address: str) -> str:
+    return check_address(address) if address else address
+
+
 Address = Annotated[str, AfterValidator(check_address)]
+AddressOrEmpty = Annotated[str, AfterValidator(_check_or_empty)]
 TcpAddressOrEmpty = Annotated[str, AfterValidator(_check_tcp_or_empty)]
 
 

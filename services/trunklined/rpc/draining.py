@@ -12,8 +12,10 @@ from trunkline.errors import BusDisconnectedError, StateDisconnectedError, Trunk
 CUT_SECONDS: Final = 1.0
 """What calls that are cut off get to end with their error."""
 
-BUS_FINISHING_METHODS: Final = ("/trunkline.v1.BusService/Publish", "/trunkline.v1.BusService/Settle")
-"""Unary calls that may finish what runs in a bus: the reply to a request, the ack of a message."""
+BUS_FINISHING_METHODS: Final = tuple(
+    f"/trunkline.v1.BusService/{name}" for name in ("Publish", "Settle", "Respond", "Cancel")
+)
+"""Unary calls that may finish what runs in a bus: the reply or answer to a request, its end, the ack of a message."""
 
 _ERRORS: Final[Mapping[str, type[TrunklineError]]] = {
     "trunkline.v1.BusService": BusDisconnectedError,

@@ -15,9 +15,10 @@ from trunkline.message_channel.unix_socket.line_server import LineServer, open_s
 from trunklined.rpc.draining import BUS_FINISHING_METHODS
 from trunklined.rpc.health import Health
 from trunklined.rpc.server import Program
+from trunklined.rpc.upstream import upstream_options
 from trunklined.sidecar import servicer
 from trunklined.sidecar.config import Settings
-from trunklined.sidecar.forwarder import Forwarder, upstream_options
+from trunklined.sidecar.forwarder import Forwarder
 from trunklined.sidecar.lines.bridge import LineBridge
 from trunklined.sidecar.metrics import Parts, SidecarCollector
 from trunklined.sidecar.offline.store_and_forward import StoreAndForward

@@ -25,10 +25,6 @@ DEADLINE_SHARE: Final = 0.025
 still reaches the caller; never by more than a tenth of it. (gRPC rounds a deadline up by as much as 1% on each wire:
 twice here, which would undo less.)"""
 
-RECONNECT_MIN_MS: Final = 50
-RECONNECT_MAX_MS: Final = 1_000
-"""gRPC waits between two attempts to connect, from the one to the other."""
-
 MAX_PENDING_LINES: Final = 1_000
 """Lines of one connection that are being worked on; beyond it the connection is not read."""
 
@@ -37,14 +33,6 @@ MAX_REMEMBERED: Final = 4_096
 
 MAX_WAITING_BYTES: Final = 4 * MiB
 """Of one Connect stream that was opened while the bus is away: what waits for the bus. Beyond it BUS_DISCONNECTED."""
-
-DRAIN_TIMEOUT: Final = 10.0
-"""Seconds that the bus has to take a batch of what is held; then it is sent again."""
-
-DRAIN_RETRY_MIN: Final = 0.05
-DRAIN_RETRY_MAX: Final = 5.0
-"""What is held and could not be sent is sent again after a random time up to a bound that doubles from the one to the
-other."""
 
 
 class Settings(ServerSettings):

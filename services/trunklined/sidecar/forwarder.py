@@ -18,8 +18,8 @@ from grpc import aio
 
 from trunkline.addresses import UNIX
 from trunkline.errors import STATUS_DETAILS_KEY, TrunklineError
-from trunkline.limits import COMPRESSED, MAX_FRAME_BYTES
-from trunklined.sidecar.config import DEADLINE_MARGIN, DEADLINE_SHARE, RECONNECT_MAX_MS, RECONNECT_MIN_MS, UPSTREAM_WAIT
+from trunkline.limits import COMPRESSED
+from trunklined.sidecar.config import DEADLINE_MARGIN, DEADLINE_SHARE, UPSTREAM_WAIT
 from trunklined.sidecar.open_items import OpenItems
 
 Context = aio.ServicerContext[Any, Any]
@@ -35,22 +35,6 @@ class Call(Protocol):
     """The part of an upstream call that is used here; each of the four kinds has it."""
 
     def cancel(self) -> bool: ...
-
-
-def upstream_options(keepalive_interval: float, keepalive_timeout: float) -> list[tuple[str, int]]:
-    """Returns gRPC channel arguments (grpc/impl/channel_arg_names.h)."""
-    return [
-        ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
-        ("grpc.max_send_message_length", MAX_FRAME_BYTES),
-        ("grpc.initial_reconnect_backoff_ms", RECONNECT_MIN_MS),
-        ("grpc.min_reconnect_backoff_ms", RECONNECT_MIN_MS),
-        ("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MS),
-        ("grpc.keepalive_time_ms", round(keepalive_interval * 1000)),
-        ("grpc.keepalive_timeout_ms", round(keepalive_timeout * 1000)),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.max_pings_without_data", 0),
-        ("grpc.use_local_subchannel_pool", 1),
-    ]
 
 
 class Forwarder:

@@ -41,19 +41,19 @@ class SidecarCollector(Collector):
 
 
 def _of_store(store: StoreAndForward) -> Iterator[Metric]:
-    backlog, drain = store.backlog, store.drain
-    yield GaugeMetricFamily("trunkline_sidecar_held_messages", "Messages held for the bus now.", backlog.messages)
-    yield GaugeMetricFamily("trunkline_sidecar_held_bytes", "Their bytes.", backlog.bytes)
+    stock, relay = store.backlog.stock, store.drain.relay
+    yield GaugeMetricFamily("trunkline_sidecar_held_messages", "Messages held for the bus now.", stock.messages)
+    yield GaugeMetricFamily("trunkline_sidecar_held_bytes", "Their bytes.", stock.bytes)
     yield GaugeMetricFamily(
-        "trunkline_sidecar_set_aside_messages", "Messages that the bus refused, in the file now.", backlog.refused
+        "trunkline_sidecar_set_aside_messages", "Messages that the bus refused, in the file now.", stock.refused
     )
-    yield CounterMetricFamily("trunkline_sidecar_kept", "Messages taken because the bus was away.", backlog.kept)
-    yield CounterMetricFamily("trunkline_sidecar_forwarded", "Held messages that the bus took.", drain.forwarded)
-    yield CounterMetricFamily("trunkline_sidecar_refused", "Held messages that the bus refused.", drain.refused)
+    yield CounterMetricFamily("trunkline_sidecar_kept", "Messages taken because the bus was away.", stock.kept)
+    yield CounterMetricFamily("trunkline_sidecar_forwarded", "Held messages that the bus took.", relay.forwarded)
+    yield CounterMetricFamily("trunkline_sidecar_refused", "Held messages that the bus refused.", relay.refused)
     yield CounterMetricFamily(
         "trunkline_sidecar_possible_duplicates",
         "Held messages that the bus may have stored twice.",
-        drain.possible_duplicates,
+        relay.possible_duplicates,
     )
 
 

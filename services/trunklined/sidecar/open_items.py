@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import DecodeError
 
 from trunkline.v1 import bus_pb2, state_pb2
 from trunkline.wire.opaque import PassthroughTypes
+
+_UNANSWERED: Final = frozenset({"subscribe", "request_credit"})
+"""Items of a client that have no answer of their own."""
 
 
 @cache
@@ -71,14 +74,15 @@ class OpenItems:
             kind = item.WhichOneof("item")
             if kind == "cancel":
                 self._settle(item.id)
-            elif kind != "subscribe":
+            elif kind not in _UNANSWERED:
                 self._open.add(item.id)
 
     def came(self, raw: bytes) -> None:
         """Notes a frame of the service, which was passed on."""
         if self._frames is not None and self._open:
             for item in _items_of(self._frames[1], raw):
-                self._settle(item.id)
+                if item.WhichOneof("item") != "request_events":  # more follow
+                    self._settle(item.id)
 
     def close(self) -> None:
         """Notes that the stream is over: nothing more is answered."""

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from grpc import aio
 from prometheus_client.registry import Collector
 
+from trunklined.relay.journal import Stock
+from trunklined.relay.link import BusLink
+from trunklined.relay.outbox import Link, OutboxRelay
 from trunklined.rpc.server import Program
 from trunklined.state.config import Settings
 from trunklined.state.engines.engine import ANSWER_BYTES, Engine
@@ -41,7 +44,7 @@ class StateProgram:
         await self._servicer.drain(seconds)
 
     async def close(self) -> None:
-        """Closes the engine."""
+        """Stops handing messages to the bus and closes the engine."""
         await self._store.close()
 
     def collectors(self) -> Iterable[Collector]:
@@ -49,25 +52,40 @@ class StateProgram:
         return [StateCollector(self._store, self._servicer)]
 
 
-def make_store(settings: Settings) -> Store:
-    """The domain of a state service, not yet opened."""
+def make_store(settings: Settings, link: Link | None = None) -> Store:
+    """The domain of a state service, not yet opened.
+
+    Args:
+        settings: its settings.
+        link: the way to the bus, for the messages of writes; default: to the bus that the settings name.
+    """
     engine = make_engine(settings)
+    if link is None and settings.bus_address:
+        link = BusLink(settings.bus_address)
     watchers = Watchers(
         engine,
         max_changes=settings.max_watch_queue,
         max_bytes=settings.max_watch_queue_bytes,
         progress_seconds=settings.watch_progress_seconds,
     )
-    return Store(engine, watchers, StoreLimits(settings.max_waiting_writes, settings.max_waiting_bytes))
+    limits = StoreLimits(settings.max_waiting_writes, settings.max_waiting_bytes)
+    return Store(engine, watchers, limits, None if link is None else OutboxRelay(engine.outbox, link))
 
 
 def make_engine(settings: Settings) -> Engine:
     """Makes the engine that the settings name, not yet opened; loads no other engine."""
     history = History(settings.watch_history, settings.watch_history_bytes)
+    outbox = Stock(
+        "the outbox takes no more messages until the bus has some",
+        settings.max_outbox_messages,
+        settings.max_outbox_bytes,
+        messages_limit="max_outbox_messages",
+        bytes_limit="max_outbox_bytes",
+    )
     if settings.engine == "memory":
         from trunklined.state.engines.memory import MemoryEngine
 
-        return MemoryEngine(history=history, page_bytes=ANSWER_BYTES, answer_bytes=ANSWER_BYTES)
+        return MemoryEngine(history=history, page_bytes=ANSWER_BYTES, answer_bytes=ANSWER_BYTES, outbox=outbox)
     from trunklined.state.engines.sqlite import SqliteEngine
 
     return SqliteEngine(
@@ -75,6 +93,7 @@ def make_engine(settings: Settings) -> Engine:
         history=history,
         page_bytes=ANSWER_BYTES,
         answer_bytes=ANSWER_BYTES,
+        outbox=outbox,
         max_bytes=settings.max_store_bytes,
     )
 

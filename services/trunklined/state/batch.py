@@ -72,7 +72,7 @@ class _Separate:
         """Submits each operation; one that was refused, or that the store refuses, has its outcome at once."""
         work = TimeSlice()
         for index, operation in enumerate(operations):
-            if work.is_over:
+            if index and work.is_over:
                 await work.rest()
             if isinstance(operation, StateError):
                 self._fail(index, operation)

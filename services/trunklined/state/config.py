@@ -9,6 +9,8 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from trunkline.limits import (
+    MAX_OUTBOX_BYTES,
+    MAX_OUTBOX_MESSAGES,
     MAX_WAITING_WRITES,
     MAX_WAITING_WRITES_BYTES,
     MAX_WATCH_QUEUE,
@@ -18,7 +20,7 @@ from trunkline.limits import (
     WATCH_HISTORY_BYTES,
     MiB,
 )
-from trunklined.rpc.config import Address, ServerSettings
+from trunklined.rpc.config import Address, AddressOrEmpty, ServerSettings
 
 
 class Settings(ServerSettings):
@@ -60,4 +62,15 @@ class Settings(ServerSettings):
         default=MAX_WAITING_WRITES_BYTES,
         ge=MiB,
         description="The same in bytes of records; whichever is reached first.",
+    )
+    bus_address: AddressOrEmpty = Field(
+        default="", description="The bus that messages of writes go to. Empty: writes that carry messages are refused."
+    )
+    max_outbox_messages: int = Field(
+        default=MAX_OUTBOX_MESSAGES,
+        ge=1,
+        description="Messages that may wait for the bus; beyond it writes that carry more are refused.",
+    )
+    max_outbox_bytes: int = Field(
+        default=MAX_OUTBOX_BYTES, ge=1024, description="The same in bytes; whichever is reached first."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -9,6 +10,8 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from trunklined.relay.journal import Stock
+from trunklined.relay.outbox import OutboxRelay
 from trunklined.state.store import Store
 
 
@@ -55,3 +58,36 @@ class StateCollector(Collector):
             buckets=counts.commit_latency.cumulative(),
             sum_value=counts.commit_latency.total,
         )
+        if store.relay is not None:
+            yield from _of_outbox(store.engine.outbox.stock, store.relay)
+
+
+def _of_outbox(stock: Stock, outbox: OutboxRelay) -> Iterable[Metric]:
+    oldest_at = stock.oldest_at
+    yield GaugeMetricFamily(
+        "trunkline_state_outbox_bus_up", "Whether the bus is connected.", value=int(outbox.link.is_connected)
+    )
+    yield GaugeMetricFamily("trunkline_state_outbox_waiting", "Messages that wait for the bus.", value=stock.messages)
+    yield GaugeMetricFamily("trunkline_state_outbox_waiting_bytes", "Their bytes.", value=stock.bytes)
+    yield GaugeMetricFamily(
+        "trunkline_state_outbox_oldest_seconds",
+        "Since when the oldest of them waits.",
+        value=0 if oldest_at is None else max(0.0, time.time() - oldest_at),
+    )
+    yield GaugeMetricFamily(
+        "trunkline_state_outbox_stuck", "Messages that the bus refused, in the store now.", value=stock.refused
+    )
+    yield CounterMetricFamily(
+        "trunkline_state_outbox_kept", "Messages that were committed with a write.", value=stock.kept
+    )
+    yield CounterMetricFamily(
+        "trunkline_state_outbox_relayed", "Messages that the bus took.", value=outbox.relay.forwarded
+    )
+    yield CounterMetricFamily(
+        "trunkline_state_outbox_refused", "Messages that the bus refused.", value=outbox.relay.refused
+    )
+    yield CounterMetricFamily(
+        "trunkline_state_outbox_possible_duplicates",
+        "Messages that the bus may have stored twice.",
+        value=outbox.relay.possible_duplicates,
+    )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from trunkline.errors import OverloadedError, RevisionMismatchError, StateError
 from trunkline.records import RecordKind
+from trunklined.relay.journal import Arrival
 from trunklined.state.records import (
     Change,
     Drop,
@@ -47,6 +48,8 @@ class Planner:
     ) -> None:
         self.revision = revision
         self.changes: list[Change] = []
+        self.published: list[Arrival] = []
+        """The messages of the planned writes, in their order."""
         self._head = head
         self._read = read
         self._answer_bytes = answer_bytes
@@ -58,7 +61,7 @@ class Planner:
         If an operation fails, none of the transaction is planned and the error is returned; in a transaction of
         several operations the error names the operation in details["operation"].
         """
-        made, revision = len(self.changes), self.revision
+        made, published, revision = len(self.changes), len(self.published), self.revision
         results: list[Result] = []
         budget = self._answer_bytes
         for index, operation in enumerate(transaction):
@@ -67,7 +70,7 @@ class Planner:
                 if isinstance(result, Entry):
                     budget = self._spend(budget, result)
             except StateError as error:
-                self._undo(made, revision)
+                self._undo(made, published, revision)
                 if len(transaction) > 1:
                     error.details["operation"] = index
                 return error
@@ -76,12 +79,17 @@ class Planner:
 
     def _do(self, operation: Operation) -> Result:
         if isinstance(operation, Put):
-            kind, id, body, facets, expected = operation
-            return self._make(kind, id, body, facets, self._checked(kind, id, expected))
+            kind, id, body, facets, expected, publish = operation
+            made = self._make(kind, id, body, facets, self._checked(kind, id, expected))
+            self.published += publish
+            return made
         if isinstance(operation, Drop):
-            kind, id, expected = operation
+            kind, id, expected, publish = operation
             before = self._checked(kind, id, expected)
-            return 0 if before is None else self._make(kind, id, None, None, before)
+            if before is None:
+                return 0
+            self.published += publish
+            return self._make(kind, id, None, None, before)
         return self._look_up(operation)
 
     def _checked(self, kind: RecordKind, id: str, expected: int | None) -> Head | None:
@@ -116,7 +124,8 @@ class Planner:
             raise too_much_to_read(self._answer_bytes)
         return budget - len(entry.body)
 
-    def _undo(self, made: int, revision: int) -> None:
+    def _undo(self, made: int, published: int, revision: int) -> None:
+        del self.published[published:]
         if len(self.changes) > made:
             del self.changes[made:]
             self._latest = {(change.kind, change.id): change for change in self.changes}

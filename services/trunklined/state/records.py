@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from trunkline.records import RecordKind, check_filter_fields
+from trunklined.relay.journal import Arrival
 
 RecordKey = tuple[RecordKind, str]
 """The kind and the id of a record."""
@@ -65,21 +66,25 @@ class Head(NamedTuple):
 
 
 class Put(NamedTuple):
-    """Saves a record. `expected`: the revision that the stored record must have; 0: no record; None: any or none."""
+    """Saves a record. `expected`: the revision that the stored record must have; 0: no record; None: any or none.
+    `publish`: messages that are put into the outbox with it."""
 
     kind: RecordKind
     id: str
     body: bytes
     facets: Facets
     expected: int | None = None
+    publish: Sequence[Arrival] = ()
 
 
 class Drop(NamedTuple):
-    """Deletes a record. `expected`: the revision that the stored record must have; None: any or none."""
+    """Deletes a record. `expected`: the revision that the stored record must have; None: any or none. `publish`:
+    messages that are put into the outbox with it, if there was a record."""
 
     kind: RecordKind
     id: str
     expected: int | None = None
+    publish: Sequence[Arrival] = ()
 
 
 class Read(NamedTuple):
@@ -92,6 +97,17 @@ class Read(NamedTuple):
 Operation = Put | Drop | Read
 Transaction = Sequence[Operation]
 """Operations that are applied in order: all writes of a transaction, or none."""
+
+
+def messages_of(transaction: Transaction) -> list[Arrival]:
+    """Returns the messages that a transaction publishes."""
+    return [
+        message
+        for operation in transaction
+        if not isinstance(operation, Read) and operation.publish
+        for message in operation.publish
+    ]
+
 
 Result = int | Entry | None
 """The result of an operation. Put: its revision; Drop: the deletion's revision, or 0 if there was no record; Read: the

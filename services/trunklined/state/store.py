@@ -10,11 +10,24 @@ from uuid import uuid4
 
 import structlog
 
-from trunkline.errors import InternalError, OverloadedError, StateDisconnectedError, StateError
-from trunkline.records import RecordKind
+from trunkline.errors import InternalError, InvalidRecordError, OverloadedError, StateDisconnectedError, StateError
+from trunkline.records import RecordKind, invalid_record
+from trunklined.relay.journal import Arrival, size_of
+from trunklined.relay.outbox import OutboxRelay
 from trunklined.state.engines.engine import Engine
 from trunklined.state.planning import TransactionOutcome
-from trunklined.state.records import Change, Entry, Facets, Operation, Page, Put, Read, Result, Transaction
+from trunklined.state.records import (
+    Change,
+    Entry,
+    Facets,
+    Operation,
+    Page,
+    Put,
+    Read,
+    Result,
+    Transaction,
+    messages_of,
+)
 from trunklined.state.statistics import Counts
 from trunklined.state.watch import Event, Watchers, WatchFilter
 from trunklined.state.write_queue import Done, Waiting, WriteQueue
@@ -37,10 +50,19 @@ class Store:
     many writes share the wait for the disk. Where more wait than one commit takes, each source has its turn; a source
     is a client, or whatever else shall not wait for all that others submit. What one source submits is done in order,
     and so is what is done to one record. While the store stops, writes raise `StateDisconnectedError`.
+
+    Args:
+        engine: keeps the records.
+        watchers: are told what was committed.
+        limits: of the writes that wait.
+        relay: hands the messages of writes to the bus. None: writes carry no messages.
     """
 
-    def __init__(self, engine: Engine, watchers: Watchers, limits: StoreLimits) -> None:
+    def __init__(
+        self, engine: Engine, watchers: Watchers, limits: StoreLimits, relay: OutboxRelay | None = None
+    ) -> None:
         self.engine = engine
+        self.relay = relay
         self.watchers = watchers
         self.counts = Counts()
         self._limits = limits
@@ -57,12 +79,15 @@ class Store:
         return self._queue.operations
 
     async def open(self) -> None:
-        """Opens the engine and starts to commit writes."""
+        """Opens the engine, starts to commit writes, and to hand messages to the bus."""
         await self.engine.open()
+        if self.relay is not None:
+            self.relay.start()
         self._committer = asyncio.create_task(self._commit_forever(), name="state-committer")
 
     async def drain(self, seconds: float) -> None:
-        """Refuses new writes, ends the watches, and waits up to `seconds` for the submitted writes."""
+        """Refuses new writes, ends the watches, and waits up to `seconds` for the submitted writes, and for a bus that
+        is connected to take their messages."""
         self._stopping = True
         self.watchers.end(stopping)
         try:
@@ -70,8 +95,11 @@ class Store:
                 while self._queue or self._committing:
                     self._settled.clear()
                     await self._settled.wait()
+                if self.relay is not None:
+                    await self.relay.emptied()
         except TimeoutError:
-            log.warning("writes were left undone", waiting=self.waiting)
+            if self._queue or self._committing:
+                log.warning("writes were left undone", waiting=self.waiting)
 
     async def close(self) -> None:
         """Fails the writes that still wait and closes the engine; idempotent."""
@@ -82,6 +110,8 @@ class Store:
             await asyncio.wait({committer})
         while left := self._queue.take():
             self._settle_all(left, [stopping()] * len(left))
+        if self.relay is not None:
+            await self.relay.close()
         await self.engine.close()
 
     def submit(self, transaction: Transaction, size: int, done: Done, source: Hashable = None) -> None:
@@ -89,12 +119,13 @@ class Store:
 
         Args:
             transaction: may be empty; then it is done when all transactions of its source before it are.
-            size: bytes of its bodies.
+            size: bytes of its bodies and messages.
             done: must neither block nor raise.
             source: whose it is.
 
         Raises:
-            OverloadedError: more than `StoreLimits` would wait.
+            OverloadedError: more than `StoreLimits` would wait, or the outbox would be full.
+            InvalidRecordError: it carries messages, and there is no bus.
             StateDisconnectedError: the store is stopping.
         """
         if self._stopping:
@@ -104,7 +135,12 @@ class Store:
             raise _too_many("waiting_writes", limits.max_waiting_writes)
         if queue.bytes + size > limits.max_waiting_bytes and queue:
             raise _too_many("waiting_bytes", limits.max_waiting_bytes)
-        queue.put(source, transaction, size, done)
+        messages = messages_of(transaction)
+        if messages:
+            if self.relay is None:
+                raise _no_bus()
+            self.engine.outbox.stock.take(messages)
+        queue.put(source, transaction, size, messages, done)
         self._arrived.set()
 
     async def execute(self, operation: Operation, source: Hashable = None) -> Result:
@@ -162,17 +198,20 @@ class Store:
                 group = self._queue.take()
                 outcomes: Sequence[TransactionOutcome] = [stopping()] * len(group)
                 try:
-                    outcomes = await self._commit([waiting.transaction for waiting in group])
+                    outcomes = await self._commit(group)
                 finally:  # also if it is cancelled: no caller waits for ever
                     self._committing = False
                     self._settle_all(group, outcomes)
                     self._settled.set()
                 await asyncio.sleep(0)  # the answers leave first: clients work while the next commit is prepared
 
-    async def _commit(self, transactions: Sequence[Transaction]) -> Sequence[TransactionOutcome]:
+    async def _commit(self, group: Sequence[Waiting]) -> Sequence[TransactionOutcome]:
         started = time.perf_counter()
+        transactions = [waiting.transaction for waiting in group]
+        published: Sequence[Arrival] = ()
         try:
             commit = await self.engine.write(transactions)
+            published = commit.published
         except StateError as error:
             log.error("a commit failed", error=error.message, transactions=len(transactions))
             return [error] * len(transactions)
@@ -181,6 +220,10 @@ class Store:
             log.exception("a commit failed unexpectedly", error_id=error_id, error_type=type(error).__name__)
             unknown = InternalError("an unexpected error in the state service", details={"error_id": error_id})
             return [unknown] * len(transactions)
+        finally:
+            self._settle_messages(group, published)
+        if commit.published and self.relay is not None:
+            self.relay.wake()
         if commit.changes:
             self.counts.committed(time.perf_counter() - started)
             self._count(commit.changes)
@@ -191,6 +234,14 @@ class Store:
         deletes = sum(change.body is None for change in changes)
         self.counts.deletes += deletes
         self.counts.saves += len(changes) - deletes
+
+    def _settle_messages(self, group: Iterable[Waiting], published: Sequence[Arrival]) -> None:
+        """Counts the messages of a group no more that were not put into the outbox."""
+        messages = [message for waiting in group for message in waiting.messages]
+        if messages:
+            stock = self.engine.outbox.stock
+            stock.give_back(len(messages) - len(published), size_of(messages) - size_of(published))
+            stock.keep(published)
 
     def _settle_all(self, group: Iterable[Waiting], outcomes: Sequence[TransactionOutcome]) -> None:
         for waiting, outcome in zip(group, outcomes, strict=True):
@@ -207,8 +258,13 @@ def stopping() -> StateDisconnectedError:
 
 
 def put_size(transaction: Transaction) -> int:
-    """Returns the bytes of a transaction's bodies."""
-    return sum(len(operation.body) for operation in transaction if isinstance(operation, Put))
+    """Returns the bytes of a transaction's bodies and messages."""
+    bodies = sum(len(operation.body) for operation in transaction if isinstance(operation, Put))
+    return bodies + size_of(messages_of(transaction))
+
+
+def _no_bus() -> InvalidRecordError:
+    return invalid_record("publish", "is set, but this state service was given no bus (TRUNKLINE_STATE_BUS_ADDRESS)")
 
 
 def _too_many(limit: str, maximum: int) -> OverloadedError:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
+from trunklined.relay.journal import Arrival
 from trunklined.state.planning import TransactionOutcome
 from trunklined.state.records import RecordKey, Transaction
 
 COMMIT_OPERATIONS: Final = 256
 COMMIT_BYTES: Final = 8 * 1024 * 1024
-"""Upper bounds of one commit, which has at least one transaction. Such a commit keeps the loop busy for at most 3 ms,
-more than the wait for the disk costs."""
+"""Upper bounds of one commit, of its operations with their messages, and of their bytes. It has at least one
+transaction, and keeps the loop busy for at most 3 ms, more than the wait for the disk costs."""
 
 Done = Callable[[TransactionOutcome], None]
 
@@ -31,7 +32,13 @@ class Waiting(NamedTuple):
     source: Hashable
     transaction: Transaction
     size: int
+    messages: Sequence[Arrival]
     done: Done
+
+    @property
+    def rows(self) -> int:
+        """What it adds to a commit: its operations, and the messages that they carry."""
+        return len(self.transaction) + len(self.messages)
 
 
 class WriteQueue:
@@ -60,8 +67,10 @@ class WriteQueue:
         """Transactions that wait."""
         return len(self._heap)
 
-    def put(self, source: Hashable, transaction: Transaction, size: int, done: Done) -> None:
-        """Adds a transaction; `size`: bytes of its bodies."""
+    def put(
+        self, source: Hashable, transaction: Transaction, size: int, messages: Sequence[Arrival], done: Done
+    ) -> None:
+        """Adds a transaction; `size`: bytes of its bodies and messages."""
         start = max(self._behind.get(source, 0), self._reached)
         unsettled = self._unsettled
         for operation in transaction:
@@ -73,7 +82,7 @@ class WriteQueue:
             unsettled[operation[0], operation[1]] = end
         self._behind[source] = end
         self._number += 1
-        heappush(self._heap, Waiting(start, self._number, end, source, transaction, size, done))
+        heappush(self._heap, Waiting(start, self._number, end, source, transaction, size, messages, done))
         self.operations += len(transaction)
         self.bytes += size
 
@@ -82,9 +91,9 @@ class WriteQueue:
         group: list[Waiting] = []
         operations, size = COMMIT_OPERATIONS, COMMIT_BYTES
         heap = self._heap
-        while heap and (not group or (len(heap[0].transaction) <= operations and heap[0].size <= size)):
+        while heap and (not group or (heap[0].rows <= operations and heap[0].size <= size)):
             waiting = heappop(heap)
-            operations -= len(waiting.transaction)
+            operations -= waiting.rows
             size -= waiting.size
             self.operations -= len(waiting.transaction)
             self.bytes -= waiting.size

@@ -144,6 +144,8 @@ class Holder:
                     self.got.append(Got(each.json, sequence, several.attempt, several.channel, several.priority))
             case "refused":
                 self.refused.append(frame.refused)
+            case "changed":
+                self.ack_wait = frame.changed.ack_wait.ToNanoseconds() / 1e9
             case other:
                 raise AssertionError(f"{other} was not expected")
 

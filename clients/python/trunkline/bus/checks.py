@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from trunkline.channels import check_name, check_pattern
-from trunkline.delivery import DurableSettings, Start, check_between
+from trunkline.delivery import DurableSettings, Start, check_delivery
 from trunkline.errors import InvalidMessageError
-from trunkline.limits import MAX_DELIVER_AHEAD, MAX_ORDERING_KEY_BYTES
 
 
 def check_start(start: Start) -> None:
@@ -56,9 +55,9 @@ def check_durable(
             )
 
 
-def check_live(start: Start, settings: DurableSettings | None) -> None:
+def check_live(start: Start, settings: DurableSettings | None, on_paused: Callable[[bool], None] | None = None) -> None:
     """Raises InvalidMessageError where a live subscription is asked for with what only a durable one has."""
-    for name, value, unset in (("start", start, "new"), ("settings", settings, None)):
+    for name, value, unset in (("start", start, "new"), ("settings", settings, None), ("on_paused", on_paused, None)):
         if value != unset:
             raise InvalidMessageError(
                 f"{name} is {value!r}, but durable is not set: only a durable subscription has it",
@@ -82,23 +81,4 @@ def check_stored(
                     details={"field": name, "value": str(value)},
                 )
         return
-    if ordering_key is not None and not 1 <= len(ordering_key.encode()) <= MAX_ORDERING_KEY_BYTES:
-        raise InvalidMessageError(
-            f"ordering_key has {len(ordering_key.encode())} bytes, it must have 1 to {MAX_ORDERING_KEY_BYTES}",
-            details={"field": "ordering_key", "value": ordering_key[:64]},
-        )
-    if deliver_at is not None and deliver_after is not None:
-        raise InvalidMessageError(
-            "deliver_at and deliver_after are both set", details={"field": "deliver_after", "value": str(deliver_after)}
-        )
-    if deliver_at is not None:
-        if deliver_at.tzinfo is None:
-            raise InvalidMessageError(
-                f"deliver_at is {deliver_at.isoformat()}, which has no time zone",
-                details={"field": "deliver_at", "value": str(deliver_at)},
-            )
-        ahead = (deliver_at - datetime.now(UTC)).total_seconds()
-        if ahead > MAX_DELIVER_AHEAD:
-            check_between("deliver_at", ahead, 0, MAX_DELIVER_AHEAD, " s ahead")
-    if deliver_after is not None:
-        check_between("deliver_after", deliver_after, 0, MAX_DELIVER_AHEAD, " s")
+    check_delivery(ordering_key, deliver_at, deliver_after)

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypedDict
 
+from trunkline.bus.waiting import check_span
 from trunkline.channels import check_name, check_pattern
 from trunkline.errors import InvalidMessageError
 from trunkline.limits import MAX_REDRIVEN
@@ -95,17 +96,7 @@ class DeadLetterFilter:
             check_name("durable", self.durable)
         if self.channel is not None:
             check_pattern(self.channel)
-        for name, time in (("since", self.since), ("before", self.before)):
-            if time is not None and time.tzinfo is None:
-                raise InvalidMessageError(
-                    f"{name} is {time.isoformat()}, which has no time zone",
-                    details={"field": name, "value": str(time)},
-                )
-        if self.since is not None and self.before is not None and self.before <= self.since:
-            raise InvalidMessageError(
-                f"before is {self.before.isoformat()}, which is not after since, {self.since.isoformat()}",
-                details={"field": "before", "value": str(self.before)},
-            )
+        check_span(self.since, self.before)
         return self
 
 

@@ -13,8 +13,18 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from trunkline.bus.codec import decode_message
 from trunkline.bus.dead_letters import Attempt, DeadLetter, DeadLetterFilter, DeadLetterReason
 from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
-from trunkline.delivery import Backoff, Durability, DurableSettings, Receipt, Start
-from trunkline.v1 import bus_pb2, dead_letter_pb2, durable_pb2
+from trunkline.bus.waiting import WaitingFilter, WaitingMessage
+from trunkline.delivery import (
+    Backoff,
+    Durability,
+    DurableChanges,
+    DurableSettings,
+    Receipt,
+    Start,
+    check_setting,
+)
+from trunkline.errors import InvalidMessageError
+from trunkline.v1 import bus_pb2, dead_letter_pb2, durable_pb2, waiting_pb2
 from trunkline.wire.times import to_datetime
 
 _DURABILITIES: Final[Mapping[int, Durability]] = {
@@ -27,6 +37,8 @@ _REASONS: Final[Mapping[DeadLetterReason, dead_letter_pb2.DeadLetterReason]] = {
     DeadLetterReason.TERMINATED: dead_letter_pb2.DEAD_LETTER_REASON_TERMINATED,
     DeadLetterReason.EXPIRED: dead_letter_pb2.DEAD_LETTER_REASON_EXPIRED,
 }
+_LIMITS: Final = ("max_leased", "rate", "burst", "key_concurrency")
+"""Settings that are the same on the wire."""
 _REASONS_BACK: Final[Mapping[int, DeadLetterReason]] = {number: reason for reason, number in _REASONS.items()}
 
 
@@ -51,6 +63,29 @@ def settings_to_wire(settings: DurableSettings) -> durable_pb2.DurableSettings:
     wire.backoff.initial.FromNanoseconds(round(settings.backoff.initial * 1e9))
     wire.backoff.multiplier = settings.backoff.multiplier
     wire.backoff.maximum.FromNanoseconds(round(settings.backoff.maximum * 1e9))
+    for name in _LIMITS:
+        setattr(wire, name, getattr(settings, name))
+    return wire
+
+
+def changes_to_wire(changes: DurableChanges) -> durable_pb2.DurableSettings:
+    """Settings of which those are set that are to be changed.
+
+    Raises:
+        InvalidMessageError: none is, or one is out of bounds.
+    """
+    wire = durable_pb2.DurableSettings()
+    for name, value in changes.items():
+        if not isinstance(value, int | float):
+            continue
+        check_setting(name, value)
+        place, last = (wire.backoff, name.removeprefix("backoff_")) if name.startswith("backoff_") else (wire, name)
+        if isinstance(getattr(place, last), Duration):
+            getattr(place, last).FromNanoseconds(round(value * 1e9))
+        else:
+            setattr(place, last, value)
+    if not wire.ListFields():
+        raise InvalidMessageError("no setting is named that is to be changed", details={"field": "settings"})
     return wire
 
 
@@ -109,6 +144,40 @@ def dead_letter_from_wire(wire: dead_letter_pb2.DeadLetter, *, brief: bool = Fal
     )
 
 
+def waiting_filter_to_wire(wanted: WaitingFilter) -> waiting_pb2.WaitingFilter:
+    """A filter, checked before."""
+    wire = waiting_pb2.WaitingFilter(
+        sequences=wanted.sequences or (),
+        message_ids=wanted.message_ids or (),
+        channel=wanted.channel or "",
+        message_type=wanted.message_type or "",
+        sender_id=wanted.sender_id or "",
+        ordering_key=wanted.ordering_key or "",
+    )
+    if wanted.since is not None:
+        wire.since.FromDatetime(wanted.since)
+    if wanted.before is not None:
+        wire.before.FromDatetime(wanted.before)
+    return wire
+
+
+def waiting_from_wire(wire: waiting_pb2.WaitingMessage, *, brief: bool = False) -> WaitingMessage:
+    """A waiting message as Python users have it; brief: the service left the payload out."""
+    message = decode_message(wire.message, wire.channel, wire.sequence)
+    if brief:
+        del message.__dict__["payload"]
+    return WaitingMessage(
+        channel=wire.channel,
+        sequence=wire.sequence,
+        published_at=_time(wire.published_at),
+        attempts=wire.attempts,
+        due_at=_time(wire.due_at) if wire.HasField("due_at") else None,
+        blocked_by_key=wire.blocked_by_key,
+        error=wire.error,
+        message=message,
+    )
+
+
 def durable_from_wire(wire: durable_pb2.DurableSubscription) -> DurableInfo:
     """A durable subscription as Python users have it."""
     settings, backoff = wire.settings, wire.settings.backoff
@@ -119,6 +188,7 @@ def durable_from_wire(wire: durable_pb2.DurableSubscription) -> DurableInfo:
             ack_wait=_seconds(settings.ack_wait),
             max_deliveries=settings.max_deliveries,
             backoff=Backoff(_seconds(backoff.initial), backoff.multiplier, _seconds(backoff.maximum)),
+            **{name: getattr(settings, name) for name in _LIMITS},
         ),
         created_at=_time(wire.created_at),
         waiting=wire.waiting,
@@ -129,6 +199,7 @@ def durable_from_wire(wire: durable_pb2.DurableSubscription) -> DurableInfo:
         redelivered=wire.redelivered,
         dead_lettered=wire.dead_lettered,
         next_sequence=wire.next_sequence,
+        paused=wire.paused,
     )
 
 

@@ -7,8 +7,9 @@ from typing import Unpack
 
 from trunkline.bus.dead_letters import DeadLetter, DeadLetterChoice, DeadLetterFilter, Redriven, WhichDeadLetters
 from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
+from trunkline.bus.waiting import CancelledMessages, MovedMessages, WaitingChoice, WaitingFilter, WaitingMessage
 from trunkline.custom import unsupported
-from trunkline.delivery import DurableSettings, Start
+from trunkline.delivery import DurableChanges, DurableSettings, Start
 from trunkline.errors import InvalidMessageError
 
 DeadLetters = AsyncGenerator[DeadLetter, None]
@@ -50,6 +51,40 @@ class DurableDelivery:
         """
         raise unsupported(self, "seek_durable()")
 
+    async def update_durable(self, name: str, **changes: Unpack[DurableChanges]) -> DurableInfo:
+        """Changes settings of a durable subscription while it runs, and returns it as it is then. They are stored, and
+        in effect for what is handed out next.
+
+        A limit below what is leased now takes nothing away; nothing more is handed out until there is room again. From
+        then on, whoever makes it again or subscribes with `settings` must say the new ones.
+
+        Args:
+            changes: the figures of `DurableSettings` and its `Backoff`: ack_wait, max_deliveries, backoff_initial,
+                backoff_multiplier, backoff_maximum, max_leased, rate, burst, key_concurrency. None: as it is.
+
+        Raises:
+            SubscriptionNotFoundError: there is none of this name.
+            InvalidMessageError: nothing is to be changed, or a figure is out of bounds.
+        """
+        raise unsupported(self, "update_durable()")
+
+    async def pause_durable(self, name: str) -> DurableInfo:
+        """Hands nothing more out of a durable subscription until it is resumed, also after a restart; returns it as it
+        is then. It keeps its place; what is leased can be settled as ever. Its subscribers are told (`on_paused`).
+
+        Raises:
+            SubscriptionNotFoundError: there is none of this name.
+        """
+        raise unsupported(self, "pause_durable()")
+
+    async def resume_durable(self, name: str) -> DurableInfo:
+        """Lets a paused durable subscription go on where it was; returns it as it is then.
+
+        Raises:
+            SubscriptionNotFoundError: there is none of this name.
+        """
+        raise unsupported(self, "resume_durable()")
+
     async def durable(self, name: str) -> DurableInfo:
         """Returns one durable subscription as it is now.
 
@@ -57,6 +92,62 @@ class DurableDelivery:
             SubscriptionNotFoundError: there is none of this name.
         """
         raise unsupported(self, "durable()")
+
+    def waiting_messages(
+        self, name: str, *, limit: int | None = None, brief: bool = False, **chosen: Unpack[WaitingChoice]
+    ) -> AsyncGenerator[WaitingMessage, None]:
+        """Yields what waits in a durable subscription and matches, in order of sequences; hands nothing out. They are
+        fetched in pages as the iterator goes on.
+
+        Args:
+            limit: at most so many, from 1. Unset: all.
+            brief: leave the messages' payloads out (reading one raises InvalidMessageError).
+            chosen: the fields of a `WaitingFilter`: sequences, message_ids, channel, message_type, sender_id,
+                ordering_key, since, before. None: all.
+
+        Raises:
+            SubscriptionNotFoundError: there is none of this name.
+            InvalidChannelError, InvalidMessageError: as `WaitingFilter.check`; a limit below 1.
+        """
+        wanted = WaitingFilter(**chosen).check()
+        if limit is not None:
+            _check_at_least_one(limit)
+        return self._waiting_messages(name, wanted, limit, brief)
+
+    def _waiting_messages(
+        self, name: str, wanted: WaitingFilter, limit: int | None, brief: bool
+    ) -> AsyncGenerator[WaitingMessage, None]:
+        """As `waiting_messages`, checked."""
+        raise unsupported(self, "waiting_messages()")
+
+    async def cancel_waiting(self, name: str, which: WaitingFilter, *, dry_run: bool = False) -> CancelledMessages:
+        """Cancels messages that wait in a durable subscription: it never hands them out, unless it is moved back to
+        before them. Other subscriptions keep theirs; what is leased is left out and counted.
+
+        Args:
+            which: a filter; `WaitingFilter()` means all.
+            dry_run: say what would be done, and do nothing.
+
+        Raises:
+            SubscriptionNotFoundError: there is none of this name.
+            InvalidChannelError, InvalidMessageError: as `WaitingFilter.check`.
+        """
+        raise unsupported(self, "cancel_waiting()")
+
+    async def move_waiting(self, name: str, which: WaitingFilter, to: str, *, dry_run: bool = False) -> MovedMessages:
+        """Moves messages that wait in a durable subscription to another one, behind what waits there, with their
+        attempts; it may hand each out as often as a new one. No message is in both, or in none, whatever is killed.
+
+        Args:
+            which: a filter; `WaitingFilter()` means all.
+            to: name of the other durable subscription. What its pattern does not match stays, and is counted.
+            dry_run: say what would be done, and do nothing.
+
+        Raises:
+            As `cancel_waiting`; SubscriptionNotFoundError also for the other one, InvalidMessageError where it is the
+            same one.
+        """
+        raise unsupported(self, "move_waiting()")
 
     def durables(self) -> AsyncGenerator[DurableInfo, None]:
         """Yields the durable subscriptions, in order of their names; fetched in pages as the iterator goes on."""
@@ -108,10 +199,8 @@ class DurableDelivery:
             InvalidChannelError, InvalidMessageError: as `DeadLetterFilter.check`; a limit below 1.
         """
         wanted = DeadLetterFilter(**chosen).check()
-        if limit is not None and limit < 1:
-            raise InvalidMessageError(
-                f"limit is {limit}, it must be at least 1", details={"field": "limit", "value": str(limit)}
-            )
+        if limit is not None:
+            _check_at_least_one(limit)
         return self._dead_letters(wanted, limit, brief)
 
     def _dead_letters(self, wanted: DeadLetterFilter, limit: int | None, brief: bool) -> DeadLetters:
@@ -149,3 +238,10 @@ class DurableDelivery:
             As `redrive`.
         """
         raise unsupported(self, "purge()")
+
+
+def _check_at_least_one(limit: int) -> None:
+    if limit < 1:
+        raise InvalidMessageError(
+            f"limit is {limit}, it must be at least 1", details={"field": "limit", "value": str(limit)}
+        )

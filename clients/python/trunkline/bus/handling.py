@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from trunkline.bus.durable import DurableMessage
+from trunkline.bus.request import Request
 from trunkline.models import AgentMessage
 from trunkline.text import error_text
 
@@ -52,6 +53,13 @@ class DurableOwner(Owner, Holder, Protocol):
     """A durable subscription."""
 
 
+class RespondingOwner(Owner, Protocol):
+    """A subscription that answers requests."""
+
+    def failed(self, request: Request, error: BaseException) -> None:
+        """Ends a request with its failure."""
+
+
 def is_torn_off(owner: Owner, message: AgentMessage, error: BaseException) -> bool:
     """Says what it means that a callback raised an error. The one place that tells a failure from the end; the table is
     in `docs/decisions.md`.
@@ -64,6 +72,9 @@ def is_torn_off(owner: Owner, message: AgentMessage, error: BaseException) -> bo
     match error:
         case asyncio.CancelledError() if owner.is_ending():
             return True
+        case asyncio.CancelledError() if isinstance(message, Request) and message.is_called_off:
+            log.debug("request %s on %r was called off", message.message_id, message.channel)
+            return False
         case KeyboardInterrupt() if threading.current_thread() is threading.main_thread():
             raise error
         case GeneratorExit() if not owner.is_at_work():
@@ -105,6 +116,19 @@ async def handle_live(owner: Owner, callback: Callable[[AgentMessage], Awaitable
     except BaseException as error:
         if is_torn_off(owner, message, error):
             raise
+
+
+async def handle_request(
+    owner: RespondingOwner, callback: Callable[[Request], Awaitable[None]], request: Request
+) -> None:
+    """Gives a request to a callback, which answers it; a failure is told to who asked."""
+    try:
+        await callback(request)
+    except BaseException as error:
+        if is_torn_off(owner, request, error):
+            raise
+        if not request.is_called_off:
+            owner.failed(request, error)
 
 
 def check_callback(callback: Any) -> None:

@@ -52,6 +52,7 @@ class DurableInfo:
         subscribers: how many are connected.
         acked, redelivered, dead_lettered: counts since it was made.
         next_sequence: the next sequence that it looks at, of medium priority.
+        paused: it hands nothing out until it is resumed.
     """
 
     name: str
@@ -66,6 +67,7 @@ class DurableInfo:
     redelivered: int
     dead_lettered: int
     next_sequence: int
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

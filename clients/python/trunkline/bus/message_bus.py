@@ -6,17 +6,38 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime
 from types import TracebackType
-from typing import Literal, Self, overload
+from typing import Literal, Self, TypedDict, overload
 
 from trunkline.bus.durable import DurableMessage
 from trunkline.bus.durable_delivery import DurableDelivery
 from trunkline.bus.handling import DurableCallback
+from trunkline.bus.life import LifeEvent
+from trunkline.bus.request import RequestHandler
 from trunkline.channels import check_name, check_pattern
 from trunkline.custom import takes, unsupported
 from trunkline.delivery import DurableSettings, Receipt, Start
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT
 from trunkline.models import AgentMessage
+
+
+class Wished(TypedDict, total=False):
+    """The keyword options of a request; see `MessageBus.request`."""
+
+    idle_timeout: float | None
+    wait_for_responder: bool
+    repeatable: bool
+    outlives_asker: bool
+    traceback: bool
+
+
+class RespondOptions(TypedDict, total=False):
+    """The keyword options of `MessageBus.respond` beside its concurrency."""
+
+    group: str | None
+    name: str | None
+    on_error: Callable[[TrunklineError], None] | None
+
 
 MessageCallback = Callable[[AgentMessage], Awaitable[None]]
 """What `subscribe` calls with each message."""
@@ -115,6 +136,7 @@ class MessageBus(DurableDelivery, ABC):
         concurrency: int = 1,
         credit: int | None = None,
         on_error: Callable[[TrunklineError], None] | None = None,
+        on_paused: Callable[[bool], None] | None = None,
     ) -> None: ...
 
     @abstractmethod
@@ -132,6 +154,7 @@ class MessageBus(DurableDelivery, ABC):
         durable: str | None = None,
         start: Start = "new",
         settings: DurableSettings | None = None,
+        on_paused: Callable[[bool], None] | None = None,
     ) -> None:
         """Calls `callback` with each message of a channel or pattern; in effect on return.
 
@@ -157,6 +180,8 @@ class MessageBus(DurableDelivery, ABC):
                 or its process died. All who name it share its messages.
             start: where it starts, if it is made here.
             settings: how it delivers, if it is made here; unset: the defaults, or as it is.
+            on_paused: told True when the durable subscription is paused, or is so already, and False when it goes on.
+                It is logged too.
 
         Raises:
             InvalidChannelError: the pattern or the group's name is malformed.
@@ -172,21 +197,115 @@ class MessageBus(DurableDelivery, ABC):
 
     @abstractmethod
     async def request(
-        self, channel: str, message: AgentMessage, timeout: float = DEFAULT_REQUEST_TIMEOUT
+        self,
+        channel: str,
+        message: AgentMessage,
+        timeout: float = DEFAULT_REQUEST_TIMEOUT,
+        *,
+        idle_timeout: float | None = None,
+        wait_for_responder: bool = False,
+        repeatable: bool = False,
+        outlives_asker: bool = False,
+        traceback: bool = False,
     ) -> AgentMessage:
-        """Publishes a message and returns its reply: the first other message with its correlation id, on any channel.
+        """Publishes a message and returns its reply: what a responder answers, or the first other message with its
+        correlation id, on any channel.
 
-        The message goes out as a copy whose correlation id, where unset, is its message id.
+        The message goes out as a copy whose correlation id, where unset, is its message id: that is the request's id.
+        Cancelling the task that waits cancels the request: whoever works on it is told.
 
         Args:
             timeout: seconds from the call, more than 0.
+            idle_timeout: seconds in which a sign of life must come, from the call and from each sign on. A responder
+                gives some by itself while its handler runs; so one that stands still is noticed, and one that works is
+                not cut off. None: only `timeout` counts.
+            wait_for_responder: where nobody subscribes, or the bus is being reconnected to, wait for that, within the
+                timeout.
+            repeatable: it may be done twice: where the responder is lost, another gets it.
+            outlives_asker: it goes on where this client is lost, or stops waiting.
+            traceback: a failure brings the traceback of the handler, in its details.
 
         Raises:
-            RequestTimeoutError: no reply in time; details channel, correlation_id, timeout_seconds.
+            RequestTimeoutError: no reply, or no sign of life, in time; details channel, correlation_id,
+                timeout_seconds or idle_timeout_seconds.
             NoRespondersError: nobody subscribes to the channel; raised at once.
+            RequestFailedError: the responder's handler raised; details type, text, code, retryable.
+            ResponderLostError: the responder that held it is gone; raised at once.
+            RequestCancelledError: somebody else cancelled it.
             BusDisconnectedError: the connection was lost, or `disconnect()` was called, while it waited.
             InvalidMessageError: another pending request uses the same correlation id; a timeout out of bounds.
         """
+
+    def request_stream(
+        self,
+        channel: str,
+        message: AgentMessage,
+        timeout: float = DEFAULT_REQUEST_TIMEOUT,
+        *,
+        idle_timeout: float | None = None,
+        wait_for_responder: bool = False,
+        repeatable: bool = False,
+        outlives_asker: bool = False,
+        traceback: bool = False,
+    ) -> AsyncGenerator[LifeEvent, None]:
+        """Publishes a message and yields the life of the request: `Accepted`, `Progress` and `Part` in any number,
+        then one end, which is the last: `Result`, `Failure` or `Cancelled`.
+
+        It is sent at the first step. What is not read keeps the responder waiting. Closing the iterator, or cancelling
+        the task that reads it, cancels the request.
+
+        Args:
+            timeout, idle_timeout, wait_for_responder, repeatable, outlives_asker, traceback: as `request` has them.
+
+        Raises:
+            As `request`, at a step, but for RequestFailedError and RequestCancelledError: these are events.
+        """
+        raise unsupported(self, "request_stream()")
+
+    async def respond(
+        self,
+        pattern: str,
+        handler: RequestHandler,
+        *,
+        group: str | None = None,
+        concurrency: int = 1,
+        name: str | None = None,
+        on_error: Callable[[TrunklineError], None] | None = None,
+    ) -> None:
+        """Answers the requests on a channel or pattern; in effect on return, until `unsubscribe`.
+
+        The handler gets each as a `Request`. What it returns is the result: a payload (dict), text, bytes, a message,
+        or None. Of an async generator, each yield is a part. What it raises is the failure, told at once. Where the
+        request is called off, it is cancelled, and may clean up. What is published on the channel and is no request is
+        passed over.
+
+        Args:
+            handler: an async function of one request, or an async generator function.
+            group: responders that name the same group of one pattern share its requests, each to one of them. Without,
+                each gets every request, and whoever accepts one first answers it.
+            concurrency: how many requests may be answered at once, from 1; no more are taken.
+            name: what the responder calls itself to who asks. Default: host and process.
+            on_error: as `subscribe` has it.
+
+        Raises:
+            InvalidChannelError: the pattern or the group's name is malformed.
+            ValueError: concurrency below 1.
+            TypeError: the handler is no async function.
+        """
+        raise unsupported(self, "respond()")
+
+    async def cancel(self, request_id: str, *, by: str = "", reason: str = "") -> None:
+        """Cancels a pending request, whoever asked: whoever works on it is cancelled, and who asked hears so.
+
+        Args:
+            request_id: the correlation id of the request's message, which is its message id where it had none.
+            by: who cancels it; told to both.
+            reason: why; told to both.
+
+        Raises:
+            RequestNotFoundError: it is unknown or over.
+        """
+        raise unsupported(self, "cancel()")
 
     @overload
     def messages(
@@ -271,12 +390,12 @@ class MessageBus(DurableDelivery, ABC):
         await self.disconnect()
 
 
-def check_timeout(timeout: float) -> None:
+def check_timeout(timeout: float, field: str = "timeout") -> None:
     """Raises InvalidMessageError where a request's timeout, in seconds, is out of bounds."""
     if not 0 < timeout <= MAX_REQUEST_TIMEOUT:
         raise InvalidMessageError(
-            f"timeout is {timeout:g} s, it must be more than 0 and at most {MAX_REQUEST_TIMEOUT:g} s",
-            details={"field": "timeout", "value": f"{timeout:g}"},
+            f"{field} is {timeout:g} s, it must be more than 0 and at most {MAX_REQUEST_TIMEOUT:g} s",
+            details={"field": field, "value": f"{timeout:g}"},
         )
 
 

@@ -10,10 +10,11 @@ from typing import Generic, Protocol, TypeVar
 
 from trunkline.bus.durable import DurableMessage
 from trunkline.bus.handling import Holder
+from trunkline.bus.life import LifeEvent
 from trunkline.models import AgentMessage
 
-M = TypeVar("M", bound=AgentMessage)
-S = TypeVar("S", bound="Source")
+M = TypeVar("M")
+S = TypeVar("S")
 
 
 class Source(Protocol):
@@ -100,6 +101,30 @@ class MessageStream(AsyncGenerator[M, None], Generic[M, S]):
         closed, self._closed = self._closed, True
         if not closed and self._source is not None:
             self._leave(self._source)
+
+
+class EventSource(Protocol):
+    """What events are taken from: a request."""
+
+    async def next(self) -> LifeEvent | None:
+        """Returns the next event; None behind the end. Raises why no more will come."""
+
+    def leave(self) -> None:
+        """Ends the interest, which cancels what is not over."""
+
+
+class EventStream(MessageStream[LifeEvent, EventSource]):
+    """The events of a request, which is sent at the first step. A step that is cancelled cancels the request."""
+
+    async def _take(self, source: EventSource) -> LifeEvent | None:
+        try:
+            return await source.next()
+        except asyncio.CancelledError:
+            self._end()
+            raise
+
+    def _leave(self, source: EventSource) -> None:
+        source.leave()
 
 
 class LiveStream(MessageStream[AgentMessage, Source]):

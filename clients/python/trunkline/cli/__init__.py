@@ -6,7 +6,7 @@ clients      the clients of bus and state for these addresses
 exit_codes   how a subcommand ends, and how errors are reported
 output       tables, JSON, and text made safe for a terminal
 describe     messages as plain dicts, and as text
-messages     publish, request; stored_publish keeps many stored messages in flight
+messages     publish, request, cancel; stored_publish keeps many stored messages in flight
 subscribe    subscribe; followers are its subscriptions, message_lines shows what passes
 records      state get, list, save, delete, watch
 durables     durable list, show, create, seek, delete; durable_view shows them

@@ -16,7 +16,8 @@ COMMANDS = {
     "subscribe": Home(
         "trunkline.cli.bus.subscribe", "subscribe", "Show the messages of a channel or pattern as they pass."
     ),
-    "request": Home("trunkline.cli.bus.messages", "request", "Send a request and show its reply."),
+    "request": Home("trunkline.cli.bus.messages", "request", "Send a request and show its reply, or its life."),
+    "cancel": Home("trunkline.cli.bus.messages", "cancel", "Cancel a pending request by its id."),
     "state": Home("trunkline.cli.state.records", "state", "Get, list, save, delete and watch records."),
     "durable": Home(
         "trunkline.cli.bus.durables", "durable", "List, show, create, move and delete durable subscriptions."

@@ -14,6 +14,7 @@ from trunkline.custom import unsupported
 from trunkline.errors import StateError
 from trunkline.models import AgentState, Record, TaskResult, WorkflowState
 from trunkline.records import Kind
+from trunkline.state.outbox import OutboxStatistics, Publish
 
 
 class ChangeType(Enum):
@@ -52,6 +53,7 @@ class StateStatistics:
         watchers, connections: now.
         engine: what records are kept in: "memory" or "sqlite".
         version: of the program.
+        outbox: the messages of writes; None: the service was given no bus.
     """
 
     started_at: datetime
@@ -67,6 +69,7 @@ class StateStatistics:
     connections: int
     engine: str
     version: str
+    outbox: OutboxStatistics | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Save:
 
     record: Record
     expected_revision: int | None = None
+    publish: Publish = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ class Delete:
     kind: Kind
     id: str
     expected_revision: int | None = None
+    publish: Publish = ()
 
 
 Operation = Save | Get | Delete
@@ -109,6 +114,12 @@ class StateManager(ABC):
     `expected_revision` of a save: None, the last write wins; 0, the record must not exist; else the record must have
     this revision (`record.revision` of a record that was read). A mismatch raises `RevisionMismatchError`; nothing is
     written.
+
+    `publish` of a save or a delete: messages that are published with it, pairs of channel and message (`OutboxMessage`
+    says more): both happen or neither. The store hands them to the bus as stored messages, at least once with their
+    ids, those of one channel in the order of the writes; while the bus is away, they wait in the store. A delete that
+    finds no record publishes nothing. What the bus would refuse, more than 1,000 messages, and a store that has no bus
+    raise `InvalidRecordError`; a full outbox raises `OverloadedError`; nothing is written.
 
     A custom store needs the abstract methods, without their keyword options; the methods it leaves out raise
     NotImplementedError.
@@ -128,7 +139,9 @@ class StateManager(ABC):
         raise unsupported(self, "is_connected")
 
     @abstractmethod
-    async def save_agent_state(self, state: AgentState, *, expected_revision: int | None = None) -> int:
+    async def save_agent_state(
+        self, state: AgentState, *, expected_revision: int | None = None, publish: Publish = ()
+    ) -> int:
         """Saves a whole record; returns its new revision."""
 
     @abstractmethod
@@ -142,11 +155,15 @@ class StateManager(ABC):
         """Returns all that match, in order of their ids; fetched in pages of `page_size`."""
 
     @abstractmethod
-    async def delete_agent_state(self, agent_id: str, *, expected_revision: int | None = None) -> bool:
+    async def delete_agent_state(
+        self, agent_id: str, *, expected_revision: int | None = None, publish: Publish = ()
+    ) -> bool:
         """Deletes the record; returns whether there was one."""
 
     @abstractmethod
-    async def save_workflow_state(self, state: WorkflowState, *, expected_revision: int | None = None) -> int:
+    async def save_workflow_state(
+        self, state: WorkflowState, *, expected_revision: int | None = None, publish: Publish = ()
+    ) -> int:
         """Saves a whole record; returns its new revision."""
 
     @abstractmethod
@@ -159,12 +176,16 @@ class StateManager(ABC):
         """Returns all that match, in order of their ids; fetched in pages of `page_size`."""
         raise unsupported(self, "list_workflow_states()")
 
-    async def delete_workflow_state(self, workflow_id: str, *, expected_revision: int | None = None) -> bool:
+    async def delete_workflow_state(
+        self, workflow_id: str, *, expected_revision: int | None = None, publish: Publish = ()
+    ) -> bool:
         """Deletes the record; returns whether there was one."""
         raise unsupported(self, "delete_workflow_state()")
 
     @abstractmethod
-    async def save_task_result(self, result: TaskResult, *, expected_revision: int | None = None) -> int:
+    async def save_task_result(
+        self, result: TaskResult, *, expected_revision: int | None = None, publish: Publish = ()
+    ) -> int:
         """Saves a whole record; returns its new revision."""
 
     @abstractmethod
@@ -177,7 +198,9 @@ class StateManager(ABC):
         """Returns all that match, in order of their ids; fetched in pages of `page_size`."""
         raise unsupported(self, "list_task_results()")
 
-    async def delete_task_result(self, task_id: str, *, expected_revision: int | None = None) -> bool:
+    async def delete_task_result(
+        self, task_id: str, *, expected_revision: int | None = None, publish: Publish = ()
+    ) -> bool:
         """Deletes the record; returns whether there was one."""
         raise unsupported(self, "delete_task_result()")
 
@@ -195,8 +218,8 @@ class StateManager(ABC):
     async def _do(self, operation: Operation) -> Outcome:
         """Executes one operation by the method of its kind: `save_agent_state`, `get_task_result` and so on."""
         name, kind, subject = _verb(operation)
-        revision = getattr(operation, "expected_revision", None)
-        options = {} if revision is None else {"expected_revision": revision}
+        wishes = {name: getattr(operation, name, None) for name in ("expected_revision", "publish")}
+        options = {name: value for name, value in wishes.items() if value is not None and value != ()}
         try:
             outcome: Outcome = await getattr(self, f"{name}_{kind}")(subject, **options)
         except StateError as error:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from trunkline.sync.durable_message import DurableMessage as DurableMessage
     from trunkline.sync.loop_thread import LoopThread as LoopThread
     from trunkline.sync.message_bus import MessageBus as MessageBus
+    from trunkline.sync.request import Request as Request
     from trunkline.sync.state_manager import StateManager as StateManager
 
 _HOMES = {
@@ -21,10 +22,11 @@ _HOMES = {
     "DurableMessage": "trunkline.sync.durable_message",
     "LoopThread": "trunkline.sync.loop_thread",
     "MessageBus": "trunkline.sync.message_bus",
+    "Request": "trunkline.sync.request",
     "StateManager": "trunkline.sync.state_manager",
 }
 
-__all__ = ["Background", "DurableMessage", "MessageBus", "StateManager"]
+__all__ = ["Background", "DurableMessage", "MessageBus", "Request", "StateManager"]
 
 
 def __getattr__(name: str) -> Any:

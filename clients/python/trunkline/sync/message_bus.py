@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
@@ -13,13 +13,18 @@ from trunkline.bus.dead_letters import DeadLetter, DeadLetterChoice, Redriven, W
 from trunkline.bus.durable import DurableMessage as AsyncDurableMessage
 from trunkline.bus.grpc.bus import GrpcMessageBus
 from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
+from trunkline.bus.life import LifeEvent
 from trunkline.bus.message_bus import MessageBus as AsyncMessageBus
-from trunkline.delivery import DurableSettings, Receipt, Start
+from trunkline.bus.message_bus import RespondOptions, Wished
+from trunkline.bus.request import Answer
+from trunkline.bus.waiting import CancelledMessages, MovedMessages, WaitingChoice, WaitingFilter, WaitingMessage
+from trunkline.delivery import DurableChanges, DurableSettings, Receipt, Start
 from trunkline.errors import TrunklineError
 from trunkline.limits import BUS_PORT, DEFAULT_REQUEST_TIMEOUT
 from trunkline.models import AgentMessage
 from trunkline.sync.durable_message import DurableMessage, synchronous
 from trunkline.sync.face import Face
+from trunkline.sync.request import Request, ThreadedHandler
 
 
 class MessageBus(Face[AsyncMessageBus]):
@@ -88,6 +93,7 @@ class MessageBus(Face[AsyncMessageBus]):
         concurrency: int = 1,
         credit: int | None = None,
         on_error: Callable[[TrunklineError], None] | None = None,
+        on_paused: Callable[[bool], None] | None = None,
     ) -> None: ...
 
     def subscribe(
@@ -115,9 +121,41 @@ class MessageBus(Face[AsyncMessageBus]):
         self._wait(self._asynchronous.unsubscribe(channel))
         self._stop_threads(channel)
 
-    def request(self, channel: str, message: AgentMessage, timeout: float = DEFAULT_REQUEST_TIMEOUT) -> AgentMessage:
+    def request(
+        self, channel: str, message: AgentMessage, timeout: float = DEFAULT_REQUEST_TIMEOUT, **wished: Unpack[Wished]
+    ) -> AgentMessage:
         """See `MessageBus.request`."""
-        return self._wait(self._asynchronous.request(channel, message, timeout))
+        return self._wait(self._asynchronous.request(channel, message, timeout, **wished))
+
+    def request_stream(
+        self, channel: str, message: AgentMessage, timeout: float = DEFAULT_REQUEST_TIMEOUT, **wished: Unpack[Wished]
+    ) -> Generator[LifeEvent, None, None]:
+        """See `MessageBus.request_stream`. Closing the generator cancels the request."""
+        return self._iterate(self._asynchronous.request_stream(channel, message, timeout, **wished))
+
+    def respond(
+        self,
+        pattern: str,
+        handler: Callable[[Request], Answer | Iterator[Answer]],
+        *,
+        concurrency: int = 1,
+        **options: Unpack[RespondOptions],
+    ) -> None:
+        """See `MessageBus.respond`. The handler is a plain function, or a generator whose yields are parts; its request
+        is a `trunkline.sync.Request`. A thread cannot be cancelled: where the request is called off, its next `part` or
+        yield raises RequestCancelledError, and `is_called_off` is true."""
+        threads = ThreadPoolExecutor(max(1, concurrency), thread_name_prefix=f"trunkline {pattern}")
+        answering = ThreadedHandler(handler, threads, self._wait)
+        try:
+            self._wait(self._asynchronous.respond(pattern, answering, concurrency=concurrency, **options))
+        except BaseException:
+            threads.shutdown(wait=False)
+            raise
+        self._threads.setdefault(pattern, []).append(threads)
+
+    def cancel(self, request_id: str, *, by: str = "", reason: str = "") -> None:
+        """See `MessageBus.cancel`."""
+        self._wait(self._asynchronous.cancel(request_id, by=by, reason=reason))
 
     @overload
     def messages(
@@ -161,9 +199,35 @@ class MessageBus(Face[AsyncMessageBus]):
         """See `MessageBus.seek_durable`."""
         self._wait(self._asynchronous.seek_durable(name, start))
 
+    def update_durable(self, name: str, **changes: Unpack[DurableChanges]) -> DurableInfo:
+        """See `MessageBus.update_durable`."""
+        return self._wait(self._asynchronous.update_durable(name, **changes))
+
+    def pause_durable(self, name: str) -> DurableInfo:
+        """See `MessageBus.pause_durable`."""
+        return self._wait(self._asynchronous.pause_durable(name))
+
+    def resume_durable(self, name: str) -> DurableInfo:
+        """See `MessageBus.resume_durable`."""
+        return self._wait(self._asynchronous.resume_durable(name))
+
     def durable(self, name: str) -> DurableInfo:
         """See `MessageBus.durable`."""
         return self._wait(self._asynchronous.durable(name))
+
+    def waiting_messages(
+        self, name: str, *, limit: int | None = None, brief: bool = False, **chosen: Unpack[WaitingChoice]
+    ) -> Generator[WaitingMessage, None, None]:
+        """See `MessageBus.waiting_messages`."""
+        return self._iterate(self._asynchronous.waiting_messages(name, limit=limit, brief=brief, **chosen))
+
+    def cancel_waiting(self, name: str, which: WaitingFilter, *, dry_run: bool = False) -> CancelledMessages:
+        """See `MessageBus.cancel_waiting`."""
+        return self._wait(self._asynchronous.cancel_waiting(name, which, dry_run=dry_run))
+
+    def move_waiting(self, name: str, which: WaitingFilter, to: str, *, dry_run: bool = False) -> MovedMessages:
+        """See `MessageBus.move_waiting`."""
+        return self._wait(self._asynchronous.move_waiting(name, which, to, dry_run=dry_run))
 
     def durables(self) -> Generator[DurableInfo, None, None]:
         """See `MessageBus.durables`."""

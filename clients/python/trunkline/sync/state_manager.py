@@ -9,6 +9,7 @@ from trunkline.limits import STATE_PORT
 from trunkline.models import AgentState, TaskResult, WorkflowState
 from trunkline.records import Kind
 from trunkline.state.grpc.manager import GrpcStateManager
+from trunkline.state.outbox import Publish
 from trunkline.state.state_manager import Change, Operation, Outcome, StateStatistics
 from trunkline.state.state_manager import StateManager as AsyncStateManager
 from trunkline.sync.face import Face
@@ -20,9 +21,13 @@ class StateManager(Face[AsyncStateManager]):
     def __init__(self, address: str = f"127.0.0.1:{STATE_PORT}", **options: Any) -> None:
         super().__init__(GrpcStateManager(address, **options))
 
-    def save_agent_state(self, state: AgentState, *, expected_revision: int | None = None) -> int:
+    def save_agent_state(
+        self, state: AgentState, *, expected_revision: int | None = None, publish: Publish = ()
+    ) -> int:
         """See `StateManager.save_agent_state`."""
-        return self._wait(self._asynchronous.save_agent_state(state, expected_revision=expected_revision))
+        return self._wait(
+            self._asynchronous.save_agent_state(state, expected_revision=expected_revision, publish=publish)
+        )
 
     def get_agent_state(self, agent_id: str) -> AgentState | None:
         """See `StateManager.get_agent_state`."""
@@ -32,13 +37,19 @@ class StateManager(Face[AsyncStateManager]):
         """See `StateManager.list_agent_states`."""
         return self._wait(self._asynchronous.list_agent_states(**filters))
 
-    def delete_agent_state(self, agent_id: str, *, expected_revision: int | None = None) -> bool:
+    def delete_agent_state(self, agent_id: str, *, expected_revision: int | None = None, publish: Publish = ()) -> bool:
         """See `StateManager.delete_agent_state`."""
-        return self._wait(self._asynchronous.delete_agent_state(agent_id, expected_revision=expected_revision))
+        return self._wait(
+            self._asynchronous.delete_agent_state(agent_id, expected_revision=expected_revision, publish=publish)
+        )
 
-    def save_workflow_state(self, state: WorkflowState, *, expected_revision: int | None = None) -> int:
+    def save_workflow_state(
+        self, state: WorkflowState, *, expected_revision: int | None = None, publish: Publish = ()
+    ) -> int:
         """See `StateManager.save_workflow_state`."""
-        return self._wait(self._asynchronous.save_workflow_state(state, expected_revision=expected_revision))
+        return self._wait(
+            self._asynchronous.save_workflow_state(state, expected_revision=expected_revision, publish=publish)
+        )
 
     def get_workflow_state(self, workflow_id: str) -> WorkflowState | None:
         """See `StateManager.get_workflow_state`."""
@@ -48,13 +59,21 @@ class StateManager(Face[AsyncStateManager]):
         """See `StateManager.list_workflow_states`."""
         return self._wait(self._asynchronous.list_workflow_states(**filters))
 
-    def delete_workflow_state(self, workflow_id: str, *, expected_revision: int | None = None) -> bool:
+    def delete_workflow_state(
+        self, workflow_id: str, *, expected_revision: int | None = None, publish: Publish = ()
+    ) -> bool:
         """See `StateManager.delete_workflow_state`."""
-        return self._wait(self._asynchronous.delete_workflow_state(workflow_id, expected_revision=expected_revision))
+        return self._wait(
+            self._asynchronous.delete_workflow_state(workflow_id, expected_revision=expected_revision, publish=publish)
+        )
 
-    def save_task_result(self, result: TaskResult, *, expected_revision: int | None = None) -> int:
+    def save_task_result(
+        self, result: TaskResult, *, expected_revision: int | None = None, publish: Publish = ()
+    ) -> int:
         """See `StateManager.save_task_result`."""
-        return self._wait(self._asynchronous.save_task_result(result, expected_revision=expected_revision))
+        return self._wait(
+            self._asynchronous.save_task_result(result, expected_revision=expected_revision, publish=publish)
+        )
 
     def get_task_result(self, task_id: str) -> TaskResult | None:
         """See `StateManager.get_task_result`."""
@@ -64,9 +83,11 @@ class StateManager(Face[AsyncStateManager]):
         """See `StateManager.list_task_results`."""
         return self._wait(self._asynchronous.list_task_results(**filters))
 
-    def delete_task_result(self, task_id: str, *, expected_revision: int | None = None) -> bool:
+    def delete_task_result(self, task_id: str, *, expected_revision: int | None = None, publish: Publish = ()) -> bool:
         """See `StateManager.delete_task_result`."""
-        return self._wait(self._asynchronous.delete_task_result(task_id, expected_revision=expected_revision))
+        return self._wait(
+            self._asynchronous.delete_task_result(task_id, expected_revision=expected_revision, publish=publish)
+        )
 
     def batch(self, operations: Sequence[Operation], *, atomic: bool = False) -> list[Outcome]:
         """See `StateManager.batch`."""

@@ -5,7 +5,9 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from trunkline.v1 import dead_letter_pb2 as _dead_letter_pb2
 from trunkline.v1 import durable_pb2 as _durable_pb2
 from trunkline.v1 import error_pb2 as _error_pb2
+from trunkline.v1 import life_pb2 as _life_pb2
 from trunkline.v1 import message_pb2 as _message_pb2
+from trunkline.v1 import waiting_pb2 as _waiting_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -71,9 +73,9 @@ class PublishStreamResponse(_message.Message):
     def __init__(self, published: _Optional[_Union[PublishResponse, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
 
 class SubscribeRequest(_message.Message):
-    __slots__ = ("start", "credit", "ack", "nak", "terminate", "extend", "release")
+    __slots__ = ("start", "credit", "ack", "nak", "terminate", "extend", "release", "respond")
     class Start(_message.Message):
-        __slots__ = ("pattern", "group", "credit", "observer", "durable", "position", "settings")
+        __slots__ = ("pattern", "group", "credit", "observer", "durable", "position", "settings", "responder")
         PATTERN_FIELD_NUMBER: _ClassVar[int]
         GROUP_FIELD_NUMBER: _ClassVar[int]
         CREDIT_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +83,7 @@ class SubscribeRequest(_message.Message):
         DURABLE_FIELD_NUMBER: _ClassVar[int]
         POSITION_FIELD_NUMBER: _ClassVar[int]
         SETTINGS_FIELD_NUMBER: _ClassVar[int]
+        RESPONDER_FIELD_NUMBER: _ClassVar[int]
         pattern: str
         group: str
         credit: int
@@ -88,7 +91,8 @@ class SubscribeRequest(_message.Message):
         durable: str
         position: _durable_pb2.Position
         settings: _durable_pb2.DurableSettings
-        def __init__(self, pattern: _Optional[str] = ..., group: _Optional[str] = ..., credit: _Optional[int] = ..., observer: bool = ..., durable: _Optional[str] = ..., position: _Optional[_Union[_durable_pb2.Position, _Mapping]] = ..., settings: _Optional[_Union[_durable_pb2.DurableSettings, _Mapping]] = ...) -> None: ...
+        responder: bool
+        def __init__(self, pattern: _Optional[str] = ..., group: _Optional[str] = ..., credit: _Optional[int] = ..., observer: bool = ..., durable: _Optional[str] = ..., position: _Optional[_Union[_durable_pb2.Position, _Mapping]] = ..., settings: _Optional[_Union[_durable_pb2.DurableSettings, _Mapping]] = ..., responder: bool = ...) -> None: ...
     class Credit(_message.Message):
         __slots__ = ("messages",)
         MESSAGES_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +105,7 @@ class SubscribeRequest(_message.Message):
     TERMINATE_FIELD_NUMBER: _ClassVar[int]
     EXTEND_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
+    RESPOND_FIELD_NUMBER: _ClassVar[int]
     start: SubscribeRequest.Start
     credit: SubscribeRequest.Credit
     ack: _durable_pb2.Ack
@@ -108,30 +113,73 @@ class SubscribeRequest(_message.Message):
     terminate: _durable_pb2.Terminate
     extend: _durable_pb2.Extend
     release: _durable_pb2.Release
-    def __init__(self, start: _Optional[_Union[SubscribeRequest.Start, _Mapping]] = ..., credit: _Optional[_Union[SubscribeRequest.Credit, _Mapping]] = ..., ack: _Optional[_Union[_durable_pb2.Ack, _Mapping]] = ..., nak: _Optional[_Union[_durable_pb2.Nak, _Mapping]] = ..., terminate: _Optional[_Union[_durable_pb2.Terminate, _Mapping]] = ..., extend: _Optional[_Union[_durable_pb2.Extend, _Mapping]] = ..., release: _Optional[_Union[_durable_pb2.Release, _Mapping]] = ...) -> None: ...
+    respond: RespondRequest
+    def __init__(self, start: _Optional[_Union[SubscribeRequest.Start, _Mapping]] = ..., credit: _Optional[_Union[SubscribeRequest.Credit, _Mapping]] = ..., ack: _Optional[_Union[_durable_pb2.Ack, _Mapping]] = ..., nak: _Optional[_Union[_durable_pb2.Nak, _Mapping]] = ..., terminate: _Optional[_Union[_durable_pb2.Terminate, _Mapping]] = ..., extend: _Optional[_Union[_durable_pb2.Extend, _Mapping]] = ..., release: _Optional[_Union[_durable_pb2.Release, _Mapping]] = ..., respond: _Optional[_Union[RespondRequest, _Mapping]] = ...) -> None: ...
 
 class SubscribeResponse(_message.Message):
-    __slots__ = ("started", "deliveries", "lagged", "refused")
+    __slots__ = ("started", "deliveries", "lagged", "refused", "called_off", "refused_response", "part_credit", "changed")
     class Started(_message.Message):
-        __slots__ = ("subscription_id", "ack_wait")
+        __slots__ = ("subscription_id", "ack_wait", "paused")
         SUBSCRIPTION_ID_FIELD_NUMBER: _ClassVar[int]
         ACK_WAIT_FIELD_NUMBER: _ClassVar[int]
+        PAUSED_FIELD_NUMBER: _ClassVar[int]
         subscription_id: int
         ack_wait: _duration_pb2.Duration
-        def __init__(self, subscription_id: _Optional[int] = ..., ack_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+        paused: bool
+        def __init__(self, subscription_id: _Optional[int] = ..., ack_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., paused: bool = ...) -> None: ...
     class Deliveries(_message.Message):
-        __slots__ = ("channel", "first_sequence", "priority", "messages", "attempt")
+        __slots__ = ("channel", "first_sequence", "priority", "messages", "attempt", "requests")
         CHANNEL_FIELD_NUMBER: _ClassVar[int]
         FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
         PRIORITY_FIELD_NUMBER: _ClassVar[int]
         MESSAGES_FIELD_NUMBER: _ClassVar[int]
         ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+        REQUESTS_FIELD_NUMBER: _ClassVar[int]
         channel: str
         first_sequence: int
         priority: _message_pb2.Priority
         messages: _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]
         attempt: int
-        def __init__(self, channel: _Optional[str] = ..., first_sequence: _Optional[int] = ..., priority: _Optional[_Union[_message_pb2.Priority, str]] = ..., messages: _Optional[_Iterable[_Union[_message_pb2.Message, _Mapping]]] = ..., attempt: _Optional[int] = ...) -> None: ...
+        requests: _containers.RepeatedCompositeFieldContainer[SubscribeResponse.Requested]
+        def __init__(self, channel: _Optional[str] = ..., first_sequence: _Optional[int] = ..., priority: _Optional[_Union[_message_pb2.Priority, str]] = ..., messages: _Optional[_Iterable[_Union[_message_pb2.Message, _Mapping]]] = ..., attempt: _Optional[int] = ..., requests: _Optional[_Iterable[_Union[SubscribeResponse.Requested, _Mapping]]] = ...) -> None: ...
+    class Requested(_message.Message):
+        __slots__ = ("index", "credit", "timeout", "idle_timeout", "traceback", "attempt")
+        INDEX_FIELD_NUMBER: _ClassVar[int]
+        CREDIT_FIELD_NUMBER: _ClassVar[int]
+        TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+        IDLE_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+        TRACEBACK_FIELD_NUMBER: _ClassVar[int]
+        ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+        index: int
+        credit: int
+        timeout: _duration_pb2.Duration
+        idle_timeout: _duration_pb2.Duration
+        traceback: bool
+        attempt: int
+        def __init__(self, index: _Optional[int] = ..., credit: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., traceback: bool = ..., attempt: _Optional[int] = ...) -> None: ...
+    class CalledOff(_message.Message):
+        __slots__ = ("request_id", "by", "reason")
+        REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+        BY_FIELD_NUMBER: _ClassVar[int]
+        REASON_FIELD_NUMBER: _ClassVar[int]
+        request_id: str
+        by: str
+        reason: str
+        def __init__(self, request_id: _Optional[str] = ..., by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    class RefusedResponse(_message.Message):
+        __slots__ = ("request_id", "error")
+        REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+        ERROR_FIELD_NUMBER: _ClassVar[int]
+        request_id: str
+        error: _error_pb2.Error
+        def __init__(self, request_id: _Optional[str] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
+    class PartCredit(_message.Message):
+        __slots__ = ("request_id", "parts")
+        REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+        PARTS_FIELD_NUMBER: _ClassVar[int]
+        request_id: str
+        parts: int
+        def __init__(self, request_id: _Optional[str] = ..., parts: _Optional[int] = ...) -> None: ...
     class Lagged(_message.Message):
         __slots__ = ("dropped",)
         DROPPED_FIELD_NUMBER: _ClassVar[int]
@@ -146,25 +194,94 @@ class SubscribeResponse(_message.Message):
         attempt: int
         error: _error_pb2.Error
         def __init__(self, sequences: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
+    class Changed(_message.Message):
+        __slots__ = ("paused", "ack_wait")
+        PAUSED_FIELD_NUMBER: _ClassVar[int]
+        ACK_WAIT_FIELD_NUMBER: _ClassVar[int]
+        paused: bool
+        ack_wait: _duration_pb2.Duration
+        def __init__(self, paused: bool = ..., ack_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
     STARTED_FIELD_NUMBER: _ClassVar[int]
     DELIVERIES_FIELD_NUMBER: _ClassVar[int]
     LAGGED_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    CALLED_OFF_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    PART_CREDIT_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
     started: SubscribeResponse.Started
     deliveries: SubscribeResponse.Deliveries
     lagged: SubscribeResponse.Lagged
     refused: SubscribeResponse.Refused
-    def __init__(self, started: _Optional[_Union[SubscribeResponse.Started, _Mapping]] = ..., deliveries: _Optional[_Union[SubscribeResponse.Deliveries, _Mapping]] = ..., lagged: _Optional[_Union[SubscribeResponse.Lagged, _Mapping]] = ..., refused: _Optional[_Union[SubscribeResponse.Refused, _Mapping]] = ...) -> None: ...
+    called_off: SubscribeResponse.CalledOff
+    refused_response: SubscribeResponse.RefusedResponse
+    part_credit: SubscribeResponse.PartCredit
+    changed: SubscribeResponse.Changed
+    def __init__(self, started: _Optional[_Union[SubscribeResponse.Started, _Mapping]] = ..., deliveries: _Optional[_Union[SubscribeResponse.Deliveries, _Mapping]] = ..., lagged: _Optional[_Union[SubscribeResponse.Lagged, _Mapping]] = ..., refused: _Optional[_Union[SubscribeResponse.Refused, _Mapping]] = ..., called_off: _Optional[_Union[SubscribeResponse.CalledOff, _Mapping]] = ..., refused_response: _Optional[_Union[SubscribeResponse.RefusedResponse, _Mapping]] = ..., part_credit: _Optional[_Union[SubscribeResponse.PartCredit, _Mapping]] = ..., changed: _Optional[_Union[SubscribeResponse.Changed, _Mapping]] = ...) -> None: ...
 
 class RequestRequest(_message.Message):
-    __slots__ = ("channel", "message", "timeout")
+    __slots__ = ("channel", "message", "timeout", "idle_timeout", "wait_for_responder", "repeatable", "outlives_asker", "traceback")
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    IDLE_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FOR_RESPONDER_FIELD_NUMBER: _ClassVar[int]
+    REPEATABLE_FIELD_NUMBER: _ClassVar[int]
+    OUTLIVES_ASKER_FIELD_NUMBER: _ClassVar[int]
+    TRACEBACK_FIELD_NUMBER: _ClassVar[int]
     channel: str
     message: _message_pb2.Message
     timeout: _duration_pb2.Duration
-    def __init__(self, channel: _Optional[str] = ..., message: _Optional[_Union[_message_pb2.Message, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    idle_timeout: _duration_pb2.Duration
+    wait_for_responder: bool
+    repeatable: bool
+    outlives_asker: bool
+    traceback: bool
+    def __init__(self, channel: _Optional[str] = ..., message: _Optional[_Union[_message_pb2.Message, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., wait_for_responder: bool = ..., repeatable: bool = ..., outlives_asker: bool = ..., traceback: bool = ...) -> None: ...
+
+class RequestStreamRequest(_message.Message):
+    __slots__ = ("request", "credit")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    CREDIT_FIELD_NUMBER: _ClassVar[int]
+    request: RequestRequest
+    credit: int
+    def __init__(self, request: _Optional[_Union[RequestRequest, _Mapping]] = ..., credit: _Optional[int] = ...) -> None: ...
+
+class RequestStreamResponse(_message.Message):
+    __slots__ = ("events",)
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[_life_pb2.LifeEvent]
+    def __init__(self, events: _Optional[_Iterable[_Union[_life_pb2.LifeEvent, _Mapping]]] = ...) -> None: ...
+
+class RespondRequest(_message.Message):
+    __slots__ = ("request_id", "events", "subscription_id")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    SUBSCRIPTION_ID_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    events: _containers.RepeatedCompositeFieldContainer[_life_pb2.LifeEvent]
+    subscription_id: int
+    def __init__(self, request_id: _Optional[str] = ..., events: _Optional[_Iterable[_Union[_life_pb2.LifeEvent, _Mapping]]] = ..., subscription_id: _Optional[int] = ...) -> None: ...
+
+class RespondResponse(_message.Message):
+    __slots__ = ("credit",)
+    CREDIT_FIELD_NUMBER: _ClassVar[int]
+    credit: int
+    def __init__(self, credit: _Optional[int] = ...) -> None: ...
+
+class CancelRequest(_message.Message):
+    __slots__ = ("request_id", "by", "reason")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    by: str
+    reason: str
+    def __init__(self, request_id: _Optional[str] = ..., by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class CancelResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class RequestResponse(_message.Message):
     __slots__ = ("message", "channel")
@@ -177,20 +294,24 @@ class RequestResponse(_message.Message):
 class ConnectRequest(_message.Message):
     __slots__ = ("items",)
     class ClientItem(_message.Message):
-        __slots__ = ("id", "publish", "request", "subscribe", "cancel", "ping")
+        __slots__ = ("id", "publish", "request", "subscribe", "cancel", "ping", "request_stream", "request_credit")
         ID_FIELD_NUMBER: _ClassVar[int]
         PUBLISH_FIELD_NUMBER: _ClassVar[int]
         REQUEST_FIELD_NUMBER: _ClassVar[int]
         SUBSCRIBE_FIELD_NUMBER: _ClassVar[int]
         CANCEL_FIELD_NUMBER: _ClassVar[int]
         PING_FIELD_NUMBER: _ClassVar[int]
+        REQUEST_STREAM_FIELD_NUMBER: _ClassVar[int]
+        REQUEST_CREDIT_FIELD_NUMBER: _ClassVar[int]
         id: int
         publish: PublishRequest
         request: RequestRequest
         subscribe: SubscribeRequest
         cancel: ConnectRequest.Cancel
         ping: ConnectRequest.Ping
-        def __init__(self, id: _Optional[int] = ..., publish: _Optional[_Union[PublishRequest, _Mapping]] = ..., request: _Optional[_Union[RequestRequest, _Mapping]] = ..., subscribe: _Optional[_Union[SubscribeRequest, _Mapping]] = ..., cancel: _Optional[_Union[ConnectRequest.Cancel, _Mapping]] = ..., ping: _Optional[_Union[ConnectRequest.Ping, _Mapping]] = ...) -> None: ...
+        request_stream: RequestStreamRequest
+        request_credit: ConnectRequest.RequestCredit
+        def __init__(self, id: _Optional[int] = ..., publish: _Optional[_Union[PublishRequest, _Mapping]] = ..., request: _Optional[_Union[RequestRequest, _Mapping]] = ..., subscribe: _Optional[_Union[SubscribeRequest, _Mapping]] = ..., cancel: _Optional[_Union[ConnectRequest.Cancel, _Mapping]] = ..., ping: _Optional[_Union[ConnectRequest.Ping, _Mapping]] = ..., request_stream: _Optional[_Union[RequestStreamRequest, _Mapping]] = ..., request_credit: _Optional[_Union[ConnectRequest.RequestCredit, _Mapping]] = ...) -> None: ...
     class Cancel(_message.Message):
         __slots__ = ("nothing_begun",)
         NOTHING_BEGUN_FIELD_NUMBER: _ClassVar[int]
@@ -199,6 +320,11 @@ class ConnectRequest(_message.Message):
     class Ping(_message.Message):
         __slots__ = ()
         def __init__(self) -> None: ...
+    class RequestCredit(_message.Message):
+        __slots__ = ("parts",)
+        PARTS_FIELD_NUMBER: _ClassVar[int]
+        parts: int
+        def __init__(self, parts: _Optional[int] = ...) -> None: ...
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     items: _containers.RepeatedCompositeFieldContainer[ConnectRequest.ClientItem]
     def __init__(self, items: _Optional[_Iterable[_Union[ConnectRequest.ClientItem, _Mapping]]] = ...) -> None: ...
@@ -206,7 +332,7 @@ class ConnectRequest(_message.Message):
 class ConnectResponse(_message.Message):
     __slots__ = ("items",)
     class ServerItem(_message.Message):
-        __slots__ = ("id", "published", "reply", "subscription", "cancelled", "pong", "error", "bus_connected")
+        __slots__ = ("id", "published", "reply", "subscription", "cancelled", "pong", "error", "bus_connected", "request_events", "request_end")
         ID_FIELD_NUMBER: _ClassVar[int]
         PUBLISHED_FIELD_NUMBER: _ClassVar[int]
         REPLY_FIELD_NUMBER: _ClassVar[int]
@@ -215,6 +341,8 @@ class ConnectResponse(_message.Message):
         PONG_FIELD_NUMBER: _ClassVar[int]
         ERROR_FIELD_NUMBER: _ClassVar[int]
         BUS_CONNECTED_FIELD_NUMBER: _ClassVar[int]
+        REQUEST_EVENTS_FIELD_NUMBER: _ClassVar[int]
+        REQUEST_END_FIELD_NUMBER: _ClassVar[int]
         id: int
         published: PublishResponse
         reply: RequestResponse
@@ -223,7 +351,9 @@ class ConnectResponse(_message.Message):
         pong: ConnectResponse.Pong
         error: _error_pb2.Error
         bus_connected: ConnectResponse.BusConnected
-        def __init__(self, id: _Optional[int] = ..., published: _Optional[_Union[PublishResponse, _Mapping]] = ..., reply: _Optional[_Union[RequestResponse, _Mapping]] = ..., subscription: _Optional[_Union[SubscribeResponse, _Mapping]] = ..., cancelled: _Optional[_Union[ConnectResponse.Cancelled, _Mapping]] = ..., pong: _Optional[_Union[ConnectResponse.Pong, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., bus_connected: _Optional[_Union[ConnectResponse.BusConnected, _Mapping]] = ...) -> None: ...
+        request_events: RequestStreamResponse
+        request_end: RequestStreamResponse
+        def __init__(self, id: _Optional[int] = ..., published: _Optional[_Union[PublishResponse, _Mapping]] = ..., reply: _Optional[_Union[RequestResponse, _Mapping]] = ..., subscription: _Optional[_Union[SubscribeResponse, _Mapping]] = ..., cancelled: _Optional[_Union[ConnectResponse.Cancelled, _Mapping]] = ..., pong: _Optional[_Union[ConnectResponse.Pong, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., bus_connected: _Optional[_Union[ConnectResponse.BusConnected, _Mapping]] = ..., request_events: _Optional[_Union[RequestStreamResponse, _Mapping]] = ..., request_end: _Optional[_Union[RequestStreamResponse, _Mapping]] = ...) -> None: ...
     class BusConnected(_message.Message):
         __slots__ = ()
         def __init__(self) -> None: ...

@@ -6,6 +6,7 @@ import warnings
 from trunkline.v1 import bus_pb2 as trunkline_dot_v1_dot_bus__pb2
 from trunkline.v1 import dead_letter_pb2 as trunkline_dot_v1_dot_dead__letter__pb2
 from trunkline.v1 import durable_pb2 as trunkline_dot_v1_dot_durable__pb2
+from trunkline.v1 import waiting_pb2 as trunkline_dot_v1_dot_waiting__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -127,6 +128,51 @@ class BusServiceStub(object):
                 request_serializer=trunkline_dot_v1_dot_dead__letter__pb2.PurgeDeadLettersRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_dead__letter__pb2.PurgeDeadLettersResponse.FromString,
                 _registered_method=True)
+        self.UpdateDurableSubscription = channel.unary_unary(
+                '/trunkline.v1.BusService/UpdateDurableSubscription',
+                request_serializer=trunkline_dot_v1_dot_durable__pb2.UpdateDurableSubscriptionRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_durable__pb2.UpdateDurableSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.PauseDurableSubscription = channel.unary_unary(
+                '/trunkline.v1.BusService/PauseDurableSubscription',
+                request_serializer=trunkline_dot_v1_dot_durable__pb2.PauseDurableSubscriptionRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_durable__pb2.PauseDurableSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.ResumeDurableSubscription = channel.unary_unary(
+                '/trunkline.v1.BusService/ResumeDurableSubscription',
+                request_serializer=trunkline_dot_v1_dot_durable__pb2.ResumeDurableSubscriptionRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_durable__pb2.ResumeDurableSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.ListWaitingMessages = channel.unary_unary(
+                '/trunkline.v1.BusService/ListWaitingMessages',
+                request_serializer=trunkline_dot_v1_dot_waiting__pb2.ListWaitingMessagesRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_waiting__pb2.ListWaitingMessagesResponse.FromString,
+                _registered_method=True)
+        self.CancelWaitingMessages = channel.unary_unary(
+                '/trunkline.v1.BusService/CancelWaitingMessages',
+                request_serializer=trunkline_dot_v1_dot_waiting__pb2.CancelWaitingMessagesRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_waiting__pb2.CancelWaitingMessagesResponse.FromString,
+                _registered_method=True)
+        self.MoveWaitingMessages = channel.unary_unary(
+                '/trunkline.v1.BusService/MoveWaitingMessages',
+                request_serializer=trunkline_dot_v1_dot_waiting__pb2.MoveWaitingMessagesRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_waiting__pb2.MoveWaitingMessagesResponse.FromString,
+                _registered_method=True)
+        self.RequestStream = channel.unary_stream(
+                '/trunkline.v1.BusService/RequestStream',
+                request_serializer=trunkline_dot_v1_dot_bus__pb2.RequestStreamRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_bus__pb2.RequestStreamResponse.FromString,
+                _registered_method=True)
+        self.Respond = channel.unary_unary(
+                '/trunkline.v1.BusService/Respond',
+                request_serializer=trunkline_dot_v1_dot_bus__pb2.RespondRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_bus__pb2.RespondResponse.FromString,
+                _registered_method=True)
+        self.Cancel = channel.unary_unary(
+                '/trunkline.v1.BusService/Cancel',
+                request_serializer=trunkline_dot_v1_dot_bus__pb2.CancelRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_bus__pb2.CancelResponse.FromString,
+                _registered_method=True)
 
 
 class BusServiceServicer(object):
@@ -174,6 +220,8 @@ class BusServiceServicer(object):
         channel. The deadline is the call's (default 30 s) and counts from the call.
         FAILED_PRECONDITION: NO_RESPONDERS (nobody subscribes to the channel; said at once). DEADLINE_EXCEEDED:
         REQUEST_TIMEOUT. INVALID_ARGUMENT: as Publish; also a correlation id that another pending request uses.
+        UNKNOWN: REQUEST_FAILED (a responder said so: type, text, code, retryable). ABORTED: RESPONDER_LOST (who held it is
+        gone). CANCELLED: REQUEST_CANCELLED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -282,6 +330,89 @@ class BusServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateDurableSubscription(self, request, context):
+        """Changes settings of a durable subscription while it runs: stored, and in effect for what is handed out next. A limit
+        below what is leased now takes nothing away; nothing more is handed out until there is room again. Its subscribers
+        are told (`changed`) where their leases last otherwise. From then on, whoever makes it again or starts a subscription
+        with settings must say the new ones.
+        NOT_FOUND: SUBSCRIPTION_NOT_FOUND. INVALID_ARGUMENT: INVALID_MESSAGE (nothing is set, or a figure is out of bounds).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseDurableSubscription(self, request, context):
+        """Hands nothing more out of a durable subscription until it is resumed, also after a restart; its subscribers are told
+        (`changed`). It keeps its place and what is stored for it. What is leased stays leased and can be settled; leases end,
+        and TTLs, as ever. Pausing what is paused changes nothing. NOT_FOUND: SUBSCRIPTION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeDurableSubscription(self, request, context):
+        """Lets a paused one go on where it was; its subscribers are told (`changed`). Resuming what is not paused changes
+        nothing. NOT_FOUND: SUBSCRIPTION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWaitingMessages(self, request, context):
+        """What waits in a durable subscription, in pages; nothing is handed out thereby.
+        NOT_FOUND: SUBSCRIPTION_NOT_FOUND. INVALID_ARGUMENT: INVALID_MESSAGE, INVALID_CHANNEL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelWaitingMessages(self, request, context):
+        """Cancels messages that wait in a durable subscription: it never hands them out, unless it is moved back to before
+        them. Other subscriptions keep theirs. What is leased is left out and counted. Many are cancelled in several commits;
+        a call that is cut off has done a part. NOT_FOUND: SUBSCRIPTION_NOT_FOUND. INVALID_ARGUMENT: INVALID_MESSAGE (no
+        filter, too many sequences or ids), INVALID_CHANNEL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveWaitingMessages(self, request, context):
+        """Moves messages that wait in a durable subscription to another one, behind what waits there, with their attempts; it
+        may hand each out as often as a new one. No message is in both, or in none, whatever is killed. Errors as
+        CancelWaitingMessages; SUBSCRIPTION_NOT_FOUND: also of the other one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestStream(self, request, context):
+        """Request with its whole life: events as they come, the last of which is the end. What the caller does not read keeps
+        the responder waiting. A caller that goes away cancels the request, unless it said otherwise.
+        Errors as Request, but for REQUEST_FAILED and REQUEST_CANCELLED: failure and cancelled are events.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Respond(self, request, context):
+        """Adds events to the life of a pending request, without a stream; the first that comes from somebody accepts it. All
+        before the first that is refused are taken. An answer without events is a sign of life.
+        NOT_FOUND: REQUEST_NOT_FOUND (it is unknown or over, or somebody else accepted it: the metadata's `why`).
+        INVALID_ARGUMENT: INVALID_MESSAGE (progress below what was said or beyond 0 to 1, an empty event), MESSAGE_TOO_LARGE.
+        RESOURCE_EXHAUSTED: OVERLOADED (parts beyond the credit).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Cancel(self, request, context):
+        """Cancels a pending request: whoever works on it is told, whoever asked hears that it was cancelled.
+        NOT_FOUND: REQUEST_NOT_FOUND (it is unknown or over).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BusServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -369,6 +500,51 @@ def add_BusServiceServicer_to_server(servicer, server):
                     servicer.PurgeDeadLetters,
                     request_deserializer=trunkline_dot_v1_dot_dead__letter__pb2.PurgeDeadLettersRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_dead__letter__pb2.PurgeDeadLettersResponse.SerializeToString,
+            ),
+            'UpdateDurableSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateDurableSubscription,
+                    request_deserializer=trunkline_dot_v1_dot_durable__pb2.UpdateDurableSubscriptionRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_durable__pb2.UpdateDurableSubscriptionResponse.SerializeToString,
+            ),
+            'PauseDurableSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseDurableSubscription,
+                    request_deserializer=trunkline_dot_v1_dot_durable__pb2.PauseDurableSubscriptionRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_durable__pb2.PauseDurableSubscriptionResponse.SerializeToString,
+            ),
+            'ResumeDurableSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeDurableSubscription,
+                    request_deserializer=trunkline_dot_v1_dot_durable__pb2.ResumeDurableSubscriptionRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_durable__pb2.ResumeDurableSubscriptionResponse.SerializeToString,
+            ),
+            'ListWaitingMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWaitingMessages,
+                    request_deserializer=trunkline_dot_v1_dot_waiting__pb2.ListWaitingMessagesRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_waiting__pb2.ListWaitingMessagesResponse.SerializeToString,
+            ),
+            'CancelWaitingMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelWaitingMessages,
+                    request_deserializer=trunkline_dot_v1_dot_waiting__pb2.CancelWaitingMessagesRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_waiting__pb2.CancelWaitingMessagesResponse.SerializeToString,
+            ),
+            'MoveWaitingMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveWaitingMessages,
+                    request_deserializer=trunkline_dot_v1_dot_waiting__pb2.MoveWaitingMessagesRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_waiting__pb2.MoveWaitingMessagesResponse.SerializeToString,
+            ),
+            'RequestStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.RequestStream,
+                    request_deserializer=trunkline_dot_v1_dot_bus__pb2.RequestStreamRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_bus__pb2.RequestStreamResponse.SerializeToString,
+            ),
+            'Respond': grpc.unary_unary_rpc_method_handler(
+                    servicer.Respond,
+                    request_deserializer=trunkline_dot_v1_dot_bus__pb2.RespondRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_bus__pb2.RespondResponse.SerializeToString,
+            ),
+            'Cancel': grpc.unary_unary_rpc_method_handler(
+                    servicer.Cancel,
+                    request_deserializer=trunkline_dot_v1_dot_bus__pb2.CancelRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_bus__pb2.CancelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -836,6 +1012,249 @@ class BusService(object):
             '/trunkline.v1.BusService/PurgeDeadLetters',
             trunkline_dot_v1_dot_dead__letter__pb2.PurgeDeadLettersRequest.SerializeToString,
             trunkline_dot_v1_dot_dead__letter__pb2.PurgeDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateDurableSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/UpdateDurableSubscription',
+            trunkline_dot_v1_dot_durable__pb2.UpdateDurableSubscriptionRequest.SerializeToString,
+            trunkline_dot_v1_dot_durable__pb2.UpdateDurableSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseDurableSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/PauseDurableSubscription',
+            trunkline_dot_v1_dot_durable__pb2.PauseDurableSubscriptionRequest.SerializeToString,
+            trunkline_dot_v1_dot_durable__pb2.PauseDurableSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeDurableSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/ResumeDurableSubscription',
+            trunkline_dot_v1_dot_durable__pb2.ResumeDurableSubscriptionRequest.SerializeToString,
+            trunkline_dot_v1_dot_durable__pb2.ResumeDurableSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWaitingMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/ListWaitingMessages',
+            trunkline_dot_v1_dot_waiting__pb2.ListWaitingMessagesRequest.SerializeToString,
+            trunkline_dot_v1_dot_waiting__pb2.ListWaitingMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelWaitingMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/CancelWaitingMessages',
+            trunkline_dot_v1_dot_waiting__pb2.CancelWaitingMessagesRequest.SerializeToString,
+            trunkline_dot_v1_dot_waiting__pb2.CancelWaitingMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveWaitingMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/MoveWaitingMessages',
+            trunkline_dot_v1_dot_waiting__pb2.MoveWaitingMessagesRequest.SerializeToString,
+            trunkline_dot_v1_dot_waiting__pb2.MoveWaitingMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/trunkline.v1.BusService/RequestStream',
+            trunkline_dot_v1_dot_bus__pb2.RequestStreamRequest.SerializeToString,
+            trunkline_dot_v1_dot_bus__pb2.RequestStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Respond(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/Respond',
+            trunkline_dot_v1_dot_bus__pb2.RespondRequest.SerializeToString,
+            trunkline_dot_v1_dot_bus__pb2.RespondResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Cancel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/Cancel',
+            trunkline_dot_v1_dot_bus__pb2.CancelRequest.SerializeToString,
+            trunkline_dot_v1_dot_bus__pb2.CancelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -23,14 +23,22 @@ class Position(_message.Message):
     def __init__(self, new: bool = ..., all: bool = ..., sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class DurableSettings(_message.Message):
-    __slots__ = ("ack_wait", "max_deliveries", "backoff")
+    __slots__ = ("ack_wait", "max_deliveries", "backoff", "max_leased", "rate", "burst", "key_concurrency")
     ACK_WAIT_FIELD_NUMBER: _ClassVar[int]
     MAX_DELIVERIES_FIELD_NUMBER: _ClassVar[int]
     BACKOFF_FIELD_NUMBER: _ClassVar[int]
+    MAX_LEASED_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    BURST_FIELD_NUMBER: _ClassVar[int]
+    KEY_CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
     ack_wait: _duration_pb2.Duration
     max_deliveries: int
     backoff: Backoff
-    def __init__(self, ack_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_deliveries: _Optional[int] = ..., backoff: _Optional[_Union[Backoff, _Mapping]] = ...) -> None: ...
+    max_leased: int
+    rate: float
+    burst: int
+    key_concurrency: int
+    def __init__(self, ack_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_deliveries: _Optional[int] = ..., backoff: _Optional[_Union[Backoff, _Mapping]] = ..., max_leased: _Optional[int] = ..., rate: _Optional[float] = ..., burst: _Optional[int] = ..., key_concurrency: _Optional[int] = ...) -> None: ...
 
 class Backoff(_message.Message):
     __slots__ = ("initial", "multiplier", "maximum")
@@ -43,7 +51,7 @@ class Backoff(_message.Message):
     def __init__(self, initial: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., multiplier: _Optional[float] = ..., maximum: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class DurableSubscription(_message.Message):
-    __slots__ = ("name", "pattern", "settings", "created_at", "waiting", "leased", "retrying", "subscribers", "acked", "redelivered", "dead_lettered", "next_sequence")
+    __slots__ = ("name", "pattern", "settings", "created_at", "waiting", "leased", "retrying", "subscribers", "acked", "redelivered", "dead_lettered", "next_sequence", "paused")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PATTERN_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +64,7 @@ class DurableSubscription(_message.Message):
     REDELIVERED_FIELD_NUMBER: _ClassVar[int]
     DEAD_LETTERED_FIELD_NUMBER: _ClassVar[int]
     NEXT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
     name: str
     pattern: str
     settings: DurableSettings
@@ -68,7 +77,8 @@ class DurableSubscription(_message.Message):
     redelivered: int
     dead_lettered: int
     next_sequence: int
-    def __init__(self, name: _Optional[str] = ..., pattern: _Optional[str] = ..., settings: _Optional[_Union[DurableSettings, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., waiting: _Optional[int] = ..., leased: _Optional[int] = ..., retrying: _Optional[int] = ..., subscribers: _Optional[int] = ..., acked: _Optional[int] = ..., redelivered: _Optional[int] = ..., dead_lettered: _Optional[int] = ..., next_sequence: _Optional[int] = ...) -> None: ...
+    paused: bool
+    def __init__(self, name: _Optional[str] = ..., pattern: _Optional[str] = ..., settings: _Optional[_Union[DurableSettings, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., waiting: _Optional[int] = ..., leased: _Optional[int] = ..., retrying: _Optional[int] = ..., subscribers: _Optional[int] = ..., acked: _Optional[int] = ..., redelivered: _Optional[int] = ..., dead_lettered: _Optional[int] = ..., next_sequence: _Optional[int] = ..., paused: bool = ...) -> None: ...
 
 class CreateDurableSubscriptionRequest(_message.Message):
     __slots__ = ("name", "pattern", "position", "settings")
@@ -209,3 +219,41 @@ class SettleRequest(_message.Message):
 class SettleResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class UpdateDurableSubscriptionRequest(_message.Message):
+    __slots__ = ("name", "settings")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    settings: DurableSettings
+    def __init__(self, name: _Optional[str] = ..., settings: _Optional[_Union[DurableSettings, _Mapping]] = ...) -> None: ...
+
+class UpdateDurableSubscriptionResponse(_message.Message):
+    __slots__ = ("subscription",)
+    SUBSCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    subscription: DurableSubscription
+    def __init__(self, subscription: _Optional[_Union[DurableSubscription, _Mapping]] = ...) -> None: ...
+
+class PauseDurableSubscriptionRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class PauseDurableSubscriptionResponse(_message.Message):
+    __slots__ = ("subscription",)
+    SUBSCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    subscription: DurableSubscription
+    def __init__(self, subscription: _Optional[_Union[DurableSubscription, _Mapping]] = ...) -> None: ...
+
+class ResumeDurableSubscriptionRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ResumeDurableSubscriptionResponse(_message.Message):
+    __slots__ = ("subscription",)
+    SUBSCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    subscription: DurableSubscription
+    def __init__(self, subscription: _Optional[_Union[DurableSubscription, _Mapping]] = ...) -> None: ...

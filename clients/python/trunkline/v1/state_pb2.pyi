@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from trunkline.v1 import error_pb2 as _error_pb2
+from trunkline.v1 import message_pb2 as _message_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -123,16 +124,26 @@ class Record(_message.Message):
     def __init__(self, revision: _Optional[int] = ..., agent_state: _Optional[_Union[AgentState, _Mapping]] = ..., workflow_state: _Optional[_Union[WorkflowState, _Mapping]] = ..., task_result: _Optional[_Union[TaskResult, _Mapping]] = ...) -> None: ...
 
 class SaveRequest(_message.Message):
-    __slots__ = ("agent_state", "workflow_state", "task_result", "expected_revision")
+    __slots__ = ("agent_state", "workflow_state", "task_result", "expected_revision", "publish")
     AGENT_STATE_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_STATE_FIELD_NUMBER: _ClassVar[int]
     TASK_RESULT_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_REVISION_FIELD_NUMBER: _ClassVar[int]
+    PUBLISH_FIELD_NUMBER: _ClassVar[int]
     agent_state: AgentState
     workflow_state: WorkflowState
     task_result: TaskResult
     expected_revision: int
-    def __init__(self, agent_state: _Optional[_Union[AgentState, _Mapping]] = ..., workflow_state: _Optional[_Union[WorkflowState, _Mapping]] = ..., task_result: _Optional[_Union[TaskResult, _Mapping]] = ..., expected_revision: _Optional[int] = ...) -> None: ...
+    publish: _containers.RepeatedCompositeFieldContainer[OutboxMessage]
+    def __init__(self, agent_state: _Optional[_Union[AgentState, _Mapping]] = ..., workflow_state: _Optional[_Union[WorkflowState, _Mapping]] = ..., task_result: _Optional[_Union[TaskResult, _Mapping]] = ..., expected_revision: _Optional[int] = ..., publish: _Optional[_Iterable[_Union[OutboxMessage, _Mapping]]] = ...) -> None: ...
+
+class OutboxMessage(_message.Message):
+    __slots__ = ("channel", "message")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    message: _message_pb2.Message
+    def __init__(self, channel: _Optional[str] = ..., message: _Optional[_Union[_message_pb2.Message, _Mapping]] = ...) -> None: ...
 
 class SaveResponse(_message.Message):
     __slots__ = ("revision",)
@@ -189,14 +200,16 @@ class ListResponse(_message.Message):
     def __init__(self, records: _Optional[_Iterable[_Union[Record, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class DeleteRequest(_message.Message):
-    __slots__ = ("kind", "id", "expected_revision")
+    __slots__ = ("kind", "id", "expected_revision", "publish")
     KIND_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_REVISION_FIELD_NUMBER: _ClassVar[int]
+    PUBLISH_FIELD_NUMBER: _ClassVar[int]
     kind: RecordKind
     id: str
     expected_revision: int
-    def __init__(self, kind: _Optional[_Union[RecordKind, str]] = ..., id: _Optional[str] = ..., expected_revision: _Optional[int] = ...) -> None: ...
+    publish: _containers.RepeatedCompositeFieldContainer[OutboxMessage]
+    def __init__(self, kind: _Optional[_Union[RecordKind, str]] = ..., id: _Optional[str] = ..., expected_revision: _Optional[int] = ..., publish: _Optional[_Iterable[_Union[OutboxMessage, _Mapping]]] = ...) -> None: ...
 
 class DeleteResponse(_message.Message):
     __slots__ = ("deleted", "revision")
@@ -334,7 +347,7 @@ class GetStateStatsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStateStatsResponse(_message.Message):
-    __slots__ = ("started_at", "revision", "oldest_revision", "records", "saves", "gets", "lists", "deletes", "commits", "watchers", "connections", "engine", "version")
+    __slots__ = ("started_at", "revision", "oldest_revision", "records", "saves", "gets", "lists", "deletes", "commits", "watchers", "connections", "engine", "version", "outbox")
     class RecordsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -355,6 +368,7 @@ class GetStateStatsResponse(_message.Message):
     CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    OUTBOX_FIELD_NUMBER: _ClassVar[int]
     started_at: _timestamp_pb2.Timestamp
     revision: int
     oldest_revision: int
@@ -368,4 +382,40 @@ class GetStateStatsResponse(_message.Message):
     connections: int
     engine: str
     version: str
-    def __init__(self, started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., oldest_revision: _Optional[int] = ..., records: _Optional[_Mapping[str, int]] = ..., saves: _Optional[int] = ..., gets: _Optional[int] = ..., lists: _Optional[int] = ..., deletes: _Optional[int] = ..., commits: _Optional[int] = ..., watchers: _Optional[int] = ..., connections: _Optional[int] = ..., engine: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+    outbox: Outbox
+    def __init__(self, started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., oldest_revision: _Optional[int] = ..., records: _Optional[_Mapping[str, int]] = ..., saves: _Optional[int] = ..., gets: _Optional[int] = ..., lists: _Optional[int] = ..., deletes: _Optional[int] = ..., commits: _Optional[int] = ..., watchers: _Optional[int] = ..., connections: _Optional[int] = ..., engine: _Optional[str] = ..., version: _Optional[str] = ..., outbox: _Optional[_Union[Outbox, _Mapping]] = ...) -> None: ...
+
+class Outbox(_message.Message):
+    __slots__ = ("bus_address", "bus_connected", "waiting", "waiting_bytes", "oldest_at", "stuck", "relayed", "possible_duplicates", "last_stuck")
+    class Stuck(_message.Message):
+        __slots__ = ("channel", "message_id", "refused_at", "reason", "error")
+        CHANNEL_FIELD_NUMBER: _ClassVar[int]
+        MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
+        REFUSED_AT_FIELD_NUMBER: _ClassVar[int]
+        REASON_FIELD_NUMBER: _ClassVar[int]
+        ERROR_FIELD_NUMBER: _ClassVar[int]
+        channel: str
+        message_id: str
+        refused_at: _timestamp_pb2.Timestamp
+        reason: str
+        error: str
+        def __init__(self, channel: _Optional[str] = ..., message_id: _Optional[str] = ..., refused_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+    BUS_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    BUS_CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    WAITING_BYTES_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_AT_FIELD_NUMBER: _ClassVar[int]
+    STUCK_FIELD_NUMBER: _ClassVar[int]
+    RELAYED_FIELD_NUMBER: _ClassVar[int]
+    POSSIBLE_DUPLICATES_FIELD_NUMBER: _ClassVar[int]
+    LAST_STUCK_FIELD_NUMBER: _ClassVar[int]
+    bus_address: str
+    bus_connected: bool
+    waiting: int
+    waiting_bytes: int
+    oldest_at: _timestamp_pb2.Timestamp
+    stuck: int
+    relayed: int
+    possible_duplicates: int
+    last_stuck: _containers.RepeatedCompositeFieldContainer[Outbox.Stuck]
+    def __init__(self, bus_address: _Optional[str] = ..., bus_connected: bool = ..., waiting: _Optional[int] = ..., waiting_bytes: _Optional[int] = ..., oldest_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., stuck: _Optional[int] = ..., relayed: _Optional[int] = ..., possible_duplicates: _Optional[int] = ..., last_stuck: _Optional[_Iterable[_Union[Outbox.Stuck, _Mapping]]] = ...) -> None: ...

@@ -92,7 +92,7 @@ class StateServiceServicer(object):
     def Save(self, request, context):
         """Saves one record whole. Answered when it is as durable as the engine makes it (sqlite: synced to disk).
         INVALID_ARGUMENT: INVALID_RECORD, MESSAGE_TOO_LARGE (a record of over 4 MiB). ABORTED: REVISION_MISMATCH.
-        RESOURCE_EXHAUSTED: OVERLOADED (disk full, too many writes waiting).
+        RESOURCE_EXHAUSTED: OVERLOADED (disk full, too many writes waiting, the outbox is full).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

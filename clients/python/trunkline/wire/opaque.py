@@ -79,7 +79,7 @@ def _make_opaque(file: descriptor_pb2.FileDescriptorProto, message_name: str, fi
 
 @cache
 def bus_passthrough() -> PassthroughTypes:
-    """bus.proto with every `Message` left encoded."""
+    """bus.proto with every `Message`, and every event of a life, left encoded."""
     from trunkline.v1 import bus_pb2
 
     return PassthroughTypes(
@@ -88,6 +88,8 @@ def bus_passthrough() -> PassthroughTypes:
             "PublishRequest": ("messages",),
             "RequestRequest": ("message",),
             "RequestResponse": ("message",),
+            "RequestStreamResponse": ("events",),
+            "RespondRequest": ("events",),
             "SubscribeResponse.Deliveries": ("messages",),
         },
     )
@@ -95,7 +97,7 @@ def bus_passthrough() -> PassthroughTypes:
 
 @cache
 def state_passthrough() -> PassthroughTypes:
-    """state.proto with the body of every record, and every `Error`, left encoded."""
+    """state.proto with the body of every record, every `Error` and every `Message` left encoded."""
     from trunkline.v1 import state_pb2
 
     bodies = ("agent_state", "workflow_state", "task_result")
@@ -104,6 +106,7 @@ def state_passthrough() -> PassthroughTypes:
         {
             "SaveRequest": bodies,
             "Record": bodies,
+            "OutboxMessage": ("message",),
             "BatchResponse.Outcome": ("error",),
             "ConnectStateResponse.ServerItem": ("error",),
         },

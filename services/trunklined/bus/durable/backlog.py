@@ -4,17 +4,18 @@ It is a cursor for each level and the exceptions to it. Everything below a curso
 done is in a pending batch: leased to a subscriber, or waiting for another attempt. So what it remembers does not grow
 with what waits in the journal, and a message that is acked leaves nothing behind.
 
-Messages with an ordering key are handed out one at a time: while one of a key is pending, the cursor passes others of
-that key over; when it is done, the next of that key is looked up in the journal.
+Of messages with an ordering key only so many are handed out at a time: while they are pending, the cursor passes others
+of that key over; when one is done, the next of that key is looked up in the journal.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from trunkline.channels import matches
+from trunkline.delivery import DurableSettings
 from trunkline.priority import MEDIUM_LEVEL, PRIORITY_LEVELS
 from trunklined.bus.attempts import LEASE_EXPIRED, Reason
 from trunklined.bus.durable.context import JournalContext
@@ -26,12 +27,14 @@ from trunklined.bus.durable.pending_messages import PendingMessages
 from trunklined.bus.durable.stale_ack import StaleAck, why_leased, why_retrying
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber
-from trunklined.bus.records import BatchHeader, DurableRow, settings_columns
+from trunklined.bus.records import BatchHeader, DurableRow
 
 log = logging.getLogger(__name__)
 
 LOOKED_AT_ROWS: Final = 4_096
 """Runs that one turn looks at; then other subscriptions have theirs."""
+KEYS_WITH_ROOM: Final = 64
+"""Ordering keys that may have more handed out at once than before, of which one turn looks for what was passed over."""
 
 
 class Backlog:
@@ -51,6 +54,8 @@ class Backlog:
         self.name = row.name
         self.pattern = row.pattern
         self.settings = row.settings
+        self.paused = row.paused
+        """Nothing is handed out until somebody says so."""
         self.created_at = row.created_at
         self.channels = channels
         self.waiting = row.waiting
@@ -65,7 +70,12 @@ class Backlog:
         """The subscription is no more: nothing is staged, and nothing can be settled."""
         self.cursors = [Cursor(level, position, self._read) for level, position in enumerate(row.positions)]
         self.pending_messages = PendingMessages(row.id, context, due_changed)
-        self._keys = OrderingKeys({}, set())
+        self.keys = OrderingKeys(row.key_concurrency)
+        self._keys_with_room: list[str] = []
+        self._cancelled_until = 0
+        """From this sequence on nothing was cancelled."""
+        self._cancelling: dict[tuple[int, int], int] = {}
+        """What was cancelled and is not durable yet: before where, by level and from where on."""
         self._context = context
         self._counted_to = row.counted_to
         self._uncounted_from: int | None = None
@@ -84,7 +94,9 @@ class Backlog:
         if self._counted_to < end:
             self.waiting += self._context.engine.count_from(self.channels, self.id, self._counted_to, end)
         self.pending_messages.load(self._context.clock(), self.settings.ack_wait)
-        self._keys = OrderingKeys(*self._context.engine.busy_keys(self.id))
+        self.keys.load(*self._context.engine.busy_keys(self.id))
+        self._keys_with_room = self.keys.with_room()
+        self._cancelled_until = self._context.engine.cancelled_until(self.id)
 
     @property
     def count(self) -> int:
@@ -94,23 +106,31 @@ class Backlog:
     def row(self) -> DurableRow:
         """Returns it as it is kept."""
         return DurableRow(
-            self.id,
-            self.name,
-            self.pattern,
-            *settings_columns(self.settings),
-            self.created_at,
-            tuple(cursor.position for cursor in self.cursors),
-            self.waiting if self._uncounted_from is None else 0,
-            self.acked,
-            self.redelivered,
-            self._buried,
-            self._context.last_sequence() + 1 if self._uncounted_from is None else self._uncounted_from,
+            id=self.id,
+            name=self.name,
+            pattern=self.pattern,
+            created_at=self.created_at,
+            positions=tuple(cursor.position for cursor in self.cursors),
+            waiting=self.waiting if self._uncounted_from is None else 0,
+            acked=self.acked,
+            redelivered=self.redelivered,
+            dead_lettered=self._buried,
+            counted_to=self._context.last_sequence() + 1 if self._uncounted_from is None else self._uncounted_from,
+            paused=self.paused,
+            **self.settings.figures(),  # type: ignore[arg-type]  # each column by its name
         )
+
+    def change(self, settings: DurableSettings) -> None:
+        """Delivers by other settings from now on."""
+        self.settings = settings
+        self.keys.concurrency = settings.key_concurrency
+        self._keys_with_room = self.keys.with_room()
+        self.stage()
 
     def needs(self) -> list[int]:
         """Returns for each level a sequence below which it needs nothing but its pending batches."""
         needed = [cursor.position for cursor in self.cursors]
-        needed[MEDIUM_LEVEL] = self._keys.oldest_waiting(needed[MEDIUM_LEVEL])
+        needed[MEDIUM_LEVEL] = self.keys.oldest_waiting(needed[MEDIUM_LEVEL])
         return needed
 
     def stage(self) -> None:
@@ -136,17 +156,21 @@ class Backlog:
     def drop_expired(self, batch: MessageBatch) -> None:
         """Makes dead letters of what was not handed out of a batch that expired."""
         cursor = self.cursors[batch.level]
-        waits = batch.key is not None and self._keys.waits(batch.key, batch.first_sequence)
+        waits = batch.key is not None and self.keys.waits(batch.key, batch.first_sequence)
         first = batch.first_sequence if waits else max(cursor.position, batch.first_sequence)
         if first < batch.end:
             cursor.drop(batch.first_sequence, batch.end)
-            self._bury_new(batch.part(first - batch.first_sequence, len(batch.messages)))
+            for part in self.uncancelled(batch.part(first - batch.first_sequence, len(batch.messages))):
+                self._bury_new(part)
 
     def forgo(self, header: BatchHeader) -> None:
         """Gives up what was not handed out of a batch that a hard limit removes."""
         cursor = self.cursors[header.level]
-        waits = header.key is not None and self._keys.waits(header.key, header.first_sequence)
-        lost = header.messages if waits else header.end - max(cursor.position, header.first_sequence)
+        waits = header.key is not None and self.keys.waits(header.key, header.first_sequence)
+        first = header.first_sequence if waits else max(cursor.position, header.first_sequence)
+        lost = max(0, header.end - first)
+        for cancelled, end in self._cancelled(header.level, first, header.end):
+            lost -= min(end, header.end) - max(cancelled, first)
         if lost > 0:
             cursor.drop(header.first_sequence, header.end)
             self._forget_waiting(lost)
@@ -168,6 +192,11 @@ class Backlog:
         """Makes ready what is due; a turn looks at a bounded number of batches."""
         self._looked_at = 0
         self.pending_messages.load_due(now)
+        if self._keys_with_room:
+            keys, self._keys_with_room = self._keys_with_room, self._keys_with_room[KEYS_WITH_ROOM:]
+            for key in keys[:KEYS_WITH_ROOM]:
+                self._begin_passed_over(key, now)
+            self._looked_at = len(keys[:KEYS_WITH_ROOM])
 
     @property
     def looked(self) -> bool:
@@ -177,7 +206,7 @@ class Backlog:
     @property
     def is_turn_over(self) -> bool:
         """Whether this turn looked at as much as it may: there may be more."""
-        return self._looked_at >= LOOKED_AT_ROWS
+        return self._looked_at >= LOOKED_AT_ROWS or bool(self._keys_with_room)
 
     def next(self, most: int, now: float, *, suspect: bool) -> tuple[Pending, list[MessageBatch]] | None:
         """Returns what is handed out next, at most so many messages: the higher level first, and of a level what was
@@ -210,7 +239,7 @@ class Backlog:
         self, level: int, most: int, now: float, suspect: bool
     ) -> tuple[Pending, list[MessageBatch]] | None:
         while (pending := self.pending_messages.next_ready(level, most, suspect=suspect)) is not None:
-            batches = self._messages(pending)
+            batches = self.messages_of(pending)
             if any(_has_expired(batch, now) for batch in batches):
                 self.bury(pending, Reason.EXPIRED, "its TTL was over before the next attempt")
                 continue
@@ -236,8 +265,8 @@ class Backlog:
             self._looked_at += 1
             if _has_expired(batch, now):
                 self._bury_new(batch)
-            elif batch.key is not None and not self._keys.begin(batch.key, batch.first_sequence):
-                self._context.staging.keys[self.id, batch.key] = True
+            elif batch.key is not None and not self.keys.begin(batch.key, batch.first_sequence):
+                self._context.staging.keys[self.id, batch.key] = self.keys.start(batch.key)
             else:
                 self.waiting -= len(batch.messages)
                 pending = self.pending_messages.new(batch)
@@ -248,10 +277,30 @@ class Backlog:
 
     def _read(self, level: int, start: int) -> tuple[list[MessageBatch], int, bool]:
         batches, read_to, at_end = self._context.engine.batches(self.channels, level, start, PAGE_ROWS, PAGE_BYTES)
-        return [batch for batch in batches if batch.redriven is None or self.delivers(batch)], read_to, at_end
+        found = [batch for batch in batches if batch.redriven is None or self.delivers(batch)]
+        if start < self._cancelled_until:
+            found = [part for batch in found for part in self.uncancelled(batch)]
+            self._context.staging.passed[self.id, level] = self.needs()[level]
+        return found, read_to, at_end
 
-    def _messages(self, pending: Pending) -> list[MessageBatch]:
-        """The messages of a pending batch that are not settled, as batches without gaps."""
+    def uncancelled(self, batch: MessageBatch) -> list[MessageBatch]:
+        """Returns what was not cancelled of a batch that was not handed out."""
+        parts, start = [], batch.first_sequence
+        for first, end in (*self._cancelled(batch.level, start, batch.end), (batch.end, batch.end)):
+            if start < first:
+                parts.append(batch.part(start - batch.first_sequence, first - batch.first_sequence))
+            start = max(start, end)
+        return parts
+
+    def _cancelled(self, level: int, first: int, end: int) -> list[tuple[int, int]]:
+        """What was cancelled between two sequences of a level, in order."""
+        if first >= self._cancelled_until:
+            return []
+        coming = [(at, to) for (of, at), to in self._cancelling.items() if of == level and at < end and to > first]
+        return sorted({*self._context.engine.cancelled(self.id, level, first, end), *coming})
+
+    def messages_of(self, pending: Pending) -> list[MessageBatch]:
+        """Returns the messages of a pending batch that are not settled, as batches without gaps."""
         open = set(pending.open)
         found: list[MessageBatch] = []
         for batch in self._context.engine.messages(pending.sequence, pending.count):
@@ -326,10 +375,44 @@ class Backlog:
             self._try_again(pending, now, 0.0, LEASE_EXPIRED)
         self.stage()
 
+    def cancel(self, new: Iterable[MessageBatch], retrying: Iterable[int]) -> None:
+        """Forgets messages that wait. To be called while no commit runs.
+
+        Args:
+            new: those that were not handed out yet, in order.
+            retrying: the sequences of those that wait for another attempt.
+        """
+        staged: dict[tuple[int, int], int] = {}
+        last = (-1, -1)
+        for batch in new:
+            self._forget_waiting(len(batch.messages))
+            if last in staged and last[0] == batch.level and staged[last] == batch.first_sequence:
+                staged[last] = batch.end
+            else:
+                last = (batch.level, batch.first_sequence)
+                staged[last] = batch.end
+            self._cancelled_until = max(self._cancelled_until, batch.end)
+        for (level, first), end in staged.items():
+            self._context.staging.cancelled[self.id, level, first] = end - first
+            self.cursors[level].forget()
+        self._cancelling.update(staged)
+
+        def cancelled() -> None:
+            for key in staged:
+                self._cancelling.pop(key, None)
+
+        self._context.staging.after.append(cancelled)
+        for pending in self.pending_messages.remove(retrying, self._context.clock()):
+            self._go_on(pending)
+        self.stage()
+
     def move(self, position: int) -> None:
         """Moves every level; what is leased or waits for another attempt is given up."""
         self.pending_messages.clear()
-        self._keys = OrderingKeys({}, set())
+        self.keys.clear()
+        self._keys_with_room = []
+        self._cancelled_until = 0
+        self._cancelling.clear()
         for cursor in self.cursors:
             cursor.move(position)
         self.stage()
@@ -371,7 +454,7 @@ class Backlog:
 
     def bury(self, pending: Pending, reason: Reason, error: str) -> None:
         """Makes dead letters of a pending batch's messages."""
-        for batch in self._messages(pending):
+        for batch in self.messages_of(pending):
             self._bury(batch, reason, error, pending)
         self._finish(pending)
 
@@ -403,23 +486,29 @@ class Backlog:
 
     def _go_on(self, done: Pending) -> None:
         """The message of an ordering key is done: the next that was passed over, if any, is ready."""
-        key = done.key
-        if key is None or not self._keys.is_current(key, done.sequence):
+        if done.key is not None and self.keys.end(done.key, done.sequence):
+            self._begin_passed_over(done.key, self._context.clock())
+
+    def _begin_passed_over(self, key: str, now: float) -> None:
+        """Makes as many of a key ready as may be handed out, of those that were passed over."""
+        keys = self.keys
+        start = keys.start(key)
+        if not start:
             return
-        if self._keys.has_passed_over(key):
-            now = self._context.clock()
-            for batch in self._context.engine.next_of_key(key, done.sequence, self.cursors[MEDIUM_LEVEL].position):
-                if not self.delivers(batch):
+        if keys.has_room(key):
+            for batch in self._context.engine.next_of_key(key, start - 1, self.cursors[MEDIUM_LEVEL].position):
+                if not self.delivers(batch) or not self.uncancelled(batch):
                     continue
                 if _has_expired(batch, now):
                     self._bury_new(batch)
                     continue
                 self.waiting -= 1
-                self._keys.go_on(key, batch.first_sequence)
+                keys.go_on(key, batch.first_sequence)
                 self.pending_messages.retry(self.pending_messages.new(batch), now, 0.0)
-                return
-            self._context.staging.keys[self.id, key] = False
-        self._keys.free(key)
+                if not keys.has_room(key):
+                    return
+            keys.none_waits(key)
+        self._context.staging.keys[self.id, key] = keys.start(key)
 
     def _lose(self, messages: int) -> None:
         """A hard limit removed messages that were still needed."""
@@ -444,7 +533,7 @@ class Backlog:
             return "never handed out"
         if header is None or not self.delivers(header):
             return "not deliverable"
-        passed_over = header.key is not None and self._keys.waits(header.key, sequence)
+        passed_over = header.key is not None and self.keys.waits(header.key, sequence)
         return "settled" if sequence < self.cursors[header.level].position and not passed_over else "never handed out"
 
 

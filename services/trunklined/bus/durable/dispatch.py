@@ -12,9 +12,10 @@ from dataclasses import replace
 from itertools import chain
 
 from trunkline.errors import TrunklineError
-from trunkline.limits import MAX_LEASED_MESSAGES, UNSET_CREDIT_LEASES
+from trunkline.limits import UNSET_CREDIT_LEASES
 from trunklined.bus.durable.backlog import Backlog
 from trunklined.bus.durable.context import JournalContext
+from trunklined.bus.durable.hand_out_limits import HandOutLimits
 from trunklined.bus.durable.pending import Pending
 from trunklined.bus.durable.send_buffer import SEND_BUFFER_BYTES, SendBuffer
 from trunklined.bus.message_batch import MessageBatch
@@ -41,6 +42,7 @@ class Dispatch:
         self._context = context
         self._request_turn = request_turn
         self._buffers: dict[Subscriber, SendBuffer] = {}
+        self._limits = HandOutLimits(backlog.settings)
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -97,6 +99,11 @@ class Dispatch:
             subscriber.give_back(sum(len(batch.messages) for batch in buffer))
             buffer.clear()
 
+    def settings_changed(self) -> None:
+        """Hands out by other settings from now on."""
+        self._limits.change(self._backlog.settings)
+        self.want()
+
     def end(self) -> None:
         """Hands out nothing more."""
         self._cancel_timer()
@@ -119,14 +126,20 @@ class Dispatch:
         backlog = self._backlog
         if self.is_paused or backlog.is_over:
             return
+        left = self._limits.room(len(backlog.pending_messages.leases))
+        if not left:
+            self.arm()
+            return
         hungry = [each for each in self.subscribers if self._room(each) > 0]
         if not hungry:
             return
         hungry = [each for each in hungry if each.rests_until is None] or hungry
         backlog.begin_turn(now)
         leased: Leased = []
-        for subscriber, share in self._shares(hungry, backlog.count):
-            self._serve(subscriber, share, now, leased)
+        for subscriber, share in self._shares(hungry, min(left, backlog.count)):
+            taken = self._serve(subscriber, min(share, left), now, leased)
+            left -= taken
+            self._limits.take(taken)
         if backlog.is_turn_over:
             self.want()
         if leased or backlog.looked:
@@ -151,8 +164,8 @@ class Dispatch:
         shares.sort(key=lambda each: self._room(each[0]), reverse=True)
         return shares
 
-    def _serve(self, subscriber: Subscriber, most: int, now: float, leased: Leased) -> None:
-        """Leases at most so many messages to one subscriber."""
+    def _serve(self, subscriber: Subscriber, most: int, now: float, leased: Leased) -> int:
+        """Leases at most so many messages to one subscriber; returns how many."""
         count = size = 0
         while count < most and size < SEND_BUFFER_BYTES:
             takes_suspects = not subscriber.suspects and (subscriber.rests_until or 0) <= now
@@ -167,6 +180,7 @@ class Dispatch:
             count += pending.left
         if subscriber.credit is not None:
             subscriber.credit -= count
+        return count
 
     def _send(self, leased: Leased) -> None:
         """What was leased is durable: it goes to the streams."""
@@ -197,20 +211,26 @@ class Dispatch:
         self.want()
 
     def _room(self, subscriber: Subscriber) -> int:
-        """How many messages a subscriber may be leased now."""
-        if self._buffers[subscriber].is_full or not self._context.hands_out:
+        """How many messages a subscriber may be leased now, as far as that is up to it."""
+        if self._buffers[subscriber].is_full or not self._context.hands_out or self._backlog.paused:
             return 0
-        room = UNSET_CREDIT_LEASES - subscriber.leased if subscriber.credit is None else subscriber.credit
-        return min(room, MAX_LEASED_MESSAGES - len(self._backlog.pending_messages.leases))
+        return UNSET_CREDIT_LEASES - subscriber.leased if subscriber.credit is None else subscriber.credit
 
     # Time.
 
     def arm(self) -> None:
-        """Sets the timer to what happens next: a lease that ends, or a pending batch that is due."""
+        """Sets the timer to what happens next: a lease that ends, a pending batch that is due, or room by the rate."""
         self._cancel_timer()
-        times = [self._backlog.pending_messages.leases.next_deadline()]
+        leases = self._backlog.pending_messages.leases
+        times = [leases.next_deadline()]
+        has_room = self._limits.room(len(leases)) > 0
+        wait = None if has_room else self._limits.wait(len(leases))
         for each in self.subscribers:
-            if self._room(each) > 0:
+            if self._room(each) <= 0:
+                continue
+            if wait is not None and self._backlog.count:
+                times.append(self._context.clock() + wait)
+            if has_room:
                 times.append(self._backlog.pending_messages.due_at)
                 if each.rests_until is not None and each.rests_until > self._context.clock():
                     times.append(each.rests_until)

@@ -13,18 +13,21 @@ from trunklined.bus.queue import Subscriber
 class Leases:
     """Pending batches that are handed out, and their messages that are not settled, by sequence.
 
-    All get the same time at first, so they end in the order in which they began, and a queue is enough. What is
-    extended has a deadline of its own by message.
+    All get the same time at first, so they end in the order in which they began, and a queue is enough. Where leases
+    became shorter, those that end before older ones are looked at by their own time. What is extended has a deadline of
+    its own by message.
     """
 
-    __slots__ = ("_by_sequence", "_delayed", "_extended", "_first", "_later_at", "_tie")
+    __slots__ = ("_by_sequence", "_delayed", "_extended", "_first", "_later_at", "_newest", "_tie")
 
     def __init__(self) -> None:
         self._by_sequence: dict[int, Pending] = {}
         self._first: dict[Pending, None] = {}
         """In order of their first deadlines."""
+        self._newest = 0.0
+        """The last of these deadlines."""
         self._delayed: list[tuple[float, int, Pending]] = []
-        """A heap of those that were extended, by when they are looked at; void where `_later_at` says another time."""
+        """A heap of the others, by when they are looked at; void where `_later_at` says another time."""
         self._later_at: dict[Pending, float] = {}
         self._tie = count()
         self._extended: dict[int, float] = {}
@@ -37,6 +40,10 @@ class Leases:
         """The pending batch in which a message is leased."""
         return self._by_sequence.get(sequence)
 
+    def pending(self) -> list[Pending]:
+        """The pending batches that are leased."""
+        return list(dict.fromkeys(self._by_sequence.values()))
+
     def held_by(self, subscriber: Subscriber) -> list[int]:
         """The messages that a subscriber holds."""
         return [sequence for sequence, pending in self._by_sequence.items() if pending.holder is subscriber]
@@ -44,7 +51,11 @@ class Leases:
     def add(self, pending: Pending, deadline: float) -> None:
         """Leases what is open of a pending batch."""
         pending.deadline = deadline
-        self._first[pending] = None
+        if self._first and deadline < self._newest:
+            self._look_at(pending, deadline)
+        else:
+            self._first[pending] = None
+            self._newest = deadline
         self._by_sequence.update(dict.fromkeys(pending.open, pending))
 
     def end(self, sequences: Iterable[int]) -> dict[Pending, list[int]]:

@@ -220,6 +220,40 @@ class PendingMessages:
                         found[sequence] = pending
         return found
 
+    def waiting_between(self, rows: Iterable[PendingRow], first: int, end: int | None) -> list[Pending]:
+        """Returns the pending batches that wait for another attempt and have sequences from one on and before another
+        (None: all that follow): of those that were read from the disk, and of those that are here."""
+        known = self._context.staging.settled
+        found = [Pending.of_row(row) for row in rows if row.id not in self._in_memory and row.id not in known]
+        here = {
+            pending.id: pending
+            for sequence, pending in self._waiting.items()
+            if sequence >= first and (end is None or sequence < end)
+        }
+        return [*found, *here.values()]
+
+    def remove(self, sequences: Iterable[int], now: float) -> list[Pending]:
+        """Gives up messages that wait for another attempt; returns them as pending batches."""
+        by_pending: dict[int, tuple[Pending, set[int]]] = {}
+        for sequence, pending in self.waiting(list(sequences)).items():
+            by_pending.setdefault(pending.id, (pending, set()))[1].add(sequence)
+        removed = []
+        for pending, gone in by_pending.values():
+            self.retrying -= pending.left
+            self._in_memory.pop(pending.id, None)
+            self._forget_waiting(pending)
+            self._context.staging.settle(self.durable, pending.id)
+            kept = [each for each in pending.open if each not in gone]
+            removed.append(pending.part(self._context.next_pending_id(), sorted(gone)))
+            if kept:
+                part = pending.part(self._context.next_pending_id(), kept)
+                self.retry(part, now, max(0.0, (pending.due or 0.0) - now))
+        for ready in (*self._ready, *self._suspects):
+            if any(not self.is_here(each) for _, _, each in ready):
+                ready[:] = [entry for entry in ready if self.is_here(entry[2])]
+                heapq.heapify(ready)
+        return removed
+
     def clear(self) -> None:
         """Gives everything up; what is on disk is void."""
         self.leases.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from trunkline.delivery import DurableSettings
@@ -11,6 +11,7 @@ from trunkline.priority import MEDIUM_LEVEL
 from trunklined.bus.durable.backlog import Backlog
 from trunklined.bus.durable.context import JournalContext
 from trunklined.bus.durable.dispatch import Dispatch
+from trunklined.bus.durable.waiting import Waiting
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.records import BatchHeader, DurableRow
@@ -57,6 +58,11 @@ class DurableSubscription:
     def settings(self) -> DurableSettings:
         """How it delivers."""
         return self.backlog.settings
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is handed out until somebody says so."""
+        return self.backlog.paused
 
     @property
     def created_at(self) -> float:
@@ -191,7 +197,48 @@ class DurableSubscription:
         self.backlog.pending_messages.leases.extend(sequences, deadline)
         self._dispatch.arm()
 
-    # Moving and ending.
+    # What waits.
+
+    def cancel(self, found: Sequence[Waiting]) -> None:
+        """Forgets messages that wait. To be called while no commit runs."""
+        new = [each.batch for each in found if each.pending is None]
+        retrying = [
+            sequence
+            for each in found
+            if each.pending is not None
+            for sequence in range(each.batch.first_sequence, each.batch.end)
+        ]
+        self.backlog.cancel(new, retrying)
+        self._dispatch.want()
+
+    # Changing, moving and ending.
+
+    def change(self, settings: DurableSettings) -> None:
+        """Delivers by other settings from now on."""
+        told = self.settings.ack_wait != settings.ack_wait
+        self.backlog.change(settings)
+        self._dispatch.settings_changed()
+        if told:
+            self._tell_changed()
+
+    def pause(self, paused: bool) -> None:
+        """Hands nothing out any more, or goes on."""
+        if self.paused == paused:
+            return
+        self.backlog.paused = paused
+        self.backlog.stage()
+        self._dispatch.want()
+        self._tell_changed()
+
+    def _tell_changed(self) -> None:
+        """Its subscribers are told how it is, when that is durable."""
+
+        def tell() -> None:
+            for subscriber in self.subscribers:
+                subscriber.changed = True
+                subscriber.wake(subscriber)
+
+        self._context.staging.after.append(tell)
 
     def seek(self, position: int) -> None:
         """Moves every level; what is leased or waits for another attempt is given up. Nothing is handed out until it is

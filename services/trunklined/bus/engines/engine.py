@@ -71,6 +71,20 @@ class JournalEngine(Protocol):
     def next_of_key(self, key: str, after: int, before: int) -> Iterator[MessageBatch]:
         """The batches with an ordering key between two sequences (both exclusive), in order, without swept ones."""
 
+    def with_keys(self, start: int, before: int, rows: int) -> list[MessageBatch]:
+        """Batches that have an ordering key, of sequences from one on and before another, in order: at most so many,
+        without swept ones."""
+
+    def waiting_from(self, durable: int, start: int, rows: int) -> list[PendingRow]:
+        """The pending batches that wait for another attempt and have sequences from one on, in order of these: at most
+        so many."""
+
+    def cancelled(self, durable: int, level: int, first: int, end: int) -> list[tuple[int, int]]:
+        """What was cancelled of the sequences from one to before another, in order: from where to before where."""
+
+    def cancelled_until(self, durable: int) -> int:
+        """A sequence from which on nothing was cancelled."""
+
     def leased(self, durable: int) -> list[PendingRow]:
         """The pending batches that are leased."""
 
@@ -86,8 +100,9 @@ class JournalEngine(Protocol):
     def waiting(self, durable: int, sequences: Sequence[int]) -> list[tuple[int, PendingRow]]:
         """Returns of messages, by sequence, the pending batch that waits for another attempt and may hold it."""
 
-    def busy_keys(self, durable: int) -> tuple[dict[str, int], set[str]]:
-        """The ordering keys of pending batches with their sequences, and those of which messages were passed over."""
+    def busy_keys(self, durable: int) -> tuple[list[tuple[str, int]], dict[str, int]]:
+        """The ordering keys of pending batches, each with a sequence, in order of these; and the keys of which messages
+        were passed over, each with a sequence below which none was."""
 
     def count_from(self, channels: Sequence[str] | None, durable: int, start: int, end: int) -> int:
         """How many messages of these channels have sequences from `start` to before `end`, which cuts no run, and are

@@ -32,7 +32,7 @@ _PUT_CHANNEL: Final = (
     " compacted = excluded.compacted, compacted_time = excluded.compacted_time,"
     " messages = excluded.messages, bytes = excluded.bytes, checksum = excluded.checksum"
 )
-_PUT_DURABLE: Final = f"INSERT OR REPLACE INTO durables VALUES ({', '.join('?' * 19)})"
+_PUT_DURABLE: Final = f"INSERT OR REPLACE INTO durables VALUES ({', '.join('?' * 24)})"
 _PUT_PARCEL: Final = f"INSERT OR REPLACE INTO parcels VALUES ({', '.join('?' * 15)})"
 _PUT_RUN: Final = f"INSERT INTO runs VALUES ({', '.join('?' * 15)})"
 _PUT_NUMBERS: Final = (
@@ -131,7 +131,7 @@ class SqliteJournal(RunReads, ParcelReads):
             if rows:  # an empty call costs as much as a short one
                 connection.executemany(statement, rows)
 
-        for table in ("parcels", "skipped_keys"):
+        for table in ("parcels", "skipped_keys", "cancelled"):
             many(f"DELETE FROM {table} WHERE durable = ?", [(id,) for id in (*writes.wiped, *writes.deleted)])
         many("DELETE FROM durables WHERE id = ?", [(id,) for id in writes.deleted])
         many(_PUT_CHANNEL, [sealed(*channel) for channel in writes.channels])
@@ -143,8 +143,10 @@ class SqliteJournal(RunReads, ParcelReads):
         many(_PUT_DURABLE, [durable_row(durable) for durable in writes.durables])
         many(_PUT_PARCEL, [pending_row(pending) for pending in writes.pending_messages])
         many("DELETE FROM parcels WHERE id = ?", [(id,) for id in writes.settled])
-        many("INSERT OR IGNORE INTO skipped_keys VALUES (?, ?)", writes.skipped_keys)
+        many("INSERT OR REPLACE INTO skipped_keys VALUES (?, ?, ?)", writes.skipped_keys)
         many("DELETE FROM skipped_keys WHERE durable = ? AND key = ?", writes.free_keys)
+        many("INSERT OR REPLACE INTO cancelled VALUES (?, ?, ?, ?)", writes.cancelled)
+        many("DELETE FROM cancelled WHERE durable = ? AND lane = ? AND sequence + count <= ?", writes.passed)
         many(_PUT_DEAD_LETTER, [dead_letter_row(letter) for letter in writes.dead_letters])
         many("DELETE FROM dead_letters WHERE id = ?", [(id,) for id in writes.forgotten_letters])
         many("UPDATE runs SET swept = 1 WHERE sequence = ?", [(sequence,) for sequence in writes.swept])

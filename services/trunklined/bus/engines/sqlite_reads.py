@@ -151,6 +151,16 @@ class RunReads(Reading):
             for row in rows:
                 yield batch_of(row)
 
+    def with_keys(self, start: int, before: int, rows: int) -> list[MessageBatch]:
+        with self._translated():
+            found = self._reader.execute(
+                f"SELECT {RUN} WHERE sequence IN (SELECT sequence FROM runs INDEXED BY runs_with_key"
+                " WHERE key IS NOT NULL AND sequence >= ? AND sequence < ? AND swept = 0 ORDER BY sequence LIMIT ?)"
+                " ORDER BY sequence",
+                (start, before, rows),
+            ).fetchall()
+        return [batch_of(row) for row in found]
+
     def count_from(self, channels: Sequence[str] | None, durable: int, start: int, end: int) -> int:
         with self._translated():
             return self._count(self._reader, self._ids_of(channels), durable, start, end, ())
@@ -323,6 +333,26 @@ class ParcelReads(Reading):
         by_id = {row.id: row for row in rows}
         return [(sequence, row) for sequence, id in found if (row := by_id[id]).sequence + row.messages > sequence]
 
+    def waiting_from(self, durable: int, start: int, rows: int) -> list[PendingRow]:
+        return self._parcels(
+            "durable = ? AND due IS NOT NULL AND sequence >= coalesce((SELECT max(sequence) FROM parcels"
+            " WHERE durable = ? AND due IS NOT NULL AND sequence <= ?), ?) AND sequence + count > ?"
+            " ORDER BY sequence LIMIT ?",
+            *(durable, durable, start, start, start, rows),
+        )
+
+    def cancelled(self, durable: int, level: int, first: int, end: int) -> list[tuple[int, int]]:
+        with self._translated():
+            return self._reader.execute(
+                "SELECT sequence, sequence + count FROM cancelled WHERE durable = ? AND lane = ? AND sequence < ?"
+                " AND sequence >= coalesce((SELECT max(sequence) FROM cancelled WHERE durable = ? AND lane = ?"
+                " AND sequence <= ?), ?) AND sequence + count > ? ORDER BY sequence",
+                (durable, level, end, durable, level, first, first, first),
+            ).fetchall()
+
+    def cancelled_until(self, durable: int) -> int:
+        return int(self._value("SELECT coalesce(max(sequence + count), 0) FROM cancelled WHERE durable = ?", durable))
+
     def _parcels(self, where: str, *values: Any) -> list[PendingRow]:
         with self._translated():
             rows = self._reader.execute(f"SELECT * FROM parcels WHERE {where}", values).fetchall()
@@ -339,13 +369,13 @@ class ParcelReads(Reading):
             )
             return sum(count if open is None else sum(open) for count, open in rows)
 
-    def busy_keys(self, durable: int) -> tuple[dict[str, int], set[str]]:
+    def busy_keys(self, durable: int) -> tuple[list[tuple[str, int]], dict[str, int]]:
         with self._translated():
             busy = self._reader.execute(
-                "SELECT key, sequence FROM parcels WHERE durable = ? AND key IS NOT NULL", (durable,)
+                "SELECT key, sequence FROM parcels WHERE durable = ? AND key IS NOT NULL ORDER BY sequence", (durable,)
             )
-            skipped = self._reader.execute("SELECT key FROM skipped_keys WHERE durable = ?", (durable,))
-            return dict(busy.fetchall()), {row[0] for row in skipped}
+            skipped = self._reader.execute("SELECT key, start FROM skipped_keys WHERE durable = ?", (durable,))
+            return busy.fetchall(), dict(skipped.fetchall())
 
     def dead_letters(
         self, query: DeadLetterQuery, below: int | None, rows: int, newest_first: bool

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Final
+from typing import Any, Final
 
 from trunklined.bus.engines.sqlite_rows import sealed, unsealed
 from trunklined.sqlite.format import Format, statements
 
-DURABLES: Final = """\
+_DURABLES_2: Final = """\
 CREATE TABLE durables (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -31,6 +31,16 @@ CREATE TABLE durables (
     checksum INTEGER NOT NULL
 );
 """
+DURABLES: Final = _DURABLES_2.replace(
+    "    checksum",
+    """\
+    max_leased INTEGER NOT NULL,
+    rate REAL NOT NULL,
+    burst INTEGER NOT NULL,
+    key_concurrency INTEGER NOT NULL,
+    paused INTEGER NOT NULL,
+    checksum""",
+)
 
 PARCELS: Final = """\
 -- What a durable subscription has looked at and not done with. `due` NULL: leased. `log`: its attempts, as MessagePack.
@@ -54,6 +64,18 @@ CREATE TABLE parcels (
 CREATE INDEX parcels_by_sequence ON parcels (sequence);
 CREATE INDEX parcels_by_due ON parcels (durable, due) WHERE due IS NOT NULL;
 CREATE INDEX parcels_waiting ON parcels (durable, sequence) WHERE due IS NOT NULL;
+"""
+
+CANCELLED: Final = """\
+-- Messages that a durable subscription is not to hand out, and has not come to.
+CREATE TABLE cancelled (
+    durable INTEGER NOT NULL,
+    lane INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (durable, lane, sequence)
+) WITHOUT ROWID;
+CREATE INDEX runs_with_key ON runs (sequence) WHERE key IS NOT NULL;
 """
 
 SCHEMA: Final = f"""
@@ -93,12 +115,15 @@ CREATE INDEX runs_by_key ON runs (key, sequence) WHERE key IS NOT NULL;
 CREATE INDEX runs_by_expiry ON runs (expires_at) WHERE expires_at IS NOT NULL AND swept = 0;
 {DURABLES}
 {PARCELS}
--- Ordering keys of which messages below the position were passed over, since an earlier one was not settled.
+-- Ordering keys of which messages below the position were passed over, since earlier ones were not settled: none below
+-- `start`.
 CREATE TABLE skipped_keys (
     durable INTEGER NOT NULL,
     key TEXT NOT NULL,
+    start INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (durable, key)
 ) WITHOUT ROWID;
+{CANCELLED}
 CREATE TABLE held_back (
     sequence INTEGER PRIMARY KEY,
     due REAL NOT NULL,
@@ -155,14 +180,28 @@ def _note_who_and_when(connection: sqlite3.Connection) -> None:
     """From version 1: of each parcel also who has it since when, which is not known of those that are there; of each
     durable subscription also how far `waiting` counts, which was everything."""
     last = connection.execute("SELECT coalesce(max(last_sequence), 0) FROM journal").fetchone()[0]
-    for table, schema, new in (("durables", DURABLES, (last + 1,)), ("parcels", PARCELS, ("", 0.0))):
-        rows = connection.execute(f"SELECT * FROM {table}").fetchall()
-        connection.execute(f"DROP TABLE {table}")
-        for statement in statements(schema):
-            connection.execute(statement)
-        added = [sealed(*unsealed(row, f"a row of {table}"), *new) for row in rows]
-        if added:
-            connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(added[0]))})", added)
+    _add_columns(connection, "durables", _DURABLES_2, (last + 1,))
+    _add_columns(connection, "parcels", PARCELS, ("", 0.0))
+
+
+def _note_limits(connection: sqlite3.Connection) -> None:
+    """From version 2: of each durable subscription also its limits, of which there were none, and whether it is
+    paused; of each ordering key from where on messages were passed over: 0 for behind the one that is pending."""
+    _add_columns(connection, "durables", DURABLES, (0, 0.0, 0, 1, 0))
+    connection.execute("ALTER TABLE skipped_keys ADD COLUMN start INTEGER NOT NULL DEFAULT 0")
+    for statement in statements(CANCELLED):
+        connection.execute(statement)
+
+
+def _add_columns(connection: sqlite3.Connection, table: str, schema: str, new: tuple[Any, ...]) -> None:
+    """Makes a table anew whose rows have more columns, with these values in all that are there."""
+    rows = connection.execute(f"SELECT * FROM {table}").fetchall()
+    connection.execute(f"DROP TABLE {table}")
+    for statement in statements(schema):
+        connection.execute(statement)
+    added = [sealed(*unsealed(row, f"a row of {table}"), *new) for row in rows]
+    if added:
+        connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(added[0]))})", added)
 
 
 FORMAT: Final = Format(
@@ -170,8 +209,8 @@ FORMAT: Final = Format(
     service="bus",
     application_id=0x54524E4A,  # `TRNJ`
     schema=SCHEMA,
-    version=2,
-    migrations={1: _note_who_and_when},
+    version=3,
+    migrations={1: _note_who_and_when, 2: _note_limits},
     auto_vacuum=True,
     verify=_verify,
 )

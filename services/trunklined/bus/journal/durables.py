@@ -15,7 +15,7 @@ from trunklined.bus.journal.publication import Done
 from trunklined.bus.journal.sequencer import Sequencer
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.pattern_index import PatternIndex
-from trunklined.bus.records import SETTINGS_COLUMNS, BatchHeader, DurableRow, settings_columns
+from trunklined.bus.records import BatchHeader, DurableRow
 
 
 class Durables:
@@ -103,17 +103,18 @@ class Durables:
         self.last += 1
         end = self._sequencer.last + 1
         row = DurableRow(
-            self.last,
-            name,
-            pattern,
-            *settings_columns(settings),
-            self._context.clock(),
-            (end if position is None else position,) * PRIORITY_LEVELS,
-            0,
-            0,
-            0,
-            0,
-            end,
+            id=self.last,
+            name=name,
+            pattern=pattern,
+            created_at=self._context.clock(),
+            positions=(end if position is None else position,) * PRIORITY_LEVELS,
+            waiting=0,
+            acked=0,
+            redelivered=0,
+            dead_lettered=0,
+            counted_to=end,
+            paused=False,
+            **settings.figures(),  # type: ignore[arg-type]  # each column by its name
         )
         durable = self._add(row, bounded=True)
         if position is None or position == end:
@@ -192,8 +193,8 @@ def _check_same(found: DurableSubscription, pattern: str, settings: DurableSetti
         )
     if settings is None:
         return
-    columns = zip(SETTINGS_COLUMNS, settings_columns(settings), settings_columns(found.settings), strict=True)
-    for field_name, wanted, existing in columns:
+    for field_name, wanted in settings.figures().items():
+        existing = found.settings.figures()[field_name]
         if wanted != existing:
             raise SubscriptionExistsError(
                 f"durable subscription {found.name!r} has {field_name} {existing:g}, not {wanted:g}",

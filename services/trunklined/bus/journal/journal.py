@@ -25,6 +25,7 @@ from trunklined.bus.journal.pipeline import Pipeline
 from trunklined.bus.journal.publication import Done, Publication
 from trunklined.bus.journal.retention import Retention, RetentionRule
 from trunklined.bus.journal.sequencer import Sequencer
+from trunklined.bus.journal.waiting_messages import WaitingMessages
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.records import HeldBack
 from trunklined.bus.requests import Correlated
@@ -123,6 +124,7 @@ class Journal:
             format.without_ttl,
             self._counting,
         )
+        self.waiting = WaitingMessages(self._context, self.sequencer, self.durables, self._pipeline, self.commits)
         retention = Retention(limits.retention, engine, self.channels, self.durables, limits.dedup_seconds)
         self._housekeeping = Housekeeping(
             self._context, self.commits, self._pipeline.follow, self.durables, self.channels, retention

@@ -89,6 +89,8 @@ class Pipeline:
         self._messages = 0
         """Messages that wait for a commit."""
         self._turns: dict[DurableSubscription, None] = {}
+        self._between: deque[Step] = deque()
+        """What is to be done while no commit runs; each gathering does one."""
         self._unannounced: deque[tuple[DeadLetter, int]] = deque()
         """Dead letters that nobody was told of yet, and how many there were then."""
         self._flight = _Flight()
@@ -119,6 +121,11 @@ class Pipeline:
         self._entries.append(step)
         self._context.schedule()
 
+    def between_commits(self, step: Step) -> None:
+        """Does something that is short while no commit runs: what is not staged is as the engine says."""
+        self._between.append(step)
+        self._context.schedule()
+
     def request_turn(self, durable: DurableSubscription) -> None:
         """Lets a durable subscription hand out before the next commit."""
         self._turns[durable] = None
@@ -136,6 +143,8 @@ class Pipeline:
 
     def gather(self) -> WriteBatch | None:
         """Lets durable subscriptions hand out, then takes everything that waits."""
+        if self._between:
+            _call(self._between.popleft())
         turns, self._turns = self._turns, {}
         now = self._context.clock()
         for durable in turns:
@@ -236,7 +245,9 @@ class Pipeline:
         self._context.staging.restage(flight.staging)
         # What gathered meanwhile may have been told that it is there already: it is refused too.
         gathered, self._entries = self._entries, []
-        refused = [self._refuse(each) for each in (*flight.entries, *gathered)]
+        entries = (*flight.entries, *gathered)
+        self._entries = [each for each in entries if isinstance(each, Publication) and each.stays]
+        refused = [self._refuse(each) for each in entries if not (isinstance(each, Publication) and each.stays)]
         for done in refused:
             if done is not None:
                 _call(done, error)
@@ -257,7 +268,7 @@ class Pipeline:
 
     def waits(self) -> bool:
         """Returns whether there is something to gather."""
-        return bool(self._entries or self._turns or self._context.staging or self._delayed.is_due)
+        return bool(self._entries or self._turns or self._between or self._context.staging or self._delayed.is_due)
 
     def _take_off(self, publication: Publication) -> None:
         self._messages += publication.messages

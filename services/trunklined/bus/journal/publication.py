@@ -44,6 +44,9 @@ class Publication:
     redriven: list[int] = field(default_factory=list)
     """Dead letters that are none any more since this stores them, by id."""
 
+    stays: bool = False
+    """It goes with something that is staged, and is tried again as that is where it could not be stored."""
+
     @property
     def messages(self) -> int:
         """How many are to be stored."""

@@ -19,9 +19,10 @@ from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.publication import Publication
 from trunklined.bus.queue import Subscriber
-from trunklined.bus.requests import PendingRequest
+from trunklined.bus.requests import PendingRequest, Responder
 from trunklined.bus.wire.publishing import RECEIPT_BYTES, Publisher, fill_receipts
-from trunklined.bus.wire.requesting import Requester
+from trunklined.bus.wire.requesting import Requester, check_part_credit, credit_of
+from trunklined.bus.wire.responding import Answers, refused_response
 from trunklined.bus.wire.subscribing import apply_frame, next_response, open_subscription, start_of, subscriber_of
 from trunklined.bus.wire.translation import (
     PassthroughClientItem,
@@ -49,6 +50,7 @@ class BusConnection:
         broker: where everything goes.
         publisher: publishes into it.
         requester: requests from it.
+        answers: takes what responders say.
         turn: shared by all streams of the service: what one takes, others send.
         peer: the client's address, for people.
         write: writes one encoded ConnectResponse to the stream.
@@ -59,6 +61,7 @@ class BusConnection:
         broker: Broker,
         publisher: Publisher,
         requester: Requester,
+        answers: Answers,
         flush_batch: FlushBatch,
         peer: str,
         write: Callable[[bytes], Coroutine[Any, Any, None]],
@@ -66,6 +69,7 @@ class BusConnection:
         self._broker = broker
         self._publisher = publisher
         self._requester = requester
+        self._answering = answers
         self._peer = peer
         self._storing = 0
         """Publishes that wait for the disk."""
@@ -107,18 +111,27 @@ class BusConnection:
                         case "request":
                             self._request(item.id, item.request, passthrough.request.message)
                         case "subscribe":
-                            self._subscribe(item.id, item.subscribe)
-                        case "cancel":
-                            self._cancel(item.id, item.cancel.nothing_begun)
-                        case "ping":
-                            self._answer(item.id).pong.SetInParent()
-                        case _:
-                            raise InvalidMessageError("the item is empty", details={"field": "item"})
+                            self._subscribe(item.id, item.subscribe, passthrough.subscribe)
+                        case kind:
+                            self._take_other(kind, item, passthrough)
                 except TrunklineError as error:
                     self._fail(item.id, error)
         self._broker.journal.commits.begin()
         self._flush_batch.end()  # what this frame caused is sent before the next one is asked for: that takes a while
         await self._writer.room(MAX_FRAME_BYTES)
+
+    def _take_other(self, kind: str | None, item: Any, passthrough: Any) -> None:
+        match kind:
+            case "request_stream":
+                self._request_stream(item.id, item.request_stream, passthrough.request_stream)
+            case "request_credit":
+                self._grant(item.id, item.request_credit.parts)
+            case "cancel":
+                self._cancel(item.id, item.cancel.nothing_begun)
+            case "ping":
+                self._answer(item.id).pong.SetInParent()
+            case _:
+                raise InvalidMessageError("the item is empty", details={"field": "item"})
 
     async def finish(self) -> None:
         """Waits until nothing is open any more and everything is written: the client has half-closed."""
@@ -135,7 +148,7 @@ class BusConnection:
         """Ends everything that the client has open; idempotent."""
         self._closed = True
         for request in self._requests.values():
-            request.cancel()
+            request.leave()
         self._requests.clear()
         for subscription in self._subscriptions.values():
             subscription.close()
@@ -186,6 +199,35 @@ class BusConnection:
         self._check_id_is_free(id)
         self._requests[id] = self._requester.request(request, encoded, id, None, self._reply, self._fail_request)
 
+    def _request_stream(self, id: int, stream: bus_pb2.RequestStreamRequest, passing: Any) -> None:
+        if not isinstance(stream, bus_pb2.RequestStreamRequest):
+            stream = bus_pb2.RequestStreamRequest.FromString(stream.SerializeToString())
+        if not stream.request.HasField("timeout"):
+            raise InvalidMessageError("timeout is not set", details={"field": "request.timeout"})
+        self._check_id_is_free(id)
+        self._requests[id] = self._requester.request(
+            stream.request,
+            passing.request.message,
+            id,
+            None,
+            self._reply,
+            self._fail_request,
+            credit_of("credit", stream),
+            self._send_events,
+        )
+
+    def _send_events(self, request: PendingRequest, events: list[bytes], is_end: bool) -> None:
+        if is_end:
+            self._settle(request)
+        item = self._answer(request.id, sum(map(len, events)))
+        (item.request_end if is_end else item.request_events).events.extend(events)
+
+    def _grant(self, id: int, parts: int) -> None:
+        check_part_credit("request_credit.parts", parts)
+        request = self._requests.get(id)
+        if request is not None:
+            request.grant(parts)
+
     def _reply(self, request: PendingRequest, channel: str, message: bytes) -> None:
         self._settle(request)
         reply = self._answer(request.id, len(message)).reply
@@ -200,16 +242,31 @@ class BusConnection:
         self._requests.pop(request.id, None)
         self._idle.set()
 
-    def _subscribe(self, id: int, frame: bus_pb2.SubscribeRequest) -> None:
+    def _respond(self, id: int, responder: Responder, request: Any, encoded: Sequence[bytes]) -> None:
+        try:
+            self._answering.take(request, encoded, responder)
+        except TrunklineError as error:
+            self._tell(id, refused_response(request.request_id, error))
+
+    def _tell(self, id: int, frame: bus_pb2.SubscribeResponse) -> None:
+        encoded = frame.SerializeToString()
+        self._answer(id, len(encoded)).subscription.MergeFromString(encoded)
+
+    def _subscribe(self, id: int, frame: bus_pb2.SubscribeRequest, passing: Any) -> None:
         subscription = self._subscriptions.get(id)
         if subscription is not None:
+            responder = subscription.subscriber.responder
+            if responder is not None and frame.HasField("respond"):
+                self._respond(id, responder, frame.respond, passing.respond.events)
+                return
             for refused in apply_frame(subscription.subscriber, frame):
                 encoded = refused.SerializeToString()
                 self._answer(id, len(encoded)).subscription.refused.MergeFromString(encoded)
             return
         start = start_of(frame)
         self._check_id_is_free(id)
-        subscriber = subscriber_of(start, id, self._peer, self._wake, self._end_subscription)
+        tell = partial(self._tell, id)
+        subscriber = subscriber_of(start, id, self._peer, self._wake, self._end_subscription, tell)
 
         def started(begun: bus_pb2.SubscribeResponse.Started) -> None:
             if subscriber.queue is not None:
@@ -227,10 +284,10 @@ class BusConnection:
     def _cancel(self, id: int, nothing_begun: bool) -> None:
         request = self._requests.pop(id, None)
         if request is not None:
-            request.cancel()
+            request.leave()
         subscription = self._subscriptions.pop(id, None)
         if subscription is not None:
-            subscription.close()
+            subscription.close(nothing_begun=nothing_begun)
             if nothing_begun and isinstance(subscription.queue, DurableSubscription):
                 subscription.queue.take_back_from(subscription.subscriber)
             self._answer(id).cancelled.SetInParent()
@@ -274,13 +331,12 @@ class BusConnection:
     def _gather(self, room: int) -> list[bytes]:
         """The answers that gathered, then deliveries: each hungry subscriber in turn, until a frame's worth is there or
         all are fed. Each is a frame of its own; the writer joins those that fit into one."""
-        now = self._broker.clock()
         room -= self._answer_bytes
         messages = self._answers
         frames = [self._take_answers()] if messages else []
         while self._hungry and messages < FRAME_MESSAGES and room > 0:
             subscriber = self._hungry.popleft()
-            response = next_response(subscriber, FRAME_MESSAGES - messages, now)
+            response = next_response(self._broker, subscriber, FRAME_MESSAGES - messages)
             if response is None:
                 self._awake.discard(subscriber)
                 continue

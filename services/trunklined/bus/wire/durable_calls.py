@@ -15,6 +15,7 @@ from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.commit_waiter import CommitWaiter
 from trunklined.bus.wire.dead_letter_calls import DeadLetterCalls
 from trunklined.bus.wire.settling import position_of, settings_of, settle_all
+from trunklined.bus.wire.waiting_calls import WaitingCalls
 from trunklined.rpc.page_token import fill_page, make_page_token, page_size_of, read_page_token
 from trunklined.rpc.times import duration_of, stamp_of
 
@@ -25,7 +26,7 @@ _LIST: Final = b"durable subscriptions"
 
 
 class DurableCalls:
-    """The calls of durable.proto, and those of dead_letter.proto.
+    """The calls of durable.proto, and those of dead_letter.proto and waiting.proto.
 
     Each takes the encoded request and the call's context, and returns the response. A request that cannot be read is
     refused with InvalidMessageError. What a call changes is on disk when it returns. While the journal cannot write,
@@ -39,6 +40,7 @@ class DurableCalls:
         self._broker = broker
         self._journal = broker.journal
         self._dead_letters = DeadLetterCalls(broker.journal.letters)
+        self._waiting = WaitingCalls(broker.journal.waiting, broker.clock)
 
     def by_name(self) -> dict[str, Call]:
         """The calls by their names on the wire."""
@@ -49,7 +51,11 @@ class DurableCalls:
             "DeleteDurableSubscription": self.delete,
             "SeekDurableSubscription": self.seek,
             "Settle": self.settle,
+            "UpdateDurableSubscription": self.update,
+            "PauseDurableSubscription": self.pause,
+            "ResumeDurableSubscription": self.resume,
             **self._dead_letters.by_name(),
+            **self._waiting.by_name(),
         }
 
     async def create(self, raw: bytes, _: Any) -> durable_pb2.CreateDurableSubscriptionResponse:
@@ -146,6 +152,47 @@ class DurableCalls:
         await waiter.wait()
         return durable_pb2.SeekDurableSubscriptionResponse(subscription=to_wire(durable))
 
+    async def update(self, raw: bytes, _: Any) -> durable_pb2.UpdateDurableSubscriptionResponse:
+        """Changes settings of a durable subscription, those that are set, and returns it as it is then.
+
+        What is handed out from now on goes by the new ones. A limit below what is leased takes nothing away.
+
+        Raises:
+            SubscriptionNotFoundError: there is none of that name.
+            InvalidMessageError: nothing is set, or a setting is out of bounds.
+        """
+        request = parse(durable_pb2.UpdateDurableSubscriptionRequest, raw)
+        durable = self._journal.durables.find(request.name)
+        if not request.settings.ListFields():
+            raise InvalidMessageError("settings has nothing that is to be changed", details={"field": "settings"})
+        settings = settings_of(request.settings, durable.settings)
+        await self._changed(lambda: durable.change(settings))
+        return durable_pb2.UpdateDurableSubscriptionResponse(subscription=to_wire(durable))
+
+    async def pause(self, raw: bytes, _: Any) -> durable_pb2.PauseDurableSubscriptionResponse:
+        """Hands nothing more out of a durable subscription until it is resumed; returns it.
+
+        Raises:
+            SubscriptionNotFoundError: there is none of that name.
+        """
+        durable = self._journal.durables.find(parse(durable_pb2.PauseDurableSubscriptionRequest, raw).name)
+        await self._changed(lambda: durable.pause(True))
+        return durable_pb2.PauseDurableSubscriptionResponse(subscription=to_wire(durable))
+
+    async def resume(self, raw: bytes, _: Any) -> durable_pb2.ResumeDurableSubscriptionResponse:
+        """Lets a paused durable subscription go on; returns it. Raises as `pause`."""
+        durable = self._journal.durables.find(parse(durable_pb2.ResumeDurableSubscriptionRequest, raw).name)
+        await self._changed(lambda: durable.pause(False))
+        return durable_pb2.ResumeDurableSubscriptionResponse(subscription=to_wire(durable))
+
+    async def _changed(self, change: Callable[[], None]) -> None:
+        """Changes something, and waits until that is durable."""
+        self._journal.commits.check_health()
+        change()
+        waiter = CommitWaiter()
+        self._journal.after_commit(waiter.done)
+        await waiter.wait()
+
     async def settle(self, raw: bytes, _: Any) -> durable_pb2.SettleResponse:
         """Settles messages of a durable subscription without a stream: all of them, or none.
 
@@ -162,11 +209,7 @@ class DurableCalls:
             raise InvalidMessageError(
                 "nothing is said of the messages: ack, nak, terminate, extend or release", details={"field": "frame"}
             )
-        self._journal.commits.check_health()
-        settle_all(durable, kind, getattr(request, kind))
-        waiter = CommitWaiter()
-        self._journal.after_commit(waiter.done)
-        await waiter.wait()
+        await self._changed(lambda: settle_all(durable, kind, getattr(request, kind)))
         return durable_pb2.SettleResponse()
 
 
@@ -184,7 +227,12 @@ def to_wire(durable: DurableSubscription) -> durable_pb2.DurableSubscription:
                 multiplier=settings.backoff.multiplier,
                 maximum=duration_of(settings.backoff.maximum),
             ),
+            max_leased=settings.max_leased,
+            rate=settings.rate,
+            burst=settings.burst,
+            key_concurrency=settings.key_concurrency,
         ),
+        paused=durable.paused,
         waiting=max(0, durable.waiting),
         leased=durable.leased,
         retrying=durable.retrying,

@@ -6,9 +6,11 @@ import json
 from typing import Final
 from uuid import uuid4
 
-from trunkline.v1 import message_pb2
+from trunkline.errors import RequestFailedError, TrunklineError
+from trunkline.v1 import life_pb2, message_pb2
 from trunklined.bus.dead_letters import DeadLetter
-from trunklined.bus.description import Description, MessageFormat
+from trunklined.bus.description import Description, LifeFormat, MessageFormat
+from trunklined.bus.requests import cancelled_error
 from trunklined.rpc.times import stamp_of
 
 
@@ -54,4 +56,59 @@ def without_ttl(encoded: bytes) -> bytes:
     return message.SerializeToString()
 
 
-MESSAGE_FORMAT: Final = MessageFormat(describe, without_ttl, announcement)
+_Event = life_pb2.LifeEvent
+
+
+def accepted(responder: str, attempt: int) -> bytes:
+    """The event of who accepted a request."""
+    return _Event(accepted=_Event.Accepted(responder=responder, attempt=attempt)).SerializeToString()
+
+
+def result(channel: str, message: bytes) -> bytes:
+    """The event of a reply that was published."""
+    event = _Event(result=_Event.Result(channel=channel))
+    event.result.message.MergeFromString(message)
+    return event.SerializeToString()
+
+
+def cancelled(by: str, reason: str) -> bytes:
+    """The event of a request that somebody cancelled."""
+    return _Event(cancelled=_Event.Cancelled(by=by, reason=reason)).SerializeToString()
+
+
+def stamp(number: int, now: float) -> bytes:
+    """What an event is completed with: encoded messages joined are one with the fields of both."""
+    return _Event(number=number, time=stamp_of(now)).SerializeToString()
+
+
+def reply(encoded: bytes, request_id: str) -> bytes:
+    """The message that a result carries; where it has none, one without a payload."""
+    event = _Event.FromString(encoded)
+    if event.result.HasField("message"):
+        return event.result.message.SerializeToString()
+    message = message_pb2.Message(message_id=str(uuid4()), correlation_id=request_id)
+    message.timestamp.GetCurrentTime()
+    return message.SerializeToString()
+
+
+def end_error(encoded: bytes, request_id: str) -> TrunklineError:
+    """The error that a failure, or a cancellation, is to who waits for a reply alone."""
+    event = _Event.FromString(encoded)
+    if event.HasField("cancelled"):
+        return cancelled_error(request_id, event.cancelled.by, event.cancelled.reason)
+    said = event.failure
+    details = {
+        "request_id": request_id,
+        "type": said.type,
+        "text": said.text,
+        "code": said.code,
+        "retryable": said.retryable,
+    }
+    if said.traceback:
+        details["traceback"] = said.traceback
+    return RequestFailedError(f"{said.type}: {said.text}" if said.type else said.text, details=details)
+
+
+MESSAGE_FORMAT: Final = MessageFormat(
+    LifeFormat(accepted, result, cancelled, stamp, reply, end_error), describe, without_ttl, announcement
+)

@@ -20,9 +20,10 @@ from trunklined.bus.wire.durable_calls import Call, DurableCalls
 from trunklined.bus.wire.inspection import list_subscriptions, to_stats
 from trunklined.bus.wire.publishing import Publisher
 from trunklined.bus.wire.requesting import Requester
+from trunklined.bus.wire.responding import Answers
 from trunklined.bus.wire.streams import PublishStream, Stream, SubscribeStream
 from trunklined.bus.wire.subscribing import start_of
-from trunklined.bus.wire.translation import parse_publish
+from trunklined.bus.wire.translation import PassthroughRespondRequest, parse_publish
 
 SERVICE_NAME: Final = "trunkline.v1.BusService"
 
@@ -53,6 +54,7 @@ class BusServicer:
         self._broker = broker
         self._publisher = Publisher(broker, max_message_bytes, stored_patterns)
         self._requester = Requester(broker, max_message_bytes)
+        self._answers = Answers(broker, max_message_bytes)
         self._calls = DurableCalls(broker)
         self._started_at = started_at
         self._streams: dict[asyncio.Future[None], Stream] = {}
@@ -71,6 +73,8 @@ class BusServicer:
             "GetStats": self.get_stats,
             **self._calls.by_name(),
             "Settle": self.settle,
+            "Respond": self.respond,
+            "Cancel": self.cancel,
         }
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -82,6 +86,7 @@ class BusServicer:
             "PublishStream": stream(self.publish_stream),
             "Subscribe": stream(self.subscribe),
             "Request": unary(self.request, None, None),
+            "RequestStream": grpc.unary_stream_rpc_method_handler(self.request_stream),
             "Connect": stream(self.connect),
             **{name: unary(call, None, _serialize) for name, call in self.unary_calls().items()},
         }
@@ -100,7 +105,8 @@ class BusServicer:
             write: writes one encoded ConnectResponse to the stream.
             connection: its class.
         """
-        return connection(self._broker, self._publisher, self._requester, self._flush_batch, peer, write)
+        parts = self._broker, self._publisher, self._requester, self._answers, self._flush_batch
+        return connection(*parts, peer, write)
 
     async def drain(self, seconds: float) -> None:
         """Waits for the replies to pending requests, then for what was taken to be durable and answered; `seconds` at
@@ -139,12 +145,32 @@ class BusServicer:
         first = await context.read()
         start = start_of(parse(bus_pb2.SubscribeRequest, b"" if first is grpc.aio.EOF else first))
         ended = _new_end()
-        await self._run(context, SubscribeStream(self._broker, self._flush_batch, context, start, ended), ended)
+        await self._run(context, self._new_subscription(context, start, ended), ended)
 
     async def request(self, raw: bytes, context: Context) -> bytes:
         """See bus.proto."""
         request = parse(bus_pb2.RequestRequest, raw)
         return await self._requester.response(request, request.message.SerializeToString(), context.time_remaining())
+
+    async def request_stream(self, raw: bytes, context: Context) -> None:
+        """See bus.proto."""
+        request = parse(bus_pb2.RequestStreamRequest, raw)
+        encoded = request.request.message.SerializeToString()
+        await self._requester.stream(request, encoded, context.time_remaining(), context.write)
+
+    async def respond(self, raw: bytes, _: Context) -> bus_pb2.RespondResponse:
+        """See bus.proto."""
+        request = parse(bus_pb2.RespondRequest, raw)
+        id = request.subscription_id
+        responder = self._broker.responder(id) if id else None
+        pending = self._answers.take(request, PassthroughRespondRequest.FromString(raw).events, responder)
+        return bus_pb2.RespondResponse(credit=pending.credit if pending.on_events is not None else None)
+
+    async def cancel(self, raw: bytes, _: Context) -> bus_pb2.CancelResponse:
+        """See bus.proto."""
+        request = parse(bus_pb2.CancelRequest, raw)
+        self._broker.find_request(request.request_id).cancel(request.by, request.reason)
+        return bus_pb2.CancelResponse()
 
     async def connect(self, _: object, context: Context) -> None:
         """See bus.proto. The initial metadata tells the client that the line is up."""
@@ -170,6 +196,11 @@ class BusServicer:
         """See bus.proto."""
         parse(bus_pb2.GetStatsRequest, raw)
         return to_stats(self._broker, self._started_at, len(self._connections))
+
+    def _new_subscription(
+        self, context: Context, start: bus_pb2.SubscribeRequest.Start, ended: asyncio.Future[None]
+    ) -> SubscribeStream:
+        return SubscribeStream(self._broker, self._flush_batch, context, start, ended, self._answers)
 
     async def _run(self, context: Context, stream: Stream, ended: asyncio.Future[None]) -> None:
         """Gives a stream its frames until it is finished, `ended` says that it is over, or the client is gone; then

@@ -10,11 +10,6 @@ from google.protobuf.message import Message as WireMessage
 from trunkline.delivery import Backoff, DurableSettings
 from trunkline.errors import InvalidMessageError, StaleAckError
 from trunkline.limits import (
-    DEFAULT_ACK_WAIT,
-    DEFAULT_BACKOFF_INITIAL,
-    DEFAULT_BACKOFF_MAXIMUM,
-    DEFAULT_BACKOFF_MULTIPLIER,
-    DEFAULT_MAX_DELIVERIES,
     MAX_ACK_WAIT,
     MAX_ERROR_BYTES,
     MAX_NAK_DELAY,
@@ -28,26 +23,30 @@ from trunklined.bus.journal.journal import Journal
 from trunklined.bus.wire.translation import check_between, seconds_in, time_in
 from trunklined.rpc.errors import to_item
 
+_DEFAULTS: Final = DurableSettings()
 CHECKED_AT_ONCE: Final = 512
 """Sequences of a call that are looked at before the first that is not held ends it."""
 
 
-def settings_of(settings: durable_pb2.DurableSettings) -> DurableSettings:
-    """Translates settings; what is unset has its default.
+def settings_of(settings: durable_pb2.DurableSettings, unset: DurableSettings = _DEFAULTS) -> DurableSettings:
+    """Translates settings; what is unset is as `unset` has it.
 
     Raises:
         InvalidMessageError: one is out of bounds.
     """
     backoff = settings.backoff
-    initial = _seconds("settings.backoff.initial", backoff, DEFAULT_BACKOFF_INITIAL)
+    initial = _seconds("settings.backoff.initial", backoff, unset.backoff.initial)
     return DurableSettings(
-        ack_wait=_seconds("settings.ack_wait", settings, DEFAULT_ACK_WAIT),
-        max_deliveries=settings.max_deliveries if settings.HasField("max_deliveries") else DEFAULT_MAX_DELIVERIES,
+        ack_wait=_seconds("settings.ack_wait", settings, unset.ack_wait),
         backoff=Backoff(
             initial,
-            backoff.multiplier if backoff.HasField("multiplier") else DEFAULT_BACKOFF_MULTIPLIER,
-            _seconds("settings.backoff.maximum", backoff, max(DEFAULT_BACKOFF_MAXIMUM, initial)),
+            backoff.multiplier if backoff.HasField("multiplier") else unset.backoff.multiplier,
+            _seconds("settings.backoff.maximum", backoff, max(unset.backoff.maximum, initial)),
         ),
+        **{
+            name: getattr(settings if settings.HasField(name) else unset, name)
+            for name in ("max_deliveries", "max_leased", "rate", "burst", "key_concurrency")
+        },
     ).check()
 
 

@@ -14,9 +14,11 @@ from trunklined.admission import invalid_message, parse
 from trunklined.bus.broker import Broker
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.wire.publishing import Publisher
+from trunklined.bus.wire.responding import Answers, refused_response
 from trunklined.bus.wire.subscribing import apply_frame, next_response, open_subscription, subscriber_of
 from trunklined.bus.wire.translation import (
     PassthroughPublishStreamRequest,
+    PassthroughSubscribeRequest,
     parse_large_frame,
     parse_twice,
 )
@@ -120,6 +122,7 @@ class SubscribeStream:
         context: of the call; the messages are written to it.
         start: the first frame's content.
         ended: gets the error with which the stream ends when the subscription is no more.
+        answers: takes what it says of requests.
 
     Raises:
         As `open_subscription`.
@@ -132,16 +135,27 @@ class SubscribeStream:
         context: Any,
         start: bus_pb2.SubscribeRequest.Start,
         ended: asyncio.Future[None],
+        answers: Answers,
     ) -> None:
         self._broker = broker
+        self._answers = answers
         self._ended = ended
         self._writer = StreamWriter(context.write, self._gather, join=False, flush_batch=flush_batch)
-        self._subscriber = subscriber_of(start, 0, context.peer(), self._wake, self._end)
+        self._subscriber = subscriber_of(start, 0, context.peer(), self._wake, self._end, self._tell)
         self._subscription = open_subscription(broker, start, self._subscriber, self._send_started)
 
     async def take(self, raw: bytes) -> None:
         """Applies one frame behind the first, and answers with what could not be settled."""
-        for refused in apply_frame(self._subscriber, parse(bus_pb2.SubscribeRequest, raw)):
+        frame = parse(bus_pb2.SubscribeRequest, raw)
+        responder = self._subscriber.responder
+        if frame.HasField("respond") and responder is not None:
+            passing = PassthroughSubscribeRequest.FromString(raw)
+            try:
+                self._answers.take(frame.respond, passing.respond.events, responder)
+            except TrunklineError as error:
+                self._tell(refused_response(frame.respond.request_id, error))
+            return
+        for refused in apply_frame(self._subscriber, frame):
             self._writer.put(bus_pb2.SubscribeResponse(refused=refused).SerializeToString())
 
     async def finish(self) -> None:
@@ -158,7 +172,7 @@ class SubscribeStream:
         self._writer.close()
 
     def _gather(self, _: int) -> list[bytes]:
-        response = next_response(self._subscriber, FRAME_MESSAGES, self._broker.clock())
+        response = next_response(self._broker, self._subscriber, FRAME_MESSAGES)
         return [b"".join(response.parts)] if response is not None else []
 
     def _wake(self, _: Subscriber) -> None:
@@ -167,6 +181,9 @@ class SubscribeStream:
     def _end(self, _: Subscriber, error: TrunklineError) -> None:
         if not self._ended.done():
             self._ended.set_exception(error)
+
+    def _tell(self, frame: bus_pb2.SubscribeResponse) -> None:
+        self._writer.put(frame.SerializeToString())
 
     def _send_started(self, begun: bus_pb2.SubscribeResponse.Started) -> None:
         self._writer.put(bus_pb2.SubscribeResponse(started=begun).SerializeToString())

@@ -14,6 +14,7 @@ from trunkline.wire.encoding import length_prefix, list_parts, number_tag, write
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.queue import Subscriber
+from trunklined.bus.wire.responding import encode_requests, responder_of
 from trunklined.bus.wire.settling import position_of, settings_of, settle
 from trunklined.rpc.times import duration_of
 
@@ -49,9 +50,16 @@ def subscriber_of(
     peer: str,
     wake: Callable[[Subscriber], None],
     end: Callable[[Subscriber, TrunklineError], None],
+    tell: Callable[[bus_pb2.SubscribeResponse], None],
 ) -> Subscriber:
-    """The subscriber that a `start` describes; for the arguments see `Subscriber`."""
-    return Subscriber(id, peer, start.credit if start.HasField("credit") else None, wake, start.observer, end)
+    """The subscriber that a `start` describes; for the arguments see `Subscriber`.
+
+    Args:
+        tell: sends it a frame.
+    """
+    credit = start.credit if start.HasField("credit") else None
+    responder = responder_of(peer, tell) if start.responder else None
+    return Subscriber(id, peer, credit, wake, start.observer, end, responder)
 
 
 def open_subscription(
@@ -66,6 +74,13 @@ def open_subscription(
     Raises:
         As `Broker.subscribe` and `Broker.subscribe_durable`; InvalidMessageError: options that do not go together.
     """
+    if start.responder:
+        for name in ("observer", "durable"):
+            if value := getattr(start, name):
+                raise InvalidMessageError(
+                    f"{name} is {value!r}, but the subscription answers requests: it is live, and takes part",
+                    details={"field": f"start.{name}", "value": str(value)},
+                )
     if not start.durable:
         for name in ("position", "settings"):
             if start.HasField(name):
@@ -90,6 +105,7 @@ def open_subscription(
         durable = subscription.queue
         if isinstance(durable, DurableSubscription):
             begun.ack_wait.CopyFrom(duration_of(durable.settings.ack_wait))
+            begun.paused = durable.paused
         started(begun)
 
     subscription = broker.subscribe_durable(
@@ -133,6 +149,10 @@ def apply_frame(subscriber: Subscriber, frame: bus_pb2.SubscribeRequest) -> list
             )
         subscriber.grant(frame.credit.messages)
         return []
+    if kind == "respond":
+        raise InvalidMessageError(
+            "respond is set, but the subscription was not started with responder", details={"field": "respond"}
+        )
     if kind is None or kind == "start":
         problem = "the subscription has started already" if kind else "the frame is empty"
         raise InvalidMessageError(problem, details={"field": "frame", "value": kind or ""})
@@ -149,7 +169,7 @@ class Response(NamedTuple):
     Attributes:
         parts: it, to be joined.
         size: its bytes.
-        messages: how many it carries; one that says how many were dropped counts as one.
+        messages: how many it carries; one that says something else counts as one.
     """
 
     parts: list[bytes]
@@ -157,22 +177,29 @@ class Response(NamedTuple):
     messages: int
 
 
-def next_response(subscriber: Subscriber, max_messages: int, now: float) -> Response | None:
-    """Encodes what to send a subscriber next: how many messages were dropped, in a response of its own, else messages;
-    None where there is nothing."""
+def next_response(broker: Broker, subscriber: Subscriber, max_messages: int) -> Response | None:
+    """Encodes what to send a subscriber next: that its durable subscription changed, or how many messages were dropped,
+    in a response of its own, else messages; None where there is nothing."""
     queue = subscriber.queue
     if queue is None:
         return None
+    if subscriber.changed and isinstance(queue, DurableSubscription):
+        subscriber.changed = False
+        now_is = bus_pb2.SubscribeResponse.Changed(paused=queue.paused, ack_wait=duration_of(queue.settings.ack_wait))
+        changed = bus_pb2.SubscribeResponse(changed=now_is).SerializeToString()
+        return Response([changed], len(changed), 1)
     if dropped := queue.tell_dropped():
         lagged = bus_pb2.SubscribeResponse(lagged=bus_pb2.SubscribeResponse.Lagged(dropped=dropped)).SerializeToString()
         return Response([lagged], len(lagged), 1)
-    batch = queue.take(subscriber, max_messages, now)
+    batch = queue.take(subscriber, max_messages, broker.clock())
     if batch is None:
         return None
     head = _encode_channel(batch.channel) + _FIRST_SEQUENCE + write_varint(batch.first_sequence)
     head += _PRIORITIES[batch.level]
     if batch.attempt:
         head += _ATTEMPT + write_varint(batch.attempt)
+    if subscriber.responder is not None:
+        head += encode_requests(broker, subscriber, batch)
     messages = list_parts(_messages, batch.messages)
     size = len(head) + sum(map(len, messages))
     deliveries = _deliveries(size)

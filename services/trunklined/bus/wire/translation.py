@@ -31,6 +31,9 @@ PassthroughPublishStreamRequest = _types["PublishStreamRequest"]
 PassthroughClientItem = _types["ConnectRequest.ClientItem"]
 PassthroughConnectResponse = _types["ConnectResponse"]
 PassthroughRequestResponse = _types["RequestResponse"]
+PassthroughRequestStreamResponse = _types["RequestStreamResponse"]
+PassthroughRespondRequest = _types["RespondRequest"]
+PassthroughSubscribeRequest = _types["SubscribeRequest"]
 
 M = TypeVar("M", bound=WireMessage)
 

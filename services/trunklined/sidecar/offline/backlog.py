@@ -10,8 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from trunkline.errors import OverloadedError, TrunklineError
-from trunklined.sidecar.offline.backlog_file import Arrival, BacklogFile, Held
+from trunkline.errors import TrunklineError
+from trunklined.relay import tables
+from trunklined.relay.journal import Arrival, Stock, size_of
+from trunklined.relay.tables import TableJournal
+from trunklined.sidecar.offline.backlog_file import BacklogFile
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +28,8 @@ class _Waiting(NamedTuple):
     answer: Any
     kept: asyncio.Future[Any]
 
-    @property
-    def size(self) -> int:
-        return sum(len(each.message) for each in self.arrivals)
 
-
-class Backlog:
+class Backlog(TableJournal):
     """Runs in one event loop; the file is worked on in a thread. What arrives while one commit waits for the disk
     shares the next.
 
@@ -41,19 +40,15 @@ class Backlog:
     """
 
     def __init__(self, path: Path, max_messages: int, max_bytes: int) -> None:
-        self.messages = 0
-        """Messages that are held now, with those that wait for a commit."""
-        self.bytes = 0
-        """Their bytes."""
-        self.refused = 0
-        """Messages that are set aside in the file, since the bus will never take them."""
-        self.refused_bytes = 0
-        """Their bytes."""
-        self.kept = 0
-        """Messages that became durable since the start."""
+        stock = Stock(
+            "the bus is away, and the sidecar holds no more for it",
+            max_messages,
+            max_bytes,
+            messages_limit="max_stored_messages",
+            bytes_limit="max_stored_bytes",
+        )
+        super().__init__(stock, self._run)
         self._file = BacklogFile(path)
-        self._max_messages = max_messages
-        self._max_bytes = max_bytes
         self._waiting: list[_Waiting] = []
         self._writing: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "backlog")
@@ -64,8 +59,7 @@ class Backlog:
         Raises:
             StorageError: another sidecar has the file, or it cannot be opened or trusted.
         """
-        contents = await self._run(self._file.open)
-        self.messages, self.bytes, self.refused, self.refused_bytes = contents
+        self.stock.open(await self._in_thread(self._file.open))
 
     async def close(self) -> None:
         """Closes the file, when what was taken is durable. Idempotent."""
@@ -79,22 +73,9 @@ class Backlog:
         Raises:
             OverloadedError: a bound is reached; none of them is held.
         """
+        self.stock.take(arrivals)
         kept: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(arrivals, answer, kept)
-        size = waiting.size
-        for name, has, more, maximum in (
-            ("max_stored_messages", self.messages + self.refused, len(arrivals), self._max_messages),
-            ("max_stored_bytes", self.bytes + self.refused_bytes, size, self._max_bytes),
-        ):
-            if has + more > maximum:
-                raise OverloadedError(
-                    f"the bus is away, and the sidecar holds no more for it: {name} is {maximum}, it has {has}, and "
-                    f"{more} came",
-                    details={"limit": name, "maximum": maximum, "held": has},
-                )
-        self.messages += len(arrivals)
-        self.bytes += size
-        self._waiting.append(waiting)
+        self._waiting.append(_Waiting(arrivals, answer, kept))
         if self._writing is None:
             self._writing = asyncio.create_task(self._write(), name="backlog")
         return kept
@@ -104,27 +85,10 @@ class Backlog:
         if self._writing is not None:
             await asyncio.wait({self._writing})
 
-    async def next(self, done: Sequence[Held], limit: int, now: float) -> list[list[Held]]:
-        """Forgets what the bus has, and returns the next batches; see `BacklogFile.next`."""
-        batches = await self._run(lambda: self._file.next(done, limit, now))
-        self._drop(done)
-        return batches
-
-    async def unsend(self, batch: Sequence[Held]) -> None:
-        """Notes that the bus has stored none of a batch."""
-        await self._run(lambda: self._file.unsend(batch))
-
-    async def refuse(self, held: Held, message_id: str, error: TrunklineError, now: float) -> None:
-        """Sets aside a message that the bus will never take."""
-        await self._run(lambda: self._file.refuse(held, message_id, error.error_code, error.message, now))
-        self._drop([held])
-        self.refused += 1
-        self.refused_bytes += len(held.message)
-
     async def tidy(self) -> None:
         """Gives unused room of the file back to the disk."""
         try:
-            await self._run(self._file.tidy)
+            await self._in_thread(self._file.tidy)
         except sqlite3.Error as error:
             log.warning("the backlog's file keeps room that it does not need: %s", error)
 
@@ -133,24 +97,22 @@ class Backlog:
             taken, self._waiting = self._waiting, []
             arrivals = [arrival for each in taken for arrival in each.arrivals]
             try:
-                await self._run(lambda arrivals=arrivals: self._file.keep(arrivals))  # type: ignore[misc]
+                await self._run(lambda connection, arrivals=arrivals: tables.add(connection, arrivals))  # type: ignore[misc]
             except TrunklineError as error:
                 log.error("%d messages could not be held: %s", len(arrivals), error)
-                self.messages -= len(arrivals)
-                self.bytes -= sum(each.size for each in taken)
+                self.stock.give_back(len(arrivals), size_of(arrivals))
                 for each in taken:
                     if not each.kept.done():
                         each.kept.set_exception(error)
             else:
-                self.kept += len(arrivals)
+                self.stock.keep(arrivals)
                 for each in taken:
                     if not each.kept.done():
                         each.kept.set_result(each.answer)
         self._writing = None
 
-    def _drop(self, done: Sequence[Held]) -> None:
-        self.messages -= len(done)
-        self.bytes -= sum(len(each.message) for each in done)
+    async def _run(self, step: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._in_thread(lambda: self._file.run(step))
 
-    async def _run(self, work: Callable[[], T]) -> T:
+    async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

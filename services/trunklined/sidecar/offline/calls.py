@@ -10,18 +10,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from trunkline.channels import check_channel
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import BUS_AWAY
-from trunkline.v1 import bus_pb2, message_pb2
+from trunkline.v1 import bus_pb2
 from trunkline.wire.opaque import bus_passthrough
-from trunklined.admission import admit, check_delivery, check_publish, parse, too_large
+from trunklined.admission import check_publish, parse
+from trunklined.relay.arrival import to_arrival
+from trunklined.relay.journal import Arrival
 from trunklined.rpc.times import stamp_of
 from trunklined.sidecar.forwarder import Context, Forwarder
 from trunklined.sidecar.offline.backlog import Backlog
-from trunklined.sidecar.offline.backlog_file import Arrival
 from trunklined.sidecar.offline.connect_stream import OfflineConnect
 from trunklined.sidecar.offline.publish_stream import OfflinePublishStream
 from trunklined.sidecar.offline.routing import Routing
@@ -125,29 +125,12 @@ def arrivals_of(publish: Any, max_bytes: int, now: float) -> list[Arrival]:
     arrivals = []
     for index, body in enumerate(publish.messages):
         try:
-            arrivals.append(_arrival(publish.channel, body, max_bytes, now))
+            arrivals.append(to_arrival(publish.channel, body, max_bytes, now))
         except TrunklineError as error:
             error.details["index"] = index
             raise
     check_channel(publish.channel)
     return arrivals
-
-
-def _arrival(channel: str, body: bytes, max_bytes: int, now: float) -> Arrival:
-    try:
-        message = message_pb2.Message.FromString(body)
-    except DecodeError as error:
-        raise InvalidMessageError(f"the bytes are no Message: {error}", details={"field": "messages"}) from error
-    admitted, level, expires_at = admit(message, body, max_bytes, now)
-    key = message.ordering_key or None
-    _, due = check_delivery(message, key, level, expires_at, now)
-    if message.HasField("deliver_after"):  # which would count from the bus's return
-        message.ClearField("deliver_after")
-        message.deliver_at.CopyFrom(stamp_of(due or now))
-        admitted = message.SerializeToString()
-    if len(admitted) > max_bytes:  # with what it lacked, the bus would refuse it
-        raise too_large(message, admitted, max_bytes)
-    return Arrival(channel, key, now, admitted)
 
 
 def _stored(raw: bytes) -> Any:

@@ -67,7 +67,7 @@ class OfflineConnect(OfflineStream):
             self._answer(item.id, pong=bus_pb2.ConnectResponse.Pong())
             return False
         size = item.ByteSize()
-        if kind in ("ping", "request") or self._waiting_bytes + size > MAX_WAITING_BYTES:
+        if kind in ("ping", "request", "request_stream") or self._waiting_bytes + size > MAX_WAITING_BYTES:
             self._refuse(item.id, bus_is_away())
             return False
         self._waiting_bytes += size

@@ -9,6 +9,8 @@ from typing import Final, Protocol
 from trunkline.errors import CompactedError
 from trunkline.limits import FRAME_BYTES, MAX_ANSWER_BYTES, MAX_BATCH_OPERATIONS
 from trunkline.records import RecordKind
+from trunklined.relay.journal import Arrival
+from trunklined.relay.tables import TableJournal
 from trunklined.state.planning import TransactionOutcome
 from trunklined.state.records import Change, Entry, Facets, Head, Holdings, Page, Transaction
 
@@ -22,10 +24,12 @@ envelopes, and what a stream sends in the same frame, they are below MAX_ANSWER_
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The result of a group of transactions: an outcome for each, and the changes in order of revisions."""
+    """The result of a group of transactions: an outcome for each, the changes in order of revisions, and the messages
+    that were put into the outbox."""
 
     outcomes: list[TransactionOutcome]
     changes: Sequence[Change]
+    published: Sequence[Arrival] = ()
 
 
 class Engine(Protocol):
@@ -36,6 +40,8 @@ class Engine(Protocol):
     """
 
     name: str
+    outbox: TableJournal
+    """The messages of writes that the bus does not have yet. Its steps may be called at any time."""
 
     async def open(self) -> None:
         """Opens the stored data, or creates an empty store.
@@ -70,7 +76,7 @@ class Engine(Protocol):
 
     async def write(self, transactions: Sequence[Transaction]) -> Commit:
         """Applies transactions in order and makes them durable together. A transaction that fails does not fail the
-        others. Never called while another call runs.
+        others; the messages of one that succeeds are put into the outbox with it. Never called while another call runs.
 
         Raises:
             OverloadedError: the disk is full; no transaction was applied.

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import TypeVar
 
 from trunkline.records import RecordKind
+from trunklined.relay import tables
+from trunklined.relay.journal import Stock
+from trunklined.relay.tables import TableJournal
 from trunklined.state.engines.engine import Commit, compacted
 from trunklined.state.planning import Planner
 from trunklined.state.records import (
@@ -23,6 +28,8 @@ from trunklined.state.records import (
     matches,
 )
 
+_T = TypeVar("_T")
+
 
 class MemoryEngine:
     """Keeps records in dictionaries, and their ids in sorted lists for pages.
@@ -31,11 +38,16 @@ class MemoryEngine:
         history: bounds of the changes that are stored for watches that resume.
         page_bytes: bodies of one page or of one read of changes; it ends before the record that would exceed it.
         answer_bytes: bodies that one transaction may read.
+        outbox: counts the messages of the outbox.
     """
 
     name = "memory"
 
-    def __init__(self, *, history: History, page_bytes: int, answer_bytes: int) -> None:
+    def __init__(self, *, history: History, page_bytes: int, answer_bytes: int, outbox: Stock) -> None:
+        self.outbox = TableJournal(outbox, self._step)
+        # The outbox of the sqlite engine, in memory: one meaning, and one way to say it.
+        self._tables = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self._tables.executescript(tables.SCHEMA)
         self._limits = history
         self._page_bytes = page_bytes
         self._answer_bytes = answer_bytes
@@ -50,7 +62,8 @@ class MemoryEngine:
         """Does nothing: there is nothing to open."""
 
     async def close(self) -> None:
-        """Does nothing: there is nothing to close."""
+        """Frees the outbox; idempotent."""
+        self._tables.close()
 
     @property
     def holdings(self) -> Holdings:
@@ -99,9 +112,13 @@ class MemoryEngine:
         outcomes = [planner.add(transaction) for transaction in transactions]
         for change in planner.changes:
             self._apply(change)
+        tables.add(self._tables, planner.published)
         self._revision = planner.revision
         self._trim()
-        return Commit(outcomes, planner.changes)
+        return Commit(outcomes, planner.changes, planner.published)
+
+    async def _step(self, step: Callable[[sqlite3.Connection], _T]) -> _T:
+        return step(self._tables)
 
     def _head(self, kind: RecordKind, id: str) -> Head | None:
         found = self._records[kind].get(id)

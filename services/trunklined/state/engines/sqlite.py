@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from trunkline.records import RecordKind
+from trunklined.relay.journal import Stock
+from trunklined.relay.tables import TableJournal, contents_of
 from trunklined.sqlite.synced_file import SyncedFile
 from trunklined.state.engines.engine import Commit, compacted
 from trunklined.state.engines.entry_cache import EntryCache
@@ -55,14 +57,25 @@ class SqliteEngine:
         history: bounds of the changes that are stored for watches that resume.
         page_bytes: bodies of one page or of one read of changes; it ends before the record that would exceed it.
         answer_bytes: bodies that one transaction may read.
+        outbox: counts the messages of the outbox.
         max_bytes: the file's size at the most, beyond which writes are refused with OVERLOADED; None: the disk decides.
     """
 
     name = "sqlite"
 
     def __init__(
-        self, path: Path, *, history: History, page_bytes: int, answer_bytes: int, max_bytes: int | None = None
+        self,
+        path: Path,
+        *,
+        history: History,
+        page_bytes: int,
+        answer_bytes: int,
+        outbox: Stock,
+        max_bytes: int | None = None,
     ) -> None:
+        self.outbox = TableJournal(outbox, self._step)
+        self._writing = asyncio.Lock()
+        """Held by whoever has a transaction open on the connection that writes."""
         self._file = SyncedFile(path, FORMAT, max_bytes=max_bytes)
         self._limits = history
         self._page_bytes = page_bytes
@@ -77,6 +90,7 @@ class SqliteEngine:
             self._writer = SqliteWriter(connection, self._limits, self._file.note)
             self._file.check(self._writer.holdings.revision)
             self._holdings = self._writer.holdings
+            self.outbox.stock.open(contents_of(connection))
             self._reader = self._file.connect()
             self._scanner = self._file.connect()
         self._commits = self._thread("state-commit")
@@ -88,7 +102,9 @@ class SqliteEngine:
         return pool
 
     async def close(self) -> None:
-        """Closes the file, after a commit that runs; idempotent."""
+        """Closes the file, after a commit and a step of the outbox that run; idempotent."""
+        async with self._writing:
+            pass
         while self._pools:
             await asyncio.to_thread(self._pools.pop().shutdown)
         self._file.close()
@@ -116,17 +132,31 @@ class SqliteEngine:
 
     async def write(self, transactions: Sequence[Transaction]) -> Commit:
         """Plans, writes and syncs transactions."""
-        if sum(map(len, transactions)) > LARGE:
-            planner, outcomes = await self._in_commits(lambda: self._write_at_once(transactions))
-        else:
-            planner, outcomes = self._plan(transactions, self._read)
+        async with self._writing:
+            if sum(map(len, transactions)) > LARGE:
+                planner, outcomes = await self._in_commits(lambda: self._write_at_once(transactions))
+            else:
+                planner, outcomes = self._plan(transactions, self._read)
+                if planner.changes:
+                    self._apply(planner)
+                    await self._in_commits(self._commit)
             if planner.changes:
-                self._apply(planner.changes)
-                await self._in_commits(self._commit)
-        if planner.changes:
-            self._holdings = self._writer.holdings
-            self._cache.apply(planner.changes)
-        return Commit(outcomes, planner.changes)
+                self._holdings = self._writer.holdings
+                self._cache.apply(planner.changes)
+            return Commit(outcomes, planner.changes, planner.published)
+
+    async def _step(self, step: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Does a step of the outbox in the commit thread. Shielded, as a commit is: it keeps the lock to its end, also
+        when the caller is cancelled."""
+        return await asyncio.shield(asyncio.ensure_future(self._step_alone(step)))
+
+    async def _step_alone(self, step: Callable[[sqlite3.Connection], _T]) -> _T:
+        async with self._writing:
+            self._file.check_place()
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._commits, self._writer.run, step)
+            except sqlite3.Error as error:
+                raise self._file.translate(error) from error
 
     async def _in_commits(self, step: Callable[[], _T]) -> _T:
         # Shielded: a commit that runs is waited for, also when the caller is cancelled.
@@ -136,7 +166,7 @@ class SqliteEngine:
         """Does all of a write in the commits' thread: so nothing is read by what the loop's thread reads with."""
         planner, outcomes = self._plan(transactions, self._writer_read)
         if planner.changes:
-            self._apply(planner.changes)
+            self._apply(planner)
             self._commit()
         return planner, outcomes
 
@@ -150,10 +180,10 @@ class SqliteEngine:
         planner = Planner(self._holdings.revision, heads.get, read, self._answer_bytes)
         return planner, [planner.add(transaction) for transaction in transactions]
 
-    def _apply(self, changes: Sequence[Change]) -> None:
+    def _apply(self, planner: Planner) -> None:
         self._file.check_place()
         with self._undone():
-            self._writer.apply(changes)
+            self._writer.apply(planner.changes, planner.published)
 
     def _commit(self) -> None:
         with self._undone():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+from trunklined.relay import tables
 from trunklined.sqlite.format import Format
 
-SCHEMA: Final = """
+SCHEMA: Final = f"""{tables.SCHEMA}
 -- One row for each record that there is: where its body stands, and what filters ask for.
 CREATE TABLE records (
     kind INTEGER NOT NULL,
@@ -52,6 +53,7 @@ FORMAT: Final = Format(
     service="state service",
     application_id=0x54524E4B,  # `TRNK`
     schema=SCHEMA,
-    version=1,
+    version=2,
+    migrations={1: tables.SCHEMA},
     verify=_verify,
 )

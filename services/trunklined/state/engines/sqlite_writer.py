@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from trunkline.records import RecordKind
+from trunklined.relay import tables
+from trunklined.relay.journal import Arrival
 from trunklined.sqlite.file import roll_back
 from trunklined.state.records import Change, Facets, Head, History, Holdings, Read, RecordKey, Transaction
+
+_T = TypeVar("_T")
 
 TRIM_CHANGES: Final = 256
 """The history is cut by about so many at a time, which is cheaper than one by one and holds no commit up."""
@@ -75,8 +79,8 @@ class SqliteWriter:
                     found[kind, id] = Head(revision, Facets(*facets))
         return found
 
-    def apply(self, changes: Sequence[Change]) -> None:
-        """Writes changes in order into a transaction that stays open."""
+    def apply(self, changes: Sequence[Change], published: Sequence[Arrival]) -> None:
+        """Writes changes in order, and messages into the outbox, into a transaction that stays open."""
         run = self.connection
         counts = dict(self.holdings.records)
         size = self._history_bytes
@@ -101,6 +105,8 @@ class SqliteWriter:
         run.executemany(_SET_RECORD, [(c.kind, c.id, c.revision, *c.facets) for c in records.values() if c.facets])
         run.executemany(_DROP_RECORD, [key for key, change in records.items() if change.facets is None])
         run.executemany(_DROP_VERSION, superseded)
+        if published:
+            tables.add(run, published)
         self._trim(Holdings(changes[-1].revision, oldest, counts), size)
 
     def _trim(self, holdings: Holdings, size: int) -> None:
@@ -133,6 +139,17 @@ class SqliteWriter:
         self.connection.execute("COMMIT")
         self.holdings, self._history_bytes = self._pending
         self._note(self.holdings.revision)
+
+    def run(self, step: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Does a step of the outbox in a transaction of its own, which is on the disk when it returns."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = step(self.connection)
+            self.connection.execute("COMMIT")
+        except BaseException:
+            self.rollback()
+            raise
+        return result
 
     def rollback(self) -> None:
         """Undoes `apply`; SQLite may have done so itself."""

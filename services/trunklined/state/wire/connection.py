@@ -14,6 +14,7 @@ from trunkline.limits import FRAME_BYTES, MAX_FRAME_ITEMS
 from trunkline.records import invalid_record
 from trunkline.v1 import state_pb2
 from trunkline.wire.writer import StreamWriter
+from trunklined.relay.journal import size_of
 from trunklined.rpc.errors import to_item
 from trunklined.rpc.long_work import TimeSlice, parts_of
 from trunklined.state.batch import BatchOutcome
@@ -32,6 +33,7 @@ from trunklined.state.wire.operations import (
     to_put,
     to_read,
 )
+from trunklined.state.wire.outbox import WRITES_OF_BATCH, check_published
 
 MAX_OPEN_ITEMS: Final = 16_384
 MAX_OPEN_BYTES: Final = 64 * 1024 * 1024
@@ -46,6 +48,12 @@ _OPERATIONS: Final = (
     *_ITEMS,
     state_pb2.ConnectStateRequest.ClientItem.BATCH_FIELD_NUMBER,
     state_pb2.BatchRequest.OPERATIONS_FIELD_NUMBER,
+)
+_ITEM = state_pb2.ConnectStateRequest.ClientItem
+_WRITES: Final = (
+    (*_ITEMS, _ITEM.SAVE_FIELD_NUMBER),
+    (*_ITEMS, _ITEM.DELETE_FIELD_NUMBER),
+    *((*_OPERATIONS, number) for number in WRITES_OF_BATCH),
 )
 
 
@@ -120,13 +128,14 @@ class StateConnection:
                 await self._get(item.id, to_read(item.get))
             case "save":
                 put = to_put(item.save, self._max_record_bytes)
-                size = len(put.body)
+                size = len(put.body) + size_of(put.publish)
                 self._store.submit((put,), size, partial(self._saved, item.id, size), self)
                 self._opened(size)
             case "delete":
-                drop = to_drop(item.delete)
-                self._store.submit((drop,), 0, partial(self._deleted, item.id), self)
-                self._opened(0)
+                drop = to_drop(item.delete, self._max_record_bytes)
+                size = size_of(drop.publish)
+                self._store.submit((drop,), size, partial(self._deleted, item.id, size), self)
+                self._opened(size)
             case "list":
                 await self._list(item.id, ListQuery(item.list))
             case "batch":
@@ -175,8 +184,8 @@ class StateConnection:
         else:
             self._answer(id).saved.revision = outcome[0]
 
-    def _deleted(self, id: int, outcome: TransactionOutcome) -> None:
-        self._closed(0)
+    def _deleted(self, id: int, size: int, outcome: TransactionOutcome) -> None:
+        self._closed(size)
         if isinstance(outcome, StateError):
             self._fail(id, outcome)
         else:
@@ -255,3 +264,4 @@ def _check_parts(raw: bytes) -> None:
     for name, path in (("items", _ITEMS), ("operations", _OPERATIONS)):
         if parts_of(raw, path, MAX_FRAME_ITEMS) > MAX_FRAME_ITEMS:
             raise invalid_record(f"frame.{name}", f"are more than {MAX_FRAME_ITEMS}")
+    check_published(raw, *_WRITES)

@@ -26,11 +26,13 @@ from trunklined.state.records import (
     make_facets,
 )
 from trunklined.state.watch import Event, Left, Progress, Synced, WatchFilter
+from trunklined.state.wire.outbox import to_arrivals
 from trunklined.state.wire.validation import make_put
 
 _twins = state_passthrough()
 SaveRequest = _twins["SaveRequest"]
 SaveResponse = _twins["SaveResponse"]
+DeleteRequest = _twins["DeleteRequest"]
 DeleteResponse = _twins["DeleteResponse"]
 BatchRequest = _twins["BatchRequest"]
 ConnectStateRequest = _twins["ConnectStateRequest"]
@@ -60,7 +62,8 @@ def to_put(request: Any, max_bytes: int) -> Put:
     which = request.WhichOneof("value")
     if which is None:
         raise invalid_record("value", "is not set: a save needs a record")
-    return make_put(RECORD_KINDS[which], getattr(request, which), _expected(request, lowest=0), max_bytes)
+    put = make_put(RECORD_KINDS[which], getattr(request, which), _expected(request, lowest=0), max_bytes)
+    return put._replace(publish=to_arrivals(request.publish, max_bytes)) if request.publish else put
 
 
 def to_read(request: Any) -> Read:
@@ -68,9 +71,10 @@ def to_read(request: Any) -> Read:
     return Read(to_kind(request.kind), check_record_id("id", request.id))
 
 
-def to_drop(request: Any) -> Drop:
+def to_drop(request: Any, max_bytes: int) -> Drop:
     """Translates a DeleteRequest."""
-    return Drop(to_kind(request.kind), check_record_id("id", request.id), _expected(request, lowest=1))
+    drop = Drop(to_kind(request.kind), check_record_id("id", request.id), _expected(request, lowest=1))
+    return drop._replace(publish=to_arrivals(request.publish, max_bytes)) if request.publish else drop
 
 
 def _expected(request: Any, lowest: int) -> int | None:
@@ -134,7 +138,7 @@ def to_operation(operation: Any, max_bytes: int) -> Operation:
         case "get":
             return to_read(operation.get)
         case "delete":
-            return to_drop(operation.delete)
+            return to_drop(operation.delete, max_bytes)
     raise invalid_record("operation", "is not set")
 
 

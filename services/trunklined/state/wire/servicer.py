@@ -24,6 +24,7 @@ from trunklined.state.wire.connection import StateConnection
 from trunklined.state.wire.operations import (
     BatchRequest,
     BatchResponse,
+    DeleteRequest,
     DeleteResponse,
     GetResponse,
     ListQuery,
@@ -39,6 +40,7 @@ from trunklined.state.wire.operations import (
     to_read,
     to_watch_filter,
 )
+from trunklined.state.wire.outbox import WRITES_OF_BATCH, check_published, to_outbox
 
 _OPERATIONS: Final = (state_pb2.BatchRequest.OPERATIONS_FIELD_NUMBER,)
 SERVICE_NAME: Final = "trunkline.v1.StateService"
@@ -72,13 +74,11 @@ class StateServicer:
         whole = grpc.unary_unary_rpc_method_handler
         wire = state_pb2
         encode = [each.SerializeToString for each in (GetResponse, ListResponse, BatchResponse)]
-        handlers = {
-            "Save": whole(self._counted(self.save), SaveRequest.FromString, SaveResponse.SerializeToString),
+        handlers: dict[str, Any] = {
+            "Save": whole(self._counted(self.save), None, SaveResponse.SerializeToString),
             "Get": whole(self._counted(self.get), wire.GetRequest.FromString, encode[0]),
             "List": whole(self._counted(self.list), wire.ListRequest.FromString, encode[1]),
-            "Delete": whole(
-                self._counted(self.delete), wire.DeleteRequest.FromString, DeleteResponse.SerializeToString
-            ),
+            "Delete": whole(self._counted(self.delete), None, DeleteResponse.SerializeToString),
             "Batch": whole(self._counted(self.batch), None, encode[2]),
             "Watch": grpc.unary_stream_rpc_method_handler(self.watch, wire.WatchRequest.FromString, None),
             "ConnectState": grpc.stream_stream_rpc_method_handler(self.connect, None, None),
@@ -101,9 +101,11 @@ class StateServicer:
             if not ended.done():
                 ended.set_exception(stopping())
 
-    async def save(self, request: Any, context: Context) -> Any:
+    async def save(self, request: bytes, context: Context) -> Any:
         """See state.proto."""
-        revision = await self._store.execute(to_put(request, self._max_record_bytes), context.peer())
+        check_published(request, ())
+        put = to_put(_parse(SaveRequest, request), self._max_record_bytes)
+        revision = await self._store.execute(put, context.peer())
         return SaveResponse(revision=revision)
 
     async def get(self, request: state_pb2.GetRequest, context: Context) -> Any:
@@ -117,18 +119,18 @@ class StateServicer:
         page = await self._store.page(query.kind, query.filter, query.after, query.limit, context.peer())
         return query.answer(page, ListResponse())
 
-    async def delete(self, request: state_pb2.DeleteRequest, context: Context) -> Any:
+    async def delete(self, request: bytes, context: Context) -> Any:
         """See state.proto."""
-        return DeleteResponse(**to_deleted(await self._store.execute(to_drop(request), context.peer())))
+        check_published(request, ())
+        drop = to_drop(_parse(DeleteRequest, request), self._max_record_bytes)
+        return DeleteResponse(**to_deleted(await self._store.execute(drop, context.peer())))
 
     async def batch(self, request: bytes, context: Context) -> Any:
         """See state.proto."""
         if parts_of(request, _OPERATIONS, MAX_BATCH_OPERATIONS) > MAX_BATCH_OPERATIONS:
             raise invalid_record("operations", f"has more than {MAX_BATCH_OPERATIONS} entries")
-        try:
-            batch = BatchRequest.FromString(request)
-        except DecodeError as error:
-            raise invalid_record("request", "is no BatchRequest") from error
+        check_published(request, *((*_OPERATIONS, number) for number in WRITES_OF_BATCH))
+        batch = _parse(BatchRequest, request)
         future: asyncio.Future[tuple[Operations, Any]] = asyncio.get_running_loop().create_future()
 
         def finished(operations: Operations, outcomes: Any) -> None:
@@ -193,6 +195,8 @@ class StateServicer:
             version=__version__,
         )
         answer.started_at.CopyFrom(stamp_of(self._started_at))
+        if self._store.relay is not None:
+            answer.outbox.CopyFrom(await to_outbox(self._store.engine.outbox, self._store.relay))
         return answer
 
     def _counted(self, call: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
@@ -204,3 +208,10 @@ class StateServicer:
                 raise
 
         return counted
+
+
+def _parse(kind: Any, request: bytes) -> Any:
+    try:
+        return kind.FromString(request)
+    except DecodeError as error:
+        raise invalid_record("request", f"is no {kind.DESCRIPTOR.name}") from error

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal, overload
 
 from google.protobuf.message import Message
 
 from trunkline.bus.checks import check_durable, check_live, check_stored
-from trunkline.bus.codec import encode_delivery, encode_message
+from trunkline.bus.grpc.asking import AskedRequest
 from trunkline.bus.grpc.durable_subscription import DurableSubscription
 from trunkline.bus.grpc.session import BusSession
 from trunkline.bus.grpc.subscription import LiveSubscription
 from trunkline.bus.grpc.wire_delivery import WireDelivery
 from trunkline.bus.handling import check_callback
+from trunkline.bus.life import LifeEvent
 from trunkline.bus.message_bus import MessageBus, check_interest, check_timeout
-from trunkline.bus.stream import DurableStream, LiveStream
+from trunkline.bus.request import RequestHandler, call_handler, check_handler
+from trunkline.bus.stream import DurableStream, EventStream, LiveStream
 from trunkline.channels import check_channel, check_pattern
-from trunkline.delivery import DurableSettings, Receipt, Start
+from trunkline.delivery import DurableSettings, Receipt, RequestTerms, Start
 from trunkline.errors import (
     BusDisconnectedError,
     BusNotConnectedError,
@@ -31,8 +36,11 @@ from trunkline.errors import (
     TrunklineError,
 )
 from trunkline.limits import CLIENT_DISCONNECT_SECONDS, DEFAULT_REQUEST_TIMEOUT, MAX_MESSAGE_BYTES
+from trunkline.message_encoding import encode_delivery, encode_message
 from trunkline.models import AgentMessage
 from trunkline.models.message import as_made
+from trunkline.text import safe_text
+from trunkline.v1 import bus_pb2
 
 log = logging.getLogger(__name__)
 
@@ -138,6 +146,7 @@ class BaseBus(WireDelivery, MessageBus):
         durable: str | None = None,
         start: Start = "new",
         settings: DurableSettings | None = None,
+        on_paused: Callable[[bool], None] | None = None,
     ) -> None:
         session = self._connected()
         check_callback(callback)
@@ -145,11 +154,11 @@ class BaseBus(WireDelivery, MessageBus):
             raise ValueError(f"concurrency is {concurrency}, it must be at least 1")
         if durable is not None:
             window = 2 * concurrency if credit is None else credit
-            options = (start, settings, window, group, on_lagged, observer, on_error)
+            options = (start, settings, window, group, on_lagged, observer, on_error, on_paused)
             held = await self._open_durable(channel, durable, *options)
             session.run(held, callback, concurrency)
             return
-        check_live(start, settings)
+        check_live(start, settings, on_paused)
         subscription = await self._open(session, channel, group, credit, concurrency, on_lagged, observer, on_error)
         session.run(subscription, callback, concurrency)
 
@@ -158,21 +167,87 @@ class BaseBus(WireDelivery, MessageBus):
         session.end_all(check_pattern(channel))
 
     async def request(
-        self, channel: str, message: AgentMessage, timeout: float = DEFAULT_REQUEST_TIMEOUT
+        self,
+        channel: str,
+        message: AgentMessage,
+        timeout: float = DEFAULT_REQUEST_TIMEOUT,
+        **wished: Any,
     ) -> AgentMessage:
         session = self._connected()
         check_channel(channel)
         check_timeout(timeout)
+        terms = None
+        if wished:
+            terms = RequestTerms(**wished)
+            timeout = await self._wait_for_bus(session, channel, timeout, terms)
         session.stream.check_up()
         correlation_id = message.correlation_id or message.message_id
         encoded = self._encode(message, correlation_id)
         published = not message.is_expired()
         self._published += published
         try:
-            return await session.request(channel, encoded, correlation_id, timeout)
+            return await session.request(channel, encoded, correlation_id, timeout, terms)
         except (NoRespondersError, InvalidMessageError):
             self._published -= published  # it was refused
             raise
+
+    def request_stream(
+        self, channel: str, message: AgentMessage, timeout: float = DEFAULT_REQUEST_TIMEOUT, **wished: Any
+    ) -> AsyncGenerator[LifeEvent, None]:
+        terms = RequestTerms(**wished)
+
+        async def ask() -> AskedRequest:
+            session = self._connected()
+            check_channel(channel)
+            check_timeout(timeout)
+            left = await self._wait_for_bus(session, channel, timeout, terms)
+            session.stream.check_up()
+            correlation_id = message.correlation_id or message.message_id
+            encoded = self._encode(message, correlation_id)
+            self._published += not message.is_expired()
+            return session.ask(channel, encoded, correlation_id, left, terms)
+
+        return EventStream(ask)
+
+    async def _wait_for_bus(self, session: BusSession, channel: str, timeout: float, terms: RequestTerms) -> float:
+        """Checks what is wished of a request, and waits for a lost connection where it may; returns what is left of the
+        timeout."""
+        if terms.idle_timeout is not None:
+            check_timeout(terms.idle_timeout, "idle_timeout")
+        if not terms.wait_for_responder or (session.stream.is_up and not session.bus_is_away):
+            return timeout
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        try:
+            async with asyncio.timeout_at(deadline):
+                await session.wait_for_bus()
+        except TimeoutError:
+            raise session.stream.disconnected("it was not restored before the request's deadline") from None
+        return max(deadline - loop.time(), 0.001)
+
+    async def respond(
+        self,
+        pattern: str,
+        handler: RequestHandler,
+        *,
+        group: str | None = None,
+        concurrency: int = 1,
+        name: str | None = None,
+        on_error: Callable[[TrunklineError], None] | None = None,
+    ) -> None:
+        session = self._connected()
+        check_handler(handler)
+        if concurrency < 1:
+            raise ValueError(f"concurrency is {concurrency}, it must be at least 1")
+        check_interest(pattern, group, concurrency)
+        if name is None:
+            name = f"{socket.gethostname()}:{os.getpid()}"
+        subscription = await session.open_responder(pattern, group or "", concurrency, on_error, name, self._encode)
+        session.run(subscription, partial(call_handler, handler), concurrency)
+
+    async def cancel(self, request_id: str, *, by: str = "", reason: str = "") -> None:
+        request = bus_pb2.CancelRequest(request_id=request_id, by=safe_text(by), reason=safe_text(reason))
+        await self._call("Cancel", request)
 
     def messages(
         self,
@@ -237,11 +312,12 @@ class BaseBus(WireDelivery, MessageBus):
         on_lagged: Callable[[int], None] | None,
         observer: bool = False,
         on_error: Callable[[TrunklineError], None] | None = None,
+        on_paused: Callable[[bool], None] | None = None,
     ) -> DurableSubscription:
         session = self._connected()
         check_interest(pattern, None, window)
         check_durable(durable, pattern, start, settings, group=group, observer=observer, on_lagged=on_lagged)
-        return await session.open_durable(pattern, durable, start, settings, window, on_error)
+        return await session.open_durable(pattern, durable, start, settings, window, on_error, on_paused)
 
     def _encode(self, message: AgentMessage, correlation_id: str | None = None) -> bytes:
         encoded = encode_message(message, correlation_id)

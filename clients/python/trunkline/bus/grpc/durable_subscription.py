@@ -39,6 +39,7 @@ class DurableSubscription(Subscription[DurableMessage]):
         position: where it starts, if the service has none of this name.
         settings: how it delivers, if the service has none of this name.
         window: messages that may be with this client at once, from 1.
+        on_paused: told when it is paused, and when it goes on.
         touched: called when something is to be gathered.
         flush: sends what was said at once.
     """
@@ -54,11 +55,14 @@ class DurableSubscription(Subscription[DurableMessage]):
         item: Callable[[int], Any],
         left: Callable[[Subscription[DurableMessage]], None],
         on_error: OnError | None,
+        on_paused: Callable[[bool], None] | None,
         touched: Callable[[DurableSubscription], None],
         flush: Callable[[], None],
     ) -> None:
         super().__init__(id, pattern, item, left, on_error)
         self.durable = durable
+        self._on_paused = on_paused
+        self._paused = False
         self._position = position
         self._settings = settings
         self._window = window
@@ -235,7 +239,15 @@ class DurableSubscription(Subscription[DurableMessage]):
         self._freed += 1
 
     def _take_started(self, started: bus_pb2.SubscribeResponse.Started) -> None:
-        self._holdings.ack_wait = started.ack_wait.ToNanoseconds() / 1e9
+        self._take_state(started)
+
+    def _take_state(self, now_is: bus_pb2.SubscribeResponse.Started | bus_pb2.SubscribeResponse.Changed) -> None:
+        """The service said how the durable subscription is now."""
+        self._holdings.lease_for(now_is.ack_wait.ToNanoseconds() / 1e9)
+        if now_is.paused != self._paused:
+            self._paused = now_is.paused
+            log.info("the durable subscription %r %s", self.durable, "is paused" if self._paused else "goes on")
+            notify(self._on_paused, self._paused)
 
     def _run(self, deliveries: bus_pb2.SubscribeResponse.Deliveries) -> deque[Any]:
         first, attempt, channel = deliveries.first_sequence, deliveries.attempt, deliveries.channel
@@ -249,7 +261,10 @@ class DurableSubscription(Subscription[DurableMessage]):
         return deque((raw, first + index, attempt, channel, now) for index, raw in enumerate(messages))
 
     def _take_other(self, frame: bus_pb2.SubscribeResponse) -> None:
-        if frame.WhichOneof("frame") != "refused":
+        kind = frame.WhichOneof("frame")
+        if kind == "changed":
+            self._take_state(frame.changed)
+        if kind != "refused":
             return
         refused = frame.refused
         lost = [each for each in refused.sequences if self._holdings.holds(each, refused.attempt)]

@@ -110,6 +110,16 @@ class Holdings:
         """Waits until nothing is held."""
         await self._empty.wait()
 
+    def lease_for(self, seconds: float) -> None:
+        """Leases last so long from now on: what is held is extended at once, and as often as that needs."""
+        if seconds == self.ack_wait:
+            return
+        self.ack_wait = seconds
+        if self._timer is not None:
+            self._timer.cancel()
+            self.extend()
+            self._arm()
+
     def extend(self) -> None:
         """Lets all leases begin anew."""
         if not self.stream_is_up or not self._held:

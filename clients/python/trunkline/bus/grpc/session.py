@@ -8,11 +8,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from trunkline.bus.codec import decode_message, parse_message
+from trunkline.bus.grpc.asking import AskedRequest
 from trunkline.bus.grpc.durable_subscription import DurableSubscription
 from trunkline.bus.grpc.publisher import Publisher
+from trunkline.bus.grpc.responder import ResponderSubscription
 from trunkline.bus.grpc.subscription import LiveSubscription, OnError, Subscription
 from trunkline.callbacks import notify
-from trunkline.delivery import DurableSettings, Receipt, Start
+from trunkline.delivery import DurableSettings, Receipt, RequestTerms, Start
 from trunkline.errors import (
     BusDisconnectedError,
     BusNotConnectedError,
@@ -29,7 +31,7 @@ log = logging.getLogger(__name__)
 
 AnySubscription = LiveSubscription | DurableSubscription
 M = TypeVar("M", bound=AgentMessage)
-S = TypeVar("S", LiveSubscription, DurableSubscription)
+S = TypeVar("S", LiveSubscription, DurableSubscription, ResponderSubscription)
 
 _WAVE = 32
 """Of many requests at once, so many are sent while the others are still being encoded: then service and client work at
@@ -57,13 +59,16 @@ class BusSession:
         self._publisher = Publisher(self.stream)
         self._frames = self._publisher.frames
         self._subscriptions: dict[int, AnySubscription] = {}
-        self._touched: dict[DurableSubscription, None] = {}
+        self._touched: dict[DurableSubscription | ResponderSubscription, None] = {}
         """Those that have something to say with the next frame."""
+        self._asked: dict[int, AskedRequest] = {}
+        """Requests whose events are read."""
         self._leaving: set[asyncio.Task[None]] = set()
         self._on_disconnected = on_disconnected
         self._on_reconnected = on_reconnected
         self._was_up = False
         self._loop = asyncio.get_running_loop()  # asked for once: Python 3.11 asks the kernel for its pid each time
+        self._bus_there = asyncio.Event()
         self.bus_is_away = False
         """The stream ends at a sidecar whose bus is away: only what is to be stored is taken."""
 
@@ -75,10 +80,17 @@ class BusSession:
             if isinstance(subscription, DurableSubscription):
                 subscription.forget()
         self._subscriptions.clear()
+        self._fail_asked(BusDisconnectedError(f"disconnected from {self.stream.address}"))
         for task in self._leaving:
             task.cancel()
         self._publisher.close(BusDisconnectedError(f"disconnected from {self.stream.address}"))
         await self.stream.close()
+
+    async def wait_for_bus(self) -> None:
+        """Waits until the stream is up, and the bus is behind it."""
+        while not self.stream.is_up or self.bus_is_away:
+            self._bus_there.clear()
+            await self._bus_there.wait()
 
     async def wind_down(self) -> None:
         """Gives back what durable subscriptions hold: what was not started as it is, what was started as failed; and
@@ -103,7 +115,9 @@ class BusSession:
         """See `Publisher.store`."""
         return await self._publisher.store(channel, encoded)
 
-    async def request(self, channel: str, encoded: bytes, correlation_id: str, timeout: float) -> AgentMessage:
+    async def request(
+        self, channel: str, encoded: bytes, correlation_id: str, timeout: float, terms: RequestTerms | None = None
+    ) -> AgentMessage:
         """Sends an encoded request and waits for its reply."""
         stream = self.stream
         id, answer = stream.expect()
@@ -112,6 +126,8 @@ class BusSession:
         wanted.message = encoded
         wanted.timeout.seconds = int(timeout)
         wanted.timeout.nanos = int(timeout % 1 * 1e9)
+        if terms is not None:
+            _fill_terms(wanted, terms)
         if stream.pending == 1 or self._frames.items >= _WAVE:
             stream.flush()
         loop = self._loop
@@ -125,6 +141,38 @@ class BusSession:
         finally:
             timer.cancel()
             stream.forget(id)
+
+    def ask(
+        self, channel: str, encoded: bytes, correlation_id: str, timeout: float, terms: RequestTerms
+    ) -> AskedRequest:
+        """Sends an encoded request, whose events are read from what is returned."""
+        asked = AskedRequest(self.stream.next_id(), self._frames.item, self._leave_asked)
+        wanted = self._frames.item(asked.id, len(encoded)).request_stream.request
+        wanted.channel = channel
+        wanted.message = encoded
+        wanted.timeout.seconds = int(timeout)
+        wanted.timeout.nanos = int(timeout % 1 * 1e9)
+        _fill_terms(wanted, terms)
+        self._asked[asked.id] = asked
+        asked.timer = self._loop.call_later(timeout, self._give_up, asked.id, channel, correlation_id, timeout)
+        return asked
+
+    def _leave_asked(self, asked: AskedRequest) -> None:
+        if self._asked.pop(asked.id, None) is not None:
+            asked.timer.cancel()
+            self._cancel(asked.id)
+
+    def _end_asked(self, id: int) -> AskedRequest | None:
+        asked = self._asked.pop(id, None)
+        if asked is not None:
+            asked.timer.cancel()
+        return asked
+
+    def _fail_asked(self, error: TrunklineError) -> None:
+        for id in list(self._asked):
+            asked = self._end_asked(id)
+            if asked is not None:
+                asked.fail(error)
 
     async def flush(self) -> None:
         """Waits until the service took everything; raises what it refused, or that the stream was lost."""
@@ -172,11 +220,27 @@ class BusSession:
         settings: DurableSettings | None,
         window: int,
         on_error: OnError | None,
+        on_paused: Callable[[bool], None] | None,
     ) -> DurableSubscription:
         """Opens a durable subscription; in effect on return."""
         id, item = self.stream.next_id(), self._frames.item
-        subscription = DurableSubscription(
-            id, pattern, durable, start, settings, window, item, self.end, on_error, self._touch, self.stream.flush
+        told = (on_error, on_paused, self._touch, self.stream.flush)
+        subscription = DurableSubscription(id, pattern, durable, start, settings, window, item, self.end, *told)
+        return await self._begin(subscription)
+
+    async def open_responder(
+        self,
+        pattern: str,
+        group: str,
+        window: int,
+        on_error: OnError | None,
+        name: str,
+        encode: Callable[[AgentMessage], bytes],
+    ) -> ResponderSubscription:
+        """Opens a subscription that answers requests; in effect on return."""
+        id, item = self.stream.next_id(), self._frames.item
+        subscription = ResponderSubscription(
+            id, pattern, group, window, item, self.end, on_error, name, encode, self._touch
         )
         return await self._begin(subscription)
 
@@ -185,11 +249,11 @@ class BusSession:
         subscription.run(callback, concurrency)
 
     def end(self, subscription: Subscription[Any]) -> None:
-        """Ends a subscription; idempotent. A durable one ends when the callbacks that run are done."""
+        """Ends a subscription; idempotent. One that is durable, or answers requests, ends when what runs is done."""
         subscription.close()
         if subscription.id not in self._subscriptions:
             return
-        if isinstance(subscription, DurableSubscription):
+        if isinstance(subscription, DurableSubscription | ResponderSubscription):
             leaving = asyncio.ensure_future(self._end_when_finished(subscription))
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)
@@ -197,11 +261,11 @@ class BusSession:
             del self._subscriptions[subscription.id]
             self._cancel(subscription.id)
 
-    async def _end_when_finished(self, subscription: DurableSubscription) -> None:
+    async def _end_when_finished(self, subscription: DurableSubscription | ResponderSubscription) -> None:
         await subscription.finished()
         self._cancel_durable(subscription)
 
-    def _cancel_durable(self, subscription: DurableSubscription) -> None:
+    def _cancel_durable(self, subscription: DurableSubscription | ResponderSubscription) -> None:
         """Ends one that holds nothing any more, behind all that was said of it."""
         if self._subscriptions.pop(subscription.id, None) is not None:
             self._gather_settled()
@@ -231,11 +295,13 @@ class BusSession:
         for frame in (*self.stream.take_kept(), *held):
             self.stream.put(frame, keep=True)
         self.bus_is_away = BUS_AWAY in self.stream.greeting
+        if not self.bus_is_away:
+            self._bus_there.set()
         if self._was_up and not self.bus_is_away:
             notify(self._on_reconnected)
         self._was_up = True
 
-    def _touch(self, subscription: DurableSubscription) -> None:
+    def _touch(self, subscription: DurableSubscription | ResponderSubscription) -> None:
         self._touched[subscription] = None
         self.stream.schedule()
 
@@ -254,6 +320,7 @@ class BusSession:
             error,
         )
         self._frames.forget_items()
+        self._fail_asked(error)
         for subscription in self._subscriptions.values():
             subscription.stream_lost()
         self._publisher.on_down(error)
@@ -265,13 +332,7 @@ class BusSession:
         for item in frame.items:
             match item.WhichOneof("item"):
                 case "subscription":
-                    subscription = self._subscriptions.get(item.id)
-                    if subscription is not None:
-                        subscription.take(item.subscription)
-                    elif item.subscription.WhichOneof("frame") == "refused":
-                        log.warning(
-                            "what was said of messages came too late: %s", item.subscription.refused.error.message
-                        )
+                    self._take_subscription(item.id, item.subscription)
                 case "published":
                     self._publisher.take(item.id, item.published)
                 case "reply":
@@ -280,18 +341,35 @@ class BusSession:
                         self.stream.settle(item.id, decode_message(wire, item.reply.channel))
                     except InvalidMessageError as error:
                         self.stream.fail(item.id, error)
+                case "request_events" | "request_end" as kind:
+                    self._take_events(item.id, getattr(item, kind).events, kind == "request_end")
                 case "error":
                     self._take_error(item.id, error_from_item(item.error))
                 case "pong" | "cancelled" as kind:
                     self.stream.settle(item.id, kind)
                 case "bus_connected":
                     self.bus_is_away = False
+                    self._bus_there.set()
                     notify(self._on_reconnected)
+
+    def _take_subscription(self, id: int, frame: Any) -> None:
+        subscription = self._subscriptions.get(id)
+        if subscription is not None:
+            subscription.take(frame)
+        elif frame.WhichOneof("frame") == "refused":
+            log.warning("what was said of messages came too late: %s", frame.refused.error.message)
+
+    def _take_events(self, id: int, events: Any, is_end: bool) -> None:
+        asked = self._end_asked(id) if is_end else self._asked.get(id)
+        if asked is not None:
+            asked.take(events, is_end)
 
     def _take_error(self, id: int, error: TrunklineError) -> None:
         subscription = self._subscriptions.pop(id, None)
         if subscription is not None:
             subscription.fail(error)
+        elif (asked := self._end_asked(id)) is not None:
+            asked.fail(error)
         elif not id:
             log.error("the service refused a message: %s", error)
             self._publisher.remember(error)
@@ -304,7 +382,22 @@ class BusSession:
             f"no reply on {channel!r} within {timeout:g} s",
             details={"channel": channel, "correlation_id": correlation_id, "timeout_seconds": timeout},
         )
-        self.stream.fail(id, error)
+        asked = self._end_asked(id)
+        if asked is not None:
+            asked.fail(error)
+        else:
+            self.stream.fail(id, error)
 
     def _cancel(self, id: int) -> None:
         self._frames.item(id).cancel.SetInParent()
+
+
+def _fill_terms(wanted: Any, terms: RequestTerms) -> None:
+    """Fills in what is wished of a request beside its timeout."""
+    if terms.idle_timeout is not None:
+        wanted.idle_timeout.seconds = int(terms.idle_timeout)
+        wanted.idle_timeout.nanos = int(terms.idle_timeout % 1 * 1e9)
+    wanted.wait_for_responder = terms.wait_for_responder
+    wanted.repeatable = terms.repeatable
+    wanted.outlives_asker = terms.outlives_asker
+    wanted.traceback = terms.traceback

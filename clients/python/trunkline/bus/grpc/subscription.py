@@ -238,6 +238,9 @@ class LiveSubscription(Subscription[AgentMessage]):
         observer: it only looks on, and does not count as somebody who could answer a request.
     """
 
+    answers_requests = False
+    """Whether it is a responder to the service."""
+
     def __init__(
         self,
         id: int,
@@ -268,6 +271,7 @@ class LiveSubscription(Subscription[AgentMessage]):
         start.group = self._group
         start.credit = max(1, self._window - held)
         start.observer = self._observer
+        start.responder = self.answers_requests
 
     def _run(self, deliveries: bus_pb2.SubscribeResponse.Deliveries) -> deque[Any]:
         messages = deliveries.messages

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, Unpack
 
 from google.protobuf.message import Message
 
@@ -17,6 +17,7 @@ from trunkline.bus.dead_letters import (
     check_ids,
 )
 from trunkline.bus.durable_codec import (
+    changes_to_wire,
     dead_letter_from_wire,
     durable_from_wire,
     filter_to_wire,
@@ -24,18 +25,21 @@ from trunkline.bus.durable_codec import (
     settings_to_wire,
     statistics_from_wire,
     subscription_from_wire,
+    waiting_filter_to_wire,
+    waiting_from_wire,
 )
 from trunkline.bus.durable_delivery import DeadLetters, DurableDelivery
 from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
+from trunkline.bus.waiting import CancelledMessages, MovedMessages, WaitingFilter, WaitingMessage
 from trunkline.channels import check_pattern
-from trunkline.delivery import DurableSettings, Start, check_limit
+from trunkline.delivery import DurableChanges, DurableSettings, Start, check_limit
 from trunkline.limits import DEFAULT_PAGE_SIZE, DEFAULT_REQUEST_TIMEOUT, LONG_CALL_TIMEOUT
-from trunkline.v1 import bus_pb2, dead_letter_pb2, durable_pb2
+from trunkline.v1 import bus_pb2, dead_letter_pb2, durable_pb2, waiting_pb2
 
 
 class WireDelivery(DurableDelivery):
-    """See `DurableDelivery`. Each method is one call beside the stream; it has 30 s (`redrive` and `purge` 300 s), and
-    raises `BusDisconnectedError` where the connection is lost."""
+    """See `DurableDelivery`. Each method is one call beside the stream; it has 30 s (where it handles many messages,
+    300 s), and raises `BusDisconnectedError` where the connection is lost."""
 
     @abstractmethod
     async def _call(self, name: str, request: Message, timeout: float = DEFAULT_REQUEST_TIMEOUT) -> Any:
@@ -71,9 +75,47 @@ class WireDelivery(DurableDelivery):
         request = durable_pb2.SeekDurableSubscriptionRequest(name=name, position=position_to_wire(start))
         await self._call("SeekDurableSubscription", request)
 
+    async def update_durable(self, name: str, **changes: Unpack[DurableChanges]) -> DurableInfo:
+        self._check_connected()
+        request = durable_pb2.UpdateDurableSubscriptionRequest(name=name, settings=changes_to_wire(changes))
+        return durable_from_wire((await self._call("UpdateDurableSubscription", request)).subscription)
+
+    async def pause_durable(self, name: str) -> DurableInfo:
+        request = durable_pb2.PauseDurableSubscriptionRequest(name=name)
+        return durable_from_wire((await self._call("PauseDurableSubscription", request)).subscription)
+
+    async def resume_durable(self, name: str) -> DurableInfo:
+        request = durable_pb2.ResumeDurableSubscriptionRequest(name=name)
+        return durable_from_wire((await self._call("ResumeDurableSubscription", request)).subscription)
+
     async def durable(self, name: str) -> DurableInfo:
         answer = await self._call("GetDurableSubscription", durable_pb2.GetDurableSubscriptionRequest(name=name))
         return durable_from_wire(answer.subscription)
+
+    async def _waiting_messages(
+        self, name: str, wanted: WaitingFilter, limit: int | None, brief: bool
+    ) -> AsyncGenerator[WaitingMessage, None]:
+        request = waiting_pb2.ListWaitingMessagesRequest(
+            durable=name, filter=waiting_filter_to_wire(wanted), brief=brief
+        )
+        async for each in self._entries("ListWaitingMessages", request, "messages", limit):
+            yield waiting_from_wire(each, brief=brief)
+
+    async def cancel_waiting(self, name: str, which: WaitingFilter, *, dry_run: bool = False) -> CancelledMessages:
+        self._check_connected()
+        request = waiting_pb2.CancelWaitingMessagesRequest(
+            durable=name, filter=waiting_filter_to_wire(which.check()), dry_run=dry_run
+        )
+        answer = await self._call("CancelWaitingMessages", request, LONG_CALL_TIMEOUT)
+        return CancelledMessages(answer.cancelled, answer.leased)
+
+    async def move_waiting(self, name: str, which: WaitingFilter, to: str, *, dry_run: bool = False) -> MovedMessages:
+        self._check_connected()
+        request = waiting_pb2.MoveWaitingMessagesRequest(
+            durable=name, filter=waiting_filter_to_wire(which.check()), to_durable=to, dry_run=dry_run
+        )
+        answer = await self._call("MoveWaitingMessages", request, LONG_CALL_TIMEOUT)
+        return MovedMessages(answer.moved, answer.leased, answer.unmatched)
 
     async def durables(self) -> AsyncGenerator[DurableInfo, None]:
         request = durable_pb2.ListDurableSubscriptionsRequest(page_size=DEFAULT_PAGE_SIZE)
@@ -102,17 +144,8 @@ class WireDelivery(DurableDelivery):
 
     async def _dead_letters(self, wanted: DeadLetterFilter, limit: int | None, brief: bool) -> DeadLetters:
         request = dead_letter_pb2.ListDeadLettersRequest(filter=filter_to_wire(wanted), brief=brief)
-        left = limit
-        while True:
-            request.page_size = DEFAULT_PAGE_SIZE if left is None else min(left, DEFAULT_PAGE_SIZE)
-            page = await self._call("ListDeadLetters", request)
-            for letter in page.dead_letters:
-                yield dead_letter_from_wire(letter, brief=brief)
-            if left is not None:
-                left -= len(page.dead_letters)
-            if not page.next_page_token or left == 0:
-                return
-            request.page_token = page.next_page_token
+        async for letter in self._entries("ListDeadLetters", request, "dead_letters", limit):
+            yield dead_letter_from_wire(letter, brief=brief)
 
     async def redrive(
         self, which: WhichDeadLetters, *, dry_run: bool = False, force: bool = False, limit: int | None = None
@@ -130,6 +163,21 @@ class WireDelivery(DurableDelivery):
         request = dead_letter_pb2.PurgeDeadLettersRequest(dry_run=dry_run)
         _choose(request, which)
         return int((await self._call("PurgeDeadLetters", request, LONG_CALL_TIMEOUT)).purged)
+
+    async def _entries(self, name: str, request: Any, entries: str, limit: int | None) -> AsyncGenerator[Any, None]:
+        """At most so many entries of a call that lists in pages."""
+        left = limit
+        while True:
+            request.page_size = DEFAULT_PAGE_SIZE if left is None else min(left, DEFAULT_PAGE_SIZE)
+            page = await self._call(name, request)
+            found = getattr(page, entries)
+            for each in found:
+                yield each
+            if left is not None:
+                left -= len(found)
+            if not page.next_page_token or left == 0:
+                return
+            request.page_token = page.next_page_token
 
     async def _pages(self, name: str, request: Any) -> AsyncGenerator[Any, None]:
         """The answers of a call that lists in pages."""

@@ -5,19 +5,46 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from trunkline.cli.describe import describe_message
 from trunkline.cli.output import Marked, safe
 from trunkline.cli.times import age_of, json_time, local_time, span
 
 if TYPE_CHECKING:
-    from trunkline import DurableInfo
+    from trunkline import DurableInfo, DurableSettings, WaitingMessage
 
 COLUMNS: Final = ("name", "pattern", "waiting", "leased", "retrying", "subscribers", "acked", "redelivered", "dead")
+
+WAITING_COLUMNS: Final = ("sequence", "channel", "type", "published", "attempts", "next")
+
+
+def waiting_row(each: WaitingMessage) -> Sequence[Any]:
+    """Returns the cells under WAITING_COLUMNS."""
+    if each.blocked_by_key:
+        due = f"behind its key {each.message.ordering_key}"
+    else:
+        due = local_time(each.due_at) if each.due_at else "now"
+    kind = str(each.message.message_type) or "-"
+    return each.sequence, each.channel, kind, f"{age_of(each.published_at)} ago", each.attempts, due
+
+
+def describe_waiting(each: WaitingMessage) -> dict[str, Any]:
+    """Returns a waiting message for scripts."""
+    return {
+        "sequence": each.sequence,
+        "channel": each.channel,
+        "published_at": json_time(each.published_at),
+        "attempts": each.attempts,
+        "due_at": json_time(each.due_at) if each.due_at else None,
+        "blocked_by_key": each.blocked_by_key,
+        "error": each.error,
+        "message": describe_message(each.message),
+    }
 
 
 def row_of(each: DurableInfo) -> Sequence[Any]:
     """Returns the cells under COLUMNS."""
     return (
-        each.name,
+        Marked(f"{each.name} (paused)", "yellow") if each.paused else each.name,
         each.pattern,
         _waiting(each),
         each.leased,
@@ -36,7 +63,6 @@ def _waiting(each: DurableInfo) -> Any:
 
 def describe(each: DurableInfo) -> dict[str, Any]:
     """Returns one for scripts; spans in seconds."""
-    backoff = each.settings.backoff
     return {
         "name": each.name,
         "pattern": each.pattern,
@@ -49,13 +75,8 @@ def describe(each: DurableInfo) -> dict[str, Any]:
         "redelivered": each.redelivered,
         "dead_lettered": each.dead_lettered,
         "next_sequence": each.next_sequence,
-        "settings": {
-            "ack_wait": each.settings.ack_wait,
-            "max_deliveries": each.settings.max_deliveries,
-            "backoff_initial": backoff.initial,
-            "backoff_multiplier": backoff.multiplier,
-            "backoff_maximum": backoff.maximum,
-        },
+        "paused": each.paused,
+        "settings": each.settings.figures(),
     }
 
 
@@ -65,6 +86,7 @@ def facts_of(each: DurableInfo, dead_letters: int) -> list[tuple[str, Any]]:
     dead = f"{dead_letters:,}; trunkline dead-letters list --durable {each.name}"
     return [
         ("pattern", each.pattern),
+        *([("paused", Marked("yes; trunkline durable resume " + each.name, "yellow"))] if each.paused else []),
         ("created", f"{local_time(each.created_at)} ({age_of(each.created_at)} ago)"),
         ("subscribers", each.subscribers),
         ("waiting", _waiting(each)),
@@ -79,9 +101,24 @@ def facts_of(each: DurableInfo, dead_letters: int) -> list[tuple[str, Any]]:
             "backoff",
             f"{span(backoff.initial)}, times {backoff.multiplier:g} with each attempt, at most {span(backoff.maximum)}",
         ),
+        *_limits_of(each.settings),
     ]
+
+
+def _limits_of(settings: DurableSettings) -> list[tuple[str, Any]]:
+    """Returns the limits that there are."""
+    limits: list[tuple[str, Any]] = []
+    if settings.max_leased:
+        limits.append(("most leased", settings.max_leased))
+    if settings.rate:
+        burst = f", {settings.burst:,} at once" if settings.burst else ""
+        limits.append(("rate", f"{settings.rate:g} messages a second{burst}"))
+    if settings.key_concurrency > 1:
+        limits.append(("of a key at once", settings.key_concurrency))
+    return limits
 
 
 def in_a_line(each: DurableInfo) -> str:
     """Returns its name, pattern and place in one line."""
-    return f"{safe(each.name)} on {safe(each.pattern)}: {each.waiting:,} waiting, next sequence {each.next_sequence:,}"
+    place = f"{each.waiting:,} waiting, next sequence {each.next_sequence:,}{', paused' if each.paused else ''}"
+    return f"{safe(each.name)} on {safe(each.pattern)}: {place}"

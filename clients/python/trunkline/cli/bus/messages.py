@@ -1,4 +1,4 @@
-"""`trunkline publish` and `trunkline request`."""
+"""`trunkline publish`, `trunkline request` and `trunkline cancel`."""
 
 from __future__ import annotations
 
@@ -135,12 +135,28 @@ async def _payloads(payload: str) -> AsyncIterator[dict[str, Any]]:
 @click.option(
     "--timeout", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, help="Seconds to wait."
 )
+@click.option(
+    "--idle-timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="End without a sign of life."
+)
+@click.option("--wait", "wait_for_responder", is_flag=True, help="Wait for somebody who can answer.")
+@click.option("--repeatable", is_flag=True, help="It may be done twice: where a responder is lost, another gets it.")
+@click.option("--stream", is_flag=True, help="Show its life as it goes: accepted, progress, parts, the end.")
 @with_settings
-def request(channel: str, payload: str, timeout: float, **options: Any) -> None:
+def request(
+    channel: str,
+    payload: str,
+    timeout: float,
+    idle_timeout: float | None,
+    wait_for_responder: bool,
+    repeatable: bool,
+    stream: bool,
+    **options: Any,
+) -> None:
     """Sends a JSON object to who subscribes to CHANNEL, and shows the reply's payload.
 
-    With --format json the whole reply, as `trunkline subscribe` shows a message. Exit code 4 where no reply comes in
-    time, 1 (NO_RESPONDERS) where nobody listens.
+    With --format json the whole reply, as `trunkline subscribe` shows a message. With --stream each event on a line of
+    its own; ending the command cancels the request. Exit code 4 where no reply comes in time, 1 (NO_RESPONDERS) where
+    nobody listens, 1 where it failed or was cancelled.
     """
     from trunkline.cli.describe import describe_message, payload_text
 
@@ -148,8 +164,19 @@ def request(channel: str, payload: str, timeout: float, **options: Any) -> None:
 
     async def main() -> None:
         message = _make(read_object(payload, "the payload"), "task_assignment", options)
+        terms = {"idle_timeout": idle_timeout, "wait_for_responder": wait_for_responder, "repeatable": repeatable}
+        wished: Any = {name: value for name, value in terms.items() if value}
         async with bus_client(chosen, wait_for_ready=True) as bus:
-            reply = await bus.request(channel, message, timeout=timeout)
+            if stream:
+                from trunkline.cli.bus.lives import show_life
+
+                await show_life(
+                    bus.request_stream(channel, message, timeout, **wished),
+                    message.correlation_id or message.message_id,
+                    as_json=chosen.as_json,
+                )
+                return
+            reply = await bus.request(channel, message, timeout=timeout, **wished)
         if chosen.as_json:
             print_json(describe_message(reply))
             return
@@ -157,5 +184,28 @@ def request(channel: str, payload: str, timeout: float, **options: Any) -> None:
             print_json(reply.json())
         except InvalidMessageError:  # bytes, or broken JSON: shown as it is
             write_line(safe(payload_text(reply)))
+
+    run(main(), chosen)
+
+
+@click.command()
+@click.argument("request_id")
+@click.option("--by", default=DEFAULT_SENDER, show_default=True, help="Who cancels it.")
+@click.option("--reason", default="", help="Why; told to who asked, and to who works on it.")
+@with_settings
+def cancel(request_id: str, by: str, reason: str) -> None:
+    """Cancels a pending request by its id: its correlation id, or where it has none its message id.
+
+    Exit code 1 (REQUEST_NOT_FOUND) where it is unknown or over.
+    """
+    chosen = settings()
+
+    async def main() -> None:
+        async with bus_client(chosen, wait_for_ready=True) as bus:
+            await bus.cancel(request_id, by=by, reason=reason)
+        if chosen.as_json:
+            print_json({"request_id": request_id, "cancelled": True})
+        else:
+            write_line(f"cancelled {safe(request_id)}")
 
     run(main(), chosen)

@@ -14,6 +14,7 @@ from trunkline.cli.clients import bus_client, state_client
 from trunkline.cli.exit_codes import exit_code, run, tell
 from trunkline.cli.output import Marked, counted, print_facts, print_json, print_table
 from trunkline.cli.settings import Settings, settings, with_settings
+from trunkline.cli.state.outbox import describe, line_of
 from trunkline.cli.times import json_time
 from trunkline.errors import TrunklineError
 
@@ -140,7 +141,11 @@ async def _bus(chosen: Settings) -> dict[str, Any]:
 
 async def _state(chosen: Settings) -> dict[str, Any]:
     async with state_client(chosen) as store:
-        return _plain(await store.statistics())
+        figures = await store.statistics()
+    outbox = figures.outbox
+    if outbox is None:
+        return _plain(figures) | {"outbox": None}
+    return _plain(figures) | {"outbox": describe(outbox) if chosen.as_json else line_of(outbox)}
 
 
 def _plain(figures: Any) -> dict[str, Any]:

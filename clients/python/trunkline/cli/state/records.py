@@ -16,7 +16,8 @@ from trunkline.cli.input import STDIN, read_object
 from trunkline.cli.output import note_back, note_lost, print_json, print_table, safe, write_line
 from trunkline.cli.settings import Command, Settings, settings, with_settings
 from trunkline.cli.state.kinds import KINDS, filters_of, id_of, row_of
-from trunkline.errors import RecordNotFoundError
+from trunkline.cli.state.outbox import describe, print_outbox
+from trunkline.errors import RecordNotFoundError, StateError
 
 if TYPE_CHECKING:
     from trunkline import Change, Record
@@ -145,6 +146,29 @@ def delete(kind: str, id: str, expected_revision: int | None) -> None:
             print_json({"kind": kind, "id": id, "deleted": True})
         else:
             write_line(f"deleted {kind} {safe(id)}")
+
+    run(main(), chosen)
+
+
+@state.command()
+@with_settings
+def outbox() -> None:
+    """Shows the messages of writes that wait for the bus, and those that it refused.
+
+    Exit code 1 where some are stuck.
+    """
+    chosen = settings()
+
+    async def main() -> int:
+        async with state_client(chosen, wait_for_ready=True) as manager:
+            figures = (await manager.statistics()).outbox
+        if figures is None:
+            raise StateError(f"the state service {chosen.state} was given no bus (TRUNKLINE_STATE_BUS_ADDRESS)")
+        if chosen.as_json:
+            print_json(describe(figures))
+        else:
+            print_outbox(figures)
+        return 1 if figures.stuck else 0
 
     run(main(), chosen)
 

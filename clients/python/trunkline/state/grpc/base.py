@@ -15,6 +15,7 @@ from trunkline.records import RECORD_KINDS, Kind, check_batch_size, check_record
 from trunkline.state.filter import Filter, WatchFilter, check_page_size, check_revision
 from trunkline.state.grpc.frames import (
     ClientFrame,
+    delete_fields,
     error_of,
     record_of,
     save_fields,
@@ -23,8 +24,9 @@ from trunkline.state.grpc.frames import (
     to_outcome,
 )
 from trunkline.state.grpc.watch import RemoteWatch
+from trunkline.state.outbox import Publish
 from trunkline.state.record_manager import RecordManager, not_connected
-from trunkline.state.state_manager import Change, Operation, Outcome, Save, StateStatistics
+from trunkline.state.state_manager import Change, Delete, Operation, Outcome, Save, StateStatistics
 from trunkline.v1 import state_pb2
 from trunkline.wire.stream import Stream
 
@@ -122,8 +124,8 @@ class BaseStateManager(RecordManager):
         answer = await stream.call("GetStateStats", state_pb2.GetStateStatsRequest(), self._timeout)
         return statistics_from_wire(answer)
 
-    async def _save(self, record: Record, expected_revision: int | None) -> int:
-        answer = await self._call(save=save_fields(Save(record, expected_revision)))
+    async def _save(self, record: Record, expected_revision: int | None, publish: Publish) -> int:
+        answer = await self._call(save=save_fields(Save(record, expected_revision, publish)))
         revision: int = answer.saved.revision
         return revision
 
@@ -151,10 +153,8 @@ class BaseStateManager(RecordManager):
                 return found
             page["page_token"] = listed.next_page_token
 
-    async def _delete(self, kind: Kind, id: str, expected_revision: int | None) -> bool:
-        fields: dict[str, Any] = {"kind": RECORD_KINDS[kind], "id": check_record_id("id", id)}
-        if check_revision("expected_revision", expected_revision, 1) is not None:
-            fields["expected_revision"] = expected_revision
+    async def _delete(self, kind: Kind, id: str, expected_revision: int | None, publish: Publish) -> bool:
+        fields = delete_fields(Delete(kind, id, expected_revision, publish))
         deleted: bool = (await self._call(delete=fields)).deleted.deleted
         return deleted
 

@@ -6,12 +6,22 @@ from dataclasses import fields
 from datetime import UTC
 from typing import Any
 
-from trunkline.errors import RecordNotFoundError, StateError, TrunklineError
-from trunkline.models import AgentState, Record, TaskResult
-from trunkline.records import RECORD_KINDS, Kind, RecordKind, check_record_id
+from trunkline.channels import check_channel
+from trunkline.delivery import check_delivery
+from trunkline.errors import (
+    InvalidChannelError,
+    InvalidMessageError,
+    RecordNotFoundError,
+    StateError,
+    TrunklineError,
+)
+from trunkline.message_encoding import encode_delivery, encode_message
+from trunkline.models import AgentMessage, AgentState, Record, TaskResult
+from trunkline.records import RECORD_KINDS, Kind, RecordKind, check_record_id, check_write_messages, invalid_publish
 from trunkline.state.codec import decode_record, encode_record
 from trunkline.state.filter import WatchFilter, check_kind, check_revision
-from trunkline.state.state_manager import Change, ChangeType, Get, Operation, Outcome, Save, StateStatistics
+from trunkline.state.outbox import OutboxMessage, OutboxStatistics, Publish, StuckMessage
+from trunkline.state.state_manager import Change, ChangeType, Delete, Get, Operation, Outcome, Save, StateStatistics
 from trunkline.v1 import error_pb2, state_pb2
 from trunkline.wire.opaque import state_passthrough
 from trunkline.wire.status import error_from_item
@@ -29,7 +39,38 @@ def save_fields(operation: Save) -> dict[str, Any]:
     fields: dict[str, Any] = {kind: body}
     if operation.expected_revision is not None:
         fields["expected_revision"] = check_revision("expected_revision", operation.expected_revision, 0)
+    if operation.publish:
+        fields["publish"] = publish_fields(operation.publish)
     return fields
+
+
+def delete_fields(operation: Delete) -> dict[str, Any]:
+    """Returns the fields of a DeleteRequest."""
+    fields = _named(operation)
+    if operation.expected_revision is not None:
+        fields["expected_revision"] = check_revision("expected_revision", operation.expected_revision, 1)
+    if operation.publish:
+        fields["publish"] = publish_fields(operation.publish)
+    return fields
+
+
+def publish_fields(publish: Publish) -> list[dict[str, Any]]:
+    """Returns the fields of the OutboxMessages of a write."""
+    check_write_messages(len(publish))
+    return [_outbox_fields(index, OutboxMessage(*each)) for index, each in enumerate(publish)]
+
+
+def _outbox_fields(index: int, each: OutboxMessage) -> dict[str, Any]:
+    channel, message, ordering_key, deliver_at, deliver_after = each
+    if not isinstance(message, AgentMessage):
+        raise TypeError(f"publish[{index}]: want a pair of a channel and an AgentMessage, not {type(message).__name__}")
+    try:
+        check_channel(channel)
+        check_delivery(ordering_key, deliver_at, deliver_after)
+        delivery = encode_delivery(ordering_key, deliver_at, deliver_after)
+        return {"channel": channel, "message": encode_message(message) + delivery}
+    except (InvalidChannelError, InvalidMessageError) as error:
+        raise invalid_publish(index, error) from error
 
 
 def to_operation(operation: Operation) -> dict[str, Any]:
@@ -37,12 +78,13 @@ def to_operation(operation: Operation) -> dict[str, Any]:
     if isinstance(operation, Save):
         return {"save": save_fields(operation)}
     check_kind(operation.kind)
-    fields: dict[str, Any] = {"kind": RECORD_KINDS[operation.kind], "id": check_record_id("id", operation.id)}
     if isinstance(operation, Get):
-        return {"get": fields}
-    if operation.expected_revision is not None:
-        fields["expected_revision"] = check_revision("expected_revision", operation.expected_revision, 1)
-    return {"delete": fields}
+        return {"get": _named(operation)}
+    return {"delete": delete_fields(operation)}
+
+
+def _named(operation: Get | Delete) -> dict[str, Any]:
+    return {"kind": RECORD_KINDS[operation.kind], "id": check_record_id("id", operation.id)}
 
 
 def to_outcome(operation: Operation, outcome: Any) -> Outcome:
@@ -101,8 +143,22 @@ def to_change(frame: Any) -> Change:
 def statistics_from_wire(wire: state_pb2.GetStateStatsResponse) -> StateStatistics:
     """The figures of a store as Python users have them: its fields by the same names."""
     figures = {field.name: getattr(wire, field.name) for field in fields(StateStatistics)}
-    started_at = wire.started_at.ToDatetime(tzinfo=UTC)
-    return StateStatistics(**figures | {"started_at": started_at, "records": dict(wire.records)})
+    figures["started_at"] = wire.started_at.ToDatetime(tzinfo=UTC)
+    figures["records"] = dict(wire.records)
+    figures["outbox"] = _outbox_from_wire(wire.outbox) if wire.HasField("outbox") else None
+    return StateStatistics(**figures)
+
+
+def _outbox_from_wire(wire: state_pb2.Outbox) -> OutboxStatistics:
+    figures = {field.name: getattr(wire, field.name) for field in fields(OutboxStatistics)}
+    figures["oldest_at"] = wire.oldest_at.ToDatetime(tzinfo=UTC) if wire.HasField("oldest_at") else None
+    figures["last_stuck"] = tuple(
+        StuckMessage(
+            stuck.channel, stuck.message_id, stuck.refused_at.ToDatetime(tzinfo=UTC), stuck.reason, stuck.error
+        )
+        for stuck in wire.last_stuck
+    )
+    return OutboxStatistics(**figures)
 
 
 def id_of(record: Record) -> str:

@@ -1,0 +1,304 @@
+"""ResponderSubscription: the requests that this client answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from trunkline.bus.codec import decode_request, parse_message
+from trunkline.bus.grpc.subscription import LiveSubscription, OnError
+from trunkline.bus.handling import handle_request
+from trunkline.bus.life_codec import encode_accepted, encode_failure, encode_part, encode_progress, encode_result
+from trunkline.bus.request import Request
+from trunkline.errors import InvalidMessageError, RequestNotFoundError, TrunklineError
+from trunkline.limits import FRAME_BYTES
+from trunkline.models import AgentMessage
+from trunkline.v1 import bus_pb2
+from trunkline.wire.status import error_from_item
+
+log = logging.getLogger(__name__)
+
+_SIGNS: Final = 3
+"""Signs of life within an idle timeout, while a handler runs and says nothing itself."""
+
+
+class Answering:
+    """One request while it is answered; see `trunkline.bus.request.Answering`.
+
+    Args:
+        id: the request's id.
+        name: of the responder.
+        requested: what the service says of the request.
+        encode: encodes a message, and checks its size.
+        touch: says that there is something to send.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        name: str,
+        requested: bus_pb2.SubscribeResponse.Requested,
+        encode: Callable[[AgentMessage], bytes],
+        touch: Callable[[Answering], None],
+    ) -> None:
+        self.id = id
+        self.name = name
+        self.attempt = requested.attempt
+        self.with_traceback = requested.traceback
+        self.is_called_off = False
+        self.is_over = False
+        self.worker: asyncio.Task[Any] | None = None
+        """What runs the handler. None: it has not begun, or has ended."""
+        self._cancels = False
+        """Whether its worker was cancelled from here."""
+        self._encode = encode
+        self._touch = touch
+        self._loop = asyncio.get_running_loop()
+        self._deadline = self._loop.time() + requested.timeout.seconds + requested.timeout.nanos / 1e9
+        idle = requested.idle_timeout
+        self._beat = (idle.seconds + idle.nanos / 1e9) / _SIGNS if requested.HasField("idle_timeout") else None
+        self._timer: asyncio.TimerHandle | None = None
+        self._credit: int | None = requested.credit if requested.HasField("credit") else None
+        self._credited = asyncio.Event()
+        self._fraction = 0.0
+        self._events: list[bytes] = []
+        self._has_progress = False
+        """Whether the last event that waits is a progress."""
+
+    def begin(self) -> None:
+        """Accepts it: a handler begins."""
+        self.worker = asyncio.current_task()
+        self._put(encode_accepted(self.name))
+        if self._beat is not None:
+            self._timer = self._loop.call_later(self._beat, self._live)
+
+    def end(self) -> None:
+        """The handler has ended."""
+        worker, self.worker = self.worker, None
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._cancels and worker is not None:
+            worker.uncancel()  # the handler is over, and its worker goes on
+
+    def progress(self, fraction: float | None, text: str) -> None:
+        """See `Request.progress`."""
+        if fraction is not None:
+            if not self._fraction <= fraction <= 1:
+                raise InvalidMessageError(
+                    f"fraction is {fraction:g}, it must be between {self._fraction:g}, which was said before, and 1",
+                    details={"field": "fraction", "value": f"{fraction:g}"},
+                )
+            self._fraction = fraction
+        if self._has_progress:
+            self._events.pop()
+        self._put(encode_progress(fraction, text))
+        self._has_progress = True
+
+    async def part(self, message: AgentMessage) -> None:
+        """See `Request.part`."""
+        encoded = self._encode(message)
+        while self._credit == 0 and not self.is_over:
+            self._credited.clear()
+            await self._credited.wait()
+        if self._credit is not None:
+            self._credit -= 1
+        self._put(encode_part(encoded))
+
+    def finish(self, message: AgentMessage | None) -> None:
+        """See `Request.finish`."""
+        self._end_with(encode_result(None if message is None else self._encode(message)))
+
+    def fail(self, error: BaseException) -> None:
+        """Ends it with a failure."""
+        self._end_with(encode_failure(error, self.with_traceback))
+
+    def grant(self, parts: int) -> None:
+        """Who asked has read parts: so many more may be sent."""
+        if self._credit is not None:
+            self._credit += parts
+            self._credited.set()
+
+    def time_left(self) -> float:
+        """See `Request.time_left`."""
+        return max(0.0, self._deadline - self._loop.time())
+
+    def call_off(self) -> None:
+        """Nobody waits for it any more: cancels the handler; nothing more is said."""
+        self.is_called_off = True
+        self._close()
+        if self.worker is not None:
+            self._cancels = True
+            self.worker.cancel()
+
+    def take_events(self, room: int) -> tuple[list[bytes], bool]:
+        """What waits to be said, about `room` bytes of it; and whether that is all."""
+        events: list[bytes] = []
+        while self._events and room > 0:
+            event = self._events.pop(0)
+            room -= len(event)
+            events.append(event)
+        self._has_progress = self._has_progress and bool(self._events)
+        return events, not self._events
+
+    def _end_with(self, event: bytes) -> None:
+        if not self.is_over:
+            self._put(event)
+            self.is_over = True
+
+    def _close(self) -> None:
+        self.is_over = True
+        self._events.clear()
+        self._has_progress = False
+        self._credited.set()
+
+    def _put(self, event: bytes) -> None:
+        if self.is_over:
+            return
+        self._events.append(event)
+        self._has_progress = False
+        self._touch(self)
+
+    def _live(self) -> None:
+        """Says that the handler is at work; an answer without events does."""
+        if self.worker is not None and not self.is_over and self._beat is not None:
+            self._touch(self)
+            self._timer = self._loop.call_later(self._beat, self._live)
+
+
+class ResponderSubscription(LiveSubscription):
+    """A live subscription that answers requests. What is no request, or was called off before it began, is passed over.
+
+    Args:
+        name: what the responder calls itself.
+        encode: encodes a message, and checks its size.
+        touched: told that it has something to say with the next frame.
+    """
+
+    answers_requests = True
+
+    def __init__(
+        self,
+        id: int,
+        pattern: str,
+        group: str,
+        window: int | None,
+        item: Callable[..., Any],
+        left: Callable[[Any], None],
+        on_error: OnError | None,
+        name: str,
+        encode: Callable[[AgentMessage], bytes],
+        touched: Callable[[ResponderSubscription], None],
+    ) -> None:
+        super().__init__(id, pattern, group, window, item, left, None, on_error)
+        self._new_item = item
+        self._name = name
+        self._encode = encode
+        self._touched = touched
+        self._answerings: dict[str, Answering] = {}
+        """By request id: what was handed out, and is not over."""
+        self._saying: dict[Answering, None] = {}
+        """Those that have something to say with the next frame."""
+
+    def stream_lost(self) -> None:
+        """Who asked hears that the responder is gone: what runs is called off."""
+        self._runs.clear()
+        self._current = None
+        self._saying.clear()
+        answerings, self._answerings = self._answerings, {}
+        for answering in answerings.values():
+            answering.call_off()
+
+    async def finished(self) -> None:
+        """Waits until no handler runs; to be called after `close`."""
+        if self._workers:
+            await asyncio.wait(self._workers)
+
+    def failed(self, request: Request, error: BaseException) -> None:
+        """Ends a request with its failure."""
+        answering = request._answering
+        assert isinstance(answering, Answering)
+        answering.fail(error)
+
+    def gather(self) -> None:
+        """Sends what there is to say, each request's events as one item of a frame."""
+        saying, self._saying = self._saying, {}
+        for answering in saying:
+            is_all = False
+            while not is_all:
+                events, is_all = answering.take_events(FRAME_BYTES)
+                said = self._new_item(self.id, sum(map(len, events))).subscribe.respond
+                said.request_id = answering.id
+                said.events.extend(events)
+            if answering.is_over:
+                self._answerings.pop(answering.id, None)
+
+    def _run(self, deliveries: bus_pb2.SubscribeResponse.Deliveries) -> deque[Any]:
+        run: deque[Any] = deque()
+        messages: Any = deliveries.messages
+        for requested in deliveries.requests:
+            try:
+                wire = parse_message(messages[requested.index])
+            except InvalidMessageError:
+                log.exception("a request on %r cannot be read and was skipped", self.pattern)
+                continue
+            answering = Answering(wire.correlation_id, self._name, requested, self._encode, self._touch)
+            self._answerings[answering.id] = answering
+            run.append((wire, deliveries.first_sequence + requested.index, deliveries.channel, answering))
+        self._done += len(deliveries.messages) - len(run)
+        return run
+
+    def _open(self, waiting: Any) -> Request | None:
+        self._done += 1
+        wire, sequence, channel, answering = waiting
+        if answering.is_called_off:
+            return None
+        request = decode_request(wire, sequence, channel, answering)
+        if wire.ttl_seconds and request.is_expired():
+            log.debug("request %s expired while it waited here", request.message_id)
+            return None
+        return request
+
+    def _take_other(self, frame: bus_pb2.SubscribeResponse) -> None:
+        match frame.WhichOneof("frame"):
+            case "part_credit":
+                answering = self._answerings.get(frame.part_credit.request_id)
+                if answering is not None:
+                    answering.grant(frame.part_credit.parts)
+            case "called_off":
+                self._call_off(frame.called_off.request_id)
+            case "refused_response":
+                refused = frame.refused_response
+                error = error_from_item(refused.error)
+                log.log(
+                    logging.DEBUG if isinstance(error, RequestNotFoundError) else logging.WARNING,
+                    "an answer was refused: %s",
+                    error,
+                )
+                self._call_off(refused.request_id, error)
+            case _:
+                super()._take_other(frame)
+
+    def _call_off(self, request_id: str, error: TrunklineError | None = None) -> None:
+        answering = self._answerings.pop(request_id, None)
+        if answering is not None:
+            self._saying.pop(answering, None)
+            if error is not None and not isinstance(error, RequestNotFoundError):
+                answering.is_over = False
+                answering.fail(error)  # who asked would miss what was refused
+                return
+            answering.call_off()
+
+    async def _call(self, callback: Callable[[Any], Awaitable[None]], message: Any) -> None:
+        answering: Answering = message._answering
+        answering.begin()
+        try:
+            await handle_request(self, callback, message)
+        finally:
+            answering.end()
+
+    def _touch(self, answering: Answering) -> None:
+        self._saying[answering] = None
+        self._touched(self)

@@ -1,0 +1,1 @@
+"""What keeps publishes until the bus has them: the sidecar's backlog, the outbox of state, and what hands them on."""
