@@ -25,11 +25,14 @@ class Bystander:
     Args:
         bus: the program through which it requests, and answers itself.
         state: the program in which it saves.
+        reads: it reads what it saved once instead of saving.
     """
 
-    def __init__(self, bus: RunningProgram, state: RunningProgram | None = None) -> None:
+    def __init__(self, bus: RunningProgram, state: RunningProgram | None = None, *, reads: bool = False) -> None:
         programs = [bus, *([state] if state is not None else [])]
         self._arguments = [str(argument) for each in programs for argument in (each.address, each.pid)]
+        if reads:
+            self._arguments.append("reads")
 
     async def __aenter__(self) -> Bystander:
         self._process = await asyncio.create_subprocess_exec(
@@ -55,19 +58,27 @@ class Bystander:
 class _Client:
     """What the bystander asks for, again and again."""
 
-    def __init__(self, bus: GrpcMessageBus, state: GrpcStateManager | None) -> None:
+    def __init__(self, bus: GrpcMessageBus, state: GrpcStateManager | None, *, reads: bool) -> None:
         self._bus = bus
         self._state = state
+        self._reads = reads
         self._channel = f"bystander:{os.getpid()}"
 
     async def start(self) -> None:
         """Begins to answer."""
         await self._bus.subscribe(self._channel, self._reply)
+        await self._save()
 
     async def ask(self) -> None:
-        """Requests, and saves."""
+        """Requests, and saves or reads."""
         question = AgentMessage(message_type="control", sender_id="bystander")
         await self._bus.request(self._channel, question, timeout=PATIENCE)
+        if self._state is not None and self._reads:
+            await self._state.get_agent_state(self._channel)
+        else:
+            await self._save()
+
+    async def _save(self) -> None:
         if self._state is not None:
             await self._state.save_agent_state(AgentState(agent_id=self._channel, agent_type="test"))
 
@@ -75,14 +86,14 @@ class _Client:
         await self._bus.publish(f"{self._channel}:replies", message.create_response("bystander", "control"))
 
 
-async def _main(bus_address: str, bus_pid: str, state_address: str = "", state_pid: str = "") -> None:
+async def _main(bus_address: str, bus_pid: str, state_address: str = "", state_pid: str = "", mode: str = "") -> None:
     asked = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(asked), sys.stdin)
     pids = [os.getpid(), *(int(pid) for pid in (bus_pid, state_pid) if pid)]
     async with AsyncExitStack() as connected:
         bus = await connected.enter_async_context(GrpcMessageBus(bus_address))
         state = await connected.enter_async_context(GrpcStateManager(state_address)) if state_address else None
-        client = _Client(bus, state)
+        client = _Client(bus, state, reads=bool(mode))
         await client.start()
         for _ in range(WARM_UP):
             await client.ask()

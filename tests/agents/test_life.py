@@ -132,6 +132,21 @@ def test_an_agent_that_was_asked_to_stop_before_it_was_ready_does_no_work(
     assert runner.failure() is None
 
 
+def test_an_agent_whose_owner_goes_before_it_is_ready_is_stopped(channel: MessageChannel, diary: Path) -> None:
+    """It has not failed, and does no work for nobody."""
+
+    class Left(crew.ThreadWorker):
+        def setup(self) -> None:
+            super().setup()
+            channel.close()
+
+    agent = started(channel, Left, diary=str(diary))
+    assert agent.join(20)
+    assert crew.read(diary) == ["setup", "on_close"]
+    assert agent.failure is None
+    assert agent.stop_event.is_set()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_execute_returns_is_told_as_json(kind: str, channel: MessageChannel, diary: Path) -> None:
     """As one message, exactly."""

@@ -94,6 +94,36 @@ async def test_items_of_one_frame_are_taken_in_order(line: Line, channel: str) -
     assert answers == [(1, "published"), (3, "published"), (2, "cancelled"), (4, "published"), (5, "pong")]
 
 
+async def test_large_items_are_as_small_ones(line: Line, channel: str) -> None:
+    """A publish of megabytes is taken as it came, between others, and what is wrong with one is said of it alone."""
+    await line.say(Item(id=1, subscribe=start(channel)))
+    assert (await line.hear()).WhichOneof("item") == "subscription"
+    texts = [letter * 3_000_000 for letter in "abc"]
+    large = PublishRequest(channel=channel, messages=[{"message_id": text[:1], "json": text} for text in texts])
+    bad = PublishRequest(channel=channel, messages=[*large.messages, {"priority": 9}])
+    await line.say(
+        *(
+            Item(id=2, publish=large),
+            Item(id=3, publish=bad),
+            Item(id=4, request=RequestRequest(message=bad.messages[0])),
+        ),
+        *(Item(id=5, publish=PublishRequest(channel=channel, messages=[{"message_id": "d", "json": "d"}])), ping(6)),
+    )
+    answers: dict[int, Any] = {}
+    came: dict[str, str] = {}
+    while len(answers) < 5 or len(came) < 4:
+        item = await line.hear()
+        if item.id == 1:
+            came |= {each.message_id: each.json for each in item.subscription.deliveries.messages}
+        else:
+            answers[item.id] = item
+    assert came == {**{text[:1]: text for text in texts}, "d": "d"}
+    assert len(answers[2].published.receipts) == 3
+    assert (answers[3].error.metadata["field"], answers[3].error.metadata["index"]) == ("priority", "3")
+    assert answers[4].error.metadata["field"] == "timeout"
+    assert [answers[id].WhichOneof("item") for id in (5, 6)] == ["published", "pong"]
+
+
 async def test_the_end_of_a_subscription_is_behind_its_last_delivery(line: Line, channel: str) -> None:
     """A subscription's end is answered with cancelled, behind its last delivery."""
     await line.say(subscribing(1, channel))

@@ -247,3 +247,28 @@ async def _letter(bus: MessageBus, durable: str, *, brief: bool = False) -> Dead
             async for letter in bus.dead_letters(durable=durable, brief=brief):
                 return letter
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("metadata", ["[1]", '{"a": 1', "null", '"text"', '{"a": NaN}'])
+async def test_metadata_that_is_no_object_is_never_passed_off_as_one(
+    bus: MessageBus, raw: RawBus, channel: str, name: str, metadata: str
+) -> None:
+    """Whoever reads it gets an error, live and durable; all else is readable, and a copy says the same."""
+    live = Inbox()
+    await bus.subscribe(channel, live)
+    await bus.create_durable(name, channel)
+    await raw.publish(channel, Message(json='{"n": 1}', metadata_json=metadata), stored=True)
+    (message,) = await live.have(1)
+    (durable,) = await take(bus, channel, name, 1)
+    pickled: AgentMessage = pickle.loads(pickle.dumps(message))
+    for got in (message, durable):
+        for each in (got, got.model_copy(), pickled):
+            assert each.payload == {"n": 1}
+            with pytest.raises(InvalidMessageError, match="is no JSON object") as caught:
+                each.metadata  # noqa: B018
+            assert caught.value.details["field"] == "metadata"
+            assert "metadata" not in each.model_dump()
+            with pytest.raises(InvalidMessageError):
+                await bus.publish(channel, each)
+        got.metadata = {"now": "one"}
+        assert got.metadata == {"now": "one"}

@@ -38,12 +38,6 @@ from trunkline.v1 import bus_pb2, bus_pb2_grpc, dead_letter_pb2, durable_pb2, st
 
 MOST_MORE: Final = 0.1
 """Seconds that the bystander may wait more than alone."""
-BEHIND_WRITES: Final = 1.0
-"""The same beside thousands of state writes: a save is committed behind those that came before it, which is the disk's
-time."""
-WHILE_RECEIVED: Final = 0.2
-"""The same beside one message of gRPC that is as large as it may be: gRPC and protobuf copy it as a whole, and to copy
-60 MiB takes a thirtieth of a second."""
 TRIES: Final = 4
 MOST_MEMORY: Final = 300 * MiB
 """What a refused frame of 64 MiB may take, with gRPC's copies of it."""
@@ -152,11 +146,11 @@ async def _publish(services: Services, request: bus_pb2.PublishRequest) -> None:
     await services.bus.Publish(request, timeout=PATIENCE)
 
 
-async def _publish_stream(services: Services) -> None:
-    frame = bus_pb2.PublishStreamRequest(publish=_many(STORED)).SerializeToString()
+async def _publish_stream(services: Services, request: bus_pb2.PublishRequest, frames: int) -> None:
+    frame = bus_pb2.PublishStreamRequest(publish=request).SerializeToString()
     came = count(1)
     stream = grpc_stream(services.bus_program, "BusService/PublishStream")
-    await _spoken(stream, [frame] * 3, lambda _: next(came) == 3)
+    await _spoken(stream, [frame] * frames, lambda _: next(came) == frames)
 
 
 async def _request(services: Services) -> None:
@@ -316,20 +310,22 @@ def _workflow(id: int) -> dict[str, Any]:
     return {"workflow_id": f"waits-{id}", "error_log_json": ['{"x": "y"}'] * MAX_RECORD_ENTRIES}
 
 
-def _batch(**what: Any) -> state_pb2.BatchRequest:
+AGENTS: Final = state_pb2.RECORD_KIND_AGENT_STATE
+GET: Final = {"get": {"kind": AGENTS, "id": "waits-1"}}
+SAVE: Final[dict[str, Any]] = {"save": {}}
+
+
+def _batch(what: dict[str, Any], *, atomic: bool = False) -> state_pb2.BatchRequest:
     """As many operations as one batch may have."""
-    if "save" in what:
+    if what is SAVE:
         operations = [{"save": {"agent_state": _agent(number)}} for number in range(MAX_BATCH_OPERATIONS)]
     else:
         operations = [what] * MAX_BATCH_OPERATIONS
-    return state_pb2.BatchRequest(operations=operations)
-
-
-AGENTS = state_pb2.RECORD_KIND_AGENT_STATE
+    return state_pb2.BatchRequest(operations=operations, atomic=atomic)
 
 
 async def _prepare_records(services: Services) -> None:
-    await services.state.Batch(_batch(save=True), timeout=PATIENCE)
+    await services.state.Batch(_batch(SAVE), timeout=PATIENCE)
 
 
 async def _list_records(services: Services, _: None) -> None:
@@ -360,10 +356,11 @@ async def _connect_state(services: Services, *items: dict[str, Any]) -> None:
     await _refusable(_spoken(call, [frame], is_done))
 
 
-GET: Final = {"get": {"kind": AGENTS, "id": "waits-1"}}
-
-
 # Every call, and every item of the multiplexed streams: what makes its input possible, and its largest inputs.
+
+AS_ONE: Final = "saves as one"
+"""All of a batch in one transaction, which is one commit: another client's save is committed behind it, which is some
+tenths of a second of the database's own work. Reads go on."""
 
 CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]]]]] = {
     "Publish": (
@@ -382,7 +379,13 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
             ),
         },
     ),
-    "PublishStream": (_prepare_nothing, {"many": lambda services, _: _publish_stream(services)}),
+    "PublishStream": (
+        _prepare_nothing,
+        {
+            "many": lambda services, _: _publish_stream(services, _many(STORED), 3),
+            "large": lambda services, _: _publish_stream(services, _large(MEMORY), 1),
+        },
+    ),
     "Subscribe.start": (_durable, {"all": partial(_subscribe, "credit")}),
     "Subscribe.credit": (_durable, {"most": partial(_subscribe, "credit")}),
     "Subscribe.ack": (_durable, {"many": partial(_subscribe, "ack")}),
@@ -490,8 +493,9 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
     "Batch": (
         _prepare_records,
         {
-            "saves": lambda services, _: services.state.Batch(_batch(save=True), timeout=PATIENCE),
-            "gets": lambda services, _: services.state.Batch(_batch(**GET), timeout=PATIENCE),
+            "saves": lambda services, _: services.state.Batch(_batch(SAVE), timeout=PATIENCE),
+            AS_ONE: lambda services, _: services.state.Batch(_batch(SAVE, atomic=True), timeout=PATIENCE),
+            "gets": lambda services, _: services.state.Batch(_batch(GET), timeout=PATIENCE),
             "too many": lambda services, _: _refusable(
                 services.state.Batch(state_pb2.BatchRequest(operations=[{}] * 4_000_000))
             ),
@@ -535,7 +539,7 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
         _prepare_records,
         {
             "gets": lambda services, _: _connect_state(
-                services, *({"id": id, "batch": _batch(**GET)} for id in range(1, 4))
+                services, *({"id": id, "batch": _batch(GET)} for id in range(1, 4))
             )
         },
     ),
@@ -544,9 +548,6 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
         {"one": lambda services, _: services.state.GetStateStats(state_pb2.GetStateStatsRequest())},
     ),
 }
-
-
-WRITES: Final = frozenset({"Batch", "ConnectState.save", "ConnectState.delete", "ConnectState.batch"})
 
 
 def _declared() -> Iterator[str]:
@@ -598,10 +599,9 @@ async def services(programs: tuple[RunningProgram, RunningProgram]) -> AsyncIter
 async def test_another_client_goes_on(services: Services, call: str, what: str) -> None:
     """Beside the largest input of a call."""
     prepare, kinds = CASES[call]
-    most = BEHIND_WRITES if call in WRITES else WHILE_RECEIVED if what.startswith("large") else MOST_MORE
     more: list[float] = []
-    async with Bystander(services.bus_program, services.state_program) as bystander:
-        while not more or min(more) > most:
+    async with Bystander(services.bus_program, services.state_program, reads=what == AS_ONE) as bystander:
+        while not more or min(more) > MOST_MORE:
             assert len(more) < TRIES, f"each time another client waited for longer: {more}"
             prepared = await prepare(services)
             await bystander.longest()

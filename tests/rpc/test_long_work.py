@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trunkline.errors import InvalidMessageError
 from trunkline.limits import MAX_FRAME_ITEMS
 from trunkline.v1 import bus_pb2, durable_pb2, state_pb2
-from trunklined.rpc.long_work import SLICE_SECONDS, TimeSlice, check_lists, parts_of, pieces_of
+from trunklined.rpc.long_work import SLICE_SECONDS, TimeSlice, check_lists, parts_of, pieces_of, split
 
 ITEMS, OPERATIONS = (1,), (1, 6, 1)
 
@@ -86,6 +86,27 @@ def test_pieces_of_a_message_are_it_when_they_are_merged(sizes: list[int], size:
 def test_what_is_malformed_is_left_to_the_decoder(raw: bytes) -> None:
     """Nothing of it is lost."""
     assert b"".join(pieces_of(raw, 4)) == raw
+
+
+@given(sizes=st.lists(st.integers(0, 300), max_size=30), channel=st.text(max_size=300))
+async def test_a_message_is_split_into_its_parts_and_the_rest(sizes: list[int], channel: str) -> None:
+    """The parts as they are encoded, in order; the rest is the message without them."""
+    channel = channel.encode("utf-8", "replace").decode()
+    wanted = bus_pb2.PublishRequest(
+        channel=channel, messages=[{"json": "x" * size} for size in sizes], durability="DURABILITY_STORED"
+    )
+    parts, rest = await split(wanted.SerializeToString(), 2)
+    assert [bytes(part) for part in parts] == [message.SerializeToString() for message in wanted.messages]
+    del wanted.messages[:]
+    assert bus_pb2.PublishRequest.FromString(rest) == wanted
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x12", b"\x12\xff\xff\xff\x7f" * 5, b"\x12\xff", b"\x0b" * 30, b"\xff" * 30])
+async def test_what_cannot_be_split_stays_in_the_rest(raw: bytes) -> None:
+    """For its decoder to refuse."""
+    parts, rest = await split(b"\x12\x01a" + raw, 2)
+    assert [bytes(part) for part in parts] == [b"a"]
+    assert rest == raw
 
 
 def _invalid(field: str, problem: str, value: object) -> InvalidMessageError:

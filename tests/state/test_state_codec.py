@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from trunkline import AgentState, AgentStatus, AgentType, TaskResult, TaskStatus, WorkflowPhase, WorkflowState
 from trunkline.errors import InvalidRecordError
 from trunkline.models import Record
+from trunkline.records import Kind
 from trunkline.state.codec import decode_record, encode_record
 from trunkline.v1 import state_pb2
 
@@ -171,4 +172,19 @@ def test_what_was_changed_into_another_type_is_refused(field: str, change: Calla
     change(workflow)
     with pytest.raises(InvalidRecordError) as caught:
         encode_record(workflow)
+    assert caught.value.details["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "field"),
+    [
+        ("agent_state", state_pb2.AgentState(agent_id="a", metadata_json="[1]"), "metadata_json"),
+        ("task_result", state_pb2.TaskResult(task_id="t", output_data_json="{"), "output_data_json"),
+        ("workflow_state", state_pb2.WorkflowState(workflow_id="w", error_log_json=["{}", "no"]), "error_log_json[1]"),
+    ],
+)
+def test_what_is_no_json_object_is_told(kind: Kind, record: Any, field: str) -> None:
+    """With the field, as a service that stored it by another rule than ours may send it."""
+    with pytest.raises(InvalidRecordError, match="is no JSON object") as caught:
+        decode_record(kind, record.SerializeToString(), 1)
     assert caught.value.details["field"] == field

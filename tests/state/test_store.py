@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.state.conftest import MakeEngine, make_store
 from tests.state.samples import AGENT, drop, put
 from trunkline.errors import InternalError, OverloadedError, RevisionMismatchError, StateDisconnectedError, StorageError
 from trunklined.state.engines.engine import Commit, Engine
 from trunklined.state.planning import Bound, none_bound
 from trunklined.state.records import ANY, Entry, Transaction
-from trunklined.state.store import COMMIT_OPERATIONS, Store
+from trunklined.state.store import Store
+from trunklined.state.write_queue import COMMIT_OPERATIONS
 
 
 class GatedEngine:
@@ -74,6 +76,53 @@ async def test_a_commit_gathers_a_bounded_number(gated: GatedEngine) -> None:
     gated.gate.set()
     await asyncio.gather(*writes)
     assert max(gated.groups) <= COMMIT_OPERATIONS
+    await store.close()
+
+
+async def test_nobody_waits_for_all_that_another_client_submitted(gated: GatedEngine) -> None:
+    """What another one submits goes with the next commit, not behind all that came before it."""
+    store = await opened(gated, waiting=10 * COMMIT_OPERATIONS)
+    done: list[str] = []
+    crowd = 5 * COMMIT_OPERATIONS
+    for number in range(crowd):
+        store.submit([put(f"r{number}")], 1, lambda _: done.append("crowd"), "crowd")
+    await gated.began.wait()
+    for number in range(10):
+        store.submit([put(f"s{number}")], 1, lambda _: done.append("other"), "other")
+    gated.gate.set()
+    await store.drain(PATIENCE)
+    assert len(done) == crowd + 10
+    assert done.index("other") >= COMMIT_OPERATIONS  # behind what was being committed
+    assert [who for who in done[COMMIT_OPERATIONS : 2 * COMMIT_OPERATIONS] if who == "other"] == ["other"] * 10
+    await store.close()
+
+
+async def test_each_client_and_each_record_keep_their_order(gated: GatedEngine) -> None:
+    """A client's writes are done in the order in which it submits them, and so are all that are made to one record:
+    what another one says of a record that waits goes behind that, and what it submits then goes behind it."""
+    store = await opened(gated, waiting=10 * COMMIT_OPERATIONS)
+    done: list[str] = []
+
+    def submit(source: str, id: str) -> None:
+        store.submit([put(id, f"{source} {id}".encode())], 1, lambda _: done.append(f"{source} {id}"), source)
+
+    for number in range(3 * COMMIT_OPERATIONS):
+        submit("a", f"r{number}")
+    last = f"r{3 * COMMIT_OPERATIONS - 1}"
+    submit("b", "first")
+    submit("b", last)
+    submit("b", "after")
+    gated.gate.set()
+    await store.drain(PATIENCE)
+    assert [each for each in done if each.startswith("a")] == [
+        f"a r{number}" for number in range(3 * COMMIT_OPERATIONS)
+    ]
+    assert [each for each in done if each.startswith("b")] == ["b first", f"b {last}", "b after"]
+    assert done.index("b first") < COMMIT_OPERATIONS
+    assert done.index(f"b {last}") > done.index(f"a {last}")
+    entry = await store.get(AGENT, last)
+    assert entry is not None
+    assert entry.body == f"b {last}".encode()
     await store.close()
 
 

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -29,6 +29,8 @@ _LENGTHS: Final = (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_BYTES, Fie
 
 _CONTINUED: Final = bytes(range(0x80, 0x100))
 """Octets of a number that others of it follow."""
+
+T = TypeVar("T", bytes, memoryview)
 
 _LEAST: Final = 64
 """Bytes of a part that is searched for parts of its own: a smaller one has at most 31."""
@@ -122,7 +124,32 @@ def _lists_of(kind: Any) -> tuple[tuple[str, tuple[int, ...], bool], ...]:
     return tuple(found)
 
 
-def pieces_of(raw: bytes, size: int) -> Iterator[bytes]:
+async def split(raw: bytes | memoryview, number: int) -> tuple[list[memoryview], bytes]:
+    """Returns the nested messages that a field of an encoded message has, uncopied, and the message without them. Many
+    of them give others their turn. What is malformed stays in the message, for its decoder to refuse."""
+    view = memoryview(raw)
+    wanted = number << 3 | _BYTES
+    found: list[memoryview] = []
+    rest: list[memoryview] = []
+    at, end = 0, len(view)
+    work = TimeSlice()
+    while at < end:
+        tag, behind = _varint(view, at, end)
+        value, behind = _value(view, tag, behind, end)
+        if behind > end:
+            rest.append(view[at:])
+            break
+        if tag == wanted:
+            found.append(view[value:behind])
+            if work.is_over:
+                await work.rest()
+        else:
+            rest.append(view[at:behind])
+        at = behind
+    return found, b"".join(rest)
+
+
+def pieces_of(raw: T, size: int) -> Iterator[T]:
     """Cuts an encoded message into messages of about `size` bytes between two of its fields, in order.
 
     Encoded messages joined are one with the fields of both, so to handle the pieces one after the other is to handle a
@@ -133,16 +160,9 @@ def pieces_of(raw: bytes, size: int) -> Iterator[bytes]:
     end = len(raw)
     while end - start > size:
         tag, behind = _varint(raw, at, end)
-        kind = tag & 7
-        if kind == _VARINT:
-            length, (_, behind) = 0, _varint(raw, behind, end)
-        elif kind == _BYTES:
-            length, behind = _varint(raw, behind, end)
-        else:
-            length = _FIXED.get(kind, end)
-        if length > end - behind:
+        _, behind = _value(raw, tag, behind, end)
+        if behind > end:
             break
-        behind += length
         if behind - start > size and at > start:
             yield raw[start:at]
             start = at
@@ -186,8 +206,20 @@ def _count(raw: bytes, at: int, end: int, path: tuple[int, ...], limit: int, num
     return count
 
 
-def _varint(raw: bytes, at: int, end: int) -> tuple[int, int]:
-    """Returns the number that begins at a place, and the place behind it; a malformed one leads to the end."""
+def _value(raw: bytes | memoryview, tag: int, at: int, end: int) -> tuple[int, int]:
+    """Returns where the value of a field begins, and the place behind it: beyond the end where it is malformed."""
+    kind = tag & 7
+    if kind == _VARINT:
+        return at, _varint(raw, at, end)[1]
+    if kind == _BYTES:
+        length, at = _varint(raw, at, end)
+    else:
+        length = _FIXED.get(kind, end)
+    return at, at + length
+
+
+def _varint(raw: bytes | memoryview, at: int, end: int) -> tuple[int, int]:
+    """Returns the number that begins at a place, and the place behind it; a malformed one leads beyond the end."""
     value = shift = 0
     while at < end and shift < 70:
         octet = raw[at]
@@ -196,4 +228,4 @@ def _varint(raw: bytes, at: int, end: int) -> tuple[int, int]:
         if octet < 0x80:
             return value, at
         shift += 7
-    return 0, end
+    return 0, end + 1

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
 from trunkline.errors import RevisionMismatchError, StateError
+from trunklined.rpc.long_work import TimeSlice
 from trunklined.state.engines.engine import ANSWER_BYTES
 from trunklined.state.planning import TransactionOutcome, too_much_to_read
 from trunklined.state.records import Entry, Operation, Read, Result
@@ -18,25 +19,29 @@ Done = Callable[[list[BatchOutcome] | StateError], None]
 """Takes the outcomes in the order of the operations, or the error of the whole. It must neither block nor raise."""
 
 
-def start_batch(store: Store, operations: Sequence[Operation | StateError], done: Done, *, atomic: bool) -> None:
-    """Submits a batch to the store; calls `done` when all operations are done, possibly at once.
+async def start_batch(
+    store: Store, operations: Sequence[Operation | StateError], done: Done, *, atomic: bool, source: Hashable = None
+) -> None:
+    """Submits a batch to the store; calls `done` when all operations are done, possibly at once. To submit many gives
+    others their turn.
 
     Args:
         store: does the operations, in order.
         operations: at least one. An error stands for an operation that was refused already, and is its outcome.
         done: called once, unless this raises.
         atomic: all operations are one transaction; its error names the operation in details["operation"].
+        source: see `Store.submit`.
 
     Raises:
         StateError: of an atomic batch, the first operation that was refused already, or that the store takes none.
     """
     if atomic:
-        _start_atomic(store, operations, done)
+        _start_atomic(store, operations, done, source)
     else:
-        _Separate(store, len(operations), done).start(operations)
+        await _Separate(store, len(operations), done).start(operations, source)
 
 
-def _start_atomic(store: Store, operations: Sequence[Operation | StateError], done: Done) -> None:
+def _start_atomic(store: Store, operations: Sequence[Operation | StateError], done: Done, source: Hashable) -> None:
     transaction: list[Operation] = []
     for index, operation in enumerate(operations):
         if isinstance(operation, StateError):
@@ -50,7 +55,7 @@ def _start_atomic(store: Store, operations: Sequence[Operation | StateError], do
         done(outcome if isinstance(outcome, StateError) else [*outcome])
 
     store.counts.gets += sum(isinstance(operation, Read) for operation in transaction)
-    store.submit(transaction, put_size(transaction), settled)
+    store.submit(transaction, put_size(transaction), settled, source)
 
 
 class _Separate:
@@ -63,16 +68,19 @@ class _Separate:
         self._left = count
         self._room = ANSWER_BYTES
 
-    def start(self, operations: Sequence[Operation | StateError]) -> None:
+    async def start(self, operations: Sequence[Operation | StateError], source: Hashable) -> None:
         """Submits each operation; one that was refused, or that the store refuses, has its outcome at once."""
+        work = TimeSlice()
         for index, operation in enumerate(operations):
+            if index and work.is_over:
+                await work.rest()
             if isinstance(operation, StateError):
                 self._fail(index, operation)
                 continue
             transaction = (operation,)
             self._store.counts.gets += isinstance(operation, Read)
             try:
-                self._store.submit(transaction, put_size(transaction), partial(self._settled, index))
+                self._store.submit(transaction, put_size(transaction), partial(self._settled, index), source)
             except StateError as error:
                 self._fail(index, error)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -39,19 +38,14 @@ from trunklined.state.records import (
 from trunklined.state.statistics import Counts
 from trunklined.state.terms import Terms
 from trunklined.state.watch import Event, Watchers, WatchFilter
+from trunklined.state.write_queue import Done, Waiting, WriteQueue
 
 log = structlog.get_logger()
 
-COMMIT_OPERATIONS: Final = 256
 ENDED_AT_ONCE: Final = 256
 """Records whose TTL has passed that are ended before the next ones are looked for."""
 END_RETRY_SECONDS: Final = 1.0
 """A record that could not be ended, because the disk is full, is tried again after such a time."""
-COMMIT_BYTES: Final = 8 * 1024 * 1024
-"""Upper bounds of one commit, of its operations with their messages, and of their bytes. It has at least one
-transaction, and keeps the loop busy for at most 3 ms, more than the wait for the disk costs."""
-
-Done = Callable[[TransactionOutcome], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +56,13 @@ class StoreLimits:
     max_waiting_bytes: int
 
 
-@dataclass(slots=True)
-class _Waiting:
-    transaction: Transaction
-    size: int
-    messages: Sequence[Arrival]
-    done: Done
-
-    @property
-    def rows(self) -> int:
-        """What it adds to a commit: its operations, and the messages that they carry."""
-        return len(self.transaction) + len(self.messages)
-
-
 class Store:
     """The domain of the StateService.
 
     Writes that arrive while a commit runs form the next commit: there is no timer, so a lone write does not wait, and
-    many writes share the wait for the disk. While it stops, writes raise `StateDisconnectedError`.
+    many writes share the wait for the disk. Where more wait than one commit takes, each source has its turn; a source
+    is a client, or whatever else shall not wait for all that others submit. What one source submits is done in order,
+    and so is what is done to one record. While the store stops, writes raise `StateDisconnectedError`.
 
     Args:
         engine: keeps the records.
@@ -98,11 +81,7 @@ class Store:
         self.terms = Terms()
         self.leases = Leases(self, self.terms, self.counts)
         self._limits = limits
-        self._queue: deque[_Waiting] = deque()
-        self._queued_operations = 0
-        self._queued_bytes = 0
-        self._unsettled: dict[RecordKey, int] = {}
-        """Number of operations under way, by record."""
+        self._queue = WriteQueue()
         self._arrived = asyncio.Event()
         self._settled = asyncio.Event()
         self._committing = False
@@ -115,7 +94,7 @@ class Store:
     @property
     def waiting(self) -> int:
         """Number of operations that wait for a commit."""
-        return self._queued_operations
+        return self._queue.operations
 
     async def open(self) -> None:
         """Opens the engine, starts to commit writes, and to hand messages to the bus, and ends the records whose TTL
@@ -144,7 +123,7 @@ class Store:
                     await self.relay.emptied()
         except TimeoutError:
             if self._queue or self._committing:
-                log.warning("writes were left undone", waiting=self._queued_operations)
+                log.warning("writes were left undone", waiting=self.waiting)
 
     async def close(self) -> None:
         """Fails the writes that still wait and closes the engine; idempotent."""
@@ -156,19 +135,20 @@ class Store:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        left, self._queue = self._queue, deque()
-        self._settle_all(left, [stopping()] * len(left))
+        while left := self._queue.take():
+            self._settle_all(left, [stopping()] * len(left))
         if self.relay is not None:
             await self.relay.close()
         await self.engine.close()
 
-    def submit(self, transaction: Transaction, size: int, done: Done) -> None:
-        """Submits a transaction; `done` is called with its outcome, in the order of submission.
+    def submit(self, transaction: Transaction, size: int, done: Done, source: Hashable = None) -> None:
+        """Submits a transaction; `done` is called with its outcome, in the order in which its source submits.
 
         Args:
-            transaction: may be empty; then it is done when all transactions before it are.
+            transaction: may be empty; then it is done when all transactions of its source before it are.
             size: bytes of its bodies and messages.
             done: must neither block nor raise.
+            source: whose it is.
 
         Raises:
             OverloadedError: more than `StoreLimits` would wait, or the outbox would be full.
@@ -177,37 +157,33 @@ class Store:
         """
         if self._stopping:
             raise stopping()
-        limits = self._limits
-        if self._queued_operations + len(transaction) > limits.max_waiting_writes:
+        limits, queue = self._limits, self._queue
+        if queue.operations + len(transaction) > limits.max_waiting_writes:
             raise _too_many("waiting_writes", limits.max_waiting_writes)
-        if self._queued_bytes + size > limits.max_waiting_bytes and self._queue:
+        if queue.bytes + size > limits.max_waiting_bytes and queue:
             raise _too_many("waiting_bytes", limits.max_waiting_bytes)
         messages = messages_of(transaction)
         if messages:
             if self.relay is None:
                 raise _no_bus()
             self.engine.outbox.stock.take(messages)
-        self._enqueue(transaction, size, done, messages)
+        self._enqueue(source, transaction, size, messages, done)
 
-    def _enqueue(self, transaction: Transaction, size: int, done: Done, messages: Sequence[Arrival] = ()) -> None:
-        unsettled = self._unsettled
-        for operation in transaction:
-            key = operation[0], operation[1]
-            unsettled[key] = unsettled.get(key, 0) + 1
-        self._queue.append(_Waiting(transaction, size, messages, done))
-        self._queued_operations += len(transaction)
-        self._queued_bytes += size
+    def _enqueue(
+        self, source: Hashable, transaction: Transaction, size: int, messages: Sequence[Arrival], done: Done
+    ) -> None:
+        self._queue.put(source, transaction, size, messages, done)
         self._arrived.set()
 
-    async def execute(self, operation: Operation) -> Result:
+    async def execute(self, operation: Operation, source: Hashable = None) -> Result:
         """Executes one operation as a transaction and returns its result; raises the `StateError` it failed with."""
         transaction = (operation,)
-        outcome = await self.write(transaction, put_size(transaction))
+        outcome = await self.write(transaction, put_size(transaction), source)
         if isinstance(outcome, StateError):
             raise outcome
         return outcome[0]
 
-    async def write(self, transaction: Transaction, size: int) -> TransactionOutcome:
+    async def write(self, transaction: Transaction, size: int, source: Hashable = None) -> TransactionOutcome:
         """Submits a transaction and waits for its outcome; see `submit`."""
         future: asyncio.Future[TransactionOutcome] = asyncio.get_running_loop().create_future()
 
@@ -215,18 +191,18 @@ class Store:
             if not future.done():
                 future.set_result(outcome)
 
-        self.submit(transaction, size, done)
+        self.submit(transaction, size, done, source)
         return await future
 
     def is_settled(self, kind: RecordKind, id: str) -> bool:
         """Returns whether no operation on this record is under way; then a read need not wait for earlier writes."""
-        return (kind, id) not in self._unsettled
+        return self._queue.is_settled((kind, id))
 
-    async def get(self, kind: RecordKind, id: str) -> Entry | None:
+    async def get(self, kind: RecordKind, id: str, source: Hashable = None) -> Entry | None:
         """Returns one record, or None, after all writes of it that were submitted before."""
         self.counts.gets += 1
-        if (kind, id) in self._unsettled:
-            entry = await self.execute(Read(kind, id))
+        if not self.is_settled(kind, id):
+            entry = await self.execute(Read(kind, id), source)
             return entry if isinstance(entry, Entry) else None
         return await self.engine.read(kind, id)
 
@@ -234,11 +210,13 @@ class Store:
         """Returns one committed record without its body, or None."""
         return await self.engine.head(kind, id)
 
-    async def page(self, kind: RecordKind, filter: Facets, after: str | None, limit: int) -> Page:
-        """Returns a page of records, after all writes that were submitted before; see `Engine.page`."""
+    async def page(
+        self, kind: RecordKind, filter: Facets, after: str | None, limit: int, source: Hashable = None
+    ) -> Page:
+        """Returns a page of records, after all writes that its source submitted before; see `Engine.page`."""
         self.counts.lists += 1
         if self._queue or self._committing:
-            outcome = await self.write((), 0)
+            outcome = await self.write((), 0, source)
             if isinstance(outcome, StateError):
                 raise outcome
         return await self.engine.page(kind, filter, after, limit)
@@ -268,7 +246,7 @@ class Store:
             future: asyncio.Future[None] = loop.create_future()
             ended.append(future)
             end = End(*key, revision, partial(self.terms.is_due, key, revision))
-            self._enqueue((end,), 0, partial(self._ended, key, future))
+            self._enqueue(self, (end,), 0, (), partial(self._ended, key, future))
         if ended:
             await asyncio.wait(ended)
         return bool(due)
@@ -285,7 +263,7 @@ class Store:
             self._arrived.clear()
             while self._queue:
                 self._committing = True
-                group = self._take()
+                group = self._queue.take()
                 outcomes: Sequence[TransactionOutcome] = [stopping()] * len(group)
                 try:
                     outcomes = await self._commit(group)
@@ -295,20 +273,7 @@ class Store:
                     self._settled.set()
                 await asyncio.sleep(0)  # the answers leave first: clients work while the next commit is prepared
 
-    def _take(self) -> list[_Waiting]:
-        group: list[_Waiting] = []
-        operations, size = COMMIT_OPERATIONS, COMMIT_BYTES
-        queue = self._queue
-        while queue and (not group or (queue[0].rows <= operations and queue[0].size <= size)):
-            waiting = queue.popleft()
-            operations -= waiting.rows
-            size -= waiting.size
-            self._queued_operations -= len(waiting.transaction)
-            self._queued_bytes -= waiting.size
-            group.append(waiting)
-        return group
-
-    async def _commit(self, group: Sequence[_Waiting]) -> Sequence[TransactionOutcome]:
+    async def _commit(self, group: Sequence[Waiting]) -> Sequence[TransactionOutcome]:
         started = time.perf_counter()
         transactions = [waiting.transaction for waiting in group]
         published: Sequence[Arrival] = ()
@@ -348,7 +313,7 @@ class Store:
             else:
                 counts.deletes += 1
 
-    def _settle_messages(self, group: Iterable[_Waiting], published: Sequence[Arrival]) -> None:
+    def _settle_messages(self, group: Iterable[Waiting], published: Sequence[Arrival]) -> None:
         """Counts the messages of a group no more that were not put into the outbox."""
         messages = [message for waiting in group for message in waiting.messages]
         if messages:
@@ -356,16 +321,9 @@ class Store:
             stock.give_back(len(messages) - len(published), size_of(messages) - size_of(published))
             stock.keep(published)
 
-    def _settle_all(self, group: Iterable[_Waiting], outcomes: Sequence[TransactionOutcome]) -> None:
-        unsettled = self._unsettled
+    def _settle_all(self, group: Iterable[Waiting], outcomes: Sequence[TransactionOutcome]) -> None:
         for waiting, outcome in zip(group, outcomes, strict=True):
-            for operation in waiting.transaction:
-                key = operation[0], operation[1]
-                left = unsettled[key] - 1
-                if left:
-                    unsettled[key] = left
-                else:
-                    del unsettled[key]
+            self._queue.settle(waiting)
             try:
                 waiting.done(outcome)
             except Exception:  # one caller's fault must not end the only committer

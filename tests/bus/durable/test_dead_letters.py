@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
 from tests.bus.calls import message, refused, subscribed
-from tests.bus.durable.bus import Bus
+from tests.bus.durable.bus import Bus, Gate
 from tests.bus.durable.calls import (
     create,
     delete,
@@ -106,6 +107,27 @@ async def test_on_terminate(stub: Any, channel: str) -> None:
         assert [(each.number, each.error) for each in found.attempts] == [(1, "no such customer")]
         await holder.ack([got[0], got[2]])
         await eventually(lambda: get(stub, "d"), lambda found: found.acked == 2)
+
+
+async def test_it_counts_when_it_can_be_found(socket_dir: Path, channel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For its subscription and for the bus: not while the commit that stores it waits for the disk."""
+    gate = Gate().install(monkeypatch)
+    async with Bus(socket_dir) as bus:
+        await create(bus.stub, "d", channel, settings=QUICK)
+        await store_all(bus.stub, channel, range(3))
+        async with holding(bus.stub, "d", channel) as holder:
+            got = await holder.take(3)
+            gate.shut()
+            await holder.say("terminate", got, reason="never")
+            await gate.reached()
+            assert (await get(bus.stub, "d")).dead_lettered == 0
+            assert (await figures(bus.stub)).dead_lettered == 0
+            gate.open()
+            await eventually(lambda: get(bus.stub, "d"), lambda now: now.dead_lettered == 3)
+            assert (await figures(bus.stub)).dead_lettered == 3
+            assert len(await letters(bus.stub)) == 3
+        stub = await bus.restart()
+        assert (await get(stub, "d")).dead_lettered == 3
 
 
 async def test_long_errors_are_cut(stub: Any, channel: str) -> None:

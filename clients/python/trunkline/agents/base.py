@@ -23,7 +23,7 @@ from trunkline.agents.status_reporter import StatusReporter
 from trunkline.agents.step_runner import StepRunner
 from trunkline.agents.stop_request import StopRequest
 from trunkline.errors import TrunklineError
-from trunkline.message_channel import Endpoint, MessageChannel, ServiceMessage
+from trunkline.message_channel import ChannelClosedError, Endpoint, MessageChannel, ServiceMessage
 
 AgentType = Literal["thread", "process"]
 
@@ -198,7 +198,7 @@ class BaseAgent(ABC):
         """Runs the agent from its start to its end, in the calling thread."""
         self._pid = os.getpid() if self.a_type == "process" else None
         try:
-            self._status_reporter.report(AgentEvent.AGENT_START)
+            self._announce(AgentEvent.AGENT_START)
             if self._has_owner and not AgentConfig.validate(self.config):
                 heartbeats.add(Heartbeat(self.name, self.config.heartbeat_interval, self._beat, self.has_ended))
             self.validate_config()
@@ -206,7 +206,8 @@ class BaseAgent(ABC):
             if not self.stop_event.is_set():
                 self.setup()
             if not self.stop_event.is_set():
-                self._status_reporter.report(AgentEvent.AGENT_READY)
+                self._announce(AgentEvent.AGENT_READY)
+            if not self.stop_event.is_set():
                 self._status_reporter.report_result(self._perform(), self.result)
         except StepInterruptedError:
             pass  # stopped while it waited for its next try, which is a regular end
@@ -237,6 +238,13 @@ class BaseAgent(ABC):
 
     def _report(self, message: ServiceMessage) -> None:
         (self._reports_to or self.msg_channel).send("orchestrator", message)
+
+    def _announce(self, event: AgentEvent) -> None:
+        """Reports an event. Where nobody can hear it any more the owner has gone: the agent stops."""
+        try:
+            self._status_reporter.report(event)
+        except ChannelClosedError:
+            self.asked_to_stop()
 
     def _beat(self) -> None:
         if not self._step_runner.is_overdue:

@@ -117,6 +117,13 @@ def _read_payload(source: _Source) -> Any:
     return _read_content(source[1])[0]
 
 
+def _read_metadata(text: str) -> Any:
+    if not text:
+        return {}
+    metadata = _json_object(text)
+    return ABSENT if metadata is None else metadata
+
+
 def _read_content(wire: Any) -> tuple[Any, bytes | None, str | None]:
     """Reads payload, data and content type: either a JSON object, or anything else as bytes."""
     match wire.WhichOneof("payload"):
@@ -149,7 +156,7 @@ _READERS: Final[Mapping[str, Callable[[_Source], Any]]] = {
     "priority": lambda source: _FROM_WIRE[source[1].priority],
     "timestamp": _read_time,
     "ttl_seconds": lambda source: source[1].ttl_seconds or None,
-    "metadata": lambda source: (source[1].metadata_json and _json_object(source[1].metadata_json)) or {},
+    "metadata": lambda source: _read_metadata(source[1].metadata_json),
     "data": lambda source: _read_content(source[1])[1],
     "content_type": lambda source: _read_content(source[1])[2],
     "_channel": itemgetter(2),

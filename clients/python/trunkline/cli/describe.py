@@ -31,7 +31,7 @@ def describe_message(message: AgentMessage) -> dict[str, Any]:
         "timestamp": json_time(message.timestamp),
         "ttl_seconds": message.ttl_seconds,
         "ordering_key": message.ordering_key,
-        "metadata": message.metadata,
+        **_metadata(message),
     }
 
 
@@ -47,9 +47,19 @@ def message_facts(message: AgentMessage) -> list[tuple[str, Any]]:
         "correlation id": message.correlation_id,
         "ttl": f"{message.ttl_seconds:,} s" if message.ttl_seconds is not None else "",
         "ordering key": message.ordering_key,
-        "metadata": _encode(message.metadata) if message.metadata else "",
+        "metadata": " ".join(
+            each if isinstance(each, str) else _encode(each) for each in _metadata(message).values() if each
+        ),
     }
     return [(name, value) for name, value in facts.items() if value]
+
+
+def _metadata(message: AgentMessage) -> dict[str, Any]:
+    """Returns the metadata; of what is no JSON object, an error."""
+    try:
+        return {"metadata": message.metadata}
+    except InvalidMessageError as error:
+        return {"metadata_error": error.message}
 
 
 def payload_text(message: AgentMessage) -> str:

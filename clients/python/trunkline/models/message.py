@@ -44,7 +44,7 @@ class AgentMessage(LazyModel):
 
     It carries either `payload`, a JSON object, or `data`: anything else, as bytes. Agents of other languages may send
     such; then `payload` raises InvalidMessageError, `json()` reads what is JSON, and a dump has no `payload`. Assigning
-    one takes the place of the other.
+    one takes the place of the other. `metadata` that came as no JSON object raises the same error, and is in no dump.
 
     Args:
         message_type: what it is for; a `MessageType`, or any other name as text.
@@ -130,6 +130,8 @@ class AgentMessage(LazyModel):
         def __getattr__(self, name):
             if name == "payload" and "data" in self.__dict__:
                 raise self._no_object()
+            if name == "metadata" and "data" in self.__dict__:
+                raise self._no_metadata()
             return super().__getattr__(name)
 
         def __setattr__(self, name, value):
@@ -220,6 +222,14 @@ class AgentMessage(LazyModel):
             return error
         what = _NAMES[type(value)]
         return self._refusal(f"is {what} ({self.content_type}): read `json()` or `data`")
+
+    def _no_metadata(self) -> InvalidMessageError:
+        """Returns the error of who reads `metadata` that is no JSON object."""
+        place = f" on {self.channel!r}" if self.channel else ""
+        return InvalidMessageError(
+            f"the metadata of message {self.message_id!r}{place} is no JSON object, or was left out",
+            details={"field": "metadata", "message_id": self.message_id, "channel": self.channel},
+        )
 
     def _refusal(self, wrong: str, position: int | None = None) -> InvalidMessageError:
         place = f" on {self.channel!r}" if self.channel else ""

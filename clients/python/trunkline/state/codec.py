@@ -35,6 +35,8 @@ _FIELDS: Final[Mapping[type, set[str]]] = {
 """Shared by all decoded records: pydantic only adds to it, and it holds all names already."""
 
 _decode_json = msgspec.json.Decoder(dict[str, Any]).decode
+_SHOWN: Final = 80
+"""Characters of a value that an error shows."""
 _set = object.__setattr__
 
 _R = TypeVar("_R", AgentState, WorkflowState, TaskResult)
@@ -198,7 +200,7 @@ def _agent_state_from_wire(wire: state_pb2.AgentState, revision: int | None) -> 
             "failed_tasks": list(wire.failed_tasks),
             "error_count": wire.error_count,
             "last_heartbeat": _to_time(wire.last_heartbeat) if wire.HasField("last_heartbeat") else None,
-            "metadata": _decode_json(wire.metadata_json) if wire.metadata_json else {},
+            "metadata": _read_json("metadata_json", wire.metadata_json),
             "created_at": created_at,
             "updated_at": _to_time(wire.updated_at) if wire.HasField("updated_at") else created_at,
         },
@@ -213,12 +215,12 @@ def _task_result_from_wire(wire: state_pb2.TaskResult, revision: int | None) -> 
             "task_id": wire.task_id,
             "agent_id": wire.agent_id,
             "status": _TASK_STATUSES.get(wire.status, wire.status),
-            "output_data": _decode_json(wire.output_data_json) if wire.output_data_json else {},
+            "output_data": _read_json("output_data_json", wire.output_data_json),
             "error_message": wire.error_message if wire.HasField("error_message") else None,
             "started_at": _to_time(wire.started_at),
             "completed_at": _to_time(wire.completed_at) if wire.HasField("completed_at") else None,
             "duration_seconds": wire.duration_seconds if wire.HasField("duration_seconds") else None,
-            "metadata": _decode_json(wire.metadata_json) if wire.metadata_json else {},
+            "metadata": _read_json("metadata_json", wire.metadata_json),
         },
     )
 
@@ -231,15 +233,15 @@ def _workflow_state_from_wire(wire: state_pb2.WorkflowState, revision: int | Non
         {
             "workflow_id": wire.workflow_id,
             "current_phase": _PHASES.get(phase, phase) if phase else WorkflowPhase.DEVELOPMENT,
-            "phase_history": _from_json_texts(wire.phase_history_json),
+            "phase_history": _read_entries("phase_history_json", wire.phase_history_json),
             "agent_states": {key: _agent_state_from_wire(each, None) for key, each in wire.agent_states.items()},
             "task_results": {key: _task_result_from_wire(each, None) for key, each in wire.task_results.items()},
             "started_at": _to_time(wire.started_at),
             "completed_at": _to_time(wire.completed_at) if wire.HasField("completed_at") else None,
             "status": _TASK_STATUSES.get(status, status) if status else TaskStatus.PENDING,
-            "error_log": _from_json_texts(wire.error_log_json),
+            "error_log": _read_entries("error_log_json", wire.error_log_json),
             "feedback_count": wire.feedback_count,
-            "metadata": _decode_json(wire.metadata_json) if wire.metadata_json else {},
+            "metadata": _read_json("metadata_json", wire.metadata_json),
         },
     )
 
@@ -303,8 +305,21 @@ def _changed(field: str, wrong: str) -> InvalidRecordError:
     return InvalidRecordError(safe_text(f"{field} {wrong}"), details={"field": safe_text(field), "value": ""})
 
 
-def _from_json_texts(texts: Iterable[str]) -> list[JsonObject]:
-    return [_decode_json(text) for text in texts]
+def _read_json(field: str, text: str) -> JsonObject:
+    """Returns the JSON object that a text says; empty: {}. A service refuses to store any other text; one that comes
+    all the same is passed off as nothing else."""
+    if not text:
+        return {}
+    try:
+        return _decode_json(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRecordError(
+            f"{field} is no JSON object: {error}", details={"field": field, "value": text[:_SHOWN]}
+        ) from error
+
+
+def _read_entries(field: str, texts: Iterable[str]) -> list[JsonObject]:
+    return [_read_json(f"{field}[{index}]", text) for index, text in enumerate(texts)]
 
 
 def _culprit(record: Any) -> str:

@@ -70,6 +70,9 @@ class Backlog:
         self.acked = row.acked
         self.redelivered = row.redelivered
         self.dead_lettered = row.dead_lettered
+        """Dead letters that can be found."""
+        self._buried = row.dead_lettered
+        """The same with those that are being stored."""
         self.is_over = False
         """The subscription is no more: nothing is staged, and nothing can be settled."""
         self.cursors = [Cursor(level, position, self._read) for level, position in enumerate(row.positions)]
@@ -83,6 +86,13 @@ class Backlog:
         self._context = context
         self._tasks = tasks
         self._counted_to = row.counted_to
+        self._uncounted_from: int | None = None
+        """The sequence that it was moved to and from which on it is not known yet how much waits: nothing is handed out
+        meanwhile."""
+        self._counts_changes = True
+        """Whether what comes and goes is counted: it is not where a count is to begin."""
+        self.count_number = 0
+        """Of the last count that was asked for."""
         self._looked_at = 0
         """Runs that this turn looked at."""
 
@@ -109,11 +119,11 @@ class Backlog:
             pattern=self.pattern,
             created_at=self.created_at,
             positions=tuple(cursor.position for cursor in self.cursors),
-            waiting=self.waiting,
+            waiting=self.waiting if self._uncounted_from is None else 0,
             acked=self.acked,
             redelivered=self.redelivered,
-            dead_lettered=self.dead_lettered,
-            counted_to=self._context.last_sequence() + 1,
+            dead_lettered=self._buried,
+            counted_to=self._context.last_sequence() + 1 if self._uncounted_from is None else self._uncounted_from,
             paused=self.paused,
             **self.settings.figures(),  # type: ignore[arg-type]  # each column by its name
         )
@@ -142,7 +152,7 @@ class Backlog:
 
     def expect(self, batch: MessageBatch, messages: int) -> None:
         """Counts a batch that is about to be stored: so many messages of it (below 0: it was not stored after all)."""
-        if batch.first_sequence >= self.cursors[batch.level].position:
+        if batch.first_sequence >= self.cursors[batch.level].position and self._counts_changes:
             self.waiting += messages
             if self.id not in self._context.staging.durables:
                 self._context.uncounted[self.id] = self
@@ -171,7 +181,7 @@ class Backlog:
             lost.difference_update(range(cancelled, end))
         if lost:
             cursor.drop(header.first_sequence, header.end)
-            self.waiting -= len(lost)
+            self._forget_waiting(len(lost))
             self._lose(lost)
             self.stage()
 
@@ -386,7 +396,7 @@ class Backlog:
         staged: dict[tuple[int, int], int] = {}
         last = (-1, -1)
         for batch in new:
-            self.waiting -= len(batch.messages)
+            self._forget_waiting(len(batch.messages))
             if last in staged and last[0] == batch.level and staged[last] == batch.first_sequence:
                 staged[last] = batch.end
             else:
@@ -407,18 +417,52 @@ class Backlog:
             self._go_on(pending)
         self.stage()
 
-    def move(self, position: int, waiting: int) -> None:
+    def move(self, position: int) -> None:
         """Moves every level; what is leased or waits for another attempt is given up."""
         self.pending_messages.clear()
         self.keys.clear()
         self._keys_with_room = []
         self._cancelled_until = 0
         self._cancelling.clear()
-        self.waiting = waiting
         for cursor in self.cursors:
             cursor.move(position)
         self._tasks.moved(self.id, position, self.name)
         self.stage()
+
+    def _forget_waiting(self, messages: int) -> None:
+        if self._counts_changes:
+            self.waiting -= messages
+
+    # How much waits from a new place on is counted beside everything else; see `Counting`.
+
+    def expect_count(self, position: int) -> None:
+        """Takes note that it stands at a sequence from which on it is not known yet how much waits."""
+        self.waiting = 0
+        self._uncounted_from = position
+        self._counts_changes = False
+        self.count_number += 1
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is known how much waits."""
+        return self._uncounted_from is None
+
+    def begin_count(self) -> int | None:
+        """What comes and goes from now on is counted here; returns the sequence from which on all else is to be. None:
+        there is nothing to count."""
+        if self.is_over or self._counts_changes:
+            return None
+        self._counts_changes = True
+        return self._uncounted_from
+
+    def counted(self, number: int, messages: int) -> bool:
+        """Takes what was counted; False where it was moved since."""
+        if number != self.count_number:
+            return False
+        self.waiting += messages
+        self._uncounted_from = None
+        self.stage()
+        return True
 
     def bury(self, pending: Pending, reason: Reason, error: str) -> None:
         """Makes dead letters of a pending batch's messages."""
@@ -427,15 +471,22 @@ class Backlog:
         self._finish(pending)
 
     def _bury_new(self, batch: MessageBatch) -> None:
-        self.waiting -= len(batch.messages)
+        self._forget_waiting(len(batch.messages))
         self._bury(batch, Reason.EXPIRED, "its TTL was over before it was handed out", self.pending_messages.new(batch))
         self.stage()
 
     def _bury(self, batch: MessageBatch, reason: Reason, error: str, pending: Pending) -> None:
-        self.dead_lettered += len(batch.messages)
+        messages = len(batch.messages)
+        self._buried += messages
         if self._tasks:
             self._tasks.dead(self.id, range(batch.first_sequence, batch.end), reason, error)
         bury(self._context, self.name, self.pattern, batch, reason, error, pending.log, pending.redrives)
+
+        def found() -> None:
+            self.dead_lettered += messages
+            self._context.dead_lettered += messages
+
+        self._context.staging.after.append(found)
 
     def _try_again(self, pending: Pending, now: float, wait: float, error: str) -> None:
         if self._tasks and not self._keep_all_but(pending, self._tasks.cancelling(self.id, pending.open)):

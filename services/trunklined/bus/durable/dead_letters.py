@@ -18,9 +18,8 @@ def bury(
     attempts: tuple[AttemptRecord, ...],
     redrives: int,
 ) -> None:
-    """Stages a dead letter for each message of a batch."""
+    """Stages a dead letter for each message of a batch. They are found, and count, when that is durable."""
     now = context.clock()
-    context.dead_lettered += len(batch.messages)
     for offset, message in enumerate(batch.messages):
         about = context.describe(message)
         context.staging.dead_letters.append(

@@ -293,19 +293,28 @@ class DurableSubscription:
 
         self._context.staging.after.append(tell)
 
-    def seek(self, position: int, waiting: int, done: Callable[[], None]) -> None:
-        """Moves every level; what is leased or waits for another attempt is given up. `done` is called when that is
-        durable."""
+    def seek(self, position: int) -> None:
+        """Moves every level; what is leased or waits for another attempt is given up. Nothing is handed out until it is
+        counted how much waits."""
         self._dispatch.clear()
-        self._dispatch.is_paused = True
+        self.backlog.move(position)
+        self.wait_for_count(position)
 
-        def moved() -> None:
+    def wait_for_count(self, position: int) -> None:
+        """Hands out nothing until it is counted how much waits from a sequence on."""
+        self._dispatch.is_paused = True
+        self.backlog.expect_count(position)
+        self.backlog.stage()
+
+    def counted(self, number: int, messages: int) -> None:
+        """Takes what was counted, and hands out when that is durable."""
+        if self.backlog.counted(number, messages):
+            self._context.staging.after.append(self._go_on)
+
+    def _go_on(self) -> None:
+        if self.backlog.is_counted:  # it was not moved again meanwhile
             self._dispatch.is_paused = False
             self._dispatch.want()
-            done()
-
-        self.backlog.move(position, waiting)
-        self._context.staging.after.append(moved)
 
     def end(self, error: TrunklineError | None) -> None:
         """Ends it: it is deleted, or the program ends. Its subscribers are told the error, if there is one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
 from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
@@ -30,7 +30,8 @@ class JournalEngine(Protocol):
     durability: str
     """What a committed message has: "memory" or "stored"."""
     writes_beside_reads: bool
-    """Whether `apply` may be called in another thread too: reads do not see what is not committed."""
+    """Whether `apply` may be called in another thread too: reads do not see what is not committed. And so may what
+    counts: it has a connection of its own."""
 
     def open(self) -> Contents:
         """Opens it, or makes it."""
@@ -107,6 +108,16 @@ class JournalEngine(Protocol):
         """How many messages of these channels have sequences from `start` to before `end`, which cuts no run, and are
         for this subscription."""
 
+    def counting(
+        self, channels: Sequence[str] | None, durable: int, start: int, without: Sequence[int]
+    ) -> Callable[[], int]:
+        """Returns what counts, as `count_from` does, all that is committed now from `start` on. It is called once, and
+        before another is asked for.
+
+        Args:
+            without: first sequences of batches that do not count.
+        """
+
     def sequence_at(self, time: float) -> int:
         """The first sequence taken at a time or later; 0 if there is none."""
 
@@ -149,7 +160,7 @@ class JournalEngine(Protocol):
         one with which they reach LETTERS_BYTES. An empty list only where there are no more."""
 
     def count_dead_letters(self, query: DeadLetterQuery) -> int:
-        """How many match."""
+        """How many match. May be called in another thread where `apply` may."""
 
     def dead_letter_channels(self) -> Iterable[str]:
         """The channels that there are dead letters of."""

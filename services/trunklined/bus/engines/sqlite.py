@@ -87,13 +87,16 @@ class SqliteJournal(RunReads, ParcelReads, TaskReads):
             self._memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
             self._memory.executescript(SCHEMA)
             bound(self._memory, self._max_bytes)
-            self._writer = self._reader = self._memory
+            self._writer = self._reader = self._counter = self._scanner = self._memory
             return self._contents()
         with self._file.opening() as self._writer:
             self._writer.execute("PRAGMA cache_size = -16384")
             self._writer.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
             self._reader = self._file.connect()
-            self._reader.execute("PRAGMA query_only = 1")
+            self._counter = self._file.connect()
+            self._scanner = self._file.connect()
+            for each in (self._reader, self._counter, self._scanner):
+                each.execute("PRAGMA query_only = 1")
             return self._contents()
 
     def _contents(self) -> Contents:

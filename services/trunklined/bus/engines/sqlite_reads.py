@@ -33,6 +33,8 @@ _HELD: Final = (
 
 _EXTENT: Final = "runs.sequence, runs.count, runs.size, runs.time, runs.lane, runs.key, runs.target, runs.swept"
 
+END: Final = 2**62
+"""Behind every sequence."""
 END_OF_TIME: Final = 2.0**62
 SPAN: Final = 65_536
 """No pending batch spans more sequences."""
@@ -63,6 +65,8 @@ class RunReads(Reading):
     """Reads of runs; see `JournalEngine`."""
 
     _channel_ids: dict[str, int]
+    _counter: sqlite3.Connection
+    """Used by one count at a time, whichever thread it runs in."""
 
     def batches(
         self, channels: Sequence[str] | None, level: int, start: int, rows: int, size: int
@@ -161,21 +165,52 @@ class RunReads(Reading):
         return [batch_of(row) for row in found]
 
     def count_from(self, channels: Sequence[str] | None, durable: int, start: int, end: int) -> int:
-        ids = None if channels is None else [self._channel_ids[name] for name in channels if name in self._channel_ids]
-        wanted = "" if ids is None else " AND channel IN (SELECT value FROM json_each(?))"
-        begin = self._value("SELECT max(sequence) FROM runs WHERE sequence <= ?", start)
-        return int(
-            self._value(
-                "SELECT coalesce(sum(sequence + count - max(sequence, ?)), 0) FROM runs WHERE sequence >= ?"
-                f" AND sequence + count > ? AND sequence < ? AND swept = 0 AND (target IS NULL OR target = ?){wanted}",
-                start,
-                start if begin is None else begin,
-                start,
-                end,
-                durable,
-                *(() if ids is None else (json.dumps(ids),)),
-            )
+        with self._translated():
+            return self._count(self._reader, self._ids_of(channels), durable, start, end, ())
+
+    def counting(
+        self, channels: Sequence[str] | None, durable: int, start: int, without: Sequence[int]
+    ) -> Callable[[], int]:
+        ids = self._ids_of(channels)
+        with self._translated():
+            if self._counter is self._reader:  # it is the only connection
+                counted = self._count(self._reader, ids, durable, start, END, without)
+                return lambda: counted
+            self._counter.execute("BEGIN")
+            self._counter.execute("SELECT 1 FROM runs LIMIT 1").fetchone()  # only the first read takes the snapshot
+
+        def count() -> int:
+            with self._translated():
+                try:
+                    return self._count(self._counter, ids, durable, start, END, without)
+                finally:
+                    self._counter.execute("ROLLBACK")
+
+        return count
+
+    def _ids_of(self, channels: Sequence[str] | None) -> list[int] | None:
+        if channels is None:
+            return None
+        return [self._channel_ids[name] for name in channels if name in self._channel_ids]
+
+    @staticmethod
+    def _count(
+        reader: sqlite3.Connection, ids: list[int] | None, durable: int, start: int, end: int, without: Sequence[int]
+    ) -> int:
+        wanted, values = "", []
+        if ids is not None:
+            wanted += " AND channel IN (SELECT value FROM json_each(?))"
+            values.append(json.dumps(ids))
+        if without:
+            wanted += " AND sequence NOT IN (SELECT value FROM json_each(?))"
+            values.append(json.dumps(without))
+        begin = reader.execute("SELECT max(sequence) FROM runs WHERE sequence <= ?", (start,)).fetchone()[0]
+        counted = reader.execute(
+            "SELECT coalesce(sum(sequence + count - max(sequence, ?)), 0) FROM runs WHERE sequence >= ?"
+            f" AND sequence + count > ? AND sequence < ? AND swept = 0 AND (target IS NULL OR target = ?){wanted}",
+            (start, start if begin is None else begin, start, end, durable, *values),
         )
+        return int(counted.fetchone()[0])
 
     def sequence_at(self, time: float) -> int:
         """Times rise with sequences, so it is found by halving."""
@@ -270,6 +305,9 @@ class RunReads(Reading):
 
 class ParcelReads(Reading):
     """Reads of pending batches and dead letters; see `JournalEngine`."""
+
+    _scanner: sqlite3.Connection
+    """For what goes through all dead letters, in whichever thread."""
 
     def leased(self, durable: int) -> list[PendingRow]:
         return self._parcels("durable = ? AND due IS NULL ORDER BY id", durable)
@@ -366,7 +404,9 @@ class ParcelReads(Reading):
 
     def count_dead_letters(self, query: DeadLetterQuery) -> int:
         asked, values = where(query)
-        return int(self._value(f"SELECT count(*) FROM dead_letters WHERE {asked}", *values))
+        with self._translated():
+            counted = self._scanner.execute(f"SELECT count(*) FROM dead_letters WHERE {asked}", values)
+            return int(counted.fetchone()[0])
 
     def dead_letter_channels(self) -> list[str]:
         with self._translated():

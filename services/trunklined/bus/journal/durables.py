@@ -33,7 +33,7 @@ class Durables:
         channels: what the journal holds.
         check_health: raises the error of the last commit, if it failed: what needs one need not begin.
         sequencer: knows the last sequence that was given out.
-        waiting_from: how many messages wait from a sequence on, for a pattern, its channels, and a number.
+        count: has it counted how much waits for a subscription that was made or moved.
         request_turn: gives a subscription its turn: it may have something to hand out.
         maximum: how many there may be.
         tasks: the tasks that they do.
@@ -45,7 +45,7 @@ class Durables:
         channels: Channels,
         check_health: Callable[[], None],
         sequencer: Sequencer,
-        waiting_from: Callable[[str, Sequence[str] | None, int, int], int],
+        count: Callable[[DurableSubscription, Done], None],
         request_turn: Callable[[DurableSubscription], None],
         maximum: int,
         tasks: Tasks,
@@ -54,7 +54,7 @@ class Durables:
         self._channels = channels
         self._check_health = check_health
         self._sequencer = sequencer
-        self._waiting_from = waiting_from
+        self._count = count
         self._request_turn = request_turn
         self._maximum = maximum
         self._tasks = tasks
@@ -99,7 +99,10 @@ class Durables:
         found = self._by_name.get(name)
         if found is not None:
             _check_same(found, pattern, settings if given else None)
-            self._tell(done)
+            if found.backlog.is_counted:
+                self._tell(done)
+            else:
+                self._count(found, done)
             return found, False
         if len(self) >= self._maximum:
             raise OverloadedError(
@@ -108,24 +111,28 @@ class Durables:
             )
         self._check_health()
         self.last += 1
-        start, waiting = self._place(pattern, self._channels.matching(pattern), self.last, position)
+        end = self._sequencer.last + 1
         row = DurableRow(
             id=self.last,
             name=name,
             pattern=pattern,
             created_at=self._context.clock(),
-            positions=(start,) * PRIORITY_LEVELS,
-            waiting=waiting,
+            positions=(end if position is None else position,) * PRIORITY_LEVELS,
+            waiting=0,
             acked=0,
             redelivered=0,
             dead_lettered=0,
-            counted_to=self._sequencer.last + 1,
+            counted_to=end,
             paused=False,
             **settings.figures(),  # type: ignore[arg-type]  # each column by its name
         )
         durable = self._add(row, bounded=True)
-        self._context.staging.durables[durable.id] = durable.backlog
-        self._tell(done)
+        if position is None or position == end:
+            durable.backlog.stage()
+            self._tell(done)
+        else:
+            durable.wait_for_count(position)
+            self._count(durable, done)
         return durable, True
 
     def find(self, name: str) -> DurableSubscription:
@@ -189,8 +196,8 @@ class Durables:
         """Moves one. Raises SubscriptionNotFoundError."""
         durable = self.find(name)
         self._check_health()
-        start, waiting = self._place(durable.pattern, durable.channels, durable.id, position)
-        durable.seek(start, waiting, lambda: done(None))
+        durable.seek(self._sequencer.last + 1 if position is None else position)
+        self._count(durable, done)
 
     def of(self, batch: MessageBatch | BatchHeader) -> Sequence[DurableSubscription]:
         """Those that a batch is for."""
@@ -211,12 +218,6 @@ class Durables:
         for durable in self._index.match(channel):
             needed = [min(pair) for pair in zip(needed, durable.backlog.needs(), strict=True)]
         return needed
-
-    def _place(self, pattern: str, channels: Sequence[str] | None, id: int, position: int | None) -> tuple[int, int]:
-        """The sequence that a position means, and how many messages wait from there on."""
-        if position is None:
-            return self._sequencer.last + 1, 0
-        return position, self._waiting_from(pattern, channels, id, position)
 
     def _tell(self, done: Done) -> None:
         self._context.staging.after.append(lambda: done(None))

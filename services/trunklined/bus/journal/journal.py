@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from trunkline.channels import matches
 from trunkline.errors import TrunklineError
 from trunklined.bus.dead_letters import DeadLetter
 from trunklined.bus.description import MessageFormat
@@ -19,6 +18,7 @@ from trunklined.bus.durable.tasks import Tasks
 from trunklined.bus.engines.engine import JournalEngine
 from trunklined.bus.journal.channels import Channels
 from trunklined.bus.journal.commits import Commits
+from trunklined.bus.journal.counting import Counting
 from trunklined.bus.journal.dedup_window import DedupWindow
 from trunklined.bus.journal.delayed import DelayedMessages
 from trunklined.bus.journal.durables import Durables
@@ -109,12 +109,13 @@ class Journal:
             announce,
         )
         self.commits = Commits(engine, self._pipeline)
+        self._counting = Counting(self._context, self._pipeline.follow)
         self.durables = Durables(
             self._context,
             self.channels,
             self.commits.check_health,
             self.sequencer,
-            self._waiting_from,
+            self._counting.want,
             self._pipeline.request_turn,
             limits.max_durable_subscriptions,
             self.tasks,
@@ -122,7 +123,13 @@ class Journal:
         self._delayed = DelayedMessages(engine, clock, format.describe, self._schedule)
         self._pipeline.attach(self.durables, self._delayed, self.tasks)
         self.letters = Letters(
-            self._context, self.sequencer, self.durables, self._pipeline, self.commits, format.without_ttl
+            self._context,
+            self.sequencer,
+            self.durables,
+            self._pipeline,
+            self.commits,
+            format.without_ttl,
+            self._counting,
         )
         self.waiting = WaitingMessages(
             self._context, self.sequencer, self.durables, self._pipeline, self.commits, self.tasks
@@ -167,6 +174,7 @@ class Journal:
         self._delayed.stop()
         self._housekeeping.stop()
         self._context.stage_uncounted(len(self.durables))
+        await self._counting.close()
         await self.commits.close()
         for durable in self.durables:
             durable.end(None)
@@ -263,14 +271,3 @@ class Journal:
 
     def _schedule(self) -> None:
         self.commits.schedule()
-
-    def _waiting_from(self, pattern: str, channels: Sequence[str] | None, id: int, position: int) -> int:
-        """How many messages wait for a durable subscription from a sequence on. What a commit that runs stores may be
-        seen in the engine or not, so it is counted here; what gathers for the next is counted when it is gathered."""
-        flying = [batch for publication in self._pipeline.flying() for batch in publication.batches]
-        landed = min((batch.first_sequence for batch in flying), default=self.sequencer.last + 1)
-        return self.engine.count_from(channels, id, position, landed) + sum(
-            max(0, batch.end - max(batch.first_sequence, position))
-            for batch in flying
-            if batch.target == id or (batch.target is None and matches(pattern, batch.channel))
-        )

@@ -15,6 +15,7 @@ from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
 from trunklined.bus.durable.context import JournalContext
 from trunklined.bus.journal.commit_waiter import CommitWaiter
 from trunklined.bus.journal.commits import Commits
+from trunklined.bus.journal.counting import Counting
 from trunklined.bus.journal.durables import Durables
 from trunklined.bus.journal.pipeline import Pipeline
 from trunklined.bus.journal.publication import Done, Publication
@@ -50,6 +51,7 @@ class Letters:
         pipeline: stores what is given back, and knows which letters are leaving.
         commits: says whether anything can be committed.
         without_ttl: the encoded message without its TTL.
+        counting: counts beside everything else.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Letters:
         pipeline: Pipeline,
         commits: Commits,
         without_ttl: Callable[[bytes], bytes],
+        counting: Counting,
     ) -> None:
         self._context = context
         self._sequencer = sequencer
@@ -67,10 +70,11 @@ class Letters:
         self._pipeline = pipeline
         self._commits = commits
         self._without_ttl = without_ttl
+        self._counting = counting
 
-    def count(self, query: DeadLetterQuery) -> int:
+    async def count(self, query: DeadLetterQuery) -> int:
         """Returns how many match."""
-        return self._context.engine.count_dead_letters(query)
+        return await self._counting.run(lambda: self._context.engine.count_dead_letters(query))
 
     def below(self, query: DeadLetterQuery, id: int | None) -> Iterator[DeadLetter]:
         """Yields those that match, the newest first, below an id; None: from the newest. They are read as they are
@@ -86,13 +90,13 @@ class Letters:
             raise _unknown(id)
         return found
 
-    def check_ids(self, ids: Sequence[int]) -> None:
+    async def check_ids(self, ids: Sequence[int]) -> None:
         """Raises DeadLetterNotFoundError where there is none with one of the ids, or it is about to go."""
         leaving = next((id for id in ids if id in self._pipeline.leaving), None)
         if leaving is not None:  # as good as gone
             raise _unknown(leaving)
         query = DeadLetterQuery(ids=tuple(ids))
-        if self.count(query) < len(ids):
+        if await self.count(query) < len(ids):
             found: set[int] = set()
             above = 0
             while letters := self._above(query, above):
@@ -151,7 +155,7 @@ class Letters:
             StorageError: nothing can be committed; what was removed before stays removed.
         """
         if dry_run:
-            return self.count(query)
+            return await self.count(query)
         purged = above = 0
         while letters := self._above(query, above):
             self._commits.check_health()
@@ -200,7 +204,7 @@ class Letters:
                 else:
                     chosen.ids.append(letter.id)
                     self._pipeline.leaving.add(letter.id)
-        chosen.remaining = self.count(query) - looked_at
+        chosen.remaining = await self.count(query) - looked_at
 
     def _is_orphan(self, letter: DeadLetter) -> bool:
         """Whether the subscription that it comes from is no more, or another has its name."""

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, Final
 
 from trunkline.errors import InvalidMessageError, TrunklineError
-from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES, MAX_FRAME_BYTES, MAX_FRAME_ITEMS
+from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES, MAX_ANSWER_BYTES, MAX_FRAME_BYTES, MAX_FRAME_ITEMS
 from trunkline.v1 import bus_pb2
 from trunkline.wire.encoding import length_prefix, number_tag, write_varint
 from trunkline.wire.writer import FlushBatch, StreamWriter
@@ -25,12 +25,14 @@ from trunklined.bus.wire.requesting import Requester, check_part_credit, credit_
 from trunklined.bus.wire.responding import Answers, refused_response
 from trunklined.bus.wire.subscribing import apply_frame, next_response, open_subscription, start_of, subscriber_of
 from trunklined.bus.wire.translation import (
+    PassthroughClientItem,
     PassthroughConnectRequest,
     PassthroughConnectResponse,
+    parse_large_frame,
     parse_twice,
 )
 from trunklined.rpc.errors import to_item
-from trunklined.rpc.long_work import TimeSlice, check_lists, pieces_of, too_many
+from trunklined.rpc.long_work import TimeSlice, check_lists, pieces_of, split, too_many
 
 _ITEM: Final = bus_pb2.ConnectResponse.ServerItem
 _items = length_prefix(bus_pb2.ConnectResponse, "items")
@@ -91,17 +93,15 @@ class BusConnection:
 
         A large one is taken piece by piece, and gives others their turn in between.
         """
-        pieces: Iterable[bytes] = (raw,)
+        pieces: Iterable[bytes | memoryview] = (raw,)
         if len(raw) > FRAME_BYTES:
             check_lists(raw, bus_pb2.ConnectRequest, invalid_message)
-            pieces = pieces_of(raw, FRAME_BYTES)
+            pieces = pieces_of(memoryview(raw), FRAME_BYTES)
         work = TimeSlice()
         for piece in pieces:
-            frame, passing = parse_twice(bus_pb2.ConnectRequest, PassthroughConnectRequest, piece)
-            items = frame.items
-            if len(items) > MAX_FRAME_ITEMS:
-                raise too_many("items", invalid_message)
-            for item, passthrough in zip(items, passing.items, strict=True):
+            if len(piece) > MAX_ANSWER_BYTES and await self._take_large(piece):
+                continue
+            for item, passthrough in _items_of(bytes(piece)):
                 if monotonic() >= work.until:
                     await work.rest()
                     await self._writer.room(MAX_FRAME_BYTES)
@@ -155,6 +155,21 @@ class BusConnection:
             subscription.close()
         self._subscriptions.clear()
         self._writer.close()
+
+    async def _take_large(self, piece: bytes | memoryview) -> bool:
+        """Takes a piece that is one item, which publishes a lot; False: it is another."""
+        items, _ = await split(piece, bus_pb2.ConnectRequest.ITEMS_FIELD_NUMBER)
+        if len(items) != 1:
+            return False
+        large = await parse_large_frame(PassthroughClientItem, bus_pb2.ConnectRequest.ClientItem, items[0])
+        if large is None or large[0].WhichOneof("item") is not None:
+            return False
+        item, request, encoded = large
+        try:
+            await self._publish(item.id, request, encoded)
+        except TrunklineError as error:
+            self._fail(item.id, error)
+        return True
 
     async def _publish(self, id: int, request: bus_pb2.PublishRequest, encoded: Sequence[bytes]) -> None:
         if self._publisher.is_stored(request):
@@ -337,3 +352,12 @@ class BusConnection:
             messages += response.messages
             room -= response.size
         return frames
+
+
+def _items_of(raw: bytes) -> Iterable[tuple[Any, Any]]:
+    """The items of an encoded frame, each as its public type and as its passthrough type."""
+    frame, passing = parse_twice(bus_pb2.ConnectRequest, PassthroughConnectRequest, raw)
+    items = frame.items
+    if len(items) > MAX_FRAME_ITEMS:
+        raise too_many("items", invalid_message)
+    return zip(items, passing.items, strict=True)

@@ -50,8 +50,7 @@ class DeadLetterCalls:
         question = b"dead letters " + wanted.filter.SerializeToString(deterministic=True)
         below = int(read_page_token(wanted.page_token, question, InvalidMessageError) or 0) or None
         query = self._query(wanted.filter)
-        await rest()
-        response = dead_letter_pb2.ListDeadLettersResponse(total=self._letters.count(query))
+        response = dead_letter_pb2.ListDeadLettersResponse(total=await self._letters.count(query))
         await rest()
         found = ((str(each.id), to_wire(each, brief=wanted.brief)) for each in self._letters.below(query, below))
         last = await fill_page(response.dead_letters, found, page_size)
@@ -70,7 +69,7 @@ class DeadLetterCalls:
         wanted = parse(dead_letter_pb2.RedriveDeadLettersRequest, raw)
         limit = check_limit(wanted.limit if wanted.HasField("limit") else None)
         done = await self._letters.redrive(
-            self._chosen(wanted), limit=limit, force=wanted.force, dry_run=wanted.dry_run
+            await self._chosen(wanted), limit=limit, force=wanted.force, dry_run=wanted.dry_run
         )
         return dead_letter_pb2.RedriveDeadLettersResponse(
             redriven=len(done.ids),
@@ -83,10 +82,10 @@ class DeadLetterCalls:
     async def purge(self, raw: bytes, _: Any) -> dead_letter_pb2.PurgeDeadLettersResponse:
         """Removes dead letters for good. Raises DeadLetterNotFoundError: an id that is not there."""
         wanted = parse(dead_letter_pb2.PurgeDeadLettersRequest, raw)
-        purged = await self._letters.purge(self._chosen(wanted), dry_run=wanted.dry_run)
+        purged = await self._letters.purge(await self._chosen(wanted), dry_run=wanted.dry_run)
         return dead_letter_pb2.PurgeDeadLettersResponse(purged=purged)
 
-    def _chosen(self, wanted: Any) -> DeadLetterQuery:
+    async def _chosen(self, wanted: Any) -> DeadLetterQuery:
         ids = tuple(dict.fromkeys(wanted.dead_letter_ids))
         if bool(ids) == wanted.HasField("filter"):
             raise InvalidMessageError(
@@ -100,7 +99,7 @@ class DeadLetterCalls:
                 f"dead_letter_ids has {len(ids)} entries, at most {MAX_REDRIVEN} are allowed",
                 details={"field": "dead_letter_ids", "value": str(len(ids))},
             )
-        self._letters.check_ids(ids)
+        await self._letters.check_ids(ids)
         return DeadLetterQuery(ids=ids)
 
     def _query(self, wanted: dead_letter_pb2.DeadLetterFilter) -> DeadLetterQuery:

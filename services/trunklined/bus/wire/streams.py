@@ -7,10 +7,10 @@ from collections import deque
 from typing import Any, Protocol
 
 from trunkline.errors import TrunklineError
-from trunkline.limits import FRAME_MESSAGES, MAX_FRAME_BYTES
+from trunkline.limits import FRAME_MESSAGES, MAX_ANSWER_BYTES, MAX_FRAME_BYTES
 from trunkline.v1 import bus_pb2
 from trunkline.wire.writer import FlushBatch, StreamWriter
-from trunklined.admission import parse
+from trunklined.admission import invalid_message, parse
 from trunklined.bus.broker import Broker
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.wire.publishing import Publisher
@@ -19,9 +19,11 @@ from trunklined.bus.wire.subscribing import apply_frame, next_response, open_sub
 from trunklined.bus.wire.translation import (
     PassthroughPublishStreamRequest,
     PassthroughSubscribeRequest,
+    parse_large_frame,
     parse_twice,
 )
 from trunklined.rpc.errors import to_item
+from trunklined.rpc.long_work import check_lists
 
 
 class Stream(Protocol):
@@ -61,9 +63,17 @@ class PublishStream:
 
     async def take(self, raw: bytes) -> None:
         """Publishes one frame; an error is the answer to that frame alone."""
-        frame, passing = parse_twice(bus_pb2.PublishStreamRequest, PassthroughPublishStreamRequest, raw)
+        large = None
+        if len(raw) > MAX_ANSWER_BYTES:
+            check_lists(raw, bus_pb2.PublishStreamRequest, invalid_message)
+            large = await parse_large_frame(PassthroughPublishStreamRequest, bus_pb2.PublishStreamRequest, raw)
+        if large is not None:
+            _, request, encoded = large
+        else:
+            frame, passing = parse_twice(bus_pb2.PublishStreamRequest, PassthroughPublishStreamRequest, raw)
+            request, encoded = frame.publish, passing.publish.messages
         try:
-            answer = await self._publisher.receipts(frame.publish, passing.publish.messages)
+            answer = await self._publisher.receipts(request, encoded)
         except TrunklineError as error:
             answer = asyncio.get_running_loop().create_future()
             answer.set_exception(error)

@@ -21,13 +21,14 @@ from trunkline.v1 import bus_pb2, message_pb2
 from trunkline.wire.opaque import bus_passthrough
 from trunklined.admission import invalid_message, parse
 from trunklined.bus.broker import Broker
-from trunklined.rpc.long_work import TimeSlice, check_lists, pieces_of
+from trunklined.rpc.long_work import TimeSlice, check_lists, split
 from trunklined.rpc.times import check_duration, check_time, seconds_of, time_of
 
 _types = bus_passthrough()
 PassthroughConnectRequest = _types["ConnectRequest"]
 PassthroughPublishRequest = _types["PublishRequest"]
 PassthroughPublishStreamRequest = _types["PublishStreamRequest"]
+PassthroughClientItem = _types["ConnectRequest.ClientItem"]
 PassthroughConnectResponse = _types["ConnectResponse"]
 PassthroughRequestResponse = _types["RequestResponse"]
 PassthroughRequestStreamResponse = _types["RequestStreamResponse"]
@@ -41,7 +42,7 @@ def parse_twice(kind: type[M], passthrough: Any, raw: bytes) -> tuple[M | Any, A
     """Parses the bytes as a message of some kind, and as its passthrough type; see the module.
 
     Where they are more than MAX_ANSWER_BYTES both are the passthrough type: each copies all of them, which keeps others
-    waiting, so the messages are left to `messages_of`.
+    waiting. (A large publish is left to `parse_publish`, which copies nothing as a whole.)
 
     Raises:
         InvalidMessageError: as `parse`.
@@ -53,23 +54,43 @@ def parse_twice(kind: type[M], passthrough: Any, raw: bytes) -> tuple[M | Any, A
 
 
 async def parse_publish(raw: bytes) -> tuple[Any, Sequence[bytes]]:
-    """Returns a PublishRequest, for `messages_of`, and its messages as they came; of a large one piece by piece, and
-    others have their turn in between. Raises as `parse`."""
+    """Returns a PublishRequest, for `messages_of`, and its messages as they came; those of a large one are copied one
+    by one, and others have their turn in between. Raises as `parse`."""
     if len(raw) <= MAX_ANSWER_BYTES:
         request, passing = parse_twice(bus_pb2.PublishRequest, PassthroughPublishRequest, raw)
         return request, passing.messages
     check_lists(raw, bus_pb2.PublishRequest, invalid_message)
-    whole = PassthroughPublishRequest()
+    return await _parse_large(raw)
+
+
+async def parse_large_frame(frame: Any, kind: Any, raw: bytes | memoryview) -> tuple[Any, Any, Sequence[bytes]] | None:
+    """Returns a frame of a stream that is more than MAX_ANSWER_BYTES since it publishes: without its publish; and that,
+    as `parse_publish` returns it. None: the frame is another.
+
+    Args:
+        frame: the passthrough type.
+        kind: the public one; what it holds of lists was counted before.
+        raw: the encoded frame.
+
+    Raises:
+        InvalidMessageError: as `parse`.
+    """
+    publishes, rest = await split(raw, kind.PUBLISH_FIELD_NUMBER)
+    if len(publishes) != 1 or len(rest) > FRAME_BYTES:
+        return None
+    request, encoded = await _parse_large(publishes[0])
+    return parse(frame, rest), request, encoded
+
+
+async def _parse_large(raw: bytes | memoryview) -> tuple[Any, Sequence[bytes]]:
+    messages, rest = await split(raw, bus_pb2.PublishRequest.MESSAGES_FIELD_NUMBER)
     encoded: list[bytes] = []
     work = TimeSlice()
-    for piece in pieces_of(raw, FRAME_BYTES):
-        part = parse(PassthroughPublishRequest, piece)
-        encoded += part.messages
-        part.ClearField("messages")
-        whole.MergeFrom(part)
+    for message in messages:
+        encoded.append(bytes(message))
         if work.is_over:
             await work.rest()
-    return whole, encoded
+    return parse(PassthroughPublishRequest, rest), encoded
 
 
 def messages_of(request: Any, encoded: Sequence[bytes]) -> Iterable[message_pb2.Message]:

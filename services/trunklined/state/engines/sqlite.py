@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
 from trunkline.records import RecordKind
-from trunklined.relay.journal import Arrival, Stock
+from trunklined.relay.journal import Stock
 from trunklined.relay.tables import TableJournal, contents_of
 from trunklined.sqlite.synced_file import SyncedFile
 from trunklined.state.engines.engine import Commit, compacted
 from trunklined.state.engines.entry_cache import EntryCache
 from trunklined.state.engines.sqlite_schema import FORMAT
 from trunklined.state.engines.sqlite_writer import FIELDS, SqliteWriter, head_of, unpack_facets
-from trunklined.state.planning import Bound, Planner, none_bound
+from trunklined.state.planning import Bound, Planner, TransactionOutcome, none_bound
 from trunklined.state.records import (
     Change,
     Entry,
@@ -41,6 +42,10 @@ _T = TypeVar("_T")
 CACHED_BYTES: Final = 8 * 1024 * 1024
 """Memory for the records that were written or read last. A read from the file releases the interpreter's lock several
 times, which costs more than the read."""
+
+LARGE: Final = 1_024
+"""Operations of a write beyond which all of it is done in the commits' thread. (The store gives so many only where one
+transaction has them.)"""
 
 _HEAD: Final = f"SELECT {FIELDS} FROM records WHERE kind = ? AND id = ?"
 _TERMS: Final = f"SELECT kind, id, {FIELDS} FROM records WHERE lease > 0 OR ttl_ms > 0"
@@ -148,18 +153,16 @@ class SqliteEngine:
     async def write(self, transactions: Sequence[Transaction], bound: Bound = none_bound) -> Commit:
         """Plans, writes and syncs transactions."""
         async with self._writing:
-            try:
-                heads = self._writer.heads(transactions)
-            except sqlite3.Error as error:
-                raise self._file.translate(error) from error
-
-            def head(key: RecordKey) -> Head | None:
-                return heads[key] if key in heads else self._head(*key)
-
-            planner = Planner(self._holdings.revision, head, self._read, self._answer_bytes, bound)
-            outcomes = [planner.add(transaction) for transaction in transactions]
+            if sum(map(len, transactions)) > LARGE:
+                planner, outcomes = await self._in_commits(lambda: self._write_at_once(transactions, bound))
+            else:
+                planner, outcomes = self._plan(transactions, self._reader, self._read, bound)
+                if planner.changes or planner.touched:
+                    self._apply(planner)
+                    await self._in_commits(self._commit)
             if planner.changes or planner.touched:
-                await self._make_durable(planner.changes, planner.published, planner.touched)
+                self._holdings = self._writer.holdings
+                self._cache.apply(planner.changes)
             return Commit(outcomes, planner.changes, planner.published, planner.touched)
 
     async def _step(self, step: Callable[[sqlite3.Connection], _T]) -> _T:
@@ -175,23 +178,62 @@ class SqliteEngine:
             except sqlite3.Error as error:
                 raise self._file.translate(error) from error
 
-    async def _make_durable(
-        self, changes: Sequence[Change], published: Sequence[Arrival], touched: Mapping[RecordKey, Head]
-    ) -> None:
-        self._file.check_place()
+    async def _in_commits(self, step: Callable[[], _T]) -> _T:
+        # Shielded: a commit that runs is waited for, also when the caller is cancelled.
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._commits, step))
+
+    def _write_at_once(
+        self, transactions: Sequence[Transaction], bound: Bound
+    ) -> tuple[Planner, list[TransactionOutcome]]:
+        """Does all of a write in the commits' thread: so nothing is read by what the loop's thread reads with."""
+        planner, outcomes = self._plan(transactions, self._writer.connection, self._writer_read, bound)
+        if planner.changes or planner.touched:
+            self._apply(planner)
+            self._commit()
+        return planner, outcomes
+
+    def _plan(
+        self,
+        transactions: Sequence[Transaction],
+        connection: sqlite3.Connection,
+        read: Callable[[RecordKind, str], Entry | None],
+        bound: Bound,
+    ) -> tuple[Planner, list[TransactionOutcome]]:
         try:
-            self._writer.apply(changes, published, touched)
-            # Shielded: a commit that runs is waited for, also when the caller is cancelled.
-            await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._commits, self._writer.commit))
+            heads = self._writer.heads(transactions)
+        except sqlite3.Error as error:
+            raise self._file.translate(error) from error
+
+        def head(key: RecordKey) -> Head | None:
+            return heads[key] if key in heads else self._head_with(connection, *key)
+
+        planner = Planner(self._holdings.revision, head, read, self._answer_bytes, bound)
+        return planner, [planner.add(transaction) for transaction in transactions]
+
+    def _apply(self, planner: Planner) -> None:
+        self._file.check_place()
+        with self._undone():
+            self._writer.apply(planner.changes, planner.published, planner.touched)
+
+    def _commit(self) -> None:
+        with self._undone():
+            self._writer.commit()
+
+    @contextmanager
+    def _undone(self) -> Iterator[None]:
+        """Undoes what was written where it fails."""
+        try:
+            yield
         except sqlite3.Error as error:
             self._writer.rollback()
             raise self._file.translate(error) from error
-        self._holdings = self._writer.holdings
-        self._cache.apply(changes)
 
     def _head(self, kind: RecordKind, id: str) -> Head | None:
+        return self._head_with(self._reader, kind, id)
+
+    def _head_with(self, connection: sqlite3.Connection, kind: RecordKind, id: str) -> Head | None:
         try:
-            row = self._reader.execute(_HEAD, (kind, id)).fetchone()
+            row = connection.execute(_HEAD, (kind, id)).fetchone()
         except sqlite3.Error as error:
             raise self._file.translate(error) from error
         return None if row is None else head_of(row)
@@ -200,15 +242,20 @@ class SqliteEngine:
         cached = self._cache.get(kind, id)
         if cached is not None:
             return cached
+        entry = self._read_with(self._reader, kind, id)
+        if entry is not None:
+            self._cache.put(entry)
+        return entry
+
+    def _writer_read(self, kind: RecordKind, id: str) -> Entry | None:
+        return self._read_with(self._writer.connection, kind, id)
+
+    def _read_with(self, connection: sqlite3.Connection, kind: RecordKind, id: str) -> Entry | None:
         try:
-            row = self._reader.execute(_READ, (kind, id)).fetchone()
+            row = connection.execute(_READ, (kind, id)).fetchone()
         except sqlite3.Error as error:
             raise self._file.translate(error) from error
-        if row is None:
-            return None
-        entry = Entry(kind, id, row[0], row[1])
-        self._cache.put(entry)
-        return entry
+        return None if row is None else Entry(kind, id, row[0], row[1])
 
     async def _scan(self, scan: Callable[[], _T]) -> _T:
         try:

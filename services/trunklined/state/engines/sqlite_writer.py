@@ -69,7 +69,7 @@ class SqliteWriter:
     """The only writer of the file: `apply`, then `commit` (which waits for the disk) or `rollback`."""
 
     def __init__(self, connection: sqlite3.Connection, limits: History, note: Callable[[int], None]) -> None:
-        self._connection = connection
+        self.connection = connection
         self._note = note
         self._limits = limits
         self._trim_changes = max(1, min(TRIM_CHANGES, limits.changes // 4))
@@ -96,14 +96,14 @@ class SqliteWriter:
                 found[kind, id] = None
             for chunk in _chunks(list(ids)):
                 query = _HEADS[len(chunk)]
-                for id, *head in self._connection.execute(query, (kind, *chunk)):
+                for id, *head in self.connection.execute(query, (kind, *chunk)):
                     found[kind, id] = head_of(head)
         return found
 
     def apply(self, changes: Sequence[Change], published: Sequence[Arrival], touched: Mapping[RecordKey, Head]) -> None:
         """Writes changes in order, messages into the outbox, and the terms of what was touched, into a transaction that
         stays open."""
-        run = self._connection
+        run = self.connection
         counts = dict(self.holdings.records)
         size = self._history_bytes
         oldest = self.holdings.oldest
@@ -140,10 +140,10 @@ class SqliteWriter:
     def _trim(self, holdings: Holdings, size: int) -> None:
         oldest, freed = self._cut(holdings, size)
         if oldest > holdings.oldest:
-            self._connection.execute(_TRIM, (holdings.oldest, oldest))
+            self.connection.execute(_TRIM, (holdings.oldest, oldest))
             holdings = Holdings(holdings.revision, oldest, holdings.records)
             size -= freed
-        self._connection.execute(_SET_STORE, (holdings.revision, oldest, size, *holdings.records.values()))
+        self.connection.execute(_SET_STORE, (holdings.revision, oldest, size, *holdings.records.values()))
         self._pending = holdings, size
 
     def _cut(self, holdings: Holdings, size: int) -> tuple[int, int]:
@@ -153,7 +153,7 @@ class SqliteWriter:
         if by_count - oldest < self._trim_changes:
             by_count = oldest
         while oldest < by_count or size - freed > self._limits.bytes:
-            rows = self._connection.execute(_EACH_BYTES, (oldest, TRIM_CHANGES)).fetchall()
+            rows = self.connection.execute(_EACH_BYTES, (oldest, TRIM_CHANGES)).fetchall()
             for revision, length in rows:
                 if revision > by_count and size - freed <= self._limits.bytes:
                     break
@@ -164,16 +164,16 @@ class SqliteWriter:
 
     def commit(self) -> None:
         """Commits; returns when the transaction is on the disk."""
-        self._connection.execute("COMMIT")
+        self.connection.execute("COMMIT")
         self.holdings, self._history_bytes = self._pending
         self._note(self.holdings.revision)
 
     def run(self, step: Callable[[sqlite3.Connection], _T]) -> _T:
         """Does a step of the outbox in a transaction of its own, which is on the disk when it returns."""
-        self._connection.execute("BEGIN IMMEDIATE")
+        self.connection.execute("BEGIN IMMEDIATE")
         try:
-            result = step(self._connection)
-            self._connection.execute("COMMIT")
+            result = step(self.connection)
+            self.connection.execute("COMMIT")
         except BaseException:
             self.rollback()
             raise
@@ -181,7 +181,7 @@ class SqliteWriter:
 
     def rollback(self) -> None:
         """Undoes `apply`; SQLite may have done so itself."""
-        roll_back(self._connection)
+        roll_back(self.connection)
 
 
 class _Meta(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ Done = Callable[[Operations, list[batch.BatchOutcome] | StateError], None]
 _SHORT: Final = "left out: the batch's answer is full"
 
 
-async def start_batch(store: Store, request: Any, max_bytes: int, done: Done) -> None:
+async def start_batch(store: Store, request: Any, max_bytes: int, done: Done, source: Hashable) -> None:
     """Submits the operations of a BatchRequest to the store; calls `done` when all are done.
 
     Raises:
@@ -46,7 +46,7 @@ async def start_batch(store: Store, request: Any, max_bytes: int, done: Done) ->
         operations.append(_read(operation, max_bytes))
         if work.is_over:
             await work.rest()
-    batch.start_batch(store, operations, partial(done, operations), atomic=request.atomic)
+    await batch.start_batch(store, operations, partial(done, operations), atomic=request.atomic, source=source)
 
 
 async def to_response(operations: Operations, outcomes: list[batch.BatchOutcome]) -> Any:

@@ -134,12 +134,12 @@ class StateConnection:
             case "save":
                 put = to_put(item.save, self._max_record_bytes)
                 size = len(put.body) + size_of(put.publish)
-                self._store.submit((put,), size, partial(self._saved, item.id, size))
+                self._store.submit((put,), size, partial(self._saved, item.id, size), self)
                 self._opened(size)
             case "delete":
                 drop = to_drop(item.delete, self._max_record_bytes)
                 size = size_of(drop.publish)
-                self._store.submit((drop,), size, partial(self._deleted, item.id, size))
+                self._store.submit((drop,), size, partial(self._deleted, item.id, size), self)
                 self._opened(size)
             case "list":
                 await self._list(item.id, ListQuery(item.list))
@@ -148,7 +148,7 @@ class StateConnection:
                 done = partial(self._batched, item.id, size)
                 self._opened(size)
                 try:
-                    await start_batch(self._store, item.batch, self._max_record_bytes, done)
+                    await start_batch(self._store, item.batch, self._max_record_bytes, done, self)
                 except BaseException:
                     self._closed(size)
                     raise
@@ -202,7 +202,7 @@ class StateConnection:
             entry = found(read, await self._store.get(read.kind, read.id))
             fill_got(self._answer(id, len(entry.body)).got, entry)
         else:
-            self._store.submit((read,), 0, partial(self._got, id, read))
+            self._store.submit((read,), 0, partial(self._got, id, read), self)
             self._store.counts.gets += 1
             self._opened(0)
 
@@ -216,7 +216,7 @@ class StateConnection:
 
     async def _answer_list(self, id: int, query: ListQuery) -> None:
         try:
-            page = await self._store.page(query.kind, query.filter, query.after, query.limit)
+            page = await self._store.page(query.kind, query.filter, query.after, query.limit, self)
             await self._writer.room(FRAME_BYTES)
             query.answer(page, self._answer(id, sum(len(entry.body) for entry in page.entries)).listed)
         except StateError as error:

@@ -131,25 +131,25 @@ class StateServicer:
         """See state.proto."""
         check_published(request, ())
         put = to_put(_parse(SaveRequest, request), self._max_record_bytes)
-        revision = await self._store.execute(put)
+        revision = await self._store.execute(put, context.peer())
         return SaveResponse(revision=revision)
 
     async def get(self, request: state_pb2.GetRequest, context: Context) -> Any:
         """See state.proto."""
         read = to_read(request)
-        return fill_got(GetResponse(), found(read, await self._store.get(read.kind, read.id)))
+        return fill_got(GetResponse(), found(read, await self._store.get(read.kind, read.id, context.peer())))
 
     async def list(self, request: state_pb2.ListRequest, context: Context) -> Any:
         """See state.proto."""
         query = ListQuery(request)
-        page = await self._store.page(query.kind, query.filter, query.after, query.limit)
+        page = await self._store.page(query.kind, query.filter, query.after, query.limit, context.peer())
         return query.answer(page, ListResponse())
 
     async def delete(self, request: bytes, context: Context) -> Any:
         """See state.proto."""
         check_published(request, ())
         drop = to_drop(_parse(DeleteRequest, request), self._max_record_bytes)
-        return DeleteResponse(**to_deleted(await self._store.execute(drop)))
+        return DeleteResponse(**to_deleted(await self._store.execute(drop, context.peer())))
 
     async def batch(self, request: bytes, context: Context) -> Any:
         """See state.proto."""
@@ -163,7 +163,7 @@ class StateServicer:
             if not future.done():
                 future.set_result((operations, outcomes))
 
-        await start_batch(self._store, batch, self._max_record_bytes, finished)
+        await start_batch(self._store, batch, self._max_record_bytes, finished, context.peer())
         operations, outcomes = await future
         if isinstance(outcomes, StateError):
             raise outcomes

@@ -123,12 +123,16 @@ class _Following:
         self._filters: Any = {"agent": agent, "type": type}
         self._last = last
         self._seen = {THE_ONE: after_seq} if after_seq else {}
+        self._began: dict[str, Any] = {}
         self.is_lost = False
 
     async def ask(self, client: Orchestrators) -> list[Data]:
         """Returns the events since the previous call; at first the last ones."""
         data = await client.history(last=self._last, after=self._seen, **self._filters)
+        began = _by_orchestrator(data.get("began_at", {}))  # older orchestrators do not say it
         begun_anew = {name for name, seq in _newest(data).items() if seq < self._seen.get(name, 0)}
+        begun_anew |= {name for name, time in began.items() if time != self._began.get(name, time)}
+        self._began |= began
         if begun_anew:
             self._seen = {name: seq for name, seq in self._seen.items() if name not in begun_anew}
             data = await client.history(after=self._seen, **self._filters)
@@ -140,8 +144,12 @@ class _Following:
 
 def _newest(data: Data) -> dict[str, int]:
     """Returns the newest sequence of each orchestrator, with and without a match of the filters."""
-    last = data["last_seq"]
-    return dict(last) if isinstance(last, dict) else {THE_ONE: last}
+    return _by_orchestrator(data["last_seq"])
+
+
+def _by_orchestrator(said: Any) -> dict[str, Any]:
+    """Returns what one orchestrator says, or several by their names, by name."""
+    return dict(said) if isinstance(said, dict) else {THE_ONE: said}
 
 
 async def _follow(chosen: Settings, following: _Following, interval: float) -> None:

@@ -66,6 +66,7 @@ class Reporting:
         self._supervisor = supervisor
         self._resources = Resources()
         self._began = time.monotonic()
+        self._began_at = datetime.now(UTC).isoformat()
 
     @property
     def uptime(self) -> float:
@@ -120,7 +121,8 @@ class Reporting:
         after_seq: int = 0,
         first: int | None = None,
     ) -> dict[str, Any]:
-        """Returns the events that match, the oldest first: all, or the `last` or the `first` of them."""
+        """Returns the events that match, the oldest first: all, or the `last` or the `first` of them. Where `began_at`
+        is another than in an answer before, the orchestrator and its `seq` have begun anew."""
         store = self._history
         last_seq = store.last_seq  # read before the query, so that the next question after it misses no event
         found = store.query(last=last, agent=agent, type=type, after_seq=after_seq)[:first]
@@ -130,6 +132,7 @@ class Reporting:
             "count": len(found),
             "filters": {name: value for name, value in filters.items() if value is not None},
             "last_seq": last_seq,
+            "began_at": self._began_at,
             "capacity_info": {"current_size": len(store), "capacity": store.capacity},
         }
 

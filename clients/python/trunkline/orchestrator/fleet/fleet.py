@@ -130,8 +130,8 @@ class Fleet:
         after: Mapping[str, int] | None = None,
     ) -> Answer:
         """Returns events of all orchestrators, the oldest first, each with its `orchestrator`; with `last`, only so
-        many of the newest. `last_seq` has the newest `seq` of each orchestrator: one below a `seq` that was seen before
-        means that the orchestrator was started anew.
+        many of the newest. `last_seq` has the newest `seq` of each orchestrator, `began_at` since when it counts:
+        another time than before means that the orchestrator was started anew.
 
         Args:
             after: by orchestrator, the `seq` of an event; only later events are returned.
@@ -148,7 +148,8 @@ class Fleet:
         events.sort(key=lambda event: str(event["timestamp"]))
         shown = events if last is None else events[max(0, len(events) - last) :]
         newest = {name: each["last_seq"] for name, each in answers.items() if "last_seq" in each}
-        return {"events": shown, "count": len(shown), "last_seq": newest}
+        began = {name: each["began_at"] for name, each in answers.items() if "began_at" in each}
+        return {"events": shown, "count": len(shown), "last_seq": newest, "began_at": began}
 
     async def dependencies(self) -> Answer:
         """Returns the dependencies of the agents of all orchestrators."""
