@@ -30,6 +30,29 @@ class Drops:
     vanished: int = 0
 
 
+class Client:
+    """A process at the other end of a stream: all its durable subscribers run, and stand still, together."""
+
+    __slots__ = ("rests_until", "subscribers", "suspects")
+
+    def __init__(self) -> None:
+        self.subscribers: dict[Subscriber, None] = {}
+        """Those that take from durable subscriptions now."""
+        self.suspects = 0
+        """Messages that it holds and that may have killed the subscriber that held them before; see
+        `Pending.is_suspect`. It gets one at a time, whatever it takes them from: the next one that ends it would use up
+        an attempt of the others too."""
+        self.rests_until: float | None = None
+        """A lease of it ended, and it has said nothing since: it may stand still. Until then it gets nothing of what
+        lapsed elsewhere, which would lapse again unread. None: it was heard."""
+
+    def feed(self) -> None:
+        """Lets its durable subscriptions look what they have for it."""
+        for subscriber in self.subscribers:
+            if subscriber.queue is not None:
+                subscriber.queue.feed(subscriber)
+
+
 class Subscriber:
     """Who takes messages from a queue, as far as its credit allows. The queue is a `SubscriptionQueue` or a
     `DurableSubscription`.
@@ -42,11 +65,14 @@ class Subscriber:
         wake: called when there is something to take. Must not block.
         end: called when the queue is no more, with the reason. Must not block.
         responder: it answers requests, as this. None: what it does with them is not known.
+        client: whose it is. None: of one that has no other.
     """
 
     __slots__ = (
+        "_suspects",
         "call_off",
         "changed",
+        "client",
         "credit",
         "delivered",
         "end",
@@ -56,8 +82,6 @@ class Subscriber:
         "peer",
         "queue",
         "responder",
-        "rests_until",
-        "suspects",
         "wake",
     )
 
@@ -70,8 +94,10 @@ class Subscriber:
         observer: bool = False,
         end: Callable[[Subscriber, TrunklineError], None] | None = None,
         responder: Responder | None = None,
+        client: Client | None = None,
     ) -> None:
         self.id = id
+        self.client = client or Client()
         self.responder = responder
         self.observer = observer
         self.peer = peer
@@ -85,19 +111,27 @@ class Subscriber:
         """Its durable subscription is otherwise than it was told."""
         self.leased = 0
         """Messages of a durable subscription that it holds."""
-        self.suspects = 0
-        """How many of them may have killed the subscriber that held them before; see `Parcel.is_suspect`."""
-        self.rests_until: float | None = None
-        """A lease of it ended, and it has said nothing since: it may stand still. Until then it gets nothing of what
-        lapsed elsewhere, which would lapse again unread. None: it was heard."""
+        self._suspects = 0
         self.queue: Queue | None = None
+
+    @property
+    def suspects(self) -> int:
+        """How many of them may have killed the subscriber that held them before."""
+        return self._suspects
+
+    @suspects.setter
+    def suspects(self, count: int) -> None:
+        fewer = count < self._suspects
+        self.client.suspects += count - self._suspects
+        self._suspects = count
+        if fewer and not self.client.suspects:
+            self.client.feed()
 
     def heard(self) -> None:
         """It has said something: it does not stand still."""
-        if self.rests_until is not None:
-            self.rests_until = None
-            if self.queue is not None:
-                self.queue.feed(self)
+        if self.client.rests_until is not None:
+            self.client.rests_until = None
+            self.client.feed()
 
     def grant(self, messages: int) -> None:
         """Allows that many more messages; only for one that was opened with a credit."""

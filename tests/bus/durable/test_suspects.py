@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from tests.bus.durable.bus import Bus
 from tests.bus.durable.calls import create, eventually, get, holding, left, letters, redrive, settings, store_all
+from tests.patience import PATIENCE
+from trunkline.v1 import bus_pb2
 
 SHORT = settings(ack_wait=0.3, max_deliveries=3)
 
@@ -147,3 +150,37 @@ async def test_what_killed_its_worker_is_suspected_when_it_is_redriven(stub: Any
             assert (got[0].n, got[0].attempt) == (str(n), 2)
             assert (await get(stub, "d")).leased == 1
             await holder.ack(got)
+
+
+async def test_a_process_has_one_at_a_time_whatever_it_takes_it_from(stub: Any, channel: str) -> None:
+    """Two durable subscriptions of one client: what lapsed in both comes one by one, since what kills or holds up the
+    process would use up an attempt of the other's message too."""
+    names = ("a", "b")
+    for name in names:
+        await create(stub, name, channel, settings=settings(ack_wait=2.0))
+    await store_all(stub, channel, range(1))
+    for name in names:
+        async with holding(stub, name, channel) as holder:
+            await holder.take(1)
+    for name in names:
+        await eventually(lambda name=name: get(stub, name), lambda found: found.retrying == 1)  # type: ignore[misc]
+    call = stub.Connect()
+    starts = [
+        {"id": id, "subscribe": {"start": {"pattern": channel, "durable": name}}} for id, name in enumerate(names, 1)
+    ]
+    await call.write(bus_pb2.ConnectRequest(items=starts))
+    given: list[int] = []
+    for _ in names:
+        await call.write(bus_pb2.ConnectRequest(items=[{"id": 9, "ping": {}}]))
+        seen, ponged = len(given), False
+        while len(given) == seen or not ponged:
+            for item in (await asyncio.wait_for(call.read(), PATIENCE)).items:
+                ponged |= item.HasField("pong")
+                if item.subscription.HasField("deliveries"):
+                    given.append(item.id)
+                    sequence = item.subscription.deliveries.first_sequence
+        assert len(given) == seen + 1
+        ack = {"subscribe": {"ack": {"sequences": [sequence], "attempt": 2}}}
+        await call.write(bus_pb2.ConnectRequest(items=[{"id": given[-1], **ack}]))
+    assert sorted(given) == [1, 2]
+    call.cancel()

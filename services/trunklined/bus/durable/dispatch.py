@@ -55,6 +55,7 @@ class Dispatch:
     def join(self, subscriber: Subscriber) -> None:
         """Lets a subscriber take."""
         self.subscribers.append(subscriber)
+        subscriber.client.subscribers[subscriber] = None
         self._buffers[subscriber] = SendBuffer()
         self.want()
 
@@ -64,6 +65,7 @@ class Dispatch:
         if buffer is None:
             return False
         self.subscribers.remove(subscriber)
+        subscriber.client.subscribers.pop(subscriber, None)
         if self._backlog.is_over:
             return True
         for batch in buffer:
@@ -133,7 +135,7 @@ class Dispatch:
         hungry = [each for each in self.subscribers if self._room(each) > 0]
         if not hungry:
             return
-        hungry = [each for each in hungry if each.rests_until is None] or hungry
+        hungry = [each for each in hungry if each.client.rests_until is None] or hungry
         backlog.begin_turn(now)
         leased: Leased = []
         for subscriber, share in self._shares(hungry, min(left, backlog.count)):
@@ -168,7 +170,8 @@ class Dispatch:
         """Leases at most so many messages to one subscriber; returns how many."""
         count = size = 0
         while count < most and size < SEND_BUFFER_BYTES:
-            takes_suspects = not subscriber.suspects and (subscriber.rests_until or 0) <= now
+            client = subscriber.client
+            takes_suspects = not client.suspects and (client.rests_until or 0) <= now
             found = self._backlog.next(most - count, now, suspect=takes_suspects)
             if found is None:
                 break
@@ -232,8 +235,9 @@ class Dispatch:
                 times.append(self._context.clock() + wait)
             if has_room:
                 times.append(self._backlog.pending_messages.due_at)
-                if each.rests_until is not None and each.rests_until > self._context.clock():
-                    times.append(each.rests_until)
+                rests_until = each.client.rests_until
+                if rests_until is not None and rests_until > self._context.clock():
+                    times.append(rests_until)
         at = min((time for time in times if time is not None), default=None)
         if at is not None and not self._backlog.is_over:
             loop = asyncio.get_running_loop()
@@ -262,5 +266,5 @@ class Dispatch:
                 self._backlog.release(unsent)
         for pending in {self._backlog.pending_messages.leases.of(sequence) for sequence in late}:
             if pending is not None and pending.holder is not None:
-                pending.holder.rests_until = now + self._backlog.settings.ack_wait
+                pending.holder.client.rests_until = now + self._backlog.settings.ack_wait
         self._backlog.lapse(sorted(late), now)

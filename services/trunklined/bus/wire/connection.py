@@ -18,7 +18,7 @@ from trunklined.admission import invalid_message
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.publication import Publication
-from trunklined.bus.queue import Subscriber
+from trunklined.bus.queue import Client, Subscriber
 from trunklined.bus.requests import PendingRequest, Responder
 from trunklined.bus.wire.publishing import RECEIPT_BYTES, Publisher, fill_receipts
 from trunklined.bus.wire.requesting import Requester, check_part_credit, credit_of
@@ -69,6 +69,7 @@ class BusConnection:
         self._requester = requester
         self._answering = answers
         self._peer = peer
+        self._client = Client()
         self._storing = 0
         """Publishes that wait for the disk."""
         self._closed = False
@@ -251,7 +252,7 @@ class BusConnection:
         start = start_of(frame)
         self._check_id_is_free(id)
         tell = partial(self._tell, id)
-        subscriber = subscriber_of(start, id, self._peer, self._wake, self._end_subscription, tell)
+        subscriber = subscriber_of(start, id, self._peer, self._wake, self._end_subscription, tell, self._client)
 
         def started(begun: bus_pb2.SubscribeResponse.Started) -> None:
             if subscriber.queue is not None:

@@ -13,7 +13,7 @@ from trunkline.v1 import bus_pb2
 from trunkline.wire.encoding import length_prefix, list_parts, number_tag, write_varint
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
-from trunklined.bus.queue import Subscriber
+from trunklined.bus.queue import Client, Subscriber
 from trunklined.bus.wire.reporting import report_all_but_refused, task_cancelled
 from trunklined.bus.wire.responding import encode_requests, responder_of
 from trunklined.bus.wire.settling import position_of, settings_of, settle
@@ -52,6 +52,7 @@ def subscriber_of(
     wake: Callable[[Subscriber], None],
     end: Callable[[Subscriber, TrunklineError], None],
     tell: Callable[[bus_pb2.SubscribeResponse], None],
+    client: Client | None = None,
 ) -> Subscriber:
     """The subscriber that a `start` describes; for the arguments see `Subscriber`.
 
@@ -60,7 +61,7 @@ def subscriber_of(
     """
     credit = start.credit if start.HasField("credit") else None
     responder = responder_of(peer, tell) if start.responder else None
-    subscriber = Subscriber(id, peer, credit, wake, start.observer, end, responder)
+    subscriber = Subscriber(id, peer, credit, wake, start.observer, end, responder, client)
     subscriber.call_off = lambda told: tell(task_cancelled(told))
     return subscriber
 
