@@ -148,6 +148,9 @@ class Read(NamedTuple):
     id: str
 
 
+CARRIERS: Final = (Put, Drop)
+"""The operations that may carry messages and name a fence."""
+
 Operation = Put | Drop | Read | Touch | End
 Transaction = Sequence[Operation]
 """Operations that are applied in order: all writes of a transaction, or none."""
@@ -158,7 +161,7 @@ def messages_of(transaction: Transaction) -> list[Arrival]:
     return [
         message
         for operation in transaction
-        if isinstance(operation, Put | Drop) and operation.publish
+        if isinstance(operation, CARRIERS) and operation.publish
         for message in operation.publish
     ]
 

@@ -7,6 +7,7 @@ arrived; in a body that never passed a service they are 1970-01-01 (`updated_at`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -324,7 +325,7 @@ def _read_entries(field: str, texts: Iterable[str]) -> list[JsonObject]:
 
 def _culprit(record: Any) -> str:
     """Returns the name of the field that cannot be encoded."""
-    for name in getattr(record, "__slots__", None) or record.__dict__:
+    for name in (each.name for each in fields(record)) if is_dataclass(record) else record.__dict__:
         value = getattr(record, name)
         texts = value if isinstance(value, list | dict) else [value]
         for text in texts:

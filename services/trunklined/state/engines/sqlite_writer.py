@@ -13,8 +13,9 @@ from trunklined.relay import tables
 from trunklined.relay.journal import Arrival
 from trunklined.sqlite.file import roll_back
 from trunklined.state.records import (
+    CARRIERS,
+    FOR_EVER,
     Change,
-    Drop,
     Facets,
     Head,
     History,
@@ -86,7 +87,7 @@ class SqliteWriter:
             for operation in transaction:
                 if not isinstance(operation, Read):
                     ids_by_kind.setdefault(operation[0], {})[operation[1]] = None
-                if isinstance(operation, Put | Drop) and operation.fence is not None:
+                if isinstance(operation, CARRIERS) and operation.fence is not None:
                     ids_by_kind.setdefault(RecordKind.LEASE, {})[operation.fence.name] = None
                 if isinstance(operation, Put) and operation.lease is not None:
                     ids_by_kind.setdefault(RecordKind.LEASE, {})[operation.lease.name] = None
@@ -199,7 +200,8 @@ unpack_facets = msgspec.msgpack.Decoder(_Meta).decode
 
 def head_of(columns: Sequence[Any]) -> Head:
     """Returns the head in a row of `FIELDS`."""
-    return Head(columns[0], Facets(*columns[1:6]), Term(*columns[6:]))
+    term = Term(*columns[6:]) if columns[6] or columns[7] else FOR_EVER
+    return Head(columns[0], Facets(*columns[1:6]), term)
 
 
 def _chunks(ids: list[str]) -> Iterator[list[str | None]]:
