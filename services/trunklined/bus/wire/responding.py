@@ -79,8 +79,8 @@ class Answers:
         if event.result.channel:
             raise invalid_message("channel", "is set: the bus sets it", event.result.channel)
         kind = event.WhichOneof("event")
-        if kind is None:
-            raise invalid_message("event", "is empty")
+        if kind is None or kind == "postponed":
+            raise invalid_message("event", f"is {kind or 'empty'}: who answers says another", kind or "")
         fraction = None
         if kind == "progress" and event.progress.HasField("fraction"):
             fraction = event.progress.fraction
