@@ -12,7 +12,7 @@ from tests.bus.calls import message, refused
 from tests.bus.durable.bus import Bus
 from tests.bus.durable.calls import create, delete, eventually, get, holding, letters, seconds, seek, settings, store
 from tests.patience import PATIENCE
-from trunkline.v1 import durable_pb2, task_pb2
+from trunkline.v1 import durable_pb2, task_pb2, waiting_pb2
 from trunkline.v1.durable_pb2 import Position
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -438,3 +438,41 @@ async def test_no_more_than_there_may_be(socket_dir: Any, channel: str) -> None:
             await submit(bus.stub, channel, "t-3")
             assert await holder.take_numbers(1) == ["t-3"]
         await refused(task(bus.stub, "t-1"), grpc.StatusCode.NOT_FOUND, "TASK_NOT_FOUND")
+
+
+async def test_one_whose_waiting_message_is_cancelled_by_hand(stub: Any, channel: str) -> None:
+    await create(stub, "work", channel, settings=QUICK)
+    await submit(stub, channel)
+    wanted = waiting_pb2.CancelWaitingMessagesRequest(durable="work", filter={"message_ids": ["t-1"]})
+    assert (await stub.CancelWaitingMessages(wanted, timeout=PATIENCE)).cancelled == 1
+    assert (await task(stub)).state == task_pb2.TASK_STATE_CANCELLED
+
+
+async def test_one_whose_waiting_message_is_moved(stub: Any, channel: str) -> None:
+    """The other durable subscription does it."""
+    await create(stub, "work", channel, settings=QUICK)
+    await submit(stub, channel)
+    await create(stub, "other", channel, settings=QUICK)
+    wanted = waiting_pb2.MoveWaitingMessagesRequest(durable="work", to_durable="other", filter={})
+    assert (await stub.MoveWaitingMessages(wanted, timeout=PATIENCE)).moved == 1
+    assert (await task(stub)).durable == "other"
+    async with holding(stub, "other", channel) as holder:
+        (got,) = await holder.take()
+        await holder.report(got, {"accepted": {}}, {"result": {}})
+        await state(stub, "done")
+
+
+async def test_one_is_cancelled_as_it_is_handed_out(stub: Any, channel: str) -> None:
+    """Whichever comes first, it ends, and is not handed out again."""
+    await create(stub, "work", channel, settings=QUICK)
+    for n in range(20):
+        await submit(stub, channel, f"t-{n}")
+        cancelling = asyncio.ensure_future(cancel(stub, f"t-{n}", by="me"))
+        async with holding(stub, "work", channel) as holder:
+            ended = await cancelling
+            if ended.cancelling:
+                told = await holder.cancellation()
+                await holder.report((await holder.take())[0], {"cancelled": {"by": told.by}})
+            await state(stub, "cancelled", f"t-{n}")
+    found = await eventually(lambda: get(stub, "work"), lambda found: not found.leased)
+    assert (found.waiting, found.retrying) == (0, 0)

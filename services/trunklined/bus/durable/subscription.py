@@ -232,8 +232,8 @@ class DurableSubscription:
         pending = self.backlog.pending_messages.leases.of(row.sequence)
         if pending is None:
             return row.sequence
-        if pending.holder is not None:
-            self.tell_cancelled(pending.holder, [row.sequence])
+        if (holder := pending.holder) is not None:  # which gets the message with this commit, at the latest
+            self._context.staging.after.append(lambda: self.tell_cancelled(holder, [row.sequence]))
         return None
 
     def tell_cancelled(self, holder: Subscriber, sequences: Sequence[int]) -> None:
