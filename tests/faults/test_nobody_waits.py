@@ -31,10 +31,20 @@ from trunkline.limits import (
     MAX_PUBLISH_MESSAGES,
     MAX_RECORD_ENTRIES,
     MAX_REDRIVEN,
+    MAX_REPORTED_EVENTS,
     MAX_SETTLED_MESSAGES,
     MiB,
 )
-from trunkline.v1 import bus_pb2, bus_pb2_grpc, dead_letter_pb2, durable_pb2, state_pb2, state_pb2_grpc
+from trunkline.v1 import (
+    bus_pb2,
+    bus_pb2_grpc,
+    dead_letter_pb2,
+    durable_pb2,
+    state_pb2,
+    state_pb2_grpc,
+    task_pb2,
+    waiting_pb2,
+)
 
 MOST_MORE: Final = 0.1
 """Seconds that the bystander may wait more than alone."""
@@ -298,6 +308,127 @@ async def _purge(services: Services, held: tuple[str, list[int]]) -> None:
 _dead: Final[Prepare] = partial(_durable, letters=MAX_REDRIVEN)
 
 
+async def _refused(call: Awaitable[object], code: grpc.StatusCode) -> None:
+    """What is asked of something that is not there."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    assert caught.value.code() is code
+
+
+_EVENTS: Final = [{"progress": {"text": "x"}}] * MAX_REPORTED_EVENTS
+
+
+async def _request_stream(services: Services) -> None:
+    """Nobody listens, which is said at once."""
+    message = _message(1, MAX_MESSAGE_BYTES - 200)
+    wanted = bus_pb2.RequestStreamRequest(request={"channel": _name(), "message": message})
+    call = services.bus.RequestStream(wanted, timeout=PATIENCE)
+    await _refused(call.read(), grpc.StatusCode.FAILED_PRECONDITION)
+
+
+async def _respond(services: Services) -> None:
+    """To a request that nobody knows."""
+    said = bus_pb2.RespondRequest(request_id="?", events=_EVENTS)
+    await _refused(services.bus.Respond(said, timeout=PATIENCE), grpc.StatusCode.NOT_FOUND)
+
+
+async def _cancel_request(services: Services) -> None:
+    said = bus_pb2.CancelRequest(request_id="?", reason="r" * MiB)
+    await _refused(services.bus.Cancel(said, timeout=PATIENCE), grpc.StatusCode.NOT_FOUND)
+
+
+async def _subscribe_and_say(services: Services, start: dict[str, Any], frame: dict[str, Any]) -> None:
+    call = grpc_stream(services.bus_program, "BusService/Subscribe")
+    for said in ({"start": start}, frame):
+        await call.write(bus_pb2.SubscribeRequest(**said).SerializeToString())
+    await asyncio.wait_for(call.read(), PATIENCE)
+    await asyncio.sleep(0.3)  # most frames are not answered
+    call.cancel()
+
+
+async def _waiting(services: Services) -> str:
+    """Two durable subscriptions of one channel; as many messages as one publish has wait in the first."""
+    name = _name().replace(":", "-")
+    for each in (name, f"{name}-2"):
+        wanted = durable_pb2.CreateDurableSubscriptionRequest(name=each, pattern=f"held:{name}")
+        await services.bus.CreateDurableSubscription(wanted, timeout=PATIENCE)
+    messages = [_message(1) for _ in range(MAX_PUBLISH_MESSAGES)]
+    request = bus_pb2.PublishRequest(channel=f"held:{name}", messages=messages, durability=STORED)
+    await services.bus.Publish(request, timeout=PATIENCE)
+    return name
+
+
+async def _list_waiting(services: Services, name: str) -> None:
+    filter = {"message_type": "none"}
+    for wanted in ({}, filter):
+        request = waiting_pb2.ListWaitingMessagesRequest(durable=name, filter=wanted, page_size=1_000)
+        await _listing("ListWaitingMessages", request, services)
+
+
+async def _cancel_waiting(services: Services, name: str) -> None:
+    wanted = waiting_pb2.CancelWaitingMessagesRequest(durable=name, filter={})
+    await services.bus.CancelWaitingMessages(wanted, timeout=PATIENCE)
+
+
+async def _move_waiting(services: Services, name: str) -> None:
+    wanted = waiting_pb2.MoveWaitingMessagesRequest(durable=name, filter={}, to_durable=f"{name}-2")
+    await services.bus.MoveWaitingMessages(wanted, timeout=PATIENCE)
+
+
+async def _pause(services: Services, name: str) -> None:
+    await services.bus.PauseDurableSubscription(durable_pb2.PauseDurableSubscriptionRequest(name=name))
+    await services.bus.ResumeDurableSubscription(durable_pb2.ResumeDurableSubscriptionRequest(name=name))
+    wanted = durable_pb2.UpdateDurableSubscriptionRequest(name=name, settings={"max_leased": 1, "rate": 1_000})
+    await services.bus.UpdateDurableSubscription(wanted)
+
+
+async def _task(services: Services) -> tuple[str, int]:
+    """A task that somebody holds: its id, which is its durable subscription's name, and its sequence."""
+    id = _name().replace(":", "-")
+    wanted = durable_pb2.CreateDurableSubscriptionRequest(name=id, pattern=f"held:{id}")
+    await services.bus.CreateDurableSubscription(wanted, timeout=PATIENCE)
+    submitted = task_pb2.SubmitTaskRequest(channel=f"held:{id}", message={"message_id": id, "json": "1"})
+    sequence = (await services.bus.SubmitTask(submitted, timeout=PATIENCE)).sequence
+    call = services.bus.Subscribe()
+    await call.write(bus_pb2.SubscribeRequest(start={"pattern": f"held:{id}", "durable": id, "credit": 1}))
+    while not (await asyncio.wait_for(call.read(), PATIENCE)).HasField("deliveries"):
+        pass
+    call.cancel()
+    return id, sequence
+
+
+async def _report(services: Services, task: tuple[str, int], *events: dict[str, Any]) -> None:
+    frame = {"sequence": task[1], "attempt": 1, "events": events}
+    await services.bus.Settle(durable_pb2.SettleRequest(durable=task[0], report=frame), timeout=PATIENCE)
+
+
+async def _get_task(services: Services, task: tuple[str, int]) -> None:
+    part = {"part": {"message": {"json": "x" * 1_000}}}
+    await _report(services, task, *[part] * 1_000)
+    await services.bus.GetTask(task_pb2.GetTaskRequest(task_id=task[0], after_event=0), timeout=PATIENCE)
+    await services.bus.CancelTask(task_pb2.CancelTaskRequest(task_id=task[0], reason="r" * MiB), timeout=PATIENCE)
+
+
+async def _tasks(services: Services) -> str:
+    name = await _waiting(services)
+    for n in range(1_000):
+        message = {"message_id": f"{name}-{n}", "json": "1"}
+        wanted = task_pb2.SubmitTaskRequest(channel=f"held:{name}", durable=name, message=message)
+        await services.bus.SubmitTask(wanted, timeout=PATIENCE)
+    return name
+
+
+async def _list_tasks(services: Services, name: str) -> None:
+    await _listing("ListTasks", task_pb2.ListTasksRequest(durable=name, page_size=1_000), services)
+    await _listing("ListTasks", task_pb2.ListTasksRequest(channel="no:>", page_size=1_000), services)
+
+
+async def _submit(services: Services, task: tuple[str, int]) -> None:
+    message = _message(1, MAX_MESSAGE_BYTES - 200)
+    wanted = task_pb2.SubmitTaskRequest(channel=f"held:{task[0]}", message=message)
+    await services.bus.SubmitTask(wanted, timeout=PATIENCE)
+
+
 # The state service.
 
 
@@ -356,6 +487,41 @@ async def _connect_state(services: Services, *items: dict[str, Any]) -> None:
     await _refusable(_spoken(call, [frame], is_done))
 
 
+LEASES: Final = 2_000
+
+
+async def _prepare_leases(services: Services) -> None:
+    for number in range(LEASES):
+        wanted = state_pb2.AcquireLeaseRequest(name=_name(), holder="waits", ttl={"seconds": 3_600})
+        wanted.metadata_json = '{"x": "' + "y" * number + '"}'
+        await services.state.AcquireLease(wanted, timeout=PATIENCE)
+
+
+async def _acquire(services: Services, _: None) -> None:
+    """One that is large, renewed, listed among many, and released."""
+    name = _name()
+    wanted = state_pb2.AcquireLeaseRequest(name=name, holder="waits", ttl={"seconds": 3_600})
+    wanted.metadata_json = '{"x": "' + "y" * MiB + '"}'
+    number = (await services.state.AcquireLease(wanted, timeout=PATIENCE)).lease.number
+    lease = {"name": name, "number": number}
+    await services.state.RenewLease(state_pb2.RenewLeaseRequest(lease=lease), timeout=PATIENCE)
+    request = state_pb2.ListLeasesRequest(page_size=1_000)
+    while True:
+        request.page_token = (await services.state.ListLeases(request, timeout=PATIENCE)).next_page_token
+        if not request.page_token:
+            break
+    await services.state.ReleaseLease(state_pb2.ReleaseLeaseRequest(lease=lease), timeout=PATIENCE)
+
+
+async def _touch(services: Services, _: None) -> None:
+    request = state_pb2.TouchRequest(kind=AGENTS, id="nobody")
+    await _refused(services.state.Touch(request, timeout=PATIENCE), grpc.StatusCode.NOT_FOUND)
+
+
+async def _many_items(kind: str, item: dict[str, Any], services: Services, _: None) -> None:
+    await _connect_state(services, *({"id": id, kind: item} for id in range(1, 20_001)))
+
+
 # Every call, and every item of the multiplexed streams: what makes its input possible, and its largest inputs.
 
 AS_ONE: Final = "saves as one"
@@ -393,6 +559,40 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
     "Subscribe.terminate": (_durable, {"many": partial(_subscribe, "terminate")}),
     "Subscribe.extend": (_durable, {"many": partial(_subscribe, "extend")}),
     "Subscribe.release": (_durable, {"many": partial(_subscribe, "release")}),
+    "Subscribe.respond": (
+        _prepare_nothing,
+        {
+            "many": lambda services, _: _subscribe_and_say(
+                services,
+                {"pattern": "r:*", "responder": True},
+                {"respond": {"request_id": "?", "events": _EVENTS}},
+            )
+        },
+    ),
+    "Subscribe.report": (
+        _task,
+        {
+            "many": lambda services, task: _subscribe_and_say(
+                services,
+                {"pattern": f"held:{task[0]}", "durable": task[0]},
+                {"report": {"sequence": task[1], "attempt": 1, "events": _EVENTS}},
+            )
+        },
+    ),
+    "RequestStream": (_prepare_nothing, {"large": lambda services, _: _request_stream(services)}),
+    "Respond": (_prepare_nothing, {"many": lambda services, _: _respond(services)}),
+    "Cancel": (_prepare_nothing, {"large": lambda services, _: _cancel_request(services)}),
+    "ListWaitingMessages": (_waiting, {"all": _list_waiting}),
+    "CancelWaitingMessages": (_waiting, {"all": _cancel_waiting}),
+    "MoveWaitingMessages": (_waiting, {"all": _move_waiting}),
+    "PauseDurableSubscription": (_waiting, {"one": _pause}),
+    "ResumeDurableSubscription": (_waiting, {"one": _pause}),
+    "UpdateDurableSubscription": (_waiting, {"one": _pause}),
+    "SubmitTask": (_task, {"large": _submit}),
+    "GetTask": (_task, {"most events": _get_task}),
+    "CancelTask": (_task, {"large": _get_task}),
+    "ListTasks": (_tasks, {"all": _list_tasks}),
+    "Settle.report": (_task, {"many": lambda services, task: _report(services, task, *_EVENTS)}),
     "Request": (_prepare_nothing, {"large": lambda services, _: _request(services)}),
     "Connect.publish": (
         _prepare_nothing,
@@ -424,6 +624,33 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
                         for id in range(1, MAX_FRAME_ITEMS)
                     )
                 ),
+            )
+        },
+    ),
+    "Connect.request_stream": (
+        _prepare_nothing,
+        {
+            "many": lambda services, _: _connected(
+                services,
+                _items(
+                    *(
+                        {
+                            "id": id,
+                            "request_stream": {
+                                "request": {"channel": "nobody", "message": {}, "timeout": {"seconds": 9}}
+                            },
+                        }
+                        for id in range(1, MAX_FRAME_ITEMS)
+                    )
+                ),
+            )
+        },
+    ),
+    "Connect.request_credit": (
+        _prepare_nothing,
+        {
+            "many": lambda services, _: _connected(
+                services, _items(*[{"id": 1, "request_credit": {"parts": 1}}] * MAX_FRAME_ITEMS)
             )
         },
     ),
@@ -542,6 +769,23 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
                 services, *({"id": id, "batch": _batch(GET)} for id in range(1, 4))
             )
         },
+    ),
+    "AcquireLease": (_prepare_leases, {"large": _acquire}),
+    "RenewLease": (_prepare_leases, {"large": _acquire}),
+    "ReleaseLease": (_prepare_leases, {"large": _acquire}),
+    "ListLeases": (_prepare_leases, {"all": _acquire}),
+    "Touch": (_prepare_nothing, {"one": _touch}),
+    "ConnectState.touch": (
+        _prepare_nothing,
+        {"many": partial(_many_items, "touch", {"kind": AGENTS, "id": "nobody"})},
+    ),
+    "ConnectState.renew_lease": (
+        _prepare_nothing,
+        {"many": partial(_many_items, "renew_lease", {"lease": {"name": "nobody", "number": 1}})},
+    ),
+    "ConnectState.release_lease": (
+        _prepare_nothing,
+        {"many": partial(_many_items, "release_lease", {"lease": {"name": "nobody", "number": 1}})},
     ),
     "GetStateStats": (
         _prepare_records,

@@ -180,6 +180,9 @@ MAX_TASK_EVENTS: Final = 1_000
 MAX_TASK_EVENT_BYTES: Final = MiB
 """Events that are kept of one task, and their bytes; beyond either the oldest go. Its end is kept in any case."""
 
+MAX_REPORTED_EVENTS: Final = 1_000
+"""Events that one answer or one report brings; beyond it INVALID_MESSAGE."""
+
 DEFAULT_TASK_KEEP: Final = 86_400.0
 MIN_TASK_KEEP: Final = 1.0
 MAX_TASK_KEEP: Final = 7 * 86_400.0

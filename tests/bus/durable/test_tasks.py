@@ -146,6 +146,7 @@ async def test_progress_never_goes_back_within_an_attempt(stub: Any, channel: st
         ([{"progress": {"fraction": float("nan")}}], "report.events[0].progress.fraction"),
         ([{"postponed": {}}], "report.events[0]"),
         ([{"result": {}}, {"part": {}}], "report.events"),
+        ([{"progress": {}}] * 1_001, "report.events"),
         ([{"result": {}}, {"failure": {}}], "report.events"),
     ],
 )

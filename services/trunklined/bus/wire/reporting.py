@@ -10,7 +10,7 @@ from trunkline.v1 import bus_pb2, life_pb2, task_pb2
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.durable.task_life import CalledOff, Event, EventKind
 from trunklined.bus.wire.settling import attempt_of
-from trunklined.bus.wire.translation import check_between, cut_text
+from trunklined.bus.wire.translation import check_between, check_events, cut_text
 from trunklined.rpc.errors import to_item
 
 
@@ -57,6 +57,7 @@ def _events_of(events: Sequence[life_pb2.LifeEvent]) -> list[Event]:
     """
     if not events:
         raise InvalidMessageError("report.events is empty: at least one is needed", details={"field": "report.events"})
+    check_events("report.events", len(events))
     found = [_event_of(each, f"report.events[{index}]") for index, each in enumerate(events)]
     for index, each in enumerate(found[:-1]):
         if each.kind.is_end:

@@ -16,6 +16,7 @@ from trunklined.bus.broker import Broker
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.requests import PendingRequest, Responder, Said
+from trunklined.bus.wire.translation import check_events
 from trunklined.rpc.errors import to_item
 from trunklined.rpc.times import check_time, duration_of
 
@@ -49,6 +50,7 @@ class Answers:
             RequestNotFoundError: the request is over, unknown, or not that responder's.
             OverloadedError: a part beyond the credit.
         """
+        check_events("events", len(encoded))
         said: list[Said] = []
         refused: TrunklineError | None = None
         for index, body in enumerate(encoded):

@@ -16,7 +16,7 @@ from google.protobuf.message import Message as WireMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from trunkline.errors import InvalidMessageError
-from trunkline.limits import FRAME_BYTES, MAX_ANSWER_BYTES, MAX_ERROR_BYTES
+from trunkline.limits import FRAME_BYTES, MAX_ANSWER_BYTES, MAX_ERROR_BYTES, MAX_REPORTED_EVENTS
 from trunkline.v1 import bus_pb2, message_pb2
 from trunkline.wire.opaque import bus_passthrough
 from trunklined.admission import invalid_message, parse
@@ -120,6 +120,12 @@ def check_between(name: str, value: float, lowest: float, highest: float, unit: 
             details={"field": name, "value": f"{value:g}"},
         )
     return value
+
+
+def check_events(field: str, count: int) -> None:
+    """Raises InvalidMessageError where there are more events than one answer or report may bring."""
+    if count > MAX_REPORTED_EVENTS:
+        raise invalid_message(field, f"has {count} entries, at most {MAX_REPORTED_EVENTS} are allowed", count)
 
 
 def cut_text(text: str) -> str:

@@ -21,6 +21,7 @@ from trunkline.bus.life_codec import (
     encode_result,
 )
 from trunkline.bus.request import Request, check_fraction
+from trunkline.limits import MAX_REPORTED_EVENTS
 from trunkline.models import AgentMessage
 from trunkline.v1 import bus_pb2, task_pb2
 from trunkline.wire.encoding import length_prefix, list_parts
@@ -144,11 +145,12 @@ class TaskSubscription(DurableSubscription):
         for answering in (*self._answerings.values(), *(each for _, each in self._ended_lately)):
             since = self._loop.time() - ACKED_SECONDS
             again = [event for time, event in answering.sent if time >= since]
-            if again:
-                if answering.message.settled:
-                    self._repeated_acks.add(answering.message.sequence)
-                message = answering.message
-                self._send(message.sequence, message.attempt, answering.count - len(again), again)
+            message, offset = answering.message, answering.count - len(again)
+            if again and message.settled:
+                self._repeated_acks.add(message.sequence)
+            for first in range(0, len(again), MAX_REPORTED_EVENTS):
+                some = again[first : first + MAX_REPORTED_EVENTS]
+                self._send(message.sequence, message.attempt, offset + first, some)
 
     def gather(self) -> None:
         """See `DurableSubscription.gather`."""
