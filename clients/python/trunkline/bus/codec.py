@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final
@@ -19,13 +19,11 @@ from trunkline.models.json import JSON_TYPE, encode_json
 from trunkline.models.lazy import ABSENT, SOURCE, set_known
 from trunkline.models.message import BINARY_TYPE, MESSAGE_FIELDS, MESSAGE_TYPES, as_made
 from trunkline.v1 import message_pb2
-from trunkline.wire.encoding import length_prefix, write_varint
-from trunkline.wire.times import EPOCH, to_datetime
+from trunkline.wire.encoding import length_prefix
+from trunkline.wire.times import EPOCH, encode_stamp, to_datetime
 
 _TO_WIRE: Final[Mapping[Priority, int]] = {priority: number for number, priority in enumerate(Priority, start=1)}
 _FROM_WIRE: Final[tuple[Priority, ...]] = (Priority.MEDIUM, *Priority)
-_EXACT_SECONDS: Final = 2**32
-"""Below this a float holds a time to the microsecond, and the quicker conversion is exact."""
 
 _decode_json = msgspec.json.Decoder().decode
 _new = AgentMessage.__new__
@@ -81,7 +79,7 @@ def _encode_made(made: Any, correlation_id: str | None) -> bytes:
         encoded = recipient_id.encode()
         parts += (_recipient_id(len(encoded)), encoded)
     seconds, nanos = divmod(time, 1_000_000_000)
-    stamp = _encode_seconds(seconds) + _encode_nanos(nanos - nanos % 1_000)
+    stamp = encode_stamp(seconds, nanos - nanos % 1_000)
     parts += (_json(len(json)), json, _timestamp(len(stamp)), stamp)
     if (correlation_id := correlation_id or own_correlation_id) is not None:
         encoded = correlation_id.encode()
@@ -133,22 +131,6 @@ def _encode_head(message_type: str, sender_id: str, priority: Priority) -> bytes
         message_type=message_type, sender_id=sender_id, priority=_TO_WIRE[priority]
     ).SerializeToString()
     return encoded
-
-
-@lru_cache(maxsize=64)
-def _encode_seconds(seconds: int) -> bytes:
-    """Field 1 of a google.protobuf.Timestamp."""
-    return b"\x08" + write_varint(seconds) if seconds else b""
-
-
-def _encode_nanos(nanos: int) -> bytes:
-    """Field 2 of a google.protobuf.Timestamp."""
-    low, next_low, middle, high = nanos & 127 | 128, nanos >> 7 & 127 | 128, nanos >> 14 & 127 | 128, nanos >> 21
-    if high >= 128:  # three times out of four
-        return bytes((16, low, next_low, middle, high & 127 | 128, high >> 7))
-    if high:
-        return bytes((16, low, next_low, middle, high))
-    return b"\x10" + write_varint(nanos) if nanos else b""
 
 
 def parse_message(raw: bytes) -> message_pb2.Message:
@@ -221,10 +203,7 @@ def _read_content(wire: Any) -> tuple[Any, bytes | None, str | None]:
 
 def _read_time(source: _Source) -> datetime:
     stamp = source[1].timestamp
-    seconds, nanos = stamp.seconds, stamp.nanos
-    if 0 <= seconds < _EXACT_SECONDS and 0 <= nanos < 1_000_000_000:
-        return datetime.fromtimestamp(seconds + nanos / 1e9, UTC)
-    return to_datetime(seconds, nanos)
+    return to_datetime(stamp.seconds, stamp.nanos)
 
 
 _READERS: Final[Mapping[str, Callable[[_Source], Any]]] = {

@@ -31,6 +31,16 @@ class NotJsonError(ValueError):
         self.wrong = wrong
 
 
+def is_plain(value: object) -> bool:
+    """Returns whether a value is a JSON object whose values are texts, integers, booleans and nulls."""
+    if type(value) is not dict:
+        return False
+    for key, item in value.items():
+        if type(key) is not str or type(item) not in _PLAIN:
+            return False
+    return True
+
+
 def encode_json(value: Any) -> bytes:
     """Returns a value as JSON in UTF-8.
 
@@ -43,12 +53,8 @@ def encode_json(value: Any) -> bytes:
         UnicodeEncodeError: text that UTF-8 cannot say. Both are ValueErrors.
         RecursionError: it is nested too deeply.
     """
-    if type(value) is dict:
-        for key, item in value.items():
-            if type(key) is not str or type(item) not in _PLAIN:
-                break
-        else:
-            return _encode(value)
+    if is_plain(value):
+        return _encode(value)
     try:
         encoded = _encode(value)
         if _decode(encoded) == value:
