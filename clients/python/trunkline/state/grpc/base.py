@@ -11,21 +11,25 @@ from trunkline.callbacks import notify
 from trunkline.errors import MessageTooLargeError, RecordNotFoundError, StateDisconnectedError, TrunklineError
 from trunkline.limits import CLIENT_BUFFER_BYTES, MAX_FRAME_BYTES, MAX_PAGE_SIZE
 from trunkline.models import Record
-from trunkline.records import RECORD_KINDS, Kind, check_batch_size, check_record_id
+from trunkline.records import Kind, check_batch_size
 from trunkline.state.filter import Filter, WatchFilter, check_page_size, check_revision
 from trunkline.state.grpc.frames import (
-    ClientFrame,
     error_of,
     record_of,
-    save_fields,
     statistics_from_wire,
-    to_operation,
     to_outcome,
+    write_batch,
+    write_call,
+    write_delete,
+    write_get,
+    write_list,
+    write_save,
 )
 from trunkline.state.grpc.watch import RemoteWatch
 from trunkline.state.record_manager import RecordManager, not_connected
-from trunkline.state.state_manager import Change, Operation, Outcome, Save, StateStatistics
+from trunkline.state.state_manager import Change, Operation, Outcome, StateStatistics
 from trunkline.v1 import state_pb2
+from trunkline.wire.deadlines import Deadlines
 from trunkline.wire.stream import Stream
 
 _FLUSHED_CALLS: Final = 16
@@ -62,6 +66,7 @@ class BaseStateManager(RecordManager):
         self._open_calls = 0
         self._unflushed = 0
         self._watches: set[RemoteWatch] = set()
+        self._deadlines = Deadlines(self._expire)
 
     @abstractmethod
     async def _begin(self) -> Stream:
@@ -81,6 +86,7 @@ class BaseStateManager(RecordManager):
         for watch in self._watches:
             watch.end()
         await stream.close()
+        self._deadlines.close()
 
     @property
     def is_connected(self) -> bool:
@@ -88,7 +94,7 @@ class BaseStateManager(RecordManager):
 
     async def batch(self, operations: Sequence[Operation], *, atomic: bool = False) -> list[Outcome]:
         check_batch_size(len(operations))
-        answer = await self._call(batch={"operations": [to_operation(each) for each in operations], "atomic": atomic})
+        answer = await self._call("batch", write_batch(operations, atomic))
         return [
             to_outcome(operation, outcome)
             for operation, outcome in zip(operations, answer.batched.outcomes, strict=True)
@@ -123,42 +129,34 @@ class BaseStateManager(RecordManager):
         return statistics_from_wire(answer)
 
     async def _save(self, record: Record, expected_revision: int | None) -> int:
-        answer = await self._call(save=save_fields(Save(record, expected_revision)))
+        answer = await self._call("save", write_save(record, expected_revision))
         revision: int = answer.saved.revision
         return revision
 
     async def _get(self, kind: Kind, id: str) -> Record | None:
-        check_record_id("id", id)
         try:
-            answer = await self._call(get={"kind": RECORD_KINDS[kind], "id": id})
+            answer = await self._call("get", write_get(kind, id))
         except RecordNotFoundError:
             return None
         return record_of(answer.got.record)
 
     async def _list(self, kind: Kind, filter: Filter, page_size: int | None) -> list[Record]:
         filter.check(kind)
-        page = {
-            "kind": RECORD_KINDS[kind],
-            "filter": filter.values(),
-            "page_size": check_page_size(page_size) or _FETCHED,
-            "page_token": "",
-        }
+        size, values, token = check_page_size(page_size) or _FETCHED, filter.values(), ""
         found: list[Record] = []
         while True:
-            listed = (await self._call(list=page)).listed
+            listed = (await self._call("list", write_list(kind, values, size, token))).listed
             found.extend(map(record_of, listed.records))
-            if not listed.next_page_token:
+            token = listed.next_page_token
+            if not token:
                 return found
-            page["page_token"] = listed.next_page_token
 
     async def _delete(self, kind: Kind, id: str, expected_revision: int | None) -> bool:
-        fields: dict[str, Any] = {"kind": RECORD_KINDS[kind], "id": check_record_id("id", id)}
-        if check_revision("expected_revision", expected_revision, 1) is not None:
-            fields["expected_revision"] = expected_revision
-        deleted: bool = (await self._call(delete=fields)).deleted.deleted
+        answer = await self._call("delete", write_delete(kind, id, expected_revision))
+        deleted: bool = answer.deleted.deleted
         return deleted
 
-    async def _call(self, **item: Any) -> Any:
+    async def _call(self, name: str, request: bytes) -> Any:
         """Sends one item and returns the item that answers it; raises the error that answers it."""
         stream = self._connected()
         loop = asyncio.get_running_loop()
@@ -166,29 +164,26 @@ class BaseStateManager(RecordManager):
         if not stream.is_up:
             stream.check_loop()
             await self._until(deadline, stream.wait_up())
-        id, answer = stream.expect()
+        if len(request) > MAX_CALL_BYTES:
+            raise MessageTooLargeError(
+                f"the call has {len(request)} bytes, at most {MAX_CALL_BYTES} are allowed",
+                details={"size": len(request), "limit": MAX_CALL_BYTES},
+            )
+        id, answer = stream.expect(loop)
         self._open_calls += 1
+        self._deadlines.add(loop, id, deadline, stream)
         try:
-            frame: bytes = ClientFrame(items=[{"id": id, **item}]).SerializeToString()
-            if len(frame) > MAX_CALL_BYTES:
-                raise MessageTooLargeError(
-                    f"the call has {len(frame)} bytes, at most {MAX_CALL_BYTES} are allowed",
-                    details={"size": len(frame), "limit": MAX_CALL_BYTES},
-                )
-            stream.put(frame)
+            stream.put(write_call(id, name, request))
             self._unflushed += 1
             if self._open_calls == 1 or self._unflushed >= _FLUSHED_CALLS:
                 self._unflushed = 0
                 stream.flush()
             if stream.waiting_bytes > CLIENT_BUFFER_BYTES:
                 await self._until(deadline, stream.room(CLIENT_BUFFER_BYTES))
-            expiry = loop.call_at(deadline, _expire, answer, self._timeout, self.address)
-            try:
-                return await answer
-            finally:
-                expiry.cancel()
+            return await answer
         finally:
             self._open_calls -= 1
+            self._deadlines.remove(id)
             stream.forget(id)
 
     def _connected(self) -> Stream:
@@ -205,6 +200,9 @@ class BaseStateManager(RecordManager):
                 await waiting
         except TimeoutError:
             raise _too_late(self._timeout, self.address) from None
+
+    def _expire(self, id: int, stream: Stream) -> None:
+        stream.fail(id, _too_late(self._timeout, self.address))
 
     def on_up(self) -> None:
         """Nothing must be said to the service anew: watches have streams of their own."""
@@ -229,11 +227,6 @@ class BaseStateManager(RecordManager):
                 stream.fail(item.id, error_of(item.error))
             else:
                 stream.settle(item.id, item)
-
-
-def _expire(answer: asyncio.Future[Any], timeout: float, address: str) -> None:
-    if not answer.done():
-        answer.set_exception(_too_late(timeout, address))
 
 
 def _too_late(timeout: float, address: str) -> StateDisconnectedError:
