@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
 from trunkline.records import RecordKind
 from trunklined.sqlite.synced_file import SyncedFile
+from trunklined.sqlite.work_thread import WorkThread
 from trunklined.state.engines.engine import Commit, compacted
 from trunklined.state.engines.entry_cache import EntryCache
 from trunklined.state.engines.sqlite_schema import FORMAT
@@ -63,7 +63,7 @@ class SqliteEngine:
         self._answer_bytes = answer_bytes
         self._holdings = Holdings(0, 0, dict.fromkeys(RecordKind, 0))
         self._cache = EntryCache(CACHED_BYTES)
-        self._pools: list[ThreadPoolExecutor] = []
+        self._threads: list[WorkThread] = []
 
     async def open(self) -> None:
         """Opens the file, or creates it."""
@@ -76,15 +76,15 @@ class SqliteEngine:
         self._commits = self._thread("state-commit")
         self._scans = self._thread("state-scan")
 
-    def _thread(self, name: str) -> ThreadPoolExecutor:
-        pool = ThreadPoolExecutor(1, name)
-        self._pools.append(pool)
-        return pool
+    def _thread(self, name: str) -> WorkThread:
+        thread = WorkThread(name)
+        self._threads.append(thread)
+        return thread
 
     async def close(self) -> None:
         """Closes the file, after a commit that runs; idempotent."""
-        while self._pools:
-            await asyncio.to_thread(self._pools.pop().shutdown)
+        while self._threads:
+            await self._threads.pop().close()
         self._file.close()
 
     @property
@@ -110,27 +110,29 @@ class SqliteEngine:
 
     async def write(self, transactions: Sequence[Transaction]) -> Commit:
         """Plans, writes and syncs transactions."""
+        writer = self._writer
         try:
-            heads = self._writer.heads(transactions)
+            heads = writer.begin(transactions)
+            planner = Planner(self._holdings.revision, heads.get, self._read, self._answer_bytes)
+            outcomes = [planner.add(transaction) for transaction in transactions]
+            if planner.changes:
+                self._file.check_place()
+                writer.apply(planner.changes)
+                await self._commits.run(writer.commit)
+            else:
+                writer.rollback()
+        except asyncio.CancelledError:
+            raise  # the commit runs to its end; `close` waits for it
         except sqlite3.Error as error:
+            writer.rollback()
             raise self._file.translate(error) from error
-        planner = Planner(self._holdings.revision, heads.get, self._read, self._answer_bytes)
-        outcomes = [planner.add(transaction) for transaction in transactions]
+        except BaseException:
+            writer.rollback()
+            raise
         if planner.changes:
-            await self._make_durable(planner.changes)
+            self._holdings = writer.holdings
+            self._cache.apply(planner.changes)
         return Commit(outcomes, planner.changes)
-
-    async def _make_durable(self, changes: Sequence[Change]) -> None:
-        self._file.check_place()
-        try:
-            self._writer.apply(changes)
-            # Shielded: a commit that runs is waited for, also when the caller is cancelled.
-            await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._commits, self._writer.commit))
-        except sqlite3.Error as error:
-            self._writer.rollback()
-            raise self._file.translate(error) from error
-        self._holdings = self._writer.holdings
-        self._cache.apply(changes)
 
     def _head(self, kind: RecordKind, id: str) -> Head | None:
         try:
@@ -155,7 +157,7 @@ class SqliteEngine:
 
     async def _scan(self, scan: Callable[[], _T]) -> _T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._scans, self._in_snapshot, scan)
+            return await self._scans.run(lambda: self._in_snapshot(scan))
         except sqlite3.Error as error:
             raise self._file.translate(error) from error
 

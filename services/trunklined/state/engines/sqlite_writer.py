@@ -47,7 +47,7 @@ _TRIM: Final = (
 
 
 class SqliteWriter:
-    """The only writer of the file: `apply`, then `commit` (which waits for the disk) or `rollback`."""
+    """The only writer of the file: `begin`, `apply`, then `commit` (which waits for the disk) or `rollback`."""
 
     def __init__(self, connection: sqlite3.Connection, limits: History, note: Callable[[int], None]) -> None:
         self._connection = connection
@@ -59,15 +59,18 @@ class SqliteWriter:
         self._history_bytes = int(history_bytes)
         self._pending = self.holdings, self._history_bytes
 
-    def heads(self, transactions: Sequence[Transaction]) -> dict[RecordKey, Head]:
-        """Returns the heads of all records that the transactions write. They are read on this connection, whose page
-        cache stays valid; a reader's is void after each commit."""
+    def begin(self, transactions: Sequence[Transaction]) -> dict[RecordKey, Head]:
+        """Begins to write, and returns the heads of all records that the transactions write; where they write none,
+        nothing is begun. They are read on this connection, whose page cache stays valid, and under the lock that the
+        writes need anyway; a reader's cache is void after each commit."""
         ids_by_kind: dict[RecordKind, dict[str, None]] = {}
         for transaction in transactions:
             for operation in transaction:
                 if not isinstance(operation, Read):
                     ids_by_kind.setdefault(operation[0], {})[operation[1]] = None
         found: dict[RecordKey, Head] = {}
+        if ids_by_kind:
+            self._connection.execute("BEGIN IMMEDIATE")
         for kind, ids in ids_by_kind.items():
             for chunk in _chunks(list(ids)):
                 query = _HEADS[len(chunk)]
@@ -76,7 +79,7 @@ class SqliteWriter:
         return found
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Writes changes in order into a transaction that stays open."""
+        """Writes changes in order, after `begin`."""
         run = self._connection
         counts = dict(self.holdings.records)
         size = self._history_bytes
@@ -96,11 +99,12 @@ class SqliteWriter:
                 counts[kind] -= 1
             else:
                 size += len(body)
-        run.execute("BEGIN IMMEDIATE")
         run.executemany(_ADD_VERSION, versions)
         run.executemany(_SET_RECORD, [(c.kind, c.id, c.revision, *c.facets) for c in records.values() if c.facets])
-        run.executemany(_DROP_RECORD, [key for key, change in records.items() if change.facets is None])
-        run.executemany(_DROP_VERSION, superseded)
+        if dropped := [key for key, change in records.items() if change.facets is None]:
+            run.executemany(_DROP_RECORD, dropped)  # an empty call costs as much as a short one
+        if superseded:
+            run.executemany(_DROP_VERSION, superseded)
         self._trim(Holdings(changes[-1].revision, oldest, counts), size)
 
     def _trim(self, holdings: Holdings, size: int) -> None:
@@ -135,7 +139,7 @@ class SqliteWriter:
         self._note(self.holdings.revision)
 
     def rollback(self) -> None:
-        """Undoes `apply`; SQLite may have done so itself."""
+        """Undoes what was begun; SQLite may have done so itself."""
         roll_back(self._connection)
 
 
