@@ -37,7 +37,7 @@ async def test_each_call_ends_at_its_own_deadline_in_any_order() -> None:
 async def test_many_calls_take_one_timer() -> None:
     """However many there were, and none when nothing is open any more."""
     loop = asyncio.get_running_loop()
-    deadlines = Deadlines(lambda id: None)
+    deadlines = Deadlines(print)
     for id in range(1_000):
         deadlines.add(loop, id, loop.time() + 1_000)
         deadlines.remove(id)
@@ -57,11 +57,12 @@ def test_another_loop_may_follow() -> None:
 
     async def second() -> None:
         loop = asyncio.get_running_loop()
+        begun, late = loop.time(), asyncio.Event()
         deadlines.remove(1)
-        deadlines.add(loop, 2, loop.time() + 0.001)
+        deadlines.add(loop, 2, begun)
+        loop.call_at(begun, late.set)  # after it
         async with asyncio.timeout(PATIENCE):
-            while not ended:
-                await asyncio.sleep(0.001)
+            await late.wait()
 
     asyncio.run(first())
     asyncio.run(second())

@@ -31,7 +31,7 @@ TIMES = [None, NOON, NOON.replace(tzinfo=None), NOON.astimezone(timezone(timedel
 OBJECTS = [{}, {"n": 1}, {"n": {"m": [1.5]}}, {1: 2}, {"n": float("nan")}, {"n": b""}, {"n": _Own.NAME}, [], None]
 LISTS = [[], ["x"], ["\ud83d"], [1], ("x",), None]
 NUMBERS = [0, 1, 1.5, -1, 2**63, True, float("inf"), "1", None]
-VALUES = {
+VALUES: dict[str, list[Any]] = {
     "task_id": TEXTS,
     "agent_id": TEXTS,
     "agent_type": TEXTS,

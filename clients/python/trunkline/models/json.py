@@ -15,6 +15,7 @@ JSON_TYPE: Final = "application/json"
 _decode = msgspec.json.Decoder().decode
 _PLAIN: Final = frozenset({str, int, bool, NoneType})
 """Types whose every value JSON can say. Not float: it may be NaN."""
+_KEYS: Final = frozenset({str})
 
 
 class NotJsonError(ValueError):
@@ -33,12 +34,7 @@ class NotJsonError(ValueError):
 
 def is_plain(value: object) -> bool:
     """Returns whether a value is a JSON object whose values are texts, integers, booleans and nulls."""
-    if type(value) is not dict:
-        return False
-    for key, item in value.items():
-        if type(key) is not str or type(item) not in _PLAIN:
-            return False
-    return True
+    return type(value) is dict and _KEYS.issuperset(map(type, value)) and _PLAIN.issuperset(map(type, value.values()))
 
 
 def encode_json(value: Any) -> bytes:

@@ -45,7 +45,7 @@ class Encoded(NamedTuple):
     body: bytes
 
 
-class _Unwritable(Exception):
+class _UnwritableError(Exception):
     """A value that cannot be written.
 
     Attributes:
@@ -74,7 +74,7 @@ def encode_record(record: Record) -> Encoded:
             return Encoded("agent_state", record.agent_id, _encode(record, _AGENT_STATE))
         if isinstance(record, WorkflowState):
             return Encoded("workflow_state", record.workflow_id, _encode(record, _WORKFLOW_STATE))
-    except _Unwritable as error:
+    except _UnwritableError as error:
         place = safe_text(error.place)
         raise InvalidRecordError(
             f"{place} {safe_text(error.wrong)}", details={"field": place, "value": ""}
@@ -85,7 +85,8 @@ def encode_record(record: Record) -> Encoded:
 def decode_record(kind: Kind, body: bytes, revision: int) -> Record:
     """Decodes a record. The service validated the fields: each is converted when it is first asked for."""
     cls, parse, readers = _DECODED[kind]
-    return _unread(cls, readers, parse(body), revision)
+    record: Record = _unread(cls, readers, parse(body), revision)
+    return record
 
 
 def _encode(record: Record, fields: Iterable[tuple[str, _Write, bool]]) -> bytes:
@@ -99,10 +100,10 @@ def _encode(record: Record, fields: Iterable[tuple[str, _Write, bool]]) -> bytes
             value = values[name]
             if value or (may_be_empty and value is not None):
                 parts.append(write(value))
-    except _Unwritable as error:
-        raise _Unwritable(f"{name}{error.place}", error.wrong) from error.__cause__
+    except _UnwritableError as error:
+        raise _UnwritableError(f"{name}{error.place}", error.wrong) from error.__cause__
     except (ValueError, TypeError, AttributeError, struct.error) as error:  # UnicodeEncodeError is a ValueError
-        raise _Unwritable(name, f"cannot be written: {error}") from error
+        raise _UnwritableError(name, f"cannot be written: {error}") from error
     return b"".join(parts)
 
 
@@ -127,7 +128,7 @@ def _texts(kind: type[Message], field: str) -> _Write:
     def write_all(values: list[str]) -> bytes:
         for index, value in enumerate(values):
             if not isinstance(value, str):
-                raise _Unwritable(f"[{index}]", f"is {value!r}, it must be text")
+                raise _UnwritableError(f"[{index}]", f"is {value!r}, it must be text")
         return b"".join(map(write, values))
 
     return write_all
@@ -138,13 +139,13 @@ def _json(kind: type[Message], field: str) -> _Write:
 
     def write(value: JsonObject) -> bytes:
         if not isinstance(value, dict):
-            raise _Unwritable("", f"is {value!r}, it must be a JSON object")
+            raise _UnwritableError("", f"is {value!r}, it must be a JSON object")
         try:
             encoded = encode_json(value)
         except NotJsonError as error:
-            raise _Unwritable(f".{error.path}" if error.path else "", error.wrong) from error
+            raise _UnwritableError(f".{error.path}" if error.path else "", error.wrong) from error
         except (ValueError, RecursionError) as error:
-            raise _Unwritable("", f"is no JSON: {error}") from error
+            raise _UnwritableError("", f"is no JSON: {error}") from error
         return prefix(len(encoded)) + encoded
 
     return write
@@ -158,8 +159,8 @@ def _jsons(kind: type[Message], field: str) -> _Write:
         for index, value in enumerate(values):
             try:
                 parts.append(write(value))
-            except _Unwritable as error:
-                raise _Unwritable(f"[{index}]{error.place}", error.wrong) from error.__cause__
+            except _UnwritableError as error:
+                raise _UnwritableError(f"[{index}]{error.place}", error.wrong) from error.__cause__
         return b"".join(parts)
 
     return write_all
@@ -195,21 +196,22 @@ def _seconds(kind: type[Message], field: str) -> _Write:
 def _records(kind: type[Message], field: str, cls: type[Record], fields: Iterable[tuple[str, _Write, bool]]) -> _Write:
     """Writes the records within a workflow, by their keys."""
     prefix = length_prefix(kind, field)
-    entry: Any = message_factory.GetMessageClass(kind.DESCRIPTOR.fields_by_name[field].message_type)
+    entries: Any = kind.DESCRIPTOR.fields_by_name[field].message_type
+    entry = message_factory.GetMessageClass(entries)
     write_key, value_prefix = _text(entry, "key"), length_prefix(entry, "value")
 
     def write(records: Mapping[str, Record]) -> bytes:
-        parts = []
+        parts: list[bytes] = []
         for key, record in records.items():
             place = f"[{key!r}]"
             if not isinstance(key, str) or not isinstance(record, cls):
-                raise _Unwritable(
+                raise _UnwritableError(
                     place, f"is {type(record).__name__}, it must be {cls.__name__}, under a key that is text"
                 )
             try:
                 body = _encode(record, fields)
-            except _Unwritable as error:
-                raise _Unwritable(f"{place}.{error.place}", error.wrong) from error.__cause__
+            except _UnwritableError as error:
+                raise _UnwritableError(f"{place}.{error.place}", error.wrong) from error.__cause__
             head = write_key(key) + value_prefix(len(body))
             parts += (prefix(len(head) + len(body)), head, body)
         return b"".join(parts)
@@ -258,7 +260,7 @@ _WORKFLOW_STATE: Final = (
 """By the fields of a model: how each is written, and whether it may be set and empty."""
 
 
-def _unread(cls: type[Any], readers: Mapping[str, Any], wire: Any, revision: int | None) -> Any:
+def _unread(cls: Any, readers: Mapping[str, Any], wire: Any, revision: int | None) -> Any:
     """Returns the model of a wire message, of which nothing is read yet."""
     record = cls.__new__(cls)
     set_known(record, {SOURCE: (readers, wire, revision)})

@@ -37,9 +37,7 @@ _GET_KINDS: Final = {
     label: number_tag(state_pb2.GetRequest, "kind") + write_varint(kind) for label, kind in RECORD_KINDS.items()
 }
 _operation = length_prefix(state_pb2.BatchRequest, "operations")
-_OPERATIONS: Final = {
-    name: length_prefix(state_pb2.BatchRequest.Operation, name) for name in ("save", "get", "delete")
-}
+_OPERATIONS: Final = {name: length_prefix(state_pb2.BatchRequest.Operation, name) for name in ("save", "get", "delete")}
 _atomic = number_tag(state_pb2.BatchRequest, "atomic")
 
 
@@ -55,8 +53,8 @@ def write_save(record: Record, expected_revision: int | None) -> bytes:
     check_record_id("id", id)
     if expected_revision is None:
         return _RECORDS[kind](len(body)) + body
-    expected = write_varint(check_revision("expected_revision", expected_revision, 0))
-    return b"".join((_RECORDS[kind](len(body)), body, _expected_revision, expected))
+    check_revision("expected_revision", expected_revision, 0)
+    return b"".join((_RECORDS[kind](len(body)), body, _expected_revision, write_varint(expected_revision)))
 
 
 def write_get(kind: Kind, id: str) -> bytes:
