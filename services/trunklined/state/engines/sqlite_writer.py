@@ -86,10 +86,11 @@ class SqliteWriter:
         oldest = self.holdings.oldest
         records: dict[RecordKey, Change] = {}
         superseded: list[tuple[int]] = []
-        versions: list[tuple[int, RecordKind, str, bytes | None, bytes]] = []
+        versions: list[tuple[int, int, str, bytes | None, bytes]] = []
         for change in changes:
             revision, kind, id, body, facets, before = change
-            versions.append((revision, kind, id, body, _pack_facets((facets, before))))
+            number = int(kind)  # sqlite3 looks for an adapter of an enum each time
+            versions.append((revision, number, id, body, _pack_facets((facets, before))))
             records[kind, id] = change
             if before is None:
                 counts[kind] += 1
@@ -100,7 +101,7 @@ class SqliteWriter:
             else:
                 size += len(body)
         run.executemany(_ADD_VERSION, versions)
-        run.executemany(_SET_RECORD, [(c.kind, c.id, c.revision, *c.facets) for c in records.values() if c.facets])
+        run.executemany(_SET_RECORD, [(int(c.kind), c.id, c.revision, *c.facets) for c in records.values() if c.facets])
         if dropped := [key for key, change in records.items() if change.facets is None]:
             run.executemany(_DROP_RECORD, dropped)  # an empty call costs as much as a short one
         if superseded:
