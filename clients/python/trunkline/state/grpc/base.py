@@ -32,7 +32,7 @@ from trunkline.v1 import state_pb2
 from trunkline.wire.deadlines import Deadlines
 from trunkline.wire.stream import Stream
 
-_FLUSHED_CALLS: Final = 16
+_FLUSHED_CALLS: Final = 32
 """Of many calls at once, so many are sent while the others are still being encoded: then service and client work at the
 same time. A lone call is sent at once."""
 _FETCHED: Final = MAX_PAGE_SIZE
