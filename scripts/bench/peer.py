@@ -97,6 +97,17 @@ class RequestReply(Protocol):
 
 
 @runtime_checkable
+class Streaming(Protocol):
+    """Requests whose answers come in parts of 256 bytes, in order, with an end."""
+
+    async def respond_in_parts(self, channel: str, parts: int) -> None:
+        """Answers all requests from now on, each with so many parts."""
+
+    async def asker(self, channel: str, parts: int) -> Call:
+        """Makes ready to ask; one request and all its parts."""
+
+
+@runtime_checkable
 class KeyValue(Protocol):
     """Records by id, kept on disk."""
 

@@ -11,9 +11,18 @@ from typing import Any, TypeVar
 from scripts.bench import peers
 from scripts.bench.barrier import Barrier, Figures
 from scripts.bench.payload import CHANNEL, KEYS
-from scripts.bench.peer import Call, DurableConsume, KeyValue, Peer, PublishSubscribe, RequestReply, StoredPublish
+from scripts.bench.peer import (
+    Call,
+    DurableConsume,
+    KeyValue,
+    Peer,
+    PublishSubscribe,
+    RequestReply,
+    StoredPublish,
+    Streaming,
+)
 
-Ability = TypeVar("Ability", PublishSubscribe, RequestReply, KeyValue, StoredPublish, DurableConsume)
+Ability = TypeVar("Ability", PublishSubscribe, RequestReply, Streaming, KeyValue, StoredPublish, DurableConsume)
 
 
 async def publisher(peer: Peer, barrier: Barrier, order: Mapping[str, Any]) -> Figures:
@@ -49,6 +58,20 @@ async def responder(peer: Peer, barrier: Barrier, order: Mapping[str, Any]) -> F
 async def requester(peer: Peer, barrier: Barrier, order: Mapping[str, Any]) -> Figures:
     """Sends `count` requests, `in_flight` at a time."""
     call = await _able(peer, RequestReply).requester(CHANNEL)
+    return await _drive(call, barrier, order)
+
+
+async def streamer(peer: Peer, barrier: Barrier, order: Mapping[str, Any]) -> Figures:
+    """Answers requests with `parts` parts each, until its process is ended."""
+    await _able(peer, Streaming).respond_in_parts(CHANNEL, order["parts"])
+    await barrier()
+    await asyncio.Event().wait()
+    return {}
+
+
+async def asker(peer: Peer, barrier: Barrier, order: Mapping[str, Any]) -> Figures:
+    """Sends `count` requests, `in_flight` at a time, and reads the `parts` parts of each."""
+    call = await _able(peer, Streaming).asker(CHANNEL, order["parts"])
     return await _drive(call, barrier, order)
 
 

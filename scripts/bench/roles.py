@@ -21,7 +21,10 @@ from scripts.bench.resources import own_cpu_seconds
 ROLES: Final[Mapping[str, str]] = {
     name: f"scripts.bench.{module}"
     for module, names in {
-        "peer_roles": ("publisher", "subscriber", "responder", "requester", "saver", "getter", "storer", "consumer"),
+        "peer_roles": (
+            *("publisher", "subscriber", "responder", "requester", "streamer", "asker"),
+            *("saver", "getter", "storer", "consumer"),
+        ),
         "wire_roles": ("stalled", "filler"),
         "channel_roles": ("thread_receiver", "process_receiver", "commanded", "commander"),
     }.items()

@@ -22,6 +22,7 @@ from scripts.bench.work import Work
 from scripts.bench.works.durable import DURABLE
 from scripts.bench.works.fan_out import FAN_OUT
 from scripts.bench.works.live import LIVE, LIVE_BYTES
+from scripts.bench.works.parts import PARTS_WORK
 from scripts.bench.works.request import REQUEST, REQUEST_LATENCY
 from scripts.bench.works.state import STATE_GET, STATE_SAVE
 from scripts.bench.works.stored import STORED, STORED_ALONE
@@ -38,6 +39,7 @@ WORK_OF_PEERS = [
     *((FAN_OUT, name, SENT) for name in ("nats-msgspec", "nats-pydantic")),
     *((work, "nats-synced", STORED_BY) for work in (STORED, STORED_ALONE, STATE_SAVE, STATE_GET)),
     (DURABLE, "nats-synced", {"broker", "subscriber"}),
+    (PARTS_WORK, "nats", SENT),
 ]
 
 
@@ -62,6 +64,14 @@ async def test_we_carry_bytes_where_peers_do() -> None:
     async with stage(us, LIVE_BYTES.service) as place:
         measured = await LIVE_BYTES.measure(place)
     assert measured.lost == 0
+    assert set(measured.cpu) == SENT
+
+
+async def test_our_answers_in_parts() -> None:
+    """Every part comes, and each role has used some of a core."""
+    async with stage(replace(ours(), most=6), PARTS_WORK.service) as place:
+        measured = await PARTS_WORK.measure(place)
+    assert measured.value > 0
     assert set(measured.cpu) == SENT
 
 

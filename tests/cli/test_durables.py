@@ -192,7 +192,7 @@ def test_what_waits_is_shown_cancelled_and_moved(trunkline: Trunkline, name: str
     first, second, *_ = (str(each["sequence"]) for each in peeked)
     table = trunkline("durable", "peek", name, "--limit", "1").stdout.splitlines()
     assert len(table) == 3
-    assert table[2].split()[0] == first
+    assert table[2].split()[0] == f"{int(first):,}"
     for verb in (("cancel", name), ("move", name, f"{name}-2")):
         assert trunkline("durable", *verb).returncode == 2
         assert trunkline("durable", *verb, "--all", "--channel", channel).returncode == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def test_what_waits_and_what_is_stuck(
     assert quiet.returncode == 0
     assert "waiting              0 messages\n" in quiet.stdout
     assert "relayed              1\n" in quiet.stdout
-    assert "outbox           0 messages\n" in trunkline(*at, "services").stdout
+    assert re.search(r"^outbox +0 messages$", trunkline(*at, "services").stdout, re.MULTILINE)
     large = message("x" * 3_000)
     publish(state, OutboxMessage(channel, large))
     said = trunkline("state", "outbox", *at, "--format", "json")
@@ -71,4 +72,5 @@ def test_a_state_service_without_a_bus(trunkline: Trunkline, killable_state: Run
     said = trunkline("state", "outbox", "--state", killable_state.address)
     assert said.returncode == 1
     assert "was given no bus (TRUNKLINE_STATE_BUS_ADDRESS)" in said.stderr
-    assert "outbox           -\n" in trunkline("services", "--state", killable_state.address).stdout
+    shown = trunkline("services", "--state", killable_state.address).stdout
+    assert re.search(r"^outbox +-$", shown, re.MULTILINE)

@@ -18,7 +18,8 @@ def test_services_show_both_services(trunkline: Trunkline, channel: str) -> None
     after = json.loads(trunkline("services", "--format", "json").stdout)
     assert after["bus"]["published"] - before["bus"]["published"] >= 3
     assert after["state"]["engine"] == "sqlite"
-    assert set(after["state"]["records"]) == {"agent_state", "workflow_state", "task_result"}
+    kinds = {"agent_state", "workflow_state", "task_result", "lease", "agent_presence"}
+    assert set(after["state"]["records"]) == kinds
     shown = trunkline("services").stdout
     assert "published" in shown
     assert "revision" in shown

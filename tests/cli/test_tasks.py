@@ -45,7 +45,7 @@ def test_a_task_is_cancelled(trunkline: Trunkline, name: str, channel: str) -> N
     assert said.stdout == f"{name} is cancelled\n"
     followed = trunkline("tasks", "follow", name)
     assert followed.returncode == 1
-    assert followed.stdout.rstrip().endswith("cancelled  by me no need")
+    assert followed.stdout.rstrip().endswith("cancelled by me: no need")
 
 
 def test_what_there_is_not(trunkline: Trunkline, name: str, channel: str) -> None:

@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import AsyncGenerator
 
-from trunkline import Backoff, DurableSettings, GrpcMessageBus, Request
+from trunkline import Backoff, BusDisconnectedError, DurableSettings, GrpcMessageBus, Request
 
 
 async def work(request: Request) -> AsyncGenerator[str, None]:
@@ -27,9 +27,14 @@ async def run(address: str, pattern: str, durable: str) -> None:
     """Works until standard input ends."""
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
+    settings = DurableSettings(ack_wait=1.0, max_deliveries=12, backoff=Backoff(0.0, 1.0, 0.0))
     async with GrpcMessageBus(address) as bus:
-        settings = DurableSettings(ack_wait=1.0, max_deliveries=12, backoff=Backoff(0.0, 1.0, 0.0))
-        await bus.respond(pattern, work, durable=durable, settings=settings, concurrency=4)
+        while True:
+            try:
+                await bus.respond(pattern, work, durable=durable, settings=settings, concurrency=4)
+                break
+            except BusDisconnectedError:  # it was killed just now, and comes back
+                await asyncio.sleep(0.05)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         loop.run_in_executor(None, lambda: loop.call_soon_threadsafe(over.set) if sys.stdin.read() == "" else None)

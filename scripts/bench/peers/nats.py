@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -96,6 +97,41 @@ class Nats(Peer):
                 raise AssertionError("a reply with another payload came back")
 
         return request
+
+    async def respond_in_parts(self, channel: str, parts: int) -> None:
+        """By hand: each part to the asker's inbox, and an empty message behind the last. Nothing holds it back."""
+        client = self.client
+
+        async def on_request(message: Msg) -> None:
+            for _ in range(parts):
+                await client.publish(message.reply, PAYLOAD)
+            await client.publish(message.reply, b"")
+
+        await client.subscribe(channel, cb=on_request)
+        await client.flush()
+
+    async def asker(self, channel: str, parts: int) -> Call:
+        client = self.client
+
+        async def ask(_: int) -> None:
+            inbox = client.new_inbox()
+            came, ended = 0, asyncio.get_running_loop().create_future()
+
+            async def on_part(message: Msg) -> None:
+                nonlocal came
+                if message.data:
+                    came += message.data == PAYLOAD
+                else:
+                    ended.set_result(None)
+
+            subscription = await client.subscribe(inbox, cb=on_part)
+            await client.publish(channel, PAYLOAD, reply=inbox)
+            await asyncio.wait_for(ended, REQUEST_SECONDS)
+            await subscription.unsubscribe()
+            if came != parts:
+                raise AssertionError(f"{came} of {parts} parts came")
+
+        return ask
 
     def saver(self) -> Call:
         store = self._store

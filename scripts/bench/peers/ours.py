@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +13,7 @@ from scripts.bench.payload import DURABLE, REPLIES, TEXT, key
 from scripts.bench.peer import Call, Peer, Reception, Server, Service
 from scripts.bench.peers.our_channel import ChannelAbilities
 from scripts.bench.tally import Tally
-from trunkline import AgentMessage, MessageType, TaskResult, TaskStatus
+from trunkline import AgentMessage, MessageType, Part, Request, TaskResult, TaskStatus
 
 CREDIT: Final = 2_048
 """Messages that the service lets a durable subscriber hold at once."""
@@ -98,6 +98,26 @@ class Trunkline(ChannelAbilities, Peer):
                 raise AssertionError("a reply with another payload came back")
 
         return request
+
+    async def respond_in_parts(self, channel: str, parts: int) -> None:
+        async def handler(request: Request) -> AsyncGenerator[AgentMessage, None]:
+            for _ in range(parts):
+                yield _message()
+
+        await self.bus.respond(channel, handler, concurrency=3)
+
+    async def asker(self, channel: str, parts: int) -> Call:
+        bus = self.bus
+
+        async def ask(_: int) -> None:
+            came = 0
+            async for event in bus.request_stream(channel, _message()):
+                if isinstance(event, Part):
+                    came += event.payload["data"] == TEXT
+            if came != parts:
+                raise AssertionError(f"{came} of {parts} parts came")
+
+        return ask
 
     def saver(self) -> Call:
         state = self.state

@@ -30,6 +30,9 @@ _LENGTHS: Final = (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_BYTES, Fie
 _CONTINUED: Final = bytes(range(0x80, 0x100))
 """Octets of a number that others of it follow."""
 
+TURNS: Final = 4
+"""Turns of the loop that others have between two slices."""
+
 T = TypeVar("T", bytes, memoryview)
 
 _LEAST: Final = 64
@@ -60,12 +63,14 @@ class TimeSlice:
 
 
 async def rest() -> None:
-    """Lets everything else that is ready run once."""
-    # A future, not sleep(0): its bare yield is for tasks only, and the writers of streams drive coroutines by hand.
+    """Lets everything else that is ready run, and what follows from it at once: a call of another takes some turns of
+    the loop from its frame to its answer."""
+    # Futures, not sleep(0): its bare yield is for tasks only, and the writers of streams drive coroutines by hand.
     loop = asyncio.get_running_loop()
-    waiter: asyncio.Future[None] = loop.create_future()
-    loop.call_soon(_wake, waiter)
-    await waiter
+    for _ in range(TURNS):
+        waiter: asyncio.Future[None] = loop.create_future()
+        loop.call_soon(_wake, waiter)
+        await waiter
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -57,7 +57,7 @@ REQUEST_SECONDS: Final = 2.0
 CALL_SECONDS: Final = 2.0
 """What a call of the state service may take, a connection that is being restored included."""
 
-START_SECONDS: Final = 15.0
+START_SECONDS: Final = 60.0
 """What a program or an agent gets to be ready."""
 
 END_SECONDS: Final = 5.0

@@ -159,11 +159,11 @@ class StateConnection:
                 task.add_done_callback(self._renewals.discard)
             case "release_lease":
                 hold = leases.to_hold(item.release_lease.lease, "lease")
-                self._store.submit(to_release(hold), 0, partial(self._released, item.id, hold))
+                self._store.submit(to_release(hold), 0, partial(self._released, item.id, hold), self)
                 self._opened(0)
             case "touch":
                 touch = leases.to_touch(item.touch, to_kind(item.touch.kind))
-                self._store.submit((touch,), 0, partial(self._touched, item.id, touch))
+                self._store.submit((touch,), 0, partial(self._touched, item.id, touch), self)
                 self._opened(0)
             case _:
                 raise invalid_record("item", "is not set")

@@ -224,7 +224,7 @@ class StateServicer:
     async def touch(self, request: state_pb2.TouchRequest, context: Context) -> state_pb2.TouchResponse:
         """See state.proto."""
         touch = leases.to_touch(request, to_kind(request.kind))
-        return leases.to_touched(touch, await self._store.execute(touch))
+        return leases.to_touched(touch, await self._store.execute(touch, context.peer()))
 
     async def get_stats(
         self, request: state_pb2.GetStateStatsRequest, context: Context

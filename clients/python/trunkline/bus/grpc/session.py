@@ -242,7 +242,7 @@ class BusSession:
     ) -> TaskSubscription:
         """Opens a durable subscription whose messages are worked on as tasks; in effect on return."""
         options = (self.stream.next_id(), pattern, durable, start, settings, window)
-        ways = (self._frames.item, self.end, on_error, self._touch, self.stream.flush)
+        ways = (self._frames.item, self.end, on_error, None, self._touch, self.stream.flush)
         return await self._begin(TaskSubscription(*options, *ways, name=name, encode=encode))
 
     async def open_responder(

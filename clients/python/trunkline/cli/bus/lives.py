@@ -1,4 +1,4 @@
-"""The life of a request, as `trunkline request --stream` shows it."""
+"""The lives of requests and tasks, as `trunkline request --stream` and `trunkline tasks` show them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from trunkline import (
     Failure,
     LifeEvent,
     Part,
+    Postponed,
     Progress,
     RequestCancelledError,
     RequestFailedError,
@@ -19,6 +20,7 @@ from trunkline import (
 )
 from trunkline.cli.describe import describe_message, payload_text
 from trunkline.cli.output import print_json, safe, write_line
+from trunkline.cli.times import json_time, local_time
 
 
 async def show_life(events: AsyncGenerator[LifeEvent, None], request_id: str, *, as_json: bool) -> None:
@@ -32,14 +34,14 @@ async def show_life(events: AsyncGenerator[LifeEvent, None], request_id: str, *,
             if as_json:
                 print_json(describe_event(event))
             else:
-                write_line(safe(_line(event)))
+                write_line(safe(line_of(event)))
             match event:
                 case Failure():
                     details = {"request_id": request_id, "type": event.type, "text": event.text, "code": event.code}
                     raise RequestFailedError(f"{event.type}: {event.text}", details=details)
                 case Cancellation():
                     details = {"request_id": request_id, "by": event.by, "reason": event.reason}
-                    raise RequestCancelledError(_line(event), details=details)
+                    raise RequestCancelledError(line_of(event), details=details)
 
 
 def describe_event(event: LifeEvent) -> dict[str, Any]:
@@ -53,29 +55,39 @@ def describe_event(event: LifeEvent) -> dict[str, Any]:
         case Part():
             said = {"message": describe_message(event.message)}
         case Result():
-            said = {"message": describe_message(event.message), "channel": event.channel}
+            message = describe_message(event.message) if event.has_message else None
+            said = {"message": message, "channel": event.channel}
         case Failure():
             said = {"type": event.type, "text": event.text, "code": event.code, "retryable": event.retryable}
         case Cancellation():
             said = {"by": event.by, "reason": event.reason}
+        case Postponed():
+            said = {"attempt": event.attempt, "error": event.error, "until": json_time(event.until)}
         case _:
             said = {}
-    return {"number": event.number, "time": event.time.isoformat(), "event": type(event).__name__.lower(), **said}
+    return {"number": event.number, "time": json_time(event.time), "event": _name_of(event), **said}
 
 
-def _line(event: LifeEvent) -> str:
+def _name_of(event: LifeEvent) -> str:
+    return "cancelled" if isinstance(event, Cancellation) else type(event).__name__.lower()
+
+
+def line_of(event: LifeEvent) -> str:
+    """An event in a line for people."""
+    said = ""
     match event:
         case Accepted():
             again = f", attempt {event.attempt}" if event.attempt > 1 else ""
-            return f"accepted by {event.responder or 'somebody'}{again}"
+            said = f"by {event.responder or 'somebody'}{again}"
         case Progress():
-            return " ".join(
-                ["progress", *([f"{event.fraction:.0%}"] if event.fraction is not None else []), event.text]
-            )
-        case Part() | Result():
-            return f"{type(event).__name__.lower()} {payload_text(event.message)}"
+            fraction = "" if event.fraction is None else f"{event.fraction:.0%}"
+            said = f"{fraction} {event.text}".strip()
+        case Part() | Result(has_message=True):
+            said = payload_text(event.message)
         case Failure():
-            return f"failed: {event.type}: {event.text}"
+            said = f"{event.type}: {event.text}"
         case Cancellation():
-            return f"cancelled by {event.by or 'somebody'}: {event.reason or 'no reason was given'}"
-    return type(event).__name__.lower()
+            said = f"by {event.by or 'somebody'}: {event.reason or 'no reason was given'}"
+        case Postponed():
+            said = f"attempt {event.attempt} ended: {event.error}; the next from {local_time(event.until)}"
+    return f"{_name_of(event)} {said}".rstrip()

@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
-from trunkline.cli.bus.task_view import COLUMNS, describe, describe_event, facts_of, row_of, text_of
+from trunkline import Result
+from trunkline.cli.bus.lives import describe_event, line_of
+from trunkline.cli.bus.task_view import COLUMNS, describe, facts_of, row_of
 from trunkline.cli.clients import bus_client
 from trunkline.cli.exit_codes import FAILED, run
 from trunkline.cli.input import read_object
@@ -87,9 +89,9 @@ def follow(task_id: str, after: int) -> None:
                 if chosen.as_json:
                     print_json(describe_event(event))
                 else:
-                    write_line(f"{local_time(event.time)}  {text_of(event)}")
+                    write_line(safe(f"{local_time(event.time)}  {line_of(event)}"))
             end = (await bus.task(task_id).status()).end if event is None else event
-        return FAILED if end is not None and type(end).__name__ in ("Failure", "Cancellation") else 0
+        return 0 if end is None or isinstance(end, Result) else FAILED
 
     run(main(), chosen)
 
