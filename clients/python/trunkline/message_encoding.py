@@ -12,8 +12,8 @@ from trunkline.models import AgentMessage, Priority
 from trunkline.models.json import JSON_TYPE, encode_json
 from trunkline.models.message import BINARY_TYPE, as_made
 from trunkline.v1 import message_pb2
-from trunkline.wire.encoding import length_prefix, write_varint
-from trunkline.wire.times import EPOCH
+from trunkline.wire.encoding import length_prefix
+from trunkline.wire.times import EPOCH, encode_stamp
 
 _TO_WIRE: Final[Mapping[Priority, int]] = {priority: number for number, priority in enumerate(Priority, start=1)}
 _WireMessage: Any = message_pb2.Message
@@ -59,7 +59,7 @@ def _encode_made(made: Any, correlation_id: str | None) -> bytes:
         encoded = recipient_id.encode()
         parts += (_recipient_id(len(encoded)), encoded)
     seconds, nanos = divmod(time, 1_000_000_000)
-    stamp = _encode_seconds(seconds) + _encode_nanos(nanos - nanos % 1_000)
+    stamp = encode_stamp(seconds, nanos - nanos % 1_000)
     parts += (_json(len(json)), json, _timestamp(len(stamp)), stamp)
     if (correlation_id := correlation_id or own_correlation_id) is not None:
         encoded = correlation_id.encode()
@@ -111,22 +111,6 @@ def _encode_head(message_type: str, sender_id: str, priority: Priority) -> bytes
         message_type=message_type, sender_id=sender_id, priority=_TO_WIRE[priority]
     ).SerializeToString()
     return encoded
-
-
-@lru_cache(maxsize=64)
-def _encode_seconds(seconds: int) -> bytes:
-    """Field 1 of a google.protobuf.Timestamp."""
-    return b"\x08" + write_varint(seconds) if seconds else b""
-
-
-def _encode_nanos(nanos: int) -> bytes:
-    """Field 2 of a google.protobuf.Timestamp."""
-    low, next_low, middle, high = nanos & 127 | 128, nanos >> 7 & 127 | 128, nanos >> 14 & 127 | 128, nanos >> 21
-    if high >= 128:  # three times out of four
-        return bytes((16, low, next_low, middle, high & 127 | 128, high >> 7))
-    if high:
-        return bytes((16, low, next_low, middle, high))
-    return b"\x10" + write_varint(nanos) if nanos else b""
 
 
 def encode_delivery(ordering_key: str | None, deliver_at: datetime | None, deliver_after: float | None) -> bytes:

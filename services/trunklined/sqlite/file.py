@@ -27,10 +27,10 @@ _held: set[Identity] = set()
 take the locks of SQLite away (https://www.sqlite.org/howtocorrupt.html, 2.2)."""
 
 
-def identity(path: Path) -> Identity | None:
+def identity(path: Path | str) -> Identity | None:
     """Returns what a path leads to; None: nothing."""
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return None
     return found.st_dev, found.st_ino

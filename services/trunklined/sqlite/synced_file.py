@@ -29,6 +29,8 @@ class SyncedFile:
         self._lock: FileLock | None = None
         self._tail: Tail | None = None
         self._connections: list[sqlite3.Connection] = []
+        self._names = "", ""
+        """Of the file and its log, as text: they are looked at before each commit."""
         self._place: Identity | None = None
         self._log_place: Identity | None = None
 
@@ -47,6 +49,7 @@ class SyncedFile:
             self._lock.acquire()
             prepare(self.path, self._format)
             self._lock.acquire_file()
+            self._names = str(self.path), f"{self.path}-wal"
             self._place = identity(self.path)
             connection = self.connect()
             connection.execute("PRAGMA journal_mode = WAL")
@@ -88,10 +91,11 @@ class SyncedFile:
         Raises:
             StorageError: they were removed, moved or replaced.
         """
-        log = identity(self.path.with_name(self.path.name + "-wal"))
+        name, log_name = self._names
+        log = identity(log_name)
         if self._log_place is None:
             self._log_place = log
-        if identity(self.path) != self._place or log != self._log_place:
+        if identity(name) != self._place or log != self._log_place:
             raise StorageError(
                 f"the {self._format.noun}'s file {self.path} was removed, moved or replaced while it was open: nothing "
                 "more is stored; put it back, or start the service anew",

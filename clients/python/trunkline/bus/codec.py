@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from operator import itemgetter
 from typing import Any, Final
 
@@ -22,8 +22,6 @@ from trunkline.v1 import message_pb2
 from trunkline.wire.times import to_datetime
 
 _FROM_WIRE: Final[tuple[Priority, ...]] = (Priority.MEDIUM, *Priority)
-_EXACT_SECONDS: Final = 2**32
-"""Below this a float holds a time to the microsecond, and the quicker conversion is exact."""
 
 _decode_json = msgspec.json.Decoder().decode
 _new = AgentMessage.__new__
@@ -140,10 +138,7 @@ def _read_content(wire: Any) -> tuple[Any, bytes | None, str | None]:
 
 def _read_time(source: _Source) -> datetime:
     stamp = source[1].timestamp
-    seconds, nanos = stamp.seconds, stamp.nanos
-    if 0 <= seconds < _EXACT_SECONDS and 0 <= nanos < 1_000_000_000:
-        return datetime.fromtimestamp(seconds + nanos / 1e9, UTC)
-    return to_datetime(seconds, nanos)
+    return to_datetime(stamp.seconds, stamp.nanos)
 
 
 _READERS: Final[Mapping[str, Callable[[_Source], Any]]] = {

@@ -84,24 +84,3 @@ def fill_model(model: Model, values: dict[str, Any], fields: set[str], private: 
     _set_fields(model, fields)
     _set_extra(model, None)
     _set_private(model, private)
-
-
-class RecordModel(Model):
-    """A model that the StateService keeps. `revision` is no field: it takes no part in equality and dumps."""
-
-    _revision: int | None = None
-
-    @property
-    def revision(self) -> int | None:
-        """The store's revision of this record when it was read; None for one made here."""
-        return self._revision
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.__dict__ == other.__dict__
-
-    __hash__ = None  # type: ignore[assignment]  # mutable
-
-    def at_revision(self, revision: int) -> Any:
-        """This record, marked as read at a revision."""
-        self._revision = revision
-        return self

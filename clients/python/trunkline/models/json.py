@@ -15,6 +15,7 @@ JSON_TYPE: Final = "application/json"
 _decode = msgspec.json.Decoder().decode
 _PLAIN: Final = frozenset({str, int, bool, NoneType})
 """Types whose every value JSON can say. Not float: it may be NaN."""
+_KEYS: Final = frozenset({str})
 
 
 class NotJsonError(ValueError):
@@ -31,6 +32,11 @@ class NotJsonError(ValueError):
         self.wrong = wrong
 
 
+def is_plain(value: object) -> bool:
+    """Returns whether a value is a JSON object whose values are texts, integers, booleans and nulls."""
+    return type(value) is dict and _KEYS.issuperset(map(type, value)) and _PLAIN.issuperset(map(type, value.values()))
+
+
 def encode_json(value: Any) -> bytes:
     """Returns a value as JSON in UTF-8.
 
@@ -43,12 +49,8 @@ def encode_json(value: Any) -> bytes:
         UnicodeEncodeError: text that UTF-8 cannot say. Both are ValueErrors.
         RecursionError: it is nested too deeply.
     """
-    if type(value) is dict:
-        for key, item in value.items():
-            if type(key) is not str or type(item) not in _PLAIN:
-                break
-        else:
-            return _encode(value)
+    if is_plain(value):
+        return _encode(value)
     try:
         encoded = _encode(value)
         if _decode(encoded) == value:

@@ -79,6 +79,14 @@ class LazyModel(Model):
                 return object.__getattribute__(self, name)
             return super().__getattr__(name)
 
+    def _private(self, name: str, default: Any) -> Any:
+        """Returns a private attribute, also of a model that is not complete yet."""
+        source = known_fields(self).get(SOURCE)
+        if source is None or (read := source[0].get(name)) is None:
+            private = self.__pydantic_private__
+            return private[name] if private else default
+        return read(source)
+
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
         for name in cls.model_fields:

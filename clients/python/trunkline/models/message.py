@@ -158,13 +158,6 @@ class AgentMessage(LazyModel):
         key: str | None = self._private("_ordering_key", None)
         return key
 
-    def _private(self, name: str, default: Any) -> Any:
-        source = known_fields(self).get(SOURCE)
-        if source is None or (read := source[0].get(name)) is None:
-            private = self.__pydantic_private__
-            return private[name] if private else default
-        return read(source)
-
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.__dict__ == other.__dict__
 

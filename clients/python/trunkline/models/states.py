@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from trunkline.models.enums import AgentStatus, AgentType, Priority, TaskStatus, WorkflowPhase
-from trunkline.models.fields import Id, JsonObject, Model, RecordModel, Time, new_id, now
+from trunkline.models.fields import Id, JsonObject, Model, Time, new_id, now
+from trunkline.models.record_model import (
+    RecordModel,
+    make_quickly,
+    optional,
+    take_count,
+    take_id,
+    take_name,
+    take_object,
+    take_seconds,
+    take_text,
+    take_texts,
+    take_time,
+)
+
+AGENT_TYPES: Final = {each.value: each for each in AgentType}
+AGENT_STATUSES: Final = {each.value: each for each in AgentStatus}
+TASK_STATUSES: Final = {each.value: each for each in TaskStatus}
+PHASES: Final = {each.value: each for each in WorkflowPhase}
+"""The well-known ones, by their names."""
 
 AgentTypeName = Annotated[AgentType | Id, Field(union_mode="left_to_right")]
 AgentStatusName = Annotated[AgentStatus | Id, Field(union_mode="left_to_right")]
@@ -118,6 +137,37 @@ class TaskDefinition(Model):
     created_at: Time = Field(default_factory=now)
     metadata: JsonObject = Field(default_factory=dict)
 
+
+make_quickly(
+    AgentState,
+    {
+        "agent_id": take_id,
+        "agent_type": take_name(AGENT_TYPES),
+        "status": take_name(AGENT_STATUSES),
+        "current_task_id": optional(take_id),
+        "completed_tasks": take_texts,
+        "failed_tasks": take_texts,
+        "error_count": take_count,
+        "last_heartbeat": optional(take_time),
+        "metadata": take_object,
+        "created_at": take_time,
+        "updated_at": take_time,
+    },
+)
+make_quickly(
+    TaskResult,
+    {
+        "task_id": take_id,
+        "agent_id": take_id,
+        "status": take_name(TASK_STATUSES),
+        "output_data": take_object,
+        "error_message": optional(take_text),
+        "started_at": take_time,
+        "completed_at": optional(take_time),
+        "duration_seconds": optional(take_seconds),
+        "metadata": take_object,
+    },
+)
 
 Record = AgentState | WorkflowState | TaskResult
 """Any of the three that the StateService keeps."""

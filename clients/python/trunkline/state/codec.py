@@ -6,41 +6,39 @@ arrived; in a body that never passed a service they are 1970-01-01 (`updated_at`
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, is_dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple, TypeVar
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import msgspec
-from google.protobuf.timestamp_pb2 import Timestamp
+from google.protobuf import message_factory
+from google.protobuf.message import Message
 
 from trunkline.errors import InvalidRecordError
-from trunkline.models import AgentState, AgentStatus, AgentType, Record, TaskResult, TaskStatus, WorkflowPhase
+from trunkline.models import AgentState, AgentStatus, Record, TaskResult, TaskStatus, WorkflowPhase
 from trunkline.models.fields import JsonObject
 from trunkline.models.json import NotJsonError, encode_json
-from trunkline.models.states import WorkflowState
+from trunkline.models.lazy import SOURCE, set_known
+from trunkline.models.states import AGENT_STATUSES, AGENT_TYPES, PHASES, TASK_STATUSES, WorkflowState
 from trunkline.records import Kind
 from trunkline.state.leases import LeaseInfo
 from trunkline.state.presence import AgentPresence
 from trunkline.text import safe_text
 from trunkline.v1 import state_pb2
-from trunkline.wire.times import EPOCH, to_datetime
+from trunkline.wire.encoding import length_prefix, number_tag, write_varint
+from trunkline.wire.times import encode_datetime, to_datetime
 
-_AGENT_TYPES: Final = {each.value: each for each in AgentType}
-_AGENT_STATUSES: Final = {each.value: each for each in AgentStatus}
-_TASK_STATUSES: Final = {each.value: each for each in TaskStatus}
-_PHASES: Final = {each.value: each for each in WorkflowPhase}
-_FIELDS: Final[Mapping[type, set[str]]] = {
-    cls: set(cls.model_fields) for cls in (AgentState, WorkflowState, TaskResult)
-}
-"""Shared by all decoded records: pydantic only adds to it, and it holds all names already."""
+_Write = Callable[[Any], bytes]
+"""Writes a field that has this value, its tag too."""
+
+_Source = tuple[Mapping[str, Callable[[Any], Any]], Any, int | None]
+"""What a record that came keeps: how its fields are read, the wire message, and its revision."""
 
 _decode_json = msgspec.json.Decoder(dict[str, Any]).decode
 _SHOWN: Final = 80
 """Characters of a value that an error shows."""
-_set = object.__setattr__
-
-_R = TypeVar("_R", AgentState, WorkflowState, TaskResult)
 
 
 class Encoded(NamedTuple):
@@ -51,6 +49,20 @@ class Encoded(NamedTuple):
     body: bytes
 
 
+class _UnwritableError(Exception):
+    """A value that cannot be written.
+
+    Attributes:
+        place: where it is within the field, such as `[0]` or `.a.b`; empty: the field itself.
+        wrong: what is wrong with it.
+    """
+
+    def __init__(self, place: str, wrong: str) -> None:
+        super().__init__(f"{place} {wrong}")
+        self.place = place
+        self.wrong = wrong
+
+
 def encode_record(record: Record | AgentPresence) -> Encoded:
     """Encodes a model.
 
@@ -59,117 +71,247 @@ def encode_record(record: Record | AgentPresence) -> Encoded:
             list or a dict after the model had checked it; names the field.
         TypeError: `record` is no record.
     """
-    if isinstance(record, AgentState):
-        return Encoded("agent_state", record.agent_id, _encoded(record, _agent_state_to_wire))
-    if isinstance(record, TaskResult):
-        return Encoded("task_result", record.task_id, _encoded(record, _task_result_to_wire))
-    if isinstance(record, WorkflowState):
-        return Encoded("workflow_state", record.workflow_id, _encoded(record, _workflow_state_to_wire))
-    if isinstance(record, AgentPresence):
-        return Encoded("agent_presence", record.agent_id, _encoded(record, _presence_to_wire))
+    try:
+        if isinstance(record, TaskResult):
+            return Encoded("task_result", record.task_id, _encode(record, _TASK_RESULT))
+        if isinstance(record, AgentState):
+            return Encoded("agent_state", record.agent_id, _encode(record, _AGENT_STATE))
+        if isinstance(record, WorkflowState):
+            return Encoded("workflow_state", record.workflow_id, _encode(record, _WORKFLOW_STATE))
+        if isinstance(record, AgentPresence):
+            return Encoded("agent_presence", record.agent_id, _encode_values(_presence_values(record), _PRESENCE))
+    except _UnwritableError as error:
+        raise _refusal(error.place, error) from error.__cause__
     raise TypeError(f"{type(record).__name__} is no record: want AgentState, WorkflowState or TaskResult")
 
 
 def decode_record(kind: Kind, body: bytes, revision: int) -> Record | LeaseInfo | AgentPresence:
-    """Decodes a record. The service validated the fields, so they are not validated again."""
-    if kind == "agent_state":
-        return _agent_state_from_wire(state_pb2.AgentState.FromString(body), revision)
-    if kind == "task_result":
-        return _task_result_from_wire(state_pb2.TaskResult.FromString(body), revision)
+    """Decodes a record. The service validated the fields: each of a model is converted when it is first asked for, and
+    is InvalidRecordError then where its JSON is broken all the same; a lease or a presence is converted at once."""
     if kind == "agent_presence":
         return _presence_from_wire(state_pb2.AgentPresence.FromString(body), revision)
     if kind == "lease":
         return lease_from_wire(state_pb2.Lease.FromString(body), revision)
-    return _workflow_state_from_wire(state_pb2.WorkflowState.FromString(body), revision)
+    cls, parse, readers = _DECODED[kind]
+    record: Record = _unread(cls, readers, parse(body), revision)
+    return record
 
 
-def _encoded(record: Any, to_wire: Callable[[Any], Any]) -> bytes:
+def to_json(name: str, value: JsonObject) -> bytes:
+    """Returns a field's JSON as bytes. What was put into a dict after the model had checked it is checked here."""
     try:
-        encoded: bytes = to_wire(record).SerializeToString()
-    except (ValueError, TypeError) as error:  # UnicodeEncodeError is a ValueError
-        name = _culprit(record)
-        raise InvalidRecordError(
-            f"{type(record).__name__}.{name} cannot be written: {error}", details={"field": name, "value": ""}
-        ) from error
-    return encoded
+        return _json_bytes(value)
+    except _UnwritableError as error:
+        raise _refusal(f"{name}{error.place}", error) from error.__cause__
 
 
-def _agent_state_to_wire(state: AgentState) -> state_pb2.AgentState:
-    wire = state_pb2.AgentState(
-        agent_id=state.agent_id,
-        agent_type=state.agent_type,
-        status=state.status,
-        current_task_id=state.current_task_id,
-        completed_tasks=_texts("completed_tasks", state.completed_tasks),
-        failed_tasks=_texts("failed_tasks", state.failed_tasks),
-        error_count=state.error_count,
-    )
-    if state.metadata:
-        wire.metadata_json = to_json("metadata", state.metadata)
-    _put_time(wire.created_at, state.created_at)
-    _put_time(wire.updated_at, state.updated_at)
-    if state.last_heartbeat is not None:
-        _put_time(wire.last_heartbeat, state.last_heartbeat)
-    return wire
+def _refusal(place: str, error: _UnwritableError) -> InvalidRecordError:
+    """Returns the error of a record that cannot be written."""
+    place = safe_text(place)
+    return InvalidRecordError(f"{place} {safe_text(error.wrong)}", details={"field": place, "value": ""})
 
 
-def _task_result_to_wire(result: TaskResult) -> state_pb2.TaskResult:
-    wire = state_pb2.TaskResult(
-        task_id=result.task_id,
-        agent_id=result.agent_id,
-        status=result.status,
-        error_message=result.error_message,
-        duration_seconds=result.duration_seconds,
-    )
-    if result.output_data:
-        wire.output_data_json = to_json("output_data", result.output_data)
-    if result.metadata:
-        wire.metadata_json = to_json("metadata", result.metadata)
-    _put_time(wire.started_at, result.started_at)
-    if result.completed_at is not None:
-        _put_time(wire.completed_at, result.completed_at)
-    return wire
+def _encode(record: Record, fields: Iterable[tuple[str, _Write, bool]]) -> bytes:
+    return _encode_values(record.__dict__, fields)
 
 
-def _workflow_state_to_wire(state: WorkflowState) -> state_pb2.WorkflowState:
-    wire = state_pb2.WorkflowState(
-        workflow_id=state.workflow_id,
-        current_phase=state.current_phase,
-        phase_history_json=[to_json(f"phase_history[{n}]", each) for n, each in enumerate(state.phase_history)],
-        status=state.status,
-        error_log_json=[to_json(f"error_log[{n}]", each) for n, each in enumerate(state.error_log)],
-        feedback_count=state.feedback_count,
-    )
-    _put_nested(wire.agent_states, "agent_states", state.agent_states, AgentState, _agent_state_to_wire)
-    _put_nested(wire.task_results, "task_results", state.task_results, TaskResult, _task_result_to_wire)
-    if state.metadata:
-        wire.metadata_json = to_json("metadata", state.metadata)
-    _put_time(wire.started_at, state.started_at)
-    if state.completed_at is not None:
-        _put_time(wire.completed_at, state.completed_at)
-    return wire
+def _encode_values(values: Mapping[str, Any], fields: Iterable[tuple[str, _Write, bool]]) -> bytes:
+    """Writes the fields of a record, each as protobuf does: an empty one is left out, unless it is of those that may
+    be set and empty."""
+    parts = []
+    name = ""
+    try:
+        for name, write, may_be_empty in fields:
+            value = values[name]
+            if value or (may_be_empty and value is not None):
+                parts.append(write(value))
+    except _UnwritableError as error:
+        raise _UnwritableError(f"{name}{error.place}", error.wrong) from error.__cause__
+    except (ValueError, TypeError, AttributeError, struct.error) as error:  # UnicodeEncodeError is a ValueError
+        raise _UnwritableError(name, f"cannot be written: {error}") from error
+    return b"".join(parts)
 
 
-def _presence_to_wire(presence: AgentPresence) -> state_pb2.AgentPresence:
-    wire = state_pb2.AgentPresence(
-        agent_id=presence.agent_id,
-        agent_type=presence.agent_type,
-        status=presence.status,
-        capabilities=_texts("capabilities", list(presence.capabilities)),
-    )
-    if presence.metadata:
-        wire.metadata_json = to_json("metadata", dict(presence.metadata))
-    _put_time(wire.announced_at, presence.announced_at)
-    return wire
+def _text(kind: type[Message], field: str) -> _Write:
+    prefix = length_prefix(kind, field)
+
+    def write(value: str) -> bytes:
+        encoded = value.encode()
+        return prefix(len(encoded)) + encoded
+
+    return write
+
+
+def _name(kind: type[Message], field: str) -> _Write:
+    """Writes what is said again and again."""
+    return lru_cache(maxsize=1_024)(_text(kind, field))
+
+
+def _texts(kind: type[Message], field: str) -> _Write:
+    write = _text(kind, field)
+
+    def write_all(values: list[str]) -> bytes:
+        for index, value in enumerate(values):
+            if not isinstance(value, str):
+                raise _UnwritableError(f"[{index}]", f"is {value!r}, it must be text")
+        return b"".join(map(write, values))
+
+    return write_all
+
+
+def _json(kind: type[Message], field: str) -> _Write:
+    prefix = length_prefix(kind, field)
+
+    def write(value: JsonObject) -> bytes:
+        encoded = _json_bytes(value)
+        return prefix(len(encoded)) + encoded
+
+    return write
+
+
+def _json_bytes(value: JsonObject) -> bytes:
+    if not isinstance(value, dict):
+        raise _UnwritableError("", f"is {value!r}, it must be a JSON object")
+    try:
+        return encode_json(value)
+    except NotJsonError as error:
+        raise _UnwritableError(f".{error.path}" if error.path else "", error.wrong) from error
+    except (ValueError, RecursionError) as error:
+        raise _UnwritableError("", f"is no JSON: {error}") from error
+
+
+def _jsons(kind: type[Message], field: str) -> _Write:
+    write = _json(kind, field)
+
+    def write_all(values: list[JsonObject]) -> bytes:
+        parts = []
+        for index, value in enumerate(values):
+            try:
+                parts.append(write(value))
+            except _UnwritableError as error:
+                raise _UnwritableError(f"[{index}]{error.place}", error.wrong) from error.__cause__
+        return b"".join(parts)
+
+    return write_all
+
+
+def _time(kind: type[Message], field: str) -> _Write:
+    prefix = length_prefix(kind, field)
+
+    def write(value: datetime) -> bytes:
+        encoded = encode_datetime(value)
+        return prefix(len(encoded)) + encoded
+
+    return write
+
+
+def _count(kind: type[Message], field: str) -> _Write:
+    tag = number_tag(kind, field)
+
+    def write(value: int) -> bytes:
+        if not 0 <= value < 2**63:
+            raise ValueError(f"it is {value}, it must be 0 to {2**63 - 1}")
+        return tag + write_varint(value)
+
+    return write
+
+
+def _seconds(kind: type[Message], field: str) -> _Write:
+    tag = write_varint(kind.DESCRIPTOR.fields_by_name[field].number << 3 | 1)
+    pack = struct.Struct("<d").pack
+    return lambda value: tag + pack(value)
+
+
+def _records(kind: type[Message], field: str, cls: type[Record], fields: Iterable[tuple[str, _Write, bool]]) -> _Write:
+    """Writes the records within a workflow, by their keys."""
+    prefix = length_prefix(kind, field)
+    entries: Any = kind.DESCRIPTOR.fields_by_name[field].message_type
+    entry = message_factory.GetMessageClass(entries)
+    write_key, value_prefix = _text(entry, "key"), length_prefix(entry, "value")
+
+    def write(records: Mapping[str, Record]) -> bytes:
+        parts: list[bytes] = []
+        for key, record in records.items():
+            place = f"[{key!r}]"
+            if not isinstance(key, str) or not isinstance(record, cls):
+                raise _UnwritableError(
+                    place, f"is {type(record).__name__}, it must be {cls.__name__}, under a key that is text"
+                )
+            try:
+                body = _encode(record, fields)
+            except _UnwritableError as error:
+                raise _UnwritableError(f"{place}.{error.place}", error.wrong) from error.__cause__
+            head = write_key(key) + value_prefix(len(body))
+            parts += (prefix(len(head) + len(body)), head, body)
+        return b"".join(parts)
+
+    return write
+
+
+_Agent, _Task, _Workflow = state_pb2.AgentState, state_pb2.TaskResult, state_pb2.WorkflowState
+_Presence = state_pb2.AgentPresence
+_AGENT_STATE: Final = (
+    ("agent_id", _text(_Agent, "agent_id"), False),
+    ("agent_type", _name(_Agent, "agent_type"), False),
+    ("status", _name(_Agent, "status"), False),
+    ("current_task_id", _text(_Agent, "current_task_id"), False),
+    ("completed_tasks", _texts(_Agent, "completed_tasks"), False),
+    ("failed_tasks", _texts(_Agent, "failed_tasks"), False),
+    ("error_count", _count(_Agent, "error_count"), False),
+    ("last_heartbeat", _time(_Agent, "last_heartbeat"), False),
+    ("metadata", _json(_Agent, "metadata_json"), False),
+    ("created_at", _time(_Agent, "created_at"), False),
+    ("updated_at", _time(_Agent, "updated_at"), False),
+)
+_TASK_RESULT: Final = (
+    ("task_id", _text(_Task, "task_id"), False),
+    ("agent_id", _name(_Task, "agent_id"), False),
+    ("status", _name(_Task, "status"), False),
+    ("output_data", _json(_Task, "output_data_json"), False),
+    ("error_message", _text(_Task, "error_message"), True),
+    ("started_at", _time(_Task, "started_at"), False),
+    ("completed_at", _time(_Task, "completed_at"), False),
+    ("duration_seconds", _seconds(_Task, "duration_seconds"), True),
+    ("metadata", _json(_Task, "metadata_json"), False),
+)
+_WORKFLOW_STATE: Final = (
+    ("workflow_id", _text(_Workflow, "workflow_id"), False),
+    ("current_phase", _name(_Workflow, "current_phase"), False),
+    ("phase_history", _jsons(_Workflow, "phase_history_json"), False),
+    ("agent_states", _records(_Workflow, "agent_states", AgentState, _AGENT_STATE), False),
+    ("task_results", _records(_Workflow, "task_results", TaskResult, _TASK_RESULT), False),
+    ("started_at", _time(_Workflow, "started_at"), False),
+    ("completed_at", _time(_Workflow, "completed_at"), False),
+    ("status", _name(_Workflow, "status"), False),
+    ("error_log", _jsons(_Workflow, "error_log_json"), False),
+    ("feedback_count", _count(_Workflow, "feedback_count"), False),
+    ("metadata", _json(_Workflow, "metadata_json"), False),
+)
+_PRESENCE: Final = (
+    ("agent_id", _text(_Presence, "agent_id"), False),
+    ("agent_type", _name(_Presence, "agent_type"), False),
+    ("status", _name(_Presence, "status"), False),
+    ("capabilities", _texts(_Presence, "capabilities"), False),
+    ("metadata", _json(_Presence, "metadata_json"), False),
+    ("announced_at", _time(_Presence, "announced_at"), False),
+)
+"""By the fields of a model: how each is written, and whether it may be set and empty."""
+
+
+def _presence_values(presence: AgentPresence) -> dict[str, Any]:
+    values = {name: getattr(presence, name) for name, _, _ in _PRESENCE}
+    if isinstance(presence.metadata, Mapping):
+        values["metadata"] = dict(presence.metadata)
+    return values
 
 
 def _presence_from_wire(wire: state_pb2.AgentPresence, revision: int) -> AgentPresence:
     return AgentPresence(
         agent_id=wire.agent_id,
-        agent_type=_AGENT_TYPES.get(wire.agent_type, wire.agent_type),
-        status=_AGENT_STATUSES.get(wire.status, wire.status) if wire.status else AgentStatus.IDLE,
+        agent_type=AGENT_TYPES.get(wire.agent_type, wire.agent_type),
+        status=AGENT_STATUSES.get(wire.status, wire.status) if wire.status else AgentStatus.IDLE,
         capabilities=tuple(wire.capabilities),
-        metadata=_decode_json(wire.metadata_json) if wire.metadata_json else {},
+        metadata=_read_json("metadata_json", wire.metadata_json),
         announced_at=_to_time(wire.announced_at),
         revision=revision,
     )
@@ -182,128 +324,34 @@ def lease_from_wire(wire: state_pb2.Lease, number: int) -> LeaseInfo:
         number=number,
         holder=wire.holder,
         ttl=wire.ttl.ToNanoseconds() / 1e9,
-        metadata=_decode_json(wire.metadata_json) if wire.metadata_json else {},
+        metadata=_read_json("metadata_json", wire.metadata_json),
         acquired_at=_to_time(wire.acquired_at),
     )
 
 
-def _agent_state_from_wire(wire: state_pb2.AgentState, revision: int | None) -> AgentState:
-    created_at = _to_time(wire.created_at)
-    return _model(
-        AgentState,
-        revision,
-        {
-            "agent_id": wire.agent_id,
-            "agent_type": _AGENT_TYPES.get(wire.agent_type, wire.agent_type),
-            "status": _AGENT_STATUSES.get(wire.status, wire.status) if wire.status else AgentStatus.IDLE,
-            "current_task_id": wire.current_task_id or None,
-            "completed_tasks": list(wire.completed_tasks),
-            "failed_tasks": list(wire.failed_tasks),
-            "error_count": wire.error_count,
-            "last_heartbeat": _to_time(wire.last_heartbeat) if wire.HasField("last_heartbeat") else None,
-            "metadata": _read_json("metadata_json", wire.metadata_json),
-            "created_at": created_at,
-            "updated_at": _to_time(wire.updated_at) if wire.HasField("updated_at") else created_at,
-        },
-    )
-
-
-def _task_result_from_wire(wire: state_pb2.TaskResult, revision: int | None) -> TaskResult:
-    return _model(
-        TaskResult,
-        revision,
-        {
-            "task_id": wire.task_id,
-            "agent_id": wire.agent_id,
-            "status": _TASK_STATUSES.get(wire.status, wire.status),
-            "output_data": _read_json("output_data_json", wire.output_data_json),
-            "error_message": wire.error_message if wire.HasField("error_message") else None,
-            "started_at": _to_time(wire.started_at),
-            "completed_at": _to_time(wire.completed_at) if wire.HasField("completed_at") else None,
-            "duration_seconds": wire.duration_seconds if wire.HasField("duration_seconds") else None,
-            "metadata": _read_json("metadata_json", wire.metadata_json),
-        },
-    )
-
-
-def _workflow_state_from_wire(wire: state_pb2.WorkflowState, revision: int | None) -> WorkflowState:
-    phase, status = wire.current_phase, wire.status
-    return _model(
-        WorkflowState,
-        revision,
-        {
-            "workflow_id": wire.workflow_id,
-            "current_phase": _PHASES.get(phase, phase) if phase else WorkflowPhase.DEVELOPMENT,
-            "phase_history": _read_entries("phase_history_json", wire.phase_history_json),
-            "agent_states": {key: _agent_state_from_wire(each, None) for key, each in wire.agent_states.items()},
-            "task_results": {key: _task_result_from_wire(each, None) for key, each in wire.task_results.items()},
-            "started_at": _to_time(wire.started_at),
-            "completed_at": _to_time(wire.completed_at) if wire.HasField("completed_at") else None,
-            "status": _TASK_STATUSES.get(status, status) if status else TaskStatus.PENDING,
-            "error_log": _read_entries("error_log_json", wire.error_log_json),
-            "feedback_count": wire.feedback_count,
-            "metadata": _read_json("metadata_json", wire.metadata_json),
-        },
-    )
-
-
-def _model(cls: type[_R], revision: int | None, fields: dict[str, Any]) -> _R:
+def _unread(cls: Any, readers: Mapping[str, Any], wire: Any, revision: int | None) -> Any:
+    """Returns the model of a wire message, of which nothing is read yet."""
     record = cls.__new__(cls)
-    _set(record, "__dict__", fields)
-    _set(record, "__pydantic_fields_set__", _FIELDS[cls])
-    _set(record, "__pydantic_extra__", None)
-    _set(record, "__pydantic_private__", {"_revision": revision})
+    set_known(record, {SOURCE: (readers, wire, revision)})
     return record
 
 
-def _put_time(wire: Timestamp, time: datetime) -> None:
-    since = time - EPOCH
-    wire.seconds = since.days * 86_400 + since.seconds
-    wire.nanos = since.microseconds * 1_000
-
-
-def _to_time(wire: Timestamp) -> datetime:
+def _to_time(wire: Any) -> datetime:
     return to_datetime(wire.seconds, wire.nanos)
 
 
-def to_json(name: str, value: JsonObject) -> Any:
-    """Returns JSON as bytes, which a string field accepts too. What was put into a dict after the model had checked it
-    is checked here."""
-    if not isinstance(value, dict):
-        raise _changed(name, f"is {value!r}, it must be a JSON object")
-    try:
-        return encode_json(value)
-    except NotJsonError as error:
-        raise _changed(f"{name}.{error.path}" if error.path else name, error.wrong) from error
-    except (ValueError, RecursionError) as error:
-        raise _changed(name, f"is no JSON: {error}") from error
+def _time_or_none(field: str) -> Callable[[_Source], datetime | None]:
+    return lambda source: _to_time(getattr(source[1], field)) if source[1].HasField(field) else None
 
 
-def _texts(name: str, values: list[str]) -> list[str]:
-    """Returns a list of text as it is; protobuf alone would take bytes for text."""
-    for index, value in enumerate(values):
-        if not isinstance(value, str):
-            raise _changed(f"{name}[{index}]", f"is {value!r}, it must be text")
-    return values
+def _object(field: str) -> Callable[[_Source], JsonObject]:
+    return lambda source: _read_json(field, getattr(source[1], field))
 
 
-def _put_nested(into: Any, name: str, records: Mapping[str, _R], cls: type[_R], to_wire: Callable[[_R], Any]) -> None:
-    """Encodes the records within a workflow."""
-    for key, record in records.items():
-        path = f"{name}[{key!r}]"
-        if not isinstance(key, str) or not isinstance(record, cls):
-            raise _changed(path, f"is {type(record).__name__}, it must be {cls.__name__}, under a key that is text")
-        try:
-            into[key].CopyFrom(to_wire(record))
-        except InvalidRecordError as error:
-            raise InvalidRecordError(
-                f"{path}.{error.message}", details={**error.details, "field": f"{path}.{error.details['field']}"}
-            ) from error
-
-
-def _changed(field: str, wrong: str) -> InvalidRecordError:
-    """Returns the error of a record that was changed into what it cannot be, after the model had checked it."""
-    return InvalidRecordError(safe_text(f"{field} {wrong}"), details={"field": safe_text(field), "value": ""})
+def _objects(field: str) -> Callable[[_Source], list[JsonObject]]:
+    return lambda source: [
+        _read_json(f"{field}[{index}]", text) for index, text in enumerate(getattr(source[1], field))
+    ]
 
 
 def _read_json(field: str, text: str) -> JsonObject:
@@ -319,19 +367,72 @@ def _read_json(field: str, text: str) -> JsonObject:
         ) from error
 
 
-def _read_entries(field: str, texts: Iterable[str]) -> list[JsonObject]:
-    return [_read_json(f"{field}[{index}]", text) for index, text in enumerate(texts)]
+def _private(source: _Source) -> dict[str, Any]:
+    return {"_revision": source[2]}
 
 
-def _culprit(record: Any) -> str:
-    """Returns the name of the field that cannot be encoded."""
-    for name in (each.name for each in fields(record)) if is_dataclass(record) else record.__dict__:
-        value = getattr(record, name)
-        texts = value if isinstance(value, list | dict) else [value]
-        for text in texts:
-            try:
-                if isinstance(text, str):
-                    text.encode()
-            except UnicodeEncodeError:
-                return str(name)
-    return "metadata"
+def _updated_at(source: _Source) -> datetime:
+    wire = source[1]
+    return _to_time(wire.updated_at if wire.HasField("updated_at") else wire.created_at)
+
+
+_AGENT_READERS: Final[Mapping[str, Callable[[_Source], Any]]] = {
+    "agent_id": lambda source: source[1].agent_id,
+    "agent_type": lambda source: AGENT_TYPES.get(source[1].agent_type, source[1].agent_type),
+    "status": lambda source: (
+        AGENT_STATUSES.get(source[1].status, source[1].status) if source[1].status else AgentStatus.IDLE
+    ),
+    "current_task_id": lambda source: source[1].current_task_id or None,
+    "completed_tasks": lambda source: list(source[1].completed_tasks),
+    "failed_tasks": lambda source: list(source[1].failed_tasks),
+    "error_count": lambda source: source[1].error_count,
+    "last_heartbeat": _time_or_none("last_heartbeat"),
+    "metadata": _object("metadata_json"),
+    "created_at": lambda source: _to_time(source[1].created_at),
+    "updated_at": _updated_at,
+    "_revision": lambda source: source[2],
+    SOURCE: _private,
+}
+_TASK_READERS: Final[Mapping[str, Callable[[_Source], Any]]] = {
+    "task_id": lambda source: source[1].task_id,
+    "agent_id": lambda source: source[1].agent_id,
+    "status": lambda source: TASK_STATUSES.get(source[1].status, source[1].status),
+    "output_data": _object("output_data_json"),
+    "error_message": lambda source: source[1].error_message if source[1].HasField("error_message") else None,
+    "started_at": lambda source: _to_time(source[1].started_at),
+    "completed_at": _time_or_none("completed_at"),
+    "duration_seconds": lambda source: source[1].duration_seconds if source[1].HasField("duration_seconds") else None,
+    "metadata": _object("metadata_json"),
+    "_revision": lambda source: source[2],
+    SOURCE: _private,
+}
+_WORKFLOW_READERS: Final[Mapping[str, Callable[[_Source], Any]]] = {
+    "workflow_id": lambda source: source[1].workflow_id,
+    "current_phase": lambda source: (
+        PHASES.get(source[1].current_phase, source[1].current_phase)
+        if source[1].current_phase
+        else WorkflowPhase.DEVELOPMENT
+    ),
+    "phase_history": _objects("phase_history_json"),
+    "agent_states": lambda source: {
+        key: _unread(AgentState, _AGENT_READERS, each, None) for key, each in source[1].agent_states.items()
+    },
+    "task_results": lambda source: {
+        key: _unread(TaskResult, _TASK_READERS, each, None) for key, each in source[1].task_results.items()
+    },
+    "started_at": lambda source: _to_time(source[1].started_at),
+    "completed_at": _time_or_none("completed_at"),
+    "status": lambda source: (
+        TASK_STATUSES.get(source[1].status, source[1].status) if source[1].status else TaskStatus.PENDING
+    ),
+    "error_log": _objects("error_log_json"),
+    "feedback_count": lambda source: source[1].feedback_count,
+    "metadata": _object("metadata_json"),
+    "_revision": lambda source: source[2],
+    SOURCE: _private,
+}
+_DECODED: Final[Mapping[Kind, tuple[Any, Callable[[bytes], Any], Mapping[str, Callable[[_Source], Any]]]]] = {
+    "agent_state": (AgentState, _Agent.FromString, _AGENT_READERS),
+    "task_result": (TaskResult, _Task.FromString, _TASK_READERS),
+    "workflow_state": (WorkflowState, _Workflow.FromString, _WORKFLOW_READERS),
+}

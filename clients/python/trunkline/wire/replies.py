@@ -25,9 +25,10 @@ class PendingReplies:
         self._last_id += 1
         return self._last_id
 
-    def expect(self) -> tuple[int, asyncio.Future[Any]]:
-        """Returns a new id and the future of its answer. A caller that stops waiting calls `forget`."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    def expect(self, loop: asyncio.AbstractEventLoop | None = None) -> tuple[int, asyncio.Future[Any]]:
+        """Returns a new id and the future of its answer. A caller that stops waiting calls `forget`; one that knows the
+        running loop gives it: Python 3.11 asks the kernel for its pid to find it."""
+        future: asyncio.Future[Any] = (loop or asyncio.get_running_loop()).create_future()
         id = self.next_id()
         self._pending[id] = future
         return id, future

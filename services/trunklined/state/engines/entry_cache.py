@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -21,7 +22,8 @@ class EntryCache:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._entries: dict[RecordKey, Entry] = {}
+        self._entries: OrderedDict[RecordKey, Entry] = OrderedDict()
+        """Not a dict: to find the first key of one, Python walks over all that were removed before it."""
 
     def get(self, kind: RecordKind, id: str) -> Entry | None:
         """Returns a cached entry. None does not mean that there is no such record."""

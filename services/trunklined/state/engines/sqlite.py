@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
@@ -19,6 +18,7 @@ from trunkline.records import RecordKind
 from trunklined.relay.journal import Stock
 from trunklined.relay.tables import TableJournal, contents_of
 from trunklined.sqlite.synced_file import SyncedFile
+from trunklined.sqlite.work_thread import WorkThread
 from trunklined.state.engines.engine import Commit, compacted
 from trunklined.state.engines.entry_cache import EntryCache
 from trunklined.state.engines.sqlite_schema import FORMAT
@@ -93,7 +93,7 @@ class SqliteEngine:
         self._answer_bytes = answer_bytes
         self._holdings = Holdings(0, 0, dict.fromkeys(RecordKind, 0))
         self._cache = EntryCache(CACHED_BYTES)
-        self._pools: list[ThreadPoolExecutor] = []
+        self._threads: list[WorkThread] = []
 
     async def open(self) -> None:
         """Opens the file, or creates it."""
@@ -107,17 +107,17 @@ class SqliteEngine:
         self._commits = self._thread("state-commit")
         self._scans = self._thread("state-scan")
 
-    def _thread(self, name: str) -> ThreadPoolExecutor:
-        pool = ThreadPoolExecutor(1, name)
-        self._pools.append(pool)
-        return pool
+    def _thread(self, name: str) -> WorkThread:
+        thread = WorkThread(name)
+        self._threads.append(thread)
+        return thread
 
     async def close(self) -> None:
         """Closes the file, after a commit and a step of the outbox that run; idempotent."""
         async with self._writing:
             pass
-        while self._pools:
-            await asyncio.to_thread(self._pools.pop().shutdown)
+        while self._threads:
+            await self._threads.pop().close()
         self._file.close()
 
     @property
@@ -154,12 +154,11 @@ class SqliteEngine:
         """Plans, writes and syncs transactions."""
         async with self._writing:
             if sum(map(len, transactions)) > LARGE:
-                planner, outcomes = await self._in_commits(lambda: self._write_at_once(transactions, bound))
+                planner, outcomes = await self._commits.run(lambda: self._write_at_once(transactions, bound))
             else:
-                planner, outcomes = self._plan(transactions, self._reader, self._read, bound)
+                planner, outcomes = self._begin(transactions, self._reader, self._read, bound)
                 if planner.changes or planner.touched:
-                    self._apply(planner)
-                    await self._in_commits(self._commit)
+                    await self._commits.run(self._commit)
             if planner.changes or planner.touched:
                 self._holdings = self._writer.holdings
                 self._cache.apply(planner.changes)
@@ -174,46 +173,41 @@ class SqliteEngine:
         async with self._writing:
             self._file.check_place()
             try:
-                return await asyncio.get_running_loop().run_in_executor(self._commits, self._writer.run, step)
+                return await self._commits.run(lambda: self._writer.run(step))
             except sqlite3.Error as error:
                 raise self._file.translate(error) from error
-
-    async def _in_commits(self, step: Callable[[], _T]) -> _T:
-        # Shielded: a commit that runs is waited for, also when the caller is cancelled.
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._commits, step))
 
     def _write_at_once(
         self, transactions: Sequence[Transaction], bound: Bound
     ) -> tuple[Planner, list[TransactionOutcome]]:
         """Does all of a write in the commits' thread: so nothing is read by what the loop's thread reads with."""
-        planner, outcomes = self._plan(transactions, self._writer.connection, self._writer_read, bound)
+        planner, outcomes = self._begin(transactions, self._writer.connection, self._writer_read, bound)
         if planner.changes or planner.touched:
-            self._apply(planner)
             self._commit()
         return planner, outcomes
 
-    def _plan(
+    def _begin(
         self,
         transactions: Sequence[Transaction],
         connection: sqlite3.Connection,
         read: Callable[[RecordKind, str], Entry | None],
         bound: Bound,
     ) -> tuple[Planner, list[TransactionOutcome]]:
-        try:
-            heads = self._writer.heads(transactions)
-        except sqlite3.Error as error:
-            raise self._file.translate(error) from error
-
-        def head(key: RecordKey) -> Head | None:
-            return heads[key] if key in heads else self._head_with(connection, *key)
-
-        planner = Planner(self._holdings.revision, head, read, self._answer_bytes, bound)
-        return planner, [planner.add(transaction) for transaction in transactions]
-
-    def _apply(self, planner: Planner) -> None:
-        self._file.check_place()
+        """Plans a write, and writes what it changes. That is open then, where there is anything."""
         with self._undone():
-            self._writer.apply(planner.changes, planner.published, planner.touched)
+            heads = self._writer.begin(transactions)
+
+            def head(key: RecordKey) -> Head | None:
+                return heads[key] if key in heads else self._head_with(connection, *key)
+
+            planner = Planner(self._holdings.revision, head, read, self._answer_bytes, bound)
+            outcomes = [planner.add(transaction) for transaction in transactions]
+            if planner.changes or planner.touched:
+                self._file.check_place()
+                self._writer.apply(planner.changes, planner.published, planner.touched)
+            else:
+                self._writer.rollback()
+            return planner, outcomes
 
     def _commit(self) -> None:
         with self._undone():
@@ -221,12 +215,15 @@ class SqliteEngine:
 
     @contextmanager
     def _undone(self) -> Iterator[None]:
-        """Undoes what was written where it fails."""
+        """Undoes what was begun where it fails."""
         try:
             yield
         except sqlite3.Error as error:
             self._writer.rollback()
             raise self._file.translate(error) from error
+        except BaseException:
+            self._writer.rollback()
+            raise
 
     def _head(self, kind: RecordKind, id: str) -> Head | None:
         return self._head_with(self._reader, kind, id)
@@ -259,7 +256,7 @@ class SqliteEngine:
 
     async def _scan(self, scan: Callable[[], _T]) -> _T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._scans, self._in_snapshot, scan)
+            return await self._scans.run(lambda: self._in_snapshot(scan))
         except sqlite3.Error as error:
             raise self._file.translate(error) from error
 

@@ -67,7 +67,7 @@ _TRIM: Final = (
 
 
 class SqliteWriter:
-    """The only writer of the file: `apply`, then `commit` (which waits for the disk) or `rollback`."""
+    """The only writer of the file: `begin`, `apply`, then `commit` (which waits for the disk) or `rollback`."""
 
     def __init__(self, connection: sqlite3.Connection, limits: History, note: Callable[[int], None]) -> None:
         self.connection = connection
@@ -79,9 +79,10 @@ class SqliteWriter:
         self._history_bytes = int(history_bytes)
         self._pending = self.holdings, self._history_bytes
 
-    def heads(self, transactions: Sequence[Transaction]) -> dict[RecordKey, Head | None]:
-        """Returns the heads of all records that the transactions name, but for reads; None where there is none. They
-        are read on this connection, whose page cache stays valid; a reader's is void after each commit."""
+    def begin(self, transactions: Sequence[Transaction]) -> dict[RecordKey, Head | None]:
+        """Begins to write, and returns the heads of all records that the transactions name, but for reads; None where
+        there is none. Where they only read, nothing is begun. The heads are read on this connection, whose page cache
+        stays valid, and under the lock that the writes need anyway; a reader's cache is void after each commit."""
         ids_by_kind: dict[RecordKind, dict[str, None]] = {}
         for transaction in transactions:
             for operation in transaction:
@@ -92,6 +93,8 @@ class SqliteWriter:
                 if isinstance(operation, Put) and operation.lease is not None:
                     ids_by_kind.setdefault(RecordKind.LEASE, {})[operation.lease.name] = None
         found: dict[RecordKey, Head | None] = {}
+        if ids_by_kind:
+            self.connection.execute("BEGIN IMMEDIATE")
         for kind, ids in ids_by_kind.items():
             for id in ids:
                 found[kind, id] = None
@@ -102,18 +105,18 @@ class SqliteWriter:
         return found
 
     def apply(self, changes: Sequence[Change], published: Sequence[Arrival], touched: Mapping[RecordKey, Head]) -> None:
-        """Writes changes in order, messages into the outbox, and the terms of what was touched, into a transaction that
-        stays open."""
+        """Writes changes in order, messages into the outbox, and the terms of what was touched, after `begin`."""
         run = self.connection
         counts = dict(self.holdings.records)
         size = self._history_bytes
         oldest = self.holdings.oldest
         records: dict[RecordKey, Change] = {}
         superseded: list[tuple[int]] = []
-        versions: list[tuple[int, RecordKind, str, bytes | None, bytes]] = []
+        versions: list[tuple[int, int, str, bytes | None, bytes]] = []
         for change in changes:
             revision, kind, id, body, facets, before, _, reason = change
-            versions.append((revision, kind, id, body, _encode(_Meta(facets, before, reason))))
+            number = int(kind)  # sqlite3 looks for an adapter of an enum each time
+            versions.append((revision, number, id, body, _encode(_Meta(facets, before, reason))))
             records[kind, id] = change
             if before is None:
                 counts[kind] += 1
@@ -123,16 +126,18 @@ class SqliteWriter:
                 counts[kind] -= 1
             else:
                 size += len(body)
-        run.execute("BEGIN IMMEDIATE")
         run.executemany(_ADD_VERSION, versions)
         run.executemany(
-            _SET_RECORD, [(c.kind, c.id, c.revision, *c.facets, *c.term) for c in records.values() if c.facets]
+            _SET_RECORD, [(int(c.kind), c.id, c.revision, *c.facets, *c.term) for c in records.values() if c.facets]
         )
-        run.executemany(_DROP_RECORD, [key for key, change in records.items() if change.facets is None])
-        run.executemany(_DROP_VERSION, superseded)
+        if dropped := [key for key, change in records.items() if change.facets is None]:
+            run.executemany(_DROP_RECORD, dropped)  # an empty call costs as much as a short one
+        if superseded:
+            run.executemany(_DROP_VERSION, superseded)
         if published:
             tables.add(run, published)
-        run.executemany(_SET_TERM, [(*head.term[1:], *key) for key, head in touched.items()])
+        if touched:
+            run.executemany(_SET_TERM, [(*head.term[1:], *key) for key, head in touched.items()])
         if changes:
             self._trim(Holdings(changes[-1].revision, oldest, counts), size)
         else:
@@ -181,7 +186,7 @@ class SqliteWriter:
         return result
 
     def rollback(self) -> None:
-        """Undoes `apply`; SQLite may have done so itself."""
+        """Undoes what was begun; SQLite may have done so itself."""
         roll_back(self.connection)
 
 

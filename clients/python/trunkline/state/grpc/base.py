@@ -12,30 +12,35 @@ from google.protobuf.message import Message
 from trunkline.callbacks import notify
 from trunkline.errors import MessageTooLargeError, RecordNotFoundError, StateDisconnectedError, TrunklineError
 from trunkline.limits import CLIENT_BUFFER_BYTES, MAX_FRAME_BYTES, MAX_PAGE_SIZE
-from trunkline.records import RECORD_KINDS, Kind, check_batch_size, check_record_id
+from trunkline.records import Kind, check_batch_size, check_record_id
 from trunkline.state.codec import to_json
-from trunkline.state.filter import Filter, WatchFilter, check_kind, check_page_size, check_revision
+from trunkline.state.filter import Filter, WatchFilter, check_page_size, check_revision
 from trunkline.state.grpc.frames import (
-    ClientFrame,
-    delete_fields,
     duration_of,
     error_of,
     lease_info,
     record_of,
-    save_fields,
     statistics_from_wire,
-    to_operation,
     to_outcome,
-    ttl_fields,
+    write_batch,
+    write_call,
+    write_delete,
+    write_get,
+    write_list,
+    write_release,
+    write_renew,
+    write_save,
+    write_touch,
 )
 from trunkline.state.grpc.watch import RemoteWatch
 from trunkline.state.leases import LeaseInfo
 from trunkline.state.record_manager import RecordManager, Stored, not_connected
 from trunkline.state.state_manager import Change, Delete, Operation, Outcome, Save, StateStatistics
 from trunkline.v1 import state_pb2
+from trunkline.wire.deadlines import Deadlines
 from trunkline.wire.stream import Stream
 
-_FLUSHED_CALLS: Final = 16
+_FLUSHED_CALLS: Final = 32
 """Of many calls at once, so many are sent while the others are still being encoded: then service and client work at the
 same time. A lone call is sent at once."""
 _FETCHED: Final = MAX_PAGE_SIZE
@@ -70,6 +75,7 @@ class BaseStateManager(RecordManager):
         self._open_calls = 0
         self._unflushed = 0
         self._watches: set[RemoteWatch] = set()
+        self._deadlines = Deadlines(self._expire)
 
     @abstractmethod
     async def _begin(self) -> Stream:
@@ -91,6 +97,7 @@ class BaseStateManager(RecordManager):
         for watch in self._watches:
             watch.end()
         await stream.close()
+        self._deadlines.close()
 
     @property
     def is_connected(self) -> bool:
@@ -98,7 +105,7 @@ class BaseStateManager(RecordManager):
 
     async def batch(self, operations: Sequence[Operation], *, atomic: bool = False) -> list[Outcome]:
         check_batch_size(len(operations))
-        answer = await self._call(batch={"operations": [to_operation(each) for each in operations], "atomic": atomic})
+        answer = await self._call("batch", write_batch(operations, atomic))
         return [
             to_outcome(operation, outcome)
             for operation, outcome in zip(operations, answer.batched.outcomes, strict=True)
@@ -132,12 +139,8 @@ class BaseStateManager(RecordManager):
         return statistics_from_wire(await self._call_beside("GetStateStats", state_pb2.GetStateStatsRequest()))
 
     async def touch(self, kind: Kind, id: str, *, ttl: float | None = None) -> bool:
-        check_kind(kind)
-        fields: dict[str, Any] = {"kind": RECORD_KINDS[kind], "id": check_record_id("id", id)}
-        if ttl is not None:
-            fields["ttl"] = ttl_fields(ttl)
         try:
-            await self._call(touch=fields)
+            await self._call("touch", write_touch(kind, id, ttl))
         except RecordNotFoundError:
             return False
         return True
@@ -155,12 +158,10 @@ class BaseStateManager(RecordManager):
             request.page_token = listed.next_page_token
 
     async def renew_lease(self, name: str, number: int, timeout: float) -> None:
-        await self._call(min(timeout, self._timeout), renew_lease={"lease": {"name": name, "number": number}})
+        await self._call("renew_lease", write_renew(name, number), min(timeout, self._timeout))
 
     async def release_lease(self, name: str, number: int) -> None:
-        check_record_id("name", name)
-        check_revision("number", number, 1)
-        await self._call(release_lease={"lease": {"name": name, "number": number}})
+        await self._call("release_lease", write_release(name, number))
 
     async def _acquire(self, name: str, holder: str, ttl: float, wait: float, metadata: Mapping[str, Any]) -> int:
         request = state_pb2.AcquireLeaseRequest(
@@ -180,39 +181,33 @@ class BaseStateManager(RecordManager):
         return await stream.call(name, request, self._timeout + wait)
 
     async def _save(self, save: Save) -> int:
-        answer = await self._call(save=save_fields(save))
+        answer = await self._call("save", write_save(save))
         revision: int = answer.saved.revision
         return revision
 
     async def _get(self, kind: Kind, id: str) -> Stored | None:
-        check_record_id("id", id)
         try:
-            answer = await self._call(get={"kind": RECORD_KINDS[kind], "id": id})
+            answer = await self._call("get", write_get(kind, id))
         except RecordNotFoundError:
             return None
         return record_of(answer.got.record)
 
     async def _list(self, kind: Kind, filter: Filter, page_size: int | None) -> list[Stored]:
         filter.check(kind)
-        page = {
-            "kind": RECORD_KINDS[kind],
-            "filter": filter.values(),
-            "page_size": check_page_size(page_size) or _FETCHED,
-            "page_token": "",
-        }
+        size, values, token = check_page_size(page_size) or _FETCHED, filter.values(), ""
         found: list[Stored] = []
         while True:
-            listed = (await self._call(list=page)).listed
+            listed = (await self._call("list", write_list(kind, values, size, token))).listed
             found.extend(map(record_of, listed.records))
-            if not listed.next_page_token:
+            token = listed.next_page_token
+            if not token:
                 return found
-            page["page_token"] = listed.next_page_token
 
     async def _delete(self, delete: Delete) -> bool:
-        deleted: bool = (await self._call(delete=delete_fields(delete))).deleted.deleted
+        deleted: bool = (await self._call("delete", write_delete(delete))).deleted.deleted
         return deleted
 
-    async def _call(self, timeout: float | None = None, **item: Any) -> Any:
+    async def _call(self, name: str, request: bytes, timeout: float | None = None) -> Any:
         """Sends one item and returns the item that answers it; raises the error that answers it."""
         stream = self._connected()
         loop = asyncio.get_running_loop()
@@ -221,29 +216,26 @@ class BaseStateManager(RecordManager):
         if not stream.is_up:
             stream.check_loop()
             await self._until(deadline, stream.wait_up())
-        id, answer = stream.expect()
+        if len(request) > MAX_CALL_BYTES:
+            raise MessageTooLargeError(
+                f"the call has {len(request)} bytes, at most {MAX_CALL_BYTES} are allowed",
+                details={"size": len(request), "limit": MAX_CALL_BYTES},
+            )
+        id, answer = stream.expect(loop)
         self._open_calls += 1
+        self._deadlines.add(loop, id, deadline, stream, timeout)
         try:
-            frame: bytes = ClientFrame(items=[{"id": id, **item}]).SerializeToString()
-            if len(frame) > MAX_CALL_BYTES:
-                raise MessageTooLargeError(
-                    f"the call has {len(frame)} bytes, at most {MAX_CALL_BYTES} are allowed",
-                    details={"size": len(frame), "limit": MAX_CALL_BYTES},
-                )
-            stream.put(frame)
+            stream.put(write_call(id, name, request))
             self._unflushed += 1
             if self._open_calls == 1 or self._unflushed >= _FLUSHED_CALLS:
                 self._unflushed = 0
                 stream.flush()
             if stream.waiting_bytes > CLIENT_BUFFER_BYTES:
                 await self._until(deadline, stream.room(CLIENT_BUFFER_BYTES))
-            expiry = loop.call_at(deadline, _expire, answer, timeout, self.address)
-            try:
-                return await answer
-            finally:
-                expiry.cancel()
+            return await answer
         finally:
             self._open_calls -= 1
+            self._deadlines.remove(id)
             stream.forget(id)
 
     def _connected(self) -> Stream:
@@ -260,6 +252,9 @@ class BaseStateManager(RecordManager):
                 await waiting
         except TimeoutError:
             raise _too_late(self._timeout, self.address) from None
+
+    def _expire(self, id: int, stream: Stream, timeout: float) -> None:
+        stream.fail(id, _too_late(timeout, self.address))
 
     def on_up(self) -> None:
         """Nothing must be said to the service anew: watches have streams of their own."""
@@ -284,11 +279,6 @@ class BaseStateManager(RecordManager):
                 stream.fail(item.id, error_of(item.error))
             else:
                 stream.settle(item.id, item)
-
-
-def _expire(answer: asyncio.Future[Any], timeout: float, address: str) -> None:
-    if not answer.done():
-        answer.set_exception(_too_late(timeout, address))
 
 
 def _too_late(timeout: float, address: str) -> StateDisconnectedError:
