@@ -115,7 +115,7 @@ _HOMES = {
     ),
     "trunkline.state.leases": ("Lease", "LeaseInfo"),
     "trunkline.state.presence": ("AgentPresence", "Announcement"),
-    "trunklined.local.state": ("InMemoryStateManager",),
+    "trunklined.local.state": ("InMemoryStateManager", "RedisStateManager"),
     "trunkline.state.grpc.manager": ("GrpcStateManager",),
     "trunkline.message_channel": ("MessageChannel", "ServiceMessage"),
     "trunkline.programs": ("LocalStack",),
@@ -255,3 +255,4 @@ if TYPE_CHECKING:
     from trunkline.state.state_manager import StateStatistics as StateStatistics
     from trunklined.local.bus import InMemoryMessageBus as InMemoryMessageBus
     from trunklined.local.state import InMemoryStateManager as InMemoryStateManager
+    from trunklined.local.state import RedisStateManager as RedisStateManager

@@ -54,6 +54,16 @@ class RedisSettings(BaseModel):
             raise ValueError("--redis-tls-cert and --redis-tls-key belong together")
         return self
 
+    @classmethod
+    def in_process(cls, redis_url: str, prefix: str) -> Self:
+        """Returns the defaults of a service that keeps its data in Redis; the environment is not asked.
+
+        Raises:
+            ValueError: the URL or the prefix is none; names it.
+        """
+        where = RedisSettings.model_validate({"redis_url": redis_url, "redis_prefix": prefix})
+        return cls.model_construct(engine="redis", **dict(where))
+
     def redis_target(self) -> Target:
         """Returns where Redis is, as these settings say."""
         target = parse_url(self.redis_url)
