@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Self, cast
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
@@ -62,7 +62,7 @@ class RedisSettings(BaseModel):
             ValueError: the URL or the prefix is none; names it.
         """
         where = RedisSettings.model_validate({"redis_url": redis_url, "redis_prefix": prefix})
-        return cls.model_construct(engine="redis", **dict(where))
+        return cast("Self", cls.model_construct(engine="redis", **dict(where)))
 
     def redis_target(self) -> Target:
         """Returns where Redis is, as these settings say."""
