@@ -38,8 +38,6 @@ WIRE_PARTS = ("trunklined.*.wire", "trunklined.*.wire.*")
 WIRE_SIDE = (*WIRE_PARTS, "trunklined.*.app")
 FORWARDING = (
     "trunklined.sidecar.servicer",
-    "trunklined.sidecar.forwarder",
-    "trunklined.sidecar.open_items",
     "trunklined.sidecar.offline.*",
 )
 """Of the sidecar, what speaks to the services and for them."""
@@ -181,11 +179,16 @@ RULES = (
         never=(*GRPC, "trunklined.rpc.server", "trunkline.v1.*_grpc"),
     ),
     Rule(
+        "what hands calls on to another service imports words, wire and rpc; no service and no client",
+        ("trunklined.forwarding", "trunklined.forwarding.*"),
+        ours=(*SPOKEN, *WIRE, "trunklined.rpc", "trunklined.forwarding"),
+    ),
+    Rule(
         "the bus imports words, wire and rpc; neither another service nor the client",
         ("trunklined.bus", "trunklined.bus.*"),
         ours=(
             *(*SPOKEN, *WIRE, "trunklined.admission", "trunklined.rpc", "trunklined.sqlite", "trunklined.redis"),
-            "trunklined.bus",
+            *("trunklined.forwarding", "trunklined.bus"),
         ),
     ),
     Rule(
@@ -201,7 +204,7 @@ RULES = (
         ("trunklined.sidecar", "trunklined.sidecar.*"),
         ours=(
             *("trunkline", "trunklined.admission", "trunklined.relay", "trunklined.rpc", "trunklined.sqlite"),
-            "trunklined.sidecar",
+            *("trunklined.forwarding", "trunklined.sidecar"),
         ),
     ),
     Rule(
