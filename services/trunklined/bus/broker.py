@@ -17,6 +17,7 @@ from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.engines.engine import JournalEngine
 from trunklined.bus.journal.journal import Journal, JournalLimits
 from trunklined.bus.journal.publication import Done, Publication
+from trunklined.bus.journal.sequencer import Sequencer
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.pattern_index import PatternIndex
 from trunklined.bus.queue import Drops, Queue, Subscriber, SubscriptionQueue
@@ -100,8 +101,9 @@ class Broker:
     ) -> None:
         self.clock = clock
         self._format = format
-        self.journal = Journal(engine, journal_limits, clock, format, self._fan_out_stored, self._announce)
-        self._sequencer = self.journal.sequencer
+        self._journal_limits = journal_limits
+        self._sequencer = Sequencer(clock)
+        self.journal = self.new_journal(engine)
         self._limits = limits
         self._memory = QueueMemory(limits.max_queue_memory_bytes)
         self._index: PatternIndex[SubscriptionQueue] = PatternIndex()
@@ -119,6 +121,19 @@ class Broker:
         self._expired_on_arrival = 0
         self._past_drops = Drops()
         self._past_delivered = 0
+
+    def new_journal(self, engine: JournalEngine) -> Journal:
+        """Returns a journal that is not opened; what it stores goes to this broker's subscribers. It is the broker's
+        once it is `journal`."""
+        return Journal(
+            engine,
+            self._journal_limits,
+            self.clock,
+            self._format,
+            self._fan_out_stored,
+            self._announce,
+            self._sequencer,
+        )
 
     def subscribe(self, pattern: str, group: str, subscriber: Subscriber) -> Subscription:
         """Registers interest; nothing published after the return is missed.

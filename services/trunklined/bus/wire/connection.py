@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES, MAX_ANSWER_BYTES, MAX_FRAME_BYTES, MAX_FRAME_ITEMS
@@ -88,6 +88,13 @@ class BusConnection:
         self._awake: set[Subscriber] = set()
         self._idle = asyncio.Event()
 
+    @property
+    def uses_journal(self) -> bool:
+        """Whether a publish waits for the disk, or a subscription is durable."""
+        return self._storing > 0 or any(
+            isinstance(each.queue, DurableSubscription) for each in self._subscriptions.values()
+        )
+
     async def take(self, raw: bytes) -> None:
         """Takes one encoded ConnectRequest; waits while the client does not read what it asked for.
 
@@ -136,10 +143,13 @@ class BusConnection:
 
     async def finish(self) -> None:
         """Waits until nothing is open any more and everything is written: the client has half-closed."""
-        while self._subscriptions or self._requests or self._storing:
+        while self._has_open():
             self._idle.clear()
             await self._idle.wait()
         await self._writer.flushed()
+
+    def _has_open(self) -> bool:
+        return bool(self._subscriptions or self._requests or self._storing)
 
     async def flushed(self) -> None:
         """Waits until everything is written."""
@@ -302,7 +312,10 @@ class BusConnection:
         if id < 1:
             raise InvalidMessageError("id is 0, it must be at least 1", details={"field": "id", "value": "0"})
         if id in self._subscriptions or id in self._requests:
-            raise InvalidMessageError(f"id {id} is in use on this stream", details={"field": "id", "value": str(id)})
+            self._refuse_id(id)
+
+    def _refuse_id(self, id: int) -> NoReturn:
+        raise InvalidMessageError(f"id {id} is in use on this stream", details={"field": "id", "value": str(id)})
 
     def _fail(self, id: int, error: TrunklineError) -> None:
         # Through its encoding: passthrough messages and public ones know nothing else of each other.
