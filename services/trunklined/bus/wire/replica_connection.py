@@ -153,10 +153,10 @@ class ReplicaConnection(BusConnection):
         super()._cancel(id, nothing_begun, finish)
 
     def _take_other(self, kind: str | None, item: Any, passthrough: Any) -> None:
-        if kind == "ping" and self._stream is not None and self._unanswered:
+        if kind == "ping" and self._stream is not None:  # answered when the owner took what came before it
             ping = PassthroughClientItem(id=item.id)
             ping.ping.SetInParent()
-            self._stream.put(_frame(ping))  # answered behind what the owner took before it
+            self._stream.put(_frame(ping))
             return
         super()._take_other(kind, item, passthrough)
 
