@@ -10,6 +10,7 @@ import grpc
 from tests.patience import PATIENCE
 from tests.programs import RunningProgram, health
 from tests.redis.servers import RedisServer
+from trunkline.programs import Program
 from trunkline.v1 import bus_pb2, bus_pb2_grpc
 
 PACE = 0.02
@@ -44,7 +45,9 @@ class Replicas:
     def start(self) -> Self:
         """Starts them; returns when one owns the journal and all know it."""
         for program in self.programs:
-            program.start()
+            Program.start(program)
+        for program in self.programs:
+            program.wait_ready(PATIENCE)
         self.settle()
         return self
 

@@ -140,11 +140,16 @@ class Forwarder:
 
         Raises:
             grpc.aio.AioRpcError: the upstream answered with an error, or was lost.
+            TrunklineError: this program lets go of the upstream.
         """
         call = self._stub(method, False, False)(request, timeout=timeout)
         try:
             response: bytes = await call
             return response
+        except asyncio.CancelledError:
+            if self._stopping and not _is_cancelled():
+                raise self._stops() from None
+            raise
         finally:
             if not call.done():
                 call.cancel()

@@ -54,8 +54,12 @@ class JournalRoute:
 
     @property
     def is_reachable(self) -> bool:
-        """Whether the journal is open here, or the replica that owns it is connected."""
-        return self.is_here or (self._forwarder is not None and self._forwarder.is_connected)
+        """Whether the journal is open here, or the replica that owns it is connected. One of which it is not known that
+        it still does keeps what it has until it is known who does."""
+        forwarder = self._forwarder
+        if self.is_here or forwarder is None:
+            return self.is_here
+        return forwarder.is_connected and forwarder.address == self.ownership.owner
 
     def start(self) -> None:
         """Begins to follow the journal."""

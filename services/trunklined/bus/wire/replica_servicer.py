@@ -143,9 +143,9 @@ class ReplicaServicer(BusServicer):
         stats.journal_owner = self._route.ownership.owner or ""
         stats.journal_takeovers = self._route.ownership.takeovers
         if self._route.is_reachable and not self._route.is_here and not forwarded_peer(context):
-            forwarder = await self._route.find(STATS_SECONDS)
-            if forwarder is not None:
-                with suppress(aio.AioRpcError):  # then they are not known
+            with suppress(aio.AioRpcError, TrunklineError):  # then they are not known
+                forwarder = await self._route.find(STATS_SECONDS)
+                if forwarder is not None:
                     answer = await forwarder.send(_path("GetStats"), raw, STATS_SECONDS)
                     owners = parse(bus_pb2.GetStatsResponse, answer)
                     for name in JOURNAL_FIGURES:
