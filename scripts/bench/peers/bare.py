@@ -50,7 +50,7 @@ class BareStreams(Peer):
         stream = await self._stream(ANSWER)
 
         async def answer() -> None:
-            while (frame := await stream.read()) is not aio.EOF:
+            async for frame in stream:
                 await stream.write(frame[:ID_BYTES] + PAYLOAD)
 
         self._reading = asyncio.create_task(answer())
@@ -59,7 +59,7 @@ class BareStreams(Peer):
         stream = await self._stream(ASK)
 
         async def read() -> None:
-            while (frame := await stream.read()) is not aio.EOF:
+            async for frame in stream:
                 self._replies.pop(frame[:ID_BYTES]).set_result(frame)
 
         self._reading = asyncio.create_task(read())

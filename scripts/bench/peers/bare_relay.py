@@ -13,13 +13,13 @@ from grpc import aio
 from scripts.bench.peers.bare import ANSWER, ASK
 
 
-class Relay(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc carries no types for it
+class Relay(grpc.GenericRpcHandler):
     """Passes each frame of whoever asks to whoever answers, and back."""
 
     def __init__(self) -> None:
         self._contexts: dict[str, Any] = {}
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         method = handler_call_details.method
         other = {ASK: ANSWER, ANSWER: ASK}.get(method)
         if other is None:
