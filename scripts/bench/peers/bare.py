@@ -64,11 +64,13 @@ class BareStreams(Peer):
 
         self._reading = asyncio.create_task(read())
         numbers = count()
+        one_at_a_time = asyncio.Lock()
 
         async def request(_: int) -> None:
             id = next(numbers).to_bytes(ID_BYTES)
             reply = self._replies[id] = asyncio.get_running_loop().create_future()
-            await stream.write(id + PAYLOAD)
+            async with one_at_a_time:
+                await stream.write(id + PAYLOAD)
             if (await reply)[ID_BYTES:] != PAYLOAD:
                 raise AssertionError("a reply with another payload came back")
 
