@@ -33,7 +33,7 @@ from trunkline import (
     RequestTimeoutError,
     Result,
 )
-from trunkline.limits import MAX_MESSAGE_BYTES
+from trunkline.limits import MAX_MESSAGE_BYTES, MAX_REPORTED_EVENTS
 
 
 async def life_of(bus: MessageBus, channel: str, **wished: object) -> list[LifeEvent]:
@@ -83,6 +83,19 @@ async def test_yields_are_parts_in_order_and_progress_rises(bus: MessageBus, oth
     assert parts[2].message.data == b"three"
     assert isinstance(events[-1], Result)
     assert events[-1].payload == {"parts": 3}
+
+
+async def test_more_parts_at_once_than_one_answer_brings(bus: MessageBus, other: MessageBus, channel: str) -> None:
+    """Of a plain request nobody grants parts, so all of them may wait to be said when the handler ends."""
+
+    async def stream(request: Request) -> AsyncIterator[object]:
+        for number in range(MAX_REPORTED_EVENTS + 1):
+            yield {"n": number}
+        request.set_result({"parts": MAX_REPORTED_EVENTS + 1})
+
+    await other.respond(channel, stream)  # type: ignore[arg-type]
+    reply = await bus.request(channel, numbered(1), PATIENCE)
+    assert reply.payload == {"parts": MAX_REPORTED_EVENTS + 1}
 
 
 async def test_a_handler_may_return_nothing(bus: MessageBus, other: MessageBus, channel: str) -> None:

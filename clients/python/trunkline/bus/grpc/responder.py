@@ -14,7 +14,7 @@ from trunkline.bus.handling import handle_request
 from trunkline.bus.life_codec import encode_accepted, encode_failure, encode_part, encode_progress, encode_result
 from trunkline.bus.request import Request, check_fraction
 from trunkline.errors import InvalidMessageError, RequestNotFoundError, TrunklineError
-from trunkline.limits import FRAME_BYTES
+from trunkline.limits import FRAME_BYTES, MAX_REPORTED_EVENTS
 from trunkline.models import AgentMessage
 from trunkline.v1 import bus_pb2
 from trunkline.wire.status import error_from_item
@@ -129,9 +129,10 @@ class Answering:
             self.worker.cancel()
 
     def take_events(self, room: int) -> tuple[list[bytes], bool]:
-        """What waits to be said, about `room` bytes of it; and whether that is all."""
+        """What waits to be said, about `room` bytes of it and as many events as one answer may bring; and whether that
+        is all."""
         events: list[bytes] = []
-        while self._events and room > 0:
+        while self._events and room > 0 and len(events) < MAX_REPORTED_EVENTS:
             event = self._events.pop(0)
             room -= len(event)
             events.append(event)
