@@ -98,6 +98,22 @@ async def test_more_parts_at_once_than_one_answer_brings(bus: MessageBus, other:
     assert reply.payload == {"parts": MAX_REPORTED_EVENTS + 1}
 
 
+async def test_who_asked_hears_that_the_answer_was_refused_with_its_end(
+    bus: MessageBus, other: MessageBus, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else of the request comes: without it, it would wait for its whole timeout."""
+    monkeypatch.setattr("trunkline.bus.grpc.responder.MAX_REPORTED_EVENTS", 10 * MAX_REPORTED_EVENTS)
+
+    async def stream(request: Request) -> AsyncIterator[object]:
+        for number in range(MAX_REPORTED_EVENTS + 1):
+            yield {"n": number}
+
+    await other.respond(channel, stream)  # type: ignore[arg-type]
+    with pytest.raises(RequestFailedError, match="events") as failed:
+        await bus.request(channel, numbered(1), PATIENCE)
+    assert failed.value.details["code"] == "INVALID_MESSAGE"
+
+
 async def test_a_handler_may_return_nothing(bus: MessageBus, other: MessageBus, channel: str) -> None:
     """The result has an empty payload."""
 

@@ -225,9 +225,7 @@ class ResponderSubscription(LiveSubscription):
             is_all = False
             while not is_all:
                 events, is_all = answering.take_events(FRAME_BYTES)
-                said = self._new_item(self.id, sum(map(len, events))).subscribe.respond
-                said.request_id = answering.id
-                said.events.extend(events)
+                self._say(answering.id, events)
             if answering.is_over:
                 self._answerings.pop(answering.id, None)
 
@@ -281,11 +279,15 @@ class ResponderSubscription(LiveSubscription):
         answering = self._answerings.pop(request_id, None)
         if answering is not None:
             self._saying.pop(answering, None)
-            if error is not None and not isinstance(error, RequestNotFoundError):
-                answering.is_over = False
-                answering.fail(error)  # who asked would miss what was refused
-                return
             answering.call_off()
+        if error is not None and not isinstance(error, RequestNotFoundError):
+            # Who asked would miss what was refused, its end too. A failure is refused only where the request is over.
+            self._say(request_id, [encode_failure(error, with_traceback=False)])
+
+    def _say(self, request_id: str, events: list[bytes]) -> None:
+        said = self._new_item(self.id, sum(map(len, events))).subscribe.respond
+        said.request_id = request_id
+        said.events.extend(events)
 
     async def _call(self, callback: Callable[[Any], Awaitable[None]], message: Any) -> None:
         answering: Answering = message._answering
