@@ -18,6 +18,9 @@ log = structlog.get_logger()
 OLDEST: Final = (7, 0)
 """The oldest Redis that is supported."""
 
+FORMAT_KEY: Final = "format"
+"""The key of a room that says what is in it."""
+
 _MODES: Final[dict[str, str]] = {
     "standalone": "redis://",
     "cluster": "redis+cluster://",
@@ -45,6 +48,11 @@ async def check_redis(link: Link, kind: str, version: int, types: Mapping[str, s
     except StorageError as error:
         error.details.setdefault("setting", "redis_url")
         raise
+
+
+def format_mark(kind: str, version: int) -> str:
+    """Returns what the key FORMAT_KEY says."""
+    return f"trunkline {kind} {version}"
 
 
 def _refusal(setting: str, text: str) -> StorageError:
@@ -89,8 +97,8 @@ def _info(answer: Any) -> dict[str, str]:
 
 
 async def _check_keys(link: Link, kind: str, version: int, types: Mapping[str, str]) -> None:
-    mark, ours = link.key("format"), f"trunkline {kind} {version}"
-    names = {link.key(name): type for name, type in {**types, "format": "string"}.items()}
+    mark, ours = link.key(FORMAT_KEY), format_mark(kind, version)
+    names = {link.key(name): type for name, type in {**types, FORMAT_KEY: "string"}.items()}
 
     async def look(client: redis.asyncio.Redis) -> list[str]:
         async with client.pipeline(transaction=False) as pipeline:

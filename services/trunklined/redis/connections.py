@@ -9,6 +9,9 @@ redis-py itself drops a connection whose call was cancelled or timed out in the 
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import redis
@@ -21,6 +24,8 @@ from redis.backoff import NoBackoff
 from redis.connection import BlockingConnectionPool, Connection, SSLConnection
 from redis.crc import key_slot
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import ConnectionError as LostError
+from redis.exceptions import TimeoutError as LateError
 from redis.retry import Retry
 
 from trunklined.redis.errors import ELSEWHERE, NotConnectedError
@@ -30,14 +35,21 @@ MAX_CONNECTIONS: Final = 64
 """Connections of one client at the most; who needs more waits or fails clearly."""
 
 
-def connect(target: Target, room: str, *, max_connections: int = MAX_CONNECTIONS) -> redis.asyncio.Redis:
-    """Returns a client of the master that has a room's keys. It connects when it is used; bytes come back as bytes, and
-    nothing is tried again. `aclose()` ends it."""
+def connect(
+    target: Target,
+    room: str,
+    *,
+    max_connections: int = MAX_CONNECTIONS,
+    on_connected: Callable[[], None] = lambda: None,
+) -> redis.asyncio.Redis:
+    """Returns a client of the master that has a room's keys. It connects when it is used, and calls `on_connected` each
+    time; bytes come back as bytes, and nothing is tried again. `aclose()` ends it."""
     kind = AsyncMasterConnection if target.tls is None else AsyncTlsMasterConnection
     pool = AsyncPool(
         connection_class=kind,
         max_connections=max_connections,
         retry=AsyncRetry(NoBackoff(), 0),
+        on_connected=on_connected,
         **_options(target, room),
     )
     return redis.asyncio.Redis.from_pool(pool)
@@ -182,9 +194,10 @@ class _AsyncMaster:
     host: str
     port: int
 
-    def __init__(self, *, target: Target, room: str, **words: Any) -> None:
+    def __init__(self, *, target: Target, room: str, on_connected: Callable[[], None], **words: Any) -> None:
         self._target = target
         self._room = room
+        self._on_connected = on_connected
         super().__init__(**words)
 
     async def _connect(self) -> None:
@@ -206,11 +219,28 @@ class _AsyncMaster:
         """Logs in, and makes sure that the server is a master."""
         await super().on_connect_check_health(check_health)  # type: ignore[misc]
         await self.send_command("ROLE", check_health=False)  # type: ignore[attr-defined]
+        with suppress(NoPermissionError):  # then a write says so
+            _check_role(await self.read_response(), f"{self.host}:{self.port}")
+        self._on_connected()
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Sends a command. Not as redis-py does, by `asyncio.wait_for`: that of Python 3.11 swallows a cancellation at
+        the moment in which it ends, and makes a task for each command."""
+        connection: Any = self
+        if not connection.is_connected:
+            await self.connect_check_health(check_health=False)
+        pieces = command if isinstance(command, list) else [command.encode() if isinstance(command, str) else command]
         try:
-            role = await self.read_response()
-        except NoPermissionError:
-            return  # then a write says so
-        _check_role(role, f"{self.host}:{self.port}")
+            async with asyncio.timeout(connection.socket_timeout):
+                connection._writer.writelines(pieces)
+                await connection._writer.drain()
+        except BaseException as error:
+            await connection.disconnect(nowait=True)
+            if isinstance(error, TimeoutError):
+                raise LateError("Timeout writing to socket") from None
+            if isinstance(error, OSError):
+                raise LostError(f"Error while writing to socket: {error}") from error
+            raise
 
     async def read_response(self, *args: Any, **words: Any) -> Any:
         """Reads an answer; drops a connection to whoever is not the master."""
@@ -249,11 +279,8 @@ class _Master:
         """Logs in, and makes sure that the server is a master."""
         super().on_connect_check_health(check_health)  # type: ignore[misc]
         self.send_command("ROLE", check_health=False)  # type: ignore[attr-defined]
-        try:
-            role = self.read_response()
-        except NoPermissionError:
-            return  # then a write says so
-        _check_role(role, f"{self.host}:{self.port}")
+        with suppress(NoPermissionError):  # then a write says so
+            _check_role(self.read_response(), f"{self.host}:{self.port}")
 
     def read_response(self, *args: Any, **words: Any) -> Any:
         """Reads an answer; drops a connection to whoever is not the master."""

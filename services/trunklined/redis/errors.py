@@ -44,6 +44,11 @@ def is_temporary(error: BaseException) -> bool:
     )
 
 
+def is_unanswered(error: BaseException) -> bool:
+    """Returns whether it was sent and not answered: it may be done, or not, or yet."""
+    return isinstance(error, (LostError, LateError)) and not isinstance(error, (NotConnectedError, AuthenticationError))
+
+
 def translate(error: RedisError, target: Target) -> StorageError | OverloadedError:
     """Returns what callers hear of an error of Redis; its text has no password.
 
@@ -60,7 +65,7 @@ def translate(error: RedisError, target: Target) -> StorageError | OverloadedErr
         return StorageError(f"Redis's ACL does not permit what is needed ({target}): {error}")
     if is_temporary(error):
         return StorageUnavailableError(f"Redis is not available, nothing was done ({target}): {error}")
-    if isinstance(error, (LostError, LateError)):
+    if is_unanswered(error):
         return UnansweredError(f"Redis did not answer, whether it was done is not known ({target}): {error}")
     return StorageError(f"Redis refuses ({target}): {error}")
 
