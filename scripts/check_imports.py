@@ -152,6 +152,19 @@ RULES = (
         outside=(),
     ),
     Rule(
+        "what every engine over Redis needs imports the words only",
+        ("trunklined.redis", "trunklined.redis.*"),
+        ours=(*SPOKEN, "trunklined.redis"),
+        outside=("redis", "tenacity", "structlog", "pydantic"),
+    ),
+    Rule(
+        "Redis is an engine's affair: the settings alone name it elsewhere",
+        ("trunklined", "trunklined.*"),
+        but=("trunklined.redis", "trunklined.redis.*", "trunklined.*.engines.*", "trunklined.*.app"),
+        never=("redis", "trunklined.redis"),
+        though=("trunklined.redis.settings",),
+    ),
+    Rule(
         "what whoever takes messages checks of them imports words, wire, times and the bounds of long work",
         ("trunklined.admission",),
         ours=(*SPOKEN, *WIRE, "trunklined.rpc.times", "trunklined.rpc.long_work"),
@@ -170,12 +183,18 @@ RULES = (
     Rule(
         "the bus imports words, wire and rpc; neither another service nor the client",
         ("trunklined.bus", "trunklined.bus.*"),
-        ours=(*SPOKEN, *WIRE, "trunklined.admission", "trunklined.rpc", "trunklined.sqlite", "trunklined.bus"),
+        ours=(
+            *(*SPOKEN, *WIRE, "trunklined.admission", "trunklined.rpc", "trunklined.sqlite", "trunklined.redis"),
+            "trunklined.bus",
+        ),
     ),
     Rule(
         "the state imports words, wire and rpc; neither another service nor the client",
         ("trunklined.state", "trunklined.state.*"),
-        ours=(*SPOKEN, *WIRE, "trunklined.relay", "trunklined.rpc", "trunklined.sqlite", "trunklined.state"),
+        ours=(
+            *(*SPOKEN, *WIRE, "trunklined.relay", "trunklined.rpc", "trunklined.sqlite", "trunklined.redis"),
+            "trunklined.state",
+        ),
     ),
     Rule(
         "the sidecar imports words, wire, rpc and the client; no other service",

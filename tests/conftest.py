@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.programs import RunningProgram
+from tests.redis import servers
 
 StartProgram = Callable[..., RunningProgram]
 
@@ -136,6 +137,27 @@ def sidecar_program(
 ) -> RunningProgram:
     """The session's sidecar before the session's bus and state. Shared: do not end it."""
     return _start_sidecar(_shared, _shared_directory, bus_program.address, state_program.address)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[servers.RedisServer]:
+    """The session's Redis, alone, which keeps nothing. Shared: do not end it, and use a prefix of your own."""
+    with servers.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_sentinels() -> Iterator[servers.Sentinels]:
+    """The session's Redis with a replica and sentinels. Shared: do not end them, and use a prefix of your own."""
+    with servers.sentinels() as watched:
+        yield watched
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[servers.Cluster]:
+    """The session's Redis Cluster. Shared: do not end it, and use a prefix of your own."""
+    with servers.cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,7 @@ _HOMES = {
         "StateError",
         "StateNotConnectedError",
         "StorageError",
+        "StorageUnavailableError",
         "SubscriptionExistsError",
         "SubscriptionNotFoundError",
         "TaskNotFoundError",
@@ -205,6 +206,7 @@ if TYPE_CHECKING:
     from trunkline.errors import StateError as StateError
     from trunkline.errors import StateNotConnectedError as StateNotConnectedError
     from trunkline.errors import StorageError as StorageError
+    from trunkline.errors import StorageUnavailableError as StorageUnavailableError
     from trunkline.errors import SubscriptionExistsError as SubscriptionExistsError
     from trunkline.errors import SubscriptionNotFoundError as SubscriptionNotFoundError
     from trunkline.errors import TaskNotFoundError as TaskNotFoundError
