@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections.abc import Collection, Iterable, Sequence
 
@@ -16,6 +18,8 @@ from trunklined.bus.engines.sqlite import SqliteJournal
 from trunklined.bus.journal.journal import JournalLimits
 from trunklined.bus.journal.retention import RetentionRule
 from trunklined.bus.metrics import BusCollector
+from trunklined.bus.replicas.peers import ALONE, Peers
+from trunklined.bus.replicas.replicas import Replicas
 from trunklined.bus.wire.message_format import MESSAGE_FORMAT
 from trunklined.bus.wire.servicer import SERVICE_NAME, BusServicer
 from trunklined.rpc.draining import BUS_FINISHING_METHODS
@@ -32,7 +36,8 @@ class BusProgram:
     finishing_methods: Collection[str] = BUS_FINISHING_METHODS
 
     def __init__(self, settings: Settings) -> None:
-        self._broker = make_broker(settings)
+        self._replicas = make_replicas(settings) if settings.redis_url else None
+        self._broker = make_broker(settings) if self._replicas is None else make_broker(settings, self._replicas)
         self._servicer = BusServicer(self._broker, settings.max_message_bytes, settings.stored_patterns, time.time())
 
     def register(self, server: aio.Server) -> None:
@@ -40,15 +45,19 @@ class BusProgram:
         self._servicer.register(server)
 
     async def start(self) -> None:
-        """Opens the journal."""
+        """Opens the journal, and finds the other replicas."""
         self._broker.journal.open()
+        if self._replicas is not None:
+            await self._replicas.start()
 
     async def drain(self, seconds: float) -> None:
         """Waits for replies to pending requests, then ends the streams."""
         await self._servicer.drain(seconds)
 
     async def close(self) -> None:
-        """Closes the journal, when what was taken is durable."""
+        """Leaves the other replicas, and closes the journal when what was taken is durable."""
+        if self._replicas is not None:
+            await self._replicas.close()
         await self._broker.journal.close()
 
     def report_to(self, health: Health) -> None:
@@ -62,7 +71,16 @@ class BusProgram:
         return [BusCollector(self._broker)]
 
 
-def make_broker(settings: Settings) -> Broker:
+def make_replicas(settings: Settings) -> Replicas:
+    """The other replicas of a bus, over Redis; they are not looked for yet."""
+    from trunklined.bus.replicas.redis import RedisExchange  # redis is installed where it is used
+
+    target = settings.redis_target()
+    name = f"{platform.node()}:{os.getpid()}"
+    return Replicas(lambda: RedisExchange(target), lambda: name, settings.replica_ttl)
+
+
+def make_broker(settings: Settings, peers: Peers = ALONE) -> Broker:
     """The domain of a bus; its journal is not opened yet."""
     return Broker(
         Limits(
@@ -83,6 +101,7 @@ def make_broker(settings: Settings) -> Broker:
             retention=tuple(RetentionRule(**rule.model_dump()) for rule in settings.retention),
         ),
         MESSAGE_FORMAT,
+        peers=peers,
     )
 
 

@@ -25,6 +25,7 @@ from trunkline.limits import (
     RETENTION_SECONDS,
     MiB,
 )
+from trunklined.redis.settings import RedisSettings
 from trunklined.rpc.config import Address, ServerSettings
 
 
@@ -50,7 +51,7 @@ class RetentionSettings(BaseModel):
     hard: bool = False
 
 
-class Settings(ServerSettings):
+class Settings(ServerSettings, RedisSettings):
     """What the bus can be told, beside what every program can."""
 
     model_config = SettingsConfigDict(env_prefix="TRUNKLINE_BUS_")
@@ -91,6 +92,12 @@ class Settings(ServerSettings):
         default=None,
         ge=MiB,
         description="The file's largest size; beyond it stored publishes are refused. Unset: the disk's.",
+    )
+    replica_ttl: float = Field(
+        default=6.0,
+        ge=0.5,
+        le=3600,
+        description="With redis_url: how long the other replicas go on with one that is not heard of, in seconds.",
     )
     stored_patterns: list[Pattern] = Field(
         default=[],
