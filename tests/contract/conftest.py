@@ -12,13 +12,19 @@ from trunkline import AgentMessage, GrpcMessageBus, InMemoryMessageBus, MessageB
 
 MakeBus = Callable[[], MessageBus]
 ADDRESS_OF = {"grpc": "bus_address", "sidecar": "sidecar_address"}
+KINDS = ("memory", "grpc", "sidecar")
+"""In memory; against a real bus process; against the same through a real sidecar's UNIX socket."""
+LIVE = {f"tests.contract.test_message_bus{about}" for about in ("", "_groups", "_lives", "_payloads", "_requests")}
+"""What is promised of live messages and requests holds for `replicas` too: one bus of two processes over a real Redis,
+where `bus` is a client of one and `other` of the other."""
 
 
-@pytest.fixture(params=["memory", "grpc", "sidecar"])
-def bus_kind(request: pytest.FixtureRequest) -> str:
-    """In memory; against a real bus process; against the same through a real sidecar's UNIX socket."""
-    kind: str = request.param
-    return kind
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Gives each test every kind of bus for which it holds."""
+    chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "bus_kind" in metafunc.fixturenames and "bus_kind" not in chosen:
+        kinds = (*KINDS, "replicas") if metafunc.module.__name__ in LIVE else KINDS
+        metafunc.parametrize("bus_kind", kinds)
 
 
 @pytest.fixture
@@ -26,8 +32,20 @@ def new_bus(request: pytest.FixtureRequest, bus_kind: str) -> MakeBus:
     """Makes a bus object that is not connected."""
     if bus_kind == "memory":
         return InMemoryMessageBus
+    if bus_kind == "replicas":
+        first: str = request.getfixturevalue("replica_addresses")[0]
+        return lambda: GrpcMessageBus(first)
     address: str = request.getfixturevalue(ADDRESS_OF[bus_kind])
     return lambda: GrpcMessageBus(address)
+
+
+@pytest.fixture
+def new_other(request: pytest.FixtureRequest, bus_kind: str, new_bus: MakeBus) -> MakeBus:
+    """Makes another client of the same service; of replicas, of another one."""
+    if bus_kind != "replicas":
+        return new_bus
+    second: str = request.getfixturevalue("replica_addresses")[1]
+    return lambda: GrpcMessageBus(second)
 
 
 @pytest.fixture
@@ -38,12 +56,12 @@ async def bus(new_bus: MakeBus) -> AsyncIterator[MessageBus]:
 
 
 @pytest.fixture
-async def other(bus: MessageBus, bus_kind: str, new_bus: MakeBus) -> AsyncIterator[MessageBus]:
+async def other(bus: MessageBus, bus_kind: str, new_other: MakeBus) -> AsyncIterator[MessageBus]:
     """A second client of the same service. A bus in memory is client and service in one, so there it is the same."""
     if bus_kind == "memory":
         yield bus
         return
-    async with new_bus() as other:
+    async with new_other() as other:
         yield other
 
 
