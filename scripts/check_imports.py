@@ -41,6 +41,8 @@ FORWARDING = (
     "trunklined.sidecar.offline.*",
 )
 """Of the sidecar, what speaks to the services and for them."""
+EXCHANGE = "trunklined.bus.replicas.redis"
+"""What replicas of the bus speak through, by its technology: it is to them what an engine is to a service."""
 ENVIRONMENT = (
     "os.environ",
     "os.environb",
@@ -158,7 +160,7 @@ RULES = (
     Rule(
         "Redis is an engine's affair: the settings alone name it elsewhere",
         ("trunklined", "trunklined.*"),
-        but=("trunklined.redis", "trunklined.redis.*", "trunklined.*.engines.*", "trunklined.*.app"),
+        but=("trunklined.redis", "trunklined.redis.*", "trunklined.*.engines.*", EXCHANGE, "trunklined.*.app"),
         never=("redis", "trunklined.redis"),
         though=("trunklined.redis.settings",),
     ),
@@ -235,7 +237,7 @@ RULES = (
         "app alone names engines",
         ("trunklined.bus.*", "trunklined.state.*"),
         but=("trunklined.*.app", "trunklined.*.engines", "trunklined.*.engines.*"),
-        never=("trunklined.bus.engines.*", "trunklined.state.engines.*"),
+        never=("trunklined.bus.engines.*", "trunklined.state.engines.*", EXCHANGE),
         though=("trunklined.*.engines.engine",),
     ),
     Rule(

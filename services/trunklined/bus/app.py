@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
@@ -18,6 +20,8 @@ from trunklined.bus.journal.journal import JournalLimits
 from trunklined.bus.journal.retention import RetentionRule
 from trunklined.bus.metrics import BusCollector, OwnershipCollector
 from trunklined.bus.ownership import Ownership
+from trunklined.bus.replicas.peers import ALONE, Peers
+from trunklined.bus.replicas.replicas import Replicas
 from trunklined.bus.wire.journal_route import JournalRoute
 from trunklined.bus.wire.message_format import MESSAGE_FORMAT
 from trunklined.bus.wire.replica_servicer import ReplicaServicer
@@ -39,7 +43,8 @@ class BusProgram:
     finishing_methods: Collection[str] = BUS_FINISHING_METHODS
 
     def __init__(self, settings: Settings) -> None:
-        self._broker = make_broker(settings)
+        self._replicas = make_replicas(settings) if settings.redis_url else None
+        self._broker = make_broker(settings, peers=self._replicas or ALONE)
         self._servicer = BusServicer(self._broker, settings.max_message_bytes, settings.stored_patterns, time.time())
 
     def register(self, server: aio.Server) -> None:
@@ -47,15 +52,19 @@ class BusProgram:
         self._servicer.register(server)
 
     async def start(self) -> None:
-        """Opens the journal."""
+        """Opens the journal, and finds the other replicas."""
         self._broker.journal.open()
+        if self._replicas is not None:
+            await self._replicas.start()
 
     async def drain(self, seconds: float) -> None:
         """Waits for replies to pending requests, then ends the streams."""
         await self._servicer.drain(seconds)
 
     async def close(self) -> None:
-        """Closes the journal, when what was taken is durable."""
+        """Leaves the other replicas, and closes the journal when what was taken is durable."""
+        if self._replicas is not None:
+            await self._replicas.close()
         await self._broker.journal.close()
 
     def report_to(self, health: Health) -> None:
@@ -87,7 +96,8 @@ class ReplicaProgram:
             copy_seconds=settings.journal_copy_seconds,
             max_bytes=settings.max_journal_bytes,
         )
-        self._broker = make_broker(settings, self._lease.new_engine())
+        self._replicas = make_replicas(settings)
+        self._broker = make_broker(settings, self._lease.new_engine(), self._replicas)
         self._ownership = Ownership(self._broker, self._lease)
         self._route = JournalRoute(self._ownership, self._new_forwarder)
         self._servicer = ReplicaServicer(
@@ -103,18 +113,20 @@ class ReplicaProgram:
         self._address = self._address or reachable(address)
 
     async def start(self) -> None:
-        """Looks whether Redis can be trusted, and begins to try for the journal."""
+        """Looks whether Redis can be trusted, begins to try for the journal, and finds the other replicas."""
         self._ownership.on_gained = self._gained
         self._ownership.address = self._address
         await self._lease.open(self._address, self._ownership.begin, self._ownership.end)
         self._route.start()
+        await self._replicas.start()
 
     async def drain(self, seconds: float) -> None:
         """Waits for replies to pending requests and for receipts, then ends the streams."""
         await self._servicer.drain(seconds)
 
     async def close(self) -> None:
-        """Closes the journal, when what was taken is durable, and gives it to the others."""
+        """Leaves the other replicas, closes the journal when what was taken is durable, and gives it to them."""
+        await self._replicas.close()
         await self._ownership.close()
         await self._route.close()
         await self._lease.close()
@@ -155,11 +167,21 @@ def report_trouble(broker: Broker, health: Health) -> None:
     )
 
 
-def make_broker(settings: Settings, engine: JournalEngine | None = None) -> Broker:
+def make_replicas(settings: Settings) -> Replicas:
+    """The other replicas of a bus, over Redis; they are not looked for yet."""
+    from trunklined.bus.replicas.redis import RedisExchange  # redis is installed where it is used
+
+    target = settings.redis_target()
+    name = f"{platform.node()}:{os.getpid()}"
+    return Replicas(lambda: RedisExchange(target), lambda: name, settings.replica_ttl)
+
+
+def make_broker(settings: Settings, engine: JournalEngine | None = None, peers: Peers = ALONE) -> Broker:
     """The domain of a bus; its journal is not opened yet.
 
     Args:
         engine: what keeps the journal. None: SQLite, as the settings say.
+        peers: the other replicas.
     """
     path = settings.path if settings.engine == "sqlite" else None
     return Broker(
@@ -181,6 +203,7 @@ def make_broker(settings: Settings, engine: JournalEngine | None = None) -> Brok
             retention=tuple(RetentionRule(**rule.model_dump()) for rule in settings.retention),
         ),
         MESSAGE_FORMAT,
+        peers=peers,
     )
 
 

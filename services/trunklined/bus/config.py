@@ -118,6 +118,12 @@ class Settings(RedisSettings, ServerSettings):
         ge=MiB,
         description="The journal's largest size; beyond it stored publishes are refused. Unset: the disk's or Redis's.",
     )
+    replica_ttl: float = Field(
+        default=6.0,
+        ge=0.5,
+        le=3600,
+        description="With redis_url: how long the other replicas go on with one that is not heard of, in seconds.",
+    )
     stored_patterns: list[Pattern] = Field(
         default=[],
         description="Channels of which everything is stored, unless its publisher says otherwise: a JSON list.",

@@ -87,6 +87,10 @@ class BusConnection:
         """Subscribers that may have something to take."""
         self._awake: set[Subscriber] = set()
         self._idle = asyncio.Event()
+        self._changes = 0
+        """How often the client's interest changed."""
+        self._told = 0
+        """How many of these changes other replicas know of."""
 
     @property
     def uses_journal(self) -> bool:
@@ -137,7 +141,7 @@ class BusConnection:
             case "cancel":
                 self._cancel(item.id, item.cancel.nothing_begun, item.cancel.finish)
             case "ping":
-                self._answer(item.id).pong.SetInParent()
+                self._pong_when_told(item.id)
             case _:
                 raise InvalidMessageError("the item is empty", details={"field": "item"})
 
@@ -253,6 +257,23 @@ class BusConnection:
         self._requests.pop(request.id, None)
         self._idle.set()
 
+    def _pong_when_told(self, id: int) -> None:
+        """Answers a ping: at once, or when other replicas know of the interest that this client had before it."""
+        changes = self._changes
+
+        def pong() -> None:
+            self._told = max(self._told, changes)
+            if not self._closed:
+                self._pong(id)
+
+        if changes > self._told:
+            self._broker.peers.when_told(pong)
+        else:
+            pong()
+
+    def _pong(self, id: int) -> None:
+        self._answer(id).pong.SetInParent()
+
     def _respond(self, id: int, responder: Responder, request: Any, encoded: Sequence[bytes]) -> None:
         try:
             self._answering.take(request, encoded, responder)
@@ -284,6 +305,7 @@ class BusConnection:
                 self._answer(id).subscription.started.MergeFromString(begun.SerializeToString())
 
         self._subscriptions[id] = open_subscription(self._broker, start, subscriber, started)
+        self._changes += 1
 
     def _end_subscription(self, subscriber: Subscriber, error: TrunklineError) -> None:
         subscription = self._subscriptions.pop(subscriber.id, None)
@@ -293,6 +315,7 @@ class BusConnection:
             self._idle.set()
 
     def _cancel(self, id: int, nothing_begun: bool, finish: bool) -> None:
+        self._changes += 1
         if finish:
             if (subscription := self._subscriptions.get(id)) is not None:
                 self._broker.retire(subscription)

@@ -152,13 +152,13 @@ class ReplicaConnection(BusConnection):
         self._handed_on.discard(id)
         super()._cancel(id, nothing_begun, finish)
 
-    def _take_other(self, kind: str | None, item: Any, passthrough: Any) -> None:
-        if kind == "ping" and self._stream is not None:  # answered when the owner took what came before it
-            ping = PassthroughClientItem(id=item.id)
-            ping.ping.SetInParent()
-            self._stream.put(_frame(ping))
+    def _pong(self, id: int) -> None:
+        if self._stream is None:
+            super()._pong(id)
             return
-        super()._take_other(kind, item, passthrough)
+        item = PassthroughClientItem(id=id)
+        item.ping.SetInParent()
+        self._stream.put(_frame(item))  # answered when the owner took what came before it
 
     def _check_id_is_free(self, id: int) -> None:
         super()._check_id_is_free(id)

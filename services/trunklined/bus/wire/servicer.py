@@ -179,7 +179,10 @@ class BusServicer:
     async def cancel(self, raw: bytes, _: Context) -> bus_pb2.CancelResponse:
         """See bus.proto."""
         request = parse(bus_pb2.CancelRequest, raw)
-        self._broker.find_request(request.request_id).cancel(request.by, request.reason)
+        id, by, reason = request.request_id, request.by, request.reason
+        if not self._broker.awaits(id) and await self._broker.peers.cancel(id, by, reason):
+            return bus_pb2.CancelResponse()
+        self._broker.find_request(id).cancel(by, reason)
         return bus_pb2.CancelResponse()
 
     async def connect(self, _: object, context: Context) -> None:
