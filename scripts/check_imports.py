@@ -38,11 +38,11 @@ WIRE_PARTS = ("trunklined.*.wire", "trunklined.*.wire.*")
 WIRE_SIDE = (*WIRE_PARTS, "trunklined.*.app")
 FORWARDING = (
     "trunklined.sidecar.servicer",
-    "trunklined.sidecar.forwarder",
-    "trunklined.sidecar.open_items",
     "trunklined.sidecar.offline.*",
 )
 """Of the sidecar, what speaks to the services and for them."""
+EXCHANGE = "trunklined.bus.replicas.redis"
+"""What replicas of the bus speak through, by its technology: it is to them what an engine is to a service."""
 ENVIRONMENT = (
     "os.environ",
     "os.environb",
@@ -160,7 +160,7 @@ RULES = (
     Rule(
         "Redis is an engine's affair: the settings alone name it elsewhere",
         ("trunklined", "trunklined.*"),
-        but=("trunklined.redis", "trunklined.redis.*", "trunklined.*.engines.*", "trunklined.*.app"),
+        but=("trunklined.redis", "trunklined.redis.*", "trunklined.*.engines.*", EXCHANGE, "trunklined.*.app"),
         never=("redis", "trunklined.redis"),
         though=("trunklined.redis.settings",),
     ),
@@ -181,11 +181,16 @@ RULES = (
         never=(*GRPC, "trunklined.rpc.server", "trunkline.v1.*_grpc"),
     ),
     Rule(
+        "what hands calls on to another service imports words, wire and rpc; no service and no client",
+        ("trunklined.forwarding", "trunklined.forwarding.*"),
+        ours=(*SPOKEN, *WIRE, "trunklined.rpc", "trunklined.forwarding"),
+    ),
+    Rule(
         "the bus imports words, wire and rpc; neither another service nor the client",
         ("trunklined.bus", "trunklined.bus.*"),
         ours=(
             *(*SPOKEN, *WIRE, "trunklined.admission", "trunklined.rpc", "trunklined.sqlite", "trunklined.redis"),
-            "trunklined.bus",
+            *("trunklined.forwarding", "trunklined.bus"),
         ),
     ),
     Rule(
@@ -201,7 +206,7 @@ RULES = (
         ("trunklined.sidecar", "trunklined.sidecar.*"),
         ours=(
             *("trunkline", "trunklined.admission", "trunklined.relay", "trunklined.rpc", "trunklined.sqlite"),
-            "trunklined.sidecar",
+            *("trunklined.forwarding", "trunklined.sidecar"),
         ),
     ),
     Rule(
@@ -232,7 +237,7 @@ RULES = (
         "app alone names engines",
         ("trunklined.bus.*", "trunklined.state.*"),
         but=("trunklined.*.app", "trunklined.*.engines", "trunklined.*.engines.*"),
-        never=("trunklined.bus.engines.*", "trunklined.state.engines.*"),
+        never=("trunklined.bus.engines.*", "trunklined.state.engines.*", EXCHANGE),
         though=("trunklined.*.engines.engine",),
     ),
     Rule(

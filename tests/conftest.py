@@ -126,6 +126,13 @@ def bus_program(_shared: StartProgram, _shared_directory: Path) -> RunningProgra
 
 
 @pytest.fixture(scope="session")
+def replica_addresses(_shared: StartProgram) -> Iterator[list[str]]:
+    """Where two replicas of one bus serve, with a Redis of their own. Shared: use channels of your own."""
+    with servers.running() as redis:
+        yield [_shared("bus", "--redis-url", redis.url).address for _ in range(2)]
+
+
+@pytest.fixture(scope="session")
 def state_program(_shared: StartProgram, _shared_directory: Path, bus_program: RunningProgram) -> RunningProgram:
     """The session's state service (sqlite) before the session's bus. Shared: do not end it, and use ids of your own."""
     return _start_state(_shared, _shared_directory, "--bus-address", bus_program.address)

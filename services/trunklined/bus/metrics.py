@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from trunklined.bus.broker import Broker
+from trunklined.bus.ownership import Ownership
 
 
 class BusCollector(Collector):
@@ -102,4 +103,22 @@ class BusCollector(Collector):
             "Time of a commit, each of many messages.",
             buckets=journal.commits.latency.cumulative(),
             sum_value=journal.commits.latency.total,
+        )
+
+
+class OwnershipCollector(Collector):
+    """Whether this replica owns the journal."""
+
+    def __init__(self, ownership: Ownership) -> None:
+        self._ownership = ownership
+
+    def collect(self) -> Iterable[Metric]:
+        """One snapshot."""
+        yield GaugeMetricFamily(
+            "trunkline_bus_owns_journal", "1 where the journal is open here.", value=int(self._ownership.is_here)
+        )
+        yield CounterMetricFamily(
+            "trunkline_bus_journal_takeovers",
+            "How often this replica took the journal over.",
+            value=self._ownership.takeovers,
         )

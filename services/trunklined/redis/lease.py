@@ -92,9 +92,9 @@ class NamedLease:
         self._last = link.key(f"fence:{name}")
         self._link = link
         self._holder = holder
-        self._note = note
-        self._on_held = on_held
-        self._on_lost = on_lost
+        self.note = note
+        self.on_held = on_held
+        self.on_lost = on_lost
         self._number = 0
         self._until = 0.0
         self._other: tuple[Holder, float] | None = None
@@ -119,7 +119,7 @@ class NamedLease:
     def holder(self) -> Holder | None:
         """Who holds it, as far as was heard within its time; None: nobody, or not known."""
         if self.is_held:
-            return Holder(self._holder, self._number, self._note, self.remaining)
+            return Holder(self._holder, self._number, self.note, self.remaining)
         if self._other is None:
             return None
         other, until = self._other
@@ -146,7 +146,7 @@ class NamedLease:
         began = time.monotonic()
         taken, holder, number, note, left = await self._link.run(
             lambda client: _ACQUIRE.call(
-                client, (self.key, self._last), (self._holder, int(self.ttl * 1000), self._note)
+                client, (self.key, self._last), (self._holder, int(self.ttl * 1000), self.note)
             ),
             retry_seconds=0,
         )
@@ -159,7 +159,7 @@ class NamedLease:
         self._other = None
         self._number = int(number)
         self._until = began + (self.ttl if taken else max(0, left) / 1000)
-        self._on_held(self._number)
+        self.on_held(self._number)
         return True
 
     async def renew(self) -> bool:
@@ -194,7 +194,7 @@ class NamedLease:
     def _lose(self) -> None:
         if self._number:
             self._number, self._until = 0, 0.0
-            self._on_lost()
+            self.on_lost()
 
     async def _hold_forever(self) -> None:
         while True:

@@ -73,6 +73,14 @@ class TakesFinishingCalls(Protocol):
     by itself those that finish nothing."""
 
 
+@runtime_checkable
+class LearnsAddress(Protocol):
+    """A program that tells others where it serves."""
+
+    def listens_at(self, address: str) -> None:
+        """Is called before `start` with the address, its port chosen."""
+
+
 def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
     """Returns the gRPC channel arguments of a server (grpc/impl/channel_arg_names.h)."""
     return [
@@ -119,6 +127,8 @@ async def run(program: Program, settings: ServerSettings) -> None:
             lag = LoopLag()
             stack.callback(lag.close)
             address = listen(server, settings.address)
+            if isinstance(program, LearnsAddress):
+                program.listens_at(address)
             metrics_address = None
             if settings.metrics_address:
                 metrics = MetricsServer(settings.metrics_address, [calls, lag, *program.collectors()])

@@ -15,7 +15,7 @@ from grpc import aio
 
 from trunkline.limits import MAX_FRAME_BYTES
 from trunkline.v1 import bus_pb2_grpc
-from trunklined.bus.app import BusProgram
+from trunklined.bus.app import BusProgram, ReplicaProgram
 from trunklined.bus.config import Settings
 from trunklined.bus.engines.sqlite import SqliteJournal
 from trunklined.bus.write_batch import WriteBatch
@@ -25,11 +25,12 @@ OPTIONS = [("grpc.max_receive_message_length", MAX_FRAME_BYTES), ("grpc.max_send
 
 
 class Bus:
-    """Serves on a UNIX socket; stopped and started again, it finds its file (sqlite) or nothing (memory).
+    """Serves on a UNIX socket; stopped and started again, it finds its file (sqlite), its rows in Redis (redis) or
+    nothing (memory).
 
     Args:
         directory: for its socket and its file; with a short name.
-        engine: sqlite or memory.
+        engine: sqlite, redis or memory.
         settings: others than the defaults.
     """
 
@@ -39,10 +40,16 @@ class Bus:
         self.engine = engine
         self.stub: Any = None
         self._settings = settings
-        self._running: tuple[BusProgram, aio.Server, aio.Channel] | None = None
+        self._running: tuple[BusProgram | ReplicaProgram, aio.Server, aio.Channel] | None = None
 
     async def start(self) -> Bus:
-        program = BusProgram(Settings(engine=self.engine, path=self.path, **self._settings))
+        settings = Settings(engine=self.engine, path=self.path, **self._settings)
+        program: BusProgram | ReplicaProgram
+        if self.engine == "redis":
+            program = ReplicaProgram(settings)
+            program.listens_at(self.address)
+        else:
+            program = BusProgram(settings)
         await program.start()
         server = aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
         program.register(server)

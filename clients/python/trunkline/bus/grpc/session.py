@@ -238,7 +238,7 @@ class BusSession:
         window: int,
         on_error: OnError | None,
         name: str,
-        encode: Callable[[AgentMessage], bytes],
+        encode: Callable[[AgentMessage, str | None], bytes],
     ) -> TaskSubscription:
         """Opens a durable subscription whose messages are worked on as tasks; in effect on return."""
         options = (self.stream.next_id(), pattern, durable, start, settings, window)
@@ -252,7 +252,7 @@ class BusSession:
         window: int,
         on_error: OnError | None,
         name: str,
-        encode: Callable[[AgentMessage], bytes],
+        encode: Callable[[AgentMessage, str | None], bytes],
     ) -> ResponderSubscription:
         """Opens a subscription that answers requests; in effect on return."""
         id, item = self.stream.next_id(), self._frames.item

@@ -1,0 +1,251 @@
+"""What becomes of live messages and requests when a replica of the bus, or Redis, dies or stands still."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.contract.inbox import Inbox, numbered
+from tests.patience import PATIENCE
+from tests.redis.servers import pause, resume
+from tests.replicas.fleet import TTL, Fleet, fleet, raises, until_heard
+from trunkline import (
+    Accepted,
+    GrpcMessageBus,
+    NoRespondersError,
+    Request,
+    RequestTimeoutError,
+    ResponderLostError,
+)
+
+
+@pytest.fixture
+def two() -> Iterator[Fleet]:
+    """Two replicas."""
+    with fleet(2) as made:
+        yield made
+
+
+@pytest.fixture
+async def buses(two: Fleet) -> AsyncIterator[list[GrpcMessageBus]]:
+    """A client of each."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(bus) for bus in two.buses()]
+
+
+class Stuck:
+    """Works for ever."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.called_off = asyncio.Event()
+
+    async def __call__(self, request: Request) -> None:
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.called_off.set()
+
+
+async def test_what_a_killed_replica_held_is_lost_at_once(two: Fleet, buses: list[GrpcMessageBus]) -> None:
+    """Who asked hears RESPONDER_LOST with the responder's name; who asks then hears NO_RESPONDERS: not when the lease
+    ends, but when Redis says that nobody listens any more."""
+    a, b = buses
+    stuck = Stuck()
+    await b.respond("work", stuck, name="b's worker")
+    events = a.request_stream("work", numbered(1), PATIENCE)
+    async with asyncio.timeout(PATIENCE):
+        assert isinstance(await anext(events), Accepted)
+    two.replicas[1].kill()
+    with pytest.raises(ResponderLostError) as caught:
+        await anext(events)
+    assert caught.value.details["responder"] == "b's worker"
+    await raises(NoRespondersError, lambda: a.request("work", numbered(2), PATIENCE))
+
+
+async def test_a_repeatable_request_goes_to_another_replica(two: Fleet, buses: list[GrpcMessageBus]) -> None:
+    """It is begun again by who is left; the events say the second attempt."""
+    a, b = buses
+    stuck = Stuck()
+    await b.respond("work", stuck, group="workers", name="first")
+    events = a.request_stream("work", numbered(1), PATIENCE, repeatable=True)
+    async with asyncio.timeout(PATIENCE):
+        first = await anext(events)
+        assert isinstance(first, Accepted)
+        assert (first.responder, first.attempt) == ("first", 1)
+
+        async def answer(_: Request) -> dict[str, int]:
+            return {"done": 1}
+
+        await a.respond("work", answer, group="workers", name="second")
+        two.replicas[1].kill()
+        second = await anext(events)
+        assert isinstance(second, Accepted)
+        assert (second.responder, second.attempt) == ("second", 2)
+        assert [type(event).__name__ for event in [each async for each in events]] == ["Result"]
+
+
+async def test_the_asker_s_replica_is_killed(two: Fleet, buses: list[GrpcMessageBus]) -> None:
+    """Who works on it is called off: nobody waits for the answer any more."""
+    a, b = buses
+    stuck = Stuck()
+    await b.respond("work", stuck)
+    asked = asyncio.ensure_future(a.request("work", numbered(1), PATIENCE))
+    async with asyncio.timeout(PATIENCE):
+        await stuck.begun.wait()
+        two.replicas[0].kill()
+        await stuck.called_off.wait()
+    asked.cancel()
+    await asyncio.wait([asked])
+
+
+async def test_a_replica_that_stood_still_is_out_after_its_lease_and_comes_back(
+    two: Fleet, buses: list[GrpcMessageBus]
+) -> None:
+    """While it stands still, requests that it holds wait for its lease, no longer; so does who subscribes. When it goes
+    on, all of its subscribers are there again."""
+    a, b = buses
+    stuck, heard, mine = Stuck(), Inbox(), Inbox()
+    await b.respond("work", stuck, name="frozen")
+    await b.subscribe("news:*", heard)
+    asked = asyncio.ensure_future(a.request("work", numbered(1), PATIENCE))
+    async with asyncio.timeout(PATIENCE):
+        await stuck.begun.wait()
+        two.replicas[1].pause()
+        began = time.monotonic()
+        with pytest.raises(ResponderLostError):
+            await asked
+        assert time.monotonic() - began > TTL / 4, "it might have gone on"
+        with pytest.raises(NoRespondersError):
+            await a.request("work", numbered(2), PATIENCE)
+        await a.subscribe("mine", mine)
+        await a.publish("mine", numbered(1))
+        await mine.have(1)
+    two.replicas[1].resume()
+    await until_heard(a, "news:today", heard)
+    await until_heard(b, "mine", mine)
+
+
+async def test_subscribing_waits_for_a_replica_that_stands_still_until_its_lease_ends(
+    two: Fleet, buses: list[GrpcMessageBus]
+) -> None:
+    """It may publish until then: who subscribes must not miss that."""
+    a, b = buses
+    inbox = Inbox()
+    two.replicas[1].pause()
+    async with asyncio.timeout(PATIENCE):
+        await a.subscribe("late", inbox)
+        await a.publish("late", numbered(1))
+        await inbox.have(1)
+    two.replicas[1].resume()
+    await until_heard(b, "late", inbox)
+
+
+async def test_without_redis_each_replica_goes_on_alone(two: Fleet, buses: list[GrpcMessageBus]) -> None:
+    """Messages and requests of clients of one replica pass, also of those who subscribe meanwhile; those to the others
+    come back by themselves with Redis, whose data are gone."""
+    a, b = buses
+    here, there = Inbox(), Inbox()
+
+    async def answer(_: Request) -> dict[str, bool]:
+        return {"done": True}
+
+    await a.subscribe("news:*", here)
+    await b.subscribe("news:*", there)
+    await a.respond("work", answer)
+    await a.publish("news:1", numbered(1))
+    await here.have(1)
+    await there.have(1)
+    two.redis.kill()
+    two.replicas[0].wait_for("apart from the other replicas")
+    late = Inbox()
+    async with asyncio.timeout(PATIENCE):
+        await a.subscribe("news:late", late)
+        for n in range(10):
+            await a.publish("news:late", numbered(n))
+        await late.have(10)
+        await here.have(11)
+        assert (await a.request("work", numbered(1), PATIENCE)).payload == {"done": True}
+        await raises(NoRespondersError, lambda: b.request("work", numbered(1), PATIENCE))
+    assert len(there.messages) == 1
+    two.redis.start()
+    await until_heard(a, "news:2", there)
+    await until_heard(b, "news:late", late)
+
+    async def ask() -> None:
+        await b.request("work", numbered(1), PATIENCE)
+        raise LookupError
+
+    await raises(LookupError, lambda: _but(NoRespondersError, ask))
+
+
+async def _but(kind: type[Exception], ask: object) -> None:
+    try:
+        await ask()  # type: ignore[operator]
+    except kind:
+        return
+
+
+async def test_a_redis_that_stands_still_delays_nobody_here(two: Fleet, buses: list[GrpcMessageBus]) -> None:
+    """Publishers and subscribers of one replica do not wait for it; after the lease the replicas are apart, and find
+    each other when it goes on."""
+    a, b = buses
+    here, there = Inbox(), Inbox()
+    await a.subscribe("news", here)
+    await b.subscribe("news", there)
+    pause(two.redis)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            for n in range(1_000):
+                await a.publish("news", numbered(n))
+            await here.have(1_000)
+            await a.subscribe("other", Inbox())
+        two.replicas[0].wait_for("apart from the other replicas")
+        two.replicas[1].wait_for("apart from the other replicas")
+    finally:
+        resume(two.redis)
+    await until_heard(a, "news", there)
+
+
+async def test_a_replica_that_comes_later_knows_all(two: Fleet, buses: list[GrpcMessageBus]) -> None:
+    """Who subscribed before it was started, and who asks through it."""
+    a, b = buses
+    inbox = Inbox()
+
+    async def answer(_: Request) -> dict[str, bool]:
+        return {"done": True}
+
+    await a.subscribe("news", inbox)
+    await b.respond("work", answer, group="workers")
+    third = two.start(1)[2]
+    async with GrpcMessageBus(third.address) as c:
+        await c.publish("news", numbered(1))
+        await inbox.have(1)
+        assert (await c.request("work", numbered(1), PATIENCE)).payload == {"done": True}
+
+
+async def test_a_replica_that_is_stopped_takes_leave(two: Fleet, buses: list[GrpcMessageBus]) -> None:
+    """Nobody waits for its lease: who subscribes is told at once."""
+    a, _ = buses
+    two.replicas[1].stop()
+    two.replicas[0].wait_for("a replica is gone")
+    async with asyncio.timeout(PATIENCE):
+        await a.subscribe("news", Inbox())
+    with pytest.raises(NoRespondersError):
+        await a.request("work", numbered(1), PATIENCE)
+
+
+async def test_a_request_ends_with_its_deadline_whatever_the_others_do(two: Fleet, buses: list[GrpcMessageBus]) -> None:
+    """The responder at the other replica is called off."""
+    a, b = buses
+    stuck = Stuck()
+    await b.respond("work", stuck)
+    with pytest.raises(RequestTimeoutError):
+        await a.request("work", numbered(1), 0.3)
+    async with asyncio.timeout(PATIENCE):
+        await stuck.called_off.wait()
