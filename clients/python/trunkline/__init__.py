@@ -99,7 +99,7 @@ _HOMES = {
     "trunkline.bus.message_bus": ("MessageBus", "MessageCallback"),
     "trunklined.local.bus": ("InMemoryMessageBus",),
     "trunkline.bus.grpc.bus": ("GrpcMessageBus",),
-    "trunkline.bus.redis": ("RedisMessageBus",),
+    "trunklined.local.redis": ("RedisMessageBus",),
     "trunkline.state.outbox": ("OutboxMessage", "OutboxStatistics", "StuckMessage"),
     "trunkline.state.state_manager": (
         "Change",
@@ -164,7 +164,6 @@ if TYPE_CHECKING:
     from trunkline.bus.life import Result as Result
     from trunkline.bus.message_bus import MessageBus as MessageBus
     from trunkline.bus.message_bus import MessageCallback as MessageCallback
-    from trunkline.bus.redis import RedisMessageBus as RedisMessageBus
     from trunkline.bus.request import Request as Request
     from trunkline.bus.request import RequestHandler as RequestHandler
     from trunkline.bus.submitted_task import SubmittedTask as SubmittedTask
@@ -254,5 +253,6 @@ if TYPE_CHECKING:
     from trunkline.state.state_manager import StateManager as StateManager
     from trunkline.state.state_manager import StateStatistics as StateStatistics
     from trunklined.local.bus import InMemoryMessageBus as InMemoryMessageBus
+    from trunklined.local.redis import RedisMessageBus as RedisMessageBus
     from trunklined.local.state import InMemoryStateManager as InMemoryStateManager
     from trunklined.local.state import RedisStateManager as RedisStateManager

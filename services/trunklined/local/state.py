@@ -18,6 +18,7 @@ from trunkline.v1 import state_pb2
 from trunkline.wire.stream import Stream
 from trunklined.local.link import LocalLink
 from trunklined.local.stream import LocalStream
+from trunklined.rpc.logging import log_by_stdlib
 from trunklined.state.app import make_store
 from trunklined.state.config import Settings
 from trunklined.state.store import Store
@@ -60,6 +61,7 @@ class LocalStateManager(BaseStateManager):
 
     async def _begin(self) -> LocalStream:
         link = None if self._bus is None else LocalLink(self._bus)
+        log_by_stdlib()
         store = make_store(self._settings, link)
         await store.open()
         self._store = store

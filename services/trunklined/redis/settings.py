@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Self, cast
+from typing import Annotated, Any, Self, cast
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
@@ -55,14 +55,17 @@ class RedisSettings(BaseModel):
         return self
 
     @classmethod
-    def in_process(cls, redis_url: str, prefix: str) -> Self:
+    def in_process(cls, redis_url: str, prefix: str, **others: Any) -> Self:
         """Returns the defaults of a service that keeps its data in Redis; the environment is not asked.
+
+        Args:
+            others: settings that are no defaults; not checked.
 
         Raises:
             ValueError: the URL or the prefix is none; names it.
         """
         where = RedisSettings.model_validate({"redis_url": redis_url, "redis_prefix": prefix})
-        return cast("Self", cls.model_construct(engine="redis", **dict(where)))
+        return cast("Self", cls.model_construct(engine="redis", **dict(where), **others))
 
     def redis_target(self) -> Target:
         """Returns where Redis is, as these settings say."""
