@@ -49,7 +49,8 @@ class RedisMessageBus(GrpcMessageBus):
         self._settings = Settings.in_process(
             redis_url, prefix, address=listen, advertised_address=advertised_address, drain_seconds=DRAIN_SECONDS
         )
-        super().__init__(listen)
+        super().__init__()
+        self.address = listen
         self._replica: AsyncExitStack | None = None
 
     async def _begin(self) -> BusSession:
