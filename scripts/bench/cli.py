@@ -81,7 +81,7 @@ def command(
     reaches a callback, and what waiting costs); it is left out where --peer, --grpcio or --quick is given.
 
     Needs the extra `bench`, nats-server, redis-server and AutoGen's environment: `make bench` brings them. Exit 1 if a
-    run failed, a message of ours was lost or a promise was not held.
+    run failed (a peer's is left out), a message of ours was lost or a promise was not held.
     """
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     progress = Console(stderr=True, style="dim", highlight=False)
@@ -100,7 +100,8 @@ def command(
             rivals = [replace(few if name == FEW else of_peer(name), most=most) for name in named]
             versioned = [replace(on_grpcio(version, Path(folder)), waiting=waiting, most=most) for version in versions]
             us = replace(ours(), waiting=waiting, most=most)
-            rows = asyncio.run(_compare(compared, us, rivals, versioned, runs, progress, Path(folder)))
+            failed: list[str] = []
+            rows = asyncio.run(_compare(compared, us, rivals, versioned, runs, progress, Path(folder), failed))
             figures = asyncio.run(_promise(promised, runs, progress))
     except (RunFailedError, ImportError) as error:
         raise click.ClickException(str(error)) from error
@@ -117,6 +118,8 @@ def command(
     lost = sum({id(row.ours): row.ours.lost for row in rows}.values())
     if lost:
         raise click.ClickException(f"{lost:,} messages of ours were lost")
+    if failed:
+        raise click.ClickException("\n".join(("these runs failed:", *failed)))
     broken = [figure.title for figure in figures if not figure.held]
     if broken:
         raise click.ClickException(f"not held: {'; '.join(broken)}")
@@ -130,12 +133,13 @@ async def _compare(
     runs: int,
     progress: Console,
     folder: Path,
+    failed: list[str],
 ) -> list[Row]:
     named = {rival.name: rival for rival in rivals}
     rows: list[Row] = []
     for work in (work for work in WORKS if work.name in compared):
         able = [*(named[name] for name in work.names if name in named), *versioned]
-        rows += await compare(work, us, able, runs, progress.print, folder)
+        rows += await compare(work, us, able, runs, progress.print, folder, failed)
     return rows
 
 

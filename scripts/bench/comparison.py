@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scripts.bench.contender import Contender, by
+from scripts.bench.processes import RunFailedError
 from scripts.bench.stage import stage
 from scripts.bench.work import Measurement, Work
 
@@ -61,15 +62,24 @@ class Row:
 
 
 async def compare(
-    work: Work, us: Contender, rivals: Sequence[Contender], runs: int, report: Callable[[str], None], folder: Path
+    work: Work,
+    us: Contender,
+    rivals: Sequence[Contender],
+    runs: int,
+    report: Callable[[str], None],
+    folder: Path,
+    failed: list[str],
 ) -> list[Row]:
     """Runs a work by us and by each rival in turn, and that several times: whatever else the machine does hits all.
 
+    A rival's run that fails is left out, and the rival where none succeeds.
+
     Args:
         folder: for what runs keep.
+        failed: takes what is to be said of a rival's run that failed.
 
     Raises:
-        RunFailedError: a server or a role did not do its part.
+        RunFailedError: in a run of ours a server or a role did not do its part.
     """
     us = by(us, work.ours)
     series = [Series(contender) for contender in (us, *(by(rival, work.ours) for rival in rivals))]
@@ -77,11 +87,18 @@ async def compare(
         for each in series:
             contender = each.contender
             kept = folder / work.keeps / contender.name if work.keeps is not None else None
-            async with stage(contender, work.service, kept) as place:
-                measured = await work.measure(place)
+            try:
+                async with stage(contender, work.service, kept) as place:
+                    measured = await work.measure(place)
+            except RunFailedError as error:
+                if contender is us:
+                    raise
+                failed.append(f"{work.name} {run}/{runs} {contender.name}: {error}")
+                report(failed[-1])
+                continue
             each.runs.append(measured)
             lost = f", {measured.lost:,} lost" if measured.lost else ""
             report(f"{work.name} {run}/{runs} {contender.name}: {measured.value:,.0f} {work.unit}{lost}")
     work = replace(work, title=work.title.format(waiting=f"{us.waiting:,}"))
     mine, *others = series
-    return [Row(work, mine, other) for other in others]
+    return [Row(work, mine, other) for other in others if other.runs]

@@ -60,7 +60,7 @@ async def test_a_backlog_outlives_its_runs(monkeypatch: pytest.MonkeyPatch, tmp_
     us = replace(ours(), waiting=3_000)
     lines: list[str] = []
     for work in (backlog.BACKLOG_PUBLISH, backlog.BACKLOG_CONSUME):
-        (row,) = await compare(work, us, [replace(few_waiting(), waiting=1_000)], 2, lines.append, tmp_path)
+        (row,) = await compare(work, us, [replace(few_waiting(), waiting=1_000)], 2, lines.append, tmp_path, [])
         for series in (row.ours, row.peers):
             assert all(run.value > 0 and run.lost == 0 for run in series.runs)
     for name, least in ((us.name, 3_000), (FEW, 1_000)):
@@ -83,7 +83,7 @@ async def test_a_bare_commit_is_timed_without_a_server() -> None:
 async def test_jetstream_does_the_same(work: Work, peer: str, tmp_path: Path) -> None:
     """Stored by publish, consumed by fetch, acked one by one; nothing is lost."""
     us, rival = (replace(one, most=1_000) for one in (ours(), of_peer(peer)))
-    (row,) = await compare(work, us, [rival], 1, lambda _: None, tmp_path)
+    (row,) = await compare(work, us, [rival], 1, lambda _: None, tmp_path, [])
     assert row.peers.median > 0
     assert row.peers.lost == 0
 

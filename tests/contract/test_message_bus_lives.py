@@ -33,7 +33,7 @@ from trunkline import (
     RequestTimeoutError,
     Result,
 )
-from trunkline.limits import MAX_MESSAGE_BYTES
+from trunkline.limits import MAX_MESSAGE_BYTES, MAX_REPORTED_EVENTS, PART_CREDIT
 
 
 async def life_of(bus: MessageBus, channel: str, **wished: object) -> list[LifeEvent]:
@@ -83,6 +83,35 @@ async def test_yields_are_parts_in_order_and_progress_rises(bus: MessageBus, oth
     assert parts[2].message.data == b"three"
     assert isinstance(events[-1], Result)
     assert events[-1].payload == {"parts": 3}
+
+
+async def test_more_parts_at_once_than_one_answer_brings(bus: MessageBus, other: MessageBus, channel: str) -> None:
+    """Of a plain request nobody grants parts, so all of them may wait to be said when the handler ends."""
+
+    async def stream(request: Request) -> AsyncIterator[object]:
+        for number in range(MAX_REPORTED_EVENTS + 1):
+            yield {"n": number}
+        request.set_result({"parts": MAX_REPORTED_EVENTS + 1})
+
+    await other.respond(channel, stream)  # type: ignore[arg-type]
+    reply = await bus.request(channel, numbered(1), PATIENCE)
+    assert reply.payload == {"parts": MAX_REPORTED_EVENTS + 1}
+
+
+async def test_who_asked_hears_that_the_answer_was_refused_with_its_end(
+    bus: MessageBus, other: MessageBus, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else of the request comes: without it, it would wait for its whole timeout."""
+    monkeypatch.setattr("trunkline.bus.grpc.responder.MAX_REPORTED_EVENTS", 10 * MAX_REPORTED_EVENTS)
+
+    async def stream(request: Request) -> AsyncIterator[object]:
+        for number in range(MAX_REPORTED_EVENTS + 1):
+            yield {"n": number}
+
+    await other.respond(channel, stream)  # type: ignore[arg-type]
+    with pytest.raises(RequestFailedError, match="events") as failed:
+        await bus.request(channel, numbered(1), PATIENCE)
+    assert failed.value.details["code"] == "INVALID_MESSAGE"
 
 
 async def test_a_handler_may_return_nothing(bus: MessageBus, other: MessageBus, channel: str) -> None:
@@ -193,7 +222,7 @@ async def test_an_asker_that_does_not_read_keeps_the_responder_waiting(
     async def endless(_: Request) -> AsyncIterator[dict[str, int]]:
         nonlocal made
         for made in range(1_000):
-            if made == 64:
+            if made == PART_CREDIT:
                 stalled.set()
             yield {"n": made}
 
@@ -204,7 +233,7 @@ async def test_an_asker_that_does_not_read_keeps_the_responder_waiting(
         await stalled.wait()
         for _ in range(20):  # what could come would come now
             await bus.flush()
-        assert made == 64
+        assert made == PART_CREDIT
         parts = [event async for event in events if isinstance(event, Part)]
     assert [part.payload["n"] for part in parts] == list(range(1_000))
 

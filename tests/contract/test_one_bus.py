@@ -189,6 +189,26 @@ async def test_publish_waits_for_callbacks_where_credit_is_little(bus: MessageBu
 
 
 @pytest.mark.parametrize("bus_kind", ["memory"])
+async def test_publish_waits_for_callbacks_where_a_large_frame_is_taken_in_pieces(
+    bus: MessageBus, channel: str
+) -> None:
+    """publish: also for what the bus takes later, since so much came at once that others have their turn in between."""
+    done: set[object] = set()
+
+    async def note(message: AgentMessage) -> None:
+        done.add(message.payload["n"])
+
+    await bus.subscribe(channel, note)
+
+    async def publish(n: int) -> None:
+        await bus.publish(channel, numbered(n))
+        assert n in done
+
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*map(publish, range(3_000)))
+
+
+@pytest.mark.parametrize("bus_kind", ["memory"])
 async def test_publish_does_not_wait_for_what_expired_on_the_way(bus: MessageBus, channel: str) -> None:
     """publish: a message that is dropped before a callback gets it is waited for no longer."""
     free = asyncio.Event()

@@ -23,6 +23,14 @@ def start_spread(start_node: StartNode, count: int = 3) -> list[Node]:
     return nodes
 
 
+async def start_two(start_node: StartNode, fleet: Fleet) -> tuple[Node, Node]:
+    """One orchestrator that runs agents, and another: whoever is quick may run them all."""
+    nodes = start_spread(start_node, 2)
+    found = await placed(fleet, lambda found: set(found) == set(AGENTS), "all ready")
+    busy = next(node for node in nodes if node.name in found.values())
+    return busy, next(node for node in nodes if node is not busy)
+
+
 async def placed(fleet: Fleet, is_right: Callable[[dict[str, str]], bool], why: str) -> dict[str, str]:
     """Waits until who runs which agent is right."""
     ps = await seen(fleet, lambda ps: is_right(runners(ps)), why)
@@ -56,27 +64,23 @@ async def test_a_killed_orchestrators_agents_go_on_elsewhere(start_node: StartNo
 
 async def test_an_orchestrator_that_shuts_down_hands_its_agents_over(start_node: StartNode, fleet: Fleet) -> None:
     """At once, without waiting for its heartbeats to be missed."""
-    nodes = start_spread(start_node, 2)
-    before = await placed(fleet, lambda found: set(found) == set(AGENTS), "all ready")
-    assert set(before.values()) == {"a", "b"}
-    nodes[0].end()
-    await placed(fleet, lambda found: set(found.values()) == {"b"} and set(found) == set(AGENTS), "handed over")
+    leaving, staying = await start_two(start_node, fleet)
+    leaving.end()
+    await placed(fleet, lambda found: found == dict.fromkeys(AGENTS, staying.name), "handed over")
 
 
 async def test_one_that_was_held_up_gives_up_what_was_taken_over(start_node: StartNode, fleet: Fleet) -> None:
     """An orchestrator that comes back after others took it for dead ends its copies, and says why."""
-    nodes = start_spread(start_node, 2)
-    before = await placed(fleet, lambda found: set(found) == set(AGENTS), "all ready")
-    held = nodes[0]
-    mine = [agent for agent, name in before.items() if name == held.name]
+    held, other = await start_two(start_node, fleet)
+    mine = [agent for agent in AGENTS if held.counts(agent)["AGENT_STARTED"]]
     held.pause()
-    await placed(fleet, lambda found: set(found.values()) == {"b"} and set(found) == set(AGENTS), "taken over")
+    await placed(fleet, lambda found: found == dict.fromkeys(AGENTS, other.name), "taken over")
     held.resume()
     for agent in mine:
         held.wait_for(lambda agent=agent: held.counts(agent)["AGENT_TERMINATED"], f"end its {agent}")  # type: ignore[misc]
         assert "has taken it over" in held.events("AGENT_ERROR", agent)[0]["error_message"]
-    assert set((await placed(fleet, lambda found: len(found) == len(AGENTS), "b has all")).values()) == {"b"}
-    assert starts(nodes) == {agent: 2 if agent in mine else 1 for agent in AGENTS}
+    await placed(fleet, lambda found: found == dict.fromkeys(AGENTS, other.name), "the other has all")
+    assert starts([held, other]) == {agent: 2 if agent in mine else 1 for agent in AGENTS}
 
 
 async def test_one_that_was_stopped_stays_stopped(start_node: StartNode, fleet: Fleet) -> None:

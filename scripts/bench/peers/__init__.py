@@ -22,6 +22,7 @@ PEERS: Final[Mapping[str, tuple[str, str]]] = {
     "nats-push": ("scripts.bench.peers.nats_push", "NatsPush"),
     "redis": ("scripts.bench.peers.redis", "RedisPubSub"),
     "zeromq": ("scripts.bench.peers.zeromq", "ZeroMQ"),
+    "bare": ("scripts.bench.peers.bare", "BareStreams"),
     "autogen": ("scripts.bench.peers.autogen", "AutoGen"),
     "slim": ("scripts.bench.peers.slim", "Slim"),
     "sqlite": ("scripts.bench.peers.sqlite", "SQLite"),

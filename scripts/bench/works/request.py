@@ -13,7 +13,7 @@ ALONE: Final = 5_000
 IN_FLIGHT: Final = 64
 
 RIVALS: Final = {
-    REQUESTS: ("nats", "nats-msgspec", "nats-pydantic", "faststream"),
+    REQUESTS: ("nats", "nats-msgspec", "nats-pydantic", "faststream", "bare"),
     RUNTIMES: ("autogen", "slim"),
 }
 

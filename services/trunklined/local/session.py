@@ -153,7 +153,9 @@ class LocalSession(BusSession):
             await pause
         if self in _calling.get():
             return
-        await self.stream.room(0)
+        assert isinstance(self.stream, LocalStream)
+        if self.stream.is_taking:  # then what was published is in that frame, or behind it
+            await self._taken()
         journal = self._broker.journal
         if channel in journal.in_flight:  # live messages go behind what was stored before them on their channel
             spread: asyncio.Future[None] = self._loop.create_future()
@@ -168,6 +170,15 @@ class LocalSession(BusSession):
         for subscription in [each for each in self._subscriptions.values() if isinstance(each, LocalSubscription)]:
             if matches(subscription.pattern, channel):
                 await subscription.done_with(last)
+
+    async def _taken(self) -> None:
+        """Waits until the bus took all that was put into the stream."""
+        id, answer = self.stream.expect()
+        self._frames.item(id).ping.SetInParent()
+        try:
+            await answer
+        finally:
+            self.stream.forget(id)
 
     def _look_soon(self) -> None:
         if not self._looking:

@@ -64,6 +64,8 @@ class LocalStream(Stream):
         self._frames = frames
         self._in_task = in_task
         self.peer: Peer | None = None
+        self.is_taking = False
+        """Whether the service's end has not taken all of a frame yet: it takes a large one in pieces."""
 
     async def open(self, timeout: float) -> None:
         """Connects; takes no time."""
@@ -93,7 +95,11 @@ class LocalStream(Stream):
         peer = self.peer
         if peer is not None:
             taken = peer.take(frame)
-            await (asyncio.ensure_future(taken) if self._in_task else taken)
+            self.is_taking = True
+            try:
+                await (asyncio.ensure_future(taken) if self._in_task else taken)
+            finally:
+                self.is_taking = False
 
     async def _receive(self, frame: bytes) -> None:
         try:

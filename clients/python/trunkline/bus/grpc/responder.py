@@ -14,7 +14,7 @@ from trunkline.bus.handling import handle_request
 from trunkline.bus.life_codec import encode_accepted, encode_failure, encode_part, encode_progress, encode_result
 from trunkline.bus.request import Request, check_fraction
 from trunkline.errors import InvalidMessageError, RequestNotFoundError, TrunklineError
-from trunkline.limits import FRAME_BYTES
+from trunkline.limits import FRAME_BYTES, MAX_REPORTED_EVENTS
 from trunkline.models import AgentMessage
 from trunkline.v1 import bus_pb2
 from trunkline.wire.status import error_from_item
@@ -41,7 +41,7 @@ class Answering:
         id: str,
         name: str,
         requested: bus_pb2.SubscribeResponse.Requested,
-        encode: Callable[[AgentMessage], bytes],
+        encode: Callable[[AgentMessage, str | None], bytes],
         touch: Callable[[Answering], None],
     ) -> None:
         self.id = id
@@ -64,7 +64,7 @@ class Answering:
         self._credit: int | None = requested.credit if requested.HasField("credit") else None
         self._credited = asyncio.Event()
         self._fraction = 0.0
-        self._events: list[bytes] = []
+        self._events: deque[bytes] = deque()
         self._has_progress = False
         """Whether the last event that waits is a progress."""
 
@@ -92,9 +92,9 @@ class Answering:
         self._put(encode_progress(fraction, text))
         self._has_progress = True
 
-    async def part(self, message: AgentMessage) -> None:
+    async def part(self, message: AgentMessage, correlation_id: str | None) -> None:
         """See `Request.part`."""
-        encoded = self._encode(message)
+        encoded = self._encode(message, correlation_id)
         while self._credit == 0 and not self.is_over:
             self._credited.clear()
             await self._credited.wait()
@@ -102,9 +102,9 @@ class Answering:
             self._credit -= 1
         self._put(encode_part(encoded))
 
-    def finish(self, message: AgentMessage | None) -> None:
+    def finish(self, message: AgentMessage | None, correlation_id: str | None) -> None:
         """See `Request.finish`."""
-        self._end_with(encode_result(None if message is None else self._encode(message)))
+        self._end_with(encode_result(None if message is None else self._encode(message, correlation_id)))
 
     def fail(self, error: BaseException) -> None:
         """Ends it with a failure."""
@@ -129,10 +129,11 @@ class Answering:
             self.worker.cancel()
 
     def take_events(self, room: int) -> tuple[list[bytes], bool]:
-        """What waits to be said, about `room` bytes of it; and whether that is all."""
+        """What waits to be said, about `room` bytes of it and as many events as one answer may bring; and whether that
+        is all."""
         events: list[bytes] = []
-        while self._events and room > 0:
-            event = self._events.pop(0)
+        while self._events and room > 0 and len(events) < MAX_REPORTED_EVENTS:
+            event = self._events.popleft()
             room -= len(event)
             events.append(event)
         self._has_progress = self._has_progress and bool(self._events)
@@ -184,7 +185,7 @@ class ResponderSubscription(LiveSubscription):
         left: Callable[[Any], None],
         on_error: OnError | None,
         name: str,
-        encode: Callable[[AgentMessage], bytes],
+        encode: Callable[[AgentMessage, str | None], bytes],
         touched: Callable[[ResponderSubscription], None],
     ) -> None:
         super().__init__(id, pattern, group, window, item, left, None, on_error)
@@ -224,9 +225,7 @@ class ResponderSubscription(LiveSubscription):
             is_all = False
             while not is_all:
                 events, is_all = answering.take_events(FRAME_BYTES)
-                said = self._new_item(self.id, sum(map(len, events))).subscribe.respond
-                said.request_id = answering.id
-                said.events.extend(events)
+                self._say(answering.id, events)
             if answering.is_over:
                 self._answerings.pop(answering.id, None)
 
@@ -280,11 +279,15 @@ class ResponderSubscription(LiveSubscription):
         answering = self._answerings.pop(request_id, None)
         if answering is not None:
             self._saying.pop(answering, None)
-            if error is not None and not isinstance(error, RequestNotFoundError):
-                answering.is_over = False
-                answering.fail(error)  # who asked would miss what was refused
-                return
             answering.call_off()
+        if error is not None and not isinstance(error, RequestNotFoundError):
+            # Who asked would miss what was refused, its end too. A failure is refused only where the request is over.
+            self._say(request_id, [encode_failure(error, with_traceback=False)])
+
+    def _say(self, request_id: str, events: list[bytes]) -> None:
+        said = self._new_item(self.id, sum(map(len, events))).subscribe.respond
+        said.request_id = request_id
+        said.events.extend(events)
 
     async def _call(self, callback: Callable[[Any], Awaitable[None]], message: Any) -> None:
         answering: Answering = message._answering
