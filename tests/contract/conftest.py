@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.contract.spread import SpreadStateManager
+from tests.contract.spread import spread
 from trunkline import (
     AgentMessage,
     GrpcMessageBus,
@@ -104,12 +104,12 @@ ADDRESSES_OF = {
 
 @pytest.fixture(params=["memory", *ADDRESSES_OF])
 def new_manager(request: pytest.FixtureRequest) -> MakeManager:
-    """Makes a state manager that is not connected: in memory; of a real state service, or through a real sidecar; of two
-    replicas over one Redis, whose calls go to one and to the other in turn; of one over Redis with sentinels, and over a
-    Redis Cluster."""
+    """Makes a state manager that is not connected: in memory; of a real state service, or through a real sidecar; of
+    two replicas over one Redis, whose calls go to one and to the other in turn; of one over Redis with sentinels, and
+    of one over a Redis Cluster."""
     if request.param == "memory":
         return InMemoryStateManager
     where = request.getfixturevalue(ADDRESSES_OF[request.param])
     if isinstance(where, str):
         return lambda: GrpcStateManager(where)
-    return lambda: SpreadStateManager([GrpcStateManager(address) for address in where])
+    return lambda: spread([GrpcStateManager(address) for address in where])

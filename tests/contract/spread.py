@@ -1,33 +1,35 @@
-"""SpreadStateManager: one client of several replicas, each call at another."""
+"""spread: one client of several replicas, each call at another."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self, cast
 
 from trunkline import StateManager
+from trunkline.state.state_manager import StateStatistics
 
-if TYPE_CHECKING:
-    _Base = StateManager
-else:
-    _Base = object
+_COUNTED = ("saves", "gets", "lists", "deletes", "commits", "watchers", "connections", "lease_waiters")
+"""What each replica counts of its own; the rest is the store's."""
 
 
-class SpreadStateManager(_Base):
-    """Sends each call to the next of some state managers: what one replica answered holds for all of them."""
+def spread(managers: Sequence[StateManager]) -> StateManager:
+    """Returns a state manager that sends each call to the next one of these: what one replica answered holds for all of
+    them."""
+    return cast(StateManager, _SpreadStateManager(managers))
 
+
+class _SpreadStateManager:
     def __init__(self, managers: Sequence[StateManager]) -> None:
         self._managers = managers
         self._next = cycle(managers)
 
     async def connect(self) -> None:
-        """Connects to all."""
         for manager in self._managers:
             await manager.connect()
 
     async def disconnect(self) -> None:
-        """Disconnects from all."""
         for manager in self._managers:
             await manager.disconnect()
 
@@ -38,7 +40,11 @@ class SpreadStateManager(_Base):
     async def __aexit__(self, *error: object) -> None:
         await self.disconnect()
 
-    if not TYPE_CHECKING:
+    async def statistics(self) -> StateStatistics:
+        """Returns what all replicas count together."""
+        first, *others = [await manager.statistics() for manager in self._managers]
+        sums = {name: sum(getattr(each, name) for each in (first, *others)) for name in _COUNTED}
+        return replace(first, **sums)
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(next(self._next), name)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(next(self._next), name)

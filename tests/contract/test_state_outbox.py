@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.contract.spread import SpreadStateManager
+from tests.contract.spread import spread
 from tests.patience import PATIENCE
 from trunkline import (
     AgentMessage,
@@ -49,8 +49,8 @@ async def both(request: pytest.FixtureRequest) -> AsyncIterator[Both]:
         addresses = [request.getfixturevalue("sidecar_address")] * 2
     if request.param == "redis-replicas":
         replicas = [GrpcStateManager(address) for address in request.getfixturevalue("redis_state_addresses")]
-        async with GrpcMessageBus(addresses[0]) as one_bus, SpreadStateManager(replicas) as spread:
-            yield spread, one_bus
+        async with GrpcMessageBus(addresses[0]) as one_bus, spread(replicas) as both_replicas:
+            yield both_replicas, one_bus
         return
     async with GrpcMessageBus(addresses[0]) as bus_there, GrpcStateManager(addresses[1]) as state_there:
         yield state_there, bus_there

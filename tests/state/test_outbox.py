@@ -81,6 +81,7 @@ async def test_steps_of_the_outbox_run_beside_writes(engine: Engine) -> None:
             done.extend(sent)
             await asyncio.sleep(0)
 
+    await engine.outbox.turn()
     relaying = asyncio.ensure_future(relay())
     for n in range(50):
         await engine.write([[publishing(f"{n}", arrival(n))]])
