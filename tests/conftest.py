@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.programs import RunningProgram
 from tests.redis import servers
+from tests.redis.replicas import Replicas
 
 StartProgram = Callable[..., RunningProgram]
 
@@ -130,6 +131,30 @@ def replica_addresses(_shared: StartProgram) -> Iterator[list[str]]:
     """Where two replicas of one bus serve, with a Redis of their own. Shared: use channels of your own."""
     with servers.running() as redis:
         yield [_shared("bus", "--redis-url", redis.url).address for _ in range(2)]
+
+
+@pytest.fixture(scope="session")
+def journal_replicas() -> Iterator[Replicas]:
+    """The session's two buses over one journal, in a Redis that syncs what it takes. Shared: do not end them, and use
+    channels and names of your own."""
+    with servers.running(appendonly="yes", appendfsync="always") as redis:
+        replicas = Replicas(redis, 2)
+        try:
+            yield replicas.start()
+        finally:
+            replicas.end()
+
+
+@pytest.fixture
+def owner_address(journal_replicas: Replicas) -> str:
+    """Where the replica serves that owns the journal."""
+    return journal_replicas.settle().address
+
+
+@pytest.fixture
+def replica_address(journal_replicas: Replicas) -> str:
+    """Where the other one does."""
+    return journal_replicas.others[0].address
 
 
 @pytest.fixture(scope="session")

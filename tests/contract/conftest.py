@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 
 from tests.contract.spread import spread
-from tests.redis.replicas import Replicas
-from tests.redis.servers import running
 from trunkline import (
     AgentMessage,
     GrpcMessageBus,
@@ -56,28 +54,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if metafunc.module.__name__ in DURABLE:
             kinds += ("redis", "replica")
         metafunc.parametrize("bus_kind", kinds)
-
-
-@pytest.fixture(scope="session")
-def _replicas() -> Iterator[Replicas]:
-    with running(appendonly="yes", appendfsync="always") as redis:
-        replicas = Replicas(redis, 2)
-        try:
-            yield replicas.start()
-        finally:
-            replicas.end()
-
-
-@pytest.fixture
-def owner_address(_replicas: Replicas) -> str:
-    """Where the replica serves that owns the journal."""
-    return _replicas.settle().address
-
-
-@pytest.fixture
-def replica_address(_replicas: Replicas) -> str:
-    """Where the other one does."""
-    return _replicas.others[0].address
 
 
 @pytest.fixture
