@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.programs import RunningProgram
 from tests.redis import servers
+from tests.redis.replicas import Replicas
 
 StartProgram = Callable[..., RunningProgram]
 
@@ -133,6 +134,30 @@ def replica_addresses(_shared: StartProgram) -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="session")
+def journal_replicas() -> Iterator[Replicas]:
+    """The session's two buses over one journal, in a Redis that syncs what it takes. Shared: do not end them, and use
+    channels and names of your own."""
+    with servers.running(appendonly="yes", appendfsync="always") as redis:
+        replicas = Replicas(redis, 2)
+        try:
+            yield replicas.start()
+        finally:
+            replicas.end()
+
+
+@pytest.fixture
+def owner_address(journal_replicas: Replicas) -> str:
+    """Where the replica serves that owns the journal."""
+    return journal_replicas.settle().address
+
+
+@pytest.fixture
+def replica_address(journal_replicas: Replicas) -> str:
+    """Where the other one does."""
+    return journal_replicas.others[0].address
+
+
+@pytest.fixture(scope="session")
 def state_program(_shared: StartProgram, _shared_directory: Path, bus_program: RunningProgram) -> RunningProgram:
     """The session's state service (sqlite) before the session's bus. Shared: do not end it, and use ids of your own."""
     return _start_state(_shared, _shared_directory, "--bus-address", bus_program.address)
@@ -165,6 +190,34 @@ def redis_cluster() -> Iterator[servers.Cluster]:
     """The session's Redis Cluster. Shared: do not end it, and use a prefix of your own."""
     with servers.cluster() as cluster:
         yield cluster
+
+
+def _start_redis_state(start: StartProgram, url: str, *options: str) -> RunningProgram:
+    return start("state", "--engine", "redis", *options, env={"TRUNKLINE_STATE_REDIS_URL": url})
+
+
+@pytest.fixture(scope="session")
+def redis_state_addresses(
+    _shared: StartProgram, redis_server: servers.RedisServer, bus_program: RunningProgram
+) -> tuple[str, str]:
+    """Where two state services over one store in the session's Redis serve, before the session's bus. Shared."""
+    bus = ("--bus-address", bus_program.address)
+    first, second = (_start_redis_state(_shared, redis_server.url, *bus).address for _ in range(2))
+    return first, second
+
+
+@pytest.fixture(scope="session")
+def sentinel_state_address(
+    _shared: StartProgram, redis_sentinels: servers.Sentinels, bus_program: RunningProgram
+) -> str:
+    """Where a state service over the session's Redis with sentinels serves. Shared."""
+    return _start_redis_state(_shared, redis_sentinels.url, "--bus-address", bus_program.address).address
+
+
+@pytest.fixture(scope="session")
+def cluster_state_address(_shared: StartProgram, redis_cluster: servers.Cluster, bus_program: RunningProgram) -> str:
+    """Where a state service over the session's Redis Cluster serves. Shared."""
+    return _start_redis_state(_shared, redis_cluster.url, "--bus-address", bus_program.address).address
 
 
 @pytest.fixture(scope="session")

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 
-from tests.redis.replicas import Replicas
-from tests.redis.servers import running
-from trunkline import AgentMessage, GrpcMessageBus, InMemoryMessageBus, MessageBus
+from tests.contract.spread import spread
+from trunkline import (
+    AgentMessage,
+    GrpcMessageBus,
+    GrpcStateManager,
+    InMemoryMessageBus,
+    InMemoryStateManager,
+    MessageBus,
+    StateManager,
+)
 
 MakeBus = Callable[[], MessageBus]
+MakeManager = Callable[[], StateManager]
 ADDRESS_OF = {
     "grpc": "bus_address",
     "sidecar": "sidecar_address",
@@ -46,28 +54,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if metafunc.module.__name__ in DURABLE:
             kinds += ("redis", "replica")
         metafunc.parametrize("bus_kind", kinds)
-
-
-@pytest.fixture(scope="session")
-def _replicas() -> Iterator[Replicas]:
-    with running(appendonly="yes", appendfsync="always") as redis:
-        replicas = Replicas(redis, 2)
-        try:
-            yield replicas.start()
-        finally:
-            replicas.end()
-
-
-@pytest.fixture
-def owner_address(_replicas: Replicas) -> str:
-    """Where the replica serves that owns the journal."""
-    return _replicas.settle().address
-
-
-@pytest.fixture
-def replica_address(_replicas: Replicas) -> str:
-    """Where the other one does."""
-    return _replicas.others[0].address
 
 
 @pytest.fixture
@@ -142,3 +128,25 @@ def nearly_expired() -> AgentMessage:
 def name() -> str:
     """A durable name of this test alone."""
     return f"contract-{uuid4().hex}"
+
+
+ADDRESSES_OF = {
+    "grpc": "state_address",
+    "sidecar": "sidecar_address",
+    "redis-replicas": "redis_state_addresses",
+    "redis-sentinel": "sentinel_state_address",
+    "redis-cluster": "cluster_state_address",
+}
+
+
+@pytest.fixture(params=["memory", *ADDRESSES_OF])
+def new_manager(request: pytest.FixtureRequest) -> MakeManager:
+    """Makes a state manager that is not connected: in memory; of a real state service, or through a real sidecar; of
+    two replicas over one Redis, whose calls go to one and to the other in turn; of one over Redis with sentinels, and
+    of one over a Redis Cluster."""
+    if request.param == "memory":
+        return InMemoryStateManager
+    where = request.getfixturevalue(ADDRESSES_OF[request.param])
+    if isinstance(where, str):
+        return lambda: GrpcStateManager(where)
+    return lambda: spread([GrpcStateManager(address) for address in where])

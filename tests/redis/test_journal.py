@@ -14,6 +14,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 
+from tests.patience import PATIENCE
 from tests.redis.servers import RedisServer, running
 from trunkline.errors import BusDisconnectedError, StorageError, StorageUnavailableError
 from trunklined.bus.engines import redis as engine
@@ -93,7 +94,7 @@ def server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def target(server: RedisServer) -> Target:
-    return replace(parse_url(server.url), prefix=f"tests-{uuid4().hex}", timeout=2.0)
+    return replace(parse_url(server.url), prefix=f"tests-{uuid4().hex}", timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -104,10 +105,10 @@ def proxy(server: RedisServer) -> Iterator[Proxy]:
 
 
 @asynccontextmanager
-async def owning(target: Target, ttl: float = 30.0) -> AsyncIterator[NamedLease]:
+async def owning(target: Target) -> AsyncIterator[NamedLease]:
     """The lease of a journal's ownership, held."""
     link = Link(target, ROOM, max_connections=2)
-    lease = NamedLease(link, "owner", uuid4().hex, ttl=ttl, note="tests")
+    lease = NamedLease(link, "owner", uuid4().hex, ttl=2 * PATIENCE, note="tests")
     assert await lease.acquire()
     try:
         yield lease
@@ -169,8 +170,11 @@ async def test_what_was_committed_is_there_for_the_next_owner(target: Target) ->
         assert journal.open().last_sequence == 3
 
 
-async def test_an_answer_that_is_lost_is_asked_for_again(target: Target, proxy: Proxy) -> None:
+async def test_an_answer_that_is_lost_is_asked_for_again(
+    target: Target, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The commit was done, and is not done twice."""
+    monkeypatch.setattr(engine, "DOUBT_SECONDS", PATIENCE)
     through = replace(target, nodes=(("127.0.0.1", proxy.port),))
     async with owning(target) as lease, opened(through, lease) as journal:
         proxy.loses = 2
@@ -207,7 +211,7 @@ async def test_where_it_cannot_be_known_the_journal_is_given_up(
 
 
 async def test_who_lost_the_lease_writes_nothing(target: Target) -> None:
-    async with owning(target, ttl=1.0) as lease, opened(target, lease) as journal:
+    async with owning(target) as lease, opened(target, lease) as journal:
         await commit(journal, writes(1, b"one"))
         journal.apply(writes(2, b"two"))
         with SyncLink(target, ROOM).client as client:

@@ -8,7 +8,7 @@ open on it, and the client's stream ends, as it does when a bus is restarted: th
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -26,6 +26,9 @@ METHOD: Final = "/trunkline.v1.BusService/Connect"
 MAX_WAITING_BYTES: Final = 4 * MiB
 """Of one client's stream: what waits for a replica that owns the journal. Beyond it publishes are refused."""
 AGAIN_SECONDS: Final = 0.1
+MAX_FOLLOWING_CHANNELS: Final = 16_384
+"""Of one client's stream: channels whose live messages follow its stored ones. Beyond it the one that something was
+stored on the longest ago goes."""
 
 _items = length_prefix(bus_pb2.ConnectRequest, "items")
 
@@ -60,9 +63,11 @@ class ReplicaConnection(BusConnection):
         self._waiting_bytes = 0
         self._handed_on: set[int] = set()
         """Subscriptions that are the owner's."""
-        self._unanswered: dict[int, str] = {}
-        """The channels of stored publishes that the owner has not answered, by their ids."""
-        self._channels: Counter[str] = Counter()
+        self._unanswered: set[int] = set()
+        """Publishes that the owner has not answered."""
+        self._following: dict[str, None] = {}
+        """The channels of what was stored by way of the owner, lately last. What is live on them goes the same way:
+        from here it could overtake what comes from the owner to live subscribers, also after the receipt."""
         self._came_frames: Any = frames_of(METHOD)
 
     @property
@@ -101,8 +106,7 @@ class ReplicaConnection(BusConnection):
 
     async def _publish(self, id: int, request: bus_pb2.PublishRequest, encoded: Sequence[bytes]) -> None:
         is_stored = self._publisher.is_stored(request)
-        # What is live follows what was stored before it on its channel.
-        if self._is_local or not (is_stored or request.channel in self._channels):
+        if self._is_local or not (is_stored or self._follows(request.channel)):
             await super()._publish(id, request, encoded)
             return
         item = PassthroughClientItem(id=id)
@@ -115,11 +119,19 @@ class ReplicaConnection(BusConnection):
         serve = partial(self._serve_publish, id, request, encoded)
         self._hand_on(_Waiting(id, True, _frame(item), serve))
         if id:
-            self._unanswered[id] = request.channel
-            self._channels[request.channel] += 1
+            self._unanswered.add(id)
+        if is_stored:
+            self._following.pop(request.channel, None)
+            self._following[request.channel] = None
+            if len(self._following) > MAX_FOLLOWING_CHANNELS:
+                del self._following[next(iter(self._following))]
+
+    def _follows(self, channel: str) -> bool:
+        """Whether what is live on a channel goes by way of the owner."""
+        return channel in self._following and (self._stream is not None or bool(self._waiting))
 
     async def _serve_publish(self, id: int, request: bus_pb2.PublishRequest, encoded: Sequence[bytes]) -> None:
-        self._answered(id)
+        self._unanswered.discard(id)
         await super()._publish(id, request, encoded)
 
     def _subscribe(self, id: int, frame: bus_pb2.SubscribeRequest, passing: Any) -> None:
@@ -222,7 +234,7 @@ class ReplicaConnection(BusConnection):
         while self._waiting:
             waiting = self._take_waiting()
             if old and waiting.is_publish:
-                self._answered(waiting.id)
+                self._unanswered.discard(waiting.id)
                 self._fail(waiting.id, error)
             else:
                 kept.append(waiting)
@@ -235,22 +247,16 @@ class ReplicaConnection(BusConnection):
         for item in items_of(self._came_frames[1], raw):
             kind = item.WhichOneof("item")
             if kind in ("published", "error"):
-                self._answered(item.id)
+                self._unanswered.discard(item.id)
             if kind in ("cancelled", "error"):
                 self._handed_on.discard(item.id)
         self._writer.put(raw)
         self._idle.set()
         await self._writer.room(MAX_FRAME_BYTES)
 
-    def _answered(self, id: int) -> None:
-        channel = self._unanswered.pop(id, None)
-        if channel is not None:
-            self._channels[channel] -= 1
-            if not self._channels[channel]:
-                del self._channels[channel]
-
     def _lose(self, error: TrunklineError) -> None:
         self._stream = None
+        self._following.clear()
         if self._handed_on or self._unanswered:
             self._end(error)
 
