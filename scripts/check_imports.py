@@ -216,9 +216,12 @@ RULES = (
         never=("trunklined.local",),
     ),
     Rule(
-        "the bus and the store of one process import the client and both domains, and name no engine",
+        "the bus and the store of one process import the client, both domains and what serves; they name no engine",
         ("trunklined.local", "trunklined.local.*"),
-        ours=("trunkline", "trunklined.bus", "trunklined.state", "trunklined.relay", "trunklined.local"),
+        ours=(
+            *("trunkline", "trunklined.bus", "trunklined.state", "trunklined.relay", "trunklined.local"),
+            *("trunklined.rpc.logging", "trunklined.rpc.server"),
+        ),
         never=("trunklined.bus.engines", "trunklined.state.engines"),
     ),
     Rule(

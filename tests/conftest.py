@@ -134,6 +134,13 @@ def replica_addresses(_shared: StartProgram) -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """Where the session's Redis is, which syncs what it takes. Shared: use channels, names or prefixes of your own."""
+    with servers.running(appendonly="yes", appendfsync="always") as redis:
+        yield redis.url
+
+
+@pytest.fixture(scope="session")
 def journal_replicas() -> Iterator[Replicas]:
     """The session's two buses over one journal, in a Redis that syncs what it takes. Shared: do not end them, and use
     channels and names of your own."""

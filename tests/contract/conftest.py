@@ -16,6 +16,7 @@ from trunkline import (
     InMemoryMessageBus,
     InMemoryStateManager,
     MessageBus,
+    RedisMessageBus,
     StateManager,
 )
 
@@ -32,6 +33,8 @@ KINDS = ("memory", "grpc", "sidecar")
 LIVE = {f"tests.contract.test_message_bus{about}" for about in ("", "_groups", "_lives", "_payloads", "_requests")}
 """What is promised of live messages and requests holds for `replicas` too: one bus of two processes over a real Redis,
 where `bus` is a client of one and `other` of the other."""
+IN_PROCESS = {"tests.contract.test_message_bus"}
+"""And this holds where each client is a replica of the bus itself."""
 PARTS = ("limits", "publish", "refusals", "settling", "subscriptions", "waiting")
 DURABLE = {
     f"tests.contract.test_{about}"
@@ -51,6 +54,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         kinds: tuple[str, ...] = KINDS
         if metafunc.module.__name__ in LIVE:
             kinds += ("replicas",)
+        if metafunc.module.__name__ in IN_PROCESS:
+            kinds += ("in process",)
         if metafunc.module.__name__ in DURABLE:
             kinds += ("redis", "replica")
         metafunc.parametrize("bus_kind", kinds)
@@ -61,6 +66,9 @@ def new_bus(request: pytest.FixtureRequest, bus_kind: str) -> MakeBus:
     """Makes a bus object that is not connected."""
     if bus_kind == "memory":
         return InMemoryMessageBus
+    if bus_kind == "in process":
+        url: str = request.getfixturevalue("redis_url")
+        return lambda: RedisMessageBus(url)
     if bus_kind == "replicas":
         first: str = request.getfixturevalue("replica_addresses")[0]
         return lambda: GrpcMessageBus(first)

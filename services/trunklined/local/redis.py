@@ -19,7 +19,7 @@ DRAIN_SECONDS: Final = 1.0
 
 
 class RedisMessageBus(GrpcMessageBus):
-    """A bus whose messages pass through Redis: this process is one of the bus's replicas, from `connect` to `disconnect`.
+    """A bus whose messages pass through Redis: this process is one of its replicas, from `connect` to `disconnect`.
 
     Others are processes with the same URL and prefix, and bus services whose engine is Redis: whoever listens at one of
     them gets what is published at another. What is stored is kept in Redis; one replica at a time owns it, and the

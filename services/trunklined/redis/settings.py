@@ -64,7 +64,12 @@ class RedisSettings(BaseModel):
         Raises:
             ValueError: the URL or the prefix is none; names it.
         """
-        where = RedisSettings.model_validate({"redis_url": redis_url, "redis_prefix": prefix})
+        for name, check, given in (("redis_url", parse_url, redis_url), ("prefix", check_prefix, prefix)):
+            try:
+                check(given)
+            except ValueError as error:
+                raise ValueError(f"{name} {error}") from error
+        where = RedisSettings(redis_url=redis_url, redis_prefix=prefix)
         return cast("Self", cls.model_construct(engine="redis", **dict(where), **others))
 
     def redis_target(self) -> Target:
