@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from time import monotonic
@@ -21,7 +21,7 @@ from trunklined.bus.replicas import items
 from trunklined.bus.replicas.exchange import Exchange, Member
 from trunklined.bus.replicas.interest import Interest
 from trunklined.bus.replicas.peer import Peer
-from trunklined.bus.replicas.peers import Home
+from trunklined.bus.replicas.peers import Home, Replica
 from trunklined.bus.requests import Correlated
 
 log = structlog.get_logger()
@@ -128,9 +128,16 @@ class Replicas:
         apart = self._apart + (0.0 if self._is_part else monotonic() - self._apart_since)
         return ReplicaStatistics(self._is_part, len(self._peers), self._parts, apart)
 
-    def others(self) -> list[Peer]:
-        """The other replicas."""
-        return list(self._peers.values())
+    async def rows(self, replica: Replica, pattern: str | None, after: int, limit: int) -> Sequence[items.Row]:
+        peer = self._peers.get(replica.id)
+        return () if peer is None else await peer.rows(next(self._calls), pattern, after, limit)
+
+    @property
+    def own(self) -> Replica:
+        return Replica(self._id, self._name())
+
+    def others(self) -> list[Replica]:
+        return [Replica(peer.id, peer.name) for peer in self._peers.values()]
 
     # How it takes part.
 
