@@ -23,6 +23,7 @@ from trunklined.rpc.compression import CompressionInterceptor, enabled_algorithm
 from trunklined.rpc.config import ServerSettings
 from trunklined.rpc.draining import Draining
 from trunklined.rpc.errors import ErrorInterceptor
+from trunklined.rpc.garbage import Garbage
 from trunklined.rpc.listening import hang_up, listen
 from trunklined.rpc.loop_lag import LoopLag
 from trunklined.rpc.metrics import MetricsServer, RpcMetrics
@@ -128,6 +129,9 @@ async def run(program: Program, settings: ServerSettings) -> None:
             await program.start()
             await server.start()
             lag.start()
+            garbage = Garbage()
+            stack.callback(garbage.close)
+            garbage.start()
             state.serve()
             log.info("ready", address=address, metrics_address=metrics_address, pid=os.getpid())
 
