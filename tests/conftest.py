@@ -148,7 +148,7 @@ def bus_program(_shared: StartProgram, _shared_directory: Path) -> RunningProgra
 def replica_addresses(_shared: StartProgram) -> Iterator[list[str]]:
     """Where two replicas of one bus serve, with a Redis of their own. Shared: use channels of your own."""
     with servers.running() as redis:
-        yield [_shared("bus", "--redis-url", redis.url).address for _ in range(2)]
+        yield [_shared("bus", "--redis-url", redis.url, "--replica-ttl", "60").address for _ in range(2)]
 
 
 @pytest.fixture(scope="session")

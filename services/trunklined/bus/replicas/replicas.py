@@ -233,7 +233,7 @@ class Replicas:
             for peer in list(self._peers.values()):
                 if peer.id not in there and peer.since < loop_time:
                     self._drop(peer, "its lease ran out")
-            self._look_asking()
+            self._tell_asking()
 
     def _check_valid(self) -> None:
         if monotonic() > self._valid_until:
@@ -293,15 +293,14 @@ class Replicas:
         self._joined.set()
         log.info("takes part with the other replicas", id=self._id, others=[each.name for each in self.others()])
 
-    def _look_asking(self) -> None:
-        if (
-            self._asked_at is not None
-            and monotonic() > self._asked_at + _ASKING_SECONDS
-            and not self._home.has_requests
-        ):
+    def _tell_asking(self) -> None:
+        """Tells all whether requests are pending here. Whoever was killed is found out by that, before its lease ends:
+        Redis says that nobody listens there any more."""
+        asked_at = self._asked_at
+        if asked_at is not None and monotonic() > asked_at + _ASKING_SECONDS and not self._home.has_requests:
             self._asked_at = None
-            for peer in self._peers.values():
-                peer.put(items.Asking(is_asking=False))
+        for peer in self._peers.values():
+            peer.put(items.Asking(self._asked_at is not None))
 
     # What the others are told.
 
