@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from itertools import count
@@ -45,6 +46,12 @@ async def buses(two: Fleet) -> AsyncIterator[list[GrpcMessageBus]]:
 async def told(replica: RunningProgram, words: str) -> None:
     """Returns when its log has them."""
     await asyncio.to_thread(replica.wait_for, words)
+
+
+def metrics(program: RunningProgram) -> str:
+    """What it tells Prometheus now."""
+    with urllib.request.urlopen(f"http://{program.metrics_address}/metrics", timeout=PATIENCE) as answer:
+        return str(answer.read(), "utf-8")
 
 
 class Stuck:
@@ -223,6 +230,23 @@ async def test_a_redis_that_stands_still_delays_nobody_here(two: Fleet, buses: l
     finally:
         resume(two.redis)
     await until_heard(a, "news", there)
+
+
+async def test_its_metrics_say_whether_a_replica_takes_part() -> None:
+    """How many others it knows, and, while Redis is away, that it is apart."""
+    with fleet(2, "--metrics-address", "127.0.0.1:0") as made:
+        first = made.replicas[0]
+
+        async def says(*lines: str) -> None:
+            async with asyncio.timeout(PATIENCE):
+                while not set(lines) <= set((await asyncio.to_thread(metrics, first)).splitlines()):  # noqa: ASYNC110  # another process
+                    await asyncio.sleep(0.05)
+
+        await says("trunkline_bus_replicas_reached 1.0", "trunkline_bus_other_replicas 1.0")
+        made.redis.kill()
+        await says("trunkline_bus_replicas_reached 0.0", "trunkline_bus_other_replicas 0.0")
+        made.redis.start()
+        await says("trunkline_bus_replicas_reached 1.0", "trunkline_bus_replicas_joined_total 2.0")
 
 
 async def test_a_replica_that_comes_later_knows_all(two: Fleet, buses: list[GrpcMessageBus]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from trunklined.bus.groups import GroupKey, Groups
@@ -23,6 +24,17 @@ class Replica(NamedTuple):
     """Of this life of its connection to the others."""
     name: str
     """For people."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatistics:
+    """Of one replica: whether it takes part, how many others do, how often it began to, and the seconds that it did not
+    since it started."""
+
+    is_part: bool
+    others: int
+    joined: int
+    apart_seconds: float
 
 
 class Home(Protocol):
@@ -75,6 +87,9 @@ class Peers(Protocol):
     def others(self) -> list[Replica]:
         """The others that are known now."""
 
+    def statistics(self) -> ReplicaStatistics | None:
+        """Figures of this replica. None: it is alone."""
+
     def attach(self, home: Home) -> None:
         """Begins to speak for a broker."""
 
@@ -108,6 +123,9 @@ class _Alone:
 
     def others(self) -> list[Replica]:
         return []
+
+    def statistics(self) -> ReplicaStatistics | None:
+        return None
 
     def attach(self, home: Home) -> None:
         pass

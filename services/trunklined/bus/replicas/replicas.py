@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import count
 from time import monotonic
 from typing import Final
@@ -21,7 +20,7 @@ from trunklined.bus.replicas import items
 from trunklined.bus.replicas.exchange import Exchange, Member
 from trunklined.bus.replicas.interest import Interest
 from trunklined.bus.replicas.peer import Peer
-from trunklined.bus.replicas.peers import Home, Replica
+from trunklined.bus.replicas.peers import Home, Replica, ReplicaStatistics
 from trunklined.bus.requests import Correlated
 
 log = structlog.get_logger()
@@ -32,16 +31,6 @@ _RENEWALS: Final = 3
 """How often a lease is renewed while it lasts."""
 _ASKING_SECONDS: Final = 60.0
 """A replica counts as asking for so long after its last request."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaStatistics:
-    """Of this replica: whether it takes part, how many others do, how often it began, and what did not arrive."""
-
-    is_part: bool
-    others: int
-    joined: int
-    apart_seconds: float
 
 
 class Replicas:
@@ -124,7 +113,6 @@ class Replicas:
         return any(await asyncio.gather(*calls))
 
     def statistics(self) -> ReplicaStatistics:
-        """Figures of this replica."""
         apart = self._apart + (0.0 if self._is_part else monotonic() - self._apart_since)
         return ReplicaStatistics(self._is_part, len(self._peers), self._parts, apart)
 
