@@ -186,6 +186,34 @@ def redis_cluster() -> Iterator[servers.Cluster]:
         yield cluster
 
 
+def _start_redis_state(start: StartProgram, url: str, *options: str) -> RunningProgram:
+    return start("state", "--engine", "redis", *options, env={"TRUNKLINE_STATE_REDIS_URL": url})
+
+
+@pytest.fixture(scope="session")
+def redis_state_addresses(
+    _shared: StartProgram, redis_server: servers.RedisServer, bus_program: RunningProgram
+) -> tuple[str, str]:
+    """Where two state services over one store in the session's Redis serve, before the session's bus. Shared."""
+    bus = ("--bus-address", bus_program.address)
+    first, second = (_start_redis_state(_shared, redis_server.url, *bus).address for _ in range(2))
+    return first, second
+
+
+@pytest.fixture(scope="session")
+def sentinel_state_address(
+    _shared: StartProgram, redis_sentinels: servers.Sentinels, bus_program: RunningProgram
+) -> str:
+    """Where a state service over the session's Redis with sentinels serves. Shared."""
+    return _start_redis_state(_shared, redis_sentinels.url, "--bus-address", bus_program.address).address
+
+
+@pytest.fixture(scope="session")
+def cluster_state_address(_shared: StartProgram, redis_cluster: servers.Cluster, bus_program: RunningProgram) -> str:
+    """Where a state service over the session's Redis Cluster serves. Shared."""
+    return _start_redis_state(_shared, redis_cluster.url, "--bus-address", bus_program.address).address
+
+
 @pytest.fixture(scope="session")
 def bus_address(bus_program: RunningProgram) -> str:
     """Where the session's bus serves."""

@@ -8,9 +8,19 @@ from uuid import uuid4
 
 import pytest
 
-from trunkline import AgentMessage, GrpcMessageBus, InMemoryMessageBus, MessageBus
+from tests.contract.spread import spread
+from trunkline import (
+    AgentMessage,
+    GrpcMessageBus,
+    GrpcStateManager,
+    InMemoryMessageBus,
+    InMemoryStateManager,
+    MessageBus,
+    StateManager,
+)
 
 MakeBus = Callable[[], MessageBus]
+MakeManager = Callable[[], StateManager]
 ADDRESS_OF = {"grpc": "bus_address", "sidecar": "sidecar_address"}
 KINDS = ("memory", "grpc", "sidecar")
 """In memory; against a real bus process; against the same through a real sidecar's UNIX socket."""
@@ -99,3 +109,25 @@ def nearly_expired() -> AgentMessage:
 def name() -> str:
     """A durable name of this test alone."""
     return f"contract-{uuid4().hex}"
+
+
+ADDRESSES_OF = {
+    "grpc": "state_address",
+    "sidecar": "sidecar_address",
+    "redis-replicas": "redis_state_addresses",
+    "redis-sentinel": "sentinel_state_address",
+    "redis-cluster": "cluster_state_address",
+}
+
+
+@pytest.fixture(params=["memory", *ADDRESSES_OF])
+def new_manager(request: pytest.FixtureRequest) -> MakeManager:
+    """Makes a state manager that is not connected: in memory; of a real state service, or through a real sidecar; of
+    two replicas over one Redis, whose calls go to one and to the other in turn; of one over Redis with sentinels, and
+    of one over a Redis Cluster."""
+    if request.param == "memory":
+        return InMemoryStateManager
+    where = request.getfixturevalue(ADDRESSES_OF[request.param])
+    if isinstance(where, str):
+        return lambda: GrpcStateManager(where)
+    return lambda: spread([GrpcStateManager(address) for address in where])
