@@ -149,7 +149,7 @@ def bus_program(_shared: StartProgram, _shared_directory: Path) -> RunningProgra
 def replica_addresses(_shared: StartProgram) -> Iterator[list[str]]:
     """Where two replicas of one bus serve, with a Redis of their own. Shared: use channels of your own."""
     with servers.running() as redis:
-        yield [_shared("bus", "--redis-url", redis.url).address for _ in range(2)]
+        yield [_shared("bus", "--redis-url", redis.url, "--replica-ttl", "60").address for _ in range(2)]
 
 
 @pytest.fixture(scope="session")
@@ -157,7 +157,8 @@ def journal_replicas() -> Iterator[Replicas]:
     """The session's two buses over one journal, in a Redis that syncs what it takes. Shared: do not end them, and use
     channels and names of your own."""
     with servers.running(appendonly="yes", appendfsync="always") as redis:
-        replicas = Replicas(redis, 2)
+        lasting = ("--journal-lease-seconds", "60", "--replica-ttl", "60")  # however busy the machine is
+        replicas = Replicas(redis, 2, *lasting)
         try:
             yield replicas.start()
         finally:
