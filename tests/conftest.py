@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from tests.programs import RunningProgram
 from tests.redis import servers
 from tests.redis.replicas import Replicas
+from tests.turns import Turns
 
 StartProgram = Callable[..., RunningProgram]
 
@@ -30,6 +31,24 @@ def pytest_configure() -> None:
     start; the tests send it to programs on purpose."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+_turns = Turns()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # outside of the timeout: to wait for a turn is not to run
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, Any, Any]:
+    """Runs tests that are marked `alone` while no other process of this run tests anything."""
+    _turns.begin(alone=_is_alone(item))
+    try:
+        return (yield)
+    finally:
+        if not (nextitem is not None and _is_alone(item) and _is_alone(nextitem)):
+            _turns.end()
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -130,7 +149,7 @@ def bus_program(_shared: StartProgram, _shared_directory: Path) -> RunningProgra
 def replica_addresses(_shared: StartProgram) -> Iterator[list[str]]:
     """Where two replicas of one bus serve, with a Redis of their own. Shared: use channels of your own."""
     with servers.running() as redis:
-        yield [_shared("bus", "--redis-url", redis.url).address for _ in range(2)]
+        yield [_shared("bus", "--redis-url", redis.url, "--replica-ttl", "60").address for _ in range(2)]
 
 
 @pytest.fixture(scope="session")
@@ -145,7 +164,8 @@ def journal_replicas() -> Iterator[Replicas]:
     """The session's two buses over one journal, in a Redis that syncs what it takes. Shared: do not end them, and use
     channels and names of your own."""
     with servers.running(appendonly="yes", appendfsync="always") as redis:
-        replicas = Replicas(redis, 2)
+        lasting = ("--journal-lease-seconds", "60", "--replica-ttl", "60")  # however busy the machine is
+        replicas = Replicas(redis, 2, *lasting)
         try:
             yield replicas.start()
         finally:

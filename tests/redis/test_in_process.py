@@ -122,13 +122,13 @@ async def test_two_stores_over_one_redis_are_one(redis_url: str, prefix: str) ->
 @pytest.mark.parametrize("made", [RedisMessageBus, RedisStateManager])
 @pytest.mark.parametrize("wrong", ["", "http://127.0.0.1", "redis://127.0.0.1:nowhere/0", "redis://127.0.0.1:1/x"])
 def test_a_wrong_url_is_refused_by_name(made: type[RedisMessageBus | RedisStateManager], wrong: str) -> None:
-    with pytest.raises(ValueError, match="^redis_url "):
+    with pytest.raises(ValueError, match=r"^redis_url "):
         made(wrong)
 
 
 @pytest.mark.parametrize("made", [RedisMessageBus, RedisStateManager])
 def test_a_wrong_prefix_is_refused_by_name(made: type[RedisMessageBus | RedisStateManager]) -> None:
-    with pytest.raises(ValueError, match="^prefix "):
+    with pytest.raises(ValueError, match=r"^prefix "):
         made(prefix="a b")
 
 

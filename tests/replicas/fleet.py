@@ -13,16 +13,23 @@ from tests.programs import RunningProgram
 from tests.redis.servers import RedisServer, running
 from trunkline import GrpcMessageBus
 
-TTL = 4.0
-"""Seconds of the replicas' leases."""
+TTL = 60.0
+"""Seconds of the replicas' leases, where nothing shall end them: no stall of a busy machine takes so long."""
 
 
 class Fleet:
-    """Replicas, each a program that can be killed, paused and started again."""
+    """Replicas, each a program that can be killed, paused and started again.
 
-    def __init__(self, url: str, redis: RedisServer | None) -> None:
+    Args:
+        url: where their Redis is.
+        redis: that server, where the fleet has it for itself.
+        ttl: seconds of their leases.
+    """
+
+    def __init__(self, url: str, redis: RedisServer | None, ttl: float) -> None:
         self.url = url
         self._redis = redis
+        self._ttl = ttl
         self.replicas: list[RunningProgram] = []
 
     @property
@@ -34,8 +41,8 @@ class Fleet:
     def start(self, count: int, *options: str) -> list[RunningProgram]:
         """Starts replicas; returns all that there are."""
         for _ in range(count):
-            told = ("--engine", "memory", "--redis-url", self.url, "--replica-ttl", str(TTL), *options)
-            program = RunningProgram("bus", *told)
+            told = ("--engine", "memory", "--redis-url", self.url, "--redis-timeout", str(PATIENCE), *options)
+            program = RunningProgram("bus", *told, "--replica-ttl", str(self._ttl))
             self.replicas.append(program)
             program.start()
         return self.replicas
@@ -51,13 +58,13 @@ class Fleet:
 
 
 @contextmanager
-def fleet(count: int, *options: str, url: str | None = None) -> Iterator[Fleet]:
+def fleet(count: int, *options: str, url: str | None = None, ttl: float = TTL) -> Iterator[Fleet]:
     """So many replicas, over a Redis of their own or one that is there."""
     if url is not None:
-        yield from _started(Fleet(url, None), count, options)
+        yield from _started(Fleet(url, None, ttl), count, options)
         return
     with running() as redis:
-        yield from _started(Fleet(redis.url, redis), count, options)
+        yield from _started(Fleet(redis.url, redis, ttl), count, options)
 
 
 def _started(made: Fleet, count: int, options: tuple[str, ...]) -> Iterator[Fleet]:

@@ -250,6 +250,22 @@ async def test_a_subscriber_that_does_not_read_delays_no_publisher_elsewhere(thr
     stuck.set()
 
 
+async def test_subscriptions_of_the_whole_fleet_are_listed(three: Three, channel: str) -> None:
+    """Asked of any replica, in pages, with the name of the replica that has each; so do the figures."""
+    for number, bus in enumerate(three):
+        for _ in range(60):
+            await bus.subscribe(channel, Inbox(), credit=number + 1)
+    names = {(await bus.statistics()).replica for bus in three}
+    assert len(names) == 3
+    for bus in three:
+        figures = await bus.statistics()
+        assert {figures.replica, *figures.other_replicas} == names
+        found = [each async for each in bus.subscriptions(channel)]
+        assert len({(each.replica, each.id) for each in found}) == len(found) == 180
+        assert {each.replica for each in found} == names
+        assert {len({each.credit for each in found if each.replica == name}) for name in names} == {1}
+
+
 async def test_replicas_of_other_prefixes_are_other_buses(shared: Fleet, three: Three, channel: str) -> None:
     """One Redis may carry several installations."""
     with fleet(1, "--redis-prefix", "another", url=shared.url) as alone:

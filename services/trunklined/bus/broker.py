@@ -25,6 +25,7 @@ from trunklined.bus.pattern_index import PatternIndex
 from trunklined.bus.queue import Drops, Queue, Subscriber, SubscriptionQueue
 from trunklined.bus.queue_memory import QueueMemory
 from trunklined.bus.replicas.forwarded_request import ForwardedRequest
+from trunklined.bus.replicas.items import Row
 from trunklined.bus.replicas.peers import ALONE, Peers
 from trunklined.bus.requests import Correlated, PendingRequest, PendingRequests, Responder, lost_error
 from trunklined.rpc.histogram import Histogram
@@ -541,9 +542,29 @@ class Broker:
         """Settles all pending requests with an error: the service stops."""
         self._requests.fail_all(error)
 
-    def listed(self) -> Iterator[Subscription]:
-        """All subscriptions that there are now, in order of their ids."""
-        return iter([*self._subscriptions.values()])
+    def rows(self, pattern: str | None, after: int) -> Iterator[Row]:
+        """The subscriptions that there are now at this replica, in order of their ids.
+
+        Args:
+            pattern: only those of this pattern. None: all.
+            after: only those with a higher id.
+        """
+        for each in [*self._subscriptions.values()]:
+            queue, subscriber = each.queue, each.subscriber
+            if each.id > after and (pattern is None or queue.pattern == pattern):
+                dropped = queue.drops.lagged + queue.drops.evicted if isinstance(queue, SubscriptionQueue) else 0
+                yield Row(
+                    each.id,
+                    queue.pattern,
+                    queue.group,
+                    subscriber.peer,
+                    queue.count,
+                    queue.size,
+                    subscriber.delivered,
+                    dropped,
+                    subscriber.credit,
+                    each.started_at,
+                )
 
     def statistics(self) -> Statistics:
         """A snapshot; costs a walk over the subscriptions."""

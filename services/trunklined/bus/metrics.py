@@ -54,6 +54,7 @@ class BusCollector(Collector):
         yield GaugeMetricFamily(
             "trunkline_bus_pending_requests", "Requests that wait for a reply.", value=now.pending_requests
         )
+        yield from self._of_replicas()
         yield from self._of_the_journal()
         latency = self._broker.request_latency
         yield HistogramMetricFamily(
@@ -62,6 +63,15 @@ class BusCollector(Collector):
             buckets=latency.cumulative(),
             sum_value=latency.total,
         )
+
+    def _of_replicas(self) -> Iterable[Metric]:
+        now = self._broker.peers.statistics()
+        if now is None:
+            return
+        yield GaugeMetricFamily("trunkline_bus_replicas_reached", "1 while it takes part with others.", now.is_part)
+        yield GaugeMetricFamily("trunkline_bus_other_replicas", "Other replicas that it knows.", now.others)
+        yield CounterMetricFamily("trunkline_bus_replicas_joined", "How often it began to take part.", now.joined)
+        yield CounterMetricFamily("trunkline_bus_replicas_apart_seconds", "How long it did not.", now.apart_seconds)
 
     def _of_the_journal(self) -> Iterable[Metric]:
         journal = self._broker.journal

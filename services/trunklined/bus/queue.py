@@ -339,7 +339,7 @@ class SubscriptionQueue:
         level = self._levels.highest()
         if level is None:
             return None
-        count = min(max_messages, -(-self.count * subscriber.share // self._shares()))
+        count = min(max_messages, self._portion(subscriber))
         if subscriber.credit is not None:
             count = min(count, subscriber.credit)
         if count < 1:
@@ -380,10 +380,12 @@ class SubscriptionQueue:
         untold, self.untold = self.untold, 0
         return untold
 
-    def _shares(self) -> int:
+    def _portion(self, subscriber: Subscriber) -> int:
+        """How much of what waits is its share."""
         if len(self.subscribers) == 1:
-            return self.subscribers[0].share
-        return sum(subscriber.share for subscriber in self.subscribers if subscriber.appetite > 0) or 1
+            return self.count
+        shares = sum(each.share for each in self.subscribers if each.appetite > 0) or 1
+        return -(-self.count * subscriber.share // shares)
 
     def _drop_expired(self, now: float) -> None:
         """Drops what expired at the head of each level: the only place from which something is taken."""

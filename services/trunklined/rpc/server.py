@@ -23,6 +23,7 @@ from trunklined.rpc.compression import CompressionInterceptor, enabled_algorithm
 from trunklined.rpc.config import ServerSettings
 from trunklined.rpc.draining import Draining
 from trunklined.rpc.errors import ErrorInterceptor
+from trunklined.rpc.garbage import Garbage
 from trunklined.rpc.listening import hang_up, listen
 from trunklined.rpc.loop_lag import LoopLag
 from trunklined.rpc.metrics import MetricsServer, RpcMetrics
@@ -103,7 +104,10 @@ async def run(program: Program, settings: ServerSettings) -> None:
     log = structlog.get_logger().bind(program=program.name)
     with _stopping(settings) as stop:
         async with serving(program, settings):
+            garbage = Garbage()  # the collector is the process's, and this process is this program's
+            garbage.start()
             reason = await stop
+            garbage.close()
             log.info("stopping", reason=reason, drain_seconds=settings.drain_seconds)
         log.info("stopped")
 

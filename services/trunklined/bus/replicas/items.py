@@ -184,6 +184,37 @@ class Forgotten(Struct, array_like=True, tag=18):
     request_id: str
 
 
+class Row(Struct, array_like=True, frozen=True):
+    """A live or durable subscription, for people."""
+
+    id: int
+    pattern: str
+    group: str
+    peer: str
+    queued_messages: int
+    queued_bytes: int
+    delivered: int
+    dropped: int
+    credit: int | None
+    started_at: float
+
+
+class List(Struct, array_like=True, tag=19):
+    """The subscriptions there are asked for: of a pattern, or all; behind an id, so many at the most."""
+
+    call: int
+    pattern: str | None
+    after: int
+    limit: int
+
+
+class Listed(Struct, array_like=True, tag=20):
+    """The subscriptions that were asked for."""
+
+    call: int
+    rows: list[Row]
+
+
 class Goodbye(Struct, array_like=True, tag=17):
     """The last item of a replica."""
 
@@ -206,6 +237,8 @@ Item = (
     | Cancelled
     | Lagged
     | Forgotten
+    | List
+    | Listed
     | Goodbye
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from trunkline.delivery import RequestTerms
@@ -24,6 +25,8 @@ MAX_FRAME_BYTES: Final = MiB
 MAX_FRAME_MESSAGES: Final = 8 * FRAME_MESSAGES
 FORGET_AFTER: Final = 5.0
 """Seconds after its deadline in which a request is forgotten here that the other replica never called off."""
+_ROW_BYTES: Final = 128
+"""About the size of a subscription that is listed."""
 
 _NO_GROUP: Final = ("", "")
 
@@ -137,7 +140,8 @@ class Peer:
         """Requests that were asked there, and are pending here."""
         self._replying = ""
         """The request whose reply it tells of now."""
-        self._calls: dict[int, asyncio.Future[bool]] = {}
+        self._calls: dict[int, asyncio.Future[Any]] = {}
+        """What it was asked, and did not answer yet."""
         self._waiting: deque[tuple[items.Item, int]] = deque()
         """Items with about their size, beside messages."""
         self._hungry: deque[Subscriber] = deque()
@@ -230,11 +234,20 @@ class Peer:
 
     async def cancel(self, call: int, request_id: str, by: str, reason: str) -> bool:
         """Cancels a request that is pending there; returns False where it is not."""
+        answered: items.Cancelled | None = await self._ask(call, items.Cancel(call, request_id, by, reason))
+        return answered is not None and answered.found
+
+    async def rows(self, call: int, pattern: str | None, after: int, limit: int) -> list[items.Row]:
+        """Returns subscriptions there; none where it is gone."""
+        answered: items.Listed | None = await self._ask(call, items.List(call, pattern, after, limit))
+        return [] if answered is None else answered.rows
+
+    async def _ask(self, call: int, question: items.Item) -> Any:
+        """Returns what it answers; None where it is gone."""
         answer = self._calls[call] = self._loop.create_future()
-        self.put(items.Cancel(call, request_id, by, reason))
+        self.put(question)
         try:
-            found: bool = await answer
-            return found
+            return await answer
         finally:
             del self._calls[call]
 
@@ -249,7 +262,7 @@ class Peer:
         self._forwarded.clear()
         for answer in self._calls.values():
             if not answer.done():
-                answer.set_result(False)
+                answer.set_result(None)
 
     # What it says.
 
@@ -302,10 +315,14 @@ class Peer:
         found = [Correlated(each.correlation_id, each.message_id, each.message) for each in item.messages]
         self._home.resolve(item.channel, found)
 
-    def _note_cancelled(self, item: items.Cancelled) -> None:
+    def _note_answer(self, item: items.Cancelled | items.Listed) -> None:
         answer = self._calls.get(item.call)
         if answer is not None and not answer.done():
-            answer.set_result(item.found)
+            answer.set_result(item)
+
+    def _list(self, item: items.List) -> None:
+        rows = list(islice(self._home.rows(item.pattern, item.after), item.limit))
+        self.put(items.Listed(item.call, rows), _ROW_BYTES * len(rows))
 
     def _apply(self, entry: items.Entry) -> None:
         """Takes note of how many want a pattern in a group."""
@@ -463,6 +480,8 @@ _TAKE: Final[dict[type[items.Item], Callable[[Peer, Any], None]]] = {
     items.Asking: Peer._note_asking,
     items.Candidates: Peer._look_for_request,
     items.Cancel: Peer._cancel,
-    items.Cancelled: Peer._note_cancelled,
+    items.Cancelled: Peer._note_answer,
+    items.List: Peer._list,
+    items.Listed: Peer._note_answer,
     items.Lagged: Peer._tell_lagged,
 }

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from trunklined.bus.groups import GroupKey, Groups
 from trunklined.bus.journal.sequencer import Sequencer
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber, SubscriptionQueue
 from trunklined.bus.replicas.forwarded_request import ForwardedRequest
+from trunklined.bus.replicas.items import Row
 from trunklined.bus.requests import Correlated, PendingRequest, Responder
 
 Q = TypeVar("Q", bound=SubscriptionQueue)
+
+
+class Replica(NamedTuple):
+    """One of the replicas of a bus."""
+
+    id: str
+    """Of this life of its connection to the others."""
+    name: str
+    """For people."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatistics:
+    """Of one replica: whether it takes part, how many others do, how often it began to, and the seconds that it did not
+    since it started."""
+
+    is_part: bool
+    others: int
+    joined: int
+    apart_seconds: float
 
 
 class Home(Protocol):
@@ -45,6 +67,8 @@ class Home(Protocol):
 
     def serve_waiting(self, pattern: str) -> None: ...
 
+    def rows(self, pattern: str | None, after: int) -> Iterator[Row]: ...
+
     @property
     def has_requests(self) -> bool: ...
 
@@ -55,6 +79,16 @@ class Peers(Protocol):
     @property
     def sequencer(self) -> Sequencer | None:
         """Gives live messages sequences that no other replica gives. None: the journal's does."""
+
+    @property
+    def own(self) -> Replica:
+        """This replica. Empty where there are no others."""
+
+    def others(self) -> list[Replica]:
+        """The others that are known now."""
+
+    def statistics(self) -> ReplicaStatistics | None:
+        """Figures of this replica. None: it is alone."""
 
     def attach(self, home: Home) -> None:
         """Begins to speak for a broker."""
@@ -77,11 +111,21 @@ class Peers(Protocol):
     async def cancel(self, request_id: str, by: str, reason: str) -> bool:
         """Cancels a request of another replica; returns False where none is pending anywhere."""
 
+    async def rows(self, replica: Replica, pattern: str | None, after: int, limit: int) -> Sequence[Row]:
+        """Returns subscriptions of another replica, so many at the most; see `Home.rows`. Where it is gone: none."""
+
 
 class _Alone:
     """There are no other replicas."""
 
     sequencer: Sequencer | None = None
+    own = Replica("", "")
+
+    def others(self) -> list[Replica]:
+        return []
+
+    def statistics(self) -> ReplicaStatistics | None:
+        return None
 
     def attach(self, home: Home) -> None:
         pass
@@ -103,6 +147,9 @@ class _Alone:
 
     async def cancel(self, request_id: str, by: str, reason: str) -> bool:
         return False
+
+    async def rows(self, replica: Replica, pattern: str | None, after: int, limit: int) -> Sequence[Row]:
+        return ()
 
 
 ALONE: Final = _Alone()

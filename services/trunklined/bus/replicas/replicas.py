@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import count
 from time import monotonic
 from typing import Final
@@ -21,7 +20,7 @@ from trunklined.bus.replicas import items
 from trunklined.bus.replicas.exchange import Exchange, Member
 from trunklined.bus.replicas.interest import Interest
 from trunklined.bus.replicas.peer import Peer
-from trunklined.bus.replicas.peers import Home
+from trunklined.bus.replicas.peers import Home, Replica, ReplicaStatistics
 from trunklined.bus.requests import Correlated
 
 log = structlog.get_logger()
@@ -32,16 +31,6 @@ _RENEWALS: Final = 3
 """How often a lease is renewed while it lasts."""
 _ASKING_SECONDS: Final = 60.0
 """A replica counts as asking for so long after its last request."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaStatistics:
-    """Of this replica: whether it takes part, how many others do, how often it began, and what did not arrive."""
-
-    is_part: bool
-    others: int
-    joined: int
-    apart_seconds: float
 
 
 class Replicas:
@@ -124,13 +113,19 @@ class Replicas:
         return any(await asyncio.gather(*calls))
 
     def statistics(self) -> ReplicaStatistics:
-        """Figures of this replica."""
         apart = self._apart + (0.0 if self._is_part else monotonic() - self._apart_since)
         return ReplicaStatistics(self._is_part, len(self._peers), self._parts, apart)
 
-    def others(self) -> list[Peer]:
-        """The other replicas."""
-        return list(self._peers.values())
+    async def rows(self, replica: Replica, pattern: str | None, after: int, limit: int) -> Sequence[items.Row]:
+        peer = self._peers.get(replica.id)
+        return () if peer is None else await peer.rows(next(self._calls), pattern, after, limit)
+
+    @property
+    def own(self) -> Replica:
+        return Replica(self._id, self._name())
+
+    def others(self) -> list[Replica]:
+        return [Replica(peer.id, peer.name) for peer in self._peers.values()]
 
     # How it takes part.
 
@@ -226,7 +221,7 @@ class Replicas:
             for peer in list(self._peers.values()):
                 if peer.id not in there and peer.since < loop_time:
                     self._drop(peer, "its lease ran out")
-            self._look_asking()
+            self._tell_asking()
 
     def _check_valid(self) -> None:
         if monotonic() > self._valid_until:
@@ -286,15 +281,14 @@ class Replicas:
         self._joined.set()
         log.info("takes part with the other replicas", id=self._id, others=[each.name for each in self.others()])
 
-    def _look_asking(self) -> None:
-        if (
-            self._asked_at is not None
-            and monotonic() > self._asked_at + _ASKING_SECONDS
-            and not self._home.has_requests
-        ):
+    def _tell_asking(self) -> None:
+        """Tells all whether requests are pending here. Whoever was killed is found out by that, before its lease ends:
+        Redis says that nobody listens there any more."""
+        asked_at = self._asked_at
+        if asked_at is not None and monotonic() > asked_at + _ASKING_SECONDS and not self._home.has_requests:
             self._asked_at = None
-            for peer in self._peers.values():
-                peer.put(items.Asking(is_asking=False))
+        for peer in self._peers.values():
+            peer.put(items.Asking(self._asked_at is not None))
 
     # What the others are told.
 
