@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from typing import Final, Protocol, runtime_checkable
 
 import structlog
@@ -104,10 +104,9 @@ async def run(program: Program, settings: ServerSettings) -> None:
     log = structlog.get_logger().bind(program=program.name)
     with _stopping(settings) as stop:
         async with serving(program, settings):
-            garbage = Garbage()  # the collector is the process's, and this process is this program's
-            garbage.start()
-            reason = await stop
-            garbage.close()
+            with closing(Garbage()) as garbage:
+                garbage.start()
+                reason = await stop
             log.info("stopping", reason=reason, drain_seconds=settings.drain_seconds)
         log.info("stopped")
 
