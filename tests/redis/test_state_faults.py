@@ -33,6 +33,9 @@ from trunkline import (
 SERVICE = "trunkline.v1.StateService"
 SYNCED = {"appendonly": "yes", "appendfsync": "always"}
 
+FAILOVER = 5 * PATIENCE
+"""Seconds. Sentinels that a busy machine held back for two seconds do nothing for the next thirty, each time."""
+
 
 def agent(id: str, **fields: Any) -> AgentState:
     return AgentState(agent_id=id, agent_type="coding", **fields)
@@ -214,7 +217,7 @@ class Writer:
     async def until(self, writes: int) -> None:
         """Returns when so many more were answered."""
         wanted = len(self.moments) + writes
-        async with asyncio.timeout(PATIENCE), self._answered:
+        async with asyncio.timeout(FAILOVER), self._answered:
             await self._answered.wait_for(lambda: len(self.moments) >= wanted)
 
 
