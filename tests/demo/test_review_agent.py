@@ -15,7 +15,9 @@ import pytest
 from tests.patience import PATIENCE
 from trunkline import AgentMessage, AgentType, MessageType
 from trunkline.demo import kept
+from trunkline.demo.audit import audit
 from trunkline.demo.measuring import measure
+from trunkline.demo.narrator import Narrator
 from trunkline.demo.posts import Job, Post
 from trunkline.demo.review_agent import ReviewAgent
 from trunkline.sync import MessageBus, StateManager
@@ -55,6 +57,32 @@ def review(job: Job, bus_address: str, state_address: str) -> Iterator[Review]:
 
         yield give
     kept.forget(bus_address, job)
+
+
+def test_an_audit_finds_what_is_stored_and_wrong(
+    review: Review, job: Job, store: StateManager, bus_address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Until then it says how far it is, and who does it."""
+    review("coder-1", {})
+    with MessageBus(bus_address) as bus:
+        assert audit(job, bus, Narrator(as_json=True)) == []
+        assert "1 of 1 results audited by review-1" in capsys.readouterr().err
+        result = store.get_task_result(job.task_id("a.py"))
+        assert result is not None
+        store.save_task_result(result.model_copy(update={"output_data": {**result.output_data, "lines": 3}}))
+        assert audit(job, bus, Narrator(as_json=True)) == [
+            "a.py is stored with wrong figures: lines: measured 3, recounted 2"
+        ]
+
+
+def test_an_audit_that_cannot_be_made_says_why(review: Review, job: Job, bus_address: str) -> None:
+    """Here because a file is gone."""
+    review("coder-1", {})
+    (job.root / "a.py").unlink()
+    with MessageBus(bus_address) as bus:
+        (problem,) = audit(job, bus, Narrator(as_json=True))
+    assert problem.startswith("the audit failed: ")
+    assert "a.py" in problem
 
 
 def test_approved_figures_are_stored_under_who_coded_them(review: Review, job: Job, store: StateManager) -> None:

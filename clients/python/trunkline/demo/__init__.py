@@ -10,6 +10,7 @@ coding_agent, measuring  who measures files, and how
 review_agent             who checks the figures
 external_agent           a program of its own: standard library, lines of JSON on a UNIX socket
 team, posts              an orchestrator's agents, and that program; who they are and where they speak
+audit                    the coordinator asks whether what is stored is right, and hears how far that is
 accident                 one of them is killed, and the bus itself
 programs                 bus, state and sidecar: those that run already, and a local stack of the others
 workflow, progress       the stored state of the run, and who watches it

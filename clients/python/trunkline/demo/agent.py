@@ -114,12 +114,16 @@ class Agent(PeriodicAgent):
         if self._store is None:
             return
         with self._store:
-            self.bus.unsubscribe(self.channel)
+            self.stop_listening()
             if self._busy.acquire(timeout=END_SECONDS):
                 with suppress(BusDisconnectedError):  # it says so of an accident that is long over, too
                     self.bus.flush()  # its last ack
                 with suppress(StateDisconnectedError):
                     self.save_state(status=AgentStatus.COMPLETED)
+
+    def stop_listening(self) -> None:
+        """Takes nothing more."""
+        self.bus.unsubscribe(self.channel)
 
     def save_state(self, **changes: Any) -> None:
         """Stores how it stands, and when it was last seen alive. The last write wins."""

@@ -54,6 +54,9 @@ less."""
 REQUEST_SECONDS: Final = 2.0
 """What the external program gets for one file."""
 
+AUDIT_SECONDS: Final = 60.0
+"""What the audit of all stored results may take."""
+
 CALL_SECONDS: Final = 2.0
 """What a call of the state service may take, a connection that is being restored included."""
 

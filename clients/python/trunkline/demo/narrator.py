@@ -11,6 +11,9 @@ from rich.text import Text
 from trunkline.cli.output import safe
 
 _PIPE_WIDTH: Final = 120
+PLAIN_STEPS: Final = 4
+"""So often a line says how far something is."""
+
 LOG_FORMAT: Final = "! %(name)s: %(message)s"
 
 

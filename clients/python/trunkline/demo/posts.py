@@ -47,6 +47,11 @@ class Job:
         return f"{self.assignments}:review"
 
     @property
+    def audits(self) -> str:
+        """Where the coordinator asks for an audit; one of the review agents answers."""
+        return f"{self.assignments}:audit"
+
+    @property
     def notices(self) -> str:
         """Where everybody tells the coordinator how far they are."""
         return workflow_channel(self.id)

@@ -5,18 +5,15 @@ from __future__ import annotations
 import threading
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from trunkline import Change, StateError, TaskResult, TaskStatus, WorkflowState
 from trunkline.demo.limits import END_SECONDS
-from trunkline.demo.narrator import Narrator
+from trunkline.demo.narrator import PLAIN_STEPS, Narrator
 from trunkline.demo.posts import Job
 from trunkline.sync import StateManager
-
-_PLAIN_STEPS: Final = 4
-"""So often a line is written where nothing can be drawn."""
 
 
 class Watcher:
@@ -82,5 +79,5 @@ class Watcher:
     def _count(self) -> None:
         self._stored += 1
         self._bar.update(self._row, completed=self._stored)
-        if not self._narrator.is_live and self._stored * _PLAIN_STEPS % self._total < _PLAIN_STEPS:
+        if not self._narrator.is_live and self._stored * PLAIN_STEPS % self._total < PLAIN_STEPS:
             self._narrator.say(f"{'':<12}{self._stored} of {self._total} files stored")

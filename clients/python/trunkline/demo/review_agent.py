@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
@@ -11,7 +12,7 @@ from trunkline import MessageType, RevisionMismatchError, TaskResult, TaskStatus
 from trunkline.demo.agent import Agent
 from trunkline.demo.measuring import Figures, language_of
 from trunkline.demo.posts import CODING, REVIEW
-from trunkline.sync import DurableMessage
+from trunkline.sync import DurableMessage, Request
 
 
 class ReviewAgent(Agent):
@@ -22,6 +23,29 @@ class ReviewAgent(Agent):
     @property
     def channel(self) -> str:
         return self.post.job.reviews
+
+    def setup(self) -> None:
+        """Answers for audits, too."""
+        super().setup()
+        self.bus.respond(self.post.job.audits, self.audit, group=REVIEW, name=self.post.name)
+
+    def stop_listening(self) -> None:
+        """Takes no figures and no audits any more."""
+        self.bus.unsubscribe(self.post.job.audits)
+        super().stop_listening()
+
+    def audit(self, request: Request) -> Iterator[str]:
+        """Compares all stored results with the files once more. Yields what is wrong, and says how far it is."""
+        results = self.store.list_task_results(status=TaskStatus.COMPLETED)
+        paths = {result.task_id: self.post.job.path_of(result.task_id) for result in results}
+        own = [result for result in results if paths[result.task_id] is not None]
+        for number, result in enumerate(own, start=1):
+            path = str(paths[result.task_id])
+            content = (self.post.job.root / path).read_bytes()
+            figures: Any = result.output_data
+            if wrong := objections(PurePath(path), content, Figures(**figures)):
+                yield f"{path} is stored with wrong figures: {'; '.join(wrong)}"
+            request.progress(number / len(own), f"{number} of {len(own)} results")
 
     def work(self, message: DurableMessage) -> None:
         """Checks one file's figures. Approved ones become its TaskResult; rejected ones go back with the reasons."""

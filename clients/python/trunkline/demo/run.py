@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from trunkline import AgentType, TaskResult, WorkflowPhase
 from trunkline.demo import kept, report
 from trunkline.demo.accident import Accident
+from trunkline.demo.audit import audit
 from trunkline.demo.coordinator import Coordinator
 from trunkline.demo.ledger import Ledger
 from trunkline.demo.limits import CALL_SECONDS, RUN_SECONDS
@@ -107,11 +108,12 @@ def _work(stage: _Stage) -> Report:
         accident.end()
         if stage.options.kill:
             _warn_of_survivors(accident, stage)
+        wrong = audit(stage.job, stage.bus, stage.narrator) if in_time else []
         team.stop()
         coordinator.settle()
     kept_by_bus = kept.read(addresses.bus, stage.job)
     results = _results(stage)
-    problems = report.problems(stage.job, stage.sources, results)
+    problems = [*report.problems(stage.job, stage.sources, results), *wrong]
     if not in_time:
         problems.insert(0, f"the work was not done within {stage.options.seconds:g} s")
     stage.narrator.phase(WorkflowPhase.DEVOPS, f"{len(results)} stored results, one for a file; {_verdict(problems)}")

@@ -46,7 +46,8 @@ class AgentPresence:
     revision: int | None = field(default=None, compare=False)
 
 
-Acquire = Callable[[], Awaitable[Lease]]
+Acquire = Callable[[Lease], Awaitable[Lease]]
+"""Takes the lease again, after the one that was lost."""
 Save = Callable[[AgentPresence, Lease], Awaitable[object]]
 
 
@@ -111,7 +112,7 @@ class Announcement:
             notify(self._on_lost, self)
             while True:
                 try:
-                    lease = await self._acquire()
+                    lease = await self._acquire(self.lease)
                 except TrunklineError:
                     await asyncio.sleep(_AGAIN_SECONDS)
                     continue

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
-from trunkline.errors import StateError, StateNotConnectedError
+from trunkline.errors import (
+    LeaseHeldError,
+    LeaseLostError,
+    RevisionMismatchError,
+    StateError,
+    StateNotConnectedError,
+)
 from trunkline.limits import LEASE_TTL
 from trunkline.models import AgentState, AgentStatus, AgentType, Record, TaskResult, WorkflowState
-from trunkline.records import Kind, check_capabilities
+from trunkline.records import Kind, check_capabilities, invalid_record
 from trunkline.state.filter import Filter
 from trunkline.state.leases import RELEASE_SECONDS, Held, Lease, LeaseInfo, check_lease, this_process, wait_seconds
 from trunkline.state.outbox import Publish
@@ -135,6 +142,7 @@ class RecordManager(StateManager):
         wait: float | bool = False,
         holder: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        resume: Lease | None = None,
         on_lost: Callable[[Lease], object] | None = None,
     ) -> Lease:
         seconds = wait_seconds(wait)
@@ -142,13 +150,28 @@ class RecordManager(StateManager):
         check_lease(name, ttl, seconds, holder)
         loop = asyncio.get_running_loop()
         sent_at = loop.time()
-        number = await self._acquire(name, holder, ttl, seconds, metadata or {})
-        if loop.time() - sent_at > ttl / 3:  # when the service gave it is not known: a renewal says
+        number = None if resume is None else await self._renewed(name, resume)
+        if resume is not None and number is not None:
+            ttl = resume.ttl
+        else:
             sent_at = loop.time()
-            await self.renew_lease(name, number, ttl)
+            number = await self._acquire(name, holder, ttl, seconds, metadata or {})
+            if loop.time() - sent_at > ttl / 3:  # when the service gave it is not known: a renewal says
+                sent_at = loop.time()
+                await self.renew_lease(name, number, ttl)
         lease = Lease(self, name, number, ttl, sent_at, on_lost)
         self._leases.add(lease)
         return lease
+
+    async def _renewed(self, name: str, lease: Held) -> int | None:
+        """Renews a lease that this program counts as lost; returns its number, or None where it is over."""
+        if lease.name != name:
+            raise invalid_record("resume", f"is a lease of {lease.name!r}, not of {name!r}", lease.name)
+        try:
+            await self.renew_lease(name, lease.number, math.inf)
+        except LeaseLostError:
+            return None
+        return lease.number
 
     async def announce(
         self,
@@ -169,15 +192,21 @@ class RecordManager(StateManager):
 
         lease = await self.acquire(name, ttl=ttl)
         try:
-            await save(presence, lease)
-        except StateError:
+            await self._save(Save(presence, 0, lease=lease))
+        except StateError as error:
             with suppress(StateError):
                 await lease.release()
+            if isinstance(error, RevisionMismatchError):
+                raise _announced_already(agent_id) from None
             raise
         except BaseException:
             lease.abandon()
             raise
-        return Announcement(presence, lease, lambda: self.acquire(name, ttl=ttl, wait=ttl), save, on_lost)
+
+        async def acquire(lost: Lease) -> Lease:
+            return await self.acquire(name, ttl=ttl, wait=ttl, resume=lost)
+
+        return Announcement(presence, lease, acquire, save, on_lost)
 
     async def find_agents(
         self, *, capability: str | None = None, type: str | None = None, status: str | None = None
@@ -203,6 +232,14 @@ class RecordManager(StateManager):
             await asyncio.gather(*releases, return_exceptions=True)
         for lease in leases:
             lease.abandon()
+
+
+def _announced_already(agent_id: str) -> LeaseHeldError:
+    """Makes the error of an agent that another lease than its own announces: an orchestrator's that runs it."""
+    return LeaseHeldError(
+        f"agent {agent_id!r} is announced already, by whoever runs it",
+        details={"name": lease_name(agent_id), "holder": "", "number": 0, "remaining_seconds": 0.0},
+    )
 
 
 def not_connected() -> StateNotConnectedError:

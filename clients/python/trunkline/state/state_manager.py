@@ -328,6 +328,7 @@ class StateManager(ABC):
         wait: float | bool = False,
         holder: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        resume: Lease | None = None,
         on_lost: Callable[[Lease], object] | None = None,
     ) -> Lease:
         """Takes the lease of a name that nobody holds; it renews itself until it is released.
@@ -339,6 +340,8 @@ class StateManager(ABC):
                 cancelled takes nothing.
             holder: who holds it, for people; None: this host and process.
             metadata: a JSON object, for others.
+            resume: the lease of this name that this program had and lost. Where the service has it still, since it was
+                away itself, it is held on with its number, and all that is bound to it stays.
             on_lost: called with the lease if it is lost.
 
         Raises:
