@@ -18,6 +18,7 @@ import click
 from trunkline import __version__
 from trunkline.errors import TrunklineError
 from trunkline.text import safe_json, safe_text
+from trunkline.tls.pem import is_pem, shown
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -84,6 +85,13 @@ def _serve(name: str, settings_class: type[ServerSettings], given: dict[str, Any
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
+    if is_pem(str(given.get("tls_key", ""))):
+        variable = f"{_prefix(settings_class)}TLS_KEY"
+        line = (
+            f"--tls-key is a key itself, which everybody sees in the list of processes: name a file, or set {variable}"
+        )
+        _say(name, _INVALID, line, as_json=settings_class.asks_for_json(given))
+        return 2
     try:
         settings = settings_class(**given)
     except ValidationError as error:
@@ -144,7 +152,7 @@ def _complaints(settings_class: type[ServerSettings], error: ValidationError, gi
         if fault["type"] == "missing":
             lines.append(f"{option} ({variable}) must be set")
         elif field:
-            lines.append(f"{option if field in given else variable}={fault['input']!s:.200}: {wrong}")
+            lines.append(f"{option if field in given else variable}={shown(str(fault['input'])):.200}: {wrong}")
         else:
             lines.append(wrong)
     return lines

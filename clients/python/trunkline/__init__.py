@@ -54,6 +54,7 @@ _HOMES = {
         "SubscriptionExistsError",
         "SubscriptionNotFoundError",
         "TaskNotFoundError",
+        "TlsError",
         "TrunklineError",
         "UnauthenticatedError",
     ),
@@ -118,6 +119,7 @@ _HOMES = {
     "trunkline.state.grpc.manager": ("GrpcStateManager",),
     "trunkline.message_channel": ("MessageChannel", "ServiceMessage"),
     "trunkline.programs": ("LocalStack",),
+    "trunkline.tls.options": ("Tls",),
 }
 _FACES = ("sync",)
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -208,6 +210,7 @@ if TYPE_CHECKING:
     from trunkline.errors import SubscriptionExistsError as SubscriptionExistsError
     from trunkline.errors import SubscriptionNotFoundError as SubscriptionNotFoundError
     from trunkline.errors import TaskNotFoundError as TaskNotFoundError
+    from trunkline.errors import TlsError as TlsError
     from trunkline.errors import TrunklineError as TrunklineError
     from trunkline.errors import UnauthenticatedError as UnauthenticatedError
     from trunkline.failures import CircuitBreaker as CircuitBreaker
@@ -251,5 +254,6 @@ if TYPE_CHECKING:
     from trunkline.state.state_manager import Save as Save
     from trunkline.state.state_manager import StateManager as StateManager
     from trunkline.state.state_manager import StateStatistics as StateStatistics
+    from trunkline.tls.options import Tls as Tls
     from trunklined.local.bus import InMemoryMessageBus as InMemoryMessageBus
     from trunklined.local.state import InMemoryStateManager as InMemoryStateManager
