@@ -18,7 +18,7 @@ from trunkline.tls import pem
 from trunkline.tls.certificates import write_certificates
 from trunkline.tls.pem import load_authorities, load_key_pair
 
-Spoil = Callable[[Path, Path], None]
+Spoil = Callable[[Path, Path], object]
 
 
 def _encrypt(_: Path, key: Path) -> None:
@@ -26,9 +26,12 @@ def _encrypt(_: Path, key: Path) -> None:
 
     private = serialization.load_pem_private_key(key.read_bytes(), None)
     how = serialization.BestAvailableEncryption(b"secret")
-    key.write_bytes(
-        private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)  # type: ignore[union-attr]
-    )
+    key.write_bytes(private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how))
+
+
+def _make_folder(certificate: Path, _: Path) -> None:
+    certificate.unlink()
+    certificate.mkdir()
 
 
 def _expire(certificate: Path, key: Path) -> None:
@@ -45,18 +48,15 @@ def _of_another(certificate: Path, key: Path) -> None:
 SPOILT: dict[str, tuple[Spoil, str]] = {
     "missing certificate": (lambda certificate, key: certificate.unlink(), "cert {0} cannot be read: No such file"),
     "missing key": (lambda certificate, key: key.unlink(), "key {1} cannot be read: No such file"),
-    "a folder": (
-        lambda certificate, key: (certificate.unlink(), certificate.mkdir())[0],
-        "cert {0} cannot be read: Is",
-    ),
-    "no PEM": (lambda certificate, key: certificate.write_text("x") and None, "cert {0} is no certificate in PEM"),
-    "empty": (lambda certificate, key: certificate.write_text("") and None, "cert {0} is no certificate in PEM"),
+    "a folder": (_make_folder, "cert {0} cannot be read: Is"),
+    "no PEM": (lambda certificate, key: certificate.write_text("x"), "cert {0} is no certificate in PEM"),
+    "empty": (lambda certificate, key: certificate.write_text(""), "cert {0} is no certificate in PEM"),
     "a key for a certificate": (
-        lambda certificate, key: certificate.write_text(key.read_text()) and None,
+        lambda certificate, key: certificate.write_text(key.read_text()),
         "cert {0} is no certificate in PEM",
     ),
     "a certificate for a key": (
-        lambda certificate, key: key.write_text(certificate.read_text()) and None,
+        lambda certificate, key: key.write_text(certificate.read_text()),
         "key {1} is no private key in PEM",
     ),
     "a key of another": (_of_another, "key {1} does not match the certificate {0}"),
@@ -70,7 +70,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
         "key {1} can be read by others (mode 0604): chmod 600 {1}",
     ),
     "an old certificate": (_expire, "cert {0} expired on "),
-    "binary": (lambda certificate, key: certificate.write_bytes(os.urandom(64)) and None, "cert {0} is no certificate"),
+    "binary": (lambda certificate, key: certificate.write_bytes(os.urandom(64)), "cert {0} is no certificate"),
 }
 
 

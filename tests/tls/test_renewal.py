@@ -124,8 +124,10 @@ async def test_a_client_whose_authority_changes_comes_back_by_its_new_files(
     """The service returns with another authority's certificates; so do the client's files, and nobody restarts it."""
     service = start_program("bus", *own.mutual, tls=own.client)
     lost, back = asyncio.Event(), asyncio.Event()
-    listeners = {"on_disconnected": lambda error: lost.set(), "on_reconnected": back.set}
-    async with GrpcMessageBus(service.address, tls=own.client, **listeners) as client:
+    bus = GrpcMessageBus(
+        service.address, tls=own.client, on_disconnected=lambda error: lost.set(), on_reconnected=back.set
+    )
+    async with bus as client:
         came: asyncio.Queue[AgentMessage] = asyncio.Queue()
         await client.subscribe("a", came.put)
         await asyncio.to_thread(service.kill)
