@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -39,6 +40,14 @@ async def test_messages_and_requests_pass(bus: RunningProgram, authority: Author
         assert (await _next(came)).payload == {"step": 1}
         await client.respond("ask", _answer)
         assert (await client.request("ask", _message(4), timeout=PATIENCE)).payload == {"step": 4}
+
+
+async def test_a_client_goes_by_the_name_in_its_certificate(bus: RunningProgram, authority: Authority) -> None:
+    """Where subscribers are listed."""
+    async with GrpcMessageBus(bus.address, tls=authority.client) as client:
+        await client.subscribe("named", asyncio.Queue[AgentMessage]().put)
+        (found,) = [each async for each in client.subscriptions() if each.pattern == "named"]
+        assert re.fullmatch(rf"{CLIENT} \(ipv4:127\.0\.0\.1:\d+\)", found.peer)
 
 
 async def _answer(request: trunkline.Request) -> dict[str, object]:

@@ -23,6 +23,7 @@ from trunklined.bus.wire.translation import (
     parse_twice,
 )
 from trunklined.rpc.errors import to_item
+from trunklined.rpc.identity import identity_of
 from trunklined.rpc.long_work import check_lists
 
 
@@ -141,7 +142,7 @@ class SubscribeStream:
         self._answers = answers
         self._ended = ended
         self._writer = StreamWriter(context.write, self._gather, join=False, flush_batch=flush_batch)
-        self._subscriber = subscriber_of(start, 0, context.peer(), self._wake, self._end, self._tell)
+        self._subscriber = subscriber_of(start, 0, str(identity_of(context)), self._wake, self._end, self._tell)
         self._subscription = open_subscription(broker, start, self._subscriber, self._send_started)
 
     async def take(self, raw: bytes) -> None:
