@@ -6,6 +6,7 @@ What cannot be taken is a TlsError that names the setting, the file, and what is
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import stat
 from collections.abc import Iterable
@@ -20,6 +21,8 @@ BEGIN: Final = "-----BEGIN "
 """What begins so is PEM itself, and no path."""
 SYSTEM: Final = "system"
 """The authorities that the operating system trusts."""
+
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/=\s]{100,}")
 
 MAX_PEM_BYTES: Final = 4 * 1024 * 1024
 """A larger file is none of ours: all public authorities together take 0.3 MiB."""
@@ -50,8 +53,11 @@ def is_pem(source: str) -> bool:
 
 
 def shown(source: str) -> str:
-    """Returns how a setting is named in errors and logs: a path as it is, PEM never."""
-    return "(PEM)" if is_pem(source) else source
+    """Returns how a setting is named in errors and logs: a path as it is, PEM never, nor what may be a key in another
+    form."""
+    if is_pem(source):
+        return "(PEM)"
+    return "(not shown: it looks like a key)" if _BASE64.fullmatch(source) and not os.path.exists(source) else source
 
 
 def state_of(sources: Iterable[str]) -> tuple[object, ...]:
@@ -132,12 +138,12 @@ def _read(source: str, name: str, *, is_secret: bool = False) -> bytes:
     try:
         with open(source, "rb") as file:
             status = os.fstat(file.fileno())
-            if is_secret:
+            if is_secret and hasattr(os, "geteuid"):
                 _check_mode(status, source, name)
             content = file.read(MAX_PEM_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise _fault(name, source, f"cannot be read: {why}") from error
+        raise _fault(name, source, f"cannot be read: {why}") from None  # it has the path, which may be a key
     if len(content) > MAX_PEM_BYTES:
         raise _fault(name, source, f"has more than {MAX_PEM_BYTES} bytes")
     return content
