@@ -14,7 +14,7 @@ import trunkline
 from scripts.tools import find
 from tests.conftest import StartProgram
 from tests.patience import PATIENCE
-from tests.programs import RunningProgram, command, run_program
+from tests.programs import RunningProgram, command, health, run_program
 from tests.tls.conftest import CLIENT, Authority
 from trunkline import AgentMessage, AgentState, GrpcMessageBus, GrpcStateManager, MessageType, TlsError
 
@@ -101,6 +101,29 @@ async def test_a_sidecar_on_the_network_serves_tls_itself(
         await client.flush()
     with pytest.raises(TlsError):
         await GrpcMessageBus(sidecar.address, tls=authority.trust).connect()
+
+
+def test_a_sidecar_says_which_service_refuses_it(
+    bus: RunningProgram, start_program: StartProgram, authority: Authority, socket_dir: Path
+) -> None:
+    """It goes on, and says that it does not serve: the service's side may be put right."""
+    files = ("--socket-path", f"{socket_dir}/l.sock", "--store-path", "")
+    where = {"address": f"unix:{socket_dir}/sidecar.sock", "env": {"TRUNKLINE_TLS_CA": authority.ca}}
+    sidecar = start_program("sidecar", "--bus-address", bus.address, *files, **where)
+    sidecar.wait_for("upstream refused")
+    (refused, *_) = [event for event in sidecar.events() if event["event"] == "upstream refused"]
+    assert refused["service"] == "trunkline.v1.BusService"
+    assert "without a client certificate" in refused["reason"]
+    assert health(sidecar.address, "trunkline.v1.BusService") == "NOT_SERVING"
+
+
+def test_a_sidecar_whose_own_files_are_missing_does_not_start(socket_dir: Path) -> None:
+    """As a service whose certificate is missing."""
+    where = ("--address", f"unix:{socket_dir}/s", "--bus-address", "tls://127.0.0.1:1", "--socket-path", "")
+    files = {"TRUNKLINE_TLS_CA": f"{socket_dir}/none.pem"}
+    done = run_program("sidecar", *where, "--store-path", "", **files)
+    assert done.returncode == 1
+    assert f"TRUNKLINE_TLS_CA {socket_dir}/none.pem cannot be read: No such file" in done.stderr
 
 
 def test_code_without_an_event_loop_comes_in(bus: RunningProgram, authority: Authority) -> None:

@@ -122,7 +122,7 @@ class Upstream:
             state = self._channel.get_state(try_to_connect=True)
             ready = state is grpc.ChannelConnectivity.READY
             if ready != self._ready.is_set() if is_known else ready or state is _FAILED:
-                is_known = True
+                is_known, self._told = True, ""
                 (self._ready.set if ready else self._ready.clear)()
                 log.info("upstream connected" if ready else "upstream lost")
                 self._on_change(ready)

@@ -28,7 +28,7 @@ _NAME: Final = (62, 64)
 
 _ALERTS: Final = {
     "CERTIFICATE_REQUIRED": ("certificate_required", "it asks for a client certificate, and none is given"),
-    "HANDSHAKE_FAILURE": ("certificate_required", "it refuses the handshake, as it does without a client certificate"),
+    "HANDSHAKE_FAILURE": ("handshake_failed", "it refuses: no common algorithm, or no client certificate"),
     "UNKNOWN_CA": ("certificate_refused", "it does not trust the authority of the client certificate"),
     "CERTIFICATE_EXPIRED": ("certificate_refused", "the client certificate has expired"),
     "CERTIFICATE_REVOKED": ("certificate_refused", "the client certificate was revoked"),

@@ -406,6 +406,7 @@ class Stream(PendingReplies):
             if not call.done():  # else it was refused: the headers came with the status, which the read below raises
                 writer = self._writer = StreamWriter(call.write, self._user.gather)
                 self._up.set()
+                self._told = ""
                 self._user.on_up()
                 writer.schedule()
                 if not first.done():
