@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.programs import RunningProgram
+from tests.turns import Turns
 
 StartProgram = Callable[..., RunningProgram]
 
@@ -28,6 +29,24 @@ def pytest_configure() -> None:
     start; the tests send it to programs on purpose."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+_turns = Turns()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # outside of the timeout: to wait for a turn is not to run
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, Any, Any]:
+    """Runs tests that are marked `alone` while no other process of this run tests anything."""
+    _turns.begin(alone=_is_alone(item))
+    try:
+        return (yield)
+    finally:
+        if not (nextitem is not None and _is_alone(item) and _is_alone(nextitem)):
+            _turns.end()
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -52,7 +52,7 @@ class Stopwatch:
 
 class OwnTime:
     """Measures the time that these processes take, without that in which other work had the cores that they were ready
-    for. Of each process that thread counts which waited most.
+    for, and without that in which none of them computed: so a busy machine and a slow disk change little.
 
     Args:
         since_start: from the start of the processes on, in `waited`. Default: from now on.
@@ -60,27 +60,35 @@ class OwnTime:
 
     def __init__(self, *pids: int, since_start: bool = False) -> None:
         self._pids = pids
-        self._before = {} if since_start else {pid: _run_delays(pid) for pid in pids}
+        self._before = {} if since_start else {pid: _scheduled(pid) for pid in pids}
         self._began = time.monotonic()
 
     def seconds(self) -> float:
-        """Returns the time that passed, without `waited`."""
+        """Returns the time that passed, without `waited`, or what all of them computed where that is less."""
         passed = time.monotonic() - self._began
-        return passed - self.waited()
+        return min(passed - self.waited(), self.computed())
+
+    def computed(self) -> float:
+        """Returns the time that their threads had a core, in seconds."""
+        return sum(ran for pid in self._pids for ran, _ in self._since(pid))
 
     def waited(self) -> float:
-        """Returns how long they waited for a core, in seconds."""
-        return sum(self._longest(pid) for pid in self._pids)
+        """Returns how long they waited for a core, in seconds: of each process that thread which waited most."""
+        return sum(max((waited for _, waited in self._since(pid)), default=0.0) for pid in self._pids)
 
-    def _longest(self, pid: int) -> float:
+    def _since(self, pid: int) -> Iterator[tuple[float, float]]:
         before = self._before.get(pid, {})
-        return max((delay - before.get(thread, 0.0) for thread, delay in _run_delays(pid).items()), default=0.0)
+        for thread, (ran, waited) in _scheduled(pid).items():
+            ran_before, waited_before = before.get(thread, (0.0, 0.0))
+            yield ran - ran_before, waited - waited_before
 
 
-def _run_delays(pid: int) -> dict[str, float]:
-    """Returns how long each thread of a process was ready to run and did not, in seconds, as Linux counts it."""
+def _scheduled(pid: int) -> dict[str, tuple[float, float]]:
+    """Returns for how long each thread of a process ran, and how long it was ready to run and did not, in seconds, as
+    Linux counts it."""
     found = {}
-    for count in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+    for counts in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         with suppress(OSError):  # the thread has ended
-            found[count.parent.name] = int(count.read_text().split()[1]) / 1e9
+            ran, waited, _ = counts.read_text().split()
+            found[counts.parent.name] = int(ran) / 1e9, int(waited) / 1e9
     return found

@@ -14,7 +14,7 @@ from tests.bus.calls import message, refused
 from tests.bus.conftest import OPTIONS
 from tests.bus.durable.calls import eventually
 from tests.patience import PATIENCE
-from trunkline.limits import MAX_MESSAGE_BYTES
+from trunkline.limits import MAX_MESSAGE_BYTES, PART_CREDIT
 from trunkline.v1 import bus_pb2, bus_pb2_grpc
 from trunkline.v1.bus_pb2 import RespondRequest, SubscribeRequest
 from trunkline.v1.life_pb2 import LifeEvent
@@ -90,7 +90,7 @@ async def test_a_life_by_frames_of_one_stream(either: Any, channel: str) -> None
     async with responding(either, channel) as responder:
         call = ask(either, channel)
         id, requested = await responder.requested()
-        assert (requested.credit, requested.attempt, requested.traceback) == (64, 1, False)
+        assert (requested.credit, requested.attempt, requested.traceback) == (PART_CREDIT, 1, False)
         assert 0 < requested.timeout.seconds <= PATIENCE
         await responder.say(id, LifeEvent(progress={"fraction": 0.5}), PART, PART)
         await responder.say(id, RESULT)
@@ -134,7 +134,7 @@ async def test_an_answer_by_one_call(either: Any, channel: str) -> None:
         ((LifeEvent(result={"channel": "a"}),), "INVALID_MESSAGE", "channel"),
         ((LifeEvent(part={"message": {"priority": 9}}),), "INVALID_MESSAGE", "priority"),
         ((LifeEvent(part={"message": {"data": bytes(MAX_MESSAGE_BYTES + 1)}}),), "MESSAGE_TOO_LARGE", None),
-        ((PART,) * 65, "OVERLOADED", None),
+        ((PART,) * (PART_CREDIT + 1), "OVERLOADED", None),
     ],
     ids=[
         *("part after the end", "two ends", "two unlike ends", "back", "above 1", "nan", "empty", "number"),

@@ -15,6 +15,7 @@ from trunkline.bus.codec import decode_message
 from trunkline.errors import InvalidMessageError
 from trunkline.message_encoding import encode_message
 from trunkline.models import message as message_module
+from trunkline.models.json import JSON_TYPE
 from trunkline.models.message import as_made
 from trunkline.v1 import bus_pb2
 from trunkline.v1.message_pb2 import Message
@@ -92,7 +93,12 @@ def test_any_json_text_is_read_or_kept(raw: bytes, nanos: int, seconds: int) -> 
 @given(
     st.sampled_from(MessageType) | texts,
     texts,
-    objects,
+    st.builds(lambda payload: {"payload": payload}, objects)
+    | st.builds(
+        lambda data, kind: {"data": data, "content_type": kind},
+        st.binary(max_size=40),
+        st.none() | st.just("application/json; charset=utf-8") | texts.filter(lambda kind: kind != JSON_TYPE),
+    ),
     st.none() | names,
     st.none() | names,
     st.sampled_from(Priority),
@@ -101,7 +107,7 @@ def test_any_json_text_is_read_or_kept(raw: bytes, nanos: int, seconds: int) -> 
 def test_the_quick_way_writes_what_protobuf_writes(
     message_type: str,
     sender: str,
-    payload: Any,
+    content: dict[str, Any],
     recipient: str | None,
     correlation: str | None,
     priority: Priority,
@@ -113,11 +119,12 @@ def test_the_quick_way_writes_what_protobuf_writes(
         message = AgentMessage(
             message_type=message_type,
             sender_id=sender,
-            payload=payload,
             recipient_id=recipient,
             correlation_id=correlation,
             priority=priority,
+            **content,
         )
+    assert as_made(message) is not None
     quick = encode_message(message)
     copied = message.model_copy()
     assert as_made(copied) is None

@@ -33,7 +33,7 @@ from trunkline import (
     RequestTimeoutError,
     Result,
 )
-from trunkline.limits import MAX_MESSAGE_BYTES, MAX_REPORTED_EVENTS
+from trunkline.limits import MAX_MESSAGE_BYTES, MAX_REPORTED_EVENTS, PART_CREDIT
 
 
 async def life_of(bus: MessageBus, channel: str, **wished: object) -> list[LifeEvent]:
@@ -222,7 +222,7 @@ async def test_an_asker_that_does_not_read_keeps_the_responder_waiting(
     async def endless(_: Request) -> AsyncIterator[dict[str, int]]:
         nonlocal made
         for made in range(1_000):
-            if made == 64:
+            if made == PART_CREDIT:
                 stalled.set()
             yield {"n": made}
 
@@ -233,7 +233,7 @@ async def test_an_asker_that_does_not_read_keeps_the_responder_waiting(
         await stalled.wait()
         for _ in range(20):  # what could come would come now
             await bus.flush()
-        assert made == 64
+        assert made == PART_CREDIT
         parts = [event async for event in events if isinstance(event, Part)]
     assert [part.payload["n"] for part in parts] == list(range(1_000))
 

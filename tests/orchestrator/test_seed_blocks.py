@@ -21,7 +21,7 @@ from tests.orchestrator.conftest import MakeWitness
 from tests.orchestrator.seed_programs import AsShown, Counted, Extended, Listener, Overridden
 from tests.patience import PATIENCE
 from trunkline import MessageChannel, ServiceMessage
-from trunkline.agents import AgentConfig, AgentEvent, BaseAgent
+from trunkline.agents import AgentEvent, BaseAgent
 from trunkline.message_channel import (
     CLIENT_RECEIVE_TIMEOUT,
     DEFAULT_SOCKET_PATH,
@@ -160,9 +160,8 @@ def test_status_messages_become_events(orchestrate: MakeWitness) -> None:
 def test_a_program_that_replaces_the_handling_of_messages_works(orchestrate: MakeWitness) -> None:
     """Its events are told, and supervision goes on: the agent becomes ready, ends, and is started again."""
     witness = orchestrate(Overridden)
-    config = AgentConfig(ready_timeout=5)
     policy = RestartPolicy("always", max_restarts=1, initial_delay=0.01)
-    witness.orchestrator.register_agent(crew.ProcessDone, "a", config, restart=policy)
+    witness.orchestrator.register_agent(crew.ProcessDone, "a", crew.PATIENT, restart=policy)
     witness.orchestrator.start()
     assert witness.orchestrator.join(PATIENCE)
     witness.wait(OrchestratorEvent.AGENT_STARTED, "a", 2)

@@ -71,7 +71,7 @@ DEFAULT_REQUEST_TIMEOUT: Final = 30.0
 MAX_REQUEST_TIMEOUT: Final = 86_400.0
 """A request that wants to wait longer is refused with INVALID_MESSAGE."""
 
-PART_CREDIT: Final = 64
+PART_CREDIT: Final = 256
 MAX_PART_CREDIT: Final = 1_024
 """Parts of a request that are sent ahead of who reads them: by default, and at most; a larger credit is refused with
 INVALID_MESSAGE, and what is granted beyond it does not count."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 from trunkline.errors import InvalidMessageError
 from trunkline.models import AgentMessage, Priority
 from trunkline.models.json import JSON_TYPE, encode_json
-from trunkline.models.message import BINARY_TYPE, as_made
+from trunkline.models.message import BINARY_TYPE, MADE_BINARY_READERS, as_made
 from trunkline.v1 import message_pb2
 from trunkline.wire.encoding import length_prefix
 from trunkline.wire.times import EPOCH, encode_stamp
@@ -18,9 +18,9 @@ from trunkline.wire.times import EPOCH, encode_stamp
 _TO_WIRE: Final[Mapping[Priority, int]] = {priority: number for number, priority in enumerate(Priority, start=1)}
 _WireMessage: Any = message_pb2.Message
 
-_message_id, _recipient_id, _json, _timestamp, _correlation_id = (
+_message_id, _recipient_id, _json, _data, _timestamp, _correlation_id, _content_type = (
     length_prefix(message_pb2.Message, field)
-    for field in ("message_id", "recipient_id", "json", "timestamp", "correlation_id")
+    for field in ("message_id", "recipient_id", "json", "data", "timestamp", "correlation_id", "content_type")
 )
 
 
@@ -49,7 +49,7 @@ def encode_message(message: AgentMessage, correlation_id: str | None = None) -> 
 def _encode_made(made: Any, correlation_id: str | None) -> bytes:
     """Writes a message from what it keeps: put together from parts, byte for byte as `_encode_fields` does it, in
     half of the time."""
-    _, message_id, message_type, sender_id, recipient_id, json, own_correlation_id, priority, time = made
+    readers, message_id, message_type, sender_id, recipient_id, content, own_correlation_id, priority, time, kind = made
     parts = [
         _encode_head(message_type, sender_id, priority),
         _message_id(len(message_id)),
@@ -60,10 +60,14 @@ def _encode_made(made: Any, correlation_id: str | None) -> bytes:
         parts += (_recipient_id(len(encoded)), encoded)
     seconds, nanos = divmod(time, 1_000_000_000)
     stamp = encode_stamp(seconds, nanos - nanos % 1_000)
-    parts += (_json(len(json)), json, _timestamp(len(stamp)), stamp)
+    is_binary = readers is MADE_BINARY_READERS
+    parts += ((_data if is_binary else _json)(len(content)), content, _timestamp(len(stamp)), stamp)
     if (correlation_id := correlation_id or own_correlation_id) is not None:
         encoded = correlation_id.encode()
         parts += (_correlation_id(len(encoded)), encoded)
+    if is_binary:
+        encoded = (kind or BINARY_TYPE).encode()
+        parts += (_content_type(len(encoded)), encoded)
     return b"".join(parts)
 
 

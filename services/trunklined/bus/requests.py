@@ -278,6 +278,7 @@ class PendingRequest:
         if self.accepted_by is not None and self.accepted_by is not speaker:
             raise not_found(self.correlation_id, "accepted by another")
         self._last_sign = pending.loop_time()
+        now = pending.clock()
         events: list[bytes] = []
         end: Said | None = None
         try:
@@ -285,7 +286,7 @@ class PendingRequest:
                 if end is not None:
                     raise not_found(self.correlation_id, "not pending")
                 if self.accepted_by is None:
-                    events.append(self._accept(pending, speaker, each.responder))
+                    events.append(self._accept(pending, speaker, each.responder, now))
                 if each.kind == "accepted":
                     continue
                 if each.kind == "progress":
@@ -297,7 +298,7 @@ class PendingRequest:
                 elif each.kind in ENDS:
                     end = each
                     self._settle()
-                events.append(self._stamped(pending, each.encoded))
+                events.append(self._stamped(pending, each.encoded, now))
         finally:
             self._tell(pending, events, end)
 
@@ -313,7 +314,7 @@ class PendingRequest:
             else:
                 self.on_error(self, pending.format.error(end.encoded, self.correlation_id))
 
-    def _accept(self, pending: PendingRequests, responder: Responder, name: str) -> bytes:
+    def _accept(self, pending: PendingRequests, responder: Responder, name: str, now: float) -> bytes:
         self.accepted_by = responder
         self.begun = True
         self.attempts += 1
@@ -324,7 +325,7 @@ class PendingRequest:
         if name and responder is not _ANYBODY:
             responder.name = name
         self.call_off("the bus", "another responder accepted it", but=responder)
-        return self._stamped(pending, pending.format.accepted(name or responder.name, self.attempts))
+        return self._stamped(pending, pending.format.accepted(name or responder.name, self.attempts), now)
 
     def _check_progress(self, fraction: float | None) -> None:
         if fraction is None:
@@ -344,9 +345,9 @@ class PendingRequest:
             )
         self.credit -= 1
 
-    def _stamped(self, pending: PendingRequests, encoded: bytes) -> bytes:
+    def _stamped(self, pending: PendingRequests, encoded: bytes, now: float | None = None) -> bytes:
         self.number += 1
-        return encoded + pending.format.stamp(self.number, pending.clock())
+        return encoded + pending.format.stamp(self.number, pending.clock() if now is None else now)
 
     def _settle(self) -> bool:
         """Takes it out of all books; False if that was done already."""

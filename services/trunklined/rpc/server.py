@@ -23,6 +23,7 @@ from trunklined.rpc.compression import CompressionInterceptor, enabled_algorithm
 from trunklined.rpc.config import ServerSettings
 from trunklined.rpc.draining import Draining
 from trunklined.rpc.errors import ErrorInterceptor
+from trunklined.rpc.garbage import Garbage
 from trunklined.rpc.listening import hang_up, listen
 from trunklined.rpc.loop_lag import LoopLag
 from trunklined.rpc.metrics import ExposureCollector, MetricsServer, RpcMetrics
@@ -142,6 +143,9 @@ async def run(program: Program, settings: ServerSettings) -> None:
                 watch = asyncio.create_task(tls.watch(), name="watch TLS files")
                 stack.callback(watch.cancel)
             lag.start()
+            garbage = Garbage()
+            stack.callback(garbage.close)
+            garbage.start()
             state.serve()
             log.info("ready", address=address, metrics_address=metrics_address, pid=os.getpid())
 

@@ -19,6 +19,8 @@ from trunkline.v1 import bus_pb2_grpc, durable_pb2
 from trunkline.v1.bus_pb2 import SubscribeRequest
 from trunkline.v1.durable_pb2 import Ack, Extend, Nak, Release, Terminate
 
+pytestmark = pytest.mark.alone
+
 MESSAGES = 10_000
 INVALID, STALE = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION
 MOST_MORE = 0.25

@@ -147,10 +147,10 @@ async def test_a_reply_that_is_held_back_replies_when_it_is_due(stub: Any, chann
         ({"deliver_after": seconds(YEAR + 1)}, "deliver_after", str(YEAR + 1)),
         ({"deliver_after": seconds(-1)}, "deliver_after", "-1"),
         ({"deliver_after": {"nanos": -1}}, "deliver_after", None),
-        ({"deliver_at": {"seconds": int(time.time()) + YEAR + 1000}}, "deliver_at", None),
+        ({"deliver_at": {"seconds": int(time.time()) + YEAR + 100_000}}, "deliver_at", None),
         ({"deliver_at": {"seconds": 1}, "deliver_after": seconds(1)}, "deliver_after", None),
         ({"deliver_after": seconds(20), "ttl_seconds": 10}, "deliver_after", "20"),
-        ({"deliver_at": {"seconds": int(time.time()) + 1000}, "ttl_seconds": 10}, "deliver_at", None),
+        ({"deliver_at": {"seconds": int(time.time()) + 100_000}, "ttl_seconds": 10}, "deliver_at", None),
     ],
     ids=["over a year", "negative", "a little negative", "at over a year", "both", "TTL before", "TTL before at"],
 )

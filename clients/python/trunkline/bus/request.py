@@ -32,9 +32,9 @@ class Answering(Protocol):
 
     def progress(self, fraction: float | None, text: str) -> None: ...
 
-    async def part(self, message: AgentMessage) -> None: ...
+    async def part(self, message: AgentMessage, correlation_id: str | None) -> None: ...
 
-    def finish(self, message: AgentMessage | None) -> None: ...
+    def finish(self, message: AgentMessage | None, correlation_id: str | None) -> None: ...
 
     def time_left(self) -> float: ...
 
@@ -79,7 +79,7 @@ class Request(AgentMessage):
         Raises:
             MessageTooLargeError: it is over the limit; the request goes on.
         """
-        await self._behind().part(self._message_of(part))
+        await self._behind().part(self._message_of(part), self.correlation_id)
 
     def set_result(self, result: Answer) -> None:
         """Sets what comes of it, where the handler is an async generator, which can return nothing."""
@@ -87,14 +87,13 @@ class Request(AgentMessage):
 
     def finish(self) -> None:
         """Ends it with the result that was set; `respond` does so when the handler returns."""
-        self._behind().finish(None if self._result is None else self._message_of(self._result))
+        result = None if self._result is None else self._message_of(self._result)
+        self._behind().finish(result, self.correlation_id)
 
     def _message_of(self, answer: Answer) -> AgentMessage:
-        """The message to whoever asked, which a part or a result is."""
+        """The message to whoever asked, which a part or a result is. It is sent with this one's correlation id."""
         if isinstance(answer, AgentMessage):
-            if answer.correlation_id == self.correlation_id:
-                return answer
-            return answer.model_copy(update={"correlation_id": self.correlation_id})
+            return answer
         if isinstance(answer, str):
             return self._data(answer.encode("utf-8", "backslashreplace"), TEXT_TYPE)
         if isinstance(answer, bytes):
@@ -111,7 +110,6 @@ class Request(AgentMessage):
             message_type=MessageType.TASK_RESULT,
             sender_id=self._behind().name,
             recipient_id=self.sender_id or None,
-            correlation_id=self.correlation_id,
             data=data,
             content_type=content_type,
         )
@@ -129,9 +127,10 @@ async def call_handler(handler: RequestHandler, request: Request) -> None:
     """Calls a handler with a request, sends the parts that it yields, and sets its result."""
     outcome = handler(request)
     if isinstance(outcome, AsyncGenerator):
+        answering, correlation_id = request._behind(), request.correlation_id  # not anew for each part
         async with aclosing(outcome) as parts:
             async for part in parts:
-                await request.part(part)
+                await answering.part(request._message_of(part), correlation_id)
     else:
         result = await cast("Awaitable[Answer]", outcome)
         if result is not None:

@@ -14,8 +14,8 @@ from pydantic_core import PydanticCustomError
 from trunkline.errors import InvalidMessageError
 from trunkline.models.enums import MessageType, Priority
 from trunkline.models.fields import Id, JsonObject, Time, new_id, now
-from trunkline.models.json import decode_json, encode_json, is_json_type, json_fault
-from trunkline.models.lazy import SOURCE, LazyModel, known_fields, set_known
+from trunkline.models.json import JSON_TYPE, decode_json, encode_json, is_json_type, json_fault
+from trunkline.models.lazy import ABSENT, SOURCE, LazyModel, known_fields, set_known
 
 BINARY_TYPE: Final = "application/octet-stream"
 """What `data` is where no content type is given."""
@@ -95,25 +95,40 @@ class AgentMessage(LazyModel):
             recipient_id=None,
             correlation_id=None,
             priority=Priority.MEDIUM,
+            data=None,
+            content_type=None,
             **rest,
         ):
             # A program that sends many messages makes them of values that are plainly right: of the very types that
             # validation would give back. Such a message is filled in a third of the time, and its payload is written
             # once, here; anything else, right or wrong, is validated. The tests hold the two ways to the same result.
+            content, readers = None, MADE_READERS
+            if data is not None:
+                if type(data) is bytes and payload is _UNSET and _is_binary(content_type):
+                    content, readers = data, MADE_BINARY_READERS
+            elif content_type is None:
+                content = _NO_PAYLOAD if payload is _UNSET else _json_of(payload)
             if (
-                not rest
+                content is not None
+                and not rest
                 and type(self) is AgentMessage
                 and type(message_type) in _NAME_TYPES
                 and type(sender_id) is str
                 and type(priority) is Priority
                 and (recipient_id is None or (type(recipient_id) is str and recipient_id))
                 and (correlation_id is None or (type(correlation_id) is str and correlation_id))
-                and (json := _NO_PAYLOAD if payload is _UNSET else _json_of(payload)) is not None
             ):
                 name, time = MESSAGE_TYPES.get(message_type, message_type), time_ns()
-                made = (MADE_READERS, new_id(), name, sender_id, recipient_id, json, correlation_id, priority, time)
+                made = (
+                    *(readers, new_id(), name, sender_id, recipient_id),
+                    *(content, correlation_id, priority, time, content_type),
+                )
                 set_known(self, {SOURCE: made})
                 return
+            if data is not None:
+                rest["data"] = data
+            if content_type is not None:
+                rest["content_type"] = content_type
             if message_type is not _UNSET:
                 rest["message_type"] = message_type
             if sender_id is not _UNSET:
@@ -279,6 +294,11 @@ def _json_of(payload: object) -> bytes | None:
         return None
 
 
+def _is_binary(content_type: object) -> bool:
+    """Returns whether `data` of this content type is sent as it is."""
+    return content_type is None or (type(content_type) is str and content_type != JSON_TYPE)
+
+
 MADE_READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "message_id": itemgetter(1),
     "message_type": itemgetter(2),
@@ -295,13 +315,21 @@ MADE_READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     SOURCE: lambda _: None,
 }
 """How the fields of a message made here are read: its payload is kept as JSON, its time as nanoseconds since 1970."""
+MADE_BINARY_READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    **MADE_READERS,
+    "payload": lambda _: ABSENT,
+    "data": itemgetter(5),
+    "content_type": itemgetter(9),
+}
+"""The same of a message with `data`."""
 
 
 def as_made(message: AgentMessage) -> tuple[Any, ...] | None:
-    """Returns what a message made here keeps (see `MADE_READERS`) while that is all of it: it has no TTL, no metadata
-    and no data, and nothing of it can have been changed. Else None."""
+    """Returns what a message made here keeps (see `MADE_READERS`) while that is all of it: it has no TTL and no
+    metadata, and nothing of it can have been changed. Else None."""
     known = known_fields(message)
     made: tuple[Any, ...] | None = known.get(SOURCE)
-    if made is None or made[0] is not MADE_READERS or "payload" in known or "metadata" in known:
+    if made is None or "payload" in known or "metadata" in known:
         return None
-    return made
+    readers = made[0]
+    return made if readers is MADE_READERS or readers is MADE_BINARY_READERS else None

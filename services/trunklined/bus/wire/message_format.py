@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Final
 from uuid import uuid4
 
 from trunkline.errors import RequestFailedError, TrunklineError
 from trunkline.v1 import life_pb2, message_pb2
+from trunkline.wire.encoding import write_varint
 from trunklined.bus.dead_letters import DeadLetter
 from trunklined.bus.description import Description, LifeFormat, MessageFormat
 from trunklined.bus.requests import cancelled_error
@@ -57,6 +59,7 @@ def without_ttl(encoded: bytes) -> bytes:
 
 
 _Event = life_pb2.LifeEvent
+_NUMBER: Final = write_varint(_Event.NUMBER_FIELD_NUMBER << 3)
 
 
 def accepted(responder: str, attempt: int) -> bytes:
@@ -78,7 +81,13 @@ def cancelled(by: str, reason: str) -> bytes:
 
 def stamp(number: int, now: float) -> bytes:
     """What an event is completed with: encoded messages joined are one with the fields of both."""
-    return _Event(number=number, time=stamp_of(now)).SerializeToString()
+    return _NUMBER + write_varint(number) + _time(now)
+
+
+@lru_cache(maxsize=16)
+def _time(now: float) -> bytes:
+    """The field that says when it was: many events come at once."""
+    return _Event(time=stamp_of(now)).SerializeToString()
 
 
 def reply(encoded: bytes, request_id: str) -> bytes:

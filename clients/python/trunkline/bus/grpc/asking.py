@@ -35,8 +35,6 @@ class AskedRequest:
         """Parts that were read since more were granted."""
         self._ended: TrunklineError | None = None
         self._closed = False
-        self.timer: asyncio.TimerHandle
-        """Ends it at its deadline."""
 
     def take(self, events: Any, is_end: bool) -> None:
         """Takes encoded events."""

@@ -41,7 +41,7 @@ class Answering:
         id: str,
         name: str,
         requested: bus_pb2.SubscribeResponse.Requested,
-        encode: Callable[[AgentMessage], bytes],
+        encode: Callable[[AgentMessage, str | None], bytes],
         touch: Callable[[Answering], None],
     ) -> None:
         self.id = id
@@ -64,7 +64,7 @@ class Answering:
         self._credit: int | None = requested.credit if requested.HasField("credit") else None
         self._credited = asyncio.Event()
         self._fraction = 0.0
-        self._events: list[bytes] = []
+        self._events: deque[bytes] = deque()
         self._has_progress = False
         """Whether the last event that waits is a progress."""
 
@@ -92,9 +92,9 @@ class Answering:
         self._put(encode_progress(fraction, text))
         self._has_progress = True
 
-    async def part(self, message: AgentMessage) -> None:
+    async def part(self, message: AgentMessage, correlation_id: str | None) -> None:
         """See `Request.part`."""
-        encoded = self._encode(message)
+        encoded = self._encode(message, correlation_id)
         while self._credit == 0 and not self.is_over:
             self._credited.clear()
             await self._credited.wait()
@@ -102,9 +102,9 @@ class Answering:
             self._credit -= 1
         self._put(encode_part(encoded))
 
-    def finish(self, message: AgentMessage | None) -> None:
+    def finish(self, message: AgentMessage | None, correlation_id: str | None) -> None:
         """See `Request.finish`."""
-        self._end_with(encode_result(None if message is None else self._encode(message)))
+        self._end_with(encode_result(None if message is None else self._encode(message, correlation_id)))
 
     def fail(self, error: BaseException) -> None:
         """Ends it with a failure."""
@@ -133,7 +133,7 @@ class Answering:
         is all."""
         events: list[bytes] = []
         while self._events and room > 0 and len(events) < MAX_REPORTED_EVENTS:
-            event = self._events.pop(0)
+            event = self._events.popleft()
             room -= len(event)
             events.append(event)
         self._has_progress = self._has_progress and bool(self._events)
@@ -185,7 +185,7 @@ class ResponderSubscription(LiveSubscription):
         left: Callable[[Any], None],
         on_error: OnError | None,
         name: str,
-        encode: Callable[[AgentMessage], bytes],
+        encode: Callable[[AgentMessage, str | None], bytes],
         touched: Callable[[ResponderSubscription], None],
     ) -> None:
         super().__init__(id, pattern, group, window, item, left, None, on_error)

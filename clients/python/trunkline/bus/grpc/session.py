@@ -25,6 +25,7 @@ from trunkline.errors import (
 )
 from trunkline.limits import BUS_AWAY
 from trunkline.models import AgentMessage
+from trunkline.wire.deadlines import Deadlines
 from trunkline.wire.status import error_from_item
 from trunkline.wire.stream import Stream, StreamUser
 
@@ -64,6 +65,7 @@ class BusSession:
         """Those that have something to say with the next frame."""
         self._asked: dict[int, AskedRequest] = {}
         """Requests whose events are read."""
+        self._deadlines = Deadlines(self._give_up)
         self._leaving: set[asyncio.Task[None]] = set()
         self._on_disconnected = on_disconnected
         self._on_reconnected = on_reconnected
@@ -86,6 +88,7 @@ class BusSession:
             task.cancel()
         self._publisher.close(BusDisconnectedError(f"disconnected from {self.stream.address}"))
         await self.stream.close()
+        self._deadlines.close()
 
     async def wait_for_bus(self) -> None:
         """Waits until the stream is up, and the bus is behind it."""
@@ -131,8 +134,7 @@ class BusSession:
             _fill_terms(wanted, terms)
         if stream.pending == 1 or self._frames.items >= _WAVE:
             stream.flush()
-        loop = self._loop
-        timer = loop.call_later(timeout, self._give_up, id, channel, correlation_id, timeout)
+        self._limit(id, channel, correlation_id, timeout)
         try:
             reply: AgentMessage = await answer
             return reply
@@ -140,7 +142,7 @@ class BusSession:
             self._cancel(id)
             raise
         finally:
-            timer.cancel()
+            self._deadlines.remove(id)
             stream.forget(id)
 
     def ask(
@@ -155,18 +157,17 @@ class BusSession:
         wanted.timeout.nanos = int(timeout % 1 * 1e9)
         _fill_terms(wanted, terms)
         self._asked[asked.id] = asked
-        asked.timer = self._loop.call_later(timeout, self._give_up, asked.id, channel, correlation_id, timeout)
+        self._limit(asked.id, channel, correlation_id, timeout)
         return asked
 
     def _leave_asked(self, asked: AskedRequest) -> None:
-        if self._asked.pop(asked.id, None) is not None:
-            asked.timer.cancel()
+        if self._end_asked(asked.id) is not None:
             self._cancel(asked.id)
 
     def _end_asked(self, id: int) -> AskedRequest | None:
         asked = self._asked.pop(id, None)
         if asked is not None:
-            asked.timer.cancel()
+            self._deadlines.remove(id)
         return asked
 
     def _fail_asked(self, error: TrunklineError) -> None:
@@ -238,7 +239,7 @@ class BusSession:
         window: int,
         on_error: OnError | None,
         name: str,
-        encode: Callable[[AgentMessage], bytes],
+        encode: Callable[[AgentMessage, str | None], bytes],
     ) -> TaskSubscription:
         """Opens a durable subscription whose messages are worked on as tasks; in effect on return."""
         options = (self.stream.next_id(), pattern, durable, start, settings, window)
@@ -252,7 +253,7 @@ class BusSession:
         window: int,
         on_error: OnError | None,
         name: str,
-        encode: Callable[[AgentMessage], bytes],
+        encode: Callable[[AgentMessage, str | None], bytes],
     ) -> ResponderSubscription:
         """Opens a subscription that answers requests; in effect on return."""
         id, item = self.stream.next_id(), self._frames.item
@@ -395,6 +396,9 @@ class BusSession:
             self._publisher.remember(error)
         elif not (self._publisher.refuse(id, error) or self.stream.fail(id, error)):
             log.debug("nobody waits any more for what the service refused: %s", error)
+
+    def _limit(self, id: int, channel: str, correlation_id: str, timeout: float) -> None:
+        self._deadlines.add(self._loop, id, self._loop.time() + timeout, channel, correlation_id, timeout)
 
     def _give_up(self, id: int, channel: str, correlation_id: str, timeout: float) -> None:
         """Ends a request at its deadline, where the service did not: it has the same, and forgets it by itself."""

@@ -46,7 +46,7 @@ class TaskAnswering:
         self,
         message: DurableMessage,
         name: str,
-        encode: Callable[[AgentMessage], bytes],
+        encode: Callable[[AgentMessage, str | None], bytes],
         say: Callable[[TaskAnswering, int, list[bytes]], None],
         settle: Callable[[DurableMessage], bool],
     ) -> None:
@@ -86,14 +86,14 @@ class TaskAnswering:
             self._fraction = check_fraction(fraction, self._fraction)
         self._report(encode_progress(fraction, text))
 
-    async def part(self, message: AgentMessage) -> None:
+    async def part(self, message: AgentMessage, correlation_id: str | None) -> None:
         """See `Request.part`. The bus keeps it: nobody must read it first."""
-        self._report(encode_part(self._encode(message)))
+        self._report(encode_part(self._encode(message, correlation_id)))
         await asyncio.sleep(0)
 
-    def finish(self, message: AgentMessage | None) -> None:
+    def finish(self, message: AgentMessage | None, correlation_id: str | None) -> None:
         """See `Request.finish`."""
-        self._end_with(encode_result(None if message is None else self._encode(message)))
+        self._end_with(encode_result(None if message is None else self._encode(message, correlation_id)))
 
     def fail(self, error: BaseException) -> None:
         """Ends the attempt with a failure; unless the error says otherwise, another may follow."""
@@ -131,7 +131,7 @@ class TaskSubscription(DurableSubscription):
         options: as `DurableSubscription` has them.
     """
 
-    def __init__(self, *options: Any, name: str, encode: Callable[[AgentMessage], bytes]) -> None:
+    def __init__(self, *options: Any, name: str, encode: Callable[[AgentMessage, str | None], bytes]) -> None:
         super().__init__(*options)
         self._name_of_worker = name
         self._encode = encode
