@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartProgram, programs
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram
 from trunkline import Tls
+from trunkline.tls import handshake
 from trunkline.tls.certificates import write_certificates
 
 CLIENT = "coding-01"
@@ -77,6 +79,12 @@ def _authorities() -> Iterator[Callable[[], Authority]]:
     finally:
         for directory in made:
             shutil.rmtree(directory)
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets clients wait for the reason of a refusal for as long as a busy machine takes."""
+    monkeypatch.setattr(handshake, "SECONDS", PATIENCE)
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ async def test_messages_and_requests_pass(bus: RunningProgram, authority: Author
     """The address says TLS, also the one that a program tells when it is ready."""
     assert bus.address.startswith("tls://127.0.0.1:")
     came: asyncio.Queue[AgentMessage] = asyncio.Queue()
-    async with GrpcMessageBus(bus.address, tls=authority.client) as client:
+    async with GrpcMessageBus(bus.address, tls=authority.client, connect_timeout=PATIENCE) as client:
         await client.subscribe("a:b", came.put)
         await client.publish("a:b", _message(1))
         assert (await _next(came)).payload == {"step": 1}
@@ -44,7 +44,7 @@ async def test_messages_and_requests_pass(bus: RunningProgram, authority: Author
 
 async def test_a_client_goes_by_the_name_in_its_certificate(bus: RunningProgram, authority: Authority) -> None:
     """Where subscribers are listed."""
-    async with GrpcMessageBus(bus.address, tls=authority.client) as client:
+    async with GrpcMessageBus(bus.address, tls=authority.client, connect_timeout=PATIENCE) as client:
         await client.subscribe("named", asyncio.Queue[AgentMessage]().put)
         (found,) = [each async for each in client.subscriptions() if each.pattern == "named"]
         assert re.fullmatch(rf"{CLIENT} \(ipv4:127\.0\.0\.1:\d+\)", found.peer)
@@ -60,8 +60,8 @@ async def test_records_and_their_messages_pass(
     """The relay of the state service is a client of the bus, too."""
     came: asyncio.Queue[AgentMessage] = asyncio.Queue()
     async with (
-        GrpcMessageBus(bus.address, tls=authority.client) as client,
-        GrpcStateManager(state.address, tls=authority.client) as manager,
+        GrpcMessageBus(bus.address, tls=authority.client, connect_timeout=PATIENCE) as client,
+        GrpcStateManager(state.address, tls=authority.client, connect_timeout=PATIENCE) as manager,
     ):
         await client.subscribe("news", came.put)
         kept = AgentState(agent_id="a", agent_type=trunkline.AgentType.CODING)
@@ -81,7 +81,10 @@ async def test_agents_reach_both_by_a_sidecar_that_is_a_client(
     where = f"unix:{socket_dir}/sidecar.sock"
     sidecar = start_program("sidecar", *upstreams, *files, address=where, env=authority.environment)
     came: asyncio.Queue[AgentMessage] = asyncio.Queue()
-    async with GrpcMessageBus(sidecar.address) as client, GrpcStateManager(sidecar.address) as manager:
+    async with (
+        GrpcMessageBus(sidecar.address, connect_timeout=PATIENCE) as client,
+        GrpcStateManager(sidecar.address, connect_timeout=PATIENCE) as manager,
+    ):
         await client.subscribe("a", came.put)
         await client.publish("a", _message(3))
         assert (await _next(came)).payload == {"step": 3}
@@ -96,11 +99,11 @@ async def test_a_sidecar_on_the_network_serves_tls_itself(
     files = ("--socket-path", "", "--store-path", f"{socket_dir}/s.db")
     identity = {"tls": authority.client, "env": authority.environment}
     sidecar = start_program("sidecar", *upstreams, *files, *authority.mutual, **identity)
-    async with GrpcMessageBus(sidecar.address, tls=authority.client) as client:
+    async with GrpcMessageBus(sidecar.address, tls=authority.client, connect_timeout=PATIENCE) as client:
         await client.publish("a", _message(1))
         await client.flush()
     with pytest.raises(TlsError):
-        await GrpcMessageBus(sidecar.address, tls=authority.trust).connect()
+        await GrpcMessageBus(sidecar.address, tls=authority.trust, connect_timeout=PATIENCE).connect()
 
 
 def test_a_sidecar_says_which_service_refuses_it(
@@ -156,7 +159,7 @@ async def test_pem_in_the_environment_is_as_good_as_files(
     bus = start_program("bus", tls=authority.client, env=served)
     for name, file in CALLED.items():
         monkeypatch.setenv(f"TRUNKLINE_TLS_{name}", pem[file])
-    async with GrpcMessageBus(bus.address) as client:
+    async with GrpcMessageBus(bus.address, connect_timeout=PATIENCE) as client:
         await client.publish("a", _message(1))
         await client.flush()
 
@@ -165,7 +168,7 @@ async def test_a_name_can_be_given_beside_the_address(bus: RunningProgram, autho
     """For a service that is called at another place than its certificate says."""
     client = authority.client
     named = trunkline.Tls(ca=client.ca, cert=client.cert, key=client.key, server_name="localhost")
-    async with GrpcMessageBus(bus.address, tls=named) as connected:
+    async with GrpcMessageBus(bus.address, tls=named, connect_timeout=PATIENCE) as connected:
         assert connected.is_connected
 
 

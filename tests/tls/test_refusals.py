@@ -72,20 +72,26 @@ async def test_a_service_of_another_authority_is_not_trusted(
 async def test_the_operating_system_trusts_no_development_authority(bus: RunningProgram, authority: Authority) -> None:
     """Which is the default where no authority is named."""
     client = authority.client
-    error = await _refused(GrpcMessageBus(bus.address, tls=Tls(cert=client.cert, key=client.key)))
+    error = await _refused(
+        GrpcMessageBus(bus.address, tls=Tls(cert=client.cert, key=client.key), connect_timeout=PATIENCE)
+    )
     assert error.details["reason"] == "untrusted_authority"
 
 
 async def test_a_service_with_another_name_is_not_trusted(bus: RunningProgram, authority: Authority) -> None:
     """A certificate is for the names in it."""
-    error = await _refused(GrpcMessageBus(bus.address, tls=replace(authority.client, server_name="elsewhere.example")))
+    error = await _refused(
+        GrpcMessageBus(
+            bus.address, tls=replace(authority.client, server_name="elsewhere.example"), connect_timeout=PATIENCE
+        )
+    )
     assert error.details["reason"] == "wrong_name"
     assert "not for 'elsewhere.example'" in error.message
 
 
 async def test_the_state_service_is_spoken_of_alike(state: RunningProgram, authority: Authority) -> None:
     """One error for both."""
-    error = await _refused(GrpcStateManager(state.address, tls=authority.trust))
+    error = await _refused(GrpcStateManager(state.address, tls=authority.trust, connect_timeout=PATIENCE))
     assert error.details["reason"] == "certificate_required"
 
 
@@ -132,7 +138,9 @@ async def expired_service(socket_dir: Path) -> AsyncIterator[str]:
 
 async def test_a_service_whose_certificate_is_over_is_not_trusted(expired_service: str, socket_dir: Path) -> None:
     """Whoever signed it."""
-    error = await _refused(GrpcMessageBus(expired_service, tls=Tls(ca=f"{socket_dir}/expired-ca.pem")))
+    error = await _refused(
+        GrpcMessageBus(expired_service, tls=Tls(ca=f"{socket_dir}/expired-ca.pem"), connect_timeout=PATIENCE)
+    )
     assert error.details["reason"] == "expired"
     assert "not valid now: certificate has expired" in error.message
 
@@ -140,7 +148,7 @@ async def test_a_service_whose_certificate_is_over_is_not_trusted(expired_servic
 async def test_a_client_does_not_call_with_a_certificate_that_is_over(bus: RunningProgram, socket_dir: Path) -> None:
     """It is told before anything is sent, and when it ended."""
     _, (chain, key) = _expired(socket_dir, "coding-01")
-    error = await _refused(GrpcMessageBus(bus.address, tls=Tls(cert=chain, key=key)))
+    error = await _refused(GrpcMessageBus(bus.address, tls=Tls(cert=chain, key=key), connect_timeout=PATIENCE))
     assert error.details["reason"] == "expired"
     assert f"TRUNKLINE_TLS_CERT {chain} expired on 20" in error.message
 
@@ -165,7 +173,9 @@ async def test_who_waits_for_a_service_that_is_not_there_is_not_told_of_tls(auth
         held.bind(("127.0.0.1", 0))
         address = f"tls://127.0.0.1:{held.getsockname()[1]}"
         with pytest.raises(MessageBusError, match=r"Connection refused|did not answer") as caught:
-            await GrpcMessageBus(address, tls=authority.client, wait_for_ready=False).connect()
+            await GrpcMessageBus(
+                address, tls=authority.client, wait_for_ready=False, connect_timeout=PATIENCE
+            ).connect()
     assert caught.value.error_code == "BUS_DISCONNECTED"
 
 

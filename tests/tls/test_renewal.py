@@ -58,13 +58,15 @@ async def test_new_connections_get_the_new_certificate_and_old_ones_live_on(
     before = await asyncio.to_thread(_served, service)
     came: asyncio.Queue[AgentMessage] = asyncio.Queue()
     lost: list[object] = []
-    async with GrpcMessageBus(service.address, tls=own.client, on_disconnected=lost.append) as old:
+    async with GrpcMessageBus(
+        service.address, tls=own.client, on_disconnected=lost.append, connect_timeout=PATIENCE
+    ) as old:
         await old.subscribe("a", came.put)
         await asyncio.to_thread(write_certificates, own.directory, clients=[CLIENT])
         after = await asyncio.to_thread(_served, service)
         assert after != before
         assert after == own.pem["server.pem"]
-        async with GrpcMessageBus(service.address, tls=own.client) as new:
+        async with GrpcMessageBus(service.address, tls=own.client, connect_timeout=PATIENCE) as new:
             await new.publish("a", _message(1))
             assert (await asyncio.wait_for(came.get(), PATIENCE)).payload == {"step": 1}
         assert not lost
@@ -83,7 +85,7 @@ async def test_a_replacement_that_cannot_be_taken_changes_nothing_and_is_told(
     if bad == "no PEM":
         certificate.write_text("nothing\n")
     elif bad == "another's key":
-        key.write_text(make_authority().pem["server.key"])
+        _replace(key, make_authority().pem["server.key"])
     elif bad == "readable by others":
         key.chmod(0o644)
     else:
@@ -95,7 +97,7 @@ async def test_a_replacement_that_cannot_be_taken_changes_nothing_and_is_told(
     assert "PRIVATE KEY" not in service.output()
     assert await asyncio.to_thread(_metric, service, "trunkline_tls_files_bad") == 1
     assert await asyncio.to_thread(_served, service) == before
-    async with GrpcMessageBus(service.address, tls=own.client) as client:
+    async with GrpcMessageBus(service.address, tls=own.client, connect_timeout=PATIENCE) as client:
         await client.publish("a", _message(1))
         await client.flush()
 
@@ -113,7 +115,7 @@ async def test_other_authorities_for_clients_are_taken_too(
     """A change of authorities: first both are trusted, and new clients come in."""
     new = make_authority()
     _replace(own.directory / "ca.pem", own.pem["ca.pem"] + new.pem["ca.pem"])
-    async with GrpcMessageBus(service.address, tls=replace(new.client, ca=own.ca)) as client:
+    async with GrpcMessageBus(service.address, tls=replace(new.client, ca=own.ca), connect_timeout=PATIENCE) as client:
         await client.publish("a", _message(1))
         await client.flush()
 
@@ -125,7 +127,11 @@ async def test_a_client_whose_authority_changes_comes_back_by_its_new_files(
     service = start_program("bus", *own.mutual, tls=own.client)
     lost, back = asyncio.Event(), asyncio.Event()
     bus = GrpcMessageBus(
-        service.address, tls=own.client, on_disconnected=lambda error: lost.set(), on_reconnected=back.set
+        service.address,
+        tls=own.client,
+        on_disconnected=lambda error: lost.set(),
+        on_reconnected=back.set,
+        connect_timeout=PATIENCE,
     )
     async with bus as client:
         came: asyncio.Queue[AgentMessage] = asyncio.Queue()
@@ -146,7 +152,7 @@ async def test_a_client_that_is_refused_when_it_comes_back_says_why(
 ) -> None:
     """It goes on trying: its files, or the service's, may be put right."""
     service = start_program("bus", *own.mutual, tls=own.client)
-    async with GrpcMessageBus(service.address, tls=own.client) as client:
+    async with GrpcMessageBus(service.address, tls=own.client, connect_timeout=PATIENCE) as client:
         await asyncio.to_thread(service.kill)
         other = make_authority()
         kept = own.pem
