@@ -121,9 +121,7 @@ async def run(program: Program, settings: ServerSettings) -> None:
             )
             lag = LoopLag()
             stack.callback(lag.close)
-            tls = None
-            if settings.tls_cert:
-                tls = ServerTls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+            tls = ServerTls(settings.tls_cert, settings.tls_key, settings.tls_client_ca) if settings.tls_cert else None
             address = listen(server, settings.serves_at, tls.credentials() if tls else None)
             if settings.is_exposed:
                 log.warning(
