@@ -83,9 +83,15 @@ RULES = (
     Rule("what both ends of a stream share imports the words only", SHARED, ours=SPOKEN, outside=()),
     Rule("the package hands its names out lazily: it loads nothing itself", ("trunkline",), ours=(), outside=()),
     Rule(
+        "what both ends know of TLS imports the words, and libraries for certificates",
+        ("trunkline.tls", "trunkline.tls.*"),
+        ours=(*SPOKEN, "trunkline.tls"),
+        outside=("cryptography", "trustme"),
+    ),
+    Rule(
         "the wire imports protobuf and grpc",
         ("trunkline.v1", "trunkline.v1.*", "trunkline.wire", "trunkline.wire.*"),
-        ours=(*SPOKEN, *WIRE),
+        ours=(*SPOKEN, *WIRE, "trunkline.tls"),
         outside=GRPC,
     ),
     Rule("the client never imports the programs", ("trunkline.*",), ours=("trunkline",)),
@@ -129,7 +135,7 @@ RULES = (
         ("trunkline.cli", "trunkline.cli.*"),
         ours=(
             *(*WORDS, *PUBLIC, "trunkline.__version__"),
-            *("trunkline.orchestrator", "trunkline.programs", "trunkline.cli"),
+            *("trunkline.orchestrator", "trunkline.programs", "trunkline.tls", "trunkline.cli"),
         ),
         never=(*INSIDES, *GRPC),
         though=("trunkline.message_channel.peer",),
@@ -137,7 +143,10 @@ RULES = (
     Rule(
         "what every server needs imports the words",
         ("trunklined.rpc", "trunklined.rpc.*"),
-        ours=(*SPOKEN, "trunkline.v1.error_pb2", "trunklined.rpc", "trunklined.__version__"),
+        ours=(
+            *(*SPOKEN, "trunkline.v1.error_pb2", "trunkline.tls", "trunkline.wire.channel"),
+            *("trunklined.rpc", "trunklined.__version__"),
+        ),
     ),
     Rule(
         "the histogram, which domains use, imports the standard library only",

@@ -81,7 +81,8 @@ def _directory() -> Iterator[Path]:
 
 
 @contextmanager
-def _programs() -> Iterator[StartProgram]:
+def programs() -> Iterator[StartProgram]:
+    """Yields what starts programs, and ends them all."""
     started: list[RunningProgram] = []
 
     def start(name: str, *options: str, **words: Any) -> RunningProgram:
@@ -109,7 +110,7 @@ def socket_dir() -> Iterator[Path]:
 def start_program(socket_dir: Path) -> Iterator[StartProgram]:
     """`start_program("bus", "--max-subscriptions", "2")` starts a program that ends with the test, and before the
     test's directory does, where it may still be writing."""
-    with _programs() as start:
+    with programs() as start:
         yield start
 
 
@@ -135,7 +136,7 @@ def _shared_directory() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def _shared(_shared_directory: Path) -> Iterator[StartProgram]:
-    with _programs() as start:
+    with programs() as start:
         yield start
 
 

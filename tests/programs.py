@@ -16,7 +16,9 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.patience import PATIENCE
+from trunkline.addresses import TLS, without_tls
 from trunkline.programs import FREE_PORT, Program, ProgramError
+from trunkline.tls.options import Tls
 
 PYTHON = (sys.executable, "-m")
 
@@ -37,9 +39,16 @@ def address_of(held: socket.socket) -> str:
 
 class RunningProgram(Program):
     """One program of `python -m trunklined` (or another module) as a child process, with all of its log. Its port is
-    its own until it is ended, so that it can be started again there."""
+    its own until it is ended, so that it can be started again there.
 
-    def __init__(self, name: str, *options: str, address: str = FREE_PORT, **words: Any) -> None:
+    Args:
+        tls: what its health is asked with, where it serves TLS.
+    """
+
+    def __init__(
+        self, name: str, *options: str, address: str = FREE_PORT, tls: Tls | None = None, **words: Any
+    ) -> None:
+        self._tls = tls
         self._changed = threading.Condition()
         self._held = hold_port() if address == FREE_PORT else None
         where = address if self._held is None else address_of(self._held)
@@ -53,7 +62,7 @@ class RunningProgram(Program):
         except ProgramError:
             self.kill()
             raise
-        assert health(self.address) == "SERVING"
+        assert health(self.address, tls=self._tls) == "SERVING"
         return self
 
     def output(self) -> str:
@@ -85,9 +94,19 @@ class RunningProgram(Program):
             self._held.close()
 
 
-def health(address: str, service: str = "", timeout: float = PATIENCE) -> str:
+def sync_channel(address: str, tls: Tls | None = None) -> grpc.Channel:
+    """A channel of gRPC's synchronous face."""
+    if not address.startswith(TLS):
+        return grpc.insecure_channel(address)
+    assert tls is not None, f"{address} needs what TLS is to trust"
+    read = tls.load()
+    key, chain = (read.pair.key, read.pair.certificate) if read.pair else (None, None)
+    return grpc.secure_channel(without_tls(address), grpc.ssl_channel_credentials(read.authorities, key, chain))
+
+
+def health(address: str, service: str = "", timeout: float = PATIENCE, tls: Tls | None = None) -> str:
     """What a program's health says of a service, such as "SERVING"."""
-    with grpc.insecure_channel(address) as channel:
+    with sync_channel(address, tls) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout, wait_for_ready=True)
     return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)

@@ -20,6 +20,7 @@ import click
 from trunkline import __version__
 from trunkline.errors import TrunklineError
 from trunkline.text import safe_json, safe_text
+from trunkline.tls.pem import is_pem, shown
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -88,6 +89,13 @@ def _serve(name: str, settings_class: type[ServerSettings], given: dict[str, Any
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
+    if is_pem(str(given.get("tls_key", ""))):
+        variable = f"{_prefix(settings_class)}TLS_KEY"
+        line = (
+            f"--tls-key is a key itself, which everybody sees in the list of processes: name a file, or set {variable}"
+        )
+        _say(name, _INVALID, line, as_json=settings_class.asks_for_json(given))
+        return 2
     try:
         settings = settings_class(**given)
     except ValidationError as error:
@@ -152,7 +160,7 @@ def _complaints(settings_class: type[ServerSettings], error: ValidationError, gi
         if fault["type"] == "missing":
             lines.append(f"{option} ({variable}) must be set")
         elif field:
-            value = _CREDENTIALS.sub("***@", str(fault["input"]))
+            value = _CREDENTIALS.sub("***@", shown(str(fault["input"])))
             lines.append(f"{option if field in given else variable}={value:.200}: {wrong}")
         else:
             lines.append(wrong)

@@ -20,12 +20,13 @@ _TABLE = re.compile(r"^\| there \| here \| note \|\n\|[-| ]+\|\n((?:\|.*\|\n)+)"
 _CODE = re.compile(r"`([^`]+)`")
 
 SERVES = re.compile(r"(?P<name>\S+\.py) serves")
+SERVICE = re.compile(r"serves")
 BESIDE = re.compile(r"(?:(?P<name>\S+\.py) )?beside (?P<server>\S+\.py)")
 STREAMS = re.compile(r"streams (?P<when>from|until) (?P<text>.+)")
 OUTPUT = re.compile(r"(?P<shortened>shortened )?output(?: of (?P<name>\S+\.py))?")
 NOT_RUN = re.compile(r"not run: (?P<reason>.+)")
 PROGRAM = re.compile(r"(?P<name>\S+\.py)")
-MARKS = (SERVES, BESIDE, STREAMS, OUTPUT, NOT_RUN, PROGRAM)
+MARKS = (SERVES, SERVICE, BESIDE, STREAMS, OUTPUT, NOT_RUN, PROGRAM)
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Block:
     - `name.py`: a program with a name, for other blocks to speak of.
     - `name.py serves`: it prints a line that ends with "ready", and runs until it is ended.
     - `beside name.py`, `other.py beside name.py`: run while that program serves. It may stand in README.md.
+    - `serves`: a command that runs a service, from when it is ready to the end of the page.
     - `streams until TEXT`: a command that goes on; the next block is run beside it, and then it has printed TEXT.
       `streams from TEXT`: it prints TEXT before the next block is run.
     - `output of name.py`, `output`: what that program, or the block before, prints. `shortened output`: these lines, in

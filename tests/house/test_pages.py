@@ -12,14 +12,28 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import trunkline
 from scripts.tools import find
 from tests.conftest import StartProgram
-from tests.house.page import BESIDE, MARKS, NOT_RUN, OUTPUT, PAGES, README, ROOT, SERVES, STREAMS, Block, Page
-from tests.programs import PYTHON
+from tests.house.page import (
+    BESIDE,
+    MARKS,
+    NOT_RUN,
+    OUTPUT,
+    PAGES,
+    README,
+    ROOT,
+    SERVES,
+    SERVICE,
+    STREAMS,
+    Block,
+    Page,
+)
+from tests.programs import PYTHON, hold_port
 
 SECONDS = 60.0
 NOT_RUN_BLOCKS = {"README.md": 2, "docs/operations.md": 1, "docs/performance.md": 2}
@@ -32,6 +46,7 @@ PROGRAMS = {
     "docs/from-pyorchestrate.md": {"weather.py", "counter.py", "service.py", "supervised.py", "fleet.py"},
     "docs/python-client.md": {"done.py", "figures.py", "blocking.py", "in_memory.py", "leading.py", "local.py"},
     "docs/requests.md": {"writer.py", "asks.py"},
+    "docs/security.md": {"secure.py"},
     "docs/sidecar.md": {"external.py"},
 }
 RUN = [page for page in PAGES if any(block.language in ("python", "sh") for block in page.blocks)]
@@ -52,7 +67,12 @@ class Reader:
         upstreams = ("--bus-address", self._bus, "--state-address", state)
         files = ("--socket-path", str(kept / "channel.sock"), "--store-path", str(kept / "sidecar.db"))
         start("sidecar", *upstreams, *files, address=f"unix:{kept / 'sidecar.sock'}", cwd=folder)
-        self._shown = {"7431": self._bus.rpartition(":")[2], "7432": state.rpartition(":")[2]}
+        self._held = hold_port()
+        self._shown = {
+            "7431": self._bus.rpartition(":")[2],
+            "7432": state.rpartition(":")[2],
+            "7441": str(self._held.getsockname()[1]),  # of a service that the page itself runs
+        }
         self._environment = {
             **os.environ,
             "PATH": f"{self._commands()}{os.pathsep}{os.environ['PATH']}",
@@ -69,9 +89,12 @@ class Reader:
         blocks = [block for block in self._page.blocks if block.language in ("python", "sh") and self._is_run(block)]
         servers = {server["server"] for block in blocks if (server := block.match(BESIDE))}
         assert {block.name for block in blocks if block.match(SERVES)} <= servers, "nothing is run beside a program"
-        with ExitStack() as streaming:
+        with self._held, ExitStack() as serving, ExitStack() as streaming:
             for block in blocks:
                 if block.match(SERVES):
+                    continue
+                if block.match(SERVICE):
+                    serving.enter_context(self._run_service(block))
                     continue
                 if stream := block.match(STREAMS):
                     streaming.enter_context(self._stream(block, **stream.groupdict()))
@@ -110,6 +133,20 @@ class Reader:
             yield
 
     @contextmanager
+    def _run_service(self, block: Block) -> Iterator[None]:
+        """Runs a service from the moment that it is ready."""
+        with self._process(self._arguments(block), stderr=subprocess.STDOUT) as program:
+            assert program.stdout is not None
+            said = []
+            for line in program.stdout:
+                said.append(line)
+                if '"event": "ready"' in line:
+                    break
+            else:
+                pytest.fail(f"{block.where} was never ready: {''.join(said)}")
+            yield
+
+    @contextmanager
     def _stream(self, block: Block, when: str, text: str) -> Iterator[None]:
         """Runs a command that goes on, from the moment that it is subscribed. It prints `text` before or after what is
         run beside it."""
@@ -128,10 +165,10 @@ class Reader:
                 yield
 
     @contextmanager
-    def _process(self, arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
+    def _process(self, arguments: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
         """A process that is ended by SIGTERM; one that goes on for too long by SIGKILL, which ends its output."""
         with subprocess.Popen(
-            arguments, cwd=self._folder, env=self._environment, stdout=subprocess.PIPE, text=True
+            arguments, cwd=self._folder, env=self._environment, stdout=subprocess.PIPE, text=True, **options
         ) as program:
             too_long = threading.Timer(SECONDS, program.kill)
             too_long.start()
@@ -148,12 +185,12 @@ class Reader:
         text = self._localized(block.text)
         if block.language == "python":
             return [sys.executable, "-c", text]
-        stream = "exec " if block.match(STREAMS) else ""
+        stream = "exec " if block.match(STREAMS) or block.match(SERVICE) else ""
         return ["/bin/sh", "-euc", f"{stream}{text}"]
 
     def _localized(self, text: str) -> str:
         """The text with the ports of the running programs."""
-        return re.sub(r"\b(127\.0\.0\.1|localhost):(743[12])\b", lambda found: self._local(*found.groups()), text)
+        return re.sub(r"\b(127\.0\.0\.1|localhost):(743[12]|7441)\b", lambda found: self._local(*found.groups()), text)
 
     def _local(self, host: str, port: str) -> str:
         return f"{host}:{self._shown[port]}"

@@ -132,6 +132,12 @@ def test_a_wrong_prefix_is_refused_by_name(made: type[RedisMessageBus | RedisSta
         made(prefix="a b")
 
 
+def test_nobody_listens_for_other_machines_by_accident() -> None:
+    with pytest.raises(ValueError, match=r"^listen is 0\.0\.0\.0:7431, which other machines reach"):
+        RedisMessageBus(listen="0.0.0.0:7431")
+    assert not RedisMessageBus(listen="0.0.0.0:7431", insecure=True).is_connected
+
+
 @pytest.mark.parametrize("made", [RedisMessageBus, RedisStateManager])
 async def test_where_no_redis_is_connect_says_so(made: type[RedisMessageBus | RedisStateManager]) -> None:
     with hold_port() as held:

@@ -55,6 +55,7 @@ _HOMES = {
         "SubscriptionExistsError",
         "SubscriptionNotFoundError",
         "TaskNotFoundError",
+        "TlsError",
         "TrunklineError",
         "UnauthenticatedError",
     ),
@@ -119,6 +120,7 @@ _HOMES = {
     "trunkline.state.grpc.manager": ("GrpcStateManager",),
     "trunkline.message_channel": ("MessageChannel", "ServiceMessage"),
     "trunkline.programs": ("LocalStack",),
+    "trunkline.tls.options": ("Tls",),
 }
 _FACES = ("sync",)
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -209,6 +211,7 @@ if TYPE_CHECKING:
     from trunkline.errors import SubscriptionExistsError as SubscriptionExistsError
     from trunkline.errors import SubscriptionNotFoundError as SubscriptionNotFoundError
     from trunkline.errors import TaskNotFoundError as TaskNotFoundError
+    from trunkline.errors import TlsError as TlsError
     from trunkline.errors import TrunklineError as TrunklineError
     from trunkline.errors import UnauthenticatedError as UnauthenticatedError
     from trunkline.failures import CircuitBreaker as CircuitBreaker
@@ -252,6 +255,7 @@ if TYPE_CHECKING:
     from trunkline.state.state_manager import Save as Save
     from trunkline.state.state_manager import StateManager as StateManager
     from trunkline.state.state_manager import StateStatistics as StateStatistics
+    from trunkline.tls.options import Tls as Tls
     from trunklined.local.bus import InMemoryMessageBus as InMemoryMessageBus
     from trunklined.local.redis import RedisMessageBus as RedisMessageBus
     from trunklined.local.state import InMemoryStateManager as InMemoryStateManager

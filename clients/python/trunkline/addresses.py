@@ -1,19 +1,23 @@
-"""Addresses: `host:port`, or `unix:/path` of a UNIX socket; the same for programs that serve and for clients."""
+"""Addresses: `host:port`, `tls://host:port` of a port that speaks TLS, or `unix:/path` of a UNIX socket; the same for
+programs that serve and for clients."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import socket
 from typing import Final
 
 from trunkline.errors import InvalidAddressError
 from trunkline.text import safe_text
 
 UNIX: Final = "unix:"
+TLS: Final = "tls://"
 MAX_SOCKET_PATH: Final = 107
 """Bytes of a UNIX socket's path (sun_path on Linux, less its end)."""
 MAX_PORT: Final = 65_535
 
-_FORMS: Final = "want host:port, such as 127.0.0.1:7431, or unix:/path"
+_FORMS: Final = "want host:port, such as 127.0.0.1:7431, tls://host:port, or unix:/path"
 
 
 def check_address(address: str) -> str:
@@ -29,9 +33,9 @@ def check_address(address: str) -> str:
         if len(os.fsencode(path)) > MAX_SOCKET_PATH:
             raise ValueError(f"a UNIX socket's path has at most {MAX_SOCKET_PATH} bytes")
         return address
-    if "://" in address:
-        raise ValueError(f"{_FORMS}: an address is no URL, {address.partition('://')[0]}:// has no place in it")
-    host, colon, port = address.rpartition(":")
+    if "://" in without_tls(address):
+        raise ValueError(f"{_FORMS}: {without_tls(address).partition('://')[0]}:// has no place in an address")
+    host, colon, port = without_tls(address).rpartition(":")
     if not host or not colon or not port.isascii() or not port.isdigit():
         raise ValueError(_FORMS)
     if len(port) > len(str(MAX_PORT)) or int(port) > MAX_PORT:
@@ -62,3 +66,33 @@ def check_target(address: str) -> str:
             f"{shown!r} is no address: {error}", details={"field": "address", "value": shown}
         ) from None
     return address
+
+
+def without_tls(address: str) -> str:
+    """Returns the address as sockets and gRPC name it: without `tls://`."""
+    return address.removeprefix(TLS)
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Returns the host, without brackets, and the port of an address that is no UNIX socket's."""
+    host, _, port = without_tls(address).rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def is_local(address: str) -> bool:
+    """Returns whether only this machine reaches an address: a UNIX socket, or one of the loopback interface. A name is
+    looked up, and one that is not found counts as reached by others."""
+    if address.startswith(UNIX):
+        return True
+    host, _ = host_and_port(address)
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return False
+    return all(_is_loopback(str(where[0])) for *_, where in found)
+
+
+def _is_loopback(host: str) -> bool:
+    address = ipaddress.ip_address(host.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback

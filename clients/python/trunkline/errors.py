@@ -27,6 +27,7 @@
     │   └── StateDisconnectedError    STATE_DISCONNECTED
     └── both a MessageBusError and a StateError
         ├── InvalidAddressError       INVALID_ADDRESS
+        ├── TlsError                  TLS
         ├── MessageTooLargeError      MESSAGE_TOO_LARGE
         ├── CompactedError            COMPACTED
         ├── OverloadedError           OVERLOADED
@@ -279,10 +280,20 @@ class StateDisconnectedError(StateError):
 
 
 class InvalidAddressError(MessageBusError, StateError, ValueError):
-    """An address that is neither `host:port` nor `unix:/path`; never on the wire. Details: field and value."""
+    """An address that is neither `host:port`, `tls://host:port` nor `unix:/path`; never on the wire. Details: field and
+    value."""
 
     error_code = "INVALID_ADDRESS"
     status = "INVALID_ARGUMENT"
+
+
+class TlsError(MessageBusError, StateError):
+    """A TLS handshake failed, or a certificate or a key cannot be taken; never on the wire. Details: reason
+    (untrusted_authority, wrong_name, expired, not_tls, tls_required, certificate_required, certificate_refused,
+    handshake_failed or invalid_files), and address or field."""
+
+    error_code = "TLS"
+    status = "UNAVAILABLE"
 
 
 class MessageTooLargeError(MessageBusError, StateError):

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Final, NoReturn, Protocol
 
 import grpc
-import structlog
 from grpc import aio
 
 from trunkline.addresses import UNIX
@@ -21,6 +19,7 @@ from trunkline.errors import STATUS_DETAILS_KEY, TrunklineError
 from trunkline.limits import COMPRESSED
 from trunklined.forwarding.open_items import OpenItems
 from trunklined.forwarding.peer import PEER, peer_of
+from trunklined.rpc.upstream import Upstream
 
 Context = aio.ServicerContext[Any, Any]
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -35,7 +34,6 @@ DEADLINE_SHARE: Final = 0.025
 still reaches the caller; never by more than a tenth of it. (gRPC rounds a deadline up by as much as 1% on each wire:
 twice here, which would undo less.)"""
 
-_FAILED: Final = grpc.ChannelConnectivity.TRANSIENT_FAILURE
 _KEPT: Final = ("grpc-trace-bin", "grpc-tags-bin")
 _HOP: Final = ("user-agent", "te", "content-type", "content-length", "host")
 """Metadata of one connection, which the next one has of its own; so have all other names that begin with grpc-."""
@@ -78,11 +76,7 @@ class Forwarder:
         self.service = service
         self.address = address
         self._disconnected = disconnected
-        self._options = options
-        self._on_change = on_change
-        self._channel: aio.Channel | None = None
-        self._watcher: asyncio.Task[None] | None = None
-        self._ready = asyncio.Event()
+        self._upstream = Upstream(service, address, options, on_change)
         self._may_finish = may_finish
         self._program = program
         self._names_peer = names_peer
@@ -91,17 +85,15 @@ class Forwarder:
         self._stopping = False
         self._finishes = False
         """While it stops: whether something that was under way still is."""
-        self._methods: dict[tuple[str, bool, bool], Any] = {}
 
     @property
     def is_connected(self) -> bool:
         """Whether the upstream is connected now."""
-        return self._ready.is_set()
+        return self._upstream.is_connected
 
     def start(self) -> None:
         """Begins to connect, and connects again whenever the connection is lost."""
-        self._channel = aio.insecure_channel(self.address, options=self._options)
-        self._watcher = asyncio.create_task(self._watch(self._channel), name=f"watch {self.service}")
+        self._upstream.start()
 
     async def drain(self, seconds: float) -> None:
         """Refuses new calls, waits up to `seconds` for what is under way, then ends the streams with UNAVAILABLE.
@@ -126,14 +118,7 @@ class Forwarder:
 
     async def close(self) -> None:
         """Ends every call. Idempotent."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watcher
-            self._watcher = None
-        if self._channel is not None:
-            await self._channel.close()
-            self._channel = None
+        await self._upstream.close()
 
     async def send(self, method: str, request: bytes, timeout: float) -> bytes:
         """Makes a call of this program's own, with one request and one response.
@@ -142,7 +127,7 @@ class Forwarder:
             grpc.aio.AioRpcError: the upstream answered with an error, or was lost.
             TrunklineError: this program lets go of the upstream.
         """
-        call = self._stub(method, False, False)(request, timeout=timeout)
+        call = self._upstream.stub(method)(request, timeout=timeout)
         try:
             response: bytes = await call
             return response
@@ -250,29 +235,16 @@ class Forwarder:
             call.cancel()
 
     async def _method(self, method: str, context: Context, request_stream: bool, response_stream: bool) -> Any:
-        if not self._ready.is_set():
+        if not self._upstream.is_connected:
             await self._wait(context)
-        return self._stub(method, request_stream, response_stream)
-
-    def _stub(self, method: str, request_stream: bool, response_stream: bool) -> Any:
-        key = (method, request_stream, response_stream)
-        found = self._methods.get(key)
-        if found is None:
-            assert self._channel is not None
-            kinds = {
-                (False, False): self._channel.unary_unary,
-                (False, True): self._channel.unary_stream,
-                (True, False): self._channel.stream_unary,
-                (True, True): self._channel.stream_stream,
-            }
-            found = self._methods[key] = kinds[request_stream, response_stream](method)
-        return found
+        return self._upstream.stub(method, request_stream, response_stream)
 
     def _options_of(self, context: Context) -> dict[str, Any]:
         """Returns the options of an upstream call: timeout, metadata, and compression where the caller has it."""
         metadata = _passed_on(context)
         if self._names_peer:
-            metadata += ((PEER, peer_of(context)),)
+            # Metadata is ASCII; a name in a certificate need not be.
+            metadata += ((PEER, peer_of(context).encode("ascii", "backslashreplace").decode()),)
         is_compressed = COMPRESSED in metadata and not self.address.startswith(UNIX)
         return {
             "timeout": _shrunk(context),
@@ -283,7 +255,9 @@ class Forwarder:
     async def _wait(self, context: Context) -> None:
         left = context.time_remaining()
         try:
-            await asyncio.wait_for(self._ready.wait(), UPSTREAM_WAIT if left is None else min(UPSTREAM_WAIT, left))
+            await asyncio.wait_for(
+                self._upstream.connected(), UPSTREAM_WAIT if left is None else min(UPSTREAM_WAIT, left)
+            )
         except TimeoutError:
             raise self._disconnected(
                 f"{self.service} at {self.address} is not reached",
@@ -301,20 +275,6 @@ class Forwarder:
                 details={"service": self.service, "address": self.address},
             )
         await context.abort(code, details or "", passed)
-
-    async def _watch(self, channel: aio.Channel) -> None:
-        log = structlog.get_logger().bind(service=self.service, address=self.address)
-        known = False
-        while True:
-            state = channel.get_state(try_to_connect=True)
-            ready = state is grpc.ChannelConnectivity.READY
-            is_news = ready != self._ready.is_set() if known else ready or state is _FAILED
-            if is_news:
-                known = True
-                (self._ready.set if ready else self._ready.clear)()
-                log.info("upstream connected" if ready else "upstream lost")
-                self._on_change(ready)
-            await channel.wait_for_state_change(state)
 
 
 async def _pass_up(call: Any, context: Context, items: OpenItems) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from typing import Final
 
+from trunkline.addresses import is_local
 from trunkline.bus.grpc.bus import GrpcMessageBus
 from trunkline.bus.grpc.session import BusSession
 from trunklined.bus.app import build
@@ -32,9 +33,10 @@ class RedisMessageBus(GrpcMessageBus):
         prefix: what every key in Redis begins with: one for each installation.
         listen: where this replica serves the others, host:port. Default: this machine alone, at any free port.
         advertised_address: where the others reach it, if that is another address than `listen`.
+        insecure: other machines may reach it, without TLS. Where that must not be, take a bus service with TLS.
 
     Raises:
-        ValueError: the URL, the prefix or an address is none; names it.
+        ValueError: the URL, the prefix or an address is none, or others reach `listen`; names it.
         StorageError: by `connect`: this Redis cannot be trusted with messages, or does not answer; says what to do.
     """
 
@@ -45,9 +47,20 @@ class RedisMessageBus(GrpcMessageBus):
         prefix: str = "trunkline",
         listen: str = HERE,
         advertised_address: str = "",
+        insecure: bool = False,
     ) -> None:
+        if not insecure and not is_local(listen):
+            raise ValueError(
+                f"listen is {listen}, which other machines reach, without TLS: take a bus service with TLS, or say"
+                " insecure=True to let everybody in who reaches it"
+            )
         self._settings = Settings.in_process(
-            redis_url, prefix, address=listen, advertised_address=advertised_address, drain_seconds=DRAIN_SECONDS
+            redis_url,
+            prefix,
+            address=listen,
+            advertised_address=advertised_address,
+            insecure=insecure,
+            drain_seconds=DRAIN_SECONDS,
         )
         super().__init__()
         self.address = listen

@@ -5,7 +5,10 @@ errors      domain errors to gRPC statuses and wire items; the interceptor that 
 compression answers compressed where the caller asks for it
 histogram   durations by bucket, for every program's metrics; domains may use it
 health      grpc.health.v1, per service and overall
+identity    who makes a call, as far as that was proved
 listening   binding a TCP port or a UNIX socket
+tls         the certificate that a program serves with, read anew when its files change
+upstream    a program's connection to another service
 logging     structured logs, set up once
 times       seconds and UNIX time to the wire's times, and back
 page_token  sizes of pages, and tokens that name the next one

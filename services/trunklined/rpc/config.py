@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from trunkline.addresses import UNIX, check_address
+from trunkline.addresses import TLS, UNIX, check_address, is_local
 from trunkline.limits import (
     DRAIN_SECONDS,
     KEEPALIVE_INTERVAL,
@@ -22,7 +22,7 @@ from trunklined.rpc.variables import unknown_variables
 
 
 def _check_tcp_or_empty(address: str) -> str:
-    if address.startswith(UNIX):
+    if address.startswith((UNIX, TLS)):
         raise ValueError("metrics are served on host:port only")
     return check_address(address) if address else address
 
@@ -86,10 +86,63 @@ class ServerSettings(BaseSettings):
     compression: Literal["off", "gzip"] = Field(
         default="off", description="gzip: callers may compress what they send, and ask for compressed answers."
     )
+    tls_cert: str = Field(
+        default="",
+        description="The certificate to serve TLS with, and the chain above it: a PEM file, read anew when it changes."
+        " Empty: no TLS.",
+    )
+    tls_key: str = Field(
+        default="", repr=False, description="Its private key: a PEM file that nobody else can read (mode 0600)."
+    )
+    tls_client_ca: str = Field(
+        default="",
+        description="Who may sign clients' certificates: a PEM file. Then every client must show one (mutual TLS)."
+        " Empty: none is asked for.",
+    )
+    insecure: bool = Field(
+        default=False, description="Serve others than this machine without TLS: whoever reaches the port does all."
+    )
     end_with_stdin: bool = Field(
         default=False,
         description="End gracefully when standard input ends: for a parent that must not leave programs behind.",
     )
+
+    @model_validator(mode="after")
+    def _check_exposure(self) -> Self:
+        """Holds that TLS is set up whole or not at all, and that nobody else reaches a port without it by accident."""
+        prefix = self.model_config.get("env_prefix", "")
+
+        def named(field: str) -> str:
+            return f"--{field.replace('_', '-')} ({prefix}{field.upper()})"
+
+        where = f"{named('address')} is {self.address}"
+        both = f"{named('tls_cert')} and {named('tls_key')}"
+        if not self.tls_cert:
+            for name in ("tls_key", "tls_client_ca"):
+                if getattr(self, name):
+                    raise ValueError(f"{named(name)} is set without {named('tls_cert')}")
+            if self.address.startswith(TLS):
+                raise ValueError(f"{where}, which needs {both}")
+        elif not self.tls_key:
+            raise ValueError(f"{named('tls_cert')} is set without {named('tls_key')}")
+        elif self.address.startswith(UNIX):
+            raise ValueError(f"{named('tls_cert')} is set, but {where}, a UNIX socket, which is served without TLS")
+        if self.is_exposed and not self.insecure:
+            raise ValueError(
+                f"{where}, which other machines reach, without TLS: set {both}, or say {named('insecure')} to let"
+                " everybody in who reaches it"
+            )
+        return self
+
+    @property
+    def serves_at(self) -> str:
+        """`address` in the form that says whether TLS is served there."""
+        return f"{TLS}{self.address}" if self.tls_cert and not self.address.startswith(TLS) else self.address
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether others than this machine are served without TLS."""
+        return not self.tls_cert and not is_local(self.address)
 
     @classmethod
     def unknown_variables(cls) -> list[str]:

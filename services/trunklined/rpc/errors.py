@@ -22,6 +22,7 @@ from grpc import aio
 from trunkline.errors import ERROR_DOMAIN, STATUS_DETAILS_KEY, InternalError, InvalidMessageError, TrunklineError
 from trunkline.v1 import error_pb2
 from trunklined.rpc.draining import Draining
+from trunklined.rpc.identity import identity_of
 
 MAX_TEXT_BYTES: Final = 512
 MAX_DETAILS_BYTES: Final = 3072
@@ -58,10 +59,14 @@ async def abort(context: Context, error: TrunklineError) -> NoReturn:
     await context.abort(_code(error), status.message, trailers)
 
 
-def to_internal(error: Exception, where: str) -> InternalError:
-    """Logs an unexpected exception and returns the error for the caller, which carries the log entry's id only."""
+def to_internal(error: Exception, where: str, caller: str | None = None) -> InternalError:
+    """Logs an unexpected exception, and returns the error for the caller, which carries the log entry's id only.
+
+    Args:
+        caller: who it was, for the log.
+    """
     error_id = secrets.token_hex(8)
-    structlog.get_logger().error("unexpected error", where=where, error_id=error_id, exc_info=error)
+    structlog.get_logger().error("unexpected error", where=where, caller=caller, error_id=error_id, exc_info=error)
     return InternalError(
         f"something unexpected went wrong in the service; its log has it as {error_id}", details={"error_id": error_id}
     )
@@ -139,7 +144,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
                 except Exception as error:  # noqa: BLE001  # the border: nothing but a status may pass
                     if task is not None:
                         self._draining.end(task)  # only its answer is left, as it is of a call that succeeds
-                    await abort(context, _expected(error, method))
+                    await abort(context, _expected(error, method, context))
                 finally:
                     if task is not None:
                         self._draining.end(task)
@@ -165,7 +170,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
                     await self._cut_off(task, context)
                     raise
                 except Exception as error:  # noqa: BLE001  # the border: nothing but a status may pass
-                    await abort(context, _expected(error, method))
+                    await abort(context, _expected(error, method, context))
                 finally:
                     if task is not None:
                         self._draining.end(task)
@@ -230,12 +235,12 @@ def _checked(request: Any) -> Any:
     return request
 
 
-def _expected(error: Exception, method: str) -> TrunklineError:
+def _expected(error: Exception, method: str, context: Context) -> TrunklineError:
     if isinstance(error, TrunklineError):
         return error
     if isinstance(error, DecodeError):
         return _undecodable()
-    return to_internal(error, method)
+    return to_internal(error, method, str(identity_of(context)))
 
 
 def _undecodable() -> InvalidMessageError:

@@ -12,7 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from trunkline.addresses import UNIX
+import grpc
+
+from trunkline.addresses import TLS, UNIX, host_and_port, without_tls
 from trunkline.errors import TrunklineError
 
 _ALL = ("0.0.0.0", "[::]", "")
@@ -24,6 +26,8 @@ class Listener(Protocol):
 
     def add_insecure_port(self, address: str) -> int: ...
 
+    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int: ...
+
 
 class ListenError(TrunklineError):
     """The address cannot be bound. Details: address."""
@@ -32,10 +36,13 @@ class ListenError(TrunklineError):
     status = "UNAVAILABLE"
 
 
-def listen(server: Listener, address: str) -> str:
-    """Binds the server to "host:port" or "unix:/path"; returns the address with the actual port.
+def listen(server: Listener, address: str, credentials: grpc.ServerCredentials | None = None) -> str:
+    """Binds the server to "host:port", "tls://host:port" or "unix:/path"; returns the address with the actual port.
 
     A UNIX socket gets mode 0600. The file of a dead server is removed; that of a live server is left alone.
+
+    Args:
+        credentials: with which "tls://" is served.
 
     Raises:
         ListenError: the address is in use, belongs to another machine, or cannot be bound.
@@ -48,8 +55,13 @@ def listen(server: Listener, address: str) -> str:
     fault = _fault(address)
     if fault is not None and fault.errno == errno.EADDRINUSE:
         raise _refused(address, "another program serves there")
+    target = without_tls(address)
     try:
-        port = server.add_insecure_port(address)
+        if address.startswith(TLS):
+            assert credentials is not None
+            port = server.add_secure_port(target, credentials)
+        else:
+            port = server.add_insecure_port(target)
     except RuntimeError as error:
         raise _refused(address, str(fault.strerror or fault) if fault else "it cannot be bound") from error
     return f"{address.rpartition(':')[0]}:{port}"
@@ -58,7 +70,8 @@ def listen(server: Listener, address: str) -> str:
 def reachable(address: str) -> str:
     """Returns where another machine reaches what listens at an address: of all addresses of this one, the first that
     its name has."""
-    host, _, port = address.rpartition(":")
+    scheme = TLS if address.startswith(TLS) else ""
+    host, _, port = without_tls(address).rpartition(":")
     if address.startswith(UNIX) or host not in _ALL:
         return address
     try:
@@ -68,7 +81,7 @@ def reachable(address: str) -> str:
             f"{socket.gethostname()!r} has no address that others could be told ({error}): set the advertised address"
         ) from error
     first = str(found[0][4][0])
-    return f"[{first}]:{port}" if ":" in first else f"{first}:{port}"
+    return f"{scheme}[{first}]:{port}" if ":" in first else f"{scheme}{first}:{port}"
 
 
 def _listen_unix(server: Listener, path: Path) -> None:
@@ -181,9 +194,9 @@ def _umask(mask: int) -> Iterator[None]:
 
 def _fault(address: str) -> OSError | None:
     """Returns the error of a plain socket on this address; None if it can be bound."""
-    host, _, port = address.rpartition(":")
+    host, port = host_and_port(address)
     try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, where in found:
             with socket.socket(family, kind, protocol) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -54,6 +54,19 @@ class RpcMetrics(Collector):
         yield latency
 
 
+class ExposureCollector(Collector):
+    """Tells whether other machines are served without TLS."""
+
+    def __init__(self, is_exposed: bool) -> None:
+        self._is_exposed = is_exposed
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields the metric."""
+        yield GaugeMetricFamily(
+            "trunkline_insecure", "Whether other machines are served without TLS.", int(self._is_exposed)
+        )
+
+
 class MetricsServer:
     """Serves a program's metrics over HTTP until closed."""
 

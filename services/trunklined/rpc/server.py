@@ -26,7 +26,8 @@ from trunklined.rpc.errors import ErrorInterceptor
 from trunklined.rpc.garbage import Garbage
 from trunklined.rpc.listening import hang_up, listen
 from trunklined.rpc.loop_lag import LoopLag
-from trunklined.rpc.metrics import MetricsServer, RpcMetrics
+from trunklined.rpc.metrics import ExposureCollector, MetricsServer, RpcMetrics
+from trunklined.rpc.tls import ServerTls
 
 GOODBYE_SECONDS: Final = 0.1
 """From the end of the last call to that of its connection: its answer is on its way, and what comes is still refused
@@ -119,7 +120,8 @@ async def serving(program: Program, settings: ServerSettings) -> AsyncIterator[s
     get `drain_seconds`, streams end, and engines are closed.
 
     Raises:
-        TrunklineError: the program cannot start: the address is taken, or an engine does not open.
+        TrunklineError: the program cannot start: the address is taken, a certificate or a key cannot be, or an engine
+            does not open.
     """
     log = structlog.get_logger().bind(program=program.name)
     calls = RpcMetrics()
@@ -140,17 +142,27 @@ async def serving(program: Program, settings: ServerSettings) -> AsyncIterator[s
         )
         lag = LoopLag()
         stack.callback(lag.close)
-        address = listen(server, settings.address)
+        tls = ServerTls(settings.tls_cert, settings.tls_key, settings.tls_client_ca) if settings.tls_cert else None
+        address = listen(server, settings.serves_at, tls.credentials() if tls else None)
+        if settings.is_exposed:
+            log.warning(
+                "insecure: no TLS, and other machines reach this address: whoever does may do everything",
+                address=address,
+            )
         if isinstance(program, LearnsAddress):
             program.listens_at(address)
         metrics_address = None
         if settings.metrics_address:
-            metrics = MetricsServer(settings.metrics_address, [calls, lag, *program.collectors()])
+            shown = [calls, lag, ExposureCollector(settings.is_exposed), *([tls] if tls else [])]
+            metrics = MetricsServer(settings.metrics_address, [*shown, *program.collectors()])
             stack.push_async_callback(asyncio.to_thread, metrics.close)
             metrics_address = metrics.address
         stack.push_async_callback(program.close)
         await program.start()
         await server.start()
+        if tls is not None:
+            watch = asyncio.create_task(tls.watch(), name="watch TLS files")
+            stack.callback(watch.cancel)
         lag.start()
         state.serve()
         log.info("ready", address=address, metrics_address=metrics_address, pid=os.getpid())

@@ -1,14 +1,26 @@
-"""Connections of a program to another service."""
+"""Upstream: a program's connection to another service."""
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import grpc
+import structlog
+from grpc import aio
 
 from trunkline.limits import MAX_FRAME_BYTES
+from trunkline.wire.channel import Connector
 
 RECONNECT_MIN_MS: Final = 50
 RECONNECT_MAX_MS: Final = 1_000
 """gRPC waits between two attempts to connect, from the one to the other."""
+LOOK_SECONDS: Final = 5.0
+"""While there is no connection: how often it is asked whether TLS is the reason, and whether certificates changed."""
+
+_FAILED: Final = grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
 
 def upstream_options(keepalive_interval: float, keepalive_timeout: float) -> list[tuple[str, int]]:
@@ -25,3 +37,119 @@ def upstream_options(keepalive_interval: float, keepalive_timeout: float) -> lis
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.use_local_subchannel_pool", 1),
     ]
+
+
+class Upstream:
+    """Connects to another service, and connects again whenever the connection is lost; with TLS, of what the files of
+    its certificates have then.
+
+    Args:
+        name: of the service, for the log.
+        address: where it is.
+        options: gRPC channel arguments.
+        on_change: called with True when it is connected, with False when it is lost, and when it is not there at first.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        options: list[tuple[str, int]],
+        on_change: Callable[[bool], None] = lambda connected: None,
+    ) -> None:
+        self.address = address
+        self._name = name
+        self._connector = Connector(address, options)
+        self._on_change = on_change
+        self._channel: aio.Channel | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self._calls: dict[tuple[str, bool, bool], Any] = {}
+        self._told = ""
+        """Why it refused, as it was logged last."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the service is connected now."""
+        return self._ready.is_set()
+
+    def start(self) -> None:
+        """Begins to connect.
+
+        Raises:
+            TlsError: the certificates that the environment names cannot be taken.
+        """
+        self._channel = self._connector.open()
+        self._watcher = asyncio.create_task(self._watch(), name=f"watch {self._name}")
+
+    async def close(self) -> None:
+        """Closes the connection, and ends every call. Idempotent."""
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.cancel()
+            with suppress(asyncio.CancelledError):
+                await watcher
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+        self._ready.clear()
+
+    async def connected(self) -> None:
+        """Waits until the service is connected."""
+        await self._ready.wait()
+
+    def stub(self, method: str, request_stream: bool = False, response_stream: bool = False) -> Any:
+        """Returns what starts calls of a method, of encoded messages. To be asked for each call: another connection may
+        have another."""
+        key = (method, request_stream, response_stream)
+        found = self._calls.get(key)
+        if found is None:
+            assert self._channel is not None
+            kinds = {
+                (False, False): self._channel.unary_unary,
+                (False, True): self._channel.unary_stream,
+                (True, False): self._channel.stream_unary,
+                (True, True): self._channel.stream_stream,
+            }
+            found = self._calls[key] = kinds[request_stream, response_stream](method)
+        return found
+
+    async def _watch(self) -> None:
+        log = structlog.get_logger().bind(service=self._name, address=self.address)
+        is_known = False
+        while True:
+            assert self._channel is not None
+            state = self._channel.get_state(try_to_connect=True)
+            ready = state is grpc.ChannelConnectivity.READY
+            if ready != self._ready.is_set() if is_known else ready or state is _FAILED:
+                is_known, self._told = True, ""
+                (self._ready.set if ready else self._ready.clear)()
+                log.info("upstream connected" if ready else "upstream lost")
+                self._on_change(ready)
+            change = asyncio.ensure_future(self._channel.wait_for_state_change(state))
+            asking = asyncio.ensure_future(self._ask(log)) if state is _FAILED else None
+            try:
+                await asyncio.wait((change, asking) if asking else (change,), return_when=asyncio.FIRST_COMPLETED)
+                if asking is not None and asking.done():
+                    await self._renew()
+            finally:
+                change.cancel()
+                if asking is not None:
+                    asking.cancel()
+
+    async def _ask(self, log: Any) -> None:
+        """Asks why there is no connection, and logs each answer once; returns when there are other certificates."""
+        while not self._connector.is_outdated:
+            refused = await self._connector.why_refused()
+            if refused is not None and self._told != refused.message:
+                self._told = refused.message
+                log.error("upstream refused", reason=refused.message)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _renew(self) -> None:
+        """Makes the channel anew, of other certificates."""
+        if (renewed := self._connector.reopen()) is not None:
+            old, self._channel = self._channel, renewed
+            self._calls.clear()
+            if old is not None:
+                await old.close()

@@ -35,7 +35,8 @@ class Attempt:
     delivered_at: datetime
     ended_at: datetime
     peer: str
-    """The subscriber's address as the service saw it; empty in memory."""
+    """The subscriber as the service saw it: its address, and before it the name in its certificate where it had one;
+    empty in memory."""
     error: str
     """What it said, or "lease expired"."""
 

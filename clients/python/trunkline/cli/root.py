@@ -11,6 +11,7 @@ from trunkline.cli.settings import with_settings
 COMMANDS = {
     "up": Home("trunkline.cli.services.up", "up", "Run bus, state and sidecar together in this terminal."),
     "serve": Home("trunkline.cli.services.serve", "serve", "Run one program: bus, state or sidecar."),
+    "certs": Home("trunkline.cli.services.certs", "certs", "Make an authority and certificates, to try TLS with."),
     "demo": Home("trunkline.demo", "command", "See real work flow through the three programs."),
     "publish": Home("trunkline.cli.bus.messages", "publish", "Publish messages on a channel."),
     "subscribe": Home(

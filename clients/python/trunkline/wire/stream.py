@@ -12,7 +12,8 @@ import grpc.aio
 from google.protobuf import message_factory
 from google.protobuf.message import Message
 
-from trunkline.errors import TrunklineError
+from trunkline.addresses import UNIX
+from trunkline.errors import TlsError, TrunklineError
 from trunkline.limits import (
     COMPRESSED,
     KEEPALIVE_INTERVAL,
@@ -21,7 +22,9 @@ from trunkline.limits import (
     RECONNECT_DELAY_MAX,
     RECONNECT_DELAY_MIN,
 )
+from trunkline.tls.options import Tls
 from trunkline.wire import fork
+from trunkline.wire.channel import Connector
 from trunkline.wire.reconnect import reconnect_delays
 from trunkline.wire.replies import PendingReplies
 from trunkline.wire.status import error_from_rpc
@@ -94,9 +97,10 @@ class _RemoteFrames:
         except grpc.aio.AioRpcError as status:
             raise error_from_rpc(status, self._lost) from status
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not self._cancelled or (task is not None and task.cancelling()):
+            if _is_cancelled():
                 raise
+            if not self._cancelled:
+                raise self._lost("the connection was made anew") from None
             return None
         return None if frame is grpc.aio.EOF else frame
 
@@ -118,13 +122,14 @@ class Stream(PendingReplies):
     The service sends its initial metadata when it has accepted the stream; that is when the stream is up.
 
     Args:
-        address: `host:port` or `unix:/path`.
+        address: `host:port`, `tls://host:port` or `unix:/path`.
         method: full name of the streaming call, such as `/trunkline.v1.BusService/Connect`.
         parse: decodes a frame.
         user: takes frames and events.
         lost: the class of the error of what was pending when the stream was lost.
         compression: "gzip" compresses the traffic, both ways; None: no compression.
         wait_for_ready: `open` waits for a service that cannot be reached yet; False: it raises at once.
+        tls: what is trusted and shown at a `tls://` address. None: what the environment says.
     """
 
     def __init__(
@@ -136,6 +141,7 @@ class Stream(PendingReplies):
         lost: type[TrunklineError],
         compression: Compression | None = None,
         wait_for_ready: bool = True,
+        tls: Tls | None = None,
     ) -> None:
         super().__init__()
         self.address = address
@@ -147,7 +153,11 @@ class Stream(PendingReplies):
         self._user = user
         self._lost = lost
         self._wait_for_ready = wait_for_ready
+        self._tls = tls
+        self._connector: Connector | None = None
         self._channel: grpc.aio.Channel | None = None
+        self._told = ""
+        """Why the connection is not restored, as it was logged last."""
         self._runner: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.is_over = False
@@ -179,6 +189,10 @@ class Stream(PendingReplies):
             return await start(request, timeout=timeout, metadata=self.metadata)
         except grpc.aio.AioRpcError as status:
             raise error_from_rpc(status, self._lost) from status
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            raise self.disconnected("it was made anew") from None
 
     def read(self, name: str, request: Message, parse: Callable[[bytes], Any]) -> FrameReader:
         """Starts a call beside the stream whose answer is a stream of frames."""
@@ -201,20 +215,19 @@ class Stream(PendingReplies):
         """Connects, and stays connected until `close`.
 
         Raises:
+            TlsError: the service and this client do not come together by TLS; certificates or keys cannot be taken.
             TrunklineError: of the class `lost`: the service did not answer within `timeout` seconds, or could not be
                 reached and is not to be waited for; or the error with which the service refused the stream.
         """
         fork.check(self._lost)
         fork.note_connection(self)
-        is_compressed = self.metadata is not None and not self.address.startswith("unix:")
+        is_compressed = self.metadata is not None and not self.address.startswith(UNIX)
         options = dict(CHANNEL_OPTIONS)
         if not self._wait_for_ready:  # the first attempt must do: it gets more than the time to the next one
             options["grpc.min_reconnect_backoff_ms"] = int(timeout * 1000)
-        self._channel = grpc.aio.insecure_channel(
-            self.address,
-            options=tuple(options.items()),
-            compression=grpc.Compression.Gzip if is_compressed else None,
-        )
+        compression = grpc.Compression.Gzip if is_compressed else None
+        self._connector = Connector(self.address, options.items(), self._tls, compression)
+        self._channel = self._connector.open()
         self._loop = asyncio.get_running_loop()
         first: asyncio.Future[None] = self._loop.create_future()
         self._runner = asyncio.ensure_future(self._run(first))
@@ -317,9 +330,14 @@ class Stream(PendingReplies):
         try:
             while True:
                 reason = await self._stream(first)
+                if not (first.done() or self._wait_for_ready) and isinstance(reason, self._lost):
+                    assert self._connector is not None
+                    reason = await self._connector.why_refused() or reason
                 if not first.done() and not (self._wait_for_ready and isinstance(reason, self._lost)):
                     first.set_exception(reason)  # refused, not unreachable: trying again would not help
                     return
+                if isinstance(reason, TlsError):
+                    self._tell(reason)
                 lost = reason if isinstance(reason, self._lost) else self.disconnected(str(reason))
                 was_up = self.is_up
                 self._go_down(lost)
@@ -331,15 +349,64 @@ class Stream(PendingReplies):
             self.is_over = True
             self._go_down(self._lost(f"disconnected from {self.address}", details={"address": self.address}))
 
+    async def _watch_refusals(self) -> TrunklineError:
+        """Waits, while no connection can be made, until it shows that TLS is the reason, or until there are other
+        certificates to try."""
+        connector = self._connector
+        assert connector is not None
+        for delay in reconnect_delays():
+            await asyncio.sleep(delay)
+            if self._open_channel().get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                continue
+            if connector.is_outdated:
+                return self.disconnected("its certificates have changed")
+            if (refused := await connector.why_refused()) is not None:
+                return refused
+        raise AssertionError("the delays have no end")
+
+    async def _accepted(self, call: Any) -> tuple[tuple[str, str | bytes], ...]:
+        """Returns the initial metadata with which the service accepts a call.
+
+        Raises:
+            TrunklineError: no connection can be made by TLS, or it is to be tried with other certificates.
+        """
+        if self.address.startswith(UNIX):
+            return tuple(await call.initial_metadata() or ())
+        greeting = asyncio.ensure_future(call.initial_metadata())
+        refusal = asyncio.ensure_future(self._watch_refusals())
+        try:
+            await asyncio.wait((greeting, refusal), return_when=asyncio.FIRST_COMPLETED)
+            if not greeting.done():
+                raise refusal.result()
+            return tuple(greeting.result() or ())
+        finally:
+            greeting.cancel()
+            refusal.cancel()
+
+    async def _renew(self) -> None:
+        """Makes the channel anew where its certificates have changed."""
+        assert self._connector is not None
+        if (renewed := self._connector.reopen()) is not None:
+            old, self._channel = self._open_channel(), renewed
+            await old.close()
+
+    def _tell(self, refused: TlsError) -> None:
+        """Logs why the connection is not restored, once for each reason."""
+        if self._told != str(refused):
+            self._told = str(refused)
+            log.error("the connection is not restored: %s", refused)
+
     async def _stream(self, first: asyncio.Future[None]) -> TrunklineError:
         """Opens the stream and reads it to its end; returns why it ended."""
+        await self._renew()
         connect: Any = self._open_channel().stream_stream(self._method, None, self._parse)
         call = connect(wait_for_ready=self._wait_for_ready or first.done(), metadata=self.metadata)
         try:
-            self.greeting = tuple(await call.initial_metadata() or ())
+            self.greeting = await self._accepted(call)
             if not call.done():  # else it was refused: the headers came with the status, which the read below raises
                 writer = self._writer = StreamWriter(call.write, self._user.gather)
                 self._up.set()
+                self._told = ""
                 self._user.on_up()
                 writer.schedule()
                 if not first.done():
@@ -352,6 +419,8 @@ class Stream(PendingReplies):
                 await asyncio.sleep(0)
         except grpc.aio.AioRpcError as status:
             return error_from_rpc(status, self._lost)
+        except TrunklineError as refused:
+            return refused
         except Exception as error:  # a defect here must not end the stream for good
             log.exception("the stream to %s is opened anew: something unexpected went wrong here", self.address)
             return self.disconnected(f"{type(error).__name__} in the client; its log has it")
@@ -365,3 +434,9 @@ class Stream(PendingReplies):
         if writer is not None:
             self._kept.extend(writer.close())
         self.fail_all(error)
+
+
+def _is_cancelled() -> bool:
+    """Whether this very task is being cancelled, and not only the call that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -52,7 +52,7 @@ class BusConnection:
         requester: requests from it.
         answers: takes what responders say.
         turn: shared by all streams of the service: what one takes, others send.
-        peer: the client's address, for people.
+        peer: who the client is, for people.
         write: writes one encoded ConnectResponse to the stream.
     """
 

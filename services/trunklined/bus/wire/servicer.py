@@ -25,6 +25,7 @@ from trunklined.bus.wire.streams import PublishStream, Stream, SubscribeStream
 from trunklined.bus.wire.subscribing import start_of
 from trunklined.bus.wire.task_calls import TaskCalls
 from trunklined.bus.wire.translation import PassthroughRespondRequest, parse_publish
+from trunklined.rpc.identity import identity_of
 
 SERVICE_NAME: Final = "trunkline.v1.BusService"
 
@@ -104,7 +105,7 @@ class BusServicer:
         """Makes the service's end of a Connect stream, for any transport.
 
         Args:
-            peer: the client's address, for people.
+            peer: who the client is, for people.
             write: writes one encoded ConnectResponse to the stream.
             connection: its class.
         """
@@ -188,7 +189,7 @@ class BusServicer:
     async def connect(self, _: object, context: Context) -> None:
         """See bus.proto. The initial metadata tells the client that the line is up."""
         await context.send_initial_metadata(())
-        connection = self.accept(context.peer(), context.write)
+        connection = self.accept(str(identity_of(context)), context.write)
         self._connections.add(connection)
         try:
             await self._run(context, connection, new_end())

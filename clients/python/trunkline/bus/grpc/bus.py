@@ -11,6 +11,8 @@ from trunkline.bus.grpc.frames import parse_frame
 from trunkline.bus.grpc.session import BusSession
 from trunkline.errors import BusDisconnectedError, TrunklineError
 from trunkline.limits import BUS_PORT, MAX_MESSAGE_BYTES
+from trunkline.tls.options import Tls
+from trunkline.wire.channel import check_tls
 from trunkline.wire.stream import Compression, Stream, StreamUser, check_compression
 
 _CONNECT: Final = "/trunkline.v1.BusService/Connect"
@@ -25,7 +27,7 @@ class GrpcMessageBus(BaseBus):
     `BusDisconnectedError`).
 
     Args:
-        address: `host:port` or `unix:/path`, of a bus or a sidecar.
+        address: `host:port`, `tls://host:port` or `unix:/path`, of a bus or a sidecar.
         connect_timeout: seconds that `connect` waits for the service.
         wait_for_ready: `connect` waits for a service that cannot be reached yet. False: it raises at once, as a tool
             for people does.
@@ -33,6 +35,8 @@ class GrpcMessageBus(BaseBus):
         compression: "gzip" compresses what goes over the network, both ways; the service must allow it
             (`--compression gzip`). Worth it on networks slower than about 10 MB/s: it costs 40 µs of each side's time
             for each KB. None, the default: nothing is compressed.
+        tls: what is trusted and shown at a `tls://` address. None: what TRUNKLINE_TLS_CA, _CERT, _KEY and _SERVER_NAME
+            say, and the operating system's authorities where they say nothing.
         on_disconnected: called with the reason when the connection was lost.
         on_reconnected: called when it is back, after the subscriptions were asked for again.
     """
@@ -45,14 +49,17 @@ class GrpcMessageBus(BaseBus):
         wait_for_ready: bool = True,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         compression: Compression | None = None,
+        tls: Tls | None = None,
         on_disconnected: Callable[[TrunklineError], None] | None = None,
         on_reconnected: Callable[[], None] | None = None,
     ) -> None:
         check_compression(compression)
         super().__init__(check_target(address), max_message_bytes)
+        check_tls(address, tls)
         self._connect_timeout = connect_timeout
         self._wait_for_ready = wait_for_ready
         self._compression = compression
+        self._tls = tls
         self._on_disconnected = on_disconnected
         self._on_reconnected = on_reconnected
 
@@ -63,4 +70,4 @@ class GrpcMessageBus(BaseBus):
 
     def _open_stream(self, user: StreamUser) -> Stream:
         lost, compression, wait = BusDisconnectedError, self._compression, self._wait_for_ready
-        return Stream(self.address, _CONNECT, parse_frame, user, lost, compression, wait)
+        return Stream(self.address, _CONNECT, parse_frame, user, lost, compression, wait, self._tls)

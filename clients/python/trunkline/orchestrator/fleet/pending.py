@@ -64,8 +64,8 @@ class Pending:
             self._wake_writer()
 
     def recorded(self, results: Iterable[TaskResult]) -> None:
-        """Adds lives to the past ones of their agents, now that their results are written: whoever reads of the end of a
-        life in a record finds its result."""
+        """Adds lives to the past ones of their agents, now that their results are written: whoever reads of the end
+        of a life in a record finds its result."""
         with self._lock:
             for result in results:
                 past = self._past.setdefault(result.agent_id, PastLives())

@@ -10,6 +10,8 @@ from trunkline.errors import StateDisconnectedError, TrunklineError
 from trunkline.limits import STATE_PORT
 from trunkline.state.grpc.base import BaseStateManager
 from trunkline.state.grpc.frames import ServerFrame
+from trunkline.tls.options import Tls
+from trunkline.wire.channel import check_tls
 from trunkline.wire.stream import Compression, Stream, check_compression
 
 _CONNECT: Final = "/trunkline.v1.StateService/ConnectState"
@@ -23,16 +25,19 @@ class GrpcStateManager(BaseStateManager):
     all; a call that times out while it waits was not sent. Watches resume automatically.
 
     Args:
-        address: `host:port` or `unix:/path`, of a state service or a sidecar.
+        address: `host:port`, `tls://host:port` or `unix:/path`, of a state service or a sidecar.
         connect_timeout: seconds that `connect` waits for the service; then it raises `StateDisconnectedError`.
         wait_for_ready: `connect` waits for a service that cannot be reached yet. False: it raises at once.
         timeout: seconds that a call may take, including the wait for a reconnect; then `StateDisconnectedError`.
         compression: "gzip" compresses the traffic, both ways; see `GrpcMessageBus`.
+        tls: what is trusted and shown at a `tls://` address. None: what TRUNKLINE_TLS_CA, _CERT, _KEY and _SERVER_NAME
+            say, and the operating system's authorities where they say nothing.
         on_disconnected: called with the reason when the connection is lost.
         on_reconnected: called when the connection is restored.
 
     Raises:
         InvalidAddressError: the address is none.
+        TlsError: `tls` is given for an address that is called without TLS.
     """
 
     def __init__(
@@ -43,17 +48,20 @@ class GrpcStateManager(BaseStateManager):
         wait_for_ready: bool = True,
         timeout: float = 30.0,
         compression: Compression | None = None,
+        tls: Tls | None = None,
         on_disconnected: Callable[[TrunklineError], None] | None = None,
         on_reconnected: Callable[[], None] | None = None,
     ) -> None:
         check_compression(compression)
         super().__init__(check_target(address), timeout, on_disconnected, on_reconnected)
+        check_tls(address, tls)
         self._connect_timeout = connect_timeout
         self._wait_for_ready = wait_for_ready
         self._compression = compression
+        self._tls = tls
 
     async def _begin(self) -> Stream:
         parse, lost = ServerFrame.FromString, StateDisconnectedError
-        stream = Stream(self.address, _CONNECT, parse, self, lost, self._compression, self._wait_for_ready)
+        stream = Stream(self.address, _CONNECT, parse, self, lost, self._compression, self._wait_for_ready, self._tls)
         await stream.open(self._connect_timeout)
         return stream
