@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import asyncio
 
 import pytest
 
 from tests.fleet.conftest import StartNode
 from tests.fleet.nodes import seen
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram
-from trunkline import AgentState, GrpcStateManager
+from trunkline import AgentPresence, ChangeType, EndReason, GrpcStateManager, LeaseHeldError
 from trunkline.orchestrator import AgentElsewhereError, Fleet, OrchestratorExistsError
 
 
@@ -58,21 +59,75 @@ async def test_an_agent_cannot_be_called_like_an_orchestrator(start_node: StartN
     assert b.call("states") == {}
 
 
-async def test_an_orchestrator_that_is_long_dead_is_forgotten(
+async def test_a_dead_orchestrators_records_end_by_themselves(
     start_node: StartNode, fleet: Fleet, killable_state: RunningProgram
 ) -> None:
-    """By the next one that starts. One of lately stays, as dead."""
-    facts = {"kind": "orchestrator", "orchestrator_id": "x", "max_workers": 1, "heartbeat_timeout": 1.0}
-    async with GrpcStateManager(killable_state.address) as state:
-        for name, age in (("yesterdays", timedelta(days=1.5)), ("todays", timedelta(hours=1))):
-            beat = datetime.now(UTC) - age
-            await state.save_agent_state(
-                AgentState(
-                    agent_id=name, agent_type="orchestrator", status="running", last_heartbeat=beat, metadata=facts
-                )
-            )
-    start_node("new").wait_ready()
-    ps = await seen(
-        fleet, lambda ps: "yesterdays" not in [row["name"] for row in ps["orchestrators"]], "it is forgotten"
-    )
-    assert {row["name"]: row["alive"] for row in ps["orchestrators"] if row["name"] != "new"} == {"todays": False}
+    """Its own and its agents' presences, with the reason in the watch. The records of its agents stay."""
+    node = start_node("a", heartbeat_timeout=1.0).wait_ready()
+    node.call("register_agent", "LoopingThread", "mine")
+    node.call("start")
+    await seen(fleet, lambda ps: [row["state"] for row in ps["agents"]] == ["ready"], "it is ready")
+    ended: dict[str, EndReason | None] = {}
+    async with GrpcStateManager(killable_state.address) as state, asyncio.timeout(PATIENCE):
+        assert [lease.name for lease in await state.list_leases()] == ["orchestrator/a"]
+        changes = state.watch("agent_state", "agent_presence")
+        async for change in changes:
+            if change.type is ChangeType.SYNCED:
+                node.kill()
+            if change.type is ChangeType.DELETED:
+                ended[f"{change.kind} {change.id}"] = change.reason
+            if len(ended) == 2:
+                break
+        assert ended == dict.fromkeys(("agent_state a", "agent_presence mine"), EndReason.LEASE_ENDED)
+        assert await state.list_leases() == []
+        assert [record.agent_id for record in await state.list_agent_states()] == ["mine"]
+
+
+async def test_agents_are_found_by_what_they_are(
+    start_node: StartNode, fleet: Fleet, killable_state: RunningProgram
+) -> None:
+    """While they run, with their status; nobody else can announce himself under the name."""
+    node = start_node("a").wait_ready()
+    node.call("register_agent", "LoopingThread", "mine")
+    node.call("register_agent", "LoopingThread", "idle")
+    async with GrpcStateManager(killable_state.address) as state, asyncio.timeout(PATIENCE):
+        assert await state.find_agents() == []
+        node.call("start_agent", "mine")
+        async for change in state.watch_agents(type="LoopingThread", status="running"):
+            if isinstance(change.record, AgentPresence):
+                break
+        (found,) = await state.find_agents(type="LoopingThread")
+        assert (found.agent_id, found.status, found.metadata["orchestrator"]) == ("mine", "running", "a")
+        with pytest.raises(LeaseHeldError, match="agent 'mine' is announced already"):
+            await state.announce("mine")
+        node.call("stop_agent", "mine")
+        async for change in state.watch_agents():
+            if change.type is ChangeType.DELETED or (
+                change.type is ChangeType.SYNCED and not await state.find_agents()
+            ):
+                break
+        async with await state.announce("idle"):
+            with pytest.raises(AgentElsewhereError, match="agent 'idle' is announced by somebody else"):
+                node.call("start_agent", "idle")
+        assert node.call("start_agent", "idle") == "started"
+
+
+async def test_who_lost_its_name_runs_nothing(start_node: StartNode, fleet: Fleet) -> None:
+    """Another orchestrator took the name while the first one stood still: as it could not start, it does not go on."""
+    first = start_node("same", heartbeat_timeout=1.0).wait_ready()
+    first.call("register_agent", "LoopingThread", "mine")
+    first.call("start")
+    await seen(fleet, lambda ps: [row["state"] for row in ps["agents"]] == ["ready"], "it is ready")
+    first.pause()
+    second = start_node("same").wait_ready()
+    second.call("register_agent", "LoopingThread", "mine")
+    second.call("start")
+    second.wait_for(lambda: second.counts("mine")["AGENT_READY"], "take the name over, and run the agent")
+    first.resume()
+    first.wait_for(lambda: first.counts("mine")["AGENT_TERMINATED"], "end its agent")
+    assert "another orchestrator is called 'same'" in first.events("AGENT_ERROR", "mine")[0]["error_message"]
+    with pytest.raises(OrchestratorExistsError):
+        first.call("start")
+    ps = await fleet.ps()
+    assert [(row["name"], row["pid"]) for row in ps["orchestrators"]] == [("same", second.process.pid)]
+    assert second.counts("mine")["AGENT_TERMINATED"] == 0

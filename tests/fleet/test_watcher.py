@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.fleet.test_peers import record
 from tests.patience import PATIENCE
-from trunkline import Change, ChangeType, InMemoryStateManager, RetryPolicy, StateDisconnectedError
+from trunkline import AgentState, Change, ChangeType, InMemoryStateManager, RetryPolicy, StateDisconnectedError
 from trunkline.orchestrator.fleet import watcher
 from trunkline.orchestrator.fleet.peers import Peers
 from trunkline.orchestrator.fleet.records import Holder
@@ -25,6 +26,7 @@ class Failing(InMemoryStateManager):
     def __init__(self, *watches: str) -> None:
         super().__init__()
         self._script = list(watches)
+        self.records: list[AgentState] = []
         self.is_done = asyncio.Event()
 
     async def watch(self, *kinds: Any, **filters: Any) -> AsyncIterator[Change]:
@@ -32,6 +34,8 @@ class Failing(InMemoryStateManager):
             self.is_done.set()
             await asyncio.Event().wait()
         if self._script.pop(0) == SYNC:
+            for record in self.records:
+                yield Change(ChangeType.SAVED, 0, "agent_state", record.agent_id, record)
             yield Change(ChangeType.SYNCED, 0)
         raise StateDisconnectedError("away")
 
@@ -45,6 +49,24 @@ class Noting(RetryPolicy):
 
 
 TRIES: list[int] = []
+
+
+async def test_who_ended_while_the_watch_was_away_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watch that begins anew tells who is there; the others are not."""
+    monkeypatch.setattr(watcher, "STATE_RETRY", Noting())
+    peers = Peers()
+    for name in ("gone", "there"):
+        peers.saw(record(name))
+    state = Failing(SYNC)
+    state.records = [record("there")]
+    watching = asyncio.create_task(FleetWatcher(state, Holder("a", "1"), peers, 1.0, lambda: None).run())
+    try:
+        await asyncio.wait_for(state.is_done.wait(), PATIENCE)
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+    assert [peer.holder.name for peer in peers.live()] == ["there"]
 
 
 async def test_each_outage_begins_with_the_shortest_delay(monkeypatch: pytest.MonkeyPatch) -> None:

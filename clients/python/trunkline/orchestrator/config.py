@@ -8,6 +8,7 @@ from enum import Enum
 from trunkline.addresses import check_target
 from trunkline.agents import ComponentConfig, ValidationResult, ValidationSeverity
 from trunkline.errors import InvalidAddressError
+from trunkline.limits import MAX_LEASE_TTL, MIN_TTL
 from trunkline.message_channel import DEFAULT_SOCKET_PATH
 from trunkline.orchestrator.errors import CommandError
 from trunkline.orchestrator.limits import EVENT_WORKERS, HISTORY_CAPACITY
@@ -40,8 +41,9 @@ class OrchestratorConfig(ComponentConfig):
         event_workers: callbacks that run at a time.
         bus_address: a bus. Commands are served over it too, and agents reach each other across orchestrators.
         state_address: a state store, which keeps the agents' states, heartbeats and results.
-        heartbeat_interval: time from one heartbeat of the orchestrator itself to the next.
-        heartbeat_timeout: silence after which the orchestrator counts as dead for the others of the fleet.
+        heartbeat_interval: time from one writing of the agents' heartbeats to the state store to the next.
+        heartbeat_timeout: TTL of the orchestrator's lease: silence after which it counts as dead for the others of the
+            fleet; 0.1 to 86,400.
     """
 
     max_workers: int = 5
@@ -66,6 +68,9 @@ class OrchestratorConfig(ComponentConfig):
         for name in ("check_interval", "heartbeat_interval"):
             found += self._require(name, 0, above=True)
         found += self._require("heartbeat_timeout", self.heartbeat_interval, above=True)
+        if not found and not MIN_TTL <= self.heartbeat_timeout <= MAX_LEASE_TTL:
+            bounds = f"{MIN_TTL:g} to {MAX_LEASE_TTL:,.0f}"
+            found.append(ValidationResult("heartbeat_timeout", f"is {self.heartbeat_timeout!r}, it must be {bounds}"))
         for name in ("bus_address", "state_address"):
             if (address := getattr(self, name)) is not None:
                 found += _address(name, address)

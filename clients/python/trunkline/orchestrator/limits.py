@@ -106,15 +106,8 @@ RECORD_CLOSE_SECONDS: Final = 5.0
 PLACEMENT_PATIENCE: Final = 1.0
 """Time for which an orchestrator leaves a spread agent to each less loaded one."""
 
-MAX_CLOCK_SKEW: Final = 60.0
-"""Largest difference between the clocks of two machines. An orchestrator whose heartbeat is older than that and its
-timeout is dead at once."""
-
 FAILURE_CLOSE_SECONDS: Final = 5.0
 """Wait of a shutdown for the bus to take the failures of agents."""
 
 COMMAND_SECONDS: Final = 30.0
 """Wait of a fleet for the answer of an orchestrator; then RequestTimeoutError."""
-
-FORGET_SECONDS: Final = 86_400.0
-"""Age of the last heartbeat at which an orchestrator's record is deleted by the next one that starts."""

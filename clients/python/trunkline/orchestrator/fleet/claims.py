@@ -1,19 +1,20 @@
-"""Claims: the agents' records that belong to an orchestrator.
+"""Claims: the agents that an orchestrator has.
 
-A record is written only if it still has the revision that was read. So exactly one of several orchestrators gets an
-agent, and one that counted as dead learns that another has taken its agent.
+A claim is the presence of an agent, bound to the orchestrator's lease, and written only where there is none. So exactly
+one of several orchestrators gets an agent, `find_agents` finds it, and the claims of a dead orchestrator end by
+themselves. A store without leases has no claims: there the last write wins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from trunkline import AgentState, Outcome, RevisionMismatchError, Save, StateManager
+from trunkline import AgentPresence, Delete, Get, Lease, Operation, Outcome, RevisionMismatchError, Save, StateManager
 from trunkline.orchestrator.errors import AgentElsewhereError
-from trunkline.orchestrator.fleet.peers import Peers
-from trunkline.orchestrator.fleet.records import Holder, holder_of, is_active, is_orchestrator
-from trunkline.orchestrator.fleet.store import has_revisions
-from trunkline.orchestrator.registry.entry import AgentEntry, Stage
+from trunkline.orchestrator.fleet.records import Holder, agent_presence, holder_of
+from trunkline.orchestrator.fleet.store import check_outcome, execute
+from trunkline.orchestrator.registry.entry import AgentEntry
 
 
 class Claims:
@@ -21,30 +22,28 @@ class Claims:
 
     Args:
         holder: the orchestrator.
-        peers: the other orchestrators.
-        state: the store. Without revisions there are no claims: the last write wins.
+        state: the store.
     """
 
-    def __init__(self, holder: Holder, peers: Peers, state: StateManager) -> None:
+    def __init__(self, holder: Holder, state: StateManager) -> None:
         self._holder = holder
-        self._peers = peers
-        self._has_revisions = has_revisions(state)
-        self._revisions: dict[str, int] = {}
-        """Revisions of the records that may be written; 0: there is no record."""
-        self._read: dict[str, AgentState] = {}
-        """Records that were read, and are not written yet."""
-        self._begun: dict[str, tuple[AgentEntry, bool]] = {}
-        self._foreign: set[str] = set()
-        """Agents whose records belong to others; they are not written until they are claimed."""
+        self._state = state
+        self._lease: Lease | None = None
+        self._presences: dict[str, AgentPresence] = {}
+        """The claims as they were written last, with their revisions."""
+        self._doubtful: set[str] = set()
+        """Agents whose claims may have been written or ended: the store was asked, and did not answer."""
+        self._begun: dict[str, AgentEntry] = {}
 
-    def begin(self, entries: Sequence[AgentEntry], *, anew: bool) -> None:
-        """Begins to claim agents; see `Recorder.claim`."""
+    # Agents that are about to be started.
+
+    def begin(self, entries: Iterable[AgentEntry]) -> None:
+        """Begins to claim agents, to start them."""
         for entry in entries:
-            self._begun[entry.name] = entry, anew
-            self._foreign.discard(entry.name)
+            self._begun[entry.name] = entry
 
     def end(self, entry: AgentEntry) -> None:
-        """Ends a claim, when the agent was started or could not be."""
+        """Ends that, when the agent was started or could not be."""
         self._begun.pop(entry.name, None)
 
     def is_begun(self, entry: AgentEntry) -> bool:
@@ -54,77 +53,114 @@ class Claims:
     @property
     def count(self) -> int:
         """Number of claimed agents that are not in the queue yet."""
-        return sum(not entry.is_active for entry, _ in list(self._begun.values()))
+        return sum(not entry.is_active for entry in list(self._begun.values()))
 
     def check(self, held: Mapping[str, Holder]) -> None:
-        """Raises AgentElsewhereError where another orchestrator has an agent."""
+        """Raises AgentElsewhereError where somebody else has an agent."""
         for agent, other in held.items():
-            raise AgentElsewhereError(
-                f"agent {agent!r} is run by orchestrator {other.name!r} on {other.host}",
-                details={"agent": agent, "orchestrator": other.name},
-            )
+            who = f"run by orchestrator {other.name!r} on {other.host}" if other.name else "announced by somebody else"
+            raise AgentElsewhereError(f"agent {agent!r} is {who}", details={"agent": agent, "orchestrator": other.name})
 
-    # Records.
+    # Claims.
 
-    def is_foreign(self, entry: AgentEntry) -> bool:
-        """Tells whether the agent's record belongs to another orchestrator."""
-        return entry.name in self._foreign
+    def bind(self, lease: Lease | None) -> None:
+        """Claims with this lease from now on. What was claimed with another one has ended with it."""
+        if lease is not None and self._lease is not None and lease.number != self._lease.number:
+            self._presences.clear()
+            self._doubtful.clear()
+        self._lease = lease
 
-    def knows(self, entry: AgentEntry) -> bool:
-        """Tells whether the revision of the agent's record is known."""
-        return not self._has_revisions or entry.name in self._revisions
+    def is_wanted(self, entry: AgentEntry) -> bool:
+        """Tells whether the agent runs here, or is about to."""
+        return entry.is_active or self.is_begun(entry)
 
-    def read(self, entry: AgentEntry, record: AgentState | None) -> None:
-        """Takes the record that was read; None where there is none."""
-        self._revisions[entry.name] = 0 if record is None else record.revision or 0
-        if record is not None:
-            self._read[entry.name] = record
+    def has(self, entry: AgentEntry) -> bool:
+        """Tells whether the agent is claimed."""
+        return self._lease is None or entry.name in self._presences
 
-    def found(self, entry: AgentEntry) -> AgentState | None:
-        """Returns the record that was read, and is not written yet."""
-        return self._read.get(entry.name)
+    async def take(self, entries: Iterable[AgentEntry]) -> dict[str, Holder]:
+        """Claims the agents that are wanted and not claimed yet, and finds out about doubtful claims; returns the
+        holders of the agents that others have.
 
-    def in_the_way(self, entry: AgentEntry) -> Holder | None:
-        """Returns the orchestrator that the agent's record belongs to, where it may not be written."""
-        record = self._read.get(entry.name)
-        if record is None:
-            return None
-        other = holder_of(record)
-        if not is_orchestrator(record) and (other.name == self._holder.name or self._is_free(entry, record, other)):
-            return None
-        self._revisions.pop(entry.name, None)
-        self._read.pop(entry.name)
-        if entry.name not in self._begun:
-            self._foreign.add(entry.name)
-        return other
+        Raises:
+            As the store.
+        """
+        held: dict[str, Holder] = {}
+        wanted = [
+            entry
+            for entry in entries
+            if not self.has(entry) and (self.is_wanted(entry) or entry.name in self._doubtful)
+        ]
+        while wanted:
+            taken = await self._write(wanted)
+            wanted = []
+            found = await execute(self._state, [Get("agent_presence", entry.name) for entry in taken])
+            for entry, presence in zip(taken, found, strict=True):
+                if not isinstance(presence, AgentPresence):
+                    check_outcome(presence)
+                    wanted.append(entry)  # it has ended meanwhile
+                elif holder_of(presence).id == self._holder.id:
+                    self._keep(presence)
+                else:
+                    self._doubtful.discard(entry.name)
+                    held[entry.name] = holder_of(presence)
+        return held
 
-    def _is_free(self, entry: AgentEntry, record: AgentState, other: Holder) -> bool:
-        begun = self._begun.get(entry.name)
-        if begun is None and entry.stage == Stage.REGISTERED:
-            return False  # another orchestrator wrote it first, and this one does not run the agent
-        if not self._peers.lives(other):
-            return True
-        if is_active(record):
-            return False
-        if begun is None:
-            return entry.is_active  # started here while the store was away
-        return begun[1] or record.metadata.get("state") == Stage.REGISTERED
+    async def release(self, entries: Iterable[AgentEntry]) -> None:
+        """Ends the claims of agents that are not started after all."""
+        mine = [entry for entry in entries if not entry.is_active and entry.name in self._presences]
+        self.doubt(mine)
+        await execute(self._state, [Delete("agent_presence", entry.name, fence=self._lease) for entry in mine])
+        self._doubtful.difference_update(entry.name for entry in mine)
 
-    def save(self, entry: AgentEntry, record: AgentState) -> Save:
-        """Returns the operation that writes a record, if it is still as it was read."""
-        return Save(record, self._revisions.get(entry.name) if self._has_revisions else None)
+    def following(self, entry: AgentEntry) -> list[Operation]:
+        """Returns what the agent's stage makes of its claim: its status is another, or the claim ends."""
+        before = self._presences.get(entry.name)
+        if before is None:
+            return []
+        if not self.is_wanted(entry):
+            return [Delete("agent_presence", entry.name, before.revision, fence=self._lease)]
+        now = self._presence(entry)
+        return [Save(now, before.revision, lease=self._lease)] if now != before else []
 
-    def is_stale(self, entry: AgentEntry, outcome: Outcome) -> bool:
-        """Takes the outcome of `save`; returns True where another write came first: the record is to be read again."""
-        if isinstance(outcome, int):
-            self._revisions[entry.name] = outcome
-            self._read.pop(entry.name, None)
-            return False
-        self.forget([entry])
-        return isinstance(outcome, RevisionMismatchError)
+    def followed(self, operation: Operation, outcome: Outcome) -> None:
+        """Takes the outcome of what `following` returned."""
+        if isinstance(operation, Save) and isinstance(operation.record, AgentPresence):
+            if isinstance(outcome, int):
+                self._keep(operation.record, outcome)
+            else:
+                self._presences.pop(operation.record.agent_id, None)
+        elif isinstance(operation, Delete):
+            self._presences.pop(operation.id, None)
 
-    def forget(self, entries: Iterable[AgentEntry]) -> None:
-        """Forgets the records of agents, so that they are read again."""
-        for entry in entries:
-            self._revisions.pop(entry.name, None)
-            self._read.pop(entry.name, None)
+    def doubt(self, entries: Iterable[AgentEntry]) -> None:
+        """Finds out about these claims before they are used again: the store may have done what it was asked for."""
+        names = {entry.name for entry in entries} & self._presences.keys()
+        for name in names:
+            del self._presences[name]
+        self._doubtful |= names
+
+    async def _write(self, entries: Sequence[AgentEntry]) -> list[AgentEntry]:
+        """Writes the presences of agents that have none; returns the agents that have one."""
+        self._doubtful.update(entry.name for entry in entries)
+        presences = [self._presence(entry) for entry in entries]
+        outcomes = await execute(self._state, [Save(presence, 0, lease=self._lease) for presence in presences])
+        for presence, outcome in zip(presences, outcomes, strict=True):
+            if isinstance(outcome, int):
+                self._keep(presence, outcome)
+        for outcome in outcomes:
+            check_outcome(outcome)
+        return [
+            entry
+            for entry, outcome in zip(entries, outcomes, strict=True)
+            if isinstance(outcome, RevisionMismatchError)
+        ]
+
+    def _keep(self, presence: AgentPresence, revision: int | None = None) -> None:
+        self._presences[presence.agent_id] = presence if revision is None else replace(presence, revision=revision)
+        self._doubtful.discard(presence.agent_id)
+
+    def _presence(self, entry: AgentEntry) -> AgentPresence:
+        before = self._presences.get(entry.name)
+        now = agent_presence(entry, self._holder)
+        return now if before is None else replace(now, announced_at=before.announced_at)

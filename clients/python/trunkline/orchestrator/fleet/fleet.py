@@ -21,7 +21,7 @@ from trunkline.orchestrator.errors import (
 )
 from trunkline.orchestrator.fleet.command_client import Answer, CommandClient
 from trunkline.orchestrator.fleet.records import ORCHESTRATOR, holder_of, is_active
-from trunkline.orchestrator.fleet.store import orchestrators_in
+from trunkline.orchestrator.fleet.store import leases_in, orchestrators_in
 from trunkline.orchestrator.fleet.view import FleetView
 from trunkline.orchestrator.limits import COMMAND_SECONDS
 
@@ -91,8 +91,10 @@ class Fleet:
     async def ps(self) -> Answer:
         """Returns all agents and orchestrators: `agents` (agent_name, alive, started, in_queue, state, orchestrator),
         `running_count`, `max_workers`, `waiting_count`, and `orchestrators` (name, alive, running_count, max_workers,
-        waiting_count, host, pid, last_heartbeat). Agents that ran on a dead orchestrator are "lost"."""
-        return FleetView(await self._state.list_agent_states()).ps()
+        waiting_count, host, pid, last_heartbeat: when its lease was renewed). An orchestrator that is gone is shown as
+        long as there are records of its agents, with the time of the newest; those that ran there are "lost"."""
+        records, leases = await asyncio.gather(self._state.list_agent_states(), leases_in(self._state))
+        return FleetView(records, leases).ps()
 
     async def status(self, name: str | None = None) -> Answer:
         """Returns all facts about one agent, from the orchestrator that has it; or those about all orchestrators.

@@ -14,7 +14,7 @@ from trunkline.orchestrator.fleet.connections import Connections
 from trunkline.orchestrator.fleet.final_failures import FinalFailures
 from trunkline.orchestrator.fleet.membership import Membership
 from trunkline.orchestrator.fleet.records import Holder
-from trunkline.orchestrator.fleet.store import has_revisions
+from trunkline.orchestrator.fleet.store import has_leases
 from trunkline.orchestrator.registry.dependencies import DependencyGraph
 from trunkline.orchestrator.registry.entry import AgentEntry, Stage
 from trunkline.orchestrator.registry.life import Life
@@ -50,7 +50,7 @@ class FleetMember:
         self._graph = graph
         self._supervisor = supervisor
         self._has_bus = connections.bus is not None
-        self._can_spread = connections.state is not None and has_revisions(connections.state)
+        self._can_spread = connections.state is not None and has_leases(connections.state)
         holder = Holder(name, str(uuid4()))
         self._failures = FinalFailures(holder, connections.bus)
         self._membership: Membership | None = None
@@ -76,7 +76,7 @@ class FleetMember:
 
         Raises:
             InvalidChannelError: with a bus, the name is no channel token.
-            OrchestratorError: the agent is spread, and there is no state store, or one without revisions: then two
+            OrchestratorError: the agent is spread, and there is no state store, or one without leases: then two
                 orchestrators could take the agent at once.
         """
         if self._has_bus:
@@ -87,8 +87,8 @@ class FleetMember:
             )
         if is_spread and not self._can_spread:
             raise OrchestratorError(
-                f"agent {name!r} cannot be spread: the state store keeps no revisions (its save_agent_state takes no "
-                "expected_revision), so that two orchestrators could run it at once",
+                f"agent {name!r} cannot be spread: the state store keeps no leases (its class has no acquire()), so "
+                "that two orchestrators could run it at once",
                 details={"agent": name},
             )
 
@@ -119,7 +119,7 @@ class FleetMember:
             self._membership.pending.changed(entry)
 
     def beat(self, name: str) -> None:
-        """Writes an agent's heartbeat, with the orchestrator's next one."""
+        """Writes an agent's heartbeat, at intervals."""
         if self._membership is not None and (entry := self._registry.find(name)) is not None:
             self._membership.pending.beat(entry)
 

@@ -1,7 +1,8 @@
 """Membership: an orchestrator's part in a fleet over a state store.
 
-It writes heartbeats to the state store, watches the other orchestrators, claims agents before they are started, and
-takes over spread agents whose orchestrator is dead.
+It holds the lease of its orchestrator's name, watches the other orchestrators, claims agents before they are started,
+and takes over spread agents whose orchestrator is gone. When the lease is lost it is taken again, and what was taken
+over meanwhile is stopped here.
 """
 
 from __future__ import annotations
@@ -9,19 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from trunkline import StateManager
+from trunkline import Lease, StateManager
 from trunkline.errors import StateDisconnectedError
 from trunkline.orchestrator.config import OrchestratorConfig
 from trunkline.orchestrator.errors import AgentElsewhereError, OrchestratorError, OrchestratorExistsError
 from trunkline.orchestrator.events.event_log import EventLog
 from trunkline.orchestrator.events.events import OrchestratorEvent
 from trunkline.orchestrator.fleet.claims import Claims
+from trunkline.orchestrator.fleet.lease import OrchestratorLease
 from trunkline.orchestrator.fleet.peers import Peers
 from trunkline.orchestrator.fleet.pending import Pending
 from trunkline.orchestrator.fleet.placement import Placement
@@ -74,12 +76,15 @@ class Membership:
         self._supervisor = supervisor
         self._started_at = datetime.now(UTC)
         self._peers = Peers()
-        self._claims = Claims(holder, self._peers, state)
+        self._lease = OrchestratorLease(state, holder, config.heartbeat_timeout)
+        self._claims = Claims(holder, state)
         self.pending = Pending(holder)
         self._recorder = Recorder(
             state,
             holder,
+            self._lease,
             self._claims,
+            self._peers,
             self.pending,
             facts=self._facts,
             needs=graph.of,
@@ -88,7 +93,6 @@ class Membership:
             failed=self._failed,
             lost=self._lost,
         )
-        self._wrote_at = time.monotonic()
         self._is_away = False
         self._joined = asyncio.Event()
         self._refused: OrchestratorExistsError | None = None
@@ -146,17 +150,61 @@ class Membership:
 
     async def _live(self) -> None:
         await self._connect()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watcher.run())
-            await self._watcher.synced.wait()
-            self._refused = await self._watcher.meet_namesake()
-            self._joined.set()
-            if self._refused is not None:
-                _log.error("%s; this one is not part of the fleet", self._refused)
-            else:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._watcher.run())
+                await self._watcher.synced.wait()
+                await self._take_lease()
+                self._joined.set()
                 tasks.create_task(self._recorder.run())
                 tasks.create_task(self._placement.run())
-                tasks.create_task(self._watcher.forget_the_dead())
+                while (lease := self._lease.held) is not None:
+                    await lease.ended.wait()
+                    if lease.error is None:
+                        break  # released at the shutdown
+                    await self._rejoin(lease)
+        except* OrchestratorExistsError as errors:
+            self._refuse(errors.exceptions[0])
+
+    async def _take_lease(self) -> None:
+        """Takes the lease, as soon as the store is there. Raises OrchestratorExistsError."""
+        failures = 0
+        while True:
+            try:
+                await self._lease.take()
+                self._is_away = False
+                return
+            except OrchestratorExistsError:
+                raise
+            except Exception as error:  # noqa: BLE001  # a store of one's own may raise anything: it is tried again
+                failures += 1
+                self._is_away = True
+                log = _log.warning if failures == 1 else _log.debug
+                log("the orchestrator's lease is not taken: %s", error)
+                await asyncio.sleep(STATE_RETRY.delay(failures))
+
+    async def _rejoin(self, lost: Lease) -> None:
+        """Takes the lease again. Unless the store had it still, all claims have ended: what runs here is claimed again,
+        where nobody has taken it over."""
+        self._is_away = True
+        _log.warning("the orchestrator's lease is lost: %s", lost.error)
+        await self._take_lease()
+        if self._lease.number != lost.number:
+            for entry in self._registry.agents:
+                if entry.is_active:
+                    self.pending.changed(entry)
+        self._placement.look()
+
+    def _refuse(self, error: Exception) -> None:
+        """Stops all agents: another orchestrator has the name, and may run them."""
+        assert isinstance(error, OrchestratorExistsError)
+        self._refused = error
+        self._is_away = False  # it answered
+        self._joined.set()
+        _log.error("%s; this one is not part of the fleet", error)
+        for entry in self._registry.agents:
+            if entry.is_active:
+                self._give_up(entry, error.message)
 
     async def _connect(self) -> None:
         attempt = 0
@@ -176,8 +224,10 @@ class Membership:
             try:
                 async with asyncio.timeout(RECORD_CLOSE_SECONDS):
                     await self._recorder.close()
+                    await self._lease.release()
             except Exception as error:  # noqa: BLE001  # as above, but it ends
                 _log.warning("the state store did not take the last states: %s", error or "it did not answer")
+        self._lease.abandon()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -201,7 +251,7 @@ class Membership:
                 raise StateDisconnectedError("the state store is away")
             async with asyncio.timeout(CLAIM_SECONDS):
                 await self._watcher.synced.wait()
-            await self._joined.wait()
+            await self._wait_joined()
             if self._refused is not None:
                 raise self._refused
             if entries:
@@ -219,6 +269,15 @@ class Membership:
                 ) from error
             _log.warning("started without knowing whether others run them: %s", names or "no agent")
 
+    async def _wait_joined(self) -> None:
+        """Waits until the lease is taken or refused: one of a dead orchestrator may have to end first."""
+        while not self._joined.is_set():
+            if self._is_away:
+                raise StateDisconnectedError("the state store is away")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLAIM_SECONDS):
+                    await self._joined.wait()
+
     def _facts(self) -> dict[str, Any]:
         """Returns what the orchestrator's own record says of it."""
         config = self._config
@@ -230,8 +289,6 @@ class Membership:
             "pid": os.getpid(),
             "started_at": self._started_at.isoformat(),
             "command_socket": config.command_socket_path if config.enable_command_interface else None,
-            "heartbeat_interval": config.heartbeat_interval,
-            "heartbeat_timeout": config.heartbeat_timeout,
         }
 
     def _candidates(self) -> list[AgentEntry]:
@@ -243,22 +300,18 @@ class Membership:
         load: float = (facts["running_count"] + facts["waiting_count"]) / facts["max_workers"]
         return load
 
-    def _wrote(self, seconds: float) -> None:
-        now = time.monotonic()
-        gap, self._wrote_at = now - self._wrote_at, now
+    def _wrote(self) -> None:
         self._is_away = False
-        self._peers.in_contact(
-            without_a_break=seconds <= self._config.heartbeat_interval and gap <= self._config.heartbeat_timeout
-        )
         self._placement.wake()
 
     def _failed(self) -> None:
         self._is_away = True
-        self._wrote_at = float("-inf")  # an outage: silence meanwhile does not mean death
 
     def _lost(self, entry: AgentEntry, other: Holder) -> None:
         """Stops an agent that another orchestrator has taken over, while this one was not heard of."""
-        why = f"orchestrator {other.name!r} on {other.host} runs it too, and has taken it over"
+        self._give_up(entry, f"orchestrator {other.name!r} on {other.host} runs it too, and has taken it over")
+
+    def _give_up(self, entry: AgentEntry, why: str) -> None:
         entry.note_error(why)
         self._event_log.record(OrchestratorEvent.AGENT_ERROR, entry.name, error_message=why)
         self._supervisor.stop(entry.name)

@@ -6,10 +6,10 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from trunkline import AgentState, TaskResult
+from trunkline import AgentState, TaskResult, TaskStatus
 from trunkline.orchestrator.fleet.records import Holder, PastLives, life_record, without_output
 from trunkline.orchestrator.limits import MAX_PENDING_RESULTS
 from trunkline.orchestrator.registry.entry import AgentEntry
@@ -46,7 +46,7 @@ class Pending:
             self._wake_writer()
 
     def beat(self, entry: AgentEntry) -> None:
-        """Notes a heartbeat of an agent; its record is written with the orchestrator's next heartbeat."""
+        """Notes a heartbeat of an agent; its record is written with the next ones, at intervals."""
         with self._lock:
             self._beaten[entry.name] = entry
 
@@ -54,8 +54,6 @@ class Pending:
         """Notes the end of a life; its result is written at once. Beyond the limit the oldest result is dropped."""
         result = _result(entry, life, self._holder)
         with self._lock:
-            past = self._past.setdefault(entry.name, PastLives())
-            (past.completed if life.failure is None else past.failed).append(result.task_id)
             self._results.append(result)
             self._changed[entry.name] = entry
             if len(self._results) > MAX_PENDING_RESULTS:
@@ -64,6 +62,21 @@ class Pending:
                 if self._dropped == 1:
                     _log.error("%d results wait for the state store; older ones are dropped", MAX_PENDING_RESULTS)
             self._wake_writer()
+
+    def recorded(self, results: Iterable[TaskResult]) -> None:
+        """Adds lives to the past ones of their agents, which their records name: their results are written before.
+        Those that were put back are there already."""
+        with self._lock:
+            for result in results:
+                past = self._past.setdefault(result.agent_id, PastLives())
+                lives = past.completed if result.status == TaskStatus.COMPLETED else past.failed
+                if result.task_id not in lives:
+                    lives.append(result.task_id)
+
+    def knows_past(self, agent: str) -> bool:
+        """Tells whether `past_lives` was called for an agent, or a result of it was recorded."""
+        with self._lock:
+            return agent in self._past
 
     def past_lives(self, agent: str, record: AgentState | None) -> PastLives:
         """Returns a copy of an agent's past lives; at the first call those of the record that was there before."""
@@ -94,9 +107,10 @@ class Pending:
                 await self._wake.wait()
 
     def include_heartbeats(self) -> None:
-        """Makes changes of the heartbeats that were noted."""
+        """Makes changes of the heartbeats that were noted, of agents that still run."""
         with self._lock:
-            self._changed = {**self._beaten, **self._changed}
+            beaten = {name: entry for name, entry in self._beaten.items() if entry.is_active}
+            self._changed = {**beaten, **self._changed}
             self._beaten = {}
 
     def take(self) -> tuple[dict[str, AgentEntry], list[TaskResult]]:

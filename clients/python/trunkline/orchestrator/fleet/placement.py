@@ -80,6 +80,11 @@ class Placement:
         """Has `run` look again, since the fleet may have changed."""
         self._woken.set()
 
+    def look(self) -> None:
+        """Has `run` look who runs which agent, since this orchestrator was not part of the fleet for a time."""
+        self._must_look = True
+        self.wake()
+
     async def run(self) -> None:
         """Takes agents until it is cancelled."""
         before: set[Holder] = set()
@@ -92,6 +97,8 @@ class Placement:
             if self._must_look and self._is_serving:
                 await self._look()
             wait = self._delay()
+            if self._must_look and self._is_serving:  # it failed
+                wait = PLACEMENT_PATIENCE if wait is None else min(wait, PLACEMENT_PATIENCE)
             if wait is not None and wait <= 0:
                 await self._take_next()
                 continue

@@ -1,7 +1,8 @@
 """Records: mapping of an orchestrator, its agents and their lives to the records of the state store.
 
-An agent's record belongs to the orchestrator that its metadata names, and to one start of it (`orchestrator_id`): an
-orchestrator that is started again under the same name is another holder.
+An orchestrator's own record and the presences of its agents are bound to its lease, and end with it. The record of an
+agent stays, and says what became of it. All of them name their orchestrator, and one start of it (`orchestrator_id`):
+an orchestrator that is started again under the same name is another holder.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from trunkline import AgentState, AgentStatus, TaskResult, TaskStatus
+from trunkline import AgentPresence, AgentState, AgentStatus, TaskResult, TaskStatus
 from trunkline.orchestrator.limits import MAX_ERROR_RECORDED, MAX_LIVES_RECORDED
 from trunkline.orchestrator.registry.entry import ACTIVE, AgentEntry, Stage
 from trunkline.orchestrator.registry.life import Life
@@ -113,13 +114,22 @@ def agent_record(
     )
 
 
-def orchestrator_record(holder: Holder, is_over: bool, facts: dict[str, Any]) -> AgentState:
-    """Returns the record of the orchestrator itself, with a heartbeat of now."""
+def agent_presence(entry: AgentEntry, holder: Holder) -> AgentPresence:
+    """Returns the presence of an agent that runs, or is about to be started."""
+    return AgentPresence(
+        agent_id=entry.name,
+        agent_type=entry.agent_class.__name__,
+        status=_STATUS[entry.stage] if entry.is_active else AgentStatus.WAITING,
+        metadata={"orchestrator": holder.name, "orchestrator_id": holder.id, "host": holder.host},
+    )
+
+
+def orchestrator_record(holder: Holder, facts: dict[str, Any]) -> AgentState:
+    """Returns the record of the orchestrator itself."""
     return AgentState(
         agent_id=holder.name,
         agent_type=ORCHESTRATOR,
-        status=AgentStatus.COMPLETED if is_over else AgentStatus.RUNNING,
-        last_heartbeat=datetime.now(UTC),
+        status=AgentStatus.RUNNING,
         metadata={"kind": ORCHESTRATOR, "orchestrator_id": holder.id, "host": holder.host, **facts},
     )
 
@@ -161,10 +171,11 @@ def is_orchestrator(record: AgentState) -> bool:
     return record.agent_type == ORCHESTRATOR and record.metadata.get("kind") == ORCHESTRATOR
 
 
-def holder_of(record: AgentState) -> Holder:
-    """Returns the holder of an agent's record; with empty names where the record names none."""
+def holder_of(record: AgentState | AgentPresence) -> Holder:
+    """Returns the holder of an agent's record or presence; with empty names where it names none."""
     metadata = record.metadata
-    name = metadata.get("orchestrator", record.agent_id if is_orchestrator(record) else "")
+    is_own = isinstance(record, AgentState) and is_orchestrator(record)
+    name = metadata.get("orchestrator", record.agent_id if is_own else "")
     return Holder(str(name), str(metadata.get("orchestrator_id", "")), str(metadata.get("host", "")))
 
 
