@@ -38,11 +38,11 @@ WIRE_PARTS = ("trunklined.*.wire", "trunklined.*.wire.*")
 WIRE_SIDE = (*WIRE_PARTS, "trunklined.*.app")
 FORWARDING = (
     "trunklined.sidecar.servicer",
-    "trunklined.sidecar.forwarder",
-    "trunklined.sidecar.open_items",
     "trunklined.sidecar.offline.*",
 )
 """Of the sidecar, what speaks to the services and for them."""
+EXCHANGE = "trunklined.bus.replicas.redis"
+"""What replicas of the bus speak through, by its technology: it is to them what an engine is to a service."""
 ENVIRONMENT = (
     "os.environ",
     "os.environb",
@@ -152,6 +152,19 @@ RULES = (
         outside=(),
     ),
     Rule(
+        "what every engine over Redis needs imports the words only",
+        ("trunklined.redis", "trunklined.redis.*"),
+        ours=(*SPOKEN, "trunklined.redis"),
+        outside=("redis", "tenacity", "structlog", "pydantic"),
+    ),
+    Rule(
+        "Redis is an engine's affair: the settings alone name it elsewhere",
+        ("trunklined", "trunklined.*"),
+        but=("trunklined.redis", "trunklined.redis.*", "trunklined.*.engines.*", EXCHANGE, "trunklined.*.app"),
+        never=("redis", "trunklined.redis"),
+        though=("trunklined.redis.settings",),
+    ),
+    Rule(
         "what whoever takes messages checks of them imports words, wire, times and the bounds of long work",
         ("trunklined.admission",),
         ours=(*SPOKEN, *WIRE, "trunklined.rpc.times", "trunklined.rpc.long_work"),
@@ -168,21 +181,32 @@ RULES = (
         never=(*GRPC, "trunklined.rpc.server", "trunkline.v1.*_grpc"),
     ),
     Rule(
+        "what hands calls on to another service imports words, wire and rpc; no service and no client",
+        ("trunklined.forwarding", "trunklined.forwarding.*"),
+        ours=(*SPOKEN, *WIRE, "trunklined.rpc", "trunklined.forwarding"),
+    ),
+    Rule(
         "the bus imports words, wire and rpc; neither another service nor the client",
         ("trunklined.bus", "trunklined.bus.*"),
-        ours=(*SPOKEN, *WIRE, "trunklined.admission", "trunklined.rpc", "trunklined.sqlite", "trunklined.bus"),
+        ours=(
+            *(*SPOKEN, *WIRE, "trunklined.admission", "trunklined.rpc", "trunklined.sqlite", "trunklined.redis"),
+            *("trunklined.forwarding", "trunklined.bus"),
+        ),
     ),
     Rule(
         "the state imports words, wire and rpc; neither another service nor the client",
         ("trunklined.state", "trunklined.state.*"),
-        ours=(*SPOKEN, *WIRE, "trunklined.relay", "trunklined.rpc", "trunklined.sqlite", "trunklined.state"),
+        ours=(
+            *(*SPOKEN, *WIRE, "trunklined.relay", "trunklined.rpc", "trunklined.sqlite", "trunklined.redis"),
+            "trunklined.state",
+        ),
     ),
     Rule(
         "the sidecar imports words, wire, rpc and the client; no other service",
         ("trunklined.sidecar", "trunklined.sidecar.*"),
         ours=(
             *("trunkline", "trunklined.admission", "trunklined.relay", "trunklined.rpc", "trunklined.sqlite"),
-            "trunklined.sidecar",
+            *("trunklined.forwarding", "trunklined.sidecar"),
         ),
     ),
     Rule(
@@ -192,9 +216,12 @@ RULES = (
         never=("trunklined.local",),
     ),
     Rule(
-        "the bus and the store of one process import the client and both domains, and name no engine",
+        "the bus and the store of one process import the client, both domains and what serves; they name no engine",
         ("trunklined.local", "trunklined.local.*"),
-        ours=("trunkline", "trunklined.bus", "trunklined.state", "trunklined.relay", "trunklined.local"),
+        ours=(
+            *("trunkline", "trunklined.bus", "trunklined.state", "trunklined.relay", "trunklined.local"),
+            *("trunklined.rpc.logging", "trunklined.rpc.server"),
+        ),
         never=("trunklined.bus.engines", "trunklined.state.engines"),
     ),
     Rule(
@@ -213,7 +240,7 @@ RULES = (
         "app alone names engines",
         ("trunklined.bus.*", "trunklined.state.*"),
         but=("trunklined.*.app", "trunklined.*.engines", "trunklined.*.engines.*"),
-        never=("trunklined.bus.engines.*", "trunklined.state.engines.*"),
+        never=("trunklined.bus.engines.*", "trunklined.state.engines.*", EXCHANGE),
         though=("trunklined.*.engines.engine",),
     ),
     Rule(

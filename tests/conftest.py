@@ -15,6 +15,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.programs import RunningProgram
+from tests.redis import servers
+from tests.redis.replicas import Replicas
 from tests.turns import Turns
 
 StartProgram = Callable[..., RunningProgram]
@@ -144,6 +146,45 @@ def bus_program(_shared: StartProgram, _shared_directory: Path) -> RunningProgra
 
 
 @pytest.fixture(scope="session")
+def replica_addresses(_shared: StartProgram) -> Iterator[list[str]]:
+    """Where two replicas of one bus serve, with a Redis of their own. Shared: use channels of your own."""
+    with servers.running() as redis:
+        yield [_shared("bus", "--redis-url", redis.url, "--replica-ttl", "60").address for _ in range(2)]
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """Where the session's Redis is, which syncs what it takes. Shared: use channels, names or prefixes of your own."""
+    with servers.running(appendonly="yes", appendfsync="always") as redis:
+        yield redis.url
+
+
+@pytest.fixture(scope="session")
+def journal_replicas() -> Iterator[Replicas]:
+    """The session's two buses over one journal, in a Redis that syncs what it takes. Shared: do not end them, and use
+    channels and names of your own."""
+    with servers.running(appendonly="yes", appendfsync="always") as redis:
+        lasting = ("--journal-lease-seconds", "60", "--replica-ttl", "60")  # however busy the machine is
+        replicas = Replicas(redis, 2, *lasting)
+        try:
+            yield replicas.start()
+        finally:
+            replicas.end()
+
+
+@pytest.fixture
+def owner_address(journal_replicas: Replicas) -> str:
+    """Where the replica serves that owns the journal."""
+    return journal_replicas.settle().address
+
+
+@pytest.fixture
+def replica_address(journal_replicas: Replicas) -> str:
+    """Where the other one does."""
+    return journal_replicas.others[0].address
+
+
+@pytest.fixture(scope="session")
 def state_program(_shared: StartProgram, _shared_directory: Path, bus_program: RunningProgram) -> RunningProgram:
     """The session's state service (sqlite) before the session's bus. Shared: do not end it, and use ids of your own."""
     return _start_state(_shared, _shared_directory, "--bus-address", bus_program.address)
@@ -155,6 +196,55 @@ def sidecar_program(
 ) -> RunningProgram:
     """The session's sidecar before the session's bus and state. Shared: do not end it."""
     return _start_sidecar(_shared, _shared_directory, bus_program.address, state_program.address)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[servers.RedisServer]:
+    """The session's Redis, alone, which keeps nothing. Shared: do not end it, and use a prefix of your own."""
+    with servers.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_sentinels() -> Iterator[servers.Sentinels]:
+    """The session's Redis with a replica and sentinels. Shared: do not end them, and use a prefix of your own."""
+    with servers.sentinels() as watched:
+        yield watched
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[servers.Cluster]:
+    """The session's Redis Cluster. Shared: do not end it, and use a prefix of your own."""
+    with servers.cluster() as cluster:
+        yield cluster
+
+
+def _start_redis_state(start: StartProgram, url: str, *options: str) -> RunningProgram:
+    return start("state", "--engine", "redis", *options, env={"TRUNKLINE_STATE_REDIS_URL": url})
+
+
+@pytest.fixture(scope="session")
+def redis_state_addresses(
+    _shared: StartProgram, redis_server: servers.RedisServer, bus_program: RunningProgram
+) -> tuple[str, str]:
+    """Where two state services over one store in the session's Redis serve, before the session's bus. Shared."""
+    bus = ("--bus-address", bus_program.address)
+    first, second = (_start_redis_state(_shared, redis_server.url, *bus).address for _ in range(2))
+    return first, second
+
+
+@pytest.fixture(scope="session")
+def sentinel_state_address(
+    _shared: StartProgram, redis_sentinels: servers.Sentinels, bus_program: RunningProgram
+) -> str:
+    """Where a state service over the session's Redis with sentinels serves. Shared."""
+    return _start_redis_state(_shared, redis_sentinels.url, "--bus-address", bus_program.address).address
+
+
+@pytest.fixture(scope="session")
+def cluster_state_address(_shared: StartProgram, redis_cluster: servers.Cluster, bus_program: RunningProgram) -> str:
+    """Where a state service over the session's Redis Cluster serves. Shared."""
+    return _start_redis_state(_shared, redis_cluster.url, "--bus-address", bus_program.address).address
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,8 @@ def command(
     The latter is idle (memory and CPU of each program), ready (the start of `trunkline up`), stalled (a subscriber
     that never reads while 1,000,000 messages pass), waiting (memory and start of a bus for which 1,000,000 stored
     messages wait), commands (what a MessageChannel's UNIX socket answers) and orchestrator (how soon an agent's event
-    reaches a callback, and what waiting costs); it is left out where --peer, --grpcio or --quick is given.
+    reaches a callback, and what waiting costs) and replicas
+    (what messages that cross replicas cost); it is left out where --peer, --grpcio or --quick is given.
 
     Needs the extra `bench`, nats-server, redis-server and AutoGen's environment: `make bench` brings them. Exit 1 if a
     run failed (a peer's is left out), a message of ours was lost or a promise was not held.

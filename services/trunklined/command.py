@@ -1,6 +1,7 @@
 """The command line of the programs. Options mirror each program's settings; only the program that runs is loaded.
 
-Exit codes: 0 after a graceful end, 1 if the program cannot start, 2 for invalid settings.
+Exit codes: 0 after a graceful end, 1 if the program cannot start, 2 for invalid settings, also for those that only the
+start could try: an error that names its setting.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import re
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
@@ -32,6 +34,8 @@ PROGRAMS = {
 
 
 _INVALID: Final = "invalid setting"
+_CREDENTIALS: Final = re.compile(r".*@", re.DOTALL)
+"""User and password in a URL, however it is malformed: nobody shall read them in a log."""
 
 
 class _Programs(click.Group):
@@ -103,6 +107,10 @@ def _serve(name: str, settings_class: type[ServerSettings], given: dict[str, Any
         _run_on_best_loop(lambda: server.run(program, settings))
     except TrunklineError as error:
         as_json = logging.is_json(settings, sys.stderr)
+        if setting := error.details.get("setting"):
+            variable = f"{_prefix(settings_class)}{setting}".upper()
+            _say(name, _INVALID, f"--{setting.replace('_', '-')} ({variable}): {error.message}", as_json=as_json)
+            return 2
         _say(name, "cannot start", f"{error.message}{_where_set(settings, error)}", as_json=as_json)
         return 1
     return 0
@@ -144,7 +152,8 @@ def _complaints(settings_class: type[ServerSettings], error: ValidationError, gi
         if fault["type"] == "missing":
             lines.append(f"{option} ({variable}) must be set")
         elif field:
-            lines.append(f"{option if field in given else variable}={fault['input']!s:.200}: {wrong}")
+            value = _CREDENTIALS.sub("***@", str(fault["input"]))
+            lines.append(f"{option if field in given else variable}={value:.200}: {wrong}")
         else:
             lines.append(wrong)
     return lines

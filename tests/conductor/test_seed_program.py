@@ -58,9 +58,9 @@ def test_every_name_is_there(name: str) -> None:
     assert name in trunkline.__all__
 
 
-def test_the_bus_that_was_a_stub_says_what_to_take() -> None:
-    """It can be imported and asked for; making one raises what calling it raised there."""
+async def test_the_bus_that_was_a_stub_needs_a_redis() -> None:
+    """It can be imported and made as there; it is another class than the one in memory; without a Redis it says so."""
     assert not isinstance(trunkline.InMemoryMessageBus(), trunkline.RedisMessageBus)
-    for given in ((), ("redis://localhost:6379/0",)):
-        with pytest.raises(NotImplementedError, match=r"take GrpcMessageBus\(address\)"):
-            trunkline.RedisMessageBus(*given)
+    assert not trunkline.RedisMessageBus().is_connected
+    with pytest.raises(trunkline.StorageError, match=r"127\.0\.0\.1:1"):
+        await trunkline.RedisMessageBus("redis://127.0.0.1:1/0").connect()

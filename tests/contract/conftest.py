@@ -8,17 +8,57 @@ from uuid import uuid4
 
 import pytest
 
-from trunkline import AgentMessage, GrpcMessageBus, InMemoryMessageBus, MessageBus
+from tests.contract.spread import spread
+from trunkline import (
+    AgentMessage,
+    GrpcMessageBus,
+    GrpcStateManager,
+    InMemoryMessageBus,
+    InMemoryStateManager,
+    MessageBus,
+    RedisMessageBus,
+    StateManager,
+)
 
 MakeBus = Callable[[], MessageBus]
-ADDRESS_OF = {"grpc": "bus_address", "sidecar": "sidecar_address"}
+MakeManager = Callable[[], StateManager]
+ADDRESS_OF = {
+    "grpc": "bus_address",
+    "sidecar": "sidecar_address",
+    "redis": "owner_address",
+    "replica": "replica_address",
+}
+KINDS = ("memory", "grpc", "sidecar")
+"""In memory; against a real bus process; against the same through a real sidecar's UNIX socket."""
+LIVE = {f"tests.contract.test_message_bus{about}" for about in ("", "_groups", "_lives", "_payloads", "_requests")}
+"""What is promised of live messages and requests holds for `replicas` too: one bus of two processes over a real Redis,
+where `bus` is a client of one and `other` of the other."""
+IN_PROCESS = {"tests.contract.test_message_bus"}
+"""And this holds where each client is a replica of the bus itself."""
+PARTS = ("limits", "publish", "refusals", "settling", "subscriptions", "waiting")
+DURABLE = {
+    f"tests.contract.test_{about}"
+    for about in (
+        *("crashing_workers", "many_acks", "message_bus_dead_letters", "message_bus_release", "message_bus_tasks"),
+        *(f"message_bus_durable_{part}" for part in PARTS),
+    )
+}
+"""What the journal promises holds where it is in Redis too: for clients of the replica that owns it (`redis`), and of
+one that does not (`replica`)."""
 
 
-@pytest.fixture(params=["memory", "grpc", "sidecar"])
-def bus_kind(request: pytest.FixtureRequest) -> str:
-    """In memory; against a real bus process; against the same through a real sidecar's UNIX socket."""
-    kind: str = request.param
-    return kind
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Gives each test every kind of bus for which it holds."""
+    chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "bus_kind" in metafunc.fixturenames and "bus_kind" not in chosen:
+        kinds: tuple[str, ...] = KINDS
+        if metafunc.module.__name__ in LIVE:
+            kinds += ("replicas",)
+        if metafunc.module.__name__ in IN_PROCESS:
+            kinds += ("in process",)
+        if metafunc.module.__name__ in DURABLE:
+            kinds += ("redis", "replica")
+        metafunc.parametrize("bus_kind", kinds)
 
 
 @pytest.fixture
@@ -26,8 +66,23 @@ def new_bus(request: pytest.FixtureRequest, bus_kind: str) -> MakeBus:
     """Makes a bus object that is not connected."""
     if bus_kind == "memory":
         return InMemoryMessageBus
+    if bus_kind == "in process":
+        url: str = request.getfixturevalue("redis_url")
+        return lambda: RedisMessageBus(url)
+    if bus_kind == "replicas":
+        first: str = request.getfixturevalue("replica_addresses")[0]
+        return lambda: GrpcMessageBus(first)
     address: str = request.getfixturevalue(ADDRESS_OF[bus_kind])
     return lambda: GrpcMessageBus(address)
+
+
+@pytest.fixture
+def new_other(request: pytest.FixtureRequest, bus_kind: str, new_bus: MakeBus) -> MakeBus:
+    """Makes another client of the same service; of replicas, of another one."""
+    if bus_kind != "replicas":
+        return new_bus
+    second: str = request.getfixturevalue("replica_addresses")[1]
+    return lambda: GrpcMessageBus(second)
 
 
 @pytest.fixture
@@ -38,12 +93,12 @@ async def bus(new_bus: MakeBus) -> AsyncIterator[MessageBus]:
 
 
 @pytest.fixture
-async def other(bus: MessageBus, bus_kind: str, new_bus: MakeBus) -> AsyncIterator[MessageBus]:
+async def other(bus: MessageBus, bus_kind: str, new_other: MakeBus) -> AsyncIterator[MessageBus]:
     """A second client of the same service. A bus in memory is client and service in one, so there it is the same."""
     if bus_kind == "memory":
         yield bus
         return
-    async with new_bus() as other:
+    async with new_other() as other:
         yield other
 
 
@@ -81,3 +136,25 @@ def nearly_expired() -> AgentMessage:
 def name() -> str:
     """A durable name of this test alone."""
     return f"contract-{uuid4().hex}"
+
+
+ADDRESSES_OF = {
+    "grpc": "state_address",
+    "sidecar": "sidecar_address",
+    "redis-replicas": "redis_state_addresses",
+    "redis-sentinel": "sentinel_state_address",
+    "redis-cluster": "cluster_state_address",
+}
+
+
+@pytest.fixture(params=["memory", *ADDRESSES_OF])
+def new_manager(request: pytest.FixtureRequest) -> MakeManager:
+    """Makes a state manager that is not connected: in memory; of a real state service, or through a real sidecar; of
+    two replicas over one Redis, whose calls go to one and to the other in turn; of one over Redis with sentinels, and
+    of one over a Redis Cluster."""
+    if request.param == "memory":
+        return InMemoryStateManager
+    where = request.getfixturevalue(ADDRESSES_OF[request.param])
+    if isinstance(where, str):
+        return lambda: GrpcStateManager(where)
+    return lambda: spread([GrpcStateManager(address) for address in where])

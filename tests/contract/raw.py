@@ -50,7 +50,7 @@ class _InProcess:
         self._servicer = BusServicer(bus._broker, MAX_MESSAGE_BYTES, (), time.time())
 
     async def Publish(self, request: bus_pb2.PublishRequest, timeout: float) -> bus_pb2.PublishResponse:  # noqa: N802
-        return await self._servicer.publish(request.SerializeToString(), _Deadline(timeout))  # type: ignore[arg-type]
+        return await self._servicer.publish(request.SerializeToString(), _Deadline(timeout))  # type: ignore[arg-type, no-any-return]
 
     async def Request(self, request: bus_pb2.RequestRequest, timeout: float) -> bus_pb2.RequestResponse:  # noqa: N802
         raw = await self._servicer.request(request.SerializeToString(), _Deadline(timeout))  # type: ignore[arg-type]

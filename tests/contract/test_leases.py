@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.conftest import MakeManager
 from tests.patience import PATIENCE
 from trunkline import (
     AgentState,
@@ -17,8 +18,6 @@ from trunkline import (
     ChangeType,
     Delete,
     EndReason,
-    GrpcStateManager,
-    InMemoryStateManager,
     InvalidRecordError,
     Lease,
     LeaseHeldError,
@@ -28,17 +27,8 @@ from trunkline import (
     StateManager,
 )
 
-MakeManager = Callable[[], StateManager]
 SHORT = 0.3
 """Seconds of a lease that ends in a test."""
-
-
-@pytest.fixture(params=["memory", "grpc", "sidecar"])
-def new_manager(request: pytest.FixtureRequest) -> MakeManager:
-    if request.param == "memory":
-        return InMemoryStateManager
-    address = request.getfixturevalue("state_address" if request.param == "grpc" else "sidecar_address")
-    return lambda: GrpcStateManager(address)
 
 
 @pytest.fixture

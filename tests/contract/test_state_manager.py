@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.conftest import MakeManager
 from tests.patience import PATIENCE
 from trunkline import (
     AgentState,
@@ -20,7 +21,6 @@ from trunkline import (
     ChangeType,
     Delete,
     Get,
-    GrpcStateManager,
     InMemoryStateManager,
     InvalidRecordError,
     MessageTooLargeError,
@@ -35,13 +35,9 @@ from trunkline import (
 )
 
 
-@pytest.fixture(params=["memory", "grpc", "sidecar"])
-def unconnected(request: pytest.FixtureRequest) -> StateManager:
-    if request.param == "memory":
-        return InMemoryStateManager()
-    if request.param == "grpc":
-        return GrpcStateManager(request.getfixturevalue("state_address"))
-    return GrpcStateManager(request.getfixturevalue("sidecar_address"))
+@pytest.fixture
+def unconnected(new_manager: MakeManager) -> StateManager:
+    return new_manager()
 
 
 @pytest.fixture
@@ -420,7 +416,7 @@ async def test_statistics_count_what_was_done(manager: StateManager, prefix: str
     after = await manager.statistics()
     assert after.started_at == before.started_at <= datetime.now(UTC)
     assert (after.engine, after.version) == (before.engine, before.version)
-    assert after.engine in ("memory", "sqlite")
+    assert after.engine in ("memory", "sqlite", "redis")
     assert after.revision > revision
     assert after.oldest_revision <= after.revision
     assert set(after.records) == {"agent_state", "workflow_state", "task_result", "lease", "agent_presence"}

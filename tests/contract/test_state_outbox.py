@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.contract.spread import spread
 from tests.patience import PATIENCE
 from trunkline import (
     AgentMessage,
@@ -35,7 +36,7 @@ from trunkline.sync import StateManager as SyncStateManager
 Both = tuple[StateManager, MessageBus]
 
 
-@pytest.fixture(params=["memory", "grpc", "sidecar"])
+@pytest.fixture(params=["memory", "grpc", "sidecar", "redis-replicas"])
 async def both(request: pytest.FixtureRequest) -> AsyncIterator[Both]:
     """A store, and the bus that it hands messages to."""
     if request.param == "memory":
@@ -46,6 +47,11 @@ async def both(request: pytest.FixtureRequest) -> AsyncIterator[Both]:
     addresses = [request.getfixturevalue("bus_address"), request.getfixturevalue("state_address")]
     if request.param == "sidecar":
         addresses = [request.getfixturevalue("sidecar_address")] * 2
+    if request.param == "redis-replicas":
+        replicas = [GrpcStateManager(address) for address in request.getfixturevalue("redis_state_addresses")]
+        async with GrpcMessageBus(addresses[0]) as one_bus, spread(replicas) as both_replicas:
+            yield both_replicas, one_bus
+        return
     async with GrpcMessageBus(addresses[0]) as bus_there, GrpcStateManager(addresses[1]) as state_there:
         yield state_there, bus_there
 

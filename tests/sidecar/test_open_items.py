@@ -9,7 +9,7 @@ import pytest
 
 from tests.patience import PATIENCE
 from trunkline.v1 import bus_pb2, state_pb2
-from trunklined.sidecar.open_items import OpenItems
+from trunklined.forwarding.open_items import OpenItems
 
 BUS, STATE = "/trunkline.v1.BusService/Connect", "/trunkline.v1.StateService/ConnectState"
 

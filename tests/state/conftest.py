@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from grpc import aio
 
+from tests.redis.servers import RedisServer
 from trunkline.v1 import state_pb2_grpc
+from trunklined.redis.target import parse_url
 from trunklined.relay.journal import Stock
 from trunklined.rpc.errors import ErrorInterceptor
 from trunklined.state.engines.engine import Engine
 from trunklined.state.engines.memory import MemoryEngine
+from trunklined.state.engines.redis.engine import RedisEngine
 from trunklined.state.engines.sqlite import SqliteEngine
 from trunklined.state.records import History
 from trunklined.state.store import Store, StoreLimits
@@ -29,9 +34,10 @@ FIXED_WINDOWS = [("grpc.http2.bdp_probe", 0)]
 MakeEngine = Callable[..., Engine]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def make_engine(request: pytest.FixtureRequest, tmp_path: Path) -> MakeEngine:
-    """An engine of each technology, not yet opened."""
+    """An engine of each technology, not yet opened; all that one test makes have the same data."""
+    prefix = f"tests-{uuid4().hex}"
 
     def make(history: int = 1000, history_bytes: int = 10**9) -> Engine:
         bounds: dict[str, Any] = {
@@ -42,6 +48,9 @@ def make_engine(request: pytest.FixtureRequest, tmp_path: Path) -> MakeEngine:
         }
         if request.param == "memory":
             return MemoryEngine(**bounds)
+        if request.param == "redis":
+            server: RedisServer = request.getfixturevalue("redis_server")
+            return RedisEngine(replace(parse_url(server.url), prefix=prefix), **bounds)
         return SqliteEngine(tmp_path / "state.db", **bounds)
 
     return make

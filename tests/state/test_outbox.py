@@ -61,6 +61,7 @@ async def test_messages_are_held_with_the_writes_that_succeed(engine: Engine) ->
     )
     assert isinstance(commit.outcomes[1], RevisionMismatchError)
     assert [int(each.taken_at - NOW) for each in commit.published] == [0, 1, 2, 6]
+    await engine.outbox.turn()
     assert numbers(await engine.outbox.next([], 100, NOW)) == [0, 1, 2, 6]
     assert await engine.read(AGENT, "z") is None
 
@@ -80,6 +81,7 @@ async def test_steps_of_the_outbox_run_beside_writes(engine: Engine) -> None:
             done.extend(sent)
             await asyncio.sleep(0)
 
+    await engine.outbox.turn()
     relaying = asyncio.ensure_future(relay())
     for n in range(50):
         await engine.write([[publishing(f"{n}", arrival(n))]])
@@ -107,6 +109,7 @@ async def test_a_full_outbox_refuses_what_carries_messages(make_engine: MakeEngi
             await store.execute(publishing("2", large))
         assert await store.get(AGENT, "2") is None
         assert await store.execute(put("2")) == 3
+        await store.engine.outbox.turn()
         [[first], *_] = await store.engine.outbox.next([], 1, NOW)
         await store.engine.outbox.refuse(first, "0", OverloadedError("never"), NOW)
         assert (stock.messages, stock.refused) == (1, 1)

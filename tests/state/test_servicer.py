@@ -278,4 +278,4 @@ async def test_stats_tell_counts_and_holdings(stub: Stub) -> None:
     assert (stats.revision, stats.saves, stats.gets, stats.commits) == (1, 1, 1, 1)
     kinds = dict.fromkeys(("workflow_state", "task_result", "lease", "agent_presence"), 0)
     assert dict(stats.records) == kinds | {"agent_state": 1}
-    assert stats.engine in {"memory", "sqlite"}
+    assert stats.engine in {"memory", "sqlite", "redis"}

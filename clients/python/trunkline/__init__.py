@@ -51,6 +51,7 @@ _HOMES = {
         "StateError",
         "StateNotConnectedError",
         "StorageError",
+        "StorageUnavailableError",
         "SubscriptionExistsError",
         "SubscriptionNotFoundError",
         "TaskNotFoundError",
@@ -98,7 +99,7 @@ _HOMES = {
     "trunkline.bus.message_bus": ("MessageBus", "MessageCallback"),
     "trunklined.local.bus": ("InMemoryMessageBus",),
     "trunkline.bus.grpc.bus": ("GrpcMessageBus",),
-    "trunkline.bus.redis": ("RedisMessageBus",),
+    "trunklined.local.redis": ("RedisMessageBus",),
     "trunkline.state.outbox": ("OutboxMessage", "OutboxStatistics", "StuckMessage"),
     "trunkline.state.state_manager": (
         "Change",
@@ -114,7 +115,7 @@ _HOMES = {
     ),
     "trunkline.state.leases": ("Lease", "LeaseInfo"),
     "trunkline.state.presence": ("AgentPresence", "Announcement"),
-    "trunklined.local.state": ("InMemoryStateManager",),
+    "trunklined.local.state": ("InMemoryStateManager", "RedisStateManager"),
     "trunkline.state.grpc.manager": ("GrpcStateManager",),
     "trunkline.message_channel": ("MessageChannel", "ServiceMessage"),
     "trunkline.programs": ("LocalStack",),
@@ -163,7 +164,6 @@ if TYPE_CHECKING:
     from trunkline.bus.life import Result as Result
     from trunkline.bus.message_bus import MessageBus as MessageBus
     from trunkline.bus.message_bus import MessageCallback as MessageCallback
-    from trunkline.bus.redis import RedisMessageBus as RedisMessageBus
     from trunkline.bus.request import Request as Request
     from trunkline.bus.request import RequestHandler as RequestHandler
     from trunkline.bus.submitted_task import SubmittedTask as SubmittedTask
@@ -205,6 +205,7 @@ if TYPE_CHECKING:
     from trunkline.errors import StateError as StateError
     from trunkline.errors import StateNotConnectedError as StateNotConnectedError
     from trunkline.errors import StorageError as StorageError
+    from trunkline.errors import StorageUnavailableError as StorageUnavailableError
     from trunkline.errors import SubscriptionExistsError as SubscriptionExistsError
     from trunkline.errors import SubscriptionNotFoundError as SubscriptionNotFoundError
     from trunkline.errors import TaskNotFoundError as TaskNotFoundError
@@ -252,4 +253,6 @@ if TYPE_CHECKING:
     from trunkline.state.state_manager import StateManager as StateManager
     from trunkline.state.state_manager import StateStatistics as StateStatistics
     from trunklined.local.bus import InMemoryMessageBus as InMemoryMessageBus
+    from trunklined.local.redis import RedisMessageBus as RedisMessageBus
     from trunklined.local.state import InMemoryStateManager as InMemoryStateManager
+    from trunklined.local.state import RedisStateManager as RedisStateManager

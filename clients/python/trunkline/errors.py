@@ -31,6 +31,7 @@
         ├── CompactedError            COMPACTED
         ├── OverloadedError           OVERLOADED
         ├── StorageError              STORAGE
+        │   └── StorageUnavailableError STORAGE_UNAVAILABLE
         ├── UnauthenticatedError      UNAUTHENTICATED
         ├── PermissionDeniedError     PERMISSION_DENIED
         └── InternalError             INTERNAL
@@ -314,6 +315,14 @@ class StorageError(MessageBusError, StateError):
     error_code = "STORAGE"
     status = "FAILED_PRECONDITION"
     figures = frozenset({"found", "supported"})
+
+
+class StorageUnavailableError(StorageError):
+    """What a service keeps its data in does not answer, or not as it must; it comes back by itself. Its text says
+    whether nothing was done, or that this is not known."""
+
+    error_code = "STORAGE_UNAVAILABLE"
+    status = "UNAVAILABLE"
 
 
 class UnauthenticatedError(MessageBusError, StateError):

@@ -13,6 +13,7 @@ OURS: Final = "trunkline"
 PEERS: Final[Mapping[str, tuple[str, str]]] = {
     OURS: ("scripts.bench.peers.ours", "Trunkline"),
     "trunkline-bytes": ("scripts.bench.peers.our_bytes", "TrunklineBytes"),
+    "trunkline-replicas": ("scripts.bench.peers.our_replicas", "TrunklineReplicas"),
     "nats": ("scripts.bench.peers.nats", "Nats"),
     "nats-synced": ("scripts.bench.peers.nats_synced", "NatsSynced"),
     "nats-msgspec": ("scripts.bench.peers.nats_typed", "NatsMsgspec"),

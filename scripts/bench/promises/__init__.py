@@ -7,7 +7,8 @@ from scripts.bench.promises.commands import COMMANDS
 from scripts.bench.promises.idle import IDLE
 from scripts.bench.promises.orchestrator import ORCHESTRATOR
 from scripts.bench.promises.ready import READY
+from scripts.bench.promises.replicas import REPLICAS
 from scripts.bench.promises.stalled import STALLED
 from scripts.bench.promises.waiting import WAITING
 
-PROMISES: tuple[Promise, ...] = (READY, IDLE, STALLED, WAITING, COMMANDS, ORCHESTRATOR)
+PROMISES: tuple[Promise, ...] = (READY, IDLE, STALLED, WAITING, COMMANDS, ORCHESTRATOR, REPLICAS)

@@ -9,12 +9,13 @@ from scripts.bench.works.durable import DURABLE
 from scripts.bench.works.fan_out import FAN_OUT
 from scripts.bench.works.live import LIVE, LIVE_BYTES
 from scripts.bench.works.parts import PARTS_WORK
+from scripts.bench.works.replicas import LIVE_REPLICAS
 from scripts.bench.works.request import REQUEST, REQUEST_LATENCY
 from scripts.bench.works.state import STATE_GET, STATE_SAVE
 from scripts.bench.works.stored import STORED, STORED_ALONE
 
 WORKS: tuple[Work, ...] = (
-    *(LIVE, LIVE_BYTES, REQUEST, REQUEST_LATENCY, PARTS_WORK, STATE_SAVE, STATE_GET, FAN_OUT),
+    *(LIVE, LIVE_BYTES, LIVE_REPLICAS, REQUEST, REQUEST_LATENCY, PARTS_WORK, STATE_SAVE, STATE_GET, FAN_OUT),
     *(STORED, DURABLE, STORED_ALONE),
     *(BACKLOG_PUBLISH, BACKLOG_CONSUME),
     *(CHANNEL_THREAD, CHANNEL_PROCESS),

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from grpc import aio
 from prometheus_client.registry import Collector
 
-from trunkline.errors import StorageError
+from trunkline.errors import BusDisconnectedError, StorageError
 from trunkline.limits import MIN_QUEUE_MEMORY_BYTES, QUEUE_MEMORY_PART
 from trunklined.bus.broker import Broker, Limits
 from trunklined.bus.config import Settings
+from trunklined.bus.engines.engine import JournalEngine
 from trunklined.bus.engines.sqlite import SqliteJournal
 from trunklined.bus.journal.journal import JournalLimits
 from trunklined.bus.journal.retention import RetentionRule
-from trunklined.bus.metrics import BusCollector
+from trunklined.bus.metrics import BusCollector, OwnershipCollector
+from trunklined.bus.ownership import Ownership
+from trunklined.bus.replicas.peers import ALONE, Peers
+from trunklined.bus.replicas.replicas import Replicas
+from trunklined.bus.wire.journal_route import JournalRoute
 from trunklined.bus.wire.message_format import MESSAGE_FORMAT
+from trunklined.bus.wire.replica_servicer import ReplicaServicer
 from trunklined.bus.wire.servicer import SERVICE_NAME, BusServicer
+from trunklined.forwarding.forwarder import Forwarder
 from trunklined.rpc.draining import BUS_FINISHING_METHODS
 from trunklined.rpc.health import Health
+from trunklined.rpc.listening import reachable
 from trunklined.rpc.memory import available_memory
 from trunklined.rpc.server import Program
+from trunklined.rpc.upstream import upstream_options
 
 
 class BusProgram:
@@ -32,7 +43,8 @@ class BusProgram:
     finishing_methods: Collection[str] = BUS_FINISHING_METHODS
 
     def __init__(self, settings: Settings) -> None:
-        self._broker = make_broker(settings)
+        self._replicas = make_replicas(settings) if settings.redis_url else None
+        self._broker = make_broker(settings, peers=self._replicas or ALONE)
         self._servicer = BusServicer(self._broker, settings.max_message_bytes, settings.stored_patterns, time.time())
 
     def register(self, server: aio.Server) -> None:
@@ -40,30 +52,138 @@ class BusProgram:
         self._servicer.register(server)
 
     async def start(self) -> None:
-        """Opens the journal."""
+        """Opens the journal, and finds the other replicas."""
         self._broker.journal.open()
+        if self._replicas is not None:
+            await self._replicas.start()
 
     async def drain(self, seconds: float) -> None:
         """Waits for replies to pending requests, then ends the streams."""
         await self._servicer.drain(seconds)
 
     async def close(self) -> None:
-        """Closes the journal, when what was taken is durable."""
+        """Leaves the other replicas, and closes the journal when what was taken is durable."""
+        if self._replicas is not None:
+            await self._replicas.close()
         await self._broker.journal.close()
 
     def report_to(self, health: Health) -> None:
         """Reports NOT_SERVING while the journal's storage fails; a full disk is no such failure."""
-        self._broker.journal.commits.on_trouble = lambda error: health.turn(
-            SERVICE_NAME, serving=not isinstance(error, StorageError)
-        )
+        report_trouble(self._broker, health)
 
     def collectors(self) -> Iterable[Collector]:
         """The bus's metrics."""
         return [BusCollector(self._broker)]
 
 
-def make_broker(settings: Settings) -> Broker:
-    """The domain of a bus; its journal is not opened yet."""
+class ReplicaProgram:
+    """A bus that shares its journal with others over Redis; see `trunklined.rpc.server.Program`."""
+
+    name = "bus"
+    service_names: Sequence[str] = (SERVICE_NAME,)
+    finishing_methods: Collection[str] = BUS_FINISHING_METHODS
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._health: Health | None = None
+        self._address = settings.advertised_address
+        from trunklined.bus.engines.redis_ownership import RedisOwnership  # its library is an extra
+
+        self._lease = RedisOwnership(
+            settings.redis_target(),
+            ttl=settings.journal_lease_seconds,
+            copies=settings.journal_copies,
+            copy_seconds=settings.journal_copy_seconds,
+            max_bytes=settings.max_journal_bytes,
+        )
+        self._replicas = make_replicas(settings)
+        self._broker = make_broker(settings, self._lease.new_engine(), self._replicas)
+        self._ownership = Ownership(self._broker, self._lease)
+        self._route = JournalRoute(self._ownership, self._new_forwarder)
+        self._servicer = ReplicaServicer(
+            self._broker, settings.max_message_bytes, settings.stored_patterns, time.time(), self._route
+        )
+
+    def register(self, server: aio.Server) -> None:
+        """Adds BusService."""
+        self._servicer.register(server)
+
+    def listens_at(self, address: str) -> None:
+        """Takes the address for the one that other replicas reach it at, unless another is set."""
+        self._address = self._address or reachable(address)
+
+    async def start(self) -> None:
+        """Looks whether Redis can be trusted, begins to try for the journal, and finds the other replicas."""
+        self._ownership.on_gained = self._gained
+        self._ownership.address = self._address
+        await self._lease.open(self._address, self._ownership.begin, self._ownership.end)
+        self._route.start()
+        await self._replicas.start()
+
+    async def drain(self, seconds: float) -> None:
+        """Waits for replies to pending requests and for receipts, then ends the streams."""
+        await self._servicer.drain(seconds)
+
+    async def close(self) -> None:
+        """Leaves the other replicas, closes the journal when what was taken is durable, and gives it to them."""
+        await self._replicas.close()
+        await self._ownership.close()
+        await self._route.close()
+        await self._lease.close()
+
+    def report_to(self, health: Health) -> None:
+        """Reports NOT_SERVING while the journal cannot be reached, or its storage fails; a full one is no failure."""
+        self._health = health
+        self._route.on_change = lambda reachable: health.turn(SERVICE_NAME, serving=reachable)
+        self._route.on_change(self._route.is_reachable)
+
+    def collectors(self) -> Iterable[Collector]:
+        """The bus's metrics."""
+        return [BusCollector(self._broker), OwnershipCollector(self._ownership)]
+
+    def _gained(self) -> None:
+        self._route.look()
+        if self._health is not None:
+            report_trouble(self._broker, self._health)
+
+    def _new_forwarder(self, address: str, on_change: Callable[[bool], None]) -> Forwarder:
+        settings = self._settings
+        return Forwarder(
+            SERVICE_NAME,
+            address,
+            BusDisconnectedError,
+            upstream_options(settings.keepalive_interval, settings.keepalive_timeout),
+            on_change,
+            lambda method, request: True,
+            program="the way to the journal's owner",
+            names_peer=True,
+        )
+
+
+def report_trouble(broker: Broker, health: Health) -> None:
+    """Reports NOT_SERVING while the journal's storage fails; a full disk is no such failure."""
+    broker.journal.commits.on_trouble = lambda error: health.turn(
+        SERVICE_NAME, serving=not isinstance(error, StorageError)
+    )
+
+
+def make_replicas(settings: Settings) -> Replicas:
+    """The other replicas of a bus, over Redis; they are not looked for yet."""
+    from trunklined.bus.replicas.redis import RedisExchange  # redis is installed where it is used
+
+    target = settings.redis_target()
+    name = f"{platform.node()}:{os.getpid()}"
+    return Replicas(lambda: RedisExchange(target), lambda: name, settings.replica_ttl)
+
+
+def make_broker(settings: Settings, engine: JournalEngine | None = None, peers: Peers = ALONE) -> Broker:
+    """The domain of a bus; its journal is not opened yet.
+
+    Args:
+        engine: what keeps the journal. None: SQLite, as the settings say.
+        peers: the other replicas.
+    """
+    path = settings.path if settings.engine == "sqlite" else None
     return Broker(
         Limits(
             max_queued_messages=settings.max_queued_messages,
@@ -73,7 +193,7 @@ def make_broker(settings: Settings) -> Broker:
             max_subscriptions=settings.max_subscriptions,
             max_pending_requests=settings.max_pending_requests,
         ),
-        SqliteJournal(settings.path if settings.engine == "sqlite" else None, max_bytes=settings.max_journal_bytes),
+        engine or SqliteJournal(path, max_bytes=settings.max_journal_bytes),
         JournalLimits(
             dedup_seconds=settings.dedup_seconds,
             dedup_messages=settings.dedup_messages,
@@ -83,9 +203,10 @@ def make_broker(settings: Settings) -> Broker:
             retention=tuple(RetentionRule(**rule.model_dump()) for rule in settings.retention),
         ),
         MESSAGE_FORMAT,
+        peers=peers,
     )
 
 
 def build(settings: Settings) -> Program:
     """The bus, not yet started."""
-    return BusProgram(settings)
+    return ReplicaProgram(settings) if settings.engine == "redis" else BusProgram(settings)

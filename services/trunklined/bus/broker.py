@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from trunkline.channels import check_channel, check_name, check_pattern, matches
 from trunkline.delivery import DurableSettings
@@ -15,14 +16,21 @@ from trunklined.bus.dead_letters import DeadLetter
 from trunklined.bus.description import MessageFormat
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.engines.engine import JournalEngine
+from trunklined.bus.groups import GroupKey, Groups
 from trunklined.bus.journal.journal import Journal, JournalLimits
 from trunklined.bus.journal.publication import Done, Publication
+from trunklined.bus.journal.sequencer import Sequencer
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.pattern_index import PatternIndex
 from trunklined.bus.queue import Drops, Queue, Subscriber, SubscriptionQueue
 from trunklined.bus.queue_memory import QueueMemory
+from trunklined.bus.replicas.forwarded_request import ForwardedRequest
+from trunklined.bus.replicas.items import Row
+from trunklined.bus.replicas.peers import ALONE, Peers
 from trunklined.bus.requests import Correlated, PendingRequest, PendingRequests, Responder, lost_error
 from trunklined.rpc.histogram import Histogram
+
+Q = TypeVar("Q", bound=SubscriptionQueue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,7 @@ class Broker:
         journal_limits: its bounds.
         format: what encoded messages say.
         clock: UNIX time in seconds.
+        peers: the other replicas of this bus.
     """
 
     def __init__(
@@ -97,21 +106,27 @@ class Broker:
         journal_limits: JournalLimits,
         format: MessageFormat,
         clock: Callable[[], float] = time.time,
+        peers: Peers = ALONE,
     ) -> None:
         self.clock = clock
         self._format = format
-        self.journal = Journal(engine, journal_limits, clock, format, self._fan_out_stored, self._announce)
-        self._sequencer = self.journal.sequencer
+        self.peers = peers
+        self._journal_limits = journal_limits
+        self._journal_sequencer = Sequencer(clock)
+        self._sequencer = peers.sequencer or self._journal_sequencer
+        self.journal = self.new_journal(engine)
         self._limits = limits
         self._memory = QueueMemory(limits.max_queue_memory_bytes)
         self._index: PatternIndex[SubscriptionQueue] = PatternIndex()
-        self._groups: dict[tuple[str, str], SubscriptionQueue] = {}
         self._subscriptions: dict[int, Subscription] = {}
         self._last_subscription_id = 0
         self._published = 0
         self._requests = PendingRequests(limits.max_pending_requests, format.life, clock, self._lost)
+        self.groups = Groups(self._index, self._make_queue, self._offer, self._requests, clock)
+        self._routes: dict[SubscriptionQueue, None] = {}
+        """The queues of what goes to other replicas, whole."""
         self._responders = 0
-        """Subscribers that are responders."""
+        """Subscribers that are responders, and other replicas."""
         self._requested = 0
         self._no_responders = 0
         self._refusal: Callable[[], TrunklineError] | None = None
@@ -119,6 +134,20 @@ class Broker:
         self._expired_on_arrival = 0
         self._past_drops = Drops()
         self._past_delivered = 0
+        peers.attach(self)
+
+    def new_journal(self, engine: JournalEngine) -> Journal:
+        """Returns a journal that is not opened; what it stores goes to this broker's subscribers. It is the broker's
+        once it is `journal`."""
+        return Journal(
+            engine,
+            self._journal_limits,
+            self.clock,
+            self._format,
+            self._fan_out_stored,
+            self._announce,
+            self._journal_sequencer,
+        )
 
     def subscribe(self, pattern: str, group: str, subscriber: Subscriber) -> Subscription:
         """Registers interest; nothing published after the return is missed.
@@ -131,20 +160,28 @@ class Broker:
         if group:
             check_name("group", group)
         self._check_room()
-        queue = self._groups.get((pattern, group)) if group else None
-        if queue is None:
-            limits = self._limits
-            queue = SubscriptionQueue(pattern, group, limits.max_queued_messages, limits.max_queued_bytes, self._memory)
+        if group:
+            queue = self.groups.open(pattern, group)
+        else:
+            queue = self._make_queue(pattern, "")
             self._index.add(pattern, queue)
-            if group:
-                self._groups[pattern, group] = queue
         subscription = self._register(queue, subscriber)
         self._responders += subscriber.responder is not None
-        if self._requests.waiting and not subscriber.observer:
+        self.peers.add_interest(pattern, group, answers=subscriber.can_answer)
+        if subscriber.can_answer:
+            self.serve_waiting(pattern)
+        return subscription
+
+    def _make_queue(self, pattern: str, group: str) -> SubscriptionQueue:
+        limits = self._limits
+        return SubscriptionQueue(pattern, group, limits.max_queued_messages, limits.max_queued_bytes, self._memory)
+
+    def serve_waiting(self, pattern: str) -> None:
+        """Somebody came who answers requests on channels that match: those that wait for that are put to it."""
+        if self._requests.waiting:
             for request in list(self._requests.waiting.values()):
                 if matches(pattern, request.channel):
                     self._put_again(request, None)
-        return subscription
 
     def subscribe_durable(
         self,
@@ -208,17 +245,21 @@ class Broker:
         queue, subscriber = subscription.queue, subscription.subscriber
         if subscriber.responder is not None and subscriber.queue is None:
             return  # it took nothing more already
+        if not isinstance(queue, SubscriptionQueue):
+            queue.leave(subscriber)
+            return
+        self.peers.remove_interest(queue.pattern, queue.group, answers=subscriber.can_answer)
+        if queue.group and len(queue.subscribers) == 1:
+            self.groups.before_last(queue)
         waited = queue.count
-        is_gone = queue.leave(subscriber) and isinstance(queue, SubscriptionQueue)
-        if is_gone:
-            assert isinstance(queue, SubscriptionQueue)
+        if not queue.leave(subscriber):
+            return
+        if queue.group:
+            self.groups.close(queue)
+        else:
             self._index.remove(queue.pattern, queue)
-            self._groups.pop((queue.pattern, queue.group), None)
-            self._past_drops.lagged += queue.drops.lagged
-            self._past_drops.evicted += queue.drops.evicted
-            self._past_drops.expired += queue.drops.expired
-            self._past_drops.vanished += queue.drops.vanished
-        if is_gone and waited:
+        self._past_drops.add(queue.drops)
+        if waited:
             self._requests.queue_left(queue)
 
     def publish(self, channel: str, batches: Sequence[MessageBatch], correlated: list[Correlated]) -> None:
@@ -266,8 +307,12 @@ class Broker:
         for batch in batches:
             if batch.first_sequence and queues:
                 self._offer(batch, queues)
-        if correlated and len(self._requests):
-            self._requests.resolve(channel, correlated)
+        if correlated:
+            self.peers.correlate(channel, self.resolve(channel, correlated))
+
+    def resolve(self, channel: str, correlated: list[Correlated]) -> list[Correlated]:
+        """Settles the requests that messages answer; returns the messages for which none is pending here."""
+        return self._requests.resolve(channel, correlated) if len(self._requests) else correlated
 
     def _offer(self, batch: MessageBatch, queues: Sequence[SubscriptionQueue]) -> None:
         memory = self._memory
@@ -278,9 +323,87 @@ class Broker:
             memory.make_room(self._queues())
 
     def _queues(self) -> list[SubscriptionQueue]:
-        """All queues of live subscriptions; costs a walk over the subscriptions."""
+        """All queues of live messages; costs a walk over the subscriptions."""
         queues = (each.queue for each in self._subscriptions.values())
-        return list({id(queue): queue for queue in queues if isinstance(queue, SubscriptionQueue)}.values())
+        here = {id(queue): queue for queue in queues if isinstance(queue, SubscriptionQueue)}
+        return [*here.values(), *self.groups.shared(), *self._routes]
+
+    # What the other replicas do here; see `trunklined.bus.replicas`.
+
+    def open_route(self, queue: SubscriptionQueue) -> None:
+        """Counts the queue of another replica, and lets it take requests."""
+        self._routes[queue] = None
+        self._responders += 1
+
+    def close_route(self, queue: SubscriptionQueue, subscriber: Subscriber) -> None:
+        """The other replica is gone, with what waits for it; its patterns were withdrawn before."""
+        del self._routes[queue]
+        self._responders -= 1
+        waited = queue.count
+        queue.leave(subscriber)
+        self._past_drops.add(queue.drops)
+        if waited:
+            self._requests.queue_left(queue)
+        if subscriber.responder is not None:
+            self._requests.responder_left(subscriber.responder, nothing_begun=False)
+
+    def route(self, pattern: str, queue: SubscriptionQueue) -> None:
+        """Puts messages of channels that match into the queue of another replica."""
+        self._index.add(pattern, queue, bounded=False)
+
+    def unroute(self, pattern: str, queue: SubscriptionQueue) -> None:
+        """Takes that back."""
+        self._index.remove(pattern, queue)
+
+    def make_route_queue(self, kind: type[Q]) -> Q:
+        """Makes a queue of the bounds that all have, for what goes to another replica."""
+        return kind("", "", self._limits.max_queued_messages, self._limits.max_queued_bytes, self._memory)
+
+    def arrive(
+        self, batch: MessageBatch, group: GroupKey | None, requests: Sequence[tuple[int, ForwardedRequest]]
+    ) -> None:
+        """Takes a batch that another replica hands on, with its sequences.
+
+        Args:
+            group: the group whose members here it is for; None: for all here who are in none.
+            requests: those of its messages that are requests which wait for an answer, each with its index.
+        """
+        if group is None:
+            queues = [queue for queue in self._index.match(batch.channel) if queue.is_here]
+        else:
+            queue = self.groups.queue_of(group)
+            queues = [] if queue is None else [queue]
+        for index, request in requests:
+            self._take_request(request, batch, index, queues)
+        if queues:
+            self._offer(batch, queues)
+        else:
+            self._past_drops.vanished += len(batch.messages)
+
+    def _take_request(
+        self, request: ForwardedRequest, batch: MessageBatch, index: int, queues: Sequence[SubscriptionQueue]
+    ) -> None:
+        channel = batch.channel
+        if not request.is_pending:
+            if self._refusal is not None or not any(queue.can_answer(channel) for queue in queues):
+                request.give_up()
+                return
+            try:
+                self._requests.add(request)
+            except TrunklineError as error:
+                request.refuse(error)
+                return
+        others = request.others or any(queue.has_other(channel) for queue in queues)
+        holding = [queue for queue in queues if queue.has_responder(channel)]
+        self._requests.put_into(holding, others, request, batch.first_sequence + index)
+
+    def give_back(self, request: PendingRequest, responder: Responder, *, begun: bool) -> None:
+        """See `PendingRequests.given_back`."""
+        self._requests.given_back(request, responder, begun=begun)
+
+    def pending_request(self, request_id: str) -> PendingRequest | None:
+        """Returns a pending request by its correlation id; None: none is."""
+        return self._requests.get(request_id)
 
     def _fan_out_stored(self, channel: str, batches: Sequence[MessageBatch], correlated: list[Correlated]) -> None:
         self._published += sum(len(batch.messages) for batch in batches)
@@ -299,11 +422,12 @@ class Broker:
             raise self._refusal()
         check_channel(request.channel)
         queues = self._index.match(request.channel)
-        can_be_answered = any(queue.can_answer for queue in queues)
+        can_be_answered = any(queue.can_answer(request.channel) for queue in queues)
         if not can_be_answered and not request.terms.wait_for_responder:
             raise self._nobody_answers(request)
         self._requests.add(request)
         self._requested += 1
+        self.peers.asked()
         if batch.expires_at is not None and batch.expires_at < self.clock():
             self._expired_on_arrival += 1
             return
@@ -319,9 +443,12 @@ class Broker:
         self._published += 1
         request.offered()
         if self._responders:
-            holding = [queue for queue in queues if queue.has_responder]
+            channel = request.channel
+            holding = [queue for queue in queues if queue.has_responder(channel)]
             if holding:
-                self._requests.put_into(holding, any(queue.has_other for queue in queues), request, batch)
+                others = any(queue.has_other(channel) for queue in queues)
+                self._requests.put_into(holding, others, request, batch.first_sequence)
+                request.batch = batch
         # It cannot answer another request: none that is pending has its correlation id.
         self._offer(batch, queues)
 
@@ -329,7 +456,7 @@ class Broker:
         """Puts a request's message into the queues of those who can answer now; where there are none, it waits for
         some, or fails."""
         queues = self._index.match(request.channel)
-        if request.batch is not None and any(queue.can_answer for queue in queues):
+        if request.batch is not None and any(queue.can_answer(request.channel) for queue in queues):
             self._requests.waiting.pop(request.correlation_id, None)
             self._put(request, replace(request.batch, share=None), queues)
         elif request.terms.wait_for_responder and self._refusal is None:
@@ -415,9 +542,29 @@ class Broker:
         """Settles all pending requests with an error: the service stops."""
         self._requests.fail_all(error)
 
-    def listed(self) -> Iterator[Subscription]:
-        """All subscriptions that there are now, in order of their ids."""
-        return iter([*self._subscriptions.values()])
+    def rows(self, pattern: str | None, after: int) -> Iterator[Row]:
+        """The subscriptions that there are now at this replica, in order of their ids.
+
+        Args:
+            pattern: only those of this pattern. None: all.
+            after: only those with a higher id.
+        """
+        for each in [*self._subscriptions.values()]:
+            queue, subscriber = each.queue, each.subscriber
+            if each.id > after and (pattern is None or queue.pattern == pattern):
+                dropped = queue.drops.lagged + queue.drops.evicted if isinstance(queue, SubscriptionQueue) else 0
+                yield Row(
+                    each.id,
+                    queue.pattern,
+                    queue.group,
+                    subscriber.peer,
+                    queue.count,
+                    queue.size,
+                    subscriber.delivered,
+                    dropped,
+                    subscriber.credit,
+                    each.started_at,
+                )
 
     def statistics(self) -> Statistics:
         """A snapshot; costs a walk over the subscriptions."""

@@ -25,7 +25,8 @@ from trunkline.limits import (
     RETENTION_SECONDS,
     MiB,
 )
-from trunklined.rpc.config import Address, ServerSettings
+from trunklined.redis.settings import RedisSettings
+from trunklined.rpc.config import Address, AddressOrEmpty, ServerSettings
 
 
 def _pattern(value: str) -> str:
@@ -50,7 +51,7 @@ class RetentionSettings(BaseModel):
     hard: bool = False
 
 
-class Settings(ServerSettings):
+class Settings(RedisSettings, ServerSettings):
     """What the bus can be told, beside what every program can."""
 
     model_config = SettingsConfigDict(env_prefix="TRUNKLINE_BUS_")
@@ -80,9 +81,34 @@ class Settings(ServerSettings):
     max_pending_requests: int = Field(
         default=MAX_PENDING_REQUESTS, ge=1, description="Requests that wait; beyond it new ones are refused."
     )
-    engine: Literal["sqlite", "memory"] = Field(
+    engine: Literal["sqlite", "memory", "redis"] = Field(
         default="sqlite",
-        description="Where stored messages are kept: sqlite (one file, synced) or memory (until the end).",
+        description="Where stored messages are kept: sqlite (one file, synced), memory (until the end), or redis (which"
+        " several replicas share).",
+    )
+    advertised_address: AddressOrEmpty = Field(
+        default="",
+        description="Where the other replicas reach this one: host:port. Empty: where it serves; of all addresses, the"
+        " first that the host's name has.",
+    )
+    journal_lease_seconds: float = Field(
+        default=5.0,
+        ge=1,
+        le=60,
+        description="How long a replica that died owns the journal still, before another does.",
+    )
+    journal_copies: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        description="How many replicas of Redis shall have what is stored before it is answered; receipts say"
+        " replicated where they had. 0: none is asked.",
+    )
+    journal_copy_seconds: float = Field(
+        default=1.0,
+        gt=0,
+        le=60,
+        description="How long these are waited for. Beyond it receipts say what Redis itself keeps.",
     )
     path: Path = Field(
         default=Path(".trunkline/bus.db"), description="The sqlite engine's file; made where there is none."
@@ -90,7 +116,13 @@ class Settings(ServerSettings):
     max_journal_bytes: int | None = Field(
         default=None,
         ge=MiB,
-        description="The file's largest size; beyond it stored publishes are refused. Unset: the disk's.",
+        description="The journal's largest size; beyond it stored publishes are refused. Unset: the disk's or Redis's.",
+    )
+    replica_ttl: float = Field(
+        default=6.0,
+        ge=0.5,
+        le=3600,
+        description="With redis_url: how long the other replicas go on with one that is not heard of, in seconds.",
     )
     stored_patterns: list[Pattern] = Field(
         default=[],

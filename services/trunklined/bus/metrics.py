@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from trunklined.bus.broker import Broker
+from trunklined.bus.ownership import Ownership
 
 
 class BusCollector(Collector):
@@ -53,6 +54,7 @@ class BusCollector(Collector):
         yield GaugeMetricFamily(
             "trunkline_bus_pending_requests", "Requests that wait for a reply.", value=now.pending_requests
         )
+        yield from self._of_replicas()
         yield from self._of_the_journal()
         latency = self._broker.request_latency
         yield HistogramMetricFamily(
@@ -61,6 +63,15 @@ class BusCollector(Collector):
             buckets=latency.cumulative(),
             sum_value=latency.total,
         )
+
+    def _of_replicas(self) -> Iterable[Metric]:
+        now = self._broker.peers.statistics()
+        if now is None:
+            return
+        yield GaugeMetricFamily("trunkline_bus_replicas_reached", "1 while it takes part with others.", now.is_part)
+        yield GaugeMetricFamily("trunkline_bus_other_replicas", "Other replicas that it knows.", now.others)
+        yield CounterMetricFamily("trunkline_bus_replicas_joined", "How often it began to take part.", now.joined)
+        yield CounterMetricFamily("trunkline_bus_replicas_apart_seconds", "How long it did not.", now.apart_seconds)
 
     def _of_the_journal(self) -> Iterable[Metric]:
         journal = self._broker.journal
@@ -102,4 +113,22 @@ class BusCollector(Collector):
             "Time of a commit, each of many messages.",
             buckets=journal.commits.latency.cumulative(),
             sum_value=journal.commits.latency.total,
+        )
+
+
+class OwnershipCollector(Collector):
+    """Whether this replica owns the journal."""
+
+    def __init__(self, ownership: Ownership) -> None:
+        self._ownership = ownership
+
+    def collect(self) -> Iterable[Metric]:
+        """One snapshot."""
+        yield GaugeMetricFamily(
+            "trunkline_bus_owns_journal", "1 where the journal is open here.", value=int(self._ownership.is_here)
+        )
+        yield CounterMetricFamily(
+            "trunkline_bus_journal_takeovers",
+            "How often this replica took the journal over.",
+            value=self._ownership.takeovers,
         )

@@ -132,14 +132,14 @@ class PatternIndex(Generic[T]):
                 return
 
     def match(self, channel: str) -> Sequence[T]:
-        """The subscriptions whose pattern matches a well-formed channel."""
+        """The subscriptions with a pattern that matches a well-formed channel, each once."""
         answer = self._answers.get(channel)
         if answer is None:
             found: list[T] = []
             self._collect(self._root, channel.split(":"), 0, found)
             if len(self._answers) >= CACHED_CHANNELS:
                 self._answers.clear()
-            answer = self._answers[channel] = tuple(found)
+            answer = self._answers[channel] = tuple(dict.fromkeys(found))
         return answer
 
     def _collect(self, node: _Node[T], tokens: list[str], depth: int, found: list[T]) -> None:

@@ -29,6 +29,13 @@ class Drops:
     expired: int = 0
     vanished: int = 0
 
+    def add(self, other: Drops) -> None:
+        """Counts those of another queue too."""
+        self.lagged += other.lagged
+        self.evicted += other.evicted
+        self.expired += other.expired
+        self.vanished += other.vanished
+
 
 class Client:
     """A process at the other end of a stream: all its durable subscribers run, and stand still, together."""
@@ -82,6 +89,7 @@ class Subscriber:
         "peer",
         "queue",
         "responder",
+        "share",
         "wake",
     )
 
@@ -113,6 +121,23 @@ class Subscriber:
         """Messages of a durable subscription that it holds."""
         self._suspects = 0
         self.queue: Queue | None = None
+        self.share = 1
+        """For how many it takes from a group; more than one for a replica with several members."""
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether it could answer a request."""
+        return not self.observer
+
+    @property
+    def is_responder(self) -> bool:
+        """Whether it answers requests as a responder: then what it was handed is known."""
+        return self.responder is not None
+
+    @property
+    def is_other(self) -> bool:
+        """Whether it could answer a request, and is no responder."""
+        return self.responder is None and not self.observer
 
     @property
     def suspects(self) -> int:
@@ -204,6 +229,7 @@ class SubscriptionQueue:
         "count",
         "drops",
         "group",
+        "on_appetite",
         "pattern",
         "size",
         "subscribers",
@@ -222,6 +248,8 @@ class SubscriptionQueue:
         self.drops = Drops()
         self.untold = 0
         """Dropped messages that no subscriber was told of yet."""
+        self.on_appetite: Callable[[], None] | None = None
+        """Called when its subscribers, or what they would take, changed; of a group that other replicas share."""
         self._levels: PriorityQueue[MessageBatch] = PriorityQueue()
         self._max_count = max_count
         self._max_bytes = max_bytes
@@ -233,16 +261,22 @@ class SubscriptionQueue:
         self.subscribers.append(subscriber)
         if self.count:
             subscriber.wake(subscriber)
+        if self.on_appetite is not None:
+            self.on_appetite()
 
     def feed(self, subscriber: Subscriber) -> None:
         """Its appetite grew: wakes it if there is something for it."""
         if self.count:
             subscriber.wake(subscriber)
+        if self.on_appetite is not None:
+            self.on_appetite()
 
     def leave(self, subscriber: Subscriber) -> bool:
         """Removes a subscriber; True if it was the last, and what waited is gone."""
         self.subscribers.remove(subscriber)
         subscriber.queue = None
+        if self.on_appetite is not None:
+            self.on_appetite()
         if self.subscribers:
             return False
         self.drops.vanished += self.count
@@ -254,19 +288,29 @@ class SubscriptionQueue:
         return True
 
     @property
-    def can_answer(self) -> bool:
-        """Whether it has a subscriber that could answer a request."""
-        return any(not subscriber.observer for subscriber in self.subscribers)
+    def is_here(self) -> bool:
+        """Whether all who take from it are this replica's own, each for itself alone."""
+        return not self.group
 
     @property
-    def has_responder(self) -> bool:
+    def credit(self) -> int | None:
+        """How many more messages its subscribers would take than wait for them already; None: any number."""
+        credits = [subscriber.credit for subscriber in self.subscribers]
+        if None in credits:
+            return None
+        return max(0, sum(credit for credit in credits if credit is not None) - self.count)
+
+    def can_answer(self, _channel: str) -> bool:
+        """Whether it has a subscriber that could answer a request on a channel."""
+        return any(subscriber.can_answer for subscriber in self.subscribers)
+
+    def has_responder(self, _channel: str) -> bool:
         """Whether one of its subscribers answers requests as a responder."""
-        return any(subscriber.responder is not None for subscriber in self.subscribers)
+        return any(subscriber.is_responder for subscriber in self.subscribers)
 
-    @property
-    def has_other(self) -> bool:
+    def has_other(self, _channel: str) -> bool:
         """Whether it has a subscriber that could answer a request, and is no responder."""
-        return any(subscriber.responder is None and not subscriber.observer for subscriber in self.subscribers)
+        return any(subscriber.is_other for subscriber in self.subscribers)
 
     def offer(self, batch: MessageBatch) -> None:
         """Queues a batch and wakes who can take of it. Never blocks, never fails."""
@@ -295,7 +339,7 @@ class SubscriptionQueue:
         level = self._levels.highest()
         if level is None:
             return None
-        count = min(max_messages, -(-self.count // self._sharers()))
+        count = min(max_messages, self._portion(subscriber))
         if subscriber.credit is not None:
             count = min(count, subscriber.credit)
         if count < 1:
@@ -336,10 +380,12 @@ class SubscriptionQueue:
         untold, self.untold = self.untold, 0
         return untold
 
-    def _sharers(self) -> int:
+    def _portion(self, subscriber: Subscriber) -> int:
+        """How much of what waits is its share."""
         if len(self.subscribers) == 1:
-            return 1
-        return sum(subscriber.appetite > 0 for subscriber in self.subscribers) or 1
+            return self.count
+        shares = sum(each.share for each in self.subscribers if each.appetite > 0) or 1
+        return -(-self.count * subscriber.share // shares)
 
     def _drop_expired(self, now: float) -> None:
         """Drops what expired at the head of each level: the only place from which something is taken."""

@@ -97,6 +97,9 @@ class Responder:
         self.held: dict[str, PendingRequest] = {}
         """What it was handed and did not end."""
 
+    def forget(self, request_id: str) -> None:
+        """Is told of a request that it was handed, and that a published reply has answered."""
+
 
 _ANYBODY: Final = Responder("", lambda *_: None, lambda *_: None)
 """Whoever answers without a subscription."""
@@ -118,7 +121,7 @@ class PendingRequest:
     __slots__ = (
         *("_fraction", "_idle_timer", "_last_sign", "_pending", "_since", "_timer", "accepted_by", "attempts", "batch"),
         *("begun", "channel", "correlation_id", "credit", "holders", "id", "message_id", "number", "on_error"),
-        *("on_events", "on_reply", "others", "sequence", "terms", "timeout", "waiting_in"),
+        *("on_events", "on_reply", "others", "responder_name", "sequence", "terms", "timeout", "waiting_in"),
     )
 
     def __init__(
@@ -148,6 +151,8 @@ class PendingRequest:
         self.credit = credit
         self.attempts = 0
         self.accepted_by: Responder | None = None
+        self.responder_name = ""
+        """Of who accepted it, as it calls itself."""
         self.begun = False
         """Whether somebody may have begun with it."""
         self.holders: set[Responder] = set()
@@ -202,6 +207,8 @@ class PendingRequest:
         pending = self._pending
         if pending is not None and self._settle():
             pending.latency.observe(time.perf_counter() - self._since)
+            for holder in self.holders:
+                holder.forget(self.correlation_id)
             if self.on_events is None:
                 self.on_reply(self, channel, message)
             else:
@@ -254,6 +261,11 @@ class PendingRequest:
             self.accepted_by = None
             self.others = False  # whoever else got it was out of it by then
 
+    def lost(self, responder: Responder | None) -> None:
+        """Nobody has it any more; `responder` was the last who had."""
+        if self._pending is not None:
+            self._pending.lost(self, responder)
+
     @property
     def has_nobody(self) -> bool:
         """Whether nobody who could answer has it, or may be given it."""
@@ -278,15 +290,14 @@ class PendingRequest:
         if self.accepted_by is not None and self.accepted_by is not speaker:
             raise not_found(self.correlation_id, "accepted by another")
         self._last_sign = pending.loop_time()
-        now = pending.clock()
-        events: list[bytes] = []
+        events: list[Said] = []
         end: Said | None = None
         try:
             for each in said:
                 if end is not None:
                     raise not_found(self.correlation_id, "not pending")
                 if self.accepted_by is None:
-                    events.append(self._accept(pending, speaker, each.responder, now))
+                    events.append(self._accept(pending, speaker, each.responder))
                 if each.kind == "accepted":
                     continue
                 if each.kind == "progress":
@@ -298,34 +309,37 @@ class PendingRequest:
                 elif each.kind in ENDS:
                     end = each
                     self._settle()
-                events.append(self._stamped(pending, each.encoded, now))
+                events.append(each)
         finally:
             self._tell(pending, events, end)
 
-    def _tell(self, pending: PendingRequests, events: list[bytes], end: Said | None) -> None:
+    def _tell(self, pending: PendingRequests, events: list[Said], end: Said | None) -> None:
+        """Tells who asked what was said of it."""
         if end is not None and end.kind == "result":
             pending.latency.observe(time.perf_counter() - self._since)
         if self.on_events is not None:
             if events:
-                self.on_events(self, events, end is not None)
+                now = pending.clock()
+                stamped = [self._stamped(pending, each.encoded, now) for each in events]
+                self.on_events(self, stamped, end is not None)
         elif end is not None:
             if end.kind == "result":
                 self.on_reply(self, "", pending.format.reply(end.encoded, self.correlation_id))
             else:
                 self.on_error(self, pending.format.error(end.encoded, self.correlation_id))
 
-    def _accept(self, pending: PendingRequests, responder: Responder, name: str, now: float) -> bytes:
+    def _accept(self, pending: PendingRequests, responder: Responder, name: str) -> Said:
         self.accepted_by = responder
+        self.responder_name = name or responder.name
         self.begun = True
         self.attempts += 1
         self._fraction = 0.0
         self.waiting_in.clear()
         if not self.terms.repeatable:
             self.batch = None
-        if name and responder is not _ANYBODY:
-            responder.name = name
         self.call_off("the bus", "another responder accepted it", but=responder)
-        return self._stamped(pending, pending.format.accepted(name or responder.name, self.attempts), now)
+        accepted = pending.format.accepted(self.responder_name, self.attempts)
+        return Said("accepted", accepted, self.responder_name)
 
     def _check_progress(self, fraction: float | None) -> None:
         if fraction is None:
@@ -417,7 +431,7 @@ class PendingRequests:
         self._maximum = maximum
         self.format = format
         self.clock = clock
-        self._lost = lost
+        self.lost = lost
         self._by_correlation: dict[str, PendingRequest] = {}
         self._by_sequence: dict[int, PendingRequest] = {}
         """Those that went to responders, by the sequence of their message."""
@@ -469,6 +483,10 @@ class PendingRequests:
         if self._settled is not None and not self._by_correlation and not self._settled.done():
             self._settled.set_result(None)
 
+    def get(self, request_id: str) -> PendingRequest | None:
+        """Returns a pending request by its correlation id; None: none is."""
+        return self._by_correlation.get(request_id)
+
     def find(self, request_id: str) -> PendingRequest:
         """Returns a pending request by its correlation id, or raises RequestNotFoundError."""
         request = self._by_correlation.get(request_id)
@@ -482,26 +500,40 @@ class PendingRequests:
             self._settled = asyncio.get_running_loop().create_future()
             await self._settled
 
-    def resolve(self, channel: str, correlated: list[Correlated]) -> None:
-        """Gives each message that answers a pending request to it. A request does not answer itself."""
+    def resolve(self, channel: str, correlated: list[Correlated]) -> list[Correlated]:
+        """Gives each message that answers a pending request to it; returns those of which none is pending. A request
+        does not answer itself."""
+        unknown = []
         for message in correlated:
             request = self._by_correlation.get(message.correlation_id)
-            if request is not None and request.message_id != message.message_id:
+            if request is None:
+                unknown.append(message)
+            elif request.message_id != message.message_id:
                 request.reply(channel, message.message)
+        return unknown
 
-    def put_into(self, queues: Sequence[object], others: bool, request: PendingRequest, batch: MessageBatch) -> None:
+    def put_into(self, queues: Sequence[object], others: bool, request: PendingRequest, sequence: int) -> None:
         """Notes that a request's message goes to queues of responders.
 
         Args:
             others: whether it also goes to subscribers that may answer, and are no responders.
+            sequence: the message's.
         """
         if request.sequence:
             self._by_sequence.pop(request.sequence, None)
-        request.sequence = batch.first_sequence
-        request.batch = batch
+        request.sequence = sequence
         request.waiting_in.update(queues)
         request.others = others
-        self._by_sequence[batch.first_sequence] = request
+        self._by_sequence[sequence] = request
+
+    def move(self, batch: MessageBatch, source: object, target: object) -> None:
+        """Notes that messages of one queue wait in another now. None: for those who are not known to hold them."""
+        for sequence in range(batch.first_sequence, batch.end) if self._by_sequence else ():
+            request = self._by_sequence.get(sequence)
+            if request is not None and source in request.waiting_in:
+                request.waiting_in.discard(source)
+                if target is not None:
+                    request.waiting_in.add(target)
 
     def hand_out(self, queue: object, responder: Responder, batch: MessageBatch) -> list[tuple[int, PendingRequest]]:
         """Notes that a responder was given messages from a queue; returns those that are requests which wait for its
@@ -509,7 +541,7 @@ class PendingRequests:
         handed = []
         for index in range(len(batch.messages)):
             request = self._by_sequence.get(batch.first_sequence + index)
-            if request is not None:
+            if request is not None and queue in request.waiting_in:
                 request.waiting_in.discard(queue)
                 if request.give_to(responder):
                     handed.append((index, request))
@@ -529,14 +561,25 @@ class PendingRequests:
                 request.begun = True
             request.take_from(responder)
             if request.has_nobody:
-                self._lost(request, responder)
+                request.lost(responder)
+
+    def given_back(self, request: PendingRequest, responder: Responder, *, begun: bool) -> None:
+        """A responder has a request no more: it goes to others, or is lost.
+
+        Args:
+            begun: whether it may have begun with it.
+        """
+        request.begun = request.begun or begun
+        request.take_from(responder)
+        if request.has_nobody:
+            request.lost(responder)
 
     def queue_left(self, queue: object) -> None:
         """A queue with messages in it is gone. Costs a walk over what went to responders."""
         for request in [each for each in self._by_sequence.values() if queue in each.waiting_in]:
             request.waiting_in.discard(queue)
             if request.has_nobody:
-                self._lost(request, None)
+                request.lost(None)
 
     def fail_all(self, error: TrunklineError) -> None:
         """Settles everything that waits with one error."""
@@ -546,7 +589,7 @@ class PendingRequests:
 
 def lost_error(request: PendingRequest, responder: Responder | None) -> ResponderLostError:
     """Makes the error of a request whose responder is gone."""
-    name = "" if responder is None else responder.name
+    name = request.responder_name or ("" if responder is None else responder.name)
     return ResponderLostError(
         f"who held the request on {request.channel!r} is gone; whether it was done is not known",
         details={"channel": request.channel, "request_id": request.correlation_id, "responder": name},

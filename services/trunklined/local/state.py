@@ -1,4 +1,4 @@
-"""InMemoryStateManager: the state store within one process, for tests and small programs."""
+"""The state store within one process: in memory, for tests and small programs; or over Redis, without a service."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from trunkline.v1 import state_pb2
 from trunkline.wire.stream import Stream
 from trunklined.local.link import LocalLink
 from trunklined.local.stream import LocalStream
+from trunklined.rpc.logging import log_by_stdlib
 from trunklined.state.app import make_store
 from trunklined.state.config import Settings
 from trunklined.state.store import Store
@@ -28,18 +29,18 @@ from trunklined.state.wire.servicer import StateServicer
 CALL_SECONDS = 30.0
 
 
-class InMemoryStateManager(BaseStateManager):
-    """The StateService's own domain, run in this process on its memory engine: what passes here passes over gRPC too.
-
-    Records are kept encoded, so no caller shares an object with another. They are gone after `disconnect()`.
+class LocalStateManager(BaseStateManager):
+    """The StateService's own domain, run in this process: what passes here passes over gRPC too.
 
     Args:
-        bus: takes the messages of writes (`publish`), as stored ones; its owner connects it, in the same event loop.
-            None: writes that carry messages are refused.
+        where: the place of the records, for people.
+        settings: of the service.
+        bus: see `InMemoryStateManager`.
     """
 
-    def __init__(self, *, bus: MessageBus | None = None) -> None:
-        super().__init__("this process", CALL_SECONDS)
+    def __init__(self, where: str, settings: Settings, bus: MessageBus | None) -> None:
+        super().__init__(where, CALL_SECONDS)
+        self._settings = settings
         self._bus = bus
         self._store: Store | None = None
 
@@ -60,8 +61,10 @@ class InMemoryStateManager(BaseStateManager):
 
     async def _begin(self) -> LocalStream:
         link = None if self._bus is None else LocalLink(self._bus)
-        store = self._store = make_store(Settings.model_construct(engine="memory"), link)
+        log_by_stdlib()
+        store = make_store(self._settings, link)
         await store.open()
+        self._store = store
         servicer = StateServicer(store, MAX_MESSAGE_BYTES, time.time())
 
         async def statistics(raw: bytes, context: Any) -> Message:
@@ -90,3 +93,45 @@ class InMemoryStateManager(BaseStateManager):
         )
         await stream.open(0)
         return stream
+
+
+class InMemoryStateManager(LocalStateManager):
+    """A store in this process, on the service's memory engine.
+
+    Records are kept encoded, so no caller shares an object with another. They are gone after `disconnect()`.
+
+    Args:
+        bus: takes the messages of writes (`publish`), as stored ones; its owner connects it, in the same event loop.
+            None: writes that carry messages are refused.
+    """
+
+    def __init__(self, *, bus: MessageBus | None = None) -> None:
+        super().__init__("this process", Settings.model_construct(engine="memory"), bus)
+
+
+class RedisStateManager(LocalStateManager):
+    """A store in Redis, without a service between: this process is one of the replicas of the state.
+
+    Others are processes with the same URL and prefix, and state services whose engine is Redis: what one writes, all
+    read and watch. Needs the extra `redis`.
+
+    Args:
+        redis_url: where Redis is: redis://[user:password@]host:port/db, redis+sentinel://host:port,host:port/service,
+            redis+cluster://host:port,host:port, or rediss… for TLS.
+        prefix: what every key in Redis begins with: one for each installation.
+        bus: as `InMemoryStateManager` has it. The messages wait in Redis, and one replica at a time hands them on.
+
+    Raises:
+        ValueError: the URL or the prefix is none; names it.
+        StorageError: by `connect`: this Redis cannot be trusted with records, or does not answer; says what to do.
+    """
+
+    def __init__(
+        self,
+        redis_url: str = "redis://localhost:6379/0",
+        *,
+        prefix: str = "trunkline",
+        bus: MessageBus | None = None,
+    ) -> None:
+        settings = Settings.in_process(redis_url, prefix)
+        super().__init__(str(settings.redis_target()), settings, bus)

@@ -85,12 +85,20 @@ class Stock:
         """Messages that became durable since the start."""
         self.oldest_at: float | None = None
         """When the oldest message that is held was taken, in UNIX time."""
+        self._waiting_messages = self._waiting_bytes = 0
+        """What was taken and is not committed."""
         self._full = full
         self._limits = (messages_limit, max_messages), (bytes_limit, max_bytes)
 
     def open(self, contents: Contents) -> None:
         """Takes over what a journal holds already."""
         self.messages, self.bytes, self.refused, self.refused_bytes, self.oldest_at = contents
+
+    def refresh(self, contents: Contents) -> None:
+        """Takes over what a journal holds that others fill too."""
+        self.open(contents)
+        self.messages += self._waiting_messages
+        self.bytes += self._waiting_bytes
 
     def take(self, arrivals: Sequence[Arrival]) -> None:
         """Counts messages that wait for a commit.
@@ -112,6 +120,8 @@ class Stock:
                 )
         self.messages += len(arrivals)
         self.bytes += size
+        self._waiting_messages += len(arrivals)
+        self._waiting_bytes += size
         if self.oldest_at is None and arrivals:
             self.oldest_at = arrivals[0].taken_at
 
@@ -119,12 +129,16 @@ class Stock:
         """Counts messages no more that no commit kept."""
         self.messages -= messages
         self.bytes -= size
+        self._waiting_messages -= messages
+        self._waiting_bytes -= size
         if not self.messages:
             self.oldest_at = None
 
     def keep(self, arrivals: Sequence[Arrival]) -> None:
         """Counts messages that a commit kept."""
         self.kept += len(arrivals)
+        self._waiting_messages -= len(arrivals)
+        self._waiting_bytes -= size_of(arrivals)
         if self.oldest_at is None and self.messages and arrivals:
             self.oldest_at = arrivals[0].taken_at
 
@@ -145,6 +159,13 @@ class Journal(Protocol):
 
     stock: Stock
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process hands on what is held."""
+
+    async def turn(self) -> None:
+        """Waits until this process is the one that hands on what is held."""
+
     async def next(self, done: Sequence[Held], limit: int, now: float) -> list[list[Held]]:
         """Forgets what the bus has, and notes that the next batches are being sent, in one commit; returns those
         batches, which can be sent at the same time.
@@ -160,6 +181,9 @@ class Journal(Protocol):
 
     async def refuse(self, held: Held, message_id: str, error: TrunklineError, now: float) -> None:
         """Sets aside a message that the bus will never take."""
+
+    async def refusals(self, limit: int) -> list[Refusal]:
+        """Returns the messages that were refused last, the last one first."""
 
 
 def size_of(messages: Sequence[Arrival | Held]) -> int:

@@ -60,8 +60,8 @@ class OutboxRelay:
         self._arrived.set()
 
     async def emptied(self) -> None:
-        """Waits until nothing is held, or the bus is away."""
-        while self._outbox.stock.messages and self.link.is_connected:
+        """Waits until nothing is held, or the bus is away, or another process hands it on."""
+        while self._outbox.stock.messages and self._outbox.is_ours and self.link.is_connected:
             self._emptied.clear()
             await self._emptied.wait()
 
@@ -78,6 +78,7 @@ class OutboxRelay:
         while True:
             await self._arrived.wait()
             await self.link.connected()
+            await self._outbox.turn()
             self._arrived.clear()
             try:
                 await self.relay.empty()

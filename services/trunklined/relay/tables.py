@@ -64,6 +64,14 @@ class TableJournal:
         self.stock = stock
         self._run_step = run
 
+    @property
+    def is_ours(self) -> bool:
+        """See `Journal`: nobody else has the tables."""
+        return True
+
+    async def turn(self) -> None:
+        """See `Journal`."""
+
     async def next(self, done: Sequence[Held], limit: int, now: float) -> list[list[Held]]:
         """See `Journal`."""
         window = await self._run_step(lambda connection: _next(connection, done, limit, now))
@@ -81,7 +89,7 @@ class TableJournal:
         self.stock.set_aside(held)
 
     async def refusals(self, limit: int) -> list[Refusal]:
-        """Returns the messages that were refused last, the last one first."""
+        """See `Journal`."""
         return await self._run_step(
             lambda connection: [
                 Refusal(*row)

@@ -15,6 +15,9 @@ from typing import Protocol
 from trunkline.addresses import UNIX
 from trunkline.errors import TrunklineError
 
+_ALL = ("0.0.0.0", "[::]", "")
+"""Hosts that mean all addresses of this machine."""
+
 
 class Listener(Protocol):
     """The part of `grpc.aio.Server` that `listen` uses."""
@@ -50,6 +53,22 @@ def listen(server: Listener, address: str) -> str:
     except RuntimeError as error:
         raise _refused(address, str(fault.strerror or fault) if fault else "it cannot be bound") from error
     return f"{address.rpartition(':')[0]}:{port}"
+
+
+def reachable(address: str) -> str:
+    """Returns where another machine reaches what listens at an address: of all addresses of this one, the first that
+    its name has."""
+    host, _, port = address.rpartition(":")
+    if address.startswith(UNIX) or host not in _ALL:
+        return address
+    try:
+        found = socket.getaddrinfo(socket.gethostname(), None, proto=socket.IPPROTO_TCP)
+    except OSError as error:
+        raise TrunklineError(
+            f"{socket.gethostname()!r} has no address that others could be told ({error}): set the advertised address"
+        ) from error
+    first = str(found[0][4][0])
+    return f"[{first}]:{port}" if ":" in first else f"{first}:{port}"
 
 
 def _listen_unix(server: Listener, path: Path) -> None:

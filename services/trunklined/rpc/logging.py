@@ -87,3 +87,21 @@ def set_up(settings: ServerSettings, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [foreign]
     root.setLevel(max(level, logging.WARNING))  # of libraries, only what needs attention
+
+
+def log_by_stdlib() -> None:
+    """Sends structlog's lines to the standard library's loggers, where nobody has set it up: in a user's program, which
+    decides what is shown. Idempotent."""
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.dev.ConsoleRenderer(
+                colors=False, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+            ),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )

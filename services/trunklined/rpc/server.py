@@ -1,4 +1,4 @@
-"""run(): binds, starts and serves a program, and ends it gracefully at SIGTERM or SIGINT."""
+"""run(): binds, starts and serves a program, and ends it gracefully at SIGTERM or SIGINT. serving(): within a block."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from typing import Final, Protocol, runtime_checkable
 
 import structlog
@@ -74,6 +74,14 @@ class TakesFinishingCalls(Protocol):
     by itself those that finish nothing."""
 
 
+@runtime_checkable
+class LearnsAddress(Protocol):
+    """A program that tells others where it serves."""
+
+    def listens_at(self, address: str) -> None:
+        """Is called before `start` with the address, its port chosen."""
+
+
 def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
     """Returns the gRPC channel arguments of a server (grpc/impl/channel_arg_names.h)."""
     return [
@@ -91,10 +99,24 @@ def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
 
 
 async def run(program: Program, settings: ServerSettings) -> None:
-    """Serves until SIGTERM or SIGINT (or the end of standard input, with `end_with_stdin`).
+    """Serves until SIGTERM or SIGINT (or the end of standard input, with `end_with_stdin`); a second signal ends the
+    process at once. Raises as `serving`."""
+    log = structlog.get_logger().bind(program=program.name)
+    with _stopping(settings) as stop:
+        async with serving(program, settings):
+            with closing(Garbage()) as garbage:
+                garbage.start()
+                reason = await stop
+            log.info("stopping", reason=reason, drain_seconds=settings.drain_seconds)
+        log.info("stopped")
 
-    Then health reports NOT_SERVING; after `unready_seconds` new calls are refused with UNAVAILABLE, running calls get
-    `drain_seconds`, streams end, and engines are closed. A second signal ends the process at once.
+
+@asynccontextmanager
+async def serving(program: Program, settings: ServerSettings) -> AsyncIterator[str]:
+    """Serves within the block, and yields the address.
+
+    At its end health reports NOT_SERVING; after `unready_seconds` new calls are refused with UNAVAILABLE, running calls
+    get `drain_seconds`, streams end, and engines are closed.
 
     Raises:
         TrunklineError: the program cannot start: the address is taken, or an engine does not open.
@@ -105,44 +127,41 @@ async def run(program: Program, settings: ServerSettings) -> None:
     state = health.Health(program.service_names)
     if isinstance(program, ReportsHealth):
         program.report_to(state)
-    with _stopping(settings) as stop:
-        async with AsyncExitStack() as stack:
-            interceptors: list[aio.ServerInterceptor] = [ErrorInterceptor(calls, draining)]
-            if settings.compression != "off":
-                interceptors.insert(0, CompressionInterceptor())
-            server = aio.server(interceptors=interceptors, options=server_options(settings))
-            stack.push_async_callback(server.stop, 0)
-            program.register(server)
-            health_pb2_grpc.add_HealthServicer_to_server(state, server)
-            reflection.enable_server_reflection(
-                (*program.service_names, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-            )
-            lag = LoopLag()
-            stack.callback(lag.close)
-            address = listen(server, settings.address)
-            metrics_address = None
-            if settings.metrics_address:
-                metrics = MetricsServer(settings.metrics_address, [calls, lag, *program.collectors()])
-                stack.push_async_callback(asyncio.to_thread, metrics.close)
-                metrics_address = metrics.address
-            stack.push_async_callback(program.close)
-            await program.start()
-            await server.start()
-            lag.start()
-            garbage = Garbage()
-            stack.callback(garbage.close)
-            garbage.start()
-            state.serve()
-            log.info("ready", address=address, metrics_address=metrics_address, pid=os.getpid())
-
-            reason = await stop
-            log.info("stopping", reason=reason, drain_seconds=settings.drain_seconds)
+    async with AsyncExitStack() as stack:
+        interceptors: list[aio.ServerInterceptor] = [ErrorInterceptor(calls, draining)]
+        if settings.compression != "off":
+            interceptors.insert(0, CompressionInterceptor())
+        server = aio.server(interceptors=interceptors, options=server_options(settings))
+        stack.push_async_callback(server.stop, 0)
+        program.register(server)
+        health_pb2_grpc.add_HealthServicer_to_server(state, server)
+        reflection.enable_server_reflection(
+            (*program.service_names, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
+        lag = LoopLag()
+        stack.callback(lag.close)
+        address = listen(server, settings.address)
+        if isinstance(program, LearnsAddress):
+            program.listens_at(address)
+        metrics_address = None
+        if settings.metrics_address:
+            metrics = MetricsServer(settings.metrics_address, [calls, lag, *program.collectors()])
+            stack.push_async_callback(asyncio.to_thread, metrics.close)
+            metrics_address = metrics.address
+        stack.push_async_callback(program.close)
+        await program.start()
+        await server.start()
+        lag.start()
+        state.serve()
+        log.info("ready", address=address, metrics_address=metrics_address, pid=os.getpid())
+        try:
+            yield address
+        finally:
             state.end()
             await asyncio.sleep(settings.unready_seconds)
             await _drain(program, draining, settings.drain_seconds)
             await asyncio.sleep(GOODBYE_SECONDS)
             hang_up(address)
-        log.info("stopped")
 
 
 async def _drain(program: Program, draining: Draining, seconds: float) -> None:

@@ -2,7 +2,6 @@
 
 app          its parts put together; config: its settings; metrics: its counts
 servicer     BusService and StateService, each call passed on as raw bytes
-forwarder    the way to one upstream service: its connection, deadlines that shrink, statuses that come back unchanged
 offline/     store and forward, while the bus is away
   calls        the calls that publish; connect_stream, publish_stream: two of them as streams, on stream
   routing      whether what is to be stored goes to the bus, or is held here

@@ -12,13 +12,13 @@ from prometheus_client.registry import Collector
 from trunkline.bus.grpc.bus import GrpcMessageBus
 from trunkline.errors import BusDisconnectedError, StateDisconnectedError
 from trunkline.message_channel.unix_socket.line_server import LineServer, open_socket
+from trunklined.forwarding.forwarder import Forwarder
 from trunklined.rpc.draining import BUS_FINISHING_METHODS
 from trunklined.rpc.health import Health
 from trunklined.rpc.server import Program
 from trunklined.rpc.upstream import upstream_options
 from trunklined.sidecar import servicer
 from trunklined.sidecar.config import Settings
-from trunklined.sidecar.forwarder import Forwarder
 from trunklined.sidecar.lines.bridge import LineBridge
 from trunklined.sidecar.metrics import Parts, SidecarCollector
 from trunklined.sidecar.offline.store_and_forward import StoreAndForward
@@ -113,7 +113,13 @@ class SidecarProgram:
         options: list[tuple[str, int]],
     ) -> Forwarder:
         return Forwarder(
-            service, address, disconnected, options, partial(self._upstream_changed, service), servicer.may_finish
+            service,
+            address,
+            disconnected,
+            options,
+            partial(self._upstream_changed, service),
+            servicer.may_finish,
+            program="the sidecar",
         )
 
     def _upstream_changed(self, service: str, connected: bool) -> None:

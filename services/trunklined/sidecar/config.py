@@ -15,16 +15,6 @@ from trunklined.rpc.config import Address, ServerSettings
 
 DEFAULT_ADDRESS: Final = "unix:/tmp/trunkline.sock"
 
-UPSTREAM_WAIT: Final = 2.0
-"""Seconds that a call waits for an upstream that is not connected (or its own deadline, if that is earlier); then
-UNAVAILABLE."""
-
-DEADLINE_MARGIN: Final = 0.02
-DEADLINE_SHARE: Final = 0.025
-"""A deadline shrinks by this many seconds, or by this share of it where that is more, so that the upstream's own error
-still reaches the caller; never by more than a tenth of it. (gRPC rounds a deadline up by as much as 1% on each wire:
-twice here, which would undo less.)"""
-
 MAX_PENDING_LINES: Final = 1_000
 """Lines of one connection that are being worked on; beyond it the connection is not read."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from trunklined.sidecar.forwarder import Forwarder
+from trunklined.forwarding.forwarder import Forwarder
 from trunklined.sidecar.lines.bridge import LineBridge
 from trunklined.sidecar.offline.store_and_forward import StoreAndForward
 

@@ -15,8 +15,8 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from trunkline.v1 import bus_pb2, state_pb2
+from trunklined.forwarding.forwarder import Context, Forwarder
 from trunklined.rpc.draining import BUS_FINISHING_METHODS
-from trunklined.sidecar.forwarder import Context, Forwarder
 
 BUS: Final[ServiceDescriptor] = bus_pb2.DESCRIPTOR.services_by_name["BusService"]
 STATE: Final[ServiceDescriptor] = state_pb2.DESCRIPTOR.services_by_name["StateService"]

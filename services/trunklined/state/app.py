@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from trunklined.relay.journal import Stock
 from trunklined.relay.link import BusLink
 from trunklined.relay.outbox import Link, OutboxRelay
+from trunklined.rpc.health import Health
 from trunklined.rpc.server import Program
 from trunklined.state.config import Settings
 from trunklined.state.engines.engine import ANSWER_BYTES, Engine
@@ -46,6 +47,10 @@ class StateProgram:
     async def close(self) -> None:
         """Stops handing messages to the bus and closes the engine."""
         await self._store.close()
+
+    def report_to(self, health: Health) -> None:
+        """Reports NOT_SERVING while the storage is away."""
+        self._store.on_trouble = lambda trouble: health.turn(SERVICE_NAME, serving=trouble is None)
 
     def collectors(self) -> Iterable[Collector]:
         """Returns the collector of the state service's metrics."""
@@ -86,6 +91,16 @@ def make_engine(settings: Settings) -> Engine:
         from trunklined.state.engines.memory import MemoryEngine
 
         return MemoryEngine(history=history, page_bytes=ANSWER_BYTES, answer_bytes=ANSWER_BYTES, outbox=outbox)
+    if settings.engine == "redis":
+        from trunklined.state.engines.redis.engine import RedisEngine
+
+        return RedisEngine(
+            settings.redis_target(),
+            history=history,
+            page_bytes=ANSWER_BYTES,
+            answer_bytes=ANSWER_BYTES,
+            outbox=outbox,
+        )
     from trunklined.state.engines.sqlite import SqliteEngine
 
     return SqliteEngine(

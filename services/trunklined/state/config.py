@@ -20,10 +20,11 @@ from trunkline.limits import (
     WATCH_HISTORY_BYTES,
     MiB,
 )
+from trunklined.redis.settings import RedisSettings
 from trunklined.rpc.config import Address, AddressOrEmpty, ServerSettings
 
 
-class Settings(ServerSettings):
+class Settings(ServerSettings, RedisSettings):
     """The settings of the state service, beside those of every program."""
 
     model_config = SettingsConfigDict(env_prefix="TRUNKLINE_STATE_")
@@ -31,8 +32,9 @@ class Settings(ServerSettings):
     address: Address = Field(
         default=f"127.0.0.1:{STATE_PORT}", description="Where to serve: host:port (port 0: any free one) or unix:/path."
     )
-    engine: Literal["sqlite", "memory"] = Field(
-        default="sqlite", description="Where records are kept: sqlite (one file, synced) or memory (until the end)."
+    engine: Literal["sqlite", "memory", "redis"] = Field(
+        default="sqlite",
+        description="Where records are kept: sqlite (one file, synced), memory (until the end), redis (for replicas).",
     )
     path: Path = Field(
         default=Path(".trunkline/state.db"), description="The sqlite engine's file; made where there is none."

@@ -16,7 +16,7 @@ from trunkline.errors import LeaseHeldError, OverloadedError, RevisionMismatchEr
 from trunkline.limits import MAX_LEASE_WAITERS
 from trunkline.records import RecordKind
 from trunklined.state.planning import TransactionOutcome, lease_lost
-from trunklined.state.records import Change, Drop, Facets, Head, Hold, Put, Read, Transaction
+from trunklined.state.records import Change, Drop, Facets, Head, Hold, Put, Read, RecordKey, Transaction
 from trunklined.state.statistics import Counts
 from trunklined.state.terms import Terms
 
@@ -37,6 +37,9 @@ class Writes(Protocol):
 
     async def head(self, kind: RecordKind, id: str) -> Head | None:
         """Returns a committed record without its body, or None."""
+
+    async def extend(self, key: RecordKey, revision: int) -> float | None:
+        """See `Engine.extend`."""
 
 
 def to_release(hold: Hold) -> Transaction:
@@ -112,10 +115,11 @@ class Leases:
             outcome = await self._writes.write((Read(LEASE, hold.name),), 0)
             if isinstance(outcome, StateError):
                 raise outcome
-        seconds = self._terms.extend((LEASE, hold.name), hold.number)
+        seconds = await self._writes.extend((LEASE, hold.name), hold.number)
         if seconds is None:
             head = await self._writes.head(LEASE, hold.name)
             raise lease_lost(hold, 0 if head is None else head.revision)
+        self._terms.extend((LEASE, hold.name), hold.number)
         self._counts.lease_renewals += 1
         return seconds
 
@@ -133,6 +137,11 @@ class Leases:
             for change in changes:
                 if change.body is None and change.kind is LEASE:
                     self._wake(change.id)
+
+    def restart(self) -> None:
+        """Lets all that wait try again: what they wait for may be lost."""
+        for name in self._waiters:
+            self._wake(name)
 
     def end(self, error: Callable[[], StateError]) -> None:
         """Ends all waiting, also that which begins later, with the error that `error` makes."""
@@ -187,15 +196,14 @@ class Leases:
                 f"{MAX_LEASE_WAITERS} callers wait for leases already",
                 details={"limit": "lease_waiters", "maximum": MAX_LEASE_WAITERS},
             )
-        if await self._writes.head(LEASE, name) is None:
-            return True  # it ended meanwhile
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiters = self._waiters.setdefault(name, deque())
         (waiters.append if is_first else waiters.appendleft)(waiter)
         self.waiting += 1
         try:
             async with asyncio.timeout(seconds):
-                await waiter
+                if await self._writes.head(LEASE, name) is not None:  # else it ended meanwhile
+                    await waiter
         except TimeoutError:
             return not waiter.cancelled()
         except BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Hashable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -12,11 +12,18 @@ from uuid import uuid4
 
 import structlog
 
-from trunkline.errors import InternalError, InvalidRecordError, OverloadedError, StateDisconnectedError, StateError
+from trunkline.errors import (
+    InternalError,
+    InvalidRecordError,
+    OverloadedError,
+    StateDisconnectedError,
+    StateError,
+    StorageError,
+)
 from trunkline.records import RecordKind, invalid_record
 from trunklined.relay.journal import Arrival, size_of
 from trunklined.relay.outbox import OutboxRelay
-from trunklined.state.engines.engine import Engine
+from trunklined.state.engines.engine import Engine, News
 from trunklined.state.leases import Leases
 from trunklined.state.planning import TransactionOutcome
 from trunklined.state.records import (
@@ -90,6 +97,8 @@ class Store:
         self._sooner = asyncio.Event()
         """Set when something may end sooner than the ender waits."""
         self._stopping = False
+        self.on_trouble: Callable[[StorageError | None], None] = lambda trouble: None
+        """Called when the storage is away, and with None when it is back."""
 
     @property
     def waiting(self) -> int:
@@ -99,7 +108,7 @@ class Store:
     async def open(self) -> None:
         """Opens the engine, starts to commit writes, and to hand messages to the bus, and ends the records whose TTL
         passed meanwhile."""
-        await self.engine.open()
+        await self.engine.open(self)
         self.terms.load(await self.engine.terms())
         if self.relay is not None:
             self.relay.start()
@@ -210,6 +219,10 @@ class Store:
         """Returns one committed record without its body, or None."""
         return await self.engine.head(kind, id)
 
+    async def extend(self, key: RecordKey, revision: int) -> float | None:
+        """Begins the TTL of a record anew without a write; see `Engine.extend`."""
+        return await self.engine.extend(key, revision)
+
     async def page(
         self, kind: RecordKind, filter: Facets, after: str | None, limit: int, source: Hashable = None
     ) -> Page:
@@ -290,16 +303,32 @@ class Store:
             return [unknown] * len(transactions)
         finally:
             self._settle_messages(group, published)
-        if commit.published and self.relay is not None:
-            self.relay.wake()
-        if commit.changes or commit.touched:
+        if commit.changes:
             self.counts.committed(time.perf_counter() - started)
             self._count(commit.changes)
-            if self.terms.follow(commit.changes, commit.touched):
-                self._sooner.set()
-            self.watchers.publish(commit.changes)
-            self.leases.follow(commit.changes)
+        self.terms.correct(commit.not_ended)
         return commit.outcomes
+
+    def heard(self, news: News) -> None:
+        """Takes what was committed, by this replica or another; see `Listener`."""
+        if self.terms.follow(news.changes, news.touched):
+            self._sooner.set()
+        self.watchers.publish(news.changes)
+        self.leases.follow(news.changes)
+        if news.published and self.relay is not None:
+            self.relay.wake()
+
+    def restarted(self, terms: Sequence[tuple[RecordKey, Head]]) -> None:
+        """Starts anew where committed changes were lost; see `Listener`."""
+        self.terms.clear()
+        self.terms.load(terms)
+        self._sooner.set()
+        self.watchers.restart()
+        self.leases.restart()
+
+    def reachable(self, trouble: StorageError | None) -> None:
+        """Tells who reports the health that the storage is away, or back; see `Listener`."""
+        self.on_trouble(trouble)
 
     def _count(self, changes: Sequence[Change]) -> None:
         counts = self.counts

@@ -38,9 +38,28 @@ class Terms:
         """Takes what an engine stored before. What is stored without the time of its end has its whole TTL again."""
         now_ms = self._wall_clock() * 1000
         for key, head in stored:
+            if key in self._terms:
+                if self._revisions[key] >= head.revision:
+                    continue  # it was heard of meanwhile
+                self._forget(key)
             ttl_ms, expires_at_ms = head.term.ttl_ms, head.term.expires_at_ms
             left_ms = ttl_ms if not expires_at_ms else min(ttl_ms, max(0, expires_at_ms - now_ms))
             self._set(key, head.revision, head.term, left_ms / 1000)
+
+    def clear(self) -> None:
+        """Forgets all."""
+        for key in [*self._terms]:
+            self._forget(key)
+
+    def correct(self, not_ended: Mapping[RecordKey, tuple[int, float | None]]) -> None:
+        """Takes what is known better of records that did not end: see `Commit`."""
+        for key, (revision, seconds) in not_ended.items():
+            if self._revisions.get(key) != revision:
+                continue
+            if seconds is None:
+                self._forget(key)
+            else:
+                self._deadlines[key] = self._clock() + seconds
 
     def follow(self, changes: Sequence[Change], touched: Mapping[RecordKey, Head]) -> bool:
         """Takes a commit; returns whether something may end sooner by it."""

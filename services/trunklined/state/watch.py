@@ -147,6 +147,11 @@ class Watchers:
             for change in changes:
                 watcher.offer(change)
 
+    def restart(self) -> None:
+        """Ends every watch there is now: what it would go on from is lost."""
+        for watcher in self._watchers:
+            watcher.end(compacted(self._engine.holdings.revision, self._engine.holdings.oldest))
+
     def end(self, error: Callable[[], TrunklineError]) -> None:
         """Ends every watch, also those that start later, with the error that `error` makes."""
         self._ended = error
@@ -163,6 +168,7 @@ class Watchers:
             CompactedError: the changes after `after` are not all stored.
             OverloadedError: the watcher was too slow.
         """
+        await self._engine.catch_up()
         if self._ended is not None:
             raise self._ended()
         watcher = Watcher(filter, self._max_changes, self._max_bytes)

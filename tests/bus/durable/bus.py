@@ -10,26 +10,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from grpc import aio
 
 from trunkline.limits import MAX_FRAME_BYTES
 from trunkline.v1 import bus_pb2_grpc
-from trunklined.bus.app import BusProgram
+from trunklined.bus.app import BusProgram, ReplicaProgram
 from trunklined.bus.config import Settings
+from trunklined.bus.engines.redis import ROOM
 from trunklined.bus.engines.sqlite import SqliteJournal
+from trunklined.bus.engines.working_copy import TABLES, WorkingCopy
 from trunklined.bus.write_batch import WriteBatch
+from trunklined.redis.link import SyncLink
 from trunklined.rpc.errors import ErrorInterceptor
 
 OPTIONS = [("grpc.max_receive_message_length", MAX_FRAME_BYTES), ("grpc.max_send_message_length", MAX_FRAME_BYTES)]
 
 
 class Bus:
-    """Serves on a UNIX socket; stopped and started again, it finds its file (sqlite) or nothing (memory).
+    """Serves on a UNIX socket; stopped and started again, it finds its file (sqlite), its rows in Redis (redis) or
+    nothing (memory).
 
     Args:
         directory: for its socket and its file; with a short name.
-        engine: sqlite or memory.
+        engine: sqlite, redis or memory.
         settings: others than the defaults.
     """
 
@@ -39,10 +44,16 @@ class Bus:
         self.engine = engine
         self.stub: Any = None
         self._settings = settings
-        self._running: tuple[BusProgram, aio.Server, aio.Channel] | None = None
+        self._running: tuple[BusProgram | ReplicaProgram, aio.Server, aio.Channel] | None = None
 
     async def start(self) -> Bus:
-        program = BusProgram(Settings(engine=self.engine, path=self.path, **self._settings))
+        settings = Settings(engine=self.engine, path=self.path, **self._settings)
+        program: BusProgram | ReplicaProgram
+        if self.engine == "redis":
+            program = ReplicaProgram(settings)
+            program.listens_at(self.address)
+        else:
+            program = BusProgram(settings)
         await program.start()
         server = aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
         program.register(server)
@@ -69,12 +80,26 @@ class Bus:
         return self.stub
 
     def rows(self, query: str) -> list[Any]:
-        """What its file holds, while it is stopped."""
+        """What its file holds, or Redis, while it is stopped."""
+        if self.engine == "redis":
+            return self._rows_in_redis(query)
         connection = sqlite3.connect(self.path)
         try:
             return connection.execute(query).fetchall()
         finally:
             connection.close()
+
+    def _rows_in_redis(self, query: str) -> list[Any]:
+        target = Settings(engine="redis", **self._settings).redis_target()
+        copy, link = WorkingCopy(None), SyncLink(target, ROOM)
+        try:
+            for table in TABLES:
+                values: Any = link.client.hvals(link.key(table))
+                copy.fill(table, [msgspec.msgpack.decode(value) for value in values])
+            return copy.writer.execute(query).fetchall()
+        finally:
+            copy.close()
+            link.close()
 
     async def __aenter__(self) -> Bus:
         return await self.start()

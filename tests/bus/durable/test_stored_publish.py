@@ -37,7 +37,7 @@ async def test_receipts_say_place_time_and_durability(bus: Bus, channel: str) ->
     first = receipts[0].sequence
     assert [each.sequence for each in receipts] == list(range(first, first + 5))
     assert {each.durability for each in receipts} == {
-        DURABILITY_STORED if bus.engine == "sqlite" else DURABILITY_MEMORY
+        DURABILITY_STORED if bus.engine != "memory" else DURABILITY_MEMORY
     }
     assert all(before - 0.001 <= each.time.ToNanoseconds() / 1e9 <= time.time() for each in receipts)
     assert not any(each.duplicate for each in receipts)
@@ -63,7 +63,7 @@ async def test_the_receipt_comes_after_the_sync(socket_dir: Path, monkeypatch: p
 async def test_the_publishers_wish_decides(stub: Any, bus: Bus, channel: str) -> None:
     """MEMORY, and no wish, are not stored; STORED and REPLICATED are, and the receipt says no more than that."""
     await create(stub, "d", channel)
-    reached = DURABILITY_STORED if bus.engine == "sqlite" else DURABILITY_MEMORY
+    reached = DURABILITY_STORED if bus.engine != "memory" else DURABILITY_MEMORY
     expected = {
         DURABILITY_UNSPECIFIED: (DURABILITY_MEMORY, 0),
         DURABILITY_MEMORY: (DURABILITY_MEMORY, 0),
@@ -92,17 +92,19 @@ async def test_a_rule_of_the_server_stores_what_matches(socket_dir: Path) -> Non
             assert {each.durability for each in receipts} == {durability}, (channel, wish)
 
 
-async def test_live_subscribers_get_what_is_stored_in_order_with_what_is_not(stub: Any, channel: str) -> None:
+async def test_live_subscribers_get_what_is_stored_in_order_with_what_is_not(bus: Bus, channel: str) -> None:
     """A message that is not stored does not overtake a stored one that was published before it on its channel."""
-    async with subscribed(stub, channel) as live:
-        stream = stub.PublishStream()
+    async with subscribed(bus.stub, channel) as live:
+        stream = bus.stub.PublishStream()
         wishes = [DURABILITY_STORED if n % 3 else DURABILITY_MEMORY for n in range(100)]
         for n, wish in enumerate(wishes):
             await stream.write(bus_pb2.PublishStreamRequest(publish=wanted(channel, message(n), durability=wish)))
         await stream.done_writing()
         assert await live.have(100) == [str(n) for n in range(100)]
         sequences = [each.sequence for each in live.delivered]
-        assert sequences == sorted(set(sequences))
+        # Where there may be several replicas, what is live has sequences of its replica, what is stored the journal's.
+        for part in (sequences[::3], sequences[1::3]) if bus.engine == "redis" else (sequences,):
+            assert part == sorted(set(part))
         stream.cancel()
 
 

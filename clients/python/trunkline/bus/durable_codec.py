@@ -216,13 +216,17 @@ def subscription_from_wire(wire: bus_pb2.Subscription) -> SubscriptionInfo:
         dropped=wire.dropped,
         credit=wire.credit if wire.HasField("credit") else None,
         started_at=_time(wire.started_at),
+        replica=wire.replica,
     )
 
 
 def statistics_from_wire(wire: bus_pb2.GetStatsResponse) -> BusStatistics:
     """The figures of a bus as Python users have them: its fields by the same names."""
     figures = {field.name: getattr(wire, field.name) for field in fields(BusStatistics)}
-    return BusStatistics(**figures | {"started_at": _time(wire.started_at), "dropped": dict(wire.dropped)})
+    figures["started_at"] = _time(wire.started_at)
+    figures["dropped"] = dict(wire.dropped)
+    figures["other_replicas"] = tuple(wire.other_replicas)
+    return BusStatistics(**figures)
 
 
 def _seconds(span: Duration) -> float:

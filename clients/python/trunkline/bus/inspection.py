@@ -23,6 +23,8 @@ class SubscriptionInfo:
         dropped: messages that it did not get since it was too slow.
         credit: messages that may be sent before more is granted. None: no limit.
         started_at: when it was registered.
+        replica: of several replicas of the bus, the name of the one that has it; the id is that replica's own. Empty:
+            there is one.
     """
 
     id: int
@@ -35,6 +37,7 @@ class SubscriptionInfo:
     dropped: int
     credit: int | None
     started_at: datetime
+    replica: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,8 @@ class BusStatistics:
         held_back: messages that are held back until later.
         queue_memory_bytes, max_queue_memory_bytes: what everything that waits for live subscribers takes in memory, and
             may take. A message that waits for several counts once.
+        replica: of several replicas of the bus, the name of the one whose figures these are. Empty: there is one.
+        other_replicas: the names of the others.
     """
 
     started_at: datetime
@@ -125,3 +130,5 @@ class BusStatistics:
     held_back: int
     queue_memory_bytes: int
     max_queue_memory_bytes: int
+    replica: str = ""
+    other_replicas: tuple[str, ...] = ()

@@ -67,7 +67,7 @@ class StateStatistics:
         saves, gets, lists, deletes: calls.
         commits: how many commits carried the writes.
         watchers, connections: now.
-        engine: what records are kept in: "memory" or "sqlite".
+        engine: what records are kept in: "memory", "sqlite" or "redis".
         version: of the program.
         outbox: the messages of writes; None: the service was given no bus.
         leases_acquired, lease_renewals: calls that succeeded.

@@ -404,7 +404,7 @@ class ListSubscriptionsResponse(_message.Message):
     def __init__(self, subscriptions: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class Subscription(_message.Message):
-    __slots__ = ("subscription_id", "pattern", "group", "peer", "queued_messages", "queued_bytes", "delivered", "dropped", "started_at", "credit")
+    __slots__ = ("subscription_id", "pattern", "group", "peer", "queued_messages", "queued_bytes", "delivered", "dropped", "started_at", "credit", "replica")
     SUBSCRIPTION_ID_FIELD_NUMBER: _ClassVar[int]
     PATTERN_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
@@ -415,6 +415,7 @@ class Subscription(_message.Message):
     DROPPED_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
     subscription_id: int
     pattern: str
     group: str
@@ -425,14 +426,15 @@ class Subscription(_message.Message):
     dropped: int
     started_at: _timestamp_pb2.Timestamp
     credit: int
-    def __init__(self, subscription_id: _Optional[int] = ..., pattern: _Optional[str] = ..., group: _Optional[str] = ..., peer: _Optional[str] = ..., queued_messages: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., delivered: _Optional[int] = ..., dropped: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., credit: _Optional[int] = ...) -> None: ...
+    replica: str
+    def __init__(self, subscription_id: _Optional[int] = ..., pattern: _Optional[str] = ..., group: _Optional[str] = ..., peer: _Optional[str] = ..., queued_messages: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., delivered: _Optional[int] = ..., dropped: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., credit: _Optional[int] = ..., replica: _Optional[str] = ...) -> None: ...
 
 class GetStatsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class GetStatsResponse(_message.Message):
-    __slots__ = ("started_at", "published", "delivered", "dropped", "requests", "request_timeouts", "no_responders", "pending_requests", "subscriptions", "connections", "queued_messages", "queued_bytes", "engine", "version", "stored", "duplicates", "acked", "redelivered", "dead_lettered", "lost_to_limits", "durable_subscriptions", "dead_letters", "journal_messages", "journal_bytes", "journal_file_bytes", "held_back", "queue_memory_bytes", "max_queue_memory_bytes", "tasks")
+    __slots__ = ("started_at", "published", "delivered", "dropped", "requests", "request_timeouts", "no_responders", "pending_requests", "subscriptions", "connections", "queued_messages", "queued_bytes", "engine", "version", "stored", "duplicates", "acked", "redelivered", "dead_lettered", "lost_to_limits", "durable_subscriptions", "dead_letters", "journal_messages", "journal_bytes", "journal_file_bytes", "held_back", "queue_memory_bytes", "max_queue_memory_bytes", "tasks", "journal_owner", "journal_takeovers", "replica", "other_replicas")
     class DroppedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -469,6 +471,10 @@ class GetStatsResponse(_message.Message):
     QUEUE_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_QUEUE_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     TASKS_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_OWNER_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_TAKEOVERS_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
+    OTHER_REPLICAS_FIELD_NUMBER: _ClassVar[int]
     started_at: _timestamp_pb2.Timestamp
     published: int
     delivered: int
@@ -498,4 +504,8 @@ class GetStatsResponse(_message.Message):
     queue_memory_bytes: int
     max_queue_memory_bytes: int
     tasks: int
-    def __init__(self, started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., published: _Optional[int] = ..., delivered: _Optional[int] = ..., dropped: _Optional[_Mapping[str, int]] = ..., requests: _Optional[int] = ..., request_timeouts: _Optional[int] = ..., no_responders: _Optional[int] = ..., pending_requests: _Optional[int] = ..., subscriptions: _Optional[int] = ..., connections: _Optional[int] = ..., queued_messages: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., engine: _Optional[str] = ..., version: _Optional[str] = ..., stored: _Optional[int] = ..., duplicates: _Optional[int] = ..., acked: _Optional[int] = ..., redelivered: _Optional[int] = ..., dead_lettered: _Optional[int] = ..., lost_to_limits: _Optional[int] = ..., durable_subscriptions: _Optional[int] = ..., dead_letters: _Optional[int] = ..., journal_messages: _Optional[int] = ..., journal_bytes: _Optional[int] = ..., journal_file_bytes: _Optional[int] = ..., held_back: _Optional[int] = ..., queue_memory_bytes: _Optional[int] = ..., max_queue_memory_bytes: _Optional[int] = ..., tasks: _Optional[int] = ...) -> None: ...
+    journal_owner: str
+    journal_takeovers: int
+    replica: str
+    other_replicas: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., published: _Optional[int] = ..., delivered: _Optional[int] = ..., dropped: _Optional[_Mapping[str, int]] = ..., requests: _Optional[int] = ..., request_timeouts: _Optional[int] = ..., no_responders: _Optional[int] = ..., pending_requests: _Optional[int] = ..., subscriptions: _Optional[int] = ..., connections: _Optional[int] = ..., queued_messages: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., engine: _Optional[str] = ..., version: _Optional[str] = ..., stored: _Optional[int] = ..., duplicates: _Optional[int] = ..., acked: _Optional[int] = ..., redelivered: _Optional[int] = ..., dead_lettered: _Optional[int] = ..., lost_to_limits: _Optional[int] = ..., durable_subscriptions: _Optional[int] = ..., dead_letters: _Optional[int] = ..., journal_messages: _Optional[int] = ..., journal_bytes: _Optional[int] = ..., journal_file_bytes: _Optional[int] = ..., held_back: _Optional[int] = ..., queue_memory_bytes: _Optional[int] = ..., max_queue_memory_bytes: _Optional[int] = ..., tasks: _Optional[int] = ..., journal_owner: _Optional[str] = ..., journal_takeovers: _Optional[int] = ..., replica: _Optional[str] = ..., other_replicas: _Optional[_Iterable[str]] = ...) -> None: ...

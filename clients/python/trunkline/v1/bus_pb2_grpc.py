@@ -258,7 +258,7 @@ class BusServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListSubscriptions(self, request, context):
-        """The subscriptions that are registered now, in order of their ids, in pages.
+        """The subscriptions that are registered now at all replicas of the bus, in order of their ids at each, in pages.
         INVALID_ARGUMENT: INVALID_MESSAGE (page size or token).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

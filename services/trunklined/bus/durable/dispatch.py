@@ -79,7 +79,8 @@ class Dispatch:
     def take(self, subscriber: Subscriber, max_messages: int, now: float) -> MessageBatch | None:
         """Returns the next batch for a subscriber, of what is handed out to it."""
         buffer = self._buffers.get(subscriber)
-        if buffer is None:
+        # A program that stood still may wake up with what it handed out before, and the journal be another's by now.
+        if buffer is None or not self._context.engine.is_owned():
             return None
         was_full = buffer.is_full
         while (

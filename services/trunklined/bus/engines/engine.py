@@ -28,10 +28,15 @@ class JournalEngine(Protocol):
 
     name: str
     durability: str
-    """What a committed message has: "memory" or "stored"."""
+    """What the messages of the last commit have: "memory", "stored" or "replicated"."""
     writes_beside_reads: bool
     """Whether `apply` may be called in another thread too: reads do not see what is not committed. And so may what
     counts: it has a connection of its own."""
+    waits_for_network: bool
+    """Whether a commit waits for another machine: it is never made in the event loop."""
+
+    def is_owned(self) -> bool:
+        """Whether the journal is this program's, by its own clock: where it is not, nothing is handed out any more."""
 
     def open(self) -> Contents:
         """Opens it, or makes it."""

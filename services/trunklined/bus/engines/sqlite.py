@@ -81,6 +81,10 @@ class SqliteJournal(RunReads, ParcelReads, TaskReads):
         self.name = "memory" if path is None else "sqlite"
         self.durability = "memory" if path is None else "stored"
         self.writes_beside_reads = path is not None
+        self.waits_for_network = False
+
+    def is_owned(self) -> bool:
+        return True
 
     def open(self) -> Contents:
         if self._file is None:

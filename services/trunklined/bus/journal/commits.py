@@ -74,6 +74,8 @@ class Commits:
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
+        self._abandoned = False
+        """Nothing is told of a commit that runs, and none follows."""
         self._began = self._ended = 0.0
         self._quick = 0
         """How many commits in a row were quick."""
@@ -85,7 +87,7 @@ class Commits:
 
     def schedule(self) -> None:
         """Something arrived: a commit follows, once the one that runs is done."""
-        if self._scheduled or self._gathering or self._running or self._retry is not None:
+        if self._scheduled or self._gathering or self._running or self._retry is not None or self._abandoned:
             return
         self._scheduled = True
         self._idle.clear()
@@ -126,6 +128,17 @@ class Commits:
         await self.settled()
         await asyncio.to_thread(self._pool.shutdown)
 
+    async def abandon(self) -> None:
+        """Commits no more, and tells nobody what becomes of the commit that runs; returns when it is over. What waits
+        is given up."""
+        self._abandoned = self._closing = True
+        self._scheduled = False
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self._idle.set()
+        await asyncio.to_thread(self._pool.shutdown)
+
     def maintain(self, step: Callable[[], None]) -> bool:
         """Does something in the commits' thread, if it is free; False if it is not."""
         if self._running or self._scheduled or self._closing:
@@ -138,6 +151,8 @@ class Commits:
 
     def _maintained(self, future: asyncio.Future[None]) -> None:
         self._running = False
+        if self._abandoned:
+            return
         if (error := future.exception()) is not None:
             log.error("the journal could not be tidied up: %s", error)
         self._go_on()
@@ -167,7 +182,8 @@ class Commits:
             self._fail(error)
             return
         self._began = time.perf_counter()
-        if writes.is_small and self._quick >= QUICK_COMMITS and self._began - self._ended >= LONE_SECONDS:
+        is_lone = writes.is_small and self._began - self._ended >= LONE_SECONDS
+        if is_lone and self._quick >= QUICK_COMMITS and not self._engine.waits_for_network:
             self._commit_here()
             return
         future = asyncio.get_running_loop().run_in_executor(self._pool, self._engine.commit)
@@ -191,6 +207,10 @@ class Commits:
         self._end(future.exception())
 
     def _end(self, error: BaseException | None) -> None:
+        if self._abandoned:
+            if error is None:
+                log.warning("a commit was done, and nobody is told: the journal is another's")
+            return
         if error is not None:
             if not isinstance(error, TrunklineError):
                 log.error("the commit failed in a way that nobody foresaw", exc_info=error)

@@ -74,11 +74,13 @@ class Durables:
         """In order of their names."""
         return iter([self._by_name[name] for name in sorted(self._by_name)])
 
-    def load(self, rows: Sequence[DurableRow], last: int) -> None:
-        """Takes up those that were kept; `last` is the last number that was given out, which is never given again."""
+    def load(self, rows: Sequence[DurableRow], last: int) -> Iterator[None]:
+        """Takes up those that were kept, one at a time; `last` is the last number that was given out, which is never
+        given again."""
         self.last = last
         for row in rows:
             self._add(row, bounded=False).load()
+            yield
 
     def create(
         self, name: str, pattern: str, position: int | None, settings: DurableSettings, *, given: bool, done: Done

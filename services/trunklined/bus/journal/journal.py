@@ -6,7 +6,8 @@ Messages, and all that durable subscriptions do, are stored in commits that are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trunkline.errors import TrunklineError
@@ -33,6 +34,7 @@ from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.records import HeldBack
 from trunklined.bus.requests import Correlated
 from trunklined.bus.staging import Staging
+from trunklined.rpc.long_work import TimeSlice
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Journal:
         format: what encoded messages say.
         spread: hands what was stored to live subscribers.
         announce: tells of a dead letter, and how many there are.
+        sequencer: gives the messages their places; None: one of its own.
     """
 
     def __init__(
@@ -87,9 +90,10 @@ class Journal:
         format: MessageFormat,
         fan_out: Callable[[str, Sequence[MessageBatch], list[Correlated]], None],
         announce: Callable[[DeadLetter, int], None],
+        sequencer: Sequencer | None = None,
     ) -> None:
         self.engine = engine
-        self.sequencer = Sequencer(clock)
+        self.sequencer = sequencer or Sequencer(clock)
         self.channels = Channels()
         self.window = DedupWindow(limits.dedup_seconds, limits.dedup_messages)
         self._limits = limits
@@ -146,6 +150,18 @@ class Journal:
 
     def open(self) -> None:
         """Opens the engine and takes up what it holds."""
+        for _ in self._opening():
+            pass
+
+    async def open_beside_others(self) -> None:
+        """Does the same, and gives others their turn in between. Nobody else may use the journal before it is done."""
+        work = TimeSlice()
+        for _ in self._opening():
+            if work.is_over:
+                await work.rest()
+
+    def _opening(self) -> Iterator[None]:
+        """Opens it step by step."""
         contents = self.engine.open()
         self.sequencer.load(contents.last_sequence)
         self._context.last_pending_id = contents.last_pending_id
@@ -159,8 +175,9 @@ class Journal:
             ids = [self._format.describe(message).message_id for message in batch.messages]
             self.window.learn(batch.channel, ids, batch.first_sequence, batch.time, now)
             self.sequencer.load_time(batch.time)
+            yield
         self.tasks.load(contents.tasks, contents.last_task, contents.task_count)
-        self.durables.load(contents.durables, contents.last_durable)
+        yield from self.durables.load(contents.durables, contents.last_durable)
         self._delayed.arm()
         self._housekeeping.start()
 
@@ -179,6 +196,19 @@ class Journal:
         for durable in self.durables:
             durable.end(None)
         self.engine.close()
+
+    async def abandon(self) -> None:
+        """Ends at once, with a journal that is another's by now: commits nothing, tells nobody anything, and closes the
+        engine. Who waits for something is told by whoever calls this."""
+        self._delayed.stop()
+        self._housekeeping.stop()
+        self._context.hands_out = False
+        self.tasks.wake_all()
+        for durable in self.durables:
+            durable.end(None)
+        await self._counting.close()
+        await self.commits.abandon()
+        await asyncio.to_thread(self.engine.close)
 
     # Publishing.
 

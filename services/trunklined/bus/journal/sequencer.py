@@ -21,8 +21,8 @@ class Sequencer:
         self._last_time = 0.0
 
     def load(self, last: int) -> None:
-        """Goes on behind the last sequence that was given out before."""
-        self.last = last
+        """Goes on behind the last sequence that was given out before, here or elsewhere."""
+        self.last = max(self.last, last)
 
     def load_time(self, time: float) -> None:
         """Never goes back behind a time that was given out before."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES, MAX_ANSWER_BYTES, MAX_FRAME_BYTES, MAX_FRAME_ITEMS
@@ -87,6 +87,17 @@ class BusConnection:
         """Subscribers that may have something to take."""
         self._awake: set[Subscriber] = set()
         self._idle = asyncio.Event()
+        self._changes = 0
+        """How often the client's interest changed."""
+        self._told = 0
+        """How many of these changes other replicas know of."""
+
+    @property
+    def uses_journal(self) -> bool:
+        """Whether a publish waits for the disk, or a subscription is durable."""
+        return self._storing > 0 or any(
+            isinstance(each.queue, DurableSubscription) for each in self._subscriptions.values()
+        )
 
     async def take(self, raw: bytes) -> None:
         """Takes one encoded ConnectRequest; waits while the client does not read what it asked for.
@@ -130,16 +141,19 @@ class BusConnection:
             case "cancel":
                 self._cancel(item.id, item.cancel.nothing_begun, item.cancel.finish)
             case "ping":
-                self._answer(item.id).pong.SetInParent()
+                self._pong_when_told(item.id)
             case _:
                 raise InvalidMessageError("the item is empty", details={"field": "item"})
 
     async def finish(self) -> None:
         """Waits until nothing is open any more and everything is written: the client has half-closed."""
-        while self._subscriptions or self._requests or self._storing:
+        while self._has_open():
             self._idle.clear()
             await self._idle.wait()
         await self._writer.flushed()
+
+    def _has_open(self) -> bool:
+        return bool(self._subscriptions or self._requests or self._storing)
 
     async def flushed(self) -> None:
         """Waits until everything is written."""
@@ -243,6 +257,23 @@ class BusConnection:
         self._requests.pop(request.id, None)
         self._idle.set()
 
+    def _pong_when_told(self, id: int) -> None:
+        """Answers a ping: at once, or when other replicas know of the interest that this client had before it."""
+        changes = self._changes
+
+        def pong() -> None:
+            self._told = max(self._told, changes)
+            if not self._closed:
+                self._pong(id)
+
+        if changes > self._told:
+            self._broker.peers.when_told(pong)
+        else:
+            pong()
+
+    def _pong(self, id: int) -> None:
+        self._answer(id).pong.SetInParent()
+
     def _respond(self, id: int, responder: Responder, request: Any, encoded: Sequence[bytes]) -> None:
         try:
             self._answering.take(request, encoded, responder)
@@ -274,6 +305,7 @@ class BusConnection:
                 self._answer(id).subscription.started.MergeFromString(begun.SerializeToString())
 
         self._subscriptions[id] = open_subscription(self._broker, start, subscriber, started)
+        self._changes += 1
 
     def _end_subscription(self, subscriber: Subscriber, error: TrunklineError) -> None:
         subscription = self._subscriptions.pop(subscriber.id, None)
@@ -283,6 +315,7 @@ class BusConnection:
             self._idle.set()
 
     def _cancel(self, id: int, nothing_begun: bool, finish: bool) -> None:
+        self._changes += 1
         if finish:
             if (subscription := self._subscriptions.get(id)) is not None:
                 self._broker.retire(subscription)
@@ -302,7 +335,10 @@ class BusConnection:
         if id < 1:
             raise InvalidMessageError("id is 0, it must be at least 1", details={"field": "id", "value": "0"})
         if id in self._subscriptions or id in self._requests:
-            raise InvalidMessageError(f"id {id} is in use on this stream", details={"field": "id", "value": str(id)})
+            self._refuse_id(id)
+
+    def _refuse_id(self, id: int) -> NoReturn:
+        raise InvalidMessageError(f"id {id} is in use on this stream", details={"field": "id", "value": str(id)})
 
     def _fail(self, id: int, error: TrunklineError) -> None:
         # Through its encoding: passthrough messages and public ones know nothing else of each other.

@@ -14,6 +14,7 @@ from trunkline.limits import MAX_REDRIVEN
 from trunkline.v1 import dead_letter_pb2, message_pb2
 from trunklined.admission import parse
 from trunklined.bus.attempts import Reason
+from trunklined.bus.broker import Broker
 from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
 from trunklined.bus.journal.letters import Letters
 from trunklined.bus.wire.translation import time_in
@@ -27,8 +28,12 @@ Call = Callable[[bytes, Any], Awaitable[Message]]
 class DeadLetterCalls:
     """See dead_letter.proto. Each call checks what it is asked, calls the journal's letters, and translates."""
 
-    def __init__(self, letters: Letters) -> None:
-        self._letters = letters
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    @property
+    def _letters(self) -> Letters:
+        return self._broker.journal.letters
 
     def by_name(self) -> dict[str, Call]:
         """The calls by their names on the wire."""

@@ -13,6 +13,7 @@ from trunklined.admission import parse
 from trunklined.bus.broker import Broker
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.commit_waiter import CommitWaiter
+from trunklined.bus.journal.journal import Journal
 from trunklined.bus.wire.dead_letter_calls import DeadLetterCalls
 from trunklined.bus.wire.reporting import report
 from trunklined.bus.wire.settling import position_of, settings_of, settle_all
@@ -39,9 +40,12 @@ class DurableCalls:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._journal = broker.journal
-        self._dead_letters = DeadLetterCalls(broker.journal.letters)
-        self._waiting = WaitingCalls(broker.journal.waiting, broker.clock)
+        self._dead_letters = DeadLetterCalls(broker)
+        self._waiting = WaitingCalls(broker)
+
+    @property
+    def _journal(self) -> Journal:
+        return self._broker.journal
 
     def by_name(self) -> dict[str, Call]:
         """The calls by their names on the wire."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import islice
 
 from trunkline import __version__
 from trunkline.channels import check_pattern
 from trunkline.errors import InvalidMessageError
 from trunkline.v1 import bus_pb2
-from trunklined.bus.broker import Broker, Subscription
-from trunklined.bus.queue import SubscriptionQueue
+from trunklined.bus.broker import Broker
+from trunklined.bus.replicas.items import Row
 from trunklined.rpc.page_token import fill_page, make_page_token, page_size_of, read_page_token
 from trunklined.rpc.times import stamp_of
 
@@ -17,7 +19,7 @@ from trunklined.rpc.times import stamp_of
 async def list_subscriptions(
     broker: Broker, request: bus_pb2.ListSubscriptionsRequest
 ) -> bus_pb2.ListSubscriptionsResponse:
-    """One page of the subscriptions, in order of their ids.
+    """One page of the subscriptions of all replicas, in order of their ids at each.
 
     Raises:
         InvalidChannelError: the pattern is malformed.
@@ -25,13 +27,21 @@ async def list_subscriptions(
     """
     page_size = page_size_of(request, InvalidMessageError)
     question = f"subscriptions {request.pattern}".encode()
-    after = int(read_page_token(request.page_token, question, InvalidMessageError) or 0)
+    key = read_page_token(request.page_token, question, InvalidMessageError) or "/0"
+    first, _, number = key.rpartition("/")
+    after = int(number)
     pattern = check_pattern(request.pattern) if request.pattern else None
-    found = (
-        (str(each.id), _to_wire(each))
-        for each in broker.listed()
-        if each.id > after and (pattern is None or each.queue.pattern == pattern)
-    )
+    own = broker.peers.own
+    found: list[tuple[str, bus_pb2.Subscription]] = []
+    for replica in sorted((own, *broker.peers.others())):
+        if replica.id < first or len(found) > page_size:
+            continue
+        behind = after if replica.id == first else 0
+        if replica == own:
+            rows: Iterable[Row] = islice(broker.rows(pattern, behind), page_size + 1)
+        else:
+            rows = await broker.peers.rows(replica, pattern, behind, page_size + 1)
+        found += ((f"{replica.id}/{row.id}", _to_wire(row, replica.name)) for row in rows)
     response = bus_pb2.ListSubscriptionsResponse()
     last = await fill_page(response.subscriptions, found, page_size)
     if last is not None:
@@ -39,19 +49,19 @@ async def list_subscriptions(
     return response
 
 
-def _to_wire(subscription: Subscription) -> bus_pb2.Subscription:
-    queue, subscriber = subscription.queue, subscription.subscriber
+def _to_wire(row: Row, replica: str) -> bus_pb2.Subscription:
     return bus_pb2.Subscription(
-        subscription_id=subscription.id,
-        pattern=queue.pattern,
-        group=queue.group,
-        peer=subscriber.peer,
-        queued_messages=queue.count,
-        queued_bytes=queue.size,
-        delivered=subscriber.delivered,
-        dropped=queue.drops.lagged + queue.drops.evicted if isinstance(queue, SubscriptionQueue) else 0,
-        credit=subscriber.credit,
-        started_at=stamp_of(subscription.started_at),
+        subscription_id=row.id,
+        pattern=row.pattern,
+        group=row.group,
+        peer=row.peer,
+        queued_messages=row.queued_messages,
+        queued_bytes=row.queued_bytes,
+        delivered=row.delivered,
+        dropped=row.dropped,
+        credit=row.credit,
+        started_at=stamp_of(row.started_at),
+        replica=replica,
     )
 
 
@@ -80,4 +90,6 @@ def to_stats(broker: Broker, started_at: float, connections: int) -> bus_pb2.Get
         **asdict(broker.journal.statistics()),
         version=__version__,
         started_at=stamp_of(started_at),
+        replica=broker.peers.own.name,
+        other_replicas=sorted(each.name for each in broker.peers.others()),
     )

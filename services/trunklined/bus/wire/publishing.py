@@ -44,8 +44,11 @@ class Publisher:
         self._broker = broker
         self._max_message_bytes = max_message_bytes
         self._stored_patterns = stored_patterns
-        self.stored_durability = durability_of(broker)
-        """What a stored message has reached when its publish is settled."""
+
+    @property
+    def stored_durability(self) -> bus_pb2.Durability:
+        """What a stored message has reached when its publish is settled; asked then."""
+        return durability_of(self._broker)
 
     def is_stored(self, request: bus_pb2.PublishRequest) -> bool:
         """Returns whether a publish shall be stored: it says so, or it says nothing and a rule of the service does."""

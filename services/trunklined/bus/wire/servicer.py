@@ -31,8 +31,8 @@ SERVICE_NAME: Final = "trunkline.v1.BusService"
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-def _serialize(answer: Message) -> bytes:
-    return answer.SerializeToString()
+def _serialize(answer: Message | bytes) -> bytes:
+    return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 
 def _stopping() -> BusDisconnectedError:
@@ -85,7 +85,7 @@ class BusServicer:
         unary = grpc.unary_unary_rpc_method_handler
         stream = grpc.stream_stream_rpc_method_handler
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            "Publish": unary(self.publish, None, bus_pb2.PublishResponse.SerializeToString),
+            "Publish": unary(self.publish, None, _serialize),
             "PublishStream": stream(self.publish_stream),
             "Subscribe": stream(self.subscribe),
             "Request": unary(self.request, None, None),
@@ -132,22 +132,29 @@ class BusServicer:
             if not ended.done():
                 ended.set_exception(_stopping())
 
-    async def publish(self, raw: bytes, _: Context) -> bus_pb2.PublishResponse:
+    async def publish(self, raw: bytes, context: Context) -> Any:
         """See bus.proto."""
-        request, encoded = await parse_publish(raw)
+        return await self._publish(raw, context, *await parse_publish(raw))
+
+    async def _publish(self, raw: bytes, _: Context, request: Any, encoded: Sequence[bytes]) -> Message | bytes:
+        """Publishes what a request asks for, which was parsed."""
         if self._drains and not any(self._broker.awaits(message.correlation_id) for message in request.messages):
             raise _stopping()
         return await (await self._publisher.receipts(request, encoded))
 
     async def publish_stream(self, _: object, context: Context) -> None:
         """See bus.proto."""
-        await self._run(context, PublishStream(self._publisher, context), _new_end())
+        await self._run(context, PublishStream(self._publisher, context.write), new_end())
 
     async def subscribe(self, _: object, context: Context) -> None:
         """See bus.proto."""
         first = await context.read()
-        start = start_of(parse(bus_pb2.SubscribeRequest, b"" if first is grpc.aio.EOF else first))
-        ended = _new_end()
+        raw = b"" if first is grpc.aio.EOF else first
+        await self._subscribe(raw, start_of(parse(bus_pb2.SubscribeRequest, raw)), context)
+
+    async def _subscribe(self, _: bytes, start: bus_pb2.SubscribeRequest.Start, context: Context) -> None:
+        """Serves a subscription that begins with a frame, which was parsed."""
+        ended = new_end()
         await self._run(context, self._new_subscription(context, start, ended), ended)
 
     async def request(self, raw: bytes, context: Context) -> bytes:
@@ -172,7 +179,10 @@ class BusServicer:
     async def cancel(self, raw: bytes, _: Context) -> bus_pb2.CancelResponse:
         """See bus.proto."""
         request = parse(bus_pb2.CancelRequest, raw)
-        self._broker.find_request(request.request_id).cancel(request.by, request.reason)
+        id, by, reason = request.request_id, request.by, request.reason
+        if not self._broker.awaits(id) and await self._broker.peers.cancel(id, by, reason):
+            return bus_pb2.CancelResponse()
+        self._broker.find_request(id).cancel(by, reason)
         return bus_pb2.CancelResponse()
 
     async def connect(self, _: object, context: Context) -> None:
@@ -181,7 +191,7 @@ class BusServicer:
         connection = self.accept(context.peer(), context.write)
         self._connections.add(connection)
         try:
-            await self._run(context, connection, _new_end())
+            await self._run(context, connection, new_end())
         finally:
             self._connections.discard(connection)
 
@@ -195,7 +205,7 @@ class BusServicer:
         """See bus.proto."""
         return await list_subscriptions(self._broker, parse(bus_pb2.ListSubscriptionsRequest, raw))
 
-    async def get_stats(self, raw: bytes, context: Context) -> bus_pb2.GetStatsResponse:
+    async def get_stats(self, raw: bytes, _: Context) -> bus_pb2.GetStatsResponse:
         """See bus.proto."""
         parse(bus_pb2.GetStatsRequest, raw)
         return to_stats(self._broker, self._started_at, len(self._connections))
@@ -232,5 +242,6 @@ class BusServicer:
             stream.close()
 
 
-def _new_end() -> asyncio.Future[None]:
+def new_end() -> asyncio.Future[None]:
+    """Returns what a stream ends by, from here."""
     return asyncio.get_running_loop().create_future()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from trunkline.errors import TrunklineError
@@ -12,6 +13,7 @@ from trunkline.v1 import bus_pb2
 from trunkline.wire.writer import FlushBatch, StreamWriter
 from trunklined.admission import invalid_message, parse
 from trunklined.bus.broker import Broker
+from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.queue import Subscriber
 from trunklined.bus.wire.publishing import Publisher
 from trunklined.bus.wire.responding import Answers, refused_response
@@ -22,12 +24,17 @@ from trunklined.bus.wire.translation import (
     parse_large_frame,
     parse_twice,
 )
+from trunklined.forwarding.peer import peer_of
 from trunklined.rpc.errors import to_item
 from trunklined.rpc.long_work import check_lists
 
 
 class Stream(Protocol):
     """What reads a stream hands it the frames, and closes it in the end, however that comes."""
+
+    @property
+    def uses_journal(self) -> bool:
+        """Whether something that is open on it is the journal's."""
 
     async def take(self, raw: bytes) -> None:
         """Takes one encoded frame; waits while the client does not read its answers.
@@ -51,38 +58,45 @@ class PublishStream:
 
     Args:
         publisher: takes the messages.
-        context: of the call; the answers are written to it.
+        write: writes one encoded answer to the stream.
     """
 
-    def __init__(self, publisher: Publisher, context: Any) -> None:
+    def __init__(self, publisher: Publisher, write: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
         self._publisher = publisher
-        self._writer = StreamWriter(context.write, join=False)
+        self._writer = StreamWriter(write, join=False)
         self._answers: deque[asyncio.Future[bus_pb2.PublishResponse]] = deque()
         """Of frames that wait for the disk, and of those behind them."""
         self._emptied = asyncio.Event()
 
+    @property
+    def uses_journal(self) -> bool:
+        """Whether a frame waits for the disk."""
+        return bool(self._answers)
+
     async def take(self, raw: bytes) -> None:
         """Publishes one frame; an error is the answer to that frame alone."""
-        large = None
-        if len(raw) > MAX_ANSWER_BYTES:
-            check_lists(raw, bus_pb2.PublishStreamRequest, invalid_message)
-            large = await parse_large_frame(PassthroughPublishStreamRequest, bus_pb2.PublishStreamRequest, raw)
-        if large is not None:
-            _, request, encoded = large
-        else:
-            frame, passing = parse_twice(bus_pb2.PublishStreamRequest, PassthroughPublishStreamRequest, raw)
-            request, encoded = frame.publish, passing.publish.messages
+        await self._publish(raw, *await _parse_frame(raw))
+        await self._writer.room(MAX_FRAME_BYTES)
+
+    async def _publish(self, _: bytes, request: Any, encoded: Sequence[bytes]) -> None:
+        """Publishes what a frame asks for, which was parsed."""
         try:
             answer = await self._publisher.receipts(request, encoded)
         except TrunklineError as error:
-            answer = asyncio.get_running_loop().create_future()
-            answer.set_exception(error)
+            self._refuse(error)
+            return
         self._answers.append(answer)
         if answer.done():
             self._send_settled()
         else:
             answer.add_done_callback(self._send_settled)
-        await self._writer.room(MAX_FRAME_BYTES)
+
+    def _refuse(self, error: TrunklineError) -> None:
+        """Answers a frame with an error, behind the answers to those before it."""
+        answer: asyncio.Future[bus_pb2.PublishResponse] = asyncio.get_running_loop().create_future()
+        answer.set_exception(error)
+        self._answers.append(answer)
+        self._send_settled()
 
     async def finish(self) -> None:
         """As `flushed`."""
@@ -113,6 +127,17 @@ class PublishStream:
             self._emptied.set()
 
 
+async def _parse_frame(raw: bytes) -> tuple[Any, Sequence[bytes]]:
+    """Returns what a PublishStreamRequest asks for, and its messages as they came."""
+    if len(raw) > MAX_ANSWER_BYTES:
+        check_lists(raw, bus_pb2.PublishStreamRequest, invalid_message)
+        large = await parse_large_frame(PassthroughPublishStreamRequest, bus_pb2.PublishStreamRequest, raw)
+        if large is not None:
+            return large[1:]
+    frame, passing = parse_twice(bus_pb2.PublishStreamRequest, PassthroughPublishStreamRequest, raw)
+    return frame.publish, passing.publish.messages
+
+
 class SubscribeStream:
     """Sends one subscription's messages, and takes its credit and acks.
 
@@ -141,8 +166,13 @@ class SubscribeStream:
         self._answers = answers
         self._ended = ended
         self._writer = StreamWriter(context.write, self._gather, join=False, flush_batch=flush_batch)
-        self._subscriber = subscriber_of(start, 0, context.peer(), self._wake, self._end, self._tell)
+        self._subscriber = subscriber_of(start, 0, peer_of(context), self._wake, self._end, self._tell)
         self._subscription = open_subscription(broker, start, self._subscriber, self._send_started)
+
+    @property
+    def uses_journal(self) -> bool:
+        """Whether the subscription is durable."""
+        return isinstance(self._subscription.queue, DurableSubscription)
 
     async def take(self, raw: bytes) -> None:
         """Applies one frame behind the first, and answers with what could not be settled."""

@@ -93,7 +93,8 @@ def open_subscription(
                     details={"field": f"start.{name}"},
                 )
         subscription = broker.subscribe(start.pattern, start.group, subscriber)
-        started(bus_pb2.SubscribeResponse.Started(subscription_id=subscription.id))
+        begun = bus_pb2.SubscribeResponse.Started(subscription_id=subscription.id)
+        broker.peers.when_told(lambda: started(begun))
         return subscription
     for name in ("group", "observer"):
         if value := getattr(start, name):

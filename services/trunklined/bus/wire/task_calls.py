@@ -20,8 +20,10 @@ from trunkline.v1 import bus_pb2, life_pb2, task_pb2
 from trunklined.admission import parse
 from trunklined.bus.broker import Broker
 from trunklined.bus.durable.task_life import TaskState
+from trunklined.bus.durable.tasks import Tasks
 from trunklined.bus.durable.waiting import WaitingQuery
 from trunklined.bus.journal.commit_waiter import CommitWaiter
+from trunklined.bus.journal.journal import Journal
 from trunklined.bus.records import HeldBack, TaskQuery, TaskRow
 from trunklined.bus.wire.publishing import Publisher
 from trunklined.bus.wire.translation import check_between, cut_text, seconds_in
@@ -46,8 +48,14 @@ class TaskCalls:
     def __init__(self, broker: Broker, publisher: Publisher) -> None:
         self._broker = broker
         self._publisher = publisher
-        self._journal = broker.journal
-        self._tasks = broker.journal.tasks
+
+    @property
+    def _journal(self) -> Journal:
+        return self._broker.journal
+
+    @property
+    def _tasks(self) -> Tasks:
+        return self._broker.journal.tasks
 
     def by_name(self) -> dict[str, Call]:
         """The calls by their names on the wire."""

@@ -9,7 +9,7 @@ more: what the messages of a frame share is then made for each.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message as WireMessage
@@ -134,6 +134,13 @@ def cut_text(text: str) -> str:
     return text if len(encoded) <= MAX_ERROR_BYTES else encoded[:MAX_ERROR_BYTES].decode(errors="ignore")
 
 
+_DURABILITIES: Final = {
+    "memory": bus_pb2.DURABILITY_MEMORY,
+    "stored": bus_pb2.DURABILITY_STORED,
+    "replicated": bus_pb2.DURABILITY_REPLICATED,
+}
+
+
 def durability_of(broker: Broker) -> bus_pb2.Durability:
-    """Returns the durability that a stored message reaches."""
-    return bus_pb2.DURABILITY_STORED if broker.journal.engine.durability == "stored" else bus_pb2.DURABILITY_MEMORY
+    """Returns the durability that the messages of the last commit reached."""
+    return _DURABILITIES[broker.journal.engine.durability]

@@ -12,6 +12,7 @@ from trunkline.errors import InvalidMessageError
 from trunkline.limits import MAX_SETTLED_MESSAGES
 from trunkline.v1 import message_pb2, waiting_pb2
 from trunklined.admission import parse
+from trunklined.bus.broker import Broker
 from trunklined.bus.durable.waiting import Waiting, WaitingQuery
 from trunklined.bus.journal.waiting_messages import WaitingMessages
 from trunklined.bus.wire.translation import time_in
@@ -27,9 +28,12 @@ _ENVELOPE_BYTES: Final = 8
 class WaitingCalls:
     """See waiting.proto. Each call checks what it is asked, calls the journal, and translates."""
 
-    def __init__(self, waiting: WaitingMessages, clock: Callable[[], float]) -> None:
-        self._waiting = waiting
-        self._clock = clock
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    @property
+    def _waiting(self) -> WaitingMessages:
+        return self._broker.journal.waiting
 
     def by_name(self) -> dict[str, Call]:
         """The calls by their names on the wire."""
@@ -53,7 +57,7 @@ class WaitingCalls:
         start = int(read_page_token(wanted.page_token, question, InvalidMessageError) or 0)
         found, go_on = await self._waiting.look(wanted.durable, _query(wanted.filter), start, page_size)
         response = waiting_pb2.ListWaitingMessagesResponse()
-        room, now, work = PAGE_BYTES, self._clock(), TimeSlice()
+        room, now, work = PAGE_BYTES, self._broker.clock(), TimeSlice()
         for waiting, offset in ((each, offset) for each in found for offset in range(len(each.batch.messages))):
             if work.is_over:
                 await work.rest()

@@ -15,7 +15,8 @@ from trunkline.message_channel.service_message import ServiceMessage
 from trunkline.message_channel.unix_socket.connection import LineConnection
 from trunkline.message_channel.unix_socket.dialects import Dialect, Line, encode
 from trunkline.models import AgentMessage
-from trunklined.sidecar.config import MAX_PENDING_LINES, MAX_REMEMBERED, UPSTREAM_WAIT
+from trunklined.forwarding.forwarder import UPSTREAM_WAIT
+from trunklined.sidecar.config import MAX_PENDING_LINES, MAX_REMEMBERED
 
 DEFAULT_TARGET: Final = "orchestrator"
 

@@ -17,10 +17,10 @@ from trunkline.limits import BUS_AWAY
 from trunkline.v1 import bus_pb2
 from trunkline.wire.opaque import bus_passthrough
 from trunklined.admission import check_publish, parse
+from trunklined.forwarding.forwarder import Context, Forwarder
 from trunklined.relay.arrival import to_arrival
 from trunklined.relay.journal import Arrival
 from trunklined.rpc.times import stamp_of
-from trunklined.sidecar.forwarder import Context, Forwarder
 from trunklined.sidecar.offline.backlog import Backlog
 from trunklined.sidecar.offline.connect_stream import OfflineConnect
 from trunklined.sidecar.offline.publish_stream import OfflinePublishStream

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from trunkline.errors import BusDisconnectedError
+from trunklined.forwarding.forwarder import Forwarder
 from trunklined.relay.publishing import METHOD, PUBLISH_SECONDS, publish_stored
 from trunklined.relay.relay import Relay
-from trunklined.sidecar.forwarder import Forwarder
 from trunklined.sidecar.offline.backlog import Backlog
 from trunklined.sidecar.offline.routing import Route, Routing
 

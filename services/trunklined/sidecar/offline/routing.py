@@ -8,7 +8,7 @@ from contextlib import suppress
 from enum import Enum
 
 from trunkline.errors import BusDisconnectedError
-from trunklined.sidecar.config import UPSTREAM_WAIT
+from trunklined.forwarding.forwarder import UPSTREAM_WAIT
 
 
 class Route(Enum):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from trunklined.forwarding.forwarder import Forwarder
 from trunklined.sidecar.config import Settings
-from trunklined.sidecar.forwarder import Forwarder
 from trunklined.sidecar.offline.backlog import Backlog
 from trunklined.sidecar.offline.calls import OfflineCalls
 from trunklined.sidecar.offline.drain import Drain

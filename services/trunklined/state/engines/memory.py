@@ -13,7 +13,7 @@ from trunkline.records import RecordKind
 from trunklined.relay import tables
 from trunklined.relay.journal import Stock
 from trunklined.relay.tables import TableJournal
-from trunklined.state.engines.engine import Commit, compacted
+from trunklined.state.engines.engine import SILENT, Commit, Listener, News, compacted, ttl_of
 from trunklined.state.planning import Bound, Planner, none_bound
 from trunklined.state.records import (
     ANY,
@@ -59,10 +59,12 @@ class MemoryEngine:
         self._history: deque[Change] = deque()
         self._history_bytes = 0
         self._revision = 0
+        self._listener = SILENT
         self._oldest = 0
 
-    async def open(self) -> None:
-        """Does nothing: there is nothing to open."""
+    async def open(self, listener: Listener = SILENT) -> None:
+        """Begins to tell the listener."""
+        self._listener = listener
 
     async def close(self) -> None:
         """Frees the outbox; idempotent."""
@@ -72,6 +74,9 @@ class MemoryEngine:
     def holdings(self) -> Holdings:
         """The committed revisions and counts."""
         return Holdings(self._revision, self._oldest, {kind: len(kept) for kind, kept in self._records.items()})
+
+    async def catch_up(self) -> None:
+        """Does nothing: the listener is told in each write."""
 
     async def read(self, kind: RecordKind, id: str) -> Entry | None:
         """Returns one record, or None."""
@@ -118,6 +123,10 @@ class MemoryEngine:
             if term != FOR_EVER
         ]
 
+    async def extend(self, key: RecordKey, revision: int) -> float | None:
+        """Returns the TTL of a record: nothing else keeps when it ends."""
+        return ttl_of(self._head(*key), revision)
+
     async def write(self, transactions: Sequence[Transaction], bound: Bound = none_bound) -> Commit:
         """Applies transactions; each takes effect at once."""
         planner = Planner(self._revision, lambda key: self._head(*key), self._read, self._answer_bytes, bound)
@@ -130,7 +139,9 @@ class MemoryEngine:
             self._records[kind][id] = entry, facets, head.term
         self._revision = planner.revision
         self._trim()
-        return Commit(outcomes, planner.changes, planner.published, planner.touched)
+        if planner.changes or planner.touched:
+            self._listener.heard(News(planner.changes, planner.touched, bool(planner.published)))
+        return Commit(outcomes, planner.changes, planner.published)
 
     async def _step(self, step: Callable[[sqlite3.Connection], _T]) -> _T:
         return step(self._tables)

@@ -19,7 +19,7 @@ from trunklined.relay.journal import Stock
 from trunklined.relay.tables import TableJournal, contents_of
 from trunklined.sqlite.synced_file import SyncedFile
 from trunklined.sqlite.work_thread import WorkThread
-from trunklined.state.engines.engine import Commit, compacted
+from trunklined.state.engines.engine import SILENT, Commit, Listener, News, compacted, ttl_of
 from trunklined.state.engines.entry_cache import EntryCache
 from trunklined.state.engines.sqlite_schema import FORMAT
 from trunklined.state.engines.sqlite_writer import FIELDS, SqliteWriter, head_of, unpack_facets
@@ -94,9 +94,11 @@ class SqliteEngine:
         self._holdings = Holdings(0, 0, dict.fromkeys(RecordKind, 0))
         self._cache = EntryCache(CACHED_BYTES)
         self._threads: list[WorkThread] = []
+        self._listener = SILENT
 
-    async def open(self) -> None:
+    async def open(self, listener: Listener = SILENT) -> None:
         """Opens the file, or creates it."""
+        self._listener = listener
         with self._file.opening() as connection:
             self._writer = SqliteWriter(connection, self._limits, self._file.note)
             self._file.check(self._writer.holdings.revision)
@@ -125,6 +127,9 @@ class SqliteEngine:
         """The committed revisions and counts."""
         return self._holdings
 
+    async def catch_up(self) -> None:
+        """Does nothing: the listener is told in each write."""
+
     async def read(self, kind: RecordKind, id: str) -> Entry | None:
         """Returns one record, or None, read in the loop's thread."""
         return self._read(kind, id)
@@ -150,6 +155,10 @@ class SqliteEngine:
 
         return await self._scan(read)
 
+    async def extend(self, key: RecordKey, revision: int) -> float | None:
+        """Returns the TTL of a record: nothing else keeps when it ends."""
+        return ttl_of(self._head(*key), revision)
+
     async def write(self, transactions: Sequence[Transaction], bound: Bound = none_bound) -> Commit:
         """Plans, writes and syncs transactions."""
         async with self._writing:
@@ -162,7 +171,8 @@ class SqliteEngine:
             if planner.changes or planner.touched:
                 self._holdings = self._writer.holdings
                 self._cache.apply(planner.changes)
-            return Commit(outcomes, planner.changes, planner.published, planner.touched)
+                self._listener.heard(News(planner.changes, planner.touched, bool(planner.published)))
+            return Commit(outcomes, planner.changes, planner.published)
 
     async def _step(self, step: Callable[[sqlite3.Connection], _T]) -> _T:
         """Does a step of the outbox in the commit thread. Shielded, as a commit is: it keeps the lock to its end, also

@@ -12,9 +12,8 @@ from trunkline.limits import FRAME_BYTES, MAX_FRAME_ITEMS
 from trunkline.records import check_write_messages, invalid_publish, invalid_record
 from trunkline.v1 import state_pb2
 from trunklined.relay.arrival import to_arrival
-from trunklined.relay.journal import Arrival
+from trunklined.relay.journal import Arrival, Journal
 from trunklined.relay.outbox import OutboxRelay
-from trunklined.relay.tables import TableJournal
 from trunklined.rpc.long_work import parts_of
 from trunklined.rpc.times import stamp_of
 
@@ -67,7 +66,7 @@ def _to_arrival(index: int, each: Any, max_bytes: int, now: float) -> Arrival:
         raise invalid_publish(index, error) from error
 
 
-async def to_outbox(outbox: TableJournal, relay: OutboxRelay) -> state_pb2.Outbox:
+async def to_outbox(outbox: Journal, relay: OutboxRelay) -> state_pb2.Outbox:
     """Returns what an outbox holds, and what became of what it held."""
     stock = outbox.stock
     figures = state_pb2.Outbox(

@@ -137,7 +137,9 @@ async def _caught(question: Coroutine[Any, Any, dict[str, Any]]) -> Answer:
 
 async def _bus(chosen: Settings) -> dict[str, Any]:
     async with bus_client(chosen) as bus:
-        return _plain(await bus.statistics())
+        figures = await bus.statistics()
+    others = figures.other_replicas
+    return _plain(figures) | {"other_replicas": list(others) if chosen.as_json else ", ".join(others)}
 
 
 async def _state(chosen: Settings) -> dict[str, Any]:
@@ -168,8 +170,9 @@ def subscriptions(pattern: str) -> None:
         if chosen.as_json:
             print_json([_describe(each) for each in found])
             return
-        columns = ("id", "pattern", "group", "peer", "queued", "delivered", "dropped", "since")
-        rows = [
+        columns: tuple[str, ...] = ("id", "pattern", "group", "peer", "queued", "delivered", "dropped", "since")
+        several = any(each.replica for each in found)
+        rows: list[tuple[object, ...]] = [
             (
                 each.id,
                 each.pattern,
@@ -179,9 +182,12 @@ def subscriptions(pattern: str) -> None:
                 each.delivered,
                 each.dropped,
                 _since(each.started_at),
+                *([each.replica] if several else []),
             )
             for each in found
         ]
+        if several:
+            columns = (*columns, "replica")
         print_table(columns, rows, right=frozenset({"id", "queued", "delivered", "dropped"}))
 
     run(main(), chosen)
@@ -200,6 +206,7 @@ def _describe(each: SubscriptionInfo) -> dict[str, Any]:
         "dropped": each.dropped,
         "started_at": json_time(each.started_at),
         "credit": each.credit,
+        "replica": each.replica,
     }
 
 

@@ -19,11 +19,21 @@ from grpc import aio
 from trunkline.addresses import UNIX
 from trunkline.errors import STATUS_DETAILS_KEY, TrunklineError
 from trunkline.limits import COMPRESSED
-from trunklined.sidecar.config import DEADLINE_MARGIN, DEADLINE_SHARE, UPSTREAM_WAIT
-from trunklined.sidecar.open_items import OpenItems
+from trunklined.forwarding.open_items import OpenItems
+from trunklined.forwarding.peer import PEER, peer_of
 
 Context = aio.ServicerContext[Any, Any]
 Metadata = tuple[tuple[str, str | bytes], ...]
+
+UPSTREAM_WAIT: Final = 2.0
+"""Seconds that a call waits for an upstream that is not connected (or its own deadline, if that is earlier); then
+UNAVAILABLE."""
+
+DEADLINE_MARGIN: Final = 0.02
+DEADLINE_SHARE: Final = 0.025
+"""A deadline shrinks by this many seconds, or by this share of it where that is more, so that the upstream's own error
+still reaches the caller; never by more than a tenth of it. (gRPC rounds a deadline up by as much as 1% on each wire:
+twice here, which would undo less.)"""
 
 _FAILED: Final = grpc.ChannelConnectivity.TRANSIENT_FAILURE
 _KEPT: Final = ("grpc-trace-bin", "grpc-tags-bin")
@@ -49,6 +59,8 @@ class Forwarder:
             at first.
         may_finish: whether a unary call, of a method and with an encoded request, may finish what other calls began:
             it is let in while those are waited for.
+        program: who forwards, in words.
+        names_peer: whether the upstream is told the caller's address.
     """
 
     def __init__(
@@ -59,6 +71,9 @@ class Forwarder:
         options: list[tuple[str, int]],
         on_change: Callable[[bool], None],
         may_finish: Callable[[str, bytes], bool],
+        *,
+        program: str,
+        names_peer: bool = False,
     ) -> None:
         self.service = service
         self.address = address
@@ -69,6 +84,8 @@ class Forwarder:
         self._watcher: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._may_finish = may_finish
+        self._program = program
+        self._names_peer = names_peer
         self._streams: dict[Call, OpenItems] = {}
         self._unary: set[asyncio.Task[Any]] = set()
         self._stopping = False
@@ -103,9 +120,9 @@ class Forwarder:
             call.cancel()
 
     def check_open(self, method: str, request: bytes = b"") -> None:
-        """Raises the error of a call that is refused, since the sidecar stops."""
+        """Raises the error of a call that is refused, since this program stops."""
         if self._stopping and not (self._finishes and self._may_finish(method, request)):
-            raise self._disconnected("the sidecar is stopping", details={"service": self.service})
+            raise self._stops()
 
     async def close(self) -> None:
         """Ends every call. Idempotent."""
@@ -119,15 +136,20 @@ class Forwarder:
             self._channel = None
 
     async def send(self, method: str, request: bytes, timeout: float) -> bytes:
-        """Makes a call of the sidecar's own, with one request and one response.
+        """Makes a call of this program's own, with one request and one response.
 
         Raises:
             grpc.aio.AioRpcError: the upstream answered with an error, or was lost.
+            TrunklineError: this program lets go of the upstream.
         """
         call = self._stub(method, False, False)(request, timeout=timeout)
         try:
             response: bytes = await call
             return response
+        except asyncio.CancelledError:
+            if self._stopping and not _is_cancelled():
+                raise self._stops() from None
+            raise
         finally:
             if not call.done():
                 call.cancel()
@@ -149,6 +171,10 @@ class Forwarder:
             response: bytes = await call
         except aio.AioRpcError as error:
             await self._fail(context, error.code(), error.details(), error.trailing_metadata())
+        except asyncio.CancelledError:
+            if self._stopping and not _is_cancelled():
+                raise self._stops() from None
+            raise
         finally:
             if not call.done():
                 call.cancel()
@@ -180,15 +206,22 @@ class Forwarder:
 
     async def stream_stream(self, method: str, context: Context) -> None:
         """Forwards a call with many requests and many responses."""
-        start = await self._method(method, context, True, True)
-        self.check_open(method)
-        call = start(**self._options_of(context))
+        call = await self.open(method, context)
         items = OpenItems(method)
         upward = asyncio.create_task(_pass_up(call, context, items))
         try:
             await self._answer(call, context, items)
         finally:
             upward.cancel()
+
+    async def open(self, method: str, context: Context) -> Any:
+        """Begins a call with many requests and many responses, for who passes them on; returns it."""
+        start = await self._method(method, context, True, True)
+        self.check_open(method)
+        return start(**self._options_of(context))
+
+    def _stops(self) -> TrunklineError:
+        return self._disconnected(f"{self._program} is stopping", details={"service": self.service})
 
     async def _answer(self, call: Any, context: Context, items: OpenItems) -> None:
         """Passes the responses on, one at a time: what the caller does not take waits in the upstream."""
@@ -209,7 +242,7 @@ class Forwarder:
             await self._fail(context, error.code(), error.details(), error.trailing_metadata())
         except asyncio.CancelledError:
             if self._stopping and not _is_cancelled():
-                raise self._disconnected("the sidecar is stopping", details={"service": self.service}) from None
+                raise self._stops() from None
             raise
         finally:
             del self._streams[call]
@@ -238,6 +271,8 @@ class Forwarder:
     def _options_of(self, context: Context) -> dict[str, Any]:
         """Returns the options of an upstream call: timeout, metadata, and compression where the caller has it."""
         metadata = _passed_on(context)
+        if self._names_peer:
+            metadata += ((PEER, peer_of(context)),)
         is_compressed = COMPRESSED in metadata and not self.address.startswith(UNIX)
         return {
             "timeout": _shrunk(context),
@@ -259,7 +294,7 @@ class Forwarder:
         """Ends the call with the upstream's status; with our own, where the upstream could not give one."""
         passed = tuple(trailers or ())
         if code is grpc.StatusCode.CANCELLED and self._stopping:
-            raise self._disconnected("the sidecar is stopping", details={"service": self.service})
+            raise self._stops()
         if code is grpc.StatusCode.UNAVAILABLE and not any(key == STATUS_DETAILS_KEY for key, _ in passed):
             raise self._disconnected(
                 f"the connection to {self.service} was lost: {details or 'no reason was given'}",

@@ -17,9 +17,9 @@ _UNANSWERED: Final = frozenset({"subscribe", "request_credit"})
 
 
 @cache
-def _frames_of(method: str) -> tuple[Any, Any] | None:
-    """The frames of a stream of items, up and down, read no deeper than each item's id and kind; None for calls that
-    are no such stream."""
+def frames_of(method: str) -> tuple[Any, Any] | None:
+    """Returns the frames of a stream of items, up and down, read no deeper than each item's id and kind; None for calls
+    that are no such stream."""
     match method:
         case "/trunkline.v1.BusService/Connect":
             return _shallow(bus_pb2.DESCRIPTOR, "ConnectRequest", "ConnectResponse")
@@ -44,7 +44,8 @@ def _shallow(file: FileDescriptor, up: str, down: str) -> tuple[Any, Any]:
     return types[up], types[down]
 
 
-def _items_of(frame: Any, raw: bytes) -> Any:
+def items_of(frame: Any, raw: bytes) -> Any:
+    """Returns the items of an encoded frame; none where it cannot be read."""
     try:
         return frame.FromString(raw).items
     except DecodeError:
@@ -60,7 +61,7 @@ class OpenItems:
     """
 
     def __init__(self, method: str) -> None:
-        self._frames = _frames_of(method)
+        self._frames = frames_of(method)
         self._open: set[int] = set()
         self._awaited: set[int] = set()
         """Of them, those that a drain waits for."""
@@ -68,7 +69,7 @@ class OpenItems:
 
     def sent(self, raw: bytes) -> None:
         """Notes a frame of the client."""
-        for item in () if self._frames is None else _items_of(self._frames[0], raw):
+        for item in () if self._frames is None else items_of(self._frames[0], raw):
             if not item.id:
                 continue
             kind = item.WhichOneof("item")
@@ -80,7 +81,7 @@ class OpenItems:
     def came(self, raw: bytes) -> None:
         """Notes a frame of the service, which was passed on."""
         if self._frames is not None and self._open:
-            for item in _items_of(self._frames[1], raw):
+            for item in items_of(self._frames[1], raw):
                 if item.WhichOneof("item") != "request_events":  # more follow
                     self._settle(item.id)
 

@@ -1,0 +1,84 @@
+"""Replicas: what messages from one replica to another cost Redis, and how much more two replicas take than one."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from redis import Redis
+
+from scripts.bench.contender import of_peer
+from scripts.bench.peers.our_replicas import TrunklineReplicas
+from scripts.bench.promise import Figure, Promise
+from scripts.bench.resources import CpuClock
+from scripts.bench.stage import RUN_SECONDS, Stage, stage
+
+MESSAGES: Final = 200_000
+BATCH: Final = 10_000
+"""Published and taken by the service before the next, so that none is dropped."""
+MOST_COMMANDS: Final = 20.0
+LEAST_LOAD: Final = 1.6
+
+
+class _Costs(NamedTuple):
+    """Of one run: microseconds of CPU for each message of a bus alone, of a replica whose client subscribes there, and
+    of both where the subscriber is a client of the other; and commands to Redis for 1,000 messages."""
+
+    alone: float
+    here: float
+    there: float
+    commands: float
+
+
+async def measure(runs: int) -> Sequence[Figure]:
+    """The medians of so many runs.
+
+    On a machine with few cores, two replicas, publishers and subscribers have them in turn, so the rate says nothing
+    of what two machines take. The CPU that a replica uses for a message does: it takes as many as its core has time
+    for. Half of the messages have a subscriber at the publisher's replica, half at the other.
+    """
+    found = [await _run() for _ in range(runs)]
+    load = statistics.median(2 * each.alone / ((each.here + each.there) / 2) for each in found)
+    commands = statistics.median(each.commands for each in found)
+    return [
+        Figure("publish load of two replicas, of one's, by CPU", "times", load, LEAST_LOAD, more_is_better=True),
+        Figure("commands to Redis for 1,000 messages that cross", "commands", commands, MOST_COMMANDS),
+    ]
+
+
+async def _run() -> _Costs:
+    async with stage(of_peer("trunkline-bytes"), "bus") as place:
+        alone = await _cost(place, [place.server_pid], {})
+    async with stage(of_peer("trunkline-replicas"), "bus") as place:
+        peer = place.peer
+        assert isinstance(peer, TrunklineReplicas)
+        programs = await peer.programs()
+        here = await _cost(place, programs.replicas, {})
+        with Redis(port=programs.redis_port) as client:
+            before = _commands(client)
+            there = await _cost(place, programs.replicas, {"port": peer.second})
+            commands = (_commands(client) - before) / MESSAGES * 1_000
+    return _Costs(alone, here, there, commands)
+
+
+async def _cost(place: Stage, pids: Sequence[int], where: dict[str, int]) -> float:
+    """Microseconds of CPU of the brokers for each message."""
+    subscriber = await place.role("subscriber", count=MESSAGES, **where)
+    publisher = await place.role("publisher", count=MESSAGES, batch=BATCH)
+    clocks = [CpuClock(pid) for pid in pids]
+    subscriber.go()
+    publisher.go()
+    await publisher.result(RUN_SECONDS)
+    await subscriber.result(RUN_SECONDS)
+    return sum(clock.used() for clock in clocks) / MESSAGES * 1e6
+
+
+def _commands(client: Redis) -> int:
+    """Commands that Redis did, but those that ask it for that."""
+    found = client.info("commandstats")
+    assert isinstance(found, dict)
+    return sum(each["calls"] for name, each in found.items() if name != "cmdstat_info")
+
+
+REPLICAS = Promise("replicas", measure)

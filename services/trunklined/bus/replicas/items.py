@@ -1,0 +1,254 @@
+"""What replicas send each other: frames of items, as MessagePack. Messages in them stay as they were published."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+
+class Entry(Struct, array_like=True, frozen=True):
+    """How many subscribe to a pattern in a group (empty: in none) at a replica, and whether one of them could answer
+    requests. No members: nobody does any more."""
+
+    pattern: str
+    group: str
+    members: int
+    answers: bool
+
+
+class Hello(Struct, array_like=True, tag=1):
+    """The first item to a replica: where this one serves, and all interest. `welcome`: it answers one."""
+
+    name: str
+    interest: list[Entry]
+    version: int
+    welcome: bool
+
+
+class Interest(Struct, array_like=True, tag=2):
+    """What changed since the version before."""
+
+    version: int
+    changes: list[Entry]
+
+
+class Known(Struct, array_like=True, tag=3):
+    """The other's interest is known up to a version."""
+
+    version: int
+
+
+class Credit(Struct, array_like=True, tag=4):
+    """How many messages of a group the other may send in all; None: any number."""
+
+    pattern: str
+    group: str
+    allowed: int | None
+
+
+class Asked(Struct, array_like=True):
+    """One of the messages is a request that waits for an answer. The times are seconds that are left, or signs of life
+    are expected in; `credit` None: parts are not read."""
+
+    index: int
+    request_id: str
+    message_id: str
+    timeout: float
+    idle_timeout: float | None
+    repeatable: bool
+    outlives_asker: bool
+    traceback: bool
+    attempts: int
+    credit: int | None
+
+
+class Messages(Struct, array_like=True, tag=5):
+    """A message batch. A group: for members of that; none: for all who are in none."""
+
+    channel: str
+    level: int
+    messages: list[bytes]
+    expires_at: float | None
+    first_sequence: int
+    pattern: str
+    group: str
+    requests: list[Asked]
+
+
+class Event(Struct, array_like=True):
+    """See `trunklined.bus.requests.Said`."""
+
+    kind: str
+    encoded: bytes
+    responder: str
+    fraction: float | None
+
+
+class Answered(Struct, array_like=True, tag=6):
+    """What a responder says of a request."""
+
+    request_id: str
+    events: list[Event]
+
+
+class Replied(Struct, array_like=True, tag=7):
+    """A reply to a request was published."""
+
+    request_id: str
+    channel: str
+    message: bytes
+
+
+class GivenBack(Struct, array_like=True, tag=8):
+    """Nobody there has a request any more. `begun`: somebody may have begun with it."""
+
+    request_id: str
+    begun: bool
+    responder: str
+
+
+class Refused(Struct, array_like=True, tag=9):
+    """A request cannot be taken: another has its correlation id, or too many are pending."""
+
+    request_id: str
+    error_code: str
+    text: str
+    details: dict[str, str | int | float | bool | None]
+
+
+class CalledOff(Struct, array_like=True, tag=10):
+    """A request need not be answered any more."""
+
+    request_id: str
+    by: str
+    reason: str
+
+
+class PartCredit(Struct, array_like=True, tag=11):
+    """So many more parts of a request's answer may be sent."""
+
+    request_id: str
+    parts: int
+
+
+class Asking(Struct, array_like=True, tag=12):
+    """Whether requests are pending there, so that what may answer one is of interest."""
+
+    is_asking: bool
+
+
+class Candidate(Struct, array_like=True):
+    """See `trunklined.bus.requests.Correlated`."""
+
+    correlation_id: str
+    message_id: str
+    message: bytes
+
+
+class Candidates(Struct, array_like=True, tag=13):
+    """Messages that may answer a request."""
+
+    channel: str
+    messages: list[Candidate]
+
+
+class Cancel(Struct, array_like=True, tag=14):
+    """A request is cancelled. `call` 0: no answer is expected."""
+
+    call: int
+    request_id: str
+    by: str
+    reason: str
+
+
+class Cancelled(Struct, array_like=True, tag=15):
+    """Whether such a request was pending."""
+
+    call: int
+    found: bool
+
+
+class Lagged(Struct, array_like=True, tag=16):
+    """So many messages of a group were dropped before they were sent."""
+
+    pattern: str
+    group: str
+    count: int
+
+
+class Forgotten(Struct, array_like=True, tag=18):
+    """A request was answered elsewhere; whoever works on it is not called off."""
+
+    request_id: str
+
+
+class Row(Struct, array_like=True, frozen=True):
+    """A live or durable subscription, for people."""
+
+    id: int
+    pattern: str
+    group: str
+    peer: str
+    queued_messages: int
+    queued_bytes: int
+    delivered: int
+    dropped: int
+    credit: int | None
+    started_at: float
+
+
+class List(Struct, array_like=True, tag=19):
+    """The subscriptions there are asked for: of a pattern, or all; behind an id, so many at the most."""
+
+    call: int
+    pattern: str | None
+    after: int
+    limit: int
+
+
+class Listed(Struct, array_like=True, tag=20):
+    """The subscriptions that were asked for."""
+
+    call: int
+    rows: list[Row]
+
+
+class Goodbye(Struct, array_like=True, tag=17):
+    """The last item of a replica."""
+
+
+Item = (
+    Hello
+    | Interest
+    | Known
+    | Credit
+    | Messages
+    | Answered
+    | Replied
+    | GivenBack
+    | Refused
+    | CalledOff
+    | PartCredit
+    | Asking
+    | Candidates
+    | Cancel
+    | Cancelled
+    | Lagged
+    | Forgotten
+    | List
+    | Listed
+    | Goodbye
+)
+
+
+class Frame(Struct, array_like=True):
+    """What one replica sends another at once."""
+
+    sender: str
+    items: list[Item]
+
+
+encode_frame: Final = msgspec.msgpack.Encoder().encode
+decode_frame: Final = msgspec.msgpack.Decoder(Frame).decode

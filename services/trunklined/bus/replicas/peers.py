@@ -1,0 +1,156 @@
+"""Peers: the other replicas of a bus, as its broker sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+from trunklined.bus.groups import GroupKey, Groups
+from trunklined.bus.journal.sequencer import Sequencer
+from trunklined.bus.message_batch import MessageBatch
+from trunklined.bus.queue import Subscriber, SubscriptionQueue
+from trunklined.bus.replicas.forwarded_request import ForwardedRequest
+from trunklined.bus.replicas.items import Row
+from trunklined.bus.requests import Correlated, PendingRequest, Responder
+
+Q = TypeVar("Q", bound=SubscriptionQueue)
+
+
+class Replica(NamedTuple):
+    """One of the replicas of a bus."""
+
+    id: str
+    """Of this life of its connection to the others."""
+    name: str
+    """For people."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatistics:
+    """Of one replica: whether it takes part, how many others do, how often it began to, and the seconds that it did not
+    since it started."""
+
+    is_part: bool
+    others: int
+    joined: int
+    apart_seconds: float
+
+
+class Home(Protocol):
+    """A broker, as its peers use it; see `trunklined.bus.broker.Broker`."""
+
+    groups: Groups
+    clock: Callable[[], float]
+
+    def open_route(self, queue: SubscriptionQueue) -> None: ...
+
+    def close_route(self, queue: SubscriptionQueue, subscriber: Subscriber) -> None: ...
+
+    def route(self, pattern: str, queue: SubscriptionQueue) -> None: ...
+
+    def unroute(self, pattern: str, queue: SubscriptionQueue) -> None: ...
+
+    def make_route_queue(self, kind: type[Q]) -> Q: ...
+
+    def arrive(
+        self, batch: MessageBatch, group: GroupKey | None, requests: Sequence[tuple[int, ForwardedRequest]]
+    ) -> None: ...
+
+    def hand_out(self, subscriber: Subscriber, batch: MessageBatch) -> list[tuple[int, PendingRequest]]: ...
+
+    def give_back(self, request: PendingRequest, responder: Responder, *, begun: bool) -> None: ...
+
+    def pending_request(self, request_id: str) -> PendingRequest | None: ...
+
+    def resolve(self, channel: str, correlated: list[Correlated]) -> list[Correlated]: ...
+
+    def serve_waiting(self, pattern: str) -> None: ...
+
+    def rows(self, pattern: str | None, after: int) -> Iterator[Row]: ...
+
+    @property
+    def has_requests(self) -> bool: ...
+
+
+class Peers(Protocol):
+    """The other replicas. Nothing here waits, but what says so."""
+
+    @property
+    def sequencer(self) -> Sequencer | None:
+        """Gives live messages sequences that no other replica gives. None: the journal's does."""
+
+    @property
+    def own(self) -> Replica:
+        """This replica. Empty where there are no others."""
+
+    def others(self) -> list[Replica]:
+        """The others that are known now."""
+
+    def statistics(self) -> ReplicaStatistics | None:
+        """Figures of this replica. None: it is alone."""
+
+    def attach(self, home: Home) -> None:
+        """Begins to speak for a broker."""
+
+    def add_interest(self, pattern: str, group: str, *, answers: bool) -> None:
+        """Tells that somebody subscribed here; `answers`: who could answer a request."""
+
+    def remove_interest(self, pattern: str, group: str, *, answers: bool) -> None:
+        """Takes that back."""
+
+    def when_told(self, tell: Callable[[], None]) -> None:
+        """Calls `tell` when all others know the interest as it is now: at once where they do."""
+
+    def asked(self) -> None:
+        """Tells that requests are pending here: a reply may be published at any replica."""
+
+    def correlate(self, channel: str, correlated: list[Correlated]) -> None:
+        """Hands on messages that may answer a request of another replica."""
+
+    async def cancel(self, request_id: str, by: str, reason: str) -> bool:
+        """Cancels a request of another replica; returns False where none is pending anywhere."""
+
+    async def rows(self, replica: Replica, pattern: str | None, after: int, limit: int) -> Sequence[Row]:
+        """Returns subscriptions of another replica, so many at the most; see `Home.rows`. Where it is gone: none."""
+
+
+class _Alone:
+    """There are no other replicas."""
+
+    sequencer: Sequencer | None = None
+    own = Replica("", "")
+
+    def others(self) -> list[Replica]:
+        return []
+
+    def statistics(self) -> ReplicaStatistics | None:
+        return None
+
+    def attach(self, home: Home) -> None:
+        pass
+
+    def add_interest(self, pattern: str, group: str, *, answers: bool) -> None:
+        pass
+
+    def remove_interest(self, pattern: str, group: str, *, answers: bool) -> None:
+        pass
+
+    def when_told(self, tell: Callable[[], None]) -> None:
+        tell()
+
+    def asked(self) -> None:
+        pass
+
+    def correlate(self, channel: str, correlated: list[Correlated]) -> None:
+        pass
+
+    async def cancel(self, request_id: str, by: str, reason: str) -> bool:
+        return False
+
+    async def rows(self, replica: Replica, pattern: str | None, after: int, limit: int) -> Sequence[Row]:
+        return ()
+
+
+ALONE: Final = _Alone()
+"""Of a bus that is one replica."""

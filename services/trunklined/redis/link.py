@@ -1,0 +1,143 @@
+"""Links: calls of Redis that are bounded, tried again where nothing was done, and whose errors are translated."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import redis
+import redis.asyncio
+from redis.exceptions import RedisError
+from tenacity import AsyncRetrying, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from trunklined.redis.connections import MAX_CONNECTIONS, connect, connect_sync
+from trunklined.redis.errors import is_temporary, is_unanswered, translate
+from trunklined.redis.target import Target
+
+T = TypeVar("T")
+
+RETRY_SECONDS: Final = 5.0
+"""How long a call is tried again at the most, while Redis says, or its silence says, that nothing was done."""
+
+
+def _retrying(seconds: float, *, idempotent: bool) -> dict[str, Any]:
+    return {
+        "retry": retry_if_exception(lambda error: is_temporary(error) or (idempotent and is_unanswered(error))),
+        "stop": stop_after_delay(seconds),
+        "wait": wait_random_exponential(multiplier=0.02, max=0.5),
+        "reraise": True,
+    }
+
+
+class Link:
+    """The way to the master that has a room's keys, for one event loop.
+
+    Args:
+        target: where Redis is.
+        room: whose keys; see `Target.key`.
+        max_connections: at the most; each has one call at a time.
+        retry_seconds: how long a call is tried again while nothing was done. 0: never.
+        on_connected: called when a connection was made, before its first call.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        room: str,
+        *,
+        max_connections: int = MAX_CONNECTIONS,
+        retry_seconds: float = RETRY_SECONDS,
+        on_connected: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.target = target
+        self.room = room
+        self.client: redis.asyncio.Redis = connect(
+            target, room, max_connections=max_connections, on_connected=on_connected
+        )
+        """The client itself, for subscriptions; its errors are those of redis-py."""
+        self._retry_seconds = retry_seconds
+
+    def key(self, name: str) -> str:
+        """Returns a key of the room."""
+        return self.target.key(self.room, name)
+
+    async def run(
+        self,
+        step: Callable[[redis.asyncio.Redis], Awaitable[T]],
+        retry_seconds: float | None = None,
+        *,
+        idempotent: bool = False,
+    ) -> T:
+        """Awaits `step` with the client and returns what it returns. Where it has several calls, it is tried again as a
+        whole: it must not matter that the first ones were done.
+
+        Args:
+            step: what to do.
+            retry_seconds: as the link's.
+            idempotent: it is tried again also where it is not known whether it was done.
+
+        Raises:
+            StorageUnavailableError: Redis is away; nothing was done. `UnansweredError`: that is not known.
+            OverloadedError: its memory is full; nothing was done.
+            StorageError: it refuses; nothing was done.
+        """
+        seconds = self._retry_seconds if retry_seconds is None else retry_seconds
+        try:
+            async for attempt in AsyncRetrying(**_retrying(seconds, idempotent=idempotent)):
+                with attempt:
+                    return await step(self.client)
+        except RedisError as error:
+            raise translate(error, self.target) from error
+        raise AssertionError("unreachable: the last attempt raises")
+
+    async def call(self, *command: Any, idempotent: bool = False) -> Any:
+        """Does one command; see `run`."""
+        return await self.run(lambda client: client.execute_command(*command), idempotent=idempotent)
+
+    async def close(self) -> None:
+        """Drops all connections; idempotent."""
+        await self.client.aclose()
+        await self.client.connection_pool.disconnect()
+
+
+class SyncLink:
+    """The same for threads; see `Link`."""
+
+    def __init__(
+        self,
+        target: Target,
+        room: str,
+        *,
+        max_connections: int = MAX_CONNECTIONS,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        self.target = target
+        self.room = room
+        self.client: redis.Redis = connect_sync(target, room, max_connections=max_connections)
+        self._retry_seconds = retry_seconds
+
+    def key(self, name: str) -> str:
+        """Returns a key of the room."""
+        return self.target.key(self.room, name)
+
+    def run(
+        self, step: Callable[[redis.Redis], T], retry_seconds: float | None = None, *, idempotent: bool = False
+    ) -> T:
+        """Calls `step` with the client; see `Link.run`."""
+        seconds = self._retry_seconds if retry_seconds is None else retry_seconds
+        try:
+            for attempt in Retrying(**_retrying(seconds, idempotent=idempotent)):
+                with attempt:
+                    return step(self.client)
+        except RedisError as error:
+            raise translate(error, self.target) from error
+        raise AssertionError("unreachable: the last attempt raises")
+
+    def call(self, *command: Any, idempotent: bool = False) -> Any:
+        """Does one command; see `run`."""
+        return self.run(lambda client: client.execute_command(*command), idempotent=idempotent)
+
+    def close(self) -> None:
+        """Drops all connections; idempotent."""
+        self.client.close()
+        self.client.connection_pool.disconnect()
