@@ -101,6 +101,7 @@ async def test_messages_reach_agents_by_name(nodes: list[Node], fleet: Fleet) ->
     with pytest.raises(MessageTooLargeError):
         await fleet.send("other", ServiceMessage("tests", "STATUS", "x" * 5_000_000))
     await fleet.stop("source")
+    await seen(fleet, lambda ps: ps["agents"][2]["state"] == "stopped", "it is recorded")
     with pytest.raises(AgentStateError, match="'source' does not run: it is stopped"):
         await fleet.send("source", ServiceMessage("tests", "STATUS", "?"))
 

@@ -64,12 +64,14 @@ class Pending:
             self._wake_writer()
 
     def recorded(self, results: Iterable[TaskResult]) -> None:
-        """Adds lives to the past ones of their agents, now that their results are written: whoever reads of the end
-        of a life in a record finds its result."""
+        """Adds lives to the past ones of their agents, which their records name: their results are written before.
+        Those that were put back are there already."""
         with self._lock:
             for result in results:
                 past = self._past.setdefault(result.agent_id, PastLives())
-                (past.completed if result.status == TaskStatus.COMPLETED else past.failed).append(result.task_id)
+                lives = past.completed if result.status == TaskStatus.COMPLETED else past.failed
+                if result.task_id not in lives:
+                    lives.append(result.task_id)
 
     def knows_past(self, agent: str) -> bool:
         """Tells whether `past_lives` was called for an agent, or a result of it was recorded."""

@@ -11,7 +11,18 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from trunkline import AgentState, Delete, Get, Lease, Operation, RevisionMismatchError, Save, StateManager, TaskResult
+from trunkline import (
+    AgentState,
+    Delete,
+    Get,
+    Lease,
+    Operation,
+    Outcome,
+    RevisionMismatchError,
+    Save,
+    StateManager,
+    TaskResult,
+)
 from trunkline.errors import OverloadedError
 from trunkline.orchestrator.fleet.claims import Claims
 from trunkline.orchestrator.fleet.lease import OrchestratorLease
@@ -134,7 +145,7 @@ class Recorder:
                 self._claims.check(held)
                 if not all(map(self._claims.has, entries)):
                     raise OverloadedError("the orchestrator's lease takes no more agents")
-                await self._post(entries)
+                await self._post(entries, ())
         except BaseException:
             self.settle(entries)
             raise
@@ -163,10 +174,7 @@ class Recorder:
         async with self._writing:
             entries, results = self._pending.take()
             try:
-                await self._save_results(results)
-                self._pending.recorded(results)
-                results = []
-                held = await self._post(list(entries.values()))
+                held = await self._post(list(entries.values()), results)
             except BaseException:
                 self._pending.put_back(entries, results)
                 raise
@@ -175,15 +183,17 @@ class Recorder:
             if entries[name].is_active:
                 self._lost(entries[name], other)
 
-    async def _post(self, entries: Sequence[AgentEntry]) -> dict[str, Holder]:
-        """Writes records; returns the holders of agents that are wanted here and belong to others."""
+    async def _post(self, entries: Sequence[AgentEntry], results: Sequence[TaskResult]) -> dict[str, Holder]:
+        """Writes results and records; returns the holders of agents that are wanted here and belong to others."""
         lease = self._lease.held
         self._claims.bind(lease)
         held = await self._claims.take(entries)
         mine = [entry for entry in entries if self._is_mine(entry)]
         await self._read([entry for entry in mine if not self._pending.knows_past(entry.name)])
         own, facts = self._own_record(lease)
-        saves: list[Operation] = [*own, *(Save(self._record(entry), fence=lease) for entry in mine)]
+        self._pending.recorded(results)
+        lives = [Save(result) for result in results]  # first: whoever reads of an end in a record finds its result
+        saves: list[Operation] = [*lives, *own, *(Save(self._record(entry), fence=lease) for entry in mine)]
         following = [operation for entry in entries for operation in self._claims.following(entry)]
         try:
             outcomes = await execute(self._state, [*saves, *following])
@@ -195,6 +205,7 @@ class Recorder:
         self._own = facts
         for operation, outcome in zip(following, outcomes[len(saves) :], strict=True):
             self._claims.followed(operation, outcome)
+        await self._save_bare(results, outcomes[: len(results)])
         await self._save_unclaimed([entry for entry in entries if self._is_unclaimed(entry)], lease)
         return held
 
@@ -228,19 +239,15 @@ class Recorder:
                 if isinstance(outcome, RevisionMismatchError)
             ]
 
-    async def _save_results(self, results: Sequence[TaskResult]) -> None:
-        """Writes results; one that the store refuses is written without its output. They are facts, and of one start
-        of the orchestrator: no lease guards them."""
-        outcomes = await execute(self._state, [Save(result) for result in results])
-        for outcome in outcomes:
-            check_outcome(outcome)
+    async def _save_bare(self, results: Sequence[TaskResult], outcomes: Sequence[Outcome]) -> None:
+        """Writes the results that the store has refused without their output."""
         bare = [
             without_output(result, str(outcome))
             for result, outcome in zip(results, outcomes, strict=True)
             if is_refused(outcome) and result.output_data
         ]
-        if bare:
-            await self._save_results(bare)
+        for outcome in await execute(self._state, [Save(result) for result in bare]):
+            check_outcome(outcome)
 
     async def _read(self, entries: Iterable[AgentEntry]) -> dict[str, AgentState | None]:
         """Returns the records of agents by name; what they say of past lives is known from now on."""
