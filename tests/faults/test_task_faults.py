@@ -10,61 +10,72 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
+from tests.faults.task_asker import AskersLedger
 from tests.patience import PATIENCE
 from tests.programs import RunningProgram
 from trunkline import (
     Accepted,
-    AgentMessage,
     Backoff,
-    BusDisconnectedError,
     DurableSettings,
     GrpcMessageBus,
     LifeEvent,
     Postponed,
     Progress,
-    RequestFailedError,
-    SubmittedTask,
 )
 
 CHANNEL = "faults:tasks"
+ASKER = Path(__file__).with_name("task_asker.py")
 WORKER = Path(__file__).with_name("task_worker.py")
 TASKS = 500
 FAILING = frozenset(range(0, TASKS, 10))
+KINDS = ("bus", "worker", "asker")
+DEATHS_OF_EACH = 3
+BETWEEN_DEATHS = (15, 45)
+"""How many more tasks have ended at each; so at the last one there are tasks that have not."""
 
 
 class Crew:
-    """Workers that are processes, killed and replaced."""
+    """Processes of one kind, killed and replaced. Each ends with its standard input, or when it is done."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(self, *command: str) -> None:
+        self._command = (sys.executable, *command)
         self._processes: list[asyncio.subprocess.Process] = []
 
     async def hire(self) -> None:
-        """Starts one more; it works when it is ready."""
+        """Starts one more."""
         pipe = subprocess.PIPE
-        command = (sys.executable, str(WORKER), self._address, CHANNEL, "work")
-        self._processes.append(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe))
+        self._processes.append(await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe))
 
     async def kill_one(self) -> None:
         """Kills the oldest, and starts another in its place."""
         oldest = self._processes.pop(0)
+        assert oldest.returncode is None
         oldest.kill()
         await oldest.wait()
         await self.hire()
 
+    def check(self) -> None:
+        """Fails where one has ended by itself."""
+        assert [each.returncode for each in self._processes] == [None] * len(self._processes)
+
+    async def join(self) -> None:
+        """Waits until all have ended well by themselves."""
+        codes = await asyncio.wait_for(asyncio.gather(*(each.wait() for each in self._processes)), 4 * PATIENCE)
+        assert not any(codes)
+
     async def dismiss(self) -> None:
         """Kills all."""
         for process in self._processes:
-            process.kill()
+            if process.returncode is None:
+                process.kill()
         for process in self._processes:
             await process.wait()
 
 
 @asynccontextmanager
-async def crew(address: str, size: int) -> AsyncIterator[Crew]:
-    hired = Crew(address)
+async def crew(size: int, *command: str) -> AsyncIterator[Crew]:
+    hired = Crew(*command)
     try:
         for _ in range(size):
             await hired.hire()
@@ -73,29 +84,12 @@ async def crew(address: str, size: int) -> AsyncIterator[Crew]:
         await hired.dismiss()
 
 
-async def submit_all(address: str) -> list[str]:
-    """Submits every task by clients that come and go; what is not known to be stored is submitted again."""
-    ids: list[str] = []
-    messages = [AgentMessage(message_type="job", sender_id="tests", payload={"n": n}) for n in range(TASKS)]
-    while len(ids) < TASKS:
-        try:
-            async with GrpcMessageBus(address) as bus:
-                for message in messages[len(ids) : len(ids) + 50]:  # then this client is gone, and another asks
-                    task = await bus.submit(CHANNEL, message, durable="work")
-                    ids.append(task.id)
-        except BusDisconnectedError:
-            await asyncio.sleep(0.05)
-    return ids
-
-
-async def outcome(task: SubmittedTask) -> tuple[str, Any]:
-    """How a task ended, as `result` tells it."""
-    try:
-        result = await task.result(10 * PATIENCE)
-    except RequestFailedError as error:
-        return "failed", error.details["text"]
-    assert result is not None
-    return "done", result.payload["n"]
+async def have_ended(askers: Crew, ledger: Path, count: int) -> None:
+    """Returns when the asker has written down so many outcomes."""
+    async with asyncio.timeout(4 * PATIENCE):
+        while len(AskersLedger(ledger).outcomes) < count:
+            askers.check()
+            await asyncio.sleep(0.02)
 
 
 def check_life(events: list[LifeEvent]) -> None:
@@ -116,33 +110,42 @@ def check_life(events: list[LifeEvent]) -> None:
                 fraction = said
 
 
-async def test_tasks_that_meet_every_death(killable_bus: RunningProgram) -> None:
-    """500 tasks, while workers, the bus and askers are killed at random: each ends once, with a result or as a dead
+async def test_tasks_that_meet_every_death(killable_bus: RunningProgram, tmp_path: Path) -> None:
+    """500 tasks, while workers, the bus and who asked are killed at random: each ends once, with a result or as a dead
     letter, and whoever asks hears how."""
     address = killable_bus.address
     chance = random.Random(7)
-    async with GrpcMessageBus(address) as bus, crew(address, 3) as workers:
+    deaths = [*(KINDS * DEATHS_OF_EACH)]
+    chance.shuffle(deaths)
+    path = tmp_path / "ledger.jsonl"
+    asks = (str(ASKER), address, CHANNEL, "work", str(TASKS), str(path))
+    async with GrpcMessageBus(address) as bus, crew(3, str(WORKER), address, CHANNEL, "work") as workers:
         await bus.create_durable("work", CHANNEL, settings=DurableSettings(1.0, 12, Backoff(0.0, 1.0, 0.0)))
-        submitting = asyncio.ensure_future(submit_all(address))
-        for _ in range(8):
-            await asyncio.sleep(chance.uniform(0.2, 0.8))
-            if chance.random() < 0.4:
-                killable_bus.kill()
-                await asyncio.to_thread(killable_bus.restart)
-            else:
-                await workers.kill_one()
-        ids = await asyncio.wait_for(submitting, 4 * PATIENCE)
-        assert len(set(ids)) == TASKS
-        tasks = [bus.task(id) for id in ids]
-        outcomes = await asyncio.gather(*(outcome(task) for task in tasks))
-        for n, (how, what) in enumerate(outcomes):
+        async with crew(1, *asks) as askers:
+            ended = 0
+            for death in deaths:
+                ended += chance.randint(*BETWEEN_DEATHS)
+                await have_ended(askers, path, ended)
+                match death:
+                    case "bus":
+                        killable_bus.kill()
+                        await asyncio.to_thread(killable_bus.restart)
+                    case "worker":
+                        await workers.kill_one()
+                    case "asker":
+                        await askers.kill_one()
+            await askers.join()
+        ledger = AskersLedger(path)
+        assert sorted(ledger.ids) == sorted(ledger.outcomes) == list(range(TASKS))
+        for n, outcomes in ledger.outcomes.items():
+            ((how, what),) = set(outcomes)
             if n in FAILING:  # its last attempt may have died with its worker
                 assert how == "failed"
                 assert what in (f"task {n} fails", "lease expired")
             else:
                 assert (how, what) == ("done", n)
-        for task in tasks:
-            check_life([event async for event in task.events()])
+        for id in ledger.ids.values():
+            check_life([event async for event in bus.task(id).events()])
         states = Counter([info.state async for info in bus.tasks()])
         assert states == {"done": TASKS - len(FAILING), "failed": len(FAILING)}
         letters = [int(str(letter.message.payload["n"])) async for letter in bus.dead_letters()]

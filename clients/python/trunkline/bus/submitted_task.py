@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from trunkline.bus.life import Cancellation, Failure, LifeEvent, Progress, Result
 from trunkline.errors import RequestCancelledError, RequestFailedError, RequestTimeoutError
 from trunkline.models import AgentMessage
+
+_BEHIND_ALL: Final = 2**53 - 1
+"""Greater than the number of any event, and whole in every language: asks for the end alone."""
 
 TaskState = Literal["waiting", "running", "done", "failed", "cancelled"]
 """Where a task stands: nobody has begun (or it waits for another attempt), somebody has, or it has ended so."""
@@ -157,7 +160,7 @@ class SubmittedTask:
         return await self._source._cancel_task(self.id, by, reason)
 
     async def _end(self) -> LifeEvent:
-        info = await self.status()
-        while info.end is None:
-            info, _ = await self._source._next_events(self.id, info.last_event)
-        return info.end
+        while True:
+            info, _ = await self._source._next_events(self.id, _BEHIND_ALL)
+            if info.end is not None:
+                return info.end
