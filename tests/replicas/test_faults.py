@@ -83,7 +83,6 @@ async def test_what_a_killed_replica_held_is_lost_at_once(two: Fleet, buses: lis
         await anext(events)
     assert caught.value.details["responder"] == "b's worker"
     await raises(NoRespondersError, lambda: a.request("work", numbered(2), PATIENCE))
-    assert "it does not listen any more" in two.replicas[0].output()
 
 
 async def test_a_repeatable_request_goes_to_another_replica(two: Fleet, buses: list[GrpcMessageBus]) -> None:
@@ -138,7 +137,6 @@ async def test_a_replica_that_stood_still_is_out_after_its_lease_and_comes_back(
         two.replicas[1].pause()
         with pytest.raises(ResponderLostError):
             await asked
-        assert "its lease ran out" in two.replicas[0].output(), "it might have gone on"
         with pytest.raises(NoRespondersError):
             await a.request("work", numbered(2), PATIENCE)
         await a.subscribe("mine", mine)
