@@ -105,12 +105,12 @@ async def test_so_many_of_a_key_are_leased_as_may_be(
     await held.have(2)
     await free.have(2)
     await asyncio.sleep(SOON)
-    assert held.numbers == [0, 1]
+    assert sorted(held.numbers) == [0, 1], "one may reach its worker before the other reaches the other's"
     for n in range(2, 6):
         held.end(1)
         await held.have(n + 1)
     held.end(2)
-    assert (held.most, held.numbers) == (2, list(range(6)))
+    assert (held.most, held.numbers[2:]) == (2, [2, 3, 4, 5])
 
 
 async def test_more_of_a_key_go_when_more_may(bus: MessageBus, channel: str, name: str) -> None:

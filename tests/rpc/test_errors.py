@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from tests.patience import PATIENCE
 from tests.rpc.greeter import Greeter
@@ -66,14 +67,15 @@ async def test_a_domain_error_comes_back_as_the_same_class(stub: Stub) -> None:
     assert back.details["channel"] == "refuse"
 
 
-async def test_an_unexpected_error_is_told_by_an_id_only(stub: Stub, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_an_unexpected_error_is_told_by_an_id_only(stub: Stub) -> None:
     """No other exception text reaches a client; the log has it under the id."""
-    error = await _publish(stub, "bug")
+    with capture_logs() as logged:
+        error = await _publish(stub, "bug")
     assert error.code() is grpc.StatusCode.INTERNAL
     assert "secret" not in str(error)
     back = error_from_rpc(error)
     assert type(back) is errors.InternalError
-    assert back.details["error_id"] in capfd.readouterr().out
+    assert back.details["error_id"] in [line.get("error_id") for line in logged]
 
 
 async def test_a_stream_ends_with_the_error_behind_its_answers(stub: Stub) -> None:
