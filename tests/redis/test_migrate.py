@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -284,6 +285,29 @@ async def test_a_store_moves_into_redis_and_back(
     killable_bus.start()
     async with GrpcMessageBus(killable_bus.address) as bus:
         assert numbers(await take(bus, "out", "taker", 2)) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("damage", "word"), [("DELETE FROM versions", "the body of"), ("DROP TABLE held", "no such table: held")]
+)
+async def test_a_damaged_source_leaves_an_unfinished_target(
+    damage: str, word: str, start_program: StartProgram, server: RedisServer, prefix: str, socket_dir: Path
+) -> None:
+    """It is said in one line, and no service starts on what was copied."""
+    path = socket_dir / "state.db"
+    state = start_program("state", "--engine", "sqlite", "--path", str(path))
+    async with GrpcStateManager(state.address) as client:
+        await client.save_agent_state(agent("a"))
+    state.stop()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(damage)
+    said = migrate("state", path, server.url, prefix)
+    assert said.returncode == 1
+    assert "Traceback" not in said.stderr
+    assert word in said.stderr.splitlines()[-1]
+    assert "unfinished" in said.stderr.splitlines()[-1]
+    where = ("--address", "127.0.0.1:0", "--redis-prefix", prefix, "--redis-url", server.url)
+    is_refused(run_program("state", "--engine", "redis", *where), "unfinished copy")
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+from msgspec import MsgspecError
 from pydantic import ValidationError
 
 from trunkline.cli.output import columns_of, counted
@@ -92,19 +93,17 @@ def migrate(service: str, source: str, target: str, prefix: str, **redis: Any) -
 
 def _run(service: str, source: str, target: str, prefix: str, redis: dict[str, Any]) -> int:
     kind = SERVICES[service]
-    with ExitStack() as stack:
-        try:
-            ends = stack.enter_context(_opened(kind, source, target, prefix, redis))
-        except TrunklineError as error:
-            return _say(error.message, 2)
-        except KeyboardInterrupt:
-            return _say("interrupted", _INTERRUPTED)
-        try:
+    is_begun = False
+    try:
+        with _opened(kind, source, target, prefix, redis) as ends:
+            is_begun = True
             return _copy(kind.tables, ends)
-        except TrunklineError as error:
-            return _say(f"{error.message}; the target is unfinished: run it again", 1)
-        except KeyboardInterrupt:
-            return _say("interrupted, the target is unfinished: run it again", _INTERRUPTED)
+    except KeyboardInterrupt:
+        return _say("interrupted: run it again", _INTERRUPTED)
+    except TrunklineError as error:
+        return _say(f"{error.message}; the target is unfinished", 1) if is_begun else _say(error.message, 2)
+    except MsgspecError as error:
+        return _say(f"a row in Redis is damaged: {error}; the target is unfinished", 1)
 
 
 def _copy(tables: Sequence[str], ends: Ends) -> int:
