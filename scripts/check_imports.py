@@ -169,7 +169,10 @@ RULES = (
     Rule(
         "Redis is an engine's affair: the settings alone name it elsewhere",
         ("trunklined", "trunklined.*"),
-        but=("trunklined.redis", "trunklined.redis.*", "trunklined.*.engines.*", EXCHANGE, "trunklined.*.app"),
+        but=(
+            *("trunklined.redis", "trunklined.redis.*", "trunklined.*.engines.*", EXCHANGE, "trunklined.*.app"),
+            "trunklined.migration.*",
+        ),
         never=("redis", "trunklined.redis"),
         though=("trunklined.redis.settings",),
     ),
@@ -232,6 +235,16 @@ RULES = (
             *("trunklined.rpc.logging", "trunklined.rpc.server"),
         ),
         never=("trunklined.bus.engines", "trunklined.state.engines"),
+    ),
+    Rule(
+        "what copies the data of services imports their engines, and how the command line writes tables",
+        ("trunklined.migration", "trunklined.migration.*"),
+        ours=(
+            *(*SPOKEN, "trunkline.cli.output", "trunklined.sqlite", "trunklined.redis", "trunklined.migration"),
+            *("trunklined.bus.engines", "trunklined.state.engines", "trunklined.state.records"),
+            "trunklined.relay.journal",
+        ),
+        outside=("click", "pydantic", "msgspec"),
     ),
     Rule(
         "the domain of a service imports no grpc",

@@ -39,18 +39,26 @@ _CREDENTIALS: Final = re.compile(r".*@", re.DOTALL)
 """User and password in a URL, however it is malformed: nobody shall read them in a log."""
 
 
+TOOLS = {"migrate": "Copies what bus or state keeps from a file into Redis, or back."}
+
+
 class _Programs(click.Group):
-    """The group of the programs' commands; a command is made when it is looked up."""
+    """The group of the programs' commands, and of the tools; a command is made when it is looked up."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(PROGRAMS)
+        return [*PROGRAMS, *TOOLS]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name == "migrate":
+            command: click.Command = importlib.import_module("trunklined.migration.command").migrate
+            return command
         return _command(name) if name in PROGRAMS else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Programs"):
             formatter.write_dl(list(PROGRAMS.items()))
+        with formatter.section("Tools"):
+            formatter.write_dl(list(TOOLS.items()))
 
 
 @click.group(cls=_Programs)

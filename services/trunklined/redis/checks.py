@@ -21,6 +21,8 @@ OLDEST: Final = (7, 0)
 FORMAT_KEY: Final = "format"
 """The key of a room that says what is in it."""
 
+_UNFINISHED: Final = "unfinished copy of "
+
 _MODES: Final[dict[str, str]] = {
     "standalone": "redis://",
     "cluster": "redis+cluster://",
@@ -41,13 +43,27 @@ async def check_redis(link: Link, kind: str, version: int, types: Mapping[str, s
         StorageError: it cannot; nothing was written. Details: setting, which the line names.
     """
     try:
-        await link.run(lambda client: _check_server(client, link.target))
+        await check_server(link)
         await _check_keys(link, kind, version, types)
     except OverloadedError as error:
         raise _refusal("redis_url", error.message) from error
     except StorageError as error:
         error.details.setdefault("setting", "redis_url")
         raise
+
+
+async def check_server(link: Link) -> None:
+    """Checks that a server is one that data can be trusted to, whatever keys it has.
+
+    Raises:
+        StorageError: it is none.
+    """
+    await link.run(lambda client: _check_server(client, link.target))
+
+
+def unfinished_mark(source: str) -> str:
+    """Returns what the key FORMAT_KEY says while a room is being filled with a copy."""
+    return f"{_UNFINISHED}{source}"
 
 
 def format_mark(kind: str, version: int) -> str:
@@ -125,6 +141,11 @@ async def _check_keys(link: Link, kind: str, version: int, types: Mapping[str, s
         kept = await link.call("GET", mark)
     said = _text(kept)
     if said != ours:
+        if said.startswith(_UNFINISHED):
+            raise _refusal(
+                "redis_prefix",
+                f"below {link.target.tag(link.room)} is an {said[:300]}: run `trunkline migrate` again, to its end",
+            )
         words = said.split(" ")
         if len(words) == 3 and words[:2] == ["trunkline", kind] and words[2].isdigit() and int(words[2]) > version:
             raise StorageError(

@@ -23,6 +23,9 @@ CHECKED_BYTES: Final = 64 * 1024 * 1024
 """A file up to this size is checked whole when it is opened (about a tenth of a second); in a larger file, damage is
 noticed when the damaged part is read."""
 
+UNFINISHED: Final = 0x54524E55  # `TRNU`
+"""The application id of a file that is being filled with a copy: of no format, until it is whole."""
+
 Migration = str | Callable[[sqlite3.Connection], None]
 """SQL, or a function, that migrates a file from one version to the next; it runs in a transaction."""
 
@@ -121,7 +124,13 @@ def _check(connection: sqlite3.Connection, path: Path, format: Format) -> None:
             f"{path} is empty and so no {format.noun}; remove it if a new one shall be made",
             details={"path": str(path)},
         )
-    if connection.execute("PRAGMA application_id").fetchone()[0] != format.application_id:
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    if application_id == UNFINISHED != format.application_id:
+        raise StorageError(
+            f"{path} holds a copy that is not finished: run `trunkline migrate` again, to its end, or remove it",
+            details={"path": str(path)},
+        )
+    if application_id != format.application_id:
         raise StorageError(f"{path} is a database of another program", details={"path": str(path)})
     version = _version(connection)
     if not 1 <= version <= format.version:

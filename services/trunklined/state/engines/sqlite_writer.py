@@ -116,7 +116,7 @@ class SqliteWriter:
         for change in changes:
             revision, kind, id, body, facets, before, _, reason = change
             number = int(kind)  # sqlite3 looks for an adapter of an enum each time
-            versions.append((revision, number, id, body, _encode(_Meta(facets, before, reason))))
+            versions.append((revision, number, id, body, pack_meta(facets, before, reason)))
             records[kind, id] = change
             if before is None:
                 counts[kind] += 1
@@ -201,6 +201,11 @@ class _Meta(NamedTuple):
 
 _encode = msgspec.msgpack.Encoder().encode
 unpack_facets = msgspec.msgpack.Decoder(_Meta).decode
+
+
+def pack_meta(facets: Facets | None, before: Head | None, reason: int = Reason.DELETED) -> bytes:
+    """Returns what is kept of a version beside its body."""
+    return _encode(_Meta(facets, before, reason))
 
 
 def head_of(columns: Sequence[Any]) -> Head:

@@ -1,9 +1,10 @@
-"""`trunkline serve`: becomes one of the programs."""
+"""`trunkline serve` and `trunkline migrate`: become one of the programs, and what copies their data."""
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 import click
 
@@ -15,7 +16,19 @@ from trunkline.programs import PROGRAMS, program_command
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def serve(program: str, options: tuple[str, ...]) -> None:
     """Runs PROGRAM until SIGTERM or SIGINT; `trunkline serve bus --help` lists its options."""
-    command = [*program_command(program), *options]
+    _become([*program_command(program), *options])
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []}, options_metavar="SERVICE [OPTIONS]"
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def migrate(arguments: tuple[str, ...]) -> None:
+    """Copies what bus or state keeps from its file into Redis, or back; `trunkline migrate --help` says how."""
+    _become([*program_command("migrate"), *arguments])
+
+
+def _become(command: list[str]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(command[0], command)
