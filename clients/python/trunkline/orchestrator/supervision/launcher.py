@@ -47,6 +47,8 @@ class Launcher:
     def _launch(self, entry: AgentEntry, life: Life) -> None:
         try:
             instance = self._make(entry)
+            if entry.kind == "thread":
+                life.instance = instance  # it may say that it is ready before the loop hears that it was launched
             instance.start(partial(self._loop.offer, self._ended, entry, life, instance), life.number)
         except BaseException as error:  # noqa: BLE001  # the agent's own code may raise anything
             self._loop.offer(self._failed, entry, life, f"it cannot be started: {error_text(error)}")
