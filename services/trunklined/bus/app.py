@@ -43,6 +43,7 @@ class BusProgram:
     finishing_methods: Collection[str] = BUS_FINISHING_METHODS
 
     def __init__(self, settings: Settings) -> None:
+        self._advertised_address = settings.advertised_address
         self._replicas = make_replicas(settings) if settings.redis_url else None
         self._broker = make_broker(settings, peers=self._replicas or ALONE)
         self._servicer = BusServicer(self._broker, settings.max_message_bytes, settings.stored_patterns, time.time())
@@ -50,6 +51,11 @@ class BusProgram:
     def register(self, server: aio.Server) -> None:
         """Adds BusService."""
         self._servicer.register(server)
+
+    def listens_at(self, address: str) -> None:
+        """Takes the address for the one that people find this replica at, where there may be others."""
+        if self._replicas is not None:
+            self._servicer.address = self._advertised_address or address
 
     async def start(self) -> None:
         """Opens the journal, and finds the other replicas."""
@@ -86,7 +92,6 @@ class ReplicaProgram:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._health: Health | None = None
-        self._address = settings.advertised_address
         from trunklined.bus.engines.redis_ownership import RedisOwnership  # its library is an extra
 
         self._lease = RedisOwnership(
@@ -103,6 +108,7 @@ class ReplicaProgram:
         self._servicer = ReplicaServicer(
             self._broker, settings.max_message_bytes, settings.stored_patterns, time.time(), self._route
         )
+        self._servicer.address = settings.advertised_address
 
     def register(self, server: aio.Server) -> None:
         """Adds BusService."""
@@ -110,13 +116,13 @@ class ReplicaProgram:
 
     def listens_at(self, address: str) -> None:
         """Takes the address for the one that other replicas reach it at, unless another is set."""
-        self._address = self._address or reachable(address)
+        self._servicer.address = self._servicer.address or reachable(address)
 
     async def start(self) -> None:
         """Looks whether Redis can be trusted, begins to try for the journal, and finds the other replicas."""
         self._ownership.on_gained = self._gained
-        self._ownership.address = self._address
-        await self._lease.open(self._address, self._ownership.begin, self._ownership.end)
+        self._ownership.address = self._servicer.address
+        await self._lease.open(self._ownership.address, self._ownership.begin, self._ownership.end)
         self._route.start()
         await self._replicas.start()
 

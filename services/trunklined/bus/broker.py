@@ -111,6 +111,8 @@ class Broker:
         self.clock = clock
         self._format = format
         self.peers = peers
+        self.describe: Callable[[], bytes] = lambda: b""
+        """Makes what other replicas are told that ask for this one's figures; whoever serves the broker sets it."""
         self._journal_limits = journal_limits
         self._journal_sequencer = Sequencer(clock)
         self._sequencer = peers.sequencer or self._journal_sequencer

@@ -215,6 +215,19 @@ class Listed(Struct, array_like=True, tag=20):
     rows: list[Row]
 
 
+class Ask(Struct, array_like=True, tag=21):
+    """The figures of the other are asked for."""
+
+    call: int
+
+
+class Figures(Struct, array_like=True, tag=22):
+    """The figures that were asked for, as GetStats answers them."""
+
+    call: int
+    encoded: bytes
+
+
 class Goodbye(Struct, array_like=True, tag=17):
     """The last item of a replica."""
 
@@ -239,6 +252,8 @@ Item = (
     | Forgotten
     | List
     | Listed
+    | Ask
+    | Figures
     | Goodbye
 )
 

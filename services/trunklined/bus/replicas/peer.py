@@ -242,6 +242,11 @@ class Peer:
         answered: items.Listed | None = await self._ask(call, items.List(call, pattern, after, limit))
         return [] if answered is None else answered.rows
 
+    async def figures(self, call: int) -> bytes | None:
+        """Returns what it says of itself; None where it is gone."""
+        answered: items.Figures | None = await self._ask(call, items.Ask(call))
+        return None if answered is None else answered.encoded
+
     async def _ask(self, call: int, question: items.Item) -> Any:
         """Returns what it answers; None where it is gone."""
         answer = self._calls[call] = self._loop.create_future()
@@ -315,7 +320,7 @@ class Peer:
         found = [Correlated(each.correlation_id, each.message_id, each.message) for each in item.messages]
         self._home.resolve(item.channel, found)
 
-    def _note_answer(self, item: items.Cancelled | items.Listed) -> None:
+    def _note_answer(self, item: items.Cancelled | items.Listed | items.Figures) -> None:
         answer = self._calls.get(item.call)
         if answer is not None and not answer.done():
             answer.set_result(item)
@@ -323,6 +328,10 @@ class Peer:
     def _list(self, item: items.List) -> None:
         rows = list(islice(self._home.rows(item.pattern, item.after), item.limit))
         self.put(items.Listed(item.call, rows), _ROW_BYTES * len(rows))
+
+    def _describe(self, item: items.Ask) -> None:
+        figures = self._home.describe()
+        self.put(items.Figures(item.call, figures), len(figures))
 
     def _apply(self, entry: items.Entry) -> None:
         """Takes note of how many want a pattern in a group."""
@@ -483,5 +492,7 @@ _TAKE: Final[dict[type[items.Item], Callable[[Peer, Any], None]]] = {
     items.Cancelled: Peer._note_answer,
     items.List: Peer._list,
     items.Listed: Peer._note_answer,
+    items.Ask: Peer._describe,
+    items.Figures: Peer._note_answer,
     items.Lagged: Peer._tell_lagged,
 }

@@ -42,6 +42,7 @@ class Home(Protocol):
 
     groups: Groups
     clock: Callable[[], float]
+    describe: Callable[[], bytes]
 
     def open_route(self, queue: SubscriptionQueue) -> None: ...
 
@@ -114,6 +115,9 @@ class Peers(Protocol):
     async def rows(self, replica: Replica, pattern: str | None, after: int, limit: int) -> Sequence[Row]:
         """Returns subscriptions of another replica, so many at the most; see `Home.rows`. Where it is gone: none."""
 
+    async def figures(self, replica: Replica) -> bytes | None:
+        """Returns what another replica says of itself; see `Broker.describe`. None: it is gone."""
+
 
 class _Alone:
     """There are no other replicas."""
@@ -150,6 +154,9 @@ class _Alone:
 
     async def rows(self, replica: Replica, pattern: str | None, after: int, limit: int) -> Sequence[Row]:
         return ()
+
+    async def figures(self, replica: Replica) -> bytes | None:
+        return None
 
 
 ALONE: Final = _Alone()

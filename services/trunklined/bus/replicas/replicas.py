@@ -120,6 +120,10 @@ class Replicas:
         peer = self._peers.get(replica.id)
         return () if peer is None else await peer.rows(next(self._calls), pattern, after, limit)
 
+    async def figures(self, replica: Replica) -> bytes | None:
+        peer = self._peers.get(replica.id)
+        return None if peer is None else await peer.figures(next(self._calls))
+
     @property
     def own(self) -> Replica:
         return Replica(self._id, self._name())

@@ -17,7 +17,7 @@ from trunklined.admission import parse
 from trunklined.bus.broker import Broker
 from trunklined.bus.wire.connection import BusConnection
 from trunklined.bus.wire.durable_calls import Call, DurableCalls
-from trunklined.bus.wire.inspection import list_subscriptions, to_stats
+from trunklined.bus.wire.inspection import list_subscriptions, stats_of_others, to_stats
 from trunklined.bus.wire.publishing import Publisher
 from trunklined.bus.wire.requesting import Requester
 from trunklined.bus.wire.responding import Answers
@@ -53,7 +53,10 @@ class BusServicer:
     def __init__(
         self, broker: Broker, max_message_bytes: int, stored_patterns: Sequence[str], started_at: float
     ) -> None:
+        self.address = ""
+        """Of several replicas: where the others reach this one."""
         self._broker = broker
+        broker.describe = lambda: self.own_stats().SerializeToString()
         self._publisher = Publisher(broker, max_message_bytes, stored_patterns)
         self._requester = Requester(broker, max_message_bytes)
         self._answers = Answers(broker, max_message_bytes)
@@ -209,7 +212,13 @@ class BusServicer:
     async def get_stats(self, raw: bytes, _: Context) -> bus_pb2.GetStatsResponse:
         """See bus.proto."""
         parse(bus_pb2.GetStatsRequest, raw)
-        return to_stats(self._broker, self._started_at, len(self._connections))
+        stats = self.own_stats()
+        stats.others.extend(await stats_of_others(self._broker))
+        return stats
+
+    def own_stats(self) -> bus_pb2.GetStatsResponse:
+        """Returns the figures of this replica alone."""
+        return to_stats(self._broker, self._started_at, len(self._connections), self.address)
 
     def _new_subscription(
         self, context: Context, start: bus_pb2.SubscribeRequest.Start, ended: asyncio.Future[None]
