@@ -48,6 +48,9 @@ one that does not (`replica`)."""
 TOPOLOGIES = {"sentinel": "sentinel_replicas", "cluster": "cluster_replicas"}
 """And all of both where Redis has sentinels, or is a cluster of three masters: `bus` is a client of a replica that does
 not own the journal, `other` one of the replica that does; and where each client is a replica itself (`in process`)."""
+OVER_REDIS = {*TOPOLOGIES, "in process"}
+"""Of these a test that has many cases has the first one: the others are sent to Redis, or are refused before, as that
+is, and have run over Redis alone."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -62,6 +65,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if metafunc.module.__name__ in LIVE | DURABLE:
             kinds += (*TOPOLOGIES, "in process")
         metafunc.parametrize("bus_kind", kinds)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what `OVER_REDIS` says."""
+    left_out = [each for each in items if isinstance(each, pytest.Function) and _is_further_case(each)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        gone = set(left_out)
+        items[:] = [each for each in items if each not in gone]
+
+
+def _is_further_case(item: pytest.Function) -> bool:
+    case = getattr(item, "callspec", None)
+    if case is None or case.params.get("bus_kind") not in OVER_REDIS:
+        return False
+    return any(index for name, index in case.indices.items() if name != "bus_kind")
 
 
 @pytest.fixture
