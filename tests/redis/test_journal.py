@@ -253,6 +253,38 @@ async def test_redis_that_lost_commits_is_noticed(target: Target) -> None:
                 pass
 
 
+async def test_a_restart_of_redis_while_it_is_read_hides_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it goes on to read is another place to the restarted server: what was read then is not taken."""
+    monkeypatch.setattr(engine, "PAGE_ROWS", 50)
+    with running(appendonly="yes", appendfsync="always") as server:
+        target = replace(parse_url(server.url), timeout=PATIENCE, wait=PATIENCE)
+        async with owning(target) as lease:
+            async with opened(target, lease) as journal:
+                for first in range(1, 1_001):
+                    await commit(journal, writes(first, b"m"))
+            restarts = iter([server])
+
+            class Restarting(SyncLink):
+                """Its server is restarted amid the rows."""
+
+                def call(self, *command: Any, **words: Any) -> Any:
+                    if command[:2] == ("HSCAN", self.key("runs")) and command[2]:
+                        for each in restarts:
+                            each.kill()
+                            each.start()
+                            self.client.connection_pool.disconnect()  # it has noticed
+                    return super().call(*command, **words)
+
+            journal = RedisJournal(Restarting(target, ROOM, max_connections=2), lease)
+            try:
+                with pytest.raises(StorageUnavailableError, match="rows of runs were read"):
+                    await asyncio.to_thread(journal.load)
+            finally:
+                journal.close()
+            async with opened(target, lease) as journal:
+                assert len(held(journal)) == 1_000
+
+
 @pytest.mark.parametrize("damage", [b"\xc1", None])
 async def test_a_damaged_row_is_noticed(target: Target, damage: bytes | None) -> None:
     """One that cannot be read when the journal is opened, one that says something else when it is read."""

@@ -18,7 +18,13 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from trunkline.errors import BusDisconnectedError, OverloadedError, StorageError, TrunklineError
+from trunkline.errors import (
+    BusDisconnectedError,
+    OverloadedError,
+    StorageError,
+    StorageUnavailableError,
+    TrunklineError,
+)
 from trunklined.bus.engines.sqlite import SqliteJournal
 from trunklined.bus.engines.sqlite_schema import FORMAT
 from trunklined.bus.engines.working_copy import TABLES, WorkingCopy
@@ -188,7 +194,7 @@ class RedisJournal(SqliteJournal):
             for table in TABLES:
                 for page in self._pages(table):
                     copy.fill(table, page)
-                    rows += len(page)
+                rows += self._check_whole(table)
             self._writer.execute("COMMIT")
             copy.watch()
             found = self._writer.execute("SELECT coalesce(max(commits), 0) FROM journal").fetchone()[0]
@@ -198,6 +204,15 @@ class RedisJournal(SqliteJournal):
                 details={"what": "the journal's commits"},
             )
         return rows
+
+    def _check_whole(self, table: str) -> int:
+        """Returns how many rows of a table were read. Redis promises to name each once at least, but not where another
+        server answers, or the same one after a restart, before the last page: some rows are in no page then."""
+        there = int(self._link.call("HLEN", self._link.key(table)))
+        read = int(self._writer.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+        if read != there:
+            raise StorageUnavailableError(f"{read} of {there} rows of {table} were read: Redis was restarted meanwhile")
+        return read
 
     def _pages(self, table: str) -> Iterator[list[list[Any]]]:
         key, cursor, rows = self._link.key(table), 0, 128
