@@ -47,7 +47,13 @@ DURABLE = {
 one that does not (`replica`)."""
 TOPOLOGIES = {"sentinel": "sentinel_replicas", "cluster": "cluster_replicas"}
 """And all of both where Redis has sentinels, or is a cluster of three masters: `bus` is a client of a replica that does
-not own the journal, `other` one of the replica that does; and where each client is a replica itself (`in process`)."""
+not own the journal, `other` one of the replica that does."""
+IN_PROCESS = {
+    f"tests.contract.test_message_bus{about}"
+    for about in ("", "_groups", "_requests", "_durable_publish", "_durable_settling", "_release")
+}
+"""And where each client is a replica itself, in this process: the way of messages, requests and acks, which is all that
+differs. To begin and end takes such a replica longer than most tests do."""
 OVER_REDIS = {*TOPOLOGIES, "in process"}
 """Of these a test that has many cases has the first one: the others are sent to Redis, or are refused before, as that
 is, and have run over Redis alone."""
@@ -63,7 +69,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if metafunc.module.__name__ in DURABLE:
             kinds += ("redis", "replica")
         if metafunc.module.__name__ in LIVE | DURABLE:
-            kinds += (*TOPOLOGIES, "in process")
+            kinds += tuple(TOPOLOGIES)
+        if metafunc.module.__name__ in IN_PROCESS:
+            kinds += ("in process",)
         metafunc.parametrize("bus_kind", kinds)
 
 

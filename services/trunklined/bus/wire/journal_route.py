@@ -99,6 +99,16 @@ class JournalRoute:
             ) from None
         return None if self.is_here else self._forwarder
 
+    async def opens_here(self, seconds: float | None) -> bool:
+        """Returns whether the journal is open here; waits while it is about to be: others know who owns it before it
+        has read it. At most so long, and no longer than the route waits."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._wait if seconds is None else min(self._wait, seconds)):
+                while not self.is_here and self.ownership.owner == self.ownership.address:
+                    self._changed.clear()
+                    await self._changed.wait()
+        return self.is_here
+
     async def run(self, call: Awaitable[T]) -> T:
         """Awaits something of the journal that is here; raises where the journal goes to another replica meanwhile."""
         ended = self.ownership.ended
