@@ -93,18 +93,18 @@ class ReplicaProgram:
         self._settings = settings
         self._health: Health | None = None
         from trunklined.bus.engines.redis_ownership import RedisOwnership  # its library is an extra
+        from trunklined.redis.script import Copies
 
         self._lease = RedisOwnership(
             settings.redis_target(),
             ttl=settings.journal_lease_seconds,
-            copies=settings.journal_copies,
-            copy_seconds=settings.journal_copy_seconds,
+            copies=Copies(settings.journal_copies, settings.journal_copy_seconds, settings.journal_copies_synced),
             max_bytes=settings.max_journal_bytes,
         )
         self._replicas = make_replicas(settings)
         self._broker = make_broker(settings, self._lease.new_engine(), self._replicas)
         self._ownership = Ownership(self._broker, self._lease)
-        self._route = JournalRoute(self._ownership, self._new_forwarder)
+        self._route = JournalRoute(self._ownership, self._new_forwarder, settings.redis_wait)
         self._servicer = ReplicaServicer(
             self._broker, settings.max_message_bytes, settings.stored_patterns, time.time(), self._route
         )
@@ -121,8 +121,9 @@ class ReplicaProgram:
     async def start(self) -> None:
         """Looks whether Redis can be trusted, begins to try for the journal, and finds the other replicas."""
         self._ownership.on_gained = self._gained
-        self._ownership.address = self._servicer.address
-        await self._lease.open(self._ownership.address, self._ownership.begin, self._ownership.end)
+        owned = self._ownership
+        owned.address = self._servicer.address
+        await self._lease.open(owned.address, owned.begin, owned.end, owned.note_lost_commits)
         self._route.start()
         await self._replicas.start()
 

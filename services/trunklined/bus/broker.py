@@ -117,6 +117,8 @@ class Broker:
         self._journal_sequencer = Sequencer(clock)
         self._sequencer = peers.sequencer or self._journal_sequencer
         self.journal = self.new_journal(engine)
+        self.lost_commits = 0
+        """How many commits whatever keeps the journal has lost after it answered them, as far as is known."""
         self._limits = limits
         self._memory = QueueMemory(limits.max_queue_memory_bytes)
         self._index: PatternIndex[SubscriptionQueue] = PatternIndex()

@@ -122,14 +122,16 @@ class SubscribeRequest(_message.Message):
 class SubscribeResponse(_message.Message):
     __slots__ = ("started", "deliveries", "lagged", "refused", "called_off", "refused_response", "part_credit", "changed", "task_cancelled")
     class Started(_message.Message):
-        __slots__ = ("subscription_id", "ack_wait", "paused")
+        __slots__ = ("subscription_id", "ack_wait", "paused", "lost_commits")
         SUBSCRIPTION_ID_FIELD_NUMBER: _ClassVar[int]
         ACK_WAIT_FIELD_NUMBER: _ClassVar[int]
         PAUSED_FIELD_NUMBER: _ClassVar[int]
+        LOST_COMMITS_FIELD_NUMBER: _ClassVar[int]
         subscription_id: int
         ack_wait: _duration_pb2.Duration
         paused: bool
-        def __init__(self, subscription_id: _Optional[int] = ..., ack_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., paused: bool = ...) -> None: ...
+        lost_commits: int
+        def __init__(self, subscription_id: _Optional[int] = ..., ack_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., paused: bool = ..., lost_commits: _Optional[int] = ...) -> None: ...
     class Deliveries(_message.Message):
         __slots__ = ("channel", "first_sequence", "priority", "messages", "attempt", "requests")
         CHANNEL_FIELD_NUMBER: _ClassVar[int]
@@ -209,12 +211,14 @@ class SubscribeResponse(_message.Message):
         error: _error_pb2.Error
         def __init__(self, sequences: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
     class Changed(_message.Message):
-        __slots__ = ("paused", "ack_wait")
+        __slots__ = ("paused", "ack_wait", "lost_commits")
         PAUSED_FIELD_NUMBER: _ClassVar[int]
         ACK_WAIT_FIELD_NUMBER: _ClassVar[int]
+        LOST_COMMITS_FIELD_NUMBER: _ClassVar[int]
         paused: bool
         ack_wait: _duration_pb2.Duration
-        def __init__(self, paused: bool = ..., ack_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+        lost_commits: int
+        def __init__(self, paused: bool = ..., ack_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lost_commits: _Optional[int] = ...) -> None: ...
     STARTED_FIELD_NUMBER: _ClassVar[int]
     DELIVERIES_FIELD_NUMBER: _ClassVar[int]
     LAGGED_FIELD_NUMBER: _ClassVar[int]

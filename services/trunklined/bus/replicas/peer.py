@@ -213,14 +213,17 @@ class Peer:
         """Tells how many messages of a group it may send."""
         here = self._home.groups.here(key)
         if here is None:
-            self._allowed.pop(key, None)
-            self._received.pop(key, None)
             return
         credit = here.credit
         allowed = None if credit is None else self._received.get(key, 0) + credit
         if allowed != self._allowed.get(key, 0):
             self._allowed[key] = allowed
             self.put(items.Credit(*key, allowed))
+
+    def forget_credit(self, key: GroupKey) -> None:
+        """Begins anew with a group, as the other does when it hears that nobody is in it here."""
+        self._allowed.pop(key, None)
+        self._received.pop(key, None)
 
     def _call_off(self, request_id: str, by: str, reason: str) -> None:
         self.put(items.CalledOff(request_id, by, reason))

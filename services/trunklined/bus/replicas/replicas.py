@@ -29,6 +29,8 @@ _SEQUENCE_BITS: Final = 40
 """Of a live message's sequence; the number of the replica's part in the fleet stands before them."""
 _RENEWALS: Final = 3
 """How often a lease is renewed while it lasts."""
+MAX_APART_SECONDS: Final = 1.0
+"""How often a replica that is apart from the others tries to take part, at least: what is live is lost meanwhile."""
 _ASKING_SECONDS: Final = 60.0
 """A replica counts as asking for so long after its last request."""
 
@@ -161,7 +163,7 @@ class Replicas:
             if self._joined.is_set():
                 delays = reconnect_delays()
             self._part()
-            await asyncio.sleep(next(delays))
+            await asyncio.sleep(min(next(delays), MAX_APART_SECONDS))
 
     async def _take_part(self) -> None:
         exchange = self._connect()
@@ -313,6 +315,9 @@ class Replicas:
             told = items.Interest(self._interest.version, changes)
             for peer in self._peers.values():
                 peer.put(told)
+                for entry in changes:
+                    if not entry.members:
+                        peer.forget_credit((entry.pattern, entry.group))
         credits, self._credits = self._credits, set()
         for peer in self._peers.values():
             for key in credits:

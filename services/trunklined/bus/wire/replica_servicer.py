@@ -73,7 +73,7 @@ class ReplicaServicer(BusServicer):
         """Returns the way to the journal's owner; None: it is this replica."""
         if not forwarded_peer(context):
             return await self._route.find(context.time_remaining())
-        if not self._route.is_here:  # else two replicas that err could send it to and fro
+        if not await self._route.opens_here(context.time_remaining()):  # two that err could send it to and fro
             raise BusDisconnectedError("this replica does not own the journal", details={"why": "not owner"})
         return None
 
