@@ -25,7 +25,7 @@ from trunklined.bus.wire.replica_connection import ReplicaConnection
 from trunklined.bus.wire.servicer import SERVICE_NAME, BusServicer, Context, new_end
 from trunklined.bus.wire.streams import PublishStream
 from trunklined.forwarding.forwarder import Forwarder
-from trunklined.forwarding.peer import forwarded_peer, peer_of
+from trunklined.rpc.identity import is_from_replica, peer_of
 
 STATS_SECONDS: Final = 1.0
 """What the owner gets to say how the journal is."""
@@ -75,7 +75,7 @@ class ReplicaServicer(BusServicer):
 
     async def _find(self, context: Context) -> Forwarder | None:
         """Returns the way to the journal's owner; None: it is this replica."""
-        if not forwarded_peer(context):
+        if not is_from_replica():
             return await self._route.find(context.time_remaining())
         if not self._route.is_here:  # else two replicas that err could send it to and fro
             raise BusDisconnectedError("this replica does not own the journal", details={"why": "not owner"})
@@ -123,7 +123,7 @@ class ReplicaServicer(BusServicer):
 
     async def connect(self, _: object, context: Context) -> None:
         """See bus.proto."""
-        if forwarded_peer(context):
+        if is_from_replica():
             await self._find(context)
         await context.send_initial_metadata(())
         ended = new_end()
@@ -142,7 +142,7 @@ class ReplicaServicer(BusServicer):
         stats = await super().get_stats(raw, context)
         stats.journal_owner = self._route.ownership.owner or ""
         stats.journal_takeovers = self._route.ownership.takeovers
-        if self._route.is_reachable and not self._route.is_here and not forwarded_peer(context):
+        if self._route.is_reachable and not self._route.is_here and not is_from_replica():
             with suppress(aio.AioRpcError, TrunklineError):  # then they are not known
                 forwarder = await self._route.find(STATS_SECONDS)
                 if forwarder is not None:
