@@ -48,8 +48,8 @@ class AuditLog:
     def __init__(self, path: str = "", *, is_on: bool = False) -> None:
         self._is_on = is_on or bool(path)
         self._file: PrivateFile | None = None
-        self._denied: dict[tuple[str, str, str], tuple[float, int]] = {}
-        """By identity, call and object: when it was written last, and how often it was not since."""
+        self._denied: dict[tuple[str, ...], tuple[float, int]] = {}
+        """By identity, call, object and why: when it was written last, and how often it was not since."""
         if path:
             try:
                 self._file = PrivateFile(path, FILE_BYTES, FILES)
@@ -61,7 +61,7 @@ class AuditLog:
 
     def denied(self, identity: Identity, call: str, object: str, why: str) -> None:
         """Records what was refused. The same of the same is written once a second at the most."""
-        key, now = (identity.name, call, object), time.monotonic()
+        key, now = (identity.name, call, object, why), time.monotonic()
         last, repeated = self._denied.pop(key, (float("-inf"), 0))
         if now - last < REPEAT_SECONDS:
             self._denied[key] = last, repeated + 1
