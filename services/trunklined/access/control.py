@@ -124,8 +124,8 @@ class AccessControl:
             log.error("the access file cannot be taken; that of before is in force", reason=error.message)
             self.audit.changed("reload access file", "failed", why=error.message)
             return False
-        log.info("the access file was read anew", file=str(path))
         self.audit.changed("reload access file", "done", file=str(path))
+        log.info("the access file was read anew", file=str(path))
         return True
 
     def _look_at_file(self) -> tuple[object, ...]:

@@ -155,7 +155,10 @@ class Proof:
     def _fetch(self) -> None:
         self._fetched = time.monotonic()
         try:
-            self._keys = _load(self._keys_at)
+            keys = _load(self._keys_at)
+            if keys != self._keys:
+                self._keys = keys
+                structlog.get_logger().info("tokens and their keys were read anew")
             self._told = ""
         except KeysError as error:
             self._tell(error)
