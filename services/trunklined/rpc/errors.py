@@ -22,7 +22,7 @@ from grpc import aio
 from trunkline.errors import ERROR_DOMAIN, STATUS_DETAILS_KEY, InternalError, InvalidMessageError, TrunklineError
 from trunkline.v1 import error_pb2
 from trunklined.rpc.draining import Draining
-from trunklined.rpc.identity import identity_of
+from trunklined.rpc.identity import peer_of
 
 MAX_TEXT_BYTES: Final = 512
 MAX_DETAILS_BYTES: Final = 3072
@@ -240,7 +240,7 @@ def _expected(error: Exception, method: str, context: Context) -> TrunklineError
         return error
     if isinstance(error, DecodeError):
         return _undecodable()
-    return to_internal(error, method, str(identity_of(context)))
+    return to_internal(error, method, peer_of(context))
 
 
 def _undecodable() -> InvalidMessageError:

@@ -110,8 +110,8 @@ class Replicas:
                 peer.put(items.Candidates(channel, found), size)
 
     async def cancel(self, request_id: str, by: str, reason: str) -> bool:
-        asking = [peer for peer in self._peers.values() if peer.is_asking]
-        calls = [peer.cancel(next(self._calls), request_id, by, reason) for peer in asking]
+        # All are asked: who heard of a request by way of one replica may cancel it at another, which knows of it later.
+        calls = [peer.cancel(next(self._calls), request_id, by, reason) for peer in self._peers.values()]
         return any(await asyncio.gather(*calls))
 
     def statistics(self) -> ReplicaStatistics:
