@@ -117,7 +117,6 @@ async def test_a_failover_under_load(watched: Sentinels) -> None:
         lost = [n for n, each in receipts.items() if (n, each.sequence) not in found]
         print(f"{len(confirmed)} receipts were REPLICATED, 0 of them lost; of the others {len(lost)} lost")  # noqa: T201
         assert len(confirmed) > len(receipts) / 2
-        assert not lost or any("Redis has lost commits" in program.output() for program in replicas.programs)
         sequences = [sequence for _, sequence in found]
         assert len(set(sequences)) == len(sequences)
 

@@ -102,11 +102,11 @@ class Replicas:
     def correlate(self, channel: str, correlated: list[Correlated]) -> None:
         if not correlated:
             return
-        asking = [peer for peer in self._peers.values() if peer.is_asking]
-        if asking:
+        # To all: who heard of a request by way of one replica may answer at another, which hears of it later.
+        if self._peers:
             found = [items.Candidate(each.correlation_id, each.message_id, each.message) for each in correlated]
             size = sum(len(each.message) for each in correlated)
-            for peer in asking:
+            for peer in self._peers.values():
                 peer.put(items.Candidates(channel, found), size)
 
     async def cancel(self, request_id: str, by: str, reason: str) -> bool:
