@@ -18,10 +18,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from trunkline.errors import UnauthenticatedError
-from trunklined.access.jwt_terms import JwtTerms
+from trunklined.access.jwt_terms import HTTPS, JwtTerms
 from trunklined.access.proof_errors import KeysError
 
-HTTPS: Final = "https://"
 LEEWAY_SECONDS: Final = 10.0
 """So much clocks may differ."""
 FETCH_SECONDS: Final = 5.0

@@ -14,14 +14,13 @@ import structlog
 from trunkline.errors import TrunklineError, UnauthenticatedError
 from trunkline.tls.pem import state_of
 from trunklined.access.identity import Identity, check_identity_name
-from trunklined.access.jwt_terms import JwtTerms
+from trunklined.access.jwt_terms import HTTPS, JwtTerms
 from trunklined.access.proof_errors import KeysAwayError, KeysError
 from trunklined.access.tokens import PREFIX, TokenFileError, read_tokens
 
 if TYPE_CHECKING:  # its libraries take a tenth of a second to load: only who takes such tokens waits for that
     from trunklined.access.jwt import Keys
 
-HTTPS: Final = "https://"
 KEYS_SECONDS: Final = 60.0
 """How often keys are fetched from a URL: one that is removed there counts no more after that."""
 AGAIN_SECONDS: Final = 5.0
