@@ -2,6 +2,7 @@
 
 config      ServerSettings: the settings that every program has
 errors      domain errors to gRPC statuses and wire items; the interceptor that every call passes
+interceptor what every call passes on its way to its handler
 compression answers compressed where the caller asks for it
 histogram   durations by bucket, for every program's metrics; domains may use it
 health      grpc.health.v1, per service and overall

@@ -22,10 +22,11 @@ from trunklined.access.gate import Gate, enter
 from trunklined.access.identity import Identity
 from trunklined.access.rights import Need, Rules
 from trunklined.rpc.identity import identify
+from trunklined.rpc.interceptor import Interceptor, with_behaviour
 from trunklined.rpc.long_work import check_lists
 
-if TYPE_CHECKING:  # only the stubs know what these are made of
-    Handler = grpc.RpcMethodHandler[Any, Any]
+if TYPE_CHECKING:
+    from trunklined.rpc.interceptor import Handler
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -49,7 +50,7 @@ class Guarded:
     administration: Collection[str] = ()
 
 
-class AccessInterceptor(aio.ServerInterceptor):
+class AccessInterceptor(Interceptor):
     """Finds out who makes each call, and refuses those that may not. Health is for everybody.
 
     Args:
@@ -61,35 +62,18 @@ class AccessInterceptor(aio.ServerInterceptor):
     def __init__(
         self, control: AccessControl, guarded: Guarded | None = None, *, open_reflection: bool = False
     ) -> None:
+        super().__init__()
         self._control = control
         self._guarded = guarded or Guarded({})
         self._open_reflection = open_reflection
-        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
-        """By method: the handler that was found and its wrapper; bounded by the number of registered methods."""
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None or method.startswith(HEALTH):
-            return handler
-        if method.startswith(REFLECTION) and self._open_reflection:
-            return handler
-        known = self._wrapped.get(method)
-        if known is None or known[0] is not handler:
-            known = self._wrapped[method] = (handler, self._wrap(handler, method))
-        return known[1]
+    def _concerns(self, details: grpc.HandlerCallDetails) -> bool:
+        method = details.method
+        return not (method.startswith(HEALTH) or (method.startswith(REFLECTION) and self._open_reflection))
 
     def _wrap(self, handler: Handler, method: str) -> Handler:
-        sides = ("unary", "stream")
-        kind = f"{sides[bool(handler.request_streaming)]}_{sides[bool(handler.response_streaming)]}"
-        behaviour = getattr(handler, kind)
         wrap = self._streaming if handler.request_streaming or handler.response_streaming else self._unary
-        found: Any = handler
-        return found._replace(**{kind: wrap(behaviour, method, handler.request_streaming)})  # type: ignore[no-any-return]
+        return with_behaviour(handler, lambda behaviour: wrap(behaviour, method, handler.request_streaming))
 
     def _unary(self, behaviour: Any, method: str, _: bool) -> Any:
         name = method.rpartition("/")[2]
