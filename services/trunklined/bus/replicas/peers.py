@@ -70,9 +70,6 @@ class Home(Protocol):
 
     def rows(self, pattern: str | None, after: int) -> Iterator[Row]: ...
 
-    @property
-    def has_requests(self) -> bool: ...
-
 
 class Peers(Protocol):
     """The other replicas. Nothing here waits, but what says so."""
@@ -102,9 +99,6 @@ class Peers(Protocol):
 
     def when_told(self, tell: Callable[[], None]) -> None:
         """Calls `tell` when all others know the interest as it is now: at once where they do."""
-
-    def asked(self) -> None:
-        """Tells that requests are pending here: a reply may be published at any replica."""
 
     def correlate(self, channel: str, correlated: list[Correlated]) -> None:
         """Hands on messages that may answer a request of another replica."""
@@ -142,9 +136,6 @@ class _Alone:
 
     def when_told(self, tell: Callable[[], None]) -> None:
         tell()
-
-    def asked(self) -> None:
-        pass
 
     def correlate(self, channel: str, correlated: list[Correlated]) -> None:
         pass
