@@ -24,7 +24,7 @@ from trunklined.rpc.variables import unknown_variables
 
 def _check_tcp_or_empty(address: str) -> str:
     if address.startswith((UNIX, TLS)):
-        raise ValueError("metrics are served on host:port only")
+        raise ValueError("this is served on host:port only, without TLS")
     return check_address(address) if address else address
 
 
@@ -50,6 +50,10 @@ class ServerSettings(BaseSettings):
     address: Address = Field(description="Where to serve: host:port (port 0: any free one) or unix:/path.")
     metrics_address: TcpAddressOrEmpty = Field(
         default="", description="Where to serve Prometheus metrics: host:port. Empty: nowhere."
+    )
+    health_address: TcpAddressOrEmpty = Field(
+        default="",
+        description="Where to serve health alone, without TLS, for probes: host:port. Empty: where all is served.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least severe log lines to write."
@@ -178,6 +182,11 @@ class ServerSettings(BaseSettings):
     def serves_at(self) -> str:
         """`address` in the form that says whether TLS is served there."""
         return f"{TLS}{self.address}" if self.tls_cert and not self.address.startswith(TLS) else self.address
+
+    @property
+    def listens_at(self) -> str:
+        """Where gRPC itself listens, in that form: `serves_at`, unless the program stands before it there."""
+        return self.serves_at
 
     @property
     def exposure(self) -> str:

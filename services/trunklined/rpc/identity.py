@@ -25,6 +25,9 @@ REPLICA_KEY: Final = "trunkline-replica-key"
 HOP: Final = (AUTHORIZATION, PEER, ON_BEHALF_OF, REPLICA_KEY)
 """Metadata of one connection: who hands a call on says them anew."""
 
+_LED_IN: Final = "unix-abstract:"
+"""How gRPC says the name of a socket that has one and no file."""
+_LED_IN_UID: Final = "trunkline-uid-"
 _NAMES: Final = ("x509_subject_alternative_name", "x509_common_name")
 """Where gRPC has the names of a client's certificate: the first that is there counts (RFC 9525 takes no other)."""
 _BEARER: Final = "bearer"
@@ -58,6 +61,12 @@ async def identify(context: Any, control: AccessControl) -> Identity:
     return replace(speaker, name=name, peer=peer, speaker=speaker.name)
 
 
+def name_of_peer(uid: int) -> str:
+    """Returns how the name of a socket begins by which the own user leads in a program of another user, whom it asked
+    the kernel for."""
+    return f"{_LED_IN_UID}{uid}-"
+
+
 async def _proven(context: Any, said: dict[str, str], control: AccessControl) -> Identity:
     """Who speaks."""
     peer: str = context.peer()
@@ -74,6 +83,8 @@ async def _proven(context: Any, said: dict[str, str], control: AccessControl) ->
         return Identity(proven.name, "token", peer, proven.source, proven.ends)
     if name := certificate_name(context):
         return Identity(check_identity_name(name), "certificate", peer)
+    if peer.startswith(_LED_IN + _LED_IN_UID):
+        return Identity(f"{UID}{peer.removeprefix(_LED_IN + _LED_IN_UID).partition('-')[0]}", "user", peer)
     if peer.startswith(UNIX):
         # Nobody but the own user, and root, can connect to the socket: it has mode 0600 from its first moment.
         return Identity(f"{UID}{os.geteuid()}", "user", peer)

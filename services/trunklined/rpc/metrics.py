@@ -6,7 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -14,6 +14,9 @@ from prometheus_client.registry import Collector
 
 from trunklined.rpc.histogram import Histogram
 from trunklined.rpc.listening import ListenError
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 LATENCY_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the buckets of a call's time, in seconds."""
@@ -69,6 +72,21 @@ class ExposureCollector(Collector):
         )
 
 
+METRICS_PATH: Final = "/metrics"
+
+
+def _only_metrics(app: WSGIApplication) -> WSGIApplication:
+    """Answers 404 on every other path: nobody takes a typing error for a page that is well."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == METRICS_PATH:
+            return app(environ, start_response)
+        start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"metrics are at {METRICS_PATH}\n".encode()]
+
+    return answer
+
+
 class MetricsServer:
     """Serves a program's metrics over HTTP until closed."""
 
@@ -87,6 +105,9 @@ class MetricsServer:
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
             raise ListenError(f"cannot serve metrics on {address}: {why}", details={"address": address}) from error
+        app = self._server.get_app()
+        assert app is not None
+        self._server.set_app(_only_metrics(app))
         self.address = f"{host}:{self._server.server_port}"
 
     def close(self) -> None:

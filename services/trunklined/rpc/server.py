@@ -37,6 +37,9 @@ GOODBYE_SECONDS: Final = 0.1
 """From the end of the last call to that of its connection: its answer is on its way, and what comes is still refused
 with a reason."""
 
+MAX_HEALTH_BYTES: Final = 4_096
+"""Of a question on the health address, which is a name."""
+
 
 class Program(Protocol):
     """A service as its `app.py` builds it."""
@@ -158,17 +161,14 @@ async def serving(program: Program, settings: ServerSettings) -> AsyncIterator[s
         lag = LoopLag()
         stack.callback(lag.close)
         tls = ServerTls(settings.tls_cert, settings.tls_key, settings.tls_client_ca) if settings.tls_cert else None
-        address = listen(server, settings.serves_at, tls.credentials() if tls else None)
+        bound = listen(server, settings.listens_at, tls.credentials() if tls else None)
+        address = bound if settings.listens_at == settings.serves_at else settings.serves_at
         _warn_of_exposure(settings, address)
         if isinstance(program, LearnsAddress):
             program.listens_at(address)
-        metrics_address = None
-        if settings.metrics_address:
-            shown = [calls, lag, ExposureCollector(settings.is_exposed), AccessCollector(control)]
-            shown += [tls] if tls else []
-            metrics = MetricsServer(settings.metrics_address, [*shown, *program.collectors()])
-            stack.push_async_callback(asyncio.to_thread, metrics.close)
-            metrics_address = metrics.address
+        shown = [calls, lag, ExposureCollector(settings.is_exposed), AccessCollector(control), *([tls] if tls else [])]
+        metrics_address = _serve_metrics(stack, settings, shown, program)
+        health_address = await _serve_health(stack, settings, state)
         stack.push_async_callback(program.close)
         await program.start()
         await server.start()
@@ -176,7 +176,13 @@ async def serving(program: Program, settings: ServerSettings) -> AsyncIterator[s
             stack.callback(asyncio.create_task(watch(), name=f"watch files: {watch.__qualname__}").cancel)
         lag.start()
         state.serve()
-        log.info("ready", address=address, metrics_address=metrics_address, pid=os.getpid())
+        log.info(
+            "ready",
+            address=address,
+            metrics_address=metrics_address,
+            health_address=health_address,
+            pid=os.getpid(),
+        )
         try:
             yield address
         finally:
@@ -184,7 +190,31 @@ async def serving(program: Program, settings: ServerSettings) -> AsyncIterator[s
             await asyncio.sleep(settings.unready_seconds)
             await _drain(program, draining, settings.drain_seconds)
             await asyncio.sleep(GOODBYE_SECONDS)
-            hang_up(address)
+            hang_up(bound)
+
+
+def _serve_metrics(
+    stack: AsyncExitStack, settings: ServerSettings, shown: Iterable[Collector], program: Program
+) -> str | None:
+    """Serves metrics, where it is set up; returns the address."""
+    if not settings.metrics_address:
+        return None
+    metrics = MetricsServer(settings.metrics_address, [*shown, *program.collectors()])
+    stack.push_async_callback(asyncio.to_thread, metrics.close)
+    return metrics.address
+
+
+async def _serve_health(stack: AsyncExitStack, settings: ServerSettings, state: health.Health) -> str | None:
+    """Serves health alone on a port of its own, where it is set up, without TLS, which probes of Kubernetes cannot
+    speak; from before the program starts until it has ended. Returns the address."""
+    if not settings.health_address:
+        return None
+    server = aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", MAX_HEALTH_BYTES)])
+    stack.push_async_callback(server.stop, 0)
+    health_pb2_grpc.add_HealthServicer_to_server(state, server)
+    bound = listen(server, settings.health_address)
+    await server.start()
+    return bound
 
 
 def access_control(settings: ServerSettings) -> AccessControl:

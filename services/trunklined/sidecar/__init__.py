@@ -1,6 +1,7 @@
 """The sidecar: the local program beside the agents.
 
 app          its parts put together; config: its settings; metrics: its counts
+door         lets other users' programs come to the gRPC socket, each asked who it is
 servicer     BusService and StateService, each call passed on as raw bytes
 offline/     store and forward, while the bus is away
   calls        the calls that publish; connect_stream, publish_stream: two of them as streams, on stream

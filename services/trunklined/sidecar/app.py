@@ -9,6 +9,7 @@ from functools import partial
 from grpc import aio
 from prometheus_client.registry import Collector
 
+from trunkline.addresses import UNIX
 from trunkline.bus.grpc.bus import GrpcMessageBus
 from trunkline.errors import BusDisconnectedError, StateDisconnectedError
 from trunkline.message_channel.unix_socket.line_server import LineServer, open_socket
@@ -19,6 +20,7 @@ from trunklined.rpc.server import Program
 from trunklined.rpc.upstream import upstream_options
 from trunklined.sidecar import servicer
 from trunklined.sidecar.config import Settings
+from trunklined.sidecar.door import Door
 from trunklined.sidecar.lines.bridge import LineBridge
 from trunklined.sidecar.metrics import Parts, SidecarCollector
 from trunklined.sidecar.offline.store_and_forward import StoreAndForward
@@ -38,6 +40,10 @@ class SidecarProgram:
         self._bus = self._forwarder(servicer.BUS.full_name, settings.bus_address, BusDisconnectedError, options)
         self._state = self._forwarder(servicer.STATE.full_name, settings.state_address, StateDisconnectedError, options)
         self._store = StoreAndForward.of(settings, self._bus) if settings.store_path else None
+        self._door: Door | None = None
+        if settings.listens_at != settings.serves_at:
+            public, own = (each.removeprefix(UNIX) for each in (settings.serves_at, settings.listens_at))
+            self._door = Door(public, own, settings.access)
         self._lines: LineBridge | None = None
         if settings.socket_path:
             self._lines = LineBridge(GrpcMessageBus(settings.bus_address), settings.command_timeout)
@@ -54,7 +60,7 @@ class SidecarProgram:
             health.turn(forwarder.service, serving=forwarder.is_connected)
 
     async def start(self) -> None:
-        """Opens the backlog, begins to connect, and opens the UNIX socket.
+        """Opens the backlog, begins to connect, and opens the UNIX sockets.
 
         Raises:
             StorageError: the backlog's file is another sidecar's, or cannot be opened or trusted.
@@ -67,18 +73,26 @@ class SidecarProgram:
         self._state.start()
         if self._lines is not None:
             settings = self._settings
+            access = settings.access
             socket_file = await asyncio.to_thread(
-                open_socket, settings.socket_path, settings.uids, settings.max_connections
+                open_socket,
+                settings.socket_path,
+                mode=access.mode,
+                group=access.group,
+                backlog=settings.max_connections,
             )
             server = LineServer(
                 socket_file,
                 self._lines,
                 name=self.name,
-                allowed_uids=settings.uids,
+                allowed_uids=access.uids,
+                allowed_gids=access.gids,
                 max_connections=settings.max_connections,
                 max_line_bytes=settings.max_message_bytes,
             )
             await self._lines.start(server)
+        if self._door is not None:
+            await self._door.open()
 
     async def drain(self, seconds: float) -> None:
         """Gives what is under way `seconds`: calls, and commands on the UNIX socket. Then ends the streams."""
@@ -92,6 +106,8 @@ class SidecarProgram:
 
     async def close(self) -> None:
         """Closes clients and upstreams; idempotent."""
+        if self._door is not None:
+            await self._door.close()
         if self._lines is not None:
             await self._lines.close()
         if self._store is not None:
@@ -103,7 +119,7 @@ class SidecarProgram:
 
     def collectors(self) -> Iterable[Collector]:
         """Returns the sidecar's metrics."""
-        return [SidecarCollector(Parts((self._bus, self._state), self._lines, self._store))]
+        return [SidecarCollector(Parts((self._bus, self._state), self._lines, self._store, self._door))]
 
     def _forwarder(
         self,

@@ -9,6 +9,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from trunklined.forwarding.forwarder import Forwarder
+from trunklined.sidecar.door import Door
 from trunklined.sidecar.lines.bridge import LineBridge
 from trunklined.sidecar.offline.store_and_forward import StoreAndForward
 
@@ -20,6 +21,7 @@ class Parts:
     forwarders: tuple[Forwarder, ...]
     lines: LineBridge | None
     store: StoreAndForward | None
+    door: Door | None
 
 
 class SidecarCollector(Collector):
@@ -38,6 +40,13 @@ class SidecarCollector(Collector):
             yield from _of_store(self._parts.store)
         if self._parts.lines is not None:
             yield from _of_lines(self._parts.lines)
+        yield CounterMetricFamily(
+            "trunkline_sidecar_clients_denied",
+            "Clients of the UNIX sockets that were sent away.",
+            sum(
+                each.denied for each in (self._parts.lines and self._parts.lines.statistics(), self._parts.door) if each
+            ),
+        )
 
 
 def _of_store(store: StoreAndForward) -> Iterator[Metric]:
@@ -64,6 +73,5 @@ def _of_lines(bridge: LineBridge) -> Iterator[Metric]:
     lines.add_metric(["out"], counts.lines_out)
     yield lines
     yield CounterMetricFamily("trunkline_sidecar_lines_failed", "Lines answered with an error.", counts.failed)
-    yield CounterMetricFamily("trunkline_sidecar_clients_denied", "Clients that were sent away.", counts.denied)
     yield GaugeMetricFamily("trunkline_sidecar_clients", "Clients of the UNIX socket now.", counts.clients)
     yield GaugeMetricFamily("trunkline_sidecar_pending_lines", "Lines being worked on now.", counts.pending)

@@ -19,16 +19,22 @@ services     services, subscriptions
 agents       ps, list, start, stop, status, dependencies, commands, report, shutdown; agents_view, report_view show them
 agent_history, agent_statistics   history, history-stats; stats
 orchestrators, orchestrator_socket, command_connection   whom these ask, and how
-serve        serve bus|state|sidecar
+serve        serve bus|state|sidecar; health, which probe does alone
 bench        how fast a deployment is, seen from here; measuring does it
 up           the three programs together in one terminal
 """
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
-    """The console script."""
+    """The console script. A probe's cost is that of its imports: it goes by what the others need."""
+    if sys.argv[1:2] == ["health"]:
+        from trunkline.cli.services.probe import main as probe
+
+        sys.exit(probe(sys.argv[2:]))
     from trunkline.cli.root import trunkline
 
     trunkline(prog_name="trunkline")

@@ -11,6 +11,7 @@ from trunkline.cli.settings import with_settings
 COMMANDS = {
     "up": Home("trunkline.cli.services.up", "up", "Run bus, state and sidecar together in this terminal."),
     "serve": Home("trunkline.cli.services.serve", "serve", "Run one program: bus, state or sidecar."),
+    "health": Home("trunkline.cli.services.serve", "health", "Ask a program's health, for engines that probe."),
     "certs": Home("trunkline.cli.services.certs", "certs", "Make an authority and certificates, to try TLS with."),
     "access": Home("trunkline.cli.services.serve", "access", "Make tokens, and ask what an access file allows."),
     "migrate": Home("trunkline.cli.services.serve", "migrate", "Copy what bus or state keeps into Redis, or back."),

@@ -1,4 +1,5 @@
-"""`trunkline serve`, `trunkline migrate` and `trunkline access`: become one of the programs, or a tool of theirs."""
+"""`trunkline serve`, `trunkline migrate` and `trunkline access`: become one of the programs, or a tool of theirs;
+`trunkline health`."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import NoReturn
 
 import click
 
+from trunkline.cli.services import probe
 from trunkline.programs import PROGRAMS, program_command
 
 
@@ -35,6 +37,13 @@ def migrate(arguments: tuple[str, ...]) -> None:
 def access(arguments: tuple[str, ...]) -> None:
     """Makes tokens, and says what an access file allows; `trunkline access --help` says how."""
     _become([*program_command("access"), *arguments])
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def health(arguments: tuple[str, ...]) -> None:
+    """Asks a program whether it takes calls; `trunkline health --help` says how."""
+    sys.exit(probe.main(arguments))
 
 
 def _become(command: list[str]) -> NoReturn:

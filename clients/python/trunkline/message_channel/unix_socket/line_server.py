@@ -20,11 +20,24 @@ from trunkline.message_channel.unix_socket.socket_file import SocketFile
 _log = logging.getLogger(__name__)
 
 
-def open_socket(path: str, allowed_uids: Iterable[int] | None, backlog: int = MAX_CONNECTIONS) -> SocketFile:
-    """Opens the socket for a server: mode 0600, or 0666 where others than the own user and root may connect (the server
-    checks each). Blocks for a moment (SOCKET_TIMEOUT, SOCKET_LOCK_SECONDS) where something is there already."""
-    for_others = allowed(allowed_uids) - allowed(None)
-    return SocketFile(path, mode=0o666 if for_others else 0o600, backlog=max(backlog, SOCKET_LISTEN_BACKLOG))
+def open_socket(
+    path: str,
+    allowed_uids: Iterable[int] | None = None,
+    backlog: int = MAX_CONNECTIONS,
+    *,
+    mode: int | None = None,
+    group: int | None = None,
+) -> SocketFile:
+    """Opens the socket for a server. Blocks for a moment (SOCKET_TIMEOUT, SOCKET_LOCK_SECONDS) where something is there
+    already.
+
+    Args:
+        mode, group: of its file. Default: 0600, or 0666 where others than the own user and root may connect (the server
+            checks each); the own group.
+    """
+    if mode is None:
+        mode = 0o666 if allowed(allowed_uids) - allowed(None) else 0o600
+    return SocketFile(path, mode=mode, group=group, backlog=max(backlog, SOCKET_LISTEN_BACKLOG))
 
 
 class LineServer:
@@ -35,6 +48,7 @@ class LineServer:
         handler: gets every line.
         name: the sender of the server's own errors.
         allowed_uids: users that may connect; default the own one and root. A denial is logged.
+        allowed_gids: groups whose processes may, too, by their effective group.
         max_connections, max_line_bytes: limits; a client over one gets an error.
         silent_seconds: within which a client must have sent a line.
         on_denied: is called with the refused peer and the reason, in the server's event loop; what it raises is logged.
@@ -47,6 +61,7 @@ class LineServer:
         *,
         name: str,
         allowed_uids: Iterable[int] | None,
+        allowed_gids: Iterable[int] = (),
         max_connections: int = MAX_CONNECTIONS,
         max_line_bytes: int = MAX_LINE_BYTES,
         silent_seconds: float = SILENT_CLIENT_SECONDS,
@@ -61,6 +76,7 @@ class LineServer:
         self._socket_file = socket_file
         self._handler = handler
         self._allowed = allowed(allowed_uids)
+        self._allowed_gids = frozenset(allowed_gids)
         self._max_connections = max_connections
         self._on_denied = on_denied
         self._server: asyncio.Server | None = None
@@ -99,13 +115,14 @@ class LineServer:
     def admit(self, connection: LineConnection) -> str | None:
         """Admits a client, or returns why it is refused. Where there is no room, the oldest that never sent a line
         gives way."""
-        if connection.peer.uid not in self._allowed:
-            return self._deny(connection.peer, f"user {connection.peer.uid} is not allowed to connect")
+        peer = connection.peer
+        if peer.uid not in self._allowed and peer.gid not in self._allowed_gids:
+            return self._deny(peer, f"user {peer.uid} is not allowed to connect")
         if len(self.connections) >= self._max_connections:
             too_many = f"too many clients: {self._max_connections} are connected"
             silent = next((each for each in self.connections if each.name is None), None)
             if silent is None:
-                return self._deny(connection.peer, too_many)
+                return self._deny(peer, too_many)
             del self.connections[silent]
             silent.send_away(self._deny(silent.peer, f"{too_many}, and this one said nothing"))
         self.connections[connection] = None

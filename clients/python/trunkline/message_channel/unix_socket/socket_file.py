@@ -25,13 +25,14 @@ class SocketFile:
         path: where. A stale socket there is replaced.
         mode: the file's permissions; it never has others, not even while it is made.
         backlog: connections that wait to be accepted.
+        group: the file's group, by number. None: the own one.
 
     Raises:
         SocketInUseError: a live program listens there, or the file is no socket.
         MessageChannelError: the file cannot be made.
     """
 
-    def __init__(self, path: str, *, mode: int, backlog: int) -> None:
+    def __init__(self, path: str, *, mode: int, backlog: int, group: int | None = None) -> None:
         self.path = path
         self.backlog = backlog
         self._removed = False
@@ -39,10 +40,12 @@ class SocketFile:
         try:
             # The mode of the socket itself is what bind() gives the file (less the umask), so that there is no moment
             # in which the file is open to more; umask() would be the whole process's.
-            os.fchmod(self.socket.fileno(), mode)
+            os.fchmod(self.socket.fileno(), mode if group is None else mode & 0o700)
             with _locked(Path(path).parent):
                 _remove_stale(path)
                 self.socket.bind(path)
+                if group is not None:
+                    os.chown(path, -1, group)
                 Path(path).chmod(mode)
                 self.socket.listen(backlog)
                 status = os.lstat(path)
