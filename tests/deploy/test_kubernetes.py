@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from scripts.tools import find
 from tests.deploy.conftest import Start
 from tests.deploy.manifests import (
     KUBERNETES,
+    ROOT,
     Object,
     complaints,
     containers,
@@ -53,10 +55,12 @@ Render = Callable[..., list[Object]]
 @pytest.fixture(scope="module")
 def kubectl() -> str:
     found = find("kubectl")
-    if found is None:
-        missing = "kubectl 1.27 or newer is not installed"
-        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
-    return found
+    if found is not None:
+        return found
+    missing = "kubectl 1.27 or newer is not installed"
+    if os.environ.get("CI"):
+        pytest.fail(missing)
+    pytest.skip(missing)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +161,7 @@ def probe_elsewhere(pod: Object) -> None:
     pod["containers"][0]["livenessProbe"]["grpc"]["port"] = 1
 
 
-BROKEN = {
+BROKEN: dict[Callable[[Object], None], str] = {
     drop_limits: "no limit of memory",
     be_root: "may be root",
     write_to_root: "its root file system can be written to",
@@ -305,3 +309,30 @@ def test_an_unreadable_secret_is_a_clear_line(rendered: dict[str, list[Object]],
     assert ran.returncode != 0
     assert "/etc/trunkline/tls/tls.crt" in ran.stderr
     assert len(ran.stderr.strip().splitlines()) == 1
+
+
+PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
+SHOWN = re.findall(r"```yaml\n# kustomization.yaml\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize("shown", SHOWN, ids=["embedded", "redis"])
+def test_what_the_page_shows_renders(shown: str, kubectl: str, tmp_path: Path) -> None:
+    """Each kustomization of the page, beside a checkout: valid, and what owners ask for."""
+    own = shown.replace("deploy/kubernetes", os.path.relpath(KUBERNETES, tmp_path))
+    (tmp_path / "kustomization.yaml").write_text(own)
+    objects = render(kubectl, tmp_path)
+    assert [invalid(objects, version) for version in VERSIONS] == [[], []]
+    assert complaints(objects) == []
+    if "bus:secret@" in shown:
+        pod = named(objects, "Deployment", "trunkline-bus")["spec"]["template"]["spec"]
+        variables = environment(objects, pod, pod["containers"][0])
+        assert variables["TRUNKLINE_BUS_REDIS_URL"].startswith("rediss://bus:secret@")
+        assert variables["TRUNKLINE_BUS_MAX_MESSAGE_BYTES"] == "1048576"
+        assert variables["TRUNKLINE_BUS_ENGINE"] == "redis"
+
+
+def test_the_page_names_every_overlay_and_component_and_no_other() -> None:
+    folders = {f"{kind}/{each.name}" for kind in ("overlays", "components") for each in (KUBERNETES / kind).iterdir()}
+    assert set(re.findall(r"^\| `((?:overlays|components)/[a-z-]+)` \|", PAGE, re.MULTILINE)) == folders
+    for path in re.findall(r"(?:apply -k|kustomize) (deploy/\S+)", PAGE):
+        assert (ROOT / path / "kustomization.yaml").exists()
