@@ -98,6 +98,27 @@ class JournalRoute:
             ) from None
         return None if self.is_here else self._forwarder
 
+    async def open_stream(self, forwarder: Forwarder, method: str, context: Any) -> Any:
+        """Begins a stream to the replica that owns the journal, for a client's; returns it when it is accepted.
+
+        Raises:
+            TrunklineError: it is not: that replica stops, or has the journal no more.
+        """
+        call = await forwarder.open(method, context)
+        try:
+            await call.initial_metadata()
+            if not call.done():
+                return call
+            await call.read()
+        except aio.AioRpcError as status:
+            raise error_from_rpc(status, BusDisconnectedError) from status
+        except asyncio.CancelledError:
+            call.cancel()
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+        raise BusDisconnectedError("the way to the journal's owner was closed", details={"why": "no owner"})
+
     async def run(self, call: Awaitable[T]) -> T:
         """Awaits something of the journal that is here; raises where the journal goes to another replica meanwhile."""
         ended = self.ownership.ended

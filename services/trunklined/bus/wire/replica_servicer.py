@@ -26,6 +26,7 @@ from trunklined.bus.wire.servicer import SERVICE_NAME, BusServicer, Context, new
 from trunklined.bus.wire.streams import PublishStream
 from trunklined.forwarding.forwarder import Forwarder
 from trunklined.forwarding.peer import forwarded_peer, peer_of
+from trunklined.rpc.moving import Moving
 
 STATS_SECONDS: Final = 1.0
 """What the owner gets to say how the journal is."""
@@ -53,9 +54,10 @@ class ReplicaServicer(BusServicer):
         max_message_bytes: int,
         stored_patterns: Sequence[str],
         started_at: float,
+        moving: Moving,
         route: JournalRoute,
     ) -> None:
-        super().__init__(broker, max_message_bytes, stored_patterns, started_at)
+        super().__init__(broker, max_message_bytes, stored_patterns, started_at, moving)
         self._route = route
         route.ownership.on_lost = self._journal_lost
 
@@ -215,7 +217,8 @@ class ReplicaPublishStream(PublishStream):
             self._stream.close()
 
     async def _came(self, raw: bytes) -> None:
-        self._unanswered -= 1
+        is_answer = bus_pb2.PublishStreamResponse.FromString(raw).WhichOneof("frame") != "move"
+        self._unanswered -= is_answer
         self._writer.put(raw)
         self._emptied.set()
         await self._writer.room(MAX_FRAME_BYTES)

@@ -1,0 +1,196 @@
+"""Streams that are asked to move to another replica, for their age and at SIGTERM: nothing is lost, doubled, out of
+order or failed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.patience import PATIENCE
+from tests.redis import servers
+from tests.redis.replicas import Replicas
+from tests.replicas.balancer import Balancer, balanced
+from trunkline import AgentMessage, DurableMessage, GrpcMessageBus, MessageType, Request
+from trunkline.v1 import bus_pb2, bus_pb2_grpc
+
+LASTING = ("--journal-lease-seconds", "20", "--replica-ttl", "60", "--drain-seconds", "30")
+"""However busy the machine is, no lease ends by itself."""
+
+
+def numbered(number: int, sender: str = "publisher") -> AgentMessage:
+    return AgentMessage(message_type=MessageType.STATUS_UPDATE, sender_id=sender, payload={"n": number})
+
+
+def number_of(message: AgentMessage) -> int:
+    number = message.payload["n"]
+    assert isinstance(number, int)
+    return number
+
+
+async def until(there: Callable[[], bool]) -> None:
+    """Waits until something is so, or it is too late."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + PATIENCE
+    while loop.time() < end and not there():  # noqa: ASYNC110  # nothing says so
+        await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def replicas(count: int, *options: str) -> AsyncIterator[tuple[Replicas, Balancer]]:
+    """So many replicas of a bus behind one address."""
+    with servers.running(appendonly="yes", appendfsync="always") as redis:
+        made = Replicas(redis, count, *LASTING, *options)
+        try:
+            await asyncio.to_thread(made.start)
+            async with balanced(made.addresses) as balancer:
+                yield made, balancer
+        finally:
+            await asyncio.to_thread(made.end)
+
+
+class Work:
+    """Agents at work of every kind, behind one address: what each heard, and which of their calls failed."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self.failed: list[BaseException] = []
+        self.lost: list[BaseException] = []
+        """Connections that were lost."""
+        self.live: defaultdict[str, list[int]] = defaultdict(list)
+        self.grouped: list[int] = []
+        self.stored: list[int] = []
+        self.attempts: Counter[int] = Counter()
+        self.published = {"live": 0, "stored": 0, "grouped": 0}
+        self.answered = 0
+        self.goes_on = True
+
+    def bus(self) -> GrpcMessageBus:
+        return GrpcMessageBus(self._address, connect_timeout=PATIENCE, on_disconnected=self.lost.append)
+
+    async def run(self, stack: AsyncExitStack, tasks: asyncio.TaskGroup) -> None:
+        """Begins to work, until `goes_on` is False."""
+        subscriber, responder, publisher, asker, worker = [
+            await stack.enter_async_context(self.bus()) for _ in range(5)
+        ]
+
+        async def on_live(message: AgentMessage) -> None:
+            self.live[message.sender_id].append(number_of(message))
+
+        async def on_grouped(message: AgentMessage) -> None:
+            self.grouped.append(number_of(message))
+
+        async def on_stored(message: DurableMessage) -> None:
+            self.attempts[message.attempt] += 1
+            self.stored.append(number_of(message))
+
+        async def answer(request: Request) -> dict[str, Any]:
+            await asyncio.sleep(0.02)
+            return {"n": request.payload["n"]}
+
+        await subscriber.subscribe("live:*", on_live)
+        await subscriber.subscribe("grouped:*", on_grouped, group="one", credit=64)
+        await worker.subscribe("stored:>", on_stored, durable="workers", concurrency=4)
+        await responder.respond("ask:>", answer, concurrency=4)
+        tasks.create_task(self._repeat(self._publish_live, publisher, "a"))
+        tasks.create_task(self._repeat(self._publish_live, asker, "b"))
+        tasks.create_task(self._repeat(self._publish_grouped, publisher))
+        tasks.create_task(self._repeat(self._store, publisher))
+        for _ in range(3):
+            tasks.create_task(self._repeat(self._ask, asker))
+
+    async def _repeat(self, action: Callable[..., Any], *arguments: Any) -> None:
+        while self.goes_on:
+            try:
+                await action(*arguments)
+            except Exception as error:  # noqa: BLE001  # whatever a caller hears
+                self.failed.append(error)
+            await asyncio.sleep(0.002)
+
+    async def _publish_live(self, bus: GrpcMessageBus, sender: str) -> None:
+        number = self.published.get(sender, 0)
+        self.published[sender] = number + 1
+        await bus.publish("live:news", numbered(number, sender))
+
+    async def _publish_grouped(self, bus: GrpcMessageBus) -> None:
+        self.published["grouped"] += 1
+        await bus.publish("grouped:news", numbered(self.published["grouped"] - 1))
+
+    async def _store(self, bus: GrpcMessageBus) -> None:
+        self.published["stored"] += 1
+        await bus.publish("stored:work", numbered(self.published["stored"] - 1), stored=True)
+
+    async def _ask(self, bus: GrpcMessageBus) -> None:
+        reply = await bus.request("ask:me", numbered(self.answered), timeout=PATIENCE)
+        assert "n" in reply.payload
+        self.answered += 1
+
+    async def until_heard(self) -> None:
+        """Waits until all that was published has come; then looks that it came once, and in order."""
+        await until(
+            lambda: (
+                len(self.live["a"]) >= self.published["a"]
+                and len(self.live["b"]) >= self.published["b"]
+                and len(set(self.stored)) >= self.published["stored"]
+                and len(self.grouped) >= self.published["grouped"]
+            )
+        )
+
+    def check(self) -> None:
+        """Nothing failed, was lost, came twice or, of what each subscriber gets, out of order."""
+        assert self.failed == []
+        assert self.lost == []
+        for sender in ("a", "b"):
+            assert self.live[sender] == list(range(self.published[sender]))
+        assert sorted(self.grouped) == list(range(self.published["grouped"]))  # what waits for a member is overtaken
+        assert sorted(self.stored) == list(range(self.published["stored"]))
+        assert set(self.attempts) == {1}
+
+
+@pytest.mark.parametrize("count", [2, 3])
+async def test_old_streams_move_under_load(count: int) -> None:
+    async with replicas(count, "--max-stream-age", "1.5") as (_, balancer), AsyncExitStack() as stack:
+        work = Work(balancer.address)
+        async with asyncio.TaskGroup() as tasks:
+            await work.run(stack, tasks)
+            await asyncio.sleep(8)
+            work.goes_on = False
+        await work.until_heard()
+        work.check()
+
+
+async def test_a_rolling_restart_fails_nothing() -> None:
+    async with replicas(3) as (made, balancer), AsyncExitStack() as stack:
+        work = Work(balancer.address)
+        async with asyncio.TaskGroup() as tasks:
+            await work.run(stack, tasks)
+            for program in made.programs:
+                await asyncio.sleep(1)
+                await asyncio.to_thread(program.stop)
+                await asyncio.to_thread(program.start)
+                await asyncio.to_thread(made.settle)
+            await asyncio.sleep(1)
+            work.goes_on = False
+        await work.until_heard()
+        work.check()
+
+
+async def test_a_client_that_ignores_it_is_ended_behind_the_grace() -> None:
+    async with (
+        replicas(2, "--max-stream-age", "0.5", "--stream-grace-seconds", "0.5") as (_, balancer),
+        grpc.aio.insecure_channel(balancer.address) as line,
+    ):
+        call = bus_pb2_grpc.BusServiceStub(line).Subscribe()
+        await call.write(bus_pb2.SubscribeRequest(start=bus_pb2.SubscribeRequest.Start(pattern="raw:>")))
+        async with asyncio.timeout(PATIENCE):
+            kinds = [(await call.read()).WhichOneof("frame"), (await call.read()).WhichOneof("frame")]
+            assert kinds == ["started", "move"]
+            with pytest.raises(grpc.aio.AioRpcError) as ended:
+                await call.read()
+        assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "did not move" in str(ended.value.details())
