@@ -6,17 +6,27 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
 import pytest
 
 from tests.patience import PATIENCE
+from tests.programs import RunningProgram
 from tests.redis import servers
 from tests.redis.replicas import Replicas
 from tests.replicas.balancer import Balancer, balanced
-from trunkline import AgentMessage, DurableMessage, GrpcMessageBus, MessageType, Request
+from trunkline import (
+    AgentMessage,
+    AgentState,
+    ChangeType,
+    DurableMessage,
+    GrpcMessageBus,
+    GrpcStateManager,
+    MessageType,
+    Request,
+)
 from trunkline.v1 import bus_pb2, bus_pb2_grpc
 
 LASTING = ("--journal-lease-seconds", "20", "--replica-ttl", "60", "--drain-seconds", "30")
@@ -178,6 +188,68 @@ async def test_a_rolling_restart_fails_nothing() -> None:
             work.goes_on = False
         await work.until_heard()
         work.check()
+
+
+async def test_calls_and_watches_of_state_move_with_their_streams() -> None:
+    """By age, and by a restart of each replica."""
+    options = ("--engine", "redis", "--max-stream-age", "1", "--drain-seconds", "30", "--redis-url")
+    with servers.running(appendonly="yes", appendfsync="always") as redis:
+        programs = [RunningProgram("state", *options, redis.url) for _ in range(2)]
+        try:
+            for program in programs:
+                await asyncio.to_thread(program.start)
+            async with balanced([program.address for program in programs]) as balancer, AsyncExitStack() as stack:
+                await _write_and_watch(balancer.address, stack, programs)
+        finally:
+            for program in programs:
+                await asyncio.to_thread(program.end)
+
+
+async def _write_and_watch(address: str, stack: AsyncExitStack, programs: list[RunningProgram]) -> None:
+    lost: list[BaseException] = []
+    writer, watcher = [
+        await stack.enter_async_context(
+            GrpcStateManager(address, connect_timeout=PATIENCE, timeout=PATIENCE, on_disconnected=lost.append)
+        )
+        for _ in range(2)
+    ]
+    written = 0
+    seen: list[int] = []
+    goes_on, synced = True, asyncio.Event()
+
+    async def write() -> None:
+        nonlocal written
+        while goes_on:
+            state = AgentState(agent_id="one", agent_type="coding", error_count=written + 1)
+            await writer.save_agent_state(state)
+            written += 1
+            kept = await writer.get_agent_state("one")
+            assert kept is not None
+            assert kept.error_count == written  # it reads what it wrote, wherever that was
+            await asyncio.sleep(0.005)
+
+    async def watch() -> None:
+        changes = watcher.watch("agent_state", id="one")
+        async with aclosing(changes):  # type: ignore[type-var]
+            async for change in changes:
+                if change.type is ChangeType.SYNCED:
+                    synced.set()
+                elif isinstance(change.record, AgentState):
+                    seen.append(change.record.error_count)
+
+    watching = asyncio.create_task(watch())
+    await asyncio.wait_for(synced.wait(), PATIENCE)
+    writing = asyncio.create_task(write())
+    await asyncio.sleep(3)
+    for program in programs:
+        await asyncio.to_thread(program.stop)
+        await asyncio.to_thread(program.start)
+    goes_on = False
+    await writing
+    await until(lambda: bool(seen) and seen[-1] == written)
+    watching.cancel()
+    assert lost == []
+    assert seen == list(range(1, written + 1))
 
 
 async def test_a_client_that_ignores_it_is_ended_behind_the_grace() -> None:

@@ -174,6 +174,7 @@ class Stream(PendingReplies):
         """Whether `open` raises where the service is reached and does not take the stream, else it asks again."""
         self.calls = 0
         """Unary calls beside the stream that are not answered yet."""
+        self._answered = asyncio.Event()
         self._kept: list[bytes] = []
         self._up = asyncio.Event()
         self.greeting: tuple[tuple[str, str | bytes], ...] = ()
@@ -205,6 +206,7 @@ class Stream(PendingReplies):
             raise self.disconnected("it was made anew") from None
         finally:
             self.calls -= 1
+            self._answered.set()
 
     def read(self, name: str, request: Message, parse: Callable[[bytes], Any]) -> FrameReader:
         """Starts a call beside the stream whose answer is a stream of frames."""
@@ -289,6 +291,16 @@ class Stream(PendingReplies):
     def retire(self) -> None:
         """Says that another stream has taken its place: when it is lost, it is not restored."""
         self._is_last = True
+
+    async def leave(self) -> None:
+        """Ends the stream; the connection stays until the calls beside it are answered, and is closed then."""
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.wait({self._runner})
+        while self.calls:
+            self._answered.clear()
+            await self._answered.wait()
+        await self.close()
 
     def abandon(self) -> None:
         """Is called in a forked process: what it has is its parent's, and must not be touched."""
