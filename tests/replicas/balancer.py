@@ -14,12 +14,14 @@ class Balancer:
     Attributes:
         servers: where they are; may change at any time.
         address: where it serves.
+        taken: how many connections a server took.
         open: the number of open connections of each server.
     """
 
     def __init__(self, servers: list[str]) -> None:
         self.servers = servers
         self.address = ""
+        self.taken = 0
         self.open: dict[str, int] = {}
         self._turns = count()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -40,6 +42,7 @@ class Balancer:
                     break
             else:
                 return
+            self.taken += 1
             self.open[server] = self.open.get(server, 0) + 1
             ways = [asyncio.ensure_future(_pass(reader, there[1])), asyncio.ensure_future(_pass(there[0], writer))]
             try:

@@ -7,11 +7,13 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from tests.conftest import StartProgram
 from tests.patience import PATIENCE
 from tests.programs import RunningProgram
 from tests.redis import servers
@@ -174,20 +176,128 @@ async def test_old_streams_move_under_load(count: int) -> None:
         work.check()
 
 
+async def roll(made: Replicas) -> None:
+    """Stops each replica, and starts it again."""
+    for program in made.programs:
+        await asyncio.sleep(1)
+        await asyncio.to_thread(program.stop)
+        await asyncio.to_thread(program.start)
+        await asyncio.to_thread(made.settle)
+    await asyncio.sleep(1)
+
+
 async def test_a_rolling_restart_fails_nothing() -> None:
     async with replicas(3) as (made, balancer), AsyncExitStack() as stack:
         work = Work(balancer.address)
         async with asyncio.TaskGroup() as tasks:
             await work.run(stack, tasks)
-            for program in made.programs:
-                await asyncio.sleep(1)
-                await asyncio.to_thread(program.stop)
-                await asyncio.to_thread(program.start)
-                await asyncio.to_thread(made.settle)
-            await asyncio.sleep(1)
+            await roll(made)
             work.goes_on = False
         await work.until_heard()
         work.check()
+
+
+async def test_a_rolling_restart_behind_a_sidecar_fails_nothing(start_program: StartProgram, socket_dir: Path) -> None:
+    async with replicas(2) as (made, balancer), AsyncExitStack() as stack:
+        state = await asyncio.to_thread(start_program, "state", "--engine", "memory")
+        sidecar = await asyncio.to_thread(
+            start_program,
+            "sidecar",
+            *("--bus-address", balancer.address, "--state-address", state.address),
+            *("--socket-path", "", "--store-path", f"{socket_dir}/sidecar.db"),
+            address=f"unix:{socket_dir}/sidecar.sock",
+        )
+        work = Work(sidecar.address)
+        async with asyncio.TaskGroup() as tasks:
+            await work.run(stack, tasks)
+            await roll(made)
+            work.goes_on = False
+        await work.until_heard()
+        work.check()
+
+
+async def test_a_new_replica_gets_its_share() -> None:
+    """Of eight clients, some are at the new one when each has been asked to move."""
+    async with replicas(2, "--max-stream-age", "2") as (made, balancer), AsyncExitStack() as stack:
+        buses = [GrpcMessageBus(balancer.address, connect_timeout=PATIENCE) for _ in range(8)]
+        for bus in buses:
+            await stack.enter_async_context(bus)
+        late = RunningProgram("bus", "--engine", "redis", "--redis-url", made.redis.url, *LASTING)
+        made.programs.append(late)
+        await asyncio.to_thread(late.start)
+        balancer.servers.append(late.address)
+        await until(lambda: balancer.open.get(late.address, 0) >= 2)
+        assert balancer.open[late.address] >= 2
+        assert all(bus.is_connected for bus in buses)
+
+
+async def test_who_cannot_move_stays_and_moves_later() -> None:
+    async with replicas(2, "--max-stream-age", "0.5") as (_, balancer), AsyncExitStack() as stack:
+        lost: list[BaseException] = []
+        heard: list[int] = []
+        bus = await stack.enter_async_context(
+            GrpcMessageBus(balancer.address, connect_timeout=0.5, on_disconnected=lost.append)
+        )
+
+        async def on_live(message: AgentMessage) -> None:
+            heard.append(number_of(message))
+
+        there, balancer.servers = balancer.servers, []
+        await bus.subscribe("live:news", on_live)
+        for number in range(200):
+            await bus.publish("live:news", numbered(number))
+            await asyncio.sleep(0.01)
+        assert bus.is_connected
+        before = balancer.taken
+        balancer.servers = there
+        await until(lambda: balancer.taken > before)
+        await bus.publish("live:news", numbered(200))
+        await until(lambda: len(heard) == 201)
+        assert heard == list(range(201))
+        assert lost == []
+
+
+async def test_a_client_that_is_closed_while_it_moves_leaves_nothing_behind() -> None:
+    async with replicas(2, "--max-stream-age", "0.1") as (_, balancer):
+        before = asyncio.all_tasks()
+        for turn in range(20):
+            async with GrpcMessageBus(balancer.address, connect_timeout=PATIENCE) as bus:
+                await bus.subscribe("live:news", _ignore)
+                await bus.subscribe("stored:news", _ignore, durable="some")
+                await asyncio.sleep(0.08 + turn * 0.005)
+        await until(lambda: not sum(balancer.open.values()))
+        assert not sum(balancer.open.values())
+        await until(lambda: asyncio.all_tasks() <= before)
+        assert asyncio.all_tasks() <= before
+
+
+async def _ignore(message: AgentMessage) -> None:
+    pass
+
+
+async def test_a_replica_that_is_killed_while_streams_move_is_a_lost_connection() -> None:
+    async with replicas(2, "--max-stream-age", "0.3") as (made, balancer), AsyncExitStack() as stack:
+        heard: list[int] = []
+
+        async def on_live(message: AgentMessage) -> None:
+            heard.append(number_of(message))
+
+        buses = [GrpcMessageBus(balancer.address, connect_timeout=PATIENCE) for _ in range(6)]
+        for bus in buses:
+            await stack.enter_async_context(bus)
+            await bus.subscribe("live:news", on_live)
+        await asyncio.sleep(0.5)
+        killed = made.others[0]
+        await asyncio.to_thread(killed.kill)
+        async with asyncio.timeout(PATIENCE):
+            for bus in buses:
+                while True:  # until each of the six hears it
+                    heard.clear()
+                    await bus.publish("live:news", numbered(1))
+                    await asyncio.sleep(0.2)
+                    if len(heard) >= len(buses):
+                        break
+        assert len(heard) == len(buses)
 
 
 async def test_calls_and_watches_of_state_move_with_their_streams() -> None:

@@ -294,13 +294,15 @@ class Stream(PendingReplies):
 
     async def leave(self) -> None:
         """Ends the stream; the connection stays until the calls beside it are answered, and is closed then."""
-        if self._runner is not None:
-            self._runner.cancel()
-            await asyncio.wait({self._runner})
-        while self.calls:
-            self._answered.clear()
-            await self._answered.wait()
-        await self.close()
+        try:
+            if self._runner is not None:
+                self._runner.cancel()
+                await asyncio.wait({self._runner})
+            while self.calls:
+                self._answered.clear()
+                await self._answered.wait()
+        finally:
+            await self.close()
 
     def abandon(self) -> None:
         """Is called in a forked process: what it has is its parent's, and must not be touched."""

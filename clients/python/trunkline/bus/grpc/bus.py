@@ -69,6 +69,8 @@ class GrpcMessageBus(BaseBus):
         self._on_reconnected = on_reconnected
         self._mover: asyncio.Task[None] | None = None
         self._move: Move | None = None
+        self._stays = False
+        """Whether it is being disconnected: it moves no more."""
         self._winding_up: set[asyncio.Task[None]] = set()
         """The ends of connections that others have taken the place of."""
 
@@ -78,17 +80,21 @@ class GrpcMessageBus(BaseBus):
         return session
 
     async def disconnect(self) -> None:
-        if self._mover is not None:
-            if self._move is not None and self._move.is_made:  # what was published goes out with its end
-                await asyncio.wait({self._mover}, timeout=CLIENT_DISCONNECT_SECONDS)
-            await _ended(self._mover)
-        await super().disconnect()
-        for task in list(self._winding_up):
-            await _ended(task)
+        self._stays = True
+        try:
+            if (mover := self._mover) is not None:
+                if self._move is not None and self._move.is_made:  # what was published goes out with its end
+                    await asyncio.wait({mover}, timeout=CLIENT_DISCONNECT_SECONDS)
+                await _ended(mover)
+            await super().disconnect()
+            for task in list(self._winding_up):
+                await _ended(task)
+        finally:
+            self._stays = False
 
     def _asked_to_move(self, session: BusSession) -> None:
         """The service asks to go on at another replica."""
-        if session is self._session and self._mover is None:
+        if session is self._session and self._mover is None and not self._stays:
             self._mover = asyncio.create_task(self._go_elsewhere(session), name=f"move from {self.address}")
 
     async def _go_elsewhere(self, session: BusSession) -> None:

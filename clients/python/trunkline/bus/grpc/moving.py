@@ -240,14 +240,17 @@ class Move:
 
 
 async def wind_up(old: BusSession) -> None:
-    """Closes a session that another has taken the place of, when nothing is under way there any more."""
-    while True:
-        while old.stream.is_up and not old.is_idle:
-            old.changed.clear()
-            with suppress(TimeoutError):  # what ends here by a deadline or a cancel says nothing
-                async with asyncio.timeout(1.0):
-                    await old.changed.wait()
-        await asyncio.sleep(LINGER_SECONDS)
-        if old.is_idle or not old.stream.is_up:
-            break
-    await old.close()
+    """Closes a session that another has taken the place of: when nothing is under way there any more, or when this is
+    cancelled."""
+    try:
+        while True:
+            while old.stream.is_up and not old.is_idle:
+                old.changed.clear()
+                with suppress(TimeoutError):  # what ends here by a deadline or a cancel says nothing
+                    async with asyncio.timeout(1.0):
+                        await old.changed.wait()
+            await asyncio.sleep(LINGER_SECONDS)
+            if old.is_idle or not old.stream.is_up:
+                break
+    finally:
+        await old.close()

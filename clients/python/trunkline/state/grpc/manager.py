@@ -68,6 +68,8 @@ class GrpcStateManager(BaseStateManager):
         self._tls = tls
         self._line: _Line | None = None
         self._mover: asyncio.Task[None] | None = None
+        self._stays = False
+        """Whether it is being disconnected: it moves no more."""
         self._leaving: set[asyncio.Task[None]] = set()
         """The ends of connections that others have taken the place of."""
 
@@ -77,11 +79,17 @@ class GrpcStateManager(BaseStateManager):
         return line.stream
 
     async def disconnect(self) -> None:
-        for task in (self._mover, *self._leaving):
-            if task is not None:
+        self._stays = True
+        try:
+            if (mover := self._mover) is not None:
+                mover.cancel()
+                await asyncio.wait({mover})
+            await super().disconnect()
+            for task in list(self._leaving):
                 task.cancel()
                 await asyncio.wait({task})
-        await super().disconnect()
+        finally:
+            self._stays = False
 
     def _new_line(self) -> _Line:
         line = _Line(self._asked_to_move, self._on_disconnected, self._on_reconnected)
@@ -94,7 +102,7 @@ class GrpcStateManager(BaseStateManager):
     # was before a write here.
 
     def _asked_to_move(self) -> None:
-        if self._mover is None and self._line is not None:
+        if self._mover is None and self._line is not None and not self._stays:
             self._mover = asyncio.create_task(self._go_elsewhere(self._line), name=f"move from {self.address}")
 
     async def _go_elsewhere(self, old: _Line) -> None:
