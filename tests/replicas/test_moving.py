@@ -80,6 +80,8 @@ class Work:
         self.attempts: Counter[int] = Counter()
         self.published = {"live": 0, "stored": 0, "grouped": 0}
         self.answered = 0
+        self.followed: list[list[str]] = []
+        """Of requests that were followed to their end, the kinds of their events."""
         self.goes_on = True
 
     def bus(self) -> GrpcMessageBus:
@@ -105,6 +107,13 @@ class Work:
             await asyncio.sleep(0.02)
             return {"n": request.payload["n"]}
 
+        async def answer_slowly(request: Request) -> dict[str, Any]:
+            for step in range(10):
+                request.progress(step / 10, "")
+                await asyncio.sleep(0.1)
+            return {}
+
+        await responder.respond("slow:>", answer_slowly, concurrency=2)
         await subscriber.subscribe("live:*", on_live)
         await subscriber.subscribe("grouped:*", on_grouped, group="one", credit=64)
         await worker.subscribe("stored:>", on_stored, durable="workers", concurrency=4)
@@ -113,6 +122,7 @@ class Work:
         tasks.create_task(self._repeat(self._publish_live, asker, "b"))
         tasks.create_task(self._repeat(self._publish_grouped, publisher))
         tasks.create_task(self._repeat(self._store, publisher))
+        tasks.create_task(self._repeat(self._follow, asker))
         for _ in range(3):
             tasks.create_task(self._repeat(self._ask, asker))
 
@@ -142,6 +152,10 @@ class Work:
         assert "n" in reply.payload
         self.answered += 1
 
+    async def _follow(self, bus: GrpcMessageBus) -> None:
+        events = [type(event).__name__ async for event in bus.request_stream("slow:me", numbered(0), timeout=PATIENCE)]
+        self.followed.append(events)
+
     async def until_heard(self) -> None:
         """Waits until all that was published has come; then looks that it came once, and in order."""
         await until(
@@ -156,6 +170,10 @@ class Work:
     def check(self) -> None:
         """Nothing failed, was lost, came twice or, of what each subscriber gets, out of order."""
         assert self.failed == []
+        assert self.followed
+        for events in self.followed:
+            assert (events[0], events[-1]) == ("Accepted", "Result")
+            assert events.count("Accepted") == 1
         assert self.lost == []
         for sender in ("a", "b"):
             assert self.live[sender] == list(range(self.published[sender]))

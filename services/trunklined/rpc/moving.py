@@ -51,8 +51,6 @@ class Moving:
         self._too_old = too_old
         self._streams: set[_Stream] = set()
         self._fewer = asyncio.Event()
-        self.asked = 0
-        """Streams that were asked since the start."""
 
     @contextmanager
     def stream(
@@ -114,7 +112,6 @@ class Moving:
 
     def _ask(self, stream: _Stream, move: move_pb2.Move) -> None:
         stream.is_asked = True
-        self.asked += 1
         stream.ask(move)
 
     def _end(self, stream: _Stream) -> None:
