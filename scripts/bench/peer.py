@@ -23,10 +23,15 @@ Receive = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A program to run beside the roles; it is ready when its port on the loopback accepts."""
+    """A program to run beside the roles; it is ready when its port on the loopback accepts.
+
+    Args:
+        port: where it listens; 0: at the port of the stage.
+    """
 
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
+    port: int = 0
 
 
 class Reception(NamedTuple):
@@ -64,6 +69,10 @@ class Peer(ABC):
     @abstractmethod
     def server(self, service: Service, port: int, scratch: Path) -> Server | None:
         """The program that this service of it needs, or None. Files belong into `scratch`."""
+
+    def beneath(self, service: Service, scratch: Path) -> Sequence[Server]:
+        """The programs that this server needs, in the order in which they start. They count to what messages cost."""
+        return ()
 
     @abstractmethod
     async def open(self, service: Service, port: int) -> None:

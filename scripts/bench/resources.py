@@ -20,11 +20,11 @@ def cpu_seconds(pid: int) -> float:
 
 
 class CpuClock:
-    """What another process uses from now on."""
+    """What other processes use from now on."""
 
-    def __init__(self, pid: int) -> None:
-        """Starts it. `pid` 0: there is no such process, and it uses nothing."""
-        self._pid = pid
+    def __init__(self, *pids: int) -> None:
+        """Starts it."""
+        self._pids = pids
         self._before = self._seconds()
 
     def used(self) -> float:
@@ -32,7 +32,7 @@ class CpuClock:
         return self._seconds() - self._before
 
     def _seconds(self) -> float:
-        return cpu_seconds(self._pid) if self._pid else 0.0
+        return sum(cpu_seconds(pid) for pid in self._pids)
 
 
 def resident_megabytes(pid: int) -> float:

@@ -30,8 +30,8 @@ class Stage:
         self._scratch = scratch
         self._environment = contender.environment
         self._roles: list[Role] = []
-        self.server_pid = 0
-        """Of the contender's server; 0 where it needs none."""
+        self.pids: list[int] = []
+        """Of the contender's servers: of those beneath, then its own; none where it needs none."""
 
     def at_most(self, count: int) -> int:
         """So many, or as many as the contender does at the most."""
@@ -65,10 +65,10 @@ async def stage(contender: Contender, service: Service, kept: Path | None = None
         port = free_port()
         made = Stage(contender, service, port, scratch)
         program = made.peer.server(service, port, scratch)
-        log = scratch / "server.log"
-        server = await start_server(program, port, log, contender.environment) if program else None
-        made.server_pid = server.pid if server is not None else 0
-        if server is not None:
-            stack.push_async_callback(end, server)
+        for number, server in enumerate([*made.peer.beneath(service, scratch), *([program] if program else [])]):
+            log = scratch / f"server-{number}.log"
+            process = await start_server(server, server.port or port, log, contender.environment)
+            stack.push_async_callback(end, process)
+            made.pids.append(process.pid)
         stack.push_async_callback(made.end_roles)
         yield made

@@ -19,13 +19,14 @@ from scripts.bench.peers.nats_synced import NatsSynced
 from scripts.bench.resources import CpuClock, own_cpu_seconds
 from scripts.bench.stage import stage
 from scripts.bench.work import Work
-from scripts.bench.works.durable import DURABLE
+from scripts.bench.works.durable import DURABLE, DURABLE_REDIS
 from scripts.bench.works.fan_out import FAN_OUT
 from scripts.bench.works.live import LIVE, LIVE_BYTES
 from scripts.bench.works.parts import PARTS_WORK
+from scripts.bench.works.replicas import LIVE_REPLICAS
 from scripts.bench.works.request import REQUEST, REQUEST_LATENCY
-from scripts.bench.works.state import STATE_GET, STATE_SAVE
-from scripts.bench.works.stored import STORED, STORED_ALONE
+from scripts.bench.works.state import STATE_GET, STATE_REDIS, STATE_SAVE
+from scripts.bench.works.stored import STORED, STORED_ALONE, STORED_REDIS
 from trunkline import AgentMessage, MessageType, Priority
 
 MESSAGES = 300
@@ -40,7 +41,11 @@ WORK_OF_PEERS = [
     *((work, "nats-synced", STORED_BY) for work in (STORED, STORED_ALONE, STATE_SAVE, STATE_GET)),
     (DURABLE, "nats-synced", {"broker", "subscriber"}),
     (PARTS_WORK, "nats", SENT),
+    (LIVE_REPLICAS, "redis", SENT),
+    *((work, "redis-synced", STORED_BY) for work in (STORED_REDIS, STATE_REDIS)),
+    (DURABLE_REDIS, "redis-synced", {"broker", "subscriber"}),
 ]
+OVER_REDIS = [(LIVE_REPLICAS, SENT), (STORED_REDIS, STORED_BY), (STATE_REDIS, STORED_BY)]
 
 
 @pytest.mark.parametrize(
@@ -65,6 +70,16 @@ async def test_we_carry_bytes_where_peers_do() -> None:
         measured = await LIVE_BYTES.measure(place)
     assert measured.lost == 0
     assert set(measured.cpu) == SENT
+
+
+@pytest.mark.parametrize(("work", "roles"), OVER_REDIS, ids=[work.name for work, _ in OVER_REDIS])
+async def test_we_do_it_over_redis(work: Work, roles: set[str]) -> None:
+    """With what runs beneath our service, which counts to what a message costs."""
+    async with stage(by(replace(ours(), most=MESSAGES), work.ours), work.service) as place:
+        measured = await work.measure(place)
+        assert len(place.pids) > 1
+    assert measured.lost == 0
+    assert set(measured.cpu) == roles
 
 
 async def test_our_answers_in_parts() -> None:
@@ -136,4 +151,4 @@ def test_cpu_is_counted_from_the_start_of_the_clock() -> None:
     while own_cpu_seconds() - before < 0.1:
         pass
     assert clock.used() > 0.05
-    assert CpuClock(0).used() == 0
+    assert CpuClock().used() == 0

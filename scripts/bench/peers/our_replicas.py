@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
 
 from scripts.bench.peer import Server, Service
 from scripts.bench.peers.our_bytes import TrunklineBytes
-from scripts.bench.peers.redis import RedisPubSub
-from scripts.bench.peers.replicas_host import PIDS
-from scripts.bench.processes import START_SECONDS, free_port
-
-_LOOK_SECONDS: Final = 0.02
-
-
-class Programs(NamedTuple):
-    """The processes of two replicas."""
-
-    replicas: list[int]
-    redis: int
-    redis_port: int
+from scripts.bench.peers.ours import program
+from scripts.bench.peers.redis import RedisPubSub, redis_server
+from scripts.bench.processes import free_port
 
 
 class TrunklineReplicas(TrunklineBytes):
@@ -33,24 +19,18 @@ class TrunklineReplicas(TrunklineBytes):
 
     def __init__(self) -> None:
         super().__init__()
-        self.second = 0
+        self.second = free_port()
         """The port of the second replica."""
-        self._scratch = Path()
+        self.redis_port = free_port()
 
     def versions(self) -> Sequence[str]:
         return [*super().versions(), *RedisPubSub().versions()]
 
-    def server(self, service: Service, port: int, scratch: Path) -> Server:
-        self.second, self._scratch = free_port(), scratch
-        command = "-m", "scripts.bench.peers.replicas_host", str(port), str(self.second), str(scratch)
-        return Server((sys.executable, *command))
+    def beneath(self, service: Service, scratch: Path) -> Sequence[Server]:
+        return [redis_server(self.redis_port, scratch), self._replica(service, self.second)]
 
-    async def programs(self) -> Programs:
-        """Waits until all are ready; returns them."""
-        file = self._scratch / PIDS
-        async with asyncio.timeout(START_SECONDS):
-            while not file.exists():  # noqa: ASYNC110  # another process writes it
-                await asyncio.sleep(_LOOK_SECONDS)
-        said = json.loads(file.read_text())
-        *replicas, redis = said["pids"]
-        return Programs(replicas, redis, said["redis"])
+    def server(self, service: Service, port: int, scratch: Path) -> Server:
+        return self._replica(service, port)
+
+    def _replica(self, service: Service, port: int) -> Server:
+        return program(service, port, ENGINE="memory", REDIS_URL=f"redis://127.0.0.1:{self.redis_port}")

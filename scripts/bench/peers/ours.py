@@ -33,9 +33,7 @@ class Trunkline(ChannelAbilities, Peer):
     def server(self, service: Service, port: int, scratch: Path) -> Server | None:
         if service == "channel":
             return None
-        prefix = f"TRUNKLINE_{service.upper()}_"
-        settings = {f"{prefix}ADDRESS": f"127.0.0.1:{port}", f"{prefix}PATH": str(scratch / f"{service}.db")}
-        return Server((sys.executable, "-m", "trunklined", service), settings)
+        return program(service, port, PATH=str(scratch / f"{service}.db"))
 
     async def open(self, service: Service, port: int) -> None:
         if service == "bus":
@@ -164,6 +162,13 @@ class Trunkline(ChannelAbilities, Peer):
         received, _ = await tally.reception()
         await bus.flush()
         return Reception(received, time.monotonic())
+
+
+def program(service: Service, port: int, **settings: str) -> Server:
+    """One of our programs, with these settings beside its address."""
+    named = {"ADDRESS": f"127.0.0.1:{port}", **settings}
+    environment = {f"TRUNKLINE_{service.upper()}_{name}": value for name, value in named.items()}
+    return Server((sys.executable, "-m", "trunklined", service), environment, port)
 
 
 def _message() -> AgentMessage:

@@ -1,23 +1,31 @@
-"""Replicas: what messages from one replica to another cost Redis, and how much more two replicas take than one."""
+"""Replicas: what messages cost Redis, and how much more two replicas take than one."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
 from redis import Redis
 
 from scripts.bench.contender import of_peer
+from scripts.bench.peer import Service
+from scripts.bench.peers.our_redis import TrunklineOverRedis
 from scripts.bench.peers.our_replicas import TrunklineReplicas
 from scripts.bench.promise import Figure, Promise
 from scripts.bench.resources import CpuClock
 from scripts.bench.stage import RUN_SECONDS, Stage, stage
+from scripts.bench.works import durable, state, stored
 
 MESSAGES: Final = 200_000
 BATCH: Final = 10_000
 """Published and taken by the service before the next, so that none is dropped."""
+KEPT: Final = 30_000
 MOST_COMMANDS: Final = 20.0
+MOST_KEPT: Final = 100.0
+MOST_SAVED: Final = 4_000.0
+"""Commands of scripts count: each save has three of its own, to write a record, its head and the log."""
 LEAST_LOAD: Final = 1.6
 
 
@@ -44,20 +52,26 @@ async def measure(runs: int) -> Sequence[Figure]:
     return [
         Figure("publish load of two replicas, of one's, by CPU", "times", load, LEAST_LOAD, more_is_better=True),
         Figure("commands to Redis for 1,000 messages that cross", "commands", commands, MOST_COMMANDS),
+        *[
+            Figure(
+                f"commands to Redis for 1,000 {what}", "commands", count, MOST_SAVED if "save" in what else MOST_KEPT
+            )
+            for what, count in (await _kept()).items()
+        ],
     ]
 
 
 async def _run() -> _Costs:
     async with stage(of_peer("trunkline-bytes"), "bus") as place:
-        alone = await _cost(place, [place.server_pid], {})
+        alone = await _cost(place, place.pids, {})
     async with stage(of_peer("trunkline-replicas"), "bus") as place:
         peer = place.peer
         assert isinstance(peer, TrunklineReplicas)
-        programs = await peer.programs()
-        here = await _cost(place, programs.replicas, {})
-        with Redis(port=programs.redis_port) as client:
+        _, *replicas = place.pids
+        here = await _cost(place, replicas, {})
+        with Redis(port=peer.redis_port) as client:
             before = _commands(client)
-            there = await _cost(place, programs.replicas, {"port": peer.second})
+            there = await _cost(place, replicas, {"port": peer.second})
             commands = (_commands(client) - before) / MESSAGES * 1_000
     return _Costs(alone, here, there, commands)
 
@@ -66,12 +80,40 @@ async def _cost(place: Stage, pids: Sequence[int], where: dict[str, int]) -> flo
     """Microseconds of CPU of the brokers for each message."""
     subscriber = await place.role("subscriber", count=MESSAGES, **where)
     publisher = await place.role("publisher", count=MESSAGES, batch=BATCH)
-    clocks = [CpuClock(pid) for pid in pids]
+    brokers = CpuClock(*pids)
     subscriber.go()
     publisher.go()
     await publisher.result(RUN_SECONDS)
     await subscriber.result(RUN_SECONDS)
-    return sum(clock.used() for clock in clocks) / MESSAGES * 1e6
+    return brokers.used() / MESSAGES * 1e6
+
+
+async def _kept() -> Mapping[str, float]:
+    """Commands for each thousand of what is kept in Redis, by what is done."""
+    async with _over_redis("bus") as (place, client):
+        began = _commands(client)
+        await stored.store(place, KEPT, stored.IN_FLIGHT, warm_up=0)
+        between = _commands(client)
+        await durable.rate(place, KEPT)
+        ended = _commands(client)
+    async with _over_redis("state") as (place, client):
+        before = _commands(client)
+        saver = await place.role("saver", count=KEPT, in_flight=state.IN_FLIGHT, warm_up=0)
+        saver.go()
+        await saver.result(RUN_SECONDS)
+        saved = _commands(client) - before
+    counts = {"stored messages, 512 in flight": between - began, "consumed messages": ended - between}
+    return {what: count / KEPT * 1_000 for what, count in {**counts, "saves, 64 in flight": saved}.items()}
+
+
+@asynccontextmanager
+async def _over_redis(service: Service) -> AsyncIterator[tuple[Stage, Redis]]:
+    """A service of ours that keeps all in Redis, and a client of that Redis."""
+    async with stage(of_peer("trunkline-redis"), service) as place:
+        peer = place.peer
+        assert isinstance(peer, TrunklineOverRedis)
+        with Redis(port=peer.redis_port) as client:
+            yield place, client
 
 
 def _commands(client: Redis) -> int:

@@ -30,7 +30,7 @@ async def measure(_: int) -> Sequence[Figure]:
         publisher.go()
         await publisher.result(RUN_SECONDS)
         got = await other.result(RUN_SECONDS)
-        peak = peak_megabytes(place.server_pid)
+        peak = peak_megabytes(place.pids[-1])
         stalled.go()
         late = await stalled.result(RUN_SECONDS)
     passed = f"{MESSAGES:,} messages pass one that never reads"

@@ -59,7 +59,7 @@ async def _weigh(folder: Path, waiting: int) -> float:
         await fill(place, waiting)
         await stored.rate(place, USED, warm_up=0)
         await durable.rate(place, USED)
-        return resident_megabytes(place.server_pid)
+        return resident_megabytes(place.pids[-1])
 
 
 async def _start(folder: Path) -> float:

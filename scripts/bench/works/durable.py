@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scripts.bench.questions import SYNCED, UNSYNCED
+from scripts.bench.questions import REDIS, SYNCED, UNSYNCED
 from scripts.bench.resources import CpuClock
 from scripts.bench.stage import RUN_SECONDS, Stage
 from scripts.bench.work import Measurement, Work, each
@@ -12,7 +12,7 @@ from scripts.bench.works.stored import IN_FLIGHT, store
 async def rate(stage: Stage, count: int) -> Measurement:
     """Messages consumed in a second, of those that wait: from the subscriber's call to the last ack."""
     consumer = await stage.role("consumer", count=count)
-    broker = CpuClock(stage.server_pid)
+    broker = CpuClock(*stage.pids)
     consumer.go()
     got = await consumer.result(RUN_SECONDS)
     used = broker.used()
@@ -39,4 +39,14 @@ DURABLE = Work(
     rivals={SYNCED: ("nats-synced",), UNSYNCED: ("nats", "nats-push")},
     goals={"nats": 4.0},
     measure=measure,
+)
+DURABLE_REDIS = Work(
+    name="durable-redis",
+    title="durable consume, 1 subscriber, an ack for each, over Redis",
+    unit="messages/s",
+    service="bus",
+    rivals={REDIS: ("redis-synced",)},
+    goals={"redis-synced": 1.5},
+    measure=measure,
+    ours="trunkline-redis",
 )

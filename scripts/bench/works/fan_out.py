@@ -20,7 +20,7 @@ async def measure(stage: Stage) -> Measurement:
     count = stage.at_most(MESSAGES)
     subscribers = [await stage.role("subscriber", count=count, subscribers=SUBSCRIBERS) for _ in range(PROCESSES)]
     publisher = await stage.role("publisher", count=count)
-    broker = CpuClock(stage.server_pid)
+    broker = CpuClock(*stage.pids)
     for role in (*subscribers, publisher):
         role.go()
     sent = await publisher.result(RUN_SECONDS)

@@ -13,7 +13,7 @@ async def measure(stage: Stage) -> Measurement:
     count = stage.at_most(stage.peer.messages)
     subscriber = await stage.role("subscriber", count=count)
     publisher = await stage.role("publisher", count=count)
-    broker = CpuClock(stage.server_pid)
+    broker = CpuClock(*stage.pids)
     subscriber.go()
     publisher.go()
     sent = await publisher.result(RUN_SECONDS)

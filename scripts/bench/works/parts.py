@@ -19,7 +19,7 @@ async def measure(stage: Stage) -> Measurement:
     streamer = await stage.role("streamer", parts=PARTS)
     streamer.go()
     asker = await stage.role("asker", parts=PARTS, count=stage.at_most(ASKED), in_flight=AT_ONCE, warm_up=AT_ONCE)
-    broker, answering = CpuClock(stage.server_pid), CpuClock(streamer.pid)
+    broker, answering = CpuClock(*stage.pids), CpuClock(streamer.pid)
     asker.go()
     figures = await asker.result(RUN_SECONDS)
     parts = figures["done"] * PARTS

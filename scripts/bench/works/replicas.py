@@ -13,18 +13,15 @@ async def measure(stage: Stage) -> Measurement:
     """From the publisher's first call to the subscriber's last message; the broker is all that stands between."""
     peer = stage.peer
     count = stage.at_most(peer.messages)
-    servers, where = [stage.server_pid], {}
-    if isinstance(peer, TrunklineReplicas):
-        programs = await peer.programs()
-        servers, where = [*programs.replicas, programs.redis], {"port": peer.second}
+    where = {"port": peer.second} if isinstance(peer, TrunklineReplicas) else {}
     subscriber = await stage.role("subscriber", count=count, **where)
     publisher = await stage.role("publisher", count=count)
-    brokers = [CpuClock(pid) for pid in servers]
+    brokers = CpuClock(*stage.pids)
     subscriber.go()
     publisher.go()
     sent = await publisher.result(RUN_SECONDS)
     got = await subscriber.result(RUN_SECONDS)
-    used = sum(broker.used() for broker in brokers)
+    used = brokers.used()
     return Measurement(
         got["received"] / (got["ended"] - sent["began"]),
         int(sent["sent"] - got["received"]),

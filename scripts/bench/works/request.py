@@ -23,7 +23,7 @@ async def _figures(stage: Stage, count: int, in_flight: int) -> tuple[dict[str, 
     responder = await stage.role("responder")
     responder.go()
     requester = await stage.role("requester", count=count, in_flight=in_flight)
-    broker, answering = CpuClock(stage.server_pid), CpuClock(responder.pid)
+    broker, answering = CpuClock(*stage.pids), CpuClock(responder.pid)
     requester.go()
     figures = await requester.result(RUN_SECONDS)
     cpu = each(figures["done"], publisher=figures["cpu"], broker=broker.used(), subscriber=answering.used())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from scripts.bench.questions import STATE
+from scripts.bench.questions import REDIS, STATE
 from scripts.bench.resources import CpuClock
 from scripts.bench.stage import RUN_SECONDS, Stage
 from scripts.bench.work import Measurement, Work, each
@@ -15,7 +15,7 @@ GETS: Final = 8_000
 
 async def _rate(stage: Stage, role: str, count: int, in_flight: int) -> Measurement:
     started = await stage.role(role, count=count, in_flight=in_flight)
-    broker = CpuClock(stage.server_pid)
+    broker = CpuClock(*stage.pids)
     started.go()
     figures = await started.result(RUN_SECONDS)
     cpu = each(figures["done"], publisher=figures["cpu"], broker=broker.used())
@@ -49,4 +49,14 @@ STATE_GET = Work(
     rivals={STATE: ("nats-synced", "nats")},
     goals={"nats": 1.0},
     measure=measure_gets,
+)
+STATE_REDIS = Work(
+    name="state-redis",
+    title="state save, 64 in flight, over Redis",
+    unit="saves/s",
+    service="state",
+    rivals={REDIS: ("redis-synced",)},
+    goals={"redis-synced": 0.5},
+    measure=measure_saves,
+    ours="trunkline-redis",
 )

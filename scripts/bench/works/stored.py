@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from scripts.bench.questions import SYNCED, UNSYNCED
+from scripts.bench.questions import REDIS, SYNCED, UNSYNCED
 from scripts.bench.resources import CpuClock
 from scripts.bench.stage import RUN_SECONDS, Stage
 from scripts.bench.work import Measurement, Work, each
@@ -16,7 +16,7 @@ ALONE: Final = 3_000
 async def store(stage: Stage, count: int, in_flight: int, **order: int) -> dict[str, float]:
     """Stores messages; the figures of the role, and seconds of CPU that the `broker` used."""
     storer = await stage.role("storer", count=count, in_flight=in_flight, **order)
-    broker = CpuClock(stage.server_pid)
+    broker = CpuClock(*stage.pids)
     storer.go()
     figures = await storer.result(RUN_SECONDS)
     return {**figures, "broker": broker.used()}
@@ -51,6 +51,16 @@ STORED = Work(
     rivals={SYNCED: ("nats-synced",), UNSYNCED: ("nats",)},
     goals={"nats": 4.0},
     measure=measure_many,
+)
+STORED_REDIS = Work(
+    name="stored-redis",
+    title="stored publish, 512 in flight, over Redis",
+    unit="messages/s",
+    service="bus",
+    rivals={REDIS: ("redis-synced",)},
+    goals={"redis-synced": 2.0},
+    measure=measure_many,
+    ours="trunkline-redis",
 )
 STORED_ALONE = Work(
     name="stored-alone",

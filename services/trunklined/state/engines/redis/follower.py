@@ -26,6 +26,7 @@ from trunklined.state.engines.redis.layout import (
     head_of,
     key_of,
     logged_of,
+    revision_of,
     touched_of,
 )
 from trunklined.state.engines.redis.scripts import RENUMBER, TERMS
@@ -219,8 +220,8 @@ class Follower:
             await self.restart()
             return
         found = answer if isinstance(answer, dict) else dict(answer or ())
-        entries = [logged_of(entry) for entry in found.get(keys.log.encode(), ())]
-        new = [entry for entry in entries if entry.change.revision > self._revision]
+        entries = found.get(keys.log.encode(), ())
+        new = [logged_of(entry) for entry in entries if revision_of(entry[0]) > self._revision]  # its own were told
         if new and new[0].change.revision != self._revision + 1:
             await self.restart()
             return

@@ -132,11 +132,16 @@ class Logged(NamedTuple):
     published: bool
 
 
+def revision_of(id: bytes) -> int:
+    """Returns the revision that an entry of the log has, by its id."""
+    return int(id.partition(b"-")[0])
+
+
 def logged_of(entry: tuple[bytes, Mapping[bytes, bytes]]) -> Logged:
     """Returns an entry of the log."""
     id, fields = entry
     field, before, commit, reason, published, head, body = fields.values()
-    revision = int(id.partition(b"-")[0])
+    revision = revision_of(id)
     kind, name = key_of(field)
     if not head:
         gone = Change(revision, kind, name, None, None, head_or_none(before), reason=Reason(int(reason)))
