@@ -198,7 +198,7 @@ async def roll(made: Replicas) -> None:
     """Stops each replica, and starts it again."""
     for program in made.programs:
         await asyncio.sleep(1)
-        await asyncio.to_thread(program.stop)
+        await asyncio.to_thread(program.stop, PATIENCE)
         await asyncio.to_thread(program.start)
         await asyncio.to_thread(made.settle)
     await asyncio.sleep(1)
@@ -370,7 +370,7 @@ async def _write_and_watch(address: str, stack: AsyncExitStack, programs: list[R
     writing = asyncio.create_task(write())
     await asyncio.sleep(3)
     for program in programs:
-        await asyncio.to_thread(program.stop)
+        await asyncio.to_thread(program.stop, PATIENCE)
         await asyncio.to_thread(program.start)
     goes_on = False
     await writing
