@@ -147,6 +147,9 @@ class Peer:
         self._hungry: deque[Subscriber] = deque()
         self._awake: set[Subscriber] = set()
         self._more = asyncio.Event()
+        self._is_sending = False
+        self._marks: deque[tuple[int, Callable[[], None]]] = deque()
+        """Who waits until so many messages have left the queue, and are sent."""
         self._queue.join(self._subscriber)
         home.open_route(self._queue)
 
@@ -162,8 +165,31 @@ class Peer:
             await self._more.wait()
             self._more.clear()
             while (frame := self._next_frame()) is not None:
+                self._is_sending = True
                 if not await send(self.id, frame):
                     return
+                self._is_sending = False
+                self._look_sent()
+            self._look_sent()  # what expired left without a frame
+
+    @property
+    def has_sent_all(self) -> bool:
+        """Whether no message waits, or is being sent, that is for all there who are in no group."""
+        return not (self._queue.count or self._is_sending)
+
+    def when_sent(self, tell: Callable[[], None]) -> None:
+        """Calls `tell` when so many are sent as wait now, or the other is gone."""
+        self._marks.append((self._left + self._queue.count, tell))
+
+    @property
+    def _left(self) -> int:
+        """How many messages have left the queue."""
+        drops = self._queue.drops
+        return self._subscriber.delivered + drops.lagged + drops.evicted + drops.expired
+
+    def _look_sent(self) -> None:
+        while self._marks and self._marks[0][0] <= self._left:
+            self._marks.popleft()[1]()
 
     def put(self, item: items.Item, size: int = 0) -> None:
         """Sends an item behind those before it; `size`: about its bytes."""
@@ -271,6 +297,8 @@ class Peer:
         for answer in self._calls.values():
             if not answer.done():
                 answer.set_result(None)
+        while self._marks:
+            self._marks.popleft()[1]()
 
     # What it says.
 

@@ -103,6 +103,10 @@ class Peers(Protocol):
     def when_told(self, tell: Callable[[], None]) -> None:
         """Calls `tell` when all others know the interest as it is now: at once where they do."""
 
+    def when_sent(self, tell: Callable[[], None]) -> None:
+        """Calls `tell` when what was published here so far was sent to all others that want it: at once where it was.
+        What another replica sends them after that arrives behind it."""
+
     def asked(self) -> None:
         """Tells that requests are pending here: a reply may be published at any replica."""
 
@@ -141,6 +145,9 @@ class _Alone:
         pass
 
     def when_told(self, tell: Callable[[], None]) -> None:
+        tell()
+
+    def when_sent(self, tell: Callable[[], None]) -> None:
         tell()
 
     def asked(self) -> None:

@@ -93,6 +93,21 @@ class Replicas:
         else:
             tell()
 
+    def when_sent(self, tell: Callable[[], None]) -> None:
+        late = [peer for peer in self._peers.values() if not peer.has_sent_all]
+        left = len(late)
+
+        def sent() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                tell()
+
+        for peer in late:
+            peer.when_sent(sent)
+        if not late:
+            tell()
+
     def asked(self) -> None:
         if self._asked_at is None:
             for peer in self._peers.values():
