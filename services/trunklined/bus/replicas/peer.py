@@ -276,6 +276,10 @@ class Peer:
         answered: items.Figures | None = await self._ask(call, items.Ask(call))
         return None if answered is None else answered.encoded
 
+    async def flushed(self, call: int) -> None:
+        """Returns when the messages have arrived that wait there for this replica, or the other is gone."""
+        await self._ask(call, items.Flush(call))
+
     async def _ask(self, call: int, question: items.Item) -> Any:
         """Returns what it answers; None where it is gone."""
         answer = self._calls[call] = self._loop.create_future()
@@ -351,7 +355,7 @@ class Peer:
         found = [Correlated(each.correlation_id, each.message_id, each.message) for each in item.messages]
         self._home.resolve(item.channel, found)
 
-    def _note_answer(self, item: items.Cancelled | items.Listed | items.Figures) -> None:
+    def _note_answer(self, item: items.Cancelled | items.Listed | items.Figures | items.Flushed) -> None:
         answer = self._calls.get(item.call)
         if answer is not None and not answer.done():
             answer.set_result(item)
@@ -363,6 +367,12 @@ class Peer:
     def _describe(self, item: items.Ask) -> None:
         figures = self._home.describe()
         self.put(items.Figures(item.call, figures), len(figures))
+
+    def _flush(self, item: items.Flush) -> None:
+        if self.has_sent_all:
+            self.put(items.Flushed(item.call))
+        else:
+            self.when_sent(lambda: self.put(items.Flushed(item.call)))
 
     def _apply(self, entry: items.Entry) -> None:
         """Takes note of how many want a pattern in a group."""
@@ -525,5 +535,7 @@ _TAKE: Final[dict[type[items.Item], Callable[[Peer, Any], None]]] = {
     items.Listed: Peer._note_answer,
     items.Ask: Peer._describe,
     items.Figures: Peer._note_answer,
+    items.Flush: Peer._flush,
+    items.Flushed: Peer._note_answer,
     items.Lagged: Peer._tell_lagged,
 }

@@ -107,6 +107,9 @@ class Peers(Protocol):
         """Calls `tell` when what was published here so far was sent to all others that want it: at once where it was.
         What another replica sends them after that arrives behind it."""
 
+    def when_received(self, tell: Callable[[], None]) -> None:
+        """Calls `tell` when what the others sent to this replica so far has arrived: at once where there are none."""
+
     def asked(self) -> None:
         """Tells that requests are pending here: a reply may be published at any replica."""
 
@@ -148,6 +151,9 @@ class _Alone:
         tell()
 
     def when_sent(self, tell: Callable[[], None]) -> None:
+        tell()
+
+    def when_received(self, tell: Callable[[], None]) -> None:
         tell()
 
     def asked(self) -> None:

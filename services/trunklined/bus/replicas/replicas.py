@@ -108,6 +108,20 @@ class Replicas:
         if not late:
             tell()
 
+    def when_received(self, tell: Callable[[], None]) -> None:
+        if self._tasks is None or not self._peers:
+            tell()
+            return
+        calls = [peer.flushed(next(self._calls)) for peer in self._peers.values()]
+
+        async def wait() -> None:
+            try:
+                await asyncio.gather(*calls)
+            finally:  # also where this replica is cut off from the others: nothing more comes
+                tell()
+
+        self._tasks.create_task(wait())
+
     def asked(self) -> None:
         if self._asked_at is None:
             for peer in self._peers.values():
@@ -125,8 +139,8 @@ class Replicas:
                 peer.put(items.Candidates(channel, found), size)
 
     async def cancel(self, request_id: str, by: str, reason: str) -> bool:
-        asking = [peer for peer in self._peers.values() if peer.is_asking]
-        calls = [peer.cancel(next(self._calls), request_id, by, reason) for peer in asking]
+        # All are asked: who heard of a request by way of one replica may cancel it at another, which knows of it later.
+        calls = [peer.cancel(next(self._calls), request_id, by, reason) for peer in self._peers.values()]
         return any(await asyncio.gather(*calls))
 
     def statistics(self) -> ReplicaStatistics:

@@ -324,8 +324,8 @@ class BusConnection:
 
     def _cancel(self, id: int, nothing_begun: bool, finish: bool) -> None:
         if finish:
-            if (subscription := self._subscriptions.get(id)) is not None and not self._retires(subscription):
-                self._drop(id, nothing_begun=nothing_begun)
+            if (subscription := self._subscriptions.get(id)) is not None:
+                self._finish(id, subscription)
             return
         self._changes += 1
         self._drop(id, nothing_begun=nothing_begun)
@@ -343,12 +343,21 @@ class BusConnection:
             self._answer(id).cancelled.SetInParent()
         self._idle.set()
 
-    def _retires(self, subscription: Subscription) -> bool:
-        """Lets a subscription take nothing more; False where nothing is left to wait for."""
-        self._broker.retire(subscription)
-        if subscription.is_retired and not subscription.queue.count:
-            return False
-        return subscription.is_retired or subscription.subscriber.responder is not None
+    def _finish(self, id: int, subscription: Subscription) -> None:
+        """Lets a subscription take nothing more. A live one has first what others sent here before they knew that it
+        goes on elsewhere; it ends when all is sent that waits for it."""
+        if subscription.subscriber.responder is not None:
+            self._broker.retire(subscription)
+            return
+
+        def retire() -> None:
+            if self._closed or self._subscriptions.get(id) is not subscription:
+                return
+            self._broker.retire(subscription)
+            if not (subscription.is_retired and subscription.queue.count):
+                self._drop(id, nothing_begun=False)
+
+        self._broker.peers.when_received(retire)
 
     def ask_to_move(self, move: move_pb2.Move) -> None:
         """Asks the client to go on elsewhere."""
