@@ -51,6 +51,8 @@ class Moving:
         self._too_old = too_old
         self._streams: set[_Stream] = set()
         self._fewer = asyncio.Event()
+        self._all_move = False
+        """Whether the program stops: what was let in just before, and begins now, is asked too."""
 
     @contextmanager
     def stream(
@@ -71,7 +73,9 @@ class Moving:
         """
         stream = _Stream(ask, ended, MOVES in (context.invocation_metadata() or ()))
         self._streams.add(stream)
-        if ages and self._max_age:
+        if self._all_move:
+            self._ask(stream, move_pb2.Move())
+        elif ages and self._max_age:
             self._arm(stream)
         try:
             yield
@@ -86,6 +90,7 @@ class Moving:
         and waited for where there is no other replica."""
         if not self._elsewhere():
             return
+        self._all_move = True
         for stream in list(self._streams):
             if stream.timer is not None:
                 stream.timer.cancel()
