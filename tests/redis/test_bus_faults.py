@@ -25,6 +25,9 @@ SYNCED: dict[str, Any] = {"appendonly": "yes", "appendfsync": "always"}
 FAILOVER = 5 * PATIENCE
 """Seconds. Sentinels that a busy machine held back for two seconds do nothing for the next thirty, each time."""
 
+MARK = -1
+"""The number of the message behind all others."""
+
 BETWEEN = 1.0
 """Seconds for which a slot that moves is served by two masters."""
 
@@ -88,8 +91,9 @@ async def traffic(replicas: Replicas) -> AsyncIterator[Traffic]:
 
 
 async def held(address: str, wanted: set[tuple[int, int]]) -> set[tuple[int, int]]:
-    """What the journal has, by number and sequence; waits until all that is wanted was read."""
+    """All that the journal has, by number and sequence; waits until what is wanted was read."""
     found: set[tuple[int, int]] = set()
+    marker = numbered(MARK)
     async with GrpcMessageBus(address) as bus:
 
         async def note(came: DurableMessage) -> None:
@@ -97,6 +101,8 @@ async def held(address: str, wanted: set[tuple[int, int]]) -> set[tuple[int, int
 
         await bus.subscribe(CHANNEL, note, durable="reader", start="all")
         await until(lambda: found >= wanted, "what was receipted")
+        last = await asked(lambda: bus.publish(CHANNEL, marker, stored=True))
+        await until(lambda: (MARK, last.sequence) in found, "what came last")  # all before it was read, if it is there
     return found
 
 

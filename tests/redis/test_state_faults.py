@@ -222,6 +222,21 @@ class Writer:
             await self._answered.wait_for(lambda: len(self.moments) >= wanted)
 
 
+@asynccontextmanager
+async def writing(*states: GrpcStateManager) -> AsyncIterator[list[Writer]]:
+    """A writer at each of these: they write when the block begins, and again when it ends, and then no more."""
+    writers = [Writer(state, uuid4().hex[:6]) for state in states]
+    stop = asyncio.Event()
+    tasks = [asyncio.create_task(writer.work(stop)) for writer in writers]
+    for writer in writers:
+        await writer.until(50)
+    yield writers
+    for writer in writers:
+        await writer.until(50)
+    stop.set()
+    await asyncio.gather(*tasks)
+
+
 async def test_a_failover_under_load(start_program: StartProgram) -> None:
     """The master is killed: writes stop, and go on by themselves on both replicas. What was lost with it, since Redis
     copies after it answers, is noticed: then watches start anew. No revision is used twice."""
@@ -232,17 +247,9 @@ async def test_a_failover_under_load(start_program: StartProgram) -> None:
             GrpcStateManager(programs[1].address) as other,
             watching(other) as changes,
         ):
-            writers = [Writer(state, uuid4().hex[:6]) for state in (one, other, one, other)]
-            stop = asyncio.Event()
-            tasks = [asyncio.create_task(writer.work(stop)) for writer in writers]
-            for writer in writers:
-                await writer.until(50)
-            killed = time.monotonic()
-            watched.master.kill()
-            for writer in writers:
-                await writer.until(50)
-            stop.set()
-            await asyncio.gather(*tasks)
+            async with writing(one, other, one, other) as writers:
+                killed = time.monotonic()
+                watched.master.kill()
             last = await one.save_agent_state(agent("last"))
             found = {state.agent_id: state.revision for state in await other.list_agent_states()}
             try:
@@ -271,17 +278,9 @@ async def test_a_slot_moves_under_load(start_program: StartProgram) -> None:
             GrpcStateManager(programs[1].address) as other,
             watching(other) as changes,
         ):
-            writers = [Writer(state, uuid4().hex[:6]) for state in (one, other, one, other)]
-            stop = asyncio.Event()
-            tasks = [asyncio.create_task(writer.work(stop)) for writer in writers]
-            for writer in writers:
-                await writer.until(50)
-            moved = await asyncio.to_thread(nodes.move_slot, "{trunkline:state}", lambda: time.sleep(1.0))
-            assert moved[0] is not moved[1]
-            for writer in writers:
-                await writer.until(50)
-            stop.set()
-            await asyncio.gather(*tasks)
+            async with writing(one, other, one, other) as writers:
+                moved = await asyncio.to_thread(nodes.move_slot, "{trunkline:state}", lambda: time.sleep(1.0))
+                assert moved[0] is not moved[1]
             last = await one.save_agent_state(agent("last"))
             found = {state.agent_id: state.revision for state in await other.list_agent_states()}
             await change_of(changes, lambda change: change.revision >= last)

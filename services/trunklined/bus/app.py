@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from trunkline.errors import BusDisconnectedError, StorageError
 from trunkline.limits import MIN_QUEUE_MEMORY_BYTES, QUEUE_MEMORY_PART
+from trunklined.access.control import AccessControl
 from trunklined.bus.broker import Broker, Limits
 from trunklined.bus.config import Settings
 from trunklined.bus.engines.engine import JournalEngine
@@ -22,11 +23,13 @@ from trunklined.bus.metrics import BusCollector, OwnershipCollector
 from trunklined.bus.ownership import Ownership
 from trunklined.bus.replicas.peers import ALONE, Peers
 from trunklined.bus.replicas.replicas import Replicas
+from trunklined.bus.wire.access import BrokerFacts, guarded_calls
 from trunklined.bus.wire.journal_route import JournalRoute
 from trunklined.bus.wire.message_format import MESSAGE_FORMAT
 from trunklined.bus.wire.replica_servicer import ReplicaServicer
 from trunklined.bus.wire.servicer import SERVICE_NAME, BusServicer
 from trunklined.forwarding.forwarder import Forwarder
+from trunklined.rpc.access import Guarded
 from trunklined.rpc.draining import BUS_FINISHING_METHODS
 from trunklined.rpc.health import Health
 from trunklined.rpc.listening import reachable
@@ -48,6 +51,10 @@ class BusProgram:
         self._replicas = make_replicas(settings) if settings.redis_url else None
         self._broker = make_broker(settings, peers=self._replicas or ALONE)
         self._servicer = BusServicer(self._broker, settings.max_message_bytes, settings.stored_patterns, time.time())
+
+    def guard(self, control: AccessControl) -> Guarded:
+        """Returns what each call needs."""
+        return guarded_calls(BrokerFacts(self._broker))
 
     def register(self, server: aio.Server) -> None:
         """Adds BusService."""
@@ -93,6 +100,8 @@ class ReplicaProgram:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._health: Health | None = None
+        self._control: AccessControl | None = None
+        self._replica_key = ""
         from trunklined.bus.engines.redis_ownership import RedisOwnership  # its library is an extra
         from trunklined.redis.script import Copies
 
@@ -117,6 +126,11 @@ class ReplicaProgram:
         )
         self._servicer.address = settings.advertised_address
 
+    def guard(self, control: AccessControl) -> Guarded:
+        """Returns what each call needs. By `control` other replicas are known, once Redis has said by what."""
+        self._control = control
+        return guarded_calls(BrokerFacts(self._broker, lambda: self._route.is_here))
+
     def register(self, server: aio.Server) -> None:
         """Adds BusService."""
         self._servicer.register(server)
@@ -131,6 +145,9 @@ class ReplicaProgram:
         owned = self._ownership
         owned.address = self._servicer.address
         await self._lease.open(owned.address, owned.begin, owned.end, owned.note_lost_commits)
+        self._replica_key = await self._lease.replica_key()
+        if self._control is not None:
+            self._control.replica_key = self._replica_key
         self._route.start()
         await self._replicas.start()
 
@@ -174,7 +191,7 @@ class ReplicaProgram:
             on_change,
             lambda method, request: True,
             program="the way to the journal's owner",
-            names_peer=True,
+            replica_key=self._replica_key,
         )
 
 

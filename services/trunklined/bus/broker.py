@@ -441,7 +441,6 @@ class Broker:
             raise self._nobody_answers(request)
         self._requests.add(request)
         self._requested += 1
-        self.peers.asked()
         if batch.expires_at is not None and batch.expires_at < self.clock():
             self._expired_on_arrival += 1
             return

@@ -9,9 +9,11 @@ from grpc import aio
 from prometheus_client.registry import Collector
 
 from trunkline.errors import StateDisconnectedError
+from trunklined.access.control import AccessControl
 from trunklined.relay.journal import Stock
 from trunklined.relay.link import BusLink
 from trunklined.relay.outbox import Link, OutboxRelay
+from trunklined.rpc.access import Guarded
 from trunklined.rpc.health import Health
 from trunklined.rpc.moving import Moving
 from trunklined.rpc.server import Program
@@ -21,6 +23,7 @@ from trunklined.state.metrics import StateCollector
 from trunklined.state.records import History
 from trunklined.state.store import Store, StoreLimits
 from trunklined.state.watch import Watchers
+from trunklined.state.wire.access import guarded_calls
 from trunklined.state.wire.servicer import SERVICE_NAME, StateServicer
 
 
@@ -40,6 +43,10 @@ class StateProgram:
             lambda: StateDisconnectedError("the stream is old, and did not move when it was asked to"),
         )
         self._servicer = StateServicer(self._store, settings.max_message_bytes, time.time(), self._moving)
+
+    def guard(self, control: AccessControl) -> Guarded:
+        """Returns what each call needs."""
+        return guarded_calls()
 
     def register(self, server: aio.Server) -> None:
         """Adds StateService."""

@@ -92,6 +92,14 @@ class RedisOwnership:
                 details={"setting": "journal_copies_synced"},
             )
 
+    async def replica_key(self) -> str:
+        """Returns what the replicas of this bus know one another by; the first of them makes it. Raises as
+        `Link.run`."""
+        key = self._link.key("replica-key")
+        await self._link.call("SET", key, token_hex(32), "NX")
+        kept: bytes = await self._link.call("GET", key)
+        return kept.decode()
+
     def new_engine(self) -> RedisJournal:
         """Returns an engine for the term that begins; one that is not to be opened where none does."""
         number = self._lease.number

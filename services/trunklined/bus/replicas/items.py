@@ -133,10 +133,8 @@ class PartCredit(Struct, array_like=True, tag=11):
     parts: int
 
 
-class Asking(Struct, array_like=True, tag=12):
-    """Whether requests are pending there, so that what may answer one is of interest."""
-
-    is_asking: bool
+class Alive(Struct, array_like=True, tag=12):
+    """Says nothing: it shows whether anybody takes it."""
 
 
 class Candidate(Struct, array_like=True):
@@ -256,7 +254,7 @@ Item = (
     | Refused
     | CalledOff
     | PartCredit
-    | Asking
+    | Alive
     | Candidates
     | Cancel
     | Cancelled

@@ -124,8 +124,6 @@ class Peer:
         """The version of the interest here that it knows."""
         self.is_welcome = False
         """Its interest is known here."""
-        self.is_asking = False
-        """Requests are pending there."""
         self.is_gone = False
         self._queue = home.make_route_queue(RouteQueue)
         self._responder = _RemoteResponder(name, self._call_off, self._grant, on_forgotten=self._forget)
@@ -323,8 +321,8 @@ class Peer:
         self.known = item.version
         self._on_known()
 
-    def _note_asking(self, item: items.Asking) -> None:
-        self.is_asking = item.is_asking
+    def _note_alive(self, item: items.Alive) -> None:
+        pass
 
     def _allow(self, item: items.Credit) -> None:
         place = self._places.get((item.pattern, item.group))
@@ -527,7 +525,7 @@ _TAKE: Final[dict[type[items.Item], Callable[[Peer, Any], None]]] = {
     items.CalledOff: Peer._end,
     items.Forgotten: Peer._end_quietly,
     items.PartCredit: Peer._allow_parts,
-    items.Asking: Peer._note_asking,
+    items.Alive: Peer._note_alive,
     items.Candidates: Peer._look_for_request,
     items.Cancel: Peer._cancel,
     items.Cancelled: Peer._note_answer,

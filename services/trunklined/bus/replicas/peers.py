@@ -70,9 +70,6 @@ class Home(Protocol):
 
     def rows(self, pattern: str | None, after: int) -> Iterator[Row]: ...
 
-    @property
-    def has_requests(self) -> bool: ...
-
 
 class Peers(Protocol):
     """The other replicas. Nothing here waits, but what says so."""
@@ -109,9 +106,6 @@ class Peers(Protocol):
 
     def when_received(self, tell: Callable[[], None]) -> None:
         """Calls `tell` when what the others sent to this replica so far has arrived: at once where there are none."""
-
-    def asked(self) -> None:
-        """Tells that requests are pending here: a reply may be published at any replica."""
 
     def correlate(self, channel: str, correlated: list[Correlated]) -> None:
         """Hands on messages that may answer a request of another replica."""
@@ -155,9 +149,6 @@ class _Alone:
 
     def when_received(self, tell: Callable[[], None]) -> None:
         tell()
-
-    def asked(self) -> None:
-        pass
 
     def correlate(self, channel: str, correlated: list[Correlated]) -> None:
         pass

@@ -31,8 +31,6 @@ _RENEWALS: Final = 3
 """How often a lease is renewed while it lasts."""
 MAX_APART_SECONDS: Final = 1.0
 """How often a replica that is apart from the others tries to take part, at least: what is live is lost meanwhile."""
-_ASKING_SECONDS: Final = 60.0
-"""A replica counts as asking for so long after its last request."""
 
 
 class Replicas:
@@ -66,7 +64,6 @@ class Replicas:
         self._credits: set[GroupKey] = set()
         """Groups of which others shall be told how much they may send."""
         self._is_scheduled = False
-        self._asked_at: float | None = None
         self._calls = count(1)
         self._parts = 0
         self._apart_since = monotonic()
@@ -122,20 +119,14 @@ class Replicas:
 
         self._tasks.create_task(wait())
 
-    def asked(self) -> None:
-        if self._asked_at is None:
-            for peer in self._peers.values():
-                peer.put(items.Asking(is_asking=True))
-        self._asked_at = monotonic()
-
     def correlate(self, channel: str, correlated: list[Correlated]) -> None:
         if not correlated:
             return
-        asking = [peer for peer in self._peers.values() if peer.is_asking]
-        if asking:
+        # To all: nobody here knows who asks. Who heard of a request by way of one replica may answer at another.
+        if self._peers:
             found = [items.Candidate(each.correlation_id, each.message_id, each.message) for each in correlated]
             size = sum(len(each.message) for each in correlated)
-            for peer in asking:
+            for peer in self._peers.values():
                 peer.put(items.Candidates(channel, found), size)
 
     async def cancel(self, request_id: str, by: str, reason: str) -> bool:
@@ -256,7 +247,9 @@ class Replicas:
             for peer in list(self._peers.values()):
                 if peer.id not in there and peer.since < loop_time:
                     self._drop(peer, "its lease ran out")
-            self._tell_asking()
+            # Whoever was killed is found out by that, before its lease ends: Redis says that nobody listens there.
+            for peer in self._peers.values():
+                peer.put(items.Alive())
 
     def _check_valid(self) -> None:
         if monotonic() > self._valid_until:
@@ -283,8 +276,6 @@ class Replicas:
         self._flush()  # the new one is told of everything below, and of nothing twice
         peer = self._peers[id] = Peer(id, name, self._id, self._home, self._tell_known)
         peer.put(items.Hello(self._name(), self._interest.all(), self._interest.version, welcome))
-        if self._asked_at is not None:
-            peer.put(items.Asking(is_asking=True))
         for key in self._interest.groups():
             peer.tell_credit(key)
         self._tasks.create_task(self._send(peer, exchange))
@@ -315,15 +306,6 @@ class Replicas:
         self._apart += monotonic() - self._apart_since
         self._joined.set()
         log.info("takes part with the other replicas", id=self._id, others=[each.name for each in self.others()])
-
-    def _tell_asking(self) -> None:
-        """Tells all whether requests are pending here. Whoever was killed is found out by that, before its lease ends:
-        Redis says that nobody listens there any more."""
-        asked_at = self._asked_at
-        if asked_at is not None and monotonic() > asked_at + _ASKING_SECONDS and not self._home.has_requests:
-            self._asked_at = None
-        for peer in self._peers.values():
-            peer.put(items.Asking(self._asked_at is not None))
 
     # What the others are told.
 

@@ -23,7 +23,7 @@ from trunklined.bus.wire.replica_connection import ReplicaConnection
 from trunklined.bus.wire.servicer import SERVICE_NAME, BusServicer, Context, new_end
 from trunklined.bus.wire.streams import PublishStream
 from trunklined.forwarding.forwarder import Forwarder
-from trunklined.forwarding.peer import forwarded_peer, peer_of
+from trunklined.rpc.identity import is_from_replica, peer_of
 from trunklined.rpc.moving import Moving
 
 JOURNAL_FIGURES: Final = (
@@ -73,7 +73,7 @@ class ReplicaServicer(BusServicer):
 
     async def _find(self, context: Context) -> Forwarder | None:
         """Returns the way to the journal's owner; None: it is this replica."""
-        if not forwarded_peer(context):
+        if not is_from_replica():
             return await self._route.find(context.time_remaining())
         if not await self._route.opens_here(context.time_remaining()):  # two that err could send it to and fro
             raise BusDisconnectedError("this replica does not own the journal", details={"why": "not owner"})
@@ -121,7 +121,7 @@ class ReplicaServicer(BusServicer):
 
     async def connect(self, _: object, context: Context) -> None:
         """See bus.proto."""
-        if forwarded_peer(context):
+        if is_from_replica():
             await self._find(context)
         await context.send_initial_metadata(())
         ended = new_end()

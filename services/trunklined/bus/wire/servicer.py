@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from trunkline.errors import BusDisconnectedError
 from trunkline.v1 import bus_pb2
 from trunkline.wire.writer import FlushBatch
+from trunklined.access.gate import closed_gate
 from trunklined.admission import parse
 from trunklined.bus.broker import Broker
 from trunklined.bus.wire.connection import BusConnection
@@ -25,8 +26,7 @@ from trunklined.bus.wire.streams import PublishStream, Stream, SubscribeStream
 from trunklined.bus.wire.subscribing import start_of
 from trunklined.bus.wire.task_calls import TaskCalls
 from trunklined.bus.wire.translation import PassthroughRespondRequest, parse_publish
-from trunklined.forwarding.peer import forwarded_peer
-from trunklined.rpc.identity import identity_of
+from trunklined.rpc.identity import is_from_replica, peer_of
 from trunklined.rpc.moving import Moving
 
 SERVICE_NAME: Final = "trunkline.v1.BusService"
@@ -163,7 +163,10 @@ class BusServicer:
         """See bus.proto."""
         first = await context.read()
         raw = b"" if first is grpc.aio.EOF else first
-        await self._subscribe(raw, start_of(parse(bus_pb2.SubscribeRequest, raw)), context)
+        frame = parse(bus_pb2.SubscribeRequest, raw)
+        if (gate := closed_gate()) is not None:
+            gate.check_message(frame, stays=True)
+        await self._subscribe(raw, start_of(frame), context)
 
     async def _subscribe(self, _: bytes, start: bus_pb2.SubscribeRequest.Start, context: Context) -> None:
         """Serves a subscription that begins with a frame, which was parsed."""
@@ -201,7 +204,7 @@ class BusServicer:
     async def connect(self, _: object, context: Context) -> None:
         """See bus.proto. The initial metadata tells the client that the line is up."""
         await context.send_initial_metadata(())
-        connection = self.accept(str(identity_of(context)), context.write)
+        connection = self.accept(peer_of(context), context.write)
         self._connections.add(connection)
         try:
             await self._run(context, connection, new_end())
@@ -250,7 +253,7 @@ class BusServicer:
         try:
             # Streams of other replicas follow the journal, which has no age. At a stop they are asked too: that reaches
             # the clients whose they are.
-            with self._moving.stream(context, stream.ask_to_move, ended, ages=not forwarded_peer(context)):
+            with self._moving.stream(context, stream.ask_to_move, ended, ages=not is_from_replica()):
                 await asyncio.wait({reader, ended}, return_when=asyncio.FIRST_COMPLETED)
             if reader.done() and not reader.cancelled():
                 reader.result()

@@ -18,6 +18,7 @@ from trunkline.tls.options import Tls
 from trunkline.wire.channel import check_tls
 from trunkline.wire.reconnect import reconnect_delays
 from trunkline.wire.stream import Compression, Stream, check_compression
+from trunkline.wire.token import Token
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,9 @@ class GrpcStateManager(BaseStateManager):
         compression: "gzip" compresses the traffic, both ways; see `GrpcMessageBus`.
         tls: what is trusted and shown at a `tls://` address. None: what TRUNKLINE_TLS_CA, _CERT, _KEY and _SERVER_NAME
             say, and the operating system's authorities where they say nothing.
+        token: who the client is, where the service asks: a token as text, or the path of its file, which is read anew
+            when it changes. None: what TRUNKLINE_TOKEN or TRUNKLINE_TOKEN_FILE says. It is never sent beyond this
+            machine without TLS: then `connect` raises `TlsError`.
         on_disconnected: called with the reason when the connection is lost.
         on_reconnected: called when the connection is restored.
 
@@ -56,6 +60,7 @@ class GrpcStateManager(BaseStateManager):
         timeout: float = 30.0,
         compression: Compression | None = None,
         tls: Tls | None = None,
+        token: Token | None = None,
         on_disconnected: Callable[[TrunklineError], None] | None = None,
         on_reconnected: Callable[[], None] | None = None,
     ) -> None:
@@ -66,6 +71,7 @@ class GrpcStateManager(BaseStateManager):
         self._wait_for_ready = wait_for_ready
         self._compression = compression
         self._tls = tls
+        self._token = token
         self._line: _Line | None = None
         self._mover: asyncio.Task[None] | None = None
         self._stays = False
@@ -94,7 +100,7 @@ class GrpcStateManager(BaseStateManager):
     def _new_line(self) -> _Line:
         line = _Line(self._asked_to_move, self._on_disconnected, self._on_reconnected)
         parse, lost = ServerFrame.FromString, StateDisconnectedError
-        options = (self._compression, self._wait_for_ready, self._tls)
+        options = (self._compression, self._wait_for_ready, self._tls, self._token)
         line.stream = Stream(self.address, _CONNECT, parse, line, lost, *options)
         return line
 
