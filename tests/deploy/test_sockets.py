@@ -100,7 +100,7 @@ def test_a_user_is_let_in_and_another_is_sent_away(start: Start, folder: Path) -
     assert health(where) == "SERVING"
     assert ask(ASK_GRPC, where, STRANGER) == 5
     program.wait_for(f'"uid": {STRANGER}')
-    assert ask(ASK_LINES, f"{folder}/lines.sock", STRANGER) == 0
+    ask(ASK_LINES, f"{folder}/lines.sock", STRANGER)  # which hears why, if it writes before the line is closed
     program.wait_for(f"user {STRANGER} is not allowed to connect")
     with urllib.request.urlopen(f"http://{program.metrics_address}/metrics", timeout=PATIENCE) as page:
         assert "trunkline_sidecar_clients_denied_total 2.0" in page.read().decode()
