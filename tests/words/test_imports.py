@@ -92,6 +92,10 @@ def test_each_module_of_names_may_be_imported_first() -> None:
             ("grpc", "google.protobuf", "pydantic"),
         ),
         ("import trunkline.cli.agents.agents", ("grpc", "google.protobuf", "pydantic")),
+        (
+            "import trunklined.command as c; c._load_structlog_alone(); import trunklined.rpc.logging",
+            ("rich", "pygments"),
+        ),
     ],
 )
 def test_names_are_loaded_when_they_are_used(statement: str, unloaded: tuple[str, ...]) -> None:
