@@ -149,7 +149,8 @@ RULES = (
         "what every server needs imports the words",
         ("trunklined.rpc", "trunklined.rpc.*"),
         ours=(
-            *(*SPOKEN, "trunkline.v1.error_pb2", "trunkline.tls", "trunkline.wire.channel", "trunkline.wire.token"),
+            *(*SPOKEN, "trunkline.v1.error_pb2", "trunkline.v1.move_pb2", "trunkline.tls"),
+            *("trunkline.wire.channel", "trunkline.wire.token"),
             *("trunklined.access", "trunklined.rpc", "trunklined.__version__"),
         ),
     ),
