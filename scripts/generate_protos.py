@@ -1,5 +1,5 @@
-"""Generates from protos/ the code of each language: clients/python/trunkline/v1 and clients/go/v1; with --check, only says
-whether it is fresh."""
+"""Generates from protos/ the code of each language: clients/python/trunkline/v1 and clients/go/v1; with --check, only
+says whether it is fresh."""
 
 from __future__ import annotations
 

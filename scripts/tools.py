@@ -60,7 +60,7 @@ GO_ENVIRONMENT = {
     "GOTOOLCHAIN": "auto",
     "CGO_ENABLED": "0",
 }
-"""What clients/go is built and tested with: what Go needs stays below .tools, so that no HOME is needed, and is kept."""
+"""What clients/go is built with: what Go needs stays below .tools, so that no HOME is needed, and is kept."""
 
 
 class CannotInstallError(Exception):

@@ -277,12 +277,11 @@ func (b *Bus) Request(ctx context.Context, channel string, message *Message, wis
 		timeout = wanted.Timeout.AsDuration()
 	}
 	if ctx.Err() != nil || timeout <= 0 {
-		return nil, newError(RequestTimeout, codes.DeadlineExceeded, "the deadline was over before the request to %q was sent", channel).
-			because(context.DeadlineExceeded)
+		return nil, newError(RequestTimeout, codes.DeadlineExceeded, "the deadline was over before the request to %q was sent", channel)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, newError(
 		RequestTimeout, codes.DeadlineExceeded, "no reply on %q within %v", channel, timeout,
-	).with("channel", channel, "timeout_seconds", strconv.FormatFloat(timeout.Seconds(), 'g', -1, 64)).because(context.DeadlineExceeded))
+	).with("channel", channel, "timeout_seconds", strconv.FormatFloat(timeout.Seconds(), 'g', -1, 64)))
 	defer cancel()
 	encoded, id, err := b.encodeMessage(message, true)
 	if err != nil {

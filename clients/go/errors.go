@@ -74,13 +74,16 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Reason, e.Message) }
 
-// Is tells whether the error has a reason.
+// Is tells whether the error has a reason. A [RequestTimeout] is a context.DeadlineExceeded too, whoever noticed it.
 func (e *Error) Is(target error) bool {
+	if target == context.DeadlineExceeded {
+		return e.Reason == RequestTimeout
+	}
 	reason, ok := target.(Reason)
 	return ok && reason == e.Reason
 }
 
-// Unwrap returns what caused it here, such as context.DeadlineExceeded; nil where a service said it.
+// Unwrap returns what caused it here; nil where a service said it.
 func (e *Error) Unwrap() error { return e.cause }
 
 // GRPCStatus returns the error as gRPC has it.
@@ -179,9 +182,12 @@ func fromCall(ctx context.Context, err error, lost Reason) error {
 	return newError(Reason(statusName(said.Code())), said.Code(), "%s", said.Message()).with(name...).because(err)
 }
 
-// contextError returns why a context ended: a deadline is a [RequestTimeout] that wraps context.DeadlineExceeded.
+// contextError returns why a context ended: a deadline is a [RequestTimeout].
 func contextError(ctx context.Context) error {
 	cause := context.Cause(ctx)
+	if known := (*Error)(nil); errors.As(cause, &known) {
+		return cause
+	}
 	if errors.Is(cause, context.DeadlineExceeded) {
 		return newError(RequestTimeout, codes.DeadlineExceeded, "no answer came before the deadline").because(cause)
 	}

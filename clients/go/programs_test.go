@@ -54,10 +54,9 @@ func start(t *testing.T, name string, options ...string) *program {
 func (p *program) start() {
 	p.t.Helper()
 	p.process = exec.Command(p.command[0], append(p.command[1:], "--address", p.address)...)
-	p.process.Stderr = os.Stderr
 	input, err := p.process.StdinPipe()
 	must(p.t, err)
-	output, err := p.process.StdoutPipe()
+	output, err := p.process.StderrPipe()
 	must(p.t, err)
 	must(p.t, p.process.Start())
 	p.input = input

@@ -178,6 +178,7 @@ func (s *stream) asLost(err error) *Error {
 func (s *stream) once(ctx context.Context, first chan<- error) (wasUp bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	s.conn.ResetConnectBackoff() // the delays between tries are those of run
 	description := &grpc.StreamDesc{StreamName: "Connect", ServerStreams: true, ClientStreams: true}
 	call, err := s.conn.NewStream(ctx, description, s.method, grpc.ForceCodecV2(frameCodec{encoding.GetCodecV2("proto")}))
 	if err != nil {
