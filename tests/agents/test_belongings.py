@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.agents import crew
+from tests.patience import PATIENCE
 from trunkline.agents import AgentError, BaseProcessAgent, BaseThreadAgent, LoggerConfig, PluginSet
 
 
@@ -231,10 +232,10 @@ def test_agents_are_heard_where_nobody_has_set_up_logging(tmp_path: Path) -> Non
     """In their own process too, which starts with nothing set up; a program's own set-up is left alone."""
     program = tmp_path / "speakers.py"
     program.write_text(PROGRAM)
-    plain = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=30, check=True)
+    plain = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert plain.stdout == ""
     said = [line.split(": ", 1)[1] for line in plain.stderr.splitlines()]
     assert said == [f"{name} was {what}" for name in ("InThread", "InProcess") for what in ("here", "heard")]
     command = [sys.executable, str(program), "configured"]
-    configured = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    configured = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert configured.stderr.splitlines() == ["MINE InThread was heard", "MINE InProcess was heard"]

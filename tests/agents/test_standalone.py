@@ -14,6 +14,7 @@ import pytest
 
 from tests.agents import crew
 from tests.agents.patience import until
+from tests.patience import PATIENCE
 from trunkline.agents import AgentConfig
 from trunkline.message_channel import MessageChannel
 
@@ -179,5 +180,5 @@ def test_a_process_agent_of_a_module_runs_from_the_command_line(tmp_path: Path) 
         f"agent = ProcessWorker(diary={str(tmp_path / 'diary')!r})\n"
         "agent.start(); agent.join(20); print(agent.agent_runner.failure())"
     )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert said.stdout == "None\n"

@@ -268,7 +268,7 @@ async def _keep_as_older_versions_did(path: Path) -> None:
 
 def _trunkline(address: str, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "TRUNKLINE_BUS": address, "TZ": "Pacific/Kiritimati"}
-    return subprocess.run(command(words), capture_output=True, text=True, env=environment, timeout=60, check=True)
+    return subprocess.run(command(words), capture_output=True, text=True, env=environment, timeout=PATIENCE, check=True)
 
 
 async def test_what_is_stored_with_such_a_time_is_shown(start_program: StartProgram, socket_dir: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from scripts.tools import find
+from tests.patience import PATIENCE
 from trunkline.message_channel import ChannelClosedError, MessageChannel, ServiceMessage
 
 STATUS = '{"status": "success", "message": "done"}'
@@ -89,7 +90,7 @@ def test_a_command_by_a_pipe_is_answered_as_it_was_spoken(path: str, dialect: st
     """As by `echo … | socat - UNIX-CONNECT:…`: with a newline and without one, then half-closed; nothing else comes."""
     said, wanted = DIALECTS[dialect]
     with socat(path) as session:
-        output, _ = session.communicate(said + b"\n" * newline, timeout=30)
+        output, _ = session.communicate(said + b"\n" * newline, timeout=PATIENCE)
     assert answers(output) == [wanted]
     assert session.returncode == 0
 
@@ -106,14 +107,14 @@ def test_a_command_by_hand_is_answered_while_the_session_waits(path: str, dialec
             session.stdin.write(said + b"\n" * newline)
             session.stdin.flush()
             assert answers(session.stdout.readline()) == [wanted]
-        output, _ = session.communicate(timeout=30)
+        output, _ = session.communicate(timeout=PATIENCE)
     assert output == b""
 
 
 def test_all_dialects_in_one_session(path: str) -> None:
     """Each line is answered in its own, in their order."""
     with socat(path) as session:
-        output, _ = session.communicate(b"\n".join(said for said, _ in DIALECTS.values()) + b"\n", timeout=30)
+        output, _ = session.communicate(b"\n".join(said for said, _ in DIALECTS.values()) + b"\n", timeout=PATIENCE)
     assert answers(output) == [wanted for _, wanted in DIALECTS.values()]
 
 
@@ -121,7 +122,7 @@ def test_what_is_no_command_is_answered_too(path: str) -> None:
     """An error in the dialect as far as it can be told, and the session goes on."""
     wrong = b'{"sender":"cli","event_name":"COMAND","payload":{},"request_id":"r-3"}'
     with socat(path) as session:
-        output, _ = session.communicate(b"ps\n" + wrong + b"\n" + SEED, timeout=30)
+        output, _ = session.communicate(b"ps\n" + wrong + b"\n" + SEED, timeout=PATIENCE)
     no_json, no_kind, done = answers(output)
     assert "not JSON" in json.loads(no_json["payload"])["message"]
     assert (no_kind["event_name"], no_kind["request_id"], no_kind["payload"]["status"]) == ("STATUS", "r-3", "error")

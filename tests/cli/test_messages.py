@@ -28,7 +28,7 @@ def test_subscribe_shows_a_message_on_one_line(trunkline: Trunkline, follow: Fol
         "publish", channel, '{"note": "done"}', "--type", "task\x1b[31m", "--sender", "me\n", "--recipient", "you"
     )
     assert sent.stdout == f"published 1 message on {channel}\n"
-    shown, _ = watcher.communicate(timeout=20)
+    shown, _ = watcher.communicate(timeout=PATIENCE)
     assert watcher.returncode == 0
     clock, *rest = shown.rstrip("\n").split("  ")
     assert clock.count(":") == 2
@@ -41,7 +41,7 @@ def test_subscribe_gives_scripts_json(trunkline: Trunkline, follow: Follow, chan
     options = ("--priority", "high", "--ttl", "60", "--correlation-id", "c1", "--metadata", '{"trace": 1}')
     trunkline("publish", channel, "-", *options, input='{"n": 1}\n\n{"n": "ö"}\n')
     trunkline("publish", channel)
-    lines = watcher.communicate(timeout=20)[0].splitlines()
+    lines = watcher.communicate(timeout=PATIENCE)[0].splitlines()
     first, second, third = map(json.loads, lines)
     assert [first["payload"], second["payload"], third["payload"]] == [{"n": 1}, {"n": "ö"}, {}]
     assert (first["channel"], first["sender_id"], first["message_type"]) == (channel, "cli", "status_update")
@@ -55,7 +55,7 @@ def test_a_group_shares_the_messages(trunkline: Trunkline, follow: Follow, chann
     members = [follow("subscribe", channel, "--group", "g", "--count", "2", until="subscribed") for _ in range(2)]
     trunkline("publish", channel, "--count", "4")
     for member in members:
-        assert len(member.communicate(timeout=20)[0].splitlines()) == 2
+        assert len(member.communicate(timeout=PATIENCE)[0].splitlines()) == 2
 
 
 def test_subscribe_ends_in_time(trunkline: Trunkline, channel: str) -> None:
@@ -68,7 +68,7 @@ def test_an_interrupt_is_130(follow: Follow, channel: str) -> None:
     """Without a traceback."""
     watcher = follow("subscribe", channel, until="subscribed")
     watcher.send_signal(signal.SIGINT)
-    assert "Traceback" not in watcher.communicate(timeout=20)[1]
+    assert "Traceback" not in watcher.communicate(timeout=PATIENCE)[1]
     assert watcher.returncode == 130
 
 
@@ -212,7 +212,9 @@ def test_a_terminal_gets_colour_and_lines_of_its_width(
 
 def _next_message(watcher: subprocess.Popen[str], killable_bus: RunningProgram, channel: str) -> str:
     assert watcher.stdout is not None
-    published = subprocess.run(command(["--bus", killable_bus.address, "publish", channel]), timeout=20, check=True)
+    published = subprocess.run(
+        command(["--bus", killable_bus.address, "publish", channel]), timeout=PATIENCE, check=True
+    )
     assert published.returncode == 0
     return watcher.stdout.readline()
 
@@ -228,7 +230,7 @@ def test_subscribe_goes_on_when_the_bus_comes_back(follow: Follow, killable_bus:
         killable_bus.start()
         assert watcher.stderr.readline() == "-- connected again\n"
     assert channel in _next_message(watcher, killable_bus, channel)
-    assert watcher.communicate(timeout=20) == ("", "")
+    assert watcher.communicate(timeout=PATIENCE) == ("", "")
     assert watcher.returncode == 0
 
 
@@ -251,5 +253,5 @@ def test_the_time_runs_out_without_a_bus_too(follow: Follow, killable_bus: Runni
     options = ("subscribe", channel, "--timeout", "3", "--count", "1")
     watcher = follow("--bus", killable_bus.address, *options, until="subscribed")
     killable_bus.kill()
-    assert "-- connection lost: " in watcher.communicate(timeout=20)[1]
+    assert "-- connection lost: " in watcher.communicate(timeout=PATIENCE)[1]
     assert watcher.returncode == 4

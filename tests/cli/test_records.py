@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from tests.cli.conftest import Trunkline
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram, command
 
 
@@ -76,7 +77,7 @@ def test_a_watch_shows_records_and_changes(trunkline: Trunkline, environment: di
         first, synced = json.loads(watcher.stdout.readline()), json.loads(watcher.stdout.readline())
         trunkline("state", "save", "task", json.dumps(record | {"status": "completed"}))
         trunkline("state", "delete", "task", name)
-        rest = [json.loads(line) for line in watcher.communicate(timeout=20)[0].splitlines()]
+        rest = [json.loads(line) for line in watcher.communicate(timeout=PATIENCE)[0].splitlines()]
     assert (first["change"], first["record"]["status"]) == ("saved", "pending")
     assert synced["change"] == "synced"
     assert [(each["change"], each["id"]) for each in rest] == [("saved", name), ("deleted", name)]
@@ -111,6 +112,6 @@ def test_a_watch_goes_on_when_the_service_comes_back(
         killable_state.start()
         assert watcher.stderr.readline() == "-- connected again\n"
         trunkline(*service, "state", "delete", "task", name)
-        shown, told = watcher.communicate(timeout=20)
+        shown, told = watcher.communicate(timeout=PATIENCE)
     assert (shown.count("\n"), "deleted" in shown, told) == (1, True, "")
     assert watcher.returncode == 0

@@ -9,13 +9,14 @@ import subprocess
 import pytest
 
 from tests.cli.conftest import Trunkline
+from tests.patience import PATIENCE
 from tests.programs import command
 
 
 def _seconds(*arguments: str) -> float:
     """Of the processor: it waits for nothing but for other work on the machine."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command(arguments), check=True, capture_output=True, timeout=30)
+    subprocess.run(command(arguments), check=True, capture_output=True, timeout=PATIENCE)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.conftest import Follow, Trunkline
 from tests.cli.deaths import Death, let_die
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram, command
 
 
@@ -145,7 +146,7 @@ def test_a_look_changes_nothing(trunkline: Trunkline, follow: Follow, name: str,
     assert watcher.stdout is not None
     assert [json.loads(watcher.stdout.readline())["attempt"] for _ in range(3)] == [1, 1, 1]
     watcher.send_signal(signal.SIGINT)
-    _, notes = watcher.communicate(timeout=20)
+    _, notes = watcher.communicate(timeout=PATIENCE)
     assert (watcher.returncode, json.loads(notes)) == (130, {"event": "given_back", "messages": 3})
     has = _has(trunkline, name)
     assert (has["leased"], has["waiting"] + has["retrying"], has["dead_lettered"]) == (0, 3, 0)
@@ -173,7 +174,7 @@ def test_what_is_lost_to_others_is_said(trunkline: Trunkline, follow: Follow, na
     refused = json.loads(watcher.stderr.readline())
     assert (refused["event"], refused["sequences"]) == ("refused", [sequence])
     watcher.send_signal(signal.SIGINT)
-    assert watcher.communicate(timeout=20)[1] == ""
+    assert watcher.communicate(timeout=PATIENCE)[1] == ""
 
 
 def test_a_start_that_cannot_be_is_refused(trunkline: Trunkline, name: str, channel: str) -> None:
@@ -229,7 +230,7 @@ def test_it_goes_on_when_the_bus_comes_back(
     assert json.loads(watcher.stderr.readline())["event"] == "disconnected"
     killable_bus.start()
     trunkline(*at, "publish", channel, '{"n": 2}', "--stored")
-    shown, _ = watcher.communicate(timeout=20)
+    shown, _ = watcher.communicate(timeout=PATIENCE)
     assert json.loads(shown)["payload"] == {"n": 2}
     assert _has(trunkline, name, *at)["leased"] == 0
 
@@ -238,7 +239,7 @@ def test_a_deleted_one_ends_its_takers(trunkline: Trunkline, follow: Follow, nam
     """With exit code 3, as what is not there."""
     watcher = follow("subscribe", channel, "--durable", name, until="subscribed")
     trunkline("durable", "delete", name, "--yes")
-    _, notes = watcher.communicate(timeout=20)
+    _, notes = watcher.communicate(timeout=PATIENCE)
     assert watcher.returncode == 3
     assert notes.endswith("(SUBSCRIPTION_NOT_FOUND)\n")
 

@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from tests.cli.conftest import Follow, Trunkline
+from tests.patience import PATIENCE
 from trunkline import AgentMessage, DurableMessage, DurableSettings, GrpcMessageBus, sync
 from trunkline.v1.bus_pb2 import DURABILITY_STORED, DURABILITY_UNSPECIFIED, Durability, PublishRequest
 from trunkline.v1.bus_pb2_grpc import BusServiceStub
@@ -70,9 +71,9 @@ def test_subscribe_shows_them(follow: Follow, bus_address: str, channel: str) ->
     people = follow("subscribe", channel, "--count", "5", until="subscribed")
     scripts = follow("subscribe", channel, "--count", "5", "--format", "json", until="subscribed")
     _publish(bus_address, channel, *_strange())
-    lines = people.communicate(timeout=20)[0].splitlines()
+    lines = people.communicate(timeout=PATIENCE)[0].splitlines()
     assert [line.split("  ", 4)[4] for line in lines] == list(SHOWN.values())
-    shown = [json.loads(line) for line in scripts.communicate(timeout=20)[0].splitlines()]
+    shown = [json.loads(line) for line in scripts.communicate(timeout=PATIENCE)[0].splitlines()]
     _check({each["message_id"]: each for each in shown})
     assert (people.returncode, scripts.returncode) == (0, 0)
 

@@ -206,6 +206,6 @@ def test_a_program_ends_when_its_main_thread_does(bus_address: str, channel: str
         "bus.flush()\n" + ("bus.disconnect()\n" if how == "disconnect" else "")
     )
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - began < 15

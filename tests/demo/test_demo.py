@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from tests.demo.conftest import MODULE, MODULE_FIGURES, Demo
+from tests.patience import PATIENCE
 from tests.programs import RunningProgram, health
 from trunkline.v1 import bus_pb2_grpc, durable_pb2
 
@@ -144,7 +145,7 @@ def test_an_interrupted_run_leaves_nothing_behind(demo: Demo, folder: Path, sign
             os.killpg(process.pid, signum)
         else:
             process.send_signal(signum)
-        output, _ = process.communicate(timeout=15)
+        output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "interrupted" in output
     assert "Traceback" not in output
@@ -164,7 +165,7 @@ def test_a_program_that_ends_in_the_middle_ends_the_run(demo: Demo, folder: Path
     with demo.started(str(folder), until="development") as process:
         bus = next(pid for pid, line in demo.processes().items() if "trunklined bus" in line)
         os.kill(bus, signal.SIGKILL)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "the bus ended by itself (exit code -9)" in output
     assert demo.leaves_nothing()
