@@ -17,7 +17,15 @@ from scripts.tools import find
 from tests.conftest import StartProgram
 from tests.patience import PATIENCE
 from tests.polyglot.go import GO_CLIENT, go
-from trunkline import AgentMessage, DurableMessage, DurableSettings, GrpcMessageBus, GrpcStateManager, MessageType
+from trunkline import (
+    AgentMessage,
+    DurableMessage,
+    DurableSettings,
+    GrpcMessageBus,
+    GrpcStateManager,
+    MessageType,
+    TaskResult,
+)
 
 TASKS = 60
 
@@ -79,8 +87,11 @@ async def test_the_ten_line_agent_loses_nothing(
     arrived, restored = asyncio.Event(), asyncio.Event()
 
     async def keep(result: DurableMessage) -> None:
-        results[result.payload["name"]] += 1
-        lines[result.payload["name"]] = result.payload["lines"]
+        name, counted = result.payload["name"], result.payload["lines"]
+        assert isinstance(name, str)
+        assert isinstance(counted, int)
+        results[name] += 1
+        lines[name] = counted
         arrived.set()
 
     async def until(count: int) -> None:
@@ -131,6 +142,6 @@ async def test_the_example_does_its_job(start_program: StartProgram, tmp_path: P
                     if change.id == "file-3":
                         break
     kept = change.record
-    assert kept is not None
+    assert isinstance(kept, TaskResult)
     assert kept.agent_id == "measure-go"
     assert kept.output_data == {"lines": 3}
