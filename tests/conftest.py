@@ -16,10 +16,15 @@ from hypothesis import HealthCheck, settings
 
 from tests.programs import RunningProgram
 from tests.redis import servers
-from tests.redis.replicas import Replicas
+from tests.redis.replicas import Replicas, Where
 from tests.turns import Turns
 
 StartProgram = Callable[..., RunningProgram]
+
+SYNCED: dict[str, Any] = {"appendonly": "yes", "appendfsync": "always"}
+"""Redis syncs what it takes."""
+PATIENT_MS = 60_000
+"""However busy the machine is, the session's servers count each other as alive."""
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("trunkline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -156,21 +161,40 @@ def replica_addresses(_shared: StartProgram) -> Iterator[list[str]]:
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """Where the session's Redis is, which syncs what it takes. Shared: use channels, names or prefixes of your own."""
-    with servers.running(appendonly="yes", appendfsync="always") as redis:
+    with servers.running(**SYNCED) as redis:
         yield redis.url
+
+
+@contextmanager
+def _journal_replicas(redis: Where) -> Iterator[Replicas]:
+    lasting = ("--journal-lease-seconds", "60", "--replica-ttl", "60")  # however busy the machine is
+    replicas = Replicas(redis, 2, *lasting)
+    try:
+        yield replicas.start()
+    finally:
+        replicas.end()
 
 
 @pytest.fixture(scope="session")
 def journal_replicas() -> Iterator[Replicas]:
     """The session's two buses over one journal, in a Redis that syncs what it takes. Shared: do not end them, and use
     channels and names of your own."""
-    with servers.running(appendonly="yes", appendfsync="always") as redis:
-        lasting = ("--journal-lease-seconds", "60", "--replica-ttl", "60")  # however busy the machine is
-        replicas = Replicas(redis, 2, *lasting)
-        try:
-            yield replicas.start()
-        finally:
-            replicas.end()
+    with servers.running(**SYNCED) as redis, _journal_replicas(redis) as replicas:
+        yield replicas
+
+
+@pytest.fixture(scope="session")
+def sentinel_replicas(redis_sentinels: servers.Sentinels) -> Iterator[Replicas]:
+    """The same over the session's Redis with sentinels."""
+    with _journal_replicas(redis_sentinels) as replicas:
+        yield replicas
+
+
+@pytest.fixture(scope="session")
+def cluster_replicas(redis_cluster: servers.Cluster) -> Iterator[Replicas]:
+    """The same over the session's Redis Cluster."""
+    with _journal_replicas(redis_cluster) as replicas:
+        yield replicas
 
 
 @pytest.fixture
@@ -208,15 +232,16 @@ def redis_server() -> Iterator[servers.RedisServer]:
 
 @pytest.fixture(scope="session")
 def redis_sentinels() -> Iterator[servers.Sentinels]:
-    """The session's Redis with a replica and sentinels. Shared: do not end them, and use a prefix of your own."""
-    with servers.sentinels() as watched:
+    """The session's Redis with a replica and sentinels, which syncs what it takes. Shared: do not end them, and use a
+    prefix of your own."""
+    with servers.sentinels(down_after_ms=PATIENT_MS, **SYNCED) as watched:
         yield watched
 
 
 @pytest.fixture(scope="session")
 def redis_cluster() -> Iterator[servers.Cluster]:
-    """The session's Redis Cluster. Shared: do not end it, and use a prefix of your own."""
-    with servers.cluster() as cluster:
+    """The session's Redis Cluster, which syncs what it takes. Shared: do not end it, and use a prefix of your own."""
+    with servers.cluster(cluster_node_timeout=PATIENT_MS, **SYNCED) as cluster:
         yield cluster
 
 

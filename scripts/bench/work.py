@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from scripts.bench.peer import Service
 from scripts.bench.peers import OURS
+from scripts.bench.questions import REDIS
 from scripts.bench.stage import Stage
 
 
@@ -72,3 +73,16 @@ class Work:
     def ratio(self, ours: float, peers: float) -> float:
         """How far we are ahead; below 1 we are behind."""
         return peers / ours if self.smaller_is_better else ours / peers
+
+
+def over_redis(work: Work, name: str, goal: float) -> Work:
+    """The same work where all is kept in Redis, beside redis-py on a Redis of the same settings."""
+    peer = "redis-synced"
+    return replace(
+        work,
+        name=name,
+        title=f"{work.title}, over Redis",
+        rivals={REDIS: (peer,)},
+        goals={peer: goal},
+        ours="trunkline-redis",
+    )

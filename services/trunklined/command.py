@@ -39,7 +39,11 @@ _CREDENTIALS: Final = re.compile(r".*@", re.DOTALL)
 """User and password in a URL, however it is malformed: nobody shall read them in a log."""
 
 
-TOOLS = {"migrate": "Copies what bus or state keeps from a file into Redis, or back."}
+TOOLS = {
+    "migrate": "Copies what bus or state keeps from a file into Redis, or back.",
+    "access": "Makes tokens, and says what an access file allows.",
+}
+_HOMES = {"migrate": ("trunklined.migration.command", "migrate"), "access": ("trunklined.access.command", "access")}
 
 
 class _Programs(click.Group):
@@ -49,8 +53,9 @@ class _Programs(click.Group):
         return [*PROGRAMS, *TOOLS]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name == "migrate":
-            command: click.Command = importlib.import_module("trunklined.migration.command").migrate
+        if name in _HOMES:
+            module, function = _HOMES[name]
+            command: click.Command = getattr(importlib.import_module(module), function)
             return command
         return _command(name) if name in PROGRAMS else None
 

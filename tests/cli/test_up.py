@@ -1,4 +1,4 @@
-"""`trunkline up`: three programs in one terminal, which live and end together."""
+"""`trunkline up`: three programs, or replicas over Redis, in one terminal, which live and end together."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 
 from tests.patience import PATIENCE, OwnTime
 from tests.programs import address_of, command, health, hold_port
+from tests.redis.servers import RedisServer, running
 
 
 class Up:
@@ -52,10 +53,15 @@ class Up:
             return next(line for line in self.lines if words in line)
 
     def pids(self) -> dict[str, int]:
-        """Of the three programs, by name."""
+        """Of the programs, by what they are called."""
         self.wait_for("trunkline | ready in")
-        found = (re.match(r"(\w+) +\| .* ready .*pid=(\d+)", line) for line in self.lines)
+        found = (re.match(r"([\w-]+) +\| .* ready .*pid=(\d+)", line) for line in self.lines)
         return {match[1]: int(match[2]) for match in found if match}
+
+    def addresses(self) -> dict[str, str]:
+        """Where the programs serve, by what they are called."""
+        where = self.wait_for("trunkline | ready in").rstrip("\n").partition(" s: ")[2]
+        return dict(each.split(" ") for each in where.split(", "))
 
     def end(self) -> int:
         """Its exit code, once all that it said was heard."""
@@ -172,6 +178,86 @@ def test_what_was_stored_survives_a_restart(socket_dir: Path) -> None:
     assert '{"n":1}' in taken
     second.process.terminate()
     assert second.end() == 0
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """With a password, which nobody shall see."""
+    with running(requirepass="secret") as server:
+        yield server
+
+
+def test_two_replicas_over_redis_are_one_bus_and_one_store(socket_dir: Path, redis: RedisServer) -> None:
+    """What is published at one is heard at the other, what is saved at one is read at the other; the first ones are
+    where --bus and --state say. The URL is in no command line of a program; one Ctrl-C ends all."""
+    up = Up(socket_dir / "data", "--redis", redis.url, "--replicas", "2")
+    try:
+        where, pids = up.addresses(), up.pids()
+        assert (where["bus-1"], where["state-1"]) == (up.bus, up.state)
+        assert set(where) == set(pids) == {"bus-1", "bus-2", "state-1", "state-2", "sidecar"}
+        assert len(set(where.values())) == 5
+        for pid in pids.values():
+            assert redis.address not in Path(f"/proc/{pid}/cmdline").read_text()
+
+        pipe = subprocess.PIPE
+        heard = command(["--bus", where["bus-2"], "subscribe", "work:>", "--count", "1", "--timeout", f"{PATIENCE}"])
+        with subprocess.Popen(heard, stdout=pipe, stderr=pipe, text=True) as listener:
+            assert listener.stderr is not None
+            assert listener.stdout is not None
+            assert "subscribed" in listener.stderr.readline()
+            _call(up, "--bus", where["bus-1"], "publish", "work:a", '{"n": 1}')
+            assert '{"n":1}' in listener.stdout.read()
+            assert listener.wait(PATIENCE) == 0
+        _call(up, "--bus", where["bus-2"], "durable", "create", "workers", "work:>")
+        _call(up, "--bus", where["bus-1"], "publish", "work:a", '{"n": 2}', "--stored")
+        taken = _call(up, "--bus", where["bus-2"], "subscribe", "--durable", "workers", "--count", "1")
+        assert '{"n":2}' in taken
+        _call(up, "--state", where["state-1"], "state", "save", "agent", '{"agent_id": "a", "agent_type": "coding"}')
+        assert '"coding"' in _call(up, "--state", where["state-2"], "state", "get", "agent", "a", "--format", "json")
+
+        kept = up.wait_for("trunkline | stored messages")
+        assert f"are kept in Redis (redis://{redis.address}/0), as its settings say" in kept
+        assert not {"bus.db", "state.db"} & {path.name for path in (socket_dir / "data").iterdir()}
+        up.process.send_signal(signal.SIGINT)
+        assert up.end() == 0
+        assert "secret" not in "".join(up.lines)
+        assert sum("stopped" in line for line in up.lines) == 5
+        assert all(_gone(pid) for pid in pids.values())
+    finally:
+        if up.process.poll() is None:
+            up.process.terminate()
+            up.end()
+
+
+@pytest.mark.parametrize("url", ["redis://me:secret@{nobody}/0", "http://me:secret@{nobody}/0"])
+def test_a_redis_that_is_not_there_is_said_once(socket_dir: Path, url: str) -> None:
+    """By the first program that wants it, with where it is and without the password; nothing else is started."""
+    with hold_port() as nobody:
+        up = Up(socket_dir / "data", "--redis", url.format(nobody=address_of(nobody)), "--replicas", "3")
+        assert up.end() == 2
+    said = "".join(up.lines)
+    (why,) = [line for line in up.lines if "invalid setting" in line]
+    assert why.startswith("bus-1     | ")
+    assert "TRUNKLINE_BUS_REDIS_URL" in why
+    assert "trunkline | bus-1 ended by itself (exit code 2)" in said
+    assert "secret" not in said
+    assert "bus-2" not in said
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--replicas", "2"), "--replicas needs --redis URL"),
+        (("--redis", "redis://localhost", "--replicas", "0"), "0 is not in the range 1<=x<=16"),
+        (("--redis", "redis://localhost", "--replicas", "17"), "17 is not in the range 1<=x<=16"),
+    ],
+)
+def test_replicas_that_cannot_be_are_refused(socket_dir: Path, options: tuple[str, ...], words: str) -> None:
+    """Before anything is started."""
+    up = Up(socket_dir / "data", *options)
+    assert up.end() == 2
+    assert words in "".join(up.lines)
+    assert not (socket_dir / "data").exists()
 
 
 def _call(up: Up, *arguments: str) -> str:

@@ -35,4 +35,7 @@ async def test_more_is_given_back_at_once_than_a_frame_may_name(
         assert (ended.acked, ended.waiting + ended.retrying, ended.redelivered) == (1, count - 1, 0)
         async with aclosing(bus.messages(channel, durable=name)) as stream:
             assert (await anext(stream)).attempt == 1
-    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
+    theirs = [
+        each for each in caplog.records if each.name.startswith("trunkline.")
+    ]  # not those of a bus in this process
+    assert not [each for each in theirs if each.levelno >= logging.WARNING]

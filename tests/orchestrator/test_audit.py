@@ -129,7 +129,7 @@ def test_nothing_that_somebody_else_put_there_is_written(path: Path, tmp_path: P
         AuditLog(str(path))
     path.unlink()
     log = AuditLog(str(path))
-    with pytest.raises(OrchestratorError, match="another orchestrator writes it"):
+    with pytest.raises(OrchestratorError, match="another program writes it"):
         AuditLog(str(path))
     log.close()
     AuditLog(str(path)).close()

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import grpc
 
 from tests.patience import PATIENCE
 from tests.programs import RunningProgram, health
-from tests.redis.servers import RedisServer
 from trunkline.programs import Program
 from trunkline.v1 import bus_pb2, bus_pb2_grpc
 
 PACE = 0.02
 SERVICE = "trunkline.v1.BusService"
+
+
+class Where(Protocol):
+    """A Redis, of any topology."""
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
 
 
 def stats(address: str, timeout: float = PATIENCE) -> bus_pb2.GetStatsResponse:
@@ -28,7 +35,7 @@ def stats(address: str, timeout: float = PATIENCE) -> bus_pb2.GetStatsResponse:
 
 
 class Replicas:
-    """Some buses over one Redis. Whoever makes it ends it.
+    """Some buses over one Redis. Whoever makes it ends it, or enters it as a context, in which they run.
 
     Args:
         redis: where the journal is.
@@ -36,8 +43,7 @@ class Replicas:
         options: of each besides.
     """
 
-    def __init__(self, redis: RedisServer, count: int, *options: str) -> None:
-        self.redis = redis
+    def __init__(self, redis: Where, count: int, *options: str) -> None:
         self.programs = [
             RunningProgram("bus", "--engine", "redis", "--redis-url", redis.url, *options) for _ in range(count)
         ]
@@ -79,3 +85,13 @@ class Replicas:
         """Makes sure that they are gone."""
         for program in self.programs:
             program.end()
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.end()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self.end()

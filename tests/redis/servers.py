@@ -15,11 +15,15 @@ from typing import Any, Self
 
 import redis
 import trustme
+from redis.crc import key_slot
 
 from tests.patience import PATIENCE
 from tests.programs import hold_port
 
 SERVER = shutil.which("redis-server", path="/usr/local/bin:/usr/bin:/usr/local/sbin:/usr/sbin") or "redis-server"
+VALKEY = (
+    shutil.which("valkey-server", path=f"{Path(__file__).parents[2] / '.tools' / 'bin'}:/usr/bin") or "valkey-server"
+)
 PACE = 0.02
 """Seconds between two looks at a condition."""
 
@@ -32,6 +36,7 @@ class RedisServer:
     Args:
         options: as in redis.conf: `appendonly="yes"`, `requirepass="secret"`; underscores stand for dashes.
         sentinel: it is a sentinel.
+        program: another server than Redis.
         tls: the authority that signs its certificate; then it speaks TLS only.
         lines: of redis.conf besides.
     """
@@ -40,6 +45,7 @@ class RedisServer:
         self,
         *,
         sentinel: bool = False,
+        program: str = SERVER,
         tls: trustme.CA | None = None,
         lines: Sequence[str] = (),
         **options: str | int,
@@ -48,6 +54,7 @@ class RedisServer:
         self.ca = self.directory / "ca.pem"
         self._tls = tls
         self._sentinel = sentinel
+        self._program = program
         self._held = hold_port()
         self.port: int = self._held.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
@@ -95,7 +102,7 @@ class RedisServer:
 
     def start(self) -> Self:
         """Starts it, or starts it again on its data; returns when it answers and has loaded them."""
-        command = [SERVER, str(self.directory / "redis.conf"), *(["--sentinel"] if self._sentinel else [])]
+        command = [self._program, str(self.directory / "redis.conf"), *(["--sentinel"] if self._sentinel else [])]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         self.wait_until(lambda client: client.ping())
         return self
@@ -170,7 +177,7 @@ class Replicas:
 
 
 @contextmanager
-def replicated(replicas: int = 1, **options: str | int) -> Iterator[Replicas]:
+def replicated(replicas: int = 1, **options: Any) -> Iterator[Replicas]:
     """A master with replicas that are in step."""
     with ExitStack() as stack:
         master = stack.enter_context(running(**options))
@@ -205,9 +212,7 @@ class Sentinels(Replicas):
 
 
 @contextmanager
-def sentinels(
-    replicas: int = 1, count: int = 3, down_after_ms: int = 1000, **options: str | int
-) -> Iterator[Sentinels]:
+def sentinels(replicas: int = 1, count: int = 3, down_after_ms: int = 1000, **options: Any) -> Iterator[Sentinels]:
     """A master with replicas, and sentinels that know each other."""
     with replicated(replicas, **options) as below, ExitStack() as stack:
         name, master = Sentinels.service, below.master
@@ -245,18 +250,61 @@ class Cluster:
         """Of the cluster, by all masters."""
         return f"redis+cluster://{','.join(each.address for each in self.masters)}"
 
+    def move_slot(self, key: str, between: Callable[[], None] = lambda: None) -> tuple[RedisServer, RedisServer]:
+        """Moves the slot of a key to another master, as `redis-cli --cluster reshard` does: key by key, while the slot
+        is served by both.
+
+        Args:
+            between: called when one key of the slot is there, and the others are not.
+
+        Returns:
+            Where the slot was, and where it is.
+        """
+        slot = key_slot(key.encode())
+        source = self._master_of(slot)
+        target = self.masters[(self.masters.index(source) + 1) % len(self.masters)]
+        with source.client() as there, target.client() as here:
+            ids = [_text(each.execute_command("CLUSTER", "MYID")) for each in (there, here)]
+            here.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
+            there.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
+            is_first = True
+            while keys := there.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1 if is_first else 10):
+                where = ("127.0.0.1", target.port, "", 0, int(PATIENCE * 1000))
+                there.execute_command("MIGRATE", *where, "KEYS", *keys)
+                if is_first:
+                    between()
+                is_first = False
+            here.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+            there.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+        for each in self.masters:
+            if each not in (source, target):
+                with each.client() as client:
+                    client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+        return source, target
+
+    def _master_of(self, slot: int) -> RedisServer:
+        with self.masters[0].client() as client:
+            for first, last, master, *_ in client.execute_command("CLUSTER", "SLOTS"):
+                if first <= slot <= last:
+                    return next(each for each in self.masters if each.port == master[1])
+        raise AssertionError(f"nobody serves slot {slot}")
+
 
 @contextmanager
-def cluster(masters: int = 3, **options: str | int) -> Iterator[Cluster]:
+def cluster(masters: int = 3, **options: Any) -> Iterator[Cluster]:
     """A cluster without replicas, in which every slot is served."""
     with ExitStack() as stack:
         nodes = []
         for _ in range(masters):
             bus = hold_port()  # the nodes speak to each other on a port of their own
             stack.callback(bus.close)
-            words = {"cluster-enabled": "yes", "cluster-announce-ip": "127.0.0.1", "cluster-node-timeout": 2000}
+            words: dict[str, Any] = {
+                "cluster-enabled": "yes",
+                "cluster-announce-ip": "127.0.0.1",
+                "cluster-node-timeout": 2000,
+            }
             words["cluster-port"] = bus.getsockname()[1]
-            nodes.append(stack.enter_context(running(**words, **options)))
+            nodes.append(stack.enter_context(running(**{**words, **options})))
         bounds = [SLOTS * index // masters for index in range(masters + 1)]
         for index, node in enumerate(nodes):
             with node.client() as client:

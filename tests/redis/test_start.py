@@ -27,8 +27,9 @@ PREFIX = f"start-{uuid4().hex}"
 
 def start(url: str, *options: str, **environment: str) -> CompletedProcess[str]:
     """Starts a state service over a Redis that it should refuse."""
-    where = ("--address", "127.0.0.1:0", "--engine", "redis", "--redis-prefix", PREFIX, "--redis-timeout", "5")
-    return run_program("state", *where, *options, TRUNKLINE_STATE_REDIS_URL=url, **environment)
+    where = ("--address", "127.0.0.1:0", "--engine", "redis", "--redis-prefix", PREFIX)
+    soon = ("--redis-timeout", "5", "--redis-wait", "1")
+    return run_program("state", *where, *soon, *options, TRUNKLINE_STATE_REDIS_URL=url, **environment)
 
 
 def is_refused(said: CompletedProcess[str], *words: str) -> None:

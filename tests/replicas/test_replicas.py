@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 from uuid import uuid4
 
+import grpc
 import pytest
 
 from tests.contract.inbox import Inbox, numbered
 from tests.patience import PATIENCE
-from tests.redis.servers import cluster
 from tests.replicas.fleet import Fleet, fleet
 from trunkline import (
     AgentMessage,
@@ -22,6 +23,7 @@ from trunkline import (
     RequestCancelledError,
     RequestNotFoundError,
 )
+from trunkline.v1 import bus_pb2, bus_pb2_grpc
 
 Three = tuple[GrpcMessageBus, GrpcMessageBus, GrpcMessageBus]
 
@@ -85,6 +87,56 @@ async def test_who_leaves_leaves_the_rest_to_members_elsewhere(three: Three, cha
     await rest.have(48)
     release.set()
     await b.unsubscribe(channel)
+
+
+async def test_the_only_member_of_a_replica_leaves_and_comes_back(three: Three, channel: str) -> None:
+    """It gets its share again, as if it had never been there."""
+    a, b, c = three
+    gate = asyncio.Event()
+    gate.set()
+
+    async def hold(_: AgentMessage) -> None:
+        await gate.wait()
+
+    await c.subscribe(channel, hold, group="workers")
+    inbox = Inbox()
+    for _ in range(3):
+        gate.set()
+        await b.subscribe(channel, inbox, group="workers")
+        have = len(inbox.messages)
+        gate.clear()  # the other one is full soon, and all that comes then is this one's
+        async with asyncio.timeout(PATIENCE):
+            while len(inbox.messages) < have + 8:
+                await a.publish(channel, numbered(0))
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)  # nothing is under way when it leaves: what it had credit for, it has again
+        await b.unsubscribe(channel)
+        await b.flush()
+    gate.set()
+
+
+async def test_what_waits_for_a_member_that_is_torn_off_goes_to_members_elsewhere(
+    shared: Fleet, three: Three, channel: str
+) -> None:
+    """It has no credit and does not read, so much waits at its replica, which goes on when the member is gone."""
+    _, b, c = three
+    rest, large = Inbox(), "x" * 65_536
+    async with grpc.aio.insecure_channel(shared.replicas[1].address) as line:
+        stub: Any = bus_pb2_grpc.BusServiceStub(line)
+        member = stub.Subscribe()
+        start = bus_pb2.SubscribeRequest.Start(pattern=channel, group="workers")
+        await member.write(bus_pb2.SubscribeRequest(start=start))
+        assert (await member.read()).WhichOneof("frame") == "started"
+        await c.subscribe(channel, rest, group="workers")
+        for n in range(1_000):
+            await b.publish(channel, AgentMessage(message_type="x", sender_id="me", payload={"n": n, "text": large}))
+        await b.flush()
+        taken = len(rest.messages)
+        member.cancel()
+    async with asyncio.timeout(PATIENCE):
+        await b.flush()
+        await b.publish(channel, numbered("last"))
+        await rest.until(lambda: "last" in rest.numbers and len(rest.messages) > taken + 1, "what waited")
 
 
 async def test_each_subscriber_gets_each_message_once_whatever_matches(three: Three, channel: str) -> None:
@@ -279,24 +331,3 @@ async def test_replicas_of_other_prefixes_are_other_buses(shared: Fleet, three: 
             await three[1].publish(channel, numbered(2))
             await inbox.have(1)
             assert inbox.numbers == [2]
-
-
-async def test_over_a_cluster() -> None:
-    """Messages, groups and requests, over sharded pub/sub of a Redis Cluster."""
-    with cluster() as nodes, fleet(2, url=nodes.url) as made:
-        async with AsyncExitStack() as stack:
-            a, b = [await stack.enter_async_context(bus) for bus in made.buses()]
-            inbox, members = Inbox(), [Inbox(), Inbox()]
-            await b.subscribe("news:*", inbox)
-            await a.subscribe("news:x", members[0], group="g")
-            await b.subscribe("news:x", members[1], group="g")
-            await b.respond("work", echo)
-            for n in range(1_000):
-                await a.publish("news:x", numbered(n))
-            await inbox.have(1_000)
-            assert inbox.numbers == list(range(1_000))
-            async with asyncio.timeout(PATIENCE):
-                while sum(len(each.messages) for each in members) < 1_000:  # noqa: ASYNC110  # two inboxes
-                    await asyncio.sleep(0.01)
-            assert sorted(n for each in members for n in each.numbers) == list(range(1_000))
-            assert (await a.request("work", numbered(7), PATIENCE)).payload == {"echo": 7}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -247,7 +248,8 @@ def _frame(kind: int, payload: bytes = b"") -> bytes:
 def test_a_log_that_nobody_reads_stops_nothing() -> None:
     """A service whose log's reader went away still answers, says its errors, and ends well."""
     command = [*PYTHON, "tests.rpc", "greeter", "--address", "127.0.0.1:0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # what is lost stays
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=buffered) as process:
         assert process.stderr is not None
         address = json.loads(process.stderr.readline())["address"]
         process.stderr.close()

@@ -37,7 +37,18 @@ def test_other_machines_reach_all_else(address: str) -> None:
     with pytest.raises(ValidationError, match=r"other machines reach, without TLS"):
         Settings(address=address)
     assert Settings(address=address, insecure=True).is_exposed
-    assert not Settings(address=address, tls_cert="c", tls_key="k").is_exposed
+    with pytest.raises(ValidationError, match=r"other machines reach, and nobody is asked who they are: set .*TOKEN"):
+        Settings(address=address, tls_cert="c", tls_key="k")
+    assert Settings(address=address, tls_cert="c", tls_key="k", insecure=True).is_exposed
+    proofs: tuple[dict[str, Any], ...] = (
+        {"tls_client_ca": "ca"},
+        {"token_file": "t"},
+        {"jwt_keys": "k", "jwt_issuer": "i", "jwt_audience": "a"},
+    )
+    for proof in proofs:
+        assert not Settings(address=address, tls_cert="c", tls_key="k", **proof).is_exposed
+        with pytest.raises(ValidationError, match=r"other machines reach, without TLS|is set without --tls-cert"):
+            Settings(address=address, **proof)
 
 
 def test_a_name_that_is_not_found_counts_as_reached_by_others() -> None:

@@ -20,10 +20,17 @@ def main() -> int:
     parser.add_argument("--seconds", type=_positive, default=720, help="about so many seconds (default: 720)")
     parser.add_argument("--kills", type=_positive, help="how many in that time (default: 400 in 720 seconds)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of what is killed, and when (default: any)")
+    parser.add_argument(
+        "--replicas",
+        type=int,
+        default=0,
+        help="so many buses, and two state services, over one Redis, which is killed too; some stand still for longer"
+        " than their lease (default: 0, one of each over files)",
+    )
     parser.add_argument("--keep", action="store_true", help="keep the ledgers, logs and files also of a clean run")
     words = parser.parse_args()
     kills = words.kills or max(1, round(words.seconds * 400 / 720))
-    plan = Plan(kills, float(words.seconds), words.seed)
+    plan = Plan(kills, float(words.seconds), words.seed, words.replicas)
     directory = Path(tempfile.mkdtemp(prefix="trunkline-"))
     _tell(f"{plan.kills} kills in about {plan.seconds:.0f} s, seed {plan.seed}, files in {directory}")
     outcome = torture(plan, directory, _tell)

@@ -48,6 +48,8 @@ class Verdict:
     deliveries: dict[str, int] = field(default_factory=dict)
     """By group."""
     redeliveries: dict[str, int] = field(default_factory=dict)
+    late: dict[str, int] = field(default_factory=dict)
+    """By group: deliveries that were begun after a later attempt was."""
     endings: Counter[str] = field(default_factory=Counter)
     """By way: how handlers ended that did not return."""
     dead_letters: int = 0
@@ -64,6 +66,8 @@ def audit(
     groups: Sequence[str],
     handled: Sequence[str] = (),
     probed: Iterable[tuple[str, str]] = (),
+    *,
+    owners_stand_still: bool = False,
 ) -> Verdict:
     """Judges a run in which each of these groups was to get every message.
 
@@ -72,6 +76,8 @@ def audit(
         groups: the durable subscriptions.
         handled: those that get one lane of each publisher, and whose handlers end in every way.
         probed: member and face of each subscription that was to get something after the storm.
+        owners_stand_still: what a subscriber has of a replica that stands still it may begin with after another replica
+            handed it to somebody else, as if it stood still itself.
     """
     by_class: dict[type, list[Fact]] = defaultdict(list)
     for fact in facts:
@@ -91,6 +97,8 @@ def audit(
         delivered = [fact for fact in by_class[Delivered] if isinstance(fact, Delivered) and fact.group == group]
         done = [fact for fact in by_class[Done] if isinstance(fact, Done) and fact.group == group]
         delivered.sort(key=lambda fact: fact.at)
+        in_turn = [*_in_turn(delivered)]
+        verdict.late[group] = len(delivered) - len(in_turn)
         verdict.deliveries[group] = len(delivered)
         verdict.redeliveries[group] = sum(fact.attempt > 1 for fact in delivered)
         if group in groups:
@@ -102,8 +110,8 @@ def audit(
             verdict.dead_letters += len(buried)
             verdict.faults += _lost(group, receipted, done, buried)
             verdict.faults += _wrongly_buried(group, failing, buried)
-        verdict.faults += _silently_twice(group, delivered, stand_still=group in handled)
-        verdict.faults += _out_of_order(group, delivered, done)
+        verdict.faults += _silently_twice(group, delivered, stand_still=owners_stand_still or group in handled)
+        verdict.faults += _out_of_order(group, in_turn if owners_stand_still else delivered, done)
         verdict.faults += _altered(group, sent, delivered)
     verdict.faults += _state_gone(saved, found)
     verdict.faults += _standing_still(probed, [fact for fact in by_class[Probed] if isinstance(fact, Probed)])
@@ -115,6 +123,15 @@ def _never_delivered(group: str, receipted: Sequence[Receipted], delivered: Sequ
     for fact in receipted:
         if fact.message_id not in got:
             yield Fault(Wrong.NEVER_DELIVERED, f"{group} never got {fact.message_id}")
+
+
+def _in_turn(delivered: Sequence[Delivered]) -> Iterator[Delivered]:
+    """Those that came before every later attempt of the same message."""
+    last: dict[str, int] = defaultdict(int)
+    for fact in delivered:
+        if fact.attempt > last[fact.message_id]:
+            last[fact.message_id] = fact.attempt
+            yield fact
 
 
 def _silently_twice(group: str, delivered: Sequence[Delivered], *, stand_still: bool) -> Iterator[Fault]:

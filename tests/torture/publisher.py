@@ -17,7 +17,7 @@ from typing import Final
 from tests.torture.agent import PAUSE_SECONDS, connect, told_to_finish, within_time
 from tests.torture.ledger import Ledger, Receipted, Sent, read
 from tests.torture.work import channel_of, compose, lane_of
-from trunkline import BusDisconnectedError, GrpcMessageBus, MessageBus, OverloadedError
+from trunkline import BusDisconnectedError, GrpcMessageBus, MessageBus, OverloadedError, StorageUnavailableError
 
 KEYS: Final = 3
 UNORDERED: Final = 5
@@ -60,7 +60,7 @@ class Publisher:
         while True:
             try:
                 receipt = await self._bus.publish(channel_of(sent), message, stored=True, ordering_key=sent.key)
-            except (BusDisconnectedError, OverloadedError):
+            except (BusDisconnectedError, OverloadedError, StorageUnavailableError):
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
                 self._ledger.write(Receipted(sent.message_id, receipt.duplicate))

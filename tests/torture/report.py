@@ -25,6 +25,7 @@ def line(outcome: Outcome) -> str:
     lost = verdict.count(Wrong.LOST) + verdict.count(Wrong.NEVER_DELIVERED)
     return (
         f"{outcome.seconds:.0f} s, {verdict.receipted:,} stored, {sum(outcome.kills.values()):,} kills, "
+        f"{outcome.stops} times a replica stood still, "
         f"{verdict.endings.total():,} handlers failed in {len(verdict.endings)} ways, "
         f"{verdict.dead_letters:,} dead letters: lost {lost}, innocent dead letters {verdict.count(Wrong.INNOCENT)}, "
         f"untrue reasons {verdict.count(Wrong.UNTRUE)}, subscriptions that stand still "
@@ -37,12 +38,14 @@ def _figures(outcome: Outcome) -> Iterator[str]:
     yield f"{outcome.seconds:.0f} s, {sum(outcome.kills.values())} kills by SIGKILL"
     for role, kills in outcome.kills.items():
         yield _row(f"  {role}", kills)
+    yield _row("replicas that stood still", outcome.stops)
     yield _row("messages sent", verdict.sent)
     yield _row("  receipted as stored", verdict.receipted)
     yield _row("  of these published again, and known", verdict.duplicates)
     for group, deliveries in verdict.deliveries.items():
         yield _row(f"deliveries to {group}", deliveries)
         yield _row("  with attempt > 1", verdict.redeliveries[group])
+        yield _row("  begun after a later attempt", verdict.late[group])
     yield _row("handlers that ended otherwise than by returning", verdict.endings.total())
     for way, count in sorted(verdict.endings.items()):
         yield _row(f"  {way}", count)

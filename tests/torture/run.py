@@ -17,7 +17,7 @@ import grpc
 
 from tests.torture import endings
 from tests.torture.audit import Verdict, Wrong, audit
-from tests.torture.crew import Crew
+from tests.torture.crew import LEASE_SECONDS, Crew
 from tests.torture.endings import CRASH_CODE
 from tests.torture.handler import KINDS, Face, durables_of
 from tests.torture.ledger import Buried, Found, Probed, read, read_all
@@ -27,12 +27,17 @@ from trunkline.v1 import bus_pb2_grpc, durable_pb2, state_pb2, state_pb2_grpc
 
 GROUPS: Final = ("workers", "archive")
 SERVICES: Final = ("bus", "state", "sidecar")
+STANDING: Final = ("bus", "state")
+"""Of several replicas, some of these stand still for a while and go on."""
 AGENTS: Final = ("publisher", "subscriber", "state_writer", "crashing")
 STEADY: Final = "steady"
 """Handlers that are never killed: a subscription that stands still in them does so for ever."""
 HANDLED: Final = tuple(name for kind in KINDS for name in durables_of(kind))
 MAX_SECONDS_DOWN: Final = 1.5
 """What is killed comes back after a random time up to this: more than a lease."""
+SECONDS_STILL: Final = (1.25 * LEASE_SECONDS, 2.5 * LEASE_SECONDS)
+STILL_PART: Final = 0.3
+"""Of what happens to several replicas, so much is that they stand still."""
 TURN_SECONDS: Final = 0.02
 POLL_SECONDS: Final = 0.25
 PROBES: Final = 32
@@ -50,11 +55,13 @@ class Plan:
     Args:
         kills: how many, in about so many `seconds`.
         seed: of what is killed, and when; what the processes make of it depends on the machine.
+        replicas: see `Crew`.
     """
 
     kills: int
     seconds: float
     seed: int
+    replicas: int = 0
 
 
 @dataclass(slots=True)
@@ -64,6 +71,8 @@ class Outcome:
     verdict: Verdict
     kills: dict[str, int] = field(default_factory=dict)
     """By role."""
+    stops: int = 0
+    """How often a replica stood still."""
     failures: list[str] = field(default_factory=list)
     """Processes that ended by themselves, or did not finish; and what was left waiting."""
     seconds: float = 0.0
@@ -77,14 +86,15 @@ class Outcome:
 def torture(plan: Plan, directory: Path, tell: Callable[[str], None]) -> Outcome:
     """Runs it in an empty directory, and tells how it goes on."""
     began = time.monotonic()
-    with Crew(directory) as crew:
+    with Crew(directory, plan.replicas) as crew:
         _man(crew, plan.seed)
-        crew.bring_up(*SERVICES)
+        services = ("redis", *SERVICES) if plan.replicas else SERVICES
+        crew.bring_up(*services)
         asyncio.run(create_groups(crew.bus_address))
         crew.bring_up(*AGENTS, STEADY)
-        _kill_at_random(crew, plan, tell)
+        _kill_at_random(crew, plan, (*services, *AGENTS), tell)
         tell("settling: everything is brought up, publishers and writers finish")
-        crew.bring_up(*SERVICES, *AGENTS)
+        crew.bring_up(*services, *AGENTS)
         crew.finish("publisher", "state_writer")
         tell("draining")
         left = asyncio.run(settle(crew))
@@ -95,24 +105,27 @@ def torture(plan: Plan, directory: Path, tell: Callable[[str], None]) -> Outcome
         found: list[Found | Buried] = [*read_back(crew.state_address), *asyncio.run(_buried(crew.bus_address))]
         crew.finish(*SERVICES)
         tell("judging")
-        verdict = audit((*read_all(crew.ledgers()), *found), GROUPS, HANDLED, subscriptions)
-        kills = {role: sum(member.kills for member in crew.having(role)) for role in (*SERVICES, *AGENTS)}
-        return Outcome(verdict, kills, [*crew.failures(), *left], time.monotonic() - began)
+        facts = (*read_all(crew.ledgers()), *found)
+        verdict = audit(facts, GROUPS, HANDLED, subscriptions, owners_stand_still=plan.replicas > 0)
+        kills = {role: sum(member.kills for member in crew.having(role)) for role in (*services, *AGENTS)}
+        stops = sum(member.stops for member in crew.members)
+        return Outcome(verdict, kills, stops, [*crew.failures(), *left], time.monotonic() - began)
 
 
 def _man(crew: Crew, seed: int) -> None:
     """Two publishers go to the bus and two through the sidecar, three subscribers share a group and two another; so it
-    is with handlers."""
-    for index, address in enumerate((crew.bus_address, crew.sidecar_address) * 2):
+    is with handlers. What goes to the bus goes to each of its replicas in turn."""
+    buses, states = itertools.cycle(crew.bus_addresses), itertools.cycle(crew.state_addresses)
+    for index, address in enumerate((next(buses), crew.sidecar_address, next(buses), crew.sidecar_address)):
         crew.add_agent("publisher", f"publisher-{index}", f"publisher-{index}", address)
     for index, group in enumerate(("workers", "workers", "workers", "archive", "archive")):
-        address = crew.sidecar_address if index == 2 else crew.bus_address
+        address = crew.sidecar_address if index == 2 else next(buses)
         crew.add_agent("subscriber", f"subscriber-{index}", group, address)
-    for index, address in enumerate((crew.state_address, crew.sidecar_address)):
+    for index, address in enumerate((*(next(states) for _ in crew.state_addresses), crew.sidecar_address)):
         crew.add_agent("state_writer", f"writer-{index}", f"writer-{index}", address)
     for kind, addresses in (
-        (STEADY, (crew.bus_address, crew.sidecar_address)),
-        ("crashing", (crew.bus_address, crew.bus_address, crew.sidecar_address)),
+        (STEADY, (next(buses), crew.sidecar_address)),
+        ("crashing", (next(buses), next(buses), crew.sidecar_address)),
     ):
         for index, address in enumerate(addresses):
             words = ("handler", f"{kind}-{index}", kind, address, str(seed))
@@ -128,7 +141,7 @@ async def create_groups(address: str) -> None:
             await bus.create_durable(group, endings.PATTERN, settings=endings.SETTINGS)
 
 
-def _kill_at_random(crew: Crew, plan: Plan, tell: Callable[[str], None]) -> None:
+def _kill_at_random(crew: Crew, plan: Plan, roles: Sequence[str], tell: Callable[[str], None]) -> None:
     dice = random.Random(plan.seed)
     pause = plan.seconds / plan.kills
     killed, next_kill = 0, time.monotonic() + dice.uniform(0, 2 * pause)
@@ -138,10 +151,16 @@ def _kill_at_random(crew: Crew, plan: Plan, tell: Callable[[str], None]) -> None
             member.look_after()
         if time.monotonic() < next_kill:
             continue
-        member = dice.choice(crew.having(dice.choice((*SERVICES, *AGENTS))))
+        member = dice.choice(crew.having(dice.choice(roles)))
         seconds_down = dice.uniform(0, MAX_SECONDS_DOWN)
         next_kill = time.monotonic() + dice.uniform(0, 2 * pause)
-        if member.is_up:
+        if not member.is_up or member.is_still:
+            continue
+        if crew.replicas and member.role in STANDING and dice.random() < STILL_PART:
+            seconds_still = dice.uniform(*SECONDS_STILL)
+            member.stop(seconds_still)
+            tell(f"{member.name} stands still for {seconds_still:.1f} s")
+        else:
             member.kill(seconds_down)
             killed += 1
             tell(f"kill {killed}: {member.name}, for {seconds_down:.1f} s")
@@ -171,7 +190,12 @@ async def _left(stub: Any) -> list[str]:
     left = []
     for group in (*GROUPS, *HANDLED):
         request = durable_pb2.GetDurableSubscriptionRequest(name=group)
-        now = (await stub.GetDurableSubscription(request)).subscription
+        try:
+            now = (await stub.GetDurableSubscription(request)).subscription
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            return [f"the bus cannot be asked: {error.details()}"]  # another replica takes the journal over
         if now.waiting or now.leased or now.retrying:
             left.append(f"{group}: {now.waiting} waiting, {now.leased} leased, {now.retrying} retrying")
         if now.dead_lettered and group in GROUPS:

@@ -16,7 +16,7 @@ from typing import Final
 
 from tests.torture.agent import PAUSE_SECONDS, connect, told_to_finish, within_time
 from tests.torture.ledger import Ledger, Saved, read
-from trunkline import AgentState, GrpcStateManager, OverloadedError, StateDisconnectedError
+from trunkline import AgentState, GrpcStateManager, OverloadedError, StateDisconnectedError, StorageUnavailableError
 
 REWRITTEN: Final = 5
 """Records that are saved again and again."""
@@ -50,7 +50,7 @@ class StateWriter:
         while True:
             try:
                 revision = await self._state.save_agent_state(record)
-            except (StateDisconnectedError, OverloadedError):
+            except (StateDisconnectedError, OverloadedError, StorageUnavailableError):
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
                 self._ledger.write(Saved(id, revision, value))

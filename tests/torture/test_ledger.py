@@ -31,6 +31,22 @@ def test_nothing_is_lost_whatever_is_killed(tmp_path: Path) -> None:
     assert len(outcome.verdict.endings) > 5
 
 
+@pytest.mark.timeout(400)
+def test_nothing_is_lost_of_several_replicas(tmp_path: Path) -> None:
+    """So it is with three buses, and two state services, over one Redis that syncs each write: it is killed too, and
+    replicas stand still for longer than their leases."""
+    plan = Plan(kills=20, seconds=25, seed=5, replicas=3)
+    outcome = torture(plan, tmp_path, lambda text: print(text, file=sys.stderr))  # noqa: T201
+    print(table(outcome), line(outcome), sep="\n", file=sys.stderr)  # noqa: T201
+    assert outcome.is_clean, (outcome.verdict.faults[:10], outcome.failures)
+    assert outcome.kills["redis"]
+    assert outcome.kills["bus"]
+    assert outcome.stops
+    assert outcome.verdict.receipted > 100
+    assert min(outcome.verdict.deliveries[group] for group in GROUPS) >= outcome.verdict.receipted
+    assert outcome.verdict.saves > 20
+
+
 @pytest.mark.timeout(120)
 def test_a_message_that_is_taken_from_the_journal_is_missed(tmp_path: Path) -> None:
     """A publisher has its receipts; then a run of messages is deleted from the file of the stopped bus."""

@@ -1686,6 +1686,11 @@ type GetStatsResponse struct {
 	// now. Empty: there is one.
 	Replica       string   `protobuf:"bytes,38,opt,name=replica,proto3" json:"replica,omitempty"`
 	OtherReplicas []string `protobuf:"bytes,39,rep,name=other_replicas,json=otherReplicas,proto3" json:"other_replicas,omitempty"`
+	// Of several replicas of the bus: where the others reach this one. Empty: there is one.
+	Address string `protobuf:"bytes,40,opt,name=address,proto3" json:"address,omitempty"`
+	// The figures of the others in order of their names, as far as they say them within a second. Of a journal that all
+	// share, its owner alone has figures. Empty in an entry.
+	Others        []*GetStatsResponse `protobuf:"bytes,41,rep,name=others,proto3" json:"others,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1951,6 +1956,20 @@ func (x *GetStatsResponse) GetOtherReplicas() []string {
 	return nil
 }
 
+func (x *GetStatsResponse) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *GetStatsResponse) GetOthers() []*GetStatsResponse {
+	if x != nil {
+		return x.Others
+	}
+	return nil
+}
+
 // Start opens the subscription; the first frame, and only the first.
 type SubscribeRequest_Start struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2121,7 +2140,11 @@ type SubscribeResponse_Started struct {
 	// Of a durable one: how long a message is leased.
 	AckWait *durationpb.Duration `protobuf:"bytes,2,opt,name=ack_wait,json=ackWait,proto3" json:"ack_wait,omitempty"`
 	// Of a durable one: it is paused, so nothing is delivered until `changed` says otherwise.
-	Paused        bool `protobuf:"varint,3,opt,name=paused,proto3" json:"paused,omitempty"`
+	Paused bool `protobuf:"varint,3,opt,name=paused,proto3" json:"paused,omitempty"`
+	// Of a durable one: how many of the journal's commits were lost after they had been answered, as far as is known
+	// (Redis may lose some when another server takes over). More than a subscriber was told before: messages that were
+	// stored may be gone, and some that were acked come again.
+	LostCommits   int64 `protobuf:"varint,4,opt,name=lost_commits,json=lostCommits,proto3" json:"lost_commits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2175,6 +2198,13 @@ func (x *SubscribeResponse_Started) GetPaused() bool {
 		return x.Paused
 	}
 	return false
+}
+
+func (x *SubscribeResponse_Started) GetLostCommits() int64 {
+	if x != nil {
+		return x.LostCommits
+	}
+	return 0
 }
 
 // Deliveries are messages of one channel and one priority that follow each other without a gap.
@@ -2704,13 +2734,16 @@ func (x *SubscribeResponse_Refused) GetError() *Error {
 	return nil
 }
 
-// Changed: the durable subscription was paused, resumed or given another ack_wait, and is as this says now.
+// Changed: the durable subscription was paused, resumed or given another ack_wait, or it became known that commits
+// were lost; it is as this says now.
 type SubscribeResponse_Changed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Set in any case: whether it is paused.
 	Paused *bool `protobuf:"varint,1,opt,name=paused,proto3,oneof" json:"paused,omitempty"`
 	// How long a message is leased from now on.
-	AckWait       *durationpb.Duration `protobuf:"bytes,2,opt,name=ack_wait,json=ackWait,proto3" json:"ack_wait,omitempty"`
+	AckWait *durationpb.Duration `protobuf:"bytes,2,opt,name=ack_wait,json=ackWait,proto3" json:"ack_wait,omitempty"`
+	// As `started` has it.
+	LostCommits   int64 `protobuf:"varint,3,opt,name=lost_commits,json=lostCommits,proto3" json:"lost_commits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2757,6 +2790,13 @@ func (x *SubscribeResponse_Changed) GetAckWait() *durationpb.Duration {
 		return x.AckWait
 	}
 	return nil
+}
+
+func (x *SubscribeResponse_Changed) GetLostCommits() int64 {
+	if x != nil {
+		return x.LostCommits
+	}
+	return 0
 }
 
 type ConnectRequest_ClientItem struct {
@@ -3442,7 +3482,7 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\a_credit\x1a$\n" +
 	"\x06Credit\x12\x1a\n" +
 	"\bmessages\x18\x01 \x01(\x05R\bmessagesB\a\n" +
-	"\x05frame\"\xbc\x0f\n" +
+	"\x05frame\"\x83\x10\n" +
 	"\x11SubscribeResponse\x12C\n" +
 	"\astarted\x18\x01 \x01(\v2'.trunkline.v1.SubscribeResponse.StartedH\x00R\astarted\x12L\n" +
 	"\n" +
@@ -3456,11 +3496,12 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\vpart_credit\x18\a \x01(\v2*.trunkline.v1.SubscribeResponse.PartCreditH\x00R\n" +
 	"partCredit\x12C\n" +
 	"\achanged\x18\b \x01(\v2'.trunkline.v1.SubscribeResponse.ChangedH\x00R\achanged\x12V\n" +
-	"\x0etask_cancelled\x18\t \x01(\v2-.trunkline.v1.SubscribeResponse.TaskCancelledH\x00R\rtaskCancelled\x1a\x80\x01\n" +
+	"\x0etask_cancelled\x18\t \x01(\v2-.trunkline.v1.SubscribeResponse.TaskCancelledH\x00R\rtaskCancelled\x1a\xa3\x01\n" +
 	"\aStarted\x12'\n" +
 	"\x0fsubscription_id\x18\x01 \x01(\x03R\x0esubscriptionId\x124\n" +
 	"\back_wait\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\aackWait\x12\x16\n" +
-	"\x06paused\x18\x03 \x01(\bR\x06paused\x1a\x95\x02\n" +
+	"\x06paused\x18\x03 \x01(\bR\x06paused\x12!\n" +
+	"\flost_commits\x18\x04 \x01(\x03R\vlostCommits\x1a\x95\x02\n" +
 	"\n" +
 	"Deliveries\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\tR\achannel\x12%\n" +
@@ -3501,10 +3542,11 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\aRefused\x12\x1c\n" +
 	"\tsequences\x18\x01 \x03(\x03R\tsequences\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12)\n" +
-	"\x05error\x18\x03 \x01(\v2\x13.trunkline.v1.ErrorR\x05error\x1ag\n" +
+	"\x05error\x18\x03 \x01(\v2\x13.trunkline.v1.ErrorR\x05error\x1a\x8a\x01\n" +
 	"\aChanged\x12\x1b\n" +
 	"\x06paused\x18\x01 \x01(\bH\x00R\x06paused\x88\x01\x01\x124\n" +
-	"\back_wait\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\aackWaitB\t\n" +
+	"\back_wait\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\aackWait\x12!\n" +
+	"\flost_commits\x18\x03 \x01(\x03R\vlostCommitsB\t\n" +
 	"\a_pausedB\a\n" +
 	"\x05frame\"\xe1\x02\n" +
 	"\x0eRequestRequest\x12\x18\n" +
@@ -3605,7 +3647,7 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	" \x01(\x03H\x00R\x06credit\x88\x01\x01\x12\x18\n" +
 	"\areplica\x18\v \x01(\tR\areplicaB\t\n" +
 	"\a_credit\"\x11\n" +
-	"\x0fGetStatsRequest\"\xa3\n" +
+	"\x0fGetStatsRequest\"\xf5\n" +
 	"\n" +
 	"\x10GetStatsResponse\x129\n" +
 	"\n" +
@@ -3644,7 +3686,9 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\rjournal_owner\x18$ \x01(\tR\fjournalOwner\x12+\n" +
 	"\x11journal_takeovers\x18% \x01(\x03R\x10journalTakeovers\x12\x18\n" +
 	"\areplica\x18& \x01(\tR\areplica\x12%\n" +
-	"\x0eother_replicas\x18' \x03(\tR\rotherReplicas\x1a:\n" +
+	"\x0eother_replicas\x18' \x03(\tR\rotherReplicas\x12\x18\n" +
+	"\aaddress\x18( \x01(\tR\aaddress\x126\n" +
+	"\x06others\x18) \x03(\v2\x1e.trunkline.v1.GetStatsResponseR\x06others\x1a:\n" +
 	"\fDroppedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01*q\n" +
@@ -3844,98 +3888,99 @@ var file_trunkline_v1_bus_proto_depIdxs = []int32{
 	44, // 36: trunkline.v1.Subscription.started_at:type_name -> google.protobuf.Timestamp
 	44, // 37: trunkline.v1.GetStatsResponse.started_at:type_name -> google.protobuf.Timestamp
 	43, // 38: trunkline.v1.GetStatsResponse.dropped:type_name -> trunkline.v1.GetStatsResponse.DroppedEntry
-	55, // 39: trunkline.v1.SubscribeRequest.Start.position:type_name -> trunkline.v1.Position
-	56, // 40: trunkline.v1.SubscribeRequest.Start.settings:type_name -> trunkline.v1.DurableSettings
-	53, // 41: trunkline.v1.SubscribeResponse.Started.ack_wait:type_name -> google.protobuf.Duration
-	57, // 42: trunkline.v1.SubscribeResponse.Deliveries.priority:type_name -> trunkline.v1.Priority
-	45, // 43: trunkline.v1.SubscribeResponse.Deliveries.messages:type_name -> trunkline.v1.Message
-	27, // 44: trunkline.v1.SubscribeResponse.Deliveries.requests:type_name -> trunkline.v1.SubscribeResponse.Requested
-	53, // 45: trunkline.v1.SubscribeResponse.Requested.timeout:type_name -> google.protobuf.Duration
-	53, // 46: trunkline.v1.SubscribeResponse.Requested.idle_timeout:type_name -> google.protobuf.Duration
-	46, // 47: trunkline.v1.SubscribeResponse.RefusedResponse.error:type_name -> trunkline.v1.Error
-	46, // 48: trunkline.v1.SubscribeResponse.Refused.error:type_name -> trunkline.v1.Error
-	53, // 49: trunkline.v1.SubscribeResponse.Changed.ack_wait:type_name -> google.protobuf.Duration
-	2,  // 50: trunkline.v1.ConnectRequest.ClientItem.publish:type_name -> trunkline.v1.PublishRequest
-	8,  // 51: trunkline.v1.ConnectRequest.ClientItem.request:type_name -> trunkline.v1.RequestRequest
-	6,  // 52: trunkline.v1.ConnectRequest.ClientItem.subscribe:type_name -> trunkline.v1.SubscribeRequest
-	36, // 53: trunkline.v1.ConnectRequest.ClientItem.cancel:type_name -> trunkline.v1.ConnectRequest.Cancel
-	37, // 54: trunkline.v1.ConnectRequest.ClientItem.ping:type_name -> trunkline.v1.ConnectRequest.Ping
-	9,  // 55: trunkline.v1.ConnectRequest.ClientItem.request_stream:type_name -> trunkline.v1.RequestStreamRequest
-	38, // 56: trunkline.v1.ConnectRequest.ClientItem.request_credit:type_name -> trunkline.v1.ConnectRequest.RequestCredit
-	3,  // 57: trunkline.v1.ConnectResponse.ServerItem.published:type_name -> trunkline.v1.PublishResponse
-	15, // 58: trunkline.v1.ConnectResponse.ServerItem.reply:type_name -> trunkline.v1.RequestResponse
-	7,  // 59: trunkline.v1.ConnectResponse.ServerItem.subscription:type_name -> trunkline.v1.SubscribeResponse
-	41, // 60: trunkline.v1.ConnectResponse.ServerItem.cancelled:type_name -> trunkline.v1.ConnectResponse.Cancelled
-	42, // 61: trunkline.v1.ConnectResponse.ServerItem.pong:type_name -> trunkline.v1.ConnectResponse.Pong
-	46, // 62: trunkline.v1.ConnectResponse.ServerItem.error:type_name -> trunkline.v1.Error
-	40, // 63: trunkline.v1.ConnectResponse.ServerItem.bus_connected:type_name -> trunkline.v1.ConnectResponse.BusConnected
-	10, // 64: trunkline.v1.ConnectResponse.ServerItem.request_events:type_name -> trunkline.v1.RequestStreamResponse
-	10, // 65: trunkline.v1.ConnectResponse.ServerItem.request_end:type_name -> trunkline.v1.RequestStreamResponse
-	2,  // 66: trunkline.v1.BusService.Publish:input_type -> trunkline.v1.PublishRequest
-	4,  // 67: trunkline.v1.BusService.PublishStream:input_type -> trunkline.v1.PublishStreamRequest
-	6,  // 68: trunkline.v1.BusService.Subscribe:input_type -> trunkline.v1.SubscribeRequest
-	8,  // 69: trunkline.v1.BusService.Request:input_type -> trunkline.v1.RequestRequest
-	16, // 70: trunkline.v1.BusService.Connect:input_type -> trunkline.v1.ConnectRequest
-	18, // 71: trunkline.v1.BusService.ListSubscriptions:input_type -> trunkline.v1.ListSubscriptionsRequest
-	21, // 72: trunkline.v1.BusService.GetStats:input_type -> trunkline.v1.GetStatsRequest
-	58, // 73: trunkline.v1.BusService.CreateDurableSubscription:input_type -> trunkline.v1.CreateDurableSubscriptionRequest
-	59, // 74: trunkline.v1.BusService.GetDurableSubscription:input_type -> trunkline.v1.GetDurableSubscriptionRequest
-	60, // 75: trunkline.v1.BusService.ListDurableSubscriptions:input_type -> trunkline.v1.ListDurableSubscriptionsRequest
-	61, // 76: trunkline.v1.BusService.DeleteDurableSubscription:input_type -> trunkline.v1.DeleteDurableSubscriptionRequest
-	62, // 77: trunkline.v1.BusService.SeekDurableSubscription:input_type -> trunkline.v1.SeekDurableSubscriptionRequest
-	63, // 78: trunkline.v1.BusService.Settle:input_type -> trunkline.v1.SettleRequest
-	64, // 79: trunkline.v1.BusService.ListDeadLetters:input_type -> trunkline.v1.ListDeadLettersRequest
-	65, // 80: trunkline.v1.BusService.GetDeadLetter:input_type -> trunkline.v1.GetDeadLetterRequest
-	66, // 81: trunkline.v1.BusService.RedriveDeadLetters:input_type -> trunkline.v1.RedriveDeadLettersRequest
-	67, // 82: trunkline.v1.BusService.PurgeDeadLetters:input_type -> trunkline.v1.PurgeDeadLettersRequest
-	68, // 83: trunkline.v1.BusService.UpdateDurableSubscription:input_type -> trunkline.v1.UpdateDurableSubscriptionRequest
-	69, // 84: trunkline.v1.BusService.PauseDurableSubscription:input_type -> trunkline.v1.PauseDurableSubscriptionRequest
-	70, // 85: trunkline.v1.BusService.ResumeDurableSubscription:input_type -> trunkline.v1.ResumeDurableSubscriptionRequest
-	71, // 86: trunkline.v1.BusService.ListWaitingMessages:input_type -> trunkline.v1.ListWaitingMessagesRequest
-	72, // 87: trunkline.v1.BusService.CancelWaitingMessages:input_type -> trunkline.v1.CancelWaitingMessagesRequest
-	73, // 88: trunkline.v1.BusService.MoveWaitingMessages:input_type -> trunkline.v1.MoveWaitingMessagesRequest
-	9,  // 89: trunkline.v1.BusService.RequestStream:input_type -> trunkline.v1.RequestStreamRequest
-	11, // 90: trunkline.v1.BusService.Respond:input_type -> trunkline.v1.RespondRequest
-	13, // 91: trunkline.v1.BusService.Cancel:input_type -> trunkline.v1.CancelRequest
-	74, // 92: trunkline.v1.BusService.SubmitTask:input_type -> trunkline.v1.SubmitTaskRequest
-	75, // 93: trunkline.v1.BusService.GetTask:input_type -> trunkline.v1.GetTaskRequest
-	76, // 94: trunkline.v1.BusService.ListTasks:input_type -> trunkline.v1.ListTasksRequest
-	77, // 95: trunkline.v1.BusService.CancelTask:input_type -> trunkline.v1.CancelTaskRequest
-	3,  // 96: trunkline.v1.BusService.Publish:output_type -> trunkline.v1.PublishResponse
-	5,  // 97: trunkline.v1.BusService.PublishStream:output_type -> trunkline.v1.PublishStreamResponse
-	7,  // 98: trunkline.v1.BusService.Subscribe:output_type -> trunkline.v1.SubscribeResponse
-	15, // 99: trunkline.v1.BusService.Request:output_type -> trunkline.v1.RequestResponse
-	17, // 100: trunkline.v1.BusService.Connect:output_type -> trunkline.v1.ConnectResponse
-	19, // 101: trunkline.v1.BusService.ListSubscriptions:output_type -> trunkline.v1.ListSubscriptionsResponse
-	22, // 102: trunkline.v1.BusService.GetStats:output_type -> trunkline.v1.GetStatsResponse
-	78, // 103: trunkline.v1.BusService.CreateDurableSubscription:output_type -> trunkline.v1.CreateDurableSubscriptionResponse
-	79, // 104: trunkline.v1.BusService.GetDurableSubscription:output_type -> trunkline.v1.GetDurableSubscriptionResponse
-	80, // 105: trunkline.v1.BusService.ListDurableSubscriptions:output_type -> trunkline.v1.ListDurableSubscriptionsResponse
-	81, // 106: trunkline.v1.BusService.DeleteDurableSubscription:output_type -> trunkline.v1.DeleteDurableSubscriptionResponse
-	82, // 107: trunkline.v1.BusService.SeekDurableSubscription:output_type -> trunkline.v1.SeekDurableSubscriptionResponse
-	83, // 108: trunkline.v1.BusService.Settle:output_type -> trunkline.v1.SettleResponse
-	84, // 109: trunkline.v1.BusService.ListDeadLetters:output_type -> trunkline.v1.ListDeadLettersResponse
-	85, // 110: trunkline.v1.BusService.GetDeadLetter:output_type -> trunkline.v1.GetDeadLetterResponse
-	86, // 111: trunkline.v1.BusService.RedriveDeadLetters:output_type -> trunkline.v1.RedriveDeadLettersResponse
-	87, // 112: trunkline.v1.BusService.PurgeDeadLetters:output_type -> trunkline.v1.PurgeDeadLettersResponse
-	88, // 113: trunkline.v1.BusService.UpdateDurableSubscription:output_type -> trunkline.v1.UpdateDurableSubscriptionResponse
-	89, // 114: trunkline.v1.BusService.PauseDurableSubscription:output_type -> trunkline.v1.PauseDurableSubscriptionResponse
-	90, // 115: trunkline.v1.BusService.ResumeDurableSubscription:output_type -> trunkline.v1.ResumeDurableSubscriptionResponse
-	91, // 116: trunkline.v1.BusService.ListWaitingMessages:output_type -> trunkline.v1.ListWaitingMessagesResponse
-	92, // 117: trunkline.v1.BusService.CancelWaitingMessages:output_type -> trunkline.v1.CancelWaitingMessagesResponse
-	93, // 118: trunkline.v1.BusService.MoveWaitingMessages:output_type -> trunkline.v1.MoveWaitingMessagesResponse
-	10, // 119: trunkline.v1.BusService.RequestStream:output_type -> trunkline.v1.RequestStreamResponse
-	12, // 120: trunkline.v1.BusService.Respond:output_type -> trunkline.v1.RespondResponse
-	14, // 121: trunkline.v1.BusService.Cancel:output_type -> trunkline.v1.CancelResponse
-	94, // 122: trunkline.v1.BusService.SubmitTask:output_type -> trunkline.v1.SubmitTaskResponse
-	95, // 123: trunkline.v1.BusService.GetTask:output_type -> trunkline.v1.GetTaskResponse
-	96, // 124: trunkline.v1.BusService.ListTasks:output_type -> trunkline.v1.ListTasksResponse
-	97, // 125: trunkline.v1.BusService.CancelTask:output_type -> trunkline.v1.CancelTaskResponse
-	96, // [96:126] is the sub-list for method output_type
-	66, // [66:96] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	22, // 39: trunkline.v1.GetStatsResponse.others:type_name -> trunkline.v1.GetStatsResponse
+	55, // 40: trunkline.v1.SubscribeRequest.Start.position:type_name -> trunkline.v1.Position
+	56, // 41: trunkline.v1.SubscribeRequest.Start.settings:type_name -> trunkline.v1.DurableSettings
+	53, // 42: trunkline.v1.SubscribeResponse.Started.ack_wait:type_name -> google.protobuf.Duration
+	57, // 43: trunkline.v1.SubscribeResponse.Deliveries.priority:type_name -> trunkline.v1.Priority
+	45, // 44: trunkline.v1.SubscribeResponse.Deliveries.messages:type_name -> trunkline.v1.Message
+	27, // 45: trunkline.v1.SubscribeResponse.Deliveries.requests:type_name -> trunkline.v1.SubscribeResponse.Requested
+	53, // 46: trunkline.v1.SubscribeResponse.Requested.timeout:type_name -> google.protobuf.Duration
+	53, // 47: trunkline.v1.SubscribeResponse.Requested.idle_timeout:type_name -> google.protobuf.Duration
+	46, // 48: trunkline.v1.SubscribeResponse.RefusedResponse.error:type_name -> trunkline.v1.Error
+	46, // 49: trunkline.v1.SubscribeResponse.Refused.error:type_name -> trunkline.v1.Error
+	53, // 50: trunkline.v1.SubscribeResponse.Changed.ack_wait:type_name -> google.protobuf.Duration
+	2,  // 51: trunkline.v1.ConnectRequest.ClientItem.publish:type_name -> trunkline.v1.PublishRequest
+	8,  // 52: trunkline.v1.ConnectRequest.ClientItem.request:type_name -> trunkline.v1.RequestRequest
+	6,  // 53: trunkline.v1.ConnectRequest.ClientItem.subscribe:type_name -> trunkline.v1.SubscribeRequest
+	36, // 54: trunkline.v1.ConnectRequest.ClientItem.cancel:type_name -> trunkline.v1.ConnectRequest.Cancel
+	37, // 55: trunkline.v1.ConnectRequest.ClientItem.ping:type_name -> trunkline.v1.ConnectRequest.Ping
+	9,  // 56: trunkline.v1.ConnectRequest.ClientItem.request_stream:type_name -> trunkline.v1.RequestStreamRequest
+	38, // 57: trunkline.v1.ConnectRequest.ClientItem.request_credit:type_name -> trunkline.v1.ConnectRequest.RequestCredit
+	3,  // 58: trunkline.v1.ConnectResponse.ServerItem.published:type_name -> trunkline.v1.PublishResponse
+	15, // 59: trunkline.v1.ConnectResponse.ServerItem.reply:type_name -> trunkline.v1.RequestResponse
+	7,  // 60: trunkline.v1.ConnectResponse.ServerItem.subscription:type_name -> trunkline.v1.SubscribeResponse
+	41, // 61: trunkline.v1.ConnectResponse.ServerItem.cancelled:type_name -> trunkline.v1.ConnectResponse.Cancelled
+	42, // 62: trunkline.v1.ConnectResponse.ServerItem.pong:type_name -> trunkline.v1.ConnectResponse.Pong
+	46, // 63: trunkline.v1.ConnectResponse.ServerItem.error:type_name -> trunkline.v1.Error
+	40, // 64: trunkline.v1.ConnectResponse.ServerItem.bus_connected:type_name -> trunkline.v1.ConnectResponse.BusConnected
+	10, // 65: trunkline.v1.ConnectResponse.ServerItem.request_events:type_name -> trunkline.v1.RequestStreamResponse
+	10, // 66: trunkline.v1.ConnectResponse.ServerItem.request_end:type_name -> trunkline.v1.RequestStreamResponse
+	2,  // 67: trunkline.v1.BusService.Publish:input_type -> trunkline.v1.PublishRequest
+	4,  // 68: trunkline.v1.BusService.PublishStream:input_type -> trunkline.v1.PublishStreamRequest
+	6,  // 69: trunkline.v1.BusService.Subscribe:input_type -> trunkline.v1.SubscribeRequest
+	8,  // 70: trunkline.v1.BusService.Request:input_type -> trunkline.v1.RequestRequest
+	16, // 71: trunkline.v1.BusService.Connect:input_type -> trunkline.v1.ConnectRequest
+	18, // 72: trunkline.v1.BusService.ListSubscriptions:input_type -> trunkline.v1.ListSubscriptionsRequest
+	21, // 73: trunkline.v1.BusService.GetStats:input_type -> trunkline.v1.GetStatsRequest
+	58, // 74: trunkline.v1.BusService.CreateDurableSubscription:input_type -> trunkline.v1.CreateDurableSubscriptionRequest
+	59, // 75: trunkline.v1.BusService.GetDurableSubscription:input_type -> trunkline.v1.GetDurableSubscriptionRequest
+	60, // 76: trunkline.v1.BusService.ListDurableSubscriptions:input_type -> trunkline.v1.ListDurableSubscriptionsRequest
+	61, // 77: trunkline.v1.BusService.DeleteDurableSubscription:input_type -> trunkline.v1.DeleteDurableSubscriptionRequest
+	62, // 78: trunkline.v1.BusService.SeekDurableSubscription:input_type -> trunkline.v1.SeekDurableSubscriptionRequest
+	63, // 79: trunkline.v1.BusService.Settle:input_type -> trunkline.v1.SettleRequest
+	64, // 80: trunkline.v1.BusService.ListDeadLetters:input_type -> trunkline.v1.ListDeadLettersRequest
+	65, // 81: trunkline.v1.BusService.GetDeadLetter:input_type -> trunkline.v1.GetDeadLetterRequest
+	66, // 82: trunkline.v1.BusService.RedriveDeadLetters:input_type -> trunkline.v1.RedriveDeadLettersRequest
+	67, // 83: trunkline.v1.BusService.PurgeDeadLetters:input_type -> trunkline.v1.PurgeDeadLettersRequest
+	68, // 84: trunkline.v1.BusService.UpdateDurableSubscription:input_type -> trunkline.v1.UpdateDurableSubscriptionRequest
+	69, // 85: trunkline.v1.BusService.PauseDurableSubscription:input_type -> trunkline.v1.PauseDurableSubscriptionRequest
+	70, // 86: trunkline.v1.BusService.ResumeDurableSubscription:input_type -> trunkline.v1.ResumeDurableSubscriptionRequest
+	71, // 87: trunkline.v1.BusService.ListWaitingMessages:input_type -> trunkline.v1.ListWaitingMessagesRequest
+	72, // 88: trunkline.v1.BusService.CancelWaitingMessages:input_type -> trunkline.v1.CancelWaitingMessagesRequest
+	73, // 89: trunkline.v1.BusService.MoveWaitingMessages:input_type -> trunkline.v1.MoveWaitingMessagesRequest
+	9,  // 90: trunkline.v1.BusService.RequestStream:input_type -> trunkline.v1.RequestStreamRequest
+	11, // 91: trunkline.v1.BusService.Respond:input_type -> trunkline.v1.RespondRequest
+	13, // 92: trunkline.v1.BusService.Cancel:input_type -> trunkline.v1.CancelRequest
+	74, // 93: trunkline.v1.BusService.SubmitTask:input_type -> trunkline.v1.SubmitTaskRequest
+	75, // 94: trunkline.v1.BusService.GetTask:input_type -> trunkline.v1.GetTaskRequest
+	76, // 95: trunkline.v1.BusService.ListTasks:input_type -> trunkline.v1.ListTasksRequest
+	77, // 96: trunkline.v1.BusService.CancelTask:input_type -> trunkline.v1.CancelTaskRequest
+	3,  // 97: trunkline.v1.BusService.Publish:output_type -> trunkline.v1.PublishResponse
+	5,  // 98: trunkline.v1.BusService.PublishStream:output_type -> trunkline.v1.PublishStreamResponse
+	7,  // 99: trunkline.v1.BusService.Subscribe:output_type -> trunkline.v1.SubscribeResponse
+	15, // 100: trunkline.v1.BusService.Request:output_type -> trunkline.v1.RequestResponse
+	17, // 101: trunkline.v1.BusService.Connect:output_type -> trunkline.v1.ConnectResponse
+	19, // 102: trunkline.v1.BusService.ListSubscriptions:output_type -> trunkline.v1.ListSubscriptionsResponse
+	22, // 103: trunkline.v1.BusService.GetStats:output_type -> trunkline.v1.GetStatsResponse
+	78, // 104: trunkline.v1.BusService.CreateDurableSubscription:output_type -> trunkline.v1.CreateDurableSubscriptionResponse
+	79, // 105: trunkline.v1.BusService.GetDurableSubscription:output_type -> trunkline.v1.GetDurableSubscriptionResponse
+	80, // 106: trunkline.v1.BusService.ListDurableSubscriptions:output_type -> trunkline.v1.ListDurableSubscriptionsResponse
+	81, // 107: trunkline.v1.BusService.DeleteDurableSubscription:output_type -> trunkline.v1.DeleteDurableSubscriptionResponse
+	82, // 108: trunkline.v1.BusService.SeekDurableSubscription:output_type -> trunkline.v1.SeekDurableSubscriptionResponse
+	83, // 109: trunkline.v1.BusService.Settle:output_type -> trunkline.v1.SettleResponse
+	84, // 110: trunkline.v1.BusService.ListDeadLetters:output_type -> trunkline.v1.ListDeadLettersResponse
+	85, // 111: trunkline.v1.BusService.GetDeadLetter:output_type -> trunkline.v1.GetDeadLetterResponse
+	86, // 112: trunkline.v1.BusService.RedriveDeadLetters:output_type -> trunkline.v1.RedriveDeadLettersResponse
+	87, // 113: trunkline.v1.BusService.PurgeDeadLetters:output_type -> trunkline.v1.PurgeDeadLettersResponse
+	88, // 114: trunkline.v1.BusService.UpdateDurableSubscription:output_type -> trunkline.v1.UpdateDurableSubscriptionResponse
+	89, // 115: trunkline.v1.BusService.PauseDurableSubscription:output_type -> trunkline.v1.PauseDurableSubscriptionResponse
+	90, // 116: trunkline.v1.BusService.ResumeDurableSubscription:output_type -> trunkline.v1.ResumeDurableSubscriptionResponse
+	91, // 117: trunkline.v1.BusService.ListWaitingMessages:output_type -> trunkline.v1.ListWaitingMessagesResponse
+	92, // 118: trunkline.v1.BusService.CancelWaitingMessages:output_type -> trunkline.v1.CancelWaitingMessagesResponse
+	93, // 119: trunkline.v1.BusService.MoveWaitingMessages:output_type -> trunkline.v1.MoveWaitingMessagesResponse
+	10, // 120: trunkline.v1.BusService.RequestStream:output_type -> trunkline.v1.RequestStreamResponse
+	12, // 121: trunkline.v1.BusService.Respond:output_type -> trunkline.v1.RespondResponse
+	14, // 122: trunkline.v1.BusService.Cancel:output_type -> trunkline.v1.CancelResponse
+	94, // 123: trunkline.v1.BusService.SubmitTask:output_type -> trunkline.v1.SubmitTaskResponse
+	95, // 124: trunkline.v1.BusService.GetTask:output_type -> trunkline.v1.GetTaskResponse
+	96, // 125: trunkline.v1.BusService.ListTasks:output_type -> trunkline.v1.ListTasksResponse
+	97, // 126: trunkline.v1.BusService.CancelTask:output_type -> trunkline.v1.CancelTaskResponse
+	97, // [97:127] is the sub-list for method output_type
+	67, // [67:97] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_trunkline_v1_bus_proto_init() }

@@ -330,7 +330,9 @@ type DurableSubscription struct {
 	// The next sequence that it will look at, of medium priority.
 	NextSequence int64 `protobuf:"varint,12,opt,name=next_sequence,json=nextSequence,proto3" json:"next_sequence,omitempty"`
 	// It was paused, and hands nothing out.
-	Paused        bool `protobuf:"varint,13,opt,name=paused,proto3" json:"paused,omitempty"`
+	Paused bool `protobuf:"varint,13,opt,name=paused,proto3" json:"paused,omitempty"`
+	// Of several replicas of the bus: the name of the one whose journal it is in, as GetStats says it. Empty: there is one.
+	Replica       string `protobuf:"bytes,14,opt,name=replica,proto3" json:"replica,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -454,6 +456,13 @@ func (x *DurableSubscription) GetPaused() bool {
 		return x.Paused
 	}
 	return false
+}
+
+func (x *DurableSubscription) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
 }
 
 type CreateDurableSubscriptionRequest struct {
@@ -1748,7 +1757,7 @@ const file_trunkline_v1_durable_proto_rawDesc = "" +
 	"multiplier\x18\x02 \x01(\x01H\x00R\n" +
 	"multiplier\x88\x01\x01\x123\n" +
 	"\amaximum\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\amaximumB\r\n" +
-	"\v_multiplier\"\xc3\x03\n" +
+	"\v_multiplier\"\xdd\x03\n" +
 	"\x13DurableSubscription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\apattern\x18\x02 \x01(\tR\apattern\x129\n" +
@@ -1764,7 +1773,8 @@ const file_trunkline_v1_durable_proto_rawDesc = "" +
 	" \x01(\x03R\vredelivered\x12#\n" +
 	"\rdead_lettered\x18\v \x01(\x03R\fdeadLettered\x12#\n" +
 	"\rnext_sequence\x18\f \x01(\x03R\fnextSequence\x12\x16\n" +
-	"\x06paused\x18\r \x01(\bR\x06paused\"\xbf\x01\n" +
+	"\x06paused\x18\r \x01(\bR\x06paused\x12\x18\n" +
+	"\areplica\x18\x0e \x01(\tR\areplica\"\xbf\x01\n" +
 	" CreateDurableSubscriptionRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\apattern\x18\x02 \x01(\tR\apattern\x122\n" +

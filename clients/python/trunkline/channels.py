@@ -7,6 +7,7 @@ most 255 characters. A pattern is a channel in which '*' stands for one token an
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 
 from trunkline.errors import InvalidChannelError
@@ -86,3 +87,32 @@ def matches(pattern: str, channel: str) -> bool:
     elif len(tokens) != len(wanted):
         return False
     return all(want in (ANY_TOKEN, token) for want, token in zip(wanted, tokens, strict=False))
+
+
+_OTHER_TOKEN = "\0"
+"""Stands for a token that no pattern names: it is none of `[A-Za-z0-9_.-]+`."""
+
+
+def covers(patterns: Collection[str], pattern: str) -> bool:
+    """Whether every channel that one pattern matches is matched by at least one of some patterns; all are taken as well
+    formed. A channel is a pattern that matches itself alone. Exact for channels of any length.
+
+    >>> covers(["a:*", "a:*:>"], "a:>"), covers(["a:*"], "a:>")
+    (True, False)
+    """
+    depth = max((each.count(":") + 1 for each in patterns), default=0)
+    return all(any(matches(each, channel) for each in patterns) for channel in hardest_channels(pattern, depth))
+
+
+def hardest_channels(pattern: str, depth: int) -> Iterator[str]:
+    """Yields channels that a pattern matches, such that patterns of at most `depth` tokens match all that it does where
+    they match these: their tokens for wildcards are none that a pattern names, and one is longer than every pattern."""
+    tokens = [_OTHER_TOKEN if token == ANY_TOKEN else token for token in pattern.split(":")]
+    if tokens[-1] != ANY_TAIL:
+        yield ":".join(tokens)
+        return
+    tokens[-1] = _OTHER_TOKEN
+    yield ":".join(tokens)
+    while len(tokens) <= depth:
+        tokens.append(_OTHER_TOKEN)
+        yield ":".join(tokens)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from scripts.bench.questions import REDIS, SYNCED, UNSYNCED
+from scripts.bench.questions import SYNCED, UNSYNCED
 from scripts.bench.resources import CpuClock
 from scripts.bench.stage import RUN_SECONDS, Stage
-from scripts.bench.work import Measurement, Work, each
+from scripts.bench.work import Measurement, Work, each, over_redis
 from scripts.bench.works.stored import IN_FLIGHT, store
 
 
@@ -40,13 +40,4 @@ DURABLE = Work(
     goals={"nats": 4.0},
     measure=measure,
 )
-DURABLE_REDIS = Work(
-    name="durable-redis",
-    title="durable consume, 1 subscriber, an ack for each, over Redis",
-    unit="messages/s",
-    service="bus",
-    rivals={REDIS: ("redis-synced",)},
-    goals={"redis-synced": 1.5},
-    measure=measure,
-    ours="trunkline-redis",
-)
+DURABLE_REDIS = over_redis(DURABLE, "durable-redis", 1.5)

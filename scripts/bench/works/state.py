@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from scripts.bench.questions import REDIS, STATE
+from scripts.bench.questions import STATE
 from scripts.bench.resources import CpuClock
 from scripts.bench.stage import RUN_SECONDS, Stage
-from scripts.bench.work import Measurement, Work, each
+from scripts.bench.work import Measurement, Work, each, over_redis
 
 IN_FLIGHT: Final = 64
 GETS: Final = 8_000
@@ -50,13 +50,4 @@ STATE_GET = Work(
     goals={"nats": 1.0},
     measure=measure_gets,
 )
-STATE_REDIS = Work(
-    name="state-redis",
-    title="state save, 64 in flight, over Redis",
-    unit="saves/s",
-    service="state",
-    rivals={REDIS: ("redis-synced",)},
-    goals={"redis-synced": 0.5},
-    measure=measure_saves,
-    ours="trunkline-redis",
-)
+STATE_REDIS = over_redis(STATE_SAVE, "state-redis", 0.5)

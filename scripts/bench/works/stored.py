@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from scripts.bench.questions import REDIS, SYNCED, UNSYNCED
+from scripts.bench.questions import SYNCED, UNSYNCED
 from scripts.bench.resources import CpuClock
 from scripts.bench.stage import RUN_SECONDS, Stage
-from scripts.bench.work import Measurement, Work, each
+from scripts.bench.work import Measurement, Work, each, over_redis
 
 IN_FLIGHT: Final = 512
 ALONE: Final = 3_000
@@ -52,16 +52,7 @@ STORED = Work(
     goals={"nats": 4.0},
     measure=measure_many,
 )
-STORED_REDIS = Work(
-    name="stored-redis",
-    title="stored publish, 512 in flight, over Redis",
-    unit="messages/s",
-    service="bus",
-    rivals={REDIS: ("redis-synced",)},
-    goals={"redis-synced": 2.0},
-    measure=measure_many,
-    ours="trunkline-redis",
-)
+STORED_REDIS = over_redis(STORED, "stored-redis", 2.0)
 STORED_ALONE = Work(
     name="stored-alone",
     title="stored publish, one at a time, median latency",

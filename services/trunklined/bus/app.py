@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from trunkline.errors import BusDisconnectedError, StorageError
 from trunkline.limits import MIN_QUEUE_MEMORY_BYTES, QUEUE_MEMORY_PART
+from trunklined.access.control import AccessControl
 from trunklined.bus.broker import Broker, Limits
 from trunklined.bus.config import Settings
 from trunklined.bus.engines.engine import JournalEngine
@@ -22,11 +23,13 @@ from trunklined.bus.metrics import BusCollector, OwnershipCollector
 from trunklined.bus.ownership import Ownership
 from trunklined.bus.replicas.peers import ALONE, Peers
 from trunklined.bus.replicas.replicas import Replicas
+from trunklined.bus.wire.access import BrokerFacts, guarded_calls
 from trunklined.bus.wire.journal_route import JournalRoute
 from trunklined.bus.wire.message_format import MESSAGE_FORMAT
 from trunklined.bus.wire.replica_servicer import ReplicaServicer
 from trunklined.bus.wire.servicer import SERVICE_NAME, BusServicer
 from trunklined.forwarding.forwarder import Forwarder
+from trunklined.rpc.access import Guarded
 from trunklined.rpc.draining import BUS_FINISHING_METHODS
 from trunklined.rpc.health import Health
 from trunklined.rpc.listening import reachable
@@ -43,13 +46,23 @@ class BusProgram:
     finishing_methods: Collection[str] = BUS_FINISHING_METHODS
 
     def __init__(self, settings: Settings) -> None:
+        self._advertised_address = settings.advertised_address
         self._replicas = make_replicas(settings) if settings.redis_url else None
         self._broker = make_broker(settings, peers=self._replicas or ALONE)
         self._servicer = BusServicer(self._broker, settings.max_message_bytes, settings.stored_patterns, time.time())
 
+    def guard(self, control: AccessControl) -> Guarded:
+        """Returns what each call needs."""
+        return guarded_calls(BrokerFacts(self._broker))
+
     def register(self, server: aio.Server) -> None:
         """Adds BusService."""
         self._servicer.register(server)
+
+    def listens_at(self, address: str) -> None:
+        """Takes the address for the one that people find this replica at, where there may be others."""
+        if self._replicas is not None:
+            self._servicer.address = self._advertised_address or address
 
     async def start(self) -> None:
         """Opens the journal, and finds the other replicas."""
@@ -86,23 +99,30 @@ class ReplicaProgram:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._health: Health | None = None
-        self._address = settings.advertised_address
+        self._control: AccessControl | None = None
+        self._replica_key = ""
         from trunklined.bus.engines.redis_ownership import RedisOwnership  # its library is an extra
+        from trunklined.redis.script import Copies
 
         self._lease = RedisOwnership(
             settings.redis_target(),
             ttl=settings.journal_lease_seconds,
-            copies=settings.journal_copies,
-            copy_seconds=settings.journal_copy_seconds,
+            copies=Copies(settings.journal_copies, settings.journal_copy_seconds, settings.journal_copies_synced),
             max_bytes=settings.max_journal_bytes,
         )
         self._replicas = make_replicas(settings)
         self._broker = make_broker(settings, self._lease.new_engine(), self._replicas)
         self._ownership = Ownership(self._broker, self._lease)
-        self._route = JournalRoute(self._ownership, self._new_forwarder)
+        self._route = JournalRoute(self._ownership, self._new_forwarder, settings.redis_wait)
         self._servicer = ReplicaServicer(
             self._broker, settings.max_message_bytes, settings.stored_patterns, time.time(), self._route
         )
+        self._servicer.address = settings.advertised_address
+
+    def guard(self, control: AccessControl) -> Guarded:
+        """Returns what each call needs. By `control` other replicas are known, once Redis has said by what."""
+        self._control = control
+        return guarded_calls(BrokerFacts(self._broker, lambda: self._route.is_here))
 
     def register(self, server: aio.Server) -> None:
         """Adds BusService."""
@@ -110,13 +130,17 @@ class ReplicaProgram:
 
     def listens_at(self, address: str) -> None:
         """Takes the address for the one that other replicas reach it at, unless another is set."""
-        self._address = self._address or reachable(address)
+        self._servicer.address = self._servicer.address or reachable(address)
 
     async def start(self) -> None:
         """Looks whether Redis can be trusted, begins to try for the journal, and finds the other replicas."""
         self._ownership.on_gained = self._gained
-        self._ownership.address = self._address
-        await self._lease.open(self._address, self._ownership.begin, self._ownership.end)
+        owned = self._ownership
+        owned.address = self._servicer.address
+        await self._lease.open(owned.address, owned.begin, owned.end, owned.note_lost_commits)
+        self._replica_key = await self._lease.replica_key()
+        if self._control is not None:
+            self._control.replica_key = self._replica_key
         self._route.start()
         await self._replicas.start()
 
@@ -156,7 +180,7 @@ class ReplicaProgram:
             on_change,
             lambda method, request: True,
             program="the way to the journal's owner",
-            names_peer=True,
+            replica_key=self._replica_key,
         )
 
 

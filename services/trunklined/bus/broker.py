@@ -111,10 +111,14 @@ class Broker:
         self.clock = clock
         self._format = format
         self.peers = peers
+        self.describe: Callable[[], bytes] = lambda: b""
+        """Makes what other replicas are told that ask for this one's figures; whoever serves the broker sets it."""
         self._journal_limits = journal_limits
         self._journal_sequencer = Sequencer(clock)
         self._sequencer = peers.sequencer or self._journal_sequencer
         self.journal = self.new_journal(engine)
+        self.lost_commits = 0
+        """How many commits whatever keeps the journal has lost after it answered them, as far as is known."""
         self._limits = limits
         self._memory = QueueMemory(limits.max_queue_memory_bytes)
         self._index: PatternIndex[SubscriptionQueue] = PatternIndex()
@@ -427,7 +431,6 @@ class Broker:
             raise self._nobody_answers(request)
         self._requests.add(request)
         self._requested += 1
-        self.peers.asked()
         if batch.expires_at is not None and batch.expires_at < self.clock():
             self._expired_on_arrival += 1
             return

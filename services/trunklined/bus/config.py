@@ -26,7 +26,7 @@ from trunkline.limits import (
     MiB,
 )
 from trunklined.redis.settings import RedisSettings
-from trunklined.rpc.config import Address, AddressOrEmpty, ServerSettings
+from trunklined.rpc.config import AccessSettings, Address, AddressOrEmpty, ServerSettings
 
 
 def _pattern(value: str) -> str:
@@ -51,7 +51,7 @@ class RetentionSettings(BaseModel):
     hard: bool = False
 
 
-class Settings(RedisSettings, ServerSettings):
+class Settings(RedisSettings, ServerSettings, AccessSettings):
     """What the bus can be told, beside what every program can."""
 
     model_config = SettingsConfigDict(env_prefix="TRUNKLINE_BUS_")
@@ -91,6 +91,13 @@ class Settings(RedisSettings, ServerSettings):
         description="Where the other replicas reach this one: host:port. Empty: where it serves; of all addresses, the"
         " first that the host's name has.",
     )
+    redis_wait: float = Field(
+        default=10.0,
+        ge=0,
+        le=600,
+        description="How long what is stored, and what concerns it, waits while Redis is away or no replica owns the"
+        " journal, in seconds; no longer than its deadline. 0: it fails at once.",
+    )
     journal_lease_seconds: float = Field(
         default=5.0,
         ge=1,
@@ -103,6 +110,10 @@ class Settings(RedisSettings, ServerSettings):
         le=16,
         description="How many replicas of Redis shall have what is stored before it is answered; receipts say"
         " replicated where they had. 0: none is asked.",
+    )
+    journal_copies_synced: bool = Field(
+        default=False,
+        description="These shall have it on their disks, not in memory alone. Needs Redis 7.2 or Valkey.",
     )
     journal_copy_seconds: float = Field(
         default=1.0,

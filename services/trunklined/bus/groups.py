@@ -118,9 +118,8 @@ class Groups:
         shared = self._shared.get(key)
         if shared is None:
             return
-        member = here.subscribers[0]
-        self._move(here, member, shared.queue)
-        shared.queue.leave(shared.places.pop())
+        shared.queue.leave(shared.places.pop())  # first: it would take back what is moved there, for ever
+        self._move(here, here.subscribers[0], shared.queue)
 
     def close(self, here: SubscriptionQueue) -> None:
         """The last member here has left."""

@@ -22,6 +22,9 @@ RETRY_SECONDS: Final = 1.0
 class SharedEngine(JournalEngine, Protocol):
     """An engine whose contents every replica can reach."""
 
+    lost_commits: int
+    """How many commits that were answered have been lost, as far as is known when it is loaded."""
+
     def load(self) -> int:
         """Fetches the contents, in any thread; returns how many rows there are."""
 
@@ -91,6 +94,14 @@ class Ownership:
         self.on_lost(error)
         self._leave(asyncio.create_task(journal.abandon(), name="journal-abandon"))
 
+    def note_lost_commits(self, commits: int) -> None:
+        """So many commits that were answered have been lost: who subscribes durably is told, if it is more than was
+        known."""
+        if commits > self._broker.lost_commits:
+            self._broker.lost_commits = commits
+            for durable in self._broker.journal.durables:
+                durable.tell_changed()
+
     async def close(self) -> None:
         """Closes the journal, if it is open here, when what was taken is durable; before the lease is given back."""
         if self._opening is not None:
@@ -126,6 +137,7 @@ class Ownership:
             self._leave(asyncio.create_task(_close_after(loading, engine)))
             raise
         self._broker.journal = journal
+        self._broker.lost_commits = max(self._broker.lost_commits, engine.lost_commits)
         self.ended = asyncio.get_running_loop().create_future()
         self.is_here = True
         self.takeovers += 1

@@ -2,5 +2,4 @@
 
 forwarder    its connection, deadlines that shrink, statuses that come back unchanged
 open_items   what of a client's stream waits for its answer
-peer         the client's address, as who forwarded it said
 """

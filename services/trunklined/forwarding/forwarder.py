@@ -1,8 +1,9 @@
 """The way to one upstream service: raw bytes there and back, of every kind of call.
 
 Nothing of a call is changed but its deadline, and nothing is decoded but the ids of what client libraries have open.
-The caller's metadata goes up; the upstream's status, message and trailing metadata (with its ErrorInfo) come back as
-they are. A connection that is lost gets a status of its own, with BUS_DISCONNECTED or STATE_DISCONNECTED.
+The caller's metadata goes up, but for who it says it is: each connection says that anew. The upstream's status, message
+and trailing metadata (with its ErrorInfo) come back as they are. A connection that is lost gets a status of its own,
+with BUS_DISCONNECTED or STATE_DISCONNECTED.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from trunkline.addresses import UNIX
 from trunkline.errors import STATUS_DETAILS_KEY, TrunklineError
 from trunkline.limits import COMPRESSED
 from trunklined.forwarding.open_items import OpenItems
-from trunklined.forwarding.peer import PEER, peer_of
+from trunklined.rpc.identity import HOP, REPLICA_KEY, handed_on
 from trunklined.rpc.upstream import Upstream
 
 Context = aio.ServicerContext[Any, Any]
@@ -35,7 +36,7 @@ still reaches the caller; never by more than a tenth of it. (gRPC rounds a deadl
 twice here, which would undo less.)"""
 
 _KEPT: Final = ("grpc-trace-bin", "grpc-tags-bin")
-_HOP: Final = ("user-agent", "te", "content-type", "content-length", "host")
+_HOP: Final = ("user-agent", "te", "content-type", "content-length", "host", *HOP)
 """Metadata of one connection, which the next one has of its own; so have all other names that begin with grpc-."""
 
 
@@ -58,7 +59,8 @@ class Forwarder:
         may_finish: whether a unary call, of a method and with an encoded request, may finish what other calls began:
             it is let in while those are waited for.
         program: who forwards, in words.
-        names_peer: whether the upstream is told the caller's address.
+        replica_key: what replicas of a service know one another by: then the upstream is one, and is told whose the
+            calls are. None: calls are handed on as this program's own.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class Forwarder:
         may_finish: Callable[[str, bytes], bool],
         *,
         program: str,
-        names_peer: bool = False,
+        replica_key: str | None = None,
     ) -> None:
         self.service = service
         self.address = address
@@ -79,7 +81,7 @@ class Forwarder:
         self._upstream = Upstream(service, address, options, on_change)
         self._may_finish = may_finish
         self._program = program
-        self._names_peer = names_peer
+        self._replica_key = replica_key
         self._streams: dict[Call, OpenItems] = {}
         self._unary: set[asyncio.Task[Any]] = set()
         self._stopping = False
@@ -127,7 +129,7 @@ class Forwarder:
             grpc.aio.AioRpcError: the upstream answered with an error, or was lost.
             TrunklineError: this program lets go of the upstream.
         """
-        call = self._upstream.stub(method)(request, timeout=timeout)
+        call = self._upstream.stub(method)(request, timeout=timeout, metadata=self._own_metadata())
         try:
             response: bytes = await call
             return response
@@ -205,6 +207,11 @@ class Forwarder:
         self.check_open(method)
         return start(**self._options_of(context))
 
+    def _own_metadata(self) -> Metadata:
+        """The metadata of a call of this program's own."""
+        own: Metadata = self._upstream.metadata()
+        return own if self._replica_key is None else (*own, (REPLICA_KEY, self._replica_key))
+
     def _stops(self) -> TrunklineError:
         return self._disconnected(f"{self._program} is stopping", details={"service": self.service})
 
@@ -241,10 +248,9 @@ class Forwarder:
 
     def _options_of(self, context: Context) -> dict[str, Any]:
         """Returns the options of an upstream call: timeout, metadata, and compression where the caller has it."""
-        metadata = _passed_on(context)
-        if self._names_peer:
-            # Metadata is ASCII; a name in a certificate need not be.
-            metadata += ((PEER, peer_of(context).encode("ascii", "backslashreplace").decode()),)
+        metadata = _passed_on(context) + self._upstream.metadata()
+        if self._replica_key is not None:
+            metadata += handed_on(context, self._replica_key)
         is_compressed = COMPRESSED in metadata and not self.address.startswith(UNIX)
         return {
             "timeout": _shrunk(context),

@@ -15,6 +15,8 @@ from trunklined.redis.link import Link
 log = structlog.get_logger()
 
 REFRESH_SECONDS: Final = 10.0
+AGAIN_SECONDS: Final = 0.5
+"""After a reading that failed."""
 
 Kept = Literal["memory", "stored"]
 """What is true of an answered write. "stored": it was synced to disk before; "memory": Redis has it, and no more."""
@@ -65,12 +67,13 @@ class Durability:
             await asyncio.wait((task,))
 
     async def _read_forever(self) -> None:
+        seconds = self._seconds
         while True:
-            await asyncio.sleep(self._seconds)
+            await asyncio.sleep(seconds)
             try:
-                kept = await self._link.run(read_kept)
+                kept, seconds = await self._link.run(read_kept), self._seconds
             except (StorageError, OverloadedError):  # whoever calls Redis hears it too
-                kept = "memory"
+                kept, seconds = "memory", min(AGAIN_SECONDS, self._seconds)
             if kept != self.kept:
                 log.warning("what Redis keeps has changed", kept=kept, before=self.kept)
                 self.kept = kept

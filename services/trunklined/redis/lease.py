@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import structlog
@@ -43,6 +44,10 @@ _RELEASE: Final = Script("""
 if redis.call('HGET', KEYS[1], 'number') ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """)
+
+
+TRY_SECONDS: Final = 0.5
+"""How often a replica tries for a lease that another holds."""
 
 
 class Holder(NamedTuple):
@@ -99,6 +104,8 @@ class NamedLease:
         self._until = 0.0
         self._other: tuple[Holder, float] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._given_back = asyncio.Event()
+        """It is not renewed, then, but tried for."""
 
     @property
     def number(self) -> int:
@@ -186,6 +193,7 @@ class NamedLease:
                 await self._link.run(lambda client: _RELEASE.call(client, (self.key,), (number,)), retry_seconds=0)
             except (StorageError, OverloadedError) as error:
                 log.warning("a lease was not given back, and ends by its time", lease=self.name, reason=error.message)
+            self._given_back.set()
 
     def lost(self) -> None:
         """Takes note that a script was refused because of the number."""
@@ -207,11 +215,13 @@ class NamedLease:
                 log.warning("a lease could not be renewed or taken", lease=self.name, reason=error.message)
             if self._number and not self.is_held:
                 self._lose()
-            await asyncio.sleep(self._seconds_to_next())
+            self._given_back.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds_to_next()):
+                    await self._given_back.wait()
 
     def _seconds_to_next(self) -> float:
         if self.is_held:
             return min(self.ttl / 3, self.remaining)
-        other = self.holder
-        # Those that wait come one after the other; and one that was given back is free before its time.
-        return min(self.ttl / 3, other.seconds if other else self.ttl / 3) + random.uniform(0.01, 0.05) * self.ttl
+        # One that was given back is free before its time; those that wait come one after the other.
+        return min(self.ttl / 3, TRY_SECONDS) * random.uniform(0.8, 1.2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
@@ -15,9 +15,6 @@ from trunklined.redis.errors import is_temporary, is_unanswered, translate
 from trunklined.redis.target import Target
 
 T = TypeVar("T")
-
-RETRY_SECONDS: Final = 5.0
-"""How long a call is tried again at the most, while Redis says, or its silence says, that nothing was done."""
 
 
 def _retrying(seconds: float, *, idempotent: bool) -> dict[str, Any]:
@@ -36,7 +33,8 @@ class Link:
         target: where Redis is.
         room: whose keys; see `Target.key`.
         max_connections: at the most; each has one call at a time.
-        retry_seconds: how long a call is tried again while nothing was done. 0: never.
+        retry_seconds: how long a call is tried again at the most, while Redis says, or its silence says, that nothing
+            was done. 0: never. None: as long as the target says.
         on_connected: called when a connection was made, before its first call.
     """
 
@@ -46,7 +44,7 @@ class Link:
         room: str,
         *,
         max_connections: int = MAX_CONNECTIONS,
-        retry_seconds: float = RETRY_SECONDS,
+        retry_seconds: float | None = None,
         on_connected: Callable[[], None] = lambda: None,
     ) -> None:
         self.target = target
@@ -55,7 +53,7 @@ class Link:
             target, room, max_connections=max_connections, on_connected=on_connected
         )
         """The client itself, for subscriptions; its errors are those of redis-py."""
-        self._retry_seconds = retry_seconds
+        self._retry_seconds = target.wait if retry_seconds is None else retry_seconds
 
     def key(self, name: str) -> str:
         """Returns a key of the room."""
@@ -109,12 +107,12 @@ class SyncLink:
         room: str,
         *,
         max_connections: int = MAX_CONNECTIONS,
-        retry_seconds: float = RETRY_SECONDS,
+        retry_seconds: float | None = None,
     ) -> None:
         self.target = target
         self.room = room
         self.client: redis.Redis = connect_sync(target, room, max_connections=max_connections)
-        self._retry_seconds = retry_seconds
+        self._retry_seconds = target.wait if retry_seconds is None else retry_seconds
 
     def key(self, name: str) -> str:
         """Returns a key of the room."""

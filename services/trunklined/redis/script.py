@@ -14,10 +14,25 @@ from redis.exceptions import NoScriptError
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """How many replicas must have a write, and for how many seconds they are waited for."""
+    """How many replicas must have a write, and for how many seconds they are waited for.
+
+    Args:
+        synced: they must have it on their disks (WAITAOF), not in memory alone (WAIT).
+    """
 
     count: int
     seconds: float
+    synced: bool = False
+
+    @property
+    def command(self) -> tuple[str | int, ...]:
+        """What waits for them, behind the write."""
+        milliseconds = int(self.seconds * 1000)
+        return ("WAITAOF", 0, self.count, milliseconds) if self.synced else ("WAIT", self.count, milliseconds)
+
+    def counted(self, answer: Any) -> int:
+        """Returns how many have it, of what the command answered."""
+        return int(answer[1] if self.synced else answer)
 
 
 class Script:
@@ -34,15 +49,6 @@ class Script:
         except NoScriptError:
             return await client.execute_command("EVAL", self.text, len(keys), *keys, *args)
 
-    async def call_copied(
-        self, client: redis.asyncio.Redis, keys: Sequence[str], args: Sequence[Any], copies: Copies
-    ) -> tuple[Any, int]:
-        """Runs it, and returns its answer with the number of replicas that have what it wrote; in one round trip."""
-        try:
-            return await self._copied(client, "EVALSHA", self._sha, keys, args, copies)
-        except NoScriptError:
-            return await self._copied(client, "EVAL", self.text, keys, args, copies)
-
     def call_sync(self, client: redis.Redis, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Runs it in a thread; see `call`."""
         try:
@@ -53,21 +59,12 @@ class Script:
     def call_copied_sync(
         self, client: redis.Redis, keys: Sequence[str], args: Sequence[Any], copies: Copies
     ) -> tuple[Any, int]:
-        """Runs it in a thread; see `call_copied`."""
+        """Runs it in a thread, and returns its answer with the number of replicas that have what it wrote; in one round
+        trip."""
         try:
             return self._copied_sync(client, "EVALSHA", self._sha, keys, args, copies)
         except NoScriptError:
             return self._copied_sync(client, "EVAL", self.text, keys, args, copies)
-
-    @staticmethod
-    async def _copied(
-        client: redis.asyncio.Redis, how: str, what: str, keys: Sequence[str], args: Sequence[Any], copies: Copies
-    ) -> tuple[Any, int]:
-        async with client.pipeline(transaction=False) as pipeline:
-            pipeline.execute_command(how, what, len(keys), *keys, *args)
-            pipeline.execute_command("WAIT", copies.count, int(copies.seconds * 1000))
-            answer, count = await pipeline.execute()
-        return answer, count
 
     @staticmethod
     def _copied_sync(
@@ -75,6 +72,6 @@ class Script:
     ) -> tuple[Any, int]:
         with client.pipeline(transaction=False) as pipeline:
             pipeline.execute_command(how, what, len(keys), *keys, *args)
-            pipeline.execute_command("WAIT", copies.count, int(copies.seconds * 1000))
+            pipeline.execute_command(*copies.command)
             answer, count = pipeline.execute()
-        return answer, count
+        return answer, copies.counted(count)

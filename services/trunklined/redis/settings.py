@@ -32,6 +32,13 @@ class RedisSettings(BaseModel):
     redis_timeout: float = Field(
         default=5.0, gt=0, le=600, description="How long to wait for Redis: a connection, an answer, in seconds."
     )
+    redis_wait: float = Field(
+        default=5.0,
+        ge=0,
+        le=600,
+        description="How long calls wait for a Redis that is away, in seconds; no longer than their deadlines. 0: they"
+        " fail at once.",
+    )
     redis_tls_ca: Path | None = Field(
         default=None, description="Certificates that Redis's is signed by, PEM. Unset: the system's. Needs rediss://."
     )
@@ -70,7 +77,7 @@ class RedisSettings(BaseModel):
             except ValueError as error:
                 raise ValueError(f"{name} {error}") from error
         where = RedisSettings(redis_url=redis_url, redis_prefix=prefix)
-        return cast("Self", cls.model_construct(engine="redis", **dict(where), **others))
+        return cast("Self", cls.model_construct(engine="redis", **where.model_dump(exclude_unset=True), **others))
 
     def redis_target(self) -> Target:
         """Returns where Redis is, as these settings say."""
@@ -83,6 +90,7 @@ class RedisSettings(BaseModel):
             tls=tls,
             prefix=self.redis_prefix,
             timeout=self.redis_timeout,
+            wait=self.redis_wait,
             sentinel_user=self.redis_sentinel_user or None,
             sentinel_password=self.redis_sentinel_password or None,
         )

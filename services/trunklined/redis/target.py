@@ -51,6 +51,7 @@ class Target:
         tls: None: without TLS.
         prefix: what every key begins with, in braces with the room that it belongs to.
         timeout: seconds to wait for a connection, and for an answer.
+        wait: seconds that a call waits for a Redis that is away, while nothing was done. 0: it fails at once.
     """
 
     topology: Topology
@@ -64,6 +65,7 @@ class Target:
     tls: Tls | None = None
     prefix: str = "trunkline"
     timeout: float = 5.0
+    wait: float = 5.0
 
     def __str__(self) -> str:
         secure = self.tls is not None

@@ -24,5 +24,5 @@ class BusLink(Upstream):
         return await publish_stored(self._publish, channel, messages)
 
     async def _publish(self, request: bytes) -> bytes:
-        response: bytes = await self.stub(METHOD)(request, timeout=PUBLISH_SECONDS)
+        response: bytes = await self.stub(METHOD)(request, timeout=PUBLISH_SECONDS, metadata=self.metadata())
         return response

@@ -14,9 +14,10 @@ from grpc import aio
 
 from trunkline.addresses import UNIX
 from trunkline.limits import COMPRESSED
+from trunklined.rpc.interceptor import Interceptor, with_behaviour
 
-if TYPE_CHECKING:  # only the stubs know what these are made of
-    Handler = grpc.RpcMethodHandler[Any, Any]
+if TYPE_CHECKING:
+    from trunklined.rpc.interceptor import Handler
 
 _ALGORITHMS = {"off": 0b001, "gzip": 0b101}
 """Bits of gRPC's algorithms: none, deflate, gzip."""
@@ -28,25 +29,18 @@ def enabled_algorithms(compression: str) -> int:
     return _ALGORITHMS[compression]
 
 
-class CompressionInterceptor(aio.ServerInterceptor):
+class CompressionInterceptor(Interceptor):
     """Compresses the answers of calls that ask for it; not over a UNIX socket, where bytes cost less than packing them.
 
     It must precede interceptors whose handlers are no coroutines.
     """
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        handler = await continuation(handler_call_details)
-        if handler is None or COMPRESSED not in tuple(handler_call_details.invocation_metadata or ()):
-            return handler
-        found: Any = handler
-        sides = ("unary", "stream")
-        kind = f"{sides[bool(handler.request_streaming)]}_{sides[bool(handler.response_streaming)]}"
-        behaviour = _compressing(getattr(handler, kind), is_unary=not handler.response_streaming)
-        return found._replace(**{kind: behaviour})  # type: ignore[no-any-return]
+    def _concerns(self, details: grpc.HandlerCallDetails) -> bool:
+        return COMPRESSED in tuple(details.invocation_metadata or ())
+
+    def _wrap(self, handler: Handler, method: str) -> Handler:
+        is_unary = not handler.response_streaming
+        return with_behaviour(handler, lambda behaviour: _compressing(behaviour, is_unary=is_unary))
 
 
 def _compressing(behaviour: Callable[[Any, Any], Awaitable[Any]], *, is_unary: bool) -> Callable[..., Awaitable[Any]]:

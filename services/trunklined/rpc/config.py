@@ -18,6 +18,7 @@ from trunkline.limits import (
     MAX_MESSAGE_BYTES,
     UNREADY_SECONDS,
 )
+from trunklined.access.jwt_terms import ALGORITHMS, DEFAULT_ALGORITHMS, JwtTerms
 from trunklined.rpc.variables import unknown_variables
 
 
@@ -33,6 +34,7 @@ def _check_or_empty(address: str) -> str:
 
 Address = Annotated[str, AfterValidator(check_address)]
 AddressOrEmpty = Annotated[str, AfterValidator(_check_or_empty)]
+Reflection = Literal["identity", "open"]
 TcpAddressOrEmpty = Annotated[str, AfterValidator(_check_tcp_or_empty)]
 
 
@@ -99,8 +101,32 @@ class ServerSettings(BaseSettings):
         description="Who may sign clients' certificates: a PEM file. Then every client must show one (mutual TLS)."
         " Empty: none is asked for.",
     )
+    token_file: str = Field(
+        default="",
+        description="Static tokens that clients come in with: a file of the lines that `trunkline access token` prints."
+        " Empty: none.",
+    )
+    jwt_keys: str = Field(
+        default="",
+        description="The public keys of those who sign clients' tokens (JWT): a file, PEM or JWKS, or the https URL of"
+        " a JWKS document. Empty: none are taken.",
+    )
+    jwt_issuer: str = Field(default="", description="Who must have issued such a token.")
+    jwt_audience: str = Field(default="", description="For whom it must be.")
+    jwt_algorithms: list[str] = Field(
+        default=list(DEFAULT_ALGORITHMS), description="What it may be signed with: a JSON list."
+    )
+    jwt_identity_claim: str = Field(default="sub", min_length=1, description="Its claim that names the caller.")
+    jwt_required_claims: list[str] = Field(
+        default=[], description="Claims that it must have besides exp, iss, aud and that one: a JSON list."
+    )
+    reflection: Reflection = Field(
+        default="identity", description="open: reflection is for everybody who comes in, also without a token."
+    )
     insecure: bool = Field(
-        default=False, description="Serve others than this machine without TLS: whoever reaches the port does all."
+        default=False,
+        description="Serve others than this machine without TLS, or without asking them who they are: whoever reaches"
+        " the port does all.",
     )
     end_with_stdin: bool = Field(
         default=False,
@@ -127,11 +153,25 @@ class ServerSettings(BaseSettings):
             raise ValueError(f"{named('tls_cert')} is set without {named('tls_key')}")
         elif self.address.startswith(UNIX):
             raise ValueError(f"{named('tls_cert')} is set, but {where}, a UNIX socket, which is served without TLS")
-        if self.is_exposed and not self.insecure:
+        if self.exposure and not self.insecure:
+            proofs = f"{named('tls_client_ca')}, {named('token_file')} or {named('jwt_keys')}"
+            wanted = proofs if self.tls_cert else f"{both}, and {proofs}"
             raise ValueError(
-                f"{where}, which other machines reach, without TLS: set {both}, or say {named('insecure')} to let"
+                f"{where}, which other machines reach, {self.exposure}: set {wanted}, or say {named('insecure')} to let"
                 " everybody in who reaches it"
             )
+        for name in ("jwt_issuer", "jwt_audience"):
+            if bool(getattr(self, name)) != bool(self.jwt_keys):
+                first, second = (name, "jwt_keys") if getattr(self, name) else ("jwt_keys", name)
+                raise ValueError(f"{named(first)} is set without {named(second)}")
+        if unknown := [each for each in self.jwt_algorithms if each not in ALGORITHMS]:
+            raise ValueError(
+                f"{named('jwt_algorithms')} has {unknown[0]!r}, which cannot be allowed: {', '.join(ALGORITHMS)}"
+            )
+        if not self.jwt_algorithms:
+            raise ValueError(f"{named('jwt_algorithms')} allows none")
+        if self.jwt_keys.startswith("http:"):
+            raise ValueError(f"{named('jwt_keys')} is fetched by https:// only: who changes the keys lets himself in")
         return self
 
     @property
@@ -140,9 +180,31 @@ class ServerSettings(BaseSettings):
         return f"{TLS}{self.address}" if self.tls_cert and not self.address.startswith(TLS) else self.address
 
     @property
+    def exposure(self) -> str:
+        """What is missing where others than this machine are served, in words; empty: nothing, or they are not."""
+        if self.tls_cert and (self.tls_client_ca or self.token_file or self.jwt_keys):
+            return ""
+        if is_local(self.address):
+            return ""
+        return "and nobody is asked who they are" if self.tls_cert else "without TLS"
+
+    @property
     def is_exposed(self) -> bool:
-        """Whether others than this machine are served without TLS."""
-        return not self.tls_cert and not is_local(self.address)
+        """Whether others than this machine are served without TLS, or without being asked who they are."""
+        return bool(self.exposure)
+
+    @property
+    def jwt_terms(self) -> JwtTerms | None:
+        """What a token that others signed must say; None: none are taken."""
+        if not self.jwt_keys:
+            return None
+        return JwtTerms(
+            algorithms=tuple(self.jwt_algorithms),
+            issuer=self.jwt_issuer,
+            audience=self.jwt_audience,
+            identity_claim=self.jwt_identity_claim,
+            required_claims=tuple(self.jwt_required_claims),
+        )
 
     @classmethod
     def unknown_variables(cls) -> list[str]:
@@ -159,3 +221,17 @@ class ServerSettings(BaseSettings):
         """
         variable = f"{cls.model_config.get('env_prefix', '')}LOG_FORMAT"
         return bool(given.get("log_format", os.environ.get(variable)) == "json")
+
+
+class AccessSettings(BaseSettings):
+    """The settings of a program that has permissions, beside those of every program."""
+
+    access_file: str = Field(
+        default="",
+        description="Who may do what: a TOML file, read anew when it changes; what it does not allow is denied. Empty:"
+        " whoever comes in may do everything.",
+    )
+    audit_file: str = Field(
+        default="",
+        description="Where denials and acts of administration are written, as JSON lines. Empty: to the log alone.",
+    )

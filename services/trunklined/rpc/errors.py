@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
@@ -22,7 +22,8 @@ from grpc import aio
 from trunkline.errors import ERROR_DOMAIN, STATUS_DETAILS_KEY, InternalError, InvalidMessageError, TrunklineError
 from trunkline.v1 import error_pb2
 from trunklined.rpc.draining import Draining
-from trunklined.rpc.identity import identity_of
+from trunklined.rpc.identity import peer_of
+from trunklined.rpc.interceptor import Interceptor
 
 MAX_TEXT_BYTES: Final = 512
 MAX_DETAILS_BYTES: Final = 3072
@@ -31,7 +32,7 @@ base64, and its message twice, once percent-encoded (at worst three times its by
 
 Context = aio.ServicerContext[Any, Any]
 if TYPE_CHECKING:
-    Handler = grpc.RpcMethodHandler[Any, Any]  # not subscriptable at run time
+    from trunklined.rpc.interceptor import Handler
 
 
 def to_item(error: TrunklineError) -> error_pb2.Error:
@@ -82,7 +83,7 @@ class CallObserver(Protocol):
         """Is called when the call ends, with the name of its status, such as "OK"."""
 
 
-class ErrorInterceptor(aio.ServerInterceptor):
+class ErrorInterceptor(Interceptor):
     """Turns what the handler of a call raises into a status.
 
     A call that the program does not take, or cuts off, because it stops ends with UNAVAILABLE (see `Draining`). A
@@ -92,25 +93,9 @@ class ErrorInterceptor(aio.ServerInterceptor):
     """
 
     def __init__(self, observer: CallObserver | None = None, draining: Draining | None = None) -> None:
+        super().__init__()
         self._observer = observer
         self._draining = draining or Draining()
-        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
-        """By method: the handler that was found and its wrapper; bounded by the number of registered methods."""
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
-        method = handler_call_details.method
-        known = self._wrapped.get(method)
-        # Generic handlers make a new RpcMethodHandler for each call; registered ones stay the same.
-        if known is None or known[0] is not handler:
-            known = self._wrapped[method] = (handler, self._wrap(handler, method))
-        return known[1]
 
     def _wrap(self, handler: Handler, method: str) -> Handler:
         decode = handler.request_deserializer
@@ -240,7 +225,7 @@ def _expected(error: Exception, method: str, context: Context) -> TrunklineError
         return error
     if isinstance(error, DecodeError):
         return _undecodable()
-    return to_internal(error, method, str(identity_of(context)))
+    return to_internal(error, method, peer_of(context))
 
 
 def _undecodable() -> InvalidMessageError:

@@ -18,12 +18,20 @@ Response = health_pb2.HealthCheckResponse
 Context = aio.ServicerContext[Any, Any]
 
 SERVICE_NAME = "grpc.health.v1.Health"
+INSECURE = "trunkline-insecure"
+"""The metadata of an answer that says what is missing."""
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """The health of some services and of the whole program (""). NOT_SERVING until `serve`."""
+    """The health of some services and of the whole program (""). NOT_SERVING until `serve`.
 
-    def __init__(self, service_names: Sequence[str]) -> None:
+    Args:
+        service_names: of the services.
+        insecure: what is missing where others than this machine are served, which answers say in their metadata.
+    """
+
+    def __init__(self, service_names: Sequence[str], insecure: str = "") -> None:
+        self._insecure = insecure
         self._services = frozenset(service_names) | {""}
         self._down: set[str] = set()
         """Services that do not serve although the program does."""
@@ -65,6 +73,8 @@ class Health(health_pb2_grpc.HealthServicer):
         """Returns the status of a service; NOT_FOUND for an unknown service."""
         if request.service not in self._services:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service[:255]!r} here")
+        if self._insecure:
+            context.set_trailing_metadata(((INSECURE, self._insecure),))
         return self._response(request.service)
 
     async def Watch(  # noqa: N802  # the wire's name

@@ -55,6 +55,8 @@ def warn_of(lines: Iterable[str]) -> None:
 def set_up(settings: ServerSettings, stream: TextIO | None = None) -> None:
     """Sends every log line of the process to `stream` (default: standard error), as json or for a console."""
     out = cast(TextIO, LastingStream(stream or sys.stderr))
+    if stream is None:
+        sys.stderr = out  # Python flushes it at the end, and exits with 120 where that fails
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     as_json = is_json(settings, out)
     shared: list[structlog.typing.Processor] = [

@@ -55,7 +55,7 @@ class RpcMetrics(Collector):
 
 
 class ExposureCollector(Collector):
-    """Tells whether other machines are served without TLS."""
+    """Tells whether other machines are served without TLS, or without being asked who they are."""
 
     def __init__(self, is_exposed: bool) -> None:
         self._is_exposed = is_exposed
@@ -63,7 +63,9 @@ class ExposureCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yields the metric."""
         yield GaugeMetricFamily(
-            "trunkline_insecure", "Whether other machines are served without TLS.", int(self._is_exposed)
+            "trunkline_insecure",
+            "Whether other machines are served without TLS, or without being asked who they are.",
+            int(self._is_exposed),
         )
 
 

@@ -18,9 +18,13 @@ from prometheus_client.registry import Collector
 
 from trunkline.errors import TrunklineError
 from trunkline.limits import MAX_FRAME_BYTES
+from trunklined.access.audit import AuditLog
+from trunklined.access.control import AccessControl
+from trunklined.access.proof import Proof
 from trunklined.rpc import health
+from trunklined.rpc.access import AccessCollector, AccessInterceptor, Guarded
 from trunklined.rpc.compression import CompressionInterceptor, enabled_algorithms
-from trunklined.rpc.config import ServerSettings
+from trunklined.rpc.config import AccessSettings, ServerSettings
 from trunklined.rpc.draining import Draining
 from trunklined.rpc.errors import ErrorInterceptor
 from trunklined.rpc.garbage import Garbage
@@ -76,6 +80,14 @@ class TakesFinishingCalls(Protocol):
 
 
 @runtime_checkable
+class GuardsCalls(Protocol):
+    """A program whose calls need rights, where there is an access file."""
+
+    def guard(self, control: AccessControl) -> Guarded:
+        """Returns what each call asks for. Is called before `start`; the program may keep `control`."""
+
+
+@runtime_checkable
 class LearnsAddress(Protocol):
     """A program that tells others where it serves."""
 
@@ -126,11 +138,14 @@ async def serving(program: Program, settings: ServerSettings) -> AsyncIterator[s
     log = structlog.get_logger().bind(program=program.name)
     calls = RpcMetrics()
     draining = Draining(program.finishing_methods if isinstance(program, TakesFinishingCalls) else ())
-    state = health.Health(program.service_names)
+    state = health.Health(program.service_names, insecure=settings.exposure)
     if isinstance(program, ReportsHealth):
         program.report_to(state)
     async with AsyncExitStack() as stack:
-        interceptors: list[aio.ServerInterceptor] = [ErrorInterceptor(calls, draining)]
+        control = access_control(settings)
+        stack.callback(control.audit.close)
+        access = access_interceptor(program, control, settings)
+        interceptors: list[aio.ServerInterceptor] = [ErrorInterceptor(calls, draining), access]
         if settings.compression != "off":
             interceptors.insert(0, CompressionInterceptor())
         server = aio.server(interceptors=interceptors, options=server_options(settings))
@@ -144,25 +159,21 @@ async def serving(program: Program, settings: ServerSettings) -> AsyncIterator[s
         stack.callback(lag.close)
         tls = ServerTls(settings.tls_cert, settings.tls_key, settings.tls_client_ca) if settings.tls_cert else None
         address = listen(server, settings.serves_at, tls.credentials() if tls else None)
-        if settings.is_exposed:
-            log.warning(
-                "insecure: no TLS, and other machines reach this address: whoever does may do everything",
-                address=address,
-            )
+        _warn_of_exposure(settings, address)
         if isinstance(program, LearnsAddress):
             program.listens_at(address)
         metrics_address = None
         if settings.metrics_address:
-            shown = [calls, lag, ExposureCollector(settings.is_exposed), *([tls] if tls else [])]
+            shown = [calls, lag, ExposureCollector(settings.is_exposed), AccessCollector(control)]
+            shown += [tls] if tls else []
             metrics = MetricsServer(settings.metrics_address, [*shown, *program.collectors()])
             stack.push_async_callback(asyncio.to_thread, metrics.close)
             metrics_address = metrics.address
         stack.push_async_callback(program.close)
         await program.start()
         await server.start()
-        if tls is not None:
-            watch = asyncio.create_task(tls.watch(), name="watch TLS files")
-            stack.callback(watch.cancel)
+        for watch in (control.watch, *([tls.watch] if tls else [])):
+            stack.callback(asyncio.create_task(watch(), name=f"watch files: {watch.__qualname__}").cancel)
         lag.start()
         state.serve()
         log.info("ready", address=address, metrics_address=metrics_address, pid=os.getpid())
@@ -174,6 +185,35 @@ async def serving(program: Program, settings: ServerSettings) -> AsyncIterator[s
             await _drain(program, draining, settings.drain_seconds)
             await asyncio.sleep(GOODBYE_SECONDS)
             hang_up(address)
+
+
+def access_control(settings: ServerSettings) -> AccessControl:
+    """Reads who may come in, and do what.
+
+    Raises:
+        TokenFileError, KeysError, AccessFileError, AuditError: a file cannot be taken; names the setting.
+    """
+    proof = Proof(settings.token_file, settings.jwt_keys, settings.jwt_terms)
+    if not isinstance(settings, AccessSettings):
+        return AccessControl(proof)
+    audit = AuditLog(settings.audit_file, is_on=bool(settings.access_file))
+    return AccessControl(proof, settings.access_file, audit)
+
+
+def access_interceptor(program: Program, control: AccessControl, settings: ServerSettings) -> aio.ServerInterceptor:
+    """Makes what asks each caller who it is, and holds the program's rules."""
+    guarded = program.guard(control) if isinstance(program, GuardsCalls) else Guarded({})
+    control.rules = guarded.rules
+    return AccessInterceptor(control, guarded, open_reflection=settings.reflection == "open")
+
+
+def _warn_of_exposure(settings: ServerSettings, address: str) -> None:
+    if settings.exposure:
+        missing = "nobody is asked who they are" if settings.tls_cert else "no TLS"
+        structlog.get_logger().warning(
+            f"insecure: {missing}, and other machines reach this address: whoever does may do everything",
+            address=address,
+        )
 
 
 async def _drain(program: Program, draining: Draining, seconds: float) -> None:

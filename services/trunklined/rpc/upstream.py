@@ -68,6 +68,14 @@ class Upstream:
         self._told = ""
         """Why it refused, as it was logged last."""
 
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Returns the metadata with which each call says who makes it: this program's own token, if it has one.
+
+        Raises:
+            UnauthenticatedError: its file cannot be read.
+        """
+        return self._connector.metadata()
+
     @property
     def is_connected(self) -> bool:
         """Whether the service is connected now."""

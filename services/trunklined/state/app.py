@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 from grpc import aio
 from prometheus_client.registry import Collector
 
+from trunklined.access.control import AccessControl
 from trunklined.relay.journal import Stock
 from trunklined.relay.link import BusLink
 from trunklined.relay.outbox import Link, OutboxRelay
+from trunklined.rpc.access import Guarded
 from trunklined.rpc.health import Health
 from trunklined.rpc.server import Program
 from trunklined.state.config import Settings
@@ -19,6 +21,7 @@ from trunklined.state.metrics import StateCollector
 from trunklined.state.records import History
 from trunklined.state.store import Store, StoreLimits
 from trunklined.state.watch import Watchers
+from trunklined.state.wire.access import guarded_calls
 from trunklined.state.wire.servicer import SERVICE_NAME, StateServicer
 
 
@@ -31,6 +34,10 @@ class StateProgram:
     def __init__(self, settings: Settings) -> None:
         self._store = make_store(settings)
         self._servicer = StateServicer(self._store, settings.max_message_bytes, time.time())
+
+    def guard(self, control: AccessControl) -> Guarded:
+        """Returns what each call needs."""
+        return guarded_calls()
 
     def register(self, server: aio.Server) -> None:
         """Adds StateService."""

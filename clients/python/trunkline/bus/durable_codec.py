@@ -200,6 +200,7 @@ def durable_from_wire(wire: durable_pb2.DurableSubscription) -> DurableInfo:
         dead_lettered=wire.dead_lettered,
         next_sequence=wire.next_sequence,
         paused=wire.paused,
+        replica=wire.replica,
     )
 
 
@@ -226,6 +227,7 @@ def statistics_from_wire(wire: bus_pb2.GetStatsResponse) -> BusStatistics:
     figures["started_at"] = _time(wire.started_at)
     figures["dropped"] = dict(wire.dropped)
     figures["other_replicas"] = tuple(wire.other_replicas)
+    figures["others"] = tuple(map(statistics_from_wire, wire.others))
     return BusStatistics(**figures)
 
 

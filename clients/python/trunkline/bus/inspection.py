@@ -56,6 +56,7 @@ class DurableInfo:
         acked, redelivered, dead_lettered: counts since it was made.
         next_sequence: the next sequence that it looks at, of medium priority.
         paused: it hands nothing out until it is resumed.
+        replica: of several replicas of the bus, the name of the one that owns it. Empty: there is one.
     """
 
     name: str
@@ -71,6 +72,7 @@ class DurableInfo:
     dead_lettered: int
     next_sequence: int
     paused: bool = False
+    replica: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class BusStatistics:
         requests, request_timeouts, no_responders: requests, and what became of them.
         pending_requests, subscriptions, connections: now.
         queued_messages, queued_bytes: what waits for live subscribers now.
-        engine: what stored messages are kept in: "memory" or "sqlite".
+        engine: what stored messages are kept in: "memory", "sqlite" or "redis".
         version: of the program.
         stored, duplicates: messages that were stored, and those that were not because their message id was known.
         acked, redelivered, dead_lettered: durable deliveries.
@@ -98,7 +100,13 @@ class BusStatistics:
         queue_memory_bytes, max_queue_memory_bytes: what everything that waits for live subscribers takes in memory, and
             may take. A message that waits for several counts once.
         replica: of several replicas of the bus, the name of the one whose figures these are. Empty: there is one.
-        other_replicas: the names of the others.
+        other_replicas: the names of the others that it knows.
+        address: where the others reach it.
+        journal_owner: the address of the replica that owns the journal that all share, whose figures those of the
+            journal are. Empty: each has its own, or none owns it now.
+        journal_takeovers: how often this replica took that journal over.
+        others: the figures of the others, as far as they said them within a second; their own `others` are empty. Of a
+            journal that all share, its owner alone has figures.
     """
 
     started_at: datetime
@@ -132,3 +140,7 @@ class BusStatistics:
     max_queue_memory_bytes: int
     replica: str = ""
     other_replicas: tuple[str, ...] = ()
+    address: str = ""
+    journal_owner: str = ""
+    journal_takeovers: int = 0
+    others: tuple[BusStatistics, ...] = ()

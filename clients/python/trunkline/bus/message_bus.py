@@ -175,7 +175,9 @@ class MessageBus(DurableDelivery, ABC):
                 the concurrency, so that work goes to who is free.
             on_lagged: told how many messages were dropped because this live subscriber was too slow. It is logged too.
             on_error: called with what goes wrong beside the messages: with a `StaleAckError` where messages that this
-                durable subscriber had were handed on before it settled them (details `sequences`: which); with any
+                durable subscriber had were handed on before it settled them (details `sequences`: which); with a
+                `StorageError` whose details say `why` "lost commits" where the journal lost what it had answered, as
+                Redis may at a failover: messages may be gone, and acked ones come again (it is logged too); with any
                 other error where the bus ended the subscription, which is over then. Unset: it is logged.
             observer: this live subscriber only looks on, as a debugging tool does: it gets the messages, but a request
                 on a channel that only observers subscribe to still fails with `NoRespondersError`.

@@ -12,6 +12,7 @@ COMMANDS = {
     "up": Home("trunkline.cli.services.up", "up", "Run bus, state and sidecar together in this terminal."),
     "serve": Home("trunkline.cli.services.serve", "serve", "Run one program: bus, state or sidecar."),
     "certs": Home("trunkline.cli.services.certs", "certs", "Make an authority and certificates, to try TLS with."),
+    "access": Home("trunkline.cli.services.serve", "access", "Make tokens, and ask what an access file allows."),
     "migrate": Home("trunkline.cli.services.serve", "migrate", "Copy what bus or state keeps into Redis, or back."),
     "demo": Home("trunkline.demo", "command", "See real work flow through the three programs."),
     "publish": Home("trunkline.cli.bus.messages", "publish", "Publish messages on a channel."),

@@ -122,14 +122,16 @@ class SubscribeRequest(_message.Message):
 class SubscribeResponse(_message.Message):
     __slots__ = ("started", "deliveries", "lagged", "refused", "called_off", "refused_response", "part_credit", "changed", "task_cancelled")
     class Started(_message.Message):
-        __slots__ = ("subscription_id", "ack_wait", "paused")
+        __slots__ = ("subscription_id", "ack_wait", "paused", "lost_commits")
         SUBSCRIPTION_ID_FIELD_NUMBER: _ClassVar[int]
         ACK_WAIT_FIELD_NUMBER: _ClassVar[int]
         PAUSED_FIELD_NUMBER: _ClassVar[int]
+        LOST_COMMITS_FIELD_NUMBER: _ClassVar[int]
         subscription_id: int
         ack_wait: _duration_pb2.Duration
         paused: bool
-        def __init__(self, subscription_id: _Optional[int] = ..., ack_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., paused: bool = ...) -> None: ...
+        lost_commits: int
+        def __init__(self, subscription_id: _Optional[int] = ..., ack_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., paused: bool = ..., lost_commits: _Optional[int] = ...) -> None: ...
     class Deliveries(_message.Message):
         __slots__ = ("channel", "first_sequence", "priority", "messages", "attempt", "requests")
         CHANNEL_FIELD_NUMBER: _ClassVar[int]
@@ -209,12 +211,14 @@ class SubscribeResponse(_message.Message):
         error: _error_pb2.Error
         def __init__(self, sequences: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
     class Changed(_message.Message):
-        __slots__ = ("paused", "ack_wait")
+        __slots__ = ("paused", "ack_wait", "lost_commits")
         PAUSED_FIELD_NUMBER: _ClassVar[int]
         ACK_WAIT_FIELD_NUMBER: _ClassVar[int]
+        LOST_COMMITS_FIELD_NUMBER: _ClassVar[int]
         paused: bool
         ack_wait: _duration_pb2.Duration
-        def __init__(self, paused: bool = ..., ack_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+        lost_commits: int
+        def __init__(self, paused: bool = ..., ack_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lost_commits: _Optional[int] = ...) -> None: ...
     STARTED_FIELD_NUMBER: _ClassVar[int]
     DELIVERIES_FIELD_NUMBER: _ClassVar[int]
     LAGGED_FIELD_NUMBER: _ClassVar[int]
@@ -434,7 +438,7 @@ class GetStatsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatsResponse(_message.Message):
-    __slots__ = ("started_at", "published", "delivered", "dropped", "requests", "request_timeouts", "no_responders", "pending_requests", "subscriptions", "connections", "queued_messages", "queued_bytes", "engine", "version", "stored", "duplicates", "acked", "redelivered", "dead_lettered", "lost_to_limits", "durable_subscriptions", "dead_letters", "journal_messages", "journal_bytes", "journal_file_bytes", "held_back", "queue_memory_bytes", "max_queue_memory_bytes", "tasks", "journal_owner", "journal_takeovers", "replica", "other_replicas")
+    __slots__ = ("started_at", "published", "delivered", "dropped", "requests", "request_timeouts", "no_responders", "pending_requests", "subscriptions", "connections", "queued_messages", "queued_bytes", "engine", "version", "stored", "duplicates", "acked", "redelivered", "dead_lettered", "lost_to_limits", "durable_subscriptions", "dead_letters", "journal_messages", "journal_bytes", "journal_file_bytes", "held_back", "queue_memory_bytes", "max_queue_memory_bytes", "tasks", "journal_owner", "journal_takeovers", "replica", "other_replicas", "address", "others")
     class DroppedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -475,6 +479,8 @@ class GetStatsResponse(_message.Message):
     JOURNAL_TAKEOVERS_FIELD_NUMBER: _ClassVar[int]
     REPLICA_FIELD_NUMBER: _ClassVar[int]
     OTHER_REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    OTHERS_FIELD_NUMBER: _ClassVar[int]
     started_at: _timestamp_pb2.Timestamp
     published: int
     delivered: int
@@ -508,4 +514,6 @@ class GetStatsResponse(_message.Message):
     journal_takeovers: int
     replica: str
     other_replicas: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., published: _Optional[int] = ..., delivered: _Optional[int] = ..., dropped: _Optional[_Mapping[str, int]] = ..., requests: _Optional[int] = ..., request_timeouts: _Optional[int] = ..., no_responders: _Optional[int] = ..., pending_requests: _Optional[int] = ..., subscriptions: _Optional[int] = ..., connections: _Optional[int] = ..., queued_messages: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., engine: _Optional[str] = ..., version: _Optional[str] = ..., stored: _Optional[int] = ..., duplicates: _Optional[int] = ..., acked: _Optional[int] = ..., redelivered: _Optional[int] = ..., dead_lettered: _Optional[int] = ..., lost_to_limits: _Optional[int] = ..., durable_subscriptions: _Optional[int] = ..., dead_letters: _Optional[int] = ..., journal_messages: _Optional[int] = ..., journal_bytes: _Optional[int] = ..., journal_file_bytes: _Optional[int] = ..., held_back: _Optional[int] = ..., queue_memory_bytes: _Optional[int] = ..., max_queue_memory_bytes: _Optional[int] = ..., tasks: _Optional[int] = ..., journal_owner: _Optional[str] = ..., journal_takeovers: _Optional[int] = ..., replica: _Optional[str] = ..., other_replicas: _Optional[_Iterable[str]] = ...) -> None: ...
+    address: str
+    others: _containers.RepeatedCompositeFieldContainer[GetStatsResponse]
+    def __init__(self, started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., published: _Optional[int] = ..., delivered: _Optional[int] = ..., dropped: _Optional[_Mapping[str, int]] = ..., requests: _Optional[int] = ..., request_timeouts: _Optional[int] = ..., no_responders: _Optional[int] = ..., pending_requests: _Optional[int] = ..., subscriptions: _Optional[int] = ..., connections: _Optional[int] = ..., queued_messages: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., engine: _Optional[str] = ..., version: _Optional[str] = ..., stored: _Optional[int] = ..., duplicates: _Optional[int] = ..., acked: _Optional[int] = ..., redelivered: _Optional[int] = ..., dead_lettered: _Optional[int] = ..., lost_to_limits: _Optional[int] = ..., durable_subscriptions: _Optional[int] = ..., dead_letters: _Optional[int] = ..., journal_messages: _Optional[int] = ..., journal_bytes: _Optional[int] = ..., journal_file_bytes: _Optional[int] = ..., held_back: _Optional[int] = ..., queue_memory_bytes: _Optional[int] = ..., max_queue_memory_bytes: _Optional[int] = ..., tasks: _Optional[int] = ..., journal_owner: _Optional[str] = ..., journal_takeovers: _Optional[int] = ..., replica: _Optional[str] = ..., other_replicas: _Optional[_Iterable[str]] = ..., address: _Optional[str] = ..., others: _Optional[_Iterable[_Union[GetStatsResponse, _Mapping]]] = ...) -> None: ...

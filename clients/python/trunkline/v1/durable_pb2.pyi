@@ -52,7 +52,7 @@ class Backoff(_message.Message):
     def __init__(self, initial: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., multiplier: _Optional[float] = ..., maximum: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class DurableSubscription(_message.Message):
-    __slots__ = ("name", "pattern", "settings", "created_at", "waiting", "leased", "retrying", "subscribers", "acked", "redelivered", "dead_lettered", "next_sequence", "paused")
+    __slots__ = ("name", "pattern", "settings", "created_at", "waiting", "leased", "retrying", "subscribers", "acked", "redelivered", "dead_lettered", "next_sequence", "paused", "replica")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PATTERN_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,7 @@ class DurableSubscription(_message.Message):
     DEAD_LETTERED_FIELD_NUMBER: _ClassVar[int]
     NEXT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
     name: str
     pattern: str
     settings: DurableSettings
@@ -79,7 +80,8 @@ class DurableSubscription(_message.Message):
     dead_lettered: int
     next_sequence: int
     paused: bool
-    def __init__(self, name: _Optional[str] = ..., pattern: _Optional[str] = ..., settings: _Optional[_Union[DurableSettings, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., waiting: _Optional[int] = ..., leased: _Optional[int] = ..., retrying: _Optional[int] = ..., subscribers: _Optional[int] = ..., acked: _Optional[int] = ..., redelivered: _Optional[int] = ..., dead_lettered: _Optional[int] = ..., next_sequence: _Optional[int] = ..., paused: bool = ...) -> None: ...
+    replica: str
+    def __init__(self, name: _Optional[str] = ..., pattern: _Optional[str] = ..., settings: _Optional[_Union[DurableSettings, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., waiting: _Optional[int] = ..., leased: _Optional[int] = ..., retrying: _Optional[int] = ..., subscribers: _Optional[int] = ..., acked: _Optional[int] = ..., redelivered: _Optional[int] = ..., dead_lettered: _Optional[int] = ..., next_sequence: _Optional[int] = ..., paused: bool = ..., replica: _Optional[str] = ...) -> None: ...
 
 class CreateDurableSubscriptionRequest(_message.Message):
     __slots__ = ("name", "pattern", "position", "settings")

@@ -10,9 +10,10 @@ import grpc
 import grpc.aio
 
 from trunkline.addresses import TLS, without_tls
-from trunkline.errors import TlsError
+from trunkline.errors import TlsError, UnauthenticatedError
 from trunkline.tls.handshake import why_refused
 from trunkline.tls.options import Tls
+from trunkline.wire.token import BearerToken, Token
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +37,12 @@ class Connector:
         options: gRPC channel arguments.
         tls: what is trusted and shown at a `tls://` address. None: what the environment says.
         compression: of the channel.
+        token: who calls: a token as text, or the path of its file. None: what the environment says.
 
     Raises:
-        TlsError: `tls` is given for an address that is no `tls://`, or the environment's settings do not fit together.
+        TlsError: `tls` is given for an address that is no `tls://`, the environment's settings do not fit together, or
+            a token would leave this machine without TLS.
+        UnauthenticatedError: the token is malformed.
     """
 
     def __init__(
@@ -47,8 +51,13 @@ class Connector:
         options: Iterable[tuple[str, int]],
         tls: Tls | None = None,
         compression: grpc.Compression | None = None,
+        token: Token | None = None,
     ) -> None:
         self.address = address
+        self._token = BearerToken(token)
+        self._token.check_line(address)
+        self._given: tuple[tuple[str, str], ...] = ()
+        """The token that was given last."""
         self._uses_tls = address.startswith(TLS)
         check_tls(address, tls)
         self._options: list[tuple[str, int | str]] = list(options)
@@ -76,6 +85,23 @@ class Connector:
             options=[*self._options, *named],
             compression=self._compression,
         )
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Returns the metadata of a call that says who makes it: the token, as its file has it now.
+
+        Raises:
+            UnauthenticatedError: it cannot be read.
+        """
+        self._given = self._token.metadata()
+        return self._given
+
+    @property
+    def has_other_token(self) -> bool:
+        """Whether the token's file has another one than was given last, or cannot be read now."""
+        try:
+            return self._token.metadata() != self._given
+        except UnauthenticatedError:
+            return True
 
     @property
     def is_outdated(self) -> bool:

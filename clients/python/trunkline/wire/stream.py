@@ -13,7 +13,7 @@ from google.protobuf import message_factory
 from google.protobuf.message import Message
 
 from trunkline.addresses import UNIX
-from trunkline.errors import TlsError, TrunklineError
+from trunkline.errors import PermissionDeniedError, TlsError, TrunklineError, UnauthenticatedError
 from trunkline.limits import (
     COMPRESSED,
     KEEPALIVE_INTERVAL,
@@ -28,6 +28,7 @@ from trunkline.wire.channel import Connector
 from trunkline.wire.reconnect import reconnect_delays
 from trunkline.wire.replies import PendingReplies
 from trunkline.wire.status import error_from_rpc
+from trunkline.wire.token import Token
 from trunkline.wire.writer import StreamWriter
 
 log = logging.getLogger(__name__)
@@ -130,6 +131,7 @@ class Stream(PendingReplies):
         compression: "gzip" compresses the traffic, both ways; None: no compression.
         wait_for_ready: `open` waits for a service that cannot be reached yet; False: it raises at once.
         tls: what is trusted and shown at a `tls://` address. None: what the environment says.
+        token: who calls. None: what the environment says.
     """
 
     def __init__(
@@ -142,11 +144,11 @@ class Stream(PendingReplies):
         compression: Compression | None = None,
         wait_for_ready: bool = True,
         tls: Tls | None = None,
+        token: Token | None = None,
     ) -> None:
         super().__init__()
         self.address = address
-        self.metadata = (COMPRESSED,) if compression else None
-        """The metadata of each call."""
+        self._is_compressed = bool(compression)
         self._method = method
         self._service = method.rpartition("/")[0]
         self._parse = parse
@@ -154,6 +156,9 @@ class Stream(PendingReplies):
         self._lost = lost
         self._wait_for_ready = wait_for_ready
         self._tls = tls
+        self._token = token
+        self._refusal: TrunklineError | None = None
+        """Why the service does not take this client any more, after it did."""
         self._connector: Connector | None = None
         self._channel: grpc.aio.Channel | None = None
         self._told = ""
@@ -174,6 +179,12 @@ class Stream(PendingReplies):
     def is_up(self) -> bool:
         """Whether the stream is accepted and not lost."""
         return self._up.is_set()
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """The metadata of each call: compression, and who makes it."""
+        token = self._connector.metadata() if self._connector is not None else ()
+        return (COMPRESSED, *token) if self._is_compressed else token
 
     async def call(self, name: str, request: Message, timeout: float) -> Any:
         """The answer to a unary call beside the stream, by its name; its class is the request's, with `Response` for
@@ -221,12 +232,12 @@ class Stream(PendingReplies):
         """
         fork.check(self._lost)
         fork.note_connection(self)
-        is_compressed = self.metadata is not None and not self.address.startswith(UNIX)
+        is_compressed = self._is_compressed and not self.address.startswith(UNIX)
         options = dict(CHANNEL_OPTIONS)
         if not self._wait_for_ready:  # the first attempt must do: it gets more than the time to the next one
             options["grpc.min_reconnect_backoff_ms"] = int(timeout * 1000)
         compression = grpc.Compression.Gzip if is_compressed else None
-        self._connector = Connector(self.address, options.items(), self._tls, compression)
+        self._connector = Connector(self.address, options.items(), self._tls, compression, self._token)
         self._channel = self._connector.open()
         self._loop = asyncio.get_running_loop()
         first: asyncio.Future[None] = self._loop.create_future()
@@ -311,9 +322,12 @@ class Stream(PendingReplies):
 
     def check_loop(self) -> None:
         """Raises the error of the class `lost` where the event loop that the stream was opened in is closed: then it
-        does not come back. So too in a forked process."""
+        does not come back. So too in a forked process. Raises the service's refusal where it does not take this client
+        any more."""
         if self._is_abandoned:
             fork.check(self._lost)
+        if self._refusal is not None:
+            raise self._refusal
         if self.loop_is_closed:
             raise self._lost(
                 f"the connection to {self.address} was opened in another event loop, which is closed: "
@@ -338,6 +352,12 @@ class Stream(PendingReplies):
                     return
                 if isinstance(reason, TlsError):
                     self._tell(reason)
+                if self._is_refused(reason):
+                    self._refusal = reason
+                    log.error("%s is not called any more: %s", self.address, reason)
+                    self._go_down(reason)
+                    self._user.on_down(reason)
+                    return
                 lost = reason if isinstance(reason, self._lost) else self.disconnected(str(reason))
                 was_up = self.is_up
                 self._go_down(lost)
@@ -390,6 +410,12 @@ class Stream(PendingReplies):
             old, self._channel = self._open_channel(), renewed
             await old.close()
 
+    def _is_refused(self, reason: TrunklineError) -> bool:
+        """Whether the service does not take this client any more, so that to try again is of no use: it has said so, to
+        the token that there is."""
+        assert self._connector is not None
+        return isinstance(reason, UnauthenticatedError | PermissionDeniedError) and not self._connector.has_other_token
+
     def _tell(self, refused: TlsError) -> None:
         """Logs why the connection is not restored, once for each reason."""
         if self._told != str(refused):
@@ -400,7 +426,10 @@ class Stream(PendingReplies):
         """Opens the stream and reads it to its end; returns why it ended."""
         await self._renew()
         connect: Any = self._open_channel().stream_stream(self._method, None, self._parse)
-        call = connect(wait_for_ready=self._wait_for_ready or first.done(), metadata=self.metadata)
+        try:
+            call = connect(wait_for_ready=self._wait_for_ready or first.done(), metadata=self.metadata)
+        except UnauthenticatedError as unreadable:  # the token's file
+            return unreadable
         try:
             self.greeting = await self._accepted(call)
             if not call.done():  # else it was refused: the headers came with the status, which the read below raises

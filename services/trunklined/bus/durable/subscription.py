@@ -272,7 +272,7 @@ class DurableSubscription:
         self.backlog.change(settings)
         self._dispatch.settings_changed()
         if told:
-            self._tell_changed()
+            self._tell_when_durable()
 
     def pause(self, paused: bool) -> None:
         """Hands nothing out any more, or goes on."""
@@ -281,17 +281,16 @@ class DurableSubscription:
         self.backlog.paused = paused
         self.backlog.stage()
         self._dispatch.want()
-        self._tell_changed()
+        self._tell_when_durable()
 
-    def _tell_changed(self) -> None:
-        """Its subscribers are told how it is, when that is durable."""
+    def _tell_when_durable(self) -> None:
+        self._context.staging.after.append(self.tell_changed)
 
-        def tell() -> None:
-            for subscriber in self.subscribers:
-                subscriber.changed = True
-                subscriber.wake(subscriber)
-
-        self._context.staging.after.append(tell)
+    def tell_changed(self) -> None:
+        """Tells its subscribers how it is now."""
+        for subscriber in self.subscribers:
+            subscriber.changed = True
+            subscriber.wake(subscriber)
 
     def seek(self, position: int) -> None:
         """Moves every level; what is leased or waits for another attempt is given up. Nothing is handed out until it is

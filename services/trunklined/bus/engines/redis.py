@@ -11,13 +11,20 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final, Literal
 
 import msgspec
 
-from trunkline.errors import BusDisconnectedError, OverloadedError, StorageError, TrunklineError
+from trunkline.errors import (
+    BusDisconnectedError,
+    OverloadedError,
+    StorageError,
+    StorageUnavailableError,
+    TrunklineError,
+)
 from trunklined.bus.engines.sqlite import SqliteJournal
 from trunklined.bus.engines.sqlite_schema import FORMAT
 from trunklined.bus.engines.working_copy import TABLES, WorkingCopy
@@ -35,11 +42,13 @@ VERSION: Final = FORMAT.version
 TYPES: Final = {**dict.fromkeys(TABLES, "hash"), "head": "hash"}
 """The keys, and what each is in Redis."""
 
-AWAY_SECONDS: Final = 1.0
-"""How long a commit is tried again while Redis is away and nothing was done."""
 DOUBT_SECONDS: Final = 3.0
 """How long a commit is tried again of which it is not known whether it was done. Then the journal is given up."""
 DOUBT_PAUSE: Final = 0.05
+
+SEQUENCES_LEFT_OUT: Final = 2**20
+"""At the beginning of a term, so many sequences are not given out: those that Redis lost since it was answered, which
+somebody may still name in an ack, are no others' then."""
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
 """What is read at once when the journal is taken over, as far as the rows before tell."""
@@ -54,11 +63,29 @@ if redis.call('HGET', KEYS[1], 'number') ~= ARGV[1] then return {'fenced', ''} e
 _BEGIN: Final = Script(
     _OWNED
     + """
-redis.call('HSET', KEYS[2], 'term', ARGV[2])
-return {'done', redis.call('HGET', KEYS[2], 'commit') or '0'}
+local head = redis.call('HMGET', KEYS[2], 'number', 'commit', 'lost')
+local commit = head[2] or '0'
+if head[1] and head[1] ~= ARGV[1] then redis.call('HSET', KEYS[2], 'end:' .. head[1], commit) end
+redis.call('HSET', KEYS[2], 'number', ARGV[1], 'term', ARGV[2])
+return {'done', commit, head[1] or '', head[3] or '0'}
 """
 )
-"""Begins a term. What was sent in another one, and comes late, is refused from here on."""
+"""Begins a term. What was sent in another one, and comes late, is refused from here on. Says whose term was the last,
+and keeps which commit was its last one here: so whoever had that term can tell what of it is gone."""
+
+LOOK_BACK: Final = Script("""
+local name = 'end:' .. ARGV[1]
+local head = redis.call('HMGET', KEYS[1], 'number', 'commit', name)
+local commit, kept = tonumber(ARGV[2]), tonumber(head[3] or head[2] or '0')
+if kept < commit then
+  redis.call('HSET', KEYS[1], name, ARGV[2])
+  return {'lost', redis.call('HINCRBY', KEYS[1], 'lost', commit - kept), commit - kept}
+end
+if head[1] == ARGV[1] then return {'open'} end
+return {'kept'}
+""")
+"""KEYS: the head. ARGV: the number of a term that is over, and its last commit that was answered. Says whether all of
+its commits were there when the next term began, or are there while none has begun: then that may change yet."""
 
 _WRITE: Final = (
     _OWNED
@@ -131,12 +158,21 @@ class RedisJournal(SqliteJournal):
         self._keys = (lease.key, *(link.key(name) for name in ("head", *TABLES)))
         self._places = {table: place for place, table in enumerate(TABLES, 1)}
         self._copy: WorkingCopy | None = None
+        self._last_answered = 0
+        self.lost_commits = 0
+        """How many commits Redis has lost that it had answered, as far as was known when this term began."""
+        self._is_first_term = False
         self._takes_more = False
         """Whether what is to be committed needs room."""
         self._lost: BusDisconnectedError | None = None
 
     def is_owned(self) -> bool:
         return self._lost is None and self._copy is not None and self._lease.number == self._number != 0
+
+    @property
+    def last_answered(self) -> int | None:
+        """The last commit of this term that Redis answered, or began with; None: the term has not begun."""
+        return None if self._copy is None else self._last_answered
 
     def load(self) -> int:
         """Reads everything out of Redis, which takes a while; returns how many rows there are. Called in any thread,
@@ -150,14 +186,15 @@ class RedisJournal(SqliteJournal):
         self._writer = copy.writer
         self._reader, self._counter, self._scanner = copy.readers
         began = self._link.run(lambda client: _BEGIN.call_sync(client, self._keys[:2], (self._number, self._term)))
-        commit = int(self._answered(began))
+        self._last_answered = commit = int(self._answered(began))
+        self._is_first_term, self.lost_commits = not began[2], int(began[3])
         rows = 0
         with self._translated():
             self._writer.execute("BEGIN IMMEDIATE")
             for table in TABLES:
                 for page in self._pages(table):
                     copy.fill(table, page)
-                    rows += len(page)
+                rows += self._check_whole(table)
             self._writer.execute("COMMIT")
             copy.watch()
             found = self._writer.execute("SELECT coalesce(max(commits), 0) FROM journal").fetchone()[0]
@@ -167,6 +204,15 @@ class RedisJournal(SqliteJournal):
                 details={"what": "the journal's commits"},
             )
         return rows
+
+    def _check_whole(self, table: str) -> int:
+        """Returns how many rows of a table were read. Redis promises to name each once at least, but not where another
+        server answers, or the same one after a restart, before the last page: some rows are in no page then."""
+        there = int(self._link.call("HLEN", self._link.key(table)))
+        read = int(self._writer.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+        if read != there:
+            raise StorageUnavailableError(f"{read} of {there} rows of {table} were read: Redis was restarted meanwhile")
+        return read
 
     def _pages(self, table: str) -> Iterator[list[list[Any]]]:
         key, cursor, rows = self._link.key(table), 0, 128
@@ -184,7 +230,10 @@ class RedisJournal(SqliteJournal):
     def open(self) -> Contents:
         if self._copy is None:
             self.load()
-        return self._contents()
+        contents = self._contents()
+        if self._is_first_term:
+            return contents
+        return replace(contents, last_sequence=contents.last_sequence + SEQUENCES_LEFT_OUT)
 
     def close(self) -> None:
         if self._copy is not None:
@@ -225,7 +274,8 @@ class RedisJournal(SqliteJournal):
         until = 0.0
         while True:
             try:
-                answer, copies = self._link.run(lambda client: self._run(client, script, args), AWAY_SECONDS)
+                wait = min(self._link.target.wait, self._lease.remaining)
+                answer, copies = self._link.run(lambda client: self._run(client, script, args), wait)
                 break
             except UnansweredError as error:
                 doubt = doubt or error
@@ -237,7 +287,7 @@ class RedisJournal(SqliteJournal):
             if time.monotonic() >= until or not self._lease.is_held:
                 raise self._give_up(f"whether the last commit was done is not known: {doubt.message}")
             time.sleep(DOUBT_PAUSE)
-        self._answered(answer)
+        self._last_answered = int(self._answered(answer))
         self.durability = "replicated" if self._copies is not None and copies >= self._copies.count else self._kept()
 
     def _run(self, client: Any, script: Script, args: list[Any]) -> tuple[Any, int]:
@@ -247,7 +297,7 @@ class RedisJournal(SqliteJournal):
 
     def _answered(self, answer: Any) -> str:
         """Returns what a script answered that did its work; raises where it refused."""
-        said, commit = (each.decode() for each in answer)
+        said, commit = (each.decode() for each in answer[:2])
         if said == "done":
             return str(commit)
         if said == "fenced":

@@ -133,10 +133,8 @@ class PartCredit(Struct, array_like=True, tag=11):
     parts: int
 
 
-class Asking(Struct, array_like=True, tag=12):
-    """Whether requests are pending there, so that what may answer one is of interest."""
-
-    is_asking: bool
+class Alive(Struct, array_like=True, tag=12):
+    """Says nothing: it shows whether anybody takes it."""
 
 
 class Candidate(Struct, array_like=True):
@@ -215,6 +213,19 @@ class Listed(Struct, array_like=True, tag=20):
     rows: list[Row]
 
 
+class Ask(Struct, array_like=True, tag=21):
+    """The figures of the other are asked for."""
+
+    call: int
+
+
+class Figures(Struct, array_like=True, tag=22):
+    """The figures that were asked for, as GetStats answers them."""
+
+    call: int
+    encoded: bytes
+
+
 class Goodbye(Struct, array_like=True, tag=17):
     """The last item of a replica."""
 
@@ -231,7 +242,7 @@ Item = (
     | Refused
     | CalledOff
     | PartCredit
-    | Asking
+    | Alive
     | Candidates
     | Cancel
     | Cancelled
@@ -239,6 +250,8 @@ Item = (
     | Forgotten
     | List
     | Listed
+    | Ask
+    | Figures
     | Goodbye
 )
 

@@ -124,8 +124,6 @@ class Peer:
         """The version of the interest here that it knows."""
         self.is_welcome = False
         """Its interest is known here."""
-        self.is_asking = False
-        """Requests are pending there."""
         self.is_gone = False
         self._queue = home.make_route_queue(RouteQueue)
         self._responder = _RemoteResponder(name, self._call_off, self._grant, on_forgotten=self._forget)
@@ -213,14 +211,17 @@ class Peer:
         """Tells how many messages of a group it may send."""
         here = self._home.groups.here(key)
         if here is None:
-            self._allowed.pop(key, None)
-            self._received.pop(key, None)
             return
         credit = here.credit
         allowed = None if credit is None else self._received.get(key, 0) + credit
         if allowed != self._allowed.get(key, 0):
             self._allowed[key] = allowed
             self.put(items.Credit(*key, allowed))
+
+    def forget_credit(self, key: GroupKey) -> None:
+        """Begins anew with a group, as the other does when it hears that nobody is in it here."""
+        self._allowed.pop(key, None)
+        self._received.pop(key, None)
 
     def _call_off(self, request_id: str, by: str, reason: str) -> None:
         self.put(items.CalledOff(request_id, by, reason))
@@ -241,6 +242,11 @@ class Peer:
         """Returns subscriptions there; none where it is gone."""
         answered: items.Listed | None = await self._ask(call, items.List(call, pattern, after, limit))
         return [] if answered is None else answered.rows
+
+    async def figures(self, call: int) -> bytes | None:
+        """Returns what it says of itself; None where it is gone."""
+        answered: items.Figures | None = await self._ask(call, items.Ask(call))
+        return None if answered is None else answered.encoded
 
     async def _ask(self, call: int, question: items.Item) -> Any:
         """Returns what it answers; None where it is gone."""
@@ -283,8 +289,8 @@ class Peer:
         self.known = item.version
         self._on_known()
 
-    def _note_asking(self, item: items.Asking) -> None:
-        self.is_asking = item.is_asking
+    def _note_alive(self, item: items.Alive) -> None:
+        pass
 
     def _allow(self, item: items.Credit) -> None:
         place = self._places.get((item.pattern, item.group))
@@ -315,7 +321,7 @@ class Peer:
         found = [Correlated(each.correlation_id, each.message_id, each.message) for each in item.messages]
         self._home.resolve(item.channel, found)
 
-    def _note_answer(self, item: items.Cancelled | items.Listed) -> None:
+    def _note_answer(self, item: items.Cancelled | items.Listed | items.Figures) -> None:
         answer = self._calls.get(item.call)
         if answer is not None and not answer.done():
             answer.set_result(item)
@@ -323,6 +329,10 @@ class Peer:
     def _list(self, item: items.List) -> None:
         rows = list(islice(self._home.rows(item.pattern, item.after), item.limit))
         self.put(items.Listed(item.call, rows), _ROW_BYTES * len(rows))
+
+    def _describe(self, item: items.Ask) -> None:
+        figures = self._home.describe()
+        self.put(items.Figures(item.call, figures), len(figures))
 
     def _apply(self, entry: items.Entry) -> None:
         """Takes note of how many want a pattern in a group."""
@@ -477,11 +487,13 @@ _TAKE: Final[dict[type[items.Item], Callable[[Peer, Any], None]]] = {
     items.CalledOff: Peer._end,
     items.Forgotten: Peer._end_quietly,
     items.PartCredit: Peer._allow_parts,
-    items.Asking: Peer._note_asking,
+    items.Alive: Peer._note_alive,
     items.Candidates: Peer._look_for_request,
     items.Cancel: Peer._cancel,
     items.Cancelled: Peer._note_answer,
     items.List: Peer._list,
     items.Listed: Peer._note_answer,
+    items.Ask: Peer._describe,
+    items.Figures: Peer._note_answer,
     items.Lagged: Peer._tell_lagged,
 }

@@ -42,6 +42,7 @@ class Home(Protocol):
 
     groups: Groups
     clock: Callable[[], float]
+    describe: Callable[[], bytes]
 
     def open_route(self, queue: SubscriptionQueue) -> None: ...
 
@@ -68,9 +69,6 @@ class Home(Protocol):
     def serve_waiting(self, pattern: str) -> None: ...
 
     def rows(self, pattern: str | None, after: int) -> Iterator[Row]: ...
-
-    @property
-    def has_requests(self) -> bool: ...
 
 
 class Peers(Protocol):
@@ -102,9 +100,6 @@ class Peers(Protocol):
     def when_told(self, tell: Callable[[], None]) -> None:
         """Calls `tell` when all others know the interest as it is now: at once where they do."""
 
-    def asked(self) -> None:
-        """Tells that requests are pending here: a reply may be published at any replica."""
-
     def correlate(self, channel: str, correlated: list[Correlated]) -> None:
         """Hands on messages that may answer a request of another replica."""
 
@@ -113,6 +108,9 @@ class Peers(Protocol):
 
     async def rows(self, replica: Replica, pattern: str | None, after: int, limit: int) -> Sequence[Row]:
         """Returns subscriptions of another replica, so many at the most; see `Home.rows`. Where it is gone: none."""
+
+    async def figures(self, replica: Replica) -> bytes | None:
+        """Returns what another replica says of itself; see `Broker.describe`. None: it is gone."""
 
 
 class _Alone:
@@ -139,9 +137,6 @@ class _Alone:
     def when_told(self, tell: Callable[[], None]) -> None:
         tell()
 
-    def asked(self) -> None:
-        pass
-
     def correlate(self, channel: str, correlated: list[Correlated]) -> None:
         pass
 
@@ -150,6 +145,9 @@ class _Alone:
 
     async def rows(self, replica: Replica, pattern: str | None, after: int, limit: int) -> Sequence[Row]:
         return ()
+
+    async def figures(self, replica: Replica) -> bytes | None:
+        return None
 
 
 ALONE: Final = _Alone()

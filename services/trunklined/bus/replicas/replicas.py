@@ -29,8 +29,8 @@ _SEQUENCE_BITS: Final = 40
 """Of a live message's sequence; the number of the replica's part in the fleet stands before them."""
 _RENEWALS: Final = 3
 """How often a lease is renewed while it lasts."""
-_ASKING_SECONDS: Final = 60.0
-"""A replica counts as asking for so long after its last request."""
+MAX_APART_SECONDS: Final = 1.0
+"""How often a replica that is apart from the others tries to take part, at least: what is live is lost meanwhile."""
 
 
 class Replicas:
@@ -64,7 +64,6 @@ class Replicas:
         self._credits: set[GroupKey] = set()
         """Groups of which others shall be told how much they may send."""
         self._is_scheduled = False
-        self._asked_at: float | None = None
         self._calls = count(1)
         self._parts = 0
         self._apart_since = monotonic()
@@ -91,25 +90,19 @@ class Replicas:
         else:
             tell()
 
-    def asked(self) -> None:
-        if self._asked_at is None:
-            for peer in self._peers.values():
-                peer.put(items.Asking(is_asking=True))
-        self._asked_at = monotonic()
-
     def correlate(self, channel: str, correlated: list[Correlated]) -> None:
         if not correlated:
             return
-        asking = [peer for peer in self._peers.values() if peer.is_asking]
-        if asking:
+        # To all: nobody here knows who asks. Who heard of a request by way of one replica may answer at another.
+        if self._peers:
             found = [items.Candidate(each.correlation_id, each.message_id, each.message) for each in correlated]
             size = sum(len(each.message) for each in correlated)
-            for peer in asking:
+            for peer in self._peers.values():
                 peer.put(items.Candidates(channel, found), size)
 
     async def cancel(self, request_id: str, by: str, reason: str) -> bool:
-        asking = [peer for peer in self._peers.values() if peer.is_asking]
-        calls = [peer.cancel(next(self._calls), request_id, by, reason) for peer in asking]
+        # All are asked: who heard of a request by way of one replica may cancel it at another, which knows of it later.
+        calls = [peer.cancel(next(self._calls), request_id, by, reason) for peer in self._peers.values()]
         return any(await asyncio.gather(*calls))
 
     def statistics(self) -> ReplicaStatistics:
@@ -119,6 +112,10 @@ class Replicas:
     async def rows(self, replica: Replica, pattern: str | None, after: int, limit: int) -> Sequence[items.Row]:
         peer = self._peers.get(replica.id)
         return () if peer is None else await peer.rows(next(self._calls), pattern, after, limit)
+
+    async def figures(self, replica: Replica) -> bytes | None:
+        peer = self._peers.get(replica.id)
+        return None if peer is None else await peer.figures(next(self._calls))
 
     @property
     def own(self) -> Replica:
@@ -157,7 +154,7 @@ class Replicas:
             if self._joined.is_set():
                 delays = reconnect_delays()
             self._part()
-            await asyncio.sleep(next(delays))
+            await asyncio.sleep(min(next(delays), MAX_APART_SECONDS))
 
     async def _take_part(self) -> None:
         exchange = self._connect()
@@ -221,7 +218,9 @@ class Replicas:
             for peer in list(self._peers.values()):
                 if peer.id not in there and peer.since < loop_time:
                     self._drop(peer, "its lease ran out")
-            self._tell_asking()
+            # Whoever was killed is found out by that, before its lease ends: Redis says that nobody listens there.
+            for peer in self._peers.values():
+                peer.put(items.Alive())
 
     def _check_valid(self) -> None:
         if monotonic() > self._valid_until:
@@ -248,8 +247,6 @@ class Replicas:
         self._flush()  # the new one is told of everything below, and of nothing twice
         peer = self._peers[id] = Peer(id, name, self._id, self._home, self._tell_known)
         peer.put(items.Hello(self._name(), self._interest.all(), self._interest.version, welcome))
-        if self._asked_at is not None:
-            peer.put(items.Asking(is_asking=True))
         for key in self._interest.groups():
             peer.tell_credit(key)
         self._tasks.create_task(self._send(peer, exchange))
@@ -281,15 +278,6 @@ class Replicas:
         self._joined.set()
         log.info("takes part with the other replicas", id=self._id, others=[each.name for each in self.others()])
 
-    def _tell_asking(self) -> None:
-        """Tells all whether requests are pending here. Whoever was killed is found out by that, before its lease ends:
-        Redis says that nobody listens there any more."""
-        asked_at = self._asked_at
-        if asked_at is not None and monotonic() > asked_at + _ASKING_SECONDS and not self._home.has_requests:
-            self._asked_at = None
-        for peer in self._peers.values():
-            peer.put(items.Asking(self._asked_at is not None))
-
     # What the others are told.
 
     def _schedule(self) -> None:
@@ -309,6 +297,9 @@ class Replicas:
             told = items.Interest(self._interest.version, changes)
             for peer in self._peers.values():
                 peer.put(told)
+                for entry in changes:
+                    if not entry.members:
+                        peer.forget_credit((entry.pattern, entry.group))
         credits, self._credits = self._credits, set()
         for peer in self._peers.values():
             for key in credits:

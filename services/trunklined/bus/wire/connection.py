@@ -14,12 +14,14 @@ from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES, MAX_ANSWER_BYTES, MAX_
 from trunkline.v1 import bus_pb2
 from trunkline.wire.encoding import length_prefix, number_tag, write_varint
 from trunkline.wire.writer import FlushBatch, StreamWriter
+from trunklined.access.gate import closed_gate
 from trunklined.admission import invalid_message
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.publication import Publication
 from trunklined.bus.queue import Client, Subscriber
 from trunklined.bus.requests import PendingRequest, Responder
+from trunklined.bus.wire.access import check_item, needs_of_subscription
 from trunklined.bus.wire.publishing import RECEIPT_BYTES, Publisher, fill_receipts
 from trunklined.bus.wire.requesting import Requester, check_part_credit, credit_of
 from trunklined.bus.wire.responding import Answers, refused_response
@@ -71,6 +73,9 @@ class BusConnection:
         self._requester = requester
         self._answering = answers
         self._peer = peer
+        self._gate = closed_gate()
+        if self._gate is not None:
+            self._gate.on_change = self._end_what_is_denied
         self._client = Client()
         self._storing = 0
         """Publishes that wait for the disk."""
@@ -116,15 +121,18 @@ class BusConnection:
                 if monotonic() >= work.until:
                     await work.rest()
                     await self._writer.room(MAX_FRAME_BYTES)
+                kind = item.WhichOneof("item")
                 try:
-                    match item.WhichOneof("item"):
+                    if self._gate is not None:
+                        check_item(self._gate, kind, item)
+                    match kind:
                         case "publish":
                             await self._publish(item.id, item.publish, passthrough.publish.messages)
                         case "request":
                             self._request(item.id, item.request, passthrough.request.message)
                         case "subscribe":
                             self._subscribe(item.id, item.subscribe, passthrough.subscribe)
-                        case kind:
+                        case _:
                             self._take_other(kind, item, passthrough)
                 except TrunklineError as error:
                     self._fail(item.id, error)
@@ -180,6 +188,8 @@ class BusConnection:
             return False
         item, request, encoded = large
         try:
+            if self._gate is not None:
+                self._gate.publish(request.channel)
             await self._publish(item.id, request, encoded)
         except TrunklineError as error:
             self._fail(item.id, error)
@@ -313,6 +323,14 @@ class BusConnection:
             subscription.close()
             self._fail(subscriber.id, error)
             self._idle.set()
+
+    def _end_what_is_denied(self) -> None:
+        """Ends the subscriptions that are not allowed any more; all else goes on."""
+        assert self._gate is not None
+        for subscription in list(self._subscriptions.values()):
+            refused = self._gate.refusal(needs_of_subscription(subscription))
+            if refused is not None:
+                self._end_subscription(subscription.subscriber, refused)
 
     def _cancel(self, id: int, nothing_begun: bool, finish: bool) -> None:
         self._changes += 1

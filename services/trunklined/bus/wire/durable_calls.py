@@ -91,7 +91,7 @@ class DurableCalls:
             done=waiter.done,
         )
         await waiter.wait()
-        return durable_pb2.CreateDurableSubscriptionResponse(subscription=to_wire(durable), created=created)
+        return durable_pb2.CreateDurableSubscriptionResponse(subscription=self._to_wire(durable), created=created)
 
     async def get(self, raw: bytes, _: Any) -> durable_pb2.GetDurableSubscriptionResponse:
         """Returns one durable subscription as it is now.
@@ -101,7 +101,7 @@ class DurableCalls:
         """
         request = parse(durable_pb2.GetDurableSubscriptionRequest, raw)
         return durable_pb2.GetDurableSubscriptionResponse(
-            subscription=to_wire(self._journal.durables.find(request.name))
+            subscription=self._to_wire(self._journal.durables.find(request.name))
         )
 
     async def list(self, raw: bytes, _: Any) -> durable_pb2.ListDurableSubscriptionsResponse:
@@ -116,7 +116,7 @@ class DurableCalls:
         request = parse(durable_pb2.ListDurableSubscriptionsRequest, raw)
         page_size = page_size_of(request, InvalidMessageError)
         after = read_page_token(request.page_token, _LIST, InvalidMessageError) or ""
-        found = ((each.name, to_wire(each)) for each in self._journal.durables if each.name > after)
+        found = ((each.name, self._to_wire(each)) for each in self._journal.durables if each.name > after)
         response = durable_pb2.ListDurableSubscriptionsResponse()
         last = await fill_page(response.subscriptions, found, page_size)
         if last is not None:
@@ -155,7 +155,7 @@ class DurableCalls:
         position = position_of(request.position, durable.pattern, self._journal)
         self._journal.durables.seek(request.name, position, waiter.done)
         await waiter.wait()
-        return durable_pb2.SeekDurableSubscriptionResponse(subscription=to_wire(durable))
+        return durable_pb2.SeekDurableSubscriptionResponse(subscription=self._to_wire(durable))
 
     async def update(self, raw: bytes, _: Any) -> durable_pb2.UpdateDurableSubscriptionResponse:
         """Changes settings of a durable subscription, those that are set, and returns it as it is then.
@@ -172,7 +172,7 @@ class DurableCalls:
             raise InvalidMessageError("settings has nothing that is to be changed", details={"field": "settings"})
         settings = settings_of(request.settings, durable.settings)
         await self._changed(lambda: durable.change(settings))
-        return durable_pb2.UpdateDurableSubscriptionResponse(subscription=to_wire(durable))
+        return durable_pb2.UpdateDurableSubscriptionResponse(subscription=self._to_wire(durable))
 
     async def pause(self, raw: bytes, _: Any) -> durable_pb2.PauseDurableSubscriptionResponse:
         """Hands nothing more out of a durable subscription until it is resumed; returns it.
@@ -182,13 +182,13 @@ class DurableCalls:
         """
         durable = self._journal.durables.find(parse(durable_pb2.PauseDurableSubscriptionRequest, raw).name)
         await self._changed(lambda: durable.pause(True))
-        return durable_pb2.PauseDurableSubscriptionResponse(subscription=to_wire(durable))
+        return durable_pb2.PauseDurableSubscriptionResponse(subscription=self._to_wire(durable))
 
     async def resume(self, raw: bytes, _: Any) -> durable_pb2.ResumeDurableSubscriptionResponse:
         """Lets a paused durable subscription go on; returns it. Raises as `pause`."""
         durable = self._journal.durables.find(parse(durable_pb2.ResumeDurableSubscriptionRequest, raw).name)
         await self._changed(lambda: durable.pause(False))
-        return durable_pb2.ResumeDurableSubscriptionResponse(subscription=to_wire(durable))
+        return durable_pb2.ResumeDurableSubscriptionResponse(subscription=self._to_wire(durable))
 
     async def _changed(self, change: Callable[[], None]) -> None:
         """Changes something, and waits until that is durable."""
@@ -221,9 +221,12 @@ class DurableCalls:
             await self._changed(lambda: settle_all(durable, kind, getattr(request, kind)))
         return durable_pb2.SettleResponse()
 
+    def _to_wire(self, durable: DurableSubscription) -> durable_pb2.DurableSubscription:
+        return to_wire(durable, self._broker.peers.own.name)
 
-def to_wire(durable: DurableSubscription) -> durable_pb2.DurableSubscription:
-    """One as it is now."""
+
+def to_wire(durable: DurableSubscription, replica: str) -> durable_pb2.DurableSubscription:
+    """One as it is now, at a replica of the bus."""
     settings = durable.settings
     return durable_pb2.DurableSubscription(
         name=durable.name,
@@ -251,4 +254,5 @@ def to_wire(durable: DurableSubscription) -> durable_pb2.DurableSubscription:
         dead_lettered=durable.dead_lettered,
         next_sequence=durable.next_sequence,
         created_at=stamp_of(durable.created_at),
+        replica=replica,
     )

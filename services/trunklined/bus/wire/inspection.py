@@ -1,10 +1,12 @@
-"""What people who debug ask of the bus: its subscriptions, page by page, and its figures."""
+"""What people who debug ask of the bus: its subscriptions, page by page, and its figures; of all replicas."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import islice
+from typing import Final
 
 from trunkline import __version__
 from trunkline.channels import check_pattern
@@ -12,8 +14,12 @@ from trunkline.errors import InvalidMessageError
 from trunkline.v1 import bus_pb2
 from trunklined.bus.broker import Broker
 from trunklined.bus.replicas.items import Row
+from trunklined.bus.replicas.peers import Replica
 from trunklined.rpc.page_token import fill_page, make_page_token, page_size_of, read_page_token
 from trunklined.rpc.times import stamp_of
+
+FIGURES_SECONDS: Final = 1.0
+"""What another replica gets to say its figures."""
 
 
 async def list_subscriptions(
@@ -65,8 +71,23 @@ def _to_wire(row: Row, replica: str) -> bus_pb2.Subscription:
     )
 
 
-def to_stats(broker: Broker, started_at: float, connections: int) -> bus_pb2.GetStatsResponse:
-    """The figures as the wire has them."""
+async def stats_of_others(broker: Broker) -> list[bus_pb2.GetStatsResponse]:
+    """The figures of the other replicas that say them in time, in order of their names."""
+
+    async def ask(replica: Replica) -> bytes | None:
+        try:
+            async with asyncio.timeout(FIGURES_SECONDS):
+                return await broker.peers.figures(replica)
+        except TimeoutError:
+            return None
+
+    others = sorted(broker.peers.others(), key=lambda each: each.name)
+    answers = await asyncio.gather(*map(ask, others))
+    return [bus_pb2.GetStatsResponse.FromString(answer) for answer in answers if answer is not None]
+
+
+def to_stats(broker: Broker, started_at: float, connections: int, address: str) -> bus_pb2.GetStatsResponse:
+    """The figures of this replica as the wire has them."""
     statistics = broker.statistics()
     return bus_pb2.GetStatsResponse(
         published=statistics.published,
@@ -91,5 +112,6 @@ def to_stats(broker: Broker, started_at: float, connections: int) -> bus_pb2.Get
         version=__version__,
         started_at=stamp_of(started_at),
         replica=broker.peers.own.name,
+        address=address,
         other_replicas=sorted(each.name for each in broker.peers.others()),
     )

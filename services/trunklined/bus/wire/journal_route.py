@@ -18,8 +18,6 @@ from trunklined.forwarding.forwarder import Forwarder
 
 T = TypeVar("T")
 
-OWNER_WAIT: Final = 10.0
-"""Seconds that what needs the journal waits for a replica that owns it (or its own deadline, if that is earlier)."""
 LOOK_SECONDS: Final = 0.1
 """How often it is looked who owns the journal."""
 
@@ -31,17 +29,20 @@ class JournalRoute:
         ownership: which replica has the journal.
         new_forwarder: makes the way to a replica, by its address; what it is called with besides is to be told when
             that is connected or lost.
+        wait: seconds that what needs the journal waits for a replica that owns it, if its own deadline is not earlier.
     """
 
     def __init__(
         self,
         ownership: Ownership,
         new_forwarder: Callable[[str, Callable[[bool], None]], Forwarder],
+        wait: float,
     ) -> None:
         self.on_change: Callable[[bool], None] = lambda reachable: None
         """Called when the journal can be reached, and when not."""
         self.ownership = ownership
         self._new_forwarder = new_forwarder
+        self._wait = wait
         self._forwarder: Forwarder | None = None
         self._changed = asyncio.Event()
         self._was_reachable = False
@@ -80,13 +81,13 @@ class JournalRoute:
             await self._forwarder.drain(seconds)
 
     async def find(self, seconds: float | None = None) -> Forwarder | None:
-        """Returns the way to the replica that owns the journal; None: it is here. Waits until one does, at most so long
-        or OWNER_WAIT.
+        """Returns the way to the replica that owns the journal; None: it is here. Waits until one does, at most so
+        long, and no longer than the route waits.
 
         Raises:
             BusDisconnectedError: none did.
         """
-        limit = OWNER_WAIT if seconds is None else min(OWNER_WAIT, seconds)
+        limit = self._wait if seconds is None else min(self._wait, seconds)
         try:
             async with asyncio.timeout(limit):
                 while not self.is_reachable:
@@ -97,6 +98,16 @@ class JournalRoute:
                 f"no replica owned the journal for {limit:g} s", details={"why": "no owner"}
             ) from None
         return None if self.is_here else self._forwarder
+
+    async def opens_here(self, seconds: float | None) -> bool:
+        """Returns whether the journal is open here; waits while it is about to be: others know who owns it before it
+        has read it. At most so long, and no longer than the route waits."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._wait if seconds is None else min(self._wait, seconds)):
+                while not self.is_here and self.ownership.owner == self.ownership.address:
+                    self._changed.clear()
+                    await self._changed.wait()
+        return self.is_here
 
     async def run(self, call: Awaitable[T]) -> T:
         """Awaits something of the journal that is here; raises where the journal goes to another replica meanwhile."""

@@ -11,12 +11,10 @@ from contextlib import suppress
 from typing import Any, Final
 
 from google.protobuf.message import Message
-from grpc import aio
 
 from trunkline.errors import BusDisconnectedError, TrunklineError
 from trunkline.limits import MAX_FRAME_BYTES
 from trunkline.v1 import bus_pb2
-from trunklined.admission import parse
 from trunklined.bus.broker import Broker
 from trunklined.bus.wire.durable_calls import Call
 from trunklined.bus.wire.journal_route import JournalRoute, OwnerStream
@@ -25,10 +23,8 @@ from trunklined.bus.wire.replica_connection import ReplicaConnection
 from trunklined.bus.wire.servicer import SERVICE_NAME, BusServicer, Context, new_end
 from trunklined.bus.wire.streams import PublishStream
 from trunklined.forwarding.forwarder import Forwarder
-from trunklined.forwarding.peer import forwarded_peer, peer_of
+from trunklined.rpc.identity import is_from_replica, peer_of
 
-STATS_SECONDS: Final = 1.0
-"""What the owner gets to say how the journal is."""
 JOURNAL_FIGURES: Final = (
     *("stored", "duplicates", "acked", "redelivered", "dead_lettered", "lost_to_limits", "durable_subscriptions"),
     *("dead_letters", "journal_messages", "journal_bytes", "journal_file_bytes", "held_back", "tasks"),
@@ -75,9 +71,9 @@ class ReplicaServicer(BusServicer):
 
     async def _find(self, context: Context) -> Forwarder | None:
         """Returns the way to the journal's owner; None: it is this replica."""
-        if not forwarded_peer(context):
+        if not is_from_replica():
             return await self._route.find(context.time_remaining())
-        if not self._route.is_here:  # else two replicas that err could send it to and fro
+        if not await self._route.opens_here(context.time_remaining()):  # two that err could send it to and fro
             raise BusDisconnectedError("this replica does not own the journal", details={"why": "not owner"})
         return None
 
@@ -123,7 +119,7 @@ class ReplicaServicer(BusServicer):
 
     async def connect(self, _: object, context: Context) -> None:
         """See bus.proto."""
-        if forwarded_peer(context):
+        if is_from_replica():
             await self._find(context)
         await context.send_initial_metadata(())
         ended = new_end()
@@ -140,16 +136,17 @@ class ReplicaServicer(BusServicer):
     async def get_stats(self, raw: bytes, context: Context) -> bus_pb2.GetStatsResponse:
         """See bus.proto. The journal's figures are its owner's, as far as it says them in time."""
         stats = await super().get_stats(raw, context)
+        if not self._route.is_here:
+            for each in stats.others:
+                if each.address == stats.journal_owner:
+                    for name in JOURNAL_FIGURES:
+                        setattr(stats, name, getattr(each, name))
+        return stats
+
+    def own_stats(self) -> bus_pb2.GetStatsResponse:
+        stats = super().own_stats()
         stats.journal_owner = self._route.ownership.owner or ""
         stats.journal_takeovers = self._route.ownership.takeovers
-        if self._route.is_reachable and not self._route.is_here and not forwarded_peer(context):
-            with suppress(aio.AioRpcError, TrunklineError):  # then they are not known
-                forwarder = await self._route.find(STATS_SECONDS)
-                if forwarder is not None:
-                    answer = await forwarder.send(_path("GetStats"), raw, STATS_SECONDS)
-                    owners = parse(bus_pb2.GetStatsResponse, answer)
-                    for name in JOURNAL_FIGURES:
-                        setattr(stats, name, getattr(owners, name))
         return stats
 
 

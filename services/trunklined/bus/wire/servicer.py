@@ -13,11 +13,12 @@ from google.protobuf.message import Message
 from trunkline.errors import BusDisconnectedError
 from trunkline.v1 import bus_pb2
 from trunkline.wire.writer import FlushBatch
+from trunklined.access.gate import closed_gate
 from trunklined.admission import parse
 from trunklined.bus.broker import Broker
 from trunklined.bus.wire.connection import BusConnection
 from trunklined.bus.wire.durable_calls import Call, DurableCalls
-from trunklined.bus.wire.inspection import list_subscriptions, to_stats
+from trunklined.bus.wire.inspection import list_subscriptions, stats_of_others, to_stats
 from trunklined.bus.wire.publishing import Publisher
 from trunklined.bus.wire.requesting import Requester
 from trunklined.bus.wire.responding import Answers
@@ -25,7 +26,7 @@ from trunklined.bus.wire.streams import PublishStream, Stream, SubscribeStream
 from trunklined.bus.wire.subscribing import start_of
 from trunklined.bus.wire.task_calls import TaskCalls
 from trunklined.bus.wire.translation import PassthroughRespondRequest, parse_publish
-from trunklined.rpc.identity import identity_of
+from trunklined.rpc.identity import peer_of
 
 SERVICE_NAME: Final = "trunkline.v1.BusService"
 
@@ -53,7 +54,10 @@ class BusServicer:
     def __init__(
         self, broker: Broker, max_message_bytes: int, stored_patterns: Sequence[str], started_at: float
     ) -> None:
+        self.address = ""
+        """Of several replicas: where the others reach this one."""
         self._broker = broker
+        broker.describe = lambda: self.own_stats().SerializeToString()
         self._publisher = Publisher(broker, max_message_bytes, stored_patterns)
         self._requester = Requester(broker, max_message_bytes)
         self._answers = Answers(broker, max_message_bytes)
@@ -151,7 +155,10 @@ class BusServicer:
         """See bus.proto."""
         first = await context.read()
         raw = b"" if first is grpc.aio.EOF else first
-        await self._subscribe(raw, start_of(parse(bus_pb2.SubscribeRequest, raw)), context)
+        frame = parse(bus_pb2.SubscribeRequest, raw)
+        if (gate := closed_gate()) is not None:
+            gate.check_message(frame, stays=True)
+        await self._subscribe(raw, start_of(frame), context)
 
     async def _subscribe(self, _: bytes, start: bus_pb2.SubscribeRequest.Start, context: Context) -> None:
         """Serves a subscription that begins with a frame, which was parsed."""
@@ -189,7 +196,7 @@ class BusServicer:
     async def connect(self, _: object, context: Context) -> None:
         """See bus.proto. The initial metadata tells the client that the line is up."""
         await context.send_initial_metadata(())
-        connection = self.accept(str(identity_of(context)), context.write)
+        connection = self.accept(peer_of(context), context.write)
         self._connections.add(connection)
         try:
             await self._run(context, connection, new_end())
@@ -209,7 +216,13 @@ class BusServicer:
     async def get_stats(self, raw: bytes, _: Context) -> bus_pb2.GetStatsResponse:
         """See bus.proto."""
         parse(bus_pb2.GetStatsRequest, raw)
-        return to_stats(self._broker, self._started_at, len(self._connections))
+        stats = self.own_stats()
+        stats.others.extend(await stats_of_others(self._broker))
+        return stats
+
+    def own_stats(self) -> bus_pb2.GetStatsResponse:
+        """Returns the figures of this replica alone."""
+        return to_stats(self._broker, self._started_at, len(self._connections), self.address)
 
     def _new_subscription(
         self, context: Context, start: bus_pb2.SubscribeRequest.Start, ended: asyncio.Future[None]

@@ -11,6 +11,7 @@ from trunkline.errors import TrunklineError
 from trunkline.limits import FRAME_MESSAGES, MAX_ANSWER_BYTES, MAX_FRAME_BYTES
 from trunkline.v1 import bus_pb2
 from trunkline.wire.writer import FlushBatch, StreamWriter
+from trunklined.access.gate import closed_gate
 from trunklined.admission import invalid_message, parse
 from trunklined.bus.broker import Broker
 from trunklined.bus.durable.subscription import DurableSubscription
@@ -24,8 +25,8 @@ from trunklined.bus.wire.translation import (
     parse_large_frame,
     parse_twice,
 )
-from trunklined.forwarding.peer import peer_of
 from trunklined.rpc.errors import to_item
+from trunklined.rpc.identity import peer_of
 from trunklined.rpc.long_work import check_lists
 
 
@@ -67,6 +68,7 @@ class PublishStream:
         self._answers: deque[asyncio.Future[bus_pb2.PublishResponse]] = deque()
         """Of frames that wait for the disk, and of those behind them."""
         self._emptied = asyncio.Event()
+        self._gate = closed_gate()
 
     @property
     def uses_journal(self) -> bool:
@@ -75,7 +77,14 @@ class PublishStream:
 
     async def take(self, raw: bytes) -> None:
         """Publishes one frame; an error is the answer to that frame alone."""
-        await self._publish(raw, *await _parse_frame(raw))
+        request, encoded = await _parse_frame(raw)
+        try:
+            if self._gate is not None:
+                self._gate.publish(request.channel)
+        except TrunklineError as error:
+            self._refuse(error)
+        else:
+            await self._publish(raw, request, encoded)
         await self._writer.room(MAX_FRAME_BYTES)
 
     async def _publish(self, _: bytes, request: Any, encoded: Sequence[bytes]) -> None:
@@ -177,6 +186,8 @@ class SubscribeStream:
     async def take(self, raw: bytes) -> None:
         """Applies one frame behind the first, and answers with what could not be settled."""
         frame = parse(bus_pb2.SubscribeRequest, raw)
+        if (gate := closed_gate()) is not None:
+            gate.check_message(frame)
         responder = self._subscriber.responder
         if frame.HasField("respond") and responder is not None:
             passing = PassthroughSubscribeRequest.FromString(raw)

@@ -111,6 +111,7 @@ def open_subscription(
         if isinstance(durable, DurableSubscription):
             begun.ack_wait.CopyFrom(duration_of(durable.settings.ack_wait))
             begun.paused = durable.paused
+            begun.lost_commits = broker.lost_commits
         started(begun)
 
     subscription = broker.subscribe_durable(
@@ -195,7 +196,8 @@ def next_response(broker: Broker, subscriber: Subscriber, max_messages: int) -> 
         return None
     if subscriber.changed and isinstance(queue, DurableSubscription):
         subscriber.changed = False
-        now_is = bus_pb2.SubscribeResponse.Changed(paused=queue.paused, ack_wait=duration_of(queue.settings.ack_wait))
+        lease, lost = duration_of(queue.settings.ack_wait), broker.lost_commits
+        now_is = bus_pb2.SubscribeResponse.Changed(paused=queue.paused, ack_wait=lease, lost_commits=lost)
         changed = bus_pb2.SubscribeResponse(changed=now_is).SerializeToString()
         return Response([changed], len(changed), 1)
     if dropped := queue.tell_dropped():

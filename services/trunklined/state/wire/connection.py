@@ -14,6 +14,7 @@ from trunkline.limits import FRAME_BYTES, MAX_FRAME_ITEMS
 from trunkline.records import invalid_record
 from trunkline.v1 import state_pb2
 from trunkline.wire.writer import StreamWriter
+from trunklined.access.gate import closed_gate
 from trunklined.relay.journal import size_of
 from trunklined.rpc.errors import to_item
 from trunklined.rpc.long_work import TimeSlice, parts_of
@@ -73,6 +74,7 @@ class StateConnection:
         self, store: Store, write: Callable[[bytes], Coroutine[Any, Any, None]], max_record_bytes: int
     ) -> None:
         self._store = store
+        self._gate = closed_gate()
         self._max_record_bytes = max_record_bytes
         self._writer = StreamWriter(write, self._gather)
         self._frame = ConnectStateResponse()
@@ -128,7 +130,10 @@ class StateConnection:
         self._writer.close()
 
     async def _take_item(self, item: Any) -> None:
-        match item.WhichOneof("item"):
+        kind = item.WhichOneof("item")
+        if self._gate is not None and kind is not None:
+            self._gate.check_message(getattr(item, kind))
+        match kind:
             case "get":
                 await self._get(item.id, to_read(item.get))
             case "save":

@@ -14,6 +14,7 @@ from trunkline.limits import BUS_PORT, MAX_MESSAGE_BYTES
 from trunkline.tls.options import Tls
 from trunkline.wire.channel import check_tls
 from trunkline.wire.stream import Compression, Stream, StreamUser, check_compression
+from trunkline.wire.token import Token
 
 _CONNECT: Final = "/trunkline.v1.BusService/Connect"
 
@@ -37,6 +38,9 @@ class GrpcMessageBus(BaseBus):
             for each KB. None, the default: nothing is compressed.
         tls: what is trusted and shown at a `tls://` address. None: what TRUNKLINE_TLS_CA, _CERT, _KEY and _SERVER_NAME
             say, and the operating system's authorities where they say nothing.
+        token: who the client is, where the service asks: a token as text, or the path of its file, which is read anew
+            when it changes. None: what TRUNKLINE_TOKEN or TRUNKLINE_TOKEN_FILE says. It is never sent beyond this
+            machine without TLS: then `connect` raises `TlsError`.
         on_disconnected: called with the reason when the connection was lost.
         on_reconnected: called when it is back, after the subscriptions were asked for again.
     """
@@ -50,6 +54,7 @@ class GrpcMessageBus(BaseBus):
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         compression: Compression | None = None,
         tls: Tls | None = None,
+        token: Token | None = None,
         on_disconnected: Callable[[TrunklineError], None] | None = None,
         on_reconnected: Callable[[], None] | None = None,
     ) -> None:
@@ -60,6 +65,7 @@ class GrpcMessageBus(BaseBus):
         self._wait_for_ready = wait_for_ready
         self._compression = compression
         self._tls = tls
+        self._token = token
         self._on_disconnected = on_disconnected
         self._on_reconnected = on_reconnected
 
@@ -70,4 +76,4 @@ class GrpcMessageBus(BaseBus):
 
     def _open_stream(self, user: StreamUser) -> Stream:
         lost, compression, wait = BusDisconnectedError, self._compression, self._wait_for_ready
-        return Stream(self.address, _CONNECT, parse_frame, user, lost, compression, wait, self._tls)
+        return Stream(self.address, _CONNECT, parse_frame, user, lost, compression, wait, self._tls, self._token)

@@ -16,7 +16,7 @@ from trunkline.bus.grpc.subscription import OnError, Subscription
 from trunkline.bus.handling import DurableCallback, handle
 from trunkline.callbacks import notify
 from trunkline.delivery import DurableSettings, Start
-from trunkline.errors import InvalidMessageError, TrunklineError
+from trunkline.errors import InvalidMessageError, StorageError, TrunklineError
 from trunkline.limits import MAX_SETTLED_MESSAGES
 from trunkline.v1 import bus_pb2
 from trunkline.wire.status import error_from_item
@@ -63,6 +63,8 @@ class DurableSubscription(Subscription[DurableMessage]):
         self.durable = durable
         self._on_paused = on_paused
         self._paused = False
+        self._lost_commits: int | None = None
+        """Of the journal, as far as the service said; None: it said nothing yet."""
         self._position = position
         self._settings = settings
         self._window = window
@@ -248,6 +250,18 @@ class DurableSubscription(Subscription[DurableMessage]):
             self._paused = now_is.paused
             log.info("the durable subscription %r %s", self.durable, "is paused" if self._paused else "goes on")
             notify(self._on_paused, self._paused)
+        known, self._lost_commits = self._lost_commits, now_is.lost_commits
+        if known is not None and now_is.lost_commits > known:
+            self._tell_lost(now_is.lost_commits - known)
+
+    def _tell_lost(self, commits: int) -> None:
+        error = StorageError(
+            f"the journal has lost {commits} commits that it had answered: messages of {self.durable!r} may be gone,"
+            " and some that were acked come again",
+            details={"why": "lost commits", "commits": commits, "durable": self.durable},
+        )
+        log.error("%s", error.message)
+        notify(self._on_error, error)
 
     def _run(self, deliveries: bus_pb2.SubscribeResponse.Deliveries) -> deque[Any]:
         first, attempt, channel = deliveries.first_sequence, deliveries.attempt, deliveries.channel

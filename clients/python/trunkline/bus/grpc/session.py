@@ -20,8 +20,10 @@ from trunkline.errors import (
     BusDisconnectedError,
     BusNotConnectedError,
     InvalidMessageError,
+    PermissionDeniedError,
     RequestTimeoutError,
     TrunklineError,
+    UnauthenticatedError,
 )
 from trunkline.limits import BUS_AWAY
 from trunkline.models import AgentMessage
@@ -344,6 +346,9 @@ class BusSession:
         self._fail_asked(error)
         for subscription in self._subscriptions.values():
             subscription.stream_lost()
+        if isinstance(error, UnauthenticatedError | PermissionDeniedError):  # the stream does not come back
+            for id in list(self._subscriptions):
+                self._take_error(id, error)
         self._publisher.on_down(error)
         if not self.bus_is_away:  # else it was told when that began
             notify(self._on_disconnected, error)

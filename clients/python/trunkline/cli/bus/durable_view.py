@@ -41,6 +41,13 @@ def describe_waiting(each: WaitingMessage) -> dict[str, Any]:
     }
 
 
+def table_of(found: Sequence[DurableInfo]) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+    """Returns the titles and the rows of a table; where there are several replicas, with the one that has each."""
+    if any(each.replica for each in found):
+        return (*COLUMNS, "replica"), [(*row_of(each), each.replica) for each in found]
+    return COLUMNS, [*map(row_of, found)]
+
+
 def row_of(each: DurableInfo) -> Sequence[Any]:
     """Returns the cells under COLUMNS."""
     return (
@@ -76,6 +83,7 @@ def describe(each: DurableInfo) -> dict[str, Any]:
         "dead_lettered": each.dead_lettered,
         "next_sequence": each.next_sequence,
         "paused": each.paused,
+        "replica": each.replica,
         "settings": each.settings.figures(),
     }
 
@@ -88,6 +96,7 @@ def facts_of(each: DurableInfo, dead_letters: int) -> list[tuple[str, Any]]:
         ("pattern", each.pattern),
         *([("paused", Marked("yes; trunkline durable resume " + each.name, "yellow"))] if each.paused else []),
         ("created", f"{local_time(each.created_at)} ({age_of(each.created_at)} ago)"),
+        *([("replica", each.replica)] if each.replica else []),
         ("subscribers", each.subscribers),
         ("waiting", _waiting(each)),
         ("leased", each.leased),

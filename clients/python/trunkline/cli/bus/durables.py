@@ -16,7 +16,7 @@ from trunkline.cli.bus.durable_view import (
     describe_waiting,
     facts_of,
     in_a_line,
-    row_of,
+    table_of,
     waiting_row,
 )
 from trunkline.cli.clients import bus_client
@@ -55,7 +55,7 @@ def list_() -> None:
             for each in found:
                 print_json(describe(each))
         elif found:
-            print_table(COLUMNS, map(row_of, found), right=frozenset(COLUMNS[2:]))
+            print_table(*table_of(found), right=frozenset(COLUMNS[2:]))
         else:
             write_line("there are no durable subscriptions")
 

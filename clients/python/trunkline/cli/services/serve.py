@@ -1,4 +1,4 @@
-"""`trunkline serve` and `trunkline migrate`: become one of the programs, and what copies their data."""
+"""`trunkline serve`, `trunkline migrate` and `trunkline access`: become one of the programs, or a tool of theirs."""
 
 from __future__ import annotations
 
@@ -26,6 +26,15 @@ def serve(program: str, options: tuple[str, ...]) -> None:
 def migrate(arguments: tuple[str, ...]) -> None:
     """Copies what bus or state keeps from its file into Redis, or back; `trunkline migrate --help` says how."""
     _become([*program_command("migrate"), *arguments])
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []}, options_metavar="COMMAND [OPTIONS]"
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def access(arguments: tuple[str, ...]) -> None:
+    """Makes tokens, and says what an access file allows; `trunkline access --help` says how."""
+    _become([*program_command("access"), *arguments])
 
 
 def _become(command: list[str]) -> NoReturn:

@@ -67,18 +67,54 @@ def _print(chosen: Settings, answers: dict[str, Answer]) -> None:
             click.secho(f"{name}: no answer", fg="red")
         else:
             print_facts(shown(answer), title=name)
+            _print_replicas(answer)
+
+
+_REPLICA_FIGURES = (
+    *("published", "delivered", "dropped", "requests", "pending_requests", "subscriptions", "connections"),
+    "queued_messages",
+)
+
+
+def _print_replicas(facts: dict[str, Any]) -> None:
+    """Shows the replicas beside each other, where there are several: which has how much, and who owns the journal."""
+    if not facts.get("other_replicas"):
+        return
+    answered = {each["replica"]: each for each in (facts, *facts["others"])}
+    rows: list[tuple[object, ...]] = []
+    for name in sorted((facts["replica"], *facts["other_replicas"])):
+        each = answered.get(name)
+        if each is None:
+            rows.append((name, Marked("no answer", "yellow"), *[None] * (2 + len(_REPLICA_FIGURES))))
+            continue
+        figures = {**each, "dropped": sum(each["dropped"].values())}
+        journal = _journal_of(each, facts["journal_owner"])
+        since = _since(datetime.fromisoformat(each["started_at"]))
+        rows.append((name, each["address"], journal, since, *(figures[figure] for figure in _REPLICA_FIGURES)))
+    titles = [figure.replace("_", " ") for figure in _REPLICA_FIGURES]
+    click.echo()
+    print_table(("replica", "address", "journal", "up", *titles), rows, right=frozenset(titles))
+
+
+def _journal_of(each: dict[str, Any], owner: str) -> str:
+    """Returns what a replica has to do with the journal."""
+    if each["engine"] != "redis":
+        return "its own"
+    return "owner" if each["address"] == owner else "-"
 
 
 def shown(facts: dict[str, Any]) -> list[tuple[str, Any]]:
     """Returns the figures for people: those of memory and of stored messages in a few lines, what needs attention
     marked."""
-    lines: dict[str, Any] = {key.replace("_", " "): value for key, value in facts.items()}
+    lines: dict[str, Any] = {key.replace("_", " "): value for key, value in facts.items() if key not in _IN_TABLE}
     if "journal_messages" in facts:
         for name in _IN_FEW_LINES:
             lines.pop(name.replace("_", " "))
         lines |= _durable_lines(facts)
     return [*lines.items()]
 
+
+_IN_TABLE = ("address", "other_replicas", "others", "journal_owner", "journal_takeovers")
 
 _IN_FEW_LINES = (
     *("stored", "duplicates", "acked", "redelivered", "dead_lettered", "lost_to_limits"),
@@ -138,8 +174,7 @@ async def _caught(question: Coroutine[Any, Any, dict[str, Any]]) -> Answer:
 async def _bus(chosen: Settings) -> dict[str, Any]:
     async with bus_client(chosen) as bus:
         figures = await bus.statistics()
-    others = figures.other_replicas
-    return _plain(figures) | {"other_replicas": list(others) if chosen.as_json else ", ".join(others)}
+    return _plain(figures) | {"others": [_plain(each) for each in figures.others]}
 
 
 async def _state(chosen: Settings) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`trunkline up`: bus, state and sidecar as three processes in one terminal."""
+"""`trunkline up`: bus, state and sidecar as processes in one terminal, or replicas of them over Redis."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,13 +16,28 @@ import click
 from trunkline.cli.exit_codes import FAILED, run
 from trunkline.cli.output import print_json, safe, write_line
 from trunkline.cli.settings import Settings, settings, with_settings
-from trunkline.programs import JOURNAL, PROGRAMS, START_SECONDS, STORE, LocalStack, Program, ProgramError, ProgramName
+from trunkline.programs import (
+    JOURNAL,
+    PROGRAMS,
+    START_SECONDS,
+    STORE,
+    LocalStack,
+    Program,
+    ProgramError,
+    ProgramName,
+    RedisStack,
+    Stack,
+)
 
 METRICS: Final[dict[ProgramName, str]] = {
     "bus": "127.0.0.1:9431",
     "state": "127.0.0.1:9432",
     "sidecar": "127.0.0.1:9433",
 }
+
+MAX_REPLICAS: Final = 16
+INVALID: Final = 2
+"""The exit code of settings that cannot be taken, of a program and so of this."""
 
 _COLOURS = {"bus": "cyan", "state": "magenta", "sidecar": "green"}
 _LEVELS = {"debug": "bright_black", "warning": "yellow", "error": "red", "critical": "red"}
@@ -41,44 +56,96 @@ Facts = dict[str, Any]
     help="Where the journal, the store and the sidecar's sockets lie; made where it is missing.",
 )
 @click.option("--sidecar", metavar="ADDRESS", help="Where the sidecar serves. Default: unix:DATA/sidecar.sock.")
-@click.option("--metrics", is_flag=True, help="Serve Prometheus metrics on the ports 9431 (bus), 9432, 9433.")
+@click.option(
+    "--metrics",
+    is_flag=True,
+    help="Serve Prometheus metrics on the ports 9431 (bus), 9432, 9433; of further replicas on the next free ones.",
+)
+@click.option(
+    "--redis",
+    metavar="URL",
+    envvar="TRUNKLINE_REDIS",
+    help="Keep all in this Redis, such as redis://localhost:6379/0, in place of the data directory. A password rather"
+    " by the variable: an option shows in the list of processes. [TRUNKLINE_REDIS]",
+)
+@click.option(
+    "--replicas",
+    type=click.IntRange(1, MAX_REPLICAS),
+    metavar="N",
+    help=f"With --redis: so many buses and state services, at most {MAX_REPLICAS}; the first on the usual ports, the"
+    " others on the next free ones. [1]",
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 @with_settings
-def up(data: Path, sidecar: str | None, metrics: bool, log_level: str) -> None:
+def up(data: Path, sidecar: str | None, metrics: bool, redis: str | None, replicas: int | None, log_level: str) -> None:
     """Runs bus, state and sidecar on this machine until Ctrl-C; their logs come out here.
 
-    --bus and --state say where the two serve. Stored messages and records are kept in the data directory. If one
-    program ends by itself, the others are ended too and the exit code is 1.
+    --bus and --state say where the two serve. Stored messages and records are kept in the data directory, or with
+    --redis there. If one program ends by itself, the others are ended too; the exit code is 1, or 2 where its settings
+    could not be taken, such as the URL of a Redis that does not answer.
     """
+    if replicas is not None and not redis:
+        raise click.UsageError("--replicas needs --redis URL: several replicas keep what they share in one Redis")
     chosen = settings()
-    options = {
-        name: ["--log-level", log_level, *(("--metrics-address", METRICS[name]) if metrics else ())]
-        for name in PROGRAMS
-    }
-    run(_Terminal(chosen, data, sidecar, options).run(), chosen)
+    where = METRICS if metrics else {}
 
-
-class _Terminal:
-    """The three programs and the terminal that they share."""
-
-    def __init__(
-        self, chosen: Settings, data: Path, sidecar: str | None, options: dict[ProgramName, list[str]]
-    ) -> None:
-        self._as_json = chosen.as_json
-        self._data = data
-        self._stack = LocalStack(
-            data,  # as it was given: a UNIX socket's path may have 107 bytes, and a relative one is short
+    def make(on_line: Callable[[Program, str], None]) -> Stack:
+        """Makes the stack; its data directory as it was given: a UNIX socket's path may have 107 bytes, and a relative
+        one is short."""
+        common = ["--log-level", log_level]
+        if redis:
+            return RedisStack(
+                redis,
+                replicas or 1,
+                data,
+                bus_address=chosen.bus,
+                state_address=chosen.state,
+                sidecar_address=sidecar,
+                metrics=where,
+                options=common,
+                on_line=on_line,
+            )
+        return LocalStack(
+            data,
             programs=PROGRAMS,
             bus_address=chosen.bus,
             state_address=chosen.state,
             sidecar_address=sidecar,
-            options=options,
-            on_line=self._show,
+            options={name: [*common, *(("--metrics-address", where[name]) if where else ())] for name in PROGRAMS},
+            on_line=on_line,
         )
+
+    kept = (
+        f"stored messages and records are kept in Redis ({_without_password(redis)}), as its settings say"
+        if redis
+        else f"stored messages are kept in {data / JOURNAL}, records in {data / STORE}"
+    )
+    run(_Terminal(chosen, make, kept).run(), chosen)
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+class _Terminal:
+    """The programs and the terminal that they share.
+
+    Args:
+        make: makes their stack, which calls what it is given with each line of a program's log.
+        kept: says where their data are.
+    """
+
+    def __init__(self, chosen: Settings, make: Callable[[Callable[[Program, str], None]], Stack], kept: str) -> None:
+        self._as_json = chosen.as_json
+        self._kept = kept
+        self._stack = make(self._show)
         self._stop = asyncio.Event()
         self._writing = threading.Lock()
         self._broken: BrokenPipeError | None = None
         """Set when the reader of this output has gone, as `head` does."""
+        self._failure = FAILED
+        """The exit code where a program ends by itself."""
 
     async def run(self) -> int:
         """Runs the programs until a signal comes or one of them ends by itself. Returns the exit code."""
@@ -96,7 +163,7 @@ class _Terminal:
             await running
         if self._broken is not None:
             raise self._broken
-        return 0 if is_asked else FAILED
+        return 0 if is_asked else self._failure
 
     def _run_stack(self) -> None:
         """Starts the programs, and returns when one has failed or the stack is stopped. Runs in a thread."""
@@ -106,9 +173,9 @@ class _Terminal:
         except ProgramError:
             self._report_failure()
             return
-        where = ", ".join(f"{name} {program.address}" for name, program in self._stack.programs.items())
+        where = ", ".join(f"{label} {program.address}" for label, program in self._stack.programs.items())
         self._report("info", f"ready in {time.perf_counter() - began:.1f} s: {where}")
-        self._report("info", f"stored messages are kept in {self._data / JOURNAL}, records in {self._data / STORE}")
+        self._report("info", self._kept)
         if self._stack.wait() is not None:
             self._report_failure()
 
@@ -118,9 +185,11 @@ class _Terminal:
         programs = self._stack.programs.values()
         failed = [program for program in programs if program.has_failed]
         for program in failed:
-            self._report("error", f"{program.name} ended by itself ({_how(program)}); ending the others")
+            self._report("error", f"{program.label} ended by itself ({_how(program)}); ending the others")
+            if program.exit_code == INVALID:
+                self._failure = INVALID
         if not failed:
-            late = ", ".join(program.name for program in programs if not program.is_ready)
+            late = ", ".join(program.label for program in programs if not program.is_ready)
             self._report("error", f"{late} not ready after {START_SECONDS:.0f} s; ending all")
 
     def _on_signal(self) -> None:
@@ -137,10 +206,10 @@ class _Terminal:
     def _show(self, program: Program, line: str) -> None:
         """Writes a line of a program's log. Runs in a thread of that program."""
         facts = _facts(line)
-        prefix = click.style(f"{program.name:<9}", fg=_COLOURS.get(program.name))
+        prefix = click.style(f"{program.label:<9}", fg=_COLOURS.get(program.name))
         lines = _lines(facts) if facts is not None else [safe(line)]
         self._write(
-            {"program": program.name, **(facts if facts is not None else {"event": line})},
+            {"program": program.label, **(facts if facts is not None else {"event": line})},
             [f"{prefix} | {each}" for each in lines],
         )
 

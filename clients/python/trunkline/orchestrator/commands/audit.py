@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from trunkline.message_channel import Peer
-from trunkline.orchestrator.commands.private_file import PrivateFile
 from trunkline.orchestrator.errors import OrchestratorError
 from trunkline.orchestrator.limits import AUDIT_FILE_BYTES, AUDIT_FILES, MAX_ARGUMENTS, MAX_AUDITED_LENGTH
+from trunkline.private_file import PrivateFile
 
 Outcome = Literal["success", "error", "denied"]
 

@@ -13,6 +13,7 @@ from trunkline.state.grpc.frames import ServerFrame
 from trunkline.tls.options import Tls
 from trunkline.wire.channel import check_tls
 from trunkline.wire.stream import Compression, Stream, check_compression
+from trunkline.wire.token import Token
 
 _CONNECT: Final = "/trunkline.v1.StateService/ConnectState"
 
@@ -32,6 +33,9 @@ class GrpcStateManager(BaseStateManager):
         compression: "gzip" compresses the traffic, both ways; see `GrpcMessageBus`.
         tls: what is trusted and shown at a `tls://` address. None: what TRUNKLINE_TLS_CA, _CERT, _KEY and _SERVER_NAME
             say, and the operating system's authorities where they say nothing.
+        token: who the client is, where the service asks: a token as text, or the path of its file, which is read anew
+            when it changes. None: what TRUNKLINE_TOKEN or TRUNKLINE_TOKEN_FILE says. It is never sent beyond this
+            machine without TLS: then `connect` raises `TlsError`.
         on_disconnected: called with the reason when the connection is lost.
         on_reconnected: called when the connection is restored.
 
@@ -49,6 +53,7 @@ class GrpcStateManager(BaseStateManager):
         timeout: float = 30.0,
         compression: Compression | None = None,
         tls: Tls | None = None,
+        token: Token | None = None,
         on_disconnected: Callable[[TrunklineError], None] | None = None,
         on_reconnected: Callable[[], None] | None = None,
     ) -> None:
@@ -59,9 +64,11 @@ class GrpcStateManager(BaseStateManager):
         self._wait_for_ready = wait_for_ready
         self._compression = compression
         self._tls = tls
+        self._token = token
 
     async def _begin(self) -> Stream:
         parse, lost = ServerFrame.FromString, StateDisconnectedError
-        stream = Stream(self.address, _CONNECT, parse, self, lost, self._compression, self._wait_for_ready, self._tls)
+        secure = self._tls, self._token
+        stream = Stream(self.address, _CONNECT, parse, self, lost, self._compression, self._wait_for_ready, *secure)
         await stream.open(self._connect_timeout)
         return stream

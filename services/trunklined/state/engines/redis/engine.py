@@ -17,7 +17,7 @@ from trunkline.records import RecordKind
 from trunklined.redis.checks import check_redis
 from trunklined.redis.durability import Durability
 from trunklined.redis.errors import UnansweredError
-from trunklined.redis.link import RETRY_SECONDS, Link
+from trunklined.redis.link import Link
 from trunklined.redis.target import Target
 from trunklined.relay.journal import Stock
 from trunklined.state.engines.engine import SILENT, Commit, Listener, compacted
@@ -243,7 +243,7 @@ class RedisEngine:
         keys = self._keys
         done = self._link.key(f"done:{self._id}")
         names = (*keys[:7], keys.outbox, done, *keys.ids)
-        deadline = time.monotonic() + (RETRY_SECONDS if self._follower.is_reachable else 0.0)
+        deadline = time.monotonic() + self._link.target.wait
         is_unknown = False
         while True:
             try:

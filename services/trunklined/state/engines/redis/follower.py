@@ -79,11 +79,6 @@ class Follower:
         return self._revision
 
     @property
-    def is_reachable(self) -> bool:
-        """Whether Redis answered the last question."""
-        return self._trouble is None
-
-    @property
     def holdings(self) -> Holdings:
         """The revision that was heard last, and the counts at that time."""
         return Holdings(self._revision, self._oldest, self._records)

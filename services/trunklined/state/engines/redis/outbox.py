@@ -136,6 +136,7 @@ class RedisOutbox:
             self._is_trying = True
             self._lease.start()
         while not self._lease.is_held:
+            self._held.clear()  # its time may be over before anybody says that it is lost
             await self._held.wait()
 
     async def next(self, done: Sequence[Held], limit: int, now: float) -> list[list[Held]]:

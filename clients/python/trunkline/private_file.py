@@ -87,7 +87,7 @@ class PrivateFile:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise OSError("another orchestrator writes it") from None
+                raise OSError("another program writes it") from None
             os.fchmod(descriptor, 0o600)
         except BaseException:
             os.close(descriptor)

@@ -1,0 +1,103 @@
+"""BearerToken: what a client says who it is by, and never to whom it should not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from trunkline.addresses import TLS, is_local
+from trunkline.errors import TlsError, UnauthenticatedError
+
+TOKEN: Final = "TRUNKLINE_TOKEN"
+TOKEN_FILE: Final = "TRUNKLINE_TOKEN_FILE"
+"""Where the token, or the path of its file, stands in the environment."""
+AUTHORIZATION: Final = "authorization"
+"""The metadata of a call that carries it."""
+MAX_TOKEN_BYTES: Final = 8 * 1024
+"""A longer one is none: metadata of a call has at most so many."""
+
+Token = str | os.PathLike[str]
+"""A token itself as text, or the path of its file."""
+
+_State = tuple[int, int, int] | None
+
+
+class BearerToken:
+    """A token, or a file that has one, which is read anew when it changes.
+
+    Args:
+        token: the token itself as text, or a path. None: what TRUNKLINE_TOKEN or TRUNKLINE_TOKEN_FILE says, else none.
+
+    Raises:
+        UnauthenticatedError: both variables are set, or a token is malformed.
+    """
+
+    def __init__(self, token: Token | None = None) -> None:
+        if token is None:
+            token = _from_environment()
+        self._path = None if token is None or isinstance(token, str) else Path(token)
+        self._state: _State = None
+        self._value = _checked(token, TOKEN) if isinstance(token, str) else ""
+
+    def __repr__(self) -> str:
+        return f"BearerToken(path={self._path})" if self._path else "BearerToken(…)"
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a token to give."""
+        return self._path is not None or bool(self._value)
+
+    def value(self) -> str:
+        """Returns the token as it is now.
+
+        Raises:
+            UnauthenticatedError: its file cannot be read, or has none.
+        """
+        if self._path is not None:
+            try:
+                state = _state(self._path)
+                if state != self._state:
+                    self._value = _checked(self._path.read_text(), str(self._path))
+                    self._state = state
+            except (OSError, ValueError) as error:
+                why = error.strerror if isinstance(error, OSError) and error.strerror else "it is no text"
+                raise UnauthenticatedError(
+                    f"the token file {self._path} cannot be read: {why}", details={"file": str(self._path)}
+                ) from None
+        return self._value
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Returns the metadata of a call that says who makes it. Raises as `value`."""
+        return ((AUTHORIZATION, f"Bearer {self.value()}"),) if self.is_set else ()
+
+    def check_line(self, address: str) -> None:
+        """Raises TlsError where the token would leave this machine on a line that others can read."""
+        if self.is_set and not address.startswith(TLS) and not is_local(address):
+            raise TlsError(
+                f"a token is not sent to {address}, beyond this machine and without TLS: write {TLS}{address}",
+                details={"reason": "tls_required", "address": address},
+            )
+
+
+def _from_environment() -> Token | None:
+    token, path = os.environ.get(TOKEN), os.environ.get(TOKEN_FILE)
+    if token and path:
+        raise UnauthenticatedError(f"both {TOKEN} and {TOKEN_FILE} are set: which of them counts?")
+    return token or (Path(path) if path else None)
+
+
+def _checked(text: str, where: str) -> str:
+    """Returns a token without the line's end behind it. No error has the token in it."""
+    token = text.strip()
+    if not token or len(token) > MAX_TOKEN_BYTES or not all("!" <= character <= "~" for character in token):
+        raise UnauthenticatedError(
+            f"what {where} has is no token: 1 to {MAX_TOKEN_BYTES} printable ASCII characters without blanks",
+            details={"field": "token"},
+        )
+    return token
+
+
+def _state(path: Path) -> _State:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns

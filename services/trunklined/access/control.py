@@ -1,0 +1,132 @@
+"""AccessControl: the gates that are open, and what happens to them when files change."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from trunkline.errors import TrunklineError, UnauthenticatedError
+from trunkline.tls.pem import state_of
+from trunklined.access.access_file import AccessFileError, read_policy
+from trunklined.access.audit import AuditLog
+from trunklined.access.gate import Gate
+from trunklined.access.identity import Identity
+from trunklined.access.policy import Permissions, Policy
+from trunklined.access.proof import Proof
+from trunklined.access.rights import Rules
+
+LOOK_SECONDS: Final = 5.0
+"""How often files, and the tokens of open streams, are looked at: a stream ends so long after its token at the most."""
+
+
+class AccessControl:
+    """Knows who may do what now.
+
+    Args:
+        proof: what tokens prove.
+        access_file: the file of permissions; empty: everybody who comes in may do everything.
+        audit: where denials go.
+
+    Raises:
+        AccessFileError: the file cannot be taken.
+    """
+
+    def __init__(self, proof: Proof, access_file: str = "", audit: AuditLog | None = None) -> None:
+        self.proof = proof
+        self.audit = audit or AuditLog()
+        self.rules: Rules = {}
+        """What requests and items ask for; the program's own."""
+        self.replica_key = ""
+        """What only replicas of the same service know. Empty: there are none."""
+        self.denials: Counter[str] = Counter()
+        """Refused calls and items since the start, by why."""
+        self.failures = 0
+        """Access files that could not be taken."""
+        self._path = Path(access_file) if access_file else None
+        self._state = self._look_at_file()
+        self.policy: Policy | None = read_policy(self._path) if self._path else None
+        self._gates: set[Gate] = set()
+        """Of streams."""
+
+    def permissions_of(self, identity: Identity) -> Permissions | None:
+        """Returns what a caller may do; None: everything. A replica that speaks for itself may."""
+        if self.policy is None or (identity.kind == "replica" and not identity.speaker):
+            return None
+        return self.policy.permissions_of(identity.name)
+
+    def trusts(self, identity: Identity) -> bool:
+        """Returns whether a caller is believed when it says on whose behalf a call is: another replica, a user of this
+        machine on the socket that is for the own user, and whom the access file trusts."""
+        if identity.kind in ("replica", "user"):
+            return True
+        return self.policy is not None and self.policy.trusts(identity)
+
+    def is_replica(self, key: str) -> bool:
+        """Returns whether a caller is another replica of the same service, by what it knows."""
+        return bool(self.replica_key) and hmac.compare_digest(key.encode(), self.replica_key.encode())
+
+    def open(self, identity: Identity, call: str, end: Callable[[TrunklineError], None]) -> Gate:
+        """Opens the gate of a stream; see `Gate`."""
+        gate = Gate(self, identity, call, end)
+        self._gates.add(gate)
+        return gate
+
+    def close(self, gate: Gate) -> None:
+        """Forgets the gate of a stream that is over."""
+        self._gates.discard(gate)
+
+    def denied(self, identity: Identity, call: str, what: str) -> None:
+        """Counts and records what a caller was refused."""
+        self.denials["permission"] += 1
+        self.audit.denied(identity, call, what, "permission")
+
+    def refused(self, identity: Identity, call: str, error: TrunklineError) -> None:
+        """Counts and records a caller that could not prove who it is."""
+        self.denials["identity"] += 1
+        self.audit.denied(identity, call, "", str(error.details.get("why") or error.message))
+
+    async def watch(self) -> None:
+        """Looks at the files every few seconds, until it is cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """Takes up what has changed, and ends what is open and counts no more."""
+        await asyncio.to_thread(self.proof.look)
+        state = self._look_at_file()
+        has_changed = state != self._state
+        if has_changed and self._path is not None:
+            self._state = state
+            has_changed = await self._read_anew(self._path)
+        for gate in list(self._gates):
+            if not self.proof.holds(gate.identity):
+                error = UnauthenticatedError(
+                    "what the caller proved itself by has expired, or was taken back", details={"why": "expired"}
+                )
+                self.refused(gate.identity, gate.call, error)
+                gate.end(error)
+            elif has_changed:
+                gate.look()
+
+    async def _read_anew(self, path: Path) -> bool:
+        log = structlog.get_logger()
+        try:
+            self.policy = await asyncio.to_thread(read_policy, path)
+        except AccessFileError as error:
+            self.failures += 1
+            log.error("the access file cannot be taken; that of before is in force", reason=error.message)
+            self.audit.changed("reload access file", "failed", why=error.message)
+            return False
+        self.audit.changed("reload access file", "done", file=str(path))
+        log.info("the access file was read anew", file=str(path))
+        return True
+
+    def _look_at_file(self) -> tuple[object, ...]:
+        return state_of([str(self._path)] if self._path else [])

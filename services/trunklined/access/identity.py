@@ -1,0 +1,54 @@
+"""Identity: who makes a call, as far as that was proved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from trunkline.errors import UnauthenticatedError
+
+ANONYMOUS: Final = "anonymous"
+"""What the access file calls whoever proved nothing."""
+UID: Final = "uid:"
+"""What the name of a user of this machine begins with."""
+MAX_NAME_LENGTH: Final = 255
+
+Kind = Literal["token", "certificate", "user", "replica", "anonymous"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A caller.
+
+    Args:
+        name: what it is called: by its token or certificate, or `uid:NUMBER`. Of one that proved nothing, `anonymous`.
+        kind: what proved it.
+        peer: its address.
+        source: which key or which line it was proved by; it counts for as long as that is there. Empty: for ever.
+        ends: UNIX time after which it counts no more. None: never.
+        speaker: who said that the call is on this one's behalf. Empty: it speaks for itself.
+    """
+
+    name: str
+    kind: Kind
+    peer: str
+    source: str = ""
+    ends: float | None = None
+    speaker: str = ""
+
+    def __str__(self) -> str:
+        return self.peer if self.kind == "anonymous" else f"{self.name} ({self.peer})"
+
+
+def check_identity_name(name: object) -> str:
+    """Returns a name that a token or a certificate gives, or raises UnauthenticatedError where it cannot be one: names
+    of users of this machine, and of nobody, cannot be had so."""
+    if (
+        not isinstance(name, str)
+        or not 0 < len(name) <= MAX_NAME_LENGTH
+        or not name.isprintable()
+        or name == ANONYMOUS
+        or name.startswith(UID)
+    ):
+        raise UnauthenticatedError("the name that is given cannot be that of a caller", details={"why": "bad name"})
+    return name

@@ -1,0 +1,129 @@
+"""Every call of both services, and every item of their streams, as the protos have them: how each is made."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf import message_factory
+from google.protobuf.message import Message
+
+from tests.patience import PATIENCE
+from trunkline.errors import TrunklineError
+from trunkline.v1 import bus_pb2, state_pb2
+from trunkline.wire.status import error_from_item, error_from_rpc
+
+SERVICES = {
+    "bus": bus_pb2.DESCRIPTOR.services_by_name["BusService"],
+    "state": state_pb2.DESCRIPTOR.services_by_name["StateService"],
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call, or one item of a multiplexed stream.
+
+    Args:
+        service: "bus" or "state".
+        method: its descriptor.
+        item: the name of the item; empty: the call itself.
+    """
+
+    service: str
+    method: Any
+    item: str = ""
+
+    @property
+    def name(self) -> str:
+        """Such as `Publish` or `Connect.publish`."""
+        return f"{self.method.name}.{self.item}" if self.item else str(self.method.name)
+
+    @property
+    def path(self) -> str:
+        return f"/{SERVICES[self.service].full_name}/{self.method.name}"
+
+    @property
+    def message(self) -> Any:
+        """The class of what it asks with: of an item, that of the item."""
+        asked = self.method.input_type
+        if self.item:
+            asked = asked.nested_types_by_name["ClientItem"].fields_by_name[self.item].message_type
+        return message_factory.GetMessageClass(asked)
+
+
+def all_calls() -> Iterator[Call]:
+    """Yields what the protos have now."""
+    for service, descriptor in SERVICES.items():
+        for method in descriptor.methods:
+            inside = method.input_type.nested_types_by_name.get("ClientItem")
+            if inside is None:
+                yield Call(service, method)
+                continue
+            for field in inside.oneofs_by_name["item"].fields:
+                yield Call(service, method, field.name)
+
+
+CALLS = list(all_calls())
+
+
+async def ask(
+    channel: grpc.aio.Channel, call: Call, request: Message, metadata: tuple[tuple[str, str], ...] = ()
+) -> TrunklineError | None:
+    """Makes a call, or sends an item; returns the error that answers it, or None."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await _ask(channel, call, request, metadata)
+    except grpc.aio.AioRpcError as status:
+        return error_from_rpc(status)
+
+
+async def _ask(channel: Any, call: Call, request: Message, metadata: Any) -> TrunklineError | None:
+    answers = message_factory.GetMessageClass(call.method.output_type).FromString
+    raw = request.SerializeToString()
+    if not call.method.client_streaming and not call.method.server_streaming:
+        await channel.unary_unary(call.path, None, answers)(raw, metadata=metadata)
+        return None
+    if not call.method.client_streaming:
+        stream = channel.unary_stream(call.path, None, answers)(raw, metadata=metadata)
+        await stream.read()
+        stream.cancel()
+        return None
+    stream = channel.stream_stream(call.path, None, answers)(metadata=metadata)
+    try:
+        if not call.item:
+            await stream.write(raw)
+            answer = await stream.read()
+            refused = answer is not grpc.aio.EOF and answer.WhichOneof("frame") == "error"
+            return error_from_item(answer.error) if refused else None
+        return await _ask_item(stream, call, request)
+    finally:
+        stream.cancel()
+
+
+async def _ask_item(stream: Any, call: Call, request: Message) -> TrunklineError | None:
+    """Sends an item, and behind it one that is always answered: so the lack of an answer is an answer, too."""
+    frame: Any = message_factory.GetMessageClass(call.method.input_type)()
+    item = frame.items.add(id=1)
+    getattr(item, call.item).CopyFrom(request)
+    await stream.write(frame.SerializeToString())
+    behind = type(frame)()
+    behind.items.add(id=2)  # an empty item, which is refused
+    await stream.write(behind.SerializeToString())
+    found: dict[int, Any] = {}
+    while 2 not in found or (1 not in found and call.item in ANSWERED):
+        answer = await stream.read()
+        if answer is grpc.aio.EOF:
+            await stream.code()
+            break
+        for each in answer.items:
+            found.setdefault(each.id, each)
+    first = found.get(1)
+    return error_from_item(first.error) if first is not None and first.WhichOneof("item") == "error" else None
+
+
+_OF_STATE = state_pb2.ConnectStateRequest.ClientItem.DESCRIPTOR.oneofs_by_name["item"].fields
+ANSWERED = ("publish", "request", "subscribe", "request_stream", *(field.name for field in _OF_STATE))
+"""Items that are answered each; the others are about something that is open."""
