@@ -67,7 +67,10 @@ func ConnectBus(ctx context.Context, at string, given ...Option) (*Bus, error) {
 		return nil, err
 	}
 	b.service = pb.NewBusServiceClient(b.stream.conn)
-	return b, b.stream.open(ctx)
+	if err := b.stream.open(ctx); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // Service returns the stubs over the same connection, for the calls that have no method here. Errors of unary calls are

@@ -49,7 +49,7 @@ func (b *Bus) SubscribeDurable(
 		s.cancel()
 		return nil, invalid(InvalidMessage, "durable", name, "a durable subscription has no group, no observers, and never lags")
 	}
-	return s, s.begin(ctx)
+	return s.begin(ctx)
 }
 
 // Ack says that the message is done. A [StaleAck] says that it was handed on before; settling twice is no error.

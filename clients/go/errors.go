@@ -52,6 +52,7 @@ const (
 	BusDisconnected      Reason = "BUS_DISCONNECTED"
 	StateDisconnected    Reason = "STATE_DISCONNECTED"
 	Unauthenticated      Reason = "UNAUTHENTICATED"
+	KeysUnavailable      Reason = "KEYS_UNAVAILABLE"
 	PermissionDenied     Reason = "PERMISSION_DENIED"
 	Internal             Reason = "INTERNAL"
 )
@@ -101,7 +102,7 @@ func (e *Error) GRPCStatus() *status.Status {
 // not known: repeat it where it may be done twice.
 func (e *Error) Retryable() bool {
 	switch e.Reason {
-	case BusDisconnected, StateDisconnected, Overloaded, StorageUnavailable, NoResponders, RequestTimeout, ResponderLost:
+	case BusDisconnected, StateDisconnected, Overloaded, StorageUnavailable, KeysUnavailable, NoResponders, RequestTimeout, ResponderLost:
 		return true
 	case RequestFailed:
 		return e.Metadata["retryable"] == "true"

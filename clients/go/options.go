@@ -4,13 +4,18 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -42,6 +47,7 @@ type Option func(*options)
 type options struct {
 	tls             *TLS
 	token           func(context.Context) (string, error)
+	bearer          *bearer // of the connection; nil: no token
 	connectTimeout  time.Duration
 	maxMessageBytes int
 	wait            bool
@@ -53,8 +59,9 @@ type options struct {
 // WithTLS says what is trusted and shown at a tls:// address. Without it, the environment does; see [TLS].
 func WithTLS(trusted TLS) Option { return func(o *options) { o.tls = &trusted } }
 
-// WithToken sends a bearer token with each call, which is asked for anew each time. It goes over TLS, to a UNIX socket or
-// to loopback alone: elsewhere connecting fails.
+// WithToken sends a bearer token with each call, which is asked for anew each time. Default: TRUNKLINE_TOKEN, or what the
+// file has that TRUNKLINE_TOKEN_FILE names, read anew each time. It goes over TLS, to a UNIX socket or to loopback alone:
+// elsewhere connecting fails.
 func WithToken(token func(context.Context) (string, error)) Option {
 	return func(o *options) { o.token = token }
 }
@@ -73,10 +80,12 @@ func WithoutWaiting() Option { return func(o *options) { o.wait = false } }
 // WithLogger says where what nobody is told otherwise goes. Default: slog.Default().
 func WithLogger(log *slog.Logger) Option { return func(o *options) { o.log = log } }
 
-// OnDisconnected is called with the reason when the connection is lost.
+// OnDisconnected is called with the reason when the connection is lost. It is restored when the callback has returned, so
+// this must neither wait nor close it.
 func OnDisconnected(told func(error)) Option { return func(o *options) { o.onDisconnected = told } }
 
-// OnReconnected is called when the connection is back, after subscriptions were asked for again.
+// OnReconnected is called when the connection is back, after subscriptions were asked for again. Nothing is read before it has
+// returned.
 func OnReconnected(told func()) Option { return func(o *options) { o.onReconnected = told } }
 
 func newOptions(given []Option) *options {
@@ -127,11 +136,18 @@ func (o *options) dial(at address, lost Reason) (connection *grpc.ClientConn, tr
 			return fromCall(ctx, invoke(ctx, method, request, reply, on, calling...), lost)
 		}),
 	}
-	if o.token != nil {
+	token := o.token
+	if token == nil {
+		if token, err = environmentToken(); err != nil {
+			return nil, nil, err
+		}
+	}
+	if token != nil {
 		if !at.isTLS() && !at.isLoopback() {
 			return nil, nil, tlsError(at, "tls_required", "a token goes over TLS, a UNIX socket or loopback alone: write tls://host:port")
 		}
-		dialing = append(dialing, grpc.WithPerRPCCredentials(bearer(o.token)))
+		o.bearer = &bearer{ask: token}
+		dialing = append(dialing, grpc.WithPerRPCCredentials(o.bearer))
 	}
 	connection, err = grpc.NewClient(at.target(), dialing...)
 	if err != nil {
@@ -140,15 +156,56 @@ func (o *options) dial(at address, lost Reason) (connection *grpc.ClientConn, tr
 	return connection, trusted, nil
 }
 
-type bearer func(context.Context) (string, error)
-
-func (b bearer) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
-	token, err := b(ctx)
-	if err != nil {
-		return nil, err
+// environmentToken returns what gives the token that the environment names; nil where it names none.
+func environmentToken() (func(context.Context) (string, error), error) {
+	text, file := os.Getenv("TRUNKLINE_TOKEN"), os.Getenv("TRUNKLINE_TOKEN_FILE")
+	switch {
+	case text != "" && file != "":
+		return nil, newError(Unauthenticated, codes.Unauthenticated,
+			"both TRUNKLINE_TOKEN and TRUNKLINE_TOKEN_FILE are set: which of them counts?")
+	case text != "":
+		return func(context.Context) (string, error) { return text, nil }, nil
+	case file != "":
+		return func(context.Context) (string, error) {
+			read, err := os.ReadFile(file)
+			return string(read), err
+		}, nil
 	}
+	return nil, nil
+}
+
+// bearer gives a token to each call.
+type bearer struct {
+	ask   func(context.Context) (string, error)
+	given atomic.Pointer[string] // the last one
+}
+
+// hasOther tells whether there is another token now than was given last, or none to be had.
+func (b *bearer) hasOther(ctx context.Context) bool {
+	if b == nil {
+		return false
+	}
+	token, err := b.ask(ctx)
+	given := b.given.Load()
+	return err != nil || given == nil || strings.TrimSpace(token) != *given
+}
+
+func (b *bearer) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	token, err := b.ask(ctx)
+	if err != nil {
+		return nil, status.Errorf(codes.Unauthenticated, "the token cannot be had: %v", err)
+	}
+	if token = strings.TrimSpace(token); !isToken(token) {
+		return nil, status.Error(codes.Unauthenticated, "what is given is no token: 1 to 8192 printable ASCII characters without blanks")
+	}
+	b.given.Store(&token)
 	return map[string]string{"authorization": "Bearer " + token}, nil
 }
 
+// isToken tells whether a text can go as one.
+func isToken(text string) bool {
+	return text != "" && len(text) <= 8*kib && strings.IndexFunc(text, func(each rune) bool { return each < '!' || each > '~' }) < 0
+}
+
 // RequireTransportSecurity is false since dial checks it: loopback needs none.
-func (bearer) RequireTransportSecurity() bool { return false }
+func (*bearer) RequireTransportSecurity() bool { return false }

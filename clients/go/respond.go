@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
 	pb "trunkline/v1"
@@ -59,7 +60,7 @@ func (b *Bus) Respond(
 		s.options.credit = s.options.concurrency
 	}
 	s.role = &responder{live: live{subscription: s}, answer: handler, askedBy: map[string]*asked{}, saying: map[*asked]bool{}}
-	return s, s.begin(ctx)
+	return s.begin(ctx)
 }
 
 // responder answers requests. It is lost with its stream: who asked hears so, and what runs is called off.
@@ -310,6 +311,9 @@ func (a *asked) part(ctx context.Context, message *Message) error {
 			mu.Lock()
 			return contextError(ctx)
 		}
+	}
+	if a.isOver {
+		return newError(RequestNotFound, codes.NotFound, "nobody waits for the answer to request %q any more", a.id).with("request_id", a.id)
 	}
 	a.credit--
 	a.put(&pb.LifeEvent{Event: &pb.LifeEvent_Part_{Part: &pb.LifeEvent_Part{Message: a.named(message)}}})

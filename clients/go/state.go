@@ -57,7 +57,10 @@ func ConnectState(ctx context.Context, at string, given ...Option) (*State, erro
 		return nil, err
 	}
 	s.service = pb.NewStateServiceClient(s.stream.conn)
-	return s, s.stream.open(ctx)
+	if err := s.stream.open(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Close ends the connection; watches end, and what is pending fails.

@@ -123,6 +123,7 @@ func (s *stream) disconnected(why string) *Error {
 func (s *stream) run(ctx context.Context, first chan<- error) {
 	defer close(s.ended)
 	bound, told := reconnectMin, ""
+	closed := newError(s.lost, codes.Unavailable, "disconnected from %s", string(s.at)).with("address", string(s.at))
 	for {
 		wasUp, err := s.once(ctx, first)
 		if ctx.Err() != nil {
@@ -149,13 +150,17 @@ func (s *stream) run(ctx context.Context, first chan<- error) {
 			first <- err
 			break
 		}
+		if refused := s.refusal(ctx, err); first == nil && refused != nil {
+			s.log.Error("the service is not called any more", "address", string(s.at), "error", refused)
+			closed = refused
+			break
+		}
 		select {
 		case <-time.After(rand.N(bound) + 1):
 			bound = min(2*bound, reconnectMax)
 		case <-ctx.Done():
 		}
 	}
-	closed := newError(s.lost, codes.Unavailable, "disconnected from %s", string(s.at)).with("address", string(s.at))
 	s.mu.Lock()
 	s.closed = closed
 	s.goDown(closed)
@@ -163,6 +168,16 @@ func (s *stream) run(ctx context.Context, first chan<- error) {
 	if err := s.conn.Close(); err != nil {
 		s.log.Debug("the connection was closed already", "error", err)
 	}
+}
+
+// refusal returns why the service does not take this client any more, where to try again is of no use: it has said so, to the
+// token that there is. Else nil.
+func (s *stream) refusal(ctx context.Context, err error) *Error {
+	var said *Error
+	if !errors.As(err, &said) || (said.Reason != Unauthenticated && said.Reason != PermissionDenied) || s.options.bearer.hasOther(ctx) {
+		return nil
+	}
+	return said
 }
 
 // asLost returns an error as that of a lost connection.

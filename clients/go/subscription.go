@@ -176,7 +176,7 @@ func (b *Bus) Subscribe(
 ) (*Subscription, error) {
 	s := b.newSubscription(pattern, windowMessages, options)
 	s.role = &live{subscription: s, handler: handler}
-	return s, s.begin(ctx)
+	return s.begin(ctx)
 }
 
 func (b *Bus) newSubscription(pattern string, window int, options []SubscribeOption) *Subscription {
@@ -200,10 +200,10 @@ func (b *Bus) newSubscription(pattern string, window int, options []SubscribeOpt
 }
 
 // begin asks for it, and lets the handlers begin when the service has registered it.
-func (s *Subscription) begin(ctx context.Context) error {
+func (s *Subscription) begin(ctx context.Context) (*Subscription, error) {
 	if err := s.check(); err != nil {
 		s.cancel()
-		return err
+		return nil, err
 	}
 	ctx, cancel := withDefault(ctx)
 	defer cancel()
@@ -212,7 +212,7 @@ func (s *Subscription) begin(ctx context.Context) error {
 	if stream.closed != nil {
 		stream.mu.Unlock()
 		s.cancel()
-		return stream.closed
+		return nil, stream.closed
 	}
 	s.id = stream.nextID()
 	s.bus.subscriptions[s.id] = s
@@ -228,11 +228,12 @@ func (s *Subscription) begin(ctx context.Context) error {
 	case err := <-s.started:
 		if err != nil {
 			s.cancel()
+			return nil, err
 		}
-		return err
+		return s, nil
 	case <-ctx.Done():
 		s.Close()
-		return contextError(ctx)
+		return nil, contextError(ctx)
 	}
 }
 
