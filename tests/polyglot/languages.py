@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.polyglot.go import GO_CLIENT, go
+from tests.polyglot.typescript import TYPESCRIPT_CLIENT, build_typescript, node
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 BUILT: Final = ROOT / "build" / "polyglot"
@@ -46,6 +47,9 @@ LANGUAGES: Final[Mapping[str, Language]] = {
     for each in (
         Language("go", GO_CLIENT, build_go, lambda: [f"{BUILT}/conformance"]),
         Language("python", ROOT, lambda: None, lambda: [sys.executable, "-m", "tests.conformance.runner"]),
+        Language(
+            "typescript", TYPESCRIPT_CLIENT, build_typescript, lambda: [node(), "dist/test/conformance/runner.js"]
+        ),
     )
 }
 
