@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.tools import TOOLS
+from scripts.tools import NODE_PACKAGES, TOOLS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,8 +27,10 @@ def check(tree: Path) -> subprocess.CompletedProcess[str]:
 def scratch_copy(target: Path) -> Path:
     """What the check needs, copied."""
     shutil.copytree(ROOT / "protos", target / "protos")
-    for generated in ("clients/python/trunkline/v1", "clients/go/v1"):
+    for generated in ("clients/python/trunkline/v1", "clients/go/v1", "clients/typescript/src/gen"):
         shutil.copytree(ROOT / generated, target / generated)
+    shutil.copy2(ROOT / "clients/typescript/package-lock.json", target / "clients/typescript")
+    (target / "clients/typescript/node_modules").symlink_to(NODE_PACKAGES)
     (target / "scripts").mkdir()
     for script in ("generate_protos.py", "tools.py"):
         shutil.copy(ROOT / "scripts" / script, target / "scripts")
@@ -51,10 +53,18 @@ def test_a_changed_proto_makes_it_stale(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "error_pb2.py" in done.stdout
     assert "error.pb.go" in done.stdout
+    assert "error_pb.ts" in done.stdout
     assert "make protos" in done.stdout
 
 
-@pytest.mark.parametrize("gone", ["clients/python/trunkline/v1/gone_pb2.py", "clients/go/v1/gone.pb.go"])
+@pytest.mark.parametrize(
+    "gone",
+    [
+        "clients/python/trunkline/v1/gone_pb2.py",
+        "clients/go/v1/gone.pb.go",
+        "clients/typescript/src/gen/trunkline/v1/gone_pb.ts",
+    ],
+)
 def test_code_of_a_removed_proto_is_caught(tmp_path: Path, gone: str) -> None:
     """A generated file that no proto makes any more is caught."""
     tree = scratch_copy(tmp_path)

@@ -60,7 +60,11 @@ def build(name: str) -> Language:
     language = LANGUAGES[name]
     BUILT.mkdir(parents=True, exist_ok=True)
     with _lock(name):
+        marker = BUILT / f"{name}.built"
+        if not marker.exists() and sys.__stderr__ is not None:
+            print(f"\nbuilding what tests run of {name}: a first build takes a minute or two", file=sys.__stderr__)
         language.build()
+        marker.touch()
     return language
 
 
