@@ -39,7 +39,7 @@ class Language:
 
 def build_go() -> None:
     """Builds the Go client's programs."""
-    go("build", "-o", f"{BUILT}/", "./internal/conformance", "./examples/measure")
+    go("build", "-o", f"{BUILT}/", "./internal/conformance", "./examples/measure", "./cmd/trunkline-load")
 
 
 LANGUAGES: Final[Mapping[str, Language]] = {

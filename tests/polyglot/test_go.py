@@ -10,6 +10,7 @@ import pytest
 
 from scripts.tools import find
 from tests.conftest import StartProgram
+from tests.patience import PATIENCE
 from tests.polyglot.agents import check_agent, check_example
 from tests.polyglot.go import GO_CLIENT, go
 from tests.polyglot.languages import BUILT, build
@@ -57,3 +58,17 @@ async def test_the_example_does_its_job(start_program: StartProgram) -> None:
     bus = start_program("bus", "--engine", "memory").address
     state = start_program("state", "--engine", "memory").address
     await check_example(lambda *addresses: [str(BUILT / "measure"), *addresses], bus, state, "measure-go")
+
+
+def test_the_load_program_measures_both_services(start_program: StartProgram) -> None:
+    """A row for each kind of call, with what each cost the service."""
+    build("go")
+    bus, state = start_program("bus", "--engine", "memory"), start_program("state", "--engine", "memory")
+    pids = (f"-bus-pid={bus.process.pid}", f"-state-pid={state.process.pid}")
+    places = (f"-bus={bus.address}", f"-state={state.address}")
+    command = [str(BUILT / "trunkline-load"), *places, *pids, "-count=200", "-in-flight=8"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    kinds = ["publish-unary", "publish-stream", "publish-stored", "subscribe", "request", "save", "get"]
+    assert [row[0] for row in rows] == kinds
+    assert all(float(figure) >= 0 for row in rows for figure in row[1:])
