@@ -44,6 +44,7 @@ class Replicas:
     """
 
     def __init__(self, redis: Where, count: int, *options: str) -> None:
+        self.redis = redis
         self.programs = [
             RunningProgram("bus", "--engine", "redis", "--redis-url", redis.url, *options) for _ in range(count)
         ]

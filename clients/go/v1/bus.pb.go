@@ -324,6 +324,7 @@ type PublishStreamResponse struct {
 	//
 	//	*PublishStreamResponse_Published
 	//	*PublishStreamResponse_Error
+	//	*PublishStreamResponse_Move
 	Frame         isPublishStreamResponse_Frame `protobuf_oneof:"frame"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -384,6 +385,15 @@ func (x *PublishStreamResponse) GetError() *Error {
 	return nil
 }
 
+func (x *PublishStreamResponse) GetMove() *Move {
+	if x != nil {
+		if x, ok := x.Frame.(*PublishStreamResponse_Move); ok {
+			return x.Move
+		}
+	}
+	return nil
+}
+
 type isPublishStreamResponse_Frame interface {
 	isPublishStreamResponse_Frame()
 }
@@ -397,9 +407,16 @@ type PublishStreamResponse_Error struct {
 	Error *Error `protobuf:"bytes,2,opt,name=error,proto3,oneof"`
 }
 
+type PublishStreamResponse_Move struct {
+	// Answers no frame: see Move.
+	Move *Move `protobuf:"bytes,3,opt,name=move,proto3,oneof"`
+}
+
 func (*PublishStreamResponse_Published) isPublishStreamResponse_Frame() {}
 
 func (*PublishStreamResponse_Error) isPublishStreamResponse_Frame() {}
+
+func (*PublishStreamResponse_Move) isPublishStreamResponse_Frame() {}
 
 type SubscribeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -610,6 +627,7 @@ type SubscribeResponse struct {
 	//	*SubscribeResponse_PartCredit_
 	//	*SubscribeResponse_Changed_
 	//	*SubscribeResponse_TaskCancelled_
+	//	*SubscribeResponse_Move
 	Frame         isSubscribeResponse_Frame `protobuf_oneof:"frame"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -733,6 +751,15 @@ func (x *SubscribeResponse) GetTaskCancelled() *SubscribeResponse_TaskCancelled 
 	return nil
 }
 
+func (x *SubscribeResponse) GetMove() *Move {
+	if x != nil {
+		if x, ok := x.Frame.(*SubscribeResponse_Move); ok {
+			return x.Move
+		}
+	}
+	return nil
+}
+
 type isSubscribeResponse_Frame interface {
 	isSubscribeResponse_Frame()
 }
@@ -773,6 +800,11 @@ type SubscribeResponse_TaskCancelled_ struct {
 	TaskCancelled *SubscribeResponse_TaskCancelled `protobuf:"bytes,9,opt,name=task_cancelled,json=taskCancelled,proto3,oneof"`
 }
 
+type SubscribeResponse_Move struct {
+	// See Move. Never in the items of a Connect stream, which has its own.
+	Move *Move `protobuf:"bytes,10,opt,name=move,proto3,oneof"`
+}
+
 func (*SubscribeResponse_Started_) isSubscribeResponse_Frame() {}
 
 func (*SubscribeResponse_Deliveries_) isSubscribeResponse_Frame() {}
@@ -790,6 +822,8 @@ func (*SubscribeResponse_PartCredit_) isSubscribeResponse_Frame() {}
 func (*SubscribeResponse_Changed_) isSubscribeResponse_Frame() {}
 
 func (*SubscribeResponse_TaskCancelled_) isSubscribeResponse_Frame() {}
+
+func (*SubscribeResponse_Move) isSubscribeResponse_Frame() {}
 
 type RequestRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -2985,7 +3019,8 @@ type ConnectRequest_Cancel struct {
 	// attempt is counted. Else it stays leased, and can be settled by Settle.
 	NothingBegun bool `protobuf:"varint,1,opt,name=nothing_begun,json=nothingBegun,proto3" json:"nothing_begun,omitempty"`
 	// Of a subscription that answers requests: it takes nothing more, and goes on to answer what it accepted; what it did
-	// not accept goes to others. Not answered; a cancel without it ends the subscription.
+	// not accept goes to others. Not answered; a cancel without it ends the subscription. Of a live one without a group:
+	// it takes nothing more, what waits for it is sent, whatever its credit, and behind that comes `cancelled`.
 	Finish        bool `protobuf:"varint,2,opt,name=finish,proto3" json:"finish,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3036,7 +3071,10 @@ func (x *ConnectRequest_Cancel) GetFinish() bool {
 }
 
 type ConnectRequest_Ping struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Answered only when what came before it was also sent to the other replicas of the bus: what is published by way of
+	// another replica after that comes behind it.
+	Sent          bool `protobuf:"varint,1,opt,name=sent,proto3" json:"sent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3069,6 +3107,13 @@ func (x *ConnectRequest_Ping) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ConnectRequest_Ping.ProtoReflect.Descriptor instead.
 func (*ConnectRequest_Ping) Descriptor() ([]byte, []int) {
 	return file_trunkline_v1_bus_proto_rawDescGZIP(), []int{15, 2}
+}
+
+func (x *ConnectRequest_Ping) GetSent() bool {
+	if x != nil {
+		return x.Sent
+	}
+	return false
 }
 
 type ConnectRequest_RequestCredit struct {
@@ -3131,6 +3176,7 @@ type ConnectResponse_ServerItem struct {
 	//	*ConnectResponse_ServerItem_BusConnected
 	//	*ConnectResponse_ServerItem_RequestEvents
 	//	*ConnectResponse_ServerItem_RequestEnd
+	//	*ConnectResponse_ServerItem_Move
 	Item          isConnectResponse_ServerItem_Item `protobuf_oneof:"item"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3261,6 +3307,15 @@ func (x *ConnectResponse_ServerItem) GetRequestEnd() *RequestStreamResponse {
 	return nil
 }
 
+func (x *ConnectResponse_ServerItem) GetMove() *Move {
+	if x != nil {
+		if x, ok := x.Item.(*ConnectResponse_ServerItem_Move); ok {
+			return x.Move
+		}
+	}
+	return nil
+}
+
 type isConnectResponse_ServerItem_Item interface {
 	isConnectResponse_ServerItem_Item()
 }
@@ -3307,6 +3362,11 @@ type ConnectResponse_ServerItem_RequestEnd struct {
 	RequestEnd *RequestStreamResponse `protobuf:"bytes,10,opt,name=request_end,json=requestEnd,proto3,oneof"`
 }
 
+type ConnectResponse_ServerItem_Move struct {
+	// Without an id: see Move.
+	Move *Move `protobuf:"bytes,11,opt,name=move,proto3,oneof"`
+}
+
 func (*ConnectResponse_ServerItem_Published) isConnectResponse_ServerItem_Item() {}
 
 func (*ConnectResponse_ServerItem_Reply) isConnectResponse_ServerItem_Item() {}
@@ -3324,6 +3384,8 @@ func (*ConnectResponse_ServerItem_BusConnected) isConnectResponse_ServerItem_Ite
 func (*ConnectResponse_ServerItem_RequestEvents) isConnectResponse_ServerItem_Item() {}
 
 func (*ConnectResponse_ServerItem_RequestEnd) isConnectResponse_ServerItem_Item() {}
+
+func (*ConnectResponse_ServerItem_Move) isConnectResponse_ServerItem_Item() {}
 
 type ConnectResponse_BusConnected struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3437,7 +3499,7 @@ var File_trunkline_v1_bus_proto protoreflect.FileDescriptor
 
 const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\n" +
-	"\x16trunkline/v1/bus.proto\x12\ftrunkline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrunkline/v1/dead_letter.proto\x1a\x1atrunkline/v1/durable.proto\x1a\x18trunkline/v1/error.proto\x1a\x17trunkline/v1/life.proto\x1a\x1atrunkline/v1/message.proto\x1a\x17trunkline/v1/task.proto\x1a\x1atrunkline/v1/waiting.proto\"\xd5\x01\n" +
+	"\x16trunkline/v1/bus.proto\x12\ftrunkline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrunkline/v1/dead_letter.proto\x1a\x1atrunkline/v1/durable.proto\x1a\x18trunkline/v1/error.proto\x1a\x17trunkline/v1/life.proto\x1a\x1atrunkline/v1/message.proto\x1a\x17trunkline/v1/move.proto\x1a\x17trunkline/v1/task.proto\x1a\x1atrunkline/v1/waiting.proto\"\xd5\x01\n" +
 	"\aReceipt\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x128\n" +
@@ -3455,10 +3517,11 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\x0fPublishResponse\x121\n" +
 	"\breceipts\x18\x01 \x03(\v2\x15.trunkline.v1.ReceiptR\breceipts\"N\n" +
 	"\x14PublishStreamRequest\x126\n" +
-	"\apublish\x18\x01 \x01(\v2\x1c.trunkline.v1.PublishRequestR\apublish\"\x8c\x01\n" +
+	"\apublish\x18\x01 \x01(\v2\x1c.trunkline.v1.PublishRequestR\apublish\"\xb6\x01\n" +
 	"\x15PublishStreamResponse\x12=\n" +
 	"\tpublished\x18\x01 \x01(\v2\x1d.trunkline.v1.PublishResponseH\x00R\tpublished\x12+\n" +
-	"\x05error\x18\x02 \x01(\v2\x13.trunkline.v1.ErrorH\x00R\x05errorB\a\n" +
+	"\x05error\x18\x02 \x01(\v2\x13.trunkline.v1.ErrorH\x00R\x05error\x12(\n" +
+	"\x04move\x18\x03 \x01(\v2\x12.trunkline.v1.MoveH\x00R\x04moveB\a\n" +
 	"\x05frame\"\xb9\x06\n" +
 	"\x10SubscribeRequest\x12<\n" +
 	"\x05start\x18\x01 \x01(\v2$.trunkline.v1.SubscribeRequest.StartH\x00R\x05start\x12?\n" +
@@ -3482,7 +3545,7 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\a_credit\x1a$\n" +
 	"\x06Credit\x12\x1a\n" +
 	"\bmessages\x18\x01 \x01(\x05R\bmessagesB\a\n" +
-	"\x05frame\"\x83\x10\n" +
+	"\x05frame\"\xad\x10\n" +
 	"\x11SubscribeResponse\x12C\n" +
 	"\astarted\x18\x01 \x01(\v2'.trunkline.v1.SubscribeResponse.StartedH\x00R\astarted\x12L\n" +
 	"\n" +
@@ -3496,7 +3559,9 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\vpart_credit\x18\a \x01(\v2*.trunkline.v1.SubscribeResponse.PartCreditH\x00R\n" +
 	"partCredit\x12C\n" +
 	"\achanged\x18\b \x01(\v2'.trunkline.v1.SubscribeResponse.ChangedH\x00R\achanged\x12V\n" +
-	"\x0etask_cancelled\x18\t \x01(\v2-.trunkline.v1.SubscribeResponse.TaskCancelledH\x00R\rtaskCancelled\x1a\xa3\x01\n" +
+	"\x0etask_cancelled\x18\t \x01(\v2-.trunkline.v1.SubscribeResponse.TaskCancelledH\x00R\rtaskCancelled\x12(\n" +
+	"\x04move\x18\n" +
+	" \x01(\v2\x12.trunkline.v1.MoveH\x00R\x04move\x1a\xa3\x01\n" +
 	"\aStarted\x12'\n" +
 	"\x0fsubscription_id\x18\x01 \x01(\x03R\x0esubscriptionId\x124\n" +
 	"\back_wait\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\aackWait\x12\x16\n" +
@@ -3582,7 +3647,7 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\x0eCancelResponse\"\\\n" +
 	"\x0fRequestResponse\x12/\n" +
 	"\amessage\x18\x01 \x01(\v2\x15.trunkline.v1.MessageR\amessage\x12\x18\n" +
-	"\achannel\x18\x02 \x01(\tR\achannel\"\xba\x05\n" +
+	"\achannel\x18\x02 \x01(\tR\achannel\"\xce\x05\n" +
 	"\x0eConnectRequest\x12=\n" +
 	"\x05items\x18\x01 \x03(\v2'.trunkline.v1.ConnectRequest.ClientItemR\x05items\x1a\xf2\x03\n" +
 	"\n" +
@@ -3598,12 +3663,13 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\x04item\x1aE\n" +
 	"\x06Cancel\x12#\n" +
 	"\rnothing_begun\x18\x01 \x01(\bR\fnothingBegun\x12\x16\n" +
-	"\x06finish\x18\x02 \x01(\bR\x06finish\x1a\x06\n" +
-	"\x04Ping\x1a%\n" +
+	"\x06finish\x18\x02 \x01(\bR\x06finish\x1a\x1a\n" +
+	"\x04Ping\x12\x12\n" +
+	"\x04sent\x18\x01 \x01(\bR\x04sent\x1a%\n" +
 	"\rRequestCredit\x12\x14\n" +
-	"\x05parts\x18\x01 \x01(\x05R\x05parts\"\xf3\x05\n" +
+	"\x05parts\x18\x01 \x01(\x05R\x05parts\"\x9d\x06\n" +
 	"\x0fConnectResponse\x12>\n" +
-	"\x05items\x18\x01 \x03(\v2(.trunkline.v1.ConnectResponse.ServerItemR\x05items\x1a\xfa\x04\n" +
+	"\x05items\x18\x01 \x03(\v2(.trunkline.v1.ConnectResponse.ServerItemR\x05items\x1a\xa4\x05\n" +
 	"\n" +
 	"ServerItem\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12=\n" +
@@ -3617,7 +3683,8 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\x0erequest_events\x18\t \x01(\v2#.trunkline.v1.RequestStreamResponseH\x00R\rrequestEvents\x12F\n" +
 	"\vrequest_end\x18\n" +
 	" \x01(\v2#.trunkline.v1.RequestStreamResponseH\x00R\n" +
-	"requestEndB\x06\n" +
+	"requestEnd\x12(\n" +
+	"\x04move\x18\v \x01(\v2\x12.trunkline.v1.MoveH\x00R\x04moveB\x06\n" +
 	"\x04item\x1a\x0e\n" +
 	"\fBusConnected\x1a\v\n" +
 	"\tCancelled\x1a\x06\n" +
@@ -3796,191 +3863,195 @@ var file_trunkline_v1_bus_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil),             // 44: google.protobuf.Timestamp
 	(*Message)(nil),                           // 45: trunkline.v1.Message
 	(*Error)(nil),                             // 46: trunkline.v1.Error
-	(*Ack)(nil),                               // 47: trunkline.v1.Ack
-	(*Nak)(nil),                               // 48: trunkline.v1.Nak
-	(*Terminate)(nil),                         // 49: trunkline.v1.Terminate
-	(*Extend)(nil),                            // 50: trunkline.v1.Extend
-	(*Release)(nil),                           // 51: trunkline.v1.Release
-	(*Report)(nil),                            // 52: trunkline.v1.Report
-	(*durationpb.Duration)(nil),               // 53: google.protobuf.Duration
-	(*LifeEvent)(nil),                         // 54: trunkline.v1.LifeEvent
-	(*Position)(nil),                          // 55: trunkline.v1.Position
-	(*DurableSettings)(nil),                   // 56: trunkline.v1.DurableSettings
-	(Priority)(0),                             // 57: trunkline.v1.Priority
-	(*CreateDurableSubscriptionRequest)(nil),  // 58: trunkline.v1.CreateDurableSubscriptionRequest
-	(*GetDurableSubscriptionRequest)(nil),     // 59: trunkline.v1.GetDurableSubscriptionRequest
-	(*ListDurableSubscriptionsRequest)(nil),   // 60: trunkline.v1.ListDurableSubscriptionsRequest
-	(*DeleteDurableSubscriptionRequest)(nil),  // 61: trunkline.v1.DeleteDurableSubscriptionRequest
-	(*SeekDurableSubscriptionRequest)(nil),    // 62: trunkline.v1.SeekDurableSubscriptionRequest
-	(*SettleRequest)(nil),                     // 63: trunkline.v1.SettleRequest
-	(*ListDeadLettersRequest)(nil),            // 64: trunkline.v1.ListDeadLettersRequest
-	(*GetDeadLetterRequest)(nil),              // 65: trunkline.v1.GetDeadLetterRequest
-	(*RedriveDeadLettersRequest)(nil),         // 66: trunkline.v1.RedriveDeadLettersRequest
-	(*PurgeDeadLettersRequest)(nil),           // 67: trunkline.v1.PurgeDeadLettersRequest
-	(*UpdateDurableSubscriptionRequest)(nil),  // 68: trunkline.v1.UpdateDurableSubscriptionRequest
-	(*PauseDurableSubscriptionRequest)(nil),   // 69: trunkline.v1.PauseDurableSubscriptionRequest
-	(*ResumeDurableSubscriptionRequest)(nil),  // 70: trunkline.v1.ResumeDurableSubscriptionRequest
-	(*ListWaitingMessagesRequest)(nil),        // 71: trunkline.v1.ListWaitingMessagesRequest
-	(*CancelWaitingMessagesRequest)(nil),      // 72: trunkline.v1.CancelWaitingMessagesRequest
-	(*MoveWaitingMessagesRequest)(nil),        // 73: trunkline.v1.MoveWaitingMessagesRequest
-	(*SubmitTaskRequest)(nil),                 // 74: trunkline.v1.SubmitTaskRequest
-	(*GetTaskRequest)(nil),                    // 75: trunkline.v1.GetTaskRequest
-	(*ListTasksRequest)(nil),                  // 76: trunkline.v1.ListTasksRequest
-	(*CancelTaskRequest)(nil),                 // 77: trunkline.v1.CancelTaskRequest
-	(*CreateDurableSubscriptionResponse)(nil), // 78: trunkline.v1.CreateDurableSubscriptionResponse
-	(*GetDurableSubscriptionResponse)(nil),    // 79: trunkline.v1.GetDurableSubscriptionResponse
-	(*ListDurableSubscriptionsResponse)(nil),  // 80: trunkline.v1.ListDurableSubscriptionsResponse
-	(*DeleteDurableSubscriptionResponse)(nil), // 81: trunkline.v1.DeleteDurableSubscriptionResponse
-	(*SeekDurableSubscriptionResponse)(nil),   // 82: trunkline.v1.SeekDurableSubscriptionResponse
-	(*SettleResponse)(nil),                    // 83: trunkline.v1.SettleResponse
-	(*ListDeadLettersResponse)(nil),           // 84: trunkline.v1.ListDeadLettersResponse
-	(*GetDeadLetterResponse)(nil),             // 85: trunkline.v1.GetDeadLetterResponse
-	(*RedriveDeadLettersResponse)(nil),        // 86: trunkline.v1.RedriveDeadLettersResponse
-	(*PurgeDeadLettersResponse)(nil),          // 87: trunkline.v1.PurgeDeadLettersResponse
-	(*UpdateDurableSubscriptionResponse)(nil), // 88: trunkline.v1.UpdateDurableSubscriptionResponse
-	(*PauseDurableSubscriptionResponse)(nil),  // 89: trunkline.v1.PauseDurableSubscriptionResponse
-	(*ResumeDurableSubscriptionResponse)(nil), // 90: trunkline.v1.ResumeDurableSubscriptionResponse
-	(*ListWaitingMessagesResponse)(nil),       // 91: trunkline.v1.ListWaitingMessagesResponse
-	(*CancelWaitingMessagesResponse)(nil),     // 92: trunkline.v1.CancelWaitingMessagesResponse
-	(*MoveWaitingMessagesResponse)(nil),       // 93: trunkline.v1.MoveWaitingMessagesResponse
-	(*SubmitTaskResponse)(nil),                // 94: trunkline.v1.SubmitTaskResponse
-	(*GetTaskResponse)(nil),                   // 95: trunkline.v1.GetTaskResponse
-	(*ListTasksResponse)(nil),                 // 96: trunkline.v1.ListTasksResponse
-	(*CancelTaskResponse)(nil),                // 97: trunkline.v1.CancelTaskResponse
+	(*Move)(nil),                              // 47: trunkline.v1.Move
+	(*Ack)(nil),                               // 48: trunkline.v1.Ack
+	(*Nak)(nil),                               // 49: trunkline.v1.Nak
+	(*Terminate)(nil),                         // 50: trunkline.v1.Terminate
+	(*Extend)(nil),                            // 51: trunkline.v1.Extend
+	(*Release)(nil),                           // 52: trunkline.v1.Release
+	(*Report)(nil),                            // 53: trunkline.v1.Report
+	(*durationpb.Duration)(nil),               // 54: google.protobuf.Duration
+	(*LifeEvent)(nil),                         // 55: trunkline.v1.LifeEvent
+	(*Position)(nil),                          // 56: trunkline.v1.Position
+	(*DurableSettings)(nil),                   // 57: trunkline.v1.DurableSettings
+	(Priority)(0),                             // 58: trunkline.v1.Priority
+	(*CreateDurableSubscriptionRequest)(nil),  // 59: trunkline.v1.CreateDurableSubscriptionRequest
+	(*GetDurableSubscriptionRequest)(nil),     // 60: trunkline.v1.GetDurableSubscriptionRequest
+	(*ListDurableSubscriptionsRequest)(nil),   // 61: trunkline.v1.ListDurableSubscriptionsRequest
+	(*DeleteDurableSubscriptionRequest)(nil),  // 62: trunkline.v1.DeleteDurableSubscriptionRequest
+	(*SeekDurableSubscriptionRequest)(nil),    // 63: trunkline.v1.SeekDurableSubscriptionRequest
+	(*SettleRequest)(nil),                     // 64: trunkline.v1.SettleRequest
+	(*ListDeadLettersRequest)(nil),            // 65: trunkline.v1.ListDeadLettersRequest
+	(*GetDeadLetterRequest)(nil),              // 66: trunkline.v1.GetDeadLetterRequest
+	(*RedriveDeadLettersRequest)(nil),         // 67: trunkline.v1.RedriveDeadLettersRequest
+	(*PurgeDeadLettersRequest)(nil),           // 68: trunkline.v1.PurgeDeadLettersRequest
+	(*UpdateDurableSubscriptionRequest)(nil),  // 69: trunkline.v1.UpdateDurableSubscriptionRequest
+	(*PauseDurableSubscriptionRequest)(nil),   // 70: trunkline.v1.PauseDurableSubscriptionRequest
+	(*ResumeDurableSubscriptionRequest)(nil),  // 71: trunkline.v1.ResumeDurableSubscriptionRequest
+	(*ListWaitingMessagesRequest)(nil),        // 72: trunkline.v1.ListWaitingMessagesRequest
+	(*CancelWaitingMessagesRequest)(nil),      // 73: trunkline.v1.CancelWaitingMessagesRequest
+	(*MoveWaitingMessagesRequest)(nil),        // 74: trunkline.v1.MoveWaitingMessagesRequest
+	(*SubmitTaskRequest)(nil),                 // 75: trunkline.v1.SubmitTaskRequest
+	(*GetTaskRequest)(nil),                    // 76: trunkline.v1.GetTaskRequest
+	(*ListTasksRequest)(nil),                  // 77: trunkline.v1.ListTasksRequest
+	(*CancelTaskRequest)(nil),                 // 78: trunkline.v1.CancelTaskRequest
+	(*CreateDurableSubscriptionResponse)(nil), // 79: trunkline.v1.CreateDurableSubscriptionResponse
+	(*GetDurableSubscriptionResponse)(nil),    // 80: trunkline.v1.GetDurableSubscriptionResponse
+	(*ListDurableSubscriptionsResponse)(nil),  // 81: trunkline.v1.ListDurableSubscriptionsResponse
+	(*DeleteDurableSubscriptionResponse)(nil), // 82: trunkline.v1.DeleteDurableSubscriptionResponse
+	(*SeekDurableSubscriptionResponse)(nil),   // 83: trunkline.v1.SeekDurableSubscriptionResponse
+	(*SettleResponse)(nil),                    // 84: trunkline.v1.SettleResponse
+	(*ListDeadLettersResponse)(nil),           // 85: trunkline.v1.ListDeadLettersResponse
+	(*GetDeadLetterResponse)(nil),             // 86: trunkline.v1.GetDeadLetterResponse
+	(*RedriveDeadLettersResponse)(nil),        // 87: trunkline.v1.RedriveDeadLettersResponse
+	(*PurgeDeadLettersResponse)(nil),          // 88: trunkline.v1.PurgeDeadLettersResponse
+	(*UpdateDurableSubscriptionResponse)(nil), // 89: trunkline.v1.UpdateDurableSubscriptionResponse
+	(*PauseDurableSubscriptionResponse)(nil),  // 90: trunkline.v1.PauseDurableSubscriptionResponse
+	(*ResumeDurableSubscriptionResponse)(nil), // 91: trunkline.v1.ResumeDurableSubscriptionResponse
+	(*ListWaitingMessagesResponse)(nil),       // 92: trunkline.v1.ListWaitingMessagesResponse
+	(*CancelWaitingMessagesResponse)(nil),     // 93: trunkline.v1.CancelWaitingMessagesResponse
+	(*MoveWaitingMessagesResponse)(nil),       // 94: trunkline.v1.MoveWaitingMessagesResponse
+	(*SubmitTaskResponse)(nil),                // 95: trunkline.v1.SubmitTaskResponse
+	(*GetTaskResponse)(nil),                   // 96: trunkline.v1.GetTaskResponse
+	(*ListTasksResponse)(nil),                 // 97: trunkline.v1.ListTasksResponse
+	(*CancelTaskResponse)(nil),                // 98: trunkline.v1.CancelTaskResponse
 }
 var file_trunkline_v1_bus_proto_depIdxs = []int32{
-	44, // 0: trunkline.v1.Receipt.time:type_name -> google.protobuf.Timestamp
-	0,  // 1: trunkline.v1.Receipt.durability:type_name -> trunkline.v1.Durability
-	45, // 2: trunkline.v1.PublishRequest.messages:type_name -> trunkline.v1.Message
-	0,  // 3: trunkline.v1.PublishRequest.durability:type_name -> trunkline.v1.Durability
-	1,  // 4: trunkline.v1.PublishResponse.receipts:type_name -> trunkline.v1.Receipt
-	2,  // 5: trunkline.v1.PublishStreamRequest.publish:type_name -> trunkline.v1.PublishRequest
-	3,  // 6: trunkline.v1.PublishStreamResponse.published:type_name -> trunkline.v1.PublishResponse
-	46, // 7: trunkline.v1.PublishStreamResponse.error:type_name -> trunkline.v1.Error
-	23, // 8: trunkline.v1.SubscribeRequest.start:type_name -> trunkline.v1.SubscribeRequest.Start
-	24, // 9: trunkline.v1.SubscribeRequest.credit:type_name -> trunkline.v1.SubscribeRequest.Credit
-	47, // 10: trunkline.v1.SubscribeRequest.ack:type_name -> trunkline.v1.Ack
-	48, // 11: trunkline.v1.SubscribeRequest.nak:type_name -> trunkline.v1.Nak
-	49, // 12: trunkline.v1.SubscribeRequest.terminate:type_name -> trunkline.v1.Terminate
-	50, // 13: trunkline.v1.SubscribeRequest.extend:type_name -> trunkline.v1.Extend
-	51, // 14: trunkline.v1.SubscribeRequest.release:type_name -> trunkline.v1.Release
-	11, // 15: trunkline.v1.SubscribeRequest.respond:type_name -> trunkline.v1.RespondRequest
-	52, // 16: trunkline.v1.SubscribeRequest.report:type_name -> trunkline.v1.Report
-	25, // 17: trunkline.v1.SubscribeResponse.started:type_name -> trunkline.v1.SubscribeResponse.Started
-	26, // 18: trunkline.v1.SubscribeResponse.deliveries:type_name -> trunkline.v1.SubscribeResponse.Deliveries
-	32, // 19: trunkline.v1.SubscribeResponse.lagged:type_name -> trunkline.v1.SubscribeResponse.Lagged
-	33, // 20: trunkline.v1.SubscribeResponse.refused:type_name -> trunkline.v1.SubscribeResponse.Refused
-	28, // 21: trunkline.v1.SubscribeResponse.called_off:type_name -> trunkline.v1.SubscribeResponse.CalledOff
-	29, // 22: trunkline.v1.SubscribeResponse.refused_response:type_name -> trunkline.v1.SubscribeResponse.RefusedResponse
-	31, // 23: trunkline.v1.SubscribeResponse.part_credit:type_name -> trunkline.v1.SubscribeResponse.PartCredit
-	34, // 24: trunkline.v1.SubscribeResponse.changed:type_name -> trunkline.v1.SubscribeResponse.Changed
-	30, // 25: trunkline.v1.SubscribeResponse.task_cancelled:type_name -> trunkline.v1.SubscribeResponse.TaskCancelled
-	45, // 26: trunkline.v1.RequestRequest.message:type_name -> trunkline.v1.Message
-	53, // 27: trunkline.v1.RequestRequest.timeout:type_name -> google.protobuf.Duration
-	53, // 28: trunkline.v1.RequestRequest.idle_timeout:type_name -> google.protobuf.Duration
-	8,  // 29: trunkline.v1.RequestStreamRequest.request:type_name -> trunkline.v1.RequestRequest
-	54, // 30: trunkline.v1.RequestStreamResponse.events:type_name -> trunkline.v1.LifeEvent
-	54, // 31: trunkline.v1.RespondRequest.events:type_name -> trunkline.v1.LifeEvent
-	45, // 32: trunkline.v1.RequestResponse.message:type_name -> trunkline.v1.Message
-	35, // 33: trunkline.v1.ConnectRequest.items:type_name -> trunkline.v1.ConnectRequest.ClientItem
-	39, // 34: trunkline.v1.ConnectResponse.items:type_name -> trunkline.v1.ConnectResponse.ServerItem
-	20, // 35: trunkline.v1.ListSubscriptionsResponse.subscriptions:type_name -> trunkline.v1.Subscription
-	44, // 36: trunkline.v1.Subscription.started_at:type_name -> google.protobuf.Timestamp
-	44, // 37: trunkline.v1.GetStatsResponse.started_at:type_name -> google.protobuf.Timestamp
-	43, // 38: trunkline.v1.GetStatsResponse.dropped:type_name -> trunkline.v1.GetStatsResponse.DroppedEntry
-	22, // 39: trunkline.v1.GetStatsResponse.others:type_name -> trunkline.v1.GetStatsResponse
-	55, // 40: trunkline.v1.SubscribeRequest.Start.position:type_name -> trunkline.v1.Position
-	56, // 41: trunkline.v1.SubscribeRequest.Start.settings:type_name -> trunkline.v1.DurableSettings
-	53, // 42: trunkline.v1.SubscribeResponse.Started.ack_wait:type_name -> google.protobuf.Duration
-	57, // 43: trunkline.v1.SubscribeResponse.Deliveries.priority:type_name -> trunkline.v1.Priority
-	45, // 44: trunkline.v1.SubscribeResponse.Deliveries.messages:type_name -> trunkline.v1.Message
-	27, // 45: trunkline.v1.SubscribeResponse.Deliveries.requests:type_name -> trunkline.v1.SubscribeResponse.Requested
-	53, // 46: trunkline.v1.SubscribeResponse.Requested.timeout:type_name -> google.protobuf.Duration
-	53, // 47: trunkline.v1.SubscribeResponse.Requested.idle_timeout:type_name -> google.protobuf.Duration
-	46, // 48: trunkline.v1.SubscribeResponse.RefusedResponse.error:type_name -> trunkline.v1.Error
-	46, // 49: trunkline.v1.SubscribeResponse.Refused.error:type_name -> trunkline.v1.Error
-	53, // 50: trunkline.v1.SubscribeResponse.Changed.ack_wait:type_name -> google.protobuf.Duration
-	2,  // 51: trunkline.v1.ConnectRequest.ClientItem.publish:type_name -> trunkline.v1.PublishRequest
-	8,  // 52: trunkline.v1.ConnectRequest.ClientItem.request:type_name -> trunkline.v1.RequestRequest
-	6,  // 53: trunkline.v1.ConnectRequest.ClientItem.subscribe:type_name -> trunkline.v1.SubscribeRequest
-	36, // 54: trunkline.v1.ConnectRequest.ClientItem.cancel:type_name -> trunkline.v1.ConnectRequest.Cancel
-	37, // 55: trunkline.v1.ConnectRequest.ClientItem.ping:type_name -> trunkline.v1.ConnectRequest.Ping
-	9,  // 56: trunkline.v1.ConnectRequest.ClientItem.request_stream:type_name -> trunkline.v1.RequestStreamRequest
-	38, // 57: trunkline.v1.ConnectRequest.ClientItem.request_credit:type_name -> trunkline.v1.ConnectRequest.RequestCredit
-	3,  // 58: trunkline.v1.ConnectResponse.ServerItem.published:type_name -> trunkline.v1.PublishResponse
-	15, // 59: trunkline.v1.ConnectResponse.ServerItem.reply:type_name -> trunkline.v1.RequestResponse
-	7,  // 60: trunkline.v1.ConnectResponse.ServerItem.subscription:type_name -> trunkline.v1.SubscribeResponse
-	41, // 61: trunkline.v1.ConnectResponse.ServerItem.cancelled:type_name -> trunkline.v1.ConnectResponse.Cancelled
-	42, // 62: trunkline.v1.ConnectResponse.ServerItem.pong:type_name -> trunkline.v1.ConnectResponse.Pong
-	46, // 63: trunkline.v1.ConnectResponse.ServerItem.error:type_name -> trunkline.v1.Error
-	40, // 64: trunkline.v1.ConnectResponse.ServerItem.bus_connected:type_name -> trunkline.v1.ConnectResponse.BusConnected
-	10, // 65: trunkline.v1.ConnectResponse.ServerItem.request_events:type_name -> trunkline.v1.RequestStreamResponse
-	10, // 66: trunkline.v1.ConnectResponse.ServerItem.request_end:type_name -> trunkline.v1.RequestStreamResponse
-	2,  // 67: trunkline.v1.BusService.Publish:input_type -> trunkline.v1.PublishRequest
-	4,  // 68: trunkline.v1.BusService.PublishStream:input_type -> trunkline.v1.PublishStreamRequest
-	6,  // 69: trunkline.v1.BusService.Subscribe:input_type -> trunkline.v1.SubscribeRequest
-	8,  // 70: trunkline.v1.BusService.Request:input_type -> trunkline.v1.RequestRequest
-	16, // 71: trunkline.v1.BusService.Connect:input_type -> trunkline.v1.ConnectRequest
-	18, // 72: trunkline.v1.BusService.ListSubscriptions:input_type -> trunkline.v1.ListSubscriptionsRequest
-	21, // 73: trunkline.v1.BusService.GetStats:input_type -> trunkline.v1.GetStatsRequest
-	58, // 74: trunkline.v1.BusService.CreateDurableSubscription:input_type -> trunkline.v1.CreateDurableSubscriptionRequest
-	59, // 75: trunkline.v1.BusService.GetDurableSubscription:input_type -> trunkline.v1.GetDurableSubscriptionRequest
-	60, // 76: trunkline.v1.BusService.ListDurableSubscriptions:input_type -> trunkline.v1.ListDurableSubscriptionsRequest
-	61, // 77: trunkline.v1.BusService.DeleteDurableSubscription:input_type -> trunkline.v1.DeleteDurableSubscriptionRequest
-	62, // 78: trunkline.v1.BusService.SeekDurableSubscription:input_type -> trunkline.v1.SeekDurableSubscriptionRequest
-	63, // 79: trunkline.v1.BusService.Settle:input_type -> trunkline.v1.SettleRequest
-	64, // 80: trunkline.v1.BusService.ListDeadLetters:input_type -> trunkline.v1.ListDeadLettersRequest
-	65, // 81: trunkline.v1.BusService.GetDeadLetter:input_type -> trunkline.v1.GetDeadLetterRequest
-	66, // 82: trunkline.v1.BusService.RedriveDeadLetters:input_type -> trunkline.v1.RedriveDeadLettersRequest
-	67, // 83: trunkline.v1.BusService.PurgeDeadLetters:input_type -> trunkline.v1.PurgeDeadLettersRequest
-	68, // 84: trunkline.v1.BusService.UpdateDurableSubscription:input_type -> trunkline.v1.UpdateDurableSubscriptionRequest
-	69, // 85: trunkline.v1.BusService.PauseDurableSubscription:input_type -> trunkline.v1.PauseDurableSubscriptionRequest
-	70, // 86: trunkline.v1.BusService.ResumeDurableSubscription:input_type -> trunkline.v1.ResumeDurableSubscriptionRequest
-	71, // 87: trunkline.v1.BusService.ListWaitingMessages:input_type -> trunkline.v1.ListWaitingMessagesRequest
-	72, // 88: trunkline.v1.BusService.CancelWaitingMessages:input_type -> trunkline.v1.CancelWaitingMessagesRequest
-	73, // 89: trunkline.v1.BusService.MoveWaitingMessages:input_type -> trunkline.v1.MoveWaitingMessagesRequest
-	9,  // 90: trunkline.v1.BusService.RequestStream:input_type -> trunkline.v1.RequestStreamRequest
-	11, // 91: trunkline.v1.BusService.Respond:input_type -> trunkline.v1.RespondRequest
-	13, // 92: trunkline.v1.BusService.Cancel:input_type -> trunkline.v1.CancelRequest
-	74, // 93: trunkline.v1.BusService.SubmitTask:input_type -> trunkline.v1.SubmitTaskRequest
-	75, // 94: trunkline.v1.BusService.GetTask:input_type -> trunkline.v1.GetTaskRequest
-	76, // 95: trunkline.v1.BusService.ListTasks:input_type -> trunkline.v1.ListTasksRequest
-	77, // 96: trunkline.v1.BusService.CancelTask:input_type -> trunkline.v1.CancelTaskRequest
-	3,  // 97: trunkline.v1.BusService.Publish:output_type -> trunkline.v1.PublishResponse
-	5,  // 98: trunkline.v1.BusService.PublishStream:output_type -> trunkline.v1.PublishStreamResponse
-	7,  // 99: trunkline.v1.BusService.Subscribe:output_type -> trunkline.v1.SubscribeResponse
-	15, // 100: trunkline.v1.BusService.Request:output_type -> trunkline.v1.RequestResponse
-	17, // 101: trunkline.v1.BusService.Connect:output_type -> trunkline.v1.ConnectResponse
-	19, // 102: trunkline.v1.BusService.ListSubscriptions:output_type -> trunkline.v1.ListSubscriptionsResponse
-	22, // 103: trunkline.v1.BusService.GetStats:output_type -> trunkline.v1.GetStatsResponse
-	78, // 104: trunkline.v1.BusService.CreateDurableSubscription:output_type -> trunkline.v1.CreateDurableSubscriptionResponse
-	79, // 105: trunkline.v1.BusService.GetDurableSubscription:output_type -> trunkline.v1.GetDurableSubscriptionResponse
-	80, // 106: trunkline.v1.BusService.ListDurableSubscriptions:output_type -> trunkline.v1.ListDurableSubscriptionsResponse
-	81, // 107: trunkline.v1.BusService.DeleteDurableSubscription:output_type -> trunkline.v1.DeleteDurableSubscriptionResponse
-	82, // 108: trunkline.v1.BusService.SeekDurableSubscription:output_type -> trunkline.v1.SeekDurableSubscriptionResponse
-	83, // 109: trunkline.v1.BusService.Settle:output_type -> trunkline.v1.SettleResponse
-	84, // 110: trunkline.v1.BusService.ListDeadLetters:output_type -> trunkline.v1.ListDeadLettersResponse
-	85, // 111: trunkline.v1.BusService.GetDeadLetter:output_type -> trunkline.v1.GetDeadLetterResponse
-	86, // 112: trunkline.v1.BusService.RedriveDeadLetters:output_type -> trunkline.v1.RedriveDeadLettersResponse
-	87, // 113: trunkline.v1.BusService.PurgeDeadLetters:output_type -> trunkline.v1.PurgeDeadLettersResponse
-	88, // 114: trunkline.v1.BusService.UpdateDurableSubscription:output_type -> trunkline.v1.UpdateDurableSubscriptionResponse
-	89, // 115: trunkline.v1.BusService.PauseDurableSubscription:output_type -> trunkline.v1.PauseDurableSubscriptionResponse
-	90, // 116: trunkline.v1.BusService.ResumeDurableSubscription:output_type -> trunkline.v1.ResumeDurableSubscriptionResponse
-	91, // 117: trunkline.v1.BusService.ListWaitingMessages:output_type -> trunkline.v1.ListWaitingMessagesResponse
-	92, // 118: trunkline.v1.BusService.CancelWaitingMessages:output_type -> trunkline.v1.CancelWaitingMessagesResponse
-	93, // 119: trunkline.v1.BusService.MoveWaitingMessages:output_type -> trunkline.v1.MoveWaitingMessagesResponse
-	10, // 120: trunkline.v1.BusService.RequestStream:output_type -> trunkline.v1.RequestStreamResponse
-	12, // 121: trunkline.v1.BusService.Respond:output_type -> trunkline.v1.RespondResponse
-	14, // 122: trunkline.v1.BusService.Cancel:output_type -> trunkline.v1.CancelResponse
-	94, // 123: trunkline.v1.BusService.SubmitTask:output_type -> trunkline.v1.SubmitTaskResponse
-	95, // 124: trunkline.v1.BusService.GetTask:output_type -> trunkline.v1.GetTaskResponse
-	96, // 125: trunkline.v1.BusService.ListTasks:output_type -> trunkline.v1.ListTasksResponse
-	97, // 126: trunkline.v1.BusService.CancelTask:output_type -> trunkline.v1.CancelTaskResponse
-	97, // [97:127] is the sub-list for method output_type
-	67, // [67:97] is the sub-list for method input_type
-	67, // [67:67] is the sub-list for extension type_name
-	67, // [67:67] is the sub-list for extension extendee
-	0,  // [0:67] is the sub-list for field type_name
+	44,  // 0: trunkline.v1.Receipt.time:type_name -> google.protobuf.Timestamp
+	0,   // 1: trunkline.v1.Receipt.durability:type_name -> trunkline.v1.Durability
+	45,  // 2: trunkline.v1.PublishRequest.messages:type_name -> trunkline.v1.Message
+	0,   // 3: trunkline.v1.PublishRequest.durability:type_name -> trunkline.v1.Durability
+	1,   // 4: trunkline.v1.PublishResponse.receipts:type_name -> trunkline.v1.Receipt
+	2,   // 5: trunkline.v1.PublishStreamRequest.publish:type_name -> trunkline.v1.PublishRequest
+	3,   // 6: trunkline.v1.PublishStreamResponse.published:type_name -> trunkline.v1.PublishResponse
+	46,  // 7: trunkline.v1.PublishStreamResponse.error:type_name -> trunkline.v1.Error
+	47,  // 8: trunkline.v1.PublishStreamResponse.move:type_name -> trunkline.v1.Move
+	23,  // 9: trunkline.v1.SubscribeRequest.start:type_name -> trunkline.v1.SubscribeRequest.Start
+	24,  // 10: trunkline.v1.SubscribeRequest.credit:type_name -> trunkline.v1.SubscribeRequest.Credit
+	48,  // 11: trunkline.v1.SubscribeRequest.ack:type_name -> trunkline.v1.Ack
+	49,  // 12: trunkline.v1.SubscribeRequest.nak:type_name -> trunkline.v1.Nak
+	50,  // 13: trunkline.v1.SubscribeRequest.terminate:type_name -> trunkline.v1.Terminate
+	51,  // 14: trunkline.v1.SubscribeRequest.extend:type_name -> trunkline.v1.Extend
+	52,  // 15: trunkline.v1.SubscribeRequest.release:type_name -> trunkline.v1.Release
+	11,  // 16: trunkline.v1.SubscribeRequest.respond:type_name -> trunkline.v1.RespondRequest
+	53,  // 17: trunkline.v1.SubscribeRequest.report:type_name -> trunkline.v1.Report
+	25,  // 18: trunkline.v1.SubscribeResponse.started:type_name -> trunkline.v1.SubscribeResponse.Started
+	26,  // 19: trunkline.v1.SubscribeResponse.deliveries:type_name -> trunkline.v1.SubscribeResponse.Deliveries
+	32,  // 20: trunkline.v1.SubscribeResponse.lagged:type_name -> trunkline.v1.SubscribeResponse.Lagged
+	33,  // 21: trunkline.v1.SubscribeResponse.refused:type_name -> trunkline.v1.SubscribeResponse.Refused
+	28,  // 22: trunkline.v1.SubscribeResponse.called_off:type_name -> trunkline.v1.SubscribeResponse.CalledOff
+	29,  // 23: trunkline.v1.SubscribeResponse.refused_response:type_name -> trunkline.v1.SubscribeResponse.RefusedResponse
+	31,  // 24: trunkline.v1.SubscribeResponse.part_credit:type_name -> trunkline.v1.SubscribeResponse.PartCredit
+	34,  // 25: trunkline.v1.SubscribeResponse.changed:type_name -> trunkline.v1.SubscribeResponse.Changed
+	30,  // 26: trunkline.v1.SubscribeResponse.task_cancelled:type_name -> trunkline.v1.SubscribeResponse.TaskCancelled
+	47,  // 27: trunkline.v1.SubscribeResponse.move:type_name -> trunkline.v1.Move
+	45,  // 28: trunkline.v1.RequestRequest.message:type_name -> trunkline.v1.Message
+	54,  // 29: trunkline.v1.RequestRequest.timeout:type_name -> google.protobuf.Duration
+	54,  // 30: trunkline.v1.RequestRequest.idle_timeout:type_name -> google.protobuf.Duration
+	8,   // 31: trunkline.v1.RequestStreamRequest.request:type_name -> trunkline.v1.RequestRequest
+	55,  // 32: trunkline.v1.RequestStreamResponse.events:type_name -> trunkline.v1.LifeEvent
+	55,  // 33: trunkline.v1.RespondRequest.events:type_name -> trunkline.v1.LifeEvent
+	45,  // 34: trunkline.v1.RequestResponse.message:type_name -> trunkline.v1.Message
+	35,  // 35: trunkline.v1.ConnectRequest.items:type_name -> trunkline.v1.ConnectRequest.ClientItem
+	39,  // 36: trunkline.v1.ConnectResponse.items:type_name -> trunkline.v1.ConnectResponse.ServerItem
+	20,  // 37: trunkline.v1.ListSubscriptionsResponse.subscriptions:type_name -> trunkline.v1.Subscription
+	44,  // 38: trunkline.v1.Subscription.started_at:type_name -> google.protobuf.Timestamp
+	44,  // 39: trunkline.v1.GetStatsResponse.started_at:type_name -> google.protobuf.Timestamp
+	43,  // 40: trunkline.v1.GetStatsResponse.dropped:type_name -> trunkline.v1.GetStatsResponse.DroppedEntry
+	22,  // 41: trunkline.v1.GetStatsResponse.others:type_name -> trunkline.v1.GetStatsResponse
+	56,  // 42: trunkline.v1.SubscribeRequest.Start.position:type_name -> trunkline.v1.Position
+	57,  // 43: trunkline.v1.SubscribeRequest.Start.settings:type_name -> trunkline.v1.DurableSettings
+	54,  // 44: trunkline.v1.SubscribeResponse.Started.ack_wait:type_name -> google.protobuf.Duration
+	58,  // 45: trunkline.v1.SubscribeResponse.Deliveries.priority:type_name -> trunkline.v1.Priority
+	45,  // 46: trunkline.v1.SubscribeResponse.Deliveries.messages:type_name -> trunkline.v1.Message
+	27,  // 47: trunkline.v1.SubscribeResponse.Deliveries.requests:type_name -> trunkline.v1.SubscribeResponse.Requested
+	54,  // 48: trunkline.v1.SubscribeResponse.Requested.timeout:type_name -> google.protobuf.Duration
+	54,  // 49: trunkline.v1.SubscribeResponse.Requested.idle_timeout:type_name -> google.protobuf.Duration
+	46,  // 50: trunkline.v1.SubscribeResponse.RefusedResponse.error:type_name -> trunkline.v1.Error
+	46,  // 51: trunkline.v1.SubscribeResponse.Refused.error:type_name -> trunkline.v1.Error
+	54,  // 52: trunkline.v1.SubscribeResponse.Changed.ack_wait:type_name -> google.protobuf.Duration
+	2,   // 53: trunkline.v1.ConnectRequest.ClientItem.publish:type_name -> trunkline.v1.PublishRequest
+	8,   // 54: trunkline.v1.ConnectRequest.ClientItem.request:type_name -> trunkline.v1.RequestRequest
+	6,   // 55: trunkline.v1.ConnectRequest.ClientItem.subscribe:type_name -> trunkline.v1.SubscribeRequest
+	36,  // 56: trunkline.v1.ConnectRequest.ClientItem.cancel:type_name -> trunkline.v1.ConnectRequest.Cancel
+	37,  // 57: trunkline.v1.ConnectRequest.ClientItem.ping:type_name -> trunkline.v1.ConnectRequest.Ping
+	9,   // 58: trunkline.v1.ConnectRequest.ClientItem.request_stream:type_name -> trunkline.v1.RequestStreamRequest
+	38,  // 59: trunkline.v1.ConnectRequest.ClientItem.request_credit:type_name -> trunkline.v1.ConnectRequest.RequestCredit
+	3,   // 60: trunkline.v1.ConnectResponse.ServerItem.published:type_name -> trunkline.v1.PublishResponse
+	15,  // 61: trunkline.v1.ConnectResponse.ServerItem.reply:type_name -> trunkline.v1.RequestResponse
+	7,   // 62: trunkline.v1.ConnectResponse.ServerItem.subscription:type_name -> trunkline.v1.SubscribeResponse
+	41,  // 63: trunkline.v1.ConnectResponse.ServerItem.cancelled:type_name -> trunkline.v1.ConnectResponse.Cancelled
+	42,  // 64: trunkline.v1.ConnectResponse.ServerItem.pong:type_name -> trunkline.v1.ConnectResponse.Pong
+	46,  // 65: trunkline.v1.ConnectResponse.ServerItem.error:type_name -> trunkline.v1.Error
+	40,  // 66: trunkline.v1.ConnectResponse.ServerItem.bus_connected:type_name -> trunkline.v1.ConnectResponse.BusConnected
+	10,  // 67: trunkline.v1.ConnectResponse.ServerItem.request_events:type_name -> trunkline.v1.RequestStreamResponse
+	10,  // 68: trunkline.v1.ConnectResponse.ServerItem.request_end:type_name -> trunkline.v1.RequestStreamResponse
+	47,  // 69: trunkline.v1.ConnectResponse.ServerItem.move:type_name -> trunkline.v1.Move
+	2,   // 70: trunkline.v1.BusService.Publish:input_type -> trunkline.v1.PublishRequest
+	4,   // 71: trunkline.v1.BusService.PublishStream:input_type -> trunkline.v1.PublishStreamRequest
+	6,   // 72: trunkline.v1.BusService.Subscribe:input_type -> trunkline.v1.SubscribeRequest
+	8,   // 73: trunkline.v1.BusService.Request:input_type -> trunkline.v1.RequestRequest
+	16,  // 74: trunkline.v1.BusService.Connect:input_type -> trunkline.v1.ConnectRequest
+	18,  // 75: trunkline.v1.BusService.ListSubscriptions:input_type -> trunkline.v1.ListSubscriptionsRequest
+	21,  // 76: trunkline.v1.BusService.GetStats:input_type -> trunkline.v1.GetStatsRequest
+	59,  // 77: trunkline.v1.BusService.CreateDurableSubscription:input_type -> trunkline.v1.CreateDurableSubscriptionRequest
+	60,  // 78: trunkline.v1.BusService.GetDurableSubscription:input_type -> trunkline.v1.GetDurableSubscriptionRequest
+	61,  // 79: trunkline.v1.BusService.ListDurableSubscriptions:input_type -> trunkline.v1.ListDurableSubscriptionsRequest
+	62,  // 80: trunkline.v1.BusService.DeleteDurableSubscription:input_type -> trunkline.v1.DeleteDurableSubscriptionRequest
+	63,  // 81: trunkline.v1.BusService.SeekDurableSubscription:input_type -> trunkline.v1.SeekDurableSubscriptionRequest
+	64,  // 82: trunkline.v1.BusService.Settle:input_type -> trunkline.v1.SettleRequest
+	65,  // 83: trunkline.v1.BusService.ListDeadLetters:input_type -> trunkline.v1.ListDeadLettersRequest
+	66,  // 84: trunkline.v1.BusService.GetDeadLetter:input_type -> trunkline.v1.GetDeadLetterRequest
+	67,  // 85: trunkline.v1.BusService.RedriveDeadLetters:input_type -> trunkline.v1.RedriveDeadLettersRequest
+	68,  // 86: trunkline.v1.BusService.PurgeDeadLetters:input_type -> trunkline.v1.PurgeDeadLettersRequest
+	69,  // 87: trunkline.v1.BusService.UpdateDurableSubscription:input_type -> trunkline.v1.UpdateDurableSubscriptionRequest
+	70,  // 88: trunkline.v1.BusService.PauseDurableSubscription:input_type -> trunkline.v1.PauseDurableSubscriptionRequest
+	71,  // 89: trunkline.v1.BusService.ResumeDurableSubscription:input_type -> trunkline.v1.ResumeDurableSubscriptionRequest
+	72,  // 90: trunkline.v1.BusService.ListWaitingMessages:input_type -> trunkline.v1.ListWaitingMessagesRequest
+	73,  // 91: trunkline.v1.BusService.CancelWaitingMessages:input_type -> trunkline.v1.CancelWaitingMessagesRequest
+	74,  // 92: trunkline.v1.BusService.MoveWaitingMessages:input_type -> trunkline.v1.MoveWaitingMessagesRequest
+	9,   // 93: trunkline.v1.BusService.RequestStream:input_type -> trunkline.v1.RequestStreamRequest
+	11,  // 94: trunkline.v1.BusService.Respond:input_type -> trunkline.v1.RespondRequest
+	13,  // 95: trunkline.v1.BusService.Cancel:input_type -> trunkline.v1.CancelRequest
+	75,  // 96: trunkline.v1.BusService.SubmitTask:input_type -> trunkline.v1.SubmitTaskRequest
+	76,  // 97: trunkline.v1.BusService.GetTask:input_type -> trunkline.v1.GetTaskRequest
+	77,  // 98: trunkline.v1.BusService.ListTasks:input_type -> trunkline.v1.ListTasksRequest
+	78,  // 99: trunkline.v1.BusService.CancelTask:input_type -> trunkline.v1.CancelTaskRequest
+	3,   // 100: trunkline.v1.BusService.Publish:output_type -> trunkline.v1.PublishResponse
+	5,   // 101: trunkline.v1.BusService.PublishStream:output_type -> trunkline.v1.PublishStreamResponse
+	7,   // 102: trunkline.v1.BusService.Subscribe:output_type -> trunkline.v1.SubscribeResponse
+	15,  // 103: trunkline.v1.BusService.Request:output_type -> trunkline.v1.RequestResponse
+	17,  // 104: trunkline.v1.BusService.Connect:output_type -> trunkline.v1.ConnectResponse
+	19,  // 105: trunkline.v1.BusService.ListSubscriptions:output_type -> trunkline.v1.ListSubscriptionsResponse
+	22,  // 106: trunkline.v1.BusService.GetStats:output_type -> trunkline.v1.GetStatsResponse
+	79,  // 107: trunkline.v1.BusService.CreateDurableSubscription:output_type -> trunkline.v1.CreateDurableSubscriptionResponse
+	80,  // 108: trunkline.v1.BusService.GetDurableSubscription:output_type -> trunkline.v1.GetDurableSubscriptionResponse
+	81,  // 109: trunkline.v1.BusService.ListDurableSubscriptions:output_type -> trunkline.v1.ListDurableSubscriptionsResponse
+	82,  // 110: trunkline.v1.BusService.DeleteDurableSubscription:output_type -> trunkline.v1.DeleteDurableSubscriptionResponse
+	83,  // 111: trunkline.v1.BusService.SeekDurableSubscription:output_type -> trunkline.v1.SeekDurableSubscriptionResponse
+	84,  // 112: trunkline.v1.BusService.Settle:output_type -> trunkline.v1.SettleResponse
+	85,  // 113: trunkline.v1.BusService.ListDeadLetters:output_type -> trunkline.v1.ListDeadLettersResponse
+	86,  // 114: trunkline.v1.BusService.GetDeadLetter:output_type -> trunkline.v1.GetDeadLetterResponse
+	87,  // 115: trunkline.v1.BusService.RedriveDeadLetters:output_type -> trunkline.v1.RedriveDeadLettersResponse
+	88,  // 116: trunkline.v1.BusService.PurgeDeadLetters:output_type -> trunkline.v1.PurgeDeadLettersResponse
+	89,  // 117: trunkline.v1.BusService.UpdateDurableSubscription:output_type -> trunkline.v1.UpdateDurableSubscriptionResponse
+	90,  // 118: trunkline.v1.BusService.PauseDurableSubscription:output_type -> trunkline.v1.PauseDurableSubscriptionResponse
+	91,  // 119: trunkline.v1.BusService.ResumeDurableSubscription:output_type -> trunkline.v1.ResumeDurableSubscriptionResponse
+	92,  // 120: trunkline.v1.BusService.ListWaitingMessages:output_type -> trunkline.v1.ListWaitingMessagesResponse
+	93,  // 121: trunkline.v1.BusService.CancelWaitingMessages:output_type -> trunkline.v1.CancelWaitingMessagesResponse
+	94,  // 122: trunkline.v1.BusService.MoveWaitingMessages:output_type -> trunkline.v1.MoveWaitingMessagesResponse
+	10,  // 123: trunkline.v1.BusService.RequestStream:output_type -> trunkline.v1.RequestStreamResponse
+	12,  // 124: trunkline.v1.BusService.Respond:output_type -> trunkline.v1.RespondResponse
+	14,  // 125: trunkline.v1.BusService.Cancel:output_type -> trunkline.v1.CancelResponse
+	95,  // 126: trunkline.v1.BusService.SubmitTask:output_type -> trunkline.v1.SubmitTaskResponse
+	96,  // 127: trunkline.v1.BusService.GetTask:output_type -> trunkline.v1.GetTaskResponse
+	97,  // 128: trunkline.v1.BusService.ListTasks:output_type -> trunkline.v1.ListTasksResponse
+	98,  // 129: trunkline.v1.BusService.CancelTask:output_type -> trunkline.v1.CancelTaskResponse
+	100, // [100:130] is the sub-list for method output_type
+	70,  // [70:100] is the sub-list for method input_type
+	70,  // [70:70] is the sub-list for extension type_name
+	70,  // [70:70] is the sub-list for extension extendee
+	0,   // [0:70] is the sub-list for field type_name
 }
 
 func init() { file_trunkline_v1_bus_proto_init() }
@@ -3993,11 +4064,13 @@ func file_trunkline_v1_bus_proto_init() {
 	file_trunkline_v1_error_proto_init()
 	file_trunkline_v1_life_proto_init()
 	file_trunkline_v1_message_proto_init()
+	file_trunkline_v1_move_proto_init()
 	file_trunkline_v1_task_proto_init()
 	file_trunkline_v1_waiting_proto_init()
 	file_trunkline_v1_bus_proto_msgTypes[4].OneofWrappers = []any{
 		(*PublishStreamResponse_Published)(nil),
 		(*PublishStreamResponse_Error)(nil),
+		(*PublishStreamResponse_Move)(nil),
 	}
 	file_trunkline_v1_bus_proto_msgTypes[5].OneofWrappers = []any{
 		(*SubscribeRequest_Start_)(nil),
@@ -4020,6 +4093,7 @@ func file_trunkline_v1_bus_proto_init() {
 		(*SubscribeResponse_PartCredit_)(nil),
 		(*SubscribeResponse_Changed_)(nil),
 		(*SubscribeResponse_TaskCancelled_)(nil),
+		(*SubscribeResponse_Move)(nil),
 	}
 	file_trunkline_v1_bus_proto_msgTypes[8].OneofWrappers = []any{}
 	file_trunkline_v1_bus_proto_msgTypes[11].OneofWrappers = []any{}
@@ -4047,6 +4121,7 @@ func file_trunkline_v1_bus_proto_init() {
 		(*ConnectResponse_ServerItem_BusConnected)(nil),
 		(*ConnectResponse_ServerItem_RequestEvents)(nil),
 		(*ConnectResponse_ServerItem_RequestEnd)(nil),
+		(*ConnectResponse_ServerItem_Move)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -1798,6 +1798,7 @@ type WatchResponse struct {
 	//	*WatchResponse_Left_
 	//	*WatchResponse_Synced_
 	//	*WatchResponse_Progress_
+	//	*WatchResponse_Move
 	Frame         isWatchResponse_Frame `protobuf_oneof:"frame"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1876,6 +1877,15 @@ func (x *WatchResponse) GetProgress() *WatchResponse_Progress {
 	return nil
 }
 
+func (x *WatchResponse) GetMove() *Move {
+	if x != nil {
+		if x, ok := x.Frame.(*WatchResponse_Move); ok {
+			return x.Move
+		}
+	}
+	return nil
+}
+
 type isWatchResponse_Frame interface {
 	isWatchResponse_Frame()
 }
@@ -1898,6 +1908,11 @@ type WatchResponse_Progress_ struct {
 	Progress *WatchResponse_Progress `protobuf:"bytes,4,opt,name=progress,proto3,oneof"`
 }
 
+type WatchResponse_Move struct {
+	// See Move: watch again, after the last revision.
+	Move *Move `protobuf:"bytes,5,opt,name=move,proto3,oneof"`
+}
+
 func (*WatchResponse_Record) isWatchResponse_Frame() {}
 
 func (*WatchResponse_Left_) isWatchResponse_Frame() {}
@@ -1905,6 +1920,8 @@ func (*WatchResponse_Left_) isWatchResponse_Frame() {}
 func (*WatchResponse_Synced_) isWatchResponse_Frame() {}
 
 func (*WatchResponse_Progress_) isWatchResponse_Frame() {}
+
+func (*WatchResponse_Move) isWatchResponse_Frame() {}
 
 type ConnectStateRequest struct {
 	state         protoimpl.MessageState            `protogen:"open.v1"`
@@ -3453,6 +3470,7 @@ type ConnectStateResponse_ServerItem struct {
 	//	*ConnectStateResponse_ServerItem_LeaseRenewed
 	//	*ConnectStateResponse_ServerItem_LeaseReleased
 	//	*ConnectStateResponse_ServerItem_Touched
+	//	*ConnectStateResponse_ServerItem_Move
 	Item          isConnectStateResponse_ServerItem_Item `protobuf_oneof:"item"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3583,6 +3601,15 @@ func (x *ConnectStateResponse_ServerItem) GetTouched() *TouchResponse {
 	return nil
 }
 
+func (x *ConnectStateResponse_ServerItem) GetMove() *Move {
+	if x != nil {
+		if x, ok := x.Item.(*ConnectStateResponse_ServerItem_Move); ok {
+			return x.Move
+		}
+	}
+	return nil
+}
+
 type isConnectStateResponse_ServerItem_Item interface {
 	isConnectStateResponse_ServerItem_Item()
 }
@@ -3623,6 +3650,11 @@ type ConnectStateResponse_ServerItem_Touched struct {
 	Touched *TouchResponse `protobuf:"bytes,10,opt,name=touched,proto3,oneof"`
 }
 
+type ConnectStateResponse_ServerItem_Move struct {
+	// Without an id: see Move.
+	Move *Move `protobuf:"bytes,11,opt,name=move,proto3,oneof"`
+}
+
 func (*ConnectStateResponse_ServerItem_Saved) isConnectStateResponse_ServerItem_Item() {}
 
 func (*ConnectStateResponse_ServerItem_Got) isConnectStateResponse_ServerItem_Item() {}
@@ -3640,6 +3672,8 @@ func (*ConnectStateResponse_ServerItem_LeaseRenewed) isConnectStateResponse_Serv
 func (*ConnectStateResponse_ServerItem_LeaseReleased) isConnectStateResponse_ServerItem_Item() {}
 
 func (*ConnectStateResponse_ServerItem_Touched) isConnectStateResponse_ServerItem_Item() {}
+
+func (*ConnectStateResponse_ServerItem_Move) isConnectStateResponse_ServerItem_Item() {}
 
 type Outbox_Stuck struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -3722,7 +3756,7 @@ var File_trunkline_v1_state_proto protoreflect.FileDescriptor
 
 const file_trunkline_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x18trunkline/v1/state.proto\x12\ftrunkline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18trunkline/v1/error.proto\x1a\x1atrunkline/v1/message.proto\"\xd1\x03\n" +
+	"\x18trunkline/v1/state.proto\x12\ftrunkline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18trunkline/v1/error.proto\x1a\x1atrunkline/v1/message.proto\x1a\x17trunkline/v1/move.proto\"\xd1\x03\n" +
 	"\n" +
 	"AgentState\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1d\n" +
@@ -3884,12 +3918,13 @@ const file_trunkline_v1_state_proto_rawDesc = "" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12,\n" +
 	"\x06filter\x18\x03 \x01(\v2\x14.trunkline.v1.FilterR\x06filter\x12*\n" +
 	"\x0eafter_revision\x18\x04 \x01(\x03H\x00R\rafterRevision\x88\x01\x01B\x11\n" +
-	"\x0f_after_revision\"\xfe\x03\n" +
+	"\x0f_after_revision\"\xa8\x04\n" +
 	"\rWatchResponse\x12.\n" +
 	"\x06record\x18\x01 \x01(\v2\x14.trunkline.v1.RecordH\x00R\x06record\x126\n" +
 	"\x04left\x18\x02 \x01(\v2 .trunkline.v1.WatchResponse.LeftH\x00R\x04left\x12<\n" +
 	"\x06synced\x18\x03 \x01(\v2\".trunkline.v1.WatchResponse.SyncedH\x00R\x06synced\x12B\n" +
-	"\bprogress\x18\x04 \x01(\v2$.trunkline.v1.WatchResponse.ProgressH\x00R\bprogress\x1a\xab\x01\n" +
+	"\bprogress\x18\x04 \x01(\v2$.trunkline.v1.WatchResponse.ProgressH\x00R\bprogress\x12(\n" +
+	"\x04move\x18\x05 \x01(\v2\x12.trunkline.v1.MoveH\x00R\x04move\x1a\xab\x01\n" +
 	"\x04Left\x12,\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x18.trunkline.v1.RecordKindR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1a\n" +
@@ -3915,9 +3950,9 @@ const file_trunkline_v1_state_proto_rawDesc = "" +
 	"renewLease\x12H\n" +
 	"\rrelease_lease\x18\b \x01(\v2!.trunkline.v1.ReleaseLeaseRequestH\x00R\freleaseLease\x122\n" +
 	"\x05touch\x18\t \x01(\v2\x1a.trunkline.v1.TouchRequestH\x00R\x05touchB\x06\n" +
-	"\x04item\"\x8a\x05\n" +
+	"\x04item\"\xb4\x05\n" +
 	"\x14ConnectStateResponse\x12C\n" +
-	"\x05items\x18\x01 \x03(\v2-.trunkline.v1.ConnectStateResponse.ServerItemR\x05items\x1a\xac\x04\n" +
+	"\x05items\x18\x01 \x03(\v2-.trunkline.v1.ConnectStateResponse.ServerItemR\x05items\x1a\xd6\x04\n" +
 	"\n" +
 	"ServerItem\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
@@ -3930,7 +3965,8 @@ const file_trunkline_v1_state_proto_rawDesc = "" +
 	"\rlease_renewed\x18\b \x01(\v2 .trunkline.v1.RenewLeaseResponseH\x00R\fleaseRenewed\x12K\n" +
 	"\x0elease_released\x18\t \x01(\v2\".trunkline.v1.ReleaseLeaseResponseH\x00R\rleaseReleased\x127\n" +
 	"\atouched\x18\n" +
-	" \x01(\v2\x1b.trunkline.v1.TouchResponseH\x00R\atouchedB\x06\n" +
+	" \x01(\v2\x1b.trunkline.v1.TouchResponseH\x00R\atouched\x12(\n" +
+	"\x04move\x18\v \x01(\v2\x12.trunkline.v1.MoveH\x00R\x04moveB\x06\n" +
 	"\x04item\"\x16\n" +
 	"\x14GetStateStatsRequest\"\xea\x05\n" +
 	"\x15GetStateStatsResponse\x129\n" +
@@ -4108,7 +4144,8 @@ var file_trunkline_v1_state_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil),           // 49: google.protobuf.Timestamp
 	(*durationpb.Duration)(nil),             // 50: google.protobuf.Duration
 	(*Message)(nil),                         // 51: trunkline.v1.Message
-	(*Error)(nil),                           // 52: trunkline.v1.Error
+	(*Move)(nil),                            // 52: trunkline.v1.Move
+	(*Error)(nil),                           // 53: trunkline.v1.Error
 }
 var file_trunkline_v1_state_proto_depIdxs = []int32{
 	49,  // 0: trunkline.v1.AgentState.last_heartbeat:type_name -> google.protobuf.Timestamp
@@ -4154,82 +4191,84 @@ var file_trunkline_v1_state_proto_depIdxs = []int32{
 	42,  // 40: trunkline.v1.WatchResponse.left:type_name -> trunkline.v1.WatchResponse.Left
 	43,  // 41: trunkline.v1.WatchResponse.synced:type_name -> trunkline.v1.WatchResponse.Synced
 	44,  // 42: trunkline.v1.WatchResponse.progress:type_name -> trunkline.v1.WatchResponse.Progress
-	45,  // 43: trunkline.v1.ConnectStateRequest.items:type_name -> trunkline.v1.ConnectStateRequest.ClientItem
-	46,  // 44: trunkline.v1.ConnectStateResponse.items:type_name -> trunkline.v1.ConnectStateResponse.ServerItem
-	49,  // 45: trunkline.v1.GetStateStatsResponse.started_at:type_name -> google.protobuf.Timestamp
-	47,  // 46: trunkline.v1.GetStateStatsResponse.records:type_name -> trunkline.v1.GetStateStatsResponse.RecordsEntry
-	27,  // 47: trunkline.v1.GetStateStatsResponse.outbox:type_name -> trunkline.v1.Outbox
-	49,  // 48: trunkline.v1.Outbox.oldest_at:type_name -> google.protobuf.Timestamp
-	48,  // 49: trunkline.v1.Outbox.last_stuck:type_name -> trunkline.v1.Outbox.Stuck
-	50,  // 50: trunkline.v1.AcquireLeaseRequest.ttl:type_name -> google.protobuf.Duration
-	50,  // 51: trunkline.v1.AcquireLeaseRequest.wait:type_name -> google.protobuf.Duration
-	5,   // 52: trunkline.v1.AcquireLeaseResponse.lease:type_name -> trunkline.v1.Lease
-	7,   // 53: trunkline.v1.RenewLeaseRequest.lease:type_name -> trunkline.v1.Hold
-	50,  // 54: trunkline.v1.RenewLeaseResponse.remaining:type_name -> google.protobuf.Duration
-	7,   // 55: trunkline.v1.ReleaseLeaseRequest.lease:type_name -> trunkline.v1.Hold
-	5,   // 56: trunkline.v1.ListLeasesResponse.leases:type_name -> trunkline.v1.Lease
-	0,   // 57: trunkline.v1.TouchRequest.kind:type_name -> trunkline.v1.RecordKind
-	50,  // 58: trunkline.v1.TouchRequest.ttl:type_name -> google.protobuf.Duration
-	2,   // 59: trunkline.v1.WorkflowState.AgentStatesEntry.value:type_name -> trunkline.v1.AgentState
-	3,   // 60: trunkline.v1.WorkflowState.TaskResultsEntry.value:type_name -> trunkline.v1.TaskResult
-	9,   // 61: trunkline.v1.BatchRequest.Operation.save:type_name -> trunkline.v1.SaveRequest
-	12,  // 62: trunkline.v1.BatchRequest.Operation.get:type_name -> trunkline.v1.GetRequest
-	17,  // 63: trunkline.v1.BatchRequest.Operation.delete:type_name -> trunkline.v1.DeleteRequest
-	11,  // 64: trunkline.v1.BatchResponse.Outcome.saved:type_name -> trunkline.v1.SaveResponse
-	13,  // 65: trunkline.v1.BatchResponse.Outcome.got:type_name -> trunkline.v1.GetResponse
-	18,  // 66: trunkline.v1.BatchResponse.Outcome.deleted:type_name -> trunkline.v1.DeleteResponse
-	52,  // 67: trunkline.v1.BatchResponse.Outcome.error:type_name -> trunkline.v1.Error
-	0,   // 68: trunkline.v1.WatchResponse.Left.kind:type_name -> trunkline.v1.RecordKind
-	1,   // 69: trunkline.v1.WatchResponse.Left.reason:type_name -> trunkline.v1.EndReason
-	9,   // 70: trunkline.v1.ConnectStateRequest.ClientItem.save:type_name -> trunkline.v1.SaveRequest
-	12,  // 71: trunkline.v1.ConnectStateRequest.ClientItem.get:type_name -> trunkline.v1.GetRequest
-	15,  // 72: trunkline.v1.ConnectStateRequest.ClientItem.list:type_name -> trunkline.v1.ListRequest
-	17,  // 73: trunkline.v1.ConnectStateRequest.ClientItem.delete:type_name -> trunkline.v1.DeleteRequest
-	19,  // 74: trunkline.v1.ConnectStateRequest.ClientItem.batch:type_name -> trunkline.v1.BatchRequest
-	30,  // 75: trunkline.v1.ConnectStateRequest.ClientItem.renew_lease:type_name -> trunkline.v1.RenewLeaseRequest
-	32,  // 76: trunkline.v1.ConnectStateRequest.ClientItem.release_lease:type_name -> trunkline.v1.ReleaseLeaseRequest
-	36,  // 77: trunkline.v1.ConnectStateRequest.ClientItem.touch:type_name -> trunkline.v1.TouchRequest
-	11,  // 78: trunkline.v1.ConnectStateResponse.ServerItem.saved:type_name -> trunkline.v1.SaveResponse
-	13,  // 79: trunkline.v1.ConnectStateResponse.ServerItem.got:type_name -> trunkline.v1.GetResponse
-	16,  // 80: trunkline.v1.ConnectStateResponse.ServerItem.listed:type_name -> trunkline.v1.ListResponse
-	18,  // 81: trunkline.v1.ConnectStateResponse.ServerItem.deleted:type_name -> trunkline.v1.DeleteResponse
-	20,  // 82: trunkline.v1.ConnectStateResponse.ServerItem.batched:type_name -> trunkline.v1.BatchResponse
-	52,  // 83: trunkline.v1.ConnectStateResponse.ServerItem.error:type_name -> trunkline.v1.Error
-	31,  // 84: trunkline.v1.ConnectStateResponse.ServerItem.lease_renewed:type_name -> trunkline.v1.RenewLeaseResponse
-	33,  // 85: trunkline.v1.ConnectStateResponse.ServerItem.lease_released:type_name -> trunkline.v1.ReleaseLeaseResponse
-	37,  // 86: trunkline.v1.ConnectStateResponse.ServerItem.touched:type_name -> trunkline.v1.TouchResponse
-	49,  // 87: trunkline.v1.Outbox.Stuck.refused_at:type_name -> google.protobuf.Timestamp
-	9,   // 88: trunkline.v1.StateService.Save:input_type -> trunkline.v1.SaveRequest
-	12,  // 89: trunkline.v1.StateService.Get:input_type -> trunkline.v1.GetRequest
-	15,  // 90: trunkline.v1.StateService.List:input_type -> trunkline.v1.ListRequest
-	17,  // 91: trunkline.v1.StateService.Delete:input_type -> trunkline.v1.DeleteRequest
-	19,  // 92: trunkline.v1.StateService.Batch:input_type -> trunkline.v1.BatchRequest
-	21,  // 93: trunkline.v1.StateService.Watch:input_type -> trunkline.v1.WatchRequest
-	23,  // 94: trunkline.v1.StateService.ConnectState:input_type -> trunkline.v1.ConnectStateRequest
-	25,  // 95: trunkline.v1.StateService.GetStateStats:input_type -> trunkline.v1.GetStateStatsRequest
-	28,  // 96: trunkline.v1.StateService.AcquireLease:input_type -> trunkline.v1.AcquireLeaseRequest
-	30,  // 97: trunkline.v1.StateService.RenewLease:input_type -> trunkline.v1.RenewLeaseRequest
-	32,  // 98: trunkline.v1.StateService.ReleaseLease:input_type -> trunkline.v1.ReleaseLeaseRequest
-	34,  // 99: trunkline.v1.StateService.ListLeases:input_type -> trunkline.v1.ListLeasesRequest
-	36,  // 100: trunkline.v1.StateService.Touch:input_type -> trunkline.v1.TouchRequest
-	11,  // 101: trunkline.v1.StateService.Save:output_type -> trunkline.v1.SaveResponse
-	13,  // 102: trunkline.v1.StateService.Get:output_type -> trunkline.v1.GetResponse
-	16,  // 103: trunkline.v1.StateService.List:output_type -> trunkline.v1.ListResponse
-	18,  // 104: trunkline.v1.StateService.Delete:output_type -> trunkline.v1.DeleteResponse
-	20,  // 105: trunkline.v1.StateService.Batch:output_type -> trunkline.v1.BatchResponse
-	22,  // 106: trunkline.v1.StateService.Watch:output_type -> trunkline.v1.WatchResponse
-	24,  // 107: trunkline.v1.StateService.ConnectState:output_type -> trunkline.v1.ConnectStateResponse
-	26,  // 108: trunkline.v1.StateService.GetStateStats:output_type -> trunkline.v1.GetStateStatsResponse
-	29,  // 109: trunkline.v1.StateService.AcquireLease:output_type -> trunkline.v1.AcquireLeaseResponse
-	31,  // 110: trunkline.v1.StateService.RenewLease:output_type -> trunkline.v1.RenewLeaseResponse
-	33,  // 111: trunkline.v1.StateService.ReleaseLease:output_type -> trunkline.v1.ReleaseLeaseResponse
-	35,  // 112: trunkline.v1.StateService.ListLeases:output_type -> trunkline.v1.ListLeasesResponse
-	37,  // 113: trunkline.v1.StateService.Touch:output_type -> trunkline.v1.TouchResponse
-	101, // [101:114] is the sub-list for method output_type
-	88,  // [88:101] is the sub-list for method input_type
-	88,  // [88:88] is the sub-list for extension type_name
-	88,  // [88:88] is the sub-list for extension extendee
-	0,   // [0:88] is the sub-list for field type_name
+	52,  // 43: trunkline.v1.WatchResponse.move:type_name -> trunkline.v1.Move
+	45,  // 44: trunkline.v1.ConnectStateRequest.items:type_name -> trunkline.v1.ConnectStateRequest.ClientItem
+	46,  // 45: trunkline.v1.ConnectStateResponse.items:type_name -> trunkline.v1.ConnectStateResponse.ServerItem
+	49,  // 46: trunkline.v1.GetStateStatsResponse.started_at:type_name -> google.protobuf.Timestamp
+	47,  // 47: trunkline.v1.GetStateStatsResponse.records:type_name -> trunkline.v1.GetStateStatsResponse.RecordsEntry
+	27,  // 48: trunkline.v1.GetStateStatsResponse.outbox:type_name -> trunkline.v1.Outbox
+	49,  // 49: trunkline.v1.Outbox.oldest_at:type_name -> google.protobuf.Timestamp
+	48,  // 50: trunkline.v1.Outbox.last_stuck:type_name -> trunkline.v1.Outbox.Stuck
+	50,  // 51: trunkline.v1.AcquireLeaseRequest.ttl:type_name -> google.protobuf.Duration
+	50,  // 52: trunkline.v1.AcquireLeaseRequest.wait:type_name -> google.protobuf.Duration
+	5,   // 53: trunkline.v1.AcquireLeaseResponse.lease:type_name -> trunkline.v1.Lease
+	7,   // 54: trunkline.v1.RenewLeaseRequest.lease:type_name -> trunkline.v1.Hold
+	50,  // 55: trunkline.v1.RenewLeaseResponse.remaining:type_name -> google.protobuf.Duration
+	7,   // 56: trunkline.v1.ReleaseLeaseRequest.lease:type_name -> trunkline.v1.Hold
+	5,   // 57: trunkline.v1.ListLeasesResponse.leases:type_name -> trunkline.v1.Lease
+	0,   // 58: trunkline.v1.TouchRequest.kind:type_name -> trunkline.v1.RecordKind
+	50,  // 59: trunkline.v1.TouchRequest.ttl:type_name -> google.protobuf.Duration
+	2,   // 60: trunkline.v1.WorkflowState.AgentStatesEntry.value:type_name -> trunkline.v1.AgentState
+	3,   // 61: trunkline.v1.WorkflowState.TaskResultsEntry.value:type_name -> trunkline.v1.TaskResult
+	9,   // 62: trunkline.v1.BatchRequest.Operation.save:type_name -> trunkline.v1.SaveRequest
+	12,  // 63: trunkline.v1.BatchRequest.Operation.get:type_name -> trunkline.v1.GetRequest
+	17,  // 64: trunkline.v1.BatchRequest.Operation.delete:type_name -> trunkline.v1.DeleteRequest
+	11,  // 65: trunkline.v1.BatchResponse.Outcome.saved:type_name -> trunkline.v1.SaveResponse
+	13,  // 66: trunkline.v1.BatchResponse.Outcome.got:type_name -> trunkline.v1.GetResponse
+	18,  // 67: trunkline.v1.BatchResponse.Outcome.deleted:type_name -> trunkline.v1.DeleteResponse
+	53,  // 68: trunkline.v1.BatchResponse.Outcome.error:type_name -> trunkline.v1.Error
+	0,   // 69: trunkline.v1.WatchResponse.Left.kind:type_name -> trunkline.v1.RecordKind
+	1,   // 70: trunkline.v1.WatchResponse.Left.reason:type_name -> trunkline.v1.EndReason
+	9,   // 71: trunkline.v1.ConnectStateRequest.ClientItem.save:type_name -> trunkline.v1.SaveRequest
+	12,  // 72: trunkline.v1.ConnectStateRequest.ClientItem.get:type_name -> trunkline.v1.GetRequest
+	15,  // 73: trunkline.v1.ConnectStateRequest.ClientItem.list:type_name -> trunkline.v1.ListRequest
+	17,  // 74: trunkline.v1.ConnectStateRequest.ClientItem.delete:type_name -> trunkline.v1.DeleteRequest
+	19,  // 75: trunkline.v1.ConnectStateRequest.ClientItem.batch:type_name -> trunkline.v1.BatchRequest
+	30,  // 76: trunkline.v1.ConnectStateRequest.ClientItem.renew_lease:type_name -> trunkline.v1.RenewLeaseRequest
+	32,  // 77: trunkline.v1.ConnectStateRequest.ClientItem.release_lease:type_name -> trunkline.v1.ReleaseLeaseRequest
+	36,  // 78: trunkline.v1.ConnectStateRequest.ClientItem.touch:type_name -> trunkline.v1.TouchRequest
+	11,  // 79: trunkline.v1.ConnectStateResponse.ServerItem.saved:type_name -> trunkline.v1.SaveResponse
+	13,  // 80: trunkline.v1.ConnectStateResponse.ServerItem.got:type_name -> trunkline.v1.GetResponse
+	16,  // 81: trunkline.v1.ConnectStateResponse.ServerItem.listed:type_name -> trunkline.v1.ListResponse
+	18,  // 82: trunkline.v1.ConnectStateResponse.ServerItem.deleted:type_name -> trunkline.v1.DeleteResponse
+	20,  // 83: trunkline.v1.ConnectStateResponse.ServerItem.batched:type_name -> trunkline.v1.BatchResponse
+	53,  // 84: trunkline.v1.ConnectStateResponse.ServerItem.error:type_name -> trunkline.v1.Error
+	31,  // 85: trunkline.v1.ConnectStateResponse.ServerItem.lease_renewed:type_name -> trunkline.v1.RenewLeaseResponse
+	33,  // 86: trunkline.v1.ConnectStateResponse.ServerItem.lease_released:type_name -> trunkline.v1.ReleaseLeaseResponse
+	37,  // 87: trunkline.v1.ConnectStateResponse.ServerItem.touched:type_name -> trunkline.v1.TouchResponse
+	52,  // 88: trunkline.v1.ConnectStateResponse.ServerItem.move:type_name -> trunkline.v1.Move
+	49,  // 89: trunkline.v1.Outbox.Stuck.refused_at:type_name -> google.protobuf.Timestamp
+	9,   // 90: trunkline.v1.StateService.Save:input_type -> trunkline.v1.SaveRequest
+	12,  // 91: trunkline.v1.StateService.Get:input_type -> trunkline.v1.GetRequest
+	15,  // 92: trunkline.v1.StateService.List:input_type -> trunkline.v1.ListRequest
+	17,  // 93: trunkline.v1.StateService.Delete:input_type -> trunkline.v1.DeleteRequest
+	19,  // 94: trunkline.v1.StateService.Batch:input_type -> trunkline.v1.BatchRequest
+	21,  // 95: trunkline.v1.StateService.Watch:input_type -> trunkline.v1.WatchRequest
+	23,  // 96: trunkline.v1.StateService.ConnectState:input_type -> trunkline.v1.ConnectStateRequest
+	25,  // 97: trunkline.v1.StateService.GetStateStats:input_type -> trunkline.v1.GetStateStatsRequest
+	28,  // 98: trunkline.v1.StateService.AcquireLease:input_type -> trunkline.v1.AcquireLeaseRequest
+	30,  // 99: trunkline.v1.StateService.RenewLease:input_type -> trunkline.v1.RenewLeaseRequest
+	32,  // 100: trunkline.v1.StateService.ReleaseLease:input_type -> trunkline.v1.ReleaseLeaseRequest
+	34,  // 101: trunkline.v1.StateService.ListLeases:input_type -> trunkline.v1.ListLeasesRequest
+	36,  // 102: trunkline.v1.StateService.Touch:input_type -> trunkline.v1.TouchRequest
+	11,  // 103: trunkline.v1.StateService.Save:output_type -> trunkline.v1.SaveResponse
+	13,  // 104: trunkline.v1.StateService.Get:output_type -> trunkline.v1.GetResponse
+	16,  // 105: trunkline.v1.StateService.List:output_type -> trunkline.v1.ListResponse
+	18,  // 106: trunkline.v1.StateService.Delete:output_type -> trunkline.v1.DeleteResponse
+	20,  // 107: trunkline.v1.StateService.Batch:output_type -> trunkline.v1.BatchResponse
+	22,  // 108: trunkline.v1.StateService.Watch:output_type -> trunkline.v1.WatchResponse
+	24,  // 109: trunkline.v1.StateService.ConnectState:output_type -> trunkline.v1.ConnectStateResponse
+	26,  // 110: trunkline.v1.StateService.GetStateStats:output_type -> trunkline.v1.GetStateStatsResponse
+	29,  // 111: trunkline.v1.StateService.AcquireLease:output_type -> trunkline.v1.AcquireLeaseResponse
+	31,  // 112: trunkline.v1.StateService.RenewLease:output_type -> trunkline.v1.RenewLeaseResponse
+	33,  // 113: trunkline.v1.StateService.ReleaseLease:output_type -> trunkline.v1.ReleaseLeaseResponse
+	35,  // 114: trunkline.v1.StateService.ListLeases:output_type -> trunkline.v1.ListLeasesResponse
+	37,  // 115: trunkline.v1.StateService.Touch:output_type -> trunkline.v1.TouchResponse
+	103, // [103:116] is the sub-list for method output_type
+	90,  // [90:103] is the sub-list for method input_type
+	90,  // [90:90] is the sub-list for extension type_name
+	90,  // [90:90] is the sub-list for extension extendee
+	0,   // [0:90] is the sub-list for field type_name
 }
 
 func init() { file_trunkline_v1_state_proto_init() }
@@ -4239,6 +4278,7 @@ func file_trunkline_v1_state_proto_init() {
 	}
 	file_trunkline_v1_error_proto_init()
 	file_trunkline_v1_message_proto_init()
+	file_trunkline_v1_move_proto_init()
 	file_trunkline_v1_state_proto_msgTypes[1].OneofWrappers = []any{}
 	file_trunkline_v1_state_proto_msgTypes[6].OneofWrappers = []any{
 		(*Record_AgentState)(nil),
@@ -4261,6 +4301,7 @@ func file_trunkline_v1_state_proto_init() {
 		(*WatchResponse_Left_)(nil),
 		(*WatchResponse_Synced_)(nil),
 		(*WatchResponse_Progress_)(nil),
+		(*WatchResponse_Move)(nil),
 	}
 	file_trunkline_v1_state_proto_msgTypes[32].OneofWrappers = []any{}
 	file_trunkline_v1_state_proto_msgTypes[38].OneofWrappers = []any{
@@ -4294,6 +4335,7 @@ func file_trunkline_v1_state_proto_init() {
 		(*ConnectStateResponse_ServerItem_LeaseRenewed)(nil),
 		(*ConnectStateResponse_ServerItem_LeaseReleased)(nil),
 		(*ConnectStateResponse_ServerItem_Touched)(nil),
+		(*ConnectStateResponse_ServerItem_Move)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

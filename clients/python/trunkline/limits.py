@@ -18,6 +18,9 @@ BUS_AWAY: Final = ("trunkline-bus", "away")
 COMPRESSED: Final = ("trunkline-compression", "gzip")
 """Metadata of a call whose answers shall be compressed, as its requests are. Over a UNIX socket nothing is."""
 
+MOVES: Final = ("trunkline-moves", "1")
+"""Metadata of a stream whose client promises to move when it is asked to (see `Move` in move.proto)."""
+
 MAX_CHANNEL_LENGTH: Final = 255
 """Characters of a channel, pattern or group name; beyond it INVALID_CHANNEL."""
 
@@ -244,6 +247,12 @@ is OVERLOADED, and not done (settings `max_outbox_messages`, `max_outbox_bytes`)
 
 DRAIN_SECONDS: Final = 5.0
 """What a service that stops gives the calls and requests that run (setting `drain_seconds`)."""
+
+MAX_STREAM_AGE: Final = 600.0
+"""Seconds after which a replica asks a stream to move, give or take a fifth (setting `max_stream_age`)."""
+
+STREAM_GRACE_SECONDS: Final = 60.0
+"""What an old stream has whose client does not move when it is asked (setting `stream_grace_seconds`)."""
 
 UNREADY_SECONDS: Final = 0.0
 """How long a service that stops serves on while its health says NOT_SERVING (setting `unready_seconds`)."""

@@ -5,6 +5,7 @@ export * from "./gen/trunkline/v1/durable_pb.js";
 export * from "./gen/trunkline/v1/error_pb.js";
 export * from "./gen/trunkline/v1/life_pb.js";
 export * from "./gen/trunkline/v1/message_pb.js";
+export * from "./gen/trunkline/v1/move_pb.js";
 export * from "./gen/trunkline/v1/state_pb.js";
 export * from "./gen/trunkline/v1/task_pb.js";
 export * from "./gen/trunkline/v1/waiting_pb.js";

@@ -34,6 +34,7 @@ from trunklined.rpc.draining import BUS_FINISHING_METHODS
 from trunklined.rpc.health import Health
 from trunklined.rpc.listening import reachable
 from trunklined.rpc.memory import available_memory
+from trunklined.rpc.moving import Moving
 from trunklined.rpc.server import Program
 from trunklined.rpc.upstream import upstream_options
 
@@ -114,8 +115,14 @@ class ReplicaProgram:
         self._broker = make_broker(settings, self._lease.new_engine(), self._replicas)
         self._ownership = Ownership(self._broker, self._lease)
         self._route = JournalRoute(self._ownership, self._new_forwarder, settings.redis_wait)
+        self._moving = Moving(
+            settings.max_stream_age,
+            settings.stream_grace_seconds,
+            lambda: bool(self._replicas.others()),
+            lambda: BusDisconnectedError("the stream is old, and did not move when it was asked to"),
+        )
         self._servicer = ReplicaServicer(
-            self._broker, settings.max_message_bytes, settings.stored_patterns, time.time(), self._route
+            self._broker, settings.max_message_bytes, settings.stored_patterns, time.time(), self._moving, self._route
         )
         self._servicer.address = settings.advertised_address
 
@@ -143,6 +150,10 @@ class ReplicaProgram:
             self._control.replica_key = self._replica_key
         self._route.start()
         await self._replicas.start()
+
+    async def move(self, seconds: float) -> None:
+        """Asks the streams to go to other replicas."""
+        await self._moving.move_all(seconds)
 
     async def drain(self, seconds: float) -> None:
         """Waits for replies to pending requests and for receipts, then ends the streams."""

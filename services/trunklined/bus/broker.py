@@ -69,7 +69,7 @@ class Statistics:
 class Subscription:
     """One subscriber's place in a queue; made by `Broker.subscribe`, ended by `close`."""
 
-    __slots__ = ("_broker", "id", "queue", "started_at", "subscriber")
+    __slots__ = ("_broker", "id", "is_retired", "queue", "started_at", "subscriber")
 
     def __init__(self, broker: Broker, id: int, queue: Queue, subscriber: Subscriber, started_at: float) -> None:
         self._broker = broker
@@ -77,6 +77,8 @@ class Subscription:
         self.queue = queue
         self.subscriber = subscriber
         self.started_at = started_at
+        self.is_retired = False
+        """Whether a live one takes nothing more, and waits until what it has is taken."""
 
     def close(self, *, nothing_begun: bool = False) -> None:
         """Ends the subscription; idempotent. What waited only for it is dropped and counted as vanished.
@@ -239,11 +241,18 @@ class Broker:
             self._requests.responder_left(responder, nothing_begun=nothing_begun)
 
     def retire(self, subscription: Subscription) -> None:
-        """Lets a responder take nothing more; it goes on to answer what it accepted."""
-        responder = subscription.subscriber.responder
-        if responder is not None:
+        """Lets a subscription take nothing more. A responder goes on to answer what it accepted; of a live one without
+        a group, what waits can still be taken, whatever its credit. Others stay as they are."""
+        queue, subscriber = subscription.queue, subscription.subscriber
+        if subscriber.responder is not None:
             self._leave(subscription)
-            self._requests.responder_left(responder, nothing_begun=True, but_accepted=True)
+            self._requests.responder_left(subscriber.responder, nothing_begun=True, but_accepted=True)
+        elif isinstance(queue, SubscriptionQueue) and not queue.group and not subscription.is_retired:
+            subscription.is_retired = True
+            self.peers.remove_interest(queue.pattern, "", answers=subscriber.can_answer)
+            self._index.remove(queue.pattern, queue)
+            subscriber.credit = None
+            subscriber.wake(subscriber)
 
     def _leave(self, subscription: Subscription) -> None:
         queue, subscriber = subscription.queue, subscription.subscriber
@@ -252,7 +261,8 @@ class Broker:
         if not isinstance(queue, SubscriptionQueue):
             queue.leave(subscriber)
             return
-        self.peers.remove_interest(queue.pattern, queue.group, answers=subscriber.can_answer)
+        if not subscription.is_retired:
+            self.peers.remove_interest(queue.pattern, queue.group, answers=subscriber.can_answer)
         if queue.group and len(queue.subscribers) == 1:
             self.groups.before_last(queue)
         waited = queue.count
@@ -260,7 +270,7 @@ class Broker:
             return
         if queue.group:
             self.groups.close(queue)
-        else:
+        elif not subscription.is_retired:
             self._index.remove(queue.pattern, queue)
         self._past_drops.add(queue.drops)
         if waited:

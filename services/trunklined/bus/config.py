@@ -26,7 +26,7 @@ from trunkline.limits import (
     MiB,
 )
 from trunklined.redis.settings import RedisSettings
-from trunklined.rpc.config import AccessSettings, Address, AddressOrEmpty, ServerSettings
+from trunklined.rpc.config import AccessSettings, Address, AddressOrEmpty, MovingSettings, ServerSettings
 
 
 def _pattern(value: str) -> str:
@@ -51,7 +51,7 @@ class RetentionSettings(BaseModel):
     hard: bool = False
 
 
-class Settings(RedisSettings, ServerSettings, AccessSettings):
+class Settings(RedisSettings, MovingSettings, ServerSettings, AccessSettings):
     """What the bus can be told, beside what every program can."""
 
     model_config = SettingsConfigDict(env_prefix="TRUNKLINE_BUS_")

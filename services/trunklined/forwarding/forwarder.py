@@ -85,6 +85,8 @@ class Forwarder:
         self._streams: dict[Call, OpenItems] = {}
         self._unary: set[asyncio.Task[Any]] = set()
         self._stopping = False
+        self._moving: asyncio.Task[bool] | None = None
+        """While another connection to the upstream is being made."""
         self._finishes = False
         """While it stops: whether something that was under way still is."""
 
@@ -120,6 +122,8 @@ class Forwarder:
 
     async def close(self) -> None:
         """Ends every call. Idempotent."""
+        if self._moving is not None:
+            self._moving.cancel()
         await self._upstream.close()
 
     async def send(self, method: str, request: bytes, timeout: float) -> bytes:
@@ -129,6 +133,10 @@ class Forwarder:
             grpc.aio.AioRpcError: the upstream answered with an error, or was lost.
             TrunklineError: this program lets go of the upstream.
         """
+        with self._upstream.in_use():
+            return await self._send(method, request, timeout)
+
+    async def _send(self, method: str, request: bytes, timeout: float) -> bytes:
         call = self._upstream.stub(method)(request, timeout=timeout, metadata=self._own_metadata())
         try:
             response: bytes = await call
@@ -153,7 +161,11 @@ class Forwarder:
             self._unary.discard(task)
 
     async def _forward(self, method: str, request: bytes, context: Context) -> bytes:
-        call = (await self._method(method, context, False, False))(request, **self._options_of(context))
+        start = await self._method(method, context, False, False)
+        with self._upstream.in_use():
+            return await self._answer_unary(start(request, **self._options_of(context)), context)
+
+    async def _answer_unary(self, call: Any, context: Context) -> bytes:
         try:
             response: bytes = await call
         except aio.AioRpcError as error:
@@ -217,11 +229,21 @@ class Forwarder:
 
     async def _answer(self, call: Any, context: Context, items: OpenItems) -> None:
         """Passes the responses on, one at a time: what the caller does not take waits in the upstream."""
+        with self._upstream.in_use() as is_current:
+            await self._pass_down(call, context, items, is_current)
+
+    async def _pass_down(self, call: Any, context: Context, items: OpenItems, is_current: Callable[[], bool]) -> None:
         self._streams[call] = items
         try:
-            # At once: a client may wait for them to know that its stream was accepted.
-            await context.send_initial_metadata(tuple(await call.initial_metadata() or ()))
+            metadata = tuple(await call.initial_metadata() or ())
+            if call.done() and (code := await call.code()) is not grpc.StatusCode.OK:
+                if code is grpc.StatusCode.UNAVAILABLE and is_current():
+                    await self._go_elsewhere()  # that replica stops; the caller tries again
+            else:  # at once: to a client they say that its stream was accepted
+                await context.send_initial_metadata(metadata)
             while (response := await call.read()) is not aio.EOF:
+                if items.asks_to_move(response) and is_current():
+                    await self._go_elsewhere()
                 await context.write(response)
                 items.came(response)
             code = await call.code()
@@ -240,6 +262,16 @@ class Forwarder:
             del self._streams[call]
             items.close()
             call.cancel()
+
+    async def _go_elsewhere(self) -> None:
+        """Lets new calls go to another replica, where there is one. Then a client that moves, moves there."""
+        if self._moving is None:
+            self._moving = asyncio.ensure_future(self._upstream.move(UPSTREAM_WAIT))
+            self._moving.add_done_callback(self._moved)
+        await asyncio.wait({self._moving})
+
+    def _moved(self, _: object) -> None:
+        self._moving = None
 
     async def _method(self, method: str, context: Context, request_stream: bool, response_stream: bool) -> Any:
         if not self._upstream.is_connected:

@@ -10,10 +10,14 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import DecodeError
 
 from trunkline.v1 import bus_pb2, state_pb2
+from trunkline.v1.move_pb2 import Move
 from trunkline.wire.opaque import PassthroughTypes
 
 _UNANSWERED: Final = frozenset({"subscribe", "request_credit"})
 """Items of a client that have no answer of their own."""
+
+_MOVE: Final = bus_pb2.ConnectResponse(items=[bus_pb2.ConnectResponse.ServerItem(move=Move())]).SerializeToString()
+"""What a client is asked by that promised to move, of either service; among other items, too."""
 
 
 @cache
@@ -84,6 +88,14 @@ class OpenItems:
             for item in items_of(self._frames[1], raw):
                 if item.WhichOneof("item") != "request_events":  # more follow
                     self._settle(item.id)
+
+    def asks_to_move(self, raw: bytes) -> bool:
+        """Whether a frame of the service asks the client to go on elsewhere."""
+        return (
+            self._frames is not None
+            and _MOVE in raw  # else nothing is parsed for it
+            and any(item.WhichOneof("item") == "move" for item in items_of(self._frames[1], raw))
+        )
 
     def close(self) -> None:
         """Notes that the stream is over: nothing more is answered."""

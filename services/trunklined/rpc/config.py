@@ -16,6 +16,8 @@ from trunkline.limits import (
     KEEPALIVE_TIMEOUT,
     MAX_FRAME_BYTES,
     MAX_MESSAGE_BYTES,
+    MAX_STREAM_AGE,
+    STREAM_GRACE_SECONDS,
     UNREADY_SECONDS,
 )
 from trunklined.access.jwt_terms import ALGORITHMS, DEFAULT_ALGORITHMS, JwtTerms
@@ -221,6 +223,24 @@ class ServerSettings(BaseSettings):
         """
         variable = f"{cls.model_config.get('env_prefix', '')}LOG_FORMAT"
         return bool(given.get("log_format", os.environ.get(variable)) == "json")
+
+
+class MovingSettings(BaseSettings):
+    """Of a service with long streams and several replicas: when streams are asked to move."""
+
+    max_stream_age: float = Field(
+        default=MAX_STREAM_AGE,
+        ge=0,
+        le=86_400,
+        description="Of several replicas over Redis: a client's stream is asked to move to another one after this, give"
+        " or take a fifth, in seconds. 0: only at SIGTERM.",
+    )
+    stream_grace_seconds: float = Field(
+        default=STREAM_GRACE_SECONDS,
+        ge=0,
+        le=86_400,
+        description="What such a stream has until it ends, where its client does not move, in seconds.",
+    )
 
 
 class AccessSettings(BaseSettings):

@@ -17,6 +17,15 @@ BUS_FINISHING_METHODS: Final = tuple(
 )
 """Unary calls that may finish what runs in a bus: the reply or answer to a request, its end, the ack of a message."""
 
+LONG_STREAMS: Final = frozenset(
+    f"/trunkline.v1.{name}"
+    for name in (
+        *("BusService/Connect", "BusService/PublishStream", "BusService/Subscribe"),
+        *("StateService/ConnectState", "StateService/Watch"),
+    )
+)
+"""Calls that stay for as long as their client does."""
+
 _ERRORS: Final[Mapping[str, type[TrunklineError]]] = {
     "trunkline.v1.BusService": BusDisconnectedError,
     "trunkline.v1.StateService": StateDisconnectedError,
@@ -40,6 +49,7 @@ class Draining:
         self._running: dict[asyncio.Task[object], TrunklineError] = {}
         self._cut: set[asyncio.Task[object]] = set()
         self._refuses = False
+        self._refuses_streams = False
         self._fewer = asyncio.Event()
 
     def admit(self, method: str) -> asyncio.Task[object] | None:
@@ -54,7 +64,9 @@ class Draining:
         error = self._error(method)
         if error is None:
             return None
-        if self._refuses and method not in self._finishing_methods:
+        if (self._refuses and method not in self._finishing_methods) or (
+            self._refuses_streams and method in LONG_STREAMS
+        ):
             raise error
         task = asyncio.current_task()
         assert task is not None
@@ -70,6 +82,10 @@ class Draining:
     def error_of(self, task: asyncio.Task[object] | None) -> TrunklineError | None:
         """Returns the error of a call that was cancelled because its time was over; None for any other."""
         return self._running[task] if task is not None and task in self._cut else None
+
+    def refuse_streams(self) -> None:
+        """Refuses new long streams from now on: those that are open move elsewhere."""
+        self._refuses_streams = True
 
     def refuse(self) -> None:
         """Refuses new calls from now on, but those that may finish what runs."""

@@ -33,6 +33,9 @@ from trunklined.rpc.loop_lag import LoopLag
 from trunklined.rpc.metrics import ExposureCollector, MetricsServer, RpcMetrics
 from trunklined.rpc.tls import ServerTls
 
+MOVE_SHARE: Final = 0.75
+"""Of the time to drain: what streams get at the most to move elsewhere."""
+
 GOODBYE_SECONDS: Final = 0.1
 """From the end of the last call to that of its connection: its answer is on its way, and what comes is still refused
 with a reason."""
@@ -77,6 +80,14 @@ class TakesFinishingCalls(Protocol):
     finishing_methods: Collection[str]
     """Methods, such as "/trunkline.v1.BusService/Publish", whose calls are let in while the program drains: it refuses
     by itself those that finish nothing."""
+
+
+@runtime_checkable
+class MovesStreams(Protocol):
+    """A program that asks its long streams to move to other replicas, before it drains."""
+
+    async def move(self, seconds: float) -> None:
+        """Asks them, and waits until those have gone that go, `seconds` at the most. All but new streams is taken."""
 
 
 @runtime_checkable
@@ -217,8 +228,13 @@ def _warn_of_exposure(settings: ServerSettings, address: str) -> None:
 
 
 async def _drain(program: Program, draining: Draining, seconds: float) -> None:
-    """Refuses new calls, while the program ends the running ones. The server itself is stopped after that: it would
-    refuse without a reason, and cut off what has arrived and was not begun."""
+    """Lets the streams move that can; then refuses new calls, while the program ends the running ones. The server
+    itself is stopped after that: it would refuse without a reason, and cut off what has arrived and was not begun."""
+    if isinstance(program, MovesStreams):
+        began = asyncio.get_running_loop().time()
+        draining.refuse_streams()
+        await program.move(seconds * MOVE_SHARE)
+        seconds = max(0.0, seconds - (asyncio.get_running_loop().time() - began))
     draining.refuse()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(draining.finish(seconds))

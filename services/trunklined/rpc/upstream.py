@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import grpc
 import structlog
 from grpc import aio
 
+from trunkline.errors import TlsError
 from trunkline.limits import MAX_FRAME_BYTES
 from trunkline.wire.channel import Connector
 
@@ -67,6 +69,12 @@ class Upstream:
         self._calls: dict[tuple[str, bool, bool], Any] = {}
         self._told = ""
         """Why it refused, as it was logged last."""
+        self._users: Counter[aio.Channel] = Counter()
+        """Calls of each connection; see `in_use`."""
+        self._left: set[aio.Channel] = set()
+        """Connections that no new calls go to; each is closed with its last call."""
+        self._closing: set[asyncio.Task[None]] = set()
+        self._moved = asyncio.Event()
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Returns the metadata with which each call says who makes it: this program's own token, if it has one.
@@ -98,13 +106,61 @@ class Upstream:
             with suppress(asyncio.CancelledError):
                 await watcher
         channel, self._channel = self._channel, None
-        if channel is not None:
-            await channel.close()
+        for each in (*self._left, *([] if channel is None else [channel])):
+            await each.close()
+        self._left.clear()
         self._ready.clear()
 
     async def connected(self) -> None:
         """Waits until the service is connected."""
         await self._ready.wait()
+
+    @contextmanager
+    def in_use(self) -> Iterator[Callable[[], bool]]:
+        """Keeps the connection of now until the block ends, also where new calls go to another one meanwhile. Yields
+        what says whether they still go to this one."""
+        channel = self._channel
+        assert channel is not None
+        self._users[channel] += 1
+        try:
+            yield lambda: channel is self._channel
+        finally:
+            self._users[channel] -= 1
+            self._close_if_left(channel)
+
+    async def move(self, seconds: float) -> bool:
+        """Lets new calls go by another connection, which another replica may answer. The one of now stays where there
+        is none after so many seconds: then this returns False."""
+        try:
+            channel = self._connector.open()
+        except TlsError:
+            return False
+        try:
+            async with asyncio.timeout(seconds):
+                while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
+                    await channel.wait_for_state_change(state)
+        except BaseException as error:
+            await channel.close()
+            if isinstance(error, TimeoutError):
+                return False
+            raise
+        old, self._channel = self._channel, channel
+        self._calls.clear()
+        self._moved.set()
+        if old is not None:
+            self._left.add(old)
+            self._close_if_left(old)
+        return True
+
+    def _close_if_left(self, channel: aio.Channel) -> None:
+        if self._users[channel] > 0:
+            return
+        del self._users[channel]
+        if channel in self._left:
+            self._left.discard(channel)
+            closing = asyncio.ensure_future(channel.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     def stub(self, method: str, request_stream: bool = False, response_stream: bool = False) -> Any:
         """Returns what starts calls of a method, of encoded messages. To be asked for each call: another connection may
@@ -135,13 +191,17 @@ class Upstream:
                 log.info("upstream connected" if ready else "upstream lost")
                 self._on_change(ready)
             change = asyncio.ensure_future(self._channel.wait_for_state_change(state))
+            moved = asyncio.ensure_future(self._moved.wait())
             asking = asyncio.ensure_future(self._ask(log)) if state is _FAILED else None
             try:
-                await asyncio.wait((change, asking) if asking else (change,), return_when=asyncio.FIRST_COMPLETED)
+                awaited = (change, moved, asking) if asking else (change, moved)
+                await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+                self._moved.clear()
                 if asking is not None and asking.done():
                     await self._renew()
             finally:
                 change.cancel()
+                moved.cancel()
                 if asking is not None:
                     asking.cancel()
 

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Sequence
 from grpc import aio
 from prometheus_client.registry import Collector
 
+from trunkline.errors import StateDisconnectedError
 from trunklined.access.control import AccessControl
 from trunklined.relay.journal import Stock
 from trunklined.relay.link import BusLink
 from trunklined.relay.outbox import Link, OutboxRelay
 from trunklined.rpc.access import Guarded
 from trunklined.rpc.health import Health
+from trunklined.rpc.moving import Moving
 from trunklined.rpc.server import Program
 from trunklined.state.config import Settings
 from trunklined.state.engines.engine import ANSWER_BYTES, Engine
@@ -33,7 +35,14 @@ class StateProgram:
 
     def __init__(self, settings: Settings) -> None:
         self._store = make_store(settings)
-        self._servicer = StateServicer(self._store, settings.max_message_bytes, time.time())
+        is_shared = settings.engine == "redis"
+        self._moving = Moving(
+            settings.max_stream_age,
+            settings.stream_grace_seconds,
+            lambda: is_shared,  # who else serves the store is not known
+            lambda: StateDisconnectedError("the stream is old, and did not move when it was asked to"),
+        )
+        self._servicer = StateServicer(self._store, settings.max_message_bytes, time.time(), self._moving)
 
     def guard(self, control: AccessControl) -> Guarded:
         """Returns what each call needs."""
@@ -46,6 +55,10 @@ class StateProgram:
     async def start(self) -> None:
         """Opens the engine; raises `StorageError` if the engine does not open."""
         await self._store.open()
+
+    async def move(self, seconds: float) -> None:
+        """Asks the streams to go to other replicas, where there may be some."""
+        await self._moving.move_all(seconds)
 
     async def drain(self, seconds: float) -> None:
         """Finishes the submitted writes, then ends the streams."""

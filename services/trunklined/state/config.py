@@ -21,10 +21,10 @@ from trunkline.limits import (
     MiB,
 )
 from trunklined.redis.settings import RedisSettings
-from trunklined.rpc.config import AccessSettings, Address, AddressOrEmpty, ServerSettings
+from trunklined.rpc.config import AccessSettings, Address, AddressOrEmpty, MovingSettings, ServerSettings
 
 
-class Settings(ServerSettings, RedisSettings, AccessSettings):
+class Settings(ServerSettings, MovingSettings, RedisSettings, AccessSettings):
     """The settings of the state service, beside those of every program."""
 
     model_config = SettingsConfigDict(env_prefix="TRUNKLINE_STATE_")

@@ -7,6 +7,7 @@ from trunkline.v1 import durable_pb2 as _durable_pb2
 from trunkline.v1 import error_pb2 as _error_pb2
 from trunkline.v1 import life_pb2 as _life_pb2
 from trunkline.v1 import message_pb2 as _message_pb2
+from trunkline.v1 import move_pb2 as _move_pb2
 from trunkline.v1 import task_pb2 as _task_pb2
 from trunkline.v1 import waiting_pb2 as _waiting_pb2
 from google.protobuf.internal import containers as _containers
@@ -66,12 +67,14 @@ class PublishStreamRequest(_message.Message):
     def __init__(self, publish: _Optional[_Union[PublishRequest, _Mapping]] = ...) -> None: ...
 
 class PublishStreamResponse(_message.Message):
-    __slots__ = ("published", "error")
+    __slots__ = ("published", "error", "move")
     PUBLISHED_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    MOVE_FIELD_NUMBER: _ClassVar[int]
     published: PublishResponse
     error: _error_pb2.Error
-    def __init__(self, published: _Optional[_Union[PublishResponse, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
+    move: _move_pb2.Move
+    def __init__(self, published: _Optional[_Union[PublishResponse, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., move: _Optional[_Union[_move_pb2.Move, _Mapping]] = ...) -> None: ...
 
 class SubscribeRequest(_message.Message):
     __slots__ = ("start", "credit", "ack", "nak", "terminate", "extend", "release", "respond", "report")
@@ -120,7 +123,7 @@ class SubscribeRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[SubscribeRequest.Start, _Mapping]] = ..., credit: _Optional[_Union[SubscribeRequest.Credit, _Mapping]] = ..., ack: _Optional[_Union[_durable_pb2.Ack, _Mapping]] = ..., nak: _Optional[_Union[_durable_pb2.Nak, _Mapping]] = ..., terminate: _Optional[_Union[_durable_pb2.Terminate, _Mapping]] = ..., extend: _Optional[_Union[_durable_pb2.Extend, _Mapping]] = ..., release: _Optional[_Union[_durable_pb2.Release, _Mapping]] = ..., respond: _Optional[_Union[RespondRequest, _Mapping]] = ..., report: _Optional[_Union[_task_pb2.Report, _Mapping]] = ...) -> None: ...
 
 class SubscribeResponse(_message.Message):
-    __slots__ = ("started", "deliveries", "lagged", "refused", "called_off", "refused_response", "part_credit", "changed", "task_cancelled")
+    __slots__ = ("started", "deliveries", "lagged", "refused", "called_off", "refused_response", "part_credit", "changed", "task_cancelled", "move")
     class Started(_message.Message):
         __slots__ = ("subscription_id", "ack_wait", "paused", "lost_commits")
         SUBSCRIPTION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -228,6 +231,7 @@ class SubscribeResponse(_message.Message):
     PART_CREDIT_FIELD_NUMBER: _ClassVar[int]
     CHANGED_FIELD_NUMBER: _ClassVar[int]
     TASK_CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    MOVE_FIELD_NUMBER: _ClassVar[int]
     started: SubscribeResponse.Started
     deliveries: SubscribeResponse.Deliveries
     lagged: SubscribeResponse.Lagged
@@ -237,7 +241,8 @@ class SubscribeResponse(_message.Message):
     part_credit: SubscribeResponse.PartCredit
     changed: SubscribeResponse.Changed
     task_cancelled: SubscribeResponse.TaskCancelled
-    def __init__(self, started: _Optional[_Union[SubscribeResponse.Started, _Mapping]] = ..., deliveries: _Optional[_Union[SubscribeResponse.Deliveries, _Mapping]] = ..., lagged: _Optional[_Union[SubscribeResponse.Lagged, _Mapping]] = ..., refused: _Optional[_Union[SubscribeResponse.Refused, _Mapping]] = ..., called_off: _Optional[_Union[SubscribeResponse.CalledOff, _Mapping]] = ..., refused_response: _Optional[_Union[SubscribeResponse.RefusedResponse, _Mapping]] = ..., part_credit: _Optional[_Union[SubscribeResponse.PartCredit, _Mapping]] = ..., changed: _Optional[_Union[SubscribeResponse.Changed, _Mapping]] = ..., task_cancelled: _Optional[_Union[SubscribeResponse.TaskCancelled, _Mapping]] = ...) -> None: ...
+    move: _move_pb2.Move
+    def __init__(self, started: _Optional[_Union[SubscribeResponse.Started, _Mapping]] = ..., deliveries: _Optional[_Union[SubscribeResponse.Deliveries, _Mapping]] = ..., lagged: _Optional[_Union[SubscribeResponse.Lagged, _Mapping]] = ..., refused: _Optional[_Union[SubscribeResponse.Refused, _Mapping]] = ..., called_off: _Optional[_Union[SubscribeResponse.CalledOff, _Mapping]] = ..., refused_response: _Optional[_Union[SubscribeResponse.RefusedResponse, _Mapping]] = ..., part_credit: _Optional[_Union[SubscribeResponse.PartCredit, _Mapping]] = ..., changed: _Optional[_Union[SubscribeResponse.Changed, _Mapping]] = ..., task_cancelled: _Optional[_Union[SubscribeResponse.TaskCancelled, _Mapping]] = ..., move: _Optional[_Union[_move_pb2.Move, _Mapping]] = ...) -> None: ...
 
 class RequestRequest(_message.Message):
     __slots__ = ("channel", "message", "timeout", "idle_timeout", "wait_for_responder", "repeatable", "outlives_asker", "traceback")
@@ -340,8 +345,10 @@ class ConnectRequest(_message.Message):
         finish: bool
         def __init__(self, nothing_begun: bool = ..., finish: bool = ...) -> None: ...
     class Ping(_message.Message):
-        __slots__ = ()
-        def __init__(self) -> None: ...
+        __slots__ = ("sent",)
+        SENT_FIELD_NUMBER: _ClassVar[int]
+        sent: bool
+        def __init__(self, sent: bool = ...) -> None: ...
     class RequestCredit(_message.Message):
         __slots__ = ("parts",)
         PARTS_FIELD_NUMBER: _ClassVar[int]
@@ -354,7 +361,7 @@ class ConnectRequest(_message.Message):
 class ConnectResponse(_message.Message):
     __slots__ = ("items",)
     class ServerItem(_message.Message):
-        __slots__ = ("id", "published", "reply", "subscription", "cancelled", "pong", "error", "bus_connected", "request_events", "request_end")
+        __slots__ = ("id", "published", "reply", "subscription", "cancelled", "pong", "error", "bus_connected", "request_events", "request_end", "move")
         ID_FIELD_NUMBER: _ClassVar[int]
         PUBLISHED_FIELD_NUMBER: _ClassVar[int]
         REPLY_FIELD_NUMBER: _ClassVar[int]
@@ -365,6 +372,7 @@ class ConnectResponse(_message.Message):
         BUS_CONNECTED_FIELD_NUMBER: _ClassVar[int]
         REQUEST_EVENTS_FIELD_NUMBER: _ClassVar[int]
         REQUEST_END_FIELD_NUMBER: _ClassVar[int]
+        MOVE_FIELD_NUMBER: _ClassVar[int]
         id: int
         published: PublishResponse
         reply: RequestResponse
@@ -375,7 +383,8 @@ class ConnectResponse(_message.Message):
         bus_connected: ConnectResponse.BusConnected
         request_events: RequestStreamResponse
         request_end: RequestStreamResponse
-        def __init__(self, id: _Optional[int] = ..., published: _Optional[_Union[PublishResponse, _Mapping]] = ..., reply: _Optional[_Union[RequestResponse, _Mapping]] = ..., subscription: _Optional[_Union[SubscribeResponse, _Mapping]] = ..., cancelled: _Optional[_Union[ConnectResponse.Cancelled, _Mapping]] = ..., pong: _Optional[_Union[ConnectResponse.Pong, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., bus_connected: _Optional[_Union[ConnectResponse.BusConnected, _Mapping]] = ..., request_events: _Optional[_Union[RequestStreamResponse, _Mapping]] = ..., request_end: _Optional[_Union[RequestStreamResponse, _Mapping]] = ...) -> None: ...
+        move: _move_pb2.Move
+        def __init__(self, id: _Optional[int] = ..., published: _Optional[_Union[PublishResponse, _Mapping]] = ..., reply: _Optional[_Union[RequestResponse, _Mapping]] = ..., subscription: _Optional[_Union[SubscribeResponse, _Mapping]] = ..., cancelled: _Optional[_Union[ConnectResponse.Cancelled, _Mapping]] = ..., pong: _Optional[_Union[ConnectResponse.Pong, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., bus_connected: _Optional[_Union[ConnectResponse.BusConnected, _Mapping]] = ..., request_events: _Optional[_Union[RequestStreamResponse, _Mapping]] = ..., request_end: _Optional[_Union[RequestStreamResponse, _Mapping]] = ..., move: _Optional[_Union[_move_pb2.Move, _Mapping]] = ...) -> None: ...
     class BusConnected(_message.Message):
         __slots__ = ()
         def __init__(self) -> None: ...

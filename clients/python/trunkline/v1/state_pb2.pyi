@@ -4,6 +4,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from trunkline.v1 import error_pb2 as _error_pb2
 from trunkline.v1 import message_pb2 as _message_pb2
+from trunkline.v1 import move_pb2 as _move_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -340,7 +341,7 @@ class WatchRequest(_message.Message):
     def __init__(self, kinds: _Optional[_Iterable[_Union[RecordKind, str]]] = ..., id: _Optional[str] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., after_revision: _Optional[int] = ...) -> None: ...
 
 class WatchResponse(_message.Message):
-    __slots__ = ("record", "left", "synced", "progress")
+    __slots__ = ("record", "left", "synced", "progress", "move")
     class Left(_message.Message):
         __slots__ = ("kind", "id", "revision", "deleted", "reason")
         KIND_FIELD_NUMBER: _ClassVar[int]
@@ -368,11 +369,13 @@ class WatchResponse(_message.Message):
     LEFT_FIELD_NUMBER: _ClassVar[int]
     SYNCED_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    MOVE_FIELD_NUMBER: _ClassVar[int]
     record: Record
     left: WatchResponse.Left
     synced: WatchResponse.Synced
     progress: WatchResponse.Progress
-    def __init__(self, record: _Optional[_Union[Record, _Mapping]] = ..., left: _Optional[_Union[WatchResponse.Left, _Mapping]] = ..., synced: _Optional[_Union[WatchResponse.Synced, _Mapping]] = ..., progress: _Optional[_Union[WatchResponse.Progress, _Mapping]] = ...) -> None: ...
+    move: _move_pb2.Move
+    def __init__(self, record: _Optional[_Union[Record, _Mapping]] = ..., left: _Optional[_Union[WatchResponse.Left, _Mapping]] = ..., synced: _Optional[_Union[WatchResponse.Synced, _Mapping]] = ..., progress: _Optional[_Union[WatchResponse.Progress, _Mapping]] = ..., move: _Optional[_Union[_move_pb2.Move, _Mapping]] = ...) -> None: ...
 
 class ConnectStateRequest(_message.Message):
     __slots__ = ("items",)
@@ -404,7 +407,7 @@ class ConnectStateRequest(_message.Message):
 class ConnectStateResponse(_message.Message):
     __slots__ = ("items",)
     class ServerItem(_message.Message):
-        __slots__ = ("id", "saved", "got", "listed", "deleted", "batched", "error", "lease_renewed", "lease_released", "touched")
+        __slots__ = ("id", "saved", "got", "listed", "deleted", "batched", "error", "lease_renewed", "lease_released", "touched", "move")
         ID_FIELD_NUMBER: _ClassVar[int]
         SAVED_FIELD_NUMBER: _ClassVar[int]
         GOT_FIELD_NUMBER: _ClassVar[int]
@@ -415,6 +418,7 @@ class ConnectStateResponse(_message.Message):
         LEASE_RENEWED_FIELD_NUMBER: _ClassVar[int]
         LEASE_RELEASED_FIELD_NUMBER: _ClassVar[int]
         TOUCHED_FIELD_NUMBER: _ClassVar[int]
+        MOVE_FIELD_NUMBER: _ClassVar[int]
         id: int
         saved: SaveResponse
         got: GetResponse
@@ -425,7 +429,8 @@ class ConnectStateResponse(_message.Message):
         lease_renewed: RenewLeaseResponse
         lease_released: ReleaseLeaseResponse
         touched: TouchResponse
-        def __init__(self, id: _Optional[int] = ..., saved: _Optional[_Union[SaveResponse, _Mapping]] = ..., got: _Optional[_Union[GetResponse, _Mapping]] = ..., listed: _Optional[_Union[ListResponse, _Mapping]] = ..., deleted: _Optional[_Union[DeleteResponse, _Mapping]] = ..., batched: _Optional[_Union[BatchResponse, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., lease_renewed: _Optional[_Union[RenewLeaseResponse, _Mapping]] = ..., lease_released: _Optional[_Union[ReleaseLeaseResponse, _Mapping]] = ..., touched: _Optional[_Union[TouchResponse, _Mapping]] = ...) -> None: ...
+        move: _move_pb2.Move
+        def __init__(self, id: _Optional[int] = ..., saved: _Optional[_Union[SaveResponse, _Mapping]] = ..., got: _Optional[_Union[GetResponse, _Mapping]] = ..., listed: _Optional[_Union[ListResponse, _Mapping]] = ..., deleted: _Optional[_Union[DeleteResponse, _Mapping]] = ..., batched: _Optional[_Union[BatchResponse, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., lease_renewed: _Optional[_Union[RenewLeaseResponse, _Mapping]] = ..., lease_released: _Optional[_Union[ReleaseLeaseResponse, _Mapping]] = ..., touched: _Optional[_Union[TouchResponse, _Mapping]] = ..., move: _Optional[_Union[_move_pb2.Move, _Mapping]] = ...) -> None: ...
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     items: _containers.RepeatedCompositeFieldContainer[ConnectStateResponse.ServerItem]
     def __init__(self, items: _Optional[_Iterable[_Union[ConnectStateResponse.ServerItem, _Mapping]]] = ...) -> None: ...

@@ -19,6 +19,7 @@ from trunkline.limits import (
     KEEPALIVE_INTERVAL,
     KEEPALIVE_TIMEOUT,
     MAX_FRAME_BYTES,
+    MOVES,
     RECONNECT_DELAY_MAX,
     RECONNECT_DELAY_MIN,
 )
@@ -170,6 +171,15 @@ class Stream(PendingReplies):
         self._is_abandoned = False
         """Whether it is a copy in a forked process: its loop and its channel are those of the parent."""
         self._writer: StreamWriter | None = None
+        self._is_held = False
+        """Whether what is put waits; see `hold`."""
+        self._is_last = False
+        """Whether it is not restored when it is lost; see `retire`."""
+        self.opens_at_once = False
+        """Whether `open` raises where the service is reached and does not take the stream, else it asks again."""
+        self.calls = 0
+        """Unary calls beside the stream that are not answered yet."""
+        self._answered = asyncio.Event()
         self._kept: list[bytes] = []
         self._up = asyncio.Event()
         self.greeting: tuple[tuple[str, str | bytes], ...] = ()
@@ -196,6 +206,7 @@ class Stream(PendingReplies):
         start: Any = self._open_channel().unary_unary(
             f"{self._service}/{name}", type(request).SerializeToString, response_class(request).FromString
         )
+        self.calls += 1
         try:
             return await start(request, timeout=timeout, metadata=self.metadata)
         except grpc.aio.AioRpcError as status:
@@ -204,13 +215,21 @@ class Stream(PendingReplies):
             if _is_cancelled():
                 raise
             raise self.disconnected("it was made anew") from None
+        finally:
+            self.calls -= 1
+            self._answered.set()
 
     def read(self, name: str, request: Message, parse: Callable[[bytes], Any]) -> FrameReader:
         """Starts a call beside the stream whose answer is a stream of frames."""
         start: Any = self._open_channel().unary_stream(
             f"{self._service}/{name}", type(request).SerializeToString, parse
         )
-        return _RemoteFrames(start(request, wait_for_ready=True, metadata=self.metadata), self._lost)
+        return _RemoteFrames(start(request, wait_for_ready=True, metadata=self._long_metadata), self._lost)
+
+    @property
+    def _long_metadata(self) -> tuple[tuple[str, str], ...]:
+        """The metadata of a call that stays."""
+        return (*self.metadata, MOVES)
 
     def _open_channel(self) -> grpc.aio.Channel:
         if self._channel is None:
@@ -267,6 +286,34 @@ class Stream(PendingReplies):
         if channel is not None and not self.loop_is_closed:
             await channel.close()
         self._kept.clear()
+
+    def hold(self) -> None:
+        """Sends nothing more until `release`: what is put waits, so that something else goes before it."""
+        self._is_held = True
+        if self._writer is not None:
+            self._writer.hold()
+
+    def release(self) -> None:
+        """Sends what waits, and goes on."""
+        self._is_held = False
+        if self._writer is not None:
+            self._writer.release()
+
+    def retire(self) -> None:
+        """Says that another stream has taken its place: when it is lost, it is not restored."""
+        self._is_last = True
+
+    async def leave(self) -> None:
+        """Ends the stream; the connection stays until the calls beside it are answered, and is closed then."""
+        try:
+            if self._runner is not None:
+                self._runner.cancel()
+                await asyncio.wait({self._runner})
+            while self.calls:
+                self._answered.clear()
+                await self._answered.wait()
+        finally:
+            await self.close()
 
     def abandon(self) -> None:
         """Is called in a forked process: what it has is its parent's, and must not be touched."""
@@ -347,7 +394,8 @@ class Stream(PendingReplies):
                 if not (first.done() or self._wait_for_ready) and isinstance(reason, self._lost):
                     assert self._connector is not None
                     reason = await self._connector.why_refused() or reason
-                if not first.done() and not (self._wait_for_ready and isinstance(reason, self._lost)):
+                asks_again = self._wait_for_ready and not self.opens_at_once
+                if not first.done() and not (asks_again and isinstance(reason, self._lost)):
                     first.set_exception(reason)  # refused, not unreachable: trying again would not help
                     return
                 if isinstance(reason, TlsError):
@@ -364,6 +412,8 @@ class Stream(PendingReplies):
                 if was_up:
                     delays = reconnect_delays()
                     self._user.on_down(lost)
+                if self._is_last:
+                    return
                 await asyncio.sleep(next(delays))
         finally:
             self.is_over = True
@@ -427,13 +477,15 @@ class Stream(PendingReplies):
         await self._renew()
         connect: Any = self._open_channel().stream_stream(self._method, None, self._parse)
         try:
-            call = connect(wait_for_ready=self._wait_for_ready or first.done(), metadata=self.metadata)
+            call = connect(wait_for_ready=self._wait_for_ready or first.done(), metadata=self._long_metadata)
         except UnauthenticatedError as unreadable:  # the token's file
             return unreadable
         try:
             self.greeting = await self._accepted(call)
             if not call.done():  # else it was refused: the headers came with the status, which the read below raises
                 writer = self._writer = StreamWriter(call.write, self._user.gather)
+                if self._is_held:
+                    writer.hold()
                 self._up.set()
                 self._told = ""
                 self._user.on_up()

@@ -67,6 +67,7 @@ class StreamWriter:
         """The write that waits."""
         self._scheduled = False
         self._over = False
+        self._held = False
         self._waiters: list[asyncio.Future[None]] = []
         self.size = 0
         """Bytes that wait."""
@@ -80,7 +81,7 @@ class StreamWriter:
     def schedule(self) -> None:
         """Says that there is something to send or to gather; it is sent when the turn ends, with all that is put until
         then."""
-        if self._sending is None and not self._scheduled and not self._over:
+        if self._sending is None and not self._scheduled and not self._over and not self._held:
             self._scheduled = True
             self._flush_batch.add(self)
 
@@ -88,6 +89,15 @@ class StreamWriter:
         """Sends now what would be sent when the turn ends."""
         if self._sending is None:
             self._write_frames()
+
+    def hold(self) -> None:
+        """Writes nothing more until `release`; what is put and gathered waits."""
+        self._held = True
+
+    def release(self) -> None:
+        """Writes on."""
+        self._held = self._scheduled = False
+        self.schedule()
 
     async def room(self, limit: int) -> None:
         """Waits until at most `limit` bytes wait: a producer that calls it is bounded by its reader."""
@@ -113,7 +123,7 @@ class StreamWriter:
 
     @property
     def _busy(self) -> bool:
-        return not self._over and (self._sending is not None or self._scheduled)
+        return not self._over and (self._sending is not None or self._scheduled or self._held)
 
     async def _progress(self) -> None:
         waiter = self._loop.create_future()
@@ -161,6 +171,8 @@ class StreamWriter:
 
     def _next(self) -> bytes:
         """The next frame; empty if there is none."""
+        if self._held:
+            return b""
         waiting = self._waiting
         taken: list[bytes] = []
         room = FRAME_BYTES

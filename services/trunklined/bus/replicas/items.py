@@ -226,6 +226,18 @@ class Figures(Struct, array_like=True, tag=22):
     encoded: bytes
 
 
+class Flush(Struct, array_like=True, tag=23):
+    """Asked is when all messages are sent that wait for the sender of this now."""
+
+    call: int
+
+
+class Flushed(Struct, array_like=True, tag=24):
+    """They are: what was published there before is in front of this."""
+
+    call: int
+
+
 class Goodbye(Struct, array_like=True, tag=17):
     """The last item of a replica."""
 
@@ -252,6 +264,8 @@ Item = (
     | Listed
     | Ask
     | Figures
+    | Flush
+    | Flushed
     | Goodbye
 )
 

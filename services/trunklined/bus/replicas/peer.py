@@ -145,6 +145,12 @@ class Peer:
         self._hungry: deque[Subscriber] = deque()
         self._awake: set[Subscriber] = set()
         self._more = asyncio.Event()
+        self._is_sending = False
+        self._emptied = asyncio.Event()
+        """Nothing is sent, and nothing waits that may be."""
+        self._emptied.set()
+        self._marks: deque[tuple[int, Callable[[], None]]] = deque()
+        """Who waits until so many messages have left the queue, and are sent."""
         self._queue.join(self._subscriber)
         home.open_route(self._queue)
 
@@ -160,18 +166,51 @@ class Peer:
             await self._more.wait()
             self._more.clear()
             while (frame := self._next_frame()) is not None:
+                self._is_sending = True
                 if not await send(self.id, frame):
                     return
+                self._is_sending = False
+                self._look_sent()
+            self._look_sent()  # what expired left without a frame
+            self._emptied.set()
+
+    @property
+    def has_sent_all(self) -> bool:
+        """Whether no message waits, or is being sent, that is for all there who are in no group."""
+        return not (self._queue.count or self._is_sending)
+
+    def when_sent(self, tell: Callable[[], None]) -> None:
+        """Calls `tell` when so many are sent as wait now, or the other is gone."""
+        self._marks.append((self._left + self._queue.count, tell))
+
+    @property
+    def _left(self) -> int:
+        """How many messages have left the queue."""
+        drops = self._queue.drops
+        return self._subscriber.delivered + drops.lagged + drops.evicted + drops.expired
+
+    def _look_sent(self) -> None:
+        while self._marks and self._marks[0][0] <= self._left:
+            self._marks.popleft()[1]()
+
+    async def give_all(self) -> None:
+        """Lets the other have what waits for groups that have members there, whatever they would take; returns when
+        all is sent, or the other is gone."""
+        for place in self._places.values():
+            place.allow(None)
+        await self._emptied.wait()
 
     def put(self, item: items.Item, size: int = 0) -> None:
         """Sends an item behind those before it; `size`: about its bytes."""
         self._waiting.append((item, size))
+        self._emptied.clear()
         self._more.set()
 
     def _wake(self, subscriber: Subscriber) -> None:
         if subscriber not in self._awake:
             self._awake.add(subscriber)
             self._hungry.append(subscriber)
+            self._emptied.clear()
             self._more.set()
 
     def _next_frame(self) -> bytes | None:
@@ -248,6 +287,10 @@ class Peer:
         answered: items.Figures | None = await self._ask(call, items.Ask(call))
         return None if answered is None else answered.encoded
 
+    async def flushed(self, call: int) -> None:
+        """Returns when the messages have arrived that wait there for this replica, or the other is gone."""
+        await self._ask(call, items.Flush(call))
+
     async def _ask(self, call: int, question: items.Item) -> Any:
         """Returns what it answers; None where it is gone."""
         answer = self._calls[call] = self._loop.create_future()
@@ -269,6 +312,9 @@ class Peer:
         for answer in self._calls.values():
             if not answer.done():
                 answer.set_result(None)
+        while self._marks:
+            self._marks.popleft()[1]()
+        self._emptied.set()
 
     # What it says.
 
@@ -321,7 +367,7 @@ class Peer:
         found = [Correlated(each.correlation_id, each.message_id, each.message) for each in item.messages]
         self._home.resolve(item.channel, found)
 
-    def _note_answer(self, item: items.Cancelled | items.Listed | items.Figures) -> None:
+    def _note_answer(self, item: items.Cancelled | items.Listed | items.Figures | items.Flushed) -> None:
         answer = self._calls.get(item.call)
         if answer is not None and not answer.done():
             answer.set_result(item)
@@ -333,6 +379,12 @@ class Peer:
     def _describe(self, item: items.Ask) -> None:
         figures = self._home.describe()
         self.put(items.Figures(item.call, figures), len(figures))
+
+    def _flush(self, item: items.Flush) -> None:
+        if self.has_sent_all:
+            self.put(items.Flushed(item.call))
+        else:
+            self.when_sent(lambda: self.put(items.Flushed(item.call)))
 
     def _apply(self, entry: items.Entry) -> None:
         """Takes note of how many want a pattern in a group."""
@@ -495,5 +547,7 @@ _TAKE: Final[dict[type[items.Item], Callable[[Peer, Any], None]]] = {
     items.Listed: Peer._note_answer,
     items.Ask: Peer._describe,
     items.Figures: Peer._note_answer,
+    items.Flush: Peer._flush,
+    items.Flushed: Peer._note_answer,
     items.Lagged: Peer._tell_lagged,
 }

@@ -100,6 +100,13 @@ class Peers(Protocol):
     def when_told(self, tell: Callable[[], None]) -> None:
         """Calls `tell` when all others know the interest as it is now: at once where they do."""
 
+    def when_sent(self, tell: Callable[[], None]) -> None:
+        """Calls `tell` when what was published here so far was sent to all others that want it: at once where it was.
+        What another replica sends them after that arrives behind it."""
+
+    def when_received(self, tell: Callable[[], None]) -> None:
+        """Calls `tell` when what the others sent to this replica so far has arrived: at once where there are none."""
+
     def correlate(self, channel: str, correlated: list[Correlated]) -> None:
         """Hands on messages that may answer a request of another replica."""
 
@@ -135,6 +142,12 @@ class _Alone:
         pass
 
     def when_told(self, tell: Callable[[], None]) -> None:
+        tell()
+
+    def when_sent(self, tell: Callable[[], None]) -> None:
+        tell()
+
+    def when_received(self, tell: Callable[[], None]) -> None:
         tell()
 
     def correlate(self, channel: str, correlated: list[Correlated]) -> None:

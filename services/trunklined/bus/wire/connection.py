@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES, MAX_ANSWER_BYTES, MAX_FRAME_BYTES, MAX_FRAME_ITEMS
-from trunkline.v1 import bus_pb2
+from trunkline.v1 import bus_pb2, move_pb2
 from trunkline.wire.encoding import length_prefix, number_tag, write_varint
 from trunkline.wire.writer import FlushBatch, StreamWriter
 from trunklined.access.gate import closed_gate
@@ -149,7 +149,7 @@ class BusConnection:
             case "cancel":
                 self._cancel(item.id, item.cancel.nothing_begun, item.cancel.finish)
             case "ping":
-                self._pong_when_told(item.id)
+                self._pong_when_told(item.id, sent=item.ping.sent)
             case _:
                 raise InvalidMessageError("the item is empty", details={"field": "item"})
 
@@ -267,21 +267,29 @@ class BusConnection:
         self._requests.pop(request.id, None)
         self._idle.set()
 
-    def _pong_when_told(self, id: int) -> None:
-        """Answers a ping: at once, or when other replicas know of the interest that this client had before it."""
+    def _pong_when_told(self, id: int, *, sent: bool) -> None:
+        """Answers a ping: at once, or when other replicas know of the interest that this client had before it; with
+        `sent`, when what it published was sent to them too."""
         changes = self._changes
+
+        def pong_now() -> None:
+            if not self._closed:
+                self._pong(id, sent=sent)
 
         def pong() -> None:
             self._told = max(self._told, changes)
-            if not self._closed:
-                self._pong(id)
+            if sent:
+                self._broker.peers.when_sent(pong_now)
+            else:
+                pong_now()
 
         if changes > self._told:
             self._broker.peers.when_told(pong)
         else:
             pong()
 
-    def _pong(self, id: int) -> None:
+    def _pong(self, id: int, *, sent: bool) -> None:
+        """Says that what came before a ping was taken."""
         self._answer(id).pong.SetInParent()
 
     def _respond(self, id: int, responder: Responder, request: Any, encoded: Sequence[bytes]) -> None:
@@ -333,11 +341,15 @@ class BusConnection:
                 self._end_subscription(subscription.subscriber, refused)
 
     def _cancel(self, id: int, nothing_begun: bool, finish: bool) -> None:
-        self._changes += 1
         if finish:
             if (subscription := self._subscriptions.get(id)) is not None:
-                self._broker.retire(subscription)
+                self._finish(id, subscription)
             return
+        self._changes += 1
+        self._drop(id, nothing_begun=nothing_begun)
+
+    def _drop(self, id: int, *, nothing_begun: bool) -> None:
+        """Ends what has this id."""
         request = self._requests.pop(id, None)
         if request is not None:
             request.leave()
@@ -348,6 +360,27 @@ class BusConnection:
                 subscription.queue.take_back_from(subscription.subscriber)
             self._answer(id).cancelled.SetInParent()
         self._idle.set()
+
+    def _finish(self, id: int, subscription: Subscription) -> None:
+        """Lets a subscription take nothing more. A live one has first what others sent here before they knew that it
+        goes on elsewhere; it ends when all is sent that waits for it."""
+        if subscription.subscriber.responder is not None:
+            self._broker.retire(subscription)
+            return
+
+        def retire() -> None:
+            if self._closed or self._subscriptions.get(id) is not subscription:
+                return
+            self._broker.retire(subscription)
+            if not (subscription.is_retired and subscription.queue.count):
+                self._drop(id, nothing_begun=False)
+
+        self._broker.peers.when_received(retire)
+
+    def ask_to_move(self, move: move_pb2.Move) -> None:
+        """Asks the client to go on elsewhere."""
+        encoded = move.SerializeToString()
+        self._answer(0, len(encoded)).move.MergeFromString(encoded)
 
     def _check_id_is_free(self, id: int) -> None:
         if id < 1:
@@ -398,6 +431,7 @@ class BusConnection:
             response = next_response(self._broker, subscriber, FRAME_MESSAGES - messages)
             if response is None:
                 self._awake.discard(subscriber)
+                self._end_retired(subscriber)
                 continue
             self._hungry.append(subscriber)
             id, subscription = _ID + write_varint(subscriber.id), _subscription(response.size)
@@ -406,6 +440,12 @@ class BusConnection:
             messages += response.messages
             room -= response.size
         return frames
+
+    def _end_retired(self, subscriber: Subscriber) -> None:
+        """Ends a subscription that takes nothing more, when all that it had is sent."""
+        subscription = self._subscriptions.get(subscriber.id)
+        if subscription is not None and subscription.is_retired and not subscription.queue.count:
+            self._drop(subscriber.id, nothing_begun=False)
 
 
 def _items_of(raw: bytes) -> Iterable[tuple[Any, Any]]:

@@ -42,7 +42,8 @@ class JournalRoute:
         """Called when the journal can be reached, and when not."""
         self.ownership = ownership
         self._new_forwarder = new_forwarder
-        self._wait = wait
+        self.wait = wait
+        """Seconds; see above."""
         self._forwarder: Forwarder | None = None
         self._changed = asyncio.Event()
         self._was_reachable = False
@@ -87,7 +88,7 @@ class JournalRoute:
         Raises:
             BusDisconnectedError: none did.
         """
-        limit = self._wait if seconds is None else min(self._wait, seconds)
+        limit = self.wait if seconds is None else min(self.wait, seconds)
         try:
             async with asyncio.timeout(limit):
                 while not self.is_reachable:
@@ -103,11 +104,32 @@ class JournalRoute:
         """Returns whether the journal is open here; waits while it is about to be: others know who owns it before it
         has read it. At most so long, and no longer than the route waits."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._wait if seconds is None else min(self._wait, seconds)):
+            async with asyncio.timeout(self.wait if seconds is None else min(self.wait, seconds)):
                 while not self.is_here and self.ownership.owner == self.ownership.address:
                     self._changed.clear()
                     await self._changed.wait()
         return self.is_here
+
+    async def open_stream(self, forwarder: Forwarder, method: str, context: Any) -> Any:
+        """Begins a stream to the replica that owns the journal, for a client's; returns it when it is accepted.
+
+        Raises:
+            TrunklineError: it is not: that replica stops, or has the journal no more.
+        """
+        call = await forwarder.open(method, context)
+        try:
+            await call.initial_metadata()
+            if not call.done():
+                return call
+            await call.read()
+        except aio.AioRpcError as status:
+            raise error_from_rpc(status, BusDisconnectedError) from status
+        except asyncio.CancelledError:
+            call.cancel()
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+        raise BusDisconnectedError("the way to the journal's owner was closed", details={"why": "no owner"})
 
     async def run(self, call: Awaitable[T]) -> T:
         """Awaits something of the journal that is here; raises where the journal goes to another replica meanwhile."""

@@ -38,6 +38,8 @@ class _Waiting(NamedTuple):
 
     id: int
     is_publish: bool
+    since: float
+    """By the loop's clock."""
     frame: bytes
     serve: Callable[[], Awaitable[None]]
     """Serves it here."""
@@ -57,6 +59,7 @@ class ReplicaConnection(BusConnection):
         self._route = route
         self._context = context
         self._end = end
+        self._loop = asyncio.get_running_loop()
         self._stream: OwnerStream | None = None
         self._opening: asyncio.Task[None] | None = None
         self._waiting: deque[_Waiting] = deque()
@@ -117,7 +120,7 @@ class ReplicaConnection(BusConnection):
             (request.durability or bus_pb2.DURABILITY_STORED) if is_stored else bus_pb2.DURABILITY_MEMORY
         )
         serve = partial(self._serve_publish, id, request, encoded)
-        self._hand_on(_Waiting(id, True, _frame(item), serve))
+        self._hand_on(_Waiting(id, True, self._loop.time(), _frame(item), serve))
         if id:
             self._unanswered.add(id)
         if is_stored:
@@ -144,7 +147,8 @@ class ReplicaConnection(BusConnection):
             self._check_id_is_free(id)
         item = PassthroughClientItem(id=id)
         item.subscribe.MergeFromString(passing.SerializeToString())
-        self._hand_on(_Waiting(id, False, _frame(item), partial(self._serve_subscribe, id, frame, passing)))
+        serve = partial(self._serve_subscribe, id, frame, passing)
+        self._hand_on(_Waiting(id, False, self._loop.time(), _frame(item), serve))
         self._handed_on.add(id)
 
     async def _serve_subscribe(self, id: int, frame: bus_pb2.SubscribeRequest, passing: Any) -> None:
@@ -158,17 +162,19 @@ class ReplicaConnection(BusConnection):
         item = PassthroughClientItem(id=id)
         item.cancel.nothing_begun = nothing_begun
         item.cancel.finish = finish
-        self._hand_on(_Waiting(id, False, _frame(item), partial(self._serve_cancel, id, nothing_begun, finish)))
+        serve = partial(self._serve_cancel, id, nothing_begun, finish)
+        self._hand_on(_Waiting(id, False, self._loop.time(), _frame(item), serve))
 
     async def _serve_cancel(self, id: int, nothing_begun: bool, finish: bool) -> None:
         self._handed_on.discard(id)
         super()._cancel(id, nothing_begun, finish)
 
-    def _pong(self, id: int) -> None:
+    def _pong(self, id: int, *, sent: bool) -> None:
         if self._stream is None:
-            super()._pong(id)
+            super()._pong(id, sent=sent)
             return
         item = PassthroughClientItem(id=id)
+        item.ping.sent = sent
         item.ping.SetInParent()
         self._stream.put(_frame(item))  # answered when the owner took what came before it
 
@@ -196,15 +202,14 @@ class ReplicaConnection(BusConnection):
     async def _open(self) -> None:
         """Finds the journal's owner for what waits. Publishes wait so long as they may, subscriptions for ever."""
         while self._waiting:
-            last = self._waiting[-1]
             try:
                 forwarder = await self._route.find()
                 if forwarder is None:
                     await self._serve_waiting()
                     continue
-                call = await forwarder.open(METHOD, self._context)
+                call = await self._route.open_stream(forwarder, METHOD, self._context)
             except TrunklineError as error:
-                self._refuse_publishes(last, error)
+                self._refuse_publishes(error)
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
             self._stream = OwnerStream(call, self._came, self._lose, join=True)
@@ -227,18 +232,17 @@ class ReplicaConnection(BusConnection):
                 self._fail(waiting.id, error)
             self._take_waiting()
 
-    def _refuse_publishes(self, last: _Waiting, error: TrunklineError) -> None:
-        """Refuses those that waited as long as the one that is given, or longer."""
+    def _refuse_publishes(self, error: TrunklineError) -> None:
+        """Refuses those that waited as long as they may."""
         kept: deque[_Waiting] = deque()
-        old = True
+        until = self._loop.time() - self._route.wait
         while self._waiting:
             waiting = self._take_waiting()
-            if old and waiting.is_publish:
+            if waiting.is_publish and waiting.since <= until:
                 self._unanswered.discard(waiting.id)
                 self._fail(waiting.id, error)
             else:
                 kept.append(waiting)
-            old = old and waiting is not last
         for waiting in kept:
             self._waiting.append(waiting)
             self._waiting_bytes += len(waiting.frame)

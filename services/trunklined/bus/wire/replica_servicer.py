@@ -24,6 +24,7 @@ from trunklined.bus.wire.servicer import SERVICE_NAME, BusServicer, Context, new
 from trunklined.bus.wire.streams import PublishStream
 from trunklined.forwarding.forwarder import Forwarder
 from trunklined.rpc.identity import is_from_replica, peer_of
+from trunklined.rpc.moving import Moving
 
 JOURNAL_FIGURES: Final = (
     *("stored", "duplicates", "acked", "redelivered", "dead_lettered", "lost_to_limits", "durable_subscriptions"),
@@ -49,9 +50,10 @@ class ReplicaServicer(BusServicer):
         max_message_bytes: int,
         stored_patterns: Sequence[str],
         started_at: float,
+        moving: Moving,
         route: JournalRoute,
     ) -> None:
-        super().__init__(broker, max_message_bytes, stored_patterns, started_at)
+        super().__init__(broker, max_message_bytes, stored_patterns, started_at, moving)
         self._route = route
         route.ownership.on_lost = self._journal_lost
 
@@ -212,7 +214,8 @@ class ReplicaPublishStream(PublishStream):
             self._stream.close()
 
     async def _came(self, raw: bytes) -> None:
-        self._unanswered -= 1
+        is_answer = bus_pb2.PublishStreamResponse.FromString(raw).WhichOneof("frame") != "move"
+        self._unanswered -= is_answer
         self._writer.put(raw)
         self._emptied.set()
         await self._writer.room(MAX_FRAME_BYTES)

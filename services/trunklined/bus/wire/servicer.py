@@ -26,7 +26,8 @@ from trunklined.bus.wire.streams import PublishStream, Stream, SubscribeStream
 from trunklined.bus.wire.subscribing import start_of
 from trunklined.bus.wire.task_calls import TaskCalls
 from trunklined.bus.wire.translation import PassthroughRespondRequest, parse_publish
-from trunklined.rpc.identity import peer_of
+from trunklined.rpc.identity import is_from_replica, peer_of
+from trunklined.rpc.moving import Moving
 
 SERVICE_NAME: Final = "trunkline.v1.BusService"
 
@@ -49,15 +50,22 @@ class BusServicer:
         max_message_bytes: limit of one encoded message.
         stored_patterns: channels of which everything is stored, unless the publisher says otherwise.
         started_at: UNIX time in seconds, for GetStats.
+        moving: who asks its streams to go elsewhere. None: nobody does.
     """
 
     def __init__(
-        self, broker: Broker, max_message_bytes: int, stored_patterns: Sequence[str], started_at: float
+        self,
+        broker: Broker,
+        max_message_bytes: int,
+        stored_patterns: Sequence[str],
+        started_at: float,
+        moving: Moving | None = None,
     ) -> None:
         self.address = ""
         """Of several replicas: where the others reach this one."""
         self._broker = broker
         broker.describe = lambda: self.own_stats().SerializeToString()
+        self._moving = moving or Moving()
         self._publisher = Publisher(broker, max_message_bytes, stored_patterns)
         self._requester = Requester(broker, max_message_bytes)
         self._answers = Answers(broker, max_message_bytes)
@@ -243,7 +251,10 @@ class BusServicer:
         self._readers.add(reader)
         self._streams[ended] = stream
         try:
-            await asyncio.wait({reader, ended}, return_when=asyncio.FIRST_COMPLETED)
+            # Streams of other replicas follow the journal, which has no age. At a stop they are asked too: that reaches
+            # the clients whose they are.
+            with self._moving.stream(context, stream.ask_to_move, ended, ages=not is_from_replica()):
+                await asyncio.wait({reader, ended}, return_when=asyncio.FIRST_COMPLETED)
             if reader.done() and not reader.cancelled():
                 reader.result()
             else:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from trunkline.errors import TrunklineError
 from trunkline.limits import FRAME_MESSAGES, MAX_ANSWER_BYTES, MAX_FRAME_BYTES
-from trunkline.v1 import bus_pb2
+from trunkline.v1 import bus_pb2, move_pb2
 from trunkline.wire.writer import FlushBatch, StreamWriter
 from trunklined.access.gate import closed_gate
 from trunklined.admission import invalid_message, parse
@@ -49,6 +49,9 @@ class Stream(Protocol):
 
     async def flushed(self) -> None:
         """Waits until everything that can be sent is written."""
+
+    def ask_to_move(self, move: move_pb2.Move) -> None:
+        """Asks the client to go on elsewhere."""
 
     def close(self) -> None:
         """Ends everything that the stream has open; idempotent."""
@@ -117,6 +120,10 @@ class PublishStream:
             self._emptied.clear()
             await self._emptied.wait()
         await self._writer.flushed()
+
+    def ask_to_move(self, move: move_pb2.Move) -> None:
+        """Asks the client to go on elsewhere."""
+        self._writer.put(bus_pb2.PublishStreamResponse(move=move).SerializeToString())
 
     def close(self) -> None:
         """Sends nothing more; idempotent."""
@@ -206,6 +213,10 @@ class SubscribeStream:
     async def flushed(self) -> None:
         """Waits until what its credit allows is written."""
         await self._writer.flushed()
+
+    def ask_to_move(self, move: move_pb2.Move) -> None:
+        """Asks the client to go on elsewhere."""
+        self._tell(bus_pb2.SubscribeResponse(move=move))
 
     def close(self) -> None:
         """Ends the subscription; idempotent."""

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from trunkline.errors import StateError, TrunklineError
 from trunkline.limits import FRAME_BYTES, MAX_FRAME_ITEMS
 from trunkline.records import invalid_record
-from trunkline.v1 import state_pb2
+from trunkline.v1 import move_pb2, state_pb2
 from trunkline.wire.writer import StreamWriter
 from trunklined.access.gate import closed_gate
 from trunklined.relay.journal import size_of
@@ -122,6 +122,11 @@ class StateConnection:
     async def flushed(self) -> None:
         """Waits until all answers are written."""
         await self._writer.flushed()
+
+    def ask_to_move(self, move: move_pb2.Move) -> None:
+        """Asks the client to go on elsewhere."""
+        item = state_pb2.ConnectStateResponse.ServerItem(move=move)
+        self._writer.put(state_pb2.ConnectStateResponse(items=[item]).SerializeToString())
 
     def close(self) -> None:
         """Stops sending, after the client disconnected; submitted writes are still committed. Idempotent."""

@@ -15,8 +15,9 @@ from trunkline import __version__
 from trunkline.errors import StateError, TrunklineError
 from trunkline.limits import MAX_BATCH_OPERATIONS
 from trunkline.records import invalid_record
-from trunkline.v1 import state_pb2
+from trunkline.v1 import move_pb2, state_pb2
 from trunklined.rpc.long_work import parts_of
+from trunklined.rpc.moving import Moving
 from trunklined.rpc.times import stamp_of
 from trunklined.state.store import Store, stopping
 from trunklined.state.wire import leases
@@ -58,10 +59,12 @@ class StateServicer:
         store: the domain.
         max_record_bytes: limit of one encoded record.
         started_at: UNIX time in seconds, for GetStateStats.
+        moving: who asks its streams to go elsewhere. None: nobody does.
     """
 
-    def __init__(self, store: Store, max_record_bytes: int, started_at: float) -> None:
+    def __init__(self, store: Store, max_record_bytes: int, started_at: float, moving: Moving | None = None) -> None:
         self._store = store
+        self._moving = moving or Moving()
         self._max_record_bytes = max_record_bytes
         self._started_at = started_at
         self._connections: set[StateConnection] = set()
@@ -173,9 +176,32 @@ class StateServicer:
         """See state.proto."""
         filter, after = to_watch_filter(request)
         await context.send_initial_metadata(())
-        async with aclosing(self._store.watch(filter, after)) as events:
-            async for event in events:
-                await context.write(to_frame(event))
+        one_at_a_time = asyncio.Lock()
+        asking: set[asyncio.Task[None]] = set()
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def write(frame: bytes) -> None:
+            async with one_at_a_time:
+                await context.write(frame)
+
+        async def forward() -> None:
+            async with aclosing(self._store.watch(filter, after)) as events:
+                async for event in events:
+                    await write(to_frame(event))
+
+        def ask(move: move_pb2.Move) -> None:
+            asking.add(asyncio.ensure_future(write(state_pb2.WatchResponse(move=move).SerializeToString())))
+
+        forwarding = asyncio.ensure_future(forward())
+        try:
+            with self._moving.stream(context, ask, ended):
+                await asyncio.wait({forwarding, ended}, return_when=asyncio.FIRST_COMPLETED)
+            (forwarding if forwarding.done() else ended).result()
+        finally:
+            ended.cancel()
+            for task in (forwarding, *asking):
+                task.cancel()
+            await asyncio.wait({forwarding, *asking})
 
     async def connect(self, _: object, context: Context) -> None:
         """See state.proto. The initial metadata tells the client that the stream is accepted."""
@@ -192,7 +218,8 @@ class StateServicer:
         self._connections.add(connection)
         self._ending.add(ended)
         try:
-            await asyncio.wait({reader, ended}, return_when=asyncio.FIRST_COMPLETED)
+            with self._moving.stream(context, connection.ask_to_move, ended):
+                await asyncio.wait({reader, ended}, return_when=asyncio.FIRST_COMPLETED)
             (reader if reader.done() else ended).result()
         finally:
             self._connections.discard(connection)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final
 
 from trunkline.addresses import check_target
 from trunkline.bus.grpc.base import BaseBus
 from trunkline.bus.grpc.frames import parse_frame
+from trunkline.bus.grpc.moving import Move, wind_up
 from trunkline.bus.grpc.session import BusSession
 from trunkline.errors import BusDisconnectedError, TrunklineError
-from trunkline.limits import BUS_PORT, MAX_MESSAGE_BYTES
+from trunkline.limits import BUS_PORT, CLIENT_DISCONNECT_SECONDS, MAX_MESSAGE_BYTES
 from trunkline.tls.options import Tls
 from trunkline.wire.channel import check_tls
 from trunkline.wire.stream import Compression, Stream, StreamUser, check_compression
 from trunkline.wire.token import Token
+
+log = logging.getLogger(__name__)
 
 _CONNECT: Final = "/trunkline.v1.BusService/Connect"
 
@@ -68,12 +73,65 @@ class GrpcMessageBus(BaseBus):
         self._token = token
         self._on_disconnected = on_disconnected
         self._on_reconnected = on_reconnected
+        self._mover: asyncio.Task[None] | None = None
+        self._move: Move | None = None
+        self._stays = False
+        """Whether it is being disconnected: it moves no more."""
+        self._winding_up: set[asyncio.Task[None]] = set()
+        """The ends of connections that others have taken the place of."""
 
     async def _begin(self) -> BusSession:
-        session = BusSession(self._open_stream, self._on_disconnected, self._on_reconnected)
+        session = BusSession(self._open_stream, self._on_disconnected, self._on_reconnected, self._asked_to_move)
         await session.stream.open(self._connect_timeout)
         return session
 
+    async def disconnect(self) -> None:
+        self._stays = True
+        try:
+            if (mover := self._mover) is not None:
+                if self._move is not None and self._move.is_made:  # what was published goes out with its end
+                    await asyncio.wait({mover}, timeout=CLIENT_DISCONNECT_SECONDS)
+                await _ended(mover)
+            await super().disconnect()
+            for task in list(self._winding_up):
+                await _ended(task)
+        finally:
+            self._stays = False
+
+    def _asked_to_move(self, session: BusSession) -> None:
+        """The service asks to go on at another replica."""
+        if session is self._session and self._mover is None and not self._stays:
+            self._mover = asyncio.create_task(self._go_elsewhere(session), name=f"move from {self.address}")
+
+    async def _go_elsewhere(self, session: BusSession) -> None:
+        self._move = move = Move(session, self._begin_elsewhere, self._switch)
+        try:
+            await move.run()
+        except Exception:  # a defect here must not end the connection that there is
+            log.exception("the connection to %s was not moved: something unexpected went wrong here", self.address)
+        finally:
+            self._mover = self._move = None
+            if move.is_made:
+                winding_up = asyncio.create_task(wind_up(session), name=f"left {self.address}")
+                self._winding_up.add(winding_up)
+                winding_up.add_done_callback(self._winding_up.discard)
+
+    async def _begin_elsewhere(self) -> BusSession:
+        session = BusSession(self._open_stream, None, None, self._asked_to_move)
+        session.stream.opens_at_once = True  # it may be the replica that stops
+        await session.stream.open(self._connect_timeout)
+        return session
+
+    def _switch(self, session: BusSession) -> None:
+        self._session = session
+
     def _open_stream(self, user: StreamUser) -> Stream:
         lost, compression, wait = BusDisconnectedError, self._compression, self._wait_for_ready
-        return Stream(self.address, _CONNECT, parse_frame, user, lost, compression, wait, self._tls, self._token)
+        secure = self._tls, self._token
+        return Stream(self.address, _CONNECT, parse_frame, user, lost, compression, wait, *secure)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Ends a task, and waits for its end."""
+    task.cancel()
+    await asyncio.wait({task})

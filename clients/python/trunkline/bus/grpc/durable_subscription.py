@@ -100,6 +100,15 @@ class DurableSubscription(Subscription[DurableMessage]):
         if self._acks:
             self._touched(self)
 
+    def move_durable(self, touched: Callable[[DurableSubscription], None], flush: Callable[[], None]) -> None:
+        """Says what it has to say on another stream, from now on. What is held from the one before still is."""
+        self._touched = touched
+        self._flush = flush
+
+    def take_last(self, frame: bus_pb2.SubscribeResponse) -> None:
+        self._freed -= len(frame.deliveries.messages)  # those had the other stream's credit
+        self._take(frame)  # closed too: it gives them back
+
     def gather(self) -> None:
         """Sends what was settled since the last time, and asks for as many more."""
         acks, self._acks = self._acks, {}
@@ -109,7 +118,7 @@ class DurableSubscription(Subscription[DurableMessage]):
         for attempt, sequences in acks.items():
             self._name_all("ack", sequences, attempt)
             self._sent_acks.append((now, attempt, sequences))
-        if self._freed and not self._closed and self._ended is None:
+        if self._freed > 0 and not self._closed and self._ended is None:
             self._item(self.id).subscribe.credit.messages = self._freed
             self._freed = 0
 

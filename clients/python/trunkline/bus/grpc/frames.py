@@ -92,6 +92,11 @@ class FrameBuilder:
             self._kick()
         return gathered
 
+    @property
+    def has_receipts(self) -> bool:
+        """Whether the open frame has messages to be stored."""
+        return bool(self._receipts)
+
     def take_unsent(self) -> list[asyncio.Future[Any]]:
         """The receipts of the open frame, whose messages thereby are dropped."""
         receipts, self._receipts = self._receipts, []

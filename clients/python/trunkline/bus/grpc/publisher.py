@@ -87,6 +87,16 @@ class Publisher:
         """Keeps the error of something published that nobody waits for, for the next flush; the first one counts."""
         self._refused = self._refused or error
 
+    def left(self) -> TrunklineError | None:
+        """Returns the first refusal that no flush has told."""
+        refused, self._refused = self._refused, None
+        return refused
+
+    @property
+    def awaits_receipts(self) -> bool:
+        """Whether a receipt is waited for."""
+        return bool(self._receipts) or self.frames.has_receipts
+
     @property
     def is_unconfirmed(self) -> bool:
         """Whether something live was published that the service may not have taken."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from trunkline.bus.codec import decode_message, parse_message
 from trunkline.bus.grpc.asking import AskedRequest
@@ -33,6 +33,17 @@ from trunkline.wire.stream import Stream, StreamUser
 
 log = logging.getLogger(__name__)
 
+
+class Visitor(Protocol):
+    """Who takes what comes for an item whose subscription is another session's."""
+
+    def take(self, frame: Any) -> None:
+        """Takes a frame."""
+
+    def end(self, error: TrunklineError | None) -> None:
+        """No more comes; None: as it was asked for."""
+
+
 AnySubscription = LiveSubscription | DurableSubscription
 M = TypeVar("M", bound=AgentMessage)
 S = TypeVar("S", LiveSubscription, DurableSubscription, ResponderSubscription, TaskSubscription)
@@ -49,6 +60,7 @@ class BusSession:
         open_stream: makes the stream, for who speaks over it.
         on_disconnected: told why, when the stream was lost.
         on_reconnected: told when it is back.
+        on_move: told that the service asks to go on elsewhere; see `trunkline.bus.grpc.moving`.
     """
 
     live_subscription: type[LiveSubscription] = LiveSubscription
@@ -58,7 +70,17 @@ class BusSession:
         open_stream: Callable[[StreamUser], Stream],
         on_disconnected: Callable[[TrunklineError], None] | None,
         on_reconnected: Callable[[], None] | None,
+        on_move: Callable[[BusSession], None] = lambda session: None,
     ) -> None:
+        self._on_move = on_move
+        self.lives = 0
+        """How often the stream came up."""
+        self.is_retired = False
+        """Whether another session has taken its place: this one ends what is under way."""
+        self.visitors: dict[int, Visitor] = {}
+        """Items of subscriptions that are another session's: they are about to come here, or have left."""
+        self.changed = asyncio.Event()
+        """Set whenever something has ended here, while it is retired."""
         self.stream = open_stream(self)
         self._publisher = Publisher(self.stream)
         self._frames = self._publisher.frames
@@ -178,6 +200,59 @@ class BusSession:
             if asked is not None:
                 asked.fail(error)
 
+    # What a move needs; see `trunkline.bus.grpc.moving`.
+
+    def live(self) -> list[LiveSubscription]:
+        """The live subscriptions that go on."""
+        return [
+            each for each in self._subscriptions.values() if isinstance(each, LiveSubscription) and not each.is_over
+        ]
+
+    def item(self, id: int, size: int = 0) -> Any:
+        """A new ClientItem; see `FrameBuilder.item`."""
+        return self._frames.item(id, size)
+
+    def leave_all(self) -> list[AnySubscription]:
+        """Takes out all subscriptions that go on, behind all that was said of them."""
+        self._gather_settled()
+        leaving = [each for each in self._subscriptions.values() if not each.is_over]
+        for subscription in leaving:
+            del self._subscriptions[subscription.id]
+        return leaving
+
+    def adopt(self, subscription: AnySubscription, id: int | None = None) -> None:
+        """Takes in a subscription of another session, as an item here; default: a new one."""
+        subscription.move(id or self.stream.next_id(), self.item, self.end)
+        if isinstance(subscription, DurableSubscription):
+            subscription.move_durable(self._touch, self.stream.flush)
+        elif isinstance(subscription, ResponderSubscription):
+            subscription.move_responder(self._touch)
+        self._subscriptions[subscription.id] = subscription
+
+    def take_place_of(self, old: BusSession) -> None:
+        """Tells from now on what that session told."""
+        self._on_disconnected, self._on_reconnected = old._on_disconnected, old._on_reconnected
+        old.is_retired = True
+        old.stream.retire()
+
+    def inherit(self, old: BusSession) -> None:
+        """Tells with the next flush what was refused of that session's messages."""
+        if (refused := old._publisher.left()) is not None:
+            self._publisher.remember(refused)
+
+    def remember(self, error: TrunklineError) -> None:
+        """Tells an error with the next flush."""
+        self._publisher.remember(error)
+
+    async def published_is_sent(self) -> None:
+        """Waits until what was published here so far is on its way to all replicas."""
+        id, answer = self.stream.expect()
+        self._frames.item(id).ping.sent = True
+        try:
+            await answer
+        finally:
+            self.stream.forget(id)
+
     async def flush(self) -> None:
         """Waits until the service took everything; raises what it refused, or that the stream was lost."""
         self.stream.check_up()
@@ -212,7 +287,7 @@ class BusSession:
         try:
             await subscription.started()
         except BaseException:
-            self.end(subscription)
+            subscription.leave()  # which may be another session's by now
             raise
         return subscription
 
@@ -307,8 +382,22 @@ class BusSession:
         self._gather_settled()
         return self._frames.gather(room)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way here any more."""
+        return not (
+            self.visitors
+            or self.stream.pending
+            or self.stream.calls
+            or self._publisher.awaits_receipts
+            or self._asked
+            or self._subscriptions
+            or self._leaving
+        )
+
     def on_up(self) -> None:
         """Asks for every subscription again, then sends what was published and could not be sent."""
+        self.lives += 1
         self._publisher.on_up()
         self._frames.forget_items()  # credits and cancels of the lost stream's subscriptions
         held = self._frames.gather(0)
@@ -350,6 +439,12 @@ class BusSession:
             for id in list(self._subscriptions):
                 self._take_error(id, error)
         self._publisher.on_down(error)
+        visitors, self.visitors = self.visitors, {}
+        for visitor in visitors.values():
+            visitor.end(error)
+        self.changed.set()
+        if self.is_retired:
+            return
         if not self.bus_is_away:  # else it was told when that began
             notify(self._on_disconnected, error)
 
@@ -372,16 +467,23 @@ class BusSession:
                 case "error":
                     self._take_error(item.id, error_from_item(item.error))
                 case "pong" | "cancelled" as kind:
-                    self.stream.settle(item.id, kind)
+                    if not self.stream.settle(item.id, kind) and (visitor := self.visitors.pop(item.id, None)):
+                        visitor.end(None)
+                case "move":
+                    self._on_move(self)
                 case "bus_connected":
                     self.bus_is_away = False
                     self._bus_there.set()
                     notify(self._on_reconnected)
+        if self.is_retired:
+            self.changed.set()
 
     def _take_subscription(self, id: int, frame: Any) -> None:
         subscription = self._subscriptions.get(id)
         if subscription is not None:
             subscription.take(frame)
+        elif (visitor := self.visitors.get(id)) is not None:
+            visitor.take(frame)
         elif frame.WhichOneof("frame") == "refused":
             log.warning("what was said of messages came too late: %s", frame.refused.error.message)
 
@@ -396,6 +498,8 @@ class BusSession:
             subscription.fail(error)
         elif (asked := self._end_asked(id)) is not None:
             asked.fail(error)
+        elif (visitor := self.visitors.pop(id, None)) is not None:
+            visitor.end(error)
         elif not id:
             log.error("the service refused a message: %s", error)
             self._publisher.remember(error)

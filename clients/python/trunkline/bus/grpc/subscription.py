@@ -11,6 +11,7 @@ from itertools import count, repeat
 from typing import Any, Generic, TypeVar
 
 from trunkline.bus.codec import decode_message, parse_message
+from trunkline.bus.grpc.handover import Handover, Overlap
 from trunkline.bus.handling import handle_live
 from trunkline.callbacks import notify
 from trunkline.errors import BusDisconnectedError, InvalidMessageError, TrunklineError
@@ -62,6 +63,23 @@ class Subscription(ABC, Generic[M]):
         self._ended: TrunklineError | None = None
         self._closed = False
         self._stopped = False
+        self.handover: Handover | None = None
+        """While it moves to another stream, and the last of the one before has not come: what holds back the rest."""
+
+    def move(self, id: int, item: Callable[..., Any], left: Callable[[Subscription[M]], None]) -> None:
+        """Goes on as the item with another id, on another stream."""
+        self.id = id
+        self._item = item
+        self._left = left
+
+    def take_last(self, frame: bus_pb2.SubscribeResponse) -> None:
+        """Takes a frame that the stream brings which it has left."""
+        self.take_good(frame)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody wants more of it."""
+        return self._closed or self._ended is not None
 
     @abstractmethod
     def start(self) -> None:
@@ -94,6 +112,17 @@ class Subscription(ABC, Generic[M]):
 
     def take(self, frame: bus_pb2.SubscribeResponse) -> None:
         """Takes a frame that the service sent."""
+        if self.handover is None:
+            self._take(frame)
+        else:
+            self.handover.hold(frame)
+
+    def take_good(self, frame: bus_pb2.SubscribeResponse) -> None:
+        """Takes a frame that was held back."""
+        if not self._closed:
+            self._take(frame)
+
+    def _take(self, frame: bus_pb2.SubscribeResponse) -> None:
         match frame.WhichOneof("frame"):
             case "deliveries":
                 deliveries = frame.deliveries
@@ -261,21 +290,59 @@ class LiveSubscription(Subscription[AgentMessage]):
         self._on_lagged = on_lagged
         self._done = 0
         """Messages taken since credit was last granted."""
+        self._overlap: Overlap | None = None
+        """What came on a stream that it left, and may come again."""
 
     def start(self) -> None:
         """What was sent ahead in an earlier life of the stream and waits here still counts."""
-        held = sum(len(run) for level in self._runs.occupied() for run in level)
         self._done = 0
-        start = self._item(self.id).subscribe.start
+        self.fill_start(self._item(self.id).subscribe.start, max(1, self._window - self._held()))
+
+    def fill_start(self, start: Any, credit: int | None = None) -> None:
+        """Says what it wants; default: with its whole credit."""
         start.pattern = self.pattern
         start.group = self._group
-        start.credit = max(1, self._window - held)
+        start.credit = credit or self._window
         start.observer = self._observer
         start.responder = self.answers_requests
 
+    def _held(self) -> int:
+        """Messages that wait here."""
+        return sum(len(run) for level in self._runs.occupied() for run in level)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is one of a group."""
+        return bool(self._group)
+
+    def overlap(self) -> Overlap:
+        """Is called when another stream is about to bring what this one does."""
+        self._overlap = self._overlap or Overlap()
+        self._overlap.begin()
+        return self._overlap
+
+    def move(self, id: int, item: Callable[..., Any], left: Callable[[Subscription[AgentMessage]], None]) -> None:
+        super().move(id, item, left)
+        self._done = -self._held()  # those had the other stream's credit
+        if self.handover is not None:
+            self.handover.is_moved = True
+            self._done -= self.handover.last_held
+
+    def take_last(self, frame: bus_pb2.SubscribeResponse) -> None:
+        self._done -= len(frame.deliveries.messages)
+        if self.handover is not None and self.is_shared and not self._closed:
+            self.handover.hold_last(frame)
+        else:
+            super().take_last(frame)
+
     def _run(self, deliveries: bus_pb2.SubscribeResponse.Deliveries) -> deque[Any]:
         messages = deliveries.messages
-        return deque(zip(messages, count(deliveries.first_sequence), repeat(deliveries.channel), strict=False))
+        run = deque(zip(messages, count(deliveries.first_sequence), repeat(deliveries.channel), strict=False))
+        if self._overlap is not None:
+            known = len(run)
+            run = self._overlap.sift(run)
+            self._done += known - len(run)
+        return run
 
     def _take_other(self, frame: bus_pb2.SubscribeResponse) -> None:
         if frame.WhichOneof("frame") == "lagged":

@@ -126,7 +126,7 @@ class BaseStateManager(RecordManager):
         filter = WatchFilter(kinds, id, Filter(status, type, phase, agent_id, capability))
         filter.check()
         check_revision("after_revision", after_revision, 0)
-        watch = RemoteWatch(stream, filter, after_revision)
+        watch = RemoteWatch(lambda: self._stream or stream, filter, after_revision, self._asked_to_move)
         self._watches.add(watch)
         try:
             async for change in watch.changes():
@@ -253,6 +253,9 @@ class BaseStateManager(RecordManager):
         except TimeoutError:
             raise _too_late(self._timeout, self.address) from None
 
+    def _asked_to_move(self) -> None:
+        """The service asks to go on at another replica; nobody does where there is none."""
+
     def _expire(self, id: int, stream: Stream, timeout: float) -> None:
         stream.fail(id, _too_late(timeout, self.address))
 
@@ -271,14 +274,22 @@ class BaseStateManager(RecordManager):
 
     def on_frame(self, frame: Any) -> None:
         """Answers those who wait."""
-        stream = self._stream
-        if stream is None:
-            return
-        for item in frame.items:
-            if item.WhichOneof("item") == "error":
+        if self._stream is not None:
+            take_frame(self._stream, frame)
+
+
+def take_frame(stream: Stream, frame: Any) -> bool:
+    """Answers those who wait on a stream; returns whether the service asks to go on elsewhere."""
+    is_asked = False
+    for item in frame.items:
+        match item.WhichOneof("item"):
+            case "error":
                 stream.fail(item.id, error_of(item.error))
-            else:
+            case "move":
+                is_asked = True
+            case _:
                 stream.settle(item.id, item)
+    return is_asked
 
 
 def _too_late(timeout: float, address: str) -> StateDisconnectedError:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
 
 from trunkline.addresses import check_target
+from trunkline.callbacks import notify
 from trunkline.errors import StateDisconnectedError, TrunklineError
 from trunkline.limits import STATE_PORT
-from trunkline.state.grpc.base import BaseStateManager
+from trunkline.state.grpc.base import BaseStateManager, take_frame
 from trunkline.state.grpc.frames import ServerFrame
 from trunkline.tls.options import Tls
 from trunkline.wire.channel import check_tls
+from trunkline.wire.reconnect import reconnect_delays
 from trunkline.wire.stream import Compression, Stream, check_compression
 from trunkline.wire.token import Token
+
+log = logging.getLogger(__name__)
 
 _CONNECT: Final = "/trunkline.v1.StateService/ConnectState"
 
@@ -65,10 +72,149 @@ class GrpcStateManager(BaseStateManager):
         self._compression = compression
         self._tls = tls
         self._token = token
+        self._line: _Line | None = None
+        self._mover: asyncio.Task[None] | None = None
+        self._stays = False
+        """Whether it is being disconnected: it moves no more."""
+        self._leaving: set[asyncio.Task[None]] = set()
+        """The ends of connections that others have taken the place of."""
 
     async def _begin(self) -> Stream:
+        line = self._line = self._new_line()
+        await line.stream.open(self._connect_timeout)
+        return line.stream
+
+    async def disconnect(self) -> None:
+        self._stays = True
+        try:
+            if (mover := self._mover) is not None:
+                mover.cancel()
+                await asyncio.wait({mover})
+            await super().disconnect()
+            for task in list(self._leaving):
+                task.cancel()
+                await asyncio.wait({task})
+        finally:
+            self._stays = False
+
+    def _new_line(self) -> _Line:
+        line = _Line(self._asked_to_move, self._on_disconnected, self._on_reconnected)
         parse, lost = ServerFrame.FromString, StateDisconnectedError
-        secure = self._tls, self._token
-        stream = Stream(self.address, _CONNECT, parse, self, lost, self._compression, self._wait_for_ready, *secure)
-        await stream.open(self._connect_timeout)
-        return stream
+        options = (self._compression, self._wait_for_ready, self._tls, self._token)
+        line.stream = Stream(self.address, _CONNECT, parse, line, lost, *options)
+        return line
+
+    # Moving: calls go out by the new connection when those of the old one are answered, so that nobody reads there what
+    # was before a write here.
+
+    def _asked_to_move(self) -> None:
+        if self._mover is None and self._line is not None and not self._stays:
+            self._mover = asyncio.create_task(self._go_elsewhere(self._line), name=f"move from {self.address}")
+
+    async def _go_elsewhere(self, old: _Line) -> None:
+        try:
+            new = await self._line_elsewhere(old)
+            if new is None:
+                return
+            new.stream.hold()
+            old.retire()
+            new.watch_over(self._on_disconnected, self._on_reconnected)
+            self._line, self._stream = new, new.stream
+            try:
+                for watch in self._watches:
+                    watch.move()
+                await old.answered()
+            finally:
+                new.stream.release()
+                leaving = asyncio.create_task(old.stream.leave(), name=f"left {self.address}")
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
+        except Exception:  # a defect here must not end the connection that there is
+            log.exception("the connection to %s was not moved: something unexpected went wrong here", self.address)
+        finally:
+            self._mover = None
+
+    async def _line_elsewhere(self, old: _Line) -> _Line | None:
+        """Connects anew, as often as it takes; None: the old connection was lost meanwhile, and comes back."""
+        delays, lives = reconnect_delays(), old.lives
+        while old.stream.is_up and old.lives == lives:
+            line = self._new_line()
+            line.watch_over(None, None)
+            line.stream.opens_at_once = True  # it may be the replica that stops
+            try:
+                await line.stream.open(self._connect_timeout)
+            except TrunklineError as error:
+                log.info("%s asks to move, which cannot be done yet: %s", self.address, error)
+                await asyncio.sleep(next(delays))
+                continue
+            if old.stream.is_up and old.lives == lives:
+                return line
+            await line.stream.close()
+        return None
+
+
+class _Line:
+    """The user of one connection; see `StreamUser`.
+
+    Args:
+        on_move: told that the service asks to go on elsewhere.
+        on_disconnected: told why it was lost.
+        on_reconnected: told that it is back.
+    """
+
+    stream: Stream
+
+    def __init__(
+        self,
+        on_move: Callable[[], None],
+        on_disconnected: Callable[[TrunklineError], None] | None,
+        on_reconnected: Callable[[], None] | None,
+    ) -> None:
+        self._on_move = on_move
+        self.watch_over(on_disconnected, on_reconnected)
+        self.lives = 0
+        """How often it came up."""
+        self._is_retired = False
+        self._came = asyncio.Event()
+
+    def watch_over(
+        self, on_disconnected: Callable[[TrunklineError], None] | None, on_reconnected: Callable[[], None] | None
+    ) -> None:
+        """Says who is told from now on."""
+        self._on_disconnected = on_disconnected
+        self._on_reconnected = on_reconnected
+
+    def retire(self) -> None:
+        """Another connection has taken its place."""
+        self._is_retired = True
+        self.stream.retire()
+
+    async def answered(self) -> None:
+        """Waits until nothing is pending any more."""
+        while self.stream.pending and self.stream.is_up:
+            self._came.clear()
+            with suppress(TimeoutError):  # whoever gives up a call says nothing
+                async with asyncio.timeout(1.0):
+                    await self._came.wait()
+
+    def on_up(self) -> None:
+        """Nothing must be said to the service anew: watches have streams of their own."""
+        self.lives += 1
+        if self.lives > 1:
+            notify(self._on_reconnected)
+
+    def on_down(self, error: TrunklineError) -> None:
+        """What was pending is failed by the stream."""
+        self._came.set()
+        if not self._is_retired:
+            notify(self._on_disconnected, error)
+
+    def gather(self, room: int) -> list[bytes]:
+        """Everything is put when it is called for."""
+        return []
+
+    def on_frame(self, frame: Any) -> None:
+        """Answers those who wait."""
+        if take_frame(self.stream, frame) and not self._is_retired:
+            self._on_move()
+        self._came.set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from trunkline.errors import OverloadedError, StateDisconnectedError, StateNotConnectedError
@@ -23,13 +23,21 @@ class RemoteWatch:
     resumes the watch; see `WatchCursor`.
 
     Args:
-        stream: the connection.
+        stream: returns the connection of now.
         filter: the records to report.
         after_revision: the revision to start after; None: with the records.
+        on_move: told that the service asks to go on elsewhere.
     """
 
-    def __init__(self, stream: Stream, filter: WatchFilter, after_revision: int | None) -> None:
+    def __init__(
+        self,
+        stream: Callable[[], Stream],
+        filter: WatchFilter,
+        after_revision: int | None,
+        on_move: Callable[[], None],
+    ) -> None:
         self._stream = stream
+        self._on_move = on_move
         self._filter = filter
         self._cursor = WatchCursor(after_revision, is_filtered=bool(filter.fields.values()))
         self._ended = False
@@ -38,6 +46,11 @@ class RemoteWatch:
     def end(self) -> None:
         """Ends the stream; its reader gets `StateNotConnectedError`. Idempotent."""
         self._ended = True
+        if self._frames_of_now is not None:
+            self._frames_of_now.cancel()
+
+    def move(self) -> None:
+        """Resumes on the connection of now."""
         if self._frames_of_now is not None:
             self._frames_of_now.cancel()
 
@@ -53,8 +66,12 @@ class RemoteWatch:
             try:
                 async for frame in self._frames():
                     delays = reconnect_delays()
-                    if frame.WhichOneof("frame") == "progress":
+                    kind = frame.WhichOneof("frame")
+                    if kind == "progress":
                         self._cursor.advance(frame.progress.revision)
+                        continue
+                    if kind == "move":
+                        self._on_move()
                         continue
                     for change in self._cursor.take(to_change(frame)):
                         yield change
@@ -68,7 +85,7 @@ class RemoteWatch:
         """Yields the frames of one stream."""
         request = to_watch_request(self._filter, self._cursor.after)
         self._cursor.begin()
-        self._frames_of_now = frames = self._stream.read("Watch", request, WatchFrame.FromString)
+        self._frames_of_now = frames = self._stream().read("Watch", request, WatchFrame.FromString)
         try:
             while (frame := await frames.read()) is not None:
                 yield frame
