@@ -32,13 +32,14 @@ run: $(VENV)/runtime.stamp ## Starts bus, state and sidecar in this terminal (tr
 	$(BIN)/trunkline up $(ARGS)
 
 test: $(VENV)/dev.stamp ## Runs all tests against real programs. ARGS="tests/house -k name" for some, WORKERS=0 for one process.
-	@$(BIN)/python scripts/tools.py grpcurl redis-server valkey-server nats-server socat autogen
+	@$(BIN)/python scripts/tools.py grpcurl redis-server valkey-server nats-server socat autogen kustomize go protoc-gen-go protoc-gen-go-grpc node typescript
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 torture: $(VENV)/dev.stamp ## Kills everything at random for 12 minutes, while handlers end in every way; nothing may be lost. ARGS="--seconds 3600 --seed 7".
 	$(BIN)/python -m tests.torture $(ARGS)
 
 check: $(VENV)/dev.stamp ## Format, lint, types, protos, generated code, import rules. Changes nothing.
+	@$(BIN)/python scripts/tools.py go protoc-gen-go protoc-gen-go-grpc node typescript
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -56,7 +57,8 @@ bench: $(VENV)/bench.stamp ## Measures beside the peers, writes bench-results.js
 	@$(BIN)/python scripts/tools.py nats-server redis-server autogen
 	$(BIN)/python -m scripts.bench $(ARGS)
 
-protos: $(VENV)/dev.stamp ## Generates clients/python/trunkline/v1 from protos/.
+protos: $(VENV)/dev.stamp ## Generates each language's code from protos/: clients/python/trunkline/v1, clients/go/v1, clients/typescript/src/gen.
+	@$(BIN)/python scripts/tools.py go protoc-gen-go protoc-gen-go-grpc node typescript
 	$(BIN)/python scripts/generate_protos.py
 
 pins: ## Resolves every dependency anew in a scratch environment and writes constraints.txt.
@@ -64,7 +66,7 @@ pins: ## Resolves every dependency anew in a scratch environment and writes cons
 
 clean: ## Removes what was made here: .venv, tools, caches, builds.
 	chmod -R u+w .tools 2>/dev/null || true
-	rm -rf $(VENV) .tools build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .tools build dist clients/typescript/node_modules clients/typescript/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find clients services -name '*.egg-info' -prune -exec rm -rf {} +
 

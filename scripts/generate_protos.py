@@ -1,65 +1,118 @@
-"""Generates clients/python/trunkline/v1 from protos/; with --check, only says whether it is fresh."""
+"""Generates from protos/ the code of each language: clients/python/trunkline/v1, clients/go/v1 and
+clients/typescript/src/gen; with --check, only says whether it is fresh."""
 
 from __future__ import annotations
 
 import argparse
 import filecmp
+import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import google.rpc as google_rpc
+
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # this is run as a file
+
+from scripts.tools import NODE_PACKAGES, find  # noqa: E402
+
 SOURCES = sorted((ROOT / "protos").glob("trunkline/v1/*.proto"))
-TARGET = ROOT / "clients" / "python"
+WITH_SERVICES = [source for source in SOURCES if "\nservice " in source.read_text()]
 
 
-def generate(target: Path) -> list[Path]:
-    """Runs protoc into `target` and returns the generated files, relative to it."""
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "grpc_tools.protoc",
-            f"--proto_path={ROOT / 'protos'}",
-            f"--python_out={target}",
-            f"--pyi_out={target}",
-            *map(str, SOURCES),
-        ],
-        check=True,
-    )
-    with_services = [str(source) for source in SOURCES if "\nservice " in source.read_text()]
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "grpc_tools.protoc",
-            f"--proto_path={ROOT / 'protos'}",
-            f"--grpc_python_out={target}",
-            *with_services,
-        ],
-        check=True,
-    )
-    return sorted(path.relative_to(target) for path in (target / "trunkline" / "v1").glob("*_pb2*.py*"))
+@dataclass(frozen=True, slots=True)
+class Language:
+    """Where the generated code of one language lies, and what makes it.
+
+    Args:
+        home: of the client, below clients/.
+        pattern: the generated files, below the home.
+        generate: makes them below another home.
+    """
+
+    home: str
+    pattern: str
+    generate: Callable[[Path], None]
+
+    def files(self, home: Path) -> list[Path]:
+        """The generated files that lie below a home, relative to it."""
+        return sorted(path.relative_to(home) for path in home.glob(self.pattern))
+
+
+def protoc(sources: list[Path], *options: str, **environment: str) -> None:
+    """Runs protoc."""
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={ROOT / 'protos'}", *options]
+    subprocess.run([*command, *map(str, sources)], check=True, env={**os.environ, **environment})
+
+
+def generate_python(home: Path) -> None:
+    """Messages, their types, and stubs where there are services."""
+    protoc(SOURCES, f"--python_out={home}", f"--pyi_out={home}")
+    protoc(WITH_SERVICES, f"--grpc_python_out={home}")
+
+
+def generate_go(home: Path) -> None:
+    """The same for Go, by two plugins that scripts/tools.py installs."""
+    plugins = []
+    for name in ("protoc-gen-go", "protoc-gen-go-grpc"):
+        found = find(name)
+        if found is None:
+            sys.exit(f"{name} is missing; run: python scripts/tools.py {name}")
+        plugins.append(f"--plugin={name}={found}")
+    module = "module=trunkline"  # as clients/go/go.mod calls it
+    protoc(SOURCES, *plugins, f"--go_out={home}", f"--go_opt={module}")
+    protoc(WITH_SERVICES, *plugins, f"--go-grpc_out={home}", f"--go-grpc_opt={module}")
+
+
+def generate_typescript(home: Path) -> None:
+    """The same for TypeScript, with what gRPC says of errors, by a plugin of its packages."""
+    if find("typescript") is None:
+        sys.exit("TypeScript is missing; run: python scripts/tools.py typescript")
+    plugin = f"--plugin=protoc-gen-es={NODE_PACKAGES / '.bin' / 'protoc-gen-es'}"
+    google = Path(next(iter(google_rpc.__path__)))
+    options = ("--es_opt=target=ts,import_extension=js", f"--proto_path={google.parents[1]}")
+    made = home / "src" / "gen"
+    made.mkdir(parents=True, exist_ok=True)
+    path = os.pathsep.join((str(Path(str(find("node"))).parent), os.environ.get("PATH", os.defpath)))
+    errors = [google / f"{name}.proto" for name in ("status", "error_details")]
+    protoc([*SOURCES, *errors], plugin, *options, f"--es_out={made}", PATH=path)
+
+
+LANGUAGES: Mapping[str, Language] = {
+    "python": Language("python", "trunkline/v1/*_pb2*.py*", generate_python),
+    "go": Language("go", "v1/*.pb.go", generate_go),
+    "typescript": Language("typescript", "src/gen/**/*_pb.ts", generate_typescript),
+}
+
+
+def complaint(language: Language) -> str | None:
+    """Says what is stale of the committed code of a language; None: it is fresh."""
+    committed_home = ROOT / "clients" / language.home
+    with tempfile.TemporaryDirectory() as scratch:
+        made_home = Path(scratch)
+        language.generate(made_home)
+        made, committed = language.files(made_home), language.files(committed_home)
+        if made != committed:
+            return f"generated files differ: {made} are made, {committed} are committed"
+        stale = [str(each) for each in made if not filecmp.cmp(made_home / each, committed_home / each, shallow=False)]
+    return f"stale generated code: {', '.join(stale)}" if stale else None
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the committed code is stale")
     if not parser.parse_args().check:
-        generate(TARGET)
+        for language in LANGUAGES.values():
+            language.generate(ROOT / "clients" / language.home)
         return 0
-    with tempfile.TemporaryDirectory() as scratch:
-        files = generate(Path(scratch))
-        committed = sorted(path.relative_to(TARGET) for path in (TARGET / "trunkline" / "v1").glob("*_pb2*.py*"))
-        if files != committed:
-            print(f"generated files differ: {files} are made, {committed} are committed; run: make protos")
-            return 1
-        stale = [str(file) for file in files if not filecmp.cmp(Path(scratch) / file, TARGET / file, shallow=False)]
-    if stale:
-        print(f"stale generated code: {', '.join(stale)}; run: make protos")
-        return 1
-    return 0
+    complaints = [each for language in LANGUAGES.values() if (each := complaint(language))]
+    for each in complaints:
+        print(f"{each}; run: make protos")
+    return 1 if complaints else 0
 
 
 if __name__ == "__main__":

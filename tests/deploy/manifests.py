@@ -1,4 +1,4 @@
-"""Manifests as kubectl renders them, and what owners of clusters ask of them.
+"""Manifests as kustomize renders them, for kubectl too, and what owners of clusters ask of them.
 
 The rules are those that kube-linter runs by default, and of Kubernetes' own "restricted" pod security standard, written
 here since that program can be had from no package registry.
@@ -22,9 +22,9 @@ Object = dict[str, Any]
 WORKLOADS: Final = ("Deployment", "StatefulSet")
 
 
-def render(kubectl: str, folder: Path) -> list[Object]:
+def render(kustomize: str, folder: Path) -> list[Object]:
     """What `kubectl apply -k FOLDER` would apply."""
-    ran = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False)
+    ran = subprocess.run([kustomize, "build", str(folder)], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "deprecated" not in ran.stderr, ran.stderr
     return [each for each in yaml.safe_load_all(ran.stdout) if each]

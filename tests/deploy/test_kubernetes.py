@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from scripts.tools import find
+from scripts.tools import ensure
 from tests.deploy.conftest import Start
 from tests.deploy.manifests import (
     KUBERNETES,
@@ -53,25 +53,19 @@ Render = Callable[..., list[Object]]
 
 
 @pytest.fixture(scope="module")
-def kubectl() -> str:
-    found = find("kubectl")
-    if found is not None:
-        return found
-    missing = "kubectl 1.27 or newer is not installed"
-    if os.environ.get("CI"):
-        pytest.fail(missing)
-    pytest.skip(missing)
+def kustomize() -> str:
+    return ensure("kustomize")
 
 
 @pytest.fixture(scope="module")
-def rendered(kubectl: str) -> dict[str, list[Object]]:
+def rendered(kustomize: str) -> dict[str, list[Object]]:
     """Each overlay, and the agents."""
     folders = {name: KUBERNETES / "overlays" / name for name in OVERLAYS} | {"agents": KUBERNETES / "examples/agents"}
-    return {name: render(kubectl, folder) for name, folder in folders.items()}
+    return {name: render(kustomize, folder) for name, folder in folders.items()}
 
 
 @pytest.fixture
-def render_with(kubectl: str, tmp_path: Path) -> Render:
+def render_with(kustomize: str, tmp_path: Path) -> Render:
     """Renders an overlay with components, as an operator's own kustomization names them."""
 
     def render_with(overlay: str, *used: str) -> list[Object]:
@@ -83,7 +77,7 @@ def render_with(kubectl: str, tmp_path: Path) -> Render:
             "components": [f"{where}/components/{name}" for name in used],
         }
         (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(own))
-        return render(kubectl, tmp_path)
+        return render(kustomize, tmp_path)
 
     return render_with
 
@@ -222,7 +216,7 @@ def test_every_setting_is_one_and_is_taken(
     assert seen == ({"sidecar"} if name == "agents" else {"bus", "state"})
 
 
-def test_a_changed_setting_restarts_the_pods(render_with: Render, tmp_path: Path, kubectl: str) -> None:
+def test_a_changed_setting_restarts_the_pods(render_with: Render, tmp_path: Path, kustomize: str) -> None:
     """The name of a ConfigMap ends with a hash of what it has, and the pods name it."""
     before = environment_name(render_with("embedded"))
     path = tmp_path / "kustomization.yaml"
@@ -230,7 +224,7 @@ def test_a_changed_setting_restarts_the_pods(render_with: Render, tmp_path: Path
     changed = {"name": "trunkline-bus", "behavior": "merge", "literals": ["TRUNKLINE_BUS_DRAIN_SECONDS=10"]}
     own |= {"namespace": "trunkline", "configMapGenerator": [changed]}
     path.write_text(yaml.safe_dump(own))
-    assert environment_name(render(kubectl, tmp_path)) != before
+    assert environment_name(render(kustomize, tmp_path)) != before
 
 
 def environment_name(objects: list[Object]) -> str:
@@ -316,11 +310,11 @@ SHOWN = re.findall(r"```yaml\n# kustomization.yaml\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.mark.parametrize("shown", SHOWN, ids=["embedded", "redis"])
-def test_what_the_page_shows_renders(shown: str, kubectl: str, tmp_path: Path) -> None:
+def test_what_the_page_shows_renders(shown: str, kustomize: str, tmp_path: Path) -> None:
     """Each kustomization of the page, beside a checkout: valid, and what owners ask for."""
     own = shown.replace("deploy/kubernetes", os.path.relpath(KUBERNETES, tmp_path))
     (tmp_path / "kustomization.yaml").write_text(own)
-    objects = render(kubectl, tmp_path)
+    objects = render(kustomize, tmp_path)
     assert [invalid(objects, version) for version in VERSIONS] == [[], []]
     assert complaints(objects) == []
     if "bus:secret@" in shown:

@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from scripts.tools import NODE_PACKAGES, TOOLS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -23,9 +27,14 @@ def check(tree: Path) -> subprocess.CompletedProcess[str]:
 def scratch_copy(target: Path) -> Path:
     """What the check needs, copied."""
     shutil.copytree(ROOT / "protos", target / "protos")
-    shutil.copytree(ROOT / "clients/python/trunkline/v1", target / "clients/python/trunkline/v1")
+    for generated in ("clients/python/trunkline/v1", "clients/go/v1", "clients/typescript/src/gen"):
+        shutil.copytree(ROOT / generated, target / generated)
+    shutil.copy2(ROOT / "clients/typescript/package-lock.json", target / "clients/typescript")
+    (target / "clients/typescript/node_modules").symlink_to(NODE_PACKAGES)
     (target / "scripts").mkdir()
-    shutil.copy(ROOT / "scripts" / "generate_protos.py", target / "scripts")
+    for script in ("generate_protos.py", "tools.py"):
+        shutil.copy(ROOT / "scripts" / script, target / "scripts")
+    (target / ".tools").symlink_to(TOOLS)
     return target
 
 
@@ -43,11 +52,21 @@ def test_a_changed_proto_makes_it_stale(tmp_path: Path) -> None:
     done = check(tree)
     assert done.returncode == 1
     assert "error_pb2.py" in done.stdout
+    assert "error.pb.go" in done.stdout
+    assert "error_pb.ts" in done.stdout
     assert "make protos" in done.stdout
 
 
-def test_code_of_a_removed_proto_is_caught(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "gone",
+    [
+        "clients/python/trunkline/v1/gone_pb2.py",
+        "clients/go/v1/gone.pb.go",
+        "clients/typescript/src/gen/trunkline/v1/gone_pb.ts",
+    ],
+)
+def test_code_of_a_removed_proto_is_caught(tmp_path: Path, gone: str) -> None:
     """A generated file that no proto makes any more is caught."""
     tree = scratch_copy(tmp_path)
-    (tree / "clients/python/trunkline/v1/gone_pb2.py").write_text("")
+    (tree / gone).write_text("")
     assert check(tree).returncode == 1

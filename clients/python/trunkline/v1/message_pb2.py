@@ -26,13 +26,14 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atrunkline/v1/message.proto\x12\x0ctrunkline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x03\n\x07Message\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x14\n\x0cmessage_type\x18\x02 \x01(\t\x12\x11\n\tsender_id\x18\x03 \x01(\t\x12\x14\n\x0crecipient_id\x18\x04 \x01(\t\x12\x0e\n\x04json\x18\x05 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x06 \x01(\x0cH\x00\x12-\n\ttimestamp\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x63orrelation_id\x18\x08 \x01(\t\x12(\n\x08priority\x18\t \x01(\x0e\x32\x16.trunkline.v1.Priority\x12\x18\n\x0bttl_seconds\x18\n \x01(\x05H\x01\x88\x01\x01\x12\x14\n\x0c\x63ontent_type\x18\x0b \x01(\t\x12\x15\n\rmetadata_json\x18\x0c \x01(\t\x12\x14\n\x0cordering_key\x18\r \x01(\t\x12.\n\ndeliver_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\rdeliver_after\x18\x0f \x01(\x0b\x32\x19.google.protobuf.DurationB\t\n\x07payloadB\x0e\n\x0c_ttl_seconds*u\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_MEDIUM\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03\x12\x15\n\x11PRIORITY_CRITICAL\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atrunkline/v1/message.proto\x12\x0ctrunkline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x03\n\x07Message\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x14\n\x0cmessage_type\x18\x02 \x01(\t\x12\x11\n\tsender_id\x18\x03 \x01(\t\x12\x14\n\x0crecipient_id\x18\x04 \x01(\t\x12\x0e\n\x04json\x18\x05 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x06 \x01(\x0cH\x00\x12-\n\ttimestamp\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x63orrelation_id\x18\x08 \x01(\t\x12(\n\x08priority\x18\t \x01(\x0e\x32\x16.trunkline.v1.Priority\x12\x18\n\x0bttl_seconds\x18\n \x01(\x05H\x01\x88\x01\x01\x12\x14\n\x0c\x63ontent_type\x18\x0b \x01(\t\x12\x15\n\rmetadata_json\x18\x0c \x01(\t\x12\x14\n\x0cordering_key\x18\r \x01(\t\x12.\n\ndeliver_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\rdeliver_after\x18\x0f \x01(\x0b\x32\x19.google.protobuf.DurationB\t\n\x07payloadB\x0e\n\x0c_ttl_seconds*u\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_MEDIUM\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03\x12\x15\n\x11PRIORITY_CRITICAL\x10\x04\x42*\n\x0ctrunkline.v1P\x01Z\x18trunkline/v1;trunklinev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trunkline.v1.message_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\014trunkline.v1P\001Z\030trunkline/v1;trunklinev1'
   _globals['_PRIORITY']._serialized_start=567
   _globals['_PRIORITY']._serialized_end=684
   _globals['_MESSAGE']._serialized_start=110

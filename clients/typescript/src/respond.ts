@@ -1,0 +1,336 @@
+import { create, toBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { hostname } from "node:os";
+
+import type { Bus } from "./bus.js";
+import { fromItem, invalid, TrunklineError } from "./errors.js";
+import type { SubscribeResponse, SubscribeResponse_Deliveries, StartInit } from "./frames.js";
+import type { SubscribeResponse_Requested } from "./gen/trunkline/v1/bus_pb.js";
+import { LifeEventSchema, type LifeEvent } from "./gen/trunkline/v1/life_pb.js";
+import { clean, encodeMessage, isExpired, milliseconds, Received, type MessageInit } from "./message.js";
+import { Interest, type EachOptions, type Entry, type SubscribeOptions } from "./subscription.js";
+import { FRAME_BYTES } from "./stream.js";
+import { Deferred, until } from "./waiting.js";
+
+const SIGNS_OF_LIFE = 3; // within an idle timeout, while a handler runs and says nothing itself
+const MAX_REPORTED = 1_000; // events that one answer brings
+
+/** How requests are answered. */
+export interface RespondOptions extends SubscribeOptions, EachOptions {
+  /** Responders that name the same group of one pattern share its requests. */
+  group?: string;
+  /** What the responder calls itself. Default: the host's name and the process. */
+  name?: string;
+}
+
+/**
+ * What a handler of requests throws where who asked shall get a code, and whether the same may be asked again with hope. Any
+ * other error fails a request with its name and its text.
+ */
+export class Failure extends Error {
+  override readonly name = "Failure";
+
+  /**
+   * @param code - For programs, such as "MODEL_OVERLOADED".
+   * @param message - For people.
+   */
+  constructor(readonly code: string, message: string, readonly retryable = false) {
+    super(message);
+  }
+}
+
+/** A request that this client answers. */
+export class Request extends Received {
+  constructor(entry: Entry, private readonly asked: Asked) {
+    super(entry.message, entry.channel, entry.sequence);
+    this.attempt = asked.requested.attempt;
+  }
+
+  /** The how many-th time it is handed out, from 1. */
+  readonly attempt: number;
+
+  /** Aborted at the request's deadline, and when nobody waits for its answer any more. */
+  get signal(): AbortSignal {
+    return this.asked.stopped.signal;
+  }
+
+  /** Says how far it is, from 0 to 1 and never less than before; of several that wait to be sent the last one counts. */
+  progress(fraction: number, text = ""): void {
+    this.asked.progress(fraction, text);
+  }
+
+  /** Sends a piece of the outcome to who asked, in order; waits while those before are not read. */
+  async part(message: MessageInit): Promise<void> {
+    await this.asked.part(message);
+  }
+}
+
+/** Answers a request with what it returns; nothing means that it is done. */
+export type RequestHandler = (request: Request) => MessageInit | void | undefined | Promise<MessageInit | void | undefined>;
+
+interface AskedEntry extends Entry {
+  asked: Asked;
+}
+
+type Event = NonNullable<MessageInitShape<typeof LifeEventSchema>["event"]>;
+
+/** One request while it is answered. */
+class Asked {
+  readonly id: string;
+  readonly stopped = new AbortController();
+  events: LifeEvent[] = [];
+  isCalledOff = false;
+  isOver = false;
+  isBegun = false;
+  private credit: number;
+  private credited = new Deferred<void>();
+  private fraction = 0;
+  readonly deadline: number;
+
+  constructor(private readonly responder: Responder, readonly requested: SubscribeResponse_Requested, id: string) {
+    this.id = id;
+    this.credit = requested.credit ?? Infinity;
+    this.deadline = performance.now() + (requested.timeout ? milliseconds(requested.timeout) : 0);
+  }
+
+  grant(parts: number): void {
+    this.credit += parts;
+    this.wake();
+  }
+
+  progress(fraction: number, text: string): void {
+    if (!(fraction >= this.fraction && fraction <= 1)) {
+      throw invalid("INVALID_MESSAGE", "fraction", String(fraction), `fraction is ${fraction}, it must be from ${this.fraction} to 1`);
+    }
+    this.fraction = fraction;
+    if (this.events.at(-1)?.event.case === "progress") {
+      this.events.pop();
+    }
+    this.put({ case: "progress", value: { fraction, text: clean(text) } });
+  }
+
+  async part(message: MessageInit): Promise<void> {
+    const named = this.named(message);
+    this.responder.check(named);
+    while (this.credit <= 0 && !this.isOver) {
+      await until(this.credited.promise, { signal: this.stopped.signal, timeout: Infinity });
+    }
+    if (this.isOver) {
+      throw new TrunklineError("REQUEST_NOT_FOUND", `nobody waits for the answer to request ${this.id} any more`, { request_id: this.id });
+    }
+    this.credit -= 1;
+    this.put({ case: "part", value: { message: named } });
+  }
+
+  /** An answer that carries the request's correlation id, as each answer does. */
+  named(message: MessageInit): MessageInit {
+    return message.correlationId ? message : { ...message, correlationId: this.id };
+  }
+
+  put(event: Event): void {
+    if (!this.isOver) {
+      this.events.push(create(LifeEventSchema, { event } as MessageInitShape<typeof LifeEventSchema>));
+      this.responder.tellLater(this);
+    }
+  }
+
+  end(event: Event): void {
+    this.put(event);
+    this.isOver = true;
+    this.wake();
+  }
+
+  callOff(): void {
+    this.isCalledOff = this.isOver = true;
+    this.events = [];
+    this.wake();
+    this.stopped.abort(new TrunklineError("REQUEST_CANCELLED", `request ${this.id} was called off`, { request_id: this.id }));
+  }
+
+  private wake(): void {
+    this.credited.resolve();
+    this.credited = new Deferred<void>();
+  }
+}
+
+/** Answers requests. It is lost with its stream: who asked hears so, and what runs is called off. */
+export class Responder extends Interest<AskedEntry> {
+  private readonly askedBy = new Map<string, Asked>(); // by request id: what was handed out, and is not over
+  private readonly saying = new Set<Asked>(); // those that have something to say with the next frame
+  private taken = 0;
+
+  constructor(bus: Bus, pattern: string, private readonly handler: RequestHandler, protected override readonly options: RespondOptions) {
+    super(bus, pattern, options, Math.max(1, options.concurrency ?? 1));
+  }
+
+  /** @internal Answers until it is ended. */
+  answerAll(): void {
+    this.work((entry) => this.answer(entry), this.options.concurrency ?? 1).catch(() => undefined); // its end was told
+  }
+
+  protected startOf(): StartInit {
+    this.taken = 0;
+    return { group: this.options.group ?? "", responder: true, credit: Math.max(1, this.credit - this.waiting) };
+  }
+
+  protected arrived(came: SubscribeResponse_Deliveries): AskedEntry[] {
+    const entries = came.requests.flatMap((requested) => {
+      const message = came.messages[requested.index];
+      if (message === undefined) {
+        return [];
+      }
+      const asked = new Asked(this, requested, message.correlationId);
+      if (!this.isClosed) {
+        this.askedBy.set(asked.id, asked);
+      }
+      const sequence = came.firstSequence + BigInt(requested.index);
+      return [{ message, channel: came.channel, sequence, attempt: requested.attempt, cameAt: 0, asked }];
+    });
+    this.done(came.messages.length - entries.length);
+    return entries;
+  }
+
+  private done(messages: number): void {
+    this.taken += messages;
+    if (this.taken >= (this.credit + 1) / 2 && !this.isClosed && this.bus.stream.isUp) {
+      this.say({ case: "credit", value: { messages: this.taken } });
+      this.taken = 0;
+    }
+  }
+
+  protected begin(entry: AskedEntry): AskedEntry | undefined {
+    this.done(1);
+    return entry.asked.isCalledOff || isExpired(entry.message) ? undefined : entry;
+  }
+
+  protected override other(frame: SubscribeResponse["frame"]): void {
+    switch (frame.case) {
+      case "partCredit":
+        this.askedBy.get(frame.value.requestId)?.grant(frame.value.parts);
+        break;
+      case "calledOff":
+        this.callOff(frame.value.requestId);
+        break;
+      case "refusedResponse": { // who asked would miss its events, its end too
+        const why = fromItem(frame.value.error);
+        this.callOff(frame.value.requestId);
+        if (why.reason !== "REQUEST_NOT_FOUND") { // else it came too late
+          this.tell(why);
+          this.respond(frame.value.requestId, [create(LifeEventSchema, { event: failureOf(why, false) } as MessageInitShape<typeof LifeEventSchema>)]);
+        }
+        break;
+      }
+    }
+  }
+
+  private callOff(id: string): void {
+    const asked = this.askedBy.get(id);
+    if (asked !== undefined) {
+      this.askedBy.delete(id);
+      this.saying.delete(asked);
+      asked.callOff();
+    }
+  }
+
+  private respond(requestId: string, events: LifeEvent[]): void {
+    this.say({ case: "respond", value: { requestId, events } });
+  }
+
+  /** @internal */
+  tellLater(asked: Asked): void {
+    this.saying.add(asked);
+    this.bus.touch(this);
+  }
+
+  /** @internal Throws where an answer cannot be sent. */
+  check(message: MessageInit): void {
+    encodeMessage(message, this.bus.maxMessageBytes);
+  }
+
+  override gather(): void {
+    for (const asked of this.saying) {
+      const events = asked.events;
+      asked.events = [];
+      do {
+        let size = 0;
+        let count = 0;
+        while (count < events.length && count < MAX_REPORTED && (count === 0 || size <= FRAME_BYTES)) {
+          size += toBinary(LifeEventSchema, events[count]!).length;
+          count += 1;
+        }
+        this.respond(asked.id, events.splice(0, count));
+      } while (events.length > 0);
+      if (asked.isOver) {
+        this.askedBy.delete(asked.id);
+      }
+    }
+    this.saying.clear();
+  }
+
+  override streamLost(): void {
+    this.forget();
+    this.saying.clear();
+    for (const asked of this.askedBy.values()) {
+      asked.callOff();
+    }
+    this.askedBy.clear();
+  }
+
+  /** Takes nothing more; what was accepted is still answered. */
+  protected closing(): void {
+    for (const [id, asked] of this.askedBy) {
+      if (!asked.isBegun) {
+        this.askedBy.delete(id);
+      }
+    }
+    if (this.bus.subscriptions.has(this.id)) {
+      this.gather();
+      this.bus.cancelItem(this.id, { finish: true });
+    }
+  }
+
+  protected override abandoning(): void {
+    for (const asked of this.askedBy.values()) {
+      asked.stopped.abort();
+    }
+  }
+
+  private async answer(entry: AskedEntry): Promise<void> {
+    const { asked } = entry;
+    asked.isBegun = true;
+    asked.put({ case: "accepted", value: { responder: this.options.name ?? `${hostname()}:${process.pid}` } });
+    const left = Math.min(Math.max(asked.deadline - performance.now(), 0), 2 ** 31 - 1);
+    const late = new TrunklineError("REQUEST_TIMEOUT", `the deadline of request ${asked.id} is over`);
+    const ends = setTimeout(() => asked.stopped.abort(late), left);
+    const idle = asked.requested.idleTimeout;
+    const beat = idle && setInterval(() => { // an answer without events is a sign of life
+      if (!asked.isOver) {
+        this.tellLater(asked);
+      }
+    }, Math.max(milliseconds(idle) / SIGNS_OF_LIFE, 1));
+    try {
+      const reply = await this.handler(new Request(entry, asked));
+      const message = reply === undefined ? undefined : asked.named(reply);
+      if (message !== undefined) {
+        this.check(message); // an answer that cannot be sent is a failure
+      }
+      asked.end({ case: "result", value: message === undefined ? {} : { message } });
+    } catch (error) {
+      if (!asked.isCalledOff) {
+        this.bus.stream.log.error(`trunkline: a handler failed on request ${asked.id}`, error);
+        asked.end(failureOf(error, asked.requested.traceback));
+      }
+    } finally {
+      clearTimeout(ends);
+      clearInterval(beat);
+    }
+  }
+}
+
+function failureOf(error: unknown, hasTraceback: boolean): Event {
+  const known = error instanceof Failure ? { code: error.code, retryable: error.retryable }
+    : error instanceof TrunklineError ? { code: error.reason, retryable: error.retryable } : {};
+  const type = error instanceof Error ? error.name : typeof error;
+  const text = error instanceof Error ? error.message : String(error);
+  const traceback = hasTraceback && error instanceof Error ? error.stack ?? "" : "";
+  return { case: "failure", value: { type: clean(type), text: clean(text), traceback: clean(traceback), ...known } };
+}

@@ -1,0 +1,199 @@
+import { create, fromBinary, toBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { randomUUID } from "node:crypto";
+
+import { Connection, MAX_FRAME_BYTES, type ConnectOptions } from "./connection.js";
+import { fromItem, TrunklineError, tooLarge } from "./errors.js";
+import {
+  ConnectStateRequestSchema, ConnectStateResponseSchema, RecordKind,
+  type ConnectStateRequest_ClientItemSchema, type ConnectStateResponse, type ConnectStateResponse_ServerItem,
+  type FilterSchema, type Record as StateRecord, type SaveRequestSchema,
+} from "./gen/trunkline/v1/state_pb.js";
+import { duration, type MessageInit } from "./message.js";
+import { Stream, type StreamUser } from "./stream.js";
+import { watch, type Change, type WatchOptions } from "./watch.js";
+import { DEFAULT_CALL, type CallOptions } from "./waiting.js";
+
+const FETCHED = 1000; // records of one page, where the caller does not say
+const MAX_CALL_BYTES = MAX_FRAME_BYTES / 2;
+
+export { RecordKind, type StateRecord };
+
+/** What a list or a watch keeps. */
+export type Filter = MessageInitShape<typeof FilterSchema>;
+
+/** What is saved: one of agentState, workflowState, taskResult and agentPresence, such as `{ case: "agentState", value: { agentId: "a" } }`. */
+export type SaveValue = Exclude<NonNullable<MessageInitShape<typeof SaveRequestSchema>["value"]>, { case: undefined }>;
+
+/** A lease that is held with a number. */
+export interface Hold {
+  name: string;
+  number: bigint;
+}
+
+/** What a save shall hold to. */
+export interface SaveOptions extends CallOptions {
+  /** Fails with REVISION_MISMATCH unless the record has this revision; 0n: unless there is none. Default: the last write wins. */
+  expectedRevision?: bigint;
+  /** Messages that are published with the save: all of it happens or nothing. */
+  publish?: readonly { channel: string; message: MessageInit }[];
+  /** Milliseconds after its last save or touch at which the record ends. */
+  ttl?: number;
+  /** Ends the record with a lease, which must be held. */
+  lease?: Hold;
+  /** Refuses the write with LEASE_LOST unless a lease is held. */
+  fence?: Hold;
+}
+
+/** One page of a list. */
+export interface Page {
+  records: StateRecord[];
+  /** Of the next page; empty on the last one. */
+  token: string;
+}
+
+type Item = NonNullable<MessageInitShape<typeof ConnectStateRequest_ClientItemSchema>["item"]>;
+
+/** Connects to a state service or a sidecar; see connectBus. */
+export async function connectState(address: string, options: ConnectOptions = {}): Promise<State> {
+  const state = new State(new Connection(address, options, "STATE_DISCONNECTED"));
+  await state.stream.open();
+  return state;
+}
+
+/**
+ * Keeps what agents must find again. While the connection is lost, calls wait for it within their timeout; one that was pending
+ * fails with STATE_DISCONNECTED, and it is not known whether its write was made.
+ */
+export class State implements StreamUser<ConnectStateResponse> {
+  /** @internal */
+  readonly stream: Stream<ConnectStateResponse>;
+  /** Makes a unary call of StateService for which there is no method here, such as `state.call(StateService.method.getStateStats, {})`. */
+  readonly call: Connection["unary"];
+
+  /** @internal Use {@link connectState}. */
+  constructor(connection: Connection) {
+    this.stream = new Stream(connection, "/trunkline.v1.StateService/ConnectState", this);
+    this.call = connection.unary.bind(connection);
+  }
+
+  /** Whether the connection is up. */
+  get isConnected(): boolean {
+    return this.stream.isUp;
+  }
+
+  /** Ends the connection; watches end, and what is pending fails. */
+  async close(): Promise<void> {
+    await this.stream.close();
+  }
+
+  /** Saves one record whole, and returns its revision: answered when it is as durable as the service makes it. */
+  async save(value: SaveValue, options: SaveOptions = {}): Promise<bigint> {
+    const { expectedRevision, publish = [], ttl, lease, fence } = options;
+    const save = {
+      value,
+      publish: publish.map(({ channel, message }) => ({ channel, message: { ...message, messageId: message.messageId || randomUUID() } })),
+      ...(expectedRevision === undefined ? {} : { expectedRevision }),
+      ...(ttl === undefined ? {} : { ttl: duration(ttl) }),
+      ...(lease === undefined ? {} : { lease }),
+      ...(fence === undefined ? {} : { fence }),
+    };
+    const answered = await this.ask({ case: "save", value: save }, options);
+    return answered.case === "saved" ? answered.value.revision : unexpected();
+  }
+
+  /** Returns one record; undefined where there is none. */
+  async get(kind: RecordKind, id: string, options: CallOptions = {}): Promise<StateRecord | undefined> {
+    try {
+      const answered = await this.ask({ case: "get", value: { kind, id } }, options);
+      return answered.case === "got" ? answered.value.record : unexpected();
+    } catch (error) {
+      if (error instanceof TrunklineError && error.reason === "NOT_FOUND") {
+        return undefined;
+      }
+      throw error;
+    }
+  }
+
+  /** Deletes one record, and tells whether there was one. Without an expected revision it is deleted whatever it is. */
+  async delete(kind: RecordKind, id: string, options: CallOptions & { expectedRevision?: bigint } = {}): Promise<boolean> {
+    const { expectedRevision } = options;
+    const value = { kind, id, ...(expectedRevision === undefined ? {} : { expectedRevision }) };
+    const answered = await this.ask({ case: "delete", value }, options);
+    return answered.case === "deleted" ? answered.value.deleted : unexpected();
+  }
+
+  /** Returns one page of the records of a kind, in order of their ids. Without a size, it is the service's own. */
+  async page(kind: RecordKind, options: CallOptions & { filter?: Filter; size?: number; token?: string } = {}): Promise<Page> {
+    const { filter, size, token = "" } = options;
+    const value = { kind, pageToken: token, ...(filter ? { filter } : {}), ...(size === undefined ? {} : { pageSize: size }) };
+    const answered = await this.ask({ case: "list", value }, options);
+    return answered.case === "listed" ? { records: answered.value.records, token: answered.value.nextPageToken } : unexpected();
+  }
+
+  /** Yields the records of a kind in order of their ids, page by page. */
+  async *list(kind: RecordKind, options: CallOptions & { filter?: Filter } = {}): AsyncGenerator<StateRecord, void, undefined> {
+    let token = "";
+    do {
+      const page = await this.page(kind, { ...options, size: FETCHED, token });
+      yield* page.records;
+      token = page.token;
+    } while (token !== "");
+  }
+
+  /**
+   * Yields the records of some kinds (none: agent states, workflow states and task results), then "synced", then each change in
+   * order of revisions, until the signal is aborted, the loop is left or the state closed. Where the connection is lost, or the
+   * service ends the stream since it is read too slowly, it goes on where it was, without gaps and without repetition.
+   *
+   * @throws TrunklineError COMPACTED: the changes after the revision are no longer kept.
+   */
+  watch(kinds: readonly RecordKind[] = [], options: WatchOptions = {}): AsyncGenerator<Change, void, undefined> {
+    return watch(this.stream, kinds, options);
+  }
+
+  /** Sends one item and returns what answers it. */
+  private async ask(item: Item, options: CallOptions): Promise<ConnectStateResponse_ServerItem["item"]> {
+    const ends = performance.now() + (options.timeout ?? DEFAULT_CALL);
+    const late = (): Error =>
+      new TrunklineError("STATE_DISCONNECTED", `${this.stream.connection.at.text} did not answer in time`);
+    await this.stream.waitUp(options, late);
+    await this.stream.pace(options);
+    this.stream.check();
+    const id = this.stream.nextId();
+    const encoded = toBinary(ConnectStateRequestSchema, create(ConnectStateRequestSchema, { items: [{ id, item } as MessageInitShape<typeof ConnectStateRequest_ClientItemSchema>] }));
+    if (encoded.length > MAX_CALL_BYTES) {
+      throw tooLarge("call", encoded.length, MAX_CALL_BYTES);
+    }
+    const left = { ...options, timeout: Math.max(ends - performance.now(), 0) };
+    const answered = this.stream.answer<ConnectStateResponse_ServerItem["item"]>(id, left, late);
+    this.stream.put(encoded, false);
+    return answered;
+  }
+
+  /** @internal */
+  parse(bytes: Buffer): ConnectStateResponse {
+    return fromBinary(ConnectStateResponseSchema, bytes);
+  }
+
+  /** @internal */
+  take(frame: ConnectStateResponse): void {
+    for (const { id, item } of frame.items) {
+      if (item.case === "error") {
+        this.stream.fail(id, fromItem(item.value));
+      } else {
+        this.stream.settle(id, item);
+      }
+    }
+  }
+
+  /** @internal */
+  wentUp(): void {}
+  /** @internal */
+  wentDown(): void {}
+  /** @internal */
+  gather(): void {}
+}
+
+function unexpected(): never {
+  throw new TrunklineError("INTERNAL", "the service answered something else than was asked");
+}

@@ -1,0 +1,341 @@
+import type { ClientDuplexStream, Metadata } from "@grpc/grpc-js";
+
+import type { Connection } from "./connection.js";
+import { fromCall, TrunklineError } from "./errors.js";
+import { DEFAULT_CALL, Deferred, reasonOf, sleep, until, type CallOptions } from "./waiting.js";
+
+export const FRAME_BYTES = 256 * 1024;
+const BUFFER_BYTES = 4 * 1024 * 1024;
+const RECONNECT_MIN = 50;
+const RECONNECT_MAX = 5000;
+
+/** Is told what happens to a stream. */
+export interface StreamUser<Frame> {
+  /** Reads a frame. */
+  parse(bytes: Buffer): Frame;
+  /** Takes a frame that arrived. */
+  take(frame: Frame): void;
+  /** Puts what must be sent before anything else, when the stream is up, first or again. */
+  wentUp(greeting: Metadata): void;
+  /** Fails or keeps what was under way. */
+  wentDown(why: TrunklineError): void;
+  /** Puts what waits to be said into the frame that goes next. */
+  gather(): void;
+}
+
+/** An encoded frame. What is kept goes out in the stream's next life where it did not in this one. */
+interface Chunk {
+  encoded: Uint8Array;
+  isKept: boolean;
+}
+
+/**
+ * The client's end of one long stream, which restores itself, with the answers that are awaited on it.
+ *
+ * Frames are sent one at a time, each as soon as the one before it is written: no timer. Frames are repeated fields, so that
+ * encoded frames joined are one frame of all their items: what gathered while one was written is the next. An idle stream has
+ * the latency of one item, a busy one sends hundreds a frame.
+ */
+export class Stream<Frame> {
+  /** Why nothing comes any more. */
+  closed: TrunklineError | undefined;
+  isUp = false;
+  waiting: Chunk[] = [];
+  private size = 0;
+  private lastId = 0n;
+  private readonly pending = new Map<bigint, Deferred<any>>();
+  private up = new Deferred<void>();
+  private room: Deferred<void> | undefined;
+  private call: ClientDuplexStream<Uint8Array, Frame> | undefined;
+  private isWriting = false;
+  private isScheduled = false;
+  private readonly closing = new AbortController();
+  private running: Promise<void> = Promise.resolve();
+
+  constructor(readonly connection: Connection, private readonly method: string, private readonly user: StreamUser<Frame>) {}
+
+  /** Aborted when the stream is closed. */
+  get signal(): AbortSignal {
+    return this.closing.signal;
+  }
+
+  get log() {
+    return this.connection.options.log ?? console;
+  }
+
+  /** Connects, and stays connected until close. */
+  async open(): Promise<void> {
+    const { signal, connectTimeout = 5000 } = this.connection.options;
+    const first = new Deferred<void>();
+    this.running = this.run(first);
+    const text = this.connection.at.text;
+    const late = (): Error =>
+      new TrunklineError(this.connection.lost, `${text} did not answer within ${connectTimeout} ms`, { address: text });
+    try {
+      await until(first.promise, { timeout: connectTimeout, ...(signal ? { signal } : {}) }, late);
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  /** Ends the stream; what is awaited fails. Idempotent. */
+  async close(): Promise<void> {
+    this.closing.abort();
+    this.call?.cancel();
+    await this.running;
+  }
+
+  /** Opens the stream, again and again. */
+  private async run(first: Deferred<void>): Promise<void> {
+    const { connection, signal } = this;
+    let isFirst = true;
+    let bound = RECONNECT_MIN;
+    let told = "";
+    let closed = new TrunklineError(connection.lost, `disconnected from ${connection.at.text}`, { address: connection.at.text });
+    while (!signal.aborted) {
+      const { wasUp, error } = await this.once(isFirst ? first : undefined);
+      if (signal.aborted) {
+        break;
+      }
+      const isLost = error instanceof TrunklineError && error.reason === connection.lost;
+      const refused = wasUp || !isLost ? undefined : await connection.refused();
+      if (wasUp) {
+        isFirst = false;
+        bound = RECONNECT_MIN;
+        this.log.info(`trunkline: ${error.message}`);
+        this.notify(() => connection.options.onDisconnected?.(this.asLost(error)));
+      } else if (isFirst && (refused !== undefined || !isLost || connection.options.wait === false)) {
+        first.reject(refused ?? error); // waiting longer would not help
+        break;
+      } else if (refused !== undefined && told !== refused.message) {
+        told = refused.message;
+        this.log.error(`trunkline: the connection is not restored: ${told}`);
+      }
+      if (!isFirst && isRefusal(error) && !(await connection.hasOtherToken())) {
+        this.log.error(`trunkline: ${connection.at.text} is not called any more: ${error.message}`);
+        closed = error;
+        break;
+      }
+      await sleep(Math.random() * bound, signal);
+      bound = Math.min(2 * bound, RECONNECT_MAX);
+      connection.renew();
+    }
+    this.closed = closed;
+    this.closing.abort();
+    this.goDown(closed);
+    connection.close();
+  }
+
+  private asLost(error: Error): TrunklineError {
+    const { connection } = this;
+    return error instanceof TrunklineError && error.reason === connection.lost ? error : connection.disconnected(error.message, error);
+  }
+
+  /** Calls back; what that throws hits nobody else. */
+  private notify(told: () => void): void {
+    try {
+      told();
+    } catch (error) {
+      this.log.error("trunkline: a callback failed", error);
+    }
+  }
+
+  /** Opens the stream and reads it to its end; tells whether it was accepted, and why it ended. */
+  private async once(first: Deferred<void> | undefined): Promise<{ wasUp: boolean; error: Error }> {
+    let wasUp = false;
+    const ended = new Deferred<Error>();
+    try {
+      const call = (this.call = await this.connection.duplex(this.method, (bytes) => this.user.parse(bytes)));
+      if (this.signal.aborted) {
+        call.cancel();
+      }
+      call.once("metadata", (greeting) => { // the service sends it when it has accepted the stream
+        wasUp = true;
+        this.isUp = true;
+        this.isWriting = false;
+        this.user.wentUp(greeting);
+        this.up.resolve();
+        first?.resolve();
+        if (first === undefined) {
+          this.notify(() => this.connection.options.onReconnected?.());
+        }
+        this.schedule();
+      });
+      call.on("data", (frame: Frame) => this.user.take(frame));
+      call.once("error", (error) => ended.resolve(fromCall(error, this.connection.lost)));
+      call.once("end", () => setImmediate(() => ended.resolve(this.connection.disconnected("the service ended the stream"))));
+    } catch (error) {
+      return { wasUp, error: fromCall(error, this.connection.lost) };
+    }
+    const error = await ended.promise;
+    this.call.on("error", () => undefined); // what comes after its end
+    this.call.cancel();
+    this.call = undefined;
+    if (wasUp) {
+      this.goDown(this.asLost(error));
+    }
+    return { wasUp, error };
+  }
+
+  /** Fails what is awaited. */
+  private goDown(why: TrunklineError): void {
+    if (this.isUp) {
+      this.isUp = false;
+      this.up = new Deferred<void>();
+    }
+    this.waiting = this.waiting.filter((each) => each.isKept);
+    this.size = this.waiting.reduce((sum, each) => sum + each.encoded.length, 0);
+    const pending = [...this.pending.values()];
+    this.pending.clear();
+    for (const each of pending) {
+      each.reject(why);
+    }
+    this.user.wentDown(why);
+    this.makeRoom();
+    if (this.closed !== undefined) {
+      this.up.resolve(); // whoever waits for it looks at `closed`
+    }
+  }
+
+  private makeRoom(): void {
+    this.room?.resolve();
+    this.room = undefined;
+  }
+
+  /** Says that there is something to send or to gather. */
+  schedule(): void {
+    if (this.isScheduled || this.isWriting || !this.isUp) {
+      return;
+    }
+    this.isScheduled = true;
+    queueMicrotask(() => {
+      this.isScheduled = false;
+      this.write();
+    });
+  }
+
+  private write(): void {
+    const call = this.call;
+    if (this.isWriting || !this.isUp || call === undefined) {
+      return;
+    }
+    const frame = this.nextFrame();
+    if (frame === undefined) {
+      return;
+    }
+    this.isWriting = true;
+    call.write(frame, () => {
+      if (this.call === call) {
+        this.isWriting = false;
+        this.write();
+      }
+    });
+  }
+
+  /** Joins what waits to one frame of about FRAME_BYTES, or one that was larger when it was put. */
+  private nextFrame(): Uint8Array | undefined {
+    this.user.gather();
+    let size = 0;
+    let count = 0;
+    for (const { encoded } of this.waiting) {
+      if (count > 0 && size + encoded.length > FRAME_BYTES) {
+        break;
+      }
+      size += encoded.length;
+      count += 1;
+    }
+    if (count === 0) {
+      return undefined;
+    }
+    const some = this.waiting.splice(0, count);
+    this.size -= size;
+    if (this.size <= BUFFER_BYTES / 2) {
+      this.makeRoom();
+    }
+    return Buffer.concat(some.map((each) => each.encoded), size);
+  }
+
+  /** Lets an encoded frame go out behind all that was put before. */
+  put(encoded: Uint8Array, isKept: boolean): void {
+    if (!this.isUp && !isKept) {
+      return;
+    }
+    this.waiting.push({ encoded, isKept });
+    this.size += encoded.length;
+    this.schedule();
+  }
+
+  /** Returns an id that nothing on this stream has. */
+  nextId(): bigint {
+    this.lastId += 1n;
+    return this.lastId;
+  }
+
+  /** Awaits the answer to an item. Where the signal or the time ends first, `left` says what becomes of the item. */
+  async answer<T>(id: bigint, options: CallOptions, late?: () => Error, left?: () => void): Promise<T> {
+    const awaited = new Deferred<T>();
+    this.pending.set(id, awaited);
+    return until(awaited.promise, options, late, () => {
+      this.pending.delete(id);
+      left?.();
+    });
+  }
+
+  /** Gives an answer to whoever awaits it, if somebody does. */
+  settle(id: bigint, value: unknown): boolean {
+    const awaited = this.pending.get(id);
+    this.pending.delete(id);
+    awaited?.resolve(value);
+    return awaited !== undefined;
+  }
+
+  /** Gives an error to whoever awaits an answer, if somebody does. */
+  fail(id: bigint, error: Error): boolean {
+    const awaited = this.pending.get(id);
+    this.pending.delete(id);
+    awaited?.reject(error);
+    return awaited !== undefined;
+  }
+
+  /** Throws why nothing can be sent now. */
+  check(): void {
+    if (this.closed !== undefined) {
+      throw this.closed;
+    }
+    if (!this.isUp) {
+      throw this.connection.disconnected("it is being restored");
+    }
+  }
+
+  /** Waits until the stream is up. */
+  async waitUp(options: CallOptions, late?: () => Error): Promise<void> {
+    const ends = performance.now() + (options.timeout ?? DEFAULT_CALL);
+    while (!this.isUp) {
+      if (this.closed !== undefined) {
+        throw this.closed;
+      }
+      const left = { ...options, timeout: Math.max(ends - performance.now(), 0) };
+      await until(this.up.promise, left, late ?? (() => this.connection.disconnected("it is being restored")));
+    }
+  }
+
+  /** Waits while the buffer is full. */
+  async pace(options: CallOptions): Promise<void> {
+    while (this.size > BUFFER_BYTES) {
+      if (!this.isUp) {
+        throw this.connection.disconnected(`its buffer of ${BUFFER_BYTES} bytes is full`);
+      }
+      this.room ??= new Deferred<void>();
+      await until(this.room.promise, options);
+    }
+    if (options.signal?.aborted) {
+      throw reasonOf(options.signal);
+    }
+  }
+}
+
+/** Whether a service does not take this client. */
+function isRefusal(error: Error): error is TrunklineError {
+  return error instanceof TrunklineError && (error.reason === "UNAUTHENTICATED" || error.reason === "PERMISSION_DENIED");
+}
