@@ -15,8 +15,9 @@ from trunkline.errors import TrunklineError, UnauthenticatedError
 from trunkline.tls.pem import state_of
 from trunklined.access.access_file import AccessFileError, read_policy
 from trunklined.access.audit import AuditLog
-from trunklined.access.gate import Gate
+from trunklined.access.gate import Costs, Gate
 from trunklined.access.identity import Identity
+from trunklined.access.limits import NONE, Limits, Quota, Quotas
 from trunklined.access.policy import Permissions, Policy
 from trunklined.access.proof import Proof
 from trunklined.access.rights import Rules
@@ -42,6 +43,8 @@ class AccessControl:
         self.audit = audit or AuditLog()
         self.rules: Rules = {}
         """What requests and items ask for; the program's own."""
+        self.costs: Costs = {}
+        """What they use of the limits; the same."""
         self.replica_key = ""
         """What only replicas of the same service know. Empty: there are none."""
         self.denials: Counter[str] = Counter()
@@ -51,6 +54,7 @@ class AccessControl:
         self._path = Path(access_file) if access_file else None
         self._state = self._look_at_file()
         self.policy: Policy | None = read_policy(self._path) if self._path else None
+        self._quotas = Quotas(self._limits_of)
         self._gates: set[Gate] = set()
         """Of streams."""
 
@@ -59,6 +63,15 @@ class AccessControl:
         if self.policy is None or (identity.kind == "replica" and not identity.speaker):
             return None
         return self.policy.permissions_of(identity.name)
+
+    def quota_of(self, identity: Identity) -> Quota | None:
+        """Returns what a caller has used of its limits; None: it has none, as a replica that speaks for itself."""
+        if self.policy is None or (identity.kind == "replica" and not identity.speaker):
+            return None
+        return self._quotas.of(identity.name)
+
+    def _limits_of(self, name: str) -> Limits:
+        return NONE if self.policy is None else self.policy.limits_of(name)
 
     def trusts(self, identity: Identity) -> bool:
         """Returns whether a caller is believed when it says on whose behalf a call is: another replica, a user of this
@@ -86,6 +99,11 @@ class AccessControl:
         self.denials["permission"] += 1
         self.audit.denied(identity, call, what, "permission")
 
+    def overloaded(self, identity: Identity, call: str, limit: str) -> None:
+        """Counts and records that a caller has reached a limit."""
+        self.denials["limit"] += 1
+        self.audit.denied(identity, call, limit, "limit")
+
     def refused(self, identity: Identity, call: str, error: TrunklineError) -> None:
         """Counts and records a caller that could not prove who it is."""
         self.denials["identity"] += 1
@@ -105,6 +123,7 @@ class AccessControl:
         if has_changed and self._path is not None:
             self._state = state
             has_changed = await self._read_anew(self._path)
+            self._quotas.look()
         for gate in list(self._gates):
             if not self.proof.holds(gate.identity):
                 error = UnauthenticatedError(

@@ -214,7 +214,7 @@ def access_control(settings: ServerSettings) -> AccessControl:
 def access_interceptor(program: Program, control: AccessControl, settings: ServerSettings) -> aio.ServerInterceptor:
     """Makes what asks each caller who it is, and holds the program's rules."""
     guarded = program.guard(control) if isinstance(program, GuardsCalls) else Guarded({})
-    control.rules = guarded.rules
+    control.rules, control.costs = guarded.rules, guarded.costs
     return AccessInterceptor(control, guarded, open_reflection=settings.reflection == "open")
 
 
