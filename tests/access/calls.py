@@ -108,10 +108,12 @@ async def _ask_item(stream: Any, call: Call, request: Message) -> TrunklineError
     frame: Any = message_factory.GetMessageClass(call.method.input_type)()
     item = frame.items.add(id=1)
     getattr(item, call.item).CopyFrom(request)
-    await stream.write(frame.SerializeToString())
     behind = type(frame)()
     behind.items.add(id=2)  # an empty item, which is refused
-    await stream.write(behind.SerializeToString())
+    await stream.initial_metadata()
+    if not stream.done():  # else it was refused: to write would say less than to read does
+        await stream.write(frame.SerializeToString())
+        await stream.write(behind.SerializeToString())
     found: dict[int, Any] = {}
     while 2 not in found or (1 not in found and call.item in ANSWERED):
         answer = await stream.read()

@@ -12,12 +12,11 @@ import pytest
 from google.protobuf.json_format import ParseDict
 
 from tests.access.calls import CALLS, Call, ask
-from tests.access.conftest import Issuer, Serve, TokenFile
+from tests.access.conftest import EVERYTHING, Issuer, Serve, TokenFile
 from tests.tls.conftest import Authority
 from trunkline.errors import PermissionDeniedError
 from trunkline.tls.certificates import write_certificates
 from trunkline.v1 import bus_pb2
-from trunklined.access.rights import RIGHTS, Form
 from trunklined.bus.wire.access import BrokerFacts, rules_of
 from trunklined.state.wire.access import guarded_calls
 
@@ -94,13 +93,6 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
     "Touch": ({**RECORD, "ttl": "9s"}, 'records.write = ["agent_state/a"]'),
 }
 """By call or item: what is asked, and what must be allowed for it. Nothing: it is part of something that was."""
-ALL_OF = {
-    Form.PATTERNS: [">"],
-    Form.NAMES: ["*"],
-    Form.RECORDS: ["*/*"],
-    Form.WORDS: ["list", "stats", "reflection"],
-}
-EVERYTHING = "\n".join(f"{right} = {ALL_OF[form]}" for right, form in RIGHTS.items())
 
 
 def _request(call: Call) -> Any:
