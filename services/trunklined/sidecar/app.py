@@ -15,11 +15,13 @@ from trunkline.message_channel.unix_socket.line_server import LineServer, open_s
 from trunklined.forwarding.forwarder import Forwarder
 from trunklined.rpc.draining import BUS_FINISHING_METHODS
 from trunklined.rpc.health import Health
+from trunklined.rpc.identity import name_of_user
 from trunklined.rpc.server import Program
 from trunklined.rpc.upstream import upstream_options
 from trunklined.sidecar import servicer
 from trunklined.sidecar.config import Settings
 from trunklined.sidecar.lines.bridge import LineBridge
+from trunklined.sidecar.lines.bridges import LineBridges
 from trunklined.sidecar.metrics import Parts, SidecarCollector
 from trunklined.sidecar.offline.store_and_forward import StoreAndForward
 
@@ -38,9 +40,9 @@ class SidecarProgram:
         self._bus = self._forwarder(servicer.BUS.full_name, settings.bus_address, BusDisconnectedError, options)
         self._state = self._forwarder(servicer.STATE.full_name, settings.state_address, StateDisconnectedError, options)
         self._store = StoreAndForward.of(settings, self._bus) if settings.store_path else None
-        self._lines: LineBridge | None = None
+        self._lines: LineBridges | None = None
         if settings.socket_path:
-            self._lines = LineBridge(GrpcMessageBus(settings.bus_address), settings.command_timeout)
+            self._lines = LineBridges(self._bridge, by_user=settings.on_behalf_of)
 
     def register(self, server: aio.Server) -> None:
         """Adds BusService and StateService."""
@@ -120,7 +122,13 @@ class SidecarProgram:
             partial(self._upstream_changed, service),
             servicer.may_finish,
             program="the sidecar",
+            says_whose=self._settings.on_behalf_of,
         )
+
+    def _bridge(self, uid: int | None) -> LineBridge:
+        """Makes the way to the bus of the users of the line socket; None: all of them, as this program."""
+        bus = GrpcMessageBus(self._settings.bus_address, on_behalf_of=None if uid is None else name_of_user(uid))
+        return LineBridge(bus, self._settings.command_timeout)
 
     def _upstream_changed(self, service: str, connected: bool) -> None:
         if self._store is not None and service == servicer.BUS.full_name:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import Final, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from trunkline.addresses import MAX_SOCKET_PATH
@@ -49,6 +49,11 @@ class Settings(ServerSettings):
         description="What a COMMAND on that socket waits for its answer, in seconds.",
     )
 
+    on_behalf_of: bool = Field(
+        default=False,
+        description="Tell the services whose each call is: then permissions and limits are those of the agents. They"
+        " must trust this sidecar to say so. Needs an empty store_path.",
+    )
     store_path: str = Field(
         default=".trunkline/sidecar.db",
         description="The file for stored publishes while the bus is away; made where there is none. Empty: they fail.",
@@ -74,6 +79,16 @@ class Settings(ServerSettings):
             if not uid.strip().isascii() or not uid.strip().isdigit():
                 raise ValueError(f"want user numbers with commas, such as 0,1000, not {uid!r}")
         return uids
+
+    @model_validator(mode="after")
+    def _check_whose(self) -> Self:
+        if self.on_behalf_of and self.store_path:
+            raise ValueError(
+                "--on-behalf-of (TRUNKLINE_SIDECAR_ON_BEHALF_OF) is set, but also --store-path"
+                f" (TRUNKLINE_SIDECAR_STORE_PATH) is {self.store_path!r}: what is kept while the bus is away is handed"
+                " on as the sidecar's own, so let it be empty"
+            )
+        return self
 
     @property
     def uids(self) -> frozenset[int] | None:

@@ -134,6 +134,7 @@ class Stream(PendingReplies):
         wait_for_ready: `open` waits for a service that cannot be reached yet; False: it raises at once.
         tls: what is trusted and shown at a `tls://` address. None: what the environment says.
         token: who calls. None: what the environment says.
+        on_behalf_of: whose the calls are. None: the caller's own.
     """
 
     def __init__(
@@ -147,8 +148,10 @@ class Stream(PendingReplies):
         wait_for_ready: bool = True,
         tls: Tls | None = None,
         token: Token | None = None,
+        on_behalf_of: str | None = None,
     ) -> None:
         super().__init__()
+        self._on_behalf_of = on_behalf_of
         self.address = address
         self._is_compressed = bool(compression)
         self._method = method
@@ -268,7 +271,8 @@ class Stream(PendingReplies):
         if not self._wait_for_ready:  # the first attempt must do: it gets more than the time to the next one
             options["grpc.min_reconnect_backoff_ms"] = int(timeout * 1000)
         compression = grpc.Compression.Gzip if is_compressed else None
-        self._connector = Connector(self.address, options.items(), self._tls, compression, self._token)
+        secure = self._tls, compression, self._token, self._on_behalf_of
+        self._connector = Connector(self.address, options.items(), *secure)
         self._channel = self._connector.open()
         self._loop = asyncio.get_running_loop()
         first: asyncio.Future[None] = self._loop.create_future()
