@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -20,6 +19,7 @@ from trunklined.access.identity import Identity
 from trunklined.access.limits import NONE, Limits, Quota, Quotas
 from trunklined.access.policy import Permissions, Policy
 from trunklined.access.proof import Proof
+from trunklined.access.refusals import UNKNOWN, Refusals
 from trunklined.access.rights import Rules
 
 LOOK_SECONDS: Final = 5.0
@@ -33,12 +33,13 @@ class AccessControl:
         proof: what tokens prove.
         access_file: the file of permissions; empty: everybody who comes in may do everything.
         audit: where denials go.
+        names: identities that metrics name.
 
     Raises:
         AccessFileError: the file cannot be taken.
     """
 
-    def __init__(self, proof: Proof, access_file: str = "", audit: AuditLog | None = None) -> None:
+    def __init__(self, proof: Proof, access_file: str = "", audit: AuditLog | None = None, names: int = 0) -> None:
         self.proof = proof
         self.audit = audit or AuditLog()
         self.rules: Rules = {}
@@ -47,8 +48,8 @@ class AccessControl:
         """What they use of the limits; the same."""
         self.replica_key = ""
         """What only replicas of the same service know. Empty: there are none."""
-        self.denials: Counter[str] = Counter()
-        """Refused calls and items since the start, by why."""
+        self.refusals = Refusals(names)
+        """Refused calls and items."""
         self.failures = 0
         """Access files that could not be taken."""
         self._path = Path(access_file) if access_file else None
@@ -96,17 +97,17 @@ class AccessControl:
 
     def denied(self, identity: Identity, call: str, what: str) -> None:
         """Counts and records what a caller was refused."""
-        self.denials["permission"] += 1
+        self.refusals.add(identity.name, "permission")
         self.audit.denied(identity, call, what, "permission")
 
     def overloaded(self, identity: Identity, call: str, limit: str) -> None:
         """Counts and records that a caller has reached a limit."""
-        self.denials["limit"] += 1
+        self.refusals.add(identity.name, "limit")
         self.audit.denied(identity, call, limit, "limit")
 
     def refused(self, identity: Identity, call: str, error: TrunklineError) -> None:
         """Counts and records a caller that could not prove who it is."""
-        self.denials["identity"] += 1
+        self.refusals.add(identity.name or UNKNOWN, "identity")
         self.audit.denied(identity, call, "", str(error.details.get("why") or error.message))
 
     async def watch(self) -> None:

@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from trunkline.errors import InvalidMessageError, TrunklineError, UnauthenticatedError
+from trunkline.text import safe_text
 from trunklined.access.control import AccessControl
 from trunklined.access.gate import Costs, Gate, enter
 from trunklined.access.identity import Identity
@@ -206,9 +207,11 @@ class AccessCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yields the metrics. Runs in the metrics server's thread."""
-        denials = CounterMetricFamily("trunkline_access_denials", "Calls and items that were refused.", labels=["why"])
-        for why in ("identity", "permission", "limit"):
-            denials.add_metric([why], self._control.denials[why])
+        denials = CounterMetricFamily(
+            "trunkline_access_denials", "Calls and items that were refused.", labels=["identity", "why"]
+        )
+        for name, why, count in self._control.refusals.counts():
+            denials.add_metric([safe_text(name), why], count)
         yield denials
         failures = CounterMetricFamily(
             "trunkline_access_file_failures", "Changed files of access that could not be taken.", labels=["what"]

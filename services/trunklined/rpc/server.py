@@ -208,7 +208,7 @@ def access_control(settings: ServerSettings) -> AccessControl:
     if not isinstance(settings, AccessSettings):
         return AccessControl(proof)
     audit = AuditLog(settings.audit_file, is_on=bool(settings.access_file))
-    return AccessControl(proof, settings.access_file, audit)
+    return AccessControl(proof, settings.access_file, audit, settings.metrics_identities)
 
 
 def access_interceptor(program: Program, control: AccessControl, settings: ServerSettings) -> aio.ServerInterceptor:

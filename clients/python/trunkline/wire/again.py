@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from trunkline.errors import OverloadedError, TrunklineError
+from trunkline.errors import OverloadedError
 
 
-def wait_of(error: TrunklineError) -> float | None:
+def wait_of(error: Exception) -> float | None:
     """Returns for how long a service refused something, in seconds; None: it did not say."""
     return error.retry_after if isinstance(error, OverloadedError) else None
 
