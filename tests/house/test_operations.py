@@ -11,10 +11,11 @@ import pytest
 
 from trunklined.bus.config import Settings
 from trunklined.command import PROGRAMS
-from trunklined.rpc.config import ServerSettings
+from trunklined.rpc.config import MovingSettings, ServerSettings
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text()
 HEADINGS = {"bus": "Of the bus:", "state": "Of the state service:", "sidecar": "Of the sidecar:"}
+MOVING = "Of the bus and the state service, with the engine redis (see [streams that move](#streams-that-move)):"
 
 
 def _rows(heading: str) -> dict[str, str]:
@@ -29,6 +30,8 @@ def test_every_setting_is_told(program: str) -> None:
     settings: type[ServerSettings] = importlib.import_module(f"trunklined.{program}.config").Settings
     assert settings.model_config.get("env_prefix") == f"TRUNKLINE_{program.upper()}_"
     rows = _rows("Of every program:") | _rows(HEADINGS[program])
+    if issubclass(settings, MovingSettings):
+        rows |= _rows(MOVING)
     for name, field in settings.model_fields.items():
         told = rows.get(name.upper())
         assert told is not None, name
