@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -55,9 +56,11 @@ async def _send(channel: Any, call: Call, body: bytes, timeout: float) -> None:
             await _first(channel.unary_stream(call.path)(body, timeout=timeout))
         return
     stream = channel.stream_stream(call.path)(timeout=timeout)
-    await stream.initial_metadata() if call.item else None
-    await stream.write(_framed(call, body) if call.item else body)
-    await stream.done_writing()
+    if call.item:
+        await stream.initial_metadata()
+    with suppress(asyncio.InvalidStateError):  # it is over already: to read it says why
+        await stream.write(_framed(call, body) if call.item else body)
+        await stream.done_writing()
     answer = await _first(stream)
     if call.item and isinstance(answer, bytes):
         read = message_factory.GetMessageClass(call.method.output_type).FromString
