@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,8 +15,10 @@ import pytest
 import trustme
 
 from tests.conftest import StartProgram
+from tests.patience import PATIENCE
 from tests.programs import address_of, hold_port, run_program
 from tests.redis.servers import Cluster, RedisServer, Sentinels, running
+from trunkline import AgentMessage, AgentState, GrpcMessageBus, GrpcStateManager, MessageType
 from trunkline.errors import StorageError
 from trunklined.redis.checks import check_redis
 from trunklined.redis.link import Link
@@ -197,6 +200,45 @@ def test_where_the_acl_permits_neither_info_nor_config(guarded: RedisServer, sta
     assert any("ACL does not permit INFO" in each["event"] for each in events)
     assert [each["kept"] for each in events if "kept" in each] == ["memory"]
     assert SECRET not in program.output()
+
+
+def test_the_acl_user_of_the_page_suffices(guarded: RedisServer, start_program: StartProgram) -> None:
+    """Bus and state do all that they do by the keys and channels that docs/operations.md names."""
+    shown = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text()
+    (rules,) = re.findall(r"^ACL SETUSER trunkline on '>\.\.\.' (.+)$", shown, re.MULTILINE)
+    with guarded.client() as client:
+        client.execute_command("ACL", "SETUSER", "trunkline", "on", f">{SECRET}", *rules.split())
+    url = f"redis://trunkline:{SECRET}@{guarded.address}"
+    bus = ("--engine", "redis", "--redis-prefix", "trunkline")
+    first = start_program("bus", *bus, env={"TRUNKLINE_BUS_REDIS_URL": url})
+    second = start_program("bus", *bus, env={"TRUNKLINE_BUS_REDIS_URL": url})
+    state = start_program("state", *bus, env={"TRUNKLINE_STATE_REDIS_URL": url})
+
+    async def work() -> None:
+        heard: asyncio.Queue[str] = asyncio.Queue()
+
+        async def hear(message: AgentMessage) -> None:
+            await heard.put(message.channel)
+
+        async with (
+            GrpcMessageBus(first.address) as here,
+            GrpcMessageBus(second.address) as there,
+            GrpcStateManager(state.address) as manager,
+            asyncio.timeout(PATIENCE),
+        ):
+            await here.subscribe("live:news", hear)
+            await here.subscribe("stored:news", hear, durable="all")
+            message = AgentMessage(message_type=MessageType.STATUS_UPDATE, sender_id="me", payload={})
+            await there.publish("live:news", message)
+            assert await heard.get() == "live:news"
+            await there.publish("stored:news", message, stored=True)
+            assert await heard.get() == "stored:news"
+            await manager.save_agent_state(AgentState(agent_id="one", agent_type="coding"))
+            assert await manager.get_agent_state("one") is not None
+
+    asyncio.run(work())
+    for program in (first, second, state):
+        assert program.stop() == 0
 
 
 @asynccontextmanager

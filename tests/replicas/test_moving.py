@@ -31,7 +31,7 @@ from trunkline import (
 )
 from trunkline.v1 import bus_pb2, bus_pb2_grpc, message_pb2
 
-LASTING = ("--journal-lease-seconds", "20", "--replica-ttl", "60", "--drain-seconds", "30")
+LASTING = ("--journal-lease-seconds", "20", "--replica-ttl", "60", "--drain-seconds", "60")
 """However busy the machine is, no lease ends by itself."""
 
 
@@ -132,7 +132,7 @@ class Work:
                 await action(*arguments)
             except Exception as error:  # noqa: BLE001  # whatever a caller hears
                 self.failed.append(error)
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.005)
 
     async def _publish_live(self, bus: GrpcMessageBus, sender: str) -> None:
         number = self.published.get(sender, 0)
@@ -423,3 +423,25 @@ async def test_what_waits_for_a_group_that_leaves_goes_to_members_elsewhere() ->
                 ended = any(each.WhichOneof("item") == "cancelled" for each in (await call.read()).items)
         await until(lambda: len(heard) == 20)
         assert len(set(heard)) == 20
+
+
+async def test_what_waits_for_a_group_elsewhere_outlives_the_replica_where_it_waits() -> None:
+    """The members there would take no more now: what waits is given to them before the replica leaves."""
+    start = bus_pb2.SubscribeRequest.Start(pattern="shared:news", group="one", credit=2)
+    async with replicas(2) as (made, _), AsyncExitStack() as stack:
+        there, here = made.addresses
+        lines = [await stack.enter_async_context(grpc.aio.insecure_channel(each)) for each in (there, here)]
+        member = bus_pb2_grpc.BusServiceStub(lines[0]).Subscribe()
+        await member.write(bus_pb2.SubscribeRequest(start=start))
+        async with asyncio.timeout(PATIENCE):
+            assert (await member.read()).HasField("started")
+            messages = [message_pb2.Message(message_id=str(number), json="{}") for number in range(50)]
+            await bus_pb2_grpc.BusServiceStub(lines[1]).Publish(
+                bus_pb2.PublishRequest(channel="shared:news", messages=messages)
+            )
+            await asyncio.to_thread(made.programs[1].stop, PATIENCE)
+            await member.write(bus_pb2.SubscribeRequest(credit=bus_pb2.SubscribeRequest.Credit(messages=100)))
+            heard: list[str] = []
+            while len(heard) < 50:
+                heard += [message.message_id for message in (await member.read()).deliveries.messages]
+        assert heard == [str(number) for number in range(50)]

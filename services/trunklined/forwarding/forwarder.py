@@ -238,10 +238,11 @@ class Forwarder:
         self._streams[call] = items
         try:
             metadata = tuple(await call.initial_metadata() or ())
-            if call.done() and is_current() and await call.code() is grpc.StatusCode.UNAVAILABLE:
-                await self._go_elsewhere()  # that replica stops; the caller tries again
-            # At once: a client may wait for them to know that its stream was accepted.
-            await context.send_initial_metadata(metadata)
+            if call.done() and (code := await call.code()) is not grpc.StatusCode.OK:
+                if code is grpc.StatusCode.UNAVAILABLE and is_current():
+                    await self._go_elsewhere()  # that replica stops; the caller tries again
+            else:  # at once: to a client they say that its stream was accepted
+                await context.send_initial_metadata(metadata)
             while (response := await call.read()) is not aio.EOF:
                 if items.asks_to_move(response) and is_current():
                     await self._go_elsewhere()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import redis
 import redis.asyncio
@@ -17,10 +19,20 @@ from trunklined.redis.target import Target
 T = TypeVar("T")
 
 
-def _retrying(seconds: float, *, idempotent: bool) -> dict[str, Any]:
+AGAIN_SECONDS: Final = 0.01
+"""How long a call waits before it is tried a second time."""
+
+
+def _may_try_again(error: BaseException, *, idempotent: bool) -> bool:
+    return is_temporary(error) or (idempotent and is_unanswered(error))
+
+
+def _retrying(until: float, *, idempotent: bool) -> dict[str, Any]:
+    """How tenacity tries a call again until a time. The first attempt is made without it: it takes as long as a small
+    command does."""
     return {
-        "retry": retry_if_exception(lambda error: is_temporary(error) or (idempotent and is_unanswered(error))),
-        "stop": stop_after_delay(seconds),
+        "retry": retry_if_exception(lambda error: _may_try_again(error, idempotent=idempotent)),
+        "stop": stop_after_delay(max(0.0, until - time.monotonic())),
         "wait": wait_random_exponential(multiplier=0.02, max=0.5),
         "reraise": True,
     }
@@ -79,9 +91,15 @@ class Link:
             OverloadedError: its memory is full; nothing was done.
             StorageError: it refuses; nothing was done.
         """
-        seconds = self._retry_seconds if retry_seconds is None else retry_seconds
+        until = time.monotonic() + (self._retry_seconds if retry_seconds is None else retry_seconds)
         try:
-            async for attempt in AsyncRetrying(**_retrying(seconds, idempotent=idempotent)):
+            try:
+                return await step(self.client)
+            except RedisError as error:
+                if time.monotonic() >= until or not _may_try_again(error, idempotent=idempotent):
+                    raise
+            await asyncio.sleep(AGAIN_SECONDS)
+            async for attempt in AsyncRetrying(**_retrying(until, idempotent=idempotent)):
                 with attempt:
                     return await step(self.client)
         except RedisError as error:
@@ -122,9 +140,15 @@ class SyncLink:
         self, step: Callable[[redis.Redis], T], retry_seconds: float | None = None, *, idempotent: bool = False
     ) -> T:
         """Calls `step` with the client; see `Link.run`."""
-        seconds = self._retry_seconds if retry_seconds is None else retry_seconds
+        until = time.monotonic() + (self._retry_seconds if retry_seconds is None else retry_seconds)
         try:
-            for attempt in Retrying(**_retrying(seconds, idempotent=idempotent)):
+            try:
+                return step(self.client)
+            except RedisError as error:
+                if time.monotonic() >= until or not _may_try_again(error, idempotent=idempotent):
+                    raise
+            time.sleep(AGAIN_SECONDS)
+            for attempt in Retrying(**_retrying(until, idempotent=idempotent)):
                 with attempt:
                     return step(self.client)
         except RedisError as error:

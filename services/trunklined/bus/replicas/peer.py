@@ -146,6 +146,9 @@ class Peer:
         self._awake: set[Subscriber] = set()
         self._more = asyncio.Event()
         self._is_sending = False
+        self._emptied = asyncio.Event()
+        """Nothing is sent, and nothing waits that may be."""
+        self._emptied.set()
         self._marks: deque[tuple[int, Callable[[], None]]] = deque()
         """Who waits until so many messages have left the queue, and are sent."""
         self._queue.join(self._subscriber)
@@ -169,6 +172,7 @@ class Peer:
                 self._is_sending = False
                 self._look_sent()
             self._look_sent()  # what expired left without a frame
+            self._emptied.set()
 
     @property
     def has_sent_all(self) -> bool:
@@ -189,15 +193,24 @@ class Peer:
         while self._marks and self._marks[0][0] <= self._left:
             self._marks.popleft()[1]()
 
+    async def give_all(self) -> None:
+        """Lets the other have what waits for groups that have members there, whatever they would take; returns when
+        all is sent, or the other is gone."""
+        for place in self._places.values():
+            place.allow(None)
+        await self._emptied.wait()
+
     def put(self, item: items.Item, size: int = 0) -> None:
         """Sends an item behind those before it; `size`: about its bytes."""
         self._waiting.append((item, size))
+        self._emptied.clear()
         self._more.set()
 
     def _wake(self, subscriber: Subscriber) -> None:
         if subscriber not in self._awake:
             self._awake.add(subscriber)
             self._hungry.append(subscriber)
+            self._emptied.clear()
             self._more.set()
 
     def _next_frame(self) -> bytes | None:
@@ -301,6 +314,7 @@ class Peer:
                 answer.set_result(None)
         while self._marks:
             self._marks.popleft()[1]()
+        self._emptied.set()
 
     # What it says.
 

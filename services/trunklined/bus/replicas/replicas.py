@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import count
 from time import monotonic
 from typing import Final
@@ -29,6 +30,8 @@ _SEQUENCE_BITS: Final = 40
 """Of a live message's sequence; the number of the replica's part in the fleet stands before them."""
 _RENEWALS: Final = 3
 """How often a lease is renewed while it lasts."""
+GIVE_SECONDS: Final = 2.0
+"""What a replica that leaves has to send the others what waits for them."""
 MAX_APART_SECONDS: Final = 1.0
 """How often a replica that is apart from the others tries to take part, at least: what is live is lost meanwhile."""
 
@@ -165,9 +168,12 @@ class Replicas:
             log.warning("this replica serves without the others: it has not reached them yet")
 
     async def close(self) -> None:
-        """Ends it; idempotent."""
+        """Gives the others what waits for them, and ends it; idempotent."""
         running, self._running = self._running, None
         if running is not None:
+            with suppress(TimeoutError):  # what is left goes nowhere: Redis is away, or very slow
+                async with asyncio.timeout(GIVE_SECONDS):
+                    await asyncio.gather(*(peer.give_all() for peer in list(self._peers.values())))
             running.cancel()
             await asyncio.wait([running])
 

@@ -94,7 +94,8 @@ class _Leaving:
 
 
 class _LeavingResponder:
-    """A responder that has left its session, and answers there what it has accepted."""
+    """A responder that has left its session, and answers there what it has begun with. What is handed to it there
+    still is passed over: the service takes that back, and gives it to others."""
 
     def __init__(self, subscription: ResponderSubscription, way: Way) -> None:
         self._subscription = subscription
@@ -102,7 +103,8 @@ class _LeavingResponder:
 
     def take(self, frame: Any) -> None:
         """Takes a frame of the old session."""
-        self._subscription.take_from(self._way, frame)
+        if frame.WhichOneof("frame") != "deliveries":
+            self._subscription.take_from(self._way, frame)
 
     def end(self, error: TrunklineError | None) -> None:
         """It has answered all, or is lost."""
@@ -165,16 +167,19 @@ class Move:
         return self._old.stream.is_up and self._old.lives == self._lives
 
     async def _confirm(self) -> None:
-        """Opens the new session, and what is live there."""
+        """Opens the new session, and what is live there; returns when the service serves it."""
         self._new = new = await self._begin()
         if new.bus_is_away:
             raise new.stream.disconnected("the bus is away there")
         try:
             async with asyncio.timeout(CONFIRM_SECONDS):
-                while missing := [each for each in self._old.live() if each not in self._coming]:
+                is_served = False  # a stream that was let in can have been refused a moment later
+                while (missing := [each for each in self._old.live() if each not in self._coming]) or not is_served:
                     for subscription in missing:
                         self._coming[subscription] = _Coming(subscription, new)
                     await asyncio.gather(*(self._coming[each].started for each in missing))
+                    await new.flush()
+                    is_served = True
         except TimeoutError:
             raise new.stream.disconnected(f"it did not confirm within {CONFIRM_SECONDS:g} s") from None
         if not new.stream.is_up or new.lives != 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
@@ -52,6 +52,7 @@ class Answering:
         self.name = name
         self.attempt = requested.attempt
         self.with_traceback = requested.traceback
+        self.has_begun = False
         self.is_called_off = False
         self.is_over = False
         self.worker: asyncio.Task[Any] | None = None
@@ -74,6 +75,7 @@ class Answering:
 
     def begin(self) -> None:
         """Accepts it: a handler begins."""
+        self.has_begun = True
         self.worker = asyncio.current_task()
         self._put(encode_accepted(self.name))
         if self._beat is not None:
@@ -201,7 +203,11 @@ class ResponderSubscription(LiveSubscription):
     ) -> None:
         super().__init__(id, pattern, group, window, item, left, None, on_error)
         self._way = Way(item, id)
-        """Where what comes now comes from."""
+        """Its item on the present stream."""
+        self._source: Way | None = None
+        """The item of another stream whose frame is taken now."""
+        self._taken: Counter[Way] = Counter()
+        """Of other streams: messages taken since credit was last granted there."""
         self._name = name
         self._encode = encode
         self._touched = touched
@@ -215,10 +221,13 @@ class ResponderSubscription(LiveSubscription):
         """Requests that came a second time, on another stream: taken where the first one is called off."""
 
     def move_responder(self, touched: Callable[[ResponderSubscription], None]) -> None:
-        """Says what it has to say on another stream, from now on; to be called behind `move`. What came on the one
+        """Says what it has to say on another stream, from now on; to be called behind `move`. What began on the one
         before is answered there."""
         self._touched = touched
         self._way = Way(self._item, self.id)
+        self._done = self._taken[self._way]
+        self._taken.clear()
+        self._arrived.set()  # workers that wait grant credit for what was taken there already
 
     @property
     def way(self) -> Way:
@@ -226,24 +235,32 @@ class ResponderSubscription(LiveSubscription):
         return self._way
 
     def when_answered(self, way: Way, tell: Callable[[], None]) -> None:
-        """Calls `tell` when nothing is answered any more that came on a stream that was left."""
+        """Leaves a stream: what came there and did not begin goes to others. Calls `tell` when what began is
+        answered."""
+        self._let_go_all(way, but_begun=True)
         self._lasts[way] = tell
         self._look_answered()
 
     def take_from(self, way: Way, frame: bus_pb2.SubscribeResponse) -> None:
         """Takes a frame of another stream than the present one."""
-        now, self._way = self._way, way
+        self._source = way
         try:
             self.take(frame)
         finally:
-            self._way = now
+            self._source = None
 
     def lose(self, way: Way) -> None:
-        """A stream that was left is lost: who asked there hears that the responder is gone, and what runs is called
-        off."""
+        """A stream is lost: who asked there hears that the responder is gone, and what runs is called off."""
         self._lasts.pop(way, None)
+        self._taken.pop(way, None)
+        self._let_go_all(way)
+
+    def _let_go_all(self, way: Way, *, but_begun: bool = False) -> None:
+        for id in [id for id, spare in self._spares.items() if spare[-1].way == way]:
+            del self._spares[id]
         for answering in [each for each in self._answerings.values() if each.way == way]:
-            self._let_go(answering)
+            if not (but_begun and answering.has_begun):
+                self._let_go(answering)
 
     def _let_go(self, answering: Answering) -> None:
         """Answers a request no more, unless it came on another stream too."""
@@ -253,6 +270,7 @@ class ResponderSubscription(LiveSubscription):
         spare = self._spares.pop(answering.id, None)
         if spare is not None:
             self._answerings[answering.id] = spare[-1]
+            self._count(spare[-1].way, -1)  # it counted as taken while it was in reserve
             self._runs.push(MEDIUM_LEVEL, deque((spare,)))
             self._current = None
             self._arrived.set()
@@ -266,11 +284,7 @@ class ResponderSubscription(LiveSubscription):
         """Who asked hears that the responder is gone: what runs is called off."""
         self._runs.clear()
         self._current = None
-        self._saying.clear()
-        self._spares.clear()
-        answerings, self._answerings = self._answerings, {}
-        for answering in answerings.values():
-            answering.call_off()
+        self.lose(self._way)
 
     async def finished(self) -> None:
         """Waits until no handler runs; to be called after `close`."""
@@ -299,6 +313,7 @@ class ResponderSubscription(LiveSubscription):
 
     def _run(self, deliveries: bus_pb2.SubscribeResponse.Deliveries) -> deque[Any]:
         run: deque[Any] = deque()
+        way = self._source or self._way
         messages: Any = deliveries.messages
         for requested in deliveries.requests:
             try:
@@ -306,19 +321,26 @@ class ResponderSubscription(LiveSubscription):
             except InvalidMessageError:
                 log.exception("a request on %r cannot be read and was skipped", self.pattern)
                 continue
-            answering = Answering(wire.correlation_id, self._name, requested, self._encode, self._touch, self._way)
+            answering = Answering(wire.correlation_id, self._name, requested, self._encode, self._touch, way)
             waiting = (wire, deliveries.first_sequence + requested.index, deliveries.channel, answering)
             if answering.id in self._answerings:
                 self._spares[answering.id] = waiting
             else:
                 self._answerings[answering.id] = answering
                 run.append(waiting)
-        self._done += len(deliveries.messages) - len(run)
+        self._count(way, len(deliveries.messages) - len(run))
         return run
 
+    def _count(self, way: Way, taken: int) -> None:
+        """Counts messages that were taken, for the credit of the stream that brought them."""
+        if way == self._way:
+            self._done += taken
+        else:
+            self._taken[way] += taken
+
     def _open(self, waiting: Any) -> Request | None:
-        self._done += 1
         wire, sequence, channel, answering = waiting
+        self._count(answering.way, 1)
         if answering.is_called_off:
             return None
         request = decode_request(wire, sequence, channel, answering)
@@ -331,7 +353,7 @@ class ResponderSubscription(LiveSubscription):
         match frame.WhichOneof("frame"):
             case "part_credit":
                 answering = self._answerings.get(frame.part_credit.request_id)
-                if answering is not None and answering.way == self._way:
+                if answering is not None and answering.way == (self._source or self._way):
                     answering.grant(frame.part_credit.parts)
             case "called_off":
                 self._call_off(frame.called_off.request_id)
@@ -348,17 +370,18 @@ class ResponderSubscription(LiveSubscription):
                 super()._take_other(frame)
 
     def _call_off(self, request_id: str, error: TrunklineError | None = None) -> None:
+        way = self._source or self._way
         answering = self._answerings.get(request_id)
         spare = self._spares.get(request_id)
-        if answering is not None and answering.way == self._way:
+        if answering is not None and answering.way == way:
             self._let_go(answering)
             if self._lasts:
                 self._look_answered()
-        elif spare is not None and spare[-1].way == self._way:
+        elif spare is not None and spare[-1].way == way:
             del self._spares[request_id]
         if error is not None and not isinstance(error, RequestNotFoundError):
             # Who asked would miss what was refused, its end too. A failure is refused only where the request is over.
-            self._say(self._way, request_id, [encode_failure(error, with_traceback=False)])
+            self._say(way, request_id, [encode_failure(error, with_traceback=False)])
 
     def _say(self, way: Way, request_id: str, events: list[bytes]) -> None:
         said = way.item(way.id, sum(map(len, events))).subscribe.respond
