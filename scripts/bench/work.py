@@ -93,7 +93,6 @@ def secured(work: Work, name: str) -> Work:
     return replace(
         work,
         name=name,
-        title=f"{work.title}, TLS",
         rivals={SECURED: ("trunkline-open", "nats-secured", "nats")},
         goals={},
         ours="trunkline-secured",
