@@ -36,6 +36,7 @@ from trunkline import (
     OverloadedError,
 )
 from trunkline.errors import STATUS_DETAILS_KEY
+from trunkline.v1 import state_pb2
 from trunklined.access import limits
 from trunklined.access.access_file import AccessFileError, parse_policy
 from trunklined.access.limits import Cost, Limits, Quota, Quotas, Rate
@@ -353,6 +354,42 @@ async def test_requests_in_flight_are_given_back_when_they_end(
         await _until_taken(channel, call, brief, issuer)
         for each in held:
             each.cancel()
+
+
+async def test_what_waits_at_the_state_service_counts_too(serve: Serve, issuer: Issuer, access_file: Write) -> None:
+    """Callers that wait for a lease, and items that are not answered yet; each is given back with its answer."""
+    acquire = BY_NAME["AcquireLease"]
+    wanted = ParseDict({"name": "l", "ttl": "60s", "wait": "600s", "holder": "a"}, acquire.message())
+    async with (
+        _serving(serve, "state", issuer, access_file(ALLOW + _limit("requests = 2"))) as channel,
+        asyncio.timeout(PATIENCE),
+    ):
+        assert await ask(channel, acquire, wanted, _by(issuer, "agent-8")) is None
+        held = [asyncio.ensure_future(_until_taken(channel, acquire, wanted, issuer)) for _ in range(2)]
+        get = BY_NAME["Get"]
+        record = ParseDict(RECORD, get.message())
+        error = None
+        while not isinstance(error, OverloadedError):
+            error = await ask(channel, get, record, _by(issuer))
+        assert error.details["limit"] == "requests"
+        for each in held:
+            each.cancel()
+        await _until_taken(channel, get, record, issuer)
+
+        stream: Any = channel.stream_stream("/trunkline.v1.StateService/ConnectState")(metadata=_by(issuer))
+        for _ in range(3):
+            frame = state_pb2.ConnectStateRequest()
+            for id in range(1, 6):
+                frame.items.add(id=id).save.CopyFrom(ParseDict(SAVE, state_pb2.SaveRequest()))
+            await stream.write(frame.SerializeToString())
+            answers: dict[int, Any] = {}
+            while len(answers) < 5:
+                answers |= {
+                    each.id: each for each in state_pb2.ConnectStateResponse.FromString(await stream.read()).items
+                }
+            refused = {id for id, each in answers.items() if each.WhichOneof("item") == "error"}
+            assert refused == {3, 4, 5}
+        stream.cancel()
 
 
 async def test_a_killed_client_gives_back_what_it_had(

@@ -217,19 +217,26 @@ class BaseStateManager(RecordManager):
     async def _call(self, name: str, request: bytes, timeout: float | None = None) -> Any:
         """Sends one item and returns the item that answers it; raises the error that answers it. What the service
         refuses for now is asked again when it says."""
-        timeout = self._timeout if timeout is None else timeout
+        stream = self._connected()
         loop = asyncio.get_running_loop()
+        timeout = self._timeout if timeout is None else timeout
         deadline = loop.time() + timeout
         while True:
             try:
-                return await self._send(name, request, timeout, deadline, loop)
+                return await self._send(stream, name, request, timeout, deadline, loop)
             except OverloadedError as error:
                 await wait_to_try_again(error, deadline)
+                stream = self._connected()
 
     async def _send(
-        self, name: str, request: bytes, timeout: float, deadline: float, loop: asyncio.AbstractEventLoop
+        self,
+        stream: Stream,
+        name: str,
+        request: bytes,
+        timeout: float,
+        deadline: float,
+        loop: asyncio.AbstractEventLoop,
     ) -> Any:
-        stream = self._connected()
         if not stream.is_up:
             stream.check_loop()
             await self._until(deadline, stream.wait_up())
