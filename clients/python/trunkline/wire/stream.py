@@ -414,9 +414,8 @@ class Stream(PendingReplies):
                     reason = await self._connector.why_refused() or reason
                 wait = wait_of(reason) or 0.0
                 self._overloaded = reason if wait else None
-                asks_again = wait or (
-                    self._wait_for_ready and not self.opens_at_once and isinstance(reason, self._lost)
-                )
+                is_away = self._wait_for_ready and isinstance(reason, self._lost)
+                asks_again = not self.opens_at_once and (is_away or wait > 0)
                 if not first.done() and not asks_again:
                     first.set_exception(reason)  # refused, not unreachable: trying again would not help
                     return
