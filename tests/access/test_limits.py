@@ -514,6 +514,32 @@ async def test_clients_wait_until_the_service_takes_more(serve: Serve, issuer: I
             assert await state.get_agent_state(f"a{number}") is not None
 
 
+async def test_live_messages_wait_behind_one_that_was_refused(serve: Serve, issuer: Issuer, access_file: Write) -> None:
+    """That one is lost, as `flush` says; those after it are sent when the service takes them, in order."""
+    file = access_file(ALLOW + _limit("messages_per_second = 1", "messages_burst = 5"))
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    async def hear(message: AgentMessage) -> None:
+        heard.put_nowait(message.message_id)
+
+    async with (
+        serve("bus", **issuer.settings, access_file=str(file)) as address,
+        GrpcMessageBus(address, token=issuer.token("agent-8")) as listener,
+        GrpcMessageBus(address, token=issuer.token("agent-7")) as bus,
+        asyncio.timeout(PATIENCE),
+    ):
+        await listener.subscribe("c", hear)
+        for number in range(8):  # one frame, which is larger than the burst
+            await bus.publish("c", replace_id(number))
+        await bus.flush()
+        await bus.publish("c", replace_id(8))
+        with pytest.raises(OverloadedError):
+            await bus.flush()
+        await bus.publish("c", replace_id(9))
+        await bus.flush()
+        assert [await heard.get() for _ in range(9)] == [f"m{number}" for number in (*range(8), 9)]
+
+
 def replace_id(number: int) -> AgentMessage:
     """A message of its own."""
     return NEWS.model_copy(update={"message_id": f"m{number}"})
