@@ -66,7 +66,8 @@ def test_sigterm_ends_it_with_zero(start: Start, socket_dir: Path, address: str)
     program = start(address=f"unix:{path}" if address == "unix" else address)
     assert program.stop() == 0
     assert not path.exists()
-    assert [event["event"] for event in program.events()] == ["ready", "stopping", "stopped"]
+    said = [event["event"] for event in program.events() if event["level"] == "info"]  # a busy machine warns besides
+    assert said == ["ready", "stopping", "stopped"]
 
 
 def test_what_runs_may_finish(start: Start) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.patience import PATIENCE
-from tests.programs import PYTHON, health
+from tests.programs import PYTHON, address_of, health, hold_port
 from tests.redis.servers import SERVER
 from tests.torture.agent import FINISH_SECONDS
 
@@ -123,8 +123,10 @@ class Crew:
     def __init__(self, directory: Path, replicas: int = 0) -> None:
         self.directory = directory
         self.replicas = replicas
-        self.bus_addresses = [f"127.0.0.1:{_free_port()}" for _ in range(replicas or 1)]
-        self.state_addresses = [f"127.0.0.1:{_free_port()}" for _ in range(STATE_REPLICAS if replicas else 1)]
+        self._ports: list[socket.socket] = []
+        """Held, so that whoever is down comes back where it was."""
+        self.bus_addresses = [self._address() for _ in range(replicas or 1)]
+        self.state_addresses = [self._address() for _ in range(STATE_REPLICAS if replicas else 1)]
         self.sidecar_address = f"unix:{directory}/sidecar.sock"
         self.members: list[Member] = []
         bus: tuple[str, ...] = ("--path", f"{directory}/bus.db")
@@ -151,10 +153,14 @@ class Crew:
         """Of the first state service."""
         return self.state_addresses[0]
 
-    def _redis(self) -> int:
+    def _address(self) -> str:
+        self._ports.append(hold_port())
+        return address_of(self._ports[-1])
+
+    def _redis(self) -> str:
         """A Redis that syncs each write before it answers; returns its port."""
-        port = _free_port()
-        where = ("--bind", "127.0.0.1", "--port", str(port), "--dir", str(self.directory))
+        port = self._address().rpartition(":")[2]
+        where = ("--bind", "127.0.0.1", "--port", port, "--dir", str(self.directory))
         keeps = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
         self._add("redis", "redis", (SERVER, *where, *keeps))
         return port
@@ -225,6 +231,8 @@ class Crew:
         for member in self.members:
             if member.is_up:
                 member.kill(0.0)
+        for port in self._ports:
+            port.close()
 
 
 def _await_serving(address: str, service: str) -> None:
@@ -233,10 +241,3 @@ def _await_serving(address: str, service: str) -> None:
     while health(address, service) != "SERVING":
         assert time.monotonic() < end, f"{address} never served"
         time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -149,13 +149,13 @@ async def test_expired_ones_of_a_key_are_passed_over(stub: Any, channel: str) ->
 async def test_across_restarts(kept: Bus, channel: str) -> None:
     """With one leased, one that waits for its next attempt, and others behind each; over sqlite, which keeps them."""
     stub = kept.stub
-    await create(stub, "d", channel, settings=settings(ack_wait=1))
+    await create(stub, "d", channel, settings=settings(ack_wait=10))
     for n in range(3):
         await store_all(stub, channel, [f"j{n}"], ordering_key="j")
         await store_all(stub, channel, [f"k{n}"], ordering_key="k")
     async with holding(stub, "d", channel) as holder:
         j, k = await holder.take(2)
-        await holder.say("nak", [k], delay=seconds(0.5))
+        await holder.say("nak", [k], delay=seconds(5))
         await eventually(lambda: get(stub, "d"), lambda found: found.retrying == 1)
     stub = await kept.restart()
     await store_all(stub, channel, ["x"])

@@ -117,7 +117,7 @@ async def test_what_was_naked_is_no_suspect(stub: Any, channel: str) -> None:
 
 async def test_what_was_leased_when_the_bus_ended_comes_one_at_a_time(kept: Bus, channel: str) -> None:
     """Nobody knows what became of it; and what had lapsed before is still under suspicion."""
-    await create(kept.stub, "d", channel, settings=settings(ack_wait=0.5))
+    await create(kept.stub, "d", channel, settings=settings(ack_wait=2))
     await store_all(kept.stub, channel, range(6))
     async with holding(kept.stub, "d", channel, credit=3) as holder:
         await holder.take(3)
