@@ -10,6 +10,9 @@ PINS := pyproject.toml constraints.txt
 # WORKERS=0 runs them in one process, as `-s` needs it.
 WORKERS ?= 4
 
+# Tests start thousands of programs, and none of them shall compile what another one has compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Tools that were installed for this tree come first; servers of Debian live in sbin, which not every PATH has.
 export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin
 

@@ -21,7 +21,7 @@ OURS = ("trunkline", "trunklined")
 
 WORDS = (
     *("trunkline.errors", "trunkline.channels", "trunkline.limits", "trunkline.text", "trunkline.addresses"),
-    *("trunkline.delivery", "trunkline.records", "trunkline.private_file"),
+    *("trunkline.delivery", "trunkline.records", "trunkline.private_file", "trunkline.lazy_names"),
 )
 SHARED = ("trunkline.priority", "trunkline.wire.writer")
 """What both ends of a stream are made of, beside the words."""
@@ -81,7 +81,12 @@ class Rule:
 RULES = (
     Rule("the words import the standard library only", WORDS, ours=SPOKEN, outside=()),
     Rule("what both ends of a stream share imports the words only", SHARED, ours=SPOKEN, outside=()),
-    Rule("the package hands its names out lazily: it loads nothing itself", ("trunkline",), ours=(), outside=()),
+    Rule(
+        "the package hands its names out lazily: it loads nothing itself",
+        ("trunkline",),
+        ours=("trunkline.lazy_names",),
+        outside=(),
+    ),
     Rule(
         "what both ends know of TLS imports the words, and libraries for certificates",
         ("trunkline.tls", "trunkline.tls.*"),

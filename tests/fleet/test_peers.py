@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from trunkline import AgentState, AgentStatus
+from trunkline.orchestrator.fleet.holder import Holder
 from trunkline.orchestrator.fleet.peers import Peers
-from trunkline.orchestrator.fleet.records import ORCHESTRATOR, Holder
+from trunkline.orchestrator.fleet.records import ORCHESTRATOR
 
 
 def record(name: str = "a", id: str = "1", *, running: int = 0, waiting: int = 0) -> AgentState:

@@ -13,8 +13,8 @@ from tests.fleet.test_peers import record
 from tests.patience import PATIENCE
 from trunkline import AgentState, Change, ChangeType, InMemoryStateManager, RetryPolicy, StateDisconnectedError
 from trunkline.orchestrator.fleet import watcher
+from trunkline.orchestrator.fleet.holder import Holder
 from trunkline.orchestrator.fleet.peers import Peers
-from trunkline.orchestrator.fleet.records import Holder
 from trunkline.orchestrator.fleet.watcher import FleetWatcher
 
 FAIL, SYNC = "fail", "sync"

@@ -86,10 +86,21 @@ def test_each_module_of_names_may_be_imported_first() -> None:
         ("from trunkline import AgentMessage", ("grpc", "google.protobuf")),
         ("import trunkline.wire.opaque; trunkline.wire.opaque.bus_passthrough()", ("pydantic", "trunkline.models")),
         ("import trunkline; trunkline.sync", ("grpc", "pydantic")),
+        ("import trunkline.agents", ("grpc", "google.protobuf", "pydantic", "asyncio")),
+        (
+            "from trunkline.orchestrator import Orchestrator as O; O().shutdown()",
+            ("grpc", "google.protobuf", "pydantic"),
+        ),
+        ("import trunkline.cli.agents.agents", ("grpc", "google.protobuf", "pydantic")),
+        (
+            "import trunklined.command as c; c._load_structlog_alone(); import trunklined.rpc.logging",
+            ("rich", "pygments"),
+        ),
     ],
 )
 def test_names_are_loaded_when_they_are_used(statement: str, unloaded: tuple[str, ...]) -> None:
-    """A service that needs the words and v1 loads no client, and whoever needs the models no grpc."""
+    """A service that needs the words and v1 loads no client, and whoever needs the models no grpc. An agent's process,
+    an orchestrator without a bus and what asks it need neither."""
     code = f"{statement}\nimport sys\nprint(*(name for name in {unloaded!r} if name in sys.modules))"
     assert _run(code) == ""
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from trunkline.lazy_names import lazy_names
+
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -128,19 +130,15 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *_FACES, *sorted(_HOME_OF)]  # noqa: PLE0604  # mypy and pyright read the block below
 
 
+_load, _names = lazy_names(__name__, _HOME_OF)
+
+
 def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None and name in _FACES:
-        return importlib.import_module(f"trunkline.{name}")
-    if home is None:
-        raise AttributeError(f"module 'trunkline' has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
+    return importlib.import_module(f"trunkline.{name}") if name in _FACES else _load(name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF, *_FACES})
+    return sorted({*_names(), *_FACES})
 
 
 if TYPE_CHECKING:

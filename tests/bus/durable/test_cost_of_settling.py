@@ -44,9 +44,15 @@ async def own(program: RunningProgram) -> AsyncIterator[Any]:
         yield bus_pb2_grpc.BusServiceStub(line)
 
 
-async def alone(program: RunningProgram) -> float:
+@pytest.fixture(scope="module")
+def bystander(program: RunningProgram) -> Iterator[Bystander]:
+    with Bystander(program) as bystander:
+        yield bystander
+
+
+async def alone(bystander: Bystander) -> float:
     """What a bystander waits at the most while nothing happens."""
-    async with Bystander(program) as bystander:
+    async with bystander.asking():
         await asyncio.sleep(0.5)
         return await bystander.longest()
 
@@ -58,14 +64,14 @@ async def published(stub: Any, name: str, **how: Any) -> int:
     return int(receipts[0].sequence)
 
 
-async def test_late_acks_of_a_large_publish(own: Any, program: RunningProgram) -> None:
+async def test_late_acks_of_a_large_publish(own: Any, bystander: Bystander) -> None:
     """One holds 10,000 beyond its leases, another acks them all, the first acks late in one frame: refused at once."""
     await published(own, "late", ack_wait=1.0)
-    base = await alone(program)
+    base = await alone(bystander)
     async with holding(own, "late", "cost:late", credit=MESSAGES) as first:
         got = await first.take(MESSAGES)
         await eventually(lambda: get(own, "late"), lambda now: now.retrying == MESSAGES)
-        async with Bystander(program) as bystander:
+        async with bystander.asking():
             await first.ack(got)  # they wait for another attempt
             refusal = await first.refusal()
             assert await bystander.longest() < base + MOST_MORE
@@ -80,19 +86,19 @@ async def test_late_acks_of_a_large_publish(own: Any, program: RunningProgram) -
     )
     async with holding(own, "late", "cost:late") as first:
         frame = SubscribeRequest(ack=Ack(sequences=done, attempt=1))
-        async with Bystander(program) as bystander:
+        async with bystander.asking():
             await first.call.write(frame)
             refusal = await first.refusal()
             assert await bystander.longest() < base + MOST_MORE
         assert (len(refusal.sequences), refusal.error.metadata["why"]) == (MESSAGES, "settled")
 
 
-async def test_sequences_that_were_never_delivered(own: Any, program: RunningProgram) -> None:
+async def test_sequences_that_were_never_delivered(own: Any, bystander: Bystander) -> None:
     """As many as a call may name: STALE_ACK at once; a million are refused before anything is looked at."""
     await published(own, "never")
-    base = await alone(program)
+    base = await alone(bystander)
     far = range(10**9, 10**9 + MAX_SETTLED_MESSAGES)
-    async with Bystander(program) as bystander:
+    async with bystander.asking():
         for kind, frame in KINDS.items():
             wanted = durable_pb2.SettleRequest(durable="never", **{kind: frame(sequences=far)})
             error = await refused(own.Settle(wanted), STALE, "STALE_ACK")
@@ -121,13 +127,13 @@ async def test_a_list_of_sequences_is_bounded(stub: Any, channel: str, kind: str
         assert ended.code() is INVALID
 
 
-async def test_small_steps_in_a_large_publish(own: Any, program: RunningProgram) -> None:
+async def test_small_steps_in_a_large_publish(own: Any, bystander: Bystander) -> None:
     """Naks, extensions, releases, terminations and redrives, one message each, spread over 10,000 that came at once."""
     await published(own, "small", ack_wait=60, backoff=(3600, 1, 3600))
-    base = await alone(program)
+    base = await alone(bystander)
     async with holding(own, "small", "cost:small", credit=MESSAGES) as holder:
         got = await holder.take(MESSAGES)
-        async with Bystander(program) as bystander:
+        async with bystander.asking():
             for index in range(0, 2_000, 5):
                 for offset, kind in enumerate(("nak", "extend", "release", "terminate", "ack")):
                     await holder.say(kind, [got[index * 5 + offset]])

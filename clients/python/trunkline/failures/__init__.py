@@ -11,13 +11,36 @@ circuit_breaker    not at all for a while, where it fails again and again
 dead_letter_queue  what could not be done, with all that is known of why
 error_handler      decides between these, and guards a subscription's callback
 errors, limits
+
+Each is loaded when it is first used: only the error handler needs messages.
 """
 
-from trunkline.failures.circuit_breaker import CircuitBreaker, CircuitState
-from trunkline.failures.dead_letter_queue import DeadLetterEntry, DeadLetterQueue
-from trunkline.failures.error_handler import ErrorAction, ErrorHandler
-from trunkline.failures.errors import CircuitOpenError
-from trunkline.failures.retry_policy import RetryPolicy
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trunkline.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from trunkline.failures.circuit_breaker import CircuitBreaker as CircuitBreaker
+    from trunkline.failures.circuit_breaker import CircuitState as CircuitState
+    from trunkline.failures.dead_letter_queue import DeadLetterEntry as DeadLetterEntry
+    from trunkline.failures.dead_letter_queue import DeadLetterQueue as DeadLetterQueue
+    from trunkline.failures.error_handler import ErrorAction as ErrorAction
+    from trunkline.failures.error_handler import ErrorHandler as ErrorHandler
+    from trunkline.failures.errors import CircuitOpenError as CircuitOpenError
+    from trunkline.failures.retry_policy import RetryPolicy as RetryPolicy
+
+_HOMES = {
+    "CircuitBreaker": "trunkline.failures.circuit_breaker",
+    "CircuitOpenError": "trunkline.failures.errors",
+    "CircuitState": "trunkline.failures.circuit_breaker",
+    "DeadLetterEntry": "trunkline.failures.dead_letter_queue",
+    "DeadLetterQueue": "trunkline.failures.dead_letter_queue",
+    "ErrorAction": "trunkline.failures.error_handler",
+    "ErrorHandler": "trunkline.failures.error_handler",
+    "RetryPolicy": "trunkline.failures.retry_policy",
+}
 
 __all__ = [
     "CircuitBreaker",
@@ -29,3 +52,5 @@ __all__ = [
     "ErrorHandler",
     "RetryPolicy",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -7,9 +7,8 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import ExitStack
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from trunkline import DeadLetterQueue, MessageBus, StateManager, sync
 from trunkline.agents import AgentConfig, AgentEvent, BaseAgent
 from trunkline.message_channel import Endpoint, MessageChannel, ServiceMessage
 from trunkline.orchestrator.commands.audit import AuditLog, Caller
@@ -31,6 +30,9 @@ from trunkline.orchestrator.registry.restart import RestartPolicy, When
 from trunkline.orchestrator.supervision.agent_factory import AgentFactory
 from trunkline.orchestrator.supervision.supervisor import Supervisor
 from trunkline.text import safe_json
+
+if TYPE_CHECKING:
+    from trunkline import DeadLetterQueue, MessageBus, StateManager, sync
 
 _OWNER = "orchestrator"
 """Name of every orchestrator to its own agents."""

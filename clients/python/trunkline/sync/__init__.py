@@ -2,12 +2,15 @@
 
 Each is the asynchronous class of the same kind, run in one background thread that all of them share; only the waiting
 is done here. Safe to use from several threads.
+
+Each face is loaded when it is first used: a program that needs one does not load the other.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from trunkline.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from trunkline.sync.background import Background as Background
@@ -30,10 +33,4 @@ _HOMES = {
 
 __all__ = ["Background", "DurableMessage", "MessageBus", "Request", "StateManager", "SubmittedTask"]
 
-
-def __getattr__(name: str) -> Any:
-    """Each face is loaded when it is first used: a program that needs one does not load the other."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'trunkline.sync' has no attribute {name!r}")
-    return getattr(importlib.import_module(home), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import TYPE_CHECKING
 
 from trunkline.channels import RESPONSE, agent_channel, check_channel
 from trunkline.errors import InvalidChannelError
 from trunkline.message_channel.service_message import ServiceMessage
-from trunkline.models import AgentMessage, MessageType
+from trunkline.models.enums import MessageType
 from trunkline.models.json import is_json_type
 from trunkline.text import safe_text
+
+if TYPE_CHECKING:
+    from trunkline.models import AgentMessage
 
 _PAYLOAD = "payload"
 
@@ -24,6 +28,8 @@ _PAYLOAD = "payload"
 def to_agent_message(message: ServiceMessage, target: str, correlation_id: str | None = None) -> AgentMessage:
     """Makes a ServiceMessage one for the bus. A naive timestamp is taken as this machine's time; text that UTF-8 cannot
     say is escaped."""
+    from trunkline.models import AgentMessage  # what only serves a socket needs none
+
     message = message.escaped()
     return AgentMessage(
         message_type=MessageType.CONTROL if message.type == "COMMAND" else MessageType.STATUS_UPDATE,

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from trunkline import AgentPresence, Delete, Get, Lease, Operation, Outcome, RevisionMismatchError, Save, StateManager
 from trunkline.orchestrator.errors import AgentElsewhereError
-from trunkline.orchestrator.fleet.records import Holder, agent_presence, holder_of
+from trunkline.orchestrator.fleet.holder import Holder
+from trunkline.orchestrator.fleet.records import agent_presence, holder_of
 from trunkline.orchestrator.fleet.store import check_outcome, execute
 from trunkline.orchestrator.registry.entry import AgentEntry
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from trunkline import GrpcStateManager, MessageBus, StateManager, sync
+from typing import TYPE_CHECKING
+
 from trunkline.orchestrator.config import OrchestratorConfig
 from trunkline.orchestrator.errors import OrchestratorError
 from trunkline.orchestrator.limits import STATE_TIMEOUT
+
+if TYPE_CHECKING:
+    from trunkline import MessageBus, StateManager, sync
 
 
 class Connections:
@@ -27,14 +31,7 @@ class Connections:
         state: StateManager | sync.StateManager | None,
     ) -> None:
         self.state, self.has_shared_state = _state(state, config.state_address)
-        self.bus: sync.MessageBus | None = None
-        if isinstance(bus, sync.MessageBus):
-            self.bus = bus
-        elif bus is not None:
-            _check_free("message_bus", bus)
-            self.bus = sync.MessageBus.over(bus)
-        elif config.bus_address is not None:
-            self.bus = sync.MessageBus(config.bus_address)
+        self.bus = _bus(bus, config.bus_address)
         self.lent = (None if bus is None else self.bus), _face(state)
         """The objects, which agents in threads use in place of addresses; None where there is an address."""
         self._has_shared_bus = self.bus is not None and self.bus.is_open
@@ -50,17 +47,45 @@ class Connections:
             state.disconnect()
 
 
+# The clients are loaded where there is something to connect to: most of what an orchestrator would load are they.
+
+
+def _bus(bus: MessageBus | sync.MessageBus | None, address: str | None) -> sync.MessageBus | None:
+    if bus is not None:
+        from trunkline import sync
+
+        if isinstance(bus, sync.MessageBus):
+            return bus
+        _check_free("message_bus", bus)
+        return sync.MessageBus.over(bus)
+    if address is not None:
+        from trunkline import sync
+
+        return sync.MessageBus(address)
+    return None
+
+
 def _state(state: StateManager | sync.StateManager | None, address: str | None) -> tuple[StateManager | None, bool]:
     """Returns the store, and whether others have connected it."""
-    if isinstance(state, sync.StateManager):
-        return state.asynchronous, state.is_open
     if state is not None:
+        from trunkline import sync
+
+        if isinstance(state, sync.StateManager):
+            return state.asynchronous, state.is_open
         _check_free("state_manager", state)
         return state, False
-    return (None if address is None else GrpcStateManager(address, timeout=STATE_TIMEOUT)), False
+    if address is not None:
+        from trunkline import GrpcStateManager
+
+        return GrpcStateManager(address, timeout=STATE_TIMEOUT), False
+    return None, False
 
 
 def _face(state: StateManager | sync.StateManager | None) -> sync.StateManager | None:
+    if state is None:
+        return None
+    from trunkline import StateManager, sync
+
     return sync.StateManager.over(state) if isinstance(state, StateManager) else state
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import Future, wait
+from typing import TYPE_CHECKING
 
-from trunkline import DeadLetterEntry, DeadLetterQueue, ErrorHandler, RetryPolicy, TrunklineError
+from trunkline import DeadLetterEntry, DeadLetterQueue, RetryPolicy, TrunklineError
 from trunkline.errors import ERRORS
 from trunkline.orchestrator.errors import AgentFailedError
-from trunkline.orchestrator.fleet.records import Holder
+from trunkline.orchestrator.fleet.holder import Holder
 from trunkline.orchestrator.limits import FAILURE_CLOSE_SECONDS
 from trunkline.orchestrator.registry.entry import AgentEntry
 from trunkline.orchestrator.registry.life import Life
-from trunkline.sync import Background, MessageBus
+from trunkline.sync import Background
+
+if TYPE_CHECKING:
+    from trunkline.sync import MessageBus
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +51,8 @@ class FinalFailures:
                 DeadLetterEntry.of(error, agent_id=entry.name, task_id=task, attempt=life.number, context=context)
             )
             return
+        from trunkline import ErrorHandler  # it knows messages, which nobody needs without a bus
+
         handler = ErrorHandler(
             self._bus.asynchronous, entry.name, policy=RetryPolicy(max_retries=0), dead_letters=self.dead_letters
         )

@@ -11,7 +11,7 @@ import psutil
 
 from trunkline import Lease, LeaseHeldError, LeaseInfo, LeaseLostError, StateManager
 from trunkline.orchestrator.errors import OrchestratorExistsError
-from trunkline.orchestrator.fleet.records import Holder
+from trunkline.orchestrator.fleet.holder import Holder
 from trunkline.orchestrator.fleet.store import has_leases
 
 _PREFIX: Final = "orchestrator/"

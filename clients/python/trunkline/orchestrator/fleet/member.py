@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from trunkline import DeadLetterQueue
@@ -12,14 +13,15 @@ from trunkline.orchestrator.errors import DependencyError, OrchestratorError
 from trunkline.orchestrator.events.event_log import EventLog
 from trunkline.orchestrator.fleet.connections import Connections
 from trunkline.orchestrator.fleet.final_failures import FinalFailures
-from trunkline.orchestrator.fleet.membership import Membership
-from trunkline.orchestrator.fleet.records import Holder
-from trunkline.orchestrator.fleet.store import has_leases
+from trunkline.orchestrator.fleet.holder import Holder
 from trunkline.orchestrator.registry.dependencies import DependencyGraph
 from trunkline.orchestrator.registry.entry import AgentEntry, Stage
 from trunkline.orchestrator.registry.life import Life
 from trunkline.orchestrator.registry.registry import AgentRegistry
 from trunkline.orchestrator.supervision.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from trunkline.orchestrator.fleet.membership import Membership
 
 
 class FleetMember:
@@ -50,11 +52,15 @@ class FleetMember:
         self._graph = graph
         self._supervisor = supervisor
         self._has_bus = connections.bus is not None
-        self._can_spread = connections.state is not None and has_leases(connections.state)
+        self._can_spread = False
         holder = Holder(name, str(uuid4()))
         self._failures = FinalFailures(holder, connections.bus)
         self._membership: Membership | None = None
-        if connections.state is not None:
+        if connections.state is not None:  # without one, a fleet's modules and what they load are not needed
+            from trunkline.orchestrator.fleet.membership import Membership
+            from trunkline.orchestrator.fleet.store import has_leases
+
+            self._can_spread = has_leases(connections.state)
             self._membership = Membership(
                 connections.state,
                 connections.has_shared_state,

@@ -23,12 +23,12 @@ from trunkline.orchestrator.errors import AgentElsewhereError, OrchestratorError
 from trunkline.orchestrator.events.event_log import EventLog
 from trunkline.orchestrator.events.events import OrchestratorEvent
 from trunkline.orchestrator.fleet.claims import Claims
+from trunkline.orchestrator.fleet.holder import Holder
 from trunkline.orchestrator.fleet.lease import OrchestratorLease
 from trunkline.orchestrator.fleet.peers import Peers
 from trunkline.orchestrator.fleet.pending import Pending
 from trunkline.orchestrator.fleet.placement import Placement
 from trunkline.orchestrator.fleet.recorder import Recorder
-from trunkline.orchestrator.fleet.records import Holder
 from trunkline.orchestrator.fleet.store import STATE_RETRY
 from trunkline.orchestrator.fleet.watcher import FleetWatcher
 from trunkline.orchestrator.limits import CLAIM_SECONDS, RECORD_CLOSE_SECONDS

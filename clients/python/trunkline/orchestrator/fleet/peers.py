@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from trunkline import AgentState
-from trunkline.orchestrator.fleet.records import Holder, holder_of
+from trunkline.orchestrator.fleet.holder import Holder
+from trunkline.orchestrator.fleet.records import holder_of
 
 
 @dataclass(frozen=True, slots=True)

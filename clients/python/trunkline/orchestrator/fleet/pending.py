@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from trunkline import AgentState, TaskResult, TaskStatus
-from trunkline.orchestrator.fleet.records import Holder, PastLives, life_record, without_output
+from trunkline.orchestrator.fleet.holder import Holder
+from trunkline.orchestrator.fleet.records import PastLives, life_record, without_output
 from trunkline.orchestrator.limits import MAX_PENDING_RESULTS
 from trunkline.orchestrator.registry.entry import AgentEntry
 from trunkline.orchestrator.registry.life import Life

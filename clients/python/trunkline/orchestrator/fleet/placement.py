@@ -16,8 +16,9 @@ from contextlib import suppress
 from trunkline import AgentState, Get, StateManager
 from trunkline.errors import StateError, TrunklineError
 from trunkline.orchestrator.errors import AgentStateError, DependencyError
+from trunkline.orchestrator.fleet.holder import Holder
 from trunkline.orchestrator.fleet.peers import Peer, Peers
-from trunkline.orchestrator.fleet.records import Holder, holder_of, is_taken_over
+from trunkline.orchestrator.fleet.records import holder_of, is_taken_over
 from trunkline.orchestrator.limits import PLACEMENT_PATIENCE, RECORDS_AT_A_TIME
 from trunkline.orchestrator.registry.entry import AgentEntry, Stage
 

@@ -25,12 +25,12 @@ from trunkline import (
 )
 from trunkline.errors import OverloadedError
 from trunkline.orchestrator.fleet.claims import Claims
+from trunkline.orchestrator.fleet.holder import Holder
 from trunkline.orchestrator.fleet.lease import OrchestratorLease
 from trunkline.orchestrator.fleet.peers import Peers
 from trunkline.orchestrator.fleet.pending import Pending
 from trunkline.orchestrator.fleet.records import (
     RELEASED,
-    Holder,
     agent_record,
     holder_of,
     is_active,

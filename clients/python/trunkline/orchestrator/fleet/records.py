@@ -7,14 +7,13 @@ an orchestrator that is started again under the same name is another holder.
 
 from __future__ import annotations
 
-import socket
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from trunkline import AgentPresence, AgentState, AgentStatus, TaskResult, TaskStatus
+from trunkline.orchestrator.fleet.holder import Holder
 from trunkline.orchestrator.limits import MAX_ERROR_RECORDED, MAX_LIVES_RECORDED
 from trunkline.orchestrator.registry.entry import ACTIVE, AgentEntry, Stage
 from trunkline.orchestrator.registry.life import Life
@@ -41,20 +40,6 @@ _STATUS: Final = {
 
 _TAKEN_OVER: Final = frozenset({*(stage.value for stage in ACTIVE - {Stage.STOPPING}), HUNG, RELEASED})
 """States of agents that another orchestrator takes over, when theirs has died."""
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """One start of an orchestrator, to which records belong."""
-
-    name: str
-    id: str
-    """UUID of this start."""
-    host: str = field(default_factory=socket.gethostname)
-
-    def task_id(self, agent: str, life: Life) -> str:
-        """Returns the id of an agent's life in the store."""
-        return f"{agent}:{self.id}:{life.number}"
 
 
 class PastLives:

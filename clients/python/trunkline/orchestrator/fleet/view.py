@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from trunkline import AgentState, LeaseInfo
+from trunkline.orchestrator.fleet.holder import Holder
 from trunkline.orchestrator.fleet.lease import lease_name
 from trunkline.orchestrator.fleet.peers import Peers
-from trunkline.orchestrator.fleet.records import RELEASED, Holder, holder_of, is_active, is_orchestrator
+from trunkline.orchestrator.fleet.records import RELEASED, holder_of, is_active, is_orchestrator
 
 LOST: Final = "lost"
 """State of an agent that its orchestrator recorded as running, and the orchestrator is not there."""

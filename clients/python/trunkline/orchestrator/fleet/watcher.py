@@ -7,8 +7,9 @@ import logging
 from collections.abc import Callable
 
 from trunkline import AgentState, Change, ChangeType, StateManager
+from trunkline.orchestrator.fleet.holder import Holder
 from trunkline.orchestrator.fleet.peers import Peers
-from trunkline.orchestrator.fleet.records import Holder, is_orchestrator
+from trunkline.orchestrator.fleet.records import is_orchestrator
 from trunkline.orchestrator.fleet.store import STATE_RETRY, watch_orchestrators
 
 _log = logging.getLogger(__name__)
