@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test torture check format bench protos pins clean
+.PHONY: help install demo run test torture fuzz check format bench protos pins clean
 
 help: ## Lists the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: $(VENV)/dev.stamp ## Runs all tests against real programs. ARGS="tests/hou
 
 torture: $(VENV)/dev.stamp ## Kills everything at random for 12 minutes, while handlers end in every way; nothing may be lost. ARGS="--seconds 3600 --seed 7".
 	$(BIN)/python -m tests.torture $(ARGS)
+
+fuzz: $(VENV)/fuzz.stamp ## Feeds what comes from outside with anything, a minute each. ARGS="--target calls --seconds 3600 --corpus DIR".
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 check: $(VENV)/dev.stamp ## Format, lint, types, protos, generated code, import rules. Changes nothing.
 	@$(BIN)/python scripts/tools.py go protoc-gen-go protoc-gen-go-grpc node typescript
@@ -81,6 +84,10 @@ $(VENV)/runtime.stamp: $(PINS) | $(VENV)/bin/python
 
 $(VENV)/dev.stamp: $(PINS) | $(VENV)/bin/python
 	$(PIP_INSTALL) --editable '.[dev,bench]'
+	@touch $(VENV)/runtime.stamp $@
+
+$(VENV)/fuzz.stamp: $(PINS) | $(VENV)/bin/python
+	$(PIP_INSTALL) --editable '.[dev,fuzz]'
 	@touch $(VENV)/runtime.stamp $@
 
 $(VENV)/bench.stamp: $(PINS) | $(VENV)/bin/python

@@ -8,6 +8,7 @@ TYPED: Final = "typed messages, live: the same fields, made and read anew for ea
 RAW: Final = "raw bytes, live: made before"
 REPLICAS: Final = "raw bytes, live: from one replica of ours to another, over Redis"
 REDIS: Final = "kept in Redis, which syncs each write before it answers, on both sides"
+SECURED: Final = "with TLS and a token"
 SYNCED: Final = "stored, synced to disk before the receipt on both sides"
 UNSYNCED: Final = "stored, as each comes: ours synced, the peer's within two minutes"
 REQUESTS: Final = "requests"
@@ -17,5 +18,7 @@ RUNTIMES: Final = "other agent runtimes"
 BACKLOG: Final = "while many wait"
 QUEUES: Final = "between threads and processes"
 
-QUESTIONS: Final = (TYPED, RAW, REPLICAS, SYNCED, UNSYNCED, REQUESTS, STATE, REDIS, FAN_OUT, RUNTIMES, BACKLOG, QUEUES)
+QUESTIONS: Final = (
+    *(TYPED, RAW, REPLICAS, SECURED, SYNCED, UNSYNCED, REQUESTS, STATE, REDIS, FAN_OUT, RUNTIMES, BACKLOG, QUEUES),
+)
 """In the order of the report."""

@@ -55,7 +55,7 @@ def markdown(rows: Sequence[Row]) -> str:
     """The same as tables for docs/performance.md."""
     lines: list[str] = []
     for question, found in _questions(rows):
-        lines += [f"**{question.capitalize()}**", ""]
+        lines += [f"**{question[0].upper()}{question[1:]}**", ""]
         lines += [
             "| work | who | figure | publisher | broker | subscriber | sum | ratio |",
             "|---|---|--:|--:|--:|--:|--:|--:|",

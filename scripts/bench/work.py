@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from scripts.bench.peer import Service
 from scripts.bench.peers import OURS
-from scripts.bench.questions import REDIS
+from scripts.bench.questions import REDIS, SECURED
 from scripts.bench.stage import Stage
 
 
@@ -85,4 +85,15 @@ def over_redis(work: Work, name: str, goal: float) -> Work:
         rivals={REDIS: (peer,)},
         goals={peer: goal},
         ours="trunkline-redis",
+    )
+
+
+def secured(work: Work, name: str) -> Work:
+    """The same work with TLS and a token, beside ourselves without, and beside nats-py with and without."""
+    return replace(
+        work,
+        name=name,
+        rivals={SECURED: ("trunkline-open", "nats-secured", "nats")},
+        goals={},
+        ours="trunkline-secured",
     )

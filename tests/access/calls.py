@@ -68,6 +68,80 @@ def all_calls() -> Iterator[Call]:
 
 CALLS = list(all_calls())
 
+MESSAGE = {"messageId": "m", "json": "{}"}
+PUBLISH = {"channel": "c:1", "messages": [MESSAGE]}
+REQUEST = {"channel": "c:1", "message": MESSAGE, "timeout": "5s"}
+START = {"start": {"pattern": "c:*"}}
+SAVE = {"agentState": {"agentId": "a", "agentType": "coding"}}
+RECORD = {"kind": "RECORD_KIND_AGENT_STATE", "id": "a"}
+HOLD = {"name": "l", "number": 1}
+
+TABLE: dict[str, tuple[dict[str, Any], str]] = {
+    "Publish": (PUBLISH, 'publish = ["c:1"]'),
+    "PublishStream": ({"publish": PUBLISH}, 'publish = ["c:*"]'),
+    "Subscribe": (START, 'subscribe = ["c:>"]'),
+    "Request": (REQUEST, 'request = ["c:1"]'),
+    "RequestStream": ({"request": REQUEST}, 'request = ["c:1"]'),
+    "Respond": ({"requestId": "r"}, 'respond = [">"]'),
+    "Cancel": ({"requestId": "r"}, 'request = [">"]'),
+    "Connect.publish": (PUBLISH, 'publish = ["c:1"]'),
+    "Connect.request": (REQUEST, 'request = ["c:1"]'),
+    "Connect.subscribe": (START, 'subscribe = ["c:*"]'),
+    "Connect.cancel": ({}, ""),
+    "Connect.ping": ({}, ""),
+    "Connect.request_stream": ({"request": REQUEST}, 'request = ["c:1"]'),
+    "Connect.request_credit": ({"parts": 1}, ""),
+    "ListSubscriptions": ({}, 'inspect = ["list"]'),
+    "GetStats": ({}, 'inspect = ["stats"]'),
+    "CreateDurableSubscription": ({"name": "d", "pattern": "c:*"}, 'subscribe = ["c:*"]\ndurable.create = ["d"]'),
+    "GetDurableSubscription": ({"name": "d"}, 'durable.see = ["d"]'),
+    "ListDurableSubscriptions": ({}, 'inspect = ["list"]'),
+    "DeleteDurableSubscription": ({"name": "d"}, 'durable.delete = ["d"]'),
+    "SeekDurableSubscription": ({"name": "d", "position": {"all": True}}, 'durable.seek = ["d"]'),
+    "UpdateDurableSubscription": ({"name": "d", "settings": {"ackWait": "9s"}}, 'durable.manage = ["d"]'),
+    "PauseDurableSubscription": ({"name": "d"}, 'durable.manage = ["d"]'),
+    "ResumeDurableSubscription": ({"name": "d"}, 'durable.manage = ["d"]'),
+    "Settle": ({"durable": "d", "ack": {"sequences": [1]}}, 'durable.settle = ["d"]'),
+    "ListWaitingMessages": ({"durable": "d"}, 'durable.see = ["d"]'),
+    "CancelWaitingMessages": ({"durable": "d", "filter": {}}, 'durable.manage = ["d"]'),
+    "MoveWaitingMessages": ({"durable": "d", "toDurable": "e", "filter": {}}, 'durable.manage = ["d", "e"]'),
+    "ListDeadLetters": ({"filter": {"durable": "d"}}, 'dead_letters.see = ["d"]'),
+    "GetDeadLetter": ({"deadLetterId": "1"}, 'dead_letters.see = ["*"]'),
+    "RedriveDeadLetters": ({"filter": {"durable": "d"}}, 'dead_letters.redrive = ["d"]'),
+    "PurgeDeadLetters": ({"filter": {}}, 'dead_letters.purge = ["*"]'),
+    "SubmitTask": ({"channel": "c:1", "message": MESSAGE}, 'tasks.submit = ["c:1"]'),
+    "GetTask": ({"taskId": "t"}, 'tasks.see = [">"]'),
+    "ListTasks": ({"channel": "c:*"}, 'tasks.see = ["c:*"]'),
+    "CancelTask": ({"taskId": "t"}, 'tasks.cancel = [">"]'),
+    "Save": (SAVE, 'records.write = ["agent_state/a"]'),
+    "Get": (RECORD, 'records.read = ["agent_state/a"]'),
+    "List": ({"kind": "RECORD_KIND_AGENT_STATE"}, 'records.list = ["agent_state/*"]'),
+    "Delete": (RECORD, 'records.write = ["agent_state/a"]'),
+    "Batch": (
+        {"operations": [{"save": SAVE}, {"get": RECORD}]},
+        'records.write = ["agent_state/a"]\nrecords.read = ["agent_state/*"]',
+    ),
+    "Watch": (
+        {},
+        'records.watch = ["agent_state/*", "workflow_state/*", "task_result/*"]',
+    ),
+    "ConnectState.save": (SAVE, 'records.write = ["agent_state/a"]'),
+    "ConnectState.get": (RECORD, 'records.read = ["*/a"]'),
+    "ConnectState.list": ({"kind": "RECORD_KIND_AGENT_STATE"}, 'records.list = ["agent_state/*"]'),
+    "ConnectState.delete": (RECORD, 'records.write = ["agent_state/*"]'),
+    "ConnectState.batch": ({"operations": [{"delete": RECORD}]}, 'records.write = ["agent_state/a"]'),
+    "ConnectState.renew_lease": ({"lease": HOLD}, 'leases.acquire = ["l"]'),
+    "ConnectState.release_lease": ({"lease": HOLD}, 'leases.acquire = ["l"]'),
+    "ConnectState.touch": ({**RECORD, "ttl": "9s"}, 'records.write = ["agent_state/a"]'),
+    "GetStateStats": ({}, 'inspect = ["stats"]'),
+    "AcquireLease": ({"name": "l", "ttl": "1s"}, 'leases.acquire = ["l"]'),
+    "RenewLease": ({"lease": HOLD}, 'leases.acquire = ["*"]'),
+    "ReleaseLease": ({"lease": HOLD}, 'leases.acquire = ["l"]'),
+    "ListLeases": ({}, 'leases.see = ["*"]'),
+    "Touch": ({**RECORD, "ttl": "9s"}, 'records.write = ["agent_state/a"]'),
+}
+"""By call or item: what is asked, and what must be allowed for it. Nothing: it is part of something that was."""
+
 
 async def ask(
     channel: grpc.aio.Channel, call: Call, request: Message, metadata: tuple[tuple[str, str], ...] = ()
@@ -108,10 +182,12 @@ async def _ask_item(stream: Any, call: Call, request: Message) -> TrunklineError
     frame: Any = message_factory.GetMessageClass(call.method.input_type)()
     item = frame.items.add(id=1)
     getattr(item, call.item).CopyFrom(request)
-    await stream.write(frame.SerializeToString())
     behind = type(frame)()
     behind.items.add(id=2)  # an empty item, which is refused
-    await stream.write(behind.SerializeToString())
+    await stream.initial_metadata()
+    if not stream.done():  # else it was refused: to write would say less than to read does
+        await stream.write(frame.SerializeToString())
+        await stream.write(behind.SerializeToString())
     found: dict[int, Any] = {}
     while 2 not in found or (1 not in found and call.item in ANSWERED):
         answer = await stream.read()

@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from trunklined.access.rights import RIGHTS, Form
 from trunklined.access.tokens import make_token
 from trunklined.bus import app as bus_app
 from trunklined.bus.config import Settings as BusSettings
@@ -24,6 +25,14 @@ from trunklined.state.config import Settings as StateSettings
 
 ISSUER = "https://issuer.test"
 AUDIENCE = "trunkline"
+ALL_OF = {
+    Form.PATTERNS: [">"],
+    Form.NAMES: ["*"],
+    Form.RECORDS: ["*/*"],
+    Form.WORDS: ["list", "stats", "reflection"],
+}
+EVERYTHING = "\n".join(f"{right} = {ALL_OF[form]}" for right, form in RIGHTS.items())
+"""All rights that there are, as lines of a block."""
 Serve = Callable[..., AbstractAsyncContextManager[str]]
 
 

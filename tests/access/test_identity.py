@@ -111,6 +111,16 @@ async def test_each_bad_token_is_refused_with_status_and_log_line(guarded: Any, 
         assert token not in guarded.output()
 
 
+async def test_a_claim_that_the_settings_ask_for_must_be_there(serve: Serve, issuer: Issuer) -> None:
+    """Whatever it says; the error names it."""
+    async with serve("bus", **issuer.settings, jwt_required_claims=["tenant"]) as address:
+        status = await _why_refused(address, (("authorization", f"Bearer {issuer.token('x')}"),))
+        assert status.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert status.details() == "the token has no claim 'tenant'"
+        async with GrpcMessageBus(address, token=issuer.token("x", tenant="a")) as bus:
+            await bus.flush()
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [(None, "no token"), ("Basic eDp5", "malformed"), ("Bearer", "malformed"), ("Bearer  ", "malformed")],

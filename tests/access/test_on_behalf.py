@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,12 +12,27 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.access.conftest import Issuer, Serve
-from trunkline.errors import PermissionDeniedError
+from tests.access.conftest import Issuer, Serve, TokenFile
+from tests.conftest import StartProgram
+from tests.patience import PATIENCE
+from tests.programs import RunningProgram, run_program
+from trunkline import (
+    AgentMessage,
+    AgentState,
+    AgentStatus,
+    GrpcMessageBus,
+    GrpcStateManager,
+    MessageType,
+    OverloadedError,
+)
+from trunkline.errors import PermissionDeniedError, UnauthenticatedError
 from trunkline.v1 import bus_pb2
 from trunkline.wire.status import error_from_rpc
-from trunklined.rpc.identity import ON_BEHALF_OF, PEER, REPLICA_KEY
+from trunkline.wire.token import ON_BEHALF_OF
+from trunklined.rpc.identity import PEER, REPLICA_KEY
 
+Write = Callable[[str], Path]
+NEWS = AgentMessage(message_type=MessageType.STATUS_UPDATE, sender_id="x", payload={})
 POLICY = """
 [[allow]]
 who = ["gateway"]
@@ -89,3 +107,115 @@ async def test_where_a_call_came_from_is_believed_of_the_own_user_alone(
         else:
             assert own.peer.startswith("ipv4:127.0.0.1:")
         stream.cancel()
+
+
+SIDECAR = """
+[[allow]]
+who = ["sidecar"]
+on_behalf_of = {trusted}
+publish = ["own"]
+[[allow]]
+who = ["coding-01", "uid:*"]
+publish = ["c:{identity}"]
+request = ["conductor:agent:worker"]
+subscribe = [">"]
+records.write = ["agent_state/{identity}"]
+[[limit]]
+who = ["coding-01"]
+subscriptions = 1
+"""
+
+
+def _sidecar(
+    start: StartProgram, bus: str, state: str, issuer: Issuer, directory: Path, *options: str
+) -> RunningProgram:
+    """One that says whose the calls are, and knows them by its own token file."""
+    return start(
+        "sidecar",
+        *("--bus-address", bus, "--state-address", state, "--store-path", "", "--on-behalf-of"),
+        *("--socket-path", str(directory / "lines.sock"), *options),
+        env={"TRUNKLINE_TOKEN": issuer.token("sidecar")},
+    )
+
+
+async def test_a_sidecar_passes_on_who_its_agents_are(
+    start_program: StartProgram, issuer: Issuer, token_file: TokenFile, access_file: Write, tmp_path: Path
+) -> None:
+    """By their tokens on its port and by their users on its line socket: permissions and limits are theirs, and not the
+    sidecar's; the audit log names both."""
+    file = access_file(SIDECAR.replace("{trusted}", "true"))
+    options = ("--engine", "memory", *issuer.options, "--access-file", str(file))
+    bus, state = start_program("bus", *options), start_program("state", *options)
+    sidecar = _sidecar(
+        start_program, bus.address, state.address, issuer, tmp_path, "--token-file", str(token_file.path)
+    )
+    token = token_file.tokens["coding-01"]
+    async with (
+        asyncio.timeout(PATIENCE),
+        GrpcMessageBus(sidecar.address, token=token) as client,
+        GrpcStateManager(sidecar.address, token=token) as records,
+    ):
+        await client.publish("c:coding-01", NEWS)
+        await client.flush()
+        await client.publish("own", NEWS)
+        with pytest.raises(PermissionDeniedError) as refused:
+            await client.flush()
+        assert refused.value.details["identity"] == "coding-01"
+        await client.subscribe("x", _ignore)
+        with pytest.raises(OverloadedError, match="coding-01 has reached its limit: subscriptions"):
+            await client.subscribe("y", _ignore)
+        for id, is_allowed in (("coding-01", True), ("coding-02", False)):
+            record = AgentState(agent_id=id, agent_type="x", status=AgentStatus.IDLE)
+            if is_allowed:
+                await records.save_agent_state(record)
+            else:
+                with pytest.raises(PermissionDeniedError):
+                    await records.save_agent_state(record)
+        await asyncio.to_thread(bus.wait_for, "publish own")
+        (found,) = (event for event in bus.events() if event.get("object") == "publish own")
+        assert (found["identity"], found["speaker"]) == ("coding-01", "sidecar")
+
+        # A user of this machine, on the socket for lines.
+        assert b"NO_RESPONDERS" in await _command(tmp_path / "lines.sock", "worker")
+        denied = await _command(tmp_path / "lines.sock", "other")
+        assert f"PERMISSION_DENIED: uid:{os.geteuid()} may not: request conductor:agent:other".encode() in denied
+    with pytest.raises(UnauthenticatedError):
+        await GrpcMessageBus(sidecar.address, token="tlk.coding-01.x").connect()
+
+
+async def test_a_sidecar_that_is_not_trusted_gets_nothing_through(
+    start_program: StartProgram, issuer: Issuer, token_file: TokenFile, access_file: Write, tmp_path: Path
+) -> None:
+    """Neither as its agents nor as itself, and each caller is told so."""
+    file = access_file(SIDECAR.replace("{trusted}", "false"))
+    bus = start_program("bus", "--engine", "memory", *issuer.options, "--access-file", str(file))
+    sidecar = _sidecar(
+        start_program, bus.address, "127.0.0.1:1", issuer, tmp_path, "--token-file", str(token_file.path)
+    )
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(PermissionDeniedError, match="sidecar may not speak for others"):
+            async with GrpcMessageBus(sidecar.address, token=token_file.tokens["coding-01"]) as client:
+                await client.flush()
+        assert b"BUS_NOT_CONNECTED" in await _command(tmp_path / "lines.sock", "worker")
+        await asyncio.to_thread(sidecar.wait_for, "the bus does not take the lines of the socket")
+
+
+def test_a_sidecar_that_says_whose_calls_are_keeps_none(tmp_path: Path) -> None:
+    """What it kept would be handed on as its own."""
+    done = run_program("sidecar", "--on-behalf-of", "--socket-path", "", "--store-path", str(tmp_path / "kept.db"))
+    assert done.returncode == 2
+    assert "TRUNKLINE_SIDECAR_STORE_PATH" in done.stderr
+
+
+async def _command(path: Path, target: str) -> bytes:
+    """Sends a COMMAND by the line socket; returns the answer."""
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    line = {"sender": "agent", "type": "COMMAND", "target": target, "payload": {}}
+    writer.write(json.dumps(line).encode() + b"\n")
+    answer = await reader.readline()
+    writer.close()
+    return answer
+
+
+async def _ignore(_: object) -> None:
+    """Does nothing."""

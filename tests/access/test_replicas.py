@@ -13,7 +13,14 @@ from tests.access.conftest import Issuer
 from tests.patience import PATIENCE
 from tests.programs import RunningProgram
 from tests.redis.servers import RedisServer, running
-from trunkline import AgentMessage, DurableMessage, GrpcMessageBus, MessageType, PermissionDeniedError
+from trunkline import (
+    AgentMessage,
+    DurableMessage,
+    GrpcMessageBus,
+    MessageType,
+    OverloadedError,
+    PermissionDeniedError,
+)
 
 POLICY = """
 [[allow]]
@@ -93,3 +100,40 @@ async def test_what_goes_by_way_of_another_replica_is_held_to_the_callers_own_ri
 
 def _task() -> AgentMessage:
     return AgentMessage(message_type=MessageType.TASK_ASSIGNMENT, sender_id="x", payload={"work": 1})
+
+
+async def test_limits_count_once_where_a_call_comes_in_and_where_a_subscription_is(
+    replicas: list[RunningProgram], issuer: Issuer, access_file: Callable[[str], Path]
+) -> None:
+    """What is handed on to the journal's owner costs nothing there; a durable subscription is counted there, whichever
+    replica its client calls."""
+    limit = (
+        '[[limit]]\nwho = ["maker"]\nmessages_per_second = 0.0001\nmessages_burst = 5\nsubscriptions = 1\n'
+        '[[allow]]\nwho = ["maker"]\npublish = ["jobs:>"]\n'
+    )
+    access_file(f"{POLICY}{limit}")
+    for program in replicas:
+        await asyncio.to_thread(program.wait_for, "the access file was read anew")
+    _, other = replicas
+    ended: list[Any] = []
+    async with GrpcMessageBus(other.address, token=issuer.token("maker")) as bus, asyncio.timeout(PATIENCE):
+        await bus.create_durable("jobs", "jobs:>")
+        for _ in range(4):
+            await bus.publish("jobs:1", _task(), stored=True)
+        with pytest.raises(OverloadedError, match="messages_per_second"):
+            await bus.publish("jobs:1", _task(), stored=True)
+        await bus.subscribe("jobs:>", _ignore, durable="jobs", on_error=ended.append)
+        with pytest.raises(OverloadedError, match="subscriptions is 1"):
+            await bus.subscribe("jobs:>", _ignore, durable="jobs")
+        await bus.unsubscribe("jobs:>")
+        while True:
+            try:
+                await bus.subscribe("jobs:>", _ignore, durable="jobs")
+                break
+            except OverloadedError:
+                await asyncio.sleep(0.05)
+        assert ended == []
+
+
+async def _ignore(_: object) -> None:
+    """Does nothing."""

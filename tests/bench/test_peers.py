@@ -21,10 +21,10 @@ from scripts.bench.stage import stage
 from scripts.bench.work import Work
 from scripts.bench.works.durable import DURABLE, DURABLE_REDIS
 from scripts.bench.works.fan_out import FAN_OUT
-from scripts.bench.works.live import LIVE, LIVE_BYTES
+from scripts.bench.works.live import LIVE, LIVE_BYTES, LIVE_SECURED
 from scripts.bench.works.parts import PARTS_WORK
 from scripts.bench.works.replicas import LIVE_REPLICAS
-from scripts.bench.works.request import REQUEST, REQUEST_LATENCY
+from scripts.bench.works.request import REQUEST, REQUEST_LATENCY, REQUEST_SECURED
 from scripts.bench.works.state import STATE_GET, STATE_REDIS, STATE_SAVE
 from scripts.bench.works.stored import STORED, STORED_ALONE, STORED_REDIS
 from trunkline import AgentMessage, MessageType, Priority
@@ -40,6 +40,7 @@ WORK_OF_PEERS = [
     *((FAN_OUT, name, SENT) for name in ("nats-msgspec", "nats-pydantic")),
     *((work, "nats-synced", STORED_BY) for work in (STORED, STORED_ALONE, STATE_SAVE, STATE_GET)),
     (DURABLE, "nats-synced", {"broker", "subscriber"}),
+    *((work, name, SENT) for work in (LIVE_SECURED, REQUEST_SECURED) for name in (work.ours, *work.names)),
     (PARTS_WORK, "nats", SENT),
     (LIVE_REPLICAS, "redis", SENT),
     *((work, "redis-synced", STORED_BY) for work in (STORED_REDIS, STATE_REDIS)),

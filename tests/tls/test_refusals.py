@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -151,6 +153,41 @@ async def test_a_client_does_not_call_with_a_certificate_that_is_over(bus: Runni
     error = await _refused(GrpcMessageBus(bus.address, tls=Tls(cert=chain, key=key), connect_timeout=PATIENCE))
     assert error.details["reason"] == "expired"
     assert f"TRUNKLINE_TLS_CERT {chain} expired on 20" in error.message
+
+
+@pytest.mark.parametrize(("begins", "ends"), [(-48, -1), (1, 48)], ids=["expired", "not yet valid"])
+def test_a_service_takes_no_client_certificate_that_is_not_valid_now(
+    begins: int, ends: int, bus: RunningProgram, authority: Authority, tmp_path: Path
+) -> None:
+    """Of its own authority, from a client that does not look at it itself. The handshake ends, and the log has it."""
+    hours = timedelta(hours=1)
+    now = datetime.now(UTC)
+    signer = trustme.CA.from_pem(*((authority.directory / name).read_bytes() for name in ("ca.pem", "ca.key")))
+    leaf = signer.issue_cert("coding-01", not_before=now + begins * hours, not_after=now + ends * hours)
+    leaf.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    before = bus.output().count("CERTIFICATE_VERIFY_FAILED")
+    assert _greeting(bus, authority, tmp_path / "both.pem") == b""
+    deadline = time.monotonic() + PATIENCE
+    while bus.output().count("CERTIFICATE_VERIFY_FAILED") == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert _greeting(bus, authority, authority.client.cert, authority.client.key) != b""
+
+
+def _greeting(bus: RunningProgram, authority: Authority, *own: Any) -> bytes:
+    """What the service says first to who shows a certificate: HTTP/2's settings, or nothing, and the connection ends.
+    With TLS 1.3 a refusal comes behind the client's own part of the handshake."""
+    context = ssl.create_default_context(cafile=authority.ca)
+    context.load_cert_chain(*own)
+    context.set_alpn_protocols(["h2"])
+    host, port = host_and_port(bus.address)
+    with (
+        suppress(ssl.SSLError, ConnectionResetError),
+        socket.create_connection((host, port), PATIENCE) as raw,
+        context.wrap_socket(raw, server_hostname=host) as connection,
+    ):
+        return connection.recv(4_096)
+    return b""
 
 
 def test_tls_is_not_given_for_an_address_without_it(authority: Authority) -> None:

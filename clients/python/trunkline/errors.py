@@ -313,11 +313,18 @@ class CompactedError(MessageBusError, StateError):
 
 
 class OverloadedError(MessageBusError, StateError):
-    """A limit was reached. Details: limit (its name) and maximum."""
+    """A limit was reached. Details: limit (its name) and maximum; where the service says when to try again, retry_after
+    in seconds; where it is the caller's own, its identity."""
 
     error_code = "OVERLOADED"
     status = "RESOURCE_EXHAUSTED"
-    figures = frozenset({"maximum"})
+    figures = frozenset({"maximum", "retry_after"})
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds after which to try again. None: that is not known."""
+        found = self.details.get("retry_after")
+        return float(found) if isinstance(found, int | float) else None
 
 
 class StorageError(MessageBusError, StateError):

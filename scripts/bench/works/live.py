@@ -5,7 +5,7 @@ from __future__ import annotations
 from scripts.bench.questions import RAW, RUNTIMES, TYPED
 from scripts.bench.resources import CpuClock
 from scripts.bench.stage import RUN_SECONDS, Stage
-from scripts.bench.work import Measurement, Work, each
+from scripts.bench.work import Measurement, Work, each, secured
 
 
 async def measure(stage: Stage) -> Measurement:
@@ -43,3 +43,4 @@ LIVE_BYTES = Work(
     measure=measure,
     ours="trunkline-bytes",
 )
+LIVE_SECURED = secured(LIVE_BYTES, "live-secured")

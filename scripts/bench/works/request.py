@@ -7,7 +7,7 @@ from typing import Final
 from scripts.bench.questions import REQUESTS, RUNTIMES
 from scripts.bench.resources import CpuClock
 from scripts.bench.stage import RUN_SECONDS, Stage
-from scripts.bench.work import Measurement, Work, each
+from scripts.bench.work import Measurement, Work, each, secured
 
 ALONE: Final = 5_000
 IN_FLIGHT: Final = 64
@@ -61,3 +61,4 @@ REQUEST_LATENCY = Work(
     measure=measure_alone,
     smaller_is_better=True,
 )
+REQUEST_SECURED = secured(REQUEST, "request-secured")

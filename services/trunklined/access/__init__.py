@@ -10,6 +10,8 @@ access_file reads the file, and names line and word of what is wrong
 policy      Policy: what the file allows
 gate        Gate: what one call's caller may do
 control     AccessControl: gates that are open, and what happens to them when files change
+limits      what an identity may use, and what it has used
+refusals    how often whom was refused what
 audit       denials, and acts of administration, as JSON lines
 command     `trunklined access`
 """

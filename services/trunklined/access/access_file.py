@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 import stat
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,10 +16,15 @@ from typing import Any, Final
 from trunkline.channels import check_pattern
 from trunkline.errors import InvalidChannelError, TrunklineError
 from trunkline.records import RECORD_KINDS
-from trunklined.access.policy import ANY, IDENTITY, Block, Entry, Policy
+from trunklined.access.limits import NUMBERS, RATES, Limits, Rate
+from trunklined.access.policy import ANY, IDENTITY, Block, Entry, LimitBlock, Policy
 from trunklined.access.rights import INSPECTED, RIGHTS, Form
 
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024
+_ALLOW: Final = "allow"
+_LIMIT: Final = "limit"
+_FIGURES: Final = (*(f"{name}_{of}" for name in RATES for of in ("per_second", "burst")), *NUMBERS)
+"""What a limit's block can say."""
 _GROUPS: Final = frozenset(right.partition(".")[0] for right in RIGHTS if "." in right)
 
 _BLOCK: Final = re.compile(r"\s*\[\[\s*([\w.\"'-]+)\s*\]\]")
@@ -70,13 +77,17 @@ class _Places:
     """Where keys and words stand: TOML's parser does not tell."""
 
     def __init__(self, text: str) -> None:
-        self._found: dict[tuple[int, str, str], int] = {}
-        block, table, key = -1, "", ""
+        self._found: dict[tuple[str, str, str], int] = {}
+        blocks: Counter[str] = Counter()
+        block, table, key = "", "", ""
         for number, line in enumerate(text.splitlines(), 1):
             rest = line
-            if _BLOCK.match(line):
-                block, table, key = block + 1, "", ""
+            if header := _BLOCK.match(line):
+                name = _bare(header[1])
+                block, table, key = _nth(name, blocks[name]), "", ""
+                blocks[name] += 1
                 self._note(block, "", "", number)
+                self._note("", name, "", number)
                 continue
             if header := _TABLE.match(line):
                 table, key = _bare(header[1]), ""
@@ -91,14 +102,19 @@ class _Places:
             for inner in re.finditer(r"([\w-]+)\s*=\s*\[?", rest):  # of a table that is written in one line
                 self._note(block, f"{key}.{inner[1]}", "", number)
 
-    def _note(self, block: int, key: str, word: str, line: int) -> None:
+    def _note(self, block: str, key: str, word: str, line: int) -> None:
         self._found.setdefault((block, key, word), line)
 
-    def line(self, block: int, key: str = "", word: str = "") -> int:
-        """Returns the line of a word of a key, else of the key, else of its block."""
+    def line(self, block: str, key: str = "", word: str = "") -> int:
+        """Returns the line of a word of a key, else of the key, else of its block; "": what is outside of blocks."""
         group = key.partition(".")[0]
         places = ((block, key, word), (block, group, word), (block, key, ""), (block, group, ""), (block, "", ""))
         return next((self._found[place] for place in places if place in self._found), 0)
+
+
+def _nth(name: str, index: int) -> str:
+    """What stands for one of the blocks of a name."""
+    return f"{name}[{index}]"
 
 
 def _bare(name: str) -> str:
@@ -112,26 +128,60 @@ class _Reader:
 
     def policy(self, content: Mapping[str, Any]) -> Policy:
         for name in content:
-            if name != "allow":
-                self._unknown(self._places.line(-1, name), name, ("allow",))
-        blocks = content.get("allow", [])
-        if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
-            raise _wrong(self._path, self._places.line(-1, "allow"), "allow must be blocks that begin with [[allow]]")
-        return Policy([self._block(index, block) for index, block in enumerate(blocks)])
+            if name not in (_ALLOW, _LIMIT):
+                self._unknown(self._places.line("", name), name, (_ALLOW, _LIMIT))
+        allowing = [self._allowing(each, block) for each, block in self._blocks(content, _ALLOW)]
+        return Policy(allowing, [self._limiting(each, block) for each, block in self._blocks(content, _LIMIT)])
 
-    def _block(self, index: int, block: Mapping[str, Any]) -> Block:
-        line = self._places.line(index)
+    def _blocks(self, content: Mapping[str, Any], name: str) -> list[tuple[str, Mapping[str, Any]]]:
+        blocks = content.get(name, [])
+        if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+            raise _wrong(self._path, self._places.line("", name), f"{name} must be blocks that begin with [[{name}]]")
+        return [(_nth(name, index), block) for index, block in enumerate(blocks)]
+
+    def _who(self, index: str, block: Mapping[str, Any]) -> list[str]:
         if "who" not in block:
-            raise _wrong(self._path, line, "the block does not say who")
+            raise _wrong(self._path, self._places.line(index), "the block does not say who")
+        who = [entry.text for entry in self._entries(index, "who", block["who"])]
+        if not who or not all(who):
+            raise _wrong(self._path, self._places.line(index, "who"), "who names nobody")
+        return who
+
+    def _limiting(self, index: str, block: Mapping[str, Any]) -> LimitBlock:
+        figures: dict[str, float] = {}
+        for key, value in block.items():
+            if key == "who":
+                continue
+            if key not in _FIGURES:
+                self._unknown(self._places.line(index, key), key, (*_FIGURES, "who"))
+            is_number = isinstance(value, int if key in NUMBERS else int | float) and not isinstance(value, bool)
+            if not (is_number and value > 0) and value != math.inf:
+                wanted = "a whole number of at least 1" if key in NUMBERS else "a number above 0"
+                raise _wrong(
+                    self._path, self._places.line(index, key), f"{key} is {value!r}, it must be {wanted}, or inf"
+                )
+            figures[key] = value
+        rates = {}
+        for name in RATES:
+            per_second, burst = figures.get(f"{name}_per_second"), figures.get(f"{name}_burst")
+            if per_second is not None:
+                rates[name] = Rate(per_second, max(1.0, per_second) if burst is None else burst)
+            elif burst is not None:
+                line = self._places.line(index, f"{name}_burst")
+                raise _wrong(self._path, line, f"{name}_burst is set without {name}_per_second")
+        return LimitBlock(
+            self._who(index, block), Limits(rates, {name: figures[name] for name in NUMBERS if name in figures})
+        )
+
+    def _allowing(self, index: str, block: Mapping[str, Any]) -> Block:
+        line = self._places.line(index)
         rights: dict[str, list[Entry]] = {}
-        who: list[str] = []
+        who = self._who(index, block)
         on_behalf_of = False
         for key, value in block.items():
             if key == "who":
-                who = [entry.text for entry in self._entries(index, key, value)]
-                if not who or not all(who):
-                    raise _wrong(self._path, self._places.line(index, key), "who names nobody")
-            elif key == "on_behalf_of":
+                continue
+            if key == "on_behalf_of":
                 if not isinstance(value, bool):
                     raise _wrong(self._path, self._places.line(index, key), "on_behalf_of must be true or false")
                 on_behalf_of = value
@@ -142,7 +192,7 @@ class _Reader:
                 rights[key] = self._checked(index, key, value)
         return Block(who, rights, on_behalf_of, line)
 
-    def _checked(self, index: int, right: str, value: Any) -> list[Entry]:
+    def _checked(self, index: str, right: str, value: Any) -> list[Entry]:
         form = RIGHTS.get(right)
         if form is None:
             self._unknown(self._places.line(index, right), right, (*RIGHTS, "who", "on_behalf_of"))
@@ -152,7 +202,7 @@ class _Reader:
                 raise _wrong(self._path, entry.line, f"{right}: {wrong}")
         return entries
 
-    def _entries(self, index: int, key: str, value: Any) -> list[Entry]:
+    def _entries(self, index: str, key: str, value: Any) -> list[Entry]:
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise _wrong(self._path, self._places.line(index, key), f"{key} must be a list of texts")
         return [Entry(each, self._places.line(index, key, each)) for each in value]

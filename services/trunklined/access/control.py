@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -15,10 +14,12 @@ from trunkline.errors import TrunklineError, UnauthenticatedError
 from trunkline.tls.pem import state_of
 from trunklined.access.access_file import AccessFileError, read_policy
 from trunklined.access.audit import AuditLog
-from trunklined.access.gate import Gate
+from trunklined.access.gate import Costs, Gate
 from trunklined.access.identity import Identity
+from trunklined.access.limits import NONE, Limits, Quota, Quotas
 from trunklined.access.policy import Permissions, Policy
 from trunklined.access.proof import Proof
+from trunklined.access.refusals import UNKNOWN, Refusals
 from trunklined.access.rights import Rules
 
 LOOK_SECONDS: Final = 5.0
@@ -32,25 +33,29 @@ class AccessControl:
         proof: what tokens prove.
         access_file: the file of permissions; empty: everybody who comes in may do everything.
         audit: where denials go.
+        names: identities that metrics name.
 
     Raises:
         AccessFileError: the file cannot be taken.
     """
 
-    def __init__(self, proof: Proof, access_file: str = "", audit: AuditLog | None = None) -> None:
+    def __init__(self, proof: Proof, access_file: str = "", audit: AuditLog | None = None, names: int = 0) -> None:
         self.proof = proof
         self.audit = audit or AuditLog()
         self.rules: Rules = {}
         """What requests and items ask for; the program's own."""
+        self.costs: Costs = {}
+        """What they use of the limits; the same."""
         self.replica_key = ""
         """What only replicas of the same service know. Empty: there are none."""
-        self.denials: Counter[str] = Counter()
-        """Refused calls and items since the start, by why."""
+        self.refusals = Refusals(names)
+        """Refused calls and items."""
         self.failures = 0
         """Access files that could not be taken."""
         self._path = Path(access_file) if access_file else None
         self._state = self._look_at_file()
         self.policy: Policy | None = read_policy(self._path) if self._path else None
+        self._quotas = Quotas(self._limits_of)
         self._gates: set[Gate] = set()
         """Of streams."""
 
@@ -59,6 +64,15 @@ class AccessControl:
         if self.policy is None or (identity.kind == "replica" and not identity.speaker):
             return None
         return self.policy.permissions_of(identity.name)
+
+    def quota_of(self, identity: Identity) -> Quota | None:
+        """Returns what a caller has used of its limits; None: it has none, as a replica that speaks for itself."""
+        if self.policy is None or (identity.kind == "replica" and not identity.speaker):
+            return None
+        return self._quotas.of(identity.name)
+
+    def _limits_of(self, name: str) -> Limits:
+        return NONE if self.policy is None else self.policy.limits_of(name)
 
     def trusts(self, identity: Identity) -> bool:
         """Returns whether a caller is believed when it says on whose behalf a call is: another replica, a user of this
@@ -83,12 +97,17 @@ class AccessControl:
 
     def denied(self, identity: Identity, call: str, what: str) -> None:
         """Counts and records what a caller was refused."""
-        self.denials["permission"] += 1
+        self.refusals.add(identity.name, "permission")
         self.audit.denied(identity, call, what, "permission")
+
+    def overloaded(self, identity: Identity, call: str, limit: str) -> None:
+        """Counts and records that a caller has reached a limit."""
+        self.refusals.add(identity.name, "limit")
+        self.audit.denied(identity, call, limit, "limit")
 
     def refused(self, identity: Identity, call: str, error: TrunklineError) -> None:
         """Counts and records a caller that could not prove who it is."""
-        self.denials["identity"] += 1
+        self.refusals.add(identity.name or UNKNOWN, "identity")
         self.audit.denied(identity, call, "", str(error.details.get("why") or error.message))
 
     async def watch(self) -> None:
@@ -105,6 +124,7 @@ class AccessControl:
         if has_changed and self._path is not None:
             self._state = state
             has_changed = await self._read_anew(self._path)
+            self._quotas.look()
         for gate in list(self._gates):
             if not self.proof.holds(gate.identity):
                 error = UnauthenticatedError(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
-from trunkline.errors import PermissionDeniedError, TrunklineError
+from trunkline.errors import OverloadedError, PermissionDeniedError, TrunklineError
 from trunklined.access.identity import Identity
+from trunklined.access.limits import FREE_OF_COST, Cost, Excess, Quota, Slots
 from trunklined.access.policy import Permissions
 from trunklined.access.rights import Need, Rules
 
@@ -17,14 +18,24 @@ MAX_CHANNELS: Final = 4_096
 _current: ContextVar[Gate | None] = ContextVar("trunkline_gate", default=None)
 
 
+Costs = Mapping[str, Callable[[Any], Cost]]
+"""What requests and items use of the rates, by the full names of the wire's messages; of one that is not there: one
+message, and its bytes."""
+
+
 class Rulebook(Protocol):
     """What gates ask; see `AccessControl`."""
 
     rules: Rules
+    costs: Costs
 
     def permissions_of(self, identity: Identity) -> Permissions | None: ...
 
+    def quota_of(self, identity: Identity) -> Quota | None: ...
+
     def denied(self, identity: Identity, call: str, what: str) -> None: ...
+
+    def overloaded(self, identity: Identity, call: str, limit: str) -> None: ...
 
 
 class Gate:
@@ -37,7 +48,10 @@ class Gate:
         end: ends the call with an error.
     """
 
-    __slots__ = ("_allowed", "_control", "_end", "_permissions", "_whole", "call", "identity", "on_change")
+    __slots__ = (
+        *("_allowed", "_control", "_end", "_meter", "_permissions", "_quota", "_whole", "call", "identity"),
+        "on_change",
+    )
 
     def __init__(self, control: Rulebook, identity: Identity, call: str, end: Callable[[TrunklineError], None]) -> None:
         self.identity = identity
@@ -48,6 +62,10 @@ class Gate:
         self._end = end
         self._permissions: Permissions | None = control.permissions_of(identity)
         """None: it may do everything."""
+        self._quota = control.quota_of(identity)
+        """None: it has no limits."""
+        # What another replica hands on was metered there.
+        self._meter = None if self.is_from_replica else self._quota
         self._allowed: set[str] = set()
         """Channels that may be published on."""
         self._whole: tuple[Need, ...] = ()
@@ -63,26 +81,33 @@ class Gate:
         """Whether another replica of the same service makes the call."""
         return self.identity.kind == "replica"
 
-    def publish(self, channel: str) -> None:
-        """Checks that the caller may publish on a channel: the one question that is asked for each frame of messages.
+    def publish(self, channel: str, encoded: Sequence[bytes], *, stored: bool) -> None:
+        """Checks that the caller may publish messages on a channel, and counts them: the one question that is asked for
+        each frame of messages.
 
         Raises:
             PermissionDeniedError: it may not.
+            OverloadedError: it may not do so now.
         """
         if channel not in self._allowed:
             self.check((Need("publish", channel),))
             if len(self._allowed) >= MAX_CHANNELS:
                 self._allowed.clear()
             self._allowed.add(channel)
+        meter = self._meter
+        if meter is not None and meter.is_metered:
+            size = sum(map(len, encoded))
+            self._spend(meter, Cost(len(encoded), size, size if stored else 0))
 
     def check_message(self, message: Any, *, stays: bool = False) -> tuple[Need, ...]:
-        """Checks what a request, or an item of a stream, asks for; returns what that is.
+        """Checks what a request, or an item of a stream, asks for, and counts it; returns what it asks for.
 
         Args:
             stays: the call as a whole goes on to need it: it ends when that is allowed no more.
 
         Raises:
             PermissionDeniedError: the caller may not do it, or there is no rule for it.
+            OverloadedError: it may not do so now.
         """
         if self._permissions is None:
             return ()
@@ -92,9 +117,50 @@ class Gate:
             raise self._denied(f"{name} has no rule", {"object": name})
         needs = tuple(rule(message))
         self.check(needs)
+        meter = self._meter
+        if meter is not None and meter.is_metered:
+            cost_of = self._control.costs.get(name)
+            cost = Cost(1, message.ByteSize()) if cost_of is None else cost_of(message)
+            if cost is not FREE_OF_COST:
+                self._spend(meter, cost)
         if stays:
             self._whole = needs
         return needs
+
+    def open_call(self, *, is_stream: bool) -> Slots | None:
+        """Counts the call itself, until it is over; returns what to give that back to. None: it is not counted.
+
+        Raises:
+            OverloadedError: the caller has as many of these as it may.
+        """
+        return None if self._meter is None else self._take(self._meter.streams if is_stream else self._meter.requests)
+
+    def open_request(self) -> Slots | None:
+        """The same for something in a call that waits for its answer."""
+        return None if self._quota is None else self._take(self._quota.requests)
+
+    @property
+    def requests(self) -> Slots | None:
+        """Where what waits for its answer is counted, for who counts it there itself. None: nowhere."""
+        return None if self._meter is None else self._meter.requests
+
+    def check_requests(self) -> None:
+        """Raises OverloadedError where as much waits for its answer as may."""
+        if self._meter is not None and (excess := self._meter.requests.excess()) is not None:
+            raise self._overloaded(excess)
+
+    def open_subscription(self) -> Slots | None:
+        """The same for a subscription."""
+        return None if self._quota is None else self._take(self._quota.subscriptions)
+
+    def _take(self, slots: Slots) -> Slots:
+        if (excess := slots.take()) is not None:
+            raise self._overloaded(excess)
+        return slots
+
+    def _spend(self, meter: Quota, cost: Cost) -> None:
+        if (excess := meter.spend(cost)) is not None:
+            raise self._overloaded(excess)
 
     def check(self, needs: Iterable[Need]) -> None:
         """Raises PermissionDeniedError where the caller may not do something of all this."""
@@ -121,6 +187,15 @@ class Gate:
     def end(self, error: TrunklineError) -> None:
         """Ends the call."""
         self._end(error)
+
+    def _overloaded(self, excess: Excess) -> OverloadedError:
+        limit, maximum, wait = excess
+        name = self.identity.name
+        self._control.overloaded(self.identity, self.call, limit)
+        return OverloadedError(
+            f"{name} has reached its limit: {limit} is {maximum:g}; try again in {wait:.3g} s",
+            details={"limit": limit, "maximum": maximum, "retry_after": wait, "identity": name},
+        )
 
     def _denied(self, what: str, details: dict[str, str]) -> PermissionDeniedError:
         name = self.identity.name

@@ -57,7 +57,7 @@ def verify(token: str, keys: Keys, terms: JwtTerms) -> tuple[str, str, float]:
     """
     try:
         header = jwt.get_unverified_header(token)
-    except jwt.InvalidTokenError:
+    except (jwt.InvalidTokenError, ValueError, RecursionError):
         raise _refused("the token is no JWT", "malformed") from None
     algorithm, kid = str(header.get("alg")), str(header.get("kid") or "")
     if algorithm not in terms.algorithms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Final
 from trunkline.channels import check_name, covers
 from trunkline.errors import InvalidChannelError
 from trunklined.access.identity import ANONYMOUS, Identity
+from trunklined.access.limits import Limits, Rate
 from trunklined.access.rights import RIGHTS, Form, Need
 
 IDENTITY: Final = "{identity}"
@@ -50,6 +52,23 @@ class Block:
         return any(each == name or (name != ANONYMOUS and glob(each).fullmatch(name)) for each in self.who)
 
 
+@dataclass(frozen=True, slots=True)
+class LimitBlock:
+    """Limits that some identities have, each for itself.
+
+    Args:
+        who: names of identities, where `*` stands for any text, and alone for everybody, also who proved nothing.
+        limits: what it says; what it does not say is left to the blocks behind it.
+    """
+
+    who: Sequence[str]
+    limits: Limits
+
+    def is_for(self, name: str) -> bool:
+        """Returns whether it is for an identity."""
+        return any(glob(each).fullmatch(name) for each in self.who)
+
+
 @dataclass(slots=True)
 class Permissions:
     """What one identity may do."""
@@ -73,10 +92,12 @@ class Policy:
 
     Args:
         blocks: in the order of the file.
+        limits: the same; of each limit the first block counts that is for the identity and says it.
     """
 
-    def __init__(self, blocks: Sequence[Block]) -> None:
+    def __init__(self, blocks: Sequence[Block], limits: Sequence[LimitBlock] = ()) -> None:
         self.blocks = blocks
+        self._limits = limits
         self._known: dict[str, Permissions] = {}
 
     def permissions_of(self, name: str) -> Permissions:
@@ -87,6 +108,18 @@ class Policy:
                 self._known.clear()
             found = self._known[name] = self._gather(name)
         return found
+
+    def limits_of(self, name: str) -> Limits:
+        """Returns the limits of an identity, by its name."""
+        rates: dict[str, Rate] = {}
+        numbers: dict[str, float] = {}
+        for block in reversed([each for each in self._limits if each.is_for(name)]):
+            rates |= block.limits.rates
+            numbers |= block.limits.numbers
+        return Limits(
+            {limit: rate for limit, rate in rates.items() if rate.per_second < math.inf},
+            {limit: number for limit, number in numbers.items() if number < math.inf},
+        )
 
     def trusts(self, identity: Identity) -> bool:
         """Returns whether an identity is believed when it says that a call is somebody else's."""

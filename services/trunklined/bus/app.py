@@ -50,11 +50,12 @@ class BusProgram:
         self._advertised_address = settings.advertised_address
         self._replicas = make_replicas(settings) if settings.redis_url else None
         self._broker = make_broker(settings, peers=self._replicas or ALONE)
+        self._stored_patterns = settings.stored_patterns
         self._servicer = BusServicer(self._broker, settings.max_message_bytes, settings.stored_patterns, time.time())
 
     def guard(self, control: AccessControl) -> Guarded:
         """Returns what each call needs."""
-        return guarded_calls(BrokerFacts(self._broker))
+        return guarded_calls(BrokerFacts(self._broker), self._stored_patterns)
 
     def register(self, server: aio.Server) -> None:
         """Adds BusService."""
@@ -129,7 +130,8 @@ class ReplicaProgram:
     def guard(self, control: AccessControl) -> Guarded:
         """Returns what each call needs. By `control` other replicas are known, once Redis has said by what."""
         self._control = control
-        return guarded_calls(BrokerFacts(self._broker, lambda: self._route.is_here))
+        facts = BrokerFacts(self._broker, lambda: self._route.is_here)
+        return guarded_calls(facts, self._settings.stored_patterns)
 
     def register(self, server: aio.Server) -> None:
         """Adds BusService."""

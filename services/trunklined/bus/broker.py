@@ -69,7 +69,7 @@ class Statistics:
 class Subscription:
     """One subscriber's place in a queue; made by `Broker.subscribe`, ended by `close`."""
 
-    __slots__ = ("_broker", "id", "is_retired", "queue", "started_at", "subscriber")
+    __slots__ = ("_broker", "id", "is_retired", "on_closed", "queue", "started_at", "subscriber")
 
     def __init__(self, broker: Broker, id: int, queue: Queue, subscriber: Subscriber, started_at: float) -> None:
         self._broker = broker
@@ -77,6 +77,8 @@ class Subscription:
         self.queue = queue
         self.subscriber = subscriber
         self.started_at = started_at
+        self.on_closed: Callable[[], None] | None = None
+        """Called once, when it has ended."""
         self.is_retired = False
         """Whether a live one takes nothing more, and waits until what it has is taken."""
 
@@ -232,6 +234,8 @@ class Broker:
         """See `Subscription.close`."""
         if self._subscriptions.pop(subscription.id, None) is None:
             return
+        if subscription.on_closed is not None:
+            subscription.on_closed()
         self._past_delivered += subscription.subscriber.delivered
         responder = subscription.subscriber.responder
         if responder is not None:

@@ -121,7 +121,17 @@ class PendingRequest:
     __slots__ = (
         *("_fraction", "_idle_timer", "_last_sign", "_pending", "_since", "_timer", "accepted_by", "attempts", "batch"),
         *("begun", "channel", "correlation_id", "credit", "holders", "id", "message_id", "number", "on_error"),
-        *("on_events", "on_reply", "others", "responder_name", "sequence", "terms", "timeout", "waiting_in"),
+        *(
+            "on_events",
+            "on_reply",
+            "on_settled",
+            "others",
+            "responder_name",
+            "sequence",
+            "terms",
+            "timeout",
+            "waiting_in",
+        ),
     )
 
     def __init__(
@@ -137,6 +147,8 @@ class PendingRequest:
         credit: int = 0,
         on_events: Callable[[PendingRequest, list[bytes], bool], None] | None = None,
     ) -> None:
+        self.on_settled: Callable[[], None] | None = None
+        """Called once, when it waits no more, however that came."""
         self.id = id
         self.channel = channel
         self.message_id = message_id
@@ -175,6 +187,11 @@ class PendingRequest:
     def is_pending(self) -> bool:
         """Whether it has no end yet."""
         return self._pending is not None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it waits for its end, or has had it."""
+        return self._timer is not None
 
     @property
     def time_left(self) -> float:
@@ -376,6 +393,8 @@ class PendingRequest:
         self.batch = None
         for holder in self.holders:
             holder.held.pop(self.correlation_id, None)
+        if self.on_settled is not None:
+            self.on_settled()
         return True
 
     def _expire(self) -> None:

@@ -59,8 +59,9 @@ class Forwarder:
         may_finish: whether a unary call, of a method and with an encoded request, may finish what other calls began:
             it is let in while those are waited for.
         program: who forwards, in words.
-        replica_key: what replicas of a service know one another by: then the upstream is one, and is told whose the
-            calls are. None: calls are handed on as this program's own.
+        replica_key: what replicas of a service know one another by, where the upstream is one. None: it is none.
+        says_whose: whether the upstream is told whose the calls are, as a replica always is. Else they are handed on as
+            this program's own.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Forwarder:
         *,
         program: str,
         replica_key: str | None = None,
+        says_whose: bool = False,
     ) -> None:
         self.service = service
         self.address = address
@@ -81,7 +83,8 @@ class Forwarder:
         self._upstream = Upstream(service, address, options, on_change)
         self._may_finish = may_finish
         self._program = program
-        self._replica_key = replica_key
+        self._own = () if replica_key is None else ((REPLICA_KEY, replica_key),)
+        self._says_whose = says_whose or replica_key is not None
         self._streams: dict[Call, OpenItems] = {}
         self._unary: set[asyncio.Task[Any]] = set()
         self._stopping = False
@@ -221,8 +224,7 @@ class Forwarder:
 
     def _own_metadata(self) -> Metadata:
         """The metadata of a call of this program's own."""
-        own: Metadata = self._upstream.metadata()
-        return own if self._replica_key is None else (*own, (REPLICA_KEY, self._replica_key))
+        return (*self._upstream.metadata(), *self._own)
 
     def _stops(self) -> TrunklineError:
         return self._disconnected(f"{self._program} is stopping", details={"service": self.service})
@@ -280,9 +282,9 @@ class Forwarder:
 
     def _options_of(self, context: Context) -> dict[str, Any]:
         """Returns the options of an upstream call: timeout, metadata, and compression where the caller has it."""
-        metadata = _passed_on(context) + self._upstream.metadata()
-        if self._replica_key is not None:
-            metadata += handed_on(context, self._replica_key)
+        metadata = _passed_on(context) + self._own_metadata()
+        if self._says_whose:
+            metadata += handed_on(context)
         is_compressed = COMPRESSED in metadata and not self.address.startswith(UNIX)
         return {
             "timeout": _shrunk(context),

@@ -18,6 +18,10 @@ METHOD: Final = "/trunkline.v1.BusService/Publish"
 PUBLISH_SECONDS: Final = 10.0
 """Seconds that the bus has to take a batch of what is held; then it is sent again."""
 
+_FOR_GOOD: Final = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.PERMISSION_DENIED)
+"""What to send it again does not help. A permission may be given later; but what waits for that would keep back all
+else, until nothing more could be held."""
+
 _PublishRequest = bus_passthrough()["PublishRequest"]
 
 
@@ -36,7 +40,7 @@ async def publish_stored(
         answer = await call(request.SerializeToString())
     except aio.AioRpcError as status:
         error = error_from_rpc(status)
-        if status.code() is grpc.StatusCode.INVALID_ARGUMENT:
+        if status.code() in _FOR_GOOD:
             raise RefusedError(error) from status
         raise error from status
     return [receipt.duplicate for receipt in bus_pb2.PublishResponse.FromString(answer).receipts]

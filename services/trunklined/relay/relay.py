@@ -12,6 +12,7 @@ import structlog
 from trunkline.errors import OverloadedError, TrunklineError
 from trunkline.limits import DEDUP_SECONDS
 from trunkline.v1 import message_pb2
+from trunkline.wire.again import wait_of
 from trunkline.wire.reconnect import reconnect_delays
 from trunklined.relay.journal import WINDOW_MESSAGES, Held, Journal
 
@@ -85,7 +86,7 @@ class Relay:
     async def pause(self, error: Exception) -> None:
         """Logs why what is held could not be sent, and waits before the next attempt."""
         self.has_failed = True
-        delay = next(self._delays)
+        delay = max(next(self._delays), wait_of(error) or 0.0)
         self._log.warning(
             "what is held could not be forwarded",
             error=str(error),

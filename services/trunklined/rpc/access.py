@@ -17,8 +17,9 @@ from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from trunkline.errors import InvalidMessageError, TrunklineError, UnauthenticatedError
+from trunkline.text import safe_text
 from trunklined.access.control import AccessControl
-from trunklined.access.gate import Gate, enter
+from trunklined.access.gate import Costs, Gate, enter
 from trunklined.access.identity import Identity
 from trunklined.access.rights import Need, Rules
 from trunklined.rpc.identity import identify
@@ -43,11 +44,15 @@ class Guarded:
         types: by the full name of a request, the class that the gate reads it with where that is not the public one:
             one that leaves what is large unread.
         administration: names of the calls that the audit log records where they succeed, too.
+        costs: what each request, and each item of a stream, uses of the caller's limits; see `Costs`.
+        waiting: names of the unary calls that count what waits in them themselves.
     """
 
     rules: Rules
     types: Mapping[str, Any] = field(default_factory=dict)
     administration: Collection[str] = ()
+    costs: Costs = field(default_factory=dict)
+    waiting: Collection[str] = ()
 
 
 class AccessInterceptor(Interceptor):
@@ -78,6 +83,7 @@ class AccessInterceptor(Interceptor):
     def _unary(self, behaviour: Any, method: str, _: bool) -> Any:
         name = method.rpartition("/")[2]
         is_administration = name in self._guarded.administration
+        counts_itself = name in self._guarded.waiting
         read = self._reader(method)
 
         async def answer(request: Any, context: Context) -> Any:
@@ -88,9 +94,14 @@ class AccessInterceptor(Interceptor):
                 return await behaviour(request, context)
             message = read(request)
             gate.check_message(message)
-            if not is_administration:
-                return await behaviour(request, context)
-            return await self._recorded(behaviour(request, context), identity, name, message)
+            slots = None if counts_itself else gate.open_call(is_stream=False)
+            try:
+                if not is_administration:
+                    return await behaviour(request, context)
+                return await self._recorded(behaviour(request, context), identity, name, message)
+            finally:
+                if slots is not None:
+                    slots.give_back()
 
         return answer
 
@@ -111,7 +122,9 @@ class AccessInterceptor(Interceptor):
 
             gate = self._control.open(identity, name, end)
             enter(gate)
+            slots = None
             try:
+                slots = gate.open_call(is_stream=True)
                 if method.startswith(REFLECTION):
                     gate.check((Need("inspect", "reflection"),))
                 elif read is not None and self._control.policy is not None:
@@ -129,6 +142,8 @@ class AccessInterceptor(Interceptor):
                     raise ends[0] from None
                 raise
             finally:
+                if slots is not None:
+                    slots.give_back()
                 self._control.close(gate)
 
         return serve
@@ -192,9 +207,11 @@ class AccessCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yields the metrics. Runs in the metrics server's thread."""
-        denials = CounterMetricFamily("trunkline_access_denials", "Calls and items that were refused.", labels=["why"])
-        for why in ("identity", "permission"):
-            denials.add_metric([why], self._control.denials[why])
+        denials = CounterMetricFamily(
+            "trunkline_access_denials", "Calls and items that were refused.", labels=["identity", "why"]
+        )
+        for name, why, count in self._control.refusals.counts():
+            denials.add_metric([safe_text(name), why], count)
         yield denials
         failures = CounterMetricFamily(
             "trunkline_access_file_failures", "Changed files of access that could not be taken.", labels=["what"]

@@ -264,3 +264,9 @@ class AccessSettings(BaseSettings):
         default="",
         description="Where denials and acts of administration are written, as JSON lines. Empty: to the log alone.",
     )
+    metrics_identities: int = Field(
+        default=20,
+        ge=0,
+        le=10_000,
+        description="How many identities metrics name: the first that are refused something. All others are 'other'.",
+    )

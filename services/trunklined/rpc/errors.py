@@ -14,16 +14,23 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 import grpc
 import structlog
-from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 
-from trunkline.errors import ERROR_DOMAIN, STATUS_DETAILS_KEY, InternalError, InvalidMessageError, TrunklineError
+from trunkline.errors import (
+    ERROR_DOMAIN,
+    STATUS_DETAILS_KEY,
+    InternalError,
+    InvalidMessageError,
+    OverloadedError,
+    TrunklineError,
+)
 from trunkline.v1 import error_pb2
 from trunklined.rpc.draining import Draining
 from trunklined.rpc.identity import peer_of
 from trunklined.rpc.interceptor import Interceptor
+from trunklined.rpc.times import duration_of
 
 MAX_TEXT_BYTES: Final = 512
 MAX_DETAILS_BYTES: Final = 3072
@@ -42,15 +49,18 @@ def to_item(error: TrunklineError) -> error_pb2.Error:
 
 
 def to_status(error: TrunklineError) -> status_pb2.Status:
-    """Returns the error as google.rpc.Status with one ErrorInfo (https://google.aip.dev/193), cut to fit trailers."""
+    """Returns the error as google.rpc.Status with one ErrorInfo (https://google.aip.dev/193), cut to fit trailers; and
+    with a RetryInfo, which libraries of other languages know, where it says when to try again."""
     info = error_details_pb2.ErrorInfo(reason=error.error_code, domain=ERROR_DOMAIN)
     for key, value in error.metadata().items():
         info.metadata[_cut(key)] = _cut(value)
         if info.ByteSize() > MAX_DETAILS_BYTES:
             del info.metadata[_cut(key)]
-    packed = any_pb2.Any()
-    packed.Pack(info)
-    return status_pb2.Status(code=_code(error).value[0], message=_cut(error.message), details=[packed])
+    status = status_pb2.Status(code=_code(error).value[0], message=_cut(error.message))
+    status.details.add().Pack(info)
+    if isinstance(error, OverloadedError) and error.retry_after is not None:
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=duration_of(error.retry_after)))
+    return status
 
 
 async def abort(context: Context, error: TrunklineError) -> NoReturn:

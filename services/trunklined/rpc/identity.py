@@ -7,19 +7,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from trunkline.addresses import UNIX
 from trunkline.errors import PermissionDeniedError, UnauthenticatedError
-from trunkline.wire.token import AUTHORIZATION
+from trunkline.wire.token import AUTHORIZATION, ON_BEHALF_OF, whose
 from trunklined.access.control import AccessControl
 from trunklined.access.gate import current_gate
 from trunklined.access.identity import ANONYMOUS, MAX_NAME_LENGTH, UID, Identity, check_identity_name
 
 PEER: Final = "trunkline-peer"
 """The metadata in which a program that hands a call on says where it came from."""
-ON_BEHALF_OF: Final = "trunkline-on-behalf-of"
-"""The same: whose it is."""
 REPLICA_KEY: Final = "trunkline-replica-key"
 """The same: that it is another replica of the same service."""
 HOP: Final = (AUTHORIZATION, PEER, ON_BEHALF_OF, REPLICA_KEY)
@@ -87,10 +85,15 @@ async def _proven(context: Any, said: dict[str, str], control: AccessControl) ->
         return Identity(f"{UID}{peer.removeprefix(_LED_IN + _LED_IN_UID).partition('-')[0]}", "user", peer)
     if peer.startswith(UNIX):
         # Nobody but the own user, and root, can connect to the socket: it has mode 0600 from its first moment.
-        return Identity(f"{UID}{os.geteuid()}", "user", peer)
+        return Identity(name_of_user(os.geteuid()), "user", peer)
     if proof.takes_tokens:
         raise UnauthenticatedError("no token was given", details={"why": "no token"})
     return Identity(ANONYMOUS, "anonymous", peer)
+
+
+def name_of_user(uid: int) -> str:
+    """Returns what a user of this machine is called."""
+    return f"{UID}{uid}"
 
 
 def certificate_name(context: Any) -> str:
@@ -112,13 +115,8 @@ def is_from_replica() -> bool:
     return gate is not None and gate.is_from_replica
 
 
-def handed_on(context: Any, key: str) -> tuple[tuple[str, str], ...]:
-    """Returns the metadata with which a call is handed on to another replica: whose it is.
-
-    Args:
-        key: what replicas know one another by.
-    """
+def handed_on(context: Any) -> tuple[tuple[str, str], ...]:
+    """Returns the metadata with which a call is handed on: whose it is, and where it came from."""
     gate = current_gate()
     name, peer = (gate.identity.name, gate.identity.peer) if gate is not None else (ANONYMOUS, context.peer())
-    # Metadata is ASCII; a name need not be.
-    return ((REPLICA_KEY, key), (PEER, peer.encode("ascii", "backslashreplace").decode()), (ON_BEHALF_OF, quote(name)))
+    return ((PEER, peer.encode("ascii", "backslashreplace").decode()), whose(name))

@@ -238,13 +238,13 @@ def access_control(settings: ServerSettings) -> AccessControl:
     if not isinstance(settings, AccessSettings):
         return AccessControl(proof)
     audit = AuditLog(settings.audit_file, is_on=bool(settings.access_file))
-    return AccessControl(proof, settings.access_file, audit)
+    return AccessControl(proof, settings.access_file, audit, settings.metrics_identities)
 
 
 def access_interceptor(program: Program, control: AccessControl, settings: ServerSettings) -> aio.ServerInterceptor:
     """Makes what asks each caller who it is, and holds the program's rules."""
     guarded = program.guard(control) if isinstance(program, GuardsCalls) else Guarded({})
-    control.rules = guarded.rules
+    control.rules, control.costs = guarded.rules, guarded.costs
     return AccessInterceptor(control, guarded, open_reflection=settings.reflection == "open")
 
 

@@ -16,12 +16,14 @@ from trunkline.message_channel.unix_socket.line_server import LineServer, open_s
 from trunklined.forwarding.forwarder import Forwarder
 from trunklined.rpc.draining import BUS_FINISHING_METHODS
 from trunklined.rpc.health import Health
+from trunklined.rpc.identity import name_of_user
 from trunklined.rpc.server import Program
 from trunklined.rpc.upstream import upstream_options
 from trunklined.sidecar import servicer
 from trunklined.sidecar.config import Settings
 from trunklined.sidecar.door import Door
 from trunklined.sidecar.lines.bridge import LineBridge
+from trunklined.sidecar.lines.bridges import LineBridges
 from trunklined.sidecar.metrics import Parts, SidecarCollector
 from trunklined.sidecar.offline.store_and_forward import StoreAndForward
 
@@ -44,9 +46,9 @@ class SidecarProgram:
         if settings.listens_at != settings.serves_at:
             public, own = (each.removeprefix(UNIX) for each in (settings.serves_at, settings.listens_at))
             self._door = Door(public, own, settings.access)
-        self._lines: LineBridge | None = None
+        self._lines: LineBridges | None = None
         if settings.socket_path:
-            self._lines = LineBridge(GrpcMessageBus(settings.bus_address), settings.command_timeout)
+            self._lines = LineBridges(self._bridge, by_user=settings.on_behalf_of)
 
     def register(self, server: aio.Server) -> None:
         """Adds BusService and StateService."""
@@ -136,7 +138,13 @@ class SidecarProgram:
             partial(self._upstream_changed, service),
             servicer.may_finish,
             program="the sidecar",
+            says_whose=self._settings.on_behalf_of,
         )
+
+    def _bridge(self, uid: int | None) -> LineBridge:
+        """Makes the way to the bus of the users of the line socket; None: all of them, as this program."""
+        bus = GrpcMessageBus(self._settings.bus_address, on_behalf_of=None if uid is None else name_of_user(uid))
+        return LineBridge(bus, self._settings.command_timeout)
 
     def _upstream_changed(self, service: str, connected: bool) -> None:
         if self._store is not None and service == servicer.BUS.full_name:

@@ -90,6 +90,11 @@ class Settings(ServerSettings):
         description="What a COMMAND on that socket waits for its answer, in seconds.",
     )
 
+    on_behalf_of: bool = Field(
+        default=False,
+        description="Tell the services whose each call is: then permissions and limits are those of the agents. They"
+        " must trust this sidecar to say so. Needs an empty store_path.",
+    )
     store_path: str = Field(
         default=".trunkline/sidecar.db",
         description="The file for stored publishes while the bus is away; made where there is none. Empty: they fail.",
@@ -139,6 +144,16 @@ class Settings(ServerSettings):
             raise ValueError(
                 f"--address (TRUNKLINE_SIDECAR_ADDRESS) is {self.address}: where other users are let in, its path has"
                 f" at most {MAX_SOCKET_PATH - len(OWN_SUFFIX)} bytes"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_whose(self) -> Self:
+        if self.on_behalf_of and self.store_path:
+            raise ValueError(
+                "--on-behalf-of (TRUNKLINE_SIDECAR_ON_BEHALF_OF) is set, but also --store-path"
+                f" (TRUNKLINE_SIDECAR_STORE_PATH) is {self.store_path!r}: what is kept while the bus is away is handed"
+                " on as the sidecar's own, so let it be empty"
             )
         return self
 

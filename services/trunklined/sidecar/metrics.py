@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from trunklined.forwarding.forwarder import Forwarder
 from trunklined.sidecar.door import Door
-from trunklined.sidecar.lines.bridge import LineBridge
+from trunklined.sidecar.lines.bridges import LineBridges
 from trunklined.sidecar.offline.store_and_forward import StoreAndForward
 
 
@@ -19,7 +19,7 @@ class Parts:
     """The parts that count."""
 
     forwarders: tuple[Forwarder, ...]
-    lines: LineBridge | None
+    lines: LineBridges | None
     store: StoreAndForward | None
     door: Door | None
 
@@ -43,9 +43,7 @@ class SidecarCollector(Collector):
         yield CounterMetricFamily(
             "trunkline_sidecar_clients_denied",
             "Clients of the UNIX sockets that were sent away.",
-            sum(
-                each.denied for each in (self._parts.lines and self._parts.lines.statistics(), self._parts.door) if each
-            ),
+            sum(each.denied for each in (self._parts.lines, self._parts.door) if each is not None),
         )
 
 
@@ -66,12 +64,16 @@ def _of_store(store: StoreAndForward) -> Iterator[Metric]:
     )
 
 
-def _of_lines(bridge: LineBridge) -> Iterator[Metric]:
-    counts = bridge.statistics()
+def _of_lines(bridges: LineBridges) -> Iterator[Metric]:
+    all_counts = bridges.statistics()
+
+    def summed(name: str) -> int:
+        return sum(getattr(counts, name) for counts in all_counts)
+
     lines = CounterMetricFamily("trunkline_sidecar_lines", "Lines on the UNIX socket.", labels=["direction"])
-    lines.add_metric(["in"], counts.lines_in)
-    lines.add_metric(["out"], counts.lines_out)
+    lines.add_metric(["in"], summed("lines_in"))
+    lines.add_metric(["out"], summed("lines_out"))
     yield lines
-    yield CounterMetricFamily("trunkline_sidecar_lines_failed", "Lines answered with an error.", counts.failed)
-    yield GaugeMetricFamily("trunkline_sidecar_clients", "Clients of the UNIX socket now.", counts.clients)
-    yield GaugeMetricFamily("trunkline_sidecar_pending_lines", "Lines being worked on now.", counts.pending)
+    yield CounterMetricFamily("trunkline_sidecar_lines_failed", "Lines answered with an error.", summed("failed"))
+    yield GaugeMetricFamily("trunkline_sidecar_clients", "Clients of the UNIX socket now.", summed("clients"))
+    yield GaugeMetricFamily("trunkline_sidecar_pending_lines", "Lines being worked on now.", summed("pending"))

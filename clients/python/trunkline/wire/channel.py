@@ -13,7 +13,7 @@ from trunkline.addresses import TLS, without_tls
 from trunkline.errors import TlsError, UnauthenticatedError
 from trunkline.tls.handshake import why_refused
 from trunkline.tls.options import Tls
-from trunkline.wire.token import BearerToken, Token
+from trunkline.wire.token import BearerToken, Token, whose
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ class Connector:
         tls: what is trusted and shown at a `tls://` address. None: what the environment says.
         compression: of the channel.
         token: who calls: a token as text, or the path of its file. None: what the environment says.
+        on_behalf_of: whose the calls are. None: the caller's own.
 
     Raises:
         TlsError: `tls` is given for an address that is no `tls://`, the environment's settings do not fit together, or
@@ -52,8 +53,10 @@ class Connector:
         tls: Tls | None = None,
         compression: grpc.Compression | None = None,
         token: Token | None = None,
+        on_behalf_of: str | None = None,
     ) -> None:
         self.address = address
+        self._whose = () if on_behalf_of is None else (whose(on_behalf_of),)
         self._token = BearerToken(token)
         self._token.check_line(address)
         self._given: tuple[tuple[str, str], ...] = ()
@@ -93,7 +96,7 @@ class Connector:
             UnauthenticatedError: it cannot be read.
         """
         self._given = self._token.metadata()
-        return self._given
+        return (*self._given, *self._whose)
 
     @property
     def has_other_token(self) -> bool:

@@ -13,7 +13,7 @@ from google.protobuf import message_factory
 from google.protobuf.message import Message
 
 from trunkline.addresses import UNIX
-from trunkline.errors import PermissionDeniedError, TlsError, TrunklineError, UnauthenticatedError
+from trunkline.errors import OverloadedError, PermissionDeniedError, TlsError, TrunklineError, UnauthenticatedError
 from trunkline.limits import (
     COMPRESSED,
     KEEPALIVE_INTERVAL,
@@ -25,6 +25,7 @@ from trunkline.limits import (
 )
 from trunkline.tls.options import Tls
 from trunkline.wire import fork
+from trunkline.wire.again import wait_of, wait_to_try_again
 from trunkline.wire.channel import Connector
 from trunkline.wire.reconnect import reconnect_delays
 from trunkline.wire.replies import PendingReplies
@@ -133,6 +134,7 @@ class Stream(PendingReplies):
         wait_for_ready: `open` waits for a service that cannot be reached yet; False: it raises at once.
         tls: what is trusted and shown at a `tls://` address. None: what the environment says.
         token: who calls. None: what the environment says.
+        on_behalf_of: whose the calls are. None: the caller's own.
     """
 
     def __init__(
@@ -146,8 +148,10 @@ class Stream(PendingReplies):
         wait_for_ready: bool = True,
         tls: Tls | None = None,
         token: Token | None = None,
+        on_behalf_of: str | None = None,
     ) -> None:
         super().__init__()
+        self._on_behalf_of = on_behalf_of
         self.address = address
         self._is_compressed = bool(compression)
         self._method = method
@@ -158,6 +162,8 @@ class Stream(PendingReplies):
         self._wait_for_ready = wait_for_ready
         self._tls = tls
         self._token = token
+        self._overloaded: TrunklineError | None = None
+        """Why the service does not take the stream yet."""
         self._refusal: TrunklineError | None = None
         """Why the service does not take this client any more, after it did."""
         self._connector: Connector | None = None
@@ -198,11 +204,20 @@ class Stream(PendingReplies):
 
     async def call(self, name: str, request: Message, timeout: float) -> Any:
         """The answer to a unary call beside the stream, by its name; its class is the request's, with `Response` for
-        `Request`.
+        `Request`. What the service refuses for now is asked again when it says.
 
         Raises:
             TrunklineError: what the service answered instead; of the class `lost`: it cannot be reached.
         """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while True:
+            try:
+                return await self._call(name, request, deadline - loop.time())
+            except OverloadedError as error:
+                await wait_to_try_again(error, deadline)
+
+    async def _call(self, name: str, request: Message, timeout: float) -> Any:
         start: Any = self._open_channel().unary_unary(
             f"{self._service}/{name}", type(request).SerializeToString, response_class(request).FromString
         )
@@ -256,7 +271,8 @@ class Stream(PendingReplies):
         if not self._wait_for_ready:  # the first attempt must do: it gets more than the time to the next one
             options["grpc.min_reconnect_backoff_ms"] = int(timeout * 1000)
         compression = grpc.Compression.Gzip if is_compressed else None
-        self._connector = Connector(self.address, options.items(), self._tls, compression, self._token)
+        secure = self._tls, compression, self._token, self._on_behalf_of
+        self._connector = Connector(self.address, options.items(), *secure)
         self._channel = self._connector.open()
         self._loop = asyncio.get_running_loop()
         first: asyncio.Future[None] = self._loop.create_future()
@@ -266,6 +282,8 @@ class Stream(PendingReplies):
                 await asyncio.shield(first)
         except TimeoutError:
             await self.close()
+            if self._overloaded is not None:
+                raise self._overloaded from None
             raise self._lost(
                 f"{self.address} did not answer within {timeout:g} s",
                 details={"address": self.address, "timeout_seconds": timeout},
@@ -394,8 +412,11 @@ class Stream(PendingReplies):
                 if not (first.done() or self._wait_for_ready) and isinstance(reason, self._lost):
                     assert self._connector is not None
                     reason = await self._connector.why_refused() or reason
-                asks_again = self._wait_for_ready and not self.opens_at_once
-                if not first.done() and not (asks_again and isinstance(reason, self._lost)):
+                wait = wait_of(reason) or 0.0
+                self._overloaded = reason if wait else None
+                is_away = self._wait_for_ready and isinstance(reason, self._lost)
+                asks_again = not self.opens_at_once and (is_away or wait > 0)
+                if not first.done() and not asks_again:
                     first.set_exception(reason)  # refused, not unreachable: trying again would not help
                     return
                 if isinstance(reason, TlsError):
@@ -414,7 +435,7 @@ class Stream(PendingReplies):
                     self._user.on_down(lost)
                 if self._is_last:
                     return
-                await asyncio.sleep(next(delays))
+                await asyncio.sleep(max(wait, next(delays)))
         finally:
             self.is_over = True
             self._go_down(self._lost(f"disconnected from {self.address}", details={"address": self.address}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from trunkline.addresses import TLS, is_local
 from trunkline.errors import TlsError, UnauthenticatedError
@@ -14,6 +15,8 @@ TOKEN_FILE: Final = "TRUNKLINE_TOKEN_FILE"
 """Where the token, or the path of its file, stands in the environment."""
 AUTHORIZATION: Final = "authorization"
 """The metadata of a call that carries it."""
+ON_BEHALF_OF: Final = "trunkline-on-behalf-of"
+"""The metadata in which who is trusted to says whose a call is."""
 MAX_TOKEN_BYTES: Final = 8 * 1024
 """A longer one is none: metadata of a call has at most so many."""
 
@@ -21,6 +24,11 @@ Token = str | os.PathLike[str]
 """A token itself as text, or the path of its file."""
 
 _State = tuple[int, int, int] | None
+
+
+def whose(name: str) -> tuple[str, str]:
+    """Returns the metadata that says whose a call is. Metadata is ASCII; a name need not be."""
+    return (ON_BEHALF_OF, quote(name))
 
 
 class BearerToken:

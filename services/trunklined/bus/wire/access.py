@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from trunkline.errors import DeadLetterNotFoundError, RequestNotFoundError, TaskNotFoundError
 from trunkline.wire.opaque import bus_passthrough
-from trunklined.access.gate import Gate
+from trunklined.access.gate import Costs
+from trunklined.access.limits import FREE_OF_COST, Cost
 from trunklined.access.rights import ALL, EVERY_CHANNEL, FREE, Need, Rules
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
+from trunklined.bus.wire.publishing import is_stored
 from trunklined.rpc.access import Guarded
 
 PACKAGE: Final = "trunkline.v1"
@@ -20,6 +22,8 @@ ADMINISTRATION: Final = (
     *("CancelWaitingMessages", "MoveWaitingMessages", "RedriveDeadLetters", "PurgeDeadLetters"),
 )
 """Calls that the audit log has where they succeed, too."""
+WAITING: Final = ("Request",)
+"""Unary calls in which a request waits, which counts by itself."""
 TYPES: Final = {
     f"{PACKAGE}.{name}": bus_passthrough()[name] for name in ("PublishRequest", "RequestRequest", "RespondRequest")
 }
@@ -78,9 +82,30 @@ class BrokerFacts:
             return ALL
 
 
-def guarded_calls(facts: Facts) -> Guarded:
-    """Returns what each call and item asks for, by the full name of its message."""
-    return Guarded(rules_of(facts), TYPES, ADMINISTRATION)
+def guarded_calls(facts: Facts, stored_patterns: Sequence[str]) -> Guarded:
+    """Returns what each call and item asks for, by the full name of its message; for the patterns see `Publisher`."""
+    return Guarded(rules_of(facts), TYPES, ADMINISTRATION, costs_of(stored_patterns), WAITING)
+
+
+def costs_of(stored_patterns: Sequence[str]) -> Costs:
+    """Returns what calls and items use of the rates, where that is not one message and its bytes. What begins or keeps
+    up a subscription, and what is about something open, is free: who has used up a rate can still settle what it has,
+    and come back."""
+
+    def publish(request: Any) -> Cost:
+        size = sum(map(len, request.messages))
+        return Cost(len(request.messages), size, size if is_stored(request, stored_patterns) else 0)
+
+    def submit(request: Any) -> Cost:
+        size = request.ByteSize()
+        return Cost(1, size, size)
+
+    free = ("SubscribeRequest", "ConnectRequest.Cancel", "ConnectRequest.Ping", "ConnectRequest.RequestCredit")
+    return {
+        **{f"{PACKAGE}.{name}": lambda request: FREE_OF_COST for name in free},
+        f"{PACKAGE}.PublishRequest": publish,
+        f"{PACKAGE}.SubmitTaskRequest": submit,
+    }
 
 
 def needs_of_subscription(subscription: Subscription) -> tuple[Need, ...]:
@@ -90,18 +115,6 @@ def needs_of_subscription(subscription: Subscription) -> tuple[Need, ...]:
         return (Need("durable.join", queue.name), Need("subscribe", queue.pattern))
     right = "respond" if subscription.subscriber.responder is not None else "subscribe"
     return (Need(right, queue.pattern),)
-
-
-def check_item(gate: Gate, kind: str | None, item: Any) -> None:
-    """Checks what an item of a Connect stream asks for. An empty one is refused behind the gate.
-
-    Raises:
-        PermissionDeniedError: the caller may not do it.
-    """
-    if kind == "publish":
-        gate.publish(item.publish.channel)
-    elif kind is not None:
-        gate.check_message(getattr(item, kind))
 
 
 def rules_of(facts: Facts) -> Rules:

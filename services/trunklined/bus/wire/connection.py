@@ -14,14 +14,14 @@ from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES, MAX_ANSWER_BYTES, MAX_
 from trunkline.v1 import bus_pb2, move_pb2
 from trunkline.wire.encoding import length_prefix, number_tag, write_varint
 from trunkline.wire.writer import FlushBatch, StreamWriter
-from trunklined.access.gate import closed_gate
+from trunklined.access.gate import Gate, closed_gate
 from trunklined.admission import invalid_message
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.journal.publication import Publication
 from trunklined.bus.queue import Client, Subscriber
 from trunklined.bus.requests import PendingRequest, Responder
-from trunklined.bus.wire.access import check_item, needs_of_subscription
+from trunklined.bus.wire.access import needs_of_subscription
 from trunklined.bus.wire.publishing import RECEIPT_BYTES, Publisher, fill_receipts
 from trunklined.bus.wire.requesting import Requester, check_part_credit, credit_of
 from trunklined.bus.wire.responding import Answers, refused_response
@@ -124,7 +124,7 @@ class BusConnection:
                 kind = item.WhichOneof("item")
                 try:
                     if self._gate is not None:
-                        check_item(self._gate, kind, item)
+                        self._check_item(self._gate, kind, item, passthrough)
                     match kind:
                         case "publish":
                             await self._publish(item.id, item.publish, passthrough.publish.messages)
@@ -139,6 +139,18 @@ class BusConnection:
         self._broker.journal.commits.begin()
         self._flush_batch.end()  # what this frame caused is sent before the next one is asked for: that takes a while
         await self._writer.room(MAX_FRAME_BYTES)
+
+    def _check_item(self, gate: Gate, kind: str | None, item: Any, passthrough: Any) -> None:
+        """Checks what an item asks for. An empty one is refused behind the gate.
+
+        Raises:
+            PermissionDeniedError: the caller may not do it. OverloadedError: not now.
+        """
+        if kind == "publish":
+            stored = self._publisher.is_stored(item.publish)
+            gate.publish(item.publish.channel, passthrough.publish.messages, stored=stored)
+        elif kind is not None:
+            gate.check_message(getattr(item, kind))
 
     def _take_other(self, kind: str | None, item: Any, passthrough: Any) -> None:
         match kind:
@@ -189,7 +201,7 @@ class BusConnection:
         item, request, encoded = large
         try:
             if self._gate is not None:
-                self._gate.publish(request.channel)
+                self._gate.publish(request.channel, encoded, stored=self._publisher.is_stored(request))
             await self._publish(item.id, request, encoded)
         except TrunklineError as error:
             self._fail(item.id, error)

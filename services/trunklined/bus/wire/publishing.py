@@ -52,11 +52,7 @@ class Publisher:
 
     def is_stored(self, request: bus_pb2.PublishRequest) -> bool:
         """Returns whether a publish shall be stored: it says so, or it says nothing and a rule of the service does."""
-        durability = request.durability
-        if durability == bus_pb2.DURABILITY_UNSPECIFIED:
-            patterns = self._stored_patterns
-            return bool(patterns) and any(matches(pattern, request.channel) for pattern in patterns)
-        return durability != bus_pb2.DURABILITY_MEMORY
+        return is_stored(request, self._stored_patterns)
 
     async def publish(self, request: bus_pb2.PublishRequest, encoded: Sequence[bytes]) -> Publication:
         """Publishes messages that are not stored. Many of them give others their turn while they are checked.
@@ -136,6 +132,14 @@ class Publisher:
             fill_receipts(response, publication.batches, publication.time, bus_pb2.DURABILITY_MEMORY)
             settled.set_result(response)
         return settled
+
+
+def is_stored(request: Any, patterns: Sequence[str]) -> bool:
+    """Returns whether a publish shall be stored; see `Publisher.is_stored`."""
+    durability = request.durability
+    if durability == bus_pb2.DURABILITY_UNSPECIFIED:
+        return bool(patterns) and any(matches(pattern, request.channel) for pattern in patterns)
+    return bool(durability != bus_pb2.DURABILITY_MEMORY)
 
 
 def _step_of(request: Any) -> int:

@@ -12,6 +12,7 @@ from trunkline.delivery import RequestTerms
 from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.limits import DEFAULT_REQUEST_TIMEOUT, FRAME_BYTES, MAX_PART_CREDIT, MAX_REQUEST_TIMEOUT, PART_CREDIT
 from trunkline.v1 import bus_pb2, message_pb2
+from trunklined.access.gate import closed_gate
 from trunklined.admission import admit, refuse_delivery
 from trunklined.bus.broker import Broker
 from trunklined.bus.message_batch import MessageBatch
@@ -63,6 +64,7 @@ class Requester:
         Raises:
             InvalidMessageError, MessageTooLargeError: the timeout or the message is refused.
             InvalidChannelError, NoRespondersError, OverloadedError: see `Broker.request`.
+            OverloadedError: the caller has as many requests as it may.
         """
         timeout = timeout_of(request.timeout if request.HasField("timeout") else None, remaining)
         if not request.HasField("message"):
@@ -86,7 +88,17 @@ class Requester:
             credit,
             on_events,
         )
-        self._broker.request(pending, MessageBatch(request.channel, level, [body], len(body), expires_at))
+        batch = MessageBatch(request.channel, level, [body], len(body), expires_at)
+        gate = closed_gate()
+        slots = gate.open_request() if gate is not None else None
+        if slots is not None:
+            pending.on_settled = slots.give_back
+        try:
+            self._broker.request(pending, batch)
+        except TrunklineError:
+            if slots is not None and not pending.has_begun:
+                slots.give_back()
+            raise
         return pending
 
     async def response(self, request: bus_pb2.RequestRequest, encoded: bytes, remaining: float | None) -> bytes:

@@ -83,7 +83,7 @@ class PublishStream:
         request, encoded = await _parse_frame(raw)
         try:
             if self._gate is not None:
-                self._gate.publish(request.channel)
+                self._gate.publish(request.channel, encoded, stored=self._publisher.is_stored(request))
         except TrunklineError as error:
             self._refuse(error)
         else:

@@ -11,6 +11,7 @@ from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.priority import PRIORITY_LEVELS
 from trunkline.v1 import bus_pb2
 from trunkline.wire.encoding import length_prefix, list_parts, number_tag, write_varint
+from trunklined.access.gate import closed_gate
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.queue import Client, Subscriber
@@ -77,7 +78,27 @@ def open_subscription(
 
     Raises:
         As `Broker.subscribe` and `Broker.subscribe_durable`; InvalidMessageError: options that do not go together.
+        OverloadedError: the caller has as many subscriptions as it may.
     """
+    gate = closed_gate()
+    slots = gate.open_subscription() if gate is not None else None
+    if slots is None:
+        return _open(broker, start, subscriber, started)
+    try:
+        subscription = _open(broker, start, subscriber, started)
+    except BaseException:
+        slots.give_back()
+        raise
+    subscription.on_closed = slots.give_back
+    return subscription
+
+
+def _open(
+    broker: Broker,
+    start: bus_pb2.SubscribeRequest.Start,
+    subscriber: Subscriber,
+    started: Callable[[bus_pb2.SubscribeResponse.Started], None],
+) -> Subscription:
     if start.responder:
         for name in ("observer", "durable"):
             if value := getattr(start, name):

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 import structlog
 
 from trunkline.bus.message_bus import MessageBus
-from trunkline.errors import InvalidChannelError, TrunklineError
+from trunkline.errors import BusDisconnectedError, InvalidChannelError, TrunklineError
 from trunkline.message_channel.bus.name_subscriptions import NameSubscriptions
 from trunkline.message_channel.unix_socket.connection import LineConnection
 from trunkline.message_channel.unix_socket.dialects import Line
-from trunkline.message_channel.unix_socket.line_server import LineServer
 from trunkline.models import AgentMessage
 from trunkline.wire.reconnect import reconnect_delays
 from trunklined.sidecar.lines.session import Session, SessionContext
@@ -27,12 +26,11 @@ from trunklined.sidecar.lines.session import Session, SessionContext
 
 @dataclass(frozen=True, slots=True)
 class LineStatistics:
-    """Counts since the start (lines_in, lines_out, failed, denied), and what there is now."""
+    """Counts since the start (lines_in, lines_out, failed), and what there is now."""
 
     lines_in: int
     lines_out: int
     failed: int
-    denied: int
     clients: int
     pending: int
 
@@ -51,33 +49,24 @@ class LineBridge:
         self._sessions: dict[LineConnection, Session] = {}
         self._named: dict[str, set[Session]] = {}
         self._subscriptions = NameSubscriptions(bus, self._deliver)
-        self._server: LineServer | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._has_connected = False
 
-    async def start(self, server: LineServer) -> None:
-        """Begins to accept and to connect to the bus. A bus that is not there yet is no error."""
-        self._server = server
+    def start(self) -> None:
+        """Begins to connect to the bus. A bus that is not there yet is no error."""
         self._connecting = asyncio.create_task(self._connect(), name="connect the bus")
-        await server.start()
 
-    async def drain(self, seconds: float) -> None:
-        """Accepts no more clients, and waits for the lines that are being worked on."""
-        if self._server is None:
-            return
-        self._server.stop_accepting()
-        pending = {task for session in self._sessions.values() for task in session.pending}
-        if pending:
-            await asyncio.wait(pending, timeout=seconds)
+    @property
+    def pending(self) -> set[asyncio.Task[None]]:
+        """The lines that are being worked on."""
+        return {task for session in self._sessions.values() for task in session.pending}
 
     async def close(self) -> None:
-        """Closes every client and the bus. Idempotent."""
+        """Closes the bus, when the clients are gone. Idempotent."""
         if self._connecting is not None:
             self._connecting.cancel()
             with suppress(asyncio.CancelledError):
                 await self._connecting
-        if self._server is not None:
-            await self._server.close()
         await self._bus.disconnect()
 
     def statistics(self) -> LineStatistics:
@@ -86,7 +75,6 @@ class LineBridge:
             lines_in=self._context.lines_in,
             lines_out=self._context.lines_out,
             failed=self._context.failed,
-            denied=self._server.denied if self._server else 0,
             clients=len(self._sessions),
             pending=sum(len(session.commands) for session in list(self._sessions.values())),
         )
@@ -142,10 +130,14 @@ class LineBridge:
 
     async def _connect(self) -> None:
         log = structlog.get_logger()
+        told = ""
         for delay in reconnect_delays():
             try:
                 await self._bus.connect()
             except TrunklineError as error:
+                if not isinstance(error, BusDisconnectedError) and told != error.message:
+                    told = error.message
+                    log.error("the bus does not take the lines of the socket", reason=told)
                 log.debug("the bus is not reached yet", reason=error.message)
                 await asyncio.sleep(delay)
             else:

@@ -9,6 +9,8 @@ from google.protobuf.message import DecodeError
 
 from trunkline.records import WATCHED_KINDS, RecordKind
 from trunkline.v1 import state_pb2
+from trunklined.access.gate import Costs
+from trunklined.access.limits import Cost
 from trunklined.access.rights import ALL, Need, Rules
 from trunklined.rpc.access import Guarded
 from trunklined.state.wire.operations import BatchRequest, DeleteRequest, SaveRequest
@@ -26,7 +28,8 @@ _BODIES: Final[dict[str, tuple[Any, str]]] = {
 
 def guarded_calls() -> Guarded:
     """Returns what each call and item asks for, by the full name of its message."""
-    return Guarded({f"{PACKAGE}.{name}": rule for name, rule in _RULES.items()}, TYPES)
+    rules = {f"{PACKAGE}.{name}": rule for name, rule in _RULES.items()}
+    return Guarded(rules, TYPES, costs={f"{PACKAGE}.{name}": cost for name, cost in _COSTS.items()})
 
 
 def _record(right: str) -> Callable[[Any], Iterable[Need]]:
@@ -96,3 +99,18 @@ _RULES: Final[Rules] = {
     "ListLeasesRequest": lambda request: (Need("leases.see", request.name or ALL),),
     "GetStateStatsRequest": lambda request: (Need("inspect", "stats"),),
 }
+
+
+def _written(request: Any) -> Cost:
+    size = request.ByteSize()
+    return Cost(1, size, size)
+
+
+def _batched(request: Any) -> Cost:
+    """Each operation counts; what is read is not stored."""
+    size = request.ByteSize()
+    read = sum(each.ByteSize() for each in request.operations if each.HasField("get"))
+    return Cost(max(1, len(request.operations)), size, size - read)
+
+
+_COSTS: Final[Costs] = {"SaveRequest": _written, "DeleteRequest": _written, "BatchRequest": _batched}

@@ -75,6 +75,8 @@ class StateConnection:
     ) -> None:
         self._store = store
         self._gate = closed_gate()
+        self._slots = self._gate.requests if self._gate is not None else None
+        """Where unanswered items are counted for the caller. None: nowhere."""
         self._max_record_bytes = max_record_bytes
         self._writer = StreamWriter(write, self._gather)
         self._frame = ConnectStateResponse()
@@ -132,12 +134,16 @@ class StateConnection:
         """Stops sending, after the client disconnected; submitted writes are still committed. Idempotent."""
         for task in self._lists | self._batches | self._renewals:
             task.cancel()
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            slots.held -= self._open_items
         self._writer.close()
 
     async def _take_item(self, item: Any) -> None:
         kind = item.WhichOneof("item")
         if self._gate is not None and kind is not None:
             self._gate.check_message(getattr(item, kind))
+            self._gate.check_requests()
         match kind:
             case "get":
                 await self._get(item.id, to_read(item.get))
@@ -305,10 +311,14 @@ class StateConnection:
     def _opened(self, size: int) -> None:
         self._open_items += 1
         self._open_bytes += size
+        if self._slots is not None:
+            self._slots.held += 1
 
     def _closed(self, size: int) -> None:
         self._open_items -= 1
         self._open_bytes -= size
+        if self._slots is not None:
+            self._slots.give_back()
         self._fewer.set()
 
     async def _until_fewer(self) -> None:

@@ -34,6 +34,7 @@ from trunkline.errors import (
     InvalidMessageError,
     MessageTooLargeError,
     NoRespondersError,
+    OverloadedError,
     TrunklineError,
 )
 from trunkline.limits import (
@@ -195,7 +196,7 @@ class BaseBus(WireDelivery, MessageBus):
         self._published += published
         try:
             return await session.request(channel, encoded, correlation_id, timeout, terms)
-        except (NoRespondersError, InvalidMessageError):
+        except (NoRespondersError, InvalidMessageError, OverloadedError):
             self._published -= published  # it was refused
             raise
 

@@ -46,6 +46,8 @@ class GrpcMessageBus(BaseBus):
         token: who the client is, where the service asks: a token as text, or the path of its file, which is read anew
             when it changes. None: what TRUNKLINE_TOKEN or TRUNKLINE_TOKEN_FILE says. It is never sent beyond this
             machine without TLS: then `connect` raises `TlsError`.
+        on_behalf_of: whose the calls are, where the service trusts this client to say so: then that one's permissions
+            and limits count. None: the client's own.
         on_disconnected: called with the reason when the connection was lost.
         on_reconnected: called when it is back, after the subscriptions were asked for again.
     """
@@ -60,6 +62,7 @@ class GrpcMessageBus(BaseBus):
         compression: Compression | None = None,
         tls: Tls | None = None,
         token: Token | None = None,
+        on_behalf_of: str | None = None,
         on_disconnected: Callable[[TrunklineError], None] | None = None,
         on_reconnected: Callable[[], None] | None = None,
     ) -> None:
@@ -71,6 +74,7 @@ class GrpcMessageBus(BaseBus):
         self._compression = compression
         self._tls = tls
         self._token = token
+        self._on_behalf_of = on_behalf_of
         self._on_disconnected = on_disconnected
         self._on_reconnected = on_reconnected
         self._mover: asyncio.Task[None] | None = None
@@ -127,7 +131,7 @@ class GrpcMessageBus(BaseBus):
 
     def _open_stream(self, user: StreamUser) -> Stream:
         lost, compression, wait = BusDisconnectedError, self._compression, self._wait_for_ready
-        secure = self._tls, self._token
+        secure = self._tls, self._token, self._on_behalf_of
         return Stream(self.address, _CONNECT, parse_frame, user, lost, compression, wait, *secure)
 
 

@@ -10,9 +10,10 @@ from typing import Any, Final, NoReturn
 from trunkline.bus.grpc.frames import FrameBuilder
 from trunkline.bus.grpc.receipts import Receipts
 from trunkline.delivery import Receipt
-from trunkline.errors import TrunklineError
-from trunkline.limits import CLIENT_BUFFER_BYTES
+from trunkline.errors import OverloadedError, TrunklineError
+from trunkline.limits import CLIENT_BUFFER_BYTES, DEFAULT_REQUEST_TIMEOUT
 from trunkline.v1 import bus_pb2
+from trunkline.wire.again import wait_of
 from trunkline.wire.stream import Stream
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 _STORED_WAVE: Final = 256
 """Of many messages to be stored at once, so many are sent while the others are still being encoded: then service and
 client work at the same time."""
+
+_STORED_PATIENCE: Final = DEFAULT_REQUEST_TIMEOUT
+"""Seconds, from the first refusal on, for which a message to be stored is tried again."""
 
 
 class Publisher:
@@ -43,6 +47,8 @@ class Publisher:
         """How many of these the service is known to have taken."""
         self._refused: TrunklineError | None = None
         """The first refusal of something published since the last flush."""
+        self._turn: asyncio.Future[None] | None = None
+        """Done when the service takes more of this client, which has reached a limit. None: it does."""
         self._buffer_is_full = False
         """The stream is lost, and what was published since fills the buffer."""
 
@@ -54,16 +60,32 @@ class Publisher:
         """
         if self._buffer_is_full:
             return self._refuse()
+        if self._turn is not None:
+            return self._publish_in_turn(channel, encoded)
         self.published += 1
         return self._pace() if self.frames.publish(channel, encoded) else None
 
     async def store(self, channel: str, encoded: bytes) -> Receipt:
-        """Publishes a message to be stored, and waits for its receipt.
+        """Publishes a message to be stored, and waits for its receipt. What the service refuses for now is published
+        again when it says, for _STORED_PATIENCE.
 
         Raises:
             BusDisconnectedError: the stream is lost, or was lost before the receipt came: the outcome is not known.
             TrunklineError: the service refused it.
         """
+        deadline: float | None = None
+        while True:
+            await self._in_turn()
+            try:
+                return await self._store(channel, encoded)
+            except OverloadedError as error:
+                now, wait = self._loop.time(), wait_of(error)
+                deadline = now + _STORED_PATIENCE if deadline is None else deadline
+                if wait is None or now + wait >= deadline:
+                    raise
+                self.slow_down(error)
+
+    async def _store(self, channel: str, encoded: bytes) -> Receipt:
         stream = self._stream
         stream.check_up()
         if stream.waiting_bytes > CLIENT_BUFFER_BYTES:
@@ -86,6 +108,27 @@ class Publisher:
     def remember(self, error: TrunklineError) -> None:
         """Keeps the error of something published that nobody waits for, for the next flush; the first one counts."""
         self._refused = self._refused or error
+
+    def slow_down(self, error: TrunklineError) -> None:
+        """Lets what is published wait until the service takes it, where a refusal says when that is."""
+        if self._turn is None and (wait := wait_of(error)) is not None:
+            self._turn = turn = self._loop.create_future()
+
+            def go_on() -> None:
+                self._turn = None
+                turn.set_result(None)
+
+            self._loop.call_later(wait, go_on)
+
+    async def _in_turn(self) -> None:
+        while self._turn is not None:
+            await asyncio.shield(self._turn)
+
+    async def _publish_in_turn(self, channel: str, encoded: bytes) -> None:
+        await self._in_turn()
+        pause = self.publish(channel, encoded)
+        if pause is not None:
+            await pause
 
     def left(self) -> TrunklineError | None:
         """Returns the first refusal that no flush has told."""

@@ -20,6 +20,7 @@ from trunkline.errors import (
     BusDisconnectedError,
     BusNotConnectedError,
     InvalidMessageError,
+    OverloadedError,
     PermissionDeniedError,
     RequestTimeoutError,
     TrunklineError,
@@ -27,6 +28,7 @@ from trunkline.errors import (
 )
 from trunkline.limits import BUS_AWAY
 from trunkline.models import AgentMessage
+from trunkline.wire.again import wait_of, wait_to_try_again
 from trunkline.wire.deadlines import Deadlines
 from trunkline.wire.status import error_from_item
 from trunkline.wire.stream import Stream, StreamUser
@@ -146,7 +148,19 @@ class BusSession:
     async def request(
         self, channel: str, encoded: bytes, correlation_id: str, timeout: float, terms: RequestTerms | None = None
     ) -> AgentMessage:
-        """Sends an encoded request and waits for its reply."""
+        """Sends an encoded request and waits for its reply. What the service refuses for now is asked again when it
+        says."""
+        deadline = self._loop.time() + timeout
+        while True:
+            try:
+                return await self._request(channel, encoded, correlation_id, timeout, terms)
+            except OverloadedError as error:
+                await wait_to_try_again(error, deadline)
+                timeout = deadline - self._loop.time()
+
+    async def _request(
+        self, channel: str, encoded: bytes, correlation_id: str, timeout: float, terms: RequestTerms | None
+    ) -> AgentMessage:
         stream = self.stream
         id, answer = stream.expect()
         wanted = self._frames.item(id, len(encoded)).request
@@ -493,8 +507,12 @@ class BusSession:
             asked.take(events, is_end)
 
     def _take_error(self, id: int, error: TrunklineError) -> None:
-        subscription = self._subscriptions.pop(id, None)
-        if subscription is not None:
+        subscription = self._subscriptions.get(id)
+        if subscription is not None and subscription.has_started and (wait := wait_of(error)) is not None:
+            # The service may not know yet that the stream is lost on which it was open.
+            self._loop.call_later(wait, self._start_again, subscription, self.lives)
+        elif subscription is not None:
+            del self._subscriptions[id]
             subscription.fail(error)
         elif (asked := self._end_asked(id)) is not None:
             asked.fail(error)
@@ -503,8 +521,14 @@ class BusSession:
         elif not id:
             log.error("the service refused a message: %s", error)
             self._publisher.remember(error)
+            self._publisher.slow_down(error)
         elif not (self._publisher.refuse(id, error) or self.stream.fail(id, error)):
             log.debug("nobody waits any more for what the service refused: %s", error)
+
+    def _start_again(self, subscription: AnySubscription, life: int) -> None:
+        """Asks for a subscription that was refused for now, unless it was asked for since."""
+        if self.lives == life and self.stream.is_up and subscription in self._subscriptions.values():
+            subscription.start()
 
     def _limit(self, id: int, channel: str, correlation_id: str, timeout: float) -> None:
         self._deadlines.add(self._loop, id, self._loop.time() + timeout, channel, correlation_id, timeout)

@@ -81,6 +81,11 @@ class Subscription(ABC, Generic[M]):
         """Whether nobody wants more of it."""
         return self._closed or self._ended is not None
 
+    @property
+    def has_started(self) -> bool:
+        """Whether the service has registered it, now or on a stream that was lost."""
+        return self._started.done()
+
     @abstractmethod
     def start(self) -> None:
         """Asks the service for it."""
@@ -145,7 +150,7 @@ class Subscription(ABC, Generic[M]):
 
     def fail(self, error: TrunklineError) -> None:
         """Ends it since the service did. `on_error` gets why, unless `started` or a step of an iterator raises it."""
-        has_started = self._started.done()
+        has_started = self.has_started
         self.end(error)
         if has_started and self._on_error is not None:
             notify(self._on_error, error)

@@ -10,7 +10,13 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from trunkline.callbacks import notify
-from trunkline.errors import MessageTooLargeError, RecordNotFoundError, StateDisconnectedError, TrunklineError
+from trunkline.errors import (
+    MessageTooLargeError,
+    OverloadedError,
+    RecordNotFoundError,
+    StateDisconnectedError,
+    TrunklineError,
+)
 from trunkline.limits import CLIENT_BUFFER_BYTES, MAX_FRAME_BYTES, MAX_PAGE_SIZE
 from trunkline.records import Kind, check_batch_size, check_record_id
 from trunkline.state.codec import to_json
@@ -37,6 +43,7 @@ from trunkline.state.leases import LeaseInfo
 from trunkline.state.record_manager import RecordManager, Stored, not_connected
 from trunkline.state.state_manager import Change, Delete, Operation, Outcome, Save, StateStatistics
 from trunkline.v1 import state_pb2
+from trunkline.wire.again import wait_to_try_again
 from trunkline.wire.deadlines import Deadlines
 from trunkline.wire.stream import Stream
 
@@ -208,11 +215,28 @@ class BaseStateManager(RecordManager):
         return deleted
 
     async def _call(self, name: str, request: bytes, timeout: float | None = None) -> Any:
-        """Sends one item and returns the item that answers it; raises the error that answers it."""
+        """Sends one item and returns the item that answers it; raises the error that answers it. What the service
+        refuses for now is asked again when it says."""
         stream = self._connected()
         loop = asyncio.get_running_loop()
         timeout = self._timeout if timeout is None else timeout
         deadline = loop.time() + timeout
+        while True:
+            try:
+                return await self._send(stream, name, request, timeout, deadline, loop)
+            except OverloadedError as error:
+                await wait_to_try_again(error, deadline)
+                stream = self._connected()
+
+    async def _send(
+        self,
+        stream: Stream,
+        name: str,
+        request: bytes,
+        timeout: float,
+        deadline: float,
+        loop: asyncio.AbstractEventLoop,
+    ) -> Any:
         if not stream.is_up:
             stream.check_loop()
             await self._until(deadline, stream.wait_up())

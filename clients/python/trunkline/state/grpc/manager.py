@@ -43,6 +43,8 @@ class GrpcStateManager(BaseStateManager):
         token: who the client is, where the service asks: a token as text, or the path of its file, which is read anew
             when it changes. None: what TRUNKLINE_TOKEN or TRUNKLINE_TOKEN_FILE says. It is never sent beyond this
             machine without TLS: then `connect` raises `TlsError`.
+        on_behalf_of: whose the calls are, where the service trusts this client to say so: then that one's permissions
+            and limits count. None: the client's own.
         on_disconnected: called with the reason when the connection is lost.
         on_reconnected: called when the connection is restored.
 
@@ -61,6 +63,7 @@ class GrpcStateManager(BaseStateManager):
         compression: Compression | None = None,
         tls: Tls | None = None,
         token: Token | None = None,
+        on_behalf_of: str | None = None,
         on_disconnected: Callable[[TrunklineError], None] | None = None,
         on_reconnected: Callable[[], None] | None = None,
     ) -> None:
@@ -72,6 +75,7 @@ class GrpcStateManager(BaseStateManager):
         self._compression = compression
         self._tls = tls
         self._token = token
+        self._on_behalf_of = on_behalf_of
         self._line: _Line | None = None
         self._mover: asyncio.Task[None] | None = None
         self._stays = False
@@ -100,7 +104,7 @@ class GrpcStateManager(BaseStateManager):
     def _new_line(self) -> _Line:
         line = _Line(self._asked_to_move, self._on_disconnected, self._on_reconnected)
         parse, lost = ServerFrame.FromString, StateDisconnectedError
-        options = (self._compression, self._wait_for_ready, self._tls, self._token)
+        options = (self._compression, self._wait_for_ready, self._tls, self._token, self._on_behalf_of)
         line.stream = Stream(self.address, _CONNECT, parse, line, lost, *options)
         return line
 

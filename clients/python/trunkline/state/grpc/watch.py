@@ -12,6 +12,7 @@ from trunkline.state.filter import WatchFilter
 from trunkline.state.grpc.frames import WatchFrame, to_change, to_watch_request
 from trunkline.state.state_manager import Change
 from trunkline.state.watch_cursor import WatchCursor
+from trunkline.wire.again import wait_of
 from trunkline.wire.reconnect import reconnect_delays
 from trunkline.wire.stream import FrameReader, Stream
 
@@ -63,6 +64,7 @@ class RemoteWatch:
         """
         delays = reconnect_delays()
         while True:
+            wait = 0.0
             try:
                 async for frame in self._frames():
                     delays = reconnect_delays()
@@ -77,9 +79,10 @@ class RemoteWatch:
                         yield change
             except (StateDisconnectedError, OverloadedError) as error:
                 log.debug("the watch goes on with a new stream: %s", error)
+                wait = wait_of(error) or 0.0
             if self._ended:
                 raise StateNotConnectedError("the state manager was disconnected")
-            await asyncio.sleep(next(delays))
+            await asyncio.sleep(max(wait, next(delays)))
 
     async def _frames(self) -> AsyncIterator[Any]:
         """Yields the frames of one stream."""
