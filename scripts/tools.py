@@ -137,11 +137,12 @@ def _said_version(program: str) -> Sequence[str]:
     return said.stdout.split()
 
 
-def run(*command: str, **environment: str) -> None:
+def run(*command: str, folder: Path | None = None, environment: Mapping[str, str] | None = None) -> None:
     """Runs a command whose output people see; raises `CannotInstallError` if it fails."""
     print("+", *command, file=sys.stderr, flush=True)
     try:
-        subprocess.run(command, check=True, env={**os.environ, **environment}, stdout=sys.stderr)
+        given = {**os.environ, **(environment or {})}
+        subprocess.run(command, check=True, cwd=folder, env=given, stdout=sys.stderr)
     except (OSError, subprocess.CalledProcessError) as error:
         raise CannotInstallError(str(error)) from error
 
@@ -151,7 +152,7 @@ def install_go(module: str) -> Callable[[], None]:
 
     def install() -> None:
         scratch = {"GOPATH": str(TOOLS / "go"), "GOCACHE": str(TOOLS / "cache")}
-        run(ensure("go"), "install", module, **{**GO_ENVIRONMENT, **scratch, "GOBIN": str(BIN)})
+        run(ensure("go"), "install", module, environment={**GO_ENVIRONMENT, **scratch, "GOBIN": str(BIN)})
 
     return install
 
@@ -193,7 +194,8 @@ def install_node_packages() -> None:
     path = os.pathsep.join((str(node.parent), os.environ.get("PATH", os.defpath)))
     npm = str(node.with_name("npm"))
     quiet = ("--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
-    run(npm, "ci", f"--prefix={TYPESCRIPT_CLIENT}", *quiet, PATH=path)
+    # Not by --prefix, with which it leaves out what it is told for all users, such as whom to trust.
+    run(npm, "ci", *quiet, folder=TYPESCRIPT_CLIENT, environment={"PATH": path})
 
 
 def install_valkey() -> None:
@@ -232,7 +234,8 @@ def install_debian(package: str) -> Callable[[], None]:
 
 
 def _apt_install(package: str) -> None:
-    run("apt-get", "install", "-y", "-qq", "--no-install-recommends", package, DEBIAN_FRONTEND="noninteractive")
+    quietly = {"DEBIAN_FRONTEND": "noninteractive"}
+    run("apt-get", "install", "-y", "-qq", "--no-install-recommends", package, environment=quietly)
 
 
 INSTALLABLE: Mapping[str, Tool] = {
