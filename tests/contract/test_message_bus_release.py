@@ -148,6 +148,7 @@ async def test_with_a_credit_of_one_a_member_that_stops_took_no_more(
         return len([each async for each in bus.subscriptions(channel)]) == 2
 
     await eventually(both_take_part, bool)
+    await bus.flush()  # other replicas know of it
     publishing = [asyncio.ensure_future(other.publish(channel, numbered(number))) for number in range(6)]
     taken = [(await asyncio.wait_for(each, PATIENCE)).payload["n"] for each in (step, anext(stream))]
     await bus.flush()  # what it takes beyond that, it has taken now

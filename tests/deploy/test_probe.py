@@ -16,6 +16,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+import trunkline
 from tests.deploy.conftest import Start
 from tests.patience import PATIENCE, Stopwatch
 from tests.programs import RunningProgram, command, health, hold_port
@@ -164,7 +165,7 @@ def test_it_costs_less_than_fifty_milliseconds(bus: RunningProgram) -> None:
         return spent
 
     code = "import sys; from trunkline.cli import main; main()"
-    where = [path for path in sys.path if path]
+    where = [str(Path(trunkline.__path__[0]).parent), *(path for path in sys.path if path)]
 
     def ask() -> None:
         nonlocal spent

@@ -31,7 +31,7 @@ async def test_never_more_than_was_asked_for(stub: Any, channel: str) -> None:
 
 async def test_credit_counts_what_comes_again(stub: Any, channel: str) -> None:
     """A redelivery takes credit as any delivery."""
-    await create(stub, "d", channel, settings=settings(ack_wait=0.1))
+    await create(stub, "d", channel, settings=settings(ack_wait=2))
     await store_all(stub, channel, range(2))
     async with holding(stub, "d", channel, credit=1) as holder:
         await holder.take(1)
