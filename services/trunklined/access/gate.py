@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from trunkline.errors import OverloadedError, PermissionDeniedError, TrunklineError
 from trunklined.access.identity import Identity
-from trunklined.access.limits import FREE_OF_COST, Cost, Excess, Quota, Slots
+from trunklined.access.limits import FREE_OF_COST, Cost, Excess, Quota, Slots, cost_of_messages
 from trunklined.access.policy import Permissions
 from trunklined.access.rights import Need, Rules
 
@@ -96,8 +96,7 @@ class Gate:
             self._allowed.add(channel)
         meter = self._meter
         if meter is not None and meter.is_metered:
-            size = sum(map(len, encoded))
-            self._spend(meter, Cost(len(encoded), size, size if stored else 0))
+            self._spend(meter, cost_of_messages(encoded, stored=stored))
 
     def check_message(self, message: Any, *, stays: bool = False) -> tuple[Need, ...]:
         """Checks what a request, or an item of a stream, asks for, and counts it; returns what it asks for.

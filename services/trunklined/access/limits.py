@@ -7,7 +7,7 @@ stays is limited by a number. Each replica counts for itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -55,6 +55,12 @@ class Cost(NamedTuple):
 
 
 FREE_OF_COST: Final = Cost(0, 0)
+
+
+def cost_of_messages(encoded: Sequence[bytes], *, stored: bool) -> Cost:
+    """Returns what it costs to publish messages."""
+    size = sum(map(len, encoded))
+    return Cost(len(encoded), size, size if stored else 0)
 
 
 class Excess(NamedTuple):

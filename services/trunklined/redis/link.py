@@ -27,6 +27,11 @@ def _may_try_again(error: BaseException, *, idempotent: bool) -> bool:
     return is_temporary(error) or (idempotent and is_unanswered(error))
 
 
+def _is_over(error: RedisError, until: float, *, idempotent: bool) -> bool:
+    """Whether a call that failed is not tried again."""
+    return time.monotonic() >= until or not _may_try_again(error, idempotent=idempotent)
+
+
 def _retrying(until: float, *, idempotent: bool) -> dict[str, Any]:
     """How tenacity tries a call again until a time. The first attempt is made without it: it takes as long as a small
     command does."""
@@ -96,7 +101,7 @@ class Link:
             try:
                 return await step(self.client)
             except RedisError as error:
-                if time.monotonic() >= until or not _may_try_again(error, idempotent=idempotent):
+                if _is_over(error, until, idempotent=idempotent):
                     raise
             await asyncio.sleep(AGAIN_SECONDS)
             async for attempt in AsyncRetrying(**_retrying(until, idempotent=idempotent)):
@@ -145,7 +150,7 @@ class SyncLink:
             try:
                 return step(self.client)
             except RedisError as error:
-                if time.monotonic() >= until or not _may_try_again(error, idempotent=idempotent):
+                if _is_over(error, until, idempotent=idempotent):
                     raise
             time.sleep(AGAIN_SECONDS)
             for attempt in Retrying(**_retrying(until, idempotent=idempotent)):

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 from trunkline.errors import DeadLetterNotFoundError, RequestNotFoundError, TaskNotFoundError
 from trunkline.wire.opaque import bus_passthrough
 from trunklined.access.gate import Costs
-from trunklined.access.limits import FREE_OF_COST, Cost
+from trunklined.access.limits import FREE_OF_COST, Cost, cost_of_messages
 from trunklined.access.rights import ALL, EVERY_CHANNEL, FREE, Need, Rules
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
@@ -93,8 +93,7 @@ def costs_of(stored_patterns: Sequence[str]) -> Costs:
     and come back."""
 
     def publish(request: Any) -> Cost:
-        size = sum(map(len, request.messages))
-        return Cost(len(request.messages), size, size if is_stored(request, stored_patterns) else 0)
+        return cost_of_messages(request.messages, stored=is_stored(request, stored_patterns))
 
     def submit(request: Any) -> Cost:
         size = request.ByteSize()

@@ -230,6 +230,11 @@ class ResponderSubscription(LiveSubscription):
         self._arrived.set()  # workers that wait grant credit for what was taken there already
 
     @property
+    def _arriving_by(self) -> Way:
+        """Where the frame comes from that is taken now."""
+        return self._source or self._way
+
+    @property
     def way(self) -> Way:
         """Its item on the present stream."""
         return self._way
@@ -313,7 +318,7 @@ class ResponderSubscription(LiveSubscription):
 
     def _run(self, deliveries: bus_pb2.SubscribeResponse.Deliveries) -> deque[Any]:
         run: deque[Any] = deque()
-        way = self._source or self._way
+        way = self._arriving_by
         messages: Any = deliveries.messages
         for requested in deliveries.requests:
             try:
@@ -353,7 +358,7 @@ class ResponderSubscription(LiveSubscription):
         match frame.WhichOneof("frame"):
             case "part_credit":
                 answering = self._answerings.get(frame.part_credit.request_id)
-                if answering is not None and answering.way == (self._source or self._way):
+                if answering is not None and answering.way == self._arriving_by:
                     answering.grant(frame.part_credit.parts)
             case "called_off":
                 self._call_off(frame.called_off.request_id)
@@ -370,7 +375,7 @@ class ResponderSubscription(LiveSubscription):
                 super()._take_other(frame)
 
     def _call_off(self, request_id: str, error: TrunklineError | None = None) -> None:
-        way = self._source or self._way
+        way = self._arriving_by
         answering = self._answerings.get(request_id)
         spare = self._spares.get(request_id)
         if answering is not None and answering.way == way:
