@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from tests.polyglot.commands import ROOT
 from tests.polyglot.go import GO_CLIENT, go
 from tests.polyglot.typescript import TYPESCRIPT_CLIENT, build_typescript, node
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 BUILT: Final = ROOT / "build" / "polyglot"
 """Where programs are built. Compilers keep what they made before: only the first build takes long."""
 

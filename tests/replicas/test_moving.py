@@ -204,9 +204,10 @@ async def roll(made: Replicas) -> None:
     await asyncio.sleep(1)
 
 
-async def test_a_rolling_restart_fails_nothing() -> None:
-    async with replicas(3) as (made, balancer), AsyncExitStack() as stack:
-        work = Work(balancer.address)
+async def roll_under_work(made: Replicas, address: str) -> None:
+    """Does so while agents work behind an address, and looks at what they heard."""
+    work = Work(address)
+    async with AsyncExitStack() as stack:
         async with asyncio.TaskGroup() as tasks:
             await work.run(stack, tasks)
             await roll(made)
@@ -215,8 +216,13 @@ async def test_a_rolling_restart_fails_nothing() -> None:
         work.check()
 
 
+async def test_a_rolling_restart_fails_nothing() -> None:
+    async with replicas(3) as (made, balancer):
+        await roll_under_work(made, balancer.address)
+
+
 async def test_a_rolling_restart_behind_a_sidecar_fails_nothing(start_program: StartProgram, socket_dir: Path) -> None:
-    async with replicas(2) as (made, balancer), AsyncExitStack() as stack:
+    async with replicas(2) as (made, balancer):
         state = await asyncio.to_thread(start_program, "state", "--engine", "memory")
         sidecar = await asyncio.to_thread(
             start_program,
@@ -225,13 +231,7 @@ async def test_a_rolling_restart_behind_a_sidecar_fails_nothing(start_program: S
             *("--socket-path", "", "--store-path", f"{socket_dir}/sidecar.db"),
             address=f"unix:{socket_dir}/sidecar.sock",
         )
-        work = Work(sidecar.address)
-        async with asyncio.TaskGroup() as tasks:
-            await work.run(stack, tasks)
-            await roll(made)
-            work.goes_on = False
-        await work.until_heard()
-        work.check()
+        await roll_under_work(made, sidecar.address)
 
 
 async def test_a_new_replica_gets_its_share() -> None:
