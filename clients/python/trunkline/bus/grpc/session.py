@@ -260,8 +260,14 @@ class BusSession:
 
     async def published_is_sent(self) -> None:
         """Waits until what was published here so far is on its way to all replicas."""
+        await self._ping(sent=True)
+
+    async def _ping(self, *, sent: bool) -> None:
+        """Waits until the service took what was said before; with `sent`, until what was published is on its way."""
         id, answer = self.stream.expect()
-        self._frames.item(id).ping.sent = True
+        ping = self._frames.item(id).ping
+        ping.SetInParent()
+        ping.sent = sent
         try:
             await answer
         finally:
@@ -271,12 +277,7 @@ class BusSession:
         """Waits until the service took everything; raises what it refused, or that the stream was lost."""
         self.stream.check_up()
         published = self._publisher.published
-        id, answer = self.stream.expect()
-        self._frames.item(id).ping.SetInParent()
-        try:
-            await answer
-        finally:
-            self.stream.forget(id)
+        await self._ping(sent=False)
         self._publisher.confirm(published)
 
     async def open(
