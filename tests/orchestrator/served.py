@@ -12,10 +12,12 @@ import logging
 import os
 import sys
 import threading
+import time
 from typing import Any
 
 from tests.orchestrator import sample_agents
 from trunkline.orchestrator import Orchestrator
+from trunkline.orchestrator.registry.entry import AgentEntry
 
 READY_SECONDS = 60.0
 
@@ -33,13 +35,20 @@ def main() -> None:
         orchestrator.register_agent(sample_agents.Ticking, f"{wish.get('prefix', 'agent')}-{number:05}")
     for name in wish.get("start", ()):
         orchestrator.start_agent(name)
-        entry = orchestrator.memory.get_agent(name)
-        if not entry.in_queue and not entry.state_events.ready_event.wait(READY_SECONDS):
-            raise AssertionError(f"{name} did not become ready")
+        _wait_until_settled(orchestrator.memory.get_agent(name))
     threading.Thread(target=_end_with_stdin, args=(orchestrator,), daemon=True).start()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     orchestrator.wait()
+
+
+def _wait_until_settled(entry: AgentEntry) -> None:
+    """Returns when an agent is ready, or waits in the queue, or will not become ready, as one whose dependency failed
+    meanwhile."""
+    end = time.monotonic() + READY_SECONDS
+    while not (entry.in_queue or entry.is_broken or entry.state_events.ready_event.wait(0.01)):
+        if time.monotonic() > end:
+            raise AssertionError(f"{entry.name} did not become ready")
 
 
 def _end_with_stdin(orchestrator: Orchestrator) -> None:
