@@ -62,7 +62,7 @@ func ConnectBus(ctx context.Context, at string, given ...Option) (*Bus, error) {
 		subscriptions: map[uint64]*Subscription{}, touched: map[*Subscription]struct{}{}, receipts: map[uint64]sent{},
 	}
 	var err error
-	b.stream, err = newStream(address(at), pb.BusService_Connect_FullMethodName, BusDisconnected, b, newOptions(given))
+	b.stream, err = newStream(address(at), pb.BusService_OpenStream_FullMethodName, BusDisconnected, b, newOptions(given))
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +222,7 @@ func (b *Bus) Flush(ctx context.Context) error {
 	}
 	id := b.stream.nextID()
 	awaited := b.stream.expect(id)
-	b.say(&pb.ConnectRequest_ClientItem{Id: id, Item: &pb.ConnectRequest_ClientItem_Ping{Ping: &pb.ConnectRequest_Ping{}}})
+	b.say(&pb.OpenStreamRequest_ClientItem{Id: id, Item: &pb.OpenStreamRequest_ClientItem_Ping{Ping: &pb.OpenStreamRequest_Ping{}}})
 	b.stream.mu.Unlock()
 	if _, err := b.stream.await(ctx, id, awaited, nil); err != nil {
 		return err
@@ -320,7 +320,7 @@ func (b *Bus) ask(ctx context.Context, wanted *pb.RequestRequest, encoded []byte
 	b.stream.put(encodeItem(id, itemRequestField, head), false)
 	b.stream.schedule()
 	b.stream.mu.Unlock()
-	reply, err := b.stream.await(ctx, id, awaited, func() { b.cancelItem(id, &pb.ConnectRequest_Cancel{}) })
+	reply, err := b.stream.await(ctx, id, awaited, func() { b.cancelItem(id, &pb.OpenStreamRequest_Cancel{}) })
 	if err != nil {
 		return nil, err
 	}
@@ -353,7 +353,7 @@ func withDefault(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // Field numbers of what is written without building it.
 const (
-	framesItemsField    protowire.Number = 1 // ConnectRequest.items
+	framesItemsField    protowire.Number = 1 // OpenStreamRequest.items
 	itemIDField         protowire.Number = 1 // ClientItem.id
 	itemPublishField    protowire.Number = 2 // ClientItem.publish
 	itemRequestField    protowire.Number = 3 // ClientItem.request
@@ -441,9 +441,9 @@ func (b *Bus) seal() {
 }
 
 // say lets an item go out with the next frame, behind all that was published.
-func (b *Bus) say(items ...*pb.ConnectRequest_ClientItem) {
+func (b *Bus) say(items ...*pb.OpenStreamRequest_ClientItem) {
 	b.seal()
-	encoded, err := proto.Marshal(&pb.ConnectRequest{Items: items})
+	encoded, err := proto.Marshal(&pb.OpenStreamRequest{Items: items})
 	if err != nil {
 		b.stream.log.Error("what was to be said cannot be encoded", "error", err)
 		return
@@ -453,16 +453,16 @@ func (b *Bus) say(items ...*pb.ConnectRequest_ClientItem) {
 }
 
 func (b *Bus) sayOf(id uint64, frame *pb.SubscribeRequest) {
-	b.say(&pb.ConnectRequest_ClientItem{Id: id, Item: &pb.ConnectRequest_ClientItem_Subscribe{Subscribe: frame}})
+	b.say(&pb.OpenStreamRequest_ClientItem{Id: id, Item: &pb.OpenStreamRequest_ClientItem_Subscribe{Subscribe: frame}})
 }
 
-func (b *Bus) cancelItem(id uint64, how *pb.ConnectRequest_Cancel) {
-	b.say(&pb.ConnectRequest_ClientItem{Id: id, Item: &pb.ConnectRequest_ClientItem_Cancel{Cancel: how}})
+func (b *Bus) cancelItem(id uint64, how *pb.OpenStreamRequest_Cancel) {
+	b.say(&pb.OpenStreamRequest_ClientItem{Id: id, Item: &pb.OpenStreamRequest_ClientItem_Cancel{Cancel: how}})
 }
 
 // What the stream calls.
 
-func (b *Bus) newFrame() proto.Message { return &pb.ConnectResponse{} }
+func (b *Bus) newFrame() proto.Message { return &pb.OpenStreamResponse{} }
 
 func (b *Bus) gather() {
 	for each := range b.touched {
@@ -523,21 +523,21 @@ func fail(waiters []waiter, why error) {
 func (b *Bus) take(frame proto.Message) {
 	b.stream.mu.Lock()
 	defer b.stream.mu.Unlock()
-	for _, item := range frame.(*pb.ConnectResponse).GetItems() {
+	for _, item := range frame.(*pb.OpenStreamResponse).GetItems() {
 		switch came := item.GetItem().(type) {
-		case *pb.ConnectResponse_ServerItem_Subscription:
+		case *pb.OpenStreamResponse_ServerItem_Subscription:
 			if subscription := b.subscriptions[item.GetId()]; subscription != nil {
 				subscription.take(came.Subscription)
 			}
-		case *pb.ConnectResponse_ServerItem_Published:
+		case *pb.OpenStreamResponse_ServerItem_Published:
 			b.takeReceipts(item.GetId(), came.Published.GetReceipts())
-		case *pb.ConnectResponse_ServerItem_Reply:
+		case *pb.OpenStreamResponse_ServerItem_Reply:
 			b.stream.settle(item.GetId(), came.Reply, nil)
-		case *pb.ConnectResponse_ServerItem_Error:
+		case *pb.OpenStreamResponse_ServerItem_Error:
 			b.takeError(item.GetId(), fromItem(came.Error))
-		case *pb.ConnectResponse_ServerItem_Pong:
+		case *pb.OpenStreamResponse_ServerItem_Pong:
 			b.stream.settle(item.GetId(), nil, nil)
-		case *pb.ConnectResponse_ServerItem_BusConnected:
+		case *pb.OpenStreamResponse_ServerItem_BusConnected:
 			b.busAway = false
 		}
 	}

@@ -203,7 +203,7 @@ func (r *responder) closing() {
 	}
 	if _, open := r.subscription.bus.subscriptions[r.subscription.id]; open {
 		r.gather()
-		r.subscription.bus.cancelItem(r.subscription.id, &pb.ConnectRequest_Cancel{Finish: true})
+		r.subscription.bus.cancelItem(r.subscription.id, &pb.OpenStreamRequest_Cancel{Finish: true})
 	}
 }
 

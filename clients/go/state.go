@@ -52,7 +52,7 @@ type State struct {
 func ConnectState(ctx context.Context, at string, given ...Option) (*State, error) {
 	s := &State{}
 	var err error
-	s.stream, err = newStream(address(at), pb.StateService_ConnectState_FullMethodName, StateDisconnected, s, newOptions(given))
+	s.stream, err = newStream(address(at), pb.StateService_OpenStateStream_FullMethodName, StateDisconnected, s, newOptions(given))
 	if err != nil {
 		return nil, err
 	}
@@ -133,16 +133,16 @@ func SaveOf[T Savable](value T, options ...SaveOption) *pb.SaveRequest {
 
 // Save saves one record whole, and returns its revision: answered when it is as durable as the service makes it.
 func Save[T Savable](ctx context.Context, state *State, value T, options ...SaveOption) (revision int64, err error) {
-	answered, err := state.call(ctx, &pb.ConnectStateRequest_ClientItem{
-		Item: &pb.ConnectStateRequest_ClientItem_Save{Save: SaveOf(value, options...)},
+	answered, err := state.call(ctx, &pb.OpenStateStreamRequest_ClientItem{
+		Item: &pb.OpenStateStreamRequest_ClientItem_Save{Save: SaveOf(value, options...)},
 	})
 	return answered.GetSaved().GetRevision(), err
 }
 
 // Get returns one record; a [NotFound] says that there is none.
 func (s *State) Get(ctx context.Context, kind Kind, id string) (*Record, error) {
-	answered, err := s.call(ctx, &pb.ConnectStateRequest_ClientItem{
-		Item: &pb.ConnectStateRequest_ClientItem_Get{Get: &pb.GetRequest{Kind: kind, Id: id}},
+	answered, err := s.call(ctx, &pb.OpenStateStreamRequest_ClientItem{
+		Item: &pb.OpenStateStreamRequest_ClientItem_Get{Get: &pb.GetRequest{Kind: kind, Id: id}},
 	})
 	return answered.GetGot().GetRecord(), err
 }
@@ -153,8 +153,8 @@ func (s *State) Delete(ctx context.Context, kind Kind, id string, expectedRevisi
 	if len(expectedRevision) > 0 {
 		request.ExpectedRevision = &expectedRevision[0]
 	}
-	answered, err := s.call(ctx, &pb.ConnectStateRequest_ClientItem{
-		Item: &pb.ConnectStateRequest_ClientItem_Delete{Delete: request},
+	answered, err := s.call(ctx, &pb.OpenStateStreamRequest_ClientItem{
+		Item: &pb.OpenStateStreamRequest_ClientItem_Delete{Delete: request},
 	})
 	return answered.GetDeleted().GetDeleted(), err
 }
@@ -166,8 +166,8 @@ func (s *State) Page(ctx context.Context, kind Kind, filter *Filter, size int32,
 	if size != 0 {
 		request.PageSize = &size
 	}
-	answered, err := s.call(ctx, &pb.ConnectStateRequest_ClientItem{
-		Item: &pb.ConnectStateRequest_ClientItem_List{List: request},
+	answered, err := s.call(ctx, &pb.OpenStateStreamRequest_ClientItem{
+		Item: &pb.OpenStateStreamRequest_ClientItem_List{List: request},
 	})
 	return answered.GetListed().GetRecords(), answered.GetListed().GetNextPageToken(), err
 }
@@ -224,8 +224,8 @@ func (s *State) Batch(ctx context.Context, atomic bool, operations ...proto.Mess
 		}
 		batch.Operations = append(batch.Operations, operation)
 	}
-	answered, err := s.call(ctx, &pb.ConnectStateRequest_ClientItem{
-		Item: &pb.ConnectStateRequest_ClientItem_Batch{Batch: batch},
+	answered, err := s.call(ctx, &pb.OpenStateStreamRequest_ClientItem{
+		Item: &pb.OpenStateStreamRequest_ClientItem_Batch{Batch: batch},
 	})
 	if err != nil {
 		return nil, err
@@ -238,7 +238,7 @@ func (s *State) Batch(ctx context.Context, atomic bool, operations ...proto.Mess
 }
 
 // call sends one item and returns what answers it.
-func (s *State) call(ctx context.Context, item *pb.ConnectStateRequest_ClientItem) (*pb.ConnectStateResponse_ServerItem, error) {
+func (s *State) call(ctx context.Context, item *pb.OpenStateStreamRequest_ClientItem) (*pb.OpenStateStreamResponse_ServerItem, error) {
 	ctx, cancel := withDefault(ctx)
 	defer cancel()
 	name(item)
@@ -254,7 +254,7 @@ func (s *State) call(ctx context.Context, item *pb.ConnectStateRequest_ClientIte
 		stream.mu.Unlock() // it was lost just now
 	}
 	item.Id = stream.nextID()
-	encoded, err := encode(&pb.ConnectStateRequest{Items: []*pb.ConnectStateRequest_ClientItem{item}}, InvalidRecord, "record")
+	encoded, err := encode(&pb.OpenStateStreamRequest{Items: []*pb.OpenStateStreamRequest_ClientItem{item}}, InvalidRecord, "record")
 	if err == nil && len(encoded) > maxCallBytes {
 		err = tooLarge("call", len(encoded), maxCallBytes)
 	}
@@ -279,11 +279,11 @@ func (s *State) call(ctx context.Context, item *pb.ConnectStateRequest_ClientIte
 		}
 		return nil, err
 	}
-	return answered.(*pb.ConnectStateResponse_ServerItem), nil
+	return answered.(*pb.OpenStateStreamResponse_ServerItem), nil
 }
 
 // name gives the messages of a save an id, so that each stays the same message where the save is repeated.
-func name(item *pb.ConnectStateRequest_ClientItem) {
+func name(item *pb.OpenStateStreamRequest_ClientItem) {
 	for _, each := range item.GetSave().GetPublish() {
 		if each.GetMessage() != nil && each.GetMessage().GetMessageId() == "" {
 			named := proto.Clone(each.Message).(*Message)
@@ -295,7 +295,7 @@ func name(item *pb.ConnectStateRequest_ClientItem) {
 
 // What the stream calls.
 
-func (s *State) newFrame() proto.Message { return &pb.ConnectStateResponse{} }
+func (s *State) newFrame() proto.Message { return &pb.OpenStateStreamResponse{} }
 func (s *State) gather()                 {}
 func (s *State) wentUp(metadata.MD)      {}
 func (s *State) wentDown(*Error)         {}
@@ -303,7 +303,7 @@ func (s *State) wentDown(*Error)         {}
 func (s *State) take(frame proto.Message) {
 	s.stream.mu.Lock()
 	defer s.stream.mu.Unlock()
-	for _, item := range frame.(*pb.ConnectStateResponse).GetItems() {
+	for _, item := range frame.(*pb.OpenStateStreamResponse).GetItems() {
 		if said := item.GetError(); said != nil {
 			s.stream.settle(item.GetId(), nil, fromItem(said))
 		} else {

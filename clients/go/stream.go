@@ -194,7 +194,7 @@ func (s *stream) once(ctx context.Context, first chan<- error) (wasUp bool, err 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.conn.ResetConnectBackoff() // the delays between tries are those of run
-	description := &grpc.StreamDesc{StreamName: "Connect", ServerStreams: true, ClientStreams: true}
+	description := &grpc.StreamDesc{StreamName: "OpenStream", ServerStreams: true, ClientStreams: true}
 	call, err := s.conn.NewStream(ctx, description, s.method, grpc.ForceCodecV2(frameCodec{encoding.GetCodecV2("proto")}))
 	if err != nil {
 		return false, fromCall(ctx, err, s.lost)

@@ -303,7 +303,7 @@ func (s *Subscription) leave() {
 		delete(s.bus.subscriptions, s.id)
 		delete(s.bus.touched, s)
 		s.role.gather()
-		s.bus.cancelItem(s.id, &pb.ConnectRequest_Cancel{NothingBegun: true})
+		s.bus.cancelItem(s.id, &pb.OpenStreamRequest_Cancel{NothingBegun: true})
 	}
 	s.cancel()
 }
@@ -596,6 +596,6 @@ func (l *live) closing() {
 	s := l.subscription
 	if _, open := s.bus.subscriptions[s.id]; open {
 		delete(s.bus.subscriptions, s.id)
-		s.bus.cancelItem(s.id, &pb.ConnectRequest_Cancel{})
+		s.bus.cancelItem(s.id, &pb.OpenStreamRequest_Cancel{})
 	}
 }

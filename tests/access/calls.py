@@ -38,7 +38,7 @@ class Call:
 
     @property
     def name(self) -> str:
-        """Such as `Publish` or `Connect.publish`."""
+        """Such as `Publish` or `OpenStream.publish`."""
         return f"{self.method.name}.{self.item}" if self.item else str(self.method.name)
 
     @property
@@ -84,13 +84,13 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
     "RequestStream": ({"request": REQUEST}, 'request = ["c:1"]'),
     "Respond": ({"requestId": "r"}, 'respond = [">"]'),
     "Cancel": ({"requestId": "r"}, 'request = [">"]'),
-    "Connect.publish": (PUBLISH, 'publish = ["c:1"]'),
-    "Connect.request": (REQUEST, 'request = ["c:1"]'),
-    "Connect.subscribe": (START, 'subscribe = ["c:*"]'),
-    "Connect.cancel": ({}, ""),
-    "Connect.ping": ({}, ""),
-    "Connect.request_stream": ({"request": REQUEST}, 'request = ["c:1"]'),
-    "Connect.request_credit": ({"parts": 1}, ""),
+    "OpenStream.publish": (PUBLISH, 'publish = ["c:1"]'),
+    "OpenStream.request": (REQUEST, 'request = ["c:1"]'),
+    "OpenStream.subscribe": (START, 'subscribe = ["c:*"]'),
+    "OpenStream.cancel": ({}, ""),
+    "OpenStream.ping": ({}, ""),
+    "OpenStream.request_stream": ({"request": REQUEST}, 'request = ["c:1"]'),
+    "OpenStream.request_credit": ({"parts": 1}, ""),
     "ListSubscriptions": ({}, 'inspect = ["list"]'),
     "GetStats": ({}, 'inspect = ["stats"]'),
     "CreateDurableSubscription": ({"name": "d", "pattern": "c:*"}, 'subscribe = ["c:*"]\ndurable.create = ["d"]'),
@@ -125,14 +125,14 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
         {},
         'records.watch = ["agent_state/*", "workflow_state/*", "task_result/*"]',
     ),
-    "ConnectState.save": (SAVE, 'records.write = ["agent_state/a"]'),
-    "ConnectState.get": (RECORD, 'records.read = ["*/a"]'),
-    "ConnectState.list": ({"kind": "RECORD_KIND_AGENT_STATE"}, 'records.list = ["agent_state/*"]'),
-    "ConnectState.delete": (RECORD, 'records.write = ["agent_state/*"]'),
-    "ConnectState.batch": ({"operations": [{"delete": RECORD}]}, 'records.write = ["agent_state/a"]'),
-    "ConnectState.renew_lease": ({"lease": HOLD}, 'leases.acquire = ["l"]'),
-    "ConnectState.release_lease": ({"lease": HOLD}, 'leases.acquire = ["l"]'),
-    "ConnectState.touch": ({**RECORD, "ttl": "9s"}, 'records.write = ["agent_state/a"]'),
+    "OpenStateStream.save": (SAVE, 'records.write = ["agent_state/a"]'),
+    "OpenStateStream.get": (RECORD, 'records.read = ["*/a"]'),
+    "OpenStateStream.list": ({"kind": "RECORD_KIND_AGENT_STATE"}, 'records.list = ["agent_state/*"]'),
+    "OpenStateStream.delete": (RECORD, 'records.write = ["agent_state/*"]'),
+    "OpenStateStream.batch": ({"operations": [{"delete": RECORD}]}, 'records.write = ["agent_state/a"]'),
+    "OpenStateStream.renew_lease": ({"lease": HOLD}, 'leases.acquire = ["l"]'),
+    "OpenStateStream.release_lease": ({"lease": HOLD}, 'leases.acquire = ["l"]'),
+    "OpenStateStream.touch": ({**RECORD, "ttl": "9s"}, 'records.write = ["agent_state/a"]'),
     "GetStateStats": ({}, 'inspect = ["stats"]'),
     "AcquireLease": ({"name": "l", "ttl": "1s"}, 'leases.acquire = ["l"]'),
     "RenewLease": ({"lease": HOLD}, 'leases.acquire = ["*"]'),
@@ -200,6 +200,6 @@ async def _ask_item(stream: Any, call: Call, request: Message) -> TrunklineError
     return error_from_item(first.error) if first is not None and first.WhichOneof("item") == "error" else None
 
 
-_OF_STATE = state_pb2.ConnectStateRequest.ClientItem.DESCRIPTOR.oneofs_by_name["item"].fields
+_OF_STATE = state_pb2.OpenStateStreamRequest.ClientItem.DESCRIPTOR.oneofs_by_name["item"].fields
 ANSWERED = ("publish", "request", "subscribe", "request_stream", *(field.name for field in _OF_STATE))
 """Items that are answered each; the others are about something that is open."""

@@ -65,10 +65,10 @@ async def test_denials_and_acts_of_administration_are_recorded(
         ("CreateDurableSubscription", "jobs, jobs:>", "done", None),
         ("PauseDurableSubscription", "jobs", "done", None),
         ("CreateDurableSubscription", "durable.create others", "denied", "permission"),
-        ("Connect", "durable.join jobs", "denied", "permission"),
+        ("OpenStream", "durable.join jobs", "denied", "permission"),
         ("DeleteDurableSubscription", "jobs", "done", None),
         ("DeleteDurableSubscription", "jobs", "failed", "SUBSCRIPTION_NOT_FOUND"),
-        ("Connect", "", "denied", "unknown token"),
+        ("OpenStream", "", "denied", "unknown token"),
         ("reload access file", None, "done", None),
     ]
     assert {line["identity"] for line in found[:6]} == {"coding-01"}

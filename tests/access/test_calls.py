@@ -158,7 +158,7 @@ async def test_what_a_subscription_needs_depends_on_what_it_is(
     async with serve("bus", **options) as bus, grpc.aio.insecure_channel(bus) as channel:
         there = bus_pb2.SubscribeRequest(start={"pattern": "c:*", "durable": "there"})
         assert await ask(channel, calls["Subscribe"], there, by("all")) is None
-        for name in ("Subscribe", "Connect.subscribe"):
+        for name in ("Subscribe", "OpenStream.subscribe"):
             request = ParseDict(frame, bus_pb2.SubscribeRequest())
             for index in range(len(lines)):
                 error = await ask(channel, calls[name], request, by(f"without-{index}"))
@@ -178,7 +178,7 @@ async def test_a_write_that_carries_messages_needs_to_publish_them(
     metadata = (("authorization", f"Bearer {issuer.token('a')}"),)
     async with serve("state", **options) as state, grpc.aio.insecure_channel(state) as channel:
         for call in CALLS:
-            if call.name in ("Save", "ConnectState.save", "Delete", "ConnectState.delete"):
+            if call.name in ("Save", "OpenStateStream.save", "Delete", "OpenStateStream.delete"):
                 for where, is_denied in (("c:1", False), ("d:1", True)):
                     asked = ParseDict({"publish": [{"channel": where, "message": MESSAGE}]}, call.message())
                     asked.MergeFrom(_request(call))

@@ -60,7 +60,7 @@ async def _live_message(address: str, token: str, alone: bool) -> float:
 
 def _gate(file: Path) -> Gate:
     control = AccessControl(Proof(), str(file))
-    return Gate(control, Identity("agent-7", "token", "peer"), "Connect", lambda error: None)
+    return Gate(control, Identity("agent-7", "token", "peer"), "OpenStream", lambda error: None)
 
 
 def _asked(gate: Gate, messages: int) -> float:

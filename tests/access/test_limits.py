@@ -186,11 +186,11 @@ STORED_BYTES = f"stored_bytes_per_second = {NEVER}\nstored_bytes_burst = 20"
     [
         ("Publish", PUBLISH, MESSAGES),
         ("PublishStream", {"publish": PUBLISH}, MESSAGES),
-        ("Connect.publish", PUBLISH, MESSAGES),
+        ("OpenStream.publish", PUBLISH, MESSAGES),
         ("Request", REQUEST, MESSAGES),
         ("RequestStream", {"request": REQUEST}, MESSAGES),
-        ("Connect.request", REQUEST, MESSAGES),
-        ("Connect.request_stream", {"request": REQUEST}, MESSAGES),
+        ("OpenStream.request", REQUEST, MESSAGES),
+        ("OpenStream.request_stream", {"request": REQUEST}, MESSAGES),
         ("SubmitTask", {"channel": "c:1", "message": MESSAGE}, MESSAGES),
         ("GetStats", {}, MESSAGES),
         ("ListSubscriptions", {}, MESSAGES),
@@ -198,20 +198,20 @@ STORED_BYTES = f"stored_bytes_per_second = {NEVER}\nstored_bytes_burst = 20"
         ("Get", RECORD, MESSAGES),
         ("Batch", SAVES, MESSAGES),
         ("Watch", {}, MESSAGES),
-        ("ConnectState.save", SAVE, MESSAGES),
-        ("ConnectState.get", RECORD, MESSAGES),
-        ("ConnectState.batch", SAVES, MESSAGES),
+        ("OpenStateStream.save", SAVE, MESSAGES),
+        ("OpenStateStream.get", RECORD, MESSAGES),
+        ("OpenStateStream.batch", SAVES, MESSAGES),
         ("Publish", PUBLISH, BYTES),
         ("PublishStream", {"publish": PUBLISH}, BYTES),
-        ("Connect.publish", PUBLISH, BYTES),
-        ("Connect.request", REQUEST, BYTES),
-        ("ConnectState.save", SAVE, BYTES),
+        ("OpenStream.publish", PUBLISH, BYTES),
+        ("OpenStream.request", REQUEST, BYTES),
+        ("OpenStateStream.save", SAVE, BYTES),
         ("Publish", STORED, STORED_BYTES),
         ("PublishStream", {"publish": STORED}, STORED_BYTES),
-        ("Connect.publish", STORED, STORED_BYTES),
+        ("OpenStream.publish", STORED, STORED_BYTES),
         ("SubmitTask", {"channel": "c:1", "message": MESSAGE}, STORED_BYTES),
         ("Save", SAVE, STORED_BYTES),
-        ("ConnectState.batch", SAVES, STORED_BYTES),
+        ("OpenStateStream.batch", SAVES, STORED_BYTES),
     ],
 )
 async def test_each_rate_holds_on_each_way(
@@ -236,7 +236,7 @@ async def test_each_rate_holds_on_each_way(
         assert not isinstance(other, OverloadedError)
 
 
-@pytest.mark.parametrize("name", ["Publish", "Connect.publish"])
+@pytest.mark.parametrize("name", ["Publish", "OpenStream.publish"])
 async def test_what_is_not_stored_uses_nothing_of_what_may_be_stored(
     name: str, serve: Serve, issuer: Issuer, access_file: Write
 ) -> None:
@@ -270,11 +270,11 @@ async def test_the_status_says_when_to_try_again_as_other_languages_read_it(
     [
         ("Subscribe", "streams"),
         ("PublishStream", "streams"),
-        ("Connect.ping", "streams"),
+        ("OpenStream.ping", "streams"),
         ("Watch", "streams"),
-        ("ConnectState.get", "streams"),
+        ("OpenStateStream.get", "streams"),
         ("Subscribe", "subscriptions"),
-        ("Connect.subscribe", "subscriptions"),
+        ("OpenStream.subscribe", "subscriptions"),
     ],
 )
 async def test_streams_and_subscriptions_are_given_back_when_they_end(
@@ -285,8 +285,8 @@ async def test_streams_and_subscriptions_are_given_back_when_they_end(
     requests: dict[str, dict[str, Any]] = {
         "Subscribe": {"start": {"pattern": "c:*"}},
         "PublishStream": {"publish": PUBLISH},
-        "Connect.subscribe": {"start": {"pattern": "c:*"}},
-        "ConnectState.get": RECORD,
+        "OpenStream.subscribe": {"start": {"pattern": "c:*"}},
+        "OpenStateStream.get": RECORD,
     }
     wanted = ParseDict(requests.get(name, {}), call.message())
     async with (
@@ -328,7 +328,7 @@ async def _hold(channel: Any, call: Call, wanted: Any, issuer: Issuer) -> Any:
     return stream
 
 
-@pytest.mark.parametrize("name", ["Request", "RequestStream", "Connect.request", "Connect.request_stream"])
+@pytest.mark.parametrize("name", ["Request", "RequestStream", "OpenStream.request", "OpenStream.request_stream"])
 async def test_requests_in_flight_are_given_back_when_they_end(
     name: str, serve: Serve, issuer: Issuer, access_file: Write
 ) -> None:
@@ -337,7 +337,7 @@ async def test_requests_in_flight_are_given_back_when_they_end(
     asked = {"channel": "c:1", "message": {"json": "{}"}, "timeout": "600s", "waitForResponder": True}
     short = {**asked, "timeout": "0.01s"}
     whole, brief = (
-        ParseDict({"request": each} if "tream" in name else each, call.message()) for each in (asked, short)
+        ParseDict({"request": each} if name.lower().endswith("stream") else each, call.message()) for each in (asked, short)
     )
     async with (
         _serving(serve, "bus", issuer, access_file(ALLOW + _limit("requests = 2"))) as channel,
@@ -376,17 +376,17 @@ async def test_what_waits_at_the_state_service_counts_too(serve: Serve, issuer: 
             each.cancel()
         await _until_taken(channel, get, record, issuer)
 
-        stream: Any = channel.stream_stream("/trunkline.v1.StateService/ConnectState")(metadata=_by(issuer))
+        stream: Any = channel.stream_stream("/trunkline.v1.StateService/OpenStateStream")(metadata=_by(issuer))
         seen: set[int] = set()
         for _ in range(3):
-            frame = state_pb2.ConnectStateRequest()
+            frame = state_pb2.OpenStateStreamRequest()
             for id in range(1, 6):
                 frame.items.add(id=id).save.CopyFrom(ParseDict(SAVE, state_pb2.SaveRequest()))
             await stream.write(frame.SerializeToString())
             answers: dict[int, Any] = {}
             while len(answers) < 5:
                 answers |= {
-                    each.id: each for each in state_pb2.ConnectStateResponse.FromString(await stream.read()).items
+                    each.id: each for each in state_pb2.OpenStateStreamResponse.FromString(await stream.read()).items
                 }
             refused = {id for id, each in answers.items() if each.WhichOneof("item") == "error"}
             assert refused <= {3, 4, 5}  # on a busy machine the first are answered before the last is looked at

@@ -15,9 +15,9 @@ from tests.conftest import StartProgram
 from tests.patience import PATIENCE
 from trunkline.limits import FRAME_BYTES, MAX_ANSWER_BYTES
 from trunkline.v1 import bus_pb2, bus_pb2_grpc, dead_letter_pb2, durable_pb2
-from trunkline.v1.bus_pb2 import ConnectRequest, SubscribeRequest
+from trunkline.v1.bus_pb2 import OpenStreamRequest, SubscribeRequest
 
-Item = ConnectRequest.ClientItem
+Item = OpenStreamRequest.ClientItem
 NAME = "n" * 255
 KiB = 1024
 
@@ -71,9 +71,9 @@ async def test_pages_of_dead_letters_end_below_what_clients_take(plain: Any) -> 
 
 async def test_pages_of_subscriptions_end_below_what_clients_take(plain: Any) -> None:
     """With the longest names and patterns that there are, the largest page fits."""
-    call = plain.Connect()
+    call = plain.OpenStream()
     wanted = [Item(id=id, subscribe={"start": {"pattern": NAME, "group": NAME}}) for id in range(1, 1_002)]
-    await call.write(ConnectRequest(items=wanted))
+    await call.write(OpenStreamRequest(items=wanted))
     ask = bus_pb2.ListSubscriptionsRequest(page_size=1_000)
     page = await eventually(lambda: plain.ListSubscriptions(ask), lambda page: page.next_page_token)
     assert len(page.subscriptions) == 1_000
@@ -87,10 +87,10 @@ async def test_pages_of_subscriptions_end_below_what_clients_take(plain: Any) ->
 
 async def test_frames_of_a_stream_are_below_what_clients_take(plain: Any) -> None:
     """Of thousands of refusals, and of a large message behind others: it goes alone."""
-    call = plain.Connect()
-    await call.write(ConnectRequest(items=[Item(id=1, subscribe={"start": {"pattern": "large:>"}})]))
+    call = plain.OpenStream()
+    await call.write(OpenStreamRequest(items=[Item(id=1, subscribe={"start": {"pattern": "large:>"}})]))
     await asyncio.wait_for(call.read(), PATIENCE)
-    await call.write(ConnectRequest(items=[Item(id=id + 2, publish={"channel": "é" * 255}) for id in range(30_000)]))
+    await call.write(OpenStreamRequest(items=[Item(id=id + 2, publish={"channel": "é" * 255}) for id in range(30_000)]))
     await publish(plain, "large:a", *(message("x" * 4_000) for _ in range(50)))
     await publish(plain, "large:b", message("x" * (MAX_ANSWER_BYTES - 1_000)))
     refusals = messages = 0

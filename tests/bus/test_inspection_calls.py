@@ -130,9 +130,9 @@ async def test_the_figures_add_up(small: Any, channel: str) -> None:
 
 
 async def test_connections_are_counted_while_they_are_there(small: Any) -> None:
-    """connections: the Connect streams of now."""
+    """connections: the OpenStream streams of now."""
     before = (await small.GetStats(bus_pb2.GetStatsRequest())).connections
-    call = small.Connect()
+    call = small.OpenStream()
     await call.initial_metadata()
     await reached(small, lambda figures: figures.connections == before + 1)
     call.cancel()

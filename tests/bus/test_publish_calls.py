@@ -145,8 +145,8 @@ async def test_bytes_that_are_no_request_are_refused(bus_address: str) -> None:
             call: Any = line.unary_unary(f"/trunkline.v1.BusService/{name}")
             for garbage in (b"\xff\xff\xff", not_utf8):
                 await refused(call(garbage, timeout=10), INVALID, "INVALID_MESSAGE")
-        for name in ("PublishStream", "Subscribe", "Connect"):
-            bad_channel = b"\x12\x04" + not_utf8 if name == "Connect" else not_utf8  # items { publish { channel } }
+        for name in ("PublishStream", "Subscribe", "OpenStream"):
+            bad_channel = b"\x12\x04" + not_utf8 if name == "OpenStream" else not_utf8  # items { publish { channel } }
             for garbage in (b"\xff\xff\xff", b"\x0a" + bytes([len(bad_channel)]) + bad_channel):
                 stream: Any = line.stream_stream(f"/trunkline.v1.BusService/{name}")()
                 await stream.write(garbage)

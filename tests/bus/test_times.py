@@ -72,8 +72,8 @@ async def _subscribe(stub: Any, **fields: Any) -> Any:
 
 async def _streamed(stub: Any, request: bus_pb2.PublishRequest) -> Any:
     """As a status, to be told like the others."""
-    call = stub.Connect()
-    await call.write(bus_pb2.ConnectRequest(items=[{"id": 1, "publish": request}]))
+    call = stub.OpenStream()
+    await call.write(bus_pb2.OpenStreamRequest(items=[{"id": 1, "publish": request}]))
     said = (await call.read()).items[0].error
     call.cancel()
     return said
@@ -211,7 +211,7 @@ async def test_a_time_that_no_language_can_say_is_refused(either: Any, field: st
 
 
 async def test_it_is_refused_on_every_stream(either: Any) -> None:
-    """As an item of a Connect stream, and as the answer to a frame of PublishStream; nothing of it is published."""
+    """As an item of an OpenStream stream, and as the answer to a frame of PublishStream; nothing of it is published."""
     wanted = _publish(False, timestamp={"seconds": LAST_SECOND + 1})
     error = await _streamed(either, wanted)
     assert (error.reason, error.metadata["field"], error.metadata["index"]) == ("INVALID_MESSAGE", "timestamp", "1")
@@ -233,9 +233,9 @@ async def test_it_is_refused_in_memory() -> None:
 
     connection = BusServicer(broker, MAX_MESSAGE_BYTES, (), 0.0).accept("", write)
     wanted = _publish(False, timestamp={"seconds": 1, "nanos": -1})
-    await connection.take(bus_pb2.ConnectRequest(items=[{"id": 1, "publish": wanted}]).SerializeToString())
+    await connection.take(bus_pb2.OpenStreamRequest(items=[{"id": 1, "publish": wanted}]).SerializeToString())
     await connection.flushed()
-    error = bus_pb2.ConnectResponse.FromString(came[0]).items[0].error
+    error = bus_pb2.OpenStreamResponse.FromString(came[0]).items[0].error
     assert (error.reason, error.metadata["field"]) == ("INVALID_MESSAGE", "timestamp")
     connection.close()
     await broker.journal.close()

@@ -16,7 +16,7 @@ from trunkline.v1.message_pb2 import Message
 from trunkline.wire.opaque import bus_passthrough
 
 _types = bus_passthrough()
-ConnectRequest = _types["ConnectRequest"]
+OpenStreamRequest = _types["OpenStreamRequest"]
 PublishRequest = _types["PublishRequest"]
 PublishStreamRequest = _types["PublishStreamRequest"]
 RequestRequest = _types["RequestRequest"]
@@ -41,7 +41,7 @@ BROKEN = {
     "field 0": b"\x00\x00",
     "an unknown field that ends early": tagged(1, b"id") + b"\xa2\x06\x09",
 }
-WAYS = ("Publish", "stored Publish", "PublishStream", "Request", "Connect, publish", "Connect, request")
+WAYS = ("Publish", "stored Publish", "PublishStream", "Request", "OpenStream, publish", "OpenStream, request")
 
 
 def frame_of(way: str, channel: str, body: bytes) -> tuple[str, Any]:
@@ -59,12 +59,12 @@ def frame_of(way: str, channel: str, body: bytes) -> tuple[str, Any]:
             return "PublishStream", PublishStreamRequest(publish=publishing)
         case "Request":
             return "Request", request
-        case "Connect, publish":
+        case "OpenStream, publish":
             first = {"publish": {"channel": channel, "messages": [good]}}
-            return "Connect", ConnectRequest(items=[first, {"id": 2, "publish": publishing}])
+            return "OpenStream", OpenStreamRequest(items=[first, {"id": 2, "publish": publishing}])
         case _:
             first = {"publish": {"channel": channel, "messages": [good]}}
-            return "Connect", ConnectRequest(items=[first, {"id": 2, "request": request}])
+            return "OpenStream", OpenStreamRequest(items=[first, {"id": 2, "request": request}])
 
 
 async def said(line: grpc.aio.Channel, name: str, raw: bytes) -> Any:
@@ -124,7 +124,7 @@ async def test_what_the_bus_does_not_know_of_a_message_passes(
         came.extend((await asyncio.wait_for(call.read(), PATIENCE)).deliveries.messages)
     assert came[-1].message_id == channel
     assert b"later" in came[-1].SerializeToString()
-    if way in ("Request", "Connect, request"):
+    if way in ("Request", "OpenStream, request"):
         await publish(stub, f"{channel}:r", message("the reply", correlation_id=channel))
         assert b"the reply" in await answer
     else:
@@ -132,7 +132,7 @@ async def test_what_the_bus_does_not_know_of_a_message_passes(
     call.cancel()
 
 
-@pytest.mark.parametrize("way", ["Request", "Connect, request"])
+@pytest.mark.parametrize("way", ["Request", "OpenStream, request"])
 async def test_an_empty_message_is_a_message(stub: Any, line: grpc.aio.Channel, channel: str, way: str) -> None:
     """A request whose message says nothing is asked all the same, with an id of the bus; one without is refused."""
     name, frame = frame_of(way, channel, b"")

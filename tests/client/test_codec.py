@@ -163,13 +163,13 @@ def test_passthrough_types_are_the_same_on_the_wire(several: list[AgentMessage],
     types = bus_passthrough()
     encoded = [encode_message(message) for message in several]
     wires = [Message.FromString(each) for each in encoded]
-    frame = types["ConnectRequest"]()
+    frame = types["OpenStreamRequest"]()
     publish = frame.items.add(id=7).publish
     publish.channel = channel
     publish.messages.extend(encoded)
-    public = bus_pb2.ConnectRequest.FromString(frame.SerializeToString())
+    public = bus_pb2.OpenStreamRequest.FromString(frame.SerializeToString())
     assert list(public.items[0].publish.messages) == wires
-    assert list(types["ConnectRequest"].FromString(public.SerializeToString()).items[0].publish.messages) == [
+    assert list(types["OpenStreamRequest"].FromString(public.SerializeToString()).items[0].publish.messages) == [
         each.SerializeToString() for each in wires
     ]
     deliveries = bus_pb2.SubscribeResponse.Deliveries(channel=channel, first_sequence=3, messages=wires)

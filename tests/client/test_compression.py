@@ -155,7 +155,7 @@ async def test_a_small_frame_that_unpacks_to_much_costs_nothing(start_program: S
     async with grpc.aio.insecure_channel(
         bus.address, compression=grpc.Compression.Gzip, options=[("grpc.max_send_message_length", -1)]
     ) as channel:
-        call: Any = channel.stream_unary("/trunkline.v1.BusService/Connect")
+        call: Any = channel.stream_unary("/trunkline.v1.BusService/OpenStream")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(iter([bytes(100_000_000)]))
     assert caught.value.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INTERNAL)

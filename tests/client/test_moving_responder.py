@@ -25,7 +25,7 @@ class Line:
         self.sent: list[Any] = []
 
     def item(self, id: int, size: int = 0) -> Any:
-        self.sent.append(bus_passthrough()["ConnectRequest"]().items.add(id=id))
+        self.sent.append(bus_passthrough()["OpenStreamRequest"]().items.add(id=id))
         return self.sent[-1]
 
     @property
@@ -39,8 +39,8 @@ class Line:
 
 def came(frame: bus_pb2.SubscribeResponse) -> Any:
     """A frame as a client reads it."""
-    item = bus_pb2.ConnectResponse.ServerItem(subscription=frame)
-    return parse_frame(bus_pb2.ConnectResponse(items=[item]).SerializeToString()).items[0].subscription
+    item = bus_pb2.OpenStreamResponse.ServerItem(subscription=frame)
+    return parse_frame(bus_pb2.OpenStreamResponse(items=[item]).SerializeToString()).items[0].subscription
 
 
 def requested(*ids: str) -> Any:

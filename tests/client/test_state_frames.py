@@ -57,8 +57,8 @@ def test_a_save_has_its_record_and_what_it_was_given(kind: str, options: Any, fi
     assert state_pb2.SaveRequest.FromString(write_save(save)) == request
     batch = state_pb2.BatchRequest(operations=[state_pb2.BatchRequest.Operation(save=request)], atomic=True)
     assert state_pb2.BatchRequest.FromString(write_batch([save], True)) == batch
-    frame = state_pb2.ConnectStateRequest.FromString(write_call(5, "save", write_save(save)))
-    assert frame == state_pb2.ConnectStateRequest(items=[{"id": 5, "save": request}])
+    frame = state_pb2.OpenStateStreamRequest.FromString(write_call(5, "save", write_save(save)))
+    assert frame == state_pb2.OpenStateStreamRequest(items=[{"id": 5, "save": request}])
 
 
 def test_a_delete_a_get_and_a_touch_are_what_they_say() -> None:

@@ -169,7 +169,7 @@ async def _await(call: Any) -> Any:
     return await call
 
 
-@pytest.mark.parametrize("way", ["Publish", "stored Publish", "PublishStream", "Connect"])
+@pytest.mark.parametrize("way", ["Publish", "stored Publish", "PublishStream", "OpenStream"])
 @BOTH
 async def test_a_reply_is_let_in_by_every_way(
     start_program: StartProgram, socket_dir: Path, kind: str, way: str
@@ -198,7 +198,7 @@ async def test_a_reply_is_let_in_by_every_way(
                 assert await store(stub, "replies", reply)
             case "PublishStream":
                 await stream.write(bus_pb2.PublishStreamRequest(publish={"channel": "replies", "messages": [reply]}))
-            case "Connect":
+            case "OpenStream":
                 said = AgentMessage(message_type="x", sender_id="b", correlation_id=came.correlation_id)
                 await bus.publish("replies", said)
         assert (await request).channel == "replies"

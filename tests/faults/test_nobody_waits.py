@@ -117,7 +117,7 @@ def _large(durability: bus_pb2.Durability) -> bus_pb2.PublishRequest:
 
 
 def _connect(services: Services) -> Any:
-    return grpc_stream(services.bus_program, "BusService/Connect")
+    return grpc_stream(services.bus_program, "BusService/OpenStream")
 
 
 _channels: dict[str, grpc.aio.Channel] = {}
@@ -128,14 +128,14 @@ def grpc_stream(program: RunningProgram, method: str) -> Any:
     return _channels[program.address].stream_stream(f"/trunkline.v1.{method}")()
 
 
-_PING: Final = bus_pb2.ConnectRequest(items=[{"id": 2**40, "ping": {}}]).SerializeToString()
+_PING: Final = bus_pb2.OpenStreamRequest(items=[{"id": 2**40, "ping": {}}]).SerializeToString()
 
 
 async def _connected(services: Services, *frames: bytes) -> None:
-    """Sends encoded frames on a Connect stream, and waits until the bus took them, or refused them."""
+    """Sends encoded frames on an OpenStream stream, and waits until the bus took them, or refused them."""
 
     def is_done(raw: bytes) -> bool:
-        frame = bus_pb2.ConnectResponse.FromString(raw)
+        frame = bus_pb2.OpenStreamResponse.FromString(raw)
         return any(item.HasField("pong") for item in frame.items)
 
     await _refusable(_spoken(_connect(services), [*frames, _PING], is_done))
@@ -151,7 +151,7 @@ async def _refusable(call: Awaitable[object]) -> None:
 
 
 def _items(*items: dict[str, Any]) -> bytes:
-    encoded: bytes = bus_pb2.ConnectRequest(items=items).SerializeToString()
+    encoded: bytes = bus_pb2.OpenStreamRequest(items=items).SerializeToString()
     return encoded
 
 
@@ -244,10 +244,10 @@ async def _listing(call: str, request: Any, services: Services) -> None:
 async def _prepare_subscriptions(services: Services) -> Any:
     call = _connect(services)
     items = [{"id": id, "subscribe": {"start": {"pattern": f"many:{id}:*"}}} for id in range(1, 5_001)]
-    await call.write(bus_pb2.ConnectRequest(items=items).SerializeToString())
+    await call.write(bus_pb2.OpenStreamRequest(items=items).SerializeToString())
     started = 0
     while started < 5_000:
-        started += len(bus_pb2.ConnectResponse.FromString(await call.read()).items)
+        started += len(bus_pb2.OpenStreamResponse.FromString(await call.read()).items)
     return call
 
 
@@ -478,15 +478,15 @@ async def _watch(services: Services, _: None) -> None:
 
 
 async def _connect_state(services: Services, *items: dict[str, Any]) -> None:
-    """Sends one frame on a ConnectState stream, and waits until all of it is answered, or refused."""
-    frame = state_pb2.ConnectStateRequest(items=items).SerializeToString()
+    """Sends one frame on an OpenStateStream stream, and waits until all of it is answered, or refused."""
+    frame = state_pb2.OpenStateStreamRequest(items=items).SerializeToString()
     left = [len(items)]
 
     def is_done(raw: bytes) -> bool:
-        left[0] -= len(state_pb2.ConnectStateResponse.FromString(raw).items)
+        left[0] -= len(state_pb2.OpenStateStreamResponse.FromString(raw).items)
         return left[0] <= 0
 
-    call = grpc_stream(services.state_program, "StateService/ConnectState")
+    call = grpc_stream(services.state_program, "StateService/OpenStateStream")
     await _refusable(_spoken(call, [frame], is_done))
 
 
@@ -594,7 +594,7 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
     "ListTasks": (_tasks, {"all": _list_tasks}),
     "Settle.report": (_task, {"many": lambda services, task: _report(services, task, *_EVENTS)}),
     "Request": (_prepare_nothing, {"large": lambda services, _: _request(services)}),
-    "Connect.publish": (
+    "OpenStream.publish": (
         _prepare_nothing,
         {
             "many": lambda services, _: _connected(
@@ -613,7 +613,7 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
             ),
         },
     ),
-    "Connect.request": (
+    "OpenStream.request": (
         _prepare_nothing,
         {
             "many": lambda services, _: _connected(
@@ -627,7 +627,7 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
             )
         },
     ),
-    "Connect.request_stream": (
+    "OpenStream.request_stream": (
         _prepare_nothing,
         {
             "many": lambda services, _: _connected(
@@ -646,7 +646,7 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
             )
         },
     ),
-    "Connect.request_credit": (
+    "OpenStream.request_credit": (
         _prepare_nothing,
         {
             "many": lambda services, _: _connected(
@@ -654,7 +654,7 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
             )
         },
     ),
-    "Connect.subscribe": (
+    "OpenStream.subscribe": (
         _prepare_nothing,
         {
             "many": lambda services, _: _connected(
@@ -663,11 +663,11 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
             )
         },
     ),
-    "Connect.cancel": (
+    "OpenStream.cancel": (
         _prepare_nothing,
         {"many": lambda services, _: _connected(services, _items(*[{"id": 1, "cancel": {}}] * MAX_FRAME_ITEMS))},
     ),
-    "Connect.ping": (
+    "OpenStream.ping": (
         _prepare_nothing,
         {
             "many": lambda services, _: _connected(services, _items(*[{"id": 1, "ping": {}}] * MAX_FRAME_ITEMS)),
@@ -727,7 +727,7 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
         },
     ),
     "Watch": (_prepare_records, {"all": _watch}),
-    "ConnectState.save": (
+    "OpenStateStream.save": (
         _prepare_nothing,
         {
             "many": lambda services, _: _connect_state(
@@ -735,7 +735,7 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
             )
         },
     ),
-    "ConnectState.get": (
+    "OpenStateStream.get": (
         _prepare_records,
         {
             "many": lambda services, _: _connect_state(
@@ -743,7 +743,7 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
             )
         },
     ),
-    "ConnectState.list": (
+    "OpenStateStream.list": (
         _prepare_records,
         {
             "many": lambda services, _: _connect_state(
@@ -751,7 +751,7 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
             )
         },
     ),
-    "ConnectState.delete": (
+    "OpenStateStream.delete": (
         _prepare_records,
         {
             "many": lambda services, _: _connect_state(
@@ -760,7 +760,7 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
             )
         },
     ),
-    "ConnectState.batch": (
+    "OpenStateStream.batch": (
         _prepare_records,
         {
             "gets": lambda services, _: _connect_state(
@@ -770,15 +770,15 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
     ),
     "AcquireLease RenewLease ReleaseLease ListLeases": (_prepare_leases, {"large": _acquire}),
     "Touch": (_prepare_nothing, {"one": _touch}),
-    "ConnectState.touch": (
+    "OpenStateStream.touch": (
         _prepare_nothing,
         {"many": partial(_many_items, "touch", {"kind": AGENTS, "id": "nobody"})},
     ),
-    "ConnectState.renew_lease": (
+    "OpenStateStream.renew_lease": (
         _prepare_nothing,
         {"many": partial(_many_items, "renew_lease", {"lease": {"name": "nobody", "number": 1}})},
     ),
-    "ConnectState.release_lease": (
+    "OpenStateStream.release_lease": (
         _prepare_nothing,
         {"many": partial(_many_items, "release_lease", {"lease": {"name": "nobody", "number": 1}})},
     ),

@@ -399,7 +399,7 @@ async def test_a_client_that_ignores_it_is_ended_behind_the_grace() -> None:
 async def test_what_waits_for_a_group_that_leaves_goes_to_members_elsewhere() -> None:
     """Messages and the end of the last member come in one frame: they go to the other replica, which has one too."""
     heard: list[int] = []
-    item = bus_pb2.ConnectRequest.ClientItem
+    item = bus_pb2.OpenStreamRequest.ClientItem
     start = bus_pb2.SubscribeRequest.Start(pattern="shared:news", group="one", credit=100)
     async with replicas(2) as (made, _), AsyncExitStack() as stack:
         there, here = made.addresses
@@ -410,14 +410,14 @@ async def test_what_waits_for_a_group_that_leaves_goes_to_members_elsewhere() ->
             heard.append(message.sequence)
 
         await bus.subscribe("shared:news", on_message, group="one", credit=100)
-        call = bus_pb2_grpc.BusServiceStub(line).Connect()
-        await call.write(bus_pb2.ConnectRequest(items=[item(id=1, subscribe=bus_pb2.SubscribeRequest(start=start))]))
+        call = bus_pb2_grpc.BusServiceStub(line).OpenStream()
+        await call.write(bus_pb2.OpenStreamRequest(items=[item(id=1, subscribe=bus_pb2.SubscribeRequest(start=start))]))
         async with asyncio.timeout(PATIENCE):
             assert (await call.read()).items[0].subscription.HasField("started")
             messages = [message_pb2.Message(message_id=str(number), json="{}") for number in range(20)]
             publish = bus_pb2.PublishRequest(channel="shared:news", messages=messages)
-            cancel = bus_pb2.ConnectRequest.Cancel()
-            await call.write(bus_pb2.ConnectRequest(items=[item(id=2, publish=publish), item(id=1, cancel=cancel)]))
+            cancel = bus_pb2.OpenStreamRequest.Cancel()
+            await call.write(bus_pb2.OpenStreamRequest(items=[item(id=2, publish=publish), item(id=1, cancel=cancel)]))
             ended = False
             while not ended:
                 ended = any(each.WhichOneof("item") == "cancelled" for each in (await call.read()).items)

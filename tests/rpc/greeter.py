@@ -56,14 +56,14 @@ class Greeter(bus_pb2_grpc.BusServiceServicer):
             self.closed_streams += 1
             self.stream_closed.set()
 
-    async def Connect(self, requests: AsyncIterator[bus_pb2.ConnectRequest], context: Context) -> None:
+    async def OpenStream(self, requests: AsyncIterator[bus_pb2.OpenStreamRequest], context: Context) -> None:
         """By reading and writing, not by iterating."""
         while (frame := await context.read()) is not aio.EOF:
             if not frame.items:
                 self.running.set()
                 await self.draining.wait()
                 raise BusDisconnectedError("the service shuts down")
-            await context.write(bus_pb2.ConnectResponse())
+            await context.write(bus_pb2.OpenStreamResponse())
 
 
 class GreeterProgram:

@@ -92,10 +92,10 @@ async def test_a_stream_ends_with_the_error_behind_its_answers(stub: Stub) -> No
 async def test_a_handler_that_reads_and_writes_is_covered(stub: Stub, greeter: Greeter) -> None:
     """A coroutine handler of a stream raises like an iterating one."""
     greeter.draining.set()
-    call = stub.Connect()
-    await call.write(bus_pb2.ConnectRequest(items=[bus_pb2.ConnectRequest.ClientItem(id=1)]))
-    assert await call.read() == bus_pb2.ConnectResponse()
-    await call.write(bus_pb2.ConnectRequest())
+    call = stub.OpenStream()
+    await call.write(bus_pb2.OpenStreamRequest(items=[bus_pb2.OpenStreamRequest.ClientItem(id=1)]))
+    assert await call.read() == bus_pb2.OpenStreamResponse()
+    await call.write(bus_pb2.OpenStreamRequest())
     with pytest.raises(aio.AioRpcError) as caught:
         await call.read()
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -22,7 +22,7 @@ ITEMS, OPERATIONS = (1,), (1, 6, 1)
 def test_parts_are_counted_as_the_decoder_finds_them(sizes: list[int], id: str) -> None:
     """Between other fields, and of any length."""
     operation = {"get": {"kind": 1, "id": id.encode("utf-8", "replace").decode()}}
-    frame = state_pb2.ConnectStateRequest(
+    frame = state_pb2.OpenStateStreamRequest(
         items=[{"id": 2**63, "batch": {"operations": [operation] * size, "atomic": True}} for size in sizes]
     )
     raw = frame.SerializeToString()
@@ -61,12 +61,12 @@ async def test_a_slice_is_over_after_its_time_and_gives_others_their_turn() -> N
 )
 def test_pieces_are_frames_that_make_up_the_frame(lengths: list[int], size: int) -> None:
     """In order, none larger than asked for but by one item."""
-    frame = state_pb2.ConnectStateRequest(items=[{"id": 7, "get": {"id": "x" * length}} for length in lengths])
+    frame = state_pb2.OpenStateStreamRequest(items=[{"id": 7, "get": {"id": "x" * length}} for length in lengths])
     raw = frame.SerializeToString()
     pieces = list(pieces_of(raw, size))
     assert b"".join(pieces) == raw
     for piece in pieces:
-        items = state_pb2.ConnectStateRequest.FromString(piece).items
+        items = state_pb2.OpenStateStreamRequest.FromString(piece).items
         assert len(piece) <= size or len(items) == 1
 
 
@@ -119,11 +119,11 @@ SETTLE = durable_pb2.SettleRequest
 @pytest.mark.parametrize(
     ("kind", "request_", "field"),
     [
-        (bus_pb2.ConnectRequest, bus_pb2.ConnectRequest(items=[{}] * 1_000_000), "items"),
+        (bus_pb2.OpenStreamRequest, bus_pb2.OpenStreamRequest(items=[{}] * 1_000_000), "items"),
         (bus_pb2.PublishRequest, bus_pb2.PublishRequest(messages=[{}] * 1_000_000), "messages"),
         (
-            bus_pb2.ConnectRequest,
-            bus_pb2.ConnectRequest(items=[{"publish": {"messages": [{}] * 1_000_000}}]),
+            bus_pb2.OpenStreamRequest,
+            bus_pb2.OpenStreamRequest(items=[{"publish": {"messages": [{}] * 1_000_000}}]),
             "items.publish.messages",
         ),
         (SETTLE, SETTLE(nak={"sequences": [1] * 1_000_000}), "nak.sequences"),

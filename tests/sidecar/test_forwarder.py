@@ -95,7 +95,7 @@ async def test_streams_pass_frame_by_frame_and_half_close(channel: Any, upstream
 
 async def test_a_streams_headers_come_at_once(channel: Any) -> None:
     """A client learns that its stream was accepted before anything is said on it."""
-    call = channel.stream_stream(f"/{SERVICE}/Connect")()
+    call = channel.stream_stream(f"/{SERVICE}/OpenStream")()
     headers = await asyncio.wait_for(call.initial_metadata(), PATIENCE)
     assert ("hello", "there") in tuple(headers)
     call.cancel()
@@ -118,7 +118,7 @@ async def test_a_slow_reader_slows_the_upstream(channel: Any, upstream: Upstream
 
 async def test_a_slow_upstream_slows_the_caller(channel: Any) -> None:
     """The same upward: a caller's writes wait when the upstream does not read."""
-    call = channel.stream_stream(f"/{SERVICE}/Connect")()
+    call = channel.stream_stream(f"/{SERVICE}/OpenStream")()
     written = 0
 
     async def write() -> None:

@@ -173,8 +173,8 @@ async def test_a_drain_in_an_outage_ends_streams_and_keeps_all(
     """SIGTERM of the sidecar while it stands in: streams end with UNAVAILABLE, exit code 0, and nothing is lost."""
     await kill(bus, sidecar)
     async with stub_of(sidecar) as stub:
-        stream = stub.Connect()
-        await stream.write(bus_pb2.ConnectRequest(items=[{"id": 1, "publish": stored(channel, [1])}]))
+        stream = stub.OpenStream()
+        await stream.write(bus_pb2.OpenStreamRequest(items=[{"id": 1, "publish": stored(channel, [1])}]))
         answer = await asyncio.wait_for(stream.read(), PATIENCE)
         assert answer.items[0].published.receipts[0].held_by_sidecar
         stopping = asyncio.create_task(asyncio.to_thread(sidecar.stop))

@@ -11,15 +11,15 @@ from tests.patience import PATIENCE
 from trunkline.v1 import bus_pb2, state_pb2
 from trunklined.forwarding.open_items import OpenItems
 
-BUS, STATE = "/trunkline.v1.BusService/Connect", "/trunkline.v1.StateService/ConnectState"
+BUS, STATE = "/trunkline.v1.BusService/OpenStream", "/trunkline.v1.StateService/OpenStateStream"
 
 
 def up(*items: Any) -> bytes:
-    return bus_pb2.ConnectRequest(items=items).SerializeToString()
+    return bus_pb2.OpenStreamRequest(items=items).SerializeToString()
 
 
 def down(*items: Any) -> bytes:
-    return bus_pb2.ConnectResponse(items=items).SerializeToString()
+    return bus_pb2.OpenStreamResponse(items=items).SerializeToString()
 
 
 async def is_answered(items: OpenItems) -> bool:
@@ -75,10 +75,10 @@ async def test_a_cancelled_request_is_waited_for_no_more() -> None:
 async def test_every_item_of_a_store_is_waited_for() -> None:
     """Reads and writes alike."""
     items = OpenItems(STATE)
-    frame = state_pb2.ConnectStateRequest(items=[{"id": 1, "get": {"id": "a"}}, {"id": 2, "save": {}}])
+    frame = state_pb2.OpenStateStreamRequest(items=[{"id": 1, "get": {"id": "a"}}, {"id": 2, "save": {}}])
     items.sent(frame.SerializeToString())
     assert not await is_answered(items)
-    answer = state_pb2.ConnectStateResponse(items=[{"id": 2, "saved": {"revision": 1}}, {"id": 1, "got": {}}])
+    answer = state_pb2.OpenStateStreamResponse(items=[{"id": 2, "saved": {"revision": 1}}, {"id": 1, "got": {}}])
     items.came(answer.SerializeToString())
     assert await is_answered(items)
 

@@ -36,7 +36,7 @@ class Upstream:
             "Request": grpc.unary_unary_rpc_method_handler(self.hang),
             "PublishStream": grpc.stream_stream_rpc_method_handler(self.echo),
             "Subscribe": grpc.stream_stream_rpc_method_handler(self.flood),
-            "Connect": grpc.stream_stream_rpc_method_handler(self.swallow),
+            "OpenStream": grpc.stream_stream_rpc_method_handler(self.swallow),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 

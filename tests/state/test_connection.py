@@ -1,4 +1,4 @@
-"""ConnectState: the multiplexed stream of client libraries."""
+"""OpenStateStream: the multiplexed stream of client libraries."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ Stub = state_pb2_grpc.StateServiceStub
 
 
 class Stream:
-    """One ConnectState stream, read into answers by id."""
+    """One OpenStateStream stream, read into answers by id."""
 
     def __init__(self, call: Any) -> None:
         self.call = call
-        self.answers: dict[int, wire.ConnectStateResponse.ServerItem] = {}
+        self.answers: dict[int, wire.OpenStateStreamResponse.ServerItem] = {}
 
     async def send(self, *items: dict[str, Any]) -> None:
-        await self.call.write(wire.ConnectStateRequest(items=items))
+        await self.call.write(wire.OpenStateStreamRequest(items=items))
 
-    async def answer(self, id: int) -> wire.ConnectStateResponse.ServerItem:
+    async def answer(self, id: int) -> wire.OpenStateStreamResponse.ServerItem:
         async with asyncio.timeout(PATIENCE):
             while id not in self.answers:
                 frame = await self.call.read()
@@ -49,7 +49,7 @@ class Stream:
 
 @pytest.fixture
 async def stream(stub: Stub) -> AsyncIterator[Stream]:
-    call = stub.ConnectState()
+    call = stub.OpenStateStream()
     await call.initial_metadata()
     yield Stream(call)
     call.cancel()
@@ -101,7 +101,7 @@ async def test_a_frame_that_is_no_frame_ends_the_stream_and_hits_nobody_else(
     channel: aio.Channel, stream: Stream
 ) -> None:
     """INVALID_RECORD; other streams go on."""
-    call: Any = channel.stream_stream("/trunkline.v1.StateService/ConnectState")()
+    call: Any = channel.stream_stream("/trunkline.v1.StateService/OpenStateStream")()
     await call.write(b"\xff\xff\xff")
     with pytest.raises(aio.AioRpcError) as caught:
         await call.read()
@@ -122,8 +122,8 @@ async def test_a_client_that_half_closes_gets_all_its_answers(stream: Stream) ->
 
 async def test_a_client_that_vanishes_leaves_nothing_behind(stub: Stub, servicer: StateServicer, store: Store) -> None:
     """What it wrote is done; the stream is forgotten."""
-    call = stub.ConnectState()
-    await call.write(wire.ConnectStateRequest(items=[{"id": 1, "save": {"agent_state": agent("a")}}]))
+    call = stub.OpenStateStream()
+    await call.write(wire.OpenStateStreamRequest(items=[{"id": 1, "save": {"agent_state": agent("a")}}]))
     async with asyncio.timeout(PATIENCE):
         while not store.engine.holdings.revision:  # noqa: ASYNC110  # the store has no event for it
             await asyncio.sleep(0)
@@ -137,10 +137,10 @@ async def test_a_client_that_does_not_read_is_bounded(stub: Stub, servicer: Stat
     """Its gets are not read from the disk faster than it takes the answers; others are served meanwhile."""
     big = agent("big", metadata_json='{"x":"' + "y" * 60_000 + '"}')
     await stub.Save(wire.SaveRequest(agent_state=big))
-    call = stub.ConnectState()
+    call = stub.OpenStateStream()
     await call.initial_metadata()
     await call.write(
-        wire.ConnectStateRequest(items=[{"id": id, "get": {"kind": 1, "id": "big"}} for id in range(1, 2001)])
+        wire.OpenStateStreamRequest(items=[{"id": id, "get": {"kind": 1, "id": "big"}} for id in range(1, 2001)])
     )
     assert (await stub.Get(wire.GetRequest(kind=AGENT_STATE, id="big"))).record.revision == 1
     gets = (await stub.GetStateStats(wire.GetStateStatsRequest())).gets
@@ -182,10 +182,10 @@ async def _others(stub: Stub, seconds: float) -> float:
     ("field", "raw"),
     [
         ("frame.items", b"\x0a\x00" * 2_000_000),
-        ("frame.items", wire.ConnectStateRequest(items=[{"id": 1}] * (MAX_FRAME_ITEMS + 1)).SerializeToString()),
+        ("frame.items", wire.OpenStateStreamRequest(items=[{"id": 1}] * (MAX_FRAME_ITEMS + 1)).SerializeToString()),
         (
             "frame.operations",
-            wire.ConnectStateRequest(
+            wire.OpenStateStreamRequest(
                 items=[{"id": id, "batch": {"operations": [{}] * 8_192}} for id in range(5)]
             ).SerializeToString(),
         ),
@@ -195,7 +195,7 @@ async def test_a_frame_of_too_many_items_ends_the_stream_at_once(
     field: str, raw: bytes, channel: aio.Channel, stub: Stub
 ) -> None:
     """It is not even decoded: two bytes on the wire are a hundred in memory, and work for everybody to wait for."""
-    call: Any = channel.stream_stream("/trunkline.v1.StateService/ConnectState")()
+    call: Any = channel.stream_stream("/trunkline.v1.StateService/OpenStateStream")()
     await call.initial_metadata()
     others = asyncio.create_task(_others(stub, 1.0))
     await call.write(raw)

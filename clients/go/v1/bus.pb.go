@@ -801,7 +801,7 @@ type SubscribeResponse_TaskCancelled_ struct {
 }
 
 type SubscribeResponse_Move struct {
-	// See Move. Never in the items of a Connect stream, which has its own.
+	// See Move. Never in the items of an OpenStream stream, which has its own.
 	Move *Move `protobuf:"bytes,10,opt,name=move,proto3,oneof"`
 }
 
@@ -938,7 +938,7 @@ func (x *RequestRequest) GetTraceback() bool {
 type RequestStreamRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Request *RequestRequest        `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
-	// How many parts may be sent before more is granted: on Connect by `request_credit`; on RequestStream by reading. Unset:
+	// How many parts may be sent before more is granted: on OpenStream by `request_credit`; on RequestStream by reading. Unset:
 	// 256. Below 1 is refused.
 	Credit        *int32 `protobuf:"varint,2,opt,name=credit,proto3,oneof" json:"credit,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1294,27 +1294,27 @@ func (x *RequestResponse) GetChannel() string {
 	return ""
 }
 
-type ConnectRequest struct {
-	state         protoimpl.MessageState       `protogen:"open.v1"`
-	Items         []*ConnectRequest_ClientItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+type OpenStreamRequest struct {
+	state         protoimpl.MessageState          `protogen:"open.v1"`
+	Items         []*OpenStreamRequest_ClientItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ConnectRequest) Reset() {
-	*x = ConnectRequest{}
+func (x *OpenStreamRequest) Reset() {
+	*x = OpenStreamRequest{}
 	mi := &file_trunkline_v1_bus_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ConnectRequest) String() string {
+func (x *OpenStreamRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ConnectRequest) ProtoMessage() {}
+func (*OpenStreamRequest) ProtoMessage() {}
 
-func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
+func (x *OpenStreamRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_trunkline_v1_bus_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1326,39 +1326,39 @@ func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ConnectRequest.ProtoReflect.Descriptor instead.
-func (*ConnectRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use OpenStreamRequest.ProtoReflect.Descriptor instead.
+func (*OpenStreamRequest) Descriptor() ([]byte, []int) {
 	return file_trunkline_v1_bus_proto_rawDescGZIP(), []int{15}
 }
 
-func (x *ConnectRequest) GetItems() []*ConnectRequest_ClientItem {
+func (x *OpenStreamRequest) GetItems() []*OpenStreamRequest_ClientItem {
 	if x != nil {
 		return x.Items
 	}
 	return nil
 }
 
-type ConnectResponse struct {
-	state         protoimpl.MessageState        `protogen:"open.v1"`
-	Items         []*ConnectResponse_ServerItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+type OpenStreamResponse struct {
+	state         protoimpl.MessageState           `protogen:"open.v1"`
+	Items         []*OpenStreamResponse_ServerItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ConnectResponse) Reset() {
-	*x = ConnectResponse{}
+func (x *OpenStreamResponse) Reset() {
+	*x = OpenStreamResponse{}
 	mi := &file_trunkline_v1_bus_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ConnectResponse) String() string {
+func (x *OpenStreamResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ConnectResponse) ProtoMessage() {}
+func (*OpenStreamResponse) ProtoMessage() {}
 
-func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
+func (x *OpenStreamResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_trunkline_v1_bus_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1370,12 +1370,12 @@ func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ConnectResponse.ProtoReflect.Descriptor instead.
-func (*ConnectResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use OpenStreamResponse.ProtoReflect.Descriptor instead.
+func (*OpenStreamResponse) Descriptor() ([]byte, []int) {
 	return file_trunkline_v1_bus_proto_rawDescGZIP(), []int{16}
 }
 
-func (x *ConnectResponse) GetItems() []*ConnectResponse_ServerItem {
+func (x *OpenStreamResponse) GetItems() []*OpenStreamResponse_ServerItem {
 	if x != nil {
 		return x.Items
 	}
@@ -2833,39 +2833,39 @@ func (x *SubscribeResponse_Changed) GetLostCommits() int64 {
 	return 0
 }
 
-type ConnectRequest_ClientItem struct {
+type OpenStreamRequest_ClientItem struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Chosen by the client, unique among what it has open on this stream, from 1. Answers carry it.
 	// For `publish`, 0 means: no answer wanted unless it is refused.
 	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Types that are valid to be assigned to Item:
 	//
-	//	*ConnectRequest_ClientItem_Publish
-	//	*ConnectRequest_ClientItem_Request
-	//	*ConnectRequest_ClientItem_Subscribe
-	//	*ConnectRequest_ClientItem_Cancel
-	//	*ConnectRequest_ClientItem_Ping
-	//	*ConnectRequest_ClientItem_RequestStream
-	//	*ConnectRequest_ClientItem_RequestCredit
-	Item          isConnectRequest_ClientItem_Item `protobuf_oneof:"item"`
+	//	*OpenStreamRequest_ClientItem_Publish
+	//	*OpenStreamRequest_ClientItem_Request
+	//	*OpenStreamRequest_ClientItem_Subscribe
+	//	*OpenStreamRequest_ClientItem_Cancel
+	//	*OpenStreamRequest_ClientItem_Ping
+	//	*OpenStreamRequest_ClientItem_RequestStream
+	//	*OpenStreamRequest_ClientItem_RequestCredit
+	Item          isOpenStreamRequest_ClientItem_Item `protobuf_oneof:"item"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ConnectRequest_ClientItem) Reset() {
-	*x = ConnectRequest_ClientItem{}
+func (x *OpenStreamRequest_ClientItem) Reset() {
+	*x = OpenStreamRequest_ClientItem{}
 	mi := &file_trunkline_v1_bus_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ConnectRequest_ClientItem) String() string {
+func (x *OpenStreamRequest_ClientItem) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ConnectRequest_ClientItem) ProtoMessage() {}
+func (*OpenStreamRequest_ClientItem) ProtoMessage() {}
 
-func (x *ConnectRequest_ClientItem) ProtoReflect() protoreflect.Message {
+func (x *OpenStreamRequest_ClientItem) ProtoReflect() protoreflect.Message {
 	mi := &file_trunkline_v1_bus_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -2877,143 +2877,143 @@ func (x *ConnectRequest_ClientItem) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ConnectRequest_ClientItem.ProtoReflect.Descriptor instead.
-func (*ConnectRequest_ClientItem) Descriptor() ([]byte, []int) {
+// Deprecated: Use OpenStreamRequest_ClientItem.ProtoReflect.Descriptor instead.
+func (*OpenStreamRequest_ClientItem) Descriptor() ([]byte, []int) {
 	return file_trunkline_v1_bus_proto_rawDescGZIP(), []int{15, 0}
 }
 
-func (x *ConnectRequest_ClientItem) GetId() uint64 {
+func (x *OpenStreamRequest_ClientItem) GetId() uint64 {
 	if x != nil {
 		return x.Id
 	}
 	return 0
 }
 
-func (x *ConnectRequest_ClientItem) GetItem() isConnectRequest_ClientItem_Item {
+func (x *OpenStreamRequest_ClientItem) GetItem() isOpenStreamRequest_ClientItem_Item {
 	if x != nil {
 		return x.Item
 	}
 	return nil
 }
 
-func (x *ConnectRequest_ClientItem) GetPublish() *PublishRequest {
+func (x *OpenStreamRequest_ClientItem) GetPublish() *PublishRequest {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectRequest_ClientItem_Publish); ok {
+		if x, ok := x.Item.(*OpenStreamRequest_ClientItem_Publish); ok {
 			return x.Publish
 		}
 	}
 	return nil
 }
 
-func (x *ConnectRequest_ClientItem) GetRequest() *RequestRequest {
+func (x *OpenStreamRequest_ClientItem) GetRequest() *RequestRequest {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectRequest_ClientItem_Request); ok {
+		if x, ok := x.Item.(*OpenStreamRequest_ClientItem_Request); ok {
 			return x.Request
 		}
 	}
 	return nil
 }
 
-func (x *ConnectRequest_ClientItem) GetSubscribe() *SubscribeRequest {
+func (x *OpenStreamRequest_ClientItem) GetSubscribe() *SubscribeRequest {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectRequest_ClientItem_Subscribe); ok {
+		if x, ok := x.Item.(*OpenStreamRequest_ClientItem_Subscribe); ok {
 			return x.Subscribe
 		}
 	}
 	return nil
 }
 
-func (x *ConnectRequest_ClientItem) GetCancel() *ConnectRequest_Cancel {
+func (x *OpenStreamRequest_ClientItem) GetCancel() *OpenStreamRequest_Cancel {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectRequest_ClientItem_Cancel); ok {
+		if x, ok := x.Item.(*OpenStreamRequest_ClientItem_Cancel); ok {
 			return x.Cancel
 		}
 	}
 	return nil
 }
 
-func (x *ConnectRequest_ClientItem) GetPing() *ConnectRequest_Ping {
+func (x *OpenStreamRequest_ClientItem) GetPing() *OpenStreamRequest_Ping {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectRequest_ClientItem_Ping); ok {
+		if x, ok := x.Item.(*OpenStreamRequest_ClientItem_Ping); ok {
 			return x.Ping
 		}
 	}
 	return nil
 }
 
-func (x *ConnectRequest_ClientItem) GetRequestStream() *RequestStreamRequest {
+func (x *OpenStreamRequest_ClientItem) GetRequestStream() *RequestStreamRequest {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectRequest_ClientItem_RequestStream); ok {
+		if x, ok := x.Item.(*OpenStreamRequest_ClientItem_RequestStream); ok {
 			return x.RequestStream
 		}
 	}
 	return nil
 }
 
-func (x *ConnectRequest_ClientItem) GetRequestCredit() *ConnectRequest_RequestCredit {
+func (x *OpenStreamRequest_ClientItem) GetRequestCredit() *OpenStreamRequest_RequestCredit {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectRequest_ClientItem_RequestCredit); ok {
+		if x, ok := x.Item.(*OpenStreamRequest_ClientItem_RequestCredit); ok {
 			return x.RequestCredit
 		}
 	}
 	return nil
 }
 
-type isConnectRequest_ClientItem_Item interface {
-	isConnectRequest_ClientItem_Item()
+type isOpenStreamRequest_ClientItem_Item interface {
+	isOpenStreamRequest_ClientItem_Item()
 }
 
-type ConnectRequest_ClientItem_Publish struct {
+type OpenStreamRequest_ClientItem_Publish struct {
 	// Answered with `published` or `error`.
 	Publish *PublishRequest `protobuf:"bytes,2,opt,name=publish,proto3,oneof"`
 }
 
-type ConnectRequest_ClientItem_Request struct {
+type OpenStreamRequest_ClientItem_Request struct {
 	// Answered with `reply` or `error`. The timeout must be set.
 	Request *RequestRequest `protobuf:"bytes,3,opt,name=request,proto3,oneof"`
 }
 
-type ConnectRequest_ClientItem_Subscribe struct {
+type OpenStreamRequest_ClientItem_Subscribe struct {
 	// A frame of the subscription with this id; a `start` opens it. Answered with `subscription` items.
 	Subscribe *SubscribeRequest `protobuf:"bytes,4,opt,name=subscribe,proto3,oneof"`
 }
 
-type ConnectRequest_ClientItem_Cancel struct {
+type OpenStreamRequest_ClientItem_Cancel struct {
 	// Ends the subscription or the request with this id; a subscription's end is answered with `cancelled`,
 	// behind its last delivery. An unknown id is no error (it may just have ended).
-	Cancel *ConnectRequest_Cancel `protobuf:"bytes,5,opt,name=cancel,proto3,oneof"`
+	Cancel *OpenStreamRequest_Cancel `protobuf:"bytes,5,opt,name=cancel,proto3,oneof"`
 }
 
-type ConnectRequest_ClientItem_Ping struct {
+type OpenStreamRequest_ClientItem_Ping struct {
 	// Answered with `pong` when every item before it was taken.
-	Ping *ConnectRequest_Ping `protobuf:"bytes,6,opt,name=ping,proto3,oneof"`
+	Ping *OpenStreamRequest_Ping `protobuf:"bytes,6,opt,name=ping,proto3,oneof"`
 }
 
-type ConnectRequest_ClientItem_RequestStream struct {
+type OpenStreamRequest_ClientItem_RequestStream struct {
 	// Answered with `request_events`, then `request_end` or `error`. The timeout must be set.
 	RequestStream *RequestStreamRequest `protobuf:"bytes,7,opt,name=request_stream,json=requestStream,proto3,oneof"`
 }
 
-type ConnectRequest_ClientItem_RequestCredit struct {
+type OpenStreamRequest_ClientItem_RequestCredit struct {
 	// Lets the request stream with this id get so many more parts; an unknown id is no error (it may just have ended).
-	RequestCredit *ConnectRequest_RequestCredit `protobuf:"bytes,8,opt,name=request_credit,json=requestCredit,proto3,oneof"`
+	RequestCredit *OpenStreamRequest_RequestCredit `protobuf:"bytes,8,opt,name=request_credit,json=requestCredit,proto3,oneof"`
 }
 
-func (*ConnectRequest_ClientItem_Publish) isConnectRequest_ClientItem_Item() {}
+func (*OpenStreamRequest_ClientItem_Publish) isOpenStreamRequest_ClientItem_Item() {}
 
-func (*ConnectRequest_ClientItem_Request) isConnectRequest_ClientItem_Item() {}
+func (*OpenStreamRequest_ClientItem_Request) isOpenStreamRequest_ClientItem_Item() {}
 
-func (*ConnectRequest_ClientItem_Subscribe) isConnectRequest_ClientItem_Item() {}
+func (*OpenStreamRequest_ClientItem_Subscribe) isOpenStreamRequest_ClientItem_Item() {}
 
-func (*ConnectRequest_ClientItem_Cancel) isConnectRequest_ClientItem_Item() {}
+func (*OpenStreamRequest_ClientItem_Cancel) isOpenStreamRequest_ClientItem_Item() {}
 
-func (*ConnectRequest_ClientItem_Ping) isConnectRequest_ClientItem_Item() {}
+func (*OpenStreamRequest_ClientItem_Ping) isOpenStreamRequest_ClientItem_Item() {}
 
-func (*ConnectRequest_ClientItem_RequestStream) isConnectRequest_ClientItem_Item() {}
+func (*OpenStreamRequest_ClientItem_RequestStream) isOpenStreamRequest_ClientItem_Item() {}
 
-func (*ConnectRequest_ClientItem_RequestCredit) isConnectRequest_ClientItem_Item() {}
+func (*OpenStreamRequest_ClientItem_RequestCredit) isOpenStreamRequest_ClientItem_Item() {}
 
-type ConnectRequest_Cancel struct {
+type OpenStreamRequest_Cancel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Of what it still holds of a durable subscription it has begun with nothing: that goes to others at once, and no
 	// attempt is counted. Else it stays leased, and can be settled by Settle.
@@ -3026,20 +3026,20 @@ type ConnectRequest_Cancel struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ConnectRequest_Cancel) Reset() {
-	*x = ConnectRequest_Cancel{}
+func (x *OpenStreamRequest_Cancel) Reset() {
+	*x = OpenStreamRequest_Cancel{}
 	mi := &file_trunkline_v1_bus_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ConnectRequest_Cancel) String() string {
+func (x *OpenStreamRequest_Cancel) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ConnectRequest_Cancel) ProtoMessage() {}
+func (*OpenStreamRequest_Cancel) ProtoMessage() {}
 
-func (x *ConnectRequest_Cancel) ProtoReflect() protoreflect.Message {
+func (x *OpenStreamRequest_Cancel) ProtoReflect() protoreflect.Message {
 	mi := &file_trunkline_v1_bus_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -3051,26 +3051,26 @@ func (x *ConnectRequest_Cancel) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ConnectRequest_Cancel.ProtoReflect.Descriptor instead.
-func (*ConnectRequest_Cancel) Descriptor() ([]byte, []int) {
+// Deprecated: Use OpenStreamRequest_Cancel.ProtoReflect.Descriptor instead.
+func (*OpenStreamRequest_Cancel) Descriptor() ([]byte, []int) {
 	return file_trunkline_v1_bus_proto_rawDescGZIP(), []int{15, 1}
 }
 
-func (x *ConnectRequest_Cancel) GetNothingBegun() bool {
+func (x *OpenStreamRequest_Cancel) GetNothingBegun() bool {
 	if x != nil {
 		return x.NothingBegun
 	}
 	return false
 }
 
-func (x *ConnectRequest_Cancel) GetFinish() bool {
+func (x *OpenStreamRequest_Cancel) GetFinish() bool {
 	if x != nil {
 		return x.Finish
 	}
 	return false
 }
 
-type ConnectRequest_Ping struct {
+type OpenStreamRequest_Ping struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Answered only when what came before it was also sent to the other replicas of the bus: what is published by way of
 	// another replica after that comes behind it.
@@ -3079,20 +3079,20 @@ type ConnectRequest_Ping struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ConnectRequest_Ping) Reset() {
-	*x = ConnectRequest_Ping{}
+func (x *OpenStreamRequest_Ping) Reset() {
+	*x = OpenStreamRequest_Ping{}
 	mi := &file_trunkline_v1_bus_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ConnectRequest_Ping) String() string {
+func (x *OpenStreamRequest_Ping) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ConnectRequest_Ping) ProtoMessage() {}
+func (*OpenStreamRequest_Ping) ProtoMessage() {}
 
-func (x *ConnectRequest_Ping) ProtoReflect() protoreflect.Message {
+func (x *OpenStreamRequest_Ping) ProtoReflect() protoreflect.Message {
 	mi := &file_trunkline_v1_bus_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -3104,19 +3104,19 @@ func (x *ConnectRequest_Ping) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ConnectRequest_Ping.ProtoReflect.Descriptor instead.
-func (*ConnectRequest_Ping) Descriptor() ([]byte, []int) {
+// Deprecated: Use OpenStreamRequest_Ping.ProtoReflect.Descriptor instead.
+func (*OpenStreamRequest_Ping) Descriptor() ([]byte, []int) {
 	return file_trunkline_v1_bus_proto_rawDescGZIP(), []int{15, 2}
 }
 
-func (x *ConnectRequest_Ping) GetSent() bool {
+func (x *OpenStreamRequest_Ping) GetSent() bool {
 	if x != nil {
 		return x.Sent
 	}
 	return false
 }
 
-type ConnectRequest_RequestCredit struct {
+type OpenStreamRequest_RequestCredit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Below 1 is refused.
 	Parts         int32 `protobuf:"varint,1,opt,name=parts,proto3" json:"parts,omitempty"`
@@ -3124,20 +3124,20 @@ type ConnectRequest_RequestCredit struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ConnectRequest_RequestCredit) Reset() {
-	*x = ConnectRequest_RequestCredit{}
+func (x *OpenStreamRequest_RequestCredit) Reset() {
+	*x = OpenStreamRequest_RequestCredit{}
 	mi := &file_trunkline_v1_bus_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ConnectRequest_RequestCredit) String() string {
+func (x *OpenStreamRequest_RequestCredit) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ConnectRequest_RequestCredit) ProtoMessage() {}
+func (*OpenStreamRequest_RequestCredit) ProtoMessage() {}
 
-func (x *ConnectRequest_RequestCredit) ProtoReflect() protoreflect.Message {
+func (x *OpenStreamRequest_RequestCredit) ProtoReflect() protoreflect.Message {
 	mi := &file_trunkline_v1_bus_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -3149,53 +3149,53 @@ func (x *ConnectRequest_RequestCredit) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ConnectRequest_RequestCredit.ProtoReflect.Descriptor instead.
-func (*ConnectRequest_RequestCredit) Descriptor() ([]byte, []int) {
+// Deprecated: Use OpenStreamRequest_RequestCredit.ProtoReflect.Descriptor instead.
+func (*OpenStreamRequest_RequestCredit) Descriptor() ([]byte, []int) {
 	return file_trunkline_v1_bus_proto_rawDescGZIP(), []int{15, 3}
 }
 
-func (x *ConnectRequest_RequestCredit) GetParts() int32 {
+func (x *OpenStreamRequest_RequestCredit) GetParts() int32 {
 	if x != nil {
 		return x.Parts
 	}
 	return 0
 }
 
-type ConnectResponse_ServerItem struct {
+type OpenStreamResponse_ServerItem struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The id of the client's item that this answers.
 	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Types that are valid to be assigned to Item:
 	//
-	//	*ConnectResponse_ServerItem_Published
-	//	*ConnectResponse_ServerItem_Reply
-	//	*ConnectResponse_ServerItem_Subscription
-	//	*ConnectResponse_ServerItem_Cancelled
-	//	*ConnectResponse_ServerItem_Pong
-	//	*ConnectResponse_ServerItem_Error
-	//	*ConnectResponse_ServerItem_BusConnected
-	//	*ConnectResponse_ServerItem_RequestEvents
-	//	*ConnectResponse_ServerItem_RequestEnd
-	//	*ConnectResponse_ServerItem_Move
-	Item          isConnectResponse_ServerItem_Item `protobuf_oneof:"item"`
+	//	*OpenStreamResponse_ServerItem_Published
+	//	*OpenStreamResponse_ServerItem_Reply
+	//	*OpenStreamResponse_ServerItem_Subscription
+	//	*OpenStreamResponse_ServerItem_Cancelled
+	//	*OpenStreamResponse_ServerItem_Pong
+	//	*OpenStreamResponse_ServerItem_Error
+	//	*OpenStreamResponse_ServerItem_BusConnected
+	//	*OpenStreamResponse_ServerItem_RequestEvents
+	//	*OpenStreamResponse_ServerItem_RequestEnd
+	//	*OpenStreamResponse_ServerItem_Move
+	Item          isOpenStreamResponse_ServerItem_Item `protobuf_oneof:"item"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ConnectResponse_ServerItem) Reset() {
-	*x = ConnectResponse_ServerItem{}
+func (x *OpenStreamResponse_ServerItem) Reset() {
+	*x = OpenStreamResponse_ServerItem{}
 	mi := &file_trunkline_v1_bus_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ConnectResponse_ServerItem) String() string {
+func (x *OpenStreamResponse_ServerItem) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ConnectResponse_ServerItem) ProtoMessage() {}
+func (*OpenStreamResponse_ServerItem) ProtoMessage() {}
 
-func (x *ConnectResponse_ServerItem) ProtoReflect() protoreflect.Message {
+func (x *OpenStreamResponse_ServerItem) ProtoReflect() protoreflect.Message {
 	mi := &file_trunkline_v1_bus_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -3207,206 +3207,206 @@ func (x *ConnectResponse_ServerItem) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ConnectResponse_ServerItem.ProtoReflect.Descriptor instead.
-func (*ConnectResponse_ServerItem) Descriptor() ([]byte, []int) {
+// Deprecated: Use OpenStreamResponse_ServerItem.ProtoReflect.Descriptor instead.
+func (*OpenStreamResponse_ServerItem) Descriptor() ([]byte, []int) {
 	return file_trunkline_v1_bus_proto_rawDescGZIP(), []int{16, 0}
 }
 
-func (x *ConnectResponse_ServerItem) GetId() uint64 {
+func (x *OpenStreamResponse_ServerItem) GetId() uint64 {
 	if x != nil {
 		return x.Id
 	}
 	return 0
 }
 
-func (x *ConnectResponse_ServerItem) GetItem() isConnectResponse_ServerItem_Item {
+func (x *OpenStreamResponse_ServerItem) GetItem() isOpenStreamResponse_ServerItem_Item {
 	if x != nil {
 		return x.Item
 	}
 	return nil
 }
 
-func (x *ConnectResponse_ServerItem) GetPublished() *PublishResponse {
+func (x *OpenStreamResponse_ServerItem) GetPublished() *PublishResponse {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectResponse_ServerItem_Published); ok {
+		if x, ok := x.Item.(*OpenStreamResponse_ServerItem_Published); ok {
 			return x.Published
 		}
 	}
 	return nil
 }
 
-func (x *ConnectResponse_ServerItem) GetReply() *RequestResponse {
+func (x *OpenStreamResponse_ServerItem) GetReply() *RequestResponse {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectResponse_ServerItem_Reply); ok {
+		if x, ok := x.Item.(*OpenStreamResponse_ServerItem_Reply); ok {
 			return x.Reply
 		}
 	}
 	return nil
 }
 
-func (x *ConnectResponse_ServerItem) GetSubscription() *SubscribeResponse {
+func (x *OpenStreamResponse_ServerItem) GetSubscription() *SubscribeResponse {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectResponse_ServerItem_Subscription); ok {
+		if x, ok := x.Item.(*OpenStreamResponse_ServerItem_Subscription); ok {
 			return x.Subscription
 		}
 	}
 	return nil
 }
 
-func (x *ConnectResponse_ServerItem) GetCancelled() *ConnectResponse_Cancelled {
+func (x *OpenStreamResponse_ServerItem) GetCancelled() *OpenStreamResponse_Cancelled {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectResponse_ServerItem_Cancelled); ok {
+		if x, ok := x.Item.(*OpenStreamResponse_ServerItem_Cancelled); ok {
 			return x.Cancelled
 		}
 	}
 	return nil
 }
 
-func (x *ConnectResponse_ServerItem) GetPong() *ConnectResponse_Pong {
+func (x *OpenStreamResponse_ServerItem) GetPong() *OpenStreamResponse_Pong {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectResponse_ServerItem_Pong); ok {
+		if x, ok := x.Item.(*OpenStreamResponse_ServerItem_Pong); ok {
 			return x.Pong
 		}
 	}
 	return nil
 }
 
-func (x *ConnectResponse_ServerItem) GetError() *Error {
+func (x *OpenStreamResponse_ServerItem) GetError() *Error {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectResponse_ServerItem_Error); ok {
+		if x, ok := x.Item.(*OpenStreamResponse_ServerItem_Error); ok {
 			return x.Error
 		}
 	}
 	return nil
 }
 
-func (x *ConnectResponse_ServerItem) GetBusConnected() *ConnectResponse_BusConnected {
+func (x *OpenStreamResponse_ServerItem) GetBusConnected() *OpenStreamResponse_BusConnected {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectResponse_ServerItem_BusConnected); ok {
+		if x, ok := x.Item.(*OpenStreamResponse_ServerItem_BusConnected); ok {
 			return x.BusConnected
 		}
 	}
 	return nil
 }
 
-func (x *ConnectResponse_ServerItem) GetRequestEvents() *RequestStreamResponse {
+func (x *OpenStreamResponse_ServerItem) GetRequestEvents() *RequestStreamResponse {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectResponse_ServerItem_RequestEvents); ok {
+		if x, ok := x.Item.(*OpenStreamResponse_ServerItem_RequestEvents); ok {
 			return x.RequestEvents
 		}
 	}
 	return nil
 }
 
-func (x *ConnectResponse_ServerItem) GetRequestEnd() *RequestStreamResponse {
+func (x *OpenStreamResponse_ServerItem) GetRequestEnd() *RequestStreamResponse {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectResponse_ServerItem_RequestEnd); ok {
+		if x, ok := x.Item.(*OpenStreamResponse_ServerItem_RequestEnd); ok {
 			return x.RequestEnd
 		}
 	}
 	return nil
 }
 
-func (x *ConnectResponse_ServerItem) GetMove() *Move {
+func (x *OpenStreamResponse_ServerItem) GetMove() *Move {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectResponse_ServerItem_Move); ok {
+		if x, ok := x.Item.(*OpenStreamResponse_ServerItem_Move); ok {
 			return x.Move
 		}
 	}
 	return nil
 }
 
-type isConnectResponse_ServerItem_Item interface {
-	isConnectResponse_ServerItem_Item()
+type isOpenStreamResponse_ServerItem_Item interface {
+	isOpenStreamResponse_ServerItem_Item()
 }
 
-type ConnectResponse_ServerItem_Published struct {
+type OpenStreamResponse_ServerItem_Published struct {
 	Published *PublishResponse `protobuf:"bytes,2,opt,name=published,proto3,oneof"`
 }
 
-type ConnectResponse_ServerItem_Reply struct {
+type OpenStreamResponse_ServerItem_Reply struct {
 	Reply *RequestResponse `protobuf:"bytes,3,opt,name=reply,proto3,oneof"`
 }
 
-type ConnectResponse_ServerItem_Subscription struct {
+type OpenStreamResponse_ServerItem_Subscription struct {
 	Subscription *SubscribeResponse `protobuf:"bytes,4,opt,name=subscription,proto3,oneof"`
 }
 
-type ConnectResponse_ServerItem_Cancelled struct {
-	Cancelled *ConnectResponse_Cancelled `protobuf:"bytes,5,opt,name=cancelled,proto3,oneof"`
+type OpenStreamResponse_ServerItem_Cancelled struct {
+	Cancelled *OpenStreamResponse_Cancelled `protobuf:"bytes,5,opt,name=cancelled,proto3,oneof"`
 }
 
-type ConnectResponse_ServerItem_Pong struct {
-	Pong *ConnectResponse_Pong `protobuf:"bytes,6,opt,name=pong,proto3,oneof"`
+type OpenStreamResponse_ServerItem_Pong struct {
+	Pong *OpenStreamResponse_Pong `protobuf:"bytes,6,opt,name=pong,proto3,oneof"`
 }
 
-type ConnectResponse_ServerItem_Error struct {
+type OpenStreamResponse_ServerItem_Error struct {
 	// The item was refused, the request failed, or the subscription ended.
 	Error *Error `protobuf:"bytes,7,opt,name=error,proto3,oneof"`
 }
 
-type ConnectResponse_ServerItem_BusConnected struct {
+type OpenStreamResponse_ServerItem_BusConnected struct {
 	// Without an id. From a sidecar that accepted the stream while the bus was away, which its initial metadata says
 	// (`trunkline-bus: away`): the bus is there. Until then stored publishes are held by the sidecar, requests are
 	// refused with BUS_DISCONNECTED, and the rest waits for the bus, 4 MiB at the most.
-	BusConnected *ConnectResponse_BusConnected `protobuf:"bytes,8,opt,name=bus_connected,json=busConnected,proto3,oneof"`
+	BusConnected *OpenStreamResponse_BusConnected `protobuf:"bytes,8,opt,name=bus_connected,json=busConnected,proto3,oneof"`
 }
 
-type ConnectResponse_ServerItem_RequestEvents struct {
+type OpenStreamResponse_ServerItem_RequestEvents struct {
 	// Events of a request stream, which goes on.
 	RequestEvents *RequestStreamResponse `protobuf:"bytes,9,opt,name=request_events,json=requestEvents,proto3,oneof"`
 }
 
-type ConnectResponse_ServerItem_RequestEnd struct {
+type OpenStreamResponse_ServerItem_RequestEnd struct {
 	// The same; the last event is its end.
 	RequestEnd *RequestStreamResponse `protobuf:"bytes,10,opt,name=request_end,json=requestEnd,proto3,oneof"`
 }
 
-type ConnectResponse_ServerItem_Move struct {
+type OpenStreamResponse_ServerItem_Move struct {
 	// Without an id: see Move.
 	Move *Move `protobuf:"bytes,11,opt,name=move,proto3,oneof"`
 }
 
-func (*ConnectResponse_ServerItem_Published) isConnectResponse_ServerItem_Item() {}
+func (*OpenStreamResponse_ServerItem_Published) isOpenStreamResponse_ServerItem_Item() {}
 
-func (*ConnectResponse_ServerItem_Reply) isConnectResponse_ServerItem_Item() {}
+func (*OpenStreamResponse_ServerItem_Reply) isOpenStreamResponse_ServerItem_Item() {}
 
-func (*ConnectResponse_ServerItem_Subscription) isConnectResponse_ServerItem_Item() {}
+func (*OpenStreamResponse_ServerItem_Subscription) isOpenStreamResponse_ServerItem_Item() {}
 
-func (*ConnectResponse_ServerItem_Cancelled) isConnectResponse_ServerItem_Item() {}
+func (*OpenStreamResponse_ServerItem_Cancelled) isOpenStreamResponse_ServerItem_Item() {}
 
-func (*ConnectResponse_ServerItem_Pong) isConnectResponse_ServerItem_Item() {}
+func (*OpenStreamResponse_ServerItem_Pong) isOpenStreamResponse_ServerItem_Item() {}
 
-func (*ConnectResponse_ServerItem_Error) isConnectResponse_ServerItem_Item() {}
+func (*OpenStreamResponse_ServerItem_Error) isOpenStreamResponse_ServerItem_Item() {}
 
-func (*ConnectResponse_ServerItem_BusConnected) isConnectResponse_ServerItem_Item() {}
+func (*OpenStreamResponse_ServerItem_BusConnected) isOpenStreamResponse_ServerItem_Item() {}
 
-func (*ConnectResponse_ServerItem_RequestEvents) isConnectResponse_ServerItem_Item() {}
+func (*OpenStreamResponse_ServerItem_RequestEvents) isOpenStreamResponse_ServerItem_Item() {}
 
-func (*ConnectResponse_ServerItem_RequestEnd) isConnectResponse_ServerItem_Item() {}
+func (*OpenStreamResponse_ServerItem_RequestEnd) isOpenStreamResponse_ServerItem_Item() {}
 
-func (*ConnectResponse_ServerItem_Move) isConnectResponse_ServerItem_Item() {}
+func (*OpenStreamResponse_ServerItem_Move) isOpenStreamResponse_ServerItem_Item() {}
 
-type ConnectResponse_BusConnected struct {
+type OpenStreamResponse_BusConnected struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ConnectResponse_BusConnected) Reset() {
-	*x = ConnectResponse_BusConnected{}
+func (x *OpenStreamResponse_BusConnected) Reset() {
+	*x = OpenStreamResponse_BusConnected{}
 	mi := &file_trunkline_v1_bus_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ConnectResponse_BusConnected) String() string {
+func (x *OpenStreamResponse_BusConnected) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ConnectResponse_BusConnected) ProtoMessage() {}
+func (*OpenStreamResponse_BusConnected) ProtoMessage() {}
 
-func (x *ConnectResponse_BusConnected) ProtoReflect() protoreflect.Message {
+func (x *OpenStreamResponse_BusConnected) ProtoReflect() protoreflect.Message {
 	mi := &file_trunkline_v1_bus_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -3418,31 +3418,31 @@ func (x *ConnectResponse_BusConnected) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ConnectResponse_BusConnected.ProtoReflect.Descriptor instead.
-func (*ConnectResponse_BusConnected) Descriptor() ([]byte, []int) {
+// Deprecated: Use OpenStreamResponse_BusConnected.ProtoReflect.Descriptor instead.
+func (*OpenStreamResponse_BusConnected) Descriptor() ([]byte, []int) {
 	return file_trunkline_v1_bus_proto_rawDescGZIP(), []int{16, 1}
 }
 
-type ConnectResponse_Cancelled struct {
+type OpenStreamResponse_Cancelled struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ConnectResponse_Cancelled) Reset() {
-	*x = ConnectResponse_Cancelled{}
+func (x *OpenStreamResponse_Cancelled) Reset() {
+	*x = OpenStreamResponse_Cancelled{}
 	mi := &file_trunkline_v1_bus_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ConnectResponse_Cancelled) String() string {
+func (x *OpenStreamResponse_Cancelled) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ConnectResponse_Cancelled) ProtoMessage() {}
+func (*OpenStreamResponse_Cancelled) ProtoMessage() {}
 
-func (x *ConnectResponse_Cancelled) ProtoReflect() protoreflect.Message {
+func (x *OpenStreamResponse_Cancelled) ProtoReflect() protoreflect.Message {
 	mi := &file_trunkline_v1_bus_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -3454,31 +3454,31 @@ func (x *ConnectResponse_Cancelled) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ConnectResponse_Cancelled.ProtoReflect.Descriptor instead.
-func (*ConnectResponse_Cancelled) Descriptor() ([]byte, []int) {
+// Deprecated: Use OpenStreamResponse_Cancelled.ProtoReflect.Descriptor instead.
+func (*OpenStreamResponse_Cancelled) Descriptor() ([]byte, []int) {
 	return file_trunkline_v1_bus_proto_rawDescGZIP(), []int{16, 2}
 }
 
-type ConnectResponse_Pong struct {
+type OpenStreamResponse_Pong struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ConnectResponse_Pong) Reset() {
-	*x = ConnectResponse_Pong{}
+func (x *OpenStreamResponse_Pong) Reset() {
+	*x = OpenStreamResponse_Pong{}
 	mi := &file_trunkline_v1_bus_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ConnectResponse_Pong) String() string {
+func (x *OpenStreamResponse_Pong) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ConnectResponse_Pong) ProtoMessage() {}
+func (*OpenStreamResponse_Pong) ProtoMessage() {}
 
-func (x *ConnectResponse_Pong) ProtoReflect() protoreflect.Message {
+func (x *OpenStreamResponse_Pong) ProtoReflect() protoreflect.Message {
 	mi := &file_trunkline_v1_bus_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -3490,8 +3490,8 @@ func (x *ConnectResponse_Pong) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ConnectResponse_Pong.ProtoReflect.Descriptor instead.
-func (*ConnectResponse_Pong) Descriptor() ([]byte, []int) {
+// Deprecated: Use OpenStreamResponse_Pong.ProtoReflect.Descriptor instead.
+func (*OpenStreamResponse_Pong) Descriptor() ([]byte, []int) {
 	return file_trunkline_v1_bus_proto_rawDescGZIP(), []int{16, 3}
 }
 
@@ -3647,19 +3647,19 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\x0eCancelResponse\"\\\n" +
 	"\x0fRequestResponse\x12/\n" +
 	"\amessage\x18\x01 \x01(\v2\x15.trunkline.v1.MessageR\amessage\x12\x18\n" +
-	"\achannel\x18\x02 \x01(\tR\achannel\"\xce\x05\n" +
-	"\x0eConnectRequest\x12=\n" +
-	"\x05items\x18\x01 \x03(\v2'.trunkline.v1.ConnectRequest.ClientItemR\x05items\x1a\xf2\x03\n" +
+	"\achannel\x18\x02 \x01(\tR\achannel\"\xdd\x05\n" +
+	"\x11OpenStreamRequest\x12@\n" +
+	"\x05items\x18\x01 \x03(\v2*.trunkline.v1.OpenStreamRequest.ClientItemR\x05items\x1a\xfb\x03\n" +
 	"\n" +
 	"ClientItem\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x128\n" +
 	"\apublish\x18\x02 \x01(\v2\x1c.trunkline.v1.PublishRequestH\x00R\apublish\x128\n" +
 	"\arequest\x18\x03 \x01(\v2\x1c.trunkline.v1.RequestRequestH\x00R\arequest\x12>\n" +
-	"\tsubscribe\x18\x04 \x01(\v2\x1e.trunkline.v1.SubscribeRequestH\x00R\tsubscribe\x12=\n" +
-	"\x06cancel\x18\x05 \x01(\v2#.trunkline.v1.ConnectRequest.CancelH\x00R\x06cancel\x127\n" +
-	"\x04ping\x18\x06 \x01(\v2!.trunkline.v1.ConnectRequest.PingH\x00R\x04ping\x12K\n" +
-	"\x0erequest_stream\x18\a \x01(\v2\".trunkline.v1.RequestStreamRequestH\x00R\rrequestStream\x12S\n" +
-	"\x0erequest_credit\x18\b \x01(\v2*.trunkline.v1.ConnectRequest.RequestCreditH\x00R\rrequestCreditB\x06\n" +
+	"\tsubscribe\x18\x04 \x01(\v2\x1e.trunkline.v1.SubscribeRequestH\x00R\tsubscribe\x12@\n" +
+	"\x06cancel\x18\x05 \x01(\v2&.trunkline.v1.OpenStreamRequest.CancelH\x00R\x06cancel\x12:\n" +
+	"\x04ping\x18\x06 \x01(\v2$.trunkline.v1.OpenStreamRequest.PingH\x00R\x04ping\x12K\n" +
+	"\x0erequest_stream\x18\a \x01(\v2\".trunkline.v1.RequestStreamRequestH\x00R\rrequestStream\x12V\n" +
+	"\x0erequest_credit\x18\b \x01(\v2-.trunkline.v1.OpenStreamRequest.RequestCreditH\x00R\rrequestCreditB\x06\n" +
 	"\x04item\x1aE\n" +
 	"\x06Cancel\x12#\n" +
 	"\rnothing_begun\x18\x01 \x01(\bR\fnothingBegun\x12\x16\n" +
@@ -3667,19 +3667,19 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\x04Ping\x12\x12\n" +
 	"\x04sent\x18\x01 \x01(\bR\x04sent\x1a%\n" +
 	"\rRequestCredit\x12\x14\n" +
-	"\x05parts\x18\x01 \x01(\x05R\x05parts\"\x9d\x06\n" +
-	"\x0fConnectResponse\x12>\n" +
-	"\x05items\x18\x01 \x03(\v2(.trunkline.v1.ConnectResponse.ServerItemR\x05items\x1a\xa4\x05\n" +
+	"\x05parts\x18\x01 \x01(\x05R\x05parts\"\xac\x06\n" +
+	"\x12OpenStreamResponse\x12A\n" +
+	"\x05items\x18\x01 \x03(\v2+.trunkline.v1.OpenStreamResponse.ServerItemR\x05items\x1a\xad\x05\n" +
 	"\n" +
 	"ServerItem\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12=\n" +
 	"\tpublished\x18\x02 \x01(\v2\x1d.trunkline.v1.PublishResponseH\x00R\tpublished\x125\n" +
 	"\x05reply\x18\x03 \x01(\v2\x1d.trunkline.v1.RequestResponseH\x00R\x05reply\x12E\n" +
-	"\fsubscription\x18\x04 \x01(\v2\x1f.trunkline.v1.SubscribeResponseH\x00R\fsubscription\x12G\n" +
-	"\tcancelled\x18\x05 \x01(\v2'.trunkline.v1.ConnectResponse.CancelledH\x00R\tcancelled\x128\n" +
-	"\x04pong\x18\x06 \x01(\v2\".trunkline.v1.ConnectResponse.PongH\x00R\x04pong\x12+\n" +
-	"\x05error\x18\a \x01(\v2\x13.trunkline.v1.ErrorH\x00R\x05error\x12Q\n" +
-	"\rbus_connected\x18\b \x01(\v2*.trunkline.v1.ConnectResponse.BusConnectedH\x00R\fbusConnected\x12L\n" +
+	"\fsubscription\x18\x04 \x01(\v2\x1f.trunkline.v1.SubscribeResponseH\x00R\fsubscription\x12J\n" +
+	"\tcancelled\x18\x05 \x01(\v2*.trunkline.v1.OpenStreamResponse.CancelledH\x00R\tcancelled\x12;\n" +
+	"\x04pong\x18\x06 \x01(\v2%.trunkline.v1.OpenStreamResponse.PongH\x00R\x04pong\x12+\n" +
+	"\x05error\x18\a \x01(\v2\x13.trunkline.v1.ErrorH\x00R\x05error\x12T\n" +
+	"\rbus_connected\x18\b \x01(\v2-.trunkline.v1.OpenStreamResponse.BusConnectedH\x00R\fbusConnected\x12L\n" +
 	"\x0erequest_events\x18\t \x01(\v2#.trunkline.v1.RequestStreamResponseH\x00R\rrequestEvents\x12F\n" +
 	"\vrequest_end\x18\n" +
 	" \x01(\v2#.trunkline.v1.RequestStreamResponseH\x00R\n" +
@@ -3764,14 +3764,15 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\x16DURABILITY_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11DURABILITY_MEMORY\x10\x01\x12\x15\n" +
 	"\x11DURABILITY_STORED\x10\x02\x12\x19\n" +
-	"\x15DURABILITY_REPLICATED\x10\x032\xda\x16\n" +
+	"\x15DURABILITY_REPLICATED\x10\x032\xe3\x16\n" +
 	"\n" +
 	"BusService\x12F\n" +
 	"\aPublish\x12\x1c.trunkline.v1.PublishRequest\x1a\x1d.trunkline.v1.PublishResponse\x12\\\n" +
 	"\rPublishStream\x12\".trunkline.v1.PublishStreamRequest\x1a#.trunkline.v1.PublishStreamResponse(\x010\x01\x12P\n" +
 	"\tSubscribe\x12\x1e.trunkline.v1.SubscribeRequest\x1a\x1f.trunkline.v1.SubscribeResponse(\x010\x01\x12F\n" +
-	"\aRequest\x12\x1c.trunkline.v1.RequestRequest\x1a\x1d.trunkline.v1.RequestResponse\x12J\n" +
-	"\aConnect\x12\x1c.trunkline.v1.ConnectRequest\x1a\x1d.trunkline.v1.ConnectResponse(\x010\x01\x12d\n" +
+	"\aRequest\x12\x1c.trunkline.v1.RequestRequest\x1a\x1d.trunkline.v1.RequestResponse\x12S\n" +
+	"\n" +
+	"OpenStream\x12\x1f.trunkline.v1.OpenStreamRequest\x1a .trunkline.v1.OpenStreamResponse(\x010\x01\x12d\n" +
 	"\x11ListSubscriptions\x12&.trunkline.v1.ListSubscriptionsRequest\x1a'.trunkline.v1.ListSubscriptionsResponse\x12I\n" +
 	"\bGetStats\x12\x1d.trunkline.v1.GetStatsRequest\x1a\x1e.trunkline.v1.GetStatsResponse\x12|\n" +
 	"\x19CreateDurableSubscription\x12..trunkline.v1.CreateDurableSubscriptionRequest\x1a/.trunkline.v1.CreateDurableSubscriptionResponse\x12s\n" +
@@ -3832,8 +3833,8 @@ var file_trunkline_v1_bus_proto_goTypes = []any{
 	(*CancelRequest)(nil),                     // 13: trunkline.v1.CancelRequest
 	(*CancelResponse)(nil),                    // 14: trunkline.v1.CancelResponse
 	(*RequestResponse)(nil),                   // 15: trunkline.v1.RequestResponse
-	(*ConnectRequest)(nil),                    // 16: trunkline.v1.ConnectRequest
-	(*ConnectResponse)(nil),                   // 17: trunkline.v1.ConnectResponse
+	(*OpenStreamRequest)(nil),                 // 16: trunkline.v1.OpenStreamRequest
+	(*OpenStreamResponse)(nil),                // 17: trunkline.v1.OpenStreamResponse
 	(*ListSubscriptionsRequest)(nil),          // 18: trunkline.v1.ListSubscriptionsRequest
 	(*ListSubscriptionsResponse)(nil),         // 19: trunkline.v1.ListSubscriptionsResponse
 	(*Subscription)(nil),                      // 20: trunkline.v1.Subscription
@@ -3851,14 +3852,14 @@ var file_trunkline_v1_bus_proto_goTypes = []any{
 	(*SubscribeResponse_Lagged)(nil),          // 32: trunkline.v1.SubscribeResponse.Lagged
 	(*SubscribeResponse_Refused)(nil),         // 33: trunkline.v1.SubscribeResponse.Refused
 	(*SubscribeResponse_Changed)(nil),         // 34: trunkline.v1.SubscribeResponse.Changed
-	(*ConnectRequest_ClientItem)(nil),         // 35: trunkline.v1.ConnectRequest.ClientItem
-	(*ConnectRequest_Cancel)(nil),             // 36: trunkline.v1.ConnectRequest.Cancel
-	(*ConnectRequest_Ping)(nil),               // 37: trunkline.v1.ConnectRequest.Ping
-	(*ConnectRequest_RequestCredit)(nil),      // 38: trunkline.v1.ConnectRequest.RequestCredit
-	(*ConnectResponse_ServerItem)(nil),        // 39: trunkline.v1.ConnectResponse.ServerItem
-	(*ConnectResponse_BusConnected)(nil),      // 40: trunkline.v1.ConnectResponse.BusConnected
-	(*ConnectResponse_Cancelled)(nil),         // 41: trunkline.v1.ConnectResponse.Cancelled
-	(*ConnectResponse_Pong)(nil),              // 42: trunkline.v1.ConnectResponse.Pong
+	(*OpenStreamRequest_ClientItem)(nil),      // 35: trunkline.v1.OpenStreamRequest.ClientItem
+	(*OpenStreamRequest_Cancel)(nil),          // 36: trunkline.v1.OpenStreamRequest.Cancel
+	(*OpenStreamRequest_Ping)(nil),            // 37: trunkline.v1.OpenStreamRequest.Ping
+	(*OpenStreamRequest_RequestCredit)(nil),   // 38: trunkline.v1.OpenStreamRequest.RequestCredit
+	(*OpenStreamResponse_ServerItem)(nil),     // 39: trunkline.v1.OpenStreamResponse.ServerItem
+	(*OpenStreamResponse_BusConnected)(nil),   // 40: trunkline.v1.OpenStreamResponse.BusConnected
+	(*OpenStreamResponse_Cancelled)(nil),      // 41: trunkline.v1.OpenStreamResponse.Cancelled
+	(*OpenStreamResponse_Pong)(nil),           // 42: trunkline.v1.OpenStreamResponse.Pong
 	nil,                                       // 43: trunkline.v1.GetStatsResponse.DroppedEntry
 	(*timestamppb.Timestamp)(nil),             // 44: google.protobuf.Timestamp
 	(*Message)(nil),                           // 45: trunkline.v1.Message
@@ -3952,8 +3953,8 @@ var file_trunkline_v1_bus_proto_depIdxs = []int32{
 	55,  // 32: trunkline.v1.RequestStreamResponse.events:type_name -> trunkline.v1.LifeEvent
 	55,  // 33: trunkline.v1.RespondRequest.events:type_name -> trunkline.v1.LifeEvent
 	45,  // 34: trunkline.v1.RequestResponse.message:type_name -> trunkline.v1.Message
-	35,  // 35: trunkline.v1.ConnectRequest.items:type_name -> trunkline.v1.ConnectRequest.ClientItem
-	39,  // 36: trunkline.v1.ConnectResponse.items:type_name -> trunkline.v1.ConnectResponse.ServerItem
+	35,  // 35: trunkline.v1.OpenStreamRequest.items:type_name -> trunkline.v1.OpenStreamRequest.ClientItem
+	39,  // 36: trunkline.v1.OpenStreamResponse.items:type_name -> trunkline.v1.OpenStreamResponse.ServerItem
 	20,  // 37: trunkline.v1.ListSubscriptionsResponse.subscriptions:type_name -> trunkline.v1.Subscription
 	44,  // 38: trunkline.v1.Subscription.started_at:type_name -> google.protobuf.Timestamp
 	44,  // 39: trunkline.v1.GetStatsResponse.started_at:type_name -> google.protobuf.Timestamp
@@ -3970,28 +3971,28 @@ var file_trunkline_v1_bus_proto_depIdxs = []int32{
 	46,  // 50: trunkline.v1.SubscribeResponse.RefusedResponse.error:type_name -> trunkline.v1.Error
 	46,  // 51: trunkline.v1.SubscribeResponse.Refused.error:type_name -> trunkline.v1.Error
 	54,  // 52: trunkline.v1.SubscribeResponse.Changed.ack_wait:type_name -> google.protobuf.Duration
-	2,   // 53: trunkline.v1.ConnectRequest.ClientItem.publish:type_name -> trunkline.v1.PublishRequest
-	8,   // 54: trunkline.v1.ConnectRequest.ClientItem.request:type_name -> trunkline.v1.RequestRequest
-	6,   // 55: trunkline.v1.ConnectRequest.ClientItem.subscribe:type_name -> trunkline.v1.SubscribeRequest
-	36,  // 56: trunkline.v1.ConnectRequest.ClientItem.cancel:type_name -> trunkline.v1.ConnectRequest.Cancel
-	37,  // 57: trunkline.v1.ConnectRequest.ClientItem.ping:type_name -> trunkline.v1.ConnectRequest.Ping
-	9,   // 58: trunkline.v1.ConnectRequest.ClientItem.request_stream:type_name -> trunkline.v1.RequestStreamRequest
-	38,  // 59: trunkline.v1.ConnectRequest.ClientItem.request_credit:type_name -> trunkline.v1.ConnectRequest.RequestCredit
-	3,   // 60: trunkline.v1.ConnectResponse.ServerItem.published:type_name -> trunkline.v1.PublishResponse
-	15,  // 61: trunkline.v1.ConnectResponse.ServerItem.reply:type_name -> trunkline.v1.RequestResponse
-	7,   // 62: trunkline.v1.ConnectResponse.ServerItem.subscription:type_name -> trunkline.v1.SubscribeResponse
-	41,  // 63: trunkline.v1.ConnectResponse.ServerItem.cancelled:type_name -> trunkline.v1.ConnectResponse.Cancelled
-	42,  // 64: trunkline.v1.ConnectResponse.ServerItem.pong:type_name -> trunkline.v1.ConnectResponse.Pong
-	46,  // 65: trunkline.v1.ConnectResponse.ServerItem.error:type_name -> trunkline.v1.Error
-	40,  // 66: trunkline.v1.ConnectResponse.ServerItem.bus_connected:type_name -> trunkline.v1.ConnectResponse.BusConnected
-	10,  // 67: trunkline.v1.ConnectResponse.ServerItem.request_events:type_name -> trunkline.v1.RequestStreamResponse
-	10,  // 68: trunkline.v1.ConnectResponse.ServerItem.request_end:type_name -> trunkline.v1.RequestStreamResponse
-	47,  // 69: trunkline.v1.ConnectResponse.ServerItem.move:type_name -> trunkline.v1.Move
+	2,   // 53: trunkline.v1.OpenStreamRequest.ClientItem.publish:type_name -> trunkline.v1.PublishRequest
+	8,   // 54: trunkline.v1.OpenStreamRequest.ClientItem.request:type_name -> trunkline.v1.RequestRequest
+	6,   // 55: trunkline.v1.OpenStreamRequest.ClientItem.subscribe:type_name -> trunkline.v1.SubscribeRequest
+	36,  // 56: trunkline.v1.OpenStreamRequest.ClientItem.cancel:type_name -> trunkline.v1.OpenStreamRequest.Cancel
+	37,  // 57: trunkline.v1.OpenStreamRequest.ClientItem.ping:type_name -> trunkline.v1.OpenStreamRequest.Ping
+	9,   // 58: trunkline.v1.OpenStreamRequest.ClientItem.request_stream:type_name -> trunkline.v1.RequestStreamRequest
+	38,  // 59: trunkline.v1.OpenStreamRequest.ClientItem.request_credit:type_name -> trunkline.v1.OpenStreamRequest.RequestCredit
+	3,   // 60: trunkline.v1.OpenStreamResponse.ServerItem.published:type_name -> trunkline.v1.PublishResponse
+	15,  // 61: trunkline.v1.OpenStreamResponse.ServerItem.reply:type_name -> trunkline.v1.RequestResponse
+	7,   // 62: trunkline.v1.OpenStreamResponse.ServerItem.subscription:type_name -> trunkline.v1.SubscribeResponse
+	41,  // 63: trunkline.v1.OpenStreamResponse.ServerItem.cancelled:type_name -> trunkline.v1.OpenStreamResponse.Cancelled
+	42,  // 64: trunkline.v1.OpenStreamResponse.ServerItem.pong:type_name -> trunkline.v1.OpenStreamResponse.Pong
+	46,  // 65: trunkline.v1.OpenStreamResponse.ServerItem.error:type_name -> trunkline.v1.Error
+	40,  // 66: trunkline.v1.OpenStreamResponse.ServerItem.bus_connected:type_name -> trunkline.v1.OpenStreamResponse.BusConnected
+	10,  // 67: trunkline.v1.OpenStreamResponse.ServerItem.request_events:type_name -> trunkline.v1.RequestStreamResponse
+	10,  // 68: trunkline.v1.OpenStreamResponse.ServerItem.request_end:type_name -> trunkline.v1.RequestStreamResponse
+	47,  // 69: trunkline.v1.OpenStreamResponse.ServerItem.move:type_name -> trunkline.v1.Move
 	2,   // 70: trunkline.v1.BusService.Publish:input_type -> trunkline.v1.PublishRequest
 	4,   // 71: trunkline.v1.BusService.PublishStream:input_type -> trunkline.v1.PublishStreamRequest
 	6,   // 72: trunkline.v1.BusService.Subscribe:input_type -> trunkline.v1.SubscribeRequest
 	8,   // 73: trunkline.v1.BusService.Request:input_type -> trunkline.v1.RequestRequest
-	16,  // 74: trunkline.v1.BusService.Connect:input_type -> trunkline.v1.ConnectRequest
+	16,  // 74: trunkline.v1.BusService.OpenStream:input_type -> trunkline.v1.OpenStreamRequest
 	18,  // 75: trunkline.v1.BusService.ListSubscriptions:input_type -> trunkline.v1.ListSubscriptionsRequest
 	21,  // 76: trunkline.v1.BusService.GetStats:input_type -> trunkline.v1.GetStatsRequest
 	59,  // 77: trunkline.v1.BusService.CreateDurableSubscription:input_type -> trunkline.v1.CreateDurableSubscriptionRequest
@@ -4021,7 +4022,7 @@ var file_trunkline_v1_bus_proto_depIdxs = []int32{
 	5,   // 101: trunkline.v1.BusService.PublishStream:output_type -> trunkline.v1.PublishStreamResponse
 	7,   // 102: trunkline.v1.BusService.Subscribe:output_type -> trunkline.v1.SubscribeResponse
 	15,  // 103: trunkline.v1.BusService.Request:output_type -> trunkline.v1.RequestResponse
-	17,  // 104: trunkline.v1.BusService.Connect:output_type -> trunkline.v1.ConnectResponse
+	17,  // 104: trunkline.v1.BusService.OpenStream:output_type -> trunkline.v1.OpenStreamResponse
 	19,  // 105: trunkline.v1.BusService.ListSubscriptions:output_type -> trunkline.v1.ListSubscriptionsResponse
 	22,  // 106: trunkline.v1.BusService.GetStats:output_type -> trunkline.v1.GetStatsResponse
 	79,  // 107: trunkline.v1.BusService.CreateDurableSubscription:output_type -> trunkline.v1.CreateDurableSubscriptionResponse
@@ -4103,25 +4104,25 @@ func file_trunkline_v1_bus_proto_init() {
 	file_trunkline_v1_bus_proto_msgTypes[26].OneofWrappers = []any{}
 	file_trunkline_v1_bus_proto_msgTypes[33].OneofWrappers = []any{}
 	file_trunkline_v1_bus_proto_msgTypes[34].OneofWrappers = []any{
-		(*ConnectRequest_ClientItem_Publish)(nil),
-		(*ConnectRequest_ClientItem_Request)(nil),
-		(*ConnectRequest_ClientItem_Subscribe)(nil),
-		(*ConnectRequest_ClientItem_Cancel)(nil),
-		(*ConnectRequest_ClientItem_Ping)(nil),
-		(*ConnectRequest_ClientItem_RequestStream)(nil),
-		(*ConnectRequest_ClientItem_RequestCredit)(nil),
+		(*OpenStreamRequest_ClientItem_Publish)(nil),
+		(*OpenStreamRequest_ClientItem_Request)(nil),
+		(*OpenStreamRequest_ClientItem_Subscribe)(nil),
+		(*OpenStreamRequest_ClientItem_Cancel)(nil),
+		(*OpenStreamRequest_ClientItem_Ping)(nil),
+		(*OpenStreamRequest_ClientItem_RequestStream)(nil),
+		(*OpenStreamRequest_ClientItem_RequestCredit)(nil),
 	}
 	file_trunkline_v1_bus_proto_msgTypes[38].OneofWrappers = []any{
-		(*ConnectResponse_ServerItem_Published)(nil),
-		(*ConnectResponse_ServerItem_Reply)(nil),
-		(*ConnectResponse_ServerItem_Subscription)(nil),
-		(*ConnectResponse_ServerItem_Cancelled)(nil),
-		(*ConnectResponse_ServerItem_Pong)(nil),
-		(*ConnectResponse_ServerItem_Error)(nil),
-		(*ConnectResponse_ServerItem_BusConnected)(nil),
-		(*ConnectResponse_ServerItem_RequestEvents)(nil),
-		(*ConnectResponse_ServerItem_RequestEnd)(nil),
-		(*ConnectResponse_ServerItem_Move)(nil),
+		(*OpenStreamResponse_ServerItem_Published)(nil),
+		(*OpenStreamResponse_ServerItem_Reply)(nil),
+		(*OpenStreamResponse_ServerItem_Subscription)(nil),
+		(*OpenStreamResponse_ServerItem_Cancelled)(nil),
+		(*OpenStreamResponse_ServerItem_Pong)(nil),
+		(*OpenStreamResponse_ServerItem_Error)(nil),
+		(*OpenStreamResponse_ServerItem_BusConnected)(nil),
+		(*OpenStreamResponse_ServerItem_RequestEvents)(nil),
+		(*OpenStreamResponse_ServerItem_RequestEnd)(nil),
+		(*OpenStreamResponse_ServerItem_Move)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

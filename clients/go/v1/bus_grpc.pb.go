@@ -23,7 +23,7 @@ const (
 	BusService_PublishStream_FullMethodName             = "/trunkline.v1.BusService/PublishStream"
 	BusService_Subscribe_FullMethodName                 = "/trunkline.v1.BusService/Subscribe"
 	BusService_Request_FullMethodName                   = "/trunkline.v1.BusService/Request"
-	BusService_Connect_FullMethodName                   = "/trunkline.v1.BusService/Connect"
+	BusService_OpenStream_FullMethodName                = "/trunkline.v1.BusService/OpenStream"
 	BusService_ListSubscriptions_FullMethodName         = "/trunkline.v1.BusService/ListSubscriptions"
 	BusService_GetStats_FullMethodName                  = "/trunkline.v1.BusService/GetStats"
 	BusService_CreateDurableSubscription_FullMethodName = "/trunkline.v1.BusService/CreateDurableSubscription"
@@ -88,7 +88,7 @@ type BusServiceClient interface {
 	// The line of a client library: all of the above multiplexed on one stream, many items a frame. Items of one frame
 	// are taken in order. Errors come as items; the stream goes on. UNAVAILABLE when the service shuts down.
 	// INVALID_ARGUMENT: INVALID_MESSAGE (a frame that is none, or of more than 32,768 items, messages or sequences).
-	Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConnectRequest, ConnectResponse], error)
+	OpenStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[OpenStreamRequest, OpenStreamResponse], error)
 	// The subscriptions that are registered now at all replicas of the bus, in order of their ids at each, in pages.
 	// INVALID_ARGUMENT: INVALID_MESSAGE (page size or token).
 	ListSubscriptions(ctx context.Context, in *ListSubscriptionsRequest, opts ...grpc.CallOption) (*ListSubscriptionsResponse, error)
@@ -228,18 +228,18 @@ func (c *busServiceClient) Request(ctx context.Context, in *RequestRequest, opts
 	return out, nil
 }
 
-func (c *busServiceClient) Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConnectRequest, ConnectResponse], error) {
+func (c *busServiceClient) OpenStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[OpenStreamRequest, OpenStreamResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &BusService_ServiceDesc.Streams[2], BusService_Connect_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &BusService_ServiceDesc.Streams[2], BusService_OpenStream_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[ConnectRequest, ConnectResponse]{ClientStream: stream}
+	x := &grpc.GenericClientStream[OpenStreamRequest, OpenStreamResponse]{ClientStream: stream}
 	return x, nil
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type BusService_ConnectClient = grpc.BidiStreamingClient[ConnectRequest, ConnectResponse]
+type BusService_OpenStreamClient = grpc.BidiStreamingClient[OpenStreamRequest, OpenStreamResponse]
 
 func (c *busServiceClient) ListSubscriptions(ctx context.Context, in *ListSubscriptionsRequest, opts ...grpc.CallOption) (*ListSubscriptionsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -537,7 +537,7 @@ type BusServiceServer interface {
 	// The line of a client library: all of the above multiplexed on one stream, many items a frame. Items of one frame
 	// are taken in order. Errors come as items; the stream goes on. UNAVAILABLE when the service shuts down.
 	// INVALID_ARGUMENT: INVALID_MESSAGE (a frame that is none, or of more than 32,768 items, messages or sequences).
-	Connect(grpc.BidiStreamingServer[ConnectRequest, ConnectResponse]) error
+	OpenStream(grpc.BidiStreamingServer[OpenStreamRequest, OpenStreamResponse]) error
 	// The subscriptions that are registered now at all replicas of the bus, in order of their ids at each, in pages.
 	// INVALID_ARGUMENT: INVALID_MESSAGE (page size or token).
 	ListSubscriptions(context.Context, *ListSubscriptionsRequest) (*ListSubscriptionsResponse, error)
@@ -643,8 +643,8 @@ func (UnimplementedBusServiceServer) Subscribe(grpc.BidiStreamingServer[Subscrib
 func (UnimplementedBusServiceServer) Request(context.Context, *RequestRequest) (*RequestResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Request not implemented")
 }
-func (UnimplementedBusServiceServer) Connect(grpc.BidiStreamingServer[ConnectRequest, ConnectResponse]) error {
-	return status.Error(codes.Unimplemented, "method Connect not implemented")
+func (UnimplementedBusServiceServer) OpenStream(grpc.BidiStreamingServer[OpenStreamRequest, OpenStreamResponse]) error {
+	return status.Error(codes.Unimplemented, "method OpenStream not implemented")
 }
 func (UnimplementedBusServiceServer) ListSubscriptions(context.Context, *ListSubscriptionsRequest) (*ListSubscriptionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListSubscriptions not implemented")
@@ -792,12 +792,12 @@ func _BusService_Request_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
-func _BusService_Connect_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(BusServiceServer).Connect(&grpc.GenericServerStream[ConnectRequest, ConnectResponse]{ServerStream: stream})
+func _BusService_OpenStream_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(BusServiceServer).OpenStream(&grpc.GenericServerStream[OpenStreamRequest, OpenStreamResponse]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type BusService_ConnectServer = grpc.BidiStreamingServer[ConnectRequest, ConnectResponse]
+type BusService_OpenStreamServer = grpc.BidiStreamingServer[OpenStreamRequest, OpenStreamResponse]
 
 func _BusService_ListSubscriptions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListSubscriptionsRequest)
@@ -1368,8 +1368,8 @@ var BusService_ServiceDesc = grpc.ServiceDesc{
 			ClientStreams: true,
 		},
 		{
-			StreamName:    "Connect",
-			Handler:       _BusService_Connect_Handler,
+			StreamName:    "OpenStream",
+			Handler:       _BusService_OpenStream_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
 		},

@@ -1923,27 +1923,27 @@ func (*WatchResponse_Progress_) isWatchResponse_Frame() {}
 
 func (*WatchResponse_Move) isWatchResponse_Frame() {}
 
-type ConnectStateRequest struct {
-	state         protoimpl.MessageState            `protogen:"open.v1"`
-	Items         []*ConnectStateRequest_ClientItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+type OpenStateStreamRequest struct {
+	state         protoimpl.MessageState               `protogen:"open.v1"`
+	Items         []*OpenStateStreamRequest_ClientItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ConnectStateRequest) Reset() {
-	*x = ConnectStateRequest{}
+func (x *OpenStateStreamRequest) Reset() {
+	*x = OpenStateStreamRequest{}
 	mi := &file_trunkline_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ConnectStateRequest) String() string {
+func (x *OpenStateStreamRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ConnectStateRequest) ProtoMessage() {}
+func (*OpenStateStreamRequest) ProtoMessage() {}
 
-func (x *ConnectStateRequest) ProtoReflect() protoreflect.Message {
+func (x *OpenStateStreamRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_trunkline_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1955,39 +1955,39 @@ func (x *ConnectStateRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ConnectStateRequest.ProtoReflect.Descriptor instead.
-func (*ConnectStateRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use OpenStateStreamRequest.ProtoReflect.Descriptor instead.
+func (*OpenStateStreamRequest) Descriptor() ([]byte, []int) {
 	return file_trunkline_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
-func (x *ConnectStateRequest) GetItems() []*ConnectStateRequest_ClientItem {
+func (x *OpenStateStreamRequest) GetItems() []*OpenStateStreamRequest_ClientItem {
 	if x != nil {
 		return x.Items
 	}
 	return nil
 }
 
-type ConnectStateResponse struct {
-	state         protoimpl.MessageState             `protogen:"open.v1"`
-	Items         []*ConnectStateResponse_ServerItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+type OpenStateStreamResponse struct {
+	state         protoimpl.MessageState                `protogen:"open.v1"`
+	Items         []*OpenStateStreamResponse_ServerItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ConnectStateResponse) Reset() {
-	*x = ConnectStateResponse{}
+func (x *OpenStateStreamResponse) Reset() {
+	*x = OpenStateStreamResponse{}
 	mi := &file_trunkline_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ConnectStateResponse) String() string {
+func (x *OpenStateStreamResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ConnectStateResponse) ProtoMessage() {}
+func (*OpenStateStreamResponse) ProtoMessage() {}
 
-func (x *ConnectStateResponse) ProtoReflect() protoreflect.Message {
+func (x *OpenStateStreamResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_trunkline_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1999,12 +1999,12 @@ func (x *ConnectStateResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ConnectStateResponse.ProtoReflect.Descriptor instead.
-func (*ConnectStateResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use OpenStateStreamResponse.ProtoReflect.Descriptor instead.
+func (*OpenStateStreamResponse) Descriptor() ([]byte, []int) {
 	return file_trunkline_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
-func (x *ConnectStateResponse) GetItems() []*ConnectStateResponse_ServerItem {
+func (x *OpenStateStreamResponse) GetItems() []*OpenStateStreamResponse_ServerItem {
 	if x != nil {
 		return x.Items
 	}
@@ -3268,39 +3268,39 @@ func (x *WatchResponse_Progress) GetRevision() int64 {
 	return 0
 }
 
-type ConnectStateRequest_ClientItem struct {
+type OpenStateStreamRequest_ClientItem struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Chosen by the client, unique among what it has open on this stream, from 1. The answer carries it.
 	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Types that are valid to be assigned to Item:
 	//
-	//	*ConnectStateRequest_ClientItem_Save
-	//	*ConnectStateRequest_ClientItem_Get
-	//	*ConnectStateRequest_ClientItem_List
-	//	*ConnectStateRequest_ClientItem_Delete
-	//	*ConnectStateRequest_ClientItem_Batch
-	//	*ConnectStateRequest_ClientItem_RenewLease
-	//	*ConnectStateRequest_ClientItem_ReleaseLease
-	//	*ConnectStateRequest_ClientItem_Touch
-	Item          isConnectStateRequest_ClientItem_Item `protobuf_oneof:"item"`
+	//	*OpenStateStreamRequest_ClientItem_Save
+	//	*OpenStateStreamRequest_ClientItem_Get
+	//	*OpenStateStreamRequest_ClientItem_List
+	//	*OpenStateStreamRequest_ClientItem_Delete
+	//	*OpenStateStreamRequest_ClientItem_Batch
+	//	*OpenStateStreamRequest_ClientItem_RenewLease
+	//	*OpenStateStreamRequest_ClientItem_ReleaseLease
+	//	*OpenStateStreamRequest_ClientItem_Touch
+	Item          isOpenStateStreamRequest_ClientItem_Item `protobuf_oneof:"item"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ConnectStateRequest_ClientItem) Reset() {
-	*x = ConnectStateRequest_ClientItem{}
+func (x *OpenStateStreamRequest_ClientItem) Reset() {
+	*x = OpenStateStreamRequest_ClientItem{}
 	mi := &file_trunkline_v1_state_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ConnectStateRequest_ClientItem) String() string {
+func (x *OpenStateStreamRequest_ClientItem) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ConnectStateRequest_ClientItem) ProtoMessage() {}
+func (*OpenStateStreamRequest_ClientItem) ProtoMessage() {}
 
-func (x *ConnectStateRequest_ClientItem) ProtoReflect() protoreflect.Message {
+func (x *OpenStateStreamRequest_ClientItem) ProtoReflect() protoreflect.Message {
 	mi := &file_trunkline_v1_state_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -3312,184 +3312,184 @@ func (x *ConnectStateRequest_ClientItem) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ConnectStateRequest_ClientItem.ProtoReflect.Descriptor instead.
-func (*ConnectStateRequest_ClientItem) Descriptor() ([]byte, []int) {
+// Deprecated: Use OpenStateStreamRequest_ClientItem.ProtoReflect.Descriptor instead.
+func (*OpenStateStreamRequest_ClientItem) Descriptor() ([]byte, []int) {
 	return file_trunkline_v1_state_proto_rawDescGZIP(), []int{21, 0}
 }
 
-func (x *ConnectStateRequest_ClientItem) GetId() uint64 {
+func (x *OpenStateStreamRequest_ClientItem) GetId() uint64 {
 	if x != nil {
 		return x.Id
 	}
 	return 0
 }
 
-func (x *ConnectStateRequest_ClientItem) GetItem() isConnectStateRequest_ClientItem_Item {
+func (x *OpenStateStreamRequest_ClientItem) GetItem() isOpenStateStreamRequest_ClientItem_Item {
 	if x != nil {
 		return x.Item
 	}
 	return nil
 }
 
-func (x *ConnectStateRequest_ClientItem) GetSave() *SaveRequest {
+func (x *OpenStateStreamRequest_ClientItem) GetSave() *SaveRequest {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectStateRequest_ClientItem_Save); ok {
+		if x, ok := x.Item.(*OpenStateStreamRequest_ClientItem_Save); ok {
 			return x.Save
 		}
 	}
 	return nil
 }
 
-func (x *ConnectStateRequest_ClientItem) GetGet() *GetRequest {
+func (x *OpenStateStreamRequest_ClientItem) GetGet() *GetRequest {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectStateRequest_ClientItem_Get); ok {
+		if x, ok := x.Item.(*OpenStateStreamRequest_ClientItem_Get); ok {
 			return x.Get
 		}
 	}
 	return nil
 }
 
-func (x *ConnectStateRequest_ClientItem) GetList() *ListRequest {
+func (x *OpenStateStreamRequest_ClientItem) GetList() *ListRequest {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectStateRequest_ClientItem_List); ok {
+		if x, ok := x.Item.(*OpenStateStreamRequest_ClientItem_List); ok {
 			return x.List
 		}
 	}
 	return nil
 }
 
-func (x *ConnectStateRequest_ClientItem) GetDelete() *DeleteRequest {
+func (x *OpenStateStreamRequest_ClientItem) GetDelete() *DeleteRequest {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectStateRequest_ClientItem_Delete); ok {
+		if x, ok := x.Item.(*OpenStateStreamRequest_ClientItem_Delete); ok {
 			return x.Delete
 		}
 	}
 	return nil
 }
 
-func (x *ConnectStateRequest_ClientItem) GetBatch() *BatchRequest {
+func (x *OpenStateStreamRequest_ClientItem) GetBatch() *BatchRequest {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectStateRequest_ClientItem_Batch); ok {
+		if x, ok := x.Item.(*OpenStateStreamRequest_ClientItem_Batch); ok {
 			return x.Batch
 		}
 	}
 	return nil
 }
 
-func (x *ConnectStateRequest_ClientItem) GetRenewLease() *RenewLeaseRequest {
+func (x *OpenStateStreamRequest_ClientItem) GetRenewLease() *RenewLeaseRequest {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectStateRequest_ClientItem_RenewLease); ok {
+		if x, ok := x.Item.(*OpenStateStreamRequest_ClientItem_RenewLease); ok {
 			return x.RenewLease
 		}
 	}
 	return nil
 }
 
-func (x *ConnectStateRequest_ClientItem) GetReleaseLease() *ReleaseLeaseRequest {
+func (x *OpenStateStreamRequest_ClientItem) GetReleaseLease() *ReleaseLeaseRequest {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectStateRequest_ClientItem_ReleaseLease); ok {
+		if x, ok := x.Item.(*OpenStateStreamRequest_ClientItem_ReleaseLease); ok {
 			return x.ReleaseLease
 		}
 	}
 	return nil
 }
 
-func (x *ConnectStateRequest_ClientItem) GetTouch() *TouchRequest {
+func (x *OpenStateStreamRequest_ClientItem) GetTouch() *TouchRequest {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectStateRequest_ClientItem_Touch); ok {
+		if x, ok := x.Item.(*OpenStateStreamRequest_ClientItem_Touch); ok {
 			return x.Touch
 		}
 	}
 	return nil
 }
 
-type isConnectStateRequest_ClientItem_Item interface {
-	isConnectStateRequest_ClientItem_Item()
+type isOpenStateStreamRequest_ClientItem_Item interface {
+	isOpenStateStreamRequest_ClientItem_Item()
 }
 
-type ConnectStateRequest_ClientItem_Save struct {
+type OpenStateStreamRequest_ClientItem_Save struct {
 	Save *SaveRequest `protobuf:"bytes,2,opt,name=save,proto3,oneof"`
 }
 
-type ConnectStateRequest_ClientItem_Get struct {
+type OpenStateStreamRequest_ClientItem_Get struct {
 	Get *GetRequest `protobuf:"bytes,3,opt,name=get,proto3,oneof"`
 }
 
-type ConnectStateRequest_ClientItem_List struct {
+type OpenStateStreamRequest_ClientItem_List struct {
 	List *ListRequest `protobuf:"bytes,4,opt,name=list,proto3,oneof"`
 }
 
-type ConnectStateRequest_ClientItem_Delete struct {
+type OpenStateStreamRequest_ClientItem_Delete struct {
 	Delete *DeleteRequest `protobuf:"bytes,5,opt,name=delete,proto3,oneof"`
 }
 
-type ConnectStateRequest_ClientItem_Batch struct {
+type OpenStateStreamRequest_ClientItem_Batch struct {
 	Batch *BatchRequest `protobuf:"bytes,6,opt,name=batch,proto3,oneof"`
 }
 
-type ConnectStateRequest_ClientItem_RenewLease struct {
+type OpenStateStreamRequest_ClientItem_RenewLease struct {
 	RenewLease *RenewLeaseRequest `protobuf:"bytes,7,opt,name=renew_lease,json=renewLease,proto3,oneof"`
 }
 
-type ConnectStateRequest_ClientItem_ReleaseLease struct {
+type OpenStateStreamRequest_ClientItem_ReleaseLease struct {
 	ReleaseLease *ReleaseLeaseRequest `protobuf:"bytes,8,opt,name=release_lease,json=releaseLease,proto3,oneof"`
 }
 
-type ConnectStateRequest_ClientItem_Touch struct {
+type OpenStateStreamRequest_ClientItem_Touch struct {
 	Touch *TouchRequest `protobuf:"bytes,9,opt,name=touch,proto3,oneof"`
 }
 
-func (*ConnectStateRequest_ClientItem_Save) isConnectStateRequest_ClientItem_Item() {}
+func (*OpenStateStreamRequest_ClientItem_Save) isOpenStateStreamRequest_ClientItem_Item() {}
 
-func (*ConnectStateRequest_ClientItem_Get) isConnectStateRequest_ClientItem_Item() {}
+func (*OpenStateStreamRequest_ClientItem_Get) isOpenStateStreamRequest_ClientItem_Item() {}
 
-func (*ConnectStateRequest_ClientItem_List) isConnectStateRequest_ClientItem_Item() {}
+func (*OpenStateStreamRequest_ClientItem_List) isOpenStateStreamRequest_ClientItem_Item() {}
 
-func (*ConnectStateRequest_ClientItem_Delete) isConnectStateRequest_ClientItem_Item() {}
+func (*OpenStateStreamRequest_ClientItem_Delete) isOpenStateStreamRequest_ClientItem_Item() {}
 
-func (*ConnectStateRequest_ClientItem_Batch) isConnectStateRequest_ClientItem_Item() {}
+func (*OpenStateStreamRequest_ClientItem_Batch) isOpenStateStreamRequest_ClientItem_Item() {}
 
-func (*ConnectStateRequest_ClientItem_RenewLease) isConnectStateRequest_ClientItem_Item() {}
+func (*OpenStateStreamRequest_ClientItem_RenewLease) isOpenStateStreamRequest_ClientItem_Item() {}
 
-func (*ConnectStateRequest_ClientItem_ReleaseLease) isConnectStateRequest_ClientItem_Item() {}
+func (*OpenStateStreamRequest_ClientItem_ReleaseLease) isOpenStateStreamRequest_ClientItem_Item() {}
 
-func (*ConnectStateRequest_ClientItem_Touch) isConnectStateRequest_ClientItem_Item() {}
+func (*OpenStateStreamRequest_ClientItem_Touch) isOpenStateStreamRequest_ClientItem_Item() {}
 
-type ConnectStateResponse_ServerItem struct {
+type OpenStateStreamResponse_ServerItem struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The id of the client's item that this answers.
 	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Types that are valid to be assigned to Item:
 	//
-	//	*ConnectStateResponse_ServerItem_Saved
-	//	*ConnectStateResponse_ServerItem_Got
-	//	*ConnectStateResponse_ServerItem_Listed
-	//	*ConnectStateResponse_ServerItem_Deleted
-	//	*ConnectStateResponse_ServerItem_Batched
-	//	*ConnectStateResponse_ServerItem_Error
-	//	*ConnectStateResponse_ServerItem_LeaseRenewed
-	//	*ConnectStateResponse_ServerItem_LeaseReleased
-	//	*ConnectStateResponse_ServerItem_Touched
-	//	*ConnectStateResponse_ServerItem_Move
-	Item          isConnectStateResponse_ServerItem_Item `protobuf_oneof:"item"`
+	//	*OpenStateStreamResponse_ServerItem_Saved
+	//	*OpenStateStreamResponse_ServerItem_Got
+	//	*OpenStateStreamResponse_ServerItem_Listed
+	//	*OpenStateStreamResponse_ServerItem_Deleted
+	//	*OpenStateStreamResponse_ServerItem_Batched
+	//	*OpenStateStreamResponse_ServerItem_Error
+	//	*OpenStateStreamResponse_ServerItem_LeaseRenewed
+	//	*OpenStateStreamResponse_ServerItem_LeaseReleased
+	//	*OpenStateStreamResponse_ServerItem_Touched
+	//	*OpenStateStreamResponse_ServerItem_Move
+	Item          isOpenStateStreamResponse_ServerItem_Item `protobuf_oneof:"item"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ConnectStateResponse_ServerItem) Reset() {
-	*x = ConnectStateResponse_ServerItem{}
+func (x *OpenStateStreamResponse_ServerItem) Reset() {
+	*x = OpenStateStreamResponse_ServerItem{}
 	mi := &file_trunkline_v1_state_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ConnectStateResponse_ServerItem) String() string {
+func (x *OpenStateStreamResponse_ServerItem) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ConnectStateResponse_ServerItem) ProtoMessage() {}
+func (*OpenStateStreamResponse_ServerItem) ProtoMessage() {}
 
-func (x *ConnectStateResponse_ServerItem) ProtoReflect() protoreflect.Message {
+func (x *OpenStateStreamResponse_ServerItem) ProtoReflect() protoreflect.Message {
 	mi := &file_trunkline_v1_state_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -3501,179 +3501,180 @@ func (x *ConnectStateResponse_ServerItem) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ConnectStateResponse_ServerItem.ProtoReflect.Descriptor instead.
-func (*ConnectStateResponse_ServerItem) Descriptor() ([]byte, []int) {
+// Deprecated: Use OpenStateStreamResponse_ServerItem.ProtoReflect.Descriptor instead.
+func (*OpenStateStreamResponse_ServerItem) Descriptor() ([]byte, []int) {
 	return file_trunkline_v1_state_proto_rawDescGZIP(), []int{22, 0}
 }
 
-func (x *ConnectStateResponse_ServerItem) GetId() uint64 {
+func (x *OpenStateStreamResponse_ServerItem) GetId() uint64 {
 	if x != nil {
 		return x.Id
 	}
 	return 0
 }
 
-func (x *ConnectStateResponse_ServerItem) GetItem() isConnectStateResponse_ServerItem_Item {
+func (x *OpenStateStreamResponse_ServerItem) GetItem() isOpenStateStreamResponse_ServerItem_Item {
 	if x != nil {
 		return x.Item
 	}
 	return nil
 }
 
-func (x *ConnectStateResponse_ServerItem) GetSaved() *SaveResponse {
+func (x *OpenStateStreamResponse_ServerItem) GetSaved() *SaveResponse {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectStateResponse_ServerItem_Saved); ok {
+		if x, ok := x.Item.(*OpenStateStreamResponse_ServerItem_Saved); ok {
 			return x.Saved
 		}
 	}
 	return nil
 }
 
-func (x *ConnectStateResponse_ServerItem) GetGot() *GetResponse {
+func (x *OpenStateStreamResponse_ServerItem) GetGot() *GetResponse {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectStateResponse_ServerItem_Got); ok {
+		if x, ok := x.Item.(*OpenStateStreamResponse_ServerItem_Got); ok {
 			return x.Got
 		}
 	}
 	return nil
 }
 
-func (x *ConnectStateResponse_ServerItem) GetListed() *ListResponse {
+func (x *OpenStateStreamResponse_ServerItem) GetListed() *ListResponse {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectStateResponse_ServerItem_Listed); ok {
+		if x, ok := x.Item.(*OpenStateStreamResponse_ServerItem_Listed); ok {
 			return x.Listed
 		}
 	}
 	return nil
 }
 
-func (x *ConnectStateResponse_ServerItem) GetDeleted() *DeleteResponse {
+func (x *OpenStateStreamResponse_ServerItem) GetDeleted() *DeleteResponse {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectStateResponse_ServerItem_Deleted); ok {
+		if x, ok := x.Item.(*OpenStateStreamResponse_ServerItem_Deleted); ok {
 			return x.Deleted
 		}
 	}
 	return nil
 }
 
-func (x *ConnectStateResponse_ServerItem) GetBatched() *BatchResponse {
+func (x *OpenStateStreamResponse_ServerItem) GetBatched() *BatchResponse {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectStateResponse_ServerItem_Batched); ok {
+		if x, ok := x.Item.(*OpenStateStreamResponse_ServerItem_Batched); ok {
 			return x.Batched
 		}
 	}
 	return nil
 }
 
-func (x *ConnectStateResponse_ServerItem) GetError() *Error {
+func (x *OpenStateStreamResponse_ServerItem) GetError() *Error {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectStateResponse_ServerItem_Error); ok {
+		if x, ok := x.Item.(*OpenStateStreamResponse_ServerItem_Error); ok {
 			return x.Error
 		}
 	}
 	return nil
 }
 
-func (x *ConnectStateResponse_ServerItem) GetLeaseRenewed() *RenewLeaseResponse {
+func (x *OpenStateStreamResponse_ServerItem) GetLeaseRenewed() *RenewLeaseResponse {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectStateResponse_ServerItem_LeaseRenewed); ok {
+		if x, ok := x.Item.(*OpenStateStreamResponse_ServerItem_LeaseRenewed); ok {
 			return x.LeaseRenewed
 		}
 	}
 	return nil
 }
 
-func (x *ConnectStateResponse_ServerItem) GetLeaseReleased() *ReleaseLeaseResponse {
+func (x *OpenStateStreamResponse_ServerItem) GetLeaseReleased() *ReleaseLeaseResponse {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectStateResponse_ServerItem_LeaseReleased); ok {
+		if x, ok := x.Item.(*OpenStateStreamResponse_ServerItem_LeaseReleased); ok {
 			return x.LeaseReleased
 		}
 	}
 	return nil
 }
 
-func (x *ConnectStateResponse_ServerItem) GetTouched() *TouchResponse {
+func (x *OpenStateStreamResponse_ServerItem) GetTouched() *TouchResponse {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectStateResponse_ServerItem_Touched); ok {
+		if x, ok := x.Item.(*OpenStateStreamResponse_ServerItem_Touched); ok {
 			return x.Touched
 		}
 	}
 	return nil
 }
 
-func (x *ConnectStateResponse_ServerItem) GetMove() *Move {
+func (x *OpenStateStreamResponse_ServerItem) GetMove() *Move {
 	if x != nil {
-		if x, ok := x.Item.(*ConnectStateResponse_ServerItem_Move); ok {
+		if x, ok := x.Item.(*OpenStateStreamResponse_ServerItem_Move); ok {
 			return x.Move
 		}
 	}
 	return nil
 }
 
-type isConnectStateResponse_ServerItem_Item interface {
-	isConnectStateResponse_ServerItem_Item()
+type isOpenStateStreamResponse_ServerItem_Item interface {
+	isOpenStateStreamResponse_ServerItem_Item()
 }
 
-type ConnectStateResponse_ServerItem_Saved struct {
+type OpenStateStreamResponse_ServerItem_Saved struct {
 	Saved *SaveResponse `protobuf:"bytes,2,opt,name=saved,proto3,oneof"`
 }
 
-type ConnectStateResponse_ServerItem_Got struct {
+type OpenStateStreamResponse_ServerItem_Got struct {
 	Got *GetResponse `protobuf:"bytes,3,opt,name=got,proto3,oneof"`
 }
 
-type ConnectStateResponse_ServerItem_Listed struct {
+type OpenStateStreamResponse_ServerItem_Listed struct {
 	Listed *ListResponse `protobuf:"bytes,4,opt,name=listed,proto3,oneof"`
 }
 
-type ConnectStateResponse_ServerItem_Deleted struct {
+type OpenStateStreamResponse_ServerItem_Deleted struct {
 	Deleted *DeleteResponse `protobuf:"bytes,5,opt,name=deleted,proto3,oneof"`
 }
 
-type ConnectStateResponse_ServerItem_Batched struct {
+type OpenStateStreamResponse_ServerItem_Batched struct {
 	Batched *BatchResponse `protobuf:"bytes,6,opt,name=batched,proto3,oneof"`
 }
 
-type ConnectStateResponse_ServerItem_Error struct {
+type OpenStateStreamResponse_ServerItem_Error struct {
 	Error *Error `protobuf:"bytes,7,opt,name=error,proto3,oneof"`
 }
 
-type ConnectStateResponse_ServerItem_LeaseRenewed struct {
+type OpenStateStreamResponse_ServerItem_LeaseRenewed struct {
 	LeaseRenewed *RenewLeaseResponse `protobuf:"bytes,8,opt,name=lease_renewed,json=leaseRenewed,proto3,oneof"`
 }
 
-type ConnectStateResponse_ServerItem_LeaseReleased struct {
+type OpenStateStreamResponse_ServerItem_LeaseReleased struct {
 	LeaseReleased *ReleaseLeaseResponse `protobuf:"bytes,9,opt,name=lease_released,json=leaseReleased,proto3,oneof"`
 }
 
-type ConnectStateResponse_ServerItem_Touched struct {
+type OpenStateStreamResponse_ServerItem_Touched struct {
 	Touched *TouchResponse `protobuf:"bytes,10,opt,name=touched,proto3,oneof"`
 }
 
-type ConnectStateResponse_ServerItem_Move struct {
+type OpenStateStreamResponse_ServerItem_Move struct {
 	// Without an id: see Move.
 	Move *Move `protobuf:"bytes,11,opt,name=move,proto3,oneof"`
 }
 
-func (*ConnectStateResponse_ServerItem_Saved) isConnectStateResponse_ServerItem_Item() {}
+func (*OpenStateStreamResponse_ServerItem_Saved) isOpenStateStreamResponse_ServerItem_Item() {}
 
-func (*ConnectStateResponse_ServerItem_Got) isConnectStateResponse_ServerItem_Item() {}
+func (*OpenStateStreamResponse_ServerItem_Got) isOpenStateStreamResponse_ServerItem_Item() {}
 
-func (*ConnectStateResponse_ServerItem_Listed) isConnectStateResponse_ServerItem_Item() {}
+func (*OpenStateStreamResponse_ServerItem_Listed) isOpenStateStreamResponse_ServerItem_Item() {}
 
-func (*ConnectStateResponse_ServerItem_Deleted) isConnectStateResponse_ServerItem_Item() {}
+func (*OpenStateStreamResponse_ServerItem_Deleted) isOpenStateStreamResponse_ServerItem_Item() {}
 
-func (*ConnectStateResponse_ServerItem_Batched) isConnectStateResponse_ServerItem_Item() {}
+func (*OpenStateStreamResponse_ServerItem_Batched) isOpenStateStreamResponse_ServerItem_Item() {}
 
-func (*ConnectStateResponse_ServerItem_Error) isConnectStateResponse_ServerItem_Item() {}
+func (*OpenStateStreamResponse_ServerItem_Error) isOpenStateStreamResponse_ServerItem_Item() {}
 
-func (*ConnectStateResponse_ServerItem_LeaseRenewed) isConnectStateResponse_ServerItem_Item() {}
+func (*OpenStateStreamResponse_ServerItem_LeaseRenewed) isOpenStateStreamResponse_ServerItem_Item() {}
 
-func (*ConnectStateResponse_ServerItem_LeaseReleased) isConnectStateResponse_ServerItem_Item() {}
+func (*OpenStateStreamResponse_ServerItem_LeaseReleased) isOpenStateStreamResponse_ServerItem_Item() {
+}
 
-func (*ConnectStateResponse_ServerItem_Touched) isConnectStateResponse_ServerItem_Item() {}
+func (*OpenStateStreamResponse_ServerItem_Touched) isOpenStateStreamResponse_ServerItem_Item() {}
 
-func (*ConnectStateResponse_ServerItem_Move) isConnectStateResponse_ServerItem_Item() {}
+func (*OpenStateStreamResponse_ServerItem_Move) isOpenStateStreamResponse_ServerItem_Item() {}
 
 type Outbox_Stuck struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -3935,9 +3936,9 @@ const file_trunkline_v1_state_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x1a&\n" +
 	"\bProgress\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevisionB\a\n" +
-	"\x05frame\"\xbd\x04\n" +
-	"\x13ConnectStateRequest\x12B\n" +
-	"\x05items\x18\x01 \x03(\v2,.trunkline.v1.ConnectStateRequest.ClientItemR\x05items\x1a\xe1\x03\n" +
+	"\x05frame\"\xc3\x04\n" +
+	"\x16OpenStateStreamRequest\x12E\n" +
+	"\x05items\x18\x01 \x03(\v2/.trunkline.v1.OpenStateStreamRequest.ClientItemR\x05items\x1a\xe1\x03\n" +
 	"\n" +
 	"ClientItem\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12/\n" +
@@ -3950,9 +3951,9 @@ const file_trunkline_v1_state_proto_rawDesc = "" +
 	"renewLease\x12H\n" +
 	"\rrelease_lease\x18\b \x01(\v2!.trunkline.v1.ReleaseLeaseRequestH\x00R\freleaseLease\x122\n" +
 	"\x05touch\x18\t \x01(\v2\x1a.trunkline.v1.TouchRequestH\x00R\x05touchB\x06\n" +
-	"\x04item\"\xb4\x05\n" +
-	"\x14ConnectStateResponse\x12C\n" +
-	"\x05items\x18\x01 \x03(\v2-.trunkline.v1.ConnectStateResponse.ServerItemR\x05items\x1a\xd6\x04\n" +
+	"\x04item\"\xba\x05\n" +
+	"\x17OpenStateStreamResponse\x12F\n" +
+	"\x05items\x18\x01 \x03(\v20.trunkline.v1.OpenStateStreamResponse.ServerItemR\x05items\x1a\xd6\x04\n" +
 	"\n" +
 	"ServerItem\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
@@ -4058,15 +4059,15 @@ const file_trunkline_v1_state_proto_rawDesc = "" +
 	"\x16END_REASON_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12END_REASON_DELETED\x10\x01\x12\x16\n" +
 	"\x12END_REASON_EXPIRED\x10\x02\x12\x1a\n" +
-	"\x16END_REASON_LEASE_ENDED\x10\x032\xda\a\n" +
+	"\x16END_REASON_LEASE_ENDED\x10\x032\xe3\a\n" +
 	"\fStateService\x12=\n" +
 	"\x04Save\x12\x19.trunkline.v1.SaveRequest\x1a\x1a.trunkline.v1.SaveResponse\x12:\n" +
 	"\x03Get\x12\x18.trunkline.v1.GetRequest\x1a\x19.trunkline.v1.GetResponse\x12=\n" +
 	"\x04List\x12\x19.trunkline.v1.ListRequest\x1a\x1a.trunkline.v1.ListResponse\x12C\n" +
 	"\x06Delete\x12\x1b.trunkline.v1.DeleteRequest\x1a\x1c.trunkline.v1.DeleteResponse\x12@\n" +
 	"\x05Batch\x12\x1a.trunkline.v1.BatchRequest\x1a\x1b.trunkline.v1.BatchResponse\x12B\n" +
-	"\x05Watch\x12\x1a.trunkline.v1.WatchRequest\x1a\x1b.trunkline.v1.WatchResponse0\x01\x12Y\n" +
-	"\fConnectState\x12!.trunkline.v1.ConnectStateRequest\x1a\".trunkline.v1.ConnectStateResponse(\x010\x01\x12X\n" +
+	"\x05Watch\x12\x1a.trunkline.v1.WatchRequest\x1a\x1b.trunkline.v1.WatchResponse0\x01\x12b\n" +
+	"\x0fOpenStateStream\x12$.trunkline.v1.OpenStateStreamRequest\x1a%.trunkline.v1.OpenStateStreamResponse(\x010\x01\x12X\n" +
 	"\rGetStateStats\x12\".trunkline.v1.GetStateStatsRequest\x1a#.trunkline.v1.GetStateStatsResponse\x12U\n" +
 	"\fAcquireLease\x12!.trunkline.v1.AcquireLeaseRequest\x1a\".trunkline.v1.AcquireLeaseResponse\x12O\n" +
 	"\n" +
@@ -4092,60 +4093,60 @@ func file_trunkline_v1_state_proto_rawDescGZIP() []byte {
 var file_trunkline_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_trunkline_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_trunkline_v1_state_proto_goTypes = []any{
-	(RecordKind)(0),                         // 0: trunkline.v1.RecordKind
-	(EndReason)(0),                          // 1: trunkline.v1.EndReason
-	(*AgentState)(nil),                      // 2: trunkline.v1.AgentState
-	(*TaskResult)(nil),                      // 3: trunkline.v1.TaskResult
-	(*WorkflowState)(nil),                   // 4: trunkline.v1.WorkflowState
-	(*Lease)(nil),                           // 5: trunkline.v1.Lease
-	(*AgentPresence)(nil),                   // 6: trunkline.v1.AgentPresence
-	(*Hold)(nil),                            // 7: trunkline.v1.Hold
-	(*Record)(nil),                          // 8: trunkline.v1.Record
-	(*SaveRequest)(nil),                     // 9: trunkline.v1.SaveRequest
-	(*OutboxMessage)(nil),                   // 10: trunkline.v1.OutboxMessage
-	(*SaveResponse)(nil),                    // 11: trunkline.v1.SaveResponse
-	(*GetRequest)(nil),                      // 12: trunkline.v1.GetRequest
-	(*GetResponse)(nil),                     // 13: trunkline.v1.GetResponse
-	(*Filter)(nil),                          // 14: trunkline.v1.Filter
-	(*ListRequest)(nil),                     // 15: trunkline.v1.ListRequest
-	(*ListResponse)(nil),                    // 16: trunkline.v1.ListResponse
-	(*DeleteRequest)(nil),                   // 17: trunkline.v1.DeleteRequest
-	(*DeleteResponse)(nil),                  // 18: trunkline.v1.DeleteResponse
-	(*BatchRequest)(nil),                    // 19: trunkline.v1.BatchRequest
-	(*BatchResponse)(nil),                   // 20: trunkline.v1.BatchResponse
-	(*WatchRequest)(nil),                    // 21: trunkline.v1.WatchRequest
-	(*WatchResponse)(nil),                   // 22: trunkline.v1.WatchResponse
-	(*ConnectStateRequest)(nil),             // 23: trunkline.v1.ConnectStateRequest
-	(*ConnectStateResponse)(nil),            // 24: trunkline.v1.ConnectStateResponse
-	(*GetStateStatsRequest)(nil),            // 25: trunkline.v1.GetStateStatsRequest
-	(*GetStateStatsResponse)(nil),           // 26: trunkline.v1.GetStateStatsResponse
-	(*Outbox)(nil),                          // 27: trunkline.v1.Outbox
-	(*AcquireLeaseRequest)(nil),             // 28: trunkline.v1.AcquireLeaseRequest
-	(*AcquireLeaseResponse)(nil),            // 29: trunkline.v1.AcquireLeaseResponse
-	(*RenewLeaseRequest)(nil),               // 30: trunkline.v1.RenewLeaseRequest
-	(*RenewLeaseResponse)(nil),              // 31: trunkline.v1.RenewLeaseResponse
-	(*ReleaseLeaseRequest)(nil),             // 32: trunkline.v1.ReleaseLeaseRequest
-	(*ReleaseLeaseResponse)(nil),            // 33: trunkline.v1.ReleaseLeaseResponse
-	(*ListLeasesRequest)(nil),               // 34: trunkline.v1.ListLeasesRequest
-	(*ListLeasesResponse)(nil),              // 35: trunkline.v1.ListLeasesResponse
-	(*TouchRequest)(nil),                    // 36: trunkline.v1.TouchRequest
-	(*TouchResponse)(nil),                   // 37: trunkline.v1.TouchResponse
-	nil,                                     // 38: trunkline.v1.WorkflowState.AgentStatesEntry
-	nil,                                     // 39: trunkline.v1.WorkflowState.TaskResultsEntry
-	(*BatchRequest_Operation)(nil),          // 40: trunkline.v1.BatchRequest.Operation
-	(*BatchResponse_Outcome)(nil),           // 41: trunkline.v1.BatchResponse.Outcome
-	(*WatchResponse_Left)(nil),              // 42: trunkline.v1.WatchResponse.Left
-	(*WatchResponse_Synced)(nil),            // 43: trunkline.v1.WatchResponse.Synced
-	(*WatchResponse_Progress)(nil),          // 44: trunkline.v1.WatchResponse.Progress
-	(*ConnectStateRequest_ClientItem)(nil),  // 45: trunkline.v1.ConnectStateRequest.ClientItem
-	(*ConnectStateResponse_ServerItem)(nil), // 46: trunkline.v1.ConnectStateResponse.ServerItem
-	nil,                                     // 47: trunkline.v1.GetStateStatsResponse.RecordsEntry
-	(*Outbox_Stuck)(nil),                    // 48: trunkline.v1.Outbox.Stuck
-	(*timestamppb.Timestamp)(nil),           // 49: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),             // 50: google.protobuf.Duration
-	(*Message)(nil),                         // 51: trunkline.v1.Message
-	(*Move)(nil),                            // 52: trunkline.v1.Move
-	(*Error)(nil),                           // 53: trunkline.v1.Error
+	(RecordKind)(0),                            // 0: trunkline.v1.RecordKind
+	(EndReason)(0),                             // 1: trunkline.v1.EndReason
+	(*AgentState)(nil),                         // 2: trunkline.v1.AgentState
+	(*TaskResult)(nil),                         // 3: trunkline.v1.TaskResult
+	(*WorkflowState)(nil),                      // 4: trunkline.v1.WorkflowState
+	(*Lease)(nil),                              // 5: trunkline.v1.Lease
+	(*AgentPresence)(nil),                      // 6: trunkline.v1.AgentPresence
+	(*Hold)(nil),                               // 7: trunkline.v1.Hold
+	(*Record)(nil),                             // 8: trunkline.v1.Record
+	(*SaveRequest)(nil),                        // 9: trunkline.v1.SaveRequest
+	(*OutboxMessage)(nil),                      // 10: trunkline.v1.OutboxMessage
+	(*SaveResponse)(nil),                       // 11: trunkline.v1.SaveResponse
+	(*GetRequest)(nil),                         // 12: trunkline.v1.GetRequest
+	(*GetResponse)(nil),                        // 13: trunkline.v1.GetResponse
+	(*Filter)(nil),                             // 14: trunkline.v1.Filter
+	(*ListRequest)(nil),                        // 15: trunkline.v1.ListRequest
+	(*ListResponse)(nil),                       // 16: trunkline.v1.ListResponse
+	(*DeleteRequest)(nil),                      // 17: trunkline.v1.DeleteRequest
+	(*DeleteResponse)(nil),                     // 18: trunkline.v1.DeleteResponse
+	(*BatchRequest)(nil),                       // 19: trunkline.v1.BatchRequest
+	(*BatchResponse)(nil),                      // 20: trunkline.v1.BatchResponse
+	(*WatchRequest)(nil),                       // 21: trunkline.v1.WatchRequest
+	(*WatchResponse)(nil),                      // 22: trunkline.v1.WatchResponse
+	(*OpenStateStreamRequest)(nil),             // 23: trunkline.v1.OpenStateStreamRequest
+	(*OpenStateStreamResponse)(nil),            // 24: trunkline.v1.OpenStateStreamResponse
+	(*GetStateStatsRequest)(nil),               // 25: trunkline.v1.GetStateStatsRequest
+	(*GetStateStatsResponse)(nil),              // 26: trunkline.v1.GetStateStatsResponse
+	(*Outbox)(nil),                             // 27: trunkline.v1.Outbox
+	(*AcquireLeaseRequest)(nil),                // 28: trunkline.v1.AcquireLeaseRequest
+	(*AcquireLeaseResponse)(nil),               // 29: trunkline.v1.AcquireLeaseResponse
+	(*RenewLeaseRequest)(nil),                  // 30: trunkline.v1.RenewLeaseRequest
+	(*RenewLeaseResponse)(nil),                 // 31: trunkline.v1.RenewLeaseResponse
+	(*ReleaseLeaseRequest)(nil),                // 32: trunkline.v1.ReleaseLeaseRequest
+	(*ReleaseLeaseResponse)(nil),               // 33: trunkline.v1.ReleaseLeaseResponse
+	(*ListLeasesRequest)(nil),                  // 34: trunkline.v1.ListLeasesRequest
+	(*ListLeasesResponse)(nil),                 // 35: trunkline.v1.ListLeasesResponse
+	(*TouchRequest)(nil),                       // 36: trunkline.v1.TouchRequest
+	(*TouchResponse)(nil),                      // 37: trunkline.v1.TouchResponse
+	nil,                                        // 38: trunkline.v1.WorkflowState.AgentStatesEntry
+	nil,                                        // 39: trunkline.v1.WorkflowState.TaskResultsEntry
+	(*BatchRequest_Operation)(nil),             // 40: trunkline.v1.BatchRequest.Operation
+	(*BatchResponse_Outcome)(nil),              // 41: trunkline.v1.BatchResponse.Outcome
+	(*WatchResponse_Left)(nil),                 // 42: trunkline.v1.WatchResponse.Left
+	(*WatchResponse_Synced)(nil),               // 43: trunkline.v1.WatchResponse.Synced
+	(*WatchResponse_Progress)(nil),             // 44: trunkline.v1.WatchResponse.Progress
+	(*OpenStateStreamRequest_ClientItem)(nil),  // 45: trunkline.v1.OpenStateStreamRequest.ClientItem
+	(*OpenStateStreamResponse_ServerItem)(nil), // 46: trunkline.v1.OpenStateStreamResponse.ServerItem
+	nil,                           // 47: trunkline.v1.GetStateStatsResponse.RecordsEntry
+	(*Outbox_Stuck)(nil),          // 48: trunkline.v1.Outbox.Stuck
+	(*timestamppb.Timestamp)(nil), // 49: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 50: google.protobuf.Duration
+	(*Message)(nil),               // 51: trunkline.v1.Message
+	(*Move)(nil),                  // 52: trunkline.v1.Move
+	(*Error)(nil),                 // 53: trunkline.v1.Error
 }
 var file_trunkline_v1_state_proto_depIdxs = []int32{
 	49,  // 0: trunkline.v1.AgentState.last_heartbeat:type_name -> google.protobuf.Timestamp
@@ -4192,8 +4193,8 @@ var file_trunkline_v1_state_proto_depIdxs = []int32{
 	43,  // 41: trunkline.v1.WatchResponse.synced:type_name -> trunkline.v1.WatchResponse.Synced
 	44,  // 42: trunkline.v1.WatchResponse.progress:type_name -> trunkline.v1.WatchResponse.Progress
 	52,  // 43: trunkline.v1.WatchResponse.move:type_name -> trunkline.v1.Move
-	45,  // 44: trunkline.v1.ConnectStateRequest.items:type_name -> trunkline.v1.ConnectStateRequest.ClientItem
-	46,  // 45: trunkline.v1.ConnectStateResponse.items:type_name -> trunkline.v1.ConnectStateResponse.ServerItem
+	45,  // 44: trunkline.v1.OpenStateStreamRequest.items:type_name -> trunkline.v1.OpenStateStreamRequest.ClientItem
+	46,  // 45: trunkline.v1.OpenStateStreamResponse.items:type_name -> trunkline.v1.OpenStateStreamResponse.ServerItem
 	49,  // 46: trunkline.v1.GetStateStatsResponse.started_at:type_name -> google.protobuf.Timestamp
 	47,  // 47: trunkline.v1.GetStateStatsResponse.records:type_name -> trunkline.v1.GetStateStatsResponse.RecordsEntry
 	27,  // 48: trunkline.v1.GetStateStatsResponse.outbox:type_name -> trunkline.v1.Outbox
@@ -4219,24 +4220,24 @@ var file_trunkline_v1_state_proto_depIdxs = []int32{
 	53,  // 68: trunkline.v1.BatchResponse.Outcome.error:type_name -> trunkline.v1.Error
 	0,   // 69: trunkline.v1.WatchResponse.Left.kind:type_name -> trunkline.v1.RecordKind
 	1,   // 70: trunkline.v1.WatchResponse.Left.reason:type_name -> trunkline.v1.EndReason
-	9,   // 71: trunkline.v1.ConnectStateRequest.ClientItem.save:type_name -> trunkline.v1.SaveRequest
-	12,  // 72: trunkline.v1.ConnectStateRequest.ClientItem.get:type_name -> trunkline.v1.GetRequest
-	15,  // 73: trunkline.v1.ConnectStateRequest.ClientItem.list:type_name -> trunkline.v1.ListRequest
-	17,  // 74: trunkline.v1.ConnectStateRequest.ClientItem.delete:type_name -> trunkline.v1.DeleteRequest
-	19,  // 75: trunkline.v1.ConnectStateRequest.ClientItem.batch:type_name -> trunkline.v1.BatchRequest
-	30,  // 76: trunkline.v1.ConnectStateRequest.ClientItem.renew_lease:type_name -> trunkline.v1.RenewLeaseRequest
-	32,  // 77: trunkline.v1.ConnectStateRequest.ClientItem.release_lease:type_name -> trunkline.v1.ReleaseLeaseRequest
-	36,  // 78: trunkline.v1.ConnectStateRequest.ClientItem.touch:type_name -> trunkline.v1.TouchRequest
-	11,  // 79: trunkline.v1.ConnectStateResponse.ServerItem.saved:type_name -> trunkline.v1.SaveResponse
-	13,  // 80: trunkline.v1.ConnectStateResponse.ServerItem.got:type_name -> trunkline.v1.GetResponse
-	16,  // 81: trunkline.v1.ConnectStateResponse.ServerItem.listed:type_name -> trunkline.v1.ListResponse
-	18,  // 82: trunkline.v1.ConnectStateResponse.ServerItem.deleted:type_name -> trunkline.v1.DeleteResponse
-	20,  // 83: trunkline.v1.ConnectStateResponse.ServerItem.batched:type_name -> trunkline.v1.BatchResponse
-	53,  // 84: trunkline.v1.ConnectStateResponse.ServerItem.error:type_name -> trunkline.v1.Error
-	31,  // 85: trunkline.v1.ConnectStateResponse.ServerItem.lease_renewed:type_name -> trunkline.v1.RenewLeaseResponse
-	33,  // 86: trunkline.v1.ConnectStateResponse.ServerItem.lease_released:type_name -> trunkline.v1.ReleaseLeaseResponse
-	37,  // 87: trunkline.v1.ConnectStateResponse.ServerItem.touched:type_name -> trunkline.v1.TouchResponse
-	52,  // 88: trunkline.v1.ConnectStateResponse.ServerItem.move:type_name -> trunkline.v1.Move
+	9,   // 71: trunkline.v1.OpenStateStreamRequest.ClientItem.save:type_name -> trunkline.v1.SaveRequest
+	12,  // 72: trunkline.v1.OpenStateStreamRequest.ClientItem.get:type_name -> trunkline.v1.GetRequest
+	15,  // 73: trunkline.v1.OpenStateStreamRequest.ClientItem.list:type_name -> trunkline.v1.ListRequest
+	17,  // 74: trunkline.v1.OpenStateStreamRequest.ClientItem.delete:type_name -> trunkline.v1.DeleteRequest
+	19,  // 75: trunkline.v1.OpenStateStreamRequest.ClientItem.batch:type_name -> trunkline.v1.BatchRequest
+	30,  // 76: trunkline.v1.OpenStateStreamRequest.ClientItem.renew_lease:type_name -> trunkline.v1.RenewLeaseRequest
+	32,  // 77: trunkline.v1.OpenStateStreamRequest.ClientItem.release_lease:type_name -> trunkline.v1.ReleaseLeaseRequest
+	36,  // 78: trunkline.v1.OpenStateStreamRequest.ClientItem.touch:type_name -> trunkline.v1.TouchRequest
+	11,  // 79: trunkline.v1.OpenStateStreamResponse.ServerItem.saved:type_name -> trunkline.v1.SaveResponse
+	13,  // 80: trunkline.v1.OpenStateStreamResponse.ServerItem.got:type_name -> trunkline.v1.GetResponse
+	16,  // 81: trunkline.v1.OpenStateStreamResponse.ServerItem.listed:type_name -> trunkline.v1.ListResponse
+	18,  // 82: trunkline.v1.OpenStateStreamResponse.ServerItem.deleted:type_name -> trunkline.v1.DeleteResponse
+	20,  // 83: trunkline.v1.OpenStateStreamResponse.ServerItem.batched:type_name -> trunkline.v1.BatchResponse
+	53,  // 84: trunkline.v1.OpenStateStreamResponse.ServerItem.error:type_name -> trunkline.v1.Error
+	31,  // 85: trunkline.v1.OpenStateStreamResponse.ServerItem.lease_renewed:type_name -> trunkline.v1.RenewLeaseResponse
+	33,  // 86: trunkline.v1.OpenStateStreamResponse.ServerItem.lease_released:type_name -> trunkline.v1.ReleaseLeaseResponse
+	37,  // 87: trunkline.v1.OpenStateStreamResponse.ServerItem.touched:type_name -> trunkline.v1.TouchResponse
+	52,  // 88: trunkline.v1.OpenStateStreamResponse.ServerItem.move:type_name -> trunkline.v1.Move
 	49,  // 89: trunkline.v1.Outbox.Stuck.refused_at:type_name -> google.protobuf.Timestamp
 	9,   // 90: trunkline.v1.StateService.Save:input_type -> trunkline.v1.SaveRequest
 	12,  // 91: trunkline.v1.StateService.Get:input_type -> trunkline.v1.GetRequest
@@ -4244,7 +4245,7 @@ var file_trunkline_v1_state_proto_depIdxs = []int32{
 	17,  // 93: trunkline.v1.StateService.Delete:input_type -> trunkline.v1.DeleteRequest
 	19,  // 94: trunkline.v1.StateService.Batch:input_type -> trunkline.v1.BatchRequest
 	21,  // 95: trunkline.v1.StateService.Watch:input_type -> trunkline.v1.WatchRequest
-	23,  // 96: trunkline.v1.StateService.ConnectState:input_type -> trunkline.v1.ConnectStateRequest
+	23,  // 96: trunkline.v1.StateService.OpenStateStream:input_type -> trunkline.v1.OpenStateStreamRequest
 	25,  // 97: trunkline.v1.StateService.GetStateStats:input_type -> trunkline.v1.GetStateStatsRequest
 	28,  // 98: trunkline.v1.StateService.AcquireLease:input_type -> trunkline.v1.AcquireLeaseRequest
 	30,  // 99: trunkline.v1.StateService.RenewLease:input_type -> trunkline.v1.RenewLeaseRequest
@@ -4257,7 +4258,7 @@ var file_trunkline_v1_state_proto_depIdxs = []int32{
 	18,  // 106: trunkline.v1.StateService.Delete:output_type -> trunkline.v1.DeleteResponse
 	20,  // 107: trunkline.v1.StateService.Batch:output_type -> trunkline.v1.BatchResponse
 	22,  // 108: trunkline.v1.StateService.Watch:output_type -> trunkline.v1.WatchResponse
-	24,  // 109: trunkline.v1.StateService.ConnectState:output_type -> trunkline.v1.ConnectStateResponse
+	24,  // 109: trunkline.v1.StateService.OpenStateStream:output_type -> trunkline.v1.OpenStateStreamResponse
 	26,  // 110: trunkline.v1.StateService.GetStateStats:output_type -> trunkline.v1.GetStateStatsResponse
 	29,  // 111: trunkline.v1.StateService.AcquireLease:output_type -> trunkline.v1.AcquireLeaseResponse
 	31,  // 112: trunkline.v1.StateService.RenewLease:output_type -> trunkline.v1.RenewLeaseResponse
@@ -4316,26 +4317,26 @@ func file_trunkline_v1_state_proto_init() {
 		(*BatchResponse_Outcome_Error)(nil),
 	}
 	file_trunkline_v1_state_proto_msgTypes[43].OneofWrappers = []any{
-		(*ConnectStateRequest_ClientItem_Save)(nil),
-		(*ConnectStateRequest_ClientItem_Get)(nil),
-		(*ConnectStateRequest_ClientItem_List)(nil),
-		(*ConnectStateRequest_ClientItem_Delete)(nil),
-		(*ConnectStateRequest_ClientItem_Batch)(nil),
-		(*ConnectStateRequest_ClientItem_RenewLease)(nil),
-		(*ConnectStateRequest_ClientItem_ReleaseLease)(nil),
-		(*ConnectStateRequest_ClientItem_Touch)(nil),
+		(*OpenStateStreamRequest_ClientItem_Save)(nil),
+		(*OpenStateStreamRequest_ClientItem_Get)(nil),
+		(*OpenStateStreamRequest_ClientItem_List)(nil),
+		(*OpenStateStreamRequest_ClientItem_Delete)(nil),
+		(*OpenStateStreamRequest_ClientItem_Batch)(nil),
+		(*OpenStateStreamRequest_ClientItem_RenewLease)(nil),
+		(*OpenStateStreamRequest_ClientItem_ReleaseLease)(nil),
+		(*OpenStateStreamRequest_ClientItem_Touch)(nil),
 	}
 	file_trunkline_v1_state_proto_msgTypes[44].OneofWrappers = []any{
-		(*ConnectStateResponse_ServerItem_Saved)(nil),
-		(*ConnectStateResponse_ServerItem_Got)(nil),
-		(*ConnectStateResponse_ServerItem_Listed)(nil),
-		(*ConnectStateResponse_ServerItem_Deleted)(nil),
-		(*ConnectStateResponse_ServerItem_Batched)(nil),
-		(*ConnectStateResponse_ServerItem_Error)(nil),
-		(*ConnectStateResponse_ServerItem_LeaseRenewed)(nil),
-		(*ConnectStateResponse_ServerItem_LeaseReleased)(nil),
-		(*ConnectStateResponse_ServerItem_Touched)(nil),
-		(*ConnectStateResponse_ServerItem_Move)(nil),
+		(*OpenStateStreamResponse_ServerItem_Saved)(nil),
+		(*OpenStateStreamResponse_ServerItem_Got)(nil),
+		(*OpenStateStreamResponse_ServerItem_Listed)(nil),
+		(*OpenStateStreamResponse_ServerItem_Deleted)(nil),
+		(*OpenStateStreamResponse_ServerItem_Batched)(nil),
+		(*OpenStateStreamResponse_ServerItem_Error)(nil),
+		(*OpenStateStreamResponse_ServerItem_LeaseRenewed)(nil),
+		(*OpenStateStreamResponse_ServerItem_LeaseReleased)(nil),
+		(*OpenStateStreamResponse_ServerItem_Touched)(nil),
+		(*OpenStateStreamResponse_ServerItem_Move)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -19,19 +19,19 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	StateService_Save_FullMethodName          = "/trunkline.v1.StateService/Save"
-	StateService_Get_FullMethodName           = "/trunkline.v1.StateService/Get"
-	StateService_List_FullMethodName          = "/trunkline.v1.StateService/List"
-	StateService_Delete_FullMethodName        = "/trunkline.v1.StateService/Delete"
-	StateService_Batch_FullMethodName         = "/trunkline.v1.StateService/Batch"
-	StateService_Watch_FullMethodName         = "/trunkline.v1.StateService/Watch"
-	StateService_ConnectState_FullMethodName  = "/trunkline.v1.StateService/ConnectState"
-	StateService_GetStateStats_FullMethodName = "/trunkline.v1.StateService/GetStateStats"
-	StateService_AcquireLease_FullMethodName  = "/trunkline.v1.StateService/AcquireLease"
-	StateService_RenewLease_FullMethodName    = "/trunkline.v1.StateService/RenewLease"
-	StateService_ReleaseLease_FullMethodName  = "/trunkline.v1.StateService/ReleaseLease"
-	StateService_ListLeases_FullMethodName    = "/trunkline.v1.StateService/ListLeases"
-	StateService_Touch_FullMethodName         = "/trunkline.v1.StateService/Touch"
+	StateService_Save_FullMethodName            = "/trunkline.v1.StateService/Save"
+	StateService_Get_FullMethodName             = "/trunkline.v1.StateService/Get"
+	StateService_List_FullMethodName            = "/trunkline.v1.StateService/List"
+	StateService_Delete_FullMethodName          = "/trunkline.v1.StateService/Delete"
+	StateService_Batch_FullMethodName           = "/trunkline.v1.StateService/Batch"
+	StateService_Watch_FullMethodName           = "/trunkline.v1.StateService/Watch"
+	StateService_OpenStateStream_FullMethodName = "/trunkline.v1.StateService/OpenStateStream"
+	StateService_GetStateStats_FullMethodName   = "/trunkline.v1.StateService/GetStateStats"
+	StateService_AcquireLease_FullMethodName    = "/trunkline.v1.StateService/AcquireLease"
+	StateService_RenewLease_FullMethodName      = "/trunkline.v1.StateService/RenewLease"
+	StateService_ReleaseLease_FullMethodName    = "/trunkline.v1.StateService/ReleaseLease"
+	StateService_ListLeases_FullMethodName      = "/trunkline.v1.StateService/ListLeases"
+	StateService_Touch_FullMethodName           = "/trunkline.v1.StateService/Touch"
 )
 
 // StateServiceClient is the client API for StateService service.
@@ -69,7 +69,7 @@ type StateServiceClient interface {
 	// multiplexed on one stream, many items a frame. Items are answered in
 	// any order, except that what one stream wrote it reads. Errors come as items; the stream goes on. UNAVAILABLE when
 	// the service shuts down.
-	ConnectState(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConnectStateRequest, ConnectStateResponse], error)
+	OpenStateStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[OpenStateStreamRequest, OpenStateStreamResponse], error)
 	// Counts since the service started, and what it holds now.
 	GetStateStats(ctx context.Context, in *GetStateStatsRequest, opts ...grpc.CallOption) (*GetStateStatsResponse, error)
 	// Takes a lease that nobody holds. Answered when it is as durable as the engine makes it. With `wait`, it waits for
@@ -169,18 +169,18 @@ func (c *stateServiceClient) Watch(ctx context.Context, in *WatchRequest, opts .
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type StateService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
 
-func (c *stateServiceClient) ConnectState(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConnectStateRequest, ConnectStateResponse], error) {
+func (c *stateServiceClient) OpenStateStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[OpenStateStreamRequest, OpenStateStreamResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &StateService_ServiceDesc.Streams[1], StateService_ConnectState_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &StateService_ServiceDesc.Streams[1], StateService_OpenStateStream_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[ConnectStateRequest, ConnectStateResponse]{ClientStream: stream}
+	x := &grpc.GenericClientStream[OpenStateStreamRequest, OpenStateStreamResponse]{ClientStream: stream}
 	return x, nil
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type StateService_ConnectStateClient = grpc.BidiStreamingClient[ConnectStateRequest, ConnectStateResponse]
+type StateService_OpenStateStreamClient = grpc.BidiStreamingClient[OpenStateStreamRequest, OpenStateStreamResponse]
 
 func (c *stateServiceClient) GetStateStats(ctx context.Context, in *GetStateStatsRequest, opts ...grpc.CallOption) (*GetStateStatsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -277,7 +277,7 @@ type StateServiceServer interface {
 	// multiplexed on one stream, many items a frame. Items are answered in
 	// any order, except that what one stream wrote it reads. Errors come as items; the stream goes on. UNAVAILABLE when
 	// the service shuts down.
-	ConnectState(grpc.BidiStreamingServer[ConnectStateRequest, ConnectStateResponse]) error
+	OpenStateStream(grpc.BidiStreamingServer[OpenStateStreamRequest, OpenStateStreamResponse]) error
 	// Counts since the service started, and what it holds now.
 	GetStateStats(context.Context, *GetStateStatsRequest) (*GetStateStatsResponse, error)
 	// Takes a lease that nobody holds. Answered when it is as durable as the engine makes it. With `wait`, it waits for
@@ -326,8 +326,8 @@ func (UnimplementedStateServiceServer) Batch(context.Context, *BatchRequest) (*B
 func (UnimplementedStateServiceServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
 }
-func (UnimplementedStateServiceServer) ConnectState(grpc.BidiStreamingServer[ConnectStateRequest, ConnectStateResponse]) error {
-	return status.Error(codes.Unimplemented, "method ConnectState not implemented")
+func (UnimplementedStateServiceServer) OpenStateStream(grpc.BidiStreamingServer[OpenStateStreamRequest, OpenStateStreamResponse]) error {
+	return status.Error(codes.Unimplemented, "method OpenStateStream not implemented")
 }
 func (UnimplementedStateServiceServer) GetStateStats(context.Context, *GetStateStatsRequest) (*GetStateStatsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStateStats not implemented")
@@ -469,12 +469,12 @@ func _StateService_Watch_Handler(srv interface{}, stream grpc.ServerStream) erro
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type StateService_WatchServer = grpc.ServerStreamingServer[WatchResponse]
 
-func _StateService_ConnectState_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(StateServiceServer).ConnectState(&grpc.GenericServerStream[ConnectStateRequest, ConnectStateResponse]{ServerStream: stream})
+func _StateService_OpenStateStream_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(StateServiceServer).OpenStateStream(&grpc.GenericServerStream[OpenStateStreamRequest, OpenStateStreamResponse]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type StateService_ConnectStateServer = grpc.BidiStreamingServer[ConnectStateRequest, ConnectStateResponse]
+type StateService_OpenStateStreamServer = grpc.BidiStreamingServer[OpenStateStreamRequest, OpenStateStreamResponse]
 
 func _StateService_GetStateStats_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetStateStatsRequest)
@@ -643,8 +643,8 @@ var StateService_ServiceDesc = grpc.ServiceDesc{
 			ServerStreams: true,
 		},
 		{
-			StreamName:    "ConnectState",
-			Handler:       _StateService_ConnectState_Handler,
+			StreamName:    "OpenStateStream",
+			Handler:       _StateService_OpenStateStream_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
 		},

@@ -13,7 +13,7 @@ BUS_PORT: Final = 7431
 STATE_PORT: Final = 7432
 
 BUS_AWAY: Final = ("trunkline-bus", "away")
-"""Initial metadata of a Connect stream that a sidecar accepted while the bus is away."""
+"""Initial metadata of an OpenStream stream that a sidecar accepted while the bus is away."""
 
 COMPRESSED: Final = ("trunkline-compression", "gzip")
 """Metadata of a call whose answers shall be compressed, as its requests are. Over a UNIX socket nothing is."""

@@ -8,8 +8,8 @@ import { DurableSubscription, type DurableOptions } from "./durable.js";
 import { fromItem, invalid, TrunklineError } from "./errors.js";
 import type { SubscribeRequestInit } from "./frames.js";
 import {
-  ConnectRequestSchema, ConnectResponseSchema, Durability, PublishRequestSchema, RequestRequestSchema,
-  type ConnectRequest_CancelSchema, type ConnectRequest_ClientItemSchema, type ConnectResponse, type Receipt, type RequestResponse,
+  OpenStreamRequestSchema, OpenStreamResponseSchema, Durability, PublishRequestSchema, RequestRequestSchema,
+  type OpenStreamRequest_CancelSchema, type OpenStreamRequest_ClientItemSchema, type OpenStreamResponse, type Receipt, type RequestResponse,
 } from "./gen/trunkline/v1/bus_pb.js";
 import { checkLive, duration, encodeMessage, Received, type MessageInit } from "./message.js";
 import { Responder, type RequestHandler, type RespondOptions } from "./respond.js";
@@ -67,9 +67,9 @@ export async function connectBus(address: string, options: ConnectOptions = {}):
 }
 
 /** Carries messages between agents. */
-export class Bus implements StreamUser<ConnectResponse> {
+export class Bus implements StreamUser<OpenStreamResponse> {
   /** @internal */
-  readonly stream: Stream<ConnectResponse>;
+  readonly stream: Stream<OpenStreamResponse>;
   /** @internal */
   readonly subscriptions = new Map<bigint, Interest<any>>();
   /** Makes a unary call of BusService for which there is no method here, such as `bus.call(BusService.method.getStats, {})`. */
@@ -83,7 +83,7 @@ export class Bus implements StreamUser<ConnectResponse> {
 
   /** @internal Use {@link connectBus}. */
   constructor(connection: Connection) {
-    this.stream = new Stream(connection, "/trunkline.v1.BusService/Connect", this);
+    this.stream = new Stream(connection, "/trunkline.v1.BusService/OpenStream", this);
     this.call = connection.unary.bind(connection);
   }
 
@@ -317,9 +317,9 @@ export class Bus implements StreamUser<ConnectResponse> {
   }
 
   /** Lets an item go out with the next frame, behind all that was published. */
-  private sayItem(item: MessageInitShape<typeof ConnectRequest_ClientItemSchema>): void {
+  private sayItem(item: MessageInitShape<typeof OpenStreamRequest_ClientItemSchema>): void {
     this.seal();
-    this.stream.put(toBinary(ConnectRequestSchema, create(ConnectRequestSchema, { items: [item] })), false);
+    this.stream.put(toBinary(OpenStreamRequestSchema, create(OpenStreamRequestSchema, { items: [item] })), false);
   }
 
   /** @internal */
@@ -328,7 +328,7 @@ export class Bus implements StreamUser<ConnectResponse> {
   }
 
   /** @internal */
-  cancelItem(id: bigint, how: MessageInitShape<typeof ConnectRequest_CancelSchema>): void {
+  cancelItem(id: bigint, how: MessageInitShape<typeof OpenStreamRequest_CancelSchema>): void {
     this.sayItem({ id, item: { case: "cancel", value: how } });
   }
 
@@ -339,8 +339,8 @@ export class Bus implements StreamUser<ConnectResponse> {
   }
 
   /** @internal */
-  parse(bytes: Buffer): ConnectResponse {
-    return fromBinary(ConnectResponseSchema, bytes);
+  parse(bytes: Buffer): OpenStreamResponse {
+    return fromBinary(OpenStreamResponseSchema, bytes);
   }
 
   /** @internal */
@@ -386,7 +386,7 @@ export class Bus implements StreamUser<ConnectResponse> {
   }
 
   /** @internal */
-  take(frame: ConnectResponse): void {
+  take(frame: OpenStreamResponse): void {
     for (const { id, item } of frame.items) {
       switch (item.case) {
         case "subscription":
@@ -465,7 +465,7 @@ function withIndex(error: TrunklineError, index: number): TrunklineError {
   return new TrunklineError(error.reason, error.message, { ...error.details, index: String(index) }, { cause: error.cause });
 }
 
-/** A frame of one item: ConnectRequest.items, with ClientItem.id and the item. */
+/** A frame of one item: OpenStreamRequest.items, with ClientItem.id and the item. */
 function itemFrame(id: bigint, field: number, body: Uint8Array): Uint8Array {
   const item = new BinaryWriter();
   if (id !== 0n) {

@@ -4,8 +4,8 @@ import { randomUUID } from "node:crypto";
 import { Connection, MAX_FRAME_BYTES, type ConnectOptions } from "./connection.js";
 import { fromItem, TrunklineError, tooLarge } from "./errors.js";
 import {
-  ConnectStateRequestSchema, ConnectStateResponseSchema, RecordKind,
-  type ConnectStateRequest_ClientItemSchema, type ConnectStateResponse, type ConnectStateResponse_ServerItem,
+  OpenStateStreamRequestSchema, OpenStateStreamResponseSchema, RecordKind,
+  type OpenStateStreamRequest_ClientItemSchema, type OpenStateStreamResponse, type OpenStateStreamResponse_ServerItem,
   type FilterSchema, type Record as StateRecord, type SaveRequestSchema,
 } from "./gen/trunkline/v1/state_pb.js";
 import { duration, type MessageInit } from "./message.js";
@@ -51,7 +51,7 @@ export interface Page {
   token: string;
 }
 
-type Item = NonNullable<MessageInitShape<typeof ConnectStateRequest_ClientItemSchema>["item"]>;
+type Item = NonNullable<MessageInitShape<typeof OpenStateStreamRequest_ClientItemSchema>["item"]>;
 
 /** Connects to a state service or a sidecar; see connectBus. */
 export async function connectState(address: string, options: ConnectOptions = {}): Promise<State> {
@@ -64,15 +64,15 @@ export async function connectState(address: string, options: ConnectOptions = {}
  * Keeps what agents must find again. While the connection is lost, calls wait for it within their timeout; one that was pending
  * fails with STATE_DISCONNECTED, and it is not known whether its write was made.
  */
-export class State implements StreamUser<ConnectStateResponse> {
+export class State implements StreamUser<OpenStateStreamResponse> {
   /** @internal */
-  readonly stream: Stream<ConnectStateResponse>;
+  readonly stream: Stream<OpenStateStreamResponse>;
   /** Makes a unary call of StateService for which there is no method here, such as `state.call(StateService.method.getStateStats, {})`. */
   readonly call: Connection["unary"];
 
   /** @internal Use {@link connectState}. */
   constructor(connection: Connection) {
-    this.stream = new Stream(connection, "/trunkline.v1.StateService/ConnectState", this);
+    this.stream = new Stream(connection, "/trunkline.v1.StateService/OpenStateStream", this);
     this.call = connection.unary.bind(connection);
   }
 
@@ -152,7 +152,7 @@ export class State implements StreamUser<ConnectStateResponse> {
   }
 
   /** Sends one item and returns what answers it. */
-  private async ask(item: Item, options: CallOptions): Promise<ConnectStateResponse_ServerItem["item"]> {
+  private async ask(item: Item, options: CallOptions): Promise<OpenStateStreamResponse_ServerItem["item"]> {
     const ends = performance.now() + (options.timeout ?? DEFAULT_CALL);
     const late = (): Error =>
       new TrunklineError("STATE_DISCONNECTED", `${this.stream.connection.at.text} did not answer in time`);
@@ -160,23 +160,23 @@ export class State implements StreamUser<ConnectStateResponse> {
     await this.stream.pace(options);
     this.stream.check();
     const id = this.stream.nextId();
-    const encoded = toBinary(ConnectStateRequestSchema, create(ConnectStateRequestSchema, { items: [{ id, item } as MessageInitShape<typeof ConnectStateRequest_ClientItemSchema>] }));
+    const encoded = toBinary(OpenStateStreamRequestSchema, create(OpenStateStreamRequestSchema, { items: [{ id, item } as MessageInitShape<typeof OpenStateStreamRequest_ClientItemSchema>] }));
     if (encoded.length > MAX_CALL_BYTES) {
       throw tooLarge("call", encoded.length, MAX_CALL_BYTES);
     }
     const left = { ...options, timeout: Math.max(ends - performance.now(), 0) };
-    const answered = this.stream.answer<ConnectStateResponse_ServerItem["item"]>(id, left, late);
+    const answered = this.stream.answer<OpenStateStreamResponse_ServerItem["item"]>(id, left, late);
     this.stream.put(encoded, false);
     return answered;
   }
 
   /** @internal */
-  parse(bytes: Buffer): ConnectStateResponse {
-    return fromBinary(ConnectStateResponseSchema, bytes);
+  parse(bytes: Buffer): OpenStateStreamResponse {
+    return fromBinary(OpenStateStreamResponseSchema, bytes);
   }
 
   /** @internal */
-  take(frame: ConnectStateResponse): void {
+  take(frame: OpenStateStreamResponse): void {
     for (const { id, item } of frame.items) {
       if (item.case === "error") {
         this.stream.fail(id, fromItem(item.value));

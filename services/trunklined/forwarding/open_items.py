@@ -1,4 +1,4 @@
-"""OpenItems: what of a Connect stream that is forwarded waits for its answer, so that a drain can wait for it too."""
+"""OpenItems: what of a forwarded OpenStream stream waits for its answer, so that a drain can wait for it too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from trunkline.wire.opaque import PassthroughTypes
 _UNANSWERED: Final = frozenset({"subscribe", "request_credit"})
 """Items of a client that have no answer of their own."""
 
-_MOVE: Final = bus_pb2.ConnectResponse(items=[bus_pb2.ConnectResponse.ServerItem(move=Move())]).SerializeToString()
+_MOVE: Final = bus_pb2.OpenStreamResponse(
+    items=[bus_pb2.OpenStreamResponse.ServerItem(move=Move())]
+).SerializeToString()
 """What a client is asked by that promised to move, of either service; among other items, too."""
 
 
@@ -25,10 +27,10 @@ def frames_of(method: str) -> tuple[Any, Any] | None:
     """Returns the frames of a stream of items, up and down, read no deeper than each item's id and kind; None for calls
     that are no such stream."""
     match method:
-        case "/trunkline.v1.BusService/Connect":
-            return _shallow(bus_pb2.DESCRIPTOR, "ConnectRequest", "ConnectResponse")
-        case "/trunkline.v1.StateService/ConnectState":
-            return _shallow(state_pb2.DESCRIPTOR, "ConnectStateRequest", "ConnectStateResponse")
+        case "/trunkline.v1.BusService/OpenStream":
+            return _shallow(bus_pb2.DESCRIPTOR, "OpenStreamRequest", "OpenStreamResponse")
+        case "/trunkline.v1.StateService/OpenStateStream":
+            return _shallow(state_pb2.DESCRIPTOR, "OpenStateStreamRequest", "OpenStateStreamResponse")
     return None
 
 

@@ -1,4 +1,4 @@
-"""LocalStream: the client's end of a `Connect` stream whose other end is in the same process.
+"""LocalStream: the client's end of an `OpenStream` stream whose other end is in the same process.
 
 Frames are handed over as the calls that they are, encoded as on a network, so that what passes here passes there. An
 idea of NATS (`Server.InProcessConn`): the real client and the real service, with another transport between them.

@@ -20,8 +20,8 @@ BUS_FINISHING_METHODS: Final = tuple(
 LONG_STREAMS: Final = frozenset(
     f"/trunkline.v1.{name}"
     for name in (
-        *("BusService/Connect", "BusService/PublishStream", "BusService/Subscribe"),
-        *("StateService/ConnectState", "StateService/Watch"),
+        *("BusService/OpenStream", "BusService/PublishStream", "BusService/Subscribe"),
+        *("StateService/OpenStateStream", "StateService/Watch"),
     )
 )
 """Calls that stay for as long as their client does."""

@@ -4,7 +4,7 @@ app          its parts put together; config: its settings; metrics: its counts
 door         lets other users' programs come to the gRPC socket, each asked who it is
 servicer     BusService and StateService, each call passed on as raw bytes
 offline/     store and forward, while the bus is away
-  calls        the calls that publish; connect_stream, publish_stream: two of them as streams, on stream
+  calls        the calls that publish; open_stream, publish_stream: two of them as streams, on stream
   routing      whether what is to be stored goes to the bus, or is held here
   backlog      what is held, on disk; backlog_file is its file
   drain        hands it to the bus when that is back

@@ -26,7 +26,7 @@ MAX_REMEMBERED: Final = 4_096
 """Commands whose correlation ids are remembered, each way; beyond it the oldest is forgotten."""
 
 MAX_WAITING_BYTES: Final = 4 * MiB
-"""Of one Connect stream that was opened while the bus is away: what waits for the bus. Beyond it BUS_DISCONNECTED."""
+"""Of one OpenStream stream opened while the bus is away: what waits for the bus. Beyond it BUS_DISCONNECTED."""
 
 
 OWN_SUFFIX: Final = ".own"

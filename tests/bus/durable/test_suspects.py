@@ -164,14 +164,14 @@ async def test_a_process_has_one_at_a_time_whatever_it_takes_it_from(stub: Any, 
             await holder.take(1)
     for name in names:
         await eventually(lambda name=name: get(stub, name), lambda found: found.retrying == 1)  # type: ignore[misc]
-    call = stub.Connect()
+    call = stub.OpenStream()
     starts = [
         {"id": id, "subscribe": {"start": {"pattern": channel, "durable": name}}} for id, name in enumerate(names, 1)
     ]
-    await call.write(bus_pb2.ConnectRequest(items=starts))
+    await call.write(bus_pb2.OpenStreamRequest(items=starts))
     given: list[int] = []
     for _ in names:
-        await call.write(bus_pb2.ConnectRequest(items=[{"id": 9, "ping": {}}]))
+        await call.write(bus_pb2.OpenStreamRequest(items=[{"id": 9, "ping": {}}]))
         seen, ponged = len(given), False
         while len(given) == seen or not ponged:
             for item in (await asyncio.wait_for(call.read(), PATIENCE)).items:
@@ -181,6 +181,6 @@ async def test_a_process_has_one_at_a_time_whatever_it_takes_it_from(stub: Any, 
                     sequence = item.subscription.deliveries.first_sequence
         assert len(given) == seen + 1
         ack = {"subscribe": {"ack": {"sequences": [sequence], "attempt": 2}}}
-        await call.write(bus_pb2.ConnectRequest(items=[{"id": given[-1], **ack}]))
+        await call.write(bus_pb2.OpenStreamRequest(items=[{"id": given[-1], **ack}]))
     assert sorted(given) == [1, 2]
     call.cancel()

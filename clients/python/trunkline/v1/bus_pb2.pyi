@@ -316,7 +316,7 @@ class RequestResponse(_message.Message):
     channel: str
     def __init__(self, message: _Optional[_Union[_message_pb2.Message, _Mapping]] = ..., channel: _Optional[str] = ...) -> None: ...
 
-class ConnectRequest(_message.Message):
+class OpenStreamRequest(_message.Message):
     __slots__ = ("items",)
     class ClientItem(_message.Message):
         __slots__ = ("id", "publish", "request", "subscribe", "cancel", "ping", "request_stream", "request_credit")
@@ -332,11 +332,11 @@ class ConnectRequest(_message.Message):
         publish: PublishRequest
         request: RequestRequest
         subscribe: SubscribeRequest
-        cancel: ConnectRequest.Cancel
-        ping: ConnectRequest.Ping
+        cancel: OpenStreamRequest.Cancel
+        ping: OpenStreamRequest.Ping
         request_stream: RequestStreamRequest
-        request_credit: ConnectRequest.RequestCredit
-        def __init__(self, id: _Optional[int] = ..., publish: _Optional[_Union[PublishRequest, _Mapping]] = ..., request: _Optional[_Union[RequestRequest, _Mapping]] = ..., subscribe: _Optional[_Union[SubscribeRequest, _Mapping]] = ..., cancel: _Optional[_Union[ConnectRequest.Cancel, _Mapping]] = ..., ping: _Optional[_Union[ConnectRequest.Ping, _Mapping]] = ..., request_stream: _Optional[_Union[RequestStreamRequest, _Mapping]] = ..., request_credit: _Optional[_Union[ConnectRequest.RequestCredit, _Mapping]] = ...) -> None: ...
+        request_credit: OpenStreamRequest.RequestCredit
+        def __init__(self, id: _Optional[int] = ..., publish: _Optional[_Union[PublishRequest, _Mapping]] = ..., request: _Optional[_Union[RequestRequest, _Mapping]] = ..., subscribe: _Optional[_Union[SubscribeRequest, _Mapping]] = ..., cancel: _Optional[_Union[OpenStreamRequest.Cancel, _Mapping]] = ..., ping: _Optional[_Union[OpenStreamRequest.Ping, _Mapping]] = ..., request_stream: _Optional[_Union[RequestStreamRequest, _Mapping]] = ..., request_credit: _Optional[_Union[OpenStreamRequest.RequestCredit, _Mapping]] = ...) -> None: ...
     class Cancel(_message.Message):
         __slots__ = ("nothing_begun", "finish")
         NOTHING_BEGUN_FIELD_NUMBER: _ClassVar[int]
@@ -355,10 +355,10 @@ class ConnectRequest(_message.Message):
         parts: int
         def __init__(self, parts: _Optional[int] = ...) -> None: ...
     ITEMS_FIELD_NUMBER: _ClassVar[int]
-    items: _containers.RepeatedCompositeFieldContainer[ConnectRequest.ClientItem]
-    def __init__(self, items: _Optional[_Iterable[_Union[ConnectRequest.ClientItem, _Mapping]]] = ...) -> None: ...
+    items: _containers.RepeatedCompositeFieldContainer[OpenStreamRequest.ClientItem]
+    def __init__(self, items: _Optional[_Iterable[_Union[OpenStreamRequest.ClientItem, _Mapping]]] = ...) -> None: ...
 
-class ConnectResponse(_message.Message):
+class OpenStreamResponse(_message.Message):
     __slots__ = ("items",)
     class ServerItem(_message.Message):
         __slots__ = ("id", "published", "reply", "subscription", "cancelled", "pong", "error", "bus_connected", "request_events", "request_end", "move")
@@ -377,14 +377,14 @@ class ConnectResponse(_message.Message):
         published: PublishResponse
         reply: RequestResponse
         subscription: SubscribeResponse
-        cancelled: ConnectResponse.Cancelled
-        pong: ConnectResponse.Pong
+        cancelled: OpenStreamResponse.Cancelled
+        pong: OpenStreamResponse.Pong
         error: _error_pb2.Error
-        bus_connected: ConnectResponse.BusConnected
+        bus_connected: OpenStreamResponse.BusConnected
         request_events: RequestStreamResponse
         request_end: RequestStreamResponse
         move: _move_pb2.Move
-        def __init__(self, id: _Optional[int] = ..., published: _Optional[_Union[PublishResponse, _Mapping]] = ..., reply: _Optional[_Union[RequestResponse, _Mapping]] = ..., subscription: _Optional[_Union[SubscribeResponse, _Mapping]] = ..., cancelled: _Optional[_Union[ConnectResponse.Cancelled, _Mapping]] = ..., pong: _Optional[_Union[ConnectResponse.Pong, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., bus_connected: _Optional[_Union[ConnectResponse.BusConnected, _Mapping]] = ..., request_events: _Optional[_Union[RequestStreamResponse, _Mapping]] = ..., request_end: _Optional[_Union[RequestStreamResponse, _Mapping]] = ..., move: _Optional[_Union[_move_pb2.Move, _Mapping]] = ...) -> None: ...
+        def __init__(self, id: _Optional[int] = ..., published: _Optional[_Union[PublishResponse, _Mapping]] = ..., reply: _Optional[_Union[RequestResponse, _Mapping]] = ..., subscription: _Optional[_Union[SubscribeResponse, _Mapping]] = ..., cancelled: _Optional[_Union[OpenStreamResponse.Cancelled, _Mapping]] = ..., pong: _Optional[_Union[OpenStreamResponse.Pong, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., bus_connected: _Optional[_Union[OpenStreamResponse.BusConnected, _Mapping]] = ..., request_events: _Optional[_Union[RequestStreamResponse, _Mapping]] = ..., request_end: _Optional[_Union[RequestStreamResponse, _Mapping]] = ..., move: _Optional[_Union[_move_pb2.Move, _Mapping]] = ...) -> None: ...
     class BusConnected(_message.Message):
         __slots__ = ()
         def __init__(self) -> None: ...
@@ -395,8 +395,8 @@ class ConnectResponse(_message.Message):
         __slots__ = ()
         def __init__(self) -> None: ...
     ITEMS_FIELD_NUMBER: _ClassVar[int]
-    items: _containers.RepeatedCompositeFieldContainer[ConnectResponse.ServerItem]
-    def __init__(self, items: _Optional[_Iterable[_Union[ConnectResponse.ServerItem, _Mapping]]] = ...) -> None: ...
+    items: _containers.RepeatedCompositeFieldContainer[OpenStreamResponse.ServerItem]
+    def __init__(self, items: _Optional[_Iterable[_Union[OpenStreamResponse.ServerItem, _Mapping]]] = ...) -> None: ...
 
 class ListSubscriptionsRequest(_message.Message):
     __slots__ = ("pattern", "page_size", "page_token")

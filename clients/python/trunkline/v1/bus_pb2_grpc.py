@@ -64,10 +64,10 @@ class BusServiceStub(object):
                 request_serializer=trunkline_dot_v1_dot_bus__pb2.RequestRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_bus__pb2.RequestResponse.FromString,
                 _registered_method=True)
-        self.Connect = channel.stream_stream(
-                '/trunkline.v1.BusService/Connect',
-                request_serializer=trunkline_dot_v1_dot_bus__pb2.ConnectRequest.SerializeToString,
-                response_deserializer=trunkline_dot_v1_dot_bus__pb2.ConnectResponse.FromString,
+        self.OpenStream = channel.stream_stream(
+                '/trunkline.v1.BusService/OpenStream',
+                request_serializer=trunkline_dot_v1_dot_bus__pb2.OpenStreamRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_bus__pb2.OpenStreamResponse.FromString,
                 _registered_method=True)
         self.ListSubscriptions = channel.unary_unary(
                 '/trunkline.v1.BusService/ListSubscriptions',
@@ -248,7 +248,7 @@ class BusServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Connect(self, request_iterator, context):
+    def OpenStream(self, request_iterator, context):
         """The line of a client library: all of the above multiplexed on one stream, many items a frame. Items of one frame
         are taken in order. Errors come as items; the stream goes on. UNAVAILABLE when the service shuts down.
         INVALID_ARGUMENT: INVALID_MESSAGE (a frame that is none, or of more than 32,768 items, messages or sequences).
@@ -488,10 +488,10 @@ def add_BusServiceServicer_to_server(servicer, server):
                     request_deserializer=trunkline_dot_v1_dot_bus__pb2.RequestRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_bus__pb2.RequestResponse.SerializeToString,
             ),
-            'Connect': grpc.stream_stream_rpc_method_handler(
-                    servicer.Connect,
-                    request_deserializer=trunkline_dot_v1_dot_bus__pb2.ConnectRequest.FromString,
-                    response_serializer=trunkline_dot_v1_dot_bus__pb2.ConnectResponse.SerializeToString,
+            'OpenStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.OpenStream,
+                    request_deserializer=trunkline_dot_v1_dot_bus__pb2.OpenStreamRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_bus__pb2.OpenStreamResponse.SerializeToString,
             ),
             'ListSubscriptions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSubscriptions,
@@ -744,7 +744,7 @@ class BusService(object):
             _registered_method=True)
 
     @staticmethod
-    def Connect(request_iterator,
+    def OpenStream(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -757,9 +757,9 @@ class BusService(object):
         return grpc.experimental.stream_stream(
             request_iterator,
             target,
-            '/trunkline.v1.BusService/Connect',
-            trunkline_dot_v1_dot_bus__pb2.ConnectRequest.SerializeToString,
-            trunkline_dot_v1_dot_bus__pb2.ConnectResponse.FromString,
+            '/trunkline.v1.BusService/OpenStream',
+            trunkline_dot_v1_dot_bus__pb2.OpenStreamRequest.SerializeToString,
+            trunkline_dot_v1_dot_bus__pb2.OpenStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

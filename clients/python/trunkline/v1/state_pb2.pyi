@@ -377,7 +377,7 @@ class WatchResponse(_message.Message):
     move: _move_pb2.Move
     def __init__(self, record: _Optional[_Union[Record, _Mapping]] = ..., left: _Optional[_Union[WatchResponse.Left, _Mapping]] = ..., synced: _Optional[_Union[WatchResponse.Synced, _Mapping]] = ..., progress: _Optional[_Union[WatchResponse.Progress, _Mapping]] = ..., move: _Optional[_Union[_move_pb2.Move, _Mapping]] = ...) -> None: ...
 
-class ConnectStateRequest(_message.Message):
+class OpenStateStreamRequest(_message.Message):
     __slots__ = ("items",)
     class ClientItem(_message.Message):
         __slots__ = ("id", "save", "get", "list", "delete", "batch", "renew_lease", "release_lease", "touch")
@@ -401,10 +401,10 @@ class ConnectStateRequest(_message.Message):
         touch: TouchRequest
         def __init__(self, id: _Optional[int] = ..., save: _Optional[_Union[SaveRequest, _Mapping]] = ..., get: _Optional[_Union[GetRequest, _Mapping]] = ..., list: _Optional[_Union[ListRequest, _Mapping]] = ..., delete: _Optional[_Union[DeleteRequest, _Mapping]] = ..., batch: _Optional[_Union[BatchRequest, _Mapping]] = ..., renew_lease: _Optional[_Union[RenewLeaseRequest, _Mapping]] = ..., release_lease: _Optional[_Union[ReleaseLeaseRequest, _Mapping]] = ..., touch: _Optional[_Union[TouchRequest, _Mapping]] = ...) -> None: ...
     ITEMS_FIELD_NUMBER: _ClassVar[int]
-    items: _containers.RepeatedCompositeFieldContainer[ConnectStateRequest.ClientItem]
-    def __init__(self, items: _Optional[_Iterable[_Union[ConnectStateRequest.ClientItem, _Mapping]]] = ...) -> None: ...
+    items: _containers.RepeatedCompositeFieldContainer[OpenStateStreamRequest.ClientItem]
+    def __init__(self, items: _Optional[_Iterable[_Union[OpenStateStreamRequest.ClientItem, _Mapping]]] = ...) -> None: ...
 
-class ConnectStateResponse(_message.Message):
+class OpenStateStreamResponse(_message.Message):
     __slots__ = ("items",)
     class ServerItem(_message.Message):
         __slots__ = ("id", "saved", "got", "listed", "deleted", "batched", "error", "lease_renewed", "lease_released", "touched", "move")
@@ -432,8 +432,8 @@ class ConnectStateResponse(_message.Message):
         move: _move_pb2.Move
         def __init__(self, id: _Optional[int] = ..., saved: _Optional[_Union[SaveResponse, _Mapping]] = ..., got: _Optional[_Union[GetResponse, _Mapping]] = ..., listed: _Optional[_Union[ListResponse, _Mapping]] = ..., deleted: _Optional[_Union[DeleteResponse, _Mapping]] = ..., batched: _Optional[_Union[BatchResponse, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., lease_renewed: _Optional[_Union[RenewLeaseResponse, _Mapping]] = ..., lease_released: _Optional[_Union[ReleaseLeaseResponse, _Mapping]] = ..., touched: _Optional[_Union[TouchResponse, _Mapping]] = ..., move: _Optional[_Union[_move_pb2.Move, _Mapping]] = ...) -> None: ...
     ITEMS_FIELD_NUMBER: _ClassVar[int]
-    items: _containers.RepeatedCompositeFieldContainer[ConnectStateResponse.ServerItem]
-    def __init__(self, items: _Optional[_Iterable[_Union[ConnectStateResponse.ServerItem, _Mapping]]] = ...) -> None: ...
+    items: _containers.RepeatedCompositeFieldContainer[OpenStateStreamResponse.ServerItem]
+    def __init__(self, items: _Optional[_Iterable[_Union[OpenStateStreamResponse.ServerItem, _Mapping]]] = ...) -> None: ...
 
 class GetStateStatsRequest(_message.Message):
     __slots__ = ()

@@ -69,10 +69,10 @@ class StateServiceStub(object):
                 request_serializer=trunkline_dot_v1_dot_state__pb2.WatchRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_state__pb2.WatchResponse.FromString,
                 _registered_method=True)
-        self.ConnectState = channel.stream_stream(
-                '/trunkline.v1.StateService/ConnectState',
-                request_serializer=trunkline_dot_v1_dot_state__pb2.ConnectStateRequest.SerializeToString,
-                response_deserializer=trunkline_dot_v1_dot_state__pb2.ConnectStateResponse.FromString,
+        self.OpenStateStream = channel.stream_stream(
+                '/trunkline.v1.StateService/OpenStateStream',
+                request_serializer=trunkline_dot_v1_dot_state__pb2.OpenStateStreamRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_state__pb2.OpenStateStreamResponse.FromString,
                 _registered_method=True)
         self.GetStateStats = channel.unary_unary(
                 '/trunkline.v1.StateService/GetStateStats',
@@ -165,7 +165,7 @@ class StateServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ConnectState(self, request_iterator, context):
+    def OpenStateStream(self, request_iterator, context):
         """The line of a client library: all but Watch, AcquireLease (a call that waits can be cancelled alone) and ListLeases,
         multiplexed on one stream, many items a frame. Items are answered in
         any order, except that what one stream wrote it reads. Errors come as items; the stream goes on. UNAVAILABLE when
@@ -258,10 +258,10 @@ def add_StateServiceServicer_to_server(servicer, server):
                     request_deserializer=trunkline_dot_v1_dot_state__pb2.WatchRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_state__pb2.WatchResponse.SerializeToString,
             ),
-            'ConnectState': grpc.stream_stream_rpc_method_handler(
-                    servicer.ConnectState,
-                    request_deserializer=trunkline_dot_v1_dot_state__pb2.ConnectStateRequest.FromString,
-                    response_serializer=trunkline_dot_v1_dot_state__pb2.ConnectStateResponse.SerializeToString,
+            'OpenStateStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.OpenStateStream,
+                    request_deserializer=trunkline_dot_v1_dot_state__pb2.OpenStateStreamRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_state__pb2.OpenStateStreamResponse.SerializeToString,
             ),
             'GetStateStats': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStateStats,
@@ -472,7 +472,7 @@ class StateService(object):
             _registered_method=True)
 
     @staticmethod
-    def ConnectState(request_iterator,
+    def OpenStateStream(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -485,9 +485,9 @@ class StateService(object):
         return grpc.experimental.stream_stream(
             request_iterator,
             target,
-            '/trunkline.v1.StateService/ConnectState',
-            trunkline_dot_v1_dot_state__pb2.ConnectStateRequest.SerializeToString,
-            trunkline_dot_v1_dot_state__pb2.ConnectStateResponse.FromString,
+            '/trunkline.v1.StateService/OpenStateStream',
+            trunkline_dot_v1_dot_state__pb2.OpenStateStreamRequest.SerializeToString,
+            trunkline_dot_v1_dot_state__pb2.OpenStateStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

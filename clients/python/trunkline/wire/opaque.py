@@ -29,7 +29,7 @@ class PassthroughTypes:
     Raises:
         ValueError: a field holds no message.
 
-    `types["ConnectRequest.ClientItem"]` is the passthrough class of that name within the file.
+    `types["OpenStreamRequest.ClientItem"]` is the passthrough class of that name within the file.
     """
 
     def __init__(self, file: FileDescriptor, fields: Mapping[str, tuple[str, ...]]) -> None:
@@ -108,6 +108,6 @@ def state_passthrough() -> PassthroughTypes:
             "Record": (*bodies, "lease"),
             "OutboxMessage": ("message",),
             "BatchResponse.Outcome": ("error",),
-            "ConnectStateResponse.ServerItem": ("error",),
+            "OpenStateStreamResponse.ServerItem": ("error",),
         },
     )

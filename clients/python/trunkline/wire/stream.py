@@ -1,4 +1,4 @@
-"""Stream: the client's end of a multiplexed stream (`Connect`), which reconnects automatically."""
+"""Stream: the client's end of a multiplexed stream (`OpenStream`), which reconnects automatically."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Stream(PendingReplies):
 
     Args:
         address: `host:port`, `tls://host:port` or `unix:/path`.
-        method: full name of the streaming call, such as `/trunkline.v1.BusService/Connect`.
+        method: full name of the streaming call, such as `/trunkline.v1.BusService/OpenStream`.
         parse: decodes a frame.
         user: takes frames and events.
         lost: the class of the error of what was pending when the stream was lost.

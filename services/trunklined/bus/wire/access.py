@@ -99,7 +99,7 @@ def costs_of(stored_patterns: Sequence[str]) -> Costs:
         size = request.ByteSize()
         return Cost(1, size, size)
 
-    free = ("SubscribeRequest", "ConnectRequest.Cancel", "ConnectRequest.Ping", "ConnectRequest.RequestCredit")
+    free = ("SubscribeRequest", "OpenStreamRequest.Cancel", "OpenStreamRequest.Ping", "OpenStreamRequest.RequestCredit")
     return {
         **{f"{PACKAGE}.{name}": lambda request: FREE_OF_COST for name in free},
         f"{PACKAGE}.PublishRequest": publish,
@@ -157,9 +157,9 @@ def rules_of(facts: Facts) -> Rules:
         "RespondRequest": lambda request: (Need("respond", facts.channel_of_request(request.request_id)),),
         "CancelRequest": lambda request: (Need("request", facts.channel_of_request(request.request_id)),),
         # Of what is open on the same stream.
-        "ConnectRequest.Cancel": lambda request: FREE,
-        "ConnectRequest.Ping": lambda request: FREE,
-        "ConnectRequest.RequestCredit": lambda request: FREE,
+        "OpenStreamRequest.Cancel": lambda request: FREE,
+        "OpenStreamRequest.Ping": lambda request: FREE,
+        "OpenStreamRequest.RequestCredit": lambda request: FREE,
         "ListSubscriptionsRequest": lambda request: (Need("inspect", "list"),),
         "GetStatsRequest": lambda request: (Need("inspect", "stats"),),
         "CreateDurableSubscriptionRequest": lambda request: (

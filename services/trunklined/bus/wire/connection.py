@@ -1,4 +1,4 @@
-"""BusConnection: one client's Connect stream, everything it does multiplexed on it."""
+"""BusConnection: one client's OpenStream stream, everything it does multiplexed on it."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from trunklined.bus.wire.responding import Answers, refused_response
 from trunklined.bus.wire.subscribing import apply_frame, next_response, open_subscription, start_of, subscriber_of
 from trunklined.bus.wire.translation import (
     PassthroughClientItem,
-    PassthroughConnectRequest,
-    PassthroughConnectResponse,
+    PassthroughOpenStreamRequest,
+    PassthroughOpenStreamResponse,
     parse_large_frame,
     parse_twice,
 )
 from trunklined.rpc.errors import to_item
 from trunklined.rpc.long_work import TimeSlice, check_lists, pieces_of, split, too_many
 
-_ITEM: Final = bus_pb2.ConnectResponse.ServerItem
-_items = length_prefix(bus_pb2.ConnectResponse, "items")
+_ITEM: Final = bus_pb2.OpenStreamResponse.ServerItem
+_items = length_prefix(bus_pb2.OpenStreamResponse, "items")
 _subscription = length_prefix(_ITEM, "subscription")
 _ID: Final = number_tag(_ITEM, "id")
 
@@ -55,7 +55,7 @@ class BusConnection:
         answers: takes what responders say.
         turn: shared by all streams of the service: what one takes, others send.
         peer: who the client is, for people.
-        write: writes one encoded ConnectResponse to the stream.
+        write: writes one encoded OpenStreamResponse to the stream.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class BusConnection:
         self._closed = False
         self._flush_batch = flush_batch
         self._writer = StreamWriter(write, self._gather, flush_batch=flush_batch)
-        self._frame = PassthroughConnectResponse()
+        self._frame = PassthroughOpenStreamResponse()
         """Answers for the next frame."""
         self._answers = 0
         self._answer_bytes = 0
@@ -105,13 +105,13 @@ class BusConnection:
         )
 
     async def take(self, raw: bytes) -> None:
-        """Takes one encoded ConnectRequest; waits while the client does not read what it asked for.
+        """Takes one encoded OpenStreamRequest; waits while the client does not read what it asked for.
 
         A large one is taken piece by piece, and gives others their turn in between.
         """
         pieces: Iterable[bytes | memoryview] = (raw,)
         if len(raw) > FRAME_BYTES:
-            check_lists(raw, bus_pb2.ConnectRequest, invalid_message)
+            check_lists(raw, bus_pb2.OpenStreamRequest, invalid_message)
             pieces = pieces_of(memoryview(raw), FRAME_BYTES)
         work = TimeSlice()
         for piece in pieces:
@@ -192,10 +192,10 @@ class BusConnection:
 
     async def _take_large(self, piece: bytes | memoryview) -> bool:
         """Takes a piece that is one item, which publishes a lot; False: it is another."""
-        items, _ = await split(piece, bus_pb2.ConnectRequest.ITEMS_FIELD_NUMBER)
+        items, _ = await split(piece, bus_pb2.OpenStreamRequest.ITEMS_FIELD_NUMBER)
         if len(items) != 1:
             return False
-        large = await parse_large_frame(PassthroughClientItem, bus_pb2.ConnectRequest.ClientItem, items[0])
+        large = await parse_large_frame(PassthroughClientItem, bus_pb2.OpenStreamRequest.ClientItem, items[0])
         if large is None or large[0].WhichOneof("item") is not None:
             return False
         item, request, encoded = large
@@ -421,7 +421,7 @@ class BusConnection:
         return item
 
     def _take_answers(self) -> bytes:
-        frame, self._frame = self._frame, PassthroughConnectResponse()
+        frame, self._frame = self._frame, PassthroughOpenStreamResponse()
         self._answers = self._answer_bytes = 0
         encoded: bytes = frame.SerializeToString()
         return encoded
@@ -462,7 +462,7 @@ class BusConnection:
 
 def _items_of(raw: bytes) -> Iterable[tuple[Any, Any]]:
     """The items of an encoded frame, each as its public type and as its passthrough type."""
-    frame, passing = parse_twice(bus_pb2.ConnectRequest, PassthroughConnectRequest, raw)
+    frame, passing = parse_twice(bus_pb2.OpenStreamRequest, PassthroughOpenStreamRequest, raw)
     items = frame.items
     if len(items) > MAX_FRAME_ITEMS:
         raise too_many("items", invalid_message)

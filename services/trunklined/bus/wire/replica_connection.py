@@ -1,4 +1,4 @@
-"""ReplicaConnection: a client's Connect stream on one of several replicas.
+"""ReplicaConnection: a client's OpenStream stream on one of several replicas.
 
 What is live is served here. What is the journal's goes to the replica that owns it, item by item with its id, on a
 stream of its own for this client's: so the owner knows each client as one. Where that stream is lost, so is what was
@@ -22,7 +22,7 @@ from trunklined.bus.wire.journal_route import JournalRoute, OwnerStream
 from trunklined.bus.wire.translation import PassthroughClientItem
 from trunklined.forwarding.open_items import frames_of, items_of
 
-METHOD: Final = "/trunkline.v1.BusService/Connect"
+METHOD: Final = "/trunkline.v1.BusService/OpenStream"
 MAX_WAITING_BYTES: Final = 4 * MiB
 """Of one client's stream: what waits for a replica that owns the journal. Beyond it publishes are refused."""
 AGAIN_SECONDS: Final = 0.1
@@ -30,7 +30,7 @@ MAX_FOLLOWING_CHANNELS: Final = 16_384
 """Of one client's stream: channels whose live messages follow its stored ones. Beyond it the one that something was
 stored on the longest ago goes."""
 
-_items = length_prefix(bus_pb2.ConnectRequest, "items")
+_items = length_prefix(bus_pb2.OpenStreamRequest, "items")
 
 
 class _Waiting(NamedTuple):

@@ -119,7 +119,7 @@ class ReplicaServicer(BusServicer):
         ended = new_end()
         await self._run(context, ReplicaPublishStream(self._publisher, context, self._find, _ender(ended)), ended)
 
-    async def connect(self, _: object, context: Context) -> None:
+    async def open_stream(self, _: object, context: Context) -> None:
         """See bus.proto."""
         if is_from_replica():
             await self._find(context)

@@ -103,7 +103,7 @@ class BusServicer:
             "Subscribe": stream(self.subscribe),
             "Request": unary(self.request, None, None),
             "RequestStream": grpc.unary_stream_rpc_method_handler(self.request_stream),
-            "Connect": stream(self.connect),
+            "OpenStream": stream(self.open_stream),
             **{name: unary(call, None, _serialize) for name, call in self.unary_calls().items()},
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
@@ -114,11 +114,11 @@ class BusServicer:
         write: Callable[[bytes], Coroutine[Any, Any, None]],
         connection: type[BusConnection] = BusConnection,
     ) -> BusConnection:
-        """Makes the service's end of a Connect stream, for any transport.
+        """Makes the service's end of an OpenStream stream, for any transport.
 
         Args:
             peer: who the client is, for people.
-            write: writes one encoded ConnectResponse to the stream.
+            write: writes one encoded OpenStreamResponse to the stream.
             connection: its class.
         """
         parts = self._broker, self._publisher, self._requester, self._answers, self._flush_batch
@@ -201,7 +201,7 @@ class BusServicer:
         self._broker.find_request(id).cancel(by, reason)
         return bus_pb2.CancelResponse()
 
-    async def connect(self, _: object, context: Context) -> None:
+    async def open_stream(self, _: object, context: Context) -> None:
         """See bus.proto. The initial metadata tells the client that the line is up."""
         await context.send_initial_metadata(())
         connection = self.accept(peer_of(context), context.write)

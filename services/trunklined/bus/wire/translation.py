@@ -25,11 +25,11 @@ from trunklined.rpc.long_work import TimeSlice, check_lists, split
 from trunklined.rpc.times import check_duration, check_time, seconds_of, time_of
 
 _types = bus_passthrough()
-PassthroughConnectRequest = _types["ConnectRequest"]
+PassthroughOpenStreamRequest = _types["OpenStreamRequest"]
 PassthroughPublishRequest = _types["PublishRequest"]
 PassthroughPublishStreamRequest = _types["PublishStreamRequest"]
-PassthroughClientItem = _types["ConnectRequest.ClientItem"]
-PassthroughConnectResponse = _types["ConnectResponse"]
+PassthroughClientItem = _types["OpenStreamRequest.ClientItem"]
+PassthroughOpenStreamResponse = _types["OpenStreamResponse"]
 PassthroughRequestResponse = _types["RequestResponse"]
 PassthroughRequestStreamResponse = _types["RequestStreamResponse"]
 PassthroughRespondRequest = _types["RespondRequest"]

@@ -22,7 +22,7 @@ from trunklined.relay.arrival import to_arrival
 from trunklined.relay.journal import Arrival
 from trunklined.rpc.times import stamp_of
 from trunklined.sidecar.offline.backlog import Backlog
-from trunklined.sidecar.offline.connect_stream import OfflineConnect
+from trunklined.sidecar.offline.open_stream import OfflineOpenStream
 from trunklined.sidecar.offline.publish_stream import OfflinePublishStream
 from trunklined.sidecar.offline.routing import Routing
 from trunklined.sidecar.offline.stream import OfflineStream, Receipts, is_stored
@@ -64,7 +64,7 @@ class OfflineCalls:
         return {
             "Publish": grpc.unary_unary_rpc_method_handler(self.publish),
             "PublishStream": grpc.stream_stream_rpc_method_handler(self.publish_stream),
-            "Connect": grpc.stream_stream_rpc_method_handler(self.connect),
+            "OpenStream": grpc.stream_stream_rpc_method_handler(self.open_stream),
         }
 
     async def publish(self, raw: bytes, context: Context) -> bytes:
@@ -80,9 +80,9 @@ class OfflineCalls:
         """See bus.proto."""
         await self._serve(_PREFIX + "PublishStream", OfflinePublishStream, context)
 
-    async def connect(self, _: object, context: Context) -> None:
+    async def open_stream(self, _: object, context: Context) -> None:
         """See bus.proto."""
-        await self._serve(_PREFIX + "Connect", OfflineConnect, context)
+        await self._serve(_PREFIX + "OpenStream", OfflineOpenStream, context)
 
     def hold(self, publish: Any) -> Receipts:
         """Holds the messages of a PublishRequest, which are bytes.

@@ -1,4 +1,4 @@
-"""StateConnection: the ConnectState stream of one client library, which multiplexes all calls but watches."""
+"""StateConnection: the OpenStateStream stream of one client library, which multiplexes all calls but watches."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from trunklined.state.store import Store
 from trunklined.state.wire import leases
 from trunklined.state.wire.batch import Operations, start_batch, to_response
 from trunklined.state.wire.operations import (
-    ConnectStateRequest,
-    ConnectStateResponse,
     ListQuery,
+    OpenStateStreamRequest,
+    OpenStateStreamResponse,
     fill_got,
     found,
     to_drop,
@@ -47,13 +47,13 @@ MAX_OPEN_LISTS: Final = 4
 """Concurrent lists of one stream; the stream waits before the next one."""
 
 
-_ITEMS: Final = (state_pb2.ConnectStateRequest.ITEMS_FIELD_NUMBER,)
+_ITEMS: Final = (state_pb2.OpenStateStreamRequest.ITEMS_FIELD_NUMBER,)
 _OPERATIONS: Final = (
     *_ITEMS,
-    state_pb2.ConnectStateRequest.ClientItem.BATCH_FIELD_NUMBER,
+    state_pb2.OpenStateStreamRequest.ClientItem.BATCH_FIELD_NUMBER,
     state_pb2.BatchRequest.OPERATIONS_FIELD_NUMBER,
 )
-_ITEM = state_pb2.ConnectStateRequest.ClientItem
+_ITEM = state_pb2.OpenStateStreamRequest.ClientItem
 _WRITES: Final = (
     (*_ITEMS, _ITEM.SAVE_FIELD_NUMBER),
     (*_ITEMS, _ITEM.DELETE_FIELD_NUMBER),
@@ -66,7 +66,7 @@ class StateConnection:
 
     Args:
         store: executes the items.
-        write: writes one encoded ConnectStateResponse to the stream.
+        write: writes one encoded OpenStateStreamResponse to the stream.
         max_record_bytes: limit of one encoded record.
     """
 
@@ -79,7 +79,7 @@ class StateConnection:
         """Where unanswered items are counted for the caller. None: nowhere."""
         self._max_record_bytes = max_record_bytes
         self._writer = StreamWriter(write, self._gather)
-        self._frame = ConnectStateResponse()
+        self._frame = OpenStateStreamResponse()
         """The answers to send; filled in place, encoded once the stream can take them."""
         self._frame_bytes = 0
         self._open_items = 0
@@ -92,12 +92,12 @@ class StateConnection:
         """The renewals under way."""
 
     async def take(self, raw: bytes) -> None:
-        """Takes one encoded ConnectStateRequest; waits while too many items are unanswered or answers unread."""
+        """Takes one encoded OpenStateStreamRequest; waits while too many items are unanswered or answers unread."""
         try:
             _check_parts(raw)
-            frame = ConnectStateRequest.FromString(raw)
+            frame = OpenStateStreamRequest.FromString(raw)
         except DecodeError as error:
-            raise invalid_record("frame", "is no ConnectStateRequest") from error
+            raise invalid_record("frame", "is no OpenStateStreamRequest") from error
         writer = self._writer
         work = TimeSlice()
         for item in frame.items:
@@ -127,8 +127,8 @@ class StateConnection:
 
     def ask_to_move(self, move: move_pb2.Move) -> None:
         """Asks the client to go on elsewhere."""
-        item = state_pb2.ConnectStateResponse.ServerItem(move=move)
-        self._writer.put(state_pb2.ConnectStateResponse(items=[item]).SerializeToString())
+        item = state_pb2.OpenStateStreamResponse.ServerItem(move=move)
+        self._writer.put(state_pb2.OpenStateStreamResponse(items=[item]).SerializeToString())
 
     def close(self) -> None:
         """Stops sending, after the client disconnected; submitted writes are still committed. Idempotent."""
@@ -304,7 +304,7 @@ class StateConnection:
 
     def _encoded(self) -> bytes:
         encoded: bytes = self._frame.SerializeToString()
-        self._frame = ConnectStateResponse()
+        self._frame = OpenStateStreamResponse()
         self._frame_bytes = 0
         return encoded
 

@@ -87,7 +87,7 @@ class StateServicer:
             "Delete": whole(self._counted(self.delete), None, DeleteResponse.SerializeToString),
             "Batch": whole(self._counted(self.batch), None, encode[2]),
             "Watch": grpc.unary_stream_rpc_method_handler(self.watch, wire.WatchRequest.FromString, None),
-            "ConnectState": grpc.stream_stream_rpc_method_handler(self.connect, None, None),
+            "OpenStateStream": grpc.stream_stream_rpc_method_handler(self.open_stream, None, None),
             "AcquireLease": whole(
                 self._counted(self.acquire_lease),
                 wire.AcquireLeaseRequest.FromString,
@@ -203,7 +203,7 @@ class StateServicer:
                 task.cancel()
             await asyncio.wait({forwarding, *asking})
 
-    async def connect(self, _: object, context: Context) -> None:
+    async def open_stream(self, _: object, context: Context) -> None:
         """See state.proto. The initial metadata tells the client that the stream is accepted."""
         await context.send_initial_metadata(())
         connection = StateConnection(self._store, context.write, self._max_record_bytes)

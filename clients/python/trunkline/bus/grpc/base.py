@@ -1,4 +1,4 @@
-"""BaseBus: a bus whose messages travel on a `Connect` stream, whatever carries that."""
+"""BaseBus: a bus whose messages travel on an `OpenStream` stream, whatever carries that."""
 
 from __future__ import annotations
 

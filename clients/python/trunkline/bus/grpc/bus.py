@@ -21,7 +21,7 @@ from trunkline.wire.token import Token
 
 log = logging.getLogger(__name__)
 
-_CONNECT: Final = "/trunkline.v1.BusService/Connect"
+_CONNECT: Final = "/trunkline.v1.BusService/OpenStream"
 
 
 class GrpcMessageBus(BaseBus):

@@ -12,13 +12,13 @@ from trunkline.v1 import bus_pb2
 from trunkline.wire.encoding import length_prefix, list_parts, number_tag, write_varint
 from trunkline.wire.opaque import bus_passthrough
 
-_ITEM: Final = bus_pb2.ConnectRequest.ClientItem
-_items = length_prefix(bus_pb2.ConnectRequest, "items")
+_ITEM: Final = bus_pb2.OpenStreamRequest.ClientItem
+_items = length_prefix(bus_pb2.OpenStreamRequest, "items")
 _publish = length_prefix(_ITEM, "publish")
 _messages = length_prefix(bus_pb2.PublishRequest, "messages")
 _ID: Final = number_tag(_ITEM, "id")
-_ConnectRequest = bus_passthrough()["ConnectRequest"]
-parse_frame: Callable[[bytes], Any] = bus_passthrough()["ConnectResponse"].FromString
+_OpenStreamRequest = bus_passthrough()["OpenStreamRequest"]
+parse_frame: Callable[[bytes], Any] = bus_passthrough()["OpenStreamResponse"].FromString
 """Parses a frame of the service. Its messages stay bytes until each is opened: so who keeps a message does not keep the
 frame that it came in."""
 
@@ -52,7 +52,7 @@ class FrameBuilder:
         """Of the messages of the open frame, if they are to be stored."""
         self._channel = ""
         self._messages: list[bytes] = []
-        self._frame = _ConnectRequest()
+        self._frame = _OpenStreamRequest()
         self.items = 0
         """Items of the open frame."""
         self._size = 0
@@ -127,7 +127,7 @@ class FrameBuilder:
     def forget_items(self) -> None:
         """Drops what is not published messages: it meant a stream that is no more."""
         if self.items:
-            self._frame = _ConnectRequest()
+            self._frame = _OpenStreamRequest()
             self.items = self._size = 0
 
     def seal(self) -> None:
@@ -143,7 +143,7 @@ class FrameBuilder:
         if self._messages:
             encoded = self._encode_publish()
         else:
-            frame, self._frame = self._frame, _ConnectRequest()
+            frame, self._frame = self._frame, _OpenStreamRequest()
             encoded = frame.SerializeToString()
         self.items = self._size = 0
         return [encoded]

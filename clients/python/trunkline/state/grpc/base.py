@@ -1,4 +1,4 @@
-"""BaseStateManager: a state store whose calls travel on a `ConnectState` stream, whatever carries that."""
+"""BaseStateManager: a state store whose calls travel on an `OpenStateStream` stream, whatever carries that."""
 
 from __future__ import annotations
 

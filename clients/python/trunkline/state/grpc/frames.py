@@ -63,11 +63,11 @@ _REASONS: Final = {
 }
 
 _twins = state_passthrough()
-ServerFrame = _twins["ConnectStateResponse"]
+ServerFrame = _twins["OpenStateStreamResponse"]
 WatchFrame = _twins["WatchResponse"]
 _SaveRequest, _DeleteRequest = _twins["SaveRequest"], _twins["DeleteRequest"]
 
-_Frame, _Item = state_pb2.ConnectStateRequest, state_pb2.ConnectStateRequest.ClientItem
+_Frame, _Item = state_pb2.OpenStateStreamRequest, state_pb2.OpenStateStreamRequest.ClientItem
 _item = length_prefix(_Frame, "items")
 _item_id = number_tag(_Item, "id")
 _CALLS: Final = {each.name: length_prefix(_Item, each.name) for each in _Item.DESCRIPTOR.oneofs_by_name["item"].fields}

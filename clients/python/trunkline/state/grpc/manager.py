@@ -22,7 +22,7 @@ from trunkline.wire.token import Token
 
 log = logging.getLogger(__name__)
 
-_CONNECT: Final = "/trunkline.v1.StateService/ConnectState"
+_CONNECT: Final = "/trunkline.v1.StateService/OpenStateStream"
 
 
 class GrpcStateManager(BaseStateManager):

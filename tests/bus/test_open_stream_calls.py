@@ -1,4 +1,4 @@
-"""Connect on the wire: everything multiplexed on one stream, and what its frames may do wrong."""
+"""OpenStream on the wire: everything multiplexed on one stream, and what its frames may do wrong."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import pytest
 from tests.bus.calls import gone, listed, message, publish, reached, refused, several, start
 from tests.patience import PATIENCE
 from trunkline.v1 import bus_pb2, durable_pb2
-from trunkline.v1.bus_pb2 import ConnectRequest, PublishRequest, RequestRequest, SubscribeRequest
+from trunkline.v1.bus_pb2 import OpenStreamRequest, PublishRequest, RequestRequest, SubscribeRequest
 
-Item = ConnectRequest.ClientItem
+Item = OpenStreamRequest.ClientItem
 
 
 class Line:
-    """A raw Connect stream: `say` writes one frame of items, `hear` gives the next item that comes."""
+    """A raw OpenStream stream: `say` writes one frame of items, `hear` gives the next item that comes."""
 
     def __init__(self, call: Any) -> None:
         self.call = call
         self._came: list[Any] = []
 
     async def say(self, *items: Item) -> None:
-        await self.call.write(ConnectRequest(items=items))
+        await self.call.write(OpenStreamRequest(items=items))
 
     async def hear(self) -> Any:
         while not self._came:
@@ -49,18 +49,18 @@ class Line:
 
 @pytest.fixture
 async def line(stub: Any) -> AsyncIterator[Line]:
-    call = stub.Connect()
+    call = stub.OpenStream()
     await asyncio.wait_for(call.initial_metadata(), PATIENCE)
     yield Line(call)
     call.cancel()
 
 
 def ping(id: int) -> Item:
-    return Item(id=id, ping=ConnectRequest.Ping())
+    return Item(id=id, ping=OpenStreamRequest.Ping())
 
 
 def cancel(id: int) -> Item:
-    return Item(id=id, cancel=ConnectRequest.Cancel())
+    return Item(id=id, cancel=OpenStreamRequest.Cancel())
 
 
 def publishing(id: int, channel: str, *what: Any) -> Item:
@@ -239,7 +239,7 @@ async def test_credit_is_given_by_frames_of_the_same_id(line: Line, channel: str
 
 async def test_half_closing_waits_for_what_is_open(stub: Any, channel: str) -> None:
     """A client that half-closes still gets its answers, and then the end of the stream."""
-    line = Line(stub.Connect())
+    line = Line(stub.OpenStream())
     await line.say(subscribing(1, channel), requesting(2, channel, seconds=0.3), publishing(3, channel))
     await line.call.done_writing()
     assert (1, "subscription") in await line.hear_many(3)
@@ -248,7 +248,7 @@ async def test_half_closing_waits_for_what_is_open(stub: Any, channel: str) -> N
     assert kinds <= {"subscription", "error", "published"}
     line.call.cancel()
     await gone(stub, channel)
-    brief = Line(stub.Connect())
+    brief = Line(stub.OpenStream())
     await brief.say(publishing(1, channel), ping(2))
     await brief.call.done_writing()
     assert await brief.hear_many(2) == [(1, "published"), (2, "pong")]
@@ -263,7 +263,7 @@ async def _kind(line: Line) -> str:
 
 async def test_a_client_that_vanishes_leaves_nothing(stub: Any, channel: str) -> None:
     """Clients that vanish in the middle of anything: subscriptions and pending requests are gone afterwards."""
-    lines = [Line(stub.Connect()) for _ in range(5)]
+    lines = [Line(stub.OpenStream()) for _ in range(5)]
     for line in lines:
         await line.say(subscribing(1, channel), requesting(2, channel, 60), requesting(3, channel, 60))
         await line.hear()
@@ -279,7 +279,7 @@ async def test_garbage_ends_only_its_own_stream(stub: Any, bus_address: str, lin
     await line.say(subscribing(1, channel))
     await line.hear()
     async with grpc.aio.insecure_channel(bus_address) as other:
-        call: Any = other.stream_stream("/trunkline.v1.BusService/Connect")()
+        call: Any = other.stream_stream("/trunkline.v1.BusService/OpenStream")()
         await call.write(b"\x0a\xff\xff\xff\xff")
         await refused(call.read(), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_MESSAGE")
     assert len(await listed(stub, channel)) == 1

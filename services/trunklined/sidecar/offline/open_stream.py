@@ -1,4 +1,4 @@
-"""OfflineConnect: a Connect stream that was opened while the bus is away."""
+"""OfflineOpenStream: an OpenStream stream that was opened while the bus is away."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from trunklined.sidecar.config import MAX_WAITING_BYTES
 from trunklined.sidecar.offline.routing import Routing
 from trunklined.sidecar.offline.stream import Hold, OfflineStream, bus_is_away, is_stored
 
-_ConnectRequest = bus_passthrough()["ConnectRequest"]
+_OpenStreamRequest = bus_passthrough()["OpenStreamRequest"]
 
 
-class OfflineConnect(OfflineStream):
+class OfflineOpenStream(OfflineStream):
     """The stream of a client library.
 
     While the bus is away: subscriptions and live publishes wait for it, as they would in the client; requests are
@@ -32,12 +32,12 @@ class OfflineConnect(OfflineStream):
 
     async def send_initial_metadata(self, _: object) -> None:
         """Tells the client that the bus has accepted the stream."""
-        self._answer(0, bus_connected=bus_pb2.ConnectResponse.BusConnected())
+        self._answer(0, bus_connected=bus_pb2.OpenStreamResponse.BusConnected())
 
     async def _take(self, raw: bytes) -> bytes:
-        frame = parse(_ConnectRequest, raw)
+        frame = parse(_OpenStreamRequest, raw)
         holds: bool | None = None
-        rest = _ConnectRequest()
+        rest = _OpenStreamRequest()
         work = TimeSlice()
         for item in frame.items:
             if work.is_over:
@@ -64,7 +64,7 @@ class OfflineConnect(OfflineStream):
     def _waits(self, item: Any, kind: str | None) -> bool:
         """Whether an item waits for the bus; else it is answered."""
         if kind == "ping" and not self._publish_waits:
-            self._answer(item.id, pong=bus_pb2.ConnectResponse.Pong())
+            self._answer(item.id, pong=bus_pb2.OpenStreamResponse.Pong())
             return False
         size = item.ByteSize()
         if kind in ("ping", "request", "request_stream") or self._waiting_bytes + size > MAX_WAITING_BYTES:
@@ -75,8 +75,8 @@ class OfflineConnect(OfflineStream):
         return True
 
     def _answer(self, id: int, **answer: Any) -> None:
-        item = bus_pb2.ConnectResponse.ServerItem(id=id, **answer)
-        self._writer.put(bus_pb2.ConnectResponse(items=[item]).SerializeToString())
+        item = bus_pb2.OpenStreamResponse.ServerItem(id=id, **answer)
+        self._writer.put(bus_pb2.OpenStreamResponse(items=[item]).SerializeToString())
 
     def _refuse(self, id: int, error: TrunklineError) -> None:
         self._answer(id, error=to_item(error))
