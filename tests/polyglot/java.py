@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -41,10 +42,14 @@ def _sources() -> Iterator[Path]:
 
 
 def build_java() -> None:
-    """Compiles client, tests and example, where something changed: Maven takes seconds to find out that nothing did."""
+    """Compiles client, tests and example, where something changed: Maven takes seconds to find out that nothing did.
+
+    All of it anew, as Maven does too, which leaves the classes of what is gone.
+    """
     newest = max(each.stat().st_mtime for each in _sources())
     if STAMP.exists() and STAMP.stat().st_mtime == newest:
         return
+    shutil.rmtree(TARGET, ignore_errors=True)
     maven("--quiet", "test-compile")
     STAMP.touch()
     os.utime(STAMP, (newest, newest))

@@ -3799,8 +3799,8 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\aGetTask\x12\x1c.trunkline.v1.GetTaskRequest\x1a\x1d.trunkline.v1.GetTaskResponse\x12L\n" +
 	"\tListTasks\x12\x1e.trunkline.v1.ListTasksRequest\x1a\x1f.trunkline.v1.ListTasksResponse\x12O\n" +
 	"\n" +
-	"CancelTask\x12\x1f.trunkline.v1.CancelTaskRequest\x1a .trunkline.v1.CancelTaskResponseB*\n" +
-	"\ftrunkline.v1P\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
+	"CancelTask\x12\x1f.trunkline.v1.CancelTaskRequest\x1a .trunkline.v1.CancelTaskResponseB4\n" +
+	"\ftrunkline.v1B\bBusProtoP\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
 
 var (
 	file_trunkline_v1_bus_proto_rawDescOnce sync.Once

@@ -28,7 +28,7 @@ final class Programs {
     private Programs() {}
 
     /** The interpreter that has the services: TRUNKLINE_PYTHON, or the checkout's own. */
-    private static String python() {
+    private static String interpreter() {
         String named = System.getenv("TRUNKLINE_PYTHON");
         if (named != null) {
             return named;
@@ -48,7 +48,7 @@ final class Programs {
 
         Program(String name, String address, String... options) throws Exception {
             this.address = address;
-            command = new ArrayList<>(List.of(python(), "-m", "trunklined", name, "--log-format", "json", "--end-with-stdin"));
+            command = new ArrayList<>(List.of(interpreter(), "-m", "trunklined", name, "--log-format", "json", "--end-with-stdin"));
             command.addAll(List.of(options));
             start();
         }
@@ -103,9 +103,14 @@ final class Programs {
         }
     }
 
-    /** Runs a program of Python's; it must succeed. */
-    static void python(String program) throws Exception {
-        assertEquals(0, new ProcessBuilder(python(), "-c", program).inheritIO().start().waitFor());
+    /** Runs Python, and returns what it writes; it must succeed. */
+    static String python(String... arguments) throws Exception {
+        List<String> command = new ArrayList<>(List.of(interpreter()));
+        command.addAll(List.of(arguments));
+        Process process = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
+        String wrote = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        assertEquals(0, process.waitFor());
+        return wrote;
     }
 
     static <T> T soon(CompletableFuture<T> future) throws Exception {

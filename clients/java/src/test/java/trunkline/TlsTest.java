@@ -8,13 +8,17 @@ import static trunkline.Programs.soon;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.security.KeyPairGenerator;
 import java.security.PrivateKey;
 import java.util.Arrays;
 import java.util.Base64;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import trunkline.Programs.Program;
+import trunkline.v1.BusServiceGrpc;
+import trunkline.v1.GetStatsRequest;
 import trunkline.v1.Message;
 
 final class TlsTest {
@@ -32,6 +36,7 @@ final class TlsTest {
     void whoeverShowsNoCertificateIsToldSoAtOnce(@TempDir Path folder) throws Exception {
         for (String authority : new String[] {"own", "other"}) {
             Programs.python(
+                    "-c",
                     "from pathlib import Path; from trunkline.tls.certificates import write_certificates;"
                             + "write_certificates(Path('" + folder.resolve(authority) + "'), clients=['agent'])");
         }
@@ -57,6 +62,31 @@ final class TlsTest {
             try (Bus bus = soon(Bus.connect(at, options(shown)))) {
                 bus.publish("a", Message.getDefaultInstance());
                 soon(bus.flush());
+            }
+        }
+    }
+
+    @Test
+    void aTokenIsAskedForAnewAndARefusalIsSaidAtOnce(@TempDir Path folder) throws Exception {
+        String[] made = Programs.python("-m", "trunklined", "access", "token", "agent").strip().split("\\R");
+        Path file = folder.resolve("tokens");
+        Files.writeString(file, made[1] + "\n");
+        Files.setPosixFilePermissions(file, PosixFilePermissions.fromString("rw-------"));
+        try (Program program = Program.of("bus", "--engine", "memory", "--token-file", file.toString())) {
+            ConnectOptions none = new ConnectOptions().connectTimeout(PATIENCE);
+            assertEquals(Reason.UNAUTHENTICATED, refused(() -> Bus.connect(program.address, none)).reason());
+            ConnectOptions wrong = new ConnectOptions().connectTimeout(PATIENCE).token(() -> "wrong");
+            assertEquals(Reason.UNAUTHENTICATED, refused(() -> Bus.connect(program.address, wrong)).reason());
+            ConnectOptions blank = new ConnectOptions().connectTimeout(PATIENCE).token(() -> "two words");
+            assertEquals(Reason.UNAUTHENTICATED, refused(() -> Bus.connect(program.address, blank)).reason());
+            AtomicInteger asked = new AtomicInteger();
+            ConnectOptions right = new ConnectOptions().connectTimeout(PATIENCE).token(() -> {
+                asked.incrementAndGet();
+                return made[0] + "\n";
+            });
+            try (Bus bus = soon(Bus.connect(program.address, right))) {
+                BusServiceGrpc.newBlockingStub(bus.channel()).getStats(GetStatsRequest.getDefaultInstance());
+                assertEquals(2, asked.get());
             }
         }
     }
