@@ -29,9 +29,8 @@ def _found(name: str) -> str:
 def maven(*arguments: str) -> str:
     """Runs Maven, and returns what it wrote; it must succeed. It asks nobody for what it has."""
     command = [_found("mvn"), "--batch-mode", "--no-transfer-progress", f"-Dmaven.repo.local={MAVEN_REPOSITORY}"]
-    compiler = Path(_found("java")).resolve().parent
-    path = os.pathsep.join((str(compiler), os.environ.get("PATH", os.defpath)))
-    changed = {"MAVEN_OPTS": " ".join(FRUGAL), "PATH": path}
+    home = Path(_found("java")).resolve().parents[1]
+    changed = {"MAVEN_OPTS": " ".join(FRUGAL), "JAVA_HOME": str(home)}
     return run(["nice", "-n", "10", *command, *arguments], JAVA_CLIENT, changed)
 
 
