@@ -20,6 +20,7 @@ from trunkline.bus.grpc.durable_subscription import DurableSubscription
 from trunkline.bus.grpc.session import BusSession
 from trunkline.bus.grpc.subscription import LiveSubscription
 from trunkline.bus.grpc.wire_delivery import WireDelivery
+from trunkline.bus.grpc.wire_inspection import WireInspection
 from trunkline.bus.handling import check_callback
 from trunkline.bus.life import LifeEvent
 from trunkline.bus.message_bus import MessageBus, check_interest, check_timeout
@@ -50,11 +51,12 @@ from trunkline.models import AgentMessage
 from trunkline.models.message import as_made
 from trunkline.text import safe_text
 from trunkline.v1 import bus_pb2, task_pb2
+from trunkline.wire.stream import FrameReader
 
 log = logging.getLogger(__name__)
 
 
-class BaseBus(WireDelivery, MessageBus):
+class BaseBus(WireDelivery, WireInspection, MessageBus):
     """Everything that a bus does but to connect: checks, encodes, counts, and hands over to a `BusSession`.
 
     Args:
@@ -344,6 +346,11 @@ class BaseBus(WireDelivery, MessageBus):
         session = self._connected()
         session.stream.check_up()
         return await session.stream.call(name, request, timeout)
+
+    def _read(self, name: str, request: Message, parse: Callable[[bytes], Any]) -> FrameReader:
+        session = self._connected()
+        session.stream.check_up()
+        return session.stream.read(name, request, parse)
 
     async def _open_durable(
         self,
