@@ -428,6 +428,7 @@ func (l *line) take(frame proto.Message) {
 	defer l.state.mu.Unlock()
 	for _, item := range frame.(*pb.OpenStateStreamResponse).GetItems() {
 		switch said := item.GetItem().(type) {
+		case nil: // of a newer service
 		case *pb.OpenStateStreamResponse_ServerItem_Error:
 			l.stream.settle(item.GetId(), nil, fromItem(said.Error))
 		case *pb.OpenStateStreamResponse_ServerItem_Move:

@@ -261,7 +261,7 @@ class Line implements StreamUser<OpenStateStreamResponse> {
       } else if (item.case === "move") {
         this.isAsked = true;
         this.askedToMove();
-      } else {
+      } else if (item.case !== undefined) { // else of a newer service
         this.stream.settle(id, item);
       }
     }
