@@ -6,7 +6,7 @@ import {
   EndReason, RecordKind, StateService, WatchRequestSchema,
   type Record as StateRecord, type WatchRequest, type WatchResponse,
 } from "./gen/trunkline/v1/state_pb.js";
-import type { Filter } from "./state.js";
+import type { Filter, State } from "./state.js";
 import type { Stream } from "./stream.js";
 import { reasonOf, sleep } from "./waiting.js";
 
@@ -42,13 +42,14 @@ export interface WatchOptions {
 }
 
 export async function* watch(
-  stream: Stream<unknown>, kinds: readonly RecordKind[], options: WatchOptions,
+  state: State, kinds: readonly RecordKind[], options: WatchOptions,
 ): AsyncGenerator<Change, void, undefined> {
   const { id = "", filter, afterRevision } = options;
-  const ended = options.signal ? AbortSignal.any([options.signal, stream.signal]) : stream.signal;
   const cursor = new Cursor(afterRevision, filter !== undefined);
   let bound = RETRY_MIN;
   for (;;) {
+    const { stream } = state;
+    const ended = options.signal ? AbortSignal.any([options.signal, stream.signal]) : stream.signal;
     if (stream.closed !== undefined) {
       throw stream.closed;
     }
@@ -58,7 +59,10 @@ export async function* watch(
     }
     cursor.begin();
     try {
-      for await (const frame of frames(stream, request, ended)) {
+      for await (const frame of frames(state, stream, request, ended)) {
+        if (frame.frame.case === "move") {
+          state.askedToMove();
+        }
         for (const change of cursor.take(frame)) {
           bound = RETRY_MIN;
           yield change;
@@ -75,6 +79,9 @@ export async function* watch(
     if (options.signal?.aborted) {
       throw reasonOf(options.signal);
     }
+    if (stream !== state.stream) {
+      continue; // it goes on by another connection
+    }
     if (ended.aborted) {
       throw stream.closed ?? stream.connection.disconnected("it was closed");
     }
@@ -84,13 +91,16 @@ export async function* watch(
 }
 
 /** Reads one stream to its end. */
-async function* frames(stream: Stream<unknown>, request: WatchRequest, ended: AbortSignal): AsyncGenerator<WatchResponse, void, undefined> {
+async function* frames(
+  state: State, stream: Stream<unknown>, request: WatchRequest, ended: AbortSignal,
+): AsyncGenerator<WatchResponse, void, undefined> {
   let call: ClientReadableStream<WatchResponse> | undefined;
   const cancel = (): void => call?.cancel();
   ended.addEventListener("abort", cancel, { once: true });
+  state.watches.add(cancel);
   try {
     call = await stream.connection.stream(StateService.method.watch, request);
-    if (ended.aborted) {
+    if (ended.aborted || stream !== state.stream) {
       call.cancel();
     }
     yield* call as AsyncIterable<WatchResponse>;
@@ -98,6 +108,7 @@ async function* frames(stream: Stream<unknown>, request: WatchRequest, ended: Ab
     throw fromCall(error, "STATE_DISCONNECTED");
   } finally {
     ended.removeEventListener("abort", cancel);
+    state.watches.delete(cancel);
     call?.on("error", () => undefined); // what comes after its end
     call?.cancel();
   }
