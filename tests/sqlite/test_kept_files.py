@@ -16,6 +16,8 @@ from trunklined.state.engines.sqlite_schema import FORMAT as STORE
 FILES = Path(__file__).resolve().parent / "files"
 FIRST_OUTBOX = 2
 """The first version of the state's file that has an outbox."""
+FIRST_WRITER = 4
+"""The first that says who wrote."""
 
 
 @pytest.mark.parametrize(("name", "version"), [("bus", JOURNAL.version), ("state", STORE.version)])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -209,8 +207,3 @@ def check_lease(name: str, ttl: float, wait: float, holder: str) -> None:
 def wait_seconds(wait: float | bool) -> float:
     """Returns the seconds that a caller is ready to wait for a lease; True: as long as can be."""
     return MAX_LEASE_WAIT if wait is True else float(wait)
-
-
-def this_process() -> str:
-    """Returns what a holder is called that says nothing: its host and its process."""
-    return f"{socket.gethostname()}:{os.getpid()}"
