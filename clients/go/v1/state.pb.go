@@ -543,7 +543,10 @@ type Lease struct {
 	// is 0.
 	Number int64 `protobuf:"varint,6,opt,name=number,proto3" json:"number,omitempty"`
 	// Until it ends unless it is renewed. Unset in a Record.
-	Remaining     *durationpb.Duration `protobuf:"bytes,7,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	Remaining *durationpb.Duration `protobuf:"bytes,7,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// Who took it, and when, as the Record says it; told by ListLeases. `holder` is what the taker says of itself.
+	WrittenBy     string                 `protobuf:"bytes,8,opt,name=written_by,json=writtenBy,proto3" json:"written_by,omitempty"`
+	WrittenAt     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=written_at,json=writtenAt,proto3" json:"written_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -623,6 +626,20 @@ func (x *Lease) GetNumber() int64 {
 func (x *Lease) GetRemaining() *durationpb.Duration {
 	if x != nil {
 		return x.Remaining
+	}
+	return nil
+}
+
+func (x *Lease) GetWrittenBy() string {
+	if x != nil {
+		return x.WrittenBy
+	}
+	return ""
+}
+
+func (x *Lease) GetWrittenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.WrittenAt
 	}
 	return nil
 }
@@ -3849,7 +3866,7 @@ const file_trunkline_v1_state_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x18.trunkline.v1.AgentStateR\x05value:\x028\x01\x1aX\n" +
 	"\x10TaskResultsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12.\n" +
-	"\x05value\x18\x02 \x01(\v2\x18.trunkline.v1.TaskResultR\x05value:\x028\x01\"\x93\x02\n" +
+	"\x05value\x18\x02 \x01(\v2\x18.trunkline.v1.TaskResultR\x05value:\x028\x01\"\xed\x02\n" +
 	"\x05Lease\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12+\n" +
@@ -3858,7 +3875,11 @@ const file_trunkline_v1_state_proto_rawDesc = "" +
 	"\vacquired_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"acquiredAt\x12\x16\n" +
 	"\x06number\x18\x06 \x01(\x03R\x06number\x127\n" +
-	"\tremaining\x18\a \x01(\v2\x19.google.protobuf.DurationR\tremaining\"\xe9\x01\n" +
+	"\tremaining\x18\a \x01(\v2\x19.google.protobuf.DurationR\tremaining\x12\x1d\n" +
+	"\n" +
+	"written_by\x18\b \x01(\tR\twrittenBy\x129\n" +
+	"\n" +
+	"written_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\twrittenAt\"\xe9\x01\n" +
 	"\rAgentPresence\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1d\n" +
 	"\n" +
@@ -4208,117 +4229,118 @@ var file_trunkline_v1_state_proto_depIdxs = []int32{
 	50,  // 9: trunkline.v1.Lease.ttl:type_name -> google.protobuf.Duration
 	49,  // 10: trunkline.v1.Lease.acquired_at:type_name -> google.protobuf.Timestamp
 	50,  // 11: trunkline.v1.Lease.remaining:type_name -> google.protobuf.Duration
-	49,  // 12: trunkline.v1.AgentPresence.announced_at:type_name -> google.protobuf.Timestamp
-	2,   // 13: trunkline.v1.Record.agent_state:type_name -> trunkline.v1.AgentState
-	4,   // 14: trunkline.v1.Record.workflow_state:type_name -> trunkline.v1.WorkflowState
-	3,   // 15: trunkline.v1.Record.task_result:type_name -> trunkline.v1.TaskResult
-	5,   // 16: trunkline.v1.Record.lease:type_name -> trunkline.v1.Lease
-	6,   // 17: trunkline.v1.Record.agent_presence:type_name -> trunkline.v1.AgentPresence
-	49,  // 18: trunkline.v1.Record.written_at:type_name -> google.protobuf.Timestamp
-	2,   // 19: trunkline.v1.SaveRequest.agent_state:type_name -> trunkline.v1.AgentState
-	4,   // 20: trunkline.v1.SaveRequest.workflow_state:type_name -> trunkline.v1.WorkflowState
-	3,   // 21: trunkline.v1.SaveRequest.task_result:type_name -> trunkline.v1.TaskResult
-	6,   // 22: trunkline.v1.SaveRequest.agent_presence:type_name -> trunkline.v1.AgentPresence
-	10,  // 23: trunkline.v1.SaveRequest.publish:type_name -> trunkline.v1.OutboxMessage
-	7,   // 24: trunkline.v1.SaveRequest.lease:type_name -> trunkline.v1.Hold
-	50,  // 25: trunkline.v1.SaveRequest.ttl:type_name -> google.protobuf.Duration
-	7,   // 26: trunkline.v1.SaveRequest.fence:type_name -> trunkline.v1.Hold
-	51,  // 27: trunkline.v1.OutboxMessage.message:type_name -> trunkline.v1.Message
-	0,   // 28: trunkline.v1.GetRequest.kind:type_name -> trunkline.v1.RecordKind
-	8,   // 29: trunkline.v1.GetResponse.record:type_name -> trunkline.v1.Record
-	0,   // 30: trunkline.v1.ListRequest.kind:type_name -> trunkline.v1.RecordKind
-	14,  // 31: trunkline.v1.ListRequest.filter:type_name -> trunkline.v1.Filter
-	8,   // 32: trunkline.v1.ListResponse.records:type_name -> trunkline.v1.Record
-	0,   // 33: trunkline.v1.DeleteRequest.kind:type_name -> trunkline.v1.RecordKind
-	10,  // 34: trunkline.v1.DeleteRequest.publish:type_name -> trunkline.v1.OutboxMessage
-	7,   // 35: trunkline.v1.DeleteRequest.fence:type_name -> trunkline.v1.Hold
-	40,  // 36: trunkline.v1.BatchRequest.operations:type_name -> trunkline.v1.BatchRequest.Operation
-	41,  // 37: trunkline.v1.BatchResponse.outcomes:type_name -> trunkline.v1.BatchResponse.Outcome
-	0,   // 38: trunkline.v1.WatchRequest.kinds:type_name -> trunkline.v1.RecordKind
-	14,  // 39: trunkline.v1.WatchRequest.filter:type_name -> trunkline.v1.Filter
-	8,   // 40: trunkline.v1.WatchResponse.record:type_name -> trunkline.v1.Record
-	42,  // 41: trunkline.v1.WatchResponse.left:type_name -> trunkline.v1.WatchResponse.Left
-	43,  // 42: trunkline.v1.WatchResponse.synced:type_name -> trunkline.v1.WatchResponse.Synced
-	44,  // 43: trunkline.v1.WatchResponse.progress:type_name -> trunkline.v1.WatchResponse.Progress
-	52,  // 44: trunkline.v1.WatchResponse.move:type_name -> trunkline.v1.Move
-	45,  // 45: trunkline.v1.OpenStateStreamRequest.items:type_name -> trunkline.v1.OpenStateStreamRequest.ClientItem
-	46,  // 46: trunkline.v1.OpenStateStreamResponse.items:type_name -> trunkline.v1.OpenStateStreamResponse.ServerItem
-	49,  // 47: trunkline.v1.GetStateStatsResponse.started_at:type_name -> google.protobuf.Timestamp
-	47,  // 48: trunkline.v1.GetStateStatsResponse.records:type_name -> trunkline.v1.GetStateStatsResponse.RecordsEntry
-	27,  // 49: trunkline.v1.GetStateStatsResponse.outbox:type_name -> trunkline.v1.Outbox
-	49,  // 50: trunkline.v1.Outbox.oldest_at:type_name -> google.protobuf.Timestamp
-	48,  // 51: trunkline.v1.Outbox.last_stuck:type_name -> trunkline.v1.Outbox.Stuck
-	50,  // 52: trunkline.v1.AcquireLeaseRequest.ttl:type_name -> google.protobuf.Duration
-	50,  // 53: trunkline.v1.AcquireLeaseRequest.wait:type_name -> google.protobuf.Duration
-	5,   // 54: trunkline.v1.AcquireLeaseResponse.lease:type_name -> trunkline.v1.Lease
-	7,   // 55: trunkline.v1.RenewLeaseRequest.lease:type_name -> trunkline.v1.Hold
-	50,  // 56: trunkline.v1.RenewLeaseResponse.remaining:type_name -> google.protobuf.Duration
-	7,   // 57: trunkline.v1.ReleaseLeaseRequest.lease:type_name -> trunkline.v1.Hold
-	5,   // 58: trunkline.v1.ListLeasesResponse.leases:type_name -> trunkline.v1.Lease
-	0,   // 59: trunkline.v1.TouchRequest.kind:type_name -> trunkline.v1.RecordKind
-	50,  // 60: trunkline.v1.TouchRequest.ttl:type_name -> google.protobuf.Duration
-	2,   // 61: trunkline.v1.WorkflowState.AgentStatesEntry.value:type_name -> trunkline.v1.AgentState
-	3,   // 62: trunkline.v1.WorkflowState.TaskResultsEntry.value:type_name -> trunkline.v1.TaskResult
-	9,   // 63: trunkline.v1.BatchRequest.Operation.save:type_name -> trunkline.v1.SaveRequest
-	12,  // 64: trunkline.v1.BatchRequest.Operation.get:type_name -> trunkline.v1.GetRequest
-	17,  // 65: trunkline.v1.BatchRequest.Operation.delete:type_name -> trunkline.v1.DeleteRequest
-	11,  // 66: trunkline.v1.BatchResponse.Outcome.saved:type_name -> trunkline.v1.SaveResponse
-	13,  // 67: trunkline.v1.BatchResponse.Outcome.got:type_name -> trunkline.v1.GetResponse
-	18,  // 68: trunkline.v1.BatchResponse.Outcome.deleted:type_name -> trunkline.v1.DeleteResponse
-	53,  // 69: trunkline.v1.BatchResponse.Outcome.error:type_name -> trunkline.v1.Error
-	0,   // 70: trunkline.v1.WatchResponse.Left.kind:type_name -> trunkline.v1.RecordKind
-	1,   // 71: trunkline.v1.WatchResponse.Left.reason:type_name -> trunkline.v1.EndReason
-	49,  // 72: trunkline.v1.WatchResponse.Left.written_at:type_name -> google.protobuf.Timestamp
-	9,   // 73: trunkline.v1.OpenStateStreamRequest.ClientItem.save:type_name -> trunkline.v1.SaveRequest
-	12,  // 74: trunkline.v1.OpenStateStreamRequest.ClientItem.get:type_name -> trunkline.v1.GetRequest
-	15,  // 75: trunkline.v1.OpenStateStreamRequest.ClientItem.list:type_name -> trunkline.v1.ListRequest
-	17,  // 76: trunkline.v1.OpenStateStreamRequest.ClientItem.delete:type_name -> trunkline.v1.DeleteRequest
-	19,  // 77: trunkline.v1.OpenStateStreamRequest.ClientItem.batch:type_name -> trunkline.v1.BatchRequest
-	30,  // 78: trunkline.v1.OpenStateStreamRequest.ClientItem.renew_lease:type_name -> trunkline.v1.RenewLeaseRequest
-	32,  // 79: trunkline.v1.OpenStateStreamRequest.ClientItem.release_lease:type_name -> trunkline.v1.ReleaseLeaseRequest
-	36,  // 80: trunkline.v1.OpenStateStreamRequest.ClientItem.touch:type_name -> trunkline.v1.TouchRequest
-	11,  // 81: trunkline.v1.OpenStateStreamResponse.ServerItem.saved:type_name -> trunkline.v1.SaveResponse
-	13,  // 82: trunkline.v1.OpenStateStreamResponse.ServerItem.got:type_name -> trunkline.v1.GetResponse
-	16,  // 83: trunkline.v1.OpenStateStreamResponse.ServerItem.listed:type_name -> trunkline.v1.ListResponse
-	18,  // 84: trunkline.v1.OpenStateStreamResponse.ServerItem.deleted:type_name -> trunkline.v1.DeleteResponse
-	20,  // 85: trunkline.v1.OpenStateStreamResponse.ServerItem.batched:type_name -> trunkline.v1.BatchResponse
-	53,  // 86: trunkline.v1.OpenStateStreamResponse.ServerItem.error:type_name -> trunkline.v1.Error
-	31,  // 87: trunkline.v1.OpenStateStreamResponse.ServerItem.lease_renewed:type_name -> trunkline.v1.RenewLeaseResponse
-	33,  // 88: trunkline.v1.OpenStateStreamResponse.ServerItem.lease_released:type_name -> trunkline.v1.ReleaseLeaseResponse
-	37,  // 89: trunkline.v1.OpenStateStreamResponse.ServerItem.touched:type_name -> trunkline.v1.TouchResponse
-	52,  // 90: trunkline.v1.OpenStateStreamResponse.ServerItem.move:type_name -> trunkline.v1.Move
-	49,  // 91: trunkline.v1.Outbox.Stuck.refused_at:type_name -> google.protobuf.Timestamp
-	9,   // 92: trunkline.v1.StateService.Save:input_type -> trunkline.v1.SaveRequest
-	12,  // 93: trunkline.v1.StateService.Get:input_type -> trunkline.v1.GetRequest
-	15,  // 94: trunkline.v1.StateService.List:input_type -> trunkline.v1.ListRequest
-	17,  // 95: trunkline.v1.StateService.Delete:input_type -> trunkline.v1.DeleteRequest
-	19,  // 96: trunkline.v1.StateService.Batch:input_type -> trunkline.v1.BatchRequest
-	21,  // 97: trunkline.v1.StateService.Watch:input_type -> trunkline.v1.WatchRequest
-	23,  // 98: trunkline.v1.StateService.OpenStateStream:input_type -> trunkline.v1.OpenStateStreamRequest
-	25,  // 99: trunkline.v1.StateService.GetStateStats:input_type -> trunkline.v1.GetStateStatsRequest
-	28,  // 100: trunkline.v1.StateService.AcquireLease:input_type -> trunkline.v1.AcquireLeaseRequest
-	30,  // 101: trunkline.v1.StateService.RenewLease:input_type -> trunkline.v1.RenewLeaseRequest
-	32,  // 102: trunkline.v1.StateService.ReleaseLease:input_type -> trunkline.v1.ReleaseLeaseRequest
-	34,  // 103: trunkline.v1.StateService.ListLeases:input_type -> trunkline.v1.ListLeasesRequest
-	36,  // 104: trunkline.v1.StateService.Touch:input_type -> trunkline.v1.TouchRequest
-	11,  // 105: trunkline.v1.StateService.Save:output_type -> trunkline.v1.SaveResponse
-	13,  // 106: trunkline.v1.StateService.Get:output_type -> trunkline.v1.GetResponse
-	16,  // 107: trunkline.v1.StateService.List:output_type -> trunkline.v1.ListResponse
-	18,  // 108: trunkline.v1.StateService.Delete:output_type -> trunkline.v1.DeleteResponse
-	20,  // 109: trunkline.v1.StateService.Batch:output_type -> trunkline.v1.BatchResponse
-	22,  // 110: trunkline.v1.StateService.Watch:output_type -> trunkline.v1.WatchResponse
-	24,  // 111: trunkline.v1.StateService.OpenStateStream:output_type -> trunkline.v1.OpenStateStreamResponse
-	26,  // 112: trunkline.v1.StateService.GetStateStats:output_type -> trunkline.v1.GetStateStatsResponse
-	29,  // 113: trunkline.v1.StateService.AcquireLease:output_type -> trunkline.v1.AcquireLeaseResponse
-	31,  // 114: trunkline.v1.StateService.RenewLease:output_type -> trunkline.v1.RenewLeaseResponse
-	33,  // 115: trunkline.v1.StateService.ReleaseLease:output_type -> trunkline.v1.ReleaseLeaseResponse
-	35,  // 116: trunkline.v1.StateService.ListLeases:output_type -> trunkline.v1.ListLeasesResponse
-	37,  // 117: trunkline.v1.StateService.Touch:output_type -> trunkline.v1.TouchResponse
-	105, // [105:118] is the sub-list for method output_type
-	92,  // [92:105] is the sub-list for method input_type
-	92,  // [92:92] is the sub-list for extension type_name
-	92,  // [92:92] is the sub-list for extension extendee
-	0,   // [0:92] is the sub-list for field type_name
+	49,  // 12: trunkline.v1.Lease.written_at:type_name -> google.protobuf.Timestamp
+	49,  // 13: trunkline.v1.AgentPresence.announced_at:type_name -> google.protobuf.Timestamp
+	2,   // 14: trunkline.v1.Record.agent_state:type_name -> trunkline.v1.AgentState
+	4,   // 15: trunkline.v1.Record.workflow_state:type_name -> trunkline.v1.WorkflowState
+	3,   // 16: trunkline.v1.Record.task_result:type_name -> trunkline.v1.TaskResult
+	5,   // 17: trunkline.v1.Record.lease:type_name -> trunkline.v1.Lease
+	6,   // 18: trunkline.v1.Record.agent_presence:type_name -> trunkline.v1.AgentPresence
+	49,  // 19: trunkline.v1.Record.written_at:type_name -> google.protobuf.Timestamp
+	2,   // 20: trunkline.v1.SaveRequest.agent_state:type_name -> trunkline.v1.AgentState
+	4,   // 21: trunkline.v1.SaveRequest.workflow_state:type_name -> trunkline.v1.WorkflowState
+	3,   // 22: trunkline.v1.SaveRequest.task_result:type_name -> trunkline.v1.TaskResult
+	6,   // 23: trunkline.v1.SaveRequest.agent_presence:type_name -> trunkline.v1.AgentPresence
+	10,  // 24: trunkline.v1.SaveRequest.publish:type_name -> trunkline.v1.OutboxMessage
+	7,   // 25: trunkline.v1.SaveRequest.lease:type_name -> trunkline.v1.Hold
+	50,  // 26: trunkline.v1.SaveRequest.ttl:type_name -> google.protobuf.Duration
+	7,   // 27: trunkline.v1.SaveRequest.fence:type_name -> trunkline.v1.Hold
+	51,  // 28: trunkline.v1.OutboxMessage.message:type_name -> trunkline.v1.Message
+	0,   // 29: trunkline.v1.GetRequest.kind:type_name -> trunkline.v1.RecordKind
+	8,   // 30: trunkline.v1.GetResponse.record:type_name -> trunkline.v1.Record
+	0,   // 31: trunkline.v1.ListRequest.kind:type_name -> trunkline.v1.RecordKind
+	14,  // 32: trunkline.v1.ListRequest.filter:type_name -> trunkline.v1.Filter
+	8,   // 33: trunkline.v1.ListResponse.records:type_name -> trunkline.v1.Record
+	0,   // 34: trunkline.v1.DeleteRequest.kind:type_name -> trunkline.v1.RecordKind
+	10,  // 35: trunkline.v1.DeleteRequest.publish:type_name -> trunkline.v1.OutboxMessage
+	7,   // 36: trunkline.v1.DeleteRequest.fence:type_name -> trunkline.v1.Hold
+	40,  // 37: trunkline.v1.BatchRequest.operations:type_name -> trunkline.v1.BatchRequest.Operation
+	41,  // 38: trunkline.v1.BatchResponse.outcomes:type_name -> trunkline.v1.BatchResponse.Outcome
+	0,   // 39: trunkline.v1.WatchRequest.kinds:type_name -> trunkline.v1.RecordKind
+	14,  // 40: trunkline.v1.WatchRequest.filter:type_name -> trunkline.v1.Filter
+	8,   // 41: trunkline.v1.WatchResponse.record:type_name -> trunkline.v1.Record
+	42,  // 42: trunkline.v1.WatchResponse.left:type_name -> trunkline.v1.WatchResponse.Left
+	43,  // 43: trunkline.v1.WatchResponse.synced:type_name -> trunkline.v1.WatchResponse.Synced
+	44,  // 44: trunkline.v1.WatchResponse.progress:type_name -> trunkline.v1.WatchResponse.Progress
+	52,  // 45: trunkline.v1.WatchResponse.move:type_name -> trunkline.v1.Move
+	45,  // 46: trunkline.v1.OpenStateStreamRequest.items:type_name -> trunkline.v1.OpenStateStreamRequest.ClientItem
+	46,  // 47: trunkline.v1.OpenStateStreamResponse.items:type_name -> trunkline.v1.OpenStateStreamResponse.ServerItem
+	49,  // 48: trunkline.v1.GetStateStatsResponse.started_at:type_name -> google.protobuf.Timestamp
+	47,  // 49: trunkline.v1.GetStateStatsResponse.records:type_name -> trunkline.v1.GetStateStatsResponse.RecordsEntry
+	27,  // 50: trunkline.v1.GetStateStatsResponse.outbox:type_name -> trunkline.v1.Outbox
+	49,  // 51: trunkline.v1.Outbox.oldest_at:type_name -> google.protobuf.Timestamp
+	48,  // 52: trunkline.v1.Outbox.last_stuck:type_name -> trunkline.v1.Outbox.Stuck
+	50,  // 53: trunkline.v1.AcquireLeaseRequest.ttl:type_name -> google.protobuf.Duration
+	50,  // 54: trunkline.v1.AcquireLeaseRequest.wait:type_name -> google.protobuf.Duration
+	5,   // 55: trunkline.v1.AcquireLeaseResponse.lease:type_name -> trunkline.v1.Lease
+	7,   // 56: trunkline.v1.RenewLeaseRequest.lease:type_name -> trunkline.v1.Hold
+	50,  // 57: trunkline.v1.RenewLeaseResponse.remaining:type_name -> google.protobuf.Duration
+	7,   // 58: trunkline.v1.ReleaseLeaseRequest.lease:type_name -> trunkline.v1.Hold
+	5,   // 59: trunkline.v1.ListLeasesResponse.leases:type_name -> trunkline.v1.Lease
+	0,   // 60: trunkline.v1.TouchRequest.kind:type_name -> trunkline.v1.RecordKind
+	50,  // 61: trunkline.v1.TouchRequest.ttl:type_name -> google.protobuf.Duration
+	2,   // 62: trunkline.v1.WorkflowState.AgentStatesEntry.value:type_name -> trunkline.v1.AgentState
+	3,   // 63: trunkline.v1.WorkflowState.TaskResultsEntry.value:type_name -> trunkline.v1.TaskResult
+	9,   // 64: trunkline.v1.BatchRequest.Operation.save:type_name -> trunkline.v1.SaveRequest
+	12,  // 65: trunkline.v1.BatchRequest.Operation.get:type_name -> trunkline.v1.GetRequest
+	17,  // 66: trunkline.v1.BatchRequest.Operation.delete:type_name -> trunkline.v1.DeleteRequest
+	11,  // 67: trunkline.v1.BatchResponse.Outcome.saved:type_name -> trunkline.v1.SaveResponse
+	13,  // 68: trunkline.v1.BatchResponse.Outcome.got:type_name -> trunkline.v1.GetResponse
+	18,  // 69: trunkline.v1.BatchResponse.Outcome.deleted:type_name -> trunkline.v1.DeleteResponse
+	53,  // 70: trunkline.v1.BatchResponse.Outcome.error:type_name -> trunkline.v1.Error
+	0,   // 71: trunkline.v1.WatchResponse.Left.kind:type_name -> trunkline.v1.RecordKind
+	1,   // 72: trunkline.v1.WatchResponse.Left.reason:type_name -> trunkline.v1.EndReason
+	49,  // 73: trunkline.v1.WatchResponse.Left.written_at:type_name -> google.protobuf.Timestamp
+	9,   // 74: trunkline.v1.OpenStateStreamRequest.ClientItem.save:type_name -> trunkline.v1.SaveRequest
+	12,  // 75: trunkline.v1.OpenStateStreamRequest.ClientItem.get:type_name -> trunkline.v1.GetRequest
+	15,  // 76: trunkline.v1.OpenStateStreamRequest.ClientItem.list:type_name -> trunkline.v1.ListRequest
+	17,  // 77: trunkline.v1.OpenStateStreamRequest.ClientItem.delete:type_name -> trunkline.v1.DeleteRequest
+	19,  // 78: trunkline.v1.OpenStateStreamRequest.ClientItem.batch:type_name -> trunkline.v1.BatchRequest
+	30,  // 79: trunkline.v1.OpenStateStreamRequest.ClientItem.renew_lease:type_name -> trunkline.v1.RenewLeaseRequest
+	32,  // 80: trunkline.v1.OpenStateStreamRequest.ClientItem.release_lease:type_name -> trunkline.v1.ReleaseLeaseRequest
+	36,  // 81: trunkline.v1.OpenStateStreamRequest.ClientItem.touch:type_name -> trunkline.v1.TouchRequest
+	11,  // 82: trunkline.v1.OpenStateStreamResponse.ServerItem.saved:type_name -> trunkline.v1.SaveResponse
+	13,  // 83: trunkline.v1.OpenStateStreamResponse.ServerItem.got:type_name -> trunkline.v1.GetResponse
+	16,  // 84: trunkline.v1.OpenStateStreamResponse.ServerItem.listed:type_name -> trunkline.v1.ListResponse
+	18,  // 85: trunkline.v1.OpenStateStreamResponse.ServerItem.deleted:type_name -> trunkline.v1.DeleteResponse
+	20,  // 86: trunkline.v1.OpenStateStreamResponse.ServerItem.batched:type_name -> trunkline.v1.BatchResponse
+	53,  // 87: trunkline.v1.OpenStateStreamResponse.ServerItem.error:type_name -> trunkline.v1.Error
+	31,  // 88: trunkline.v1.OpenStateStreamResponse.ServerItem.lease_renewed:type_name -> trunkline.v1.RenewLeaseResponse
+	33,  // 89: trunkline.v1.OpenStateStreamResponse.ServerItem.lease_released:type_name -> trunkline.v1.ReleaseLeaseResponse
+	37,  // 90: trunkline.v1.OpenStateStreamResponse.ServerItem.touched:type_name -> trunkline.v1.TouchResponse
+	52,  // 91: trunkline.v1.OpenStateStreamResponse.ServerItem.move:type_name -> trunkline.v1.Move
+	49,  // 92: trunkline.v1.Outbox.Stuck.refused_at:type_name -> google.protobuf.Timestamp
+	9,   // 93: trunkline.v1.StateService.Save:input_type -> trunkline.v1.SaveRequest
+	12,  // 94: trunkline.v1.StateService.Get:input_type -> trunkline.v1.GetRequest
+	15,  // 95: trunkline.v1.StateService.List:input_type -> trunkline.v1.ListRequest
+	17,  // 96: trunkline.v1.StateService.Delete:input_type -> trunkline.v1.DeleteRequest
+	19,  // 97: trunkline.v1.StateService.Batch:input_type -> trunkline.v1.BatchRequest
+	21,  // 98: trunkline.v1.StateService.Watch:input_type -> trunkline.v1.WatchRequest
+	23,  // 99: trunkline.v1.StateService.OpenStateStream:input_type -> trunkline.v1.OpenStateStreamRequest
+	25,  // 100: trunkline.v1.StateService.GetStateStats:input_type -> trunkline.v1.GetStateStatsRequest
+	28,  // 101: trunkline.v1.StateService.AcquireLease:input_type -> trunkline.v1.AcquireLeaseRequest
+	30,  // 102: trunkline.v1.StateService.RenewLease:input_type -> trunkline.v1.RenewLeaseRequest
+	32,  // 103: trunkline.v1.StateService.ReleaseLease:input_type -> trunkline.v1.ReleaseLeaseRequest
+	34,  // 104: trunkline.v1.StateService.ListLeases:input_type -> trunkline.v1.ListLeasesRequest
+	36,  // 105: trunkline.v1.StateService.Touch:input_type -> trunkline.v1.TouchRequest
+	11,  // 106: trunkline.v1.StateService.Save:output_type -> trunkline.v1.SaveResponse
+	13,  // 107: trunkline.v1.StateService.Get:output_type -> trunkline.v1.GetResponse
+	16,  // 108: trunkline.v1.StateService.List:output_type -> trunkline.v1.ListResponse
+	18,  // 109: trunkline.v1.StateService.Delete:output_type -> trunkline.v1.DeleteResponse
+	20,  // 110: trunkline.v1.StateService.Batch:output_type -> trunkline.v1.BatchResponse
+	22,  // 111: trunkline.v1.StateService.Watch:output_type -> trunkline.v1.WatchResponse
+	24,  // 112: trunkline.v1.StateService.OpenStateStream:output_type -> trunkline.v1.OpenStateStreamResponse
+	26,  // 113: trunkline.v1.StateService.GetStateStats:output_type -> trunkline.v1.GetStateStatsResponse
+	29,  // 114: trunkline.v1.StateService.AcquireLease:output_type -> trunkline.v1.AcquireLeaseResponse
+	31,  // 115: trunkline.v1.StateService.RenewLease:output_type -> trunkline.v1.RenewLeaseResponse
+	33,  // 116: trunkline.v1.StateService.ReleaseLease:output_type -> trunkline.v1.ReleaseLeaseResponse
+	35,  // 117: trunkline.v1.StateService.ListLeases:output_type -> trunkline.v1.ListLeasesResponse
+	37,  // 118: trunkline.v1.StateService.Touch:output_type -> trunkline.v1.TouchResponse
+	106, // [106:119] is the sub-list for method output_type
+	93,  // [93:106] is the sub-list for method input_type
+	93,  // [93:93] is the sub-list for extension type_name
+	93,  // [93:93] is the sub-list for extension extendee
+	0,   // [0:93] is the sub-list for field type_name
 }
 
 func init() { file_trunkline_v1_state_proto_init() }

@@ -36,6 +36,7 @@ class LeaseInfo:
         acquired_at: when it was taken.
         remaining: seconds until it ends unless it is renewed, when it was asked for; None: from a watch, which does not
             tell renewals.
+        written_by, written_at: who took it, as the service knows, and when, as of every record.
     """
 
     name: str
@@ -45,6 +46,8 @@ class LeaseInfo:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     acquired_at: datetime | None = None
     remaining: float | None = None
+    written_by: str | None = field(default=None, compare=False)
+    written_at: datetime | None = field(default=None, compare=False)
 
     @property
     def revision(self) -> int:

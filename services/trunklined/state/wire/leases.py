@@ -17,6 +17,7 @@ from trunklined.rpc.times import check_duration, duration_of, seconds_of, stamp_
 from trunklined.state.records import ANY, Entry, Hold, Result, Touch
 from trunklined.state.store import Store
 from trunklined.state.wire.validation import check_json
+from trunklined.state.wire.writers import fill_written
 
 _LEASES: Final = msgspec.msgpack.encode(int(RecordKind.LEASE))
 """What a page token of ListLeases belongs to."""
@@ -118,4 +119,5 @@ def _lease_of(store: Store, entry: Entry) -> state_pb2.Lease:
     lease = state_pb2.Lease.FromString(entry.body)
     lease.number = entry.revision
     lease.remaining.CopyFrom(duration_of(store.leases.remaining(entry.id)))
+    fill_written(lease, entry.written)
     return lease

@@ -31,13 +31,13 @@ from trunklined.state.records import (
     Put,
     Read,
     Result,
-    Written,
     make_facets,
 )
 from trunklined.state.watch import Event, Left, Progress, Synced, WatchFilter
 from trunklined.state.wire.leases import to_hold, ttl_of
 from trunklined.state.wire.outbox import to_arrivals
 from trunklined.state.wire.validation import make_put
+from trunklined.state.wire.writers import fill_written
 
 _twins = state_passthrough()
 SaveRequest = _twins["SaveRequest"]
@@ -169,17 +169,7 @@ def to_operation(operation: Any, max_bytes: int, writer: str) -> Operation:
 def _fill(record: Any, entry: Entry) -> None:
     record.revision = entry.revision
     setattr(record, _LABELS[entry.kind], entry.body)
-    _fill_written(record, entry.written)
-
-
-def _fill_written(message: Any, written: Written) -> None:
-    """Says in a Record or a Left whose write it was."""
-    by, at_ms = written
-    if by:
-        message.written_by = by
-    if at_ms:
-        at = message.written_at
-        at.seconds, at.nanos = at_ms // 1000, at_ms % 1000 * 1_000_000
+    fill_written(record, entry.written)
 
 
 def fill_got(got: Any, entry: Entry) -> Any:
@@ -211,7 +201,7 @@ def to_frame(event: Event) -> bytes:
         case Left(kind, id, revision, deleted, reason, written):
             left = {"kind": kind, "id": id, "revision": revision, "deleted": deleted}
             frame = WatchResponse(left=left | ({"reason": reason} if deleted else {}))
-            _fill_written(frame.left, written)
+            fill_written(frame.left, written)
         case Synced(revision):
             frame = WatchResponse(synced={"revision": revision})
         case Progress(revision):
