@@ -97,7 +97,9 @@ async def test_what_an_older_format_keeps_in_redis_is_read(redis_server: RedisSe
         entries = client.xrange(keys.log)
         client.delete(keys.log)
         for id, fields in entries:
-            client.xadd(keys.log, {name: value for name, value in fields.items() if name != b"w"}, id)
+            reason, published, _ = fields[b"w"].split(b":", 2)
+            parts = (*(fields[name] for name in (b"k", b"p", b"c")), reason, published, fields[b"h"], fields[b"b"])
+            client.xadd(keys.log, dict(zip("kpcrohb", parts, strict=True)), id)
         client.set(link.key(FORMAT_KEY), "trunkline state 1")
     engine = make()
     await engine.open()

@@ -26,6 +26,7 @@ from trunklined.state.records import (
     Reason,
     RecordKey,
     Transaction,
+    Written,
 )
 
 BASE: Final = 2**63
@@ -143,11 +144,14 @@ class Attempt:
     def packed(self, commit: int, floor: int, history: History, name: str) -> bytes:
         """Returns the argument of `COMMIT`."""
         changes: list[tuple[object, ...]] = []
+        marks: dict[Written, msgspec.Raw] = {}
         ended: list[str] = []
         leases: list[tuple[int, int]] = []
         for change in self.planner.changes:
             field, reason = field_of((change.kind, change.id)), str(int(change.reason))
-            mark = _raw(mark_of(change.written))
+            mark = marks.get(change.written)
+            if mark is None:
+                mark = marks[change.written] = _raw(mark_of(change.written))
             if change.body is not None and change.facets is not None:
                 tail, term = tail_of(change.facets, change.term, len(change.body)), change.term
                 changes.append((field, _raw(change.body), _raw(tail), term.ttl_ms, term.lease, reason, mark))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -16,6 +17,7 @@ from trunkline.records import RecordKind
 from trunklined.redis.target import Target
 from trunklined.state.records import (
     FOR_EVER,
+    UNKNOWN,
     Change,
     Entry,
     Facets,
@@ -166,18 +168,26 @@ def revision_of(id: bytes) -> int:
 def logged_of(entry: tuple[bytes, Mapping[bytes, bytes]]) -> Logged:
     """Returns an entry of the log."""
     id, fields = entry
-    field, before, commit, reason, published, head, body, *mark = fields.values()
+    field, before, commit, *said, head, body = fields.values()
+    reason, published, written = _read_said(*said)
     revision = revision_of(id)
     kind, name = key_of(field)
     if head:
         now = head_of(head)
-        change = Change(revision, kind, name, body, now.facets, head_or_none(before), now.term)
+        change = Change(revision, kind, name, body, now.facets, head_or_none(before), now.term, written=written)
     else:
-        change = Change(revision, kind, name, None, None, head_or_none(before), reason=Reason(int(reason)))
-    if mark:
-        at_ms, _, by = mark[0].split(b":", 2)
-        change = change._replace(written=Written(by.decode(), int(at_ms)))
-    return Logged(change, commit, published == b"1")
+        change = Change(revision, kind, name, None, None, head_or_none(before), FOR_EVER, reason, written)
+    return Logged(change, commit, published)
+
+
+@lru_cache(maxsize=64)
+def _read_said(said: bytes, published: bytes | None = None) -> tuple[Reason, bool, Written]:
+    """Returns why a record ended, whether messages were put into the outbox, and whose write it was: what changes of
+    one commit say alike. Format 1 had the first two, each in a field of its own."""
+    if published is not None:
+        return Reason(int(said)), published == b"1", UNKNOWN
+    reason, published, at_ms, _, by = said.split(b":", 4)
+    return Reason(int(reason)), published == b"1", Written(by.decode(), int(at_ms))
 
 
 def touched_of(entry: tuple[bytes, Mapping[bytes, bytes]]) -> tuple[RecordKey, Head]:

@@ -113,8 +113,8 @@ for index, change in ipairs(changes) do
     redis.call('ZREM', bound, field)
   end
   local published = index == #changes and #messages > 0 and '1' or '0'
-  redis.call('XADD', log, text(revision) .. '-0', 'k', field, 'p', before or '', 'c', name, 'r', reason,
-    'o', published, 'h', head or '', 'b', body or '', 'w', mark)
+  redis.call('XADD', log, text(revision) .. '-0', 'k', field, 'p', before or '', 'c', name,
+    'w', reason .. ':' .. published .. ':' .. mark, 'h', head or '', 'b', body or '')
   current[field] = head
 end
 for _, touch in ipairs(touched) do
@@ -136,7 +136,7 @@ while #changes > 0 and (oldest < by_count or (size > max_bytes and oldest < revi
   for _, entry in ipairs(entries) do
     local at = tonumber(string.match(entry[1], '^%d+'))
     if at > by_count and size <= max_bytes then break end
-    oldest, size = at, size - #entry[2][14]
+    oldest, size = at, size - #entry[2][#entry[2]]
   end
 end
 if oldest > before_trim then redis.call('XTRIM', log, 'MINID', text(oldest + 1)) end
