@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
@@ -14,6 +12,7 @@ from typing import Any, Literal, overload
 
 from google.protobuf.message import Message
 
+from trunkline.addresses import this_process
 from trunkline.bus.checks import check_durable, check_live, check_stored
 from trunkline.bus.grpc.asking import AskedRequest
 from trunkline.bus.grpc.durable_subscription import DurableSubscription
@@ -254,7 +253,7 @@ class BaseBus(WireDelivery, WireInspection, MessageBus):
         if concurrency < 1:
             raise ValueError(f"concurrency is {concurrency}, it must be at least 1")
         if name is None:
-            name = f"{socket.gethostname()}:{os.getpid()}"
+            name = this_process()
         if durable is not None:
             check_durable(durable, pattern, start, settings, group=group)
             options = (start, settings, concurrency, on_error, name, self._encode)
