@@ -40,7 +40,7 @@ from trunklined.state.config import Settings as StateSettings
 VERSIONS = ("1.37", "1.35")
 """The newest and the oldest that the Kubernetes project supports."""
 OVERLAYS = ("embedded", "redis", "development")
-COMPONENTS = ("tls", "metrics", "autoscaling", "network-policy")
+COMPONENTS = ("tls", "metrics", "alerts", "dashboards", "autoscaling", "network-policy")
 SETTINGS: dict[str, type[ServerSettings]] = {"bus": BusSettings, "state": StateSettings, "sidecar": SidecarSettings}
 CLIENT_VARIABLES = {
     *("TRUNKLINE_TLS_CA", "TRUNKLINE_TLS_CERT", "TRUNKLINE_TLS_KEY", "TRUNKLINE_TLS_SERVER_NAME"),
@@ -110,7 +110,9 @@ def test_each_component_goes_with_an_overlay(render_with: Render, component: str
     kinds = {each["kind"] for each in objects}
     added = {
         "tls": {"Issuer", "Certificate"},
-        "metrics": {"ServiceMonitor"},
+        "metrics": {"ServiceMonitor", "PodMonitor"},
+        "alerts": {"PrometheusRule"},
+        "dashboards": {"ConfigMap"},
         "autoscaling": {"HorizontalPodAutoscaler"},
         "network-policy": {"NetworkPolicy"},
     }
