@@ -36,6 +36,7 @@ PROTOC_GEN_GO_GRPC = f"google.golang.org/grpc/cmd/protoc-gen-go-grpc@v{PROTOC_GE
 """What makes clients/go/v1 of the protos: in one version each, as what they make is committed."""
 
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
+HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
 KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.7.1"
 """What `kubectl apply -k` renders with; kubectl itself can be had from no package registry."""
 NATS_SERVER_VERSION = "v2.15.2"
@@ -293,6 +294,7 @@ INSTALLABLE: Mapping[str, Tool] = {
         f"python3 -m venv {AUTOGEN_ENVIRONMENT}, then {AUTOGEN_ENVIRONMENT}/bin/pip install {' '.join(AUTOGEN)}",
     ),
     "kustomize": Tool(install_go(KUSTOMIZE), f"install Go, then run: GOBIN={BIN} go install {KUSTOMIZE}"),
+    "helm": Tool(install_go(HELM), f"install Go, then run: GOBIN={BIN} go install {HELM}"),
     "promtool": Tool(
         install_from_debian("prometheus", "usr/bin/promtool"), f"put promtool, which comes with Prometheus, into {BIN}"
     ),

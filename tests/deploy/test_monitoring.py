@@ -50,7 +50,7 @@ def exposed(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory)
             start("state", *scraped, "--path", f"{folder}/state.db", "--bus-address", "127.0.0.1:1"),
             start("sidecar", *scraped, "--socket-path", f"{folder}/lines.sock", "--store-path", f"{folder}/sidecar.db"),
         ]
-        return {name for program in started for name in _series(program.metrics_address)}
+        return {name for program in started for name in _series(str(program.metrics_address))}
 
 
 def _series(address: str) -> set[str]:
