@@ -56,7 +56,7 @@ async def test_the_identity_that_called_is_the_writer(serve: Serve, issuer: Issu
 
 
 async def test_an_end_names_who_made_it(serve: Serve, issuer: Issuer) -> None:
-    """In the watch that tells it: a deletion, alone and on a stream, and what ends with a lease that somebody released."""
+    """In the watch that tells it: a deletion, alone and on a stream, and what ends with a lease that is released."""
     ann, bob = ((("authorization", f"Bearer {issuer.token(name)}"),) for name in ("ann", "bob"))
     async with (
         serve("state", **issuer.settings) as state,
