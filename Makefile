@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test torture fuzz check format bench protos pins clean
+.PHONY: help install demo run test torture fuzz check format bench protos contract pins clean
 
 help: ## Lists the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ run: $(VENV)/runtime.stamp ## Starts bus, state and sidecar in this terminal (tr
 	$(BIN)/trunkline up $(ARGS)
 
 test: $(VENV)/dev.stamp ## Runs all tests against real programs. ARGS="tests/house -k name" for some, WORKERS=0 for one process.
-	@$(BIN)/python scripts/tools.py grpcurl redis-server valkey-server nats-server socat autogen kustomize go protoc-gen-go protoc-gen-go-grpc node typescript java mvn
+	@$(BIN)/python scripts/tools.py grpcurl redis-server valkey-server nats-server socat autogen kustomize helm promtool go protoc-gen-go protoc-gen-go-grpc node typescript java mvn
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 torture: $(VENV)/dev.stamp ## Kills everything at random for 12 minutes, while handlers end in every way; nothing may be lost. ARGS="--seconds 3600 --seed 7".
@@ -48,6 +48,7 @@ check: $(VENV)/dev.stamp ## Format, lint, types, protos, generated code, import 
 	$(BIN)/mypy
 	$(BIN)/buf lint protos
 	$(BIN)/buf format protos --diff --exit-code
+	$(BIN)/buf breaking protos --against protos/contract.txtpb
 	$(BIN)/python scripts/generate_protos.py --check
 	$(BIN)/python scripts/check_imports.py
 
@@ -63,6 +64,10 @@ bench: $(VENV)/bench.stamp ## Measures beside the peers, writes bench-results.js
 protos: $(VENV)/dev.stamp ## Generates each language's code from protos/: clients/python/trunkline/v1, clients/go/v1, clients/typescript/src/gen.
 	@$(BIN)/python scripts/tools.py go protoc-gen-go protoc-gen-go-grpc node typescript
 	$(BIN)/python scripts/generate_protos.py
+
+contract: $(VENV)/dev.stamp ## Declares what protos/ say as the contract that `make check` holds from then on; refuses what breaks the one before.
+	$(BIN)/buf breaking protos --against protos/contract.txtpb
+	$(BIN)/buf build protos --as-file-descriptor-set --exclude-source-info --output protos/contract.txtpb
 
 pins: ## Resolves every dependency anew in a scratch environment and writes constraints.txt.
 	$(PYTHON) scripts/pin_versions.py

@@ -36,6 +36,7 @@ PROTOC_GEN_GO_GRPC = f"google.golang.org/grpc/cmd/protoc-gen-go-grpc@v{PROTOC_GE
 """What makes clients/go/v1 of the protos: in one version each, as what they make is committed."""
 
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
+HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
 KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.7.1"
 """What `kubectl apply -k` renders with; kubectl itself can be had from no package registry."""
 NATS_SERVER_VERSION = "v2.15.2"
@@ -249,6 +250,34 @@ def _apt_install(package: str) -> None:
     run("apt-get", "install", "-y", "-qq", "--no-install-recommends", package, environment=quietly)
 
 
+def install_from_debian(package: str, program: str) -> Callable[[], None]:
+    """Takes one program out of a package of Debian, which is not installed: its service would start. Needs no root, but
+    for new lists."""
+
+    def install() -> None:
+        unpacked = TOOLS / f"{package}-{os.getpid()}"
+        unpacked.mkdir(parents=True)
+        try:
+            _apt_download(package, unpacked)
+            (archive,) = unpacked.glob(f"{package}_*.deb")
+            run("dpkg-deb", "--extract", str(archive), str(unpacked))
+            BIN.mkdir(parents=True, exist_ok=True)
+            (unpacked / program).replace(BIN / Path(program).name)
+        finally:
+            shutil.rmtree(unpacked, ignore_errors=True)
+
+    return install
+
+
+def _apt_download(package: str, folder: Path) -> None:
+    """Asks for new lists if these do not know the package, or name files that are gone."""
+    try:
+        run("apt-get", "download", "-qq", package, folder=folder)
+    except CannotInstallError:
+        run("apt-get", "update", "-qq")
+        run("apt-get", "download", "-qq", package, folder=folder)
+
+
 INSTALLABLE: Mapping[str, Tool] = {
     "go": Tool(install_go_itself, f"install Go {'.'.join(map(str, GO_VERSION))} or newer"),
     "node": Tool(install_node, f"install Node {'.'.join(map(str, NODE_VERSION))} or newer, with npm"),
@@ -281,6 +310,10 @@ INSTALLABLE: Mapping[str, Tool] = {
         f"python3 -m venv {AUTOGEN_ENVIRONMENT}, then {AUTOGEN_ENVIRONMENT}/bin/pip install {' '.join(AUTOGEN)}",
     ),
     "kustomize": Tool(install_go(KUSTOMIZE), f"install Go, then run: GOBIN={BIN} go install {KUSTOMIZE}"),
+    "helm": Tool(install_go(HELM), f"install Go, then run: GOBIN={BIN} go install {HELM}"),
+    "promtool": Tool(
+        install_from_debian("prometheus", "usr/bin/promtool"), f"put promtool, which comes with Prometheus, into {BIN}"
+    ),
     "socat": Tool(install_debian("socat"), "apt-get install socat, or your system's socat"),
 }
 

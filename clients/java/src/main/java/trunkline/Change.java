@@ -1,7 +1,10 @@
 package trunkline;
 
+import com.google.protobuf.Timestamp;
+import java.time.Instant;
 import trunkline.v1.EndReason;
 import trunkline.v1.RecordKind;
+import trunkline.v1.WatchResponse;
 
 /**
  * What a watch reports.
@@ -12,8 +15,13 @@ import trunkline.v1.RecordKind;
  * @param id of the record
  * @param record that which was saved; else null
  * @param reason why a record is no more; else unspecified
+ * @param writtenBy whose write it was: who saved it, deleted it, or released the lease that it was bound to; empty where nobody did, or
+ *     that is not known
+ * @param writtenAt when it was made; null where that is not known
  */
-public record Change(Type type, long revision, RecordKind kind, String id, trunkline.v1.Record record, EndReason reason) {
+public record Change(
+        Type type, long revision, RecordKind kind, String id, trunkline.v1.Record record, EndReason reason, String writtenBy,
+        Instant writtenAt) {
     /** What happened. */
     public enum Type {
         /** A record as it is now; at the beginning, or saved since. */
@@ -38,14 +46,28 @@ public record Change(Type type, long revision, RecordKind kind, String id, trunk
     }
 
     private static Change saved(trunkline.v1.Record record, RecordKind kind, String id) {
-        return new Change(Type.SAVED, record.getRevision(), kind, id, record, EndReason.END_REASON_UNSPECIFIED);
+        return new Change(
+                Type.SAVED, record.getRevision(), kind, id, record, EndReason.END_REASON_UNSPECIFIED, record.getWrittenBy(),
+                record.hasWrittenAt() ? instant(record.getWrittenAt()) : null);
     }
 
-    static Change gone(Type type, long revision, RecordKind kind, String id, EndReason reason) {
-        return new Change(type, revision, kind, id, null, reason);
+    static Change left(WatchResponse.Left left) {
+        return new Change(
+                left.getDeleted() ? Type.DELETED : Type.LEFT, left.getRevision(), left.getKind(), left.getId(), null,
+                left.getDeleted() ? left.getReason() : EndReason.END_REASON_UNSPECIFIED, left.getWrittenBy(),
+                left.hasWrittenAt() ? instant(left.getWrittenAt()) : null);
+    }
+
+    private static Instant instant(Timestamp time) {
+        return Instant.ofEpochSecond(time.getSeconds(), time.getNanos());
+    }
+
+    /** A record that went while no stream told of it. */
+    static Change gone(Type type, long revision, RecordKind kind, String id) {
+        return new Change(type, revision, kind, id, null, EndReason.END_REASON_UNSPECIFIED, "", null);
     }
 
     static Change synced(long revision) {
-        return gone(Type.SYNCED, revision, RecordKind.RECORD_KIND_UNSPECIFIED, "", EndReason.END_REASON_UNSPECIFIED);
+        return gone(Type.SYNCED, revision, RecordKind.RECORD_KIND_UNSPECIFIED, "");
     }
 }

@@ -205,7 +205,7 @@ final class MultiplexedStream<F extends MessageLite> {
                 TrunklineException asLost = asLost(why);
                 Threads.tell(() -> connection.options.onDisconnected.accept(asLost));
             } else {
-                TrunklineException refused = connection.whyRefused();
+                TrunklineException refused = why.isOfService() ? null : connection.whyRefused();
                 if (!wasEverUp && (refused != null || !connection.options.waits || !why.is(lost))) {
                     return refused == null ? why : refused; // waiting longer would not help
                 }

@@ -129,6 +129,11 @@ public final class TrunklineException extends RuntimeException {
         return null;
     }
 
+    /** Tells whether the service itself said it, and no connection on the way. */
+    boolean isOfService() {
+        return !details.containsKey("grpc_status");
+    }
+
     /** Returns what a future failed with, without what futures put around it. */
     static Throwable unwrap(Throwable failure) {
         Throwable bare = failure;

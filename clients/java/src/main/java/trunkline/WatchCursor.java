@@ -6,7 +6,6 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import trunkline.v1.EndReason;
 import trunkline.v1.RecordKind;
 import trunkline.v1.WatchRequest;
 import trunkline.v1.WatchResponse;
@@ -48,12 +47,7 @@ final class WatchCursor {
             }
             case SYNCED -> sync(frame.getSynced().getRevision());
             case RECORD -> change(Change.saved(frame.getRecord()));
-            case LEFT -> {
-                WatchResponse.Left left = frame.getLeft();
-                Change.Type type = left.getDeleted() ? Change.Type.DELETED : Change.Type.LEFT;
-                EndReason reason = left.getDeleted() ? left.getReason() : EndReason.END_REASON_UNSPECIFIED;
-                yield change(Change.gone(type, left.getRevision(), left.getKind(), left.getId(), reason));
-            }
+            case LEFT -> change(Change.left(frame.getLeft()));
             default -> List.of(); // a `move`: it is served on
         };
     }
@@ -80,7 +74,7 @@ final class WatchCursor {
         if (after == null) {
             for (Key key : given.keySet()) {
                 if (!seen.contains(key)) {
-                    told.add(Change.gone(gone, revision, key.kind(), key.id(), EndReason.END_REASON_UNSPECIFIED));
+                    told.add(Change.gone(gone, revision, key.kind(), key.id()));
                 }
             }
         }

@@ -10,6 +10,7 @@ import static trunkline.Programs.refused;
 import static trunkline.Programs.soon;
 
 import java.nio.file.Path;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.BlockingQueue;
@@ -84,7 +85,10 @@ final class StateTest {
             soon(state.save(agent(0)));
             BlockingQueue<Change> changes = new LinkedBlockingQueue<>();
             Watch watch = state.watch(new WatchOptions().kinds(KIND), changes::add);
-            assertEquals("agent-000", next(changes).id());
+            Change first = next(changes);
+            assertEquals("agent-000", first.id());
+            assertFalse(first.writtenBy().isEmpty());
+            assertTrue(first.writtenAt().isAfter(Instant.EPOCH));
             assertEquals(Change.Type.SYNCED, next(changes).type());
             program.kill();
             program.start();

@@ -92,6 +92,7 @@ public final class Runner {
     private final Map<String, Verb> verbs = Map.ofEntries(
             Map.entry("connect_bus", this::connectBus), Map.entry("connect_state", this::connectState),
             Map.entry("reconnected", step -> said("back", take(reconnected.get(step.get("of").getAsString())))),
+            Map.entry("reconnections", step -> said("count", reconnected.get(text(step, "of")).size())),
             Map.entry("close", step -> close()), Map.entry("publish", this::publish), Map.entry("subscribe", this::subscribe),
             Map.entry("expect", this::expect), Map.entry("lagged", step -> said("dropped", take(from(step).lagged))),
             Map.entry("trouble", step -> { throw take(from(step).trouble); }),
@@ -328,6 +329,9 @@ public final class Runner {
             }
             if (is(step, "hold")) {
                 new CountDownLatch(1).await(); // until it is interrupted
+            }
+            if (step.has("takes")) {
+                Thread.sleep(seconds(step.get("takes")).toMillis());
             }
             Message asked = request.message();
             Message.Builder answer = Message.newBuilder().setSenderId("responder");
