@@ -12,7 +12,6 @@ import com.google.gson.JsonParser;
 import java.io.BufferedReader;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
-import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
@@ -59,6 +58,7 @@ public final class Runner {
     private static final Duration PATIENCE = Duration.ofSeconds(60);
 
     private static final Gson GSON = new GsonBuilder().disableHtmlEscaping().create();
+    private static final ThreadLocal<Runnable> CALLED = ThreadLocal.withInitial(() -> () -> {}); // of a step that is done beside others
     private static final RecordKind KIND = RecordKind.RECORD_KIND_AGENT_STATE;
 
     private Bus bus;
@@ -104,7 +104,7 @@ public final class Runner {
             Map.entry("page", this::page), Map.entry("list", this::list), Map.entry("watch", this::watch),
             Map.entry("changes", this::changes), Map.entry("decode", this::decode), Map.entry("encode", this::encode));
 
-    public static void main(String[] arguments) throws IOException {
+    public static void main(String[] arguments) throws Exception {
         Runner runner = new Runner();
         runner.reset();
         BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
@@ -126,13 +126,19 @@ public final class Runner {
     }
 
     /** Does a step now, or beside those that follow. */
-    private JsonObject answer(JsonObject step) {
+    private JsonObject answer(JsonObject step) throws InterruptedException {
         if (!step.has("later")) {
             return attempt(step);
         }
         CompletableFuture<JsonObject> came = new CompletableFuture<>();
+        CountDownLatch called = new CountDownLatch(1);
         later.put(text(step, "later"), came);
-        new Thread(() -> came.complete(attempt(step))).start();
+        new Thread(() -> {
+            CALLED.set(called::countDown);
+            came.complete(attempt(step));
+            called.countDown();
+        }).start();
+        called.await(); // what it asks for goes out before what the next steps do
         return said("ok", new JsonObject());
     }
 
@@ -197,6 +203,7 @@ public final class Runner {
     }
 
     private static <T> T await(CompletableFuture<T> future) throws Exception {
+        CALLED.get().run();
         return future.get(PATIENCE.toSeconds(), TimeUnit.SECONDS);
     }
 
