@@ -32,7 +32,7 @@ run: $(VENV)/runtime.stamp ## Starts bus, state and sidecar in this terminal (tr
 	$(BIN)/trunkline up $(ARGS)
 
 test: $(VENV)/dev.stamp ## Runs all tests against real programs. ARGS="tests/house -k name" for some, WORKERS=0 for one process.
-	@$(BIN)/python scripts/tools.py grpcurl redis-server valkey-server nats-server socat autogen kustomize helm promtool go protoc-gen-go protoc-gen-go-grpc node typescript
+	@$(BIN)/python scripts/tools.py grpcurl redis-server valkey-server nats-server socat autogen kustomize helm promtool go protoc-gen-go protoc-gen-go-grpc node typescript java mvn
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 torture: $(VENV)/dev.stamp ## Kills everything at random for 12 minutes, while handlers end in every way; nothing may be lost. ARGS="--seconds 3600 --seed 7".
@@ -74,7 +74,7 @@ pins: ## Resolves every dependency anew in a scratch environment and writes cons
 
 clean: ## Removes what was made here: .venv, tools, caches, builds.
 	chmod -R u+w .tools 2>/dev/null || true
-	rm -rf $(VENV) .tools build dist clients/typescript/node_modules clients/typescript/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .tools build dist clients/typescript/node_modules clients/typescript/dist clients/java/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find clients services -name '*.egg-info' -prune -exec rm -rf {} +
 

@@ -3667,8 +3667,8 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\aExplain\x12\x1c.trunkline.v1.ExplainRequest\x1a\x1d.trunkline.v1.ExplainResponse\x12?\n" +
 	"\x04Tail\x12\x19.trunkline.v1.TailRequest\x1a\x1a.trunkline.v1.TailResponse0\x01\x12@\n" +
 	"\x05Trace\x12\x1a.trunkline.v1.TraceRequest\x1a\x1b.trunkline.v1.TraceResponse\x12@\n" +
-	"\x05Stuck\x12\x1a.trunkline.v1.StuckRequest\x1a\x1b.trunkline.v1.StuckResponseB*\n" +
-	"\ftrunkline.v1P\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
+	"\x05Stuck\x12\x1a.trunkline.v1.StuckRequest\x1a\x1b.trunkline.v1.StuckResponseB4\n" +
+	"\ftrunkline.v1B\bBusProtoP\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
 
 var (
 	file_trunkline_v1_bus_proto_rawDescOnce sync.Once

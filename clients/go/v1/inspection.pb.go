@@ -2306,8 +2306,8 @@ const file_trunkline_v1_inspection_proto_rawDesc = "" +
 	"\x12\x1d\n" +
 	"\x19TRACE_EVENT_KIND_REDRIVEN\x10\v\x12\x1e\n" +
 	"\x1aTRACE_EVENT_KIND_CANCELLED\x10\f\x12\x1a\n" +
-	"\x16TRACE_EVENT_KIND_ENDED\x10\rB*\n" +
-	"\ftrunkline.v1P\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
+	"\x16TRACE_EVENT_KIND_ENDED\x10\rB;\n" +
+	"\ftrunkline.v1B\x0fInspectionProtoP\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
 
 var (
 	file_trunkline_v1_inspection_proto_rawDescOnce sync.Once

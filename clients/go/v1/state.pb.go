@@ -4143,8 +4143,9 @@ const file_trunkline_v1_state_proto_rawDesc = "" +
 	"\fReleaseLease\x12!.trunkline.v1.ReleaseLeaseRequest\x1a\".trunkline.v1.ReleaseLeaseResponse\x12O\n" +
 	"\n" +
 	"ListLeases\x12\x1f.trunkline.v1.ListLeasesRequest\x1a .trunkline.v1.ListLeasesResponse\x12@\n" +
-	"\x05Touch\x12\x1a.trunkline.v1.TouchRequest\x1a\x1b.trunkline.v1.TouchResponseB*\n" +
-	"\ftrunkline.v1P\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
+	"\x05Touch\x12\x1a.trunkline.v1.TouchRequest\x1a\x1b.trunkline.v1.TouchResponseB6\n" +
+	"\ftrunkline.v1B\n" +
+	"StateProtoP\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
 
 var (
 	file_trunkline_v1_state_proto_rawDescOnce sync.Once
