@@ -75,7 +75,9 @@ def secrets(where: Path) -> list[str]:
         key.removeprefix(":env:.").removeprefix("global."): value.strip("'")
         for key, _, value in (line.partition("=") for line in listed.splitlines())
     }
-    passed: dict[str, str] = {key: said[key] for key in ("index-url", "extra-index-url", "trusted-host", "proxy") if key in said}
+    passed: dict[str, str] = {
+        key: said[key] for key in ("index-url", "extra-index-url", "trusted-host", "proxy") if key in said
+    }
     options = []
     if "cert" in said:
         passed["cert"] = "/etc/ssl/certs/ca-certificates.crt"
