@@ -10,6 +10,10 @@ PINS := pyproject.toml constraints.txt
 # WORKERS=0 runs them in one process, as `-s` needs it.
 WORKERS ?= 4
 
+DOCKER ?= docker
+BASE ?= python:3.13-slim-bookworm
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
 # Tests start thousands of programs, and none of them shall compile what another one has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -17,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test torture fuzz check format bench protos contract pins clean
+.PHONY: help install demo run test torture fuzz check format bench protos contract image pins clean
 
 help: ## Lists the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +36,7 @@ run: $(VENV)/runtime.stamp ## Starts bus, state and sidecar in this terminal (tr
 	$(BIN)/trunkline up $(ARGS)
 
 test: $(VENV)/dev.stamp ## Runs all tests against real programs. ARGS="tests/house -k name" for some, WORKERS=0 for one process.
-	@$(BIN)/python scripts/tools.py grpcurl redis-server valkey-server nats-server socat autogen kustomize go protoc-gen-go protoc-gen-go-grpc node typescript cargo
+	@$(BIN)/python scripts/tools.py grpcurl redis-server valkey-server nats-server socat autogen kustomize helm promtool dockerd mmdebstrap go protoc-gen-go protoc-gen-go-grpc node typescript java mvn cargo
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 torture: $(VENV)/dev.stamp ## Kills everything at random for 12 minutes, while handlers end in every way; nothing may be lost. ARGS="--seconds 3600 --seed 7".
@@ -69,12 +73,17 @@ contract: $(VENV)/dev.stamp ## Declares what protos/ say as the contract that `m
 	$(BIN)/buf breaking protos --against protos/contract.txtpb
 	$(BIN)/buf build protos --as-file-descriptor-set --exclude-source-info --output protos/contract.txtpb
 
+image: ## Builds the image trunkline:VERSION. BASE=an image with python3, ARGS="--secret id=pip.conf,src=/etc/pip.conf".
+	DOCKER_BUILDKIT=1 $(DOCKER) build --file deploy/image/Dockerfile --tag trunkline:$(VERSION) --build-arg BASE=$(BASE) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION="$$(git rev-parse HEAD)" \
+		--build-arg CREATED="$$(TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ)" $(ARGS) .
+
 pins: ## Resolves every dependency anew in a scratch environment and writes constraints.txt.
 	$(PYTHON) scripts/pin_versions.py
 
 clean: ## Removes what was made here: .venv, tools, caches, builds.
 	chmod -R u+w .tools 2>/dev/null || true
-	rm -rf $(VENV) .tools build dist clients/typescript/node_modules clients/typescript/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .tools build dist clients/typescript/node_modules clients/typescript/dist clients/java/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find clients services -name '*.egg-info' -prune -exec rm -rf {} +
 

@@ -50,9 +50,10 @@ def protoc(sources: list[Path], *options: str, **environment: str) -> None:
 
 
 def generate_python(home: Path) -> None:
-    """Messages, their types, and stubs where there are services."""
+    """Messages, their types, stubs where there are services, and the protos with their comments, for reflection."""
     protoc(SOURCES, f"--python_out={home}", f"--pyi_out={home}")
     protoc(WITH_SERVICES, f"--grpc_python_out={home}")
+    protoc(SOURCES, "--include_source_info", f"--descriptor_set_out={home / 'trunkline' / 'v1' / 'descriptors.binpb'}")
 
 
 def generate_go(home: Path) -> None:
@@ -97,7 +98,7 @@ def generate_rust(home: Path) -> None:
 
 
 LANGUAGES: Mapping[str, Language] = {
-    "python": Language("python", "trunkline/v1/*_pb2*.py*", generate_python),
+    "python": Language("python", "trunkline/v1/*pb*", generate_python),
     "go": Language("go", "v1/*.pb.go", generate_go),
     "typescript": Language("typescript", "src/gen/**/*_pb.ts", generate_typescript),
     "rust": Language("rust", "src/gen/*.rs", generate_rust),

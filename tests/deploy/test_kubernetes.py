@@ -10,19 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
-from scripts.tools import ensure
-from tests.deploy.conftest import Start
+from tests.deploy.conftest import RenderWith, Start
 from tests.deploy.manifests import (
     KUBERNETES,
     ROOT,
+    VERSIONS,
     Object,
     complaints,
     containers,
     environment,
+    invalid,
     named,
     pods,
     render,
@@ -37,24 +37,13 @@ from trunklined.rpc.config import ServerSettings
 from trunklined.sidecar.config import Settings as SidecarSettings
 from trunklined.state.config import Settings as StateSettings
 
-VERSIONS = ("1.37", "1.35")
-"""The newest and the oldest that the Kubernetes project supports."""
 OVERLAYS = ("embedded", "redis", "development")
-COMPONENTS = ("tls", "metrics", "autoscaling", "network-policy")
+COMPONENTS = ("tls", "metrics", "alerts", "dashboards", "autoscaling", "network-policy")
 SETTINGS: dict[str, type[ServerSettings]] = {"bus": BusSettings, "state": StateSettings, "sidecar": SidecarSettings}
 CLIENT_VARIABLES = {
     *("TRUNKLINE_TLS_CA", "TRUNKLINE_TLS_CERT", "TRUNKLINE_TLS_KEY", "TRUNKLINE_TLS_SERVER_NAME"),
     *("TRUNKLINE_TOKEN_FILE", "TRUNKLINE_BUS", "TRUNKLINE_STATE"),
 }
-OTHERS = {"monitoring.coreos.com/v1", "cert-manager.io/v1"}
-"""Whose schemas are not Kubernetes' own."""
-
-Render = Callable[..., list[Object]]
-
-
-@pytest.fixture(scope="module")
-def kustomize() -> str:
-    return ensure("kustomize")
 
 
 @pytest.fixture(scope="module")
@@ -62,37 +51,6 @@ def rendered(kustomize: str) -> dict[str, list[Object]]:
     """Each overlay, and the agents."""
     folders = {name: KUBERNETES / "overlays" / name for name in OVERLAYS} | {"agents": KUBERNETES / "examples/agents"}
     return {name: render(kustomize, folder) for name, folder in folders.items()}
-
-
-@pytest.fixture
-def render_with(kustomize: str, tmp_path: Path) -> Render:
-    """Renders an overlay with components, as an operator's own kustomization names them."""
-
-    def render_with(overlay: str, *used: str) -> list[Object]:
-        where = os.path.relpath(KUBERNETES, tmp_path)
-        own = {
-            "apiVersion": "kustomize.config.k8s.io/v1beta1",
-            "kind": "Kustomization",
-            "resources": [f"{where}/overlays/{overlay}"],
-            "components": [f"{where}/components/{name}" for name in used],
-        }
-        (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(own))
-        return render(kustomize, tmp_path)
-
-    return render_with
-
-
-def invalid(objects: list[Object], version: str) -> list[str]:
-    """What a schema of that version does not take, unknown fields too."""
-    found = []
-    for each in objects:
-        if each["apiVersion"] in OTHERS:
-            continue
-        try:
-            kubernetes_validate.validate(each, version, strict=True)
-        except kubernetes_validate.ValidationError as error:
-            found.append(f"{each['kind']}: {'.'.join(map(str, error.path))}: {error.message}")
-    return found
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -103,26 +61,28 @@ def test_it_is_valid_and_what_owners_ask_for(rendered: dict[str, list[Object]], 
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
-def test_each_component_goes_with_an_overlay(render_with: Render, component: str) -> None:
+def test_each_component_goes_with_an_overlay(render_with: RenderWith, component: str) -> None:
     objects = render_with("redis", component)
     assert [invalid(objects, version) for version in VERSIONS] == [[], []]
     assert complaints(objects) == []
     kinds = {each["kind"] for each in objects}
     added = {
         "tls": {"Issuer", "Certificate"},
-        "metrics": {"ServiceMonitor"},
+        "metrics": {"ServiceMonitor", "PodMonitor"},
+        "alerts": {"PrometheusRule"},
+        "dashboards": {"ConfigMap"},
         "autoscaling": {"HorizontalPodAutoscaler"},
         "network-policy": {"NetworkPolicy"},
     }
     assert added[component] <= kinds
 
 
-def test_all_components_together(render_with: Render) -> None:
+def test_all_components_together(render_with: RenderWith) -> None:
     objects = render_with("redis", *COMPONENTS)
     assert complaints(objects) == []
 
 
-def test_secrets_are_made_for_whom_mounts_them(render_with: Render) -> None:
+def test_secrets_are_made_for_whom_mounts_them(render_with: RenderWith) -> None:
     """Each Secret of a certificate that a pod mounts is one that the component makes, the agents' too."""
     objects = [*render_with("embedded", "tls"), *render_with("redis", "tls")]
     made = {each["spec"]["secretName"] for each in objects if each["kind"] == "Certificate"}
@@ -216,7 +176,7 @@ def test_every_setting_is_one_and_is_taken(
     assert seen == ({"sidecar"} if name == "agents" else {"bus", "state"})
 
 
-def test_a_changed_setting_restarts_the_pods(render_with: Render, tmp_path: Path, kustomize: str) -> None:
+def test_a_changed_setting_restarts_the_pods(render_with: RenderWith, tmp_path: Path, kustomize: str) -> None:
     """The name of a ConfigMap ends with a hash of what it has, and the pods name it."""
     before = environment_name(render_with("embedded"))
     path = tmp_path / "kustomization.yaml"

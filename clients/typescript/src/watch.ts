@@ -1,10 +1,11 @@
 import { create } from "@bufbuild/protobuf";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { ClientReadableStream } from "@grpc/grpc-js";
 
 import { fromCall, isTrunklineError } from "./errors.js";
 import {
   EndReason, RecordKind, StateService, WatchRequestSchema,
-  type Record as StateRecord, type WatchRequest, type WatchResponse,
+  type Record as StateRecord, type WatchRequest, type WatchResponse, type WatchResponse_Left,
 } from "./gen/trunkline/v1/state_pb.js";
 import type { Filter, State } from "./state.js";
 import type { Stream } from "./stream.js";
@@ -28,6 +29,13 @@ export interface Change {
   record?: StateRecord;
   /** Why a record is no more. */
   reason?: EndReason;
+  /**
+   * Whose write it was, as of a record: who saved it, deleted it, or released the lease that it was bound to. Unset where nobody
+   * did, or that is not known.
+   */
+  writtenBy?: string;
+  /** When it was made, by the service's clock. */
+  writtenAt?: Timestamp;
 }
 
 /** What a watch reports, and what ends it. */
@@ -139,10 +147,13 @@ class Cursor {
       case "synced":
         return this.sync(frame.value.revision);
       case "record":
-        return this.change({ type: "saved", revision: frame.value.revision, ...identity(frame.value), record: frame.value });
+        return this.change({
+          type: "saved", revision: frame.value.revision, ...identity(frame.value), record: frame.value, ...written(frame.value),
+        });
       case "left": {
         const { revision, kind, id, deleted, reason } = frame.value;
-        return this.change(deleted ? { type: "deleted", revision, kind, id, reason } : { type: "left", revision, kind, id });
+        const change = { revision, kind, id, ...written(frame.value) };
+        return this.change(deleted ? { type: "deleted", reason, ...change } : { type: "left", ...change });
       }
       default:
         return [];
@@ -186,6 +197,11 @@ class Cursor {
     this.advance(revision);
     return told;
   }
+}
+
+/** Whose write a record, or the end of one, is. */
+function written({ writtenBy, writtenAt }: StateRecord | WatchResponse_Left): Pick<Change, "writtenBy" | "writtenAt"> {
+  return { ...(writtenBy ? { writtenBy } : {}), ...(writtenAt ? { writtenAt } : {}) };
 }
 
 /** A record's kind and id. */

@@ -915,6 +915,535 @@ pub struct Error {
     #[prost(int32, tag = "4")]
     pub code: i32,
 }
+/// Subscription is one registered interest.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Subscription {
+    #[prost(int64, tag = "1")]
+    pub subscription_id: i64,
+    #[prost(string, tag = "2")]
+    pub pattern: ::prost::alloc::string::String,
+    /// Empty: no group.
+    #[prost(string, tag = "3")]
+    pub group: ::prost::alloc::string::String,
+    /// The subscriber as the service sees it: its address, and before it the name in its certificate where it has one.
+    #[prost(string, tag = "4")]
+    pub peer: ::prost::alloc::string::String,
+    /// Messages and bytes that wait for it now. Of a group, or a durable subscription: what waits for all its members.
+    #[prost(int64, tag = "5")]
+    pub queued_messages: i64,
+    #[prost(int64, tag = "6")]
+    pub queued_bytes: i64,
+    /// Since it started.
+    #[prost(int64, tag = "7")]
+    pub delivered: i64,
+    #[prost(int64, tag = "8")]
+    pub dropped: i64,
+    #[prost(message, optional, tag = "9")]
+    pub started_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Messages that may be sent before more is granted. Unset: no limit.
+    #[prost(int64, optional, tag = "10")]
+    pub credit: ::core::option::Option<i64>,
+    /// Of several replicas of the bus: the name of the one that has it; the id is that replica's own. Empty: there is one.
+    #[prost(string, tag = "11")]
+    pub replica: ::prost::alloc::string::String,
+    /// Name of the durable subscription that it takes from. Empty: it is a live one.
+    #[prost(string, tag = "12")]
+    pub durable: ::prost::alloc::string::String,
+    /// It only looks on: it answers no request.
+    #[prost(bool, tag = "13")]
+    pub observer: bool,
+    /// It answers requests, as `respond` in the clients does.
+    #[prost(bool, tag = "14")]
+    pub responder: bool,
+    /// Of a durable one: messages that it holds.
+    #[prost(int64, tag = "15")]
+    pub leased: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainRequest {
+    /// The channel that a message would be published on.
+    #[prost(string, tag = "1")]
+    pub channel: ::prost::alloc::string::String,
+    /// Name of the identity that would publish it. Empty: the caller.
+    #[prost(string, tag = "2")]
+    pub identity: ::prost::alloc::string::String,
+    /// How many subscriptions are named that would not get it: those whose patterns come closest. 0 to 100; unset: 10.
+    #[prost(int32, optional, tag = "3")]
+    pub max_others: ::core::option::Option<i32>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainResponse {
+    /// Live subscriptions whose patterns match, in order of their replicas and ids; at most 1,000 of each replica.
+    #[prost(message, repeated, tag = "1")]
+    pub recipients: ::prost::alloc::vec::Vec<explain_response::Recipient>,
+    /// Live subscriptions that would not get it: those whose patterns come closest.
+    #[prost(message, repeated, tag = "2")]
+    pub others: ::prost::alloc::vec::Vec<explain_response::Recipient>,
+    /// Durable subscriptions whose patterns match, in order of their names.
+    #[prost(message, repeated, tag = "3")]
+    pub keepers: ::prost::alloc::vec::Vec<explain_response::Keeper>,
+    /// The rule of the service by which a message is stored whose publisher wishes nothing. Empty: no rule matches, it is
+    /// kept in memory alone.
+    #[prost(string, tag = "4")]
+    pub stored_by: ::prost::alloc::string::String,
+    /// A request would be put to somebody; else it fails with NO_RESPONDERS.
+    #[prost(bool, tag = "5")]
+    pub answered: bool,
+    /// What the publisher may do there. Empty: the service has no file of permissions, and everybody may.
+    #[prost(message, repeated, tag = "6")]
+    pub permissions: ::prost::alloc::vec::Vec<explain_response::Permission>,
+    /// Replicas that did not answer in time: their subscriptions are missing.
+    #[prost(string, repeated, tag = "7")]
+    pub unheard: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Nested message and enum types in `ExplainResponse`.
+pub mod explain_response {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Recipient {
+        #[prost(message, optional, tag = "1")]
+        pub subscription: ::core::option::Option<super::Subscription>,
+        #[prost(enumeration = "super::Verdict", tag = "2")]
+        pub verdict: i32,
+        /// The reason in words.
+        #[prost(string, tag = "3")]
+        pub why: ::prost::alloc::string::String,
+    }
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Keeper {
+        #[prost(message, optional, tag = "1")]
+        pub subscription: ::core::option::Option<super::DurableSubscription>,
+        #[prost(enumeration = "super::Verdict", tag = "2")]
+        pub verdict: i32,
+        #[prost(string, tag = "3")]
+        pub why: ::prost::alloc::string::String,
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Permission {
+        /// Whom it is about.
+        #[prost(string, tag = "1")]
+        pub identity: ::prost::alloc::string::String,
+        /// Such as "publish" or "request".
+        #[prost(string, tag = "2")]
+        pub right: ::prost::alloc::string::String,
+        #[prost(bool, tag = "3")]
+        pub allowed: bool,
+        /// The line of the file that allows it; 0: none does.
+        #[prost(int32, tag = "4")]
+        pub line: i32,
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TailRequest {
+    /// What to look at.
+    #[prost(string, tag = "1")]
+    pub pattern: ::prost::alloc::string::String,
+    /// Messages a second; what comes beyond it is left out. 1 to 100,000; unset: 100.
+    #[prost(int32, optional, tag = "2")]
+    pub max_rate: ::core::option::Option<i32>,
+    /// The stream ends after so many. At least 1; unset: 10,000.
+    #[prost(int64, optional, tag = "3")]
+    pub max_messages: ::core::option::Option<i64>,
+    /// The stream ends after so many bytes of messages. At least 1; unset: 64 MiB.
+    #[prost(int64, optional, tag = "4")]
+    pub max_bytes: ::core::option::Option<i64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TailResponse {
+    #[prost(oneof = "tail_response::Frame", tags = "1, 2, 3")]
+    pub frame: ::core::option::Option<tail_response::Frame>,
+}
+/// Nested message and enum types in `TailResponse`.
+pub mod tail_response {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Started {
+        /// As ListSubscriptions shows it.
+        #[prost(int64, tag = "1")]
+        pub subscription_id: i64,
+    }
+    /// Seen are messages of one channel that follow each other.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Seen {
+        #[prost(string, tag = "1")]
+        pub channel: ::prost::alloc::string::String,
+        /// Sequence of the first message.
+        #[prost(int64, tag = "2")]
+        pub first_sequence: i64,
+        #[prost(message, repeated, tag = "3")]
+        pub messages: ::prost::alloc::vec::Vec<super::Message>,
+    }
+    /// LeftOut says how many messages that match were not shown.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct LeftOut {
+        /// Since this was said before.
+        #[prost(int64, tag = "1")]
+        pub messages: i64,
+        /// Since the stream began.
+        #[prost(int64, tag = "2")]
+        pub total: i64,
+    }
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Frame {
+        /// Sent once, first: nothing that is published after it is missed but what is left out.
+        #[prost(message, tag = "1")]
+        Started(Started),
+        #[prost(message, tag = "2")]
+        Seen(Seen),
+        /// At most once a second, and last.
+        #[prost(message, tag = "3")]
+        LeftOut(LeftOut),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TraceRequest {
+    #[prost(oneof = "trace_request::Id", tags = "1, 2")]
+    pub id: ::core::option::Option<trace_request::Id>,
+}
+/// Nested message and enum types in `TraceRequest`.
+pub mod trace_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Id {
+        /// Of the message.
+        #[prost(string, tag = "1")]
+        MessageId(::prost::alloc::string::String),
+        /// What a request and its replies have in common, or a conversation.
+        #[prost(string, tag = "2")]
+        CorrelationId(::prost::alloc::string::String),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TraceResponse {
+    /// In order of time; at most 1,000 of each replica, the newest.
+    #[prost(message, repeated, tag = "1")]
+    pub events: ::prost::alloc::vec::Vec<TraceEvent>,
+    /// How it stands now: where it waits, who has it, or as which dead letter it is kept. Empty: nowhere.
+    #[prost(message, repeated, tag = "2")]
+    pub states: ::prost::alloc::vec::Vec<TraceState>,
+    /// Live events are remembered since then; what was earlier, and is not in the journal, is not known. Of several replicas:
+    /// the latest of their times.
+    #[prost(message, optional, tag = "3")]
+    pub remembered_since: ::core::option::Option<::prost_types::Timestamp>,
+    /// Not all that waits was looked at: there is too much of it.
+    #[prost(bool, tag = "4")]
+    pub incomplete: bool,
+    #[prost(string, repeated, tag = "5")]
+    pub unheard: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// TraceEvent is something that happened to a message.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TraceEvent {
+    #[prost(message, optional, tag = "1")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(enumeration = "TraceEventKind", tag = "2")]
+    pub kind: i32,
+    #[prost(string, tag = "3")]
+    pub channel: ::prost::alloc::string::String,
+    #[prost(int64, tag = "4")]
+    pub sequence: i64,
+    #[prost(string, tag = "5")]
+    pub message_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub correlation_id: ::prost::alloc::string::String,
+    /// Who did it, or got it, as the service sees it. Of `published`: who sent it, by the message's `sender_id`.
+    #[prost(string, tag = "7")]
+    pub by: ::prost::alloc::string::String,
+    /// Name of the durable subscription. Empty: none has to do with it.
+    #[prost(string, tag = "8")]
+    pub durable: ::prost::alloc::string::String,
+    /// The how many-th time it was handed out. 0: it has no attempts.
+    #[prost(int32, tag = "9")]
+    pub attempt: i32,
+    /// What went wrong, or why.
+    #[prost(string, tag = "10")]
+    pub error: ::prost::alloc::string::String,
+    /// When it is tried again, or its lease ends.
+    #[prost(message, optional, tag = "11")]
+    pub due_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Of several replicas: the name of the one that says so.
+    #[prost(string, tag = "12")]
+    pub replica: ::prost::alloc::string::String,
+    /// Live subscription that got it.
+    #[prost(int64, tag = "13")]
+    pub subscription_id: i64,
+}
+/// TraceState is where a message is now.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TraceState {
+    #[prost(string, tag = "1")]
+    pub durable: ::prost::alloc::string::String,
+    #[prost(int64, tag = "2")]
+    pub sequence: i64,
+    #[prost(string, tag = "3")]
+    pub message_id: ::prost::alloc::string::String,
+    /// "waiting", "leased", "retrying", "blocked", "dead" or "pending" (a request that waits for its answer).
+    #[prost(string, tag = "4")]
+    pub state: ::prost::alloc::string::String,
+    /// Who has it.
+    #[prost(string, tag = "5")]
+    pub holder: ::prost::alloc::string::String,
+    #[prost(int32, tag = "6")]
+    pub attempt: i32,
+    /// When it is tried again, its lease ends, or the request's time is over.
+    #[prost(message, optional, tag = "7")]
+    pub due_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "8")]
+    pub error: ::prost::alloc::string::String,
+    /// Of a dead letter.
+    #[prost(int64, tag = "9")]
+    pub dead_letter_id: i64,
+    #[prost(string, tag = "10")]
+    pub channel: ::prost::alloc::string::String,
+    #[prost(string, tag = "11")]
+    pub replica: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StuckRequest {
+    /// What is younger is left out. 0 s to 7 days; unset: 30 s.
+    #[prost(message, optional, tag = "1")]
+    pub older_than: ::core::option::Option<::prost_types::Duration>,
+    /// How many of each kind, the worst first, of each replica. 1 to 1,000; unset: 20.
+    #[prost(int32, optional, tag = "2")]
+    pub limit: ::core::option::Option<i32>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StuckResponse {
+    /// Durable subscriptions in which something waits for too long, the oldest first.
+    #[prost(message, repeated, tag = "1")]
+    pub durables: ::prost::alloc::vec::Vec<stuck_response::StuckDurable>,
+    /// What was handed out and is not settled, the oldest first.
+    #[prost(message, repeated, tag = "2")]
+    pub in_flight: ::prost::alloc::vec::Vec<stuck_response::InFlight>,
+    /// Ordering keys of which messages wait behind one that is not done.
+    #[prost(message, repeated, tag = "3")]
+    pub keys: ::prost::alloc::vec::Vec<stuck_response::BlockingKey>,
+    /// Requests that wait for their answer, the oldest first.
+    #[prost(message, repeated, tag = "4")]
+    pub requests: ::prost::alloc::vec::Vec<stuck_response::PendingRequest>,
+    /// Live subscriptions that lost messages, or for which some wait and may not be sent; the most lost first.
+    #[prost(message, repeated, tag = "5")]
+    pub lagging: ::prost::alloc::vec::Vec<Subscription>,
+    /// What each connection has open, those that hold most first.
+    #[prost(message, repeated, tag = "6")]
+    pub connections: ::prost::alloc::vec::Vec<stuck_response::Connection>,
+    #[prost(string, repeated, tag = "7")]
+    pub unheard: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Nested message and enum types in `StuckResponse`.
+pub mod stuck_response {
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct StuckDurable {
+        #[prost(message, optional, tag = "1")]
+        pub subscription: ::core::option::Option<super::DurableSubscription>,
+        /// When the service took the oldest message that waits.
+        #[prost(message, optional, tag = "2")]
+        pub oldest_at: ::core::option::Option<::prost_types::Timestamp>,
+        #[prost(string, tag = "3")]
+        pub why: ::prost::alloc::string::String,
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct InFlight {
+        #[prost(string, tag = "1")]
+        pub durable: ::prost::alloc::string::String,
+        #[prost(int64, tag = "2")]
+        pub sequence: i64,
+        /// How many messages were handed out together with it, and are not settled.
+        #[prost(int64, tag = "3")]
+        pub messages: i64,
+        #[prost(string, tag = "4")]
+        pub holder: ::prost::alloc::string::String,
+        #[prost(message, optional, tag = "5")]
+        pub handed_out_at: ::core::option::Option<::prost_types::Timestamp>,
+        #[prost(message, optional, tag = "6")]
+        pub lease_ends_at: ::core::option::Option<::prost_types::Timestamp>,
+        #[prost(int32, tag = "7")]
+        pub attempt: i32,
+        /// How the attempt before ended.
+        #[prost(string, tag = "8")]
+        pub last_error: ::prost::alloc::string::String,
+        /// Its holder is connected.
+        #[prost(bool, tag = "9")]
+        pub connected: bool,
+        #[prost(string, tag = "10")]
+        pub ordering_key: ::prost::alloc::string::String,
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct BlockingKey {
+        #[prost(string, tag = "1")]
+        pub durable: ::prost::alloc::string::String,
+        #[prost(string, tag = "2")]
+        pub ordering_key: ::prost::alloc::string::String,
+        /// The first message that is not done.
+        #[prost(int64, tag = "3")]
+        pub sequence: i64,
+        /// "leased" or "retrying".
+        #[prost(string, tag = "4")]
+        pub state: ::prost::alloc::string::String,
+        #[prost(string, tag = "5")]
+        pub holder: ::prost::alloc::string::String,
+        #[prost(int32, tag = "6")]
+        pub attempt: i32,
+        #[prost(string, tag = "7")]
+        pub last_error: ::prost::alloc::string::String,
+        /// When its lease ends, or it is tried again.
+        #[prost(message, optional, tag = "8")]
+        pub due_at: ::core::option::Option<::prost_types::Timestamp>,
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct PendingRequest {
+        #[prost(string, tag = "1")]
+        pub request_id: ::prost::alloc::string::String,
+        #[prost(string, tag = "2")]
+        pub channel: ::prost::alloc::string::String,
+        #[prost(message, optional, tag = "3")]
+        pub asked_at: ::core::option::Option<::prost_types::Timestamp>,
+        /// When its time is over.
+        #[prost(message, optional, tag = "4")]
+        pub deadline: ::core::option::Option<::prost_types::Timestamp>,
+        /// Who accepted it; else those that it was handed to. Empty: it waits for somebody.
+        #[prost(string, repeated, tag = "5")]
+        pub responders: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+        /// Somebody accepted it.
+        #[prost(bool, tag = "6")]
+        pub accepted: bool,
+        #[prost(string, tag = "7")]
+        pub replica: ::prost::alloc::string::String,
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Connection {
+        #[prost(string, tag = "1")]
+        pub peer: ::prost::alloc::string::String,
+        #[prost(int32, tag = "2")]
+        pub subscriptions: i32,
+        /// Messages that it holds of durable subscriptions.
+        #[prost(int64, tag = "3")]
+        pub leased: i64,
+        /// Messages that wait for its live subscriptions.
+        #[prost(int64, tag = "4")]
+        pub queued_messages: i64,
+        /// Requests that it waits for, and those that it was handed as a responder.
+        #[prost(int32, tag = "5")]
+        pub asked: i32,
+        #[prost(int32, tag = "6")]
+        pub answering: i32,
+        #[prost(string, tag = "7")]
+        pub replica: ::prost::alloc::string::String,
+    }
+}
+/// Verdict says what would become of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Verdict {
+    Unspecified = 0,
+    /// It is sent at once. Of a durable subscription: kept, and handed out at once.
+    Gets = 1,
+    /// One of several who share it gets it.
+    Shares = 2,
+    /// It waits: the subscriber has no credit left; or a durable subscription keeps it and hands nothing out now.
+    Waits = 3,
+    /// The pattern does not match.
+    OtherPattern = 4,
+    /// It is kept only if it is stored, and no rule says so: its publisher must.
+    IfStored = 5,
+}
+impl Verdict {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "VERDICT_UNSPECIFIED",
+            Self::Gets => "VERDICT_GETS",
+            Self::Shares => "VERDICT_SHARES",
+            Self::Waits => "VERDICT_WAITS",
+            Self::OtherPattern => "VERDICT_OTHER_PATTERN",
+            Self::IfStored => "VERDICT_IF_STORED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "VERDICT_UNSPECIFIED" => Some(Self::Unspecified),
+            "VERDICT_GETS" => Some(Self::Gets),
+            "VERDICT_SHARES" => Some(Self::Shares),
+            "VERDICT_WAITS" => Some(Self::Waits),
+            "VERDICT_OTHER_PATTERN" => Some(Self::OtherPattern),
+            "VERDICT_IF_STORED" => Some(Self::IfStored),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TraceEventKind {
+    Unspecified = 0,
+    /// The service took it, in memory.
+    Published = 1,
+    /// It is in the journal.
+    Stored = 2,
+    /// It was sent to a live subscriber.
+    Delivered = 3,
+    /// It was leased to a subscriber of a durable subscription.
+    HandedOut = 4,
+    Acked = 5,
+    /// Its attempt failed, `error` says how.
+    Nakked = 6,
+    Extended = 7,
+    /// It was given back unbegun.
+    Released = 8,
+    /// Its lease was over before it was settled.
+    LeaseEnded = 9,
+    /// It became a dead letter.
+    Dead = 10,
+    Redriven = 11,
+    /// It waits no more: it was cancelled.
+    Cancelled = 12,
+    /// The request has its end. Where that is no answer, `error` says what.
+    Ended = 13,
+}
+impl TraceEventKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TRACE_EVENT_KIND_UNSPECIFIED",
+            Self::Published => "TRACE_EVENT_KIND_PUBLISHED",
+            Self::Stored => "TRACE_EVENT_KIND_STORED",
+            Self::Delivered => "TRACE_EVENT_KIND_DELIVERED",
+            Self::HandedOut => "TRACE_EVENT_KIND_HANDED_OUT",
+            Self::Acked => "TRACE_EVENT_KIND_ACKED",
+            Self::Nakked => "TRACE_EVENT_KIND_NAKKED",
+            Self::Extended => "TRACE_EVENT_KIND_EXTENDED",
+            Self::Released => "TRACE_EVENT_KIND_RELEASED",
+            Self::LeaseEnded => "TRACE_EVENT_KIND_LEASE_ENDED",
+            Self::Dead => "TRACE_EVENT_KIND_DEAD",
+            Self::Redriven => "TRACE_EVENT_KIND_REDRIVEN",
+            Self::Cancelled => "TRACE_EVENT_KIND_CANCELLED",
+            Self::Ended => "TRACE_EVENT_KIND_ENDED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TRACE_EVENT_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "TRACE_EVENT_KIND_PUBLISHED" => Some(Self::Published),
+            "TRACE_EVENT_KIND_STORED" => Some(Self::Stored),
+            "TRACE_EVENT_KIND_DELIVERED" => Some(Self::Delivered),
+            "TRACE_EVENT_KIND_HANDED_OUT" => Some(Self::HandedOut),
+            "TRACE_EVENT_KIND_ACKED" => Some(Self::Acked),
+            "TRACE_EVENT_KIND_NAKKED" => Some(Self::Nakked),
+            "TRACE_EVENT_KIND_EXTENDED" => Some(Self::Extended),
+            "TRACE_EVENT_KIND_RELEASED" => Some(Self::Released),
+            "TRACE_EVENT_KIND_LEASE_ENDED" => Some(Self::LeaseEnded),
+            "TRACE_EVENT_KIND_DEAD" => Some(Self::Dead),
+            "TRACE_EVENT_KIND_REDRIVEN" => Some(Self::Redriven),
+            "TRACE_EVENT_KIND_CANCELLED" => Some(Self::Cancelled),
+            "TRACE_EVENT_KIND_ENDED" => Some(Self::Ended),
+            _ => None,
+        }
+    }
+}
 /// Move asks a client to open another stream, and then to end the one on which it comes: so that new replicas get their
 /// share of the clients, and none loses anything where a replica is about to stop. Nothing has ended by it: the stream
 /// goes on as before.
@@ -1578,6 +2107,9 @@ pub struct ListSubscriptionsRequest {
     /// From the page before. Empty: the first page.
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
+    /// Only those whose patterns match this channel. Empty: all.
+    #[prost(string, tag = "4")]
+    pub channel: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListSubscriptionsResponse {
@@ -1586,38 +2118,6 @@ pub struct ListSubscriptionsResponse {
     /// Empty on the last page.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
-}
-/// Subscription is one registered interest.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Subscription {
-    #[prost(int64, tag = "1")]
-    pub subscription_id: i64,
-    #[prost(string, tag = "2")]
-    pub pattern: ::prost::alloc::string::String,
-    /// Empty: no group.
-    #[prost(string, tag = "3")]
-    pub group: ::prost::alloc::string::String,
-    /// The subscriber as the service sees it: its address, and before it the name in its certificate where it has one.
-    #[prost(string, tag = "4")]
-    pub peer: ::prost::alloc::string::String,
-    /// Messages and bytes that wait for it now. Of a group: what waits for all its members.
-    #[prost(int64, tag = "5")]
-    pub queued_messages: i64,
-    #[prost(int64, tag = "6")]
-    pub queued_bytes: i64,
-    /// Since it started.
-    #[prost(int64, tag = "7")]
-    pub delivered: i64,
-    #[prost(int64, tag = "8")]
-    pub dropped: i64,
-    #[prost(message, optional, tag = "9")]
-    pub started_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// Messages that may be sent before more is granted. Unset: no limit.
-    #[prost(int64, optional, tag = "10")]
-    pub credit: ::core::option::Option<i64>,
-    /// Of several replicas of the bus: the name of the one that has it; the id is that replica's own. Empty: there is one.
-    #[prost(string, tag = "11")]
-    pub replica: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetStatsRequest {}
@@ -2678,6 +3178,103 @@ pub mod bus_service_client {
                 .insert(GrpcMethod::new("trunkline.v1.BusService", "CancelTask"));
             self.inner.unary(req, path, codec).await
         }
+        /// Who would get a message that is published on a channel now, who would not and why, and which durable subscriptions
+        /// would keep it. Nothing is published. INVALID_ARGUMENT: INVALID_CHANNEL, INVALID_MESSAGE.
+        pub async fn explain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExplainRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/trunkline.v1.BusService/Explain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("trunkline.v1.BusService", "Explain"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Live traffic by pattern, for people: it is no responder, and slows nobody; what is beyond its rate is left out, and
+        /// counted. Ends with OK when its budget is used up. INVALID_ARGUMENT: INVALID_CHANNEL (the pattern), INVALID_MESSAGE.
+        pub async fn tail(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TailRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TailResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/trunkline.v1.BusService/Tail",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("trunkline.v1.BusService", "Tail"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// What happened to a message, or to those of a correlation id: from the journal, and from what the service remembers of
+        /// the last events. What nobody knows of has an empty answer. INVALID_ARGUMENT: INVALID_MESSAGE (no id).
+        pub async fn trace(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TraceRequest>,
+        ) -> std::result::Result<tonic::Response<super::TraceResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/trunkline.v1.BusService/Trace",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("trunkline.v1.BusService", "Trace"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What does not move, and why: the worst of each kind. INVALID_ARGUMENT: INVALID_MESSAGE.
+        pub async fn stuck(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StuckRequest>,
+        ) -> std::result::Result<tonic::Response<super::StuckResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/trunkline.v1.BusService/Stuck",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("trunkline.v1.BusService", "Stuck"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// AgentState: where one agent stands.
@@ -2811,6 +3408,11 @@ pub struct Lease {
     /// Until it ends unless it is renewed. Unset in a Record.
     #[prost(message, optional, tag = "7")]
     pub remaining: ::core::option::Option<::prost_types::Duration>,
+    /// Who took it, and when, as the Record says it; told by ListLeases. `holder` is what the taker says of itself.
+    #[prost(string, tag = "8")]
+    pub written_by: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "9")]
+    pub written_at: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// AgentPresence: an agent that is there, and what it can do. It ends with the lease that it is bound to, or its TTL.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2848,6 +3450,15 @@ pub struct Record {
     /// The revision of its last write.
     #[prost(int64, tag = "1")]
     pub revision: i64,
+    /// Who wrote it last: the name of the identity that called; of one that proved nothing, the address that the service
+    /// sees; of a store in the caller's own process, its host and process id. Whoever is trusted to speak for others, as a
+    /// sidecar can be, wrote in the other's name. At most 255 characters. A touch and a renewal are no writes. Empty: an
+    /// older service kept it.
+    #[prost(string, tag = "7")]
+    pub written_by: ::prost::alloc::string::String,
+    /// When, by the service's clock, to the millisecond. Unset: an older service kept it.
+    #[prost(message, optional, tag = "8")]
+    pub written_at: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(oneof = "record::Value", tags = "2, 3, 4, 5, 6")]
     pub value: ::core::option::Option<record::Value>,
 }
@@ -3097,6 +3708,12 @@ pub mod watch_response {
         /// Where it is no more: why.
         #[prost(enumeration = "super::EndReason", tag = "5")]
         pub reason: i32,
+        /// Whose write it was, as in Record: who deleted it, who released the lease that it was bound to, or who saved it so
+        /// that it matches no longer. Empty: its TTL passed, or an older service kept it.
+        #[prost(string, tag = "6")]
+        pub written_by: ::prost::alloc::string::String,
+        #[prost(message, optional, tag = "7")]
+        pub written_at: ::core::option::Option<::prost_types::Timestamp>,
     }
     /// Synced: what was there has been sent; from here on, changes.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
