@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from tests.patience import PATIENCE
 from trunkline import (
@@ -34,12 +34,6 @@ from trunkline.v1.state_pb2 import AgentState as AgentStateWire
 
 Step = dict[str, Any]
 Said = dict[str, Any]
-
-RETRYABLE: Final = {
-    *("BUS_DISCONNECTED", "STATE_DISCONNECTED", "OVERLOADED", "STORAGE_UNAVAILABLE", "KEYS_UNAVAILABLE"),
-    *("NO_RESPONDERS", "REQUEST_TIMEOUT", "RESPONDER_LOST"),
-}
-"""Python's client has no word for it: its retry policy names the codes."""
 
 
 def failure(words: Step) -> Exception:
@@ -101,12 +95,11 @@ class Runner:
             async with asyncio.timeout(PATIENCE):
                 return {"ok": await getattr(self, f"do_{verb}")(**step) or {}}
         except TrunklineError as error:
-            retryable = error.error_code in RETRYABLE or bool(error.details.get("retryable"))
             return {
                 "error": {
                     "code": error.error_code,
                     "message": error.message,
-                    "retryable": retryable,
+                    "retryable": error.retryable,
                     "details": error.metadata(),
                 }
             }

@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 
 import trunkline
 from trunkline import errors
-from trunkline.errors import ERRORS, MessageBusError, StateError, TrunklineError, from_wire
+from trunkline.bus.life_codec import encode_failure
+from trunkline.errors import (
+    ERRORS,
+    BusDisconnectedError,
+    InvalidChannelError,
+    MessageBusError,
+    RequestFailedError,
+    StateError,
+    TrunklineError,
+    from_wire,
+)
+from trunkline.v1.life_pb2 import LifeEvent
 
 TABLE = [
     ("INVALID_CHANNEL", "InvalidChannelError", "INVALID_ARGUMENT", MessageBusError),
@@ -122,3 +133,50 @@ def test_an_unknown_reason_stays_readable() -> None:
         "size": "many",
         "limit": "",
     }
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (BusDisconnectedError("lost"), True),
+        (TrunklineError("no keys", "KEYS_UNAVAILABLE"), True),
+        (InvalidChannelError("none"), False),
+        (TrunklineError("mine", "MY_CODE"), False),
+        (TrunklineError("mine", "MY_CODE", {"retryable": True}), True),
+        (RequestFailedError("failed"), False),
+        (RequestFailedError("failed", details={"retryable": True}), True),
+    ],
+)
+def test_an_error_says_whether_the_same_may_succeed_later(error: TrunklineError, expected: bool) -> None:
+    """By its code, or as whoever raised it said."""
+    assert error.retryable is expected
+    error.retryable = not expected
+    assert error.retryable is not expected
+
+
+class _TriedAgainError(TrunklineError):
+    retryable = True
+
+
+class _NeverAgainError(TrunklineError):
+    retryable = False
+
+
+@pytest.mark.parametrize(
+    ("error", "of_a_request", "of_a_task"),
+    [
+        (OSError("busy"), False, True),
+        (InvalidChannelError("none"), False, True),
+        (BusDisconnectedError("lost"), True, True),
+        (TrunklineError("mine", details={"retryable": False}), False, False),
+        (_TriedAgainError("mine"), True, True),
+        (_NeverAgainError("mine"), False, False),
+    ],
+)
+def test_what_a_handler_raises_says_whether_it_may_be_tried_again(
+    error: Exception, of_a_request: bool, of_a_task: bool
+) -> None:
+    """A task is tried again unless its handler's error says no, a request only where it says yes."""
+    for default, expected in ((False, of_a_request), (True, of_a_task)):
+        event = LifeEvent.FromString(encode_failure(error, with_traceback=False, retryable=default))
+        assert event.failure.retryable is expected

@@ -45,13 +45,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 ERROR_DOMAIN = "trunkline"
 """The domain of our ErrorInfo on the wire."""
 
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 """The trailer in which gRPC carries a google.rpc.Status (https://grpc.io/docs/guides/error/#richer-error-model)."""
+
+
+RETRYABLE: Final = frozenset(
+    {
+        "BUS_DISCONNECTED",
+        "STATE_DISCONNECTED",
+        "OVERLOADED",
+        "STORAGE_UNAVAILABLE",
+        "KEYS_UNAVAILABLE",
+        "NO_RESPONDERS",
+        "REQUEST_TIMEOUT",
+        "RESPONDER_LOST",
+    }
+)
+"""Codes of errors after which the same call may succeed; every language's client has these."""
 
 
 class TrunklineError(Exception):
@@ -77,6 +92,17 @@ class TrunklineError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.message, self.error_code, self.details)
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same call may succeed later without a change: the connection was lost, a limit was reached,
+        whoever held a request is gone, or a handler said so of its failure. What became of a call whose connection was
+        lost is not known: repeat it where it may be done twice."""
+        return bool(self.details.get("retryable", self.error_code in RETRYABLE))
+
+    @retryable.setter
+    def retryable(self, said: bool) -> None:
+        self.details["retryable"] = said
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready description: error_type, message, error_code, details."""

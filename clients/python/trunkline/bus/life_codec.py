@@ -96,7 +96,7 @@ def encode_failure(error: BaseException, with_traceback: bool, *, retryable: boo
     """The event of the end: it failed with an error.
 
     Its code and whether it may be tried again are what the error itself says: `error_code` and `retryable`, or `code`
-    and `retryable` in its details.
+    and `retryable` in its details. Of an error that does not say, `retryable` holds.
     """
     said = _Event.Failure(type=safe_text(type(error).__name__))
     try:
@@ -105,7 +105,9 @@ def encode_failure(error: BaseException, with_traceback: bool, *, retryable: boo
         said.text = f"its text cannot be read: {type(broken).__name__}"
     details: Mapping[str, Any] = error.details if isinstance(error, TrunklineError) else {}
     said.code = safe_text(str(details.get("code") or getattr(error, "error_code", "")))
-    said.retryable = bool(details.get("retryable", getattr(error, "retryable", retryable)))
+    says = bool(details.get("retryable", getattr(error, "retryable", retryable)))
+    has_said = "retryable" in details or getattr(type(error), "retryable", None) is not TrunklineError.retryable
+    said.retryable = says or (retryable and not has_said)
     if with_traceback:
         said.traceback = safe_text("".join(traceback.format_exception(error)))
     return _Event(failure=said).SerializeToString()
