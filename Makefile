@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test torture fuzz check format bench protos image image-test pins clean
+.PHONY: help install demo run test torture fuzz check format bench protos contract image image-test pins clean
 
 help: ## Lists the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ run: $(VENV)/runtime.stamp ## Starts bus, state and sidecar in this terminal (tr
 	$(BIN)/trunkline up $(ARGS)
 
 test: $(VENV)/dev.stamp ## Runs all tests against real programs. ARGS="tests/house -k name" for some, WORKERS=0 for one process.
-	@$(BIN)/python scripts/tools.py grpcurl redis-server valkey-server nats-server socat autogen kustomize helm compose-spec promtool go protoc-gen-go protoc-gen-go-grpc node typescript
+	@$(BIN)/python scripts/tools.py grpcurl redis-server valkey-server nats-server socat autogen kustomize helm compose-spec promtool go protoc-gen-go protoc-gen-go-grpc node typescript java mvn cargo
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 torture: $(VENV)/dev.stamp ## Kills everything at random for 12 minutes, while handlers end in every way; nothing may be lost. ARGS="--seconds 3600 --seed 7".
@@ -46,12 +46,13 @@ fuzz: $(VENV)/fuzz.stamp ## Feeds what comes from outside with anything, a minut
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
 check: $(VENV)/dev.stamp ## Format, lint, types, protos, generated code, import rules. Changes nothing.
-	@$(BIN)/python scripts/tools.py go protoc-gen-go protoc-gen-go-grpc node typescript
+	@$(BIN)/python scripts/tools.py go protoc-gen-go protoc-gen-go-grpc node typescript cargo
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/buf lint protos
 	$(BIN)/buf format protos --diff --exit-code
+	$(BIN)/buf breaking protos --against protos/contract.txtpb
 	$(BIN)/python scripts/generate_protos.py --check
 	$(BIN)/python scripts/check_imports.py
 
@@ -64,9 +65,13 @@ bench: $(VENV)/bench.stamp ## Measures beside the peers, writes bench-results.js
 	@$(BIN)/python scripts/tools.py nats-server redis-server autogen
 	$(BIN)/python -m scripts.bench $(ARGS)
 
-protos: $(VENV)/dev.stamp ## Generates each language's code from protos/: clients/python/trunkline/v1, clients/go/v1, clients/typescript/src/gen.
-	@$(BIN)/python scripts/tools.py go protoc-gen-go protoc-gen-go-grpc node typescript
+protos: $(VENV)/dev.stamp ## Generates each language's code from protos/: clients/python/trunkline/v1, clients/go/v1, clients/typescript/src/gen, clients/rust/src/gen.
+	@$(BIN)/python scripts/tools.py go protoc-gen-go protoc-gen-go-grpc node typescript cargo
 	$(BIN)/python scripts/generate_protos.py
+
+contract: $(VENV)/dev.stamp ## Declares what protos/ say as the contract that `make check` holds from then on; refuses what breaks the one before.
+	$(BIN)/buf breaking protos --against protos/contract.txtpb
+	$(BIN)/buf build protos --as-file-descriptor-set --exclude-source-info --output protos/contract.txtpb
 
 image: ## Builds the image trunkline:VERSION. BASE=an image with python3, ARGS="--secret id=pip.conf,src=/etc/pip.conf".
 	DOCKER_BUILDKIT=1 $(DOCKER) build --file deploy/image/Dockerfile --tag trunkline:$(VERSION) --build-arg BASE=$(BASE) \
@@ -82,7 +87,7 @@ pins: ## Resolves every dependency anew in a scratch environment and writes cons
 
 clean: ## Removes what was made here: .venv, tools, caches, builds.
 	chmod -R u+w .tools 2>/dev/null || true
-	rm -rf $(VENV) .tools build dist clients/typescript/node_modules clients/typescript/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .tools build dist clients/typescript/node_modules clients/typescript/dist clients/java/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find clients services -name '*.egg-info' -prune -exec rm -rf {} +
 

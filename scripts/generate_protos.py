@@ -1,5 +1,5 @@
-"""Generates from protos/ the code of each language: clients/python/trunkline/v1, clients/go/v1 and
-clients/typescript/src/gen; with --check, only says whether it is fresh."""
+"""Generates from protos/ the code of each language: clients/python/trunkline/v1, clients/go/v1,
+clients/typescript/src/gen and clients/rust/src/gen; with --check, only says whether it is fresh."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import google.rpc as google_rpc
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # this is run as a file
 
-from scripts.tools import NODE_PACKAGES, find  # noqa: E402
+from scripts.tools import NODE_PACKAGES, RUST_ENVIRONMENT, find  # noqa: E402
 
 SOURCES = sorted((ROOT / "protos").glob("trunkline/v1/*.proto"))
 WITH_SERVICES = [source for source in SOURCES if "\nservice " in source.read_text()]
@@ -50,9 +50,10 @@ def protoc(sources: list[Path], *options: str, **environment: str) -> None:
 
 
 def generate_python(home: Path) -> None:
-    """Messages, their types, and stubs where there are services."""
+    """Messages, their types, stubs where there are services, and the protos with their comments, for reflection."""
     protoc(SOURCES, f"--python_out={home}", f"--pyi_out={home}")
     protoc(WITH_SERVICES, f"--grpc_python_out={home}")
+    protoc(SOURCES, "--include_source_info", f"--descriptor_set_out={home / 'trunkline' / 'v1' / 'descriptors.binpb'}")
 
 
 def generate_go(home: Path) -> None:
@@ -82,10 +83,25 @@ def generate_typescript(home: Path) -> None:
     protoc([*SOURCES, *errors], plugin, *options, f"--es_out={made}", PATH=path)
 
 
+def generate_rust(home: Path) -> None:
+    """The same for Rust, by a program beside the client."""
+    cargo = find("cargo")
+    if cargo is None:
+        sys.exit("cargo is missing; run: python scripts/tools.py cargo")
+    made = home / "src" / "gen"
+    made.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        descriptors = f"{scratch}/protos.binpb"
+        protoc(SOURCES, "--include_imports", "--include_source_info", f"--descriptor_set_out={descriptors}")
+        command = [cargo, "run", "--quiet", "--locked", "--package=generate", "--", descriptors, str(made)]
+        subprocess.run(command, check=True, cwd=ROOT / "clients" / "rust", env={**os.environ, **RUST_ENVIRONMENT})
+
+
 LANGUAGES: Mapping[str, Language] = {
-    "python": Language("python", "trunkline/v1/*_pb2*.py*", generate_python),
+    "python": Language("python", "trunkline/v1/*pb*", generate_python),
     "go": Language("go", "v1/*.pb.go", generate_go),
     "typescript": Language("typescript", "src/gen/**/*_pb.ts", generate_typescript),
+    "rust": Language("rust", "src/gen/*.rs", generate_rust),
 }
 
 

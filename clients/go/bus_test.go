@@ -66,14 +66,14 @@ func TestTheHigherPriorityGoesFirst(t *testing.T) {
 	}
 	must(t, bus.Flush(ctx))
 	probe := make(chan int, 1)
-	watching := connectBus(t, string(bus.stream.at))
+	watching := connectBus(t, string(bus.at))
 	_, err = watching.Subscribe(ctx, "probe", func(context.Context, *Received) error { probe <- 1; return nil })
 	must(t, err)
 	waitUntil(t, func() bool {
-		bus.stream.mu.Lock()
-		defer bus.stream.mu.Unlock()
+		bus.mu.Lock()
+		defer bus.mu.Unlock()
 		waiting := 0
-		for _, each := range bus.subscriptions {
+		for _, each := range bus.now.subscriptions {
 			waiting += each.waiting
 		}
 		return waiting == 4

@@ -25,7 +25,7 @@ type Leased struct {
 	Attempt int
 
 	durable   *durable
-	isSettled bool // by the stream's lock
+	isSettled bool // by the bus's lock
 }
 
 // SubscribeDurable gives each stored message of a channel or pattern to a handler, at least once: the durable subscription of
@@ -85,9 +85,9 @@ func (l *Leased) Extend(lease time.Duration) error {
 	if lease != 0 {
 		extend.Lease = durationpb.New(lease)
 	}
-	stream := l.durable.subscription.bus.stream
-	stream.mu.Lock()
-	defer stream.mu.Unlock()
+	mu := &l.durable.subscription.bus.mu
+	mu.Lock()
+	defer mu.Unlock()
 	if l.isSettled {
 		return l.stale()
 	}
@@ -104,9 +104,9 @@ func (l *Leased) stale() *Error {
 
 func (l *Leased) settle(say func(*durable)) error {
 	d := l.durable
-	stream := d.subscription.bus.stream
-	stream.mu.Lock()
-	defer stream.mu.Unlock()
+	mu := &d.subscription.bus.mu
+	mu.Lock()
+	defer mu.Unlock()
 	if l.isSettled {
 		return nil
 	}
@@ -119,7 +119,7 @@ func (l *Leased) settle(say func(*durable)) error {
 	d.freed++
 	say(d)
 	d.rest()
-	d.subscription.bus.touch(d.subscription)
+	d.subscription.session.touch(d.subscription)
 	return nil
 }
 
@@ -155,6 +155,14 @@ func (d *durable) start(start *pb.SubscribeRequest_Start) {
 	d.freed = 0
 }
 
+// takeLast takes a frame of the stream that it has left.
+func (d *durable) takeLast(frame *pb.SubscribeResponse) {
+	if !d.subscription.isClosed { // else what it brings stays leased until its time is over
+		d.freed -= len(frame.GetDeliveries().GetMessages()) // those had the credit of that stream
+		d.subscription.takeNow(frame)
+	}
+}
+
 // started says again what may not have arrived: what is held is extended, and late acks are sent again.
 func (d *durable) started() {
 	d.extend()
@@ -166,10 +174,12 @@ func (d *durable) started() {
 		}
 	}
 	d.sentAcks = nil
-	d.subscription.bus.touch(d.subscription)
+	d.subscription.session.touch(d.subscription)
 }
 
-func (d *durable) say(frame *pb.SubscribeRequest) { d.subscription.bus.sayOf(d.subscription.id, frame) }
+func (d *durable) say(frame *pb.SubscribeRequest) {
+	d.subscription.session.sayOf(d.subscription.id, frame)
+}
 
 // byAttempt says something of messages, in as many frames as it takes.
 func (d *durable) byAttempt(sequences map[int32][]int64, say func(attempt int32, some []int64)) {
@@ -278,7 +288,7 @@ func (d *durable) lose(sequence int64) {
 	}
 	d.freed++
 	d.rest()
-	d.subscription.bus.touch(d.subscription)
+	d.subscription.session.touch(d.subscription)
 }
 
 func (d *durable) begin(came *entry) bool {
@@ -300,7 +310,7 @@ func (d *durable) begin(came *entry) bool {
 		d.say(&pb.SubscribeRequest{Frame: &pb.SubscribeRequest_Terminate{Terminate: &pb.Terminate{
 			Sequences: []int64{came.sequence}, Attempt: came.attempt, Reason: "its TTL was over while it waited for a handler",
 		}}})
-		d.subscription.bus.touch(d.subscription)
+		d.subscription.session.touch(d.subscription)
 		return false
 	}
 	d.given[came.sequence] = &Leased{
@@ -311,7 +321,7 @@ func (d *durable) begin(came *entry) bool {
 }
 
 func (d *durable) run(ctx context.Context, came *entry) {
-	mu := &d.subscription.bus.stream.mu
+	mu := &d.subscription.bus.mu
 	mu.Lock()
 	leased := d.given[came.sequence]
 	mu.Unlock()
@@ -368,7 +378,7 @@ func (d *durable) abandon() {
 
 // extend lets all leases begin anew.
 func (d *durable) extend() {
-	if len(d.held) == 0 || !d.subscription.bus.stream.isUp {
+	if len(d.held) == 0 || !d.subscription.session.stream.isUp {
 		return
 	}
 	d.extendedAt = time.Now()
@@ -387,7 +397,7 @@ func (d *durable) arm() {
 }
 
 func (d *durable) onTime() {
-	mu := &d.subscription.bus.stream.mu
+	mu := &d.subscription.bus.mu
 	mu.Lock()
 	defer mu.Unlock()
 	if d.timer == nil || time.Until(d.due) > 0 {
@@ -402,7 +412,7 @@ func (d *durable) onTime() {
 			}
 		}
 	}
-	if _, open := d.subscription.bus.subscriptions[d.subscription.id]; open && len(d.held) > 0 {
+	if _, open := d.subscription.session.subscriptions[d.subscription.id]; open && len(d.held) > 0 {
 		d.extend()
 		d.arm()
 	}

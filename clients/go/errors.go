@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -108,6 +110,15 @@ func (e *Error) Retryable() bool {
 		return e.Metadata["retryable"] == "true"
 	}
 	return false
+}
+
+// retryAfter returns for how long the service refused something, where it refused it for now.
+func (e *Error) retryAfter() (wait time.Duration, isForNow bool) {
+	seconds, err := strconv.ParseFloat(e.Metadata["retry_after"], 64)
+	if e.Reason != Overloaded || err != nil {
+		return 0, false
+	}
+	return time.Duration(seconds * float64(time.Second)), true
 }
 
 // Retryable tells whether an error is one of this package after which the same call may succeed; see [Error.Retryable].

@@ -125,7 +125,7 @@ func (b *Bus) encodeMessage(message *Message, named bool) (encoded []byte, id st
 		id = newID()
 		encoded = protowire.AppendString(protowire.AppendTag(encoded, messageIDField, protowire.BytesType), id)
 	}
-	if limit := b.stream.options.maxMessageBytes; len(encoded) > limit {
+	if limit := b.options.maxMessageBytes; len(encoded) > limit {
 		return nil, "", tooLarge("message", len(encoded), limit)
 	}
 	return encoded, id, nil

@@ -121,7 +121,7 @@ func connectBus(t *testing.T, at string, options ...Option) *Bus {
 	t.Helper()
 	bus, err := ConnectBus(patient(t), at, options...)
 	must(t, err)
-	t.Cleanup(func() { bus.stream.close() })
+	t.Cleanup(func() { bus.end() })
 	return bus
 }
 

@@ -59,22 +59,35 @@ func (b *Bus) Respond(
 	if s.options.credit < s.options.concurrency {
 		s.options.credit = s.options.concurrency
 	}
-	s.role = &responder{live: live{subscription: s}, answer: handler, askedBy: map[string]*asked{}, saying: map[*asked]bool{}}
+	s.role = &responder{live: live{subscription: s}, answer: handler}
+	s.role.(*responder).clear()
 	return s.begin(ctx)
 }
 
-// responder answers requests. It is lost with its stream: who asked hears so, and what runs is called off.
+// way is a subscription's item on one stream.
+type way struct {
+	session *session
+	id      uint64
+}
+
+// responder answers requests, each on the stream on which it came. It is lost with its stream: who asked hears so, and what runs
+// is called off.
 type responder struct {
 	live
 	answer  func(context.Context, *Request) (*Message, error)
 	askedBy map[string]*asked // by request id: what was handed out, and is not over
 	saying  map[*asked]bool   // those that have something to say with the next frame
+	source  *way              // the item of another stream whose frame is taken now
+	left    map[way]func()    // the streams that it has left, and what is told when nothing is answered there any more
+	counted map[way]int       // of other streams: messages taken since credit was granted there
+	spares  map[string]entry  // requests that came a second time, on another stream: taken where the first one is called off
 }
 
-// asked is one request while it is answered. By the stream's lock.
+// asked is one request while it is answered. By the bus's lock.
 type asked struct {
 	responder *responder
 	id        string
+	way       way // on which it came, and is answered
 	requested *pb.SubscribeResponse_Requested
 	deadline  time.Time
 	cancel    context.CancelFunc // of a handler that runs
@@ -86,13 +99,112 @@ type asked struct {
 	events    []*pb.LifeEvent
 }
 
+func (r *responder) clear() {
+	r.askedBy, r.saying, r.left = map[string]*asked{}, map[*asked]bool{}, map[way]func(){}
+	r.counted, r.spares = map[way]int{}, map[string]entry{}
+}
+
 func (r *responder) start(start *pb.SubscribeRequest_Start) {
 	r.live.start(start)
 	start.Responder = true
 }
 
+func (r *responder) want(start *pb.SubscribeRequest_Start, messages int) {
+	r.live.want(start, messages)
+	start.Responder = true
+}
+
+// now returns its item on the stream of now.
+func (r *responder) now() way { return way{r.subscription.session, r.subscription.id} }
+
+// arrivingBy returns where the frame comes from that is taken now.
+func (r *responder) arrivingBy() way {
+	if r.source != nil {
+		return *r.source
+	}
+	return r.now()
+}
+
+// takeFrom takes a frame of another stream than that of now.
+func (r *responder) takeFrom(by way, frame *pb.SubscribeResponse) {
+	r.source = &by
+	r.subscription.takeNow(frame)
+	r.source = nil
+}
+
+// moved is called when another stream has taken the place of the one before.
+func (r *responder) moved() {
+	r.taken = r.counted[r.now()]
+	clear(r.counted)
+	r.done(0)
+}
+
+// count counts messages that were taken, for the credit of the stream that brought them.
+func (r *responder) count(by way, messages int) {
+	if by == r.now() {
+		r.done(messages)
+	} else {
+		r.counted[by] += messages
+	}
+}
+
+// leave leaves a stream: what came there and was not begun goes to others. `tell` is called when what was begun is answered.
+func (r *responder) leave(by way, tell func()) {
+	r.letGoAll(by, true)
+	r.left[by] = tell
+	r.lookAnswered()
+}
+
+// lose is called when a stream is lost: who asked there hears so, and what runs is called off.
+func (r *responder) lose(by way) {
+	delete(r.left, by)
+	delete(r.counted, by)
+	r.letGoAll(by, false)
+}
+
+func (r *responder) letGoAll(by way, butBegun bool) {
+	for id, spare := range r.spares {
+		if spare.asked.way == by {
+			delete(r.spares, id)
+		}
+	}
+	for _, one := range r.askedBy {
+		if one.way == by && !(butBegun && one.cancel != nil) {
+			r.letGo(one)
+		}
+	}
+}
+
+// letGo answers a request no more, unless it came on another stream too.
+func (r *responder) letGo(one *asked) {
+	delete(r.askedBy, one.id)
+	delete(r.saying, one)
+	one.callOff()
+	spare, found := r.spares[one.id]
+	if found {
+		delete(r.spares, one.id)
+		r.askedBy[one.id] = spare.asked
+		r.count(spare.asked.way, -1) // it counted as taken while it was in reserve
+		r.subscription.push(Medium, []entry{spare})
+	}
+}
+
+func (r *responder) lookAnswered() {
+	for by, tell := range r.left {
+		isAnswered := true
+		for _, one := range r.askedBy {
+			isAnswered = isAnswered && one.way != by
+		}
+		if isAnswered {
+			delete(r.left, by)
+			tell()
+		}
+	}
+}
+
 func (r *responder) arrived(came *pb.SubscribeResponse_Deliveries) []entry {
 	entries := make([]entry, 0, len(came.GetRequests()))
+	by := r.arrivingBy()
 	for _, requested := range came.GetRequests() {
 		at := int(requested.GetIndex())
 		if at < 0 || at >= len(came.GetMessages()) {
@@ -101,29 +213,32 @@ func (r *responder) arrived(came *pb.SubscribeResponse_Deliveries) []entry {
 		}
 		message := came.GetMessages()[at]
 		one := &asked{
-			responder: r, id: message.GetCorrelationId(), requested: requested, credit: requested.GetCredit(),
+			responder: r, id: message.GetCorrelationId(), way: by, requested: requested, credit: requested.GetCredit(),
 			deadline: time.Now().Add(requested.GetTimeout().AsDuration()), credited: make(chan struct{}),
+		}
+		waits := entry{message: message, channel: came.GetChannel(), sequence: came.GetFirstSequence() + int64(at), asked: one}
+		if _, isKnown := r.askedBy[one.id]; isKnown {
+			r.spares[one.id] = waits
+			continue
 		}
 		if !r.subscription.isClosed {
 			r.askedBy[one.id] = one
 		}
-		entries = append(entries, entry{
-			message: message, channel: came.GetChannel(), sequence: came.GetFirstSequence() + int64(at), asked: one,
-		})
+		entries = append(entries, waits)
 	}
-	r.done(len(came.GetMessages()) - len(entries))
+	r.count(by, len(came.GetMessages())-len(entries))
 	return entries
 }
 
 func (r *responder) begin(came *entry) bool {
-	r.done(1)
+	r.count(came.asked.way, 1)
 	return !came.asked.calledOff && !expired(came.message)
 }
 
 func (r *responder) other(frame *pb.SubscribeResponse) {
 	switch said := frame.GetFrame().(type) {
 	case *pb.SubscribeResponse_PartCredit_:
-		if one := r.askedBy[said.PartCredit.GetRequestId()]; one != nil {
+		if one := r.askedBy[said.PartCredit.GetRequestId()]; one != nil && one.way == r.arrivingBy() {
 			one.credit += said.PartCredit.GetParts()
 			one.wake()
 		}
@@ -137,10 +252,12 @@ func (r *responder) other(frame *pb.SubscribeResponse) {
 }
 
 func (r *responder) callOff(id string) {
-	if one := r.askedBy[id]; one != nil {
-		delete(r.askedBy, id)
-		delete(r.saying, one)
-		one.callOff()
+	by := r.arrivingBy()
+	if one := r.askedBy[id]; one != nil && one.way == by {
+		r.letGo(one)
+		r.lookAnswered()
+	} else if spare, found := r.spares[id]; found && spare.asked.way == by {
+		delete(r.spares, id)
 	}
 }
 
@@ -153,11 +270,11 @@ func (r *responder) refused(said *pb.SubscribeResponse_RefusedResponse) {
 		return
 	}
 	r.subscription.log.Warn("an answer was refused", "error", why)
-	r.respond(said.GetRequestId(), []*pb.LifeEvent{failureOf(why)})
+	r.respond(r.arrivingBy(), said.GetRequestId(), []*pb.LifeEvent{failureOf(why)})
 }
 
-func (r *responder) respond(id string, events []*pb.LifeEvent) {
-	r.subscription.bus.sayOf(r.subscription.id, &pb.SubscribeRequest{Frame: &pb.SubscribeRequest_Respond{
+func (r *responder) respond(by way, id string, events []*pb.LifeEvent) {
+	by.session.sayOf(by.id, &pb.SubscribeRequest{Frame: &pb.SubscribeRequest_Respond{
 		Respond: &pb.RespondRequest{RequestId: id, Events: events},
 	}})
 }
@@ -174,42 +291,41 @@ func (r *responder) gather() {
 					break
 				}
 			}
-			r.respond(one.id, some)
+			r.respond(one.way, one.id, some)
 			if one.events = one.events[len(some):]; len(one.events) == 0 {
 				break
 			}
 		}
 		if one.isOver {
 			delete(r.askedBy, one.id)
+			delete(r.spares, one.id)
 		}
 	}
+	r.lookAnswered()
 }
 
 func (r *responder) streamLost() {
 	r.subscription.forget()
-	clear(r.saying)
-	for id, one := range r.askedBy {
-		delete(r.askedBy, id)
-		one.callOff()
-	}
+	r.lose(r.now())
 }
 
 // closing takes nothing more; what was accepted is still answered.
 func (r *responder) closing() {
+	clear(r.spares)
 	for id, one := range r.askedBy {
 		if one.cancel == nil {
 			delete(r.askedBy, id)
 		}
 	}
-	if _, open := r.subscription.bus.subscriptions[r.subscription.id]; open {
+	if _, open := r.subscription.session.subscriptions[r.subscription.id]; open {
 		r.gather()
-		r.subscription.bus.cancelItem(r.subscription.id, &pb.OpenStreamRequest_Cancel{Finish: true})
+		r.subscription.session.cancelItem(r.subscription.id, &pb.OpenStreamRequest_Cancel{Finish: true})
 	}
 }
 
 func (r *responder) run(ctx context.Context, came *entry) {
 	one := came.asked
-	mu := &r.subscription.bus.stream.mu
+	mu := &r.subscription.bus.mu
 	ctx, cancel := context.WithDeadline(ctx, one.deadline)
 	defer cancel()
 	mu.Lock()
@@ -268,7 +384,7 @@ func (a *asked) live(every time.Duration) (stop func()) {
 				return
 			case <-beat.C:
 			}
-			mu := &a.responder.subscription.bus.stream.mu
+			mu := &a.responder.subscription.bus.mu
 			mu.Lock()
 			if !a.isOver {
 				a.touch()
@@ -280,7 +396,7 @@ func (a *asked) live(every time.Duration) (stop func()) {
 }
 
 func (a *asked) progress(fraction float64, text string) error {
-	mu := &a.responder.subscription.bus.stream.mu
+	mu := &a.responder.subscription.bus.mu
 	mu.Lock()
 	defer mu.Unlock()
 	if fraction < a.fraction {
@@ -298,7 +414,7 @@ func (a *asked) part(ctx context.Context, message *Message) error {
 	if _, _, err := a.responder.subscription.bus.encodeMessage(message, false); err != nil {
 		return err
 	}
-	mu := &a.responder.subscription.bus.stream.mu
+	mu := &a.responder.subscription.bus.mu
 	mu.Lock()
 	defer mu.Unlock()
 	for a.requested.Credit != nil && a.credit <= 0 && !a.isOver {
@@ -358,7 +474,7 @@ func (a *asked) wake() {
 
 func (a *asked) touch() {
 	a.responder.saying[a] = true
-	a.responder.subscription.bus.touch(a.responder.subscription)
+	a.way.session.touch(a.responder.subscription)
 }
 
 func failureOf(err error) *pb.LifeEvent {

@@ -1,10 +1,12 @@
 package trunkline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -43,37 +45,80 @@ const (
 // State keeps what agents must find again. Its methods may be called by many goroutines. While the connection is lost, calls
 // wait for it until their context ends (30 s where it has no deadline); one that was pending fails with
 // [StateDisconnected], and it is not known whether its write was made.
+//
+// Where the service asks for it, it moves to another connection, and so to another replica: calls go out there when those
+// before them are answered, so that nobody reads there what was before a write here; watches go on there.
 type State struct {
-	stream  *stream
+	at      address
+	options *options
 	service pb.StateServiceClient
+	closing context.Context // ends with Close
+	close   context.CancelFunc
+	moves   sync.WaitGroup
+
+	// All below by this lock.
+	mu       sync.Mutex
+	now      *line
+	isMoving bool
+	leaving  map[*line]struct{}                     // those that another has taken the place of
+	watches  map[context.Context]context.CancelFunc // of each one's stream: it goes on by the connection of now
+}
+
+// line is one connection of a state.
+type line struct {
+	state   *State
+	stream  *stream
+	isAsked bool // the service asked it to move
 }
 
 // ConnectState connects to a state service or a sidecar; see [ConnectBus].
 func ConnectState(ctx context.Context, at string, given ...Option) (*State, error) {
-	s := &State{}
+	s := &State{
+		at: address(at), options: newOptions(given), leaving: map[*line]struct{}{},
+		watches: map[context.Context]context.CancelFunc{},
+	}
+	s.closing, s.close = context.WithCancel(context.Background())
 	var err error
-	s.stream, err = newStream(address(at), pb.StateService_OpenStateStream_FullMethodName, StateDisconnected, s, newOptions(given))
-	if err != nil {
+	if s.now, err = s.newLine(s.options); err != nil {
 		return nil, err
 	}
-	s.service = pb.NewStateServiceClient(s.stream.conn)
-	if err := s.stream.open(ctx); err != nil {
+	s.service = pb.NewStateServiceClient(beside{func() *stream { return s.now.stream }, &s.mu})
+	if err := s.now.stream.open(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
+func (s *State) newLine(options *options) (*line, error) {
+	made := &line{state: s}
+	var err error
+	made.stream, err = newStream(s.at, pb.StateService_OpenStateStream_FullMethodName, StateDisconnected, made, options, &s.mu)
+	return made, err
+}
+
 // Close ends the connection; watches end, and what is pending fails.
-func (s *State) Close() { s.stream.close() }
+func (s *State) Close() {
+	s.mu.Lock()
+	s.close()
+	all := []*line{s.now}
+	for each := range s.leaving {
+		all = append(all, each)
+	}
+	s.mu.Unlock()
+	for _, each := range all {
+		each.stream.close()
+	}
+	s.moves.Wait()
+}
 
 // Service returns the stubs over the same connection, for the calls that have no method here.
 func (s *State) Service() pb.StateServiceClient { return s.service }
 
 // IsConnected tells whether the connection is up.
 func (s *State) IsConnected() bool {
-	s.stream.mu.Lock()
-	defer s.stream.mu.Unlock()
-	return s.stream.isUp
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now.stream.isUp
 }
 
 // SaveOption says what a save shall hold to.
@@ -242,36 +287,10 @@ func (s *State) call(ctx context.Context, item *pb.OpenStateStreamRequest_Client
 	ctx, cancel := withDefault(ctx)
 	defer cancel()
 	name(item)
-	stream := s.stream
-	for {
-		if err := stream.waitUp(ctx); err != nil {
-			return nil, err
-		}
-		stream.mu.Lock()
-		if err := stream.check(); err == nil {
-			break
-		}
-		stream.mu.Unlock() // it was lost just now
-	}
-	item.Id = stream.nextID()
-	encoded, err := encode(&pb.OpenStateStreamRequest{Items: []*pb.OpenStateStreamRequest_ClientItem{item}}, InvalidRecord, "record")
-	if err == nil && len(encoded) > maxCallBytes {
-		err = tooLarge("call", len(encoded), maxCallBytes)
-	}
-	if err == nil {
-		err = stream.pace(ctx)
-	}
-	if err == nil {
-		err = stream.check()
-	}
+	stream, awaited, err := s.send(ctx, item)
 	if err != nil {
-		stream.mu.Unlock()
 		return nil, err
 	}
-	awaited := stream.expect(item.Id)
-	stream.put(encoded, false)
-	stream.schedule()
-	stream.mu.Unlock()
 	answered, err := stream.await(ctx, item.Id, awaited, nil)
 	if err != nil {
 		if errors.Is(err, RequestTimeout) {
@@ -280,6 +299,26 @@ func (s *State) call(ctx context.Context, item *pb.OpenStateStreamRequest_Client
 		return nil, err
 	}
 	return answered.(*pb.OpenStateStreamResponse_ServerItem), nil
+}
+
+func (s *State) send(ctx context.Context, item *pb.OpenStateStreamRequest_ClientItem) (on *stream, awaited chan answer, err error) {
+	on, err = s.ready(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer s.mu.Unlock()
+	item.Id = on.nextID()
+	encoded, err := encode(&pb.OpenStateStreamRequest{Items: []*pb.OpenStateStreamRequest_ClientItem{item}}, InvalidRecord, "record")
+	if err == nil && len(encoded) > maxCallBytes {
+		err = tooLarge("call", len(encoded), maxCallBytes)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	awaited = on.expect(item.Id)
+	on.put(encoded, false)
+	on.schedule()
+	return on, awaited, nil
 }
 
 // name gives the messages of a save an id, so that each stays the same message where the save is repeated.
@@ -293,21 +332,110 @@ func name(item *pb.OpenStateStreamRequest_ClientItem) {
 	}
 }
 
+// ready returns the stream of now when it is up and has room; with the lock held where it returns no error.
+func (s *State) ready(ctx context.Context) (*stream, error) {
+	for {
+		s.mu.Lock()
+		now := s.now.stream
+		s.mu.Unlock()
+		err := now.waitUp(ctx)
+		s.mu.Lock()
+		if err == nil {
+			err = now.pace(ctx)
+		}
+		isNow := s.now.stream == now
+		if err == nil && isNow && now.check() == nil {
+			return now, nil
+		}
+		isOver := isNow && err != nil && (now.closed != nil || now.isUp)
+		s.mu.Unlock()
+		if isOver {
+			return nil, err
+		}
+		if ctx.Err() != nil {
+			return nil, cmp.Or(err, contextError(ctx))
+		}
+	}
+}
+
+// Moving; see [State].
+
+// moveIfAsked begins to move where the line of now was asked to; with the lock held.
+func (s *State) moveIfAsked() {
+	if !s.now.isAsked || s.isMoving || s.closing.Err() != nil {
+		return
+	}
+	s.isMoving = true
+	s.moves.Add(1)
+	go s.move(s.now)
+}
+
+func (s *State) move(old *line) {
+	defer s.moves.Done()
+	s.mu.Lock()
+	life := old.stream.lives
+	s.mu.Unlock()
+	made, isOpen := elsewhere(s.closing, old.stream, func(ctx context.Context) (*line, error) {
+		options := *s.options
+		options.wait = false // it may be the replica that stops
+		made, err := s.newLine(&options)
+		if err != nil {
+			return nil, err
+		}
+		made.stream.isQuiet = true
+		return made, made.stream.open(ctx)
+	})
+	s.mu.Lock()
+	if !isOpen || s.closing.Err() != nil || !old.stream.isUp || old.stream.lives != life {
+		s.isMoving, old.isAsked = false, false
+		s.mu.Unlock()
+		if isOpen {
+			made.stream.close()
+		}
+		return
+	}
+	made.stream.hold()
+	made.stream.replace(old.stream)
+	s.now = made
+	s.leaving[old] = struct{}{}
+	for _, goOn := range s.watches {
+		goOn()
+	}
+	s.mu.Unlock()
+	old.stream.waitUntil(s.closing, func() bool {
+		return !old.stream.isUp || len(old.stream.pending) == 0 && len(old.stream.waiting) == 0
+	})
+	made.stream.release()
+	s.mu.Lock()
+	s.isMoving = false
+	s.moveIfAsked()
+	s.mu.Unlock()
+	old.stream.leave()
+	s.mu.Lock()
+	delete(s.leaving, old)
+	s.mu.Unlock()
+}
+
 // What the stream calls.
 
-func (s *State) newFrame() proto.Message { return &pb.OpenStateStreamResponse{} }
-func (s *State) gather()                 {}
-func (s *State) wentUp(metadata.MD)      {}
-func (s *State) wentDown(*Error)         {}
+func (l *line) newFrame() proto.Message { return &pb.OpenStateStreamResponse{} }
+func (l *line) gather()                 {}
+func (l *line) wentUp(metadata.MD)      { l.isAsked = false }
+func (l *line) wentDown(*Error)         {}
 
-func (s *State) take(frame proto.Message) {
-	s.stream.mu.Lock()
-	defer s.stream.mu.Unlock()
+func (l *line) take(frame proto.Message) {
+	l.state.mu.Lock()
+	defer l.state.mu.Unlock()
 	for _, item := range frame.(*pb.OpenStateStreamResponse).GetItems() {
-		if said := item.GetError(); said != nil {
-			s.stream.settle(item.GetId(), nil, fromItem(said))
-		} else {
-			s.stream.settle(item.GetId(), item, nil)
+		switch said := item.GetItem().(type) {
+		case nil: // of a newer service
+		case *pb.OpenStateStreamResponse_ServerItem_Error:
+			l.stream.settle(item.GetId(), nil, fromItem(said.Error))
+		case *pb.OpenStateStreamResponse_ServerItem_Move:
+			l.isAsked = true
+			l.state.moveIfAsked()
+		default:
+			l.stream.settle(item.GetId(), item, nil)
 		}
 	}
 }

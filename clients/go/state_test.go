@@ -30,6 +30,9 @@ func TestRecordsAreKeptWithRevisions(t *testing.T) {
 	if record.GetRevision() != revision || record.GetAgentState().GetCreatedAt() == nil {
 		t.Fatal(record)
 	}
+	if record.GetWrittenBy() == "" || record.GetWrittenAt() == nil {
+		t.Fatal(record)
+	}
 	outcomes, err := state.Batch(ctx, false, SaveOf(agent(2)), SaveOf(agent(1), ExpectRevision(0)))
 	must(t, err)
 	if outcomes[0].Err() != nil || !errors.Is(outcomes[1].Err(), RevisionMismatch) {
@@ -108,9 +111,18 @@ func TestAWatchOutlivesItsService(t *testing.T) {
 		must(t, err)
 	}
 	for n := 1; n < 4; n++ {
-		if got := next(t, (<-chan Change)(changes)); got.Type != Saved || got.ID != agent(n).AgentId {
+		got := next(t, (<-chan Change)(changes))
+		if got.Type != Saved || got.ID != agent(n).AgentId {
 			t.Fatalf("%v came where %d was due", got, n)
 		}
+		if got.WrittenBy != got.Record.GetWrittenBy() || got.WrittenBy == "" {
+			t.Fatal(got)
+		}
+	}
+	_, err = state.Delete(ctx, AgentStates, "agent-001")
+	must(t, err)
+	if got := next(t, (<-chan Change)(changes)); got.Type != Deleted || got.WrittenBy == "" || got.WrittenAt.IsZero() {
+		t.Fatal(got)
 	}
 	cancel()
 	if err := next(t, (<-chan error)(ended)); !errors.Is(err, context.Canceled) {

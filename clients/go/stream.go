@@ -56,9 +56,16 @@ type stream struct {
 	cancel  context.CancelFunc
 	closing context.Context // ends with close
 	ended   chan struct{}   // closed when run has returned
+	hurry   context.Context // ends when calls beside the stream are not waited for any more
+	abandon context.CancelFunc
 
-	mu      sync.Mutex
+	mu      *sync.Mutex // one for all streams of a client
 	isUp    bool
+	lives   int    // how often it came up
+	isHeld  bool   // what is put waits; see hold
+	isGone  bool   // another has taken its place: it is not restored
+	isQuiet bool   // the user hears nothing of it
+	calls   int    // beside the stream, that have not ended
 	closed  *Error // why nothing comes any more
 	up      chan struct{}
 	lastID  uint64
@@ -66,6 +73,7 @@ type stream struct {
 	size    int
 	room    chan struct{} // closed when there is room again, or the stream is lost; nil: nobody waits
 	wake    chan struct{}
+	changed chan struct{} // gets something when something has ended here
 	pending map[uint64]chan answer
 }
 
@@ -75,14 +83,19 @@ type chunk struct {
 	kept    bool
 }
 
-func newStream(at address, method string, lost Reason, user streamUser, options *options) (*stream, error) {
+func newStream(
+	at address, method string, lost Reason, user streamUser, given *options, mu *sync.Mutex,
+) (*stream, error) {
+	options := *given // each connection has what it gives of its own
 	conn, trusted, err := options.dial(at, lost)
 	if err != nil {
 		return nil, err
 	}
+	hurry, abandon := context.WithCancel(context.Background())
 	return &stream{
-		at: at, method: method, lost: lost, user: user, log: options.log, options: options, trusted: trusted, conn: conn,
-		ended: make(chan struct{}), up: make(chan struct{}), wake: make(chan struct{}, 1), pending: map[uint64]chan answer{},
+		at: at, method: method, lost: lost, user: user, log: options.log, options: &options, trusted: trusted, conn: conn,
+		hurry: hurry, abandon: abandon, mu: mu, ended: make(chan struct{}), up: make(chan struct{}),
+		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), pending: map[uint64]chan answer{},
 	}, nil
 }
 
@@ -111,6 +124,12 @@ func (s *stream) open(ctx context.Context) error {
 
 // close ends the stream; what is awaited fails. Idempotent.
 func (s *stream) close() {
+	s.abandon()
+	s.leave()
+}
+
+// leave ends the stream; the connection stays until the calls beside it have ended, or close is called.
+func (s *stream) leave() {
 	s.cancel()
 	<-s.ended
 }
@@ -134,10 +153,15 @@ func (s *stream) run(ctx context.Context, first chan<- error) {
 			first = nil
 			bound = reconnectMin
 			s.log.Info("the connection was lost", "address", string(s.at), "error", err)
-			if s.options.onDisconnected != nil {
+			isGone, isQuiet := s.standing()
+			if !isQuiet && s.options.onDisconnected != nil {
 				s.options.onDisconnected(why)
 			}
-		} else if refused := whyRefused(ctx, s.at, s.trusted); refused != nil {
+			if isGone {
+				closed = why
+				break
+			}
+		} else if refused := s.whyUnreachable(ctx, err); refused != nil {
 			if first != nil {
 				first <- refused // waiting longer would not help
 				break
@@ -165,6 +189,7 @@ func (s *stream) run(ctx context.Context, first chan<- error) {
 	s.closed = closed
 	s.goDown(closed)
 	s.mu.Unlock()
+	s.waitForCalls()
 	if err := s.conn.Close(); err != nil {
 		s.log.Debug("the connection was closed already", "error", err)
 	}
@@ -178,6 +203,16 @@ func (s *stream) refusal(ctx context.Context, err error) *Error {
 		return nil
 	}
 	return said
+}
+
+// whyUnreachable returns why no connection can be made, where TLS is the reason. It connects to ask, unless the service has
+// answered.
+func (s *stream) whyUnreachable(ctx context.Context, err error) *Error {
+	var said *Error
+	if errors.As(err, &said) && said.Metadata["grpc_status"] == "" {
+		return nil
+	}
+	return whyRefused(ctx, s.at, s.trusted)
 }
 
 // asLost returns an error as that of a lost connection.
@@ -195,7 +230,7 @@ func (s *stream) once(ctx context.Context, first chan<- error) (wasUp bool, err 
 	defer cancel()
 	s.conn.ResetConnectBackoff() // the delays between tries are those of run
 	description := &grpc.StreamDesc{StreamName: "OpenStream", ServerStreams: true, ClientStreams: true}
-	call, err := s.conn.NewStream(ctx, description, s.method, grpc.ForceCodecV2(frameCodec{encoding.GetCodecV2("proto")}))
+	call, err := s.conn.NewStream(moves(ctx), description, s.method, grpc.ForceCodecV2(frameCodec{encoding.GetCodecV2("proto")}))
 	if err != nil {
 		return false, fromCall(ctx, err, s.lost)
 	}
@@ -208,12 +243,14 @@ func (s *stream) once(ctx context.Context, first chan<- error) (wasUp bool, err 
 	}
 	s.mu.Lock()
 	s.isUp = true
+	s.lives++
 	s.user.wentUp(greeting)
 	close(s.up)
+	isQuiet := s.isQuiet
 	s.mu.Unlock()
 	if first != nil {
 		first <- nil
-	} else if s.options.onReconnected != nil {
+	} else if !isQuiet && s.options.onReconnected != nil {
 		s.options.onReconnected()
 	}
 	written := make(chan struct{})
@@ -267,6 +304,7 @@ func (s *stream) goDown(why *Error) {
 	}
 	s.user.wentDown(why)
 	s.makeRoom()
+	s.hasChanged()
 	if s.closed != nil {
 		select {
 		case <-s.up:
@@ -302,6 +340,9 @@ func (s *stream) write(ctx context.Context, call grpc.ClientStream, written chan
 
 // nextFrame joins what waits to one frame of about frameBytes, or one that was larger when it was put.
 func (s *stream) nextFrame() []byte {
+	if s.isHeld {
+		return nil
+	}
 	s.user.gather()
 	size, count := 0, 0
 	for _, each := range s.waiting {
@@ -376,6 +417,7 @@ func (s *stream) settle(id uint64, value any, err error) bool {
 	if found {
 		delete(s.pending, id)
 		awaited <- answer{value, err}
+		s.hasChanged()
 	}
 	return found
 }
@@ -453,6 +495,133 @@ func (s *stream) pace(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// What a move needs: a client that is asked to go elsewhere opens another stream, which takes the place of this one.
+
+const lookAgain = time.Second // after which is looked whether a stream is idle, for what ends without a word
+
+// moves promises the service to move when it asks for it; see `Move` in move.proto.
+func moves(ctx context.Context) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "trunkline-moves", "1")
+}
+
+// hold lets what is put wait until release, so that something else goes before it; with the lock held.
+func (s *stream) hold() { s.isHeld = true }
+
+func (s *stream) release() {
+	s.mu.Lock()
+	s.isHeld = false
+	s.mu.Unlock()
+	s.schedule()
+}
+
+// standing tells whether another stream has taken its place, and whether the user hears nothing of it.
+func (s *stream) standing() (isGone, isQuiet bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.isGone, s.isQuiet
+}
+
+// replace lets this stream take the place of another; with the lock held.
+func (s *stream) replace(old *stream) {
+	s.isQuiet = false
+	old.isGone, old.isQuiet = true, true
+}
+
+// hasChanged says that something has ended here.
+func (s *stream) hasChanged() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// waitUntil waits, until the context ends, for something that is looked at with the lock held whenever something has ended here.
+func (s *stream) waitUntil(ctx context.Context, isSo func() bool) {
+	for {
+		s.mu.Lock()
+		done := isSo()
+		s.mu.Unlock()
+		if done {
+			return
+		}
+		select {
+		case <-s.changed:
+		case <-time.After(lookAgain):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *stream) waitForCalls() {
+	s.waitUntil(s.hurry, func() bool { return s.calls == 0 })
+}
+
+// elsewhere opens a stream that shall take the place of `old`, as often as it takes. False: `old` was lost meanwhile, and
+// comes back by itself, or the context has ended.
+func elsewhere[T any](ctx context.Context, old *stream, open func(context.Context) (T, error)) (opened T, isOpen bool) {
+	old.mu.Lock()
+	life := old.lives
+	old.mu.Unlock()
+	for bound := reconnectMin; ; bound = min(2*bound, reconnectMax) {
+		var err error
+		if opened, err = open(ctx); err == nil {
+			return opened, true
+		}
+		old.log.Info("the service asks to move, which cannot be done yet", "address", string(old.at), "error", err)
+		select {
+		case <-time.After(rand.N(bound) + 1):
+		case <-ctx.Done():
+		}
+		old.mu.Lock()
+		isWanted := ctx.Err() == nil && old.isUp && old.lives == life
+		old.mu.Unlock()
+		if !isWanted {
+			return opened, false
+		}
+	}
+}
+
+// beside makes the calls beside a client's stream, by the connection of now.
+type beside struct {
+	// now returns the stream of now; called with the lock of all streams held.
+	now func() *stream
+	mu  *sync.Mutex
+}
+
+func (b beside) begin(options []grpc.CallOption) (on *grpc.ClientConn, with []grpc.CallOption, ended func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.now()
+	now.calls++
+	ended = sync.OnceFunc(func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		now.calls--
+		now.hasChanged()
+	})
+	return now.conn, append(options[:len(options):len(options)], grpc.OnFinish(func(error) { ended() })), ended
+}
+
+// Invoke makes a call of one answer.
+func (b beside) Invoke(ctx context.Context, method string, request, reply any, options ...grpc.CallOption) error {
+	conn, options, ended := b.begin(options)
+	defer ended()
+	return conn.Invoke(ctx, method, request, reply, options...)
+}
+
+// NewStream opens a stream, which stays with its connection.
+func (b beside) NewStream(
+	ctx context.Context, description *grpc.StreamDesc, method string, options ...grpc.CallOption,
+) (grpc.ClientStream, error) {
+	conn, options, ended := b.begin(options)
+	opened, err := conn.NewStream(ctx, description, method, options...)
+	if err != nil {
+		ended()
+	}
+	return opened, err
 }
 
 // encodedFrame is a frame that is encoded already.

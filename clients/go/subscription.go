@@ -111,7 +111,6 @@ func Name(name string) SubscribeOption { return func(s *subscribing) { s.name = 
 // Subscription is one interest of this client. Each life of the connection asks for it anew.
 type Subscription struct {
 	bus     *Bus
-	id      uint64
 	pattern string
 	role    role
 	options subscribing
@@ -121,7 +120,10 @@ type Subscription struct {
 	handlers context.Context
 	cancel   context.CancelFunc
 
-	// All below by the stream's lock.
+	// All below by the bus's lock.
+	session  *session // where it is an item now
+	id       uint64
+	handover *handover // while it moves: what holds back what came
 	arrived  *sync.Cond
 	levels   [5][]entry // what was sent ahead, by priority
 	heads    [5]int     // how much of each is taken
@@ -145,8 +147,8 @@ type entry struct {
 	asked    *asked
 }
 
-// role is what distinguishes a live subscription, a durable one and a responder. All but run is called with the stream's
-// lock held.
+// role is what distinguishes a live subscription, a durable one and a responder. All but run is called with the bus's lock
+// held.
 type role interface {
 	// start fills in what is asked of the service; more may be said behind it by `started`.
 	start(*pb.SubscribeRequest_Start)
@@ -181,9 +183,9 @@ func (b *Bus) Subscribe(
 
 func (b *Bus) newSubscription(pattern string, window int, options []SubscribeOption) *Subscription {
 	s := &Subscription{
-		bus: b, pattern: pattern, options: subscribing{concurrency: 1}, log: b.stream.log.With("pattern", pattern),
+		bus: b, pattern: pattern, options: subscribing{concurrency: 1}, log: b.options.log.With("pattern", pattern),
 		started: make(chan error, 1), drained: make(chan struct{}), done: make(chan struct{}),
-		arrived: sync.NewCond(&b.stream.mu),
+		arrived: sync.NewCond(&b.mu),
 	}
 	for _, each := range options {
 		each(&s.options)
@@ -207,20 +209,20 @@ func (s *Subscription) begin(ctx context.Context) (*Subscription, error) {
 	}
 	ctx, cancel := withDefault(ctx)
 	defer cancel()
-	stream := s.bus.stream
-	stream.mu.Lock()
-	if stream.closed != nil {
-		stream.mu.Unlock()
+	s.bus.mu.Lock()
+	s.session = s.bus.now
+	if closed := s.session.stream.closed; closed != nil {
+		s.bus.mu.Unlock()
 		s.cancel()
-		return nil, stream.closed
+		return nil, closed
 	}
-	s.id = stream.nextID()
-	s.bus.subscriptions[s.id] = s
+	s.id = s.session.stream.nextID()
+	s.session.subscriptions[s.id] = s
 	s.working = s.options.concurrency
-	if stream.isUp {
+	if s.session.stream.isUp {
 		s.start()
 	}
-	stream.mu.Unlock()
+	s.bus.mu.Unlock()
 	for range s.options.concurrency {
 		go s.work()
 	}
@@ -258,17 +260,17 @@ func (s *Subscription) Done() <-chan struct{} { return s.done }
 
 // Err returns why the service ended the subscription; nil where it did not.
 func (s *Subscription) Err() error {
-	s.bus.stream.mu.Lock()
-	defer s.bus.stream.mu.Unlock()
+	s.bus.mu.Lock()
+	defer s.bus.mu.Unlock()
 	return s.ended
 }
 
 // Drain takes no more messages, and returns when the handlers that run have ended and what they said is on its way. What
 // was not begun goes to others at once, without an attempt counted.
 func (s *Subscription) Drain(ctx context.Context) error {
-	s.bus.stream.mu.Lock()
+	s.bus.mu.Lock()
 	s.close()
-	s.bus.stream.mu.Unlock()
+	s.bus.mu.Unlock()
 	select {
 	case <-s.drained:
 		s.leave()
@@ -281,40 +283,40 @@ func (s *Subscription) Drain(ctx context.Context) error {
 // Close takes no more messages and cancels the contexts of the handlers that run, without waiting for them; what they hold of
 // a durable subscription is given up as failed.
 func (s *Subscription) Close() {
-	s.bus.stream.mu.Lock()
+	s.bus.mu.Lock()
 	s.close()
-	s.bus.stream.mu.Unlock()
+	s.bus.mu.Unlock()
 	s.abandon()
 }
 
 func (s *Subscription) abandon() {
-	s.bus.stream.mu.Lock()
+	s.bus.mu.Lock()
 	s.role.abandon()
-	s.bus.stream.mu.Unlock()
+	s.bus.mu.Unlock()
 	s.cancel()
 	s.leave()
 }
 
 // leave ends it at the service, behind all that was said of it.
 func (s *Subscription) leave() {
-	s.bus.stream.mu.Lock()
-	defer s.bus.stream.mu.Unlock()
-	if _, open := s.bus.subscriptions[s.id]; open {
-		delete(s.bus.subscriptions, s.id)
-		delete(s.bus.touched, s)
+	s.bus.mu.Lock()
+	defer s.bus.mu.Unlock()
+	if _, open := s.session.subscriptions[s.id]; open {
+		delete(s.session.subscriptions, s.id)
+		delete(s.session.touched, s)
 		s.role.gather()
-		s.bus.cancelItem(s.id, &pb.OpenStreamRequest_Cancel{NothingBegun: true})
+		s.session.cancelItem(s.id, &pb.OpenStreamRequest_Cancel{NothingBegun: true})
 	}
 	s.cancel()
 }
 
-// All below but work, handle and invoke is called with the stream's lock held.
+// All below but work, handle and invoke is called with the bus's lock held.
 
 // start asks the service for it, in this life of the stream.
 func (s *Subscription) start() {
 	start := &pb.SubscribeRequest_Start{Pattern: s.pattern}
 	s.role.start(start)
-	s.bus.sayOf(s.id, &pb.SubscribeRequest{Frame: &pb.SubscribeRequest_Start_{Start: start}})
+	s.session.sayOf(s.id, &pb.SubscribeRequest{Frame: &pb.SubscribeRequest_Start_{Start: start}})
 	s.role.started()
 }
 
@@ -397,7 +399,16 @@ func (s *Subscription) forget() {
 	s.waiting = 0
 }
 
+// take takes a frame of the stream that it is on.
 func (s *Subscription) take(frame *pb.SubscribeResponse) {
+	if s.handover != nil {
+		s.handover.hold(frame)
+		return
+	}
+	s.takeNow(frame)
+}
+
+func (s *Subscription) takeNow(frame *pb.SubscribeResponse) {
 	switch came := frame.GetFrame().(type) {
 	case *pb.SubscribeResponse_Deliveries_:
 		entries := s.role.arrived(came.Deliveries)
@@ -408,18 +419,23 @@ func (s *Subscription) take(frame *pb.SubscribeResponse) {
 		if level < Low || level > Critical {
 			level = Medium
 		}
-		s.levels[level] = append(s.levels[level], entries...)
-		s.waiting += len(entries)
-		if len(entries) == 1 {
-			s.arrived.Signal()
-		} else {
-			s.arrived.Broadcast()
-		}
+		s.push(level, entries)
 	case *pb.SubscribeResponse_Started_:
 		s.role.other(frame)
 		s.registered(nil)
 	default:
 		s.role.other(frame)
+	}
+}
+
+// push lets messages wait for a handler.
+func (s *Subscription) push(level pb.Priority, entries []entry) {
+	s.levels[level] = append(s.levels[level], entries...)
+	s.waiting += len(entries)
+	if len(entries) == 1 {
+		s.arrived.Signal()
+	} else {
+		s.arrived.Broadcast()
 	}
 }
 
@@ -449,7 +465,7 @@ func (s *Subscription) next() *entry {
 
 // work gives messages to the handler, one after the other.
 func (s *Subscription) work() {
-	mu := &s.bus.stream.mu
+	mu := &s.bus.mu
 	isReplaced := true // by another, where a handler ends this goroutine
 	defer func() {
 		if isReplaced {
@@ -529,22 +545,53 @@ func (s *Subscription) logFailure(came *entry, err error) {
 type live struct {
 	subscription *Subscription
 	handler      func(context.Context, *Received) error
-	taken        int // since credit was granted last
+	taken        int      // since credit was granted last
+	overlap      *overlap // what came on a stream that it left, and may come again; nil: it has left none
 }
 
 func (l *live) start(start *pb.SubscribeRequest_Start) {
-	s := l.subscription
 	l.taken = 0
-	credit := int32(max(1, s.options.credit-s.waiting)) //nolint:gosec // bounded by whoever set it
-	start.Group, start.Credit, start.Observer = s.options.group, &credit, s.options.observer
+	l.want(start, l.subscription.options.credit-l.subscription.waiting)
+}
+
+// want fills in what is asked of the service, with a credit.
+func (l *live) want(start *pb.SubscribeRequest_Start, messages int) {
+	credit := int32(max(1, messages)) //nolint:gosec // bounded by whoever set it
+	options := l.subscription.options
+	start.Group, start.Credit, start.Observer = options.group, &credit, options.observer
 }
 
 func (l *live) started() {}
+
+// moved is called when another stream has taken the place of the one before: what waits here had the credit of that one.
+func (l *live) moved() {
+	l.taken = -l.subscription.waiting
+	if l.subscription.handover != nil {
+		l.taken -= l.subscription.handover.lastHeld
+	}
+}
+
+// takeLast takes a frame of the stream that it has left.
+func (l *live) takeLast(frame *pb.SubscribeResponse) {
+	s := l.subscription
+	l.taken -= len(frame.GetDeliveries().GetMessages())
+	switch {
+	case s.isClosed:
+	case s.handover != nil && s.options.group != "":
+		s.handover.holdLast(frame)
+	default:
+		s.takeNow(frame)
+	}
+}
 
 func (l *live) arrived(came *pb.SubscribeResponse_Deliveries) []entry {
 	entries := make([]entry, len(came.GetMessages()))
 	for at, message := range came.GetMessages() {
 		entries[at] = entry{message: message, channel: came.GetChannel(), sequence: came.GetFirstSequence() + int64(at)}
+	}
+	if l.overlap != nil {
+		entries = l.overlap.sift(entries)
+		l.done(len(came.GetMessages()) - len(entries))
 	}
 	return entries
 }
@@ -568,8 +615,8 @@ func (l *live) begin(came *entry) bool {
 func (l *live) done(messages int) {
 	s := l.subscription
 	l.taken += messages
-	if l.taken >= (s.options.credit+1)/2 && !s.isClosed && s.bus.stream.isUp {
-		s.bus.sayOf(s.id, &pb.SubscribeRequest{Frame: &pb.SubscribeRequest_Credit_{
+	if l.taken >= (s.options.credit+1)/2 && !s.isClosed && s.session.stream.isUp {
+		s.session.sayOf(s.id, &pb.SubscribeRequest{Frame: &pb.SubscribeRequest_Credit_{
 			Credit: &pb.SubscribeRequest_Credit{Messages: int32(l.taken)}, //nolint:gosec // bounded by the window
 		}})
 		l.taken = 0
@@ -594,8 +641,8 @@ func (l *live) abandon()    {}
 // closing ends it at the service at once.
 func (l *live) closing() {
 	s := l.subscription
-	if _, open := s.bus.subscriptions[s.id]; open {
-		delete(s.bus.subscriptions, s.id)
-		s.bus.cancelItem(s.id, &pb.OpenStreamRequest_Cancel{})
+	if _, open := s.session.subscriptions[s.id]; open {
+		delete(s.session.subscriptions, s.id)
+		s.session.cancelItem(s.id, &pb.OpenStreamRequest_Cancel{})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "trunkline/v1"
 )
@@ -42,6 +43,10 @@ type Change struct {
 	Record *Record
 	// Reason says why a record is no more.
 	Reason pb.EndReason
+	// WrittenBy is whose write it was, and WrittenAt when it was made, as of a [Record]: who saved it, deleted it, or released the
+	// lease that it was bound to. Empty and zero where nobody did, or that is not known.
+	WrittenBy string
+	WrittenAt time.Time
 }
 
 // WatchOption says what a watch reports.
@@ -70,7 +75,7 @@ func (s *State) Watch(ctx context.Context, kinds []Kind, options ...WatchOption)
 	return func(yield func(Change, error) bool) {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
-		stop := context.AfterFunc(s.stream.closing, func() { cancel(s.stream.disconnected("the state was closed")) })
+		stop := context.AfterFunc(s.closing, func() { cancel(s.disconnected("the state was closed")) })
 		defer stop()
 		cursor := newWatchCursor(request)
 		for bound := reconnectMin; ; bound = min(2*bound, reconnectMax) {
@@ -82,7 +87,7 @@ func (s *State) Watch(ctx context.Context, kinds []Kind, options ...WatchOption)
 				return // who reads it stopped
 			}
 			if ctx.Err() == nil && (errors.Is(err, StateDisconnected) || errors.Is(err, Overloaded)) {
-				s.stream.log.Debug("a watch goes on with a new stream", "error", err)
+				s.options.log.Debug("a watch goes on with a new stream", "error", err)
 				select {
 				case <-time.After(rand.N(bound) + 1):
 					continue
@@ -100,11 +105,12 @@ func (s *State) Watch(ctx context.Context, kinds []Kind, options ...WatchOption)
 
 // watchOnce reads one stream to its end; nil says that who reads it stopped.
 func (s *State) watchOnce(ctx context.Context, request *pb.WatchRequest, cursor *watchCursor, give func(Change) bool) error {
-	ctx, cancel := context.WithCancel(ctx)
+	reading, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer s.movable(reading, cancel)()
 	request.AfterRevision = cursor.after
 	cursor.begin()
-	frames, err := s.service.Watch(ctx, request, grpc.WaitForReady(true))
+	frames, err := s.service.Watch(moves(reading), request, grpc.WaitForReady(true))
 	for err == nil {
 		var frame *pb.WatchResponse
 		if frame, err = frames.Recv(); err != nil {
@@ -114,6 +120,13 @@ func (s *State) watchOnce(ctx context.Context, request *pb.WatchRequest, cursor 
 			cursor.advance(progress.GetRevision())
 			continue
 		}
+		if frame.GetMove() != nil {
+			s.mu.Lock()
+			s.now.isAsked = true
+			s.moveIfAsked()
+			s.mu.Unlock()
+			continue
+		}
 		for _, change := range cursor.take(changeOf(frame)) {
 			if !give(change) {
 				return nil
@@ -121,25 +134,59 @@ func (s *State) watchOnce(ctx context.Context, request *pb.WatchRequest, cursor 
 		}
 	}
 	if errors.Is(err, io.EOF) {
-		return s.stream.disconnected("the service ended the watch")
+		return s.disconnected("the service ended the watch")
+	}
+	if reading.Err() != nil && ctx.Err() == nil {
+		return s.disconnected("it goes on by another connection").because(err)
 	}
 	return fromCall(ctx, err, StateDisconnected)
+}
+
+// movable lets a watch go on by another connection when there is one, until `ended` is called.
+func (s *State) movable(reading context.Context, cancel context.CancelFunc) (ended func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watches[reading] = cancel
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.watches, reading)
+	}
+}
+
+func (s *State) disconnected(why string) *Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now.stream.disconnected(why)
 }
 
 func changeOf(frame *pb.WatchResponse) Change {
 	switch came := frame.GetFrame().(type) {
 	case *pb.WatchResponse_Record:
 		kind, id := identity(came.Record)
-		return Change{Type: Saved, Revision: came.Record.GetRevision(), Kind: kind, ID: id, Record: came.Record}
+		change := Change{Type: Saved, Revision: came.Record.GetRevision(), Kind: kind, ID: id, Record: came.Record}
+		return change.writtenBy(came.Record)
 	case *pb.WatchResponse_Left_:
 		left := came.Left
 		change := Change{Type: Left, Revision: left.GetRevision(), Kind: left.GetKind(), ID: left.GetId()}
 		if left.GetDeleted() {
 			change.Type, change.Reason = Deleted, left.GetReason()
 		}
-		return change
+		return change.writtenBy(left)
 	}
 	return Change{Type: Synced, Revision: frame.GetSynced().GetRevision()}
+}
+
+// writtenBy returns the change with what a record, or the end of one, says of whose write it is.
+func (c Change) writtenBy(written interface {
+	GetWrittenBy() string
+	GetWrittenAt() *timestamppb.Timestamp
+}) Change {
+	c.WrittenBy = written.GetWrittenBy()
+	if at := written.GetWrittenAt(); at != nil {
+		c.WrittenAt = at.AsTime()
+	}
+	return c
 }
 
 // identity returns a record's kind and id.

@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from trunklined.access.rights import RIGHTS, Form
+from trunklined.access.rights import INSPECTED, RIGHTS, Form
 from trunklined.access.tokens import make_token
 from trunklined.bus import app as bus_app
 from trunklined.bus.config import Settings as BusSettings
@@ -29,7 +29,7 @@ ALL_OF = {
     Form.PATTERNS: [">"],
     Form.NAMES: ["*"],
     Form.RECORDS: ["*/*"],
-    Form.WORDS: ["list", "stats", "reflection"],
+    Form.WORDS: list(INSPECTED),
 }
 EVERYTHING = "\n".join(f"{right} = {ALL_OF[form]}" for right, form in RIGHTS.items())
 """All rights that there are, as lines of a block."""

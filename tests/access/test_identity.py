@@ -147,9 +147,9 @@ async def test_health_is_for_everybody_and_reflection_is_not(guarded: Any, serve
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await services(guarded.address)
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
-    assert await services(guarded.address, (("authorization", f"Bearer {issuer.token('x')}"),)) == 3
+    assert await services(guarded.address, (("authorization", f"Bearer {issuer.token('x')}"),)) == 4
     async with serve("bus", **issuer.settings, reflection="open") as address:
-        assert await services(address) == 3
+        assert await services(address) == 4
 
 
 async def test_a_good_token_opens_every_face(

@@ -337,7 +337,8 @@ async def test_requests_in_flight_are_given_back_when_they_end(
     asked = {"channel": "c:1", "message": {"json": "{}"}, "timeout": "600s", "waitForResponder": True}
     short = {**asked, "timeout": "0.01s"}
     whole, brief = (
-        ParseDict({"request": each} if name.lower().endswith("stream") else each, call.message()) for each in (asked, short)
+        ParseDict({"request": each} if name.lower().endswith("stream") else each, call.message())
+        for each in (asked, short)
     )
     async with (
         _serving(serve, "bus", issuer, access_file(ALLOW + _limit("requests = 2"))) as channel,

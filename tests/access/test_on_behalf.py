@@ -120,6 +120,7 @@ publish = ["c:{identity}"]
 request = ["conductor:agent:worker"]
 subscribe = [">"]
 records.write = ["agent_state/{identity}"]
+records.read = ["agent_state/{identity}"]
 [[limit]]
 who = ["coding-01"]
 subscriptions = 1
@@ -171,6 +172,9 @@ async def test_a_sidecar_passes_on_who_its_agents_are(
             else:
                 with pytest.raises(PermissionDeniedError):
                     await records.save_agent_state(record)
+        kept = await records.get_agent_state("coding-01")
+        assert kept is not None
+        assert kept.written_by == "coding-01"
         await asyncio.to_thread(bus.wait_for, "publish own")
         (found,) = (event for event in bus.events() if event.get("object") == "publish own")
         assert (found["identity"], found["speaker"]) == ("coding-01", "sidecar")

@@ -28,6 +28,7 @@ from trunkline.v1 import (
     bus_pb2_grpc,
     dead_letter_pb2,
     durable_pb2,
+    inspection_pb2,
     message_pb2,
     task_pb2,
     waiting_pb2,
@@ -93,6 +94,9 @@ CALLS: Final[dict[str, dict[str, Call]]] = {
     "Message.deliver_after": {
         "deliver_after": lambda stub, it: stub.Publish(_publish(True, deliver_after=it)),
         "deliver_after ": lambda stub, it: stub.Request(_request(message={"json": "0", "deliver_after": it})),
+    },
+    "StuckRequest.older_than": {
+        "older_than": lambda stub, it: stub.Stuck(inspection_pb2.StuckRequest(older_than=it)),
     },
     "RequestRequest.timeout": {"timeout": lambda stub, it: stub.Request(_request(timeout=it))},
     "RequestRequest.idle_timeout": {

@@ -24,6 +24,7 @@ def test_leases_are_listed_shown_and_released(trunkline: Trunkline, state_addres
                 600,
                 {"a": 1},
             )
+            assert seen["written_by"].startswith("ipv4:127.0.0.1:")
         assert "me" in trunkline("state", "leases", "show", name).stdout
         assert trunkline("state", "leases", "release", name, "--number", str(lease.number + 1)).returncode != 0
         released = trunkline("state", "leases", "release", name)

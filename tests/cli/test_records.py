@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -26,6 +27,10 @@ def test_a_record_can_be_saved_read_and_deleted(trunkline: Trunkline, name: str)
     shown = trunkline("state", "get", "agent", name, "--format", "json")
     record = json.loads(shown.stdout)
     assert (record["agent_id"], record["status"]) == (name, "idle")
+    assert record["written_by"].startswith("ipv4:127.0.0.1:")  # nobody was asked who they are
+    assert record["written_by"] in trunkline("state", "list", "agent").stdout
+    written_at = datetime.fromisoformat(record["written_at"])
+    assert abs(written_at - datetime.fromisoformat(record["created_at"])) < timedelta(seconds=PATIENCE)
     assert saved.stdout == f"saved agent {name} at revision {record['revision']}\n"
     again = trunkline("state", "save", "agent", input=shown.stdout)
     assert again.returncode == 0, again.stderr

@@ -101,4 +101,32 @@ def test_subscriptions_and_durables_say_which_replica_has_them(
         assert row.rstrip().endswith(owner_name)
         assert json.loads(trunkline(*at, "durable", "show", name, "--format", "json").stdout)["replica"] == owner_name
         found = json.loads(trunkline(*at, "subscriptions", "--pattern", channel, "--format", "json").stdout)
-        assert {(each["group"], each["replica"]) for each in found} == {("", other_name), (name, owner_name)}
+        assert {(each["durable"], each["replica"]) for each in found} == {("", other_name), (name, owner_name)}
+
+
+def test_questions_are_answered_by_whichever_replica_is_asked(
+    trunkline: Trunkline, follow: Follow, replicas: Replicas, name: str, channel: str
+) -> None:
+    """Live subscribers at one, the journal at another; an event says which replica knows it."""
+    owner, (other,) = replicas.settle(), replicas.others
+    owner_name, other_name = (stats(each.address).replica for each in (owner, other))
+    assert trunkline("durable", "create", name, channel).returncode == 0
+    follow("subscribe", channel, until="subscribed")
+    stored = json.loads(trunkline("--bus", owner.address, "publish", channel, "--stored", "--format", "json").stdout)
+    for asked in (owner, other):
+        at = "--bus", asked.address
+        explained = json.loads(trunkline(*at, "explain", channel, "--format", "json").stdout)
+        assert [each["subscription"]["replica"] for each in explained["recipients"]] == [other_name]
+        assert [each["subscription"]["replica"] for each in explained["keepers"]] == [owner_name]
+        assert explained["unheard"] == []
+
+        def delivered(at: tuple[str, str] = at) -> bool:
+            traced = json.loads(trunkline(*at, "trace", stored["message_id"], "--format", "json").stdout)
+            known = {(each["kind"], each["replica"]) for each in traced["events"]}
+            assert [each["replica"] for each in traced["states"]] == [owner_name]
+            return known == {("stored", owner_name), ("delivered", other_name)}
+
+        _until(delivered)
+        stands = json.loads(trunkline(*at, "stuck", "--older-than", "0", "--limit", "1000", "--format", "json").stdout)
+        assert [each["subscription"]["name"] for each in stands["durables"]] == [name]
+        assert {each["replica"] for each in stands["connections"]} >= {other_name}

@@ -131,6 +131,9 @@ class Runner:
     async def do_reconnected(self, of: str) -> None:
         await self._reconnected[of].get()
 
+    async def do_reconnections(self, of: str) -> Said:
+        return {"count": self._reconnected[of].qsize()}
+
     async def do_close(self) -> None:
         for received in self._subscriptions.values():
             received.goes_on.set()
@@ -238,12 +241,13 @@ class Runner:
     async def do_drain(self, **words: Any) -> None:
         await self.bus.unsubscribe(self._subscriptions[words["from"]].pattern)
 
-    async def do_respond(self, pattern: str, hold: bool = False, fail: Step | None = None) -> None:
+    async def do_respond(self, pattern: str, hold: bool = False, takes: float = 0.0, fail: Step | None = None) -> None:
         async def handle(request: AgentMessage) -> AgentMessage:
             if fail is not None:
                 raise failure(fail)
             if hold:
                 await asyncio.Event().wait()
+            await asyncio.sleep(takes)
             content: Step = (
                 {"payload": request.payload}
                 if request.data is None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,9 +12,10 @@ from typing import Any, Final
 
 import pytest
 
+from tests.conformance.runners import Runner
 from tests.conftest import StartProgram, programs
 from tests.patience import PATIENCE
-from tests.polyglot.languages import LANGUAGES, Language, build
+from tests.polyglot.languages import LANGUAGES, build
 from tests.programs import RunningProgram, address_of, hold_port
 from trunkline import Tls
 from trunkline.tls.certificates import write_certificates
@@ -43,37 +42,6 @@ def casts() -> Iterator[Any]:
                 played = [(a, b) for a in names for b in names]
         for cast in played:
             yield pytest.param(case, cast, id=f"{case.replace(' ', '-')}-{'-'.join(cast)}")
-
-
-class Runner:
-    """One language's program that does steps."""
-
-    def __init__(self, language: Language) -> None:
-        self.language = language.name
-        self.process = subprocess.Popen(
-            language.runner(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=language.folder
-        )
-
-    def do(self, step: dict[str, Any]) -> dict[str, Any]:
-        """Does a step and returns what it answers."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        watchdog = threading.Timer(3 * PATIENCE, self.process.kill)
-        watchdog.start()
-        try:
-            self.process.stdin.write(json.dumps(step).encode() + b"\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
-        finally:
-            watchdog.cancel()
-        assert line, f"the {self.language} runner ended at {step}"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def end(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
-        self.process.kill()
-        self.process.communicate()
 
 
 @pytest.fixture(scope="module")

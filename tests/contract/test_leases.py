@@ -74,6 +74,8 @@ async def test_a_lease_has_one_holder(manager: StateManager, name: str) -> None:
     [seen] = await manager.list_leases(name=name)
     assert (seen.name, seen.number, seen.holder, seen.ttl, seen.metadata) == (name, first.number, "first", 60, {"a": 1})
     assert seen.remaining is not None
+    assert seen.written_by
+    assert seen.written_at is not None
     await first.release()
     await first.release()
     assert not first.is_held

@@ -102,7 +102,8 @@ async def test_subscriptions_are_listed_with_what_waits(bus: MessageBus, channel
     await bus.subscribe(f"{channel}:>", Inbox(), durable=name)
     live, group, durable = [each async for each in bus.subscriptions() if each.id not in before]
     assert [each.pattern for each in (live, group, durable)] == [channel, f"{channel}:*", f"{channel}:>"]
-    assert [each.group for each in (live, group, durable)] == ["", "workers", name]
+    assert [each.group for each in (live, group, durable)] == ["", "workers", ""]
+    assert [each.durable for each in (live, group, durable)] == ["", "", name]
     assert group.credit == 5
     assert abs(live.started_at - datetime.now(UTC)) < SOON
     assert (live.queued_messages, live.queued_bytes, live.dropped, live.delivered) == (0, 0, 0, 0)

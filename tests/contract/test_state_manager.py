@@ -370,6 +370,38 @@ async def test_a_watch_of_one_record_gives_the_record_with_its_revision(manager:
     assert change.record.revision == revision
 
 
+async def test_a_record_says_who_wrote_it_and_when(manager: StateManager, prefix: str) -> None:
+    """However it was written and however it is read; so does its end. One that was made here says nothing."""
+    before, state = datetime.now(UTC), agent(prefix)
+    assert (state.written_by, state.written_at) == (None, None)
+    await manager.save_agent_state(state)
+    one = await manager.get_agent_state(prefix)
+    assert one is not None
+    assert one == state
+    await manager.batch([Save(state), Save(task(prefix))])
+    [two] = [each for each in await manager.list_agent_states() if each.agent_id == prefix]
+    [three] = await manager.batch([Get("task_result", prefix)])
+    assert isinstance(three, TaskResult)
+    await manager.delete_agent_state(prefix)
+    async with (
+        asyncio.timeout(PATIENCE),
+        aclosing(  # type: ignore[type-var]
+            manager.watch("agent_state", id=prefix, after_revision=one.revision)
+        ) as changes,
+    ):
+        saved, gone, _ = [await anext(aiter(changes)) for _ in range(3)]
+    assert (saved.type, gone.type) == (ChangeType.SAVED, ChangeType.DELETED)
+    writers = {each.written_by for each in (one, two, three, saved, saved.record, gone)}  # type: ignore[union-attr]
+    assert all(writers)
+    times = [each.written_at for each in (one, saved, gone)]
+    assert None not in times
+    assert times == sorted(times)  # type: ignore[type-var]
+    assert before - timedelta(seconds=1) <= times[0] <= datetime.now(UTC)  # type: ignore[operator]
+    for each in (two, saved.record):
+        assert each is not None
+        assert (each.written_by, each.written_at) == (saved.written_by, saved.written_at)
+
+
 @pytest.mark.parametrize("words", [{"phase": "devops"}, {"id": "x" * 600}])
 async def test_a_watch_that_cannot_be_taken_is_refused(manager: StateManager, words: Any) -> None:
     """A field that the kind does not have, an id that is too long."""

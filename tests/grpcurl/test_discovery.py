@@ -17,7 +17,8 @@ PROGRAMS = {
 def test_list_names_the_services(grpcurl: Grpcurl, request: pytest.FixtureRequest, program: str) -> None:
     """The services of the program, health and reflection; nothing else."""
     said = grpcurl(request.getfixturevalue(program), "list")
-    others = ["grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"]
+    reflection = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"]
+    others = ["grpc.health.v1.Health", *reflection]
     assert sorted(said.out.split()) == sorted(PROGRAMS[program] + others)
 
 
@@ -30,6 +31,15 @@ def test_describe_shows_calls_and_messages(grpcurl: Grpcurl, request: pytest.Fix
         assert "rpc " in said.out
     message = grpcurl(address, "describe", None, "trunkline.v1.Error")
     assert "string reason = 1;" in message.out
+    assert grpcurl(address, "describe").code == 0, "of all services, reflection's own two versions too"
+
+
+def test_describe_shows_what_the_protos_say_of_it(grpcurl: Grpcurl, bus_address: str) -> None:
+    """A call, and how a request is answered, with their comments."""
+    call = grpcurl(bus_address, "describe", None, "trunkline.v1.BusService.Request")
+    assert "// Publishes one message and waits for its reply" in call.out
+    answer = grpcurl(bus_address, "describe", None, "trunkline.v1.RespondRequest")
+    assert "// The correlation id of the request's message." in answer.out
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

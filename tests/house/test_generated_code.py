@@ -31,6 +31,7 @@ def scratch_copy(target: Path) -> Path:
         shutil.copytree(ROOT / generated, target / generated)
     shutil.copy2(ROOT / "clients/typescript/package-lock.json", target / "clients/typescript")
     (target / "clients/typescript/node_modules").symlink_to(NODE_PACKAGES)
+    shutil.copytree(ROOT / "clients/rust", target / "clients/rust")
     (target / "scripts").mkdir()
     for script in ("generate_protos.py", "tools.py"):
         shutil.copy(ROOT / "scripts" / script, target / "scripts")
@@ -54,6 +55,7 @@ def test_a_changed_proto_makes_it_stale(tmp_path: Path) -> None:
     assert "error_pb2.py" in done.stdout
     assert "error.pb.go" in done.stdout
     assert "error_pb.ts" in done.stdout
+    assert "trunkline.v1.rs" in done.stdout
     assert "make protos" in done.stdout
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError, field_validator
 from trunkline import AgentState, TaskResult, TaskStatus, WorkflowState
 from trunkline.models import Record
 from trunkline.models.lazy import SOURCE, known_fields
-from trunkline.state.codec import decode_record, encode_record
+from trunkline.state.codec import Written, decode_record, encode_record
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -130,7 +130,7 @@ def _unread() -> WorkflowState:
         task_results={"t": TaskResult(**TASK, error_message="", duration_seconds=0.0)},
     )
     kind, _, body = encode_record(whole)
-    record = decode_record(kind, body, 7)
+    record = decode_record(kind, body, 7, Written("ann", 1_700_000_000, 5_000_000))
     assert isinstance(record, WorkflowState)
     return record
 
@@ -159,6 +159,8 @@ def _read() -> WorkflowState:
         lambda record: record.model_fields_set,
         lambda record: (record.revision, record.agent_states["a"].revision),
         lambda record: copy.deepcopy(record).revision,
+        lambda record: (record.written_by, record.written_at, record.agent_states["a"].written_by),
+        lambda record: (pickle.loads(pickle.dumps(record)).written_by, copy.deepcopy(record).written_at),
         lambda record: record.at_revision(9).revision,
         lambda record: encode_record(record).body,
     ],

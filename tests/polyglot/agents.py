@@ -45,8 +45,14 @@ def task(number: int) -> AgentMessage:
     )
 
 
-async def check_agent(command: Callable[[str], Command], server: RunningProgram) -> None:
-    """The agent is killed and started again, and so is its bus: each task that was receipted has its result."""
+async def check_agent(command: Callable[[str], Command], server: RunningProgram, interrupted: int = 0) -> None:
+    """The agent is killed and started again, and so is its bus: each task that was receipted has its result.
+
+    Args:
+        command: the agent's, with the address of the bus.
+        server: the bus.
+        interrupted: the code that the agent ends with after SIGINT.
+    """
     results: Counter[str] = Counter()
     lines: dict[str, int] = {}
     arrived, restored = asyncio.Event(), asyncio.Event()
@@ -85,7 +91,7 @@ async def check_agent(command: Callable[[str], Command], server: RunningProgram)
             )
             await until(3 * third)
             agent.send_signal(signal.SIGINT)
-            assert await asyncio.to_thread(agent.wait, PATIENCE) == 0
+            assert await asyncio.to_thread(agent.wait, PATIENCE) == interrupted
     assert lines == {f"file-{each}": each for each in range(3 * third)}
 
 

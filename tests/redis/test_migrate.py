@@ -235,10 +235,12 @@ def agent(id: str, **fields: Any) -> AgentState:
     return AgentState(agent_id=id, agent_type="coding", **fields)
 
 
-async def holds_what_was_saved(address: str, revisions: dict[str, int], lease: int) -> None:
-    """Asserts that a store has the records with their revisions, and the lease with its number."""
+async def holds_what_was_saved(address: str, revisions: dict[str, int], lease: int, writer: str) -> None:
+    """Asserts that a store has the records with their revisions and their writer, and the lease with its number."""
     async with GrpcStateManager(address) as state:
-        assert {each.agent_id for each in await state.list_agent_states()} == revisions.keys() | {"ends"}
+        there = await state.list_agent_states()
+        assert {each.agent_id for each in there} == revisions.keys() | {"ends"}
+        assert {each.written_by for each in there if each.agent_id != "a0"} == {writer}
         with pytest.raises(RevisionMismatchError):
             await state.save_agent_state(agent("a0"), expected_revision=revisions["a0"] - 1)
         (held,) = await state.list_leases(name="door")
@@ -264,6 +266,10 @@ async def test_a_store_moves_into_redis_and_back(
         await client.delete_agent_state("gone")
         await client.save_agent_state(agent("ends"), ttl=3600.0, publish=[("out", numbered(1)), ("out", numbered(2))])
         lease = (await client.acquire("door", ttl=3600.0)).number
+        ends = await client.get_agent_state("ends")
+        assert ends is not None
+        writer = ends.written_by
+        assert writer
         state.kill()  # so that the lease is not released
     dam = Dam(server.port, LARGE // 2)
     kill_amid(dam, "state", path, dam.url, prefix)
@@ -272,7 +278,7 @@ async def test_a_store_moves_into_redis_and_back(
     assert there == {"records": 14, "held": 2, "refused": 0, "store": 1}
 
     replica = serve(start_program, "state", server, prefix)
-    await holds_what_was_saved(replica.address, revisions, lease)
+    await holds_what_was_saved(replica.address, revisions, lease, writer)
     replica.stop()
     dam = Dam(server.port, LARGE // 2)
     kill_amid(dam, "state", dam.url, back, prefix)
@@ -281,7 +287,7 @@ async def test_a_store_moves_into_redis_and_back(
     dam.close()
 
     again = start_program("state", "--engine", "sqlite", "--path", str(back), *away)
-    await holds_what_was_saved(again.address, revisions, lease)
+    await holds_what_was_saved(again.address, revisions, lease, writer)
     killable_bus.start()
     async with GrpcMessageBus(killable_bus.address) as bus:
         assert numbers(await take(bus, "out", "taker", 2)) == [1, 2]

@@ -16,6 +16,8 @@ from trunklined.state.engines.sqlite_schema import FORMAT as STORE
 FILES = Path(__file__).resolve().parent / "files"
 FIRST_OUTBOX = 2
 """The first version of the state's file that has an outbox."""
+FIRST_WRITER = 4
+"""The first that says who wrote."""
 
 
 @pytest.mark.parametrize(("name", "version"), [("bus", JOURNAL.version), ("state", STORE.version)])
@@ -56,6 +58,7 @@ async def test_a_store(start_program: StartProgram, tmp_path: Path, version: int
         agent = await state.get_agent_state("coding-01")
         assert agent is not None
         assert agent.error_count == 2
+        assert (agent.written_by is not None) == (agent.written_at is not None) == (version >= FIRST_WRITER)
         assert await state.get_agent_state("gone") is None
         assert [each.workflow_id for each in await state.list_workflow_states()] == ["wf-1"]
         result = await state.get_task_result("t-1")

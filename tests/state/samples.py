@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from trunkline.records import RecordKind
 from trunkline.v1 import state_pb2
-from trunklined.state.records import Drop, Facets, Put
+from trunklined.state.records import UNKNOWN, Drop, Entry, Facets, Put
+from trunklined.state.watch import Left
 
 AGENT = RecordKind.AGENT_STATE
 WORKFLOW = RecordKind.WORKFLOW_STATE
@@ -26,6 +28,13 @@ def put(
 
 def drop(id: str, *, kind: RecordKind = AGENT, expected: int | None = None) -> Drop:
     return Drop(kind, id, expected)
+
+
+def unsigned(value: Any) -> Any:
+    """An entry, or what a watch tells, without whose write it was; anything else as it is."""
+    if isinstance(value, Entry):
+        return value._replace(written=UNKNOWN)
+    return replace(value, written=UNKNOWN) if isinstance(value, Left) else value
 
 
 def agent(agent_id: str = "a", **fields: Any) -> state_pb2.AgentState:

@@ -11,7 +11,8 @@ import pytest
 from google.protobuf.message import Message
 
 from tests.state.conftest import MAX_RECORD_BYTES
-from tests.state.samples import agent, task, workflow
+from tests.state.samples import NOON, agent, task, workflow
+from trunkline.addresses import this_process
 from trunkline.errors import TrunklineError
 from trunkline.v1 import state_pb2 as wire
 from trunkline.v1 import state_pb2_grpc
@@ -53,7 +54,9 @@ async def test_what_is_saved_is_got_unchanged(stub: Stub) -> None:
         revision = (await stub.Save(wire.SaveRequest(**{field: record}))).revision
         kind = f"RECORD_KIND_{field.upper()}"
         got = (await stub.Get(wire.GetRequest(kind=kind, id="x"))).record
-        assert got == wire.Record(revision=revision, **{field: record})
+        written: dict[str, Any] = {"written_by": this_process(), "written_at": got.written_at}
+        assert got == wire.Record(revision=revision, **written, **{field: record})
+        assert got.written_at.ToSeconds() > NOON.ToSeconds()
 
 
 @pytest.mark.parametrize("id", STRANGE_IDS)

@@ -60,14 +60,15 @@ async def test_everything_is_there_after_a_restart(path: Path) -> None:
     """Records, revision, counts and the history that watches resume from."""
     engine = make(path)
     await engine.open()
-    await engine.write([[put("a", b"1")], [put("a", b"2")], [put("b")], [drop("b")]])
+    await engine.write([[put("a", b"1")], [put("a", b"2")._replace(writer="ann")], [put("b")], [drop("b")]])
     holdings, changes = engine.holdings, await engine.changes(0, 10)
     await engine.close()
     again = make(path)
     await again.open()
     assert again.holdings == holdings
     assert await again.changes(0, 10) == changes
-    assert await again.read(AGENT, "a") == Entry(AGENT, "a", 2, b"2")
+    assert changes[1].written.by == "ann"
+    assert await again.read(AGENT, "a") == Entry(AGENT, "a", 2, b"2", changes[1].written)
     await again.close()
 
 

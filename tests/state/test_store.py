@@ -9,7 +9,7 @@ import pytest
 
 from tests.patience import PATIENCE
 from tests.state.conftest import MakeEngine, make_store
-from tests.state.samples import AGENT, drop, put
+from tests.state.samples import AGENT, drop, put, unsigned
 from trunkline.errors import InternalError, OverloadedError, RevisionMismatchError, StateDisconnectedError, StorageError
 from trunklined.state.engines.engine import Commit, Engine
 from trunklined.state.planning import Bound, none_bound
@@ -137,7 +137,7 @@ async def test_what_was_written_is_read_also_before_it_is_answered(gated: GatedE
     assert not get.done()
     gated.gate.set()
     assert await write == [1]
-    assert await get == Entry(AGENT, "a", 1, b"new")
+    assert unsigned(await get) == Entry(AGENT, "a", 1, b"new")
     assert [entry.id for entry in (await page).entries] == ["a"]
     await store.close()
 

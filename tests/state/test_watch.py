@@ -9,7 +9,7 @@ import pytest
 
 from tests.patience import PATIENCE
 from tests.state.conftest import MakeEngine, make_store
-from tests.state.samples import AGENT, TASK, drop, put
+from tests.state.samples import AGENT, TASK, drop, put, unsigned
 from trunkline.errors import CompactedError, OverloadedError, StateDisconnectedError
 from trunklined.state.records import Entry, Facets
 from trunklined.state.store import Store
@@ -20,7 +20,7 @@ RUNNING = WatchFilter((AGENT,), None, Facets(status="running"))
 
 async def take(events: AsyncGenerator[Event, None], count: int) -> list[Event]:
     async with asyncio.timeout(PATIENCE):
-        return [await anext(events) for _ in range(count)]
+        return [unsigned(await anext(events)) for _ in range(count)]
 
 
 async def save(store: Store, id: str, **words: str) -> None:

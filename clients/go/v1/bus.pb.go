@@ -1389,7 +1389,9 @@ type ListSubscriptionsRequest struct {
 	// Unset: 100. Below 1 is refused; above 1,000 counts as 1,000.
 	PageSize *int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3,oneof" json:"page_size,omitempty"`
 	// From the page before. Empty: the first page.
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only those whose patterns match this channel. Empty: all.
+	Channel       string `protobuf:"bytes,4,opt,name=channel,proto3" json:"channel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1441,6 +1443,13 @@ func (x *ListSubscriptionsRequest) GetPageSize() int32 {
 func (x *ListSubscriptionsRequest) GetPageToken() string {
 	if x != nil {
 		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListSubscriptionsRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
 	}
 	return ""
 }
@@ -1498,137 +1507,6 @@ func (x *ListSubscriptionsResponse) GetNextPageToken() string {
 	return ""
 }
 
-// Subscription is one registered interest.
-type Subscription struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	SubscriptionId int64                  `protobuf:"varint,1,opt,name=subscription_id,json=subscriptionId,proto3" json:"subscription_id,omitempty"`
-	Pattern        string                 `protobuf:"bytes,2,opt,name=pattern,proto3" json:"pattern,omitempty"`
-	// Empty: no group.
-	Group string `protobuf:"bytes,3,opt,name=group,proto3" json:"group,omitempty"`
-	// The subscriber as the service sees it: its address, and before it the name in its certificate where it has one.
-	Peer string `protobuf:"bytes,4,opt,name=peer,proto3" json:"peer,omitempty"`
-	// Messages and bytes that wait for it now. Of a group: what waits for all its members.
-	QueuedMessages int64 `protobuf:"varint,5,opt,name=queued_messages,json=queuedMessages,proto3" json:"queued_messages,omitempty"`
-	QueuedBytes    int64 `protobuf:"varint,6,opt,name=queued_bytes,json=queuedBytes,proto3" json:"queued_bytes,omitempty"`
-	// Since it started.
-	Delivered int64                  `protobuf:"varint,7,opt,name=delivered,proto3" json:"delivered,omitempty"`
-	Dropped   int64                  `protobuf:"varint,8,opt,name=dropped,proto3" json:"dropped,omitempty"`
-	StartedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
-	// Messages that may be sent before more is granted. Unset: no limit.
-	Credit *int64 `protobuf:"varint,10,opt,name=credit,proto3,oneof" json:"credit,omitempty"`
-	// Of several replicas of the bus: the name of the one that has it; the id is that replica's own. Empty: there is one.
-	Replica       string `protobuf:"bytes,11,opt,name=replica,proto3" json:"replica,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Subscription) Reset() {
-	*x = Subscription{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[19]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Subscription) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Subscription) ProtoMessage() {}
-
-func (x *Subscription) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[19]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Subscription.ProtoReflect.Descriptor instead.
-func (*Subscription) Descriptor() ([]byte, []int) {
-	return file_trunkline_v1_bus_proto_rawDescGZIP(), []int{19}
-}
-
-func (x *Subscription) GetSubscriptionId() int64 {
-	if x != nil {
-		return x.SubscriptionId
-	}
-	return 0
-}
-
-func (x *Subscription) GetPattern() string {
-	if x != nil {
-		return x.Pattern
-	}
-	return ""
-}
-
-func (x *Subscription) GetGroup() string {
-	if x != nil {
-		return x.Group
-	}
-	return ""
-}
-
-func (x *Subscription) GetPeer() string {
-	if x != nil {
-		return x.Peer
-	}
-	return ""
-}
-
-func (x *Subscription) GetQueuedMessages() int64 {
-	if x != nil {
-		return x.QueuedMessages
-	}
-	return 0
-}
-
-func (x *Subscription) GetQueuedBytes() int64 {
-	if x != nil {
-		return x.QueuedBytes
-	}
-	return 0
-}
-
-func (x *Subscription) GetDelivered() int64 {
-	if x != nil {
-		return x.Delivered
-	}
-	return 0
-}
-
-func (x *Subscription) GetDropped() int64 {
-	if x != nil {
-		return x.Dropped
-	}
-	return 0
-}
-
-func (x *Subscription) GetStartedAt() *timestamppb.Timestamp {
-	if x != nil {
-		return x.StartedAt
-	}
-	return nil
-}
-
-func (x *Subscription) GetCredit() int64 {
-	if x != nil && x.Credit != nil {
-		return *x.Credit
-	}
-	return 0
-}
-
-func (x *Subscription) GetReplica() string {
-	if x != nil {
-		return x.Replica
-	}
-	return ""
-}
-
 type GetStatsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1637,7 +1515,7 @@ type GetStatsRequest struct {
 
 func (x *GetStatsRequest) Reset() {
 	*x = GetStatsRequest{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[20]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1527,7 @@ func (x *GetStatsRequest) String() string {
 func (*GetStatsRequest) ProtoMessage() {}
 
 func (x *GetStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[20]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1540,7 @@ func (x *GetStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatsRequest.ProtoReflect.Descriptor instead.
 func (*GetStatsRequest) Descriptor() ([]byte, []int) {
-	return file_trunkline_v1_bus_proto_rawDescGZIP(), []int{20}
+	return file_trunkline_v1_bus_proto_rawDescGZIP(), []int{19}
 }
 
 type GetStatsResponse struct {
@@ -1731,7 +1609,7 @@ type GetStatsResponse struct {
 
 func (x *GetStatsResponse) Reset() {
 	*x = GetStatsResponse{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[21]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +1621,7 @@ func (x *GetStatsResponse) String() string {
 func (*GetStatsResponse) ProtoMessage() {}
 
 func (x *GetStatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[21]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +1634,7 @@ func (x *GetStatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatsResponse.ProtoReflect.Descriptor instead.
 func (*GetStatsResponse) Descriptor() ([]byte, []int) {
-	return file_trunkline_v1_bus_proto_rawDescGZIP(), []int{21}
+	return file_trunkline_v1_bus_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetStatsResponse) GetStartedAt() *timestamppb.Timestamp {
@@ -2037,7 +1915,7 @@ type SubscribeRequest_Start struct {
 
 func (x *SubscribeRequest_Start) Reset() {
 	*x = SubscribeRequest_Start{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[22]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2049,7 +1927,7 @@ func (x *SubscribeRequest_Start) String() string {
 func (*SubscribeRequest_Start) ProtoMessage() {}
 
 func (x *SubscribeRequest_Start) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[22]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2131,7 +2009,7 @@ type SubscribeRequest_Credit struct {
 
 func (x *SubscribeRequest_Credit) Reset() {
 	*x = SubscribeRequest_Credit{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[23]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2143,7 +2021,7 @@ func (x *SubscribeRequest_Credit) String() string {
 func (*SubscribeRequest_Credit) ProtoMessage() {}
 
 func (x *SubscribeRequest_Credit) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[23]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2185,7 +2063,7 @@ type SubscribeResponse_Started struct {
 
 func (x *SubscribeResponse_Started) Reset() {
 	*x = SubscribeResponse_Started{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[24]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2197,7 +2075,7 @@ func (x *SubscribeResponse_Started) String() string {
 func (*SubscribeResponse_Started) ProtoMessage() {}
 
 func (x *SubscribeResponse_Started) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[24]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2260,7 +2138,7 @@ type SubscribeResponse_Deliveries struct {
 
 func (x *SubscribeResponse_Deliveries) Reset() {
 	*x = SubscribeResponse_Deliveries{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[25]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2272,7 +2150,7 @@ func (x *SubscribeResponse_Deliveries) String() string {
 func (*SubscribeResponse_Deliveries) ProtoMessage() {}
 
 func (x *SubscribeResponse_Deliveries) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[25]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2351,7 +2229,7 @@ type SubscribeResponse_Requested struct {
 
 func (x *SubscribeResponse_Requested) Reset() {
 	*x = SubscribeResponse_Requested{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[26]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2363,7 +2241,7 @@ func (x *SubscribeResponse_Requested) String() string {
 func (*SubscribeResponse_Requested) ProtoMessage() {}
 
 func (x *SubscribeResponse_Requested) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[26]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2434,7 +2312,7 @@ type SubscribeResponse_CalledOff struct {
 
 func (x *SubscribeResponse_CalledOff) Reset() {
 	*x = SubscribeResponse_CalledOff{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[27]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2446,7 +2324,7 @@ func (x *SubscribeResponse_CalledOff) String() string {
 func (*SubscribeResponse_CalledOff) ProtoMessage() {}
 
 func (x *SubscribeResponse_CalledOff) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[27]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2494,7 +2372,7 @@ type SubscribeResponse_RefusedResponse struct {
 
 func (x *SubscribeResponse_RefusedResponse) Reset() {
 	*x = SubscribeResponse_RefusedResponse{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[28]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2506,7 +2384,7 @@ func (x *SubscribeResponse_RefusedResponse) String() string {
 func (*SubscribeResponse_RefusedResponse) ProtoMessage() {}
 
 func (x *SubscribeResponse_RefusedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[28]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2550,7 +2428,7 @@ type SubscribeResponse_TaskCancelled struct {
 
 func (x *SubscribeResponse_TaskCancelled) Reset() {
 	*x = SubscribeResponse_TaskCancelled{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[29]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2562,7 +2440,7 @@ func (x *SubscribeResponse_TaskCancelled) String() string {
 func (*SubscribeResponse_TaskCancelled) ProtoMessage() {}
 
 func (x *SubscribeResponse_TaskCancelled) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[29]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2617,7 +2495,7 @@ type SubscribeResponse_PartCredit struct {
 
 func (x *SubscribeResponse_PartCredit) Reset() {
 	*x = SubscribeResponse_PartCredit{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[30]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2629,7 +2507,7 @@ func (x *SubscribeResponse_PartCredit) String() string {
 func (*SubscribeResponse_PartCredit) ProtoMessage() {}
 
 func (x *SubscribeResponse_PartCredit) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[30]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2671,7 +2549,7 @@ type SubscribeResponse_Lagged struct {
 
 func (x *SubscribeResponse_Lagged) Reset() {
 	*x = SubscribeResponse_Lagged{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[31]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2683,7 +2561,7 @@ func (x *SubscribeResponse_Lagged) String() string {
 func (*SubscribeResponse_Lagged) ProtoMessage() {}
 
 func (x *SubscribeResponse_Lagged) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[31]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2719,7 +2597,7 @@ type SubscribeResponse_Refused struct {
 
 func (x *SubscribeResponse_Refused) Reset() {
 	*x = SubscribeResponse_Refused{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[32]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2731,7 +2609,7 @@ func (x *SubscribeResponse_Refused) String() string {
 func (*SubscribeResponse_Refused) ProtoMessage() {}
 
 func (x *SubscribeResponse_Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[32]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2784,7 +2662,7 @@ type SubscribeResponse_Changed struct {
 
 func (x *SubscribeResponse_Changed) Reset() {
 	*x = SubscribeResponse_Changed{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[33]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2796,7 +2674,7 @@ func (x *SubscribeResponse_Changed) String() string {
 func (*SubscribeResponse_Changed) ProtoMessage() {}
 
 func (x *SubscribeResponse_Changed) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[33]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2854,7 +2732,7 @@ type OpenStreamRequest_ClientItem struct {
 
 func (x *OpenStreamRequest_ClientItem) Reset() {
 	*x = OpenStreamRequest_ClientItem{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[34]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2866,7 +2744,7 @@ func (x *OpenStreamRequest_ClientItem) String() string {
 func (*OpenStreamRequest_ClientItem) ProtoMessage() {}
 
 func (x *OpenStreamRequest_ClientItem) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[34]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3028,7 +2906,7 @@ type OpenStreamRequest_Cancel struct {
 
 func (x *OpenStreamRequest_Cancel) Reset() {
 	*x = OpenStreamRequest_Cancel{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[35]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3040,7 +2918,7 @@ func (x *OpenStreamRequest_Cancel) String() string {
 func (*OpenStreamRequest_Cancel) ProtoMessage() {}
 
 func (x *OpenStreamRequest_Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[35]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3081,7 +2959,7 @@ type OpenStreamRequest_Ping struct {
 
 func (x *OpenStreamRequest_Ping) Reset() {
 	*x = OpenStreamRequest_Ping{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[36]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3093,7 +2971,7 @@ func (x *OpenStreamRequest_Ping) String() string {
 func (*OpenStreamRequest_Ping) ProtoMessage() {}
 
 func (x *OpenStreamRequest_Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[36]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3126,7 +3004,7 @@ type OpenStreamRequest_RequestCredit struct {
 
 func (x *OpenStreamRequest_RequestCredit) Reset() {
 	*x = OpenStreamRequest_RequestCredit{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[37]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3138,7 +3016,7 @@ func (x *OpenStreamRequest_RequestCredit) String() string {
 func (*OpenStreamRequest_RequestCredit) ProtoMessage() {}
 
 func (x *OpenStreamRequest_RequestCredit) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[37]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3184,7 +3062,7 @@ type OpenStreamResponse_ServerItem struct {
 
 func (x *OpenStreamResponse_ServerItem) Reset() {
 	*x = OpenStreamResponse_ServerItem{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[38]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3196,7 +3074,7 @@ func (x *OpenStreamResponse_ServerItem) String() string {
 func (*OpenStreamResponse_ServerItem) ProtoMessage() {}
 
 func (x *OpenStreamResponse_ServerItem) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[38]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3395,7 +3273,7 @@ type OpenStreamResponse_BusConnected struct {
 
 func (x *OpenStreamResponse_BusConnected) Reset() {
 	*x = OpenStreamResponse_BusConnected{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[39]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3407,7 +3285,7 @@ func (x *OpenStreamResponse_BusConnected) String() string {
 func (*OpenStreamResponse_BusConnected) ProtoMessage() {}
 
 func (x *OpenStreamResponse_BusConnected) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[39]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3431,7 +3309,7 @@ type OpenStreamResponse_Cancelled struct {
 
 func (x *OpenStreamResponse_Cancelled) Reset() {
 	*x = OpenStreamResponse_Cancelled{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[40]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3443,7 +3321,7 @@ func (x *OpenStreamResponse_Cancelled) String() string {
 func (*OpenStreamResponse_Cancelled) ProtoMessage() {}
 
 func (x *OpenStreamResponse_Cancelled) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[40]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3467,7 +3345,7 @@ type OpenStreamResponse_Pong struct {
 
 func (x *OpenStreamResponse_Pong) Reset() {
 	*x = OpenStreamResponse_Pong{}
-	mi := &file_trunkline_v1_bus_proto_msgTypes[41]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3479,7 +3357,7 @@ func (x *OpenStreamResponse_Pong) String() string {
 func (*OpenStreamResponse_Pong) ProtoMessage() {}
 
 func (x *OpenStreamResponse_Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_trunkline_v1_bus_proto_msgTypes[41]
+	mi := &file_trunkline_v1_bus_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3499,7 +3377,7 @@ var File_trunkline_v1_bus_proto protoreflect.FileDescriptor
 
 const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\n" +
-	"\x16trunkline/v1/bus.proto\x12\ftrunkline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrunkline/v1/dead_letter.proto\x1a\x1atrunkline/v1/durable.proto\x1a\x18trunkline/v1/error.proto\x1a\x17trunkline/v1/life.proto\x1a\x1atrunkline/v1/message.proto\x1a\x17trunkline/v1/move.proto\x1a\x17trunkline/v1/task.proto\x1a\x1atrunkline/v1/waiting.proto\"\xd5\x01\n" +
+	"\x16trunkline/v1/bus.proto\x12\ftrunkline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrunkline/v1/dead_letter.proto\x1a\x1atrunkline/v1/durable.proto\x1a\x18trunkline/v1/error.proto\x1a\x1dtrunkline/v1/inspection.proto\x1a\x17trunkline/v1/life.proto\x1a\x1atrunkline/v1/message.proto\x1a\x17trunkline/v1/move.proto\x1a\x17trunkline/v1/task.proto\x1a\x1atrunkline/v1/waiting.proto\"\xd5\x01\n" +
 	"\aReceipt\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x128\n" +
@@ -3688,32 +3566,18 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\x04item\x1a\x0e\n" +
 	"\fBusConnected\x1a\v\n" +
 	"\tCancelled\x1a\x06\n" +
-	"\x04Pong\"\x83\x01\n" +
+	"\x04Pong\"\x9d\x01\n" +
 	"\x18ListSubscriptionsRequest\x12\x18\n" +
 	"\apattern\x18\x01 \x01(\tR\apattern\x12 \n" +
 	"\tpage_size\x18\x02 \x01(\x05H\x00R\bpageSize\x88\x01\x01\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageTokenB\f\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x18\n" +
+	"\achannel\x18\x04 \x01(\tR\achannelB\f\n" +
 	"\n" +
 	"_page_size\"\x85\x01\n" +
 	"\x19ListSubscriptionsResponse\x12@\n" +
 	"\rsubscriptions\x18\x01 \x03(\v2\x1a.trunkline.v1.SubscriptionR\rsubscriptions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xfc\x02\n" +
-	"\fSubscription\x12'\n" +
-	"\x0fsubscription_id\x18\x01 \x01(\x03R\x0esubscriptionId\x12\x18\n" +
-	"\apattern\x18\x02 \x01(\tR\apattern\x12\x14\n" +
-	"\x05group\x18\x03 \x01(\tR\x05group\x12\x12\n" +
-	"\x04peer\x18\x04 \x01(\tR\x04peer\x12'\n" +
-	"\x0fqueued_messages\x18\x05 \x01(\x03R\x0equeuedMessages\x12!\n" +
-	"\fqueued_bytes\x18\x06 \x01(\x03R\vqueuedBytes\x12\x1c\n" +
-	"\tdelivered\x18\a \x01(\x03R\tdelivered\x12\x18\n" +
-	"\adropped\x18\b \x01(\x03R\adropped\x129\n" +
-	"\n" +
-	"started_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12\x1b\n" +
-	"\x06credit\x18\n" +
-	" \x01(\x03H\x00R\x06credit\x88\x01\x01\x12\x18\n" +
-	"\areplica\x18\v \x01(\tR\areplicaB\t\n" +
-	"\a_credit\"\x11\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x11\n" +
 	"\x0fGetStatsRequest\"\xf5\n" +
 	"\n" +
 	"\x10GetStatsResponse\x129\n" +
@@ -3764,7 +3628,7 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\x16DURABILITY_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11DURABILITY_MEMORY\x10\x01\x12\x15\n" +
 	"\x11DURABILITY_STORED\x10\x02\x12\x19\n" +
-	"\x15DURABILITY_REPLICATED\x10\x032\xe3\x16\n" +
+	"\x15DURABILITY_REPLICATED\x10\x032\xf0\x18\n" +
 	"\n" +
 	"BusService\x12F\n" +
 	"\aPublish\x12\x1c.trunkline.v1.PublishRequest\x1a\x1d.trunkline.v1.PublishResponse\x12\\\n" +
@@ -3799,8 +3663,12 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\aGetTask\x12\x1c.trunkline.v1.GetTaskRequest\x1a\x1d.trunkline.v1.GetTaskResponse\x12L\n" +
 	"\tListTasks\x12\x1e.trunkline.v1.ListTasksRequest\x1a\x1f.trunkline.v1.ListTasksResponse\x12O\n" +
 	"\n" +
-	"CancelTask\x12\x1f.trunkline.v1.CancelTaskRequest\x1a .trunkline.v1.CancelTaskResponseB*\n" +
-	"\ftrunkline.v1P\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
+	"CancelTask\x12\x1f.trunkline.v1.CancelTaskRequest\x1a .trunkline.v1.CancelTaskResponse\x12F\n" +
+	"\aExplain\x12\x1c.trunkline.v1.ExplainRequest\x1a\x1d.trunkline.v1.ExplainResponse\x12?\n" +
+	"\x04Tail\x12\x19.trunkline.v1.TailRequest\x1a\x1a.trunkline.v1.TailResponse0\x01\x12@\n" +
+	"\x05Trace\x12\x1a.trunkline.v1.TraceRequest\x1a\x1b.trunkline.v1.TraceResponse\x12@\n" +
+	"\x05Stuck\x12\x1a.trunkline.v1.StuckRequest\x1a\x1b.trunkline.v1.StuckResponseB4\n" +
+	"\ftrunkline.v1B\bBusProtoP\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
 
 var (
 	file_trunkline_v1_bus_proto_rawDescOnce sync.Once
@@ -3815,7 +3683,7 @@ func file_trunkline_v1_bus_proto_rawDescGZIP() []byte {
 }
 
 var file_trunkline_v1_bus_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_trunkline_v1_bus_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_trunkline_v1_bus_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_trunkline_v1_bus_proto_goTypes = []any{
 	(Durability)(0),                           // 0: trunkline.v1.Durability
 	(*Receipt)(nil),                           // 1: trunkline.v1.Receipt
@@ -3837,42 +3705,42 @@ var file_trunkline_v1_bus_proto_goTypes = []any{
 	(*OpenStreamResponse)(nil),                // 17: trunkline.v1.OpenStreamResponse
 	(*ListSubscriptionsRequest)(nil),          // 18: trunkline.v1.ListSubscriptionsRequest
 	(*ListSubscriptionsResponse)(nil),         // 19: trunkline.v1.ListSubscriptionsResponse
-	(*Subscription)(nil),                      // 20: trunkline.v1.Subscription
-	(*GetStatsRequest)(nil),                   // 21: trunkline.v1.GetStatsRequest
-	(*GetStatsResponse)(nil),                  // 22: trunkline.v1.GetStatsResponse
-	(*SubscribeRequest_Start)(nil),            // 23: trunkline.v1.SubscribeRequest.Start
-	(*SubscribeRequest_Credit)(nil),           // 24: trunkline.v1.SubscribeRequest.Credit
-	(*SubscribeResponse_Started)(nil),         // 25: trunkline.v1.SubscribeResponse.Started
-	(*SubscribeResponse_Deliveries)(nil),      // 26: trunkline.v1.SubscribeResponse.Deliveries
-	(*SubscribeResponse_Requested)(nil),       // 27: trunkline.v1.SubscribeResponse.Requested
-	(*SubscribeResponse_CalledOff)(nil),       // 28: trunkline.v1.SubscribeResponse.CalledOff
-	(*SubscribeResponse_RefusedResponse)(nil), // 29: trunkline.v1.SubscribeResponse.RefusedResponse
-	(*SubscribeResponse_TaskCancelled)(nil),   // 30: trunkline.v1.SubscribeResponse.TaskCancelled
-	(*SubscribeResponse_PartCredit)(nil),      // 31: trunkline.v1.SubscribeResponse.PartCredit
-	(*SubscribeResponse_Lagged)(nil),          // 32: trunkline.v1.SubscribeResponse.Lagged
-	(*SubscribeResponse_Refused)(nil),         // 33: trunkline.v1.SubscribeResponse.Refused
-	(*SubscribeResponse_Changed)(nil),         // 34: trunkline.v1.SubscribeResponse.Changed
-	(*OpenStreamRequest_ClientItem)(nil),      // 35: trunkline.v1.OpenStreamRequest.ClientItem
-	(*OpenStreamRequest_Cancel)(nil),          // 36: trunkline.v1.OpenStreamRequest.Cancel
-	(*OpenStreamRequest_Ping)(nil),            // 37: trunkline.v1.OpenStreamRequest.Ping
-	(*OpenStreamRequest_RequestCredit)(nil),   // 38: trunkline.v1.OpenStreamRequest.RequestCredit
-	(*OpenStreamResponse_ServerItem)(nil),     // 39: trunkline.v1.OpenStreamResponse.ServerItem
-	(*OpenStreamResponse_BusConnected)(nil),   // 40: trunkline.v1.OpenStreamResponse.BusConnected
-	(*OpenStreamResponse_Cancelled)(nil),      // 41: trunkline.v1.OpenStreamResponse.Cancelled
-	(*OpenStreamResponse_Pong)(nil),           // 42: trunkline.v1.OpenStreamResponse.Pong
-	nil,                                       // 43: trunkline.v1.GetStatsResponse.DroppedEntry
-	(*timestamppb.Timestamp)(nil),             // 44: google.protobuf.Timestamp
-	(*Message)(nil),                           // 45: trunkline.v1.Message
-	(*Error)(nil),                             // 46: trunkline.v1.Error
-	(*Move)(nil),                              // 47: trunkline.v1.Move
-	(*Ack)(nil),                               // 48: trunkline.v1.Ack
-	(*Nak)(nil),                               // 49: trunkline.v1.Nak
-	(*Terminate)(nil),                         // 50: trunkline.v1.Terminate
-	(*Extend)(nil),                            // 51: trunkline.v1.Extend
-	(*Release)(nil),                           // 52: trunkline.v1.Release
-	(*Report)(nil),                            // 53: trunkline.v1.Report
-	(*durationpb.Duration)(nil),               // 54: google.protobuf.Duration
-	(*LifeEvent)(nil),                         // 55: trunkline.v1.LifeEvent
+	(*GetStatsRequest)(nil),                   // 20: trunkline.v1.GetStatsRequest
+	(*GetStatsResponse)(nil),                  // 21: trunkline.v1.GetStatsResponse
+	(*SubscribeRequest_Start)(nil),            // 22: trunkline.v1.SubscribeRequest.Start
+	(*SubscribeRequest_Credit)(nil),           // 23: trunkline.v1.SubscribeRequest.Credit
+	(*SubscribeResponse_Started)(nil),         // 24: trunkline.v1.SubscribeResponse.Started
+	(*SubscribeResponse_Deliveries)(nil),      // 25: trunkline.v1.SubscribeResponse.Deliveries
+	(*SubscribeResponse_Requested)(nil),       // 26: trunkline.v1.SubscribeResponse.Requested
+	(*SubscribeResponse_CalledOff)(nil),       // 27: trunkline.v1.SubscribeResponse.CalledOff
+	(*SubscribeResponse_RefusedResponse)(nil), // 28: trunkline.v1.SubscribeResponse.RefusedResponse
+	(*SubscribeResponse_TaskCancelled)(nil),   // 29: trunkline.v1.SubscribeResponse.TaskCancelled
+	(*SubscribeResponse_PartCredit)(nil),      // 30: trunkline.v1.SubscribeResponse.PartCredit
+	(*SubscribeResponse_Lagged)(nil),          // 31: trunkline.v1.SubscribeResponse.Lagged
+	(*SubscribeResponse_Refused)(nil),         // 32: trunkline.v1.SubscribeResponse.Refused
+	(*SubscribeResponse_Changed)(nil),         // 33: trunkline.v1.SubscribeResponse.Changed
+	(*OpenStreamRequest_ClientItem)(nil),      // 34: trunkline.v1.OpenStreamRequest.ClientItem
+	(*OpenStreamRequest_Cancel)(nil),          // 35: trunkline.v1.OpenStreamRequest.Cancel
+	(*OpenStreamRequest_Ping)(nil),            // 36: trunkline.v1.OpenStreamRequest.Ping
+	(*OpenStreamRequest_RequestCredit)(nil),   // 37: trunkline.v1.OpenStreamRequest.RequestCredit
+	(*OpenStreamResponse_ServerItem)(nil),     // 38: trunkline.v1.OpenStreamResponse.ServerItem
+	(*OpenStreamResponse_BusConnected)(nil),   // 39: trunkline.v1.OpenStreamResponse.BusConnected
+	(*OpenStreamResponse_Cancelled)(nil),      // 40: trunkline.v1.OpenStreamResponse.Cancelled
+	(*OpenStreamResponse_Pong)(nil),           // 41: trunkline.v1.OpenStreamResponse.Pong
+	nil,                                       // 42: trunkline.v1.GetStatsResponse.DroppedEntry
+	(*timestamppb.Timestamp)(nil),             // 43: google.protobuf.Timestamp
+	(*Message)(nil),                           // 44: trunkline.v1.Message
+	(*Error)(nil),                             // 45: trunkline.v1.Error
+	(*Move)(nil),                              // 46: trunkline.v1.Move
+	(*Ack)(nil),                               // 47: trunkline.v1.Ack
+	(*Nak)(nil),                               // 48: trunkline.v1.Nak
+	(*Terminate)(nil),                         // 49: trunkline.v1.Terminate
+	(*Extend)(nil),                            // 50: trunkline.v1.Extend
+	(*Release)(nil),                           // 51: trunkline.v1.Release
+	(*Report)(nil),                            // 52: trunkline.v1.Report
+	(*durationpb.Duration)(nil),               // 53: google.protobuf.Duration
+	(*LifeEvent)(nil),                         // 54: trunkline.v1.LifeEvent
+	(*Subscription)(nil),                      // 55: trunkline.v1.Subscription
 	(*Position)(nil),                          // 56: trunkline.v1.Position
 	(*DurableSettings)(nil),                   // 57: trunkline.v1.DurableSettings
 	(Priority)(0),                             // 58: trunkline.v1.Priority
@@ -3896,163 +3764,178 @@ var file_trunkline_v1_bus_proto_goTypes = []any{
 	(*GetTaskRequest)(nil),                    // 76: trunkline.v1.GetTaskRequest
 	(*ListTasksRequest)(nil),                  // 77: trunkline.v1.ListTasksRequest
 	(*CancelTaskRequest)(nil),                 // 78: trunkline.v1.CancelTaskRequest
-	(*CreateDurableSubscriptionResponse)(nil), // 79: trunkline.v1.CreateDurableSubscriptionResponse
-	(*GetDurableSubscriptionResponse)(nil),    // 80: trunkline.v1.GetDurableSubscriptionResponse
-	(*ListDurableSubscriptionsResponse)(nil),  // 81: trunkline.v1.ListDurableSubscriptionsResponse
-	(*DeleteDurableSubscriptionResponse)(nil), // 82: trunkline.v1.DeleteDurableSubscriptionResponse
-	(*SeekDurableSubscriptionResponse)(nil),   // 83: trunkline.v1.SeekDurableSubscriptionResponse
-	(*SettleResponse)(nil),                    // 84: trunkline.v1.SettleResponse
-	(*ListDeadLettersResponse)(nil),           // 85: trunkline.v1.ListDeadLettersResponse
-	(*GetDeadLetterResponse)(nil),             // 86: trunkline.v1.GetDeadLetterResponse
-	(*RedriveDeadLettersResponse)(nil),        // 87: trunkline.v1.RedriveDeadLettersResponse
-	(*PurgeDeadLettersResponse)(nil),          // 88: trunkline.v1.PurgeDeadLettersResponse
-	(*UpdateDurableSubscriptionResponse)(nil), // 89: trunkline.v1.UpdateDurableSubscriptionResponse
-	(*PauseDurableSubscriptionResponse)(nil),  // 90: trunkline.v1.PauseDurableSubscriptionResponse
-	(*ResumeDurableSubscriptionResponse)(nil), // 91: trunkline.v1.ResumeDurableSubscriptionResponse
-	(*ListWaitingMessagesResponse)(nil),       // 92: trunkline.v1.ListWaitingMessagesResponse
-	(*CancelWaitingMessagesResponse)(nil),     // 93: trunkline.v1.CancelWaitingMessagesResponse
-	(*MoveWaitingMessagesResponse)(nil),       // 94: trunkline.v1.MoveWaitingMessagesResponse
-	(*SubmitTaskResponse)(nil),                // 95: trunkline.v1.SubmitTaskResponse
-	(*GetTaskResponse)(nil),                   // 96: trunkline.v1.GetTaskResponse
-	(*ListTasksResponse)(nil),                 // 97: trunkline.v1.ListTasksResponse
-	(*CancelTaskResponse)(nil),                // 98: trunkline.v1.CancelTaskResponse
+	(*ExplainRequest)(nil),                    // 79: trunkline.v1.ExplainRequest
+	(*TailRequest)(nil),                       // 80: trunkline.v1.TailRequest
+	(*TraceRequest)(nil),                      // 81: trunkline.v1.TraceRequest
+	(*StuckRequest)(nil),                      // 82: trunkline.v1.StuckRequest
+	(*CreateDurableSubscriptionResponse)(nil), // 83: trunkline.v1.CreateDurableSubscriptionResponse
+	(*GetDurableSubscriptionResponse)(nil),    // 84: trunkline.v1.GetDurableSubscriptionResponse
+	(*ListDurableSubscriptionsResponse)(nil),  // 85: trunkline.v1.ListDurableSubscriptionsResponse
+	(*DeleteDurableSubscriptionResponse)(nil), // 86: trunkline.v1.DeleteDurableSubscriptionResponse
+	(*SeekDurableSubscriptionResponse)(nil),   // 87: trunkline.v1.SeekDurableSubscriptionResponse
+	(*SettleResponse)(nil),                    // 88: trunkline.v1.SettleResponse
+	(*ListDeadLettersResponse)(nil),           // 89: trunkline.v1.ListDeadLettersResponse
+	(*GetDeadLetterResponse)(nil),             // 90: trunkline.v1.GetDeadLetterResponse
+	(*RedriveDeadLettersResponse)(nil),        // 91: trunkline.v1.RedriveDeadLettersResponse
+	(*PurgeDeadLettersResponse)(nil),          // 92: trunkline.v1.PurgeDeadLettersResponse
+	(*UpdateDurableSubscriptionResponse)(nil), // 93: trunkline.v1.UpdateDurableSubscriptionResponse
+	(*PauseDurableSubscriptionResponse)(nil),  // 94: trunkline.v1.PauseDurableSubscriptionResponse
+	(*ResumeDurableSubscriptionResponse)(nil), // 95: trunkline.v1.ResumeDurableSubscriptionResponse
+	(*ListWaitingMessagesResponse)(nil),       // 96: trunkline.v1.ListWaitingMessagesResponse
+	(*CancelWaitingMessagesResponse)(nil),     // 97: trunkline.v1.CancelWaitingMessagesResponse
+	(*MoveWaitingMessagesResponse)(nil),       // 98: trunkline.v1.MoveWaitingMessagesResponse
+	(*SubmitTaskResponse)(nil),                // 99: trunkline.v1.SubmitTaskResponse
+	(*GetTaskResponse)(nil),                   // 100: trunkline.v1.GetTaskResponse
+	(*ListTasksResponse)(nil),                 // 101: trunkline.v1.ListTasksResponse
+	(*CancelTaskResponse)(nil),                // 102: trunkline.v1.CancelTaskResponse
+	(*ExplainResponse)(nil),                   // 103: trunkline.v1.ExplainResponse
+	(*TailResponse)(nil),                      // 104: trunkline.v1.TailResponse
+	(*TraceResponse)(nil),                     // 105: trunkline.v1.TraceResponse
+	(*StuckResponse)(nil),                     // 106: trunkline.v1.StuckResponse
 }
 var file_trunkline_v1_bus_proto_depIdxs = []int32{
-	44,  // 0: trunkline.v1.Receipt.time:type_name -> google.protobuf.Timestamp
+	43,  // 0: trunkline.v1.Receipt.time:type_name -> google.protobuf.Timestamp
 	0,   // 1: trunkline.v1.Receipt.durability:type_name -> trunkline.v1.Durability
-	45,  // 2: trunkline.v1.PublishRequest.messages:type_name -> trunkline.v1.Message
+	44,  // 2: trunkline.v1.PublishRequest.messages:type_name -> trunkline.v1.Message
 	0,   // 3: trunkline.v1.PublishRequest.durability:type_name -> trunkline.v1.Durability
 	1,   // 4: trunkline.v1.PublishResponse.receipts:type_name -> trunkline.v1.Receipt
 	2,   // 5: trunkline.v1.PublishStreamRequest.publish:type_name -> trunkline.v1.PublishRequest
 	3,   // 6: trunkline.v1.PublishStreamResponse.published:type_name -> trunkline.v1.PublishResponse
-	46,  // 7: trunkline.v1.PublishStreamResponse.error:type_name -> trunkline.v1.Error
-	47,  // 8: trunkline.v1.PublishStreamResponse.move:type_name -> trunkline.v1.Move
-	23,  // 9: trunkline.v1.SubscribeRequest.start:type_name -> trunkline.v1.SubscribeRequest.Start
-	24,  // 10: trunkline.v1.SubscribeRequest.credit:type_name -> trunkline.v1.SubscribeRequest.Credit
-	48,  // 11: trunkline.v1.SubscribeRequest.ack:type_name -> trunkline.v1.Ack
-	49,  // 12: trunkline.v1.SubscribeRequest.nak:type_name -> trunkline.v1.Nak
-	50,  // 13: trunkline.v1.SubscribeRequest.terminate:type_name -> trunkline.v1.Terminate
-	51,  // 14: trunkline.v1.SubscribeRequest.extend:type_name -> trunkline.v1.Extend
-	52,  // 15: trunkline.v1.SubscribeRequest.release:type_name -> trunkline.v1.Release
+	45,  // 7: trunkline.v1.PublishStreamResponse.error:type_name -> trunkline.v1.Error
+	46,  // 8: trunkline.v1.PublishStreamResponse.move:type_name -> trunkline.v1.Move
+	22,  // 9: trunkline.v1.SubscribeRequest.start:type_name -> trunkline.v1.SubscribeRequest.Start
+	23,  // 10: trunkline.v1.SubscribeRequest.credit:type_name -> trunkline.v1.SubscribeRequest.Credit
+	47,  // 11: trunkline.v1.SubscribeRequest.ack:type_name -> trunkline.v1.Ack
+	48,  // 12: trunkline.v1.SubscribeRequest.nak:type_name -> trunkline.v1.Nak
+	49,  // 13: trunkline.v1.SubscribeRequest.terminate:type_name -> trunkline.v1.Terminate
+	50,  // 14: trunkline.v1.SubscribeRequest.extend:type_name -> trunkline.v1.Extend
+	51,  // 15: trunkline.v1.SubscribeRequest.release:type_name -> trunkline.v1.Release
 	11,  // 16: trunkline.v1.SubscribeRequest.respond:type_name -> trunkline.v1.RespondRequest
-	53,  // 17: trunkline.v1.SubscribeRequest.report:type_name -> trunkline.v1.Report
-	25,  // 18: trunkline.v1.SubscribeResponse.started:type_name -> trunkline.v1.SubscribeResponse.Started
-	26,  // 19: trunkline.v1.SubscribeResponse.deliveries:type_name -> trunkline.v1.SubscribeResponse.Deliveries
-	32,  // 20: trunkline.v1.SubscribeResponse.lagged:type_name -> trunkline.v1.SubscribeResponse.Lagged
-	33,  // 21: trunkline.v1.SubscribeResponse.refused:type_name -> trunkline.v1.SubscribeResponse.Refused
-	28,  // 22: trunkline.v1.SubscribeResponse.called_off:type_name -> trunkline.v1.SubscribeResponse.CalledOff
-	29,  // 23: trunkline.v1.SubscribeResponse.refused_response:type_name -> trunkline.v1.SubscribeResponse.RefusedResponse
-	31,  // 24: trunkline.v1.SubscribeResponse.part_credit:type_name -> trunkline.v1.SubscribeResponse.PartCredit
-	34,  // 25: trunkline.v1.SubscribeResponse.changed:type_name -> trunkline.v1.SubscribeResponse.Changed
-	30,  // 26: trunkline.v1.SubscribeResponse.task_cancelled:type_name -> trunkline.v1.SubscribeResponse.TaskCancelled
-	47,  // 27: trunkline.v1.SubscribeResponse.move:type_name -> trunkline.v1.Move
-	45,  // 28: trunkline.v1.RequestRequest.message:type_name -> trunkline.v1.Message
-	54,  // 29: trunkline.v1.RequestRequest.timeout:type_name -> google.protobuf.Duration
-	54,  // 30: trunkline.v1.RequestRequest.idle_timeout:type_name -> google.protobuf.Duration
+	52,  // 17: trunkline.v1.SubscribeRequest.report:type_name -> trunkline.v1.Report
+	24,  // 18: trunkline.v1.SubscribeResponse.started:type_name -> trunkline.v1.SubscribeResponse.Started
+	25,  // 19: trunkline.v1.SubscribeResponse.deliveries:type_name -> trunkline.v1.SubscribeResponse.Deliveries
+	31,  // 20: trunkline.v1.SubscribeResponse.lagged:type_name -> trunkline.v1.SubscribeResponse.Lagged
+	32,  // 21: trunkline.v1.SubscribeResponse.refused:type_name -> trunkline.v1.SubscribeResponse.Refused
+	27,  // 22: trunkline.v1.SubscribeResponse.called_off:type_name -> trunkline.v1.SubscribeResponse.CalledOff
+	28,  // 23: trunkline.v1.SubscribeResponse.refused_response:type_name -> trunkline.v1.SubscribeResponse.RefusedResponse
+	30,  // 24: trunkline.v1.SubscribeResponse.part_credit:type_name -> trunkline.v1.SubscribeResponse.PartCredit
+	33,  // 25: trunkline.v1.SubscribeResponse.changed:type_name -> trunkline.v1.SubscribeResponse.Changed
+	29,  // 26: trunkline.v1.SubscribeResponse.task_cancelled:type_name -> trunkline.v1.SubscribeResponse.TaskCancelled
+	46,  // 27: trunkline.v1.SubscribeResponse.move:type_name -> trunkline.v1.Move
+	44,  // 28: trunkline.v1.RequestRequest.message:type_name -> trunkline.v1.Message
+	53,  // 29: trunkline.v1.RequestRequest.timeout:type_name -> google.protobuf.Duration
+	53,  // 30: trunkline.v1.RequestRequest.idle_timeout:type_name -> google.protobuf.Duration
 	8,   // 31: trunkline.v1.RequestStreamRequest.request:type_name -> trunkline.v1.RequestRequest
-	55,  // 32: trunkline.v1.RequestStreamResponse.events:type_name -> trunkline.v1.LifeEvent
-	55,  // 33: trunkline.v1.RespondRequest.events:type_name -> trunkline.v1.LifeEvent
-	45,  // 34: trunkline.v1.RequestResponse.message:type_name -> trunkline.v1.Message
-	35,  // 35: trunkline.v1.OpenStreamRequest.items:type_name -> trunkline.v1.OpenStreamRequest.ClientItem
-	39,  // 36: trunkline.v1.OpenStreamResponse.items:type_name -> trunkline.v1.OpenStreamResponse.ServerItem
-	20,  // 37: trunkline.v1.ListSubscriptionsResponse.subscriptions:type_name -> trunkline.v1.Subscription
-	44,  // 38: trunkline.v1.Subscription.started_at:type_name -> google.protobuf.Timestamp
-	44,  // 39: trunkline.v1.GetStatsResponse.started_at:type_name -> google.protobuf.Timestamp
-	43,  // 40: trunkline.v1.GetStatsResponse.dropped:type_name -> trunkline.v1.GetStatsResponse.DroppedEntry
-	22,  // 41: trunkline.v1.GetStatsResponse.others:type_name -> trunkline.v1.GetStatsResponse
-	56,  // 42: trunkline.v1.SubscribeRequest.Start.position:type_name -> trunkline.v1.Position
-	57,  // 43: trunkline.v1.SubscribeRequest.Start.settings:type_name -> trunkline.v1.DurableSettings
-	54,  // 44: trunkline.v1.SubscribeResponse.Started.ack_wait:type_name -> google.protobuf.Duration
-	58,  // 45: trunkline.v1.SubscribeResponse.Deliveries.priority:type_name -> trunkline.v1.Priority
-	45,  // 46: trunkline.v1.SubscribeResponse.Deliveries.messages:type_name -> trunkline.v1.Message
-	27,  // 47: trunkline.v1.SubscribeResponse.Deliveries.requests:type_name -> trunkline.v1.SubscribeResponse.Requested
-	54,  // 48: trunkline.v1.SubscribeResponse.Requested.timeout:type_name -> google.protobuf.Duration
-	54,  // 49: trunkline.v1.SubscribeResponse.Requested.idle_timeout:type_name -> google.protobuf.Duration
-	46,  // 50: trunkline.v1.SubscribeResponse.RefusedResponse.error:type_name -> trunkline.v1.Error
-	46,  // 51: trunkline.v1.SubscribeResponse.Refused.error:type_name -> trunkline.v1.Error
-	54,  // 52: trunkline.v1.SubscribeResponse.Changed.ack_wait:type_name -> google.protobuf.Duration
-	2,   // 53: trunkline.v1.OpenStreamRequest.ClientItem.publish:type_name -> trunkline.v1.PublishRequest
-	8,   // 54: trunkline.v1.OpenStreamRequest.ClientItem.request:type_name -> trunkline.v1.RequestRequest
-	6,   // 55: trunkline.v1.OpenStreamRequest.ClientItem.subscribe:type_name -> trunkline.v1.SubscribeRequest
-	36,  // 56: trunkline.v1.OpenStreamRequest.ClientItem.cancel:type_name -> trunkline.v1.OpenStreamRequest.Cancel
-	37,  // 57: trunkline.v1.OpenStreamRequest.ClientItem.ping:type_name -> trunkline.v1.OpenStreamRequest.Ping
-	9,   // 58: trunkline.v1.OpenStreamRequest.ClientItem.request_stream:type_name -> trunkline.v1.RequestStreamRequest
-	38,  // 59: trunkline.v1.OpenStreamRequest.ClientItem.request_credit:type_name -> trunkline.v1.OpenStreamRequest.RequestCredit
-	3,   // 60: trunkline.v1.OpenStreamResponse.ServerItem.published:type_name -> trunkline.v1.PublishResponse
-	15,  // 61: trunkline.v1.OpenStreamResponse.ServerItem.reply:type_name -> trunkline.v1.RequestResponse
-	7,   // 62: trunkline.v1.OpenStreamResponse.ServerItem.subscription:type_name -> trunkline.v1.SubscribeResponse
-	41,  // 63: trunkline.v1.OpenStreamResponse.ServerItem.cancelled:type_name -> trunkline.v1.OpenStreamResponse.Cancelled
-	42,  // 64: trunkline.v1.OpenStreamResponse.ServerItem.pong:type_name -> trunkline.v1.OpenStreamResponse.Pong
-	46,  // 65: trunkline.v1.OpenStreamResponse.ServerItem.error:type_name -> trunkline.v1.Error
-	40,  // 66: trunkline.v1.OpenStreamResponse.ServerItem.bus_connected:type_name -> trunkline.v1.OpenStreamResponse.BusConnected
-	10,  // 67: trunkline.v1.OpenStreamResponse.ServerItem.request_events:type_name -> trunkline.v1.RequestStreamResponse
-	10,  // 68: trunkline.v1.OpenStreamResponse.ServerItem.request_end:type_name -> trunkline.v1.RequestStreamResponse
-	47,  // 69: trunkline.v1.OpenStreamResponse.ServerItem.move:type_name -> trunkline.v1.Move
-	2,   // 70: trunkline.v1.BusService.Publish:input_type -> trunkline.v1.PublishRequest
-	4,   // 71: trunkline.v1.BusService.PublishStream:input_type -> trunkline.v1.PublishStreamRequest
-	6,   // 72: trunkline.v1.BusService.Subscribe:input_type -> trunkline.v1.SubscribeRequest
-	8,   // 73: trunkline.v1.BusService.Request:input_type -> trunkline.v1.RequestRequest
-	16,  // 74: trunkline.v1.BusService.OpenStream:input_type -> trunkline.v1.OpenStreamRequest
-	18,  // 75: trunkline.v1.BusService.ListSubscriptions:input_type -> trunkline.v1.ListSubscriptionsRequest
-	21,  // 76: trunkline.v1.BusService.GetStats:input_type -> trunkline.v1.GetStatsRequest
-	59,  // 77: trunkline.v1.BusService.CreateDurableSubscription:input_type -> trunkline.v1.CreateDurableSubscriptionRequest
-	60,  // 78: trunkline.v1.BusService.GetDurableSubscription:input_type -> trunkline.v1.GetDurableSubscriptionRequest
-	61,  // 79: trunkline.v1.BusService.ListDurableSubscriptions:input_type -> trunkline.v1.ListDurableSubscriptionsRequest
-	62,  // 80: trunkline.v1.BusService.DeleteDurableSubscription:input_type -> trunkline.v1.DeleteDurableSubscriptionRequest
-	63,  // 81: trunkline.v1.BusService.SeekDurableSubscription:input_type -> trunkline.v1.SeekDurableSubscriptionRequest
-	64,  // 82: trunkline.v1.BusService.Settle:input_type -> trunkline.v1.SettleRequest
-	65,  // 83: trunkline.v1.BusService.ListDeadLetters:input_type -> trunkline.v1.ListDeadLettersRequest
-	66,  // 84: trunkline.v1.BusService.GetDeadLetter:input_type -> trunkline.v1.GetDeadLetterRequest
-	67,  // 85: trunkline.v1.BusService.RedriveDeadLetters:input_type -> trunkline.v1.RedriveDeadLettersRequest
-	68,  // 86: trunkline.v1.BusService.PurgeDeadLetters:input_type -> trunkline.v1.PurgeDeadLettersRequest
-	69,  // 87: trunkline.v1.BusService.UpdateDurableSubscription:input_type -> trunkline.v1.UpdateDurableSubscriptionRequest
-	70,  // 88: trunkline.v1.BusService.PauseDurableSubscription:input_type -> trunkline.v1.PauseDurableSubscriptionRequest
-	71,  // 89: trunkline.v1.BusService.ResumeDurableSubscription:input_type -> trunkline.v1.ResumeDurableSubscriptionRequest
-	72,  // 90: trunkline.v1.BusService.ListWaitingMessages:input_type -> trunkline.v1.ListWaitingMessagesRequest
-	73,  // 91: trunkline.v1.BusService.CancelWaitingMessages:input_type -> trunkline.v1.CancelWaitingMessagesRequest
-	74,  // 92: trunkline.v1.BusService.MoveWaitingMessages:input_type -> trunkline.v1.MoveWaitingMessagesRequest
-	9,   // 93: trunkline.v1.BusService.RequestStream:input_type -> trunkline.v1.RequestStreamRequest
-	11,  // 94: trunkline.v1.BusService.Respond:input_type -> trunkline.v1.RespondRequest
-	13,  // 95: trunkline.v1.BusService.Cancel:input_type -> trunkline.v1.CancelRequest
-	75,  // 96: trunkline.v1.BusService.SubmitTask:input_type -> trunkline.v1.SubmitTaskRequest
-	76,  // 97: trunkline.v1.BusService.GetTask:input_type -> trunkline.v1.GetTaskRequest
-	77,  // 98: trunkline.v1.BusService.ListTasks:input_type -> trunkline.v1.ListTasksRequest
-	78,  // 99: trunkline.v1.BusService.CancelTask:input_type -> trunkline.v1.CancelTaskRequest
-	3,   // 100: trunkline.v1.BusService.Publish:output_type -> trunkline.v1.PublishResponse
-	5,   // 101: trunkline.v1.BusService.PublishStream:output_type -> trunkline.v1.PublishStreamResponse
-	7,   // 102: trunkline.v1.BusService.Subscribe:output_type -> trunkline.v1.SubscribeResponse
-	15,  // 103: trunkline.v1.BusService.Request:output_type -> trunkline.v1.RequestResponse
-	17,  // 104: trunkline.v1.BusService.OpenStream:output_type -> trunkline.v1.OpenStreamResponse
-	19,  // 105: trunkline.v1.BusService.ListSubscriptions:output_type -> trunkline.v1.ListSubscriptionsResponse
-	22,  // 106: trunkline.v1.BusService.GetStats:output_type -> trunkline.v1.GetStatsResponse
-	79,  // 107: trunkline.v1.BusService.CreateDurableSubscription:output_type -> trunkline.v1.CreateDurableSubscriptionResponse
-	80,  // 108: trunkline.v1.BusService.GetDurableSubscription:output_type -> trunkline.v1.GetDurableSubscriptionResponse
-	81,  // 109: trunkline.v1.BusService.ListDurableSubscriptions:output_type -> trunkline.v1.ListDurableSubscriptionsResponse
-	82,  // 110: trunkline.v1.BusService.DeleteDurableSubscription:output_type -> trunkline.v1.DeleteDurableSubscriptionResponse
-	83,  // 111: trunkline.v1.BusService.SeekDurableSubscription:output_type -> trunkline.v1.SeekDurableSubscriptionResponse
-	84,  // 112: trunkline.v1.BusService.Settle:output_type -> trunkline.v1.SettleResponse
-	85,  // 113: trunkline.v1.BusService.ListDeadLetters:output_type -> trunkline.v1.ListDeadLettersResponse
-	86,  // 114: trunkline.v1.BusService.GetDeadLetter:output_type -> trunkline.v1.GetDeadLetterResponse
-	87,  // 115: trunkline.v1.BusService.RedriveDeadLetters:output_type -> trunkline.v1.RedriveDeadLettersResponse
-	88,  // 116: trunkline.v1.BusService.PurgeDeadLetters:output_type -> trunkline.v1.PurgeDeadLettersResponse
-	89,  // 117: trunkline.v1.BusService.UpdateDurableSubscription:output_type -> trunkline.v1.UpdateDurableSubscriptionResponse
-	90,  // 118: trunkline.v1.BusService.PauseDurableSubscription:output_type -> trunkline.v1.PauseDurableSubscriptionResponse
-	91,  // 119: trunkline.v1.BusService.ResumeDurableSubscription:output_type -> trunkline.v1.ResumeDurableSubscriptionResponse
-	92,  // 120: trunkline.v1.BusService.ListWaitingMessages:output_type -> trunkline.v1.ListWaitingMessagesResponse
-	93,  // 121: trunkline.v1.BusService.CancelWaitingMessages:output_type -> trunkline.v1.CancelWaitingMessagesResponse
-	94,  // 122: trunkline.v1.BusService.MoveWaitingMessages:output_type -> trunkline.v1.MoveWaitingMessagesResponse
-	10,  // 123: trunkline.v1.BusService.RequestStream:output_type -> trunkline.v1.RequestStreamResponse
-	12,  // 124: trunkline.v1.BusService.Respond:output_type -> trunkline.v1.RespondResponse
-	14,  // 125: trunkline.v1.BusService.Cancel:output_type -> trunkline.v1.CancelResponse
-	95,  // 126: trunkline.v1.BusService.SubmitTask:output_type -> trunkline.v1.SubmitTaskResponse
-	96,  // 127: trunkline.v1.BusService.GetTask:output_type -> trunkline.v1.GetTaskResponse
-	97,  // 128: trunkline.v1.BusService.ListTasks:output_type -> trunkline.v1.ListTasksResponse
-	98,  // 129: trunkline.v1.BusService.CancelTask:output_type -> trunkline.v1.CancelTaskResponse
-	100, // [100:130] is the sub-list for method output_type
-	70,  // [70:100] is the sub-list for method input_type
-	70,  // [70:70] is the sub-list for extension type_name
-	70,  // [70:70] is the sub-list for extension extendee
-	0,   // [0:70] is the sub-list for field type_name
+	54,  // 32: trunkline.v1.RequestStreamResponse.events:type_name -> trunkline.v1.LifeEvent
+	54,  // 33: trunkline.v1.RespondRequest.events:type_name -> trunkline.v1.LifeEvent
+	44,  // 34: trunkline.v1.RequestResponse.message:type_name -> trunkline.v1.Message
+	34,  // 35: trunkline.v1.OpenStreamRequest.items:type_name -> trunkline.v1.OpenStreamRequest.ClientItem
+	38,  // 36: trunkline.v1.OpenStreamResponse.items:type_name -> trunkline.v1.OpenStreamResponse.ServerItem
+	55,  // 37: trunkline.v1.ListSubscriptionsResponse.subscriptions:type_name -> trunkline.v1.Subscription
+	43,  // 38: trunkline.v1.GetStatsResponse.started_at:type_name -> google.protobuf.Timestamp
+	42,  // 39: trunkline.v1.GetStatsResponse.dropped:type_name -> trunkline.v1.GetStatsResponse.DroppedEntry
+	21,  // 40: trunkline.v1.GetStatsResponse.others:type_name -> trunkline.v1.GetStatsResponse
+	56,  // 41: trunkline.v1.SubscribeRequest.Start.position:type_name -> trunkline.v1.Position
+	57,  // 42: trunkline.v1.SubscribeRequest.Start.settings:type_name -> trunkline.v1.DurableSettings
+	53,  // 43: trunkline.v1.SubscribeResponse.Started.ack_wait:type_name -> google.protobuf.Duration
+	58,  // 44: trunkline.v1.SubscribeResponse.Deliveries.priority:type_name -> trunkline.v1.Priority
+	44,  // 45: trunkline.v1.SubscribeResponse.Deliveries.messages:type_name -> trunkline.v1.Message
+	26,  // 46: trunkline.v1.SubscribeResponse.Deliveries.requests:type_name -> trunkline.v1.SubscribeResponse.Requested
+	53,  // 47: trunkline.v1.SubscribeResponse.Requested.timeout:type_name -> google.protobuf.Duration
+	53,  // 48: trunkline.v1.SubscribeResponse.Requested.idle_timeout:type_name -> google.protobuf.Duration
+	45,  // 49: trunkline.v1.SubscribeResponse.RefusedResponse.error:type_name -> trunkline.v1.Error
+	45,  // 50: trunkline.v1.SubscribeResponse.Refused.error:type_name -> trunkline.v1.Error
+	53,  // 51: trunkline.v1.SubscribeResponse.Changed.ack_wait:type_name -> google.protobuf.Duration
+	2,   // 52: trunkline.v1.OpenStreamRequest.ClientItem.publish:type_name -> trunkline.v1.PublishRequest
+	8,   // 53: trunkline.v1.OpenStreamRequest.ClientItem.request:type_name -> trunkline.v1.RequestRequest
+	6,   // 54: trunkline.v1.OpenStreamRequest.ClientItem.subscribe:type_name -> trunkline.v1.SubscribeRequest
+	35,  // 55: trunkline.v1.OpenStreamRequest.ClientItem.cancel:type_name -> trunkline.v1.OpenStreamRequest.Cancel
+	36,  // 56: trunkline.v1.OpenStreamRequest.ClientItem.ping:type_name -> trunkline.v1.OpenStreamRequest.Ping
+	9,   // 57: trunkline.v1.OpenStreamRequest.ClientItem.request_stream:type_name -> trunkline.v1.RequestStreamRequest
+	37,  // 58: trunkline.v1.OpenStreamRequest.ClientItem.request_credit:type_name -> trunkline.v1.OpenStreamRequest.RequestCredit
+	3,   // 59: trunkline.v1.OpenStreamResponse.ServerItem.published:type_name -> trunkline.v1.PublishResponse
+	15,  // 60: trunkline.v1.OpenStreamResponse.ServerItem.reply:type_name -> trunkline.v1.RequestResponse
+	7,   // 61: trunkline.v1.OpenStreamResponse.ServerItem.subscription:type_name -> trunkline.v1.SubscribeResponse
+	40,  // 62: trunkline.v1.OpenStreamResponse.ServerItem.cancelled:type_name -> trunkline.v1.OpenStreamResponse.Cancelled
+	41,  // 63: trunkline.v1.OpenStreamResponse.ServerItem.pong:type_name -> trunkline.v1.OpenStreamResponse.Pong
+	45,  // 64: trunkline.v1.OpenStreamResponse.ServerItem.error:type_name -> trunkline.v1.Error
+	39,  // 65: trunkline.v1.OpenStreamResponse.ServerItem.bus_connected:type_name -> trunkline.v1.OpenStreamResponse.BusConnected
+	10,  // 66: trunkline.v1.OpenStreamResponse.ServerItem.request_events:type_name -> trunkline.v1.RequestStreamResponse
+	10,  // 67: trunkline.v1.OpenStreamResponse.ServerItem.request_end:type_name -> trunkline.v1.RequestStreamResponse
+	46,  // 68: trunkline.v1.OpenStreamResponse.ServerItem.move:type_name -> trunkline.v1.Move
+	2,   // 69: trunkline.v1.BusService.Publish:input_type -> trunkline.v1.PublishRequest
+	4,   // 70: trunkline.v1.BusService.PublishStream:input_type -> trunkline.v1.PublishStreamRequest
+	6,   // 71: trunkline.v1.BusService.Subscribe:input_type -> trunkline.v1.SubscribeRequest
+	8,   // 72: trunkline.v1.BusService.Request:input_type -> trunkline.v1.RequestRequest
+	16,  // 73: trunkline.v1.BusService.OpenStream:input_type -> trunkline.v1.OpenStreamRequest
+	18,  // 74: trunkline.v1.BusService.ListSubscriptions:input_type -> trunkline.v1.ListSubscriptionsRequest
+	20,  // 75: trunkline.v1.BusService.GetStats:input_type -> trunkline.v1.GetStatsRequest
+	59,  // 76: trunkline.v1.BusService.CreateDurableSubscription:input_type -> trunkline.v1.CreateDurableSubscriptionRequest
+	60,  // 77: trunkline.v1.BusService.GetDurableSubscription:input_type -> trunkline.v1.GetDurableSubscriptionRequest
+	61,  // 78: trunkline.v1.BusService.ListDurableSubscriptions:input_type -> trunkline.v1.ListDurableSubscriptionsRequest
+	62,  // 79: trunkline.v1.BusService.DeleteDurableSubscription:input_type -> trunkline.v1.DeleteDurableSubscriptionRequest
+	63,  // 80: trunkline.v1.BusService.SeekDurableSubscription:input_type -> trunkline.v1.SeekDurableSubscriptionRequest
+	64,  // 81: trunkline.v1.BusService.Settle:input_type -> trunkline.v1.SettleRequest
+	65,  // 82: trunkline.v1.BusService.ListDeadLetters:input_type -> trunkline.v1.ListDeadLettersRequest
+	66,  // 83: trunkline.v1.BusService.GetDeadLetter:input_type -> trunkline.v1.GetDeadLetterRequest
+	67,  // 84: trunkline.v1.BusService.RedriveDeadLetters:input_type -> trunkline.v1.RedriveDeadLettersRequest
+	68,  // 85: trunkline.v1.BusService.PurgeDeadLetters:input_type -> trunkline.v1.PurgeDeadLettersRequest
+	69,  // 86: trunkline.v1.BusService.UpdateDurableSubscription:input_type -> trunkline.v1.UpdateDurableSubscriptionRequest
+	70,  // 87: trunkline.v1.BusService.PauseDurableSubscription:input_type -> trunkline.v1.PauseDurableSubscriptionRequest
+	71,  // 88: trunkline.v1.BusService.ResumeDurableSubscription:input_type -> trunkline.v1.ResumeDurableSubscriptionRequest
+	72,  // 89: trunkline.v1.BusService.ListWaitingMessages:input_type -> trunkline.v1.ListWaitingMessagesRequest
+	73,  // 90: trunkline.v1.BusService.CancelWaitingMessages:input_type -> trunkline.v1.CancelWaitingMessagesRequest
+	74,  // 91: trunkline.v1.BusService.MoveWaitingMessages:input_type -> trunkline.v1.MoveWaitingMessagesRequest
+	9,   // 92: trunkline.v1.BusService.RequestStream:input_type -> trunkline.v1.RequestStreamRequest
+	11,  // 93: trunkline.v1.BusService.Respond:input_type -> trunkline.v1.RespondRequest
+	13,  // 94: trunkline.v1.BusService.Cancel:input_type -> trunkline.v1.CancelRequest
+	75,  // 95: trunkline.v1.BusService.SubmitTask:input_type -> trunkline.v1.SubmitTaskRequest
+	76,  // 96: trunkline.v1.BusService.GetTask:input_type -> trunkline.v1.GetTaskRequest
+	77,  // 97: trunkline.v1.BusService.ListTasks:input_type -> trunkline.v1.ListTasksRequest
+	78,  // 98: trunkline.v1.BusService.CancelTask:input_type -> trunkline.v1.CancelTaskRequest
+	79,  // 99: trunkline.v1.BusService.Explain:input_type -> trunkline.v1.ExplainRequest
+	80,  // 100: trunkline.v1.BusService.Tail:input_type -> trunkline.v1.TailRequest
+	81,  // 101: trunkline.v1.BusService.Trace:input_type -> trunkline.v1.TraceRequest
+	82,  // 102: trunkline.v1.BusService.Stuck:input_type -> trunkline.v1.StuckRequest
+	3,   // 103: trunkline.v1.BusService.Publish:output_type -> trunkline.v1.PublishResponse
+	5,   // 104: trunkline.v1.BusService.PublishStream:output_type -> trunkline.v1.PublishStreamResponse
+	7,   // 105: trunkline.v1.BusService.Subscribe:output_type -> trunkline.v1.SubscribeResponse
+	15,  // 106: trunkline.v1.BusService.Request:output_type -> trunkline.v1.RequestResponse
+	17,  // 107: trunkline.v1.BusService.OpenStream:output_type -> trunkline.v1.OpenStreamResponse
+	19,  // 108: trunkline.v1.BusService.ListSubscriptions:output_type -> trunkline.v1.ListSubscriptionsResponse
+	21,  // 109: trunkline.v1.BusService.GetStats:output_type -> trunkline.v1.GetStatsResponse
+	83,  // 110: trunkline.v1.BusService.CreateDurableSubscription:output_type -> trunkline.v1.CreateDurableSubscriptionResponse
+	84,  // 111: trunkline.v1.BusService.GetDurableSubscription:output_type -> trunkline.v1.GetDurableSubscriptionResponse
+	85,  // 112: trunkline.v1.BusService.ListDurableSubscriptions:output_type -> trunkline.v1.ListDurableSubscriptionsResponse
+	86,  // 113: trunkline.v1.BusService.DeleteDurableSubscription:output_type -> trunkline.v1.DeleteDurableSubscriptionResponse
+	87,  // 114: trunkline.v1.BusService.SeekDurableSubscription:output_type -> trunkline.v1.SeekDurableSubscriptionResponse
+	88,  // 115: trunkline.v1.BusService.Settle:output_type -> trunkline.v1.SettleResponse
+	89,  // 116: trunkline.v1.BusService.ListDeadLetters:output_type -> trunkline.v1.ListDeadLettersResponse
+	90,  // 117: trunkline.v1.BusService.GetDeadLetter:output_type -> trunkline.v1.GetDeadLetterResponse
+	91,  // 118: trunkline.v1.BusService.RedriveDeadLetters:output_type -> trunkline.v1.RedriveDeadLettersResponse
+	92,  // 119: trunkline.v1.BusService.PurgeDeadLetters:output_type -> trunkline.v1.PurgeDeadLettersResponse
+	93,  // 120: trunkline.v1.BusService.UpdateDurableSubscription:output_type -> trunkline.v1.UpdateDurableSubscriptionResponse
+	94,  // 121: trunkline.v1.BusService.PauseDurableSubscription:output_type -> trunkline.v1.PauseDurableSubscriptionResponse
+	95,  // 122: trunkline.v1.BusService.ResumeDurableSubscription:output_type -> trunkline.v1.ResumeDurableSubscriptionResponse
+	96,  // 123: trunkline.v1.BusService.ListWaitingMessages:output_type -> trunkline.v1.ListWaitingMessagesResponse
+	97,  // 124: trunkline.v1.BusService.CancelWaitingMessages:output_type -> trunkline.v1.CancelWaitingMessagesResponse
+	98,  // 125: trunkline.v1.BusService.MoveWaitingMessages:output_type -> trunkline.v1.MoveWaitingMessagesResponse
+	10,  // 126: trunkline.v1.BusService.RequestStream:output_type -> trunkline.v1.RequestStreamResponse
+	12,  // 127: trunkline.v1.BusService.Respond:output_type -> trunkline.v1.RespondResponse
+	14,  // 128: trunkline.v1.BusService.Cancel:output_type -> trunkline.v1.CancelResponse
+	99,  // 129: trunkline.v1.BusService.SubmitTask:output_type -> trunkline.v1.SubmitTaskResponse
+	100, // 130: trunkline.v1.BusService.GetTask:output_type -> trunkline.v1.GetTaskResponse
+	101, // 131: trunkline.v1.BusService.ListTasks:output_type -> trunkline.v1.ListTasksResponse
+	102, // 132: trunkline.v1.BusService.CancelTask:output_type -> trunkline.v1.CancelTaskResponse
+	103, // 133: trunkline.v1.BusService.Explain:output_type -> trunkline.v1.ExplainResponse
+	104, // 134: trunkline.v1.BusService.Tail:output_type -> trunkline.v1.TailResponse
+	105, // 135: trunkline.v1.BusService.Trace:output_type -> trunkline.v1.TraceResponse
+	106, // 136: trunkline.v1.BusService.Stuck:output_type -> trunkline.v1.StuckResponse
+	103, // [103:137] is the sub-list for method output_type
+	69,  // [69:103] is the sub-list for method input_type
+	69,  // [69:69] is the sub-list for extension type_name
+	69,  // [69:69] is the sub-list for extension extendee
+	0,   // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_trunkline_v1_bus_proto_init() }
@@ -4063,6 +3946,7 @@ func file_trunkline_v1_bus_proto_init() {
 	file_trunkline_v1_dead_letter_proto_init()
 	file_trunkline_v1_durable_proto_init()
 	file_trunkline_v1_error_proto_init()
+	file_trunkline_v1_inspection_proto_init()
 	file_trunkline_v1_life_proto_init()
 	file_trunkline_v1_message_proto_init()
 	file_trunkline_v1_move_proto_init()
@@ -4099,11 +3983,10 @@ func file_trunkline_v1_bus_proto_init() {
 	file_trunkline_v1_bus_proto_msgTypes[8].OneofWrappers = []any{}
 	file_trunkline_v1_bus_proto_msgTypes[11].OneofWrappers = []any{}
 	file_trunkline_v1_bus_proto_msgTypes[17].OneofWrappers = []any{}
-	file_trunkline_v1_bus_proto_msgTypes[19].OneofWrappers = []any{}
-	file_trunkline_v1_bus_proto_msgTypes[22].OneofWrappers = []any{}
-	file_trunkline_v1_bus_proto_msgTypes[26].OneofWrappers = []any{}
-	file_trunkline_v1_bus_proto_msgTypes[33].OneofWrappers = []any{}
-	file_trunkline_v1_bus_proto_msgTypes[34].OneofWrappers = []any{
+	file_trunkline_v1_bus_proto_msgTypes[21].OneofWrappers = []any{}
+	file_trunkline_v1_bus_proto_msgTypes[25].OneofWrappers = []any{}
+	file_trunkline_v1_bus_proto_msgTypes[32].OneofWrappers = []any{}
+	file_trunkline_v1_bus_proto_msgTypes[33].OneofWrappers = []any{
 		(*OpenStreamRequest_ClientItem_Publish)(nil),
 		(*OpenStreamRequest_ClientItem_Request)(nil),
 		(*OpenStreamRequest_ClientItem_Subscribe)(nil),
@@ -4112,7 +3995,7 @@ func file_trunkline_v1_bus_proto_init() {
 		(*OpenStreamRequest_ClientItem_RequestStream)(nil),
 		(*OpenStreamRequest_ClientItem_RequestCredit)(nil),
 	}
-	file_trunkline_v1_bus_proto_msgTypes[38].OneofWrappers = []any{
+	file_trunkline_v1_bus_proto_msgTypes[37].OneofWrappers = []any{
 		(*OpenStreamResponse_ServerItem_Published)(nil),
 		(*OpenStreamResponse_ServerItem_Reply)(nil),
 		(*OpenStreamResponse_ServerItem_Subscription)(nil),
@@ -4130,7 +4013,7 @@ func file_trunkline_v1_bus_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trunkline_v1_bus_proto_rawDesc), len(file_trunkline_v1_bus_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   43,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -49,6 +49,10 @@ const (
 	BusService_GetTask_FullMethodName                   = "/trunkline.v1.BusService/GetTask"
 	BusService_ListTasks_FullMethodName                 = "/trunkline.v1.BusService/ListTasks"
 	BusService_CancelTask_FullMethodName                = "/trunkline.v1.BusService/CancelTask"
+	BusService_Explain_FullMethodName                   = "/trunkline.v1.BusService/Explain"
+	BusService_Tail_FullMethodName                      = "/trunkline.v1.BusService/Tail"
+	BusService_Trace_FullMethodName                     = "/trunkline.v1.BusService/Trace"
+	BusService_Stuck_FullMethodName                     = "/trunkline.v1.BusService/Stuck"
 )
 
 // BusServiceClient is the client API for BusService service.
@@ -172,6 +176,17 @@ type BusServiceClient interface {
 	// Cancels a task: one that waits is never handed out; of one that somebody has, the holder is told. One that has ended
 	// stays as it is: that is no error. NOT_FOUND: TASK_NOT_FOUND.
 	CancelTask(ctx context.Context, in *CancelTaskRequest, opts ...grpc.CallOption) (*CancelTaskResponse, error)
+	// Who would get a message that is published on a channel now, who would not and why, and which durable subscriptions
+	// would keep it. Nothing is published. INVALID_ARGUMENT: INVALID_CHANNEL, INVALID_MESSAGE.
+	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
+	// Live traffic by pattern, for people: it is no responder, and slows nobody; what is beyond its rate is left out, and
+	// counted. Ends with OK when its budget is used up. INVALID_ARGUMENT: INVALID_CHANNEL (the pattern), INVALID_MESSAGE.
+	Tail(ctx context.Context, in *TailRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailResponse], error)
+	// What happened to a message, or to those of a correlation id: from the journal, and from what the service remembers of
+	// the last events. What nobody knows of has an empty answer. INVALID_ARGUMENT: INVALID_MESSAGE (no id).
+	Trace(ctx context.Context, in *TraceRequest, opts ...grpc.CallOption) (*TraceResponse, error)
+	// What does not move, and why: the worst of each kind. INVALID_ARGUMENT: INVALID_MESSAGE.
+	Stuck(ctx context.Context, in *StuckRequest, opts ...grpc.CallOption) (*StuckResponse, error)
 }
 
 type busServiceClient struct {
@@ -500,6 +515,55 @@ func (c *busServiceClient) CancelTask(ctx context.Context, in *CancelTaskRequest
 	return out, nil
 }
 
+func (c *busServiceClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainResponse)
+	err := c.cc.Invoke(ctx, BusService_Explain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *busServiceClient) Tail(ctx context.Context, in *TailRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &BusService_ServiceDesc.Streams[4], BusService_Tail_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[TailRequest, TailResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type BusService_TailClient = grpc.ServerStreamingClient[TailResponse]
+
+func (c *busServiceClient) Trace(ctx context.Context, in *TraceRequest, opts ...grpc.CallOption) (*TraceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TraceResponse)
+	err := c.cc.Invoke(ctx, BusService_Trace_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *busServiceClient) Stuck(ctx context.Context, in *StuckRequest, opts ...grpc.CallOption) (*StuckResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StuckResponse)
+	err := c.cc.Invoke(ctx, BusService_Stuck_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // BusServiceServer is the server API for BusService service.
 // All implementations must embed UnimplementedBusServiceServer
 // for forward compatibility.
@@ -621,6 +685,17 @@ type BusServiceServer interface {
 	// Cancels a task: one that waits is never handed out; of one that somebody has, the holder is told. One that has ended
 	// stays as it is: that is no error. NOT_FOUND: TASK_NOT_FOUND.
 	CancelTask(context.Context, *CancelTaskRequest) (*CancelTaskResponse, error)
+	// Who would get a message that is published on a channel now, who would not and why, and which durable subscriptions
+	// would keep it. Nothing is published. INVALID_ARGUMENT: INVALID_CHANNEL, INVALID_MESSAGE.
+	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
+	// Live traffic by pattern, for people: it is no responder, and slows nobody; what is beyond its rate is left out, and
+	// counted. Ends with OK when its budget is used up. INVALID_ARGUMENT: INVALID_CHANNEL (the pattern), INVALID_MESSAGE.
+	Tail(*TailRequest, grpc.ServerStreamingServer[TailResponse]) error
+	// What happened to a message, or to those of a correlation id: from the journal, and from what the service remembers of
+	// the last events. What nobody knows of has an empty answer. INVALID_ARGUMENT: INVALID_MESSAGE (no id).
+	Trace(context.Context, *TraceRequest) (*TraceResponse, error)
+	// What does not move, and why: the worst of each kind. INVALID_ARGUMENT: INVALID_MESSAGE.
+	Stuck(context.Context, *StuckRequest) (*StuckResponse, error)
 	mustEmbedUnimplementedBusServiceServer()
 }
 
@@ -720,6 +795,18 @@ func (UnimplementedBusServiceServer) ListTasks(context.Context, *ListTasksReques
 }
 func (UnimplementedBusServiceServer) CancelTask(context.Context, *CancelTaskRequest) (*CancelTaskResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelTask not implemented")
+}
+func (UnimplementedBusServiceServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
+}
+func (UnimplementedBusServiceServer) Tail(*TailRequest, grpc.ServerStreamingServer[TailResponse]) error {
+	return status.Error(codes.Unimplemented, "method Tail not implemented")
+}
+func (UnimplementedBusServiceServer) Trace(context.Context, *TraceRequest) (*TraceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Trace not implemented")
+}
+func (UnimplementedBusServiceServer) Stuck(context.Context, *StuckRequest) (*StuckResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Stuck not implemented")
 }
 func (UnimplementedBusServiceServer) mustEmbedUnimplementedBusServiceServer() {}
 func (UnimplementedBusServiceServer) testEmbeddedByValue()                    {}
@@ -1242,6 +1329,71 @@ func _BusService_CancelTask_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _BusService_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BusServiceServer).Explain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BusService_Explain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BusServiceServer).Explain(ctx, req.(*ExplainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _BusService_Tail_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(TailRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(BusServiceServer).Tail(m, &grpc.GenericServerStream[TailRequest, TailResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type BusService_TailServer = grpc.ServerStreamingServer[TailResponse]
+
+func _BusService_Trace_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TraceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BusServiceServer).Trace(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BusService_Trace_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BusServiceServer).Trace(ctx, req.(*TraceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _BusService_Stuck_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StuckRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BusServiceServer).Stuck(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BusService_Stuck_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BusServiceServer).Stuck(ctx, req.(*StuckRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // BusService_ServiceDesc is the grpc.ServiceDesc for BusService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1353,6 +1505,18 @@ var BusService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "CancelTask",
 			Handler:    _BusService_CancelTask_Handler,
 		},
+		{
+			MethodName: "Explain",
+			Handler:    _BusService_Explain_Handler,
+		},
+		{
+			MethodName: "Trace",
+			Handler:    _BusService_Trace_Handler,
+		},
+		{
+			MethodName: "Stuck",
+			Handler:    _BusService_Stuck_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -1376,6 +1540,11 @@ var BusService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "RequestStream",
 			Handler:       _BusService_RequestStream_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Tail",
+			Handler:       _BusService_Tail_Handler,
 			ServerStreams: true,
 		},
 	},

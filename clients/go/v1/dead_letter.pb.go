@@ -976,8 +976,8 @@ const file_trunkline_v1_dead_letter_proto_rawDesc = "" +
 	"\x1eDEAD_LETTER_REASON_UNSPECIFIED\x10\x00\x12%\n" +
 	"!DEAD_LETTER_REASON_MAX_DELIVERIES\x10\x01\x12!\n" +
 	"\x1dDEAD_LETTER_REASON_TERMINATED\x10\x02\x12\x1e\n" +
-	"\x1aDEAD_LETTER_REASON_EXPIRED\x10\x03B*\n" +
-	"\ftrunkline.v1P\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
+	"\x1aDEAD_LETTER_REASON_EXPIRED\x10\x03B;\n" +
+	"\ftrunkline.v1B\x0fDeadLetterProtoP\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
 
 var (
 	file_trunkline_v1_dead_letter_proto_rawDescOnce sync.Once

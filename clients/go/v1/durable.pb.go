@@ -1845,8 +1845,8 @@ const file_trunkline_v1_durable_proto_rawDesc = "" +
 	" ResumeDurableSubscriptionRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"j\n" +
 	"!ResumeDurableSubscriptionResponse\x12E\n" +
-	"\fsubscription\x18\x01 \x01(\v2!.trunkline.v1.DurableSubscriptionR\fsubscriptionB*\n" +
-	"\ftrunkline.v1P\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
+	"\fsubscription\x18\x01 \x01(\v2!.trunkline.v1.DurableSubscriptionR\fsubscriptionB8\n" +
+	"\ftrunkline.v1B\fDurableProtoP\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
 
 var (
 	file_trunkline_v1_durable_proto_rawDescOnce sync.Once

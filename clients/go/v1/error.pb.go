@@ -107,8 +107,9 @@ const file_trunkline_v1_error_proto_rawDesc = "" +
 	"\x04code\x18\x04 \x01(\x05R\x04code\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B*\n" +
-	"\ftrunkline.v1P\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B6\n" +
+	"\ftrunkline.v1B\n" +
+	"ErrorProtoP\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
 
 var (
 	file_trunkline_v1_error_proto_rawDescOnce sync.Once

@@ -325,8 +325,8 @@ const file_trunkline_v1_message_proto_rawDesc = "" +
 	"\fPRIORITY_LOW\x10\x01\x12\x13\n" +
 	"\x0fPRIORITY_MEDIUM\x10\x02\x12\x11\n" +
 	"\rPRIORITY_HIGH\x10\x03\x12\x15\n" +
-	"\x11PRIORITY_CRITICAL\x10\x04B*\n" +
-	"\ftrunkline.v1P\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
+	"\x11PRIORITY_CRITICAL\x10\x04B8\n" +
+	"\ftrunkline.v1B\fMessageProtoP\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
 
 var (
 	file_trunkline_v1_message_proto_rawDescOnce sync.Once

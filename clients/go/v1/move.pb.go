@@ -83,8 +83,8 @@ const file_trunkline_v1_move_proto_rawDesc = "" +
 	"\n" +
 	"\x17trunkline/v1/move.proto\x12\ftrunkline.v1\x1a\x1egoogle/protobuf/duration.proto\"7\n" +
 	"\x04Move\x12/\n" +
-	"\x05grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05graceB*\n" +
-	"\ftrunkline.v1P\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
+	"\x05grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05graceB5\n" +
+	"\ftrunkline.v1B\tMoveProtoP\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
 
 var (
 	file_trunkline_v1_move_proto_rawDescOnce sync.Once

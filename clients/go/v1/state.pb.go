@@ -543,7 +543,10 @@ type Lease struct {
 	// is 0.
 	Number int64 `protobuf:"varint,6,opt,name=number,proto3" json:"number,omitempty"`
 	// Until it ends unless it is renewed. Unset in a Record.
-	Remaining     *durationpb.Duration `protobuf:"bytes,7,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	Remaining *durationpb.Duration `protobuf:"bytes,7,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// Who took it, and when, as the Record says it; told by ListLeases. `holder` is what the taker says of itself.
+	WrittenBy     string                 `protobuf:"bytes,8,opt,name=written_by,json=writtenBy,proto3" json:"written_by,omitempty"`
+	WrittenAt     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=written_at,json=writtenAt,proto3" json:"written_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -623,6 +626,20 @@ func (x *Lease) GetNumber() int64 {
 func (x *Lease) GetRemaining() *durationpb.Duration {
 	if x != nil {
 		return x.Remaining
+	}
+	return nil
+}
+
+func (x *Lease) GetWrittenBy() string {
+	if x != nil {
+		return x.WrittenBy
+	}
+	return ""
+}
+
+func (x *Lease) GetWrittenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.WrittenAt
 	}
 	return nil
 }
@@ -783,7 +800,14 @@ type Record struct {
 	//	*Record_TaskResult
 	//	*Record_Lease
 	//	*Record_AgentPresence
-	Value         isRecord_Value `protobuf_oneof:"value"`
+	Value isRecord_Value `protobuf_oneof:"value"`
+	// Who wrote it last: the name of the identity that called; of one that proved nothing, the address that the service
+	// sees; of a store in the caller's own process, its host and process id. Whoever is trusted to speak for others, as a
+	// sidecar can be, wrote in the other's name. At most 255 characters. A touch and a renewal are no writes. Empty: an
+	// older service kept it.
+	WrittenBy string `protobuf:"bytes,7,opt,name=written_by,json=writtenBy,proto3" json:"written_by,omitempty"`
+	// When, by the service's clock, to the millisecond. Unset: an older service kept it.
+	WrittenAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=written_at,json=writtenAt,proto3" json:"written_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -873,6 +897,20 @@ func (x *Record) GetAgentPresence() *AgentPresence {
 		if x, ok := x.Value.(*Record_AgentPresence); ok {
 			return x.AgentPresence
 		}
+	}
+	return nil
+}
+
+func (x *Record) GetWrittenBy() string {
+	if x != nil {
+		return x.WrittenBy
+	}
+	return ""
+}
+
+func (x *Record) GetWrittenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.WrittenAt
 	}
 	return nil
 }
@@ -3107,7 +3145,11 @@ type WatchResponse_Left struct {
 	// True: it is no more. False: it was saved and no longer matches the filter.
 	Deleted bool `protobuf:"varint,4,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	// Where it is no more: why.
-	Reason        EndReason `protobuf:"varint,5,opt,name=reason,proto3,enum=trunkline.v1.EndReason" json:"reason,omitempty"`
+	Reason EndReason `protobuf:"varint,5,opt,name=reason,proto3,enum=trunkline.v1.EndReason" json:"reason,omitempty"`
+	// Whose write it was, as in Record: who deleted it, who released the lease that it was bound to, or who saved it so
+	// that it matches no longer. Empty: its TTL passed, or an older service kept it.
+	WrittenBy     string                 `protobuf:"bytes,6,opt,name=written_by,json=writtenBy,proto3" json:"written_by,omitempty"`
+	WrittenAt     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=written_at,json=writtenAt,proto3" json:"written_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3175,6 +3217,20 @@ func (x *WatchResponse_Left) GetReason() EndReason {
 		return x.Reason
 	}
 	return EndReason_END_REASON_UNSPECIFIED
+}
+
+func (x *WatchResponse_Left) GetWrittenBy() string {
+	if x != nil {
+		return x.WrittenBy
+	}
+	return ""
+}
+
+func (x *WatchResponse_Left) GetWrittenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.WrittenAt
+	}
+	return nil
 }
 
 // Synced: what was there has been sent; from here on, changes.
@@ -3810,7 +3866,7 @@ const file_trunkline_v1_state_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x18.trunkline.v1.AgentStateR\x05value:\x028\x01\x1aX\n" +
 	"\x10TaskResultsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12.\n" +
-	"\x05value\x18\x02 \x01(\v2\x18.trunkline.v1.TaskResultR\x05value:\x028\x01\"\x93\x02\n" +
+	"\x05value\x18\x02 \x01(\v2\x18.trunkline.v1.TaskResultR\x05value:\x028\x01\"\xed\x02\n" +
 	"\x05Lease\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12+\n" +
@@ -3819,7 +3875,11 @@ const file_trunkline_v1_state_proto_rawDesc = "" +
 	"\vacquired_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"acquiredAt\x12\x16\n" +
 	"\x06number\x18\x06 \x01(\x03R\x06number\x127\n" +
-	"\tremaining\x18\a \x01(\v2\x19.google.protobuf.DurationR\tremaining\"\xe9\x01\n" +
+	"\tremaining\x18\a \x01(\v2\x19.google.protobuf.DurationR\tremaining\x12\x1d\n" +
+	"\n" +
+	"written_by\x18\b \x01(\tR\twrittenBy\x129\n" +
+	"\n" +
+	"written_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\twrittenAt\"\xe9\x01\n" +
 	"\rAgentPresence\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1d\n" +
 	"\n" +
@@ -3830,7 +3890,7 @@ const file_trunkline_v1_state_proto_rawDesc = "" +
 	"\fannounced_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vannouncedAt\"2\n" +
 	"\x04Hold\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06number\x18\x02 \x01(\x03R\x06number\"\xe0\x02\n" +
+	"\x06number\x18\x02 \x01(\x03R\x06number\"\xba\x03\n" +
 	"\x06Record\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12;\n" +
 	"\vagent_state\x18\x02 \x01(\v2\x18.trunkline.v1.AgentStateH\x00R\n" +
@@ -3839,7 +3899,11 @@ const file_trunkline_v1_state_proto_rawDesc = "" +
 	"\vtask_result\x18\x04 \x01(\v2\x18.trunkline.v1.TaskResultH\x00R\n" +
 	"taskResult\x12+\n" +
 	"\x05lease\x18\x05 \x01(\v2\x13.trunkline.v1.LeaseH\x00R\x05lease\x12D\n" +
-	"\x0eagent_presence\x18\x06 \x01(\v2\x1b.trunkline.v1.AgentPresenceH\x00R\ragentPresenceB\a\n" +
+	"\x0eagent_presence\x18\x06 \x01(\v2\x1b.trunkline.v1.AgentPresenceH\x00R\ragentPresence\x12\x1d\n" +
+	"\n" +
+	"written_by\x18\a \x01(\tR\twrittenBy\x129\n" +
+	"\n" +
+	"written_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\twrittenAtB\a\n" +
 	"\x05value\"\x9c\x04\n" +
 	"\vSaveRequest\x12;\n" +
 	"\vagent_state\x18\x01 \x01(\v2\x18.trunkline.v1.AgentStateH\x00R\n" +
@@ -3919,19 +3983,23 @@ const file_trunkline_v1_state_proto_rawDesc = "" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12,\n" +
 	"\x06filter\x18\x03 \x01(\v2\x14.trunkline.v1.FilterR\x06filter\x12*\n" +
 	"\x0eafter_revision\x18\x04 \x01(\x03H\x00R\rafterRevision\x88\x01\x01B\x11\n" +
-	"\x0f_after_revision\"\xa8\x04\n" +
+	"\x0f_after_revision\"\x82\x05\n" +
 	"\rWatchResponse\x12.\n" +
 	"\x06record\x18\x01 \x01(\v2\x14.trunkline.v1.RecordH\x00R\x06record\x126\n" +
 	"\x04left\x18\x02 \x01(\v2 .trunkline.v1.WatchResponse.LeftH\x00R\x04left\x12<\n" +
 	"\x06synced\x18\x03 \x01(\v2\".trunkline.v1.WatchResponse.SyncedH\x00R\x06synced\x12B\n" +
 	"\bprogress\x18\x04 \x01(\v2$.trunkline.v1.WatchResponse.ProgressH\x00R\bprogress\x12(\n" +
-	"\x04move\x18\x05 \x01(\v2\x12.trunkline.v1.MoveH\x00R\x04move\x1a\xab\x01\n" +
+	"\x04move\x18\x05 \x01(\v2\x12.trunkline.v1.MoveH\x00R\x04move\x1a\x85\x02\n" +
 	"\x04Left\x12,\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x18.trunkline.v1.RecordKindR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x18\n" +
 	"\adeleted\x18\x04 \x01(\bR\adeleted\x12/\n" +
-	"\x06reason\x18\x05 \x01(\x0e2\x17.trunkline.v1.EndReasonR\x06reason\x1a$\n" +
+	"\x06reason\x18\x05 \x01(\x0e2\x17.trunkline.v1.EndReasonR\x06reason\x12\x1d\n" +
+	"\n" +
+	"written_by\x18\x06 \x01(\tR\twrittenBy\x129\n" +
+	"\n" +
+	"written_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\twrittenAt\x1a$\n" +
 	"\x06Synced\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x1a&\n" +
 	"\bProgress\x12\x1a\n" +
@@ -4075,8 +4143,9 @@ const file_trunkline_v1_state_proto_rawDesc = "" +
 	"\fReleaseLease\x12!.trunkline.v1.ReleaseLeaseRequest\x1a\".trunkline.v1.ReleaseLeaseResponse\x12O\n" +
 	"\n" +
 	"ListLeases\x12\x1f.trunkline.v1.ListLeasesRequest\x1a .trunkline.v1.ListLeasesResponse\x12@\n" +
-	"\x05Touch\x12\x1a.trunkline.v1.TouchRequest\x1a\x1b.trunkline.v1.TouchResponseB*\n" +
-	"\ftrunkline.v1P\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
+	"\x05Touch\x12\x1a.trunkline.v1.TouchRequest\x1a\x1b.trunkline.v1.TouchResponseB6\n" +
+	"\ftrunkline.v1B\n" +
+	"StateProtoP\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
 
 var (
 	file_trunkline_v1_state_proto_rawDescOnce sync.Once
@@ -4161,115 +4230,118 @@ var file_trunkline_v1_state_proto_depIdxs = []int32{
 	50,  // 9: trunkline.v1.Lease.ttl:type_name -> google.protobuf.Duration
 	49,  // 10: trunkline.v1.Lease.acquired_at:type_name -> google.protobuf.Timestamp
 	50,  // 11: trunkline.v1.Lease.remaining:type_name -> google.protobuf.Duration
-	49,  // 12: trunkline.v1.AgentPresence.announced_at:type_name -> google.protobuf.Timestamp
-	2,   // 13: trunkline.v1.Record.agent_state:type_name -> trunkline.v1.AgentState
-	4,   // 14: trunkline.v1.Record.workflow_state:type_name -> trunkline.v1.WorkflowState
-	3,   // 15: trunkline.v1.Record.task_result:type_name -> trunkline.v1.TaskResult
-	5,   // 16: trunkline.v1.Record.lease:type_name -> trunkline.v1.Lease
-	6,   // 17: trunkline.v1.Record.agent_presence:type_name -> trunkline.v1.AgentPresence
-	2,   // 18: trunkline.v1.SaveRequest.agent_state:type_name -> trunkline.v1.AgentState
-	4,   // 19: trunkline.v1.SaveRequest.workflow_state:type_name -> trunkline.v1.WorkflowState
-	3,   // 20: trunkline.v1.SaveRequest.task_result:type_name -> trunkline.v1.TaskResult
-	6,   // 21: trunkline.v1.SaveRequest.agent_presence:type_name -> trunkline.v1.AgentPresence
-	10,  // 22: trunkline.v1.SaveRequest.publish:type_name -> trunkline.v1.OutboxMessage
-	7,   // 23: trunkline.v1.SaveRequest.lease:type_name -> trunkline.v1.Hold
-	50,  // 24: trunkline.v1.SaveRequest.ttl:type_name -> google.protobuf.Duration
-	7,   // 25: trunkline.v1.SaveRequest.fence:type_name -> trunkline.v1.Hold
-	51,  // 26: trunkline.v1.OutboxMessage.message:type_name -> trunkline.v1.Message
-	0,   // 27: trunkline.v1.GetRequest.kind:type_name -> trunkline.v1.RecordKind
-	8,   // 28: trunkline.v1.GetResponse.record:type_name -> trunkline.v1.Record
-	0,   // 29: trunkline.v1.ListRequest.kind:type_name -> trunkline.v1.RecordKind
-	14,  // 30: trunkline.v1.ListRequest.filter:type_name -> trunkline.v1.Filter
-	8,   // 31: trunkline.v1.ListResponse.records:type_name -> trunkline.v1.Record
-	0,   // 32: trunkline.v1.DeleteRequest.kind:type_name -> trunkline.v1.RecordKind
-	10,  // 33: trunkline.v1.DeleteRequest.publish:type_name -> trunkline.v1.OutboxMessage
-	7,   // 34: trunkline.v1.DeleteRequest.fence:type_name -> trunkline.v1.Hold
-	40,  // 35: trunkline.v1.BatchRequest.operations:type_name -> trunkline.v1.BatchRequest.Operation
-	41,  // 36: trunkline.v1.BatchResponse.outcomes:type_name -> trunkline.v1.BatchResponse.Outcome
-	0,   // 37: trunkline.v1.WatchRequest.kinds:type_name -> trunkline.v1.RecordKind
-	14,  // 38: trunkline.v1.WatchRequest.filter:type_name -> trunkline.v1.Filter
-	8,   // 39: trunkline.v1.WatchResponse.record:type_name -> trunkline.v1.Record
-	42,  // 40: trunkline.v1.WatchResponse.left:type_name -> trunkline.v1.WatchResponse.Left
-	43,  // 41: trunkline.v1.WatchResponse.synced:type_name -> trunkline.v1.WatchResponse.Synced
-	44,  // 42: trunkline.v1.WatchResponse.progress:type_name -> trunkline.v1.WatchResponse.Progress
-	52,  // 43: trunkline.v1.WatchResponse.move:type_name -> trunkline.v1.Move
-	45,  // 44: trunkline.v1.OpenStateStreamRequest.items:type_name -> trunkline.v1.OpenStateStreamRequest.ClientItem
-	46,  // 45: trunkline.v1.OpenStateStreamResponse.items:type_name -> trunkline.v1.OpenStateStreamResponse.ServerItem
-	49,  // 46: trunkline.v1.GetStateStatsResponse.started_at:type_name -> google.protobuf.Timestamp
-	47,  // 47: trunkline.v1.GetStateStatsResponse.records:type_name -> trunkline.v1.GetStateStatsResponse.RecordsEntry
-	27,  // 48: trunkline.v1.GetStateStatsResponse.outbox:type_name -> trunkline.v1.Outbox
-	49,  // 49: trunkline.v1.Outbox.oldest_at:type_name -> google.protobuf.Timestamp
-	48,  // 50: trunkline.v1.Outbox.last_stuck:type_name -> trunkline.v1.Outbox.Stuck
-	50,  // 51: trunkline.v1.AcquireLeaseRequest.ttl:type_name -> google.protobuf.Duration
-	50,  // 52: trunkline.v1.AcquireLeaseRequest.wait:type_name -> google.protobuf.Duration
-	5,   // 53: trunkline.v1.AcquireLeaseResponse.lease:type_name -> trunkline.v1.Lease
-	7,   // 54: trunkline.v1.RenewLeaseRequest.lease:type_name -> trunkline.v1.Hold
-	50,  // 55: trunkline.v1.RenewLeaseResponse.remaining:type_name -> google.protobuf.Duration
-	7,   // 56: trunkline.v1.ReleaseLeaseRequest.lease:type_name -> trunkline.v1.Hold
-	5,   // 57: trunkline.v1.ListLeasesResponse.leases:type_name -> trunkline.v1.Lease
-	0,   // 58: trunkline.v1.TouchRequest.kind:type_name -> trunkline.v1.RecordKind
-	50,  // 59: trunkline.v1.TouchRequest.ttl:type_name -> google.protobuf.Duration
-	2,   // 60: trunkline.v1.WorkflowState.AgentStatesEntry.value:type_name -> trunkline.v1.AgentState
-	3,   // 61: trunkline.v1.WorkflowState.TaskResultsEntry.value:type_name -> trunkline.v1.TaskResult
-	9,   // 62: trunkline.v1.BatchRequest.Operation.save:type_name -> trunkline.v1.SaveRequest
-	12,  // 63: trunkline.v1.BatchRequest.Operation.get:type_name -> trunkline.v1.GetRequest
-	17,  // 64: trunkline.v1.BatchRequest.Operation.delete:type_name -> trunkline.v1.DeleteRequest
-	11,  // 65: trunkline.v1.BatchResponse.Outcome.saved:type_name -> trunkline.v1.SaveResponse
-	13,  // 66: trunkline.v1.BatchResponse.Outcome.got:type_name -> trunkline.v1.GetResponse
-	18,  // 67: trunkline.v1.BatchResponse.Outcome.deleted:type_name -> trunkline.v1.DeleteResponse
-	53,  // 68: trunkline.v1.BatchResponse.Outcome.error:type_name -> trunkline.v1.Error
-	0,   // 69: trunkline.v1.WatchResponse.Left.kind:type_name -> trunkline.v1.RecordKind
-	1,   // 70: trunkline.v1.WatchResponse.Left.reason:type_name -> trunkline.v1.EndReason
-	9,   // 71: trunkline.v1.OpenStateStreamRequest.ClientItem.save:type_name -> trunkline.v1.SaveRequest
-	12,  // 72: trunkline.v1.OpenStateStreamRequest.ClientItem.get:type_name -> trunkline.v1.GetRequest
-	15,  // 73: trunkline.v1.OpenStateStreamRequest.ClientItem.list:type_name -> trunkline.v1.ListRequest
-	17,  // 74: trunkline.v1.OpenStateStreamRequest.ClientItem.delete:type_name -> trunkline.v1.DeleteRequest
-	19,  // 75: trunkline.v1.OpenStateStreamRequest.ClientItem.batch:type_name -> trunkline.v1.BatchRequest
-	30,  // 76: trunkline.v1.OpenStateStreamRequest.ClientItem.renew_lease:type_name -> trunkline.v1.RenewLeaseRequest
-	32,  // 77: trunkline.v1.OpenStateStreamRequest.ClientItem.release_lease:type_name -> trunkline.v1.ReleaseLeaseRequest
-	36,  // 78: trunkline.v1.OpenStateStreamRequest.ClientItem.touch:type_name -> trunkline.v1.TouchRequest
-	11,  // 79: trunkline.v1.OpenStateStreamResponse.ServerItem.saved:type_name -> trunkline.v1.SaveResponse
-	13,  // 80: trunkline.v1.OpenStateStreamResponse.ServerItem.got:type_name -> trunkline.v1.GetResponse
-	16,  // 81: trunkline.v1.OpenStateStreamResponse.ServerItem.listed:type_name -> trunkline.v1.ListResponse
-	18,  // 82: trunkline.v1.OpenStateStreamResponse.ServerItem.deleted:type_name -> trunkline.v1.DeleteResponse
-	20,  // 83: trunkline.v1.OpenStateStreamResponse.ServerItem.batched:type_name -> trunkline.v1.BatchResponse
-	53,  // 84: trunkline.v1.OpenStateStreamResponse.ServerItem.error:type_name -> trunkline.v1.Error
-	31,  // 85: trunkline.v1.OpenStateStreamResponse.ServerItem.lease_renewed:type_name -> trunkline.v1.RenewLeaseResponse
-	33,  // 86: trunkline.v1.OpenStateStreamResponse.ServerItem.lease_released:type_name -> trunkline.v1.ReleaseLeaseResponse
-	37,  // 87: trunkline.v1.OpenStateStreamResponse.ServerItem.touched:type_name -> trunkline.v1.TouchResponse
-	52,  // 88: trunkline.v1.OpenStateStreamResponse.ServerItem.move:type_name -> trunkline.v1.Move
-	49,  // 89: trunkline.v1.Outbox.Stuck.refused_at:type_name -> google.protobuf.Timestamp
-	9,   // 90: trunkline.v1.StateService.Save:input_type -> trunkline.v1.SaveRequest
-	12,  // 91: trunkline.v1.StateService.Get:input_type -> trunkline.v1.GetRequest
-	15,  // 92: trunkline.v1.StateService.List:input_type -> trunkline.v1.ListRequest
-	17,  // 93: trunkline.v1.StateService.Delete:input_type -> trunkline.v1.DeleteRequest
-	19,  // 94: trunkline.v1.StateService.Batch:input_type -> trunkline.v1.BatchRequest
-	21,  // 95: trunkline.v1.StateService.Watch:input_type -> trunkline.v1.WatchRequest
-	23,  // 96: trunkline.v1.StateService.OpenStateStream:input_type -> trunkline.v1.OpenStateStreamRequest
-	25,  // 97: trunkline.v1.StateService.GetStateStats:input_type -> trunkline.v1.GetStateStatsRequest
-	28,  // 98: trunkline.v1.StateService.AcquireLease:input_type -> trunkline.v1.AcquireLeaseRequest
-	30,  // 99: trunkline.v1.StateService.RenewLease:input_type -> trunkline.v1.RenewLeaseRequest
-	32,  // 100: trunkline.v1.StateService.ReleaseLease:input_type -> trunkline.v1.ReleaseLeaseRequest
-	34,  // 101: trunkline.v1.StateService.ListLeases:input_type -> trunkline.v1.ListLeasesRequest
-	36,  // 102: trunkline.v1.StateService.Touch:input_type -> trunkline.v1.TouchRequest
-	11,  // 103: trunkline.v1.StateService.Save:output_type -> trunkline.v1.SaveResponse
-	13,  // 104: trunkline.v1.StateService.Get:output_type -> trunkline.v1.GetResponse
-	16,  // 105: trunkline.v1.StateService.List:output_type -> trunkline.v1.ListResponse
-	18,  // 106: trunkline.v1.StateService.Delete:output_type -> trunkline.v1.DeleteResponse
-	20,  // 107: trunkline.v1.StateService.Batch:output_type -> trunkline.v1.BatchResponse
-	22,  // 108: trunkline.v1.StateService.Watch:output_type -> trunkline.v1.WatchResponse
-	24,  // 109: trunkline.v1.StateService.OpenStateStream:output_type -> trunkline.v1.OpenStateStreamResponse
-	26,  // 110: trunkline.v1.StateService.GetStateStats:output_type -> trunkline.v1.GetStateStatsResponse
-	29,  // 111: trunkline.v1.StateService.AcquireLease:output_type -> trunkline.v1.AcquireLeaseResponse
-	31,  // 112: trunkline.v1.StateService.RenewLease:output_type -> trunkline.v1.RenewLeaseResponse
-	33,  // 113: trunkline.v1.StateService.ReleaseLease:output_type -> trunkline.v1.ReleaseLeaseResponse
-	35,  // 114: trunkline.v1.StateService.ListLeases:output_type -> trunkline.v1.ListLeasesResponse
-	37,  // 115: trunkline.v1.StateService.Touch:output_type -> trunkline.v1.TouchResponse
-	103, // [103:116] is the sub-list for method output_type
-	90,  // [90:103] is the sub-list for method input_type
-	90,  // [90:90] is the sub-list for extension type_name
-	90,  // [90:90] is the sub-list for extension extendee
-	0,   // [0:90] is the sub-list for field type_name
+	49,  // 12: trunkline.v1.Lease.written_at:type_name -> google.protobuf.Timestamp
+	49,  // 13: trunkline.v1.AgentPresence.announced_at:type_name -> google.protobuf.Timestamp
+	2,   // 14: trunkline.v1.Record.agent_state:type_name -> trunkline.v1.AgentState
+	4,   // 15: trunkline.v1.Record.workflow_state:type_name -> trunkline.v1.WorkflowState
+	3,   // 16: trunkline.v1.Record.task_result:type_name -> trunkline.v1.TaskResult
+	5,   // 17: trunkline.v1.Record.lease:type_name -> trunkline.v1.Lease
+	6,   // 18: trunkline.v1.Record.agent_presence:type_name -> trunkline.v1.AgentPresence
+	49,  // 19: trunkline.v1.Record.written_at:type_name -> google.protobuf.Timestamp
+	2,   // 20: trunkline.v1.SaveRequest.agent_state:type_name -> trunkline.v1.AgentState
+	4,   // 21: trunkline.v1.SaveRequest.workflow_state:type_name -> trunkline.v1.WorkflowState
+	3,   // 22: trunkline.v1.SaveRequest.task_result:type_name -> trunkline.v1.TaskResult
+	6,   // 23: trunkline.v1.SaveRequest.agent_presence:type_name -> trunkline.v1.AgentPresence
+	10,  // 24: trunkline.v1.SaveRequest.publish:type_name -> trunkline.v1.OutboxMessage
+	7,   // 25: trunkline.v1.SaveRequest.lease:type_name -> trunkline.v1.Hold
+	50,  // 26: trunkline.v1.SaveRequest.ttl:type_name -> google.protobuf.Duration
+	7,   // 27: trunkline.v1.SaveRequest.fence:type_name -> trunkline.v1.Hold
+	51,  // 28: trunkline.v1.OutboxMessage.message:type_name -> trunkline.v1.Message
+	0,   // 29: trunkline.v1.GetRequest.kind:type_name -> trunkline.v1.RecordKind
+	8,   // 30: trunkline.v1.GetResponse.record:type_name -> trunkline.v1.Record
+	0,   // 31: trunkline.v1.ListRequest.kind:type_name -> trunkline.v1.RecordKind
+	14,  // 32: trunkline.v1.ListRequest.filter:type_name -> trunkline.v1.Filter
+	8,   // 33: trunkline.v1.ListResponse.records:type_name -> trunkline.v1.Record
+	0,   // 34: trunkline.v1.DeleteRequest.kind:type_name -> trunkline.v1.RecordKind
+	10,  // 35: trunkline.v1.DeleteRequest.publish:type_name -> trunkline.v1.OutboxMessage
+	7,   // 36: trunkline.v1.DeleteRequest.fence:type_name -> trunkline.v1.Hold
+	40,  // 37: trunkline.v1.BatchRequest.operations:type_name -> trunkline.v1.BatchRequest.Operation
+	41,  // 38: trunkline.v1.BatchResponse.outcomes:type_name -> trunkline.v1.BatchResponse.Outcome
+	0,   // 39: trunkline.v1.WatchRequest.kinds:type_name -> trunkline.v1.RecordKind
+	14,  // 40: trunkline.v1.WatchRequest.filter:type_name -> trunkline.v1.Filter
+	8,   // 41: trunkline.v1.WatchResponse.record:type_name -> trunkline.v1.Record
+	42,  // 42: trunkline.v1.WatchResponse.left:type_name -> trunkline.v1.WatchResponse.Left
+	43,  // 43: trunkline.v1.WatchResponse.synced:type_name -> trunkline.v1.WatchResponse.Synced
+	44,  // 44: trunkline.v1.WatchResponse.progress:type_name -> trunkline.v1.WatchResponse.Progress
+	52,  // 45: trunkline.v1.WatchResponse.move:type_name -> trunkline.v1.Move
+	45,  // 46: trunkline.v1.OpenStateStreamRequest.items:type_name -> trunkline.v1.OpenStateStreamRequest.ClientItem
+	46,  // 47: trunkline.v1.OpenStateStreamResponse.items:type_name -> trunkline.v1.OpenStateStreamResponse.ServerItem
+	49,  // 48: trunkline.v1.GetStateStatsResponse.started_at:type_name -> google.protobuf.Timestamp
+	47,  // 49: trunkline.v1.GetStateStatsResponse.records:type_name -> trunkline.v1.GetStateStatsResponse.RecordsEntry
+	27,  // 50: trunkline.v1.GetStateStatsResponse.outbox:type_name -> trunkline.v1.Outbox
+	49,  // 51: trunkline.v1.Outbox.oldest_at:type_name -> google.protobuf.Timestamp
+	48,  // 52: trunkline.v1.Outbox.last_stuck:type_name -> trunkline.v1.Outbox.Stuck
+	50,  // 53: trunkline.v1.AcquireLeaseRequest.ttl:type_name -> google.protobuf.Duration
+	50,  // 54: trunkline.v1.AcquireLeaseRequest.wait:type_name -> google.protobuf.Duration
+	5,   // 55: trunkline.v1.AcquireLeaseResponse.lease:type_name -> trunkline.v1.Lease
+	7,   // 56: trunkline.v1.RenewLeaseRequest.lease:type_name -> trunkline.v1.Hold
+	50,  // 57: trunkline.v1.RenewLeaseResponse.remaining:type_name -> google.protobuf.Duration
+	7,   // 58: trunkline.v1.ReleaseLeaseRequest.lease:type_name -> trunkline.v1.Hold
+	5,   // 59: trunkline.v1.ListLeasesResponse.leases:type_name -> trunkline.v1.Lease
+	0,   // 60: trunkline.v1.TouchRequest.kind:type_name -> trunkline.v1.RecordKind
+	50,  // 61: trunkline.v1.TouchRequest.ttl:type_name -> google.protobuf.Duration
+	2,   // 62: trunkline.v1.WorkflowState.AgentStatesEntry.value:type_name -> trunkline.v1.AgentState
+	3,   // 63: trunkline.v1.WorkflowState.TaskResultsEntry.value:type_name -> trunkline.v1.TaskResult
+	9,   // 64: trunkline.v1.BatchRequest.Operation.save:type_name -> trunkline.v1.SaveRequest
+	12,  // 65: trunkline.v1.BatchRequest.Operation.get:type_name -> trunkline.v1.GetRequest
+	17,  // 66: trunkline.v1.BatchRequest.Operation.delete:type_name -> trunkline.v1.DeleteRequest
+	11,  // 67: trunkline.v1.BatchResponse.Outcome.saved:type_name -> trunkline.v1.SaveResponse
+	13,  // 68: trunkline.v1.BatchResponse.Outcome.got:type_name -> trunkline.v1.GetResponse
+	18,  // 69: trunkline.v1.BatchResponse.Outcome.deleted:type_name -> trunkline.v1.DeleteResponse
+	53,  // 70: trunkline.v1.BatchResponse.Outcome.error:type_name -> trunkline.v1.Error
+	0,   // 71: trunkline.v1.WatchResponse.Left.kind:type_name -> trunkline.v1.RecordKind
+	1,   // 72: trunkline.v1.WatchResponse.Left.reason:type_name -> trunkline.v1.EndReason
+	49,  // 73: trunkline.v1.WatchResponse.Left.written_at:type_name -> google.protobuf.Timestamp
+	9,   // 74: trunkline.v1.OpenStateStreamRequest.ClientItem.save:type_name -> trunkline.v1.SaveRequest
+	12,  // 75: trunkline.v1.OpenStateStreamRequest.ClientItem.get:type_name -> trunkline.v1.GetRequest
+	15,  // 76: trunkline.v1.OpenStateStreamRequest.ClientItem.list:type_name -> trunkline.v1.ListRequest
+	17,  // 77: trunkline.v1.OpenStateStreamRequest.ClientItem.delete:type_name -> trunkline.v1.DeleteRequest
+	19,  // 78: trunkline.v1.OpenStateStreamRequest.ClientItem.batch:type_name -> trunkline.v1.BatchRequest
+	30,  // 79: trunkline.v1.OpenStateStreamRequest.ClientItem.renew_lease:type_name -> trunkline.v1.RenewLeaseRequest
+	32,  // 80: trunkline.v1.OpenStateStreamRequest.ClientItem.release_lease:type_name -> trunkline.v1.ReleaseLeaseRequest
+	36,  // 81: trunkline.v1.OpenStateStreamRequest.ClientItem.touch:type_name -> trunkline.v1.TouchRequest
+	11,  // 82: trunkline.v1.OpenStateStreamResponse.ServerItem.saved:type_name -> trunkline.v1.SaveResponse
+	13,  // 83: trunkline.v1.OpenStateStreamResponse.ServerItem.got:type_name -> trunkline.v1.GetResponse
+	16,  // 84: trunkline.v1.OpenStateStreamResponse.ServerItem.listed:type_name -> trunkline.v1.ListResponse
+	18,  // 85: trunkline.v1.OpenStateStreamResponse.ServerItem.deleted:type_name -> trunkline.v1.DeleteResponse
+	20,  // 86: trunkline.v1.OpenStateStreamResponse.ServerItem.batched:type_name -> trunkline.v1.BatchResponse
+	53,  // 87: trunkline.v1.OpenStateStreamResponse.ServerItem.error:type_name -> trunkline.v1.Error
+	31,  // 88: trunkline.v1.OpenStateStreamResponse.ServerItem.lease_renewed:type_name -> trunkline.v1.RenewLeaseResponse
+	33,  // 89: trunkline.v1.OpenStateStreamResponse.ServerItem.lease_released:type_name -> trunkline.v1.ReleaseLeaseResponse
+	37,  // 90: trunkline.v1.OpenStateStreamResponse.ServerItem.touched:type_name -> trunkline.v1.TouchResponse
+	52,  // 91: trunkline.v1.OpenStateStreamResponse.ServerItem.move:type_name -> trunkline.v1.Move
+	49,  // 92: trunkline.v1.Outbox.Stuck.refused_at:type_name -> google.protobuf.Timestamp
+	9,   // 93: trunkline.v1.StateService.Save:input_type -> trunkline.v1.SaveRequest
+	12,  // 94: trunkline.v1.StateService.Get:input_type -> trunkline.v1.GetRequest
+	15,  // 95: trunkline.v1.StateService.List:input_type -> trunkline.v1.ListRequest
+	17,  // 96: trunkline.v1.StateService.Delete:input_type -> trunkline.v1.DeleteRequest
+	19,  // 97: trunkline.v1.StateService.Batch:input_type -> trunkline.v1.BatchRequest
+	21,  // 98: trunkline.v1.StateService.Watch:input_type -> trunkline.v1.WatchRequest
+	23,  // 99: trunkline.v1.StateService.OpenStateStream:input_type -> trunkline.v1.OpenStateStreamRequest
+	25,  // 100: trunkline.v1.StateService.GetStateStats:input_type -> trunkline.v1.GetStateStatsRequest
+	28,  // 101: trunkline.v1.StateService.AcquireLease:input_type -> trunkline.v1.AcquireLeaseRequest
+	30,  // 102: trunkline.v1.StateService.RenewLease:input_type -> trunkline.v1.RenewLeaseRequest
+	32,  // 103: trunkline.v1.StateService.ReleaseLease:input_type -> trunkline.v1.ReleaseLeaseRequest
+	34,  // 104: trunkline.v1.StateService.ListLeases:input_type -> trunkline.v1.ListLeasesRequest
+	36,  // 105: trunkline.v1.StateService.Touch:input_type -> trunkline.v1.TouchRequest
+	11,  // 106: trunkline.v1.StateService.Save:output_type -> trunkline.v1.SaveResponse
+	13,  // 107: trunkline.v1.StateService.Get:output_type -> trunkline.v1.GetResponse
+	16,  // 108: trunkline.v1.StateService.List:output_type -> trunkline.v1.ListResponse
+	18,  // 109: trunkline.v1.StateService.Delete:output_type -> trunkline.v1.DeleteResponse
+	20,  // 110: trunkline.v1.StateService.Batch:output_type -> trunkline.v1.BatchResponse
+	22,  // 111: trunkline.v1.StateService.Watch:output_type -> trunkline.v1.WatchResponse
+	24,  // 112: trunkline.v1.StateService.OpenStateStream:output_type -> trunkline.v1.OpenStateStreamResponse
+	26,  // 113: trunkline.v1.StateService.GetStateStats:output_type -> trunkline.v1.GetStateStatsResponse
+	29,  // 114: trunkline.v1.StateService.AcquireLease:output_type -> trunkline.v1.AcquireLeaseResponse
+	31,  // 115: trunkline.v1.StateService.RenewLease:output_type -> trunkline.v1.RenewLeaseResponse
+	33,  // 116: trunkline.v1.StateService.ReleaseLease:output_type -> trunkline.v1.ReleaseLeaseResponse
+	35,  // 117: trunkline.v1.StateService.ListLeases:output_type -> trunkline.v1.ListLeasesResponse
+	37,  // 118: trunkline.v1.StateService.Touch:output_type -> trunkline.v1.TouchResponse
+	106, // [106:119] is the sub-list for method output_type
+	93,  // [93:106] is the sub-list for method input_type
+	93,  // [93:93] is the sub-list for extension type_name
+	93,  // [93:93] is the sub-list for extension extendee
+	0,   // [0:93] is the sub-list for field type_name
 }
 
 func init() { file_trunkline_v1_state_proto_init() }

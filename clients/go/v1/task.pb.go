@@ -887,8 +887,8 @@ const file_trunkline_v1_task_proto_rawDesc = "" +
 	"\x12TASK_STATE_RUNNING\x10\x02\x12\x13\n" +
 	"\x0fTASK_STATE_DONE\x10\x03\x12\x15\n" +
 	"\x11TASK_STATE_FAILED\x10\x04\x12\x18\n" +
-	"\x14TASK_STATE_CANCELLED\x10\x05B*\n" +
-	"\ftrunkline.v1P\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
+	"\x14TASK_STATE_CANCELLED\x10\x05B5\n" +
+	"\ftrunkline.v1B\tTaskProtoP\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
 
 var (
 	file_trunkline_v1_task_proto_rawDescOnce sync.Once

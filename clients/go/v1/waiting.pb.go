@@ -672,8 +672,8 @@ const file_trunkline_v1_waiting_proto_rawDesc = "" +
 	"\x1bMoveWaitingMessagesResponse\x12\x14\n" +
 	"\x05moved\x18\x01 \x01(\x03R\x05moved\x12\x16\n" +
 	"\x06leased\x18\x02 \x01(\x03R\x06leased\x12\x1c\n" +
-	"\tunmatched\x18\x03 \x01(\x03R\tunmatchedB*\n" +
-	"\ftrunkline.v1P\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
+	"\tunmatched\x18\x03 \x01(\x03R\tunmatchedB8\n" +
+	"\ftrunkline.v1B\fWaitingProtoP\x01Z\x18trunkline/v1;trunklinev1b\x06proto3"
 
 var (
 	file_trunkline_v1_waiting_proto_rawDescOnce sync.Once

@@ -99,6 +99,10 @@ _HOMES = {
     "trunkline.bus.submitted_task": ("SubmittedTask", "TaskInfo"),
     "trunkline.bus.request": ("Request", "RequestHandler"),
     "trunkline.bus.inspection": ("BusStatistics", "DurableInfo", "SubscriptionInfo"),
+    "trunkline.bus.questions": (
+        *("BlockingKey", "ConnectionInfo", "Explanation", "InFlight", "Keeper", "LeftOut", "Permission", "Recipient"),
+        *("Stuck", "StuckDurable", "Trace", "TraceEvent", "TraceState", "WaitingRequest"),
+    ),
     "trunkline.bus.message_bus": ("MessageBus", "MessageCallback"),
     "trunklined.local.bus": ("InMemoryMessageBus",),
     "trunkline.bus.grpc.bus": ("GrpcMessageBus",),
@@ -164,6 +168,20 @@ if TYPE_CHECKING:
     from trunkline.bus.life import Result as Result
     from trunkline.bus.message_bus import MessageBus as MessageBus
     from trunkline.bus.message_bus import MessageCallback as MessageCallback
+    from trunkline.bus.questions import BlockingKey as BlockingKey
+    from trunkline.bus.questions import ConnectionInfo as ConnectionInfo
+    from trunkline.bus.questions import Explanation as Explanation
+    from trunkline.bus.questions import InFlight as InFlight
+    from trunkline.bus.questions import Keeper as Keeper
+    from trunkline.bus.questions import LeftOut as LeftOut
+    from trunkline.bus.questions import Permission as Permission
+    from trunkline.bus.questions import Recipient as Recipient
+    from trunkline.bus.questions import Stuck as Stuck
+    from trunkline.bus.questions import StuckDurable as StuckDurable
+    from trunkline.bus.questions import Trace as Trace
+    from trunkline.bus.questions import TraceEvent as TraceEvent
+    from trunkline.bus.questions import TraceState as TraceState
+    from trunkline.bus.questions import WaitingRequest as WaitingRequest
     from trunkline.bus.request import Request as Request
     from trunkline.bus.request import RequestHandler as RequestHandler
     from trunkline.bus.submitted_task import SubmittedTask as SubmittedTask

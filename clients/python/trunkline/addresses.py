@@ -96,3 +96,8 @@ def _is_loopback(host: str) -> bool:
     address = ipaddress.ip_address(host.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+def this_process() -> str:
+    """Returns what a program is called that says no name: its host and its process."""
+    return f"{socket.gethostname()}:{os.getpid()}"

@@ -110,6 +110,10 @@ MAX_MATCH_STEPS: Final = 10_000
 each channel. A pattern beyond it is refused with OVERLOADED. Only patterns with `*` add up, where they go on
 differently for the same channel: thousands of them, each unlike the others."""
 
+MAX_RECENT_BYTES: Final = 8 * MiB
+"""Memory for what happened to messages lately, which Trace is answered from; beyond it the oldest is forgotten (setting
+`max_recent_bytes`)."""
+
 MAX_PENDING_REQUESTS: Final = 100_000
 """Requests that wait for a reply; beyond it OVERLOADED (setting `max_pending_requests`)."""
 

@@ -94,9 +94,9 @@ export class Connection {
     this.client.close();
   }
 
-  /** Why no connection can be made, where TLS is the reason. */
-  async refused(): Promise<TrunklineError | undefined> {
-    return whyRefused(this.at, this.trusted);
+  /** Why no connection can be made, where TLS is the reason. It connects to ask, unless the service has answered. */
+  async refused(error: TrunklineError): Promise<TrunklineError | undefined> {
+    return error.details["grpc_status"] === undefined ? undefined : whyRefused(this.at, this.trusted);
   }
 
   disconnected(why: string, cause?: unknown): TrunklineError {
@@ -133,8 +133,11 @@ export class Connection {
     return this.asksToken() && (await this.token().catch(() => "")) !== this.given;
   }
 
-  private async metadata(): Promise<Metadata> {
+  private async metadata(moves = false): Promise<Metadata> {
     const metadata = new Metadata();
+    if (moves) { // a promise; see Move in move.proto
+      metadata.set("trunkline-moves", "1");
+    }
     if (this.asksToken()) {
       this.given = await this.token();
       metadata.set("authorization", `Bearer ${this.given}`);
@@ -144,7 +147,7 @@ export class Connection {
 
   /** Opens the long stream of a service. */
   async duplex<O>(path: string, read: (bytes: Buffer) => O): Promise<ClientDuplexStream<Uint8Array, O>> {
-    return this.client.makeBidiStreamRequest(path, (frame: Uint8Array) => frame as Buffer, read, await this.metadata());
+    return this.client.makeBidiStreamRequest(path, (frame: Uint8Array) => frame as Buffer, read, await this.metadata(true));
   }
 
   /** Makes a call of one answer; its errors are this package's. */
@@ -166,7 +169,7 @@ export class Connection {
   ): Promise<ClientReadableStream<MessageShape<O>>> {
     return this.client.makeServerStreamRequest(
       path(method), (value: MessageShape<I>) => Buffer.from(toBinary(method.input, value)),
-      (bytes: Buffer) => fromBinary(method.output, bytes), request, await this.metadata(),
+      (bytes: Buffer) => fromBinary(method.output, bytes), request, await this.metadata(true),
     );
   }
 }

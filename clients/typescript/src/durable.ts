@@ -1,11 +1,11 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromDate, type Duration } from "@bufbuild/protobuf/wkt";
 
-import type { Bus } from "./bus.js";
 import { invalid, TrunklineError, fromItem } from "./errors.js";
 import type { SubscribeResponse, SubscribeResponse_Deliveries, StartInit } from "./frames.js";
 import type { DurableSettingsSchema } from "./gen/trunkline/v1/durable_pb.js";
 import { clean, duration, isExpired, milliseconds, Received } from "./message.js";
+import type { Session } from "./session.js";
 import { Interest, type EachOptions, type Entry, type Handling, type SubscribeOptions } from "./subscription.js";
 
 const ACK_WAIT = 30_000;
@@ -106,8 +106,8 @@ export class DurableSubscription extends Interest<Leased> implements AsyncIterab
   private readonly repeated = new Set<bigint>(); // acks that were sent again: the service may know them
   private freed = 0; // settled since credit was granted last
 
-  constructor(bus: Bus, pattern: string, readonly name: string, protected override readonly options: DurableOptions) {
-    super(bus, pattern, options, 2);
+  constructor(session: Session, pattern: string, readonly name: string, protected override readonly options: DurableOptions) {
+    super(session, pattern, options, 2);
     if (name === "" || name.length > 255) {
       throw invalid("INVALID_MESSAGE", "durable", name, "a durable subscription has a name of 1 to 255 characters");
     }
@@ -140,7 +140,14 @@ export class DurableSubscription extends Interest<Leased> implements AsyncIterab
       sequences.forEach((each) => this.repeated.add(each));
     }
     this.sentAcks = [];
-    this.bus.touch(this);
+    this.session.touch(this);
+  }
+
+  takeLast(frame: SubscribeResponse["frame"]): void {
+    if (!this.isClosed) { // else what it brings stays leased until its time is over
+      this.freed -= frame.case === "deliveries" ? frame.value.messages.length : 0; // those had the credit of that stream
+      this.takeNow(frame);
+    }
   }
 
   protected override get held(): number {
@@ -177,7 +184,7 @@ export class DurableSubscription extends Interest<Leased> implements AsyncIterab
     this.freed += 1;
     this.restTimer();
     this.rest();
-    this.bus.touch(this);
+    this.session.touch(this);
   }
 
   override gather(): void {
@@ -294,7 +301,7 @@ export class DurableSubscription extends Interest<Leased> implements AsyncIterab
 
   /** Lets all leases begin anew. */
   private extend(): void {
-    if (this.attempts.size === 0 || !this.bus.stream.isUp) {
+    if (this.attempts.size === 0 || !this.session.stream.isUp) {
       return;
     }
     this.extendedAt = performance.now();
@@ -317,7 +324,7 @@ export class DurableSubscription extends Interest<Leased> implements AsyncIterab
         }
       }
     }
-    if (this.bus.subscriptions.has(this.id) && this.attempts.size > 0) {
+    if (this.session.subscriptions.has(this.id) && this.attempts.size > 0) {
       this.extend();
       this.arm();
     }
@@ -340,7 +347,7 @@ export class DurableSubscription extends Interest<Leased> implements AsyncIterab
     if (this.options.credit === undefined && more > 0) {
       this.credit += more;
       this.freed += more;
-      this.bus.touch(this);
+      this.session.touch(this);
     }
     const { signal } = this.handlers;
     await this.work(async (leased) => {
@@ -348,7 +355,7 @@ export class DurableSubscription extends Interest<Leased> implements AsyncIterab
         await handler(leased, { signal });
         this.settled(() => leased.ack());
       } catch (error) {
-        this.bus.stream.log.error(`trunkline: a handler failed on message ${leased.message.messageId}, attempt ${leased.attempt}`, error);
+        this.session.stream.log.error(`trunkline: a handler failed on message ${leased.message.messageId}, attempt ${leased.attempt}`, error);
         this.settled(() => leased.nak(error));
       }
     }, concurrency);

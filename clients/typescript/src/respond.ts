@@ -1,13 +1,13 @@
 import { create, toBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import { hostname } from "node:os";
 
-import type { Bus } from "./bus.js";
 import { fromItem, invalid, TrunklineError } from "./errors.js";
 import type { SubscribeResponse, SubscribeResponse_Deliveries, StartInit } from "./frames.js";
 import type { SubscribeResponse_Requested } from "./gen/trunkline/v1/bus_pb.js";
 import { LifeEventSchema, type LifeEvent } from "./gen/trunkline/v1/life_pb.js";
 import { clean, encodeMessage, isExpired, milliseconds, Received, type MessageInit } from "./message.js";
 import { Interest, type EachOptions, type Entry, type SubscribeOptions } from "./subscription.js";
+import type { Session } from "./session.js";
 import { FRAME_BYTES } from "./stream.js";
 import { Deferred, until } from "./waiting.js";
 
@@ -86,7 +86,7 @@ class Asked {
   private fraction = 0;
   readonly deadline: number;
 
-  constructor(private readonly responder: Responder, readonly requested: SubscribeResponse_Requested, id: string) {
+  constructor(private readonly responder: Responder, readonly way: Way, readonly requested: SubscribeResponse_Requested, id: string) {
     this.id = id;
     this.credit = requested.credit ?? Infinity;
     this.deadline = performance.now() + (requested.timeout ? milliseconds(requested.timeout) : 0);
@@ -152,14 +152,31 @@ class Asked {
   }
 }
 
-/** Answers requests. It is lost with its stream: who asked hears so, and what runs is called off. */
+/** A subscription's item on one stream. */
+export interface Way {
+  readonly session: Session;
+  readonly id: bigint;
+}
+
+/**
+ * Answers requests, each on the stream on which it came. It is lost with its stream: who asked hears so, and what runs is called
+ * off.
+ */
 export class Responder extends Interest<AskedEntry> {
   private readonly askedBy = new Map<string, Asked>(); // by request id: what was handed out, and is not over
   private readonly saying = new Set<Asked>(); // those that have something to say with the next frame
   private taken = 0;
+  /** @internal Its item on the stream of now. */
+  way: Way;
+  private source: Way | undefined; // the item of another stream whose frame is taken now
+  private readonly left = new Map<Way, () => void>(); // streams that it has left, and what is told when nothing is answered there
+  private readonly counted = new Map<Way, number>(); // of other streams: messages taken since credit was granted there
+  private readonly spares = new Map<string, AskedEntry>(); // came a second time, on another stream: taken if the first is called off
 
-  constructor(bus: Bus, pattern: string, private readonly handler: RequestHandler, protected override readonly options: RespondOptions) {
-    super(bus, pattern, options, Math.max(1, options.concurrency ?? 1));
+  /** @internal */
+  constructor(session: Session, pattern: string, private readonly handler: RequestHandler, protected override readonly options: RespondOptions) {
+    super(session, pattern, options, Math.max(1, options.concurrency ?? 1));
+    this.way = { session, id: this.id };
   }
 
   /** @internal Answers until it is ended. */
@@ -169,43 +186,134 @@ export class Responder extends Interest<AskedEntry> {
 
   protected startOf(): StartInit {
     this.taken = 0;
-    return { group: this.options.group ?? "", responder: true, credit: Math.max(1, this.credit - this.waiting) };
+    return this.wanted(Math.max(1, this.credit - this.waiting));
+  }
+
+  /** @internal What is asked of the service, with a credit. */
+  wanted(credit: number): StartInit {
+    return { group: this.options.group ?? "", responder: true, credit };
+  }
+
+  /** @internal Goes on by another way. What was begun on the one before is answered there; `tell` is called when all of it is. */
+  goOn(way: Way, tell: () => void): void {
+    const before = this.way;
+    this.way = way;
+    this.moveTo(way.session, way.id);
+    this.taken = this.counted.get(way) ?? 0;
+    this.counted.clear();
+    this.done(0);
+    this.letGoAll(before, true);
+    this.left.set(before, tell);
+    this.lookAnswered();
+  }
+
+  takeLast(): void {} // see LeavingResponder: what is handed to it there still goes to others
+
+  private get arrivingBy(): Way {
+    return this.source ?? this.way;
+  }
+
+  /** @internal Takes a frame of another stream than that of now. */
+  takeFrom(way: Way, frame: SubscribeResponse["frame"]): void {
+    this.source = way;
+    this.takeNow(frame);
+    this.source = undefined;
+  }
+
+  /** @internal A stream is lost: who asked there hears so, and what runs is called off. */
+  lose(way: Way): void {
+    this.left.delete(way);
+    this.counted.delete(way);
+    this.letGoAll(way, false);
+  }
+
+  private letGoAll(way: Way, butBegun: boolean): void {
+    for (const [id, spare] of this.spares) {
+      if (spare.asked.way === way) {
+        this.spares.delete(id);
+      }
+    }
+    for (const asked of [...this.askedBy.values()]) {
+      if (asked.way === way && !(butBegun && asked.isBegun)) {
+        this.letGo(asked);
+      }
+    }
+  }
+
+  /** Answers a request no more, unless it came on another stream too. */
+  private letGo(asked: Asked): void {
+    this.askedBy.delete(asked.id);
+    this.saying.delete(asked);
+    asked.callOff();
+    const spare = this.spares.get(asked.id);
+    if (spare !== undefined) {
+      this.spares.delete(asked.id);
+      this.askedBy.set(asked.id, spare.asked);
+      this.count(spare.asked.way, -1); // it counted as taken while it was in reserve
+      this.push(2, [spare]);
+    }
+  }
+
+  private lookAnswered(): void {
+    for (const [way, tell] of [...this.left]) {
+      if (![...this.askedBy.values()].some((each) => each.way === way)) {
+        this.left.delete(way);
+        tell();
+      }
+    }
+  }
+
+  /** Counts messages that were taken, for the credit of the stream that brought them. */
+  private count(way: Way, messages: number): void {
+    if (way === this.way) {
+      this.done(messages);
+    } else {
+      this.counted.set(way, (this.counted.get(way) ?? 0) + messages);
+    }
   }
 
   protected arrived(came: SubscribeResponse_Deliveries): AskedEntry[] {
+    const way = this.arrivingBy;
     const entries = came.requests.flatMap((requested) => {
       const message = came.messages[requested.index];
       if (message === undefined) {
         return [];
       }
-      const asked = new Asked(this, requested, message.correlationId);
+      const asked = new Asked(this, way, requested, message.correlationId);
+      const sequence = came.firstSequence + BigInt(requested.index);
+      const entry = { message, channel: came.channel, sequence, attempt: requested.attempt, cameAt: 0, asked };
+      if (this.askedBy.has(asked.id)) {
+        this.spares.set(asked.id, entry);
+        return [];
+      }
       if (!this.isClosed) {
         this.askedBy.set(asked.id, asked);
       }
-      const sequence = came.firstSequence + BigInt(requested.index);
-      return [{ message, channel: came.channel, sequence, attempt: requested.attempt, cameAt: 0, asked }];
+      return [entry];
     });
-    this.done(came.messages.length - entries.length);
+    this.count(way, came.messages.length - entries.length);
     return entries;
   }
 
   private done(messages: number): void {
     this.taken += messages;
-    if (this.taken >= (this.credit + 1) / 2 && !this.isClosed && this.bus.stream.isUp) {
+    if (this.taken >= (this.credit + 1) / 2 && !this.isClosed && this.session.stream.isUp) {
       this.say({ case: "credit", value: { messages: this.taken } });
       this.taken = 0;
     }
   }
 
   protected begin(entry: AskedEntry): AskedEntry | undefined {
-    this.done(1);
+    this.count(entry.asked.way, 1);
     return entry.asked.isCalledOff || isExpired(entry.message) ? undefined : entry;
   }
 
   protected override other(frame: SubscribeResponse["frame"]): void {
     switch (frame.case) {
       case "partCredit":
-        this.askedBy.get(frame.value.requestId)?.grant(frame.value.parts);
+        if (this.askedBy.get(frame.value.requestId)?.way === this.arrivingBy) {
+          this.askedBy.get(frame.value.requestId)!.grant(frame.value.parts);
+        }
         break;
       case "calledOff":
         this.callOff(frame.value.requestId);
@@ -215,7 +323,7 @@ export class Responder extends Interest<AskedEntry> {
         this.callOff(frame.value.requestId);
         if (why.reason !== "REQUEST_NOT_FOUND") { // else it came too late
           this.tell(why);
-          this.respond(frame.value.requestId, [create(LifeEventSchema, { event: failureOf(why, false) } as MessageInitShape<typeof LifeEventSchema>)]);
+          this.respond(this.arrivingBy, frame.value.requestId, [create(LifeEventSchema, { event: failureOf(why, false) } as MessageInitShape<typeof LifeEventSchema>)]);
         }
         break;
       }
@@ -224,26 +332,27 @@ export class Responder extends Interest<AskedEntry> {
 
   private callOff(id: string): void {
     const asked = this.askedBy.get(id);
-    if (asked !== undefined) {
-      this.askedBy.delete(id);
-      this.saying.delete(asked);
-      asked.callOff();
+    if (asked?.way === this.arrivingBy) {
+      this.letGo(asked);
+      this.lookAnswered();
+    } else if (this.spares.get(id)?.asked.way === this.arrivingBy) {
+      this.spares.delete(id);
     }
   }
 
-  private respond(requestId: string, events: LifeEvent[]): void {
-    this.say({ case: "respond", value: { requestId, events } });
+  private respond(way: Way, requestId: string, events: LifeEvent[]): void {
+    way.session.sayOf(way.id, { case: "respond", value: { requestId, events } });
   }
 
   /** @internal */
   tellLater(asked: Asked): void {
     this.saying.add(asked);
-    this.bus.touch(this);
+    asked.way.session.touch(this);
   }
 
   /** @internal Throws where an answer cannot be sent. */
   check(message: MessageInit): void {
-    encodeMessage(message, this.bus.maxMessageBytes);
+    encodeMessage(message, this.session.maxMessageBytes);
   }
 
   override gather(): void {
@@ -257,34 +366,33 @@ export class Responder extends Interest<AskedEntry> {
           size += toBinary(LifeEventSchema, events[count]!).length;
           count += 1;
         }
-        this.respond(asked.id, events.splice(0, count));
+        this.respond(asked.way, asked.id, events.splice(0, count));
       } while (events.length > 0);
       if (asked.isOver) {
         this.askedBy.delete(asked.id);
+        this.spares.delete(asked.id);
       }
     }
     this.saying.clear();
+    this.lookAnswered();
   }
 
   override streamLost(): void {
     this.forget();
-    this.saying.clear();
-    for (const asked of this.askedBy.values()) {
-      asked.callOff();
-    }
-    this.askedBy.clear();
+    this.lose(this.way);
   }
 
   /** Takes nothing more; what was accepted is still answered. */
   protected closing(): void {
+    this.spares.clear();
     for (const [id, asked] of this.askedBy) {
       if (!asked.isBegun) {
         this.askedBy.delete(id);
       }
     }
-    if (this.bus.subscriptions.has(this.id)) {
+    if (this.session.subscriptions.has(this.id)) {
       this.gather();
-      this.bus.cancelItem(this.id, { finish: true });
+      this.session.cancelItem(this.id, { finish: true });
     }
   }
 
@@ -316,7 +424,7 @@ export class Responder extends Interest<AskedEntry> {
       asked.end({ case: "result", value: message === undefined ? {} : { message } });
     } catch (error) {
       if (!asked.isCalledOff) {
-        this.bus.stream.log.error(`trunkline: a handler failed on request ${asked.id}`, error);
+        this.session.stream.log.error(`trunkline: a handler failed on request ${asked.id}`, error);
         asked.end(failureOf(error, asked.requested.traceback));
       }
     } finally {

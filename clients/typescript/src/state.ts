@@ -55,7 +55,7 @@ type Item = NonNullable<MessageInitShape<typeof OpenStateStreamRequest_ClientIte
 
 /** Connects to a state service or a sidecar; see connectBus. */
 export async function connectState(address: string, options: ConnectOptions = {}): Promise<State> {
-  const state = new State(new Connection(address, options, "STATE_DISCONNECTED"));
+  const state = new State(address, options);
   await state.stream.open();
   return state;
 }
@@ -63,18 +63,38 @@ export async function connectState(address: string, options: ConnectOptions = {}
 /**
  * Keeps what agents must find again. While the connection is lost, calls wait for it within their timeout; one that was pending
  * fails with STATE_DISCONNECTED, and it is not known whether its write was made.
+ *
+ * Where the service asks for it, it moves to another connection, and so to another replica: calls go out there when those before
+ * them are answered, so that nobody reads there what was before a write here; watches go on there.
  */
-export class State implements StreamUser<OpenStateStreamResponse> {
-  /** @internal */
-  readonly stream: Stream<OpenStateStreamResponse>;
-  /** Makes a unary call of StateService for which there is no method here, such as `state.call(StateService.method.getStateStats, {})`. */
-  readonly call: Connection["unary"];
+export class State {
+  private now: Line;
+  private isMoving = false;
+  private readonly leaving = new Set<Line>(); // those that another has taken the place of
+  private readonly closing = new AbortController();
+  /** @internal Lets each watch go on by the connection of now. */
+  readonly watches = new Set<() => void>();
 
   /** @internal Use {@link connectState}. */
-  constructor(connection: Connection) {
-    this.stream = new Stream(connection, "/trunkline.v1.StateService/OpenStateStream", this);
-    this.call = connection.unary.bind(connection);
+  constructor(private readonly address: string, private readonly options: ConnectOptions) {
+    this.now = this.line({});
   }
+
+  private line(changed: Partial<ConnectOptions>): Line {
+    const connection = new Connection(this.address, { ...this.options, ...changed }, "STATE_DISCONNECTED");
+    return new Line(connection, () => this.moveIfAsked());
+  }
+
+  /** @internal */
+  get stream(): Stream<OpenStateStreamResponse> {
+    return this.now.stream;
+  }
+
+  /** Makes a unary call of StateService for which there is no method here, such as `state.call(StateService.method.getStateStats, {})`. */
+  readonly call: Connection["unary"] = (method, request, options) => {
+    const { stream } = this;
+    return stream.beside(() => stream.connection.unary(method, request, options));
+  };
 
   /** Whether the connection is up. */
   get isConnected(): boolean {
@@ -83,7 +103,8 @@ export class State implements StreamUser<OpenStateStreamResponse> {
 
   /** Ends the connection; watches end, and what is pending fails. */
   async close(): Promise<void> {
-    await this.stream.close();
+    this.closing.abort();
+    await Promise.all([this.now, ...this.leaving].map((each) => each.stream.close()));
   }
 
   /** Saves one record whole, and returns its revision: answered when it is as durable as the service makes it. */
@@ -148,7 +169,7 @@ export class State implements StreamUser<OpenStateStreamResponse> {
    * @throws TrunklineError COMPACTED: the changes after the revision are no longer kept.
    */
   watch(kinds: readonly RecordKind[] = [], options: WatchOptions = {}): AsyncGenerator<Change, void, undefined> {
-    return watch(this.stream, kinds, options);
+    return watch(this, kinds, options);
   }
 
   /** Sends one item and returns what answers it. */
@@ -156,41 +177,101 @@ export class State implements StreamUser<OpenStateStreamResponse> {
     const ends = performance.now() + (options.timeout ?? DEFAULT_CALL);
     const late = (): Error =>
       new TrunklineError("STATE_DISCONNECTED", `${this.stream.connection.at.text} did not answer in time`);
-    await this.stream.waitUp(options, late);
-    await this.stream.pace(options);
-    this.stream.check();
-    const id = this.stream.nextId();
+    let { stream } = this;
+    do {
+      ({ stream } = this);
+      await stream.waitUp(options, late);
+      await stream.pace(options);
+    } while (stream !== this.stream); // it moved meanwhile
+    stream.check();
+    const id = stream.nextId();
     const encoded = toBinary(OpenStateStreamRequestSchema, create(OpenStateStreamRequestSchema, { items: [{ id, item } as MessageInitShape<typeof OpenStateStreamRequest_ClientItemSchema>] }));
     if (encoded.length > MAX_CALL_BYTES) {
       throw tooLarge("call", encoded.length, MAX_CALL_BYTES);
     }
     const left = { ...options, timeout: Math.max(ends - performance.now(), 0) };
-    const answered = this.stream.answer<OpenStateStreamResponse_ServerItem["item"]>(id, left, late);
-    this.stream.put(encoded, false);
+    const answered = stream.answer<OpenStateStreamResponse_ServerItem["item"]>(id, left, late);
+    stream.put(encoded, false);
     return answered;
   }
 
-  /** @internal */
+  /** @internal The service asks to go on elsewhere. */
+  askedToMove(): void {
+    this.now.isAsked = true;
+    this.moveIfAsked();
+  }
+
+  private moveIfAsked(): void {
+    if (!this.now.isAsked || this.isMoving || this.closing.signal.aborted) {
+      return;
+    }
+    this.isMoving = true;
+    const { log } = this.stream;
+    this.move(this.now).catch((error: unknown) => { // a defect here must not end the connection that there is
+      log.error("trunkline: the connection was not moved: something unexpected went wrong here", error);
+    }).finally(() => {
+      this.isMoving = false;
+      this.moveIfAsked();
+    });
+  }
+
+  private async move(old: Line): Promise<void> {
+    const { signal } = this.closing;
+    const { lives } = old.stream;
+    const now = await old.stream.elsewhere(async () => {
+      const made = this.line({ wait: false, signal }); // it may be the replica that stops
+      made.stream.isQuiet = true;
+      await made.stream.open();
+      return made;
+    }, signal);
+    if (now === undefined || signal.aborted || !old.stream.isUp || old.stream.lives !== lives) {
+      old.isAsked = false;
+      await now?.stream.close();
+      return;
+    }
+    now.stream.hold();
+    now.stream.replace(old.stream);
+    this.now = now;
+    this.leaving.add(old);
+    this.watches.forEach((goOn) => goOn());
+    await old.stream.untilChanged(() => !old.stream.isUp || !old.stream.isPending, signal);
+    now.stream.release();
+    void old.stream.leave().finally(() => this.leaving.delete(old));
+  }
+}
+
+/** One connection of a state. */
+class Line implements StreamUser<OpenStateStreamResponse> {
+  readonly stream: Stream<OpenStateStreamResponse>;
+  isAsked = false; // the service asked it to move
+
+  /** @param askedToMove - Told that the service asks to go on elsewhere. */
+  constructor(connection: Connection, private readonly askedToMove: () => void) {
+    this.stream = new Stream(connection, "/trunkline.v1.StateService/OpenStateStream", this);
+  }
+
   parse(bytes: Buffer): OpenStateStreamResponse {
     return fromBinary(OpenStateStreamResponseSchema, bytes);
   }
 
-  /** @internal */
   take(frame: OpenStateStreamResponse): void {
     for (const { id, item } of frame.items) {
       if (item.case === "error") {
         this.stream.fail(id, fromItem(item.value));
-      } else {
+      } else if (item.case === "move") {
+        this.isAsked = true;
+        this.askedToMove();
+      } else if (item.case !== undefined) { // else of a newer service
         this.stream.settle(id, item);
       }
     }
   }
 
-  /** @internal */
-  wentUp(): void {}
-  /** @internal */
+  wentUp(): void {
+    this.isAsked = false;
+  }
+
   wentDown(): void {}
-  /** @internal */
   gather(): void {}
 }
 

@@ -8,6 +8,7 @@ export const FRAME_BYTES = 256 * 1024;
 const BUFFER_BYTES = 4 * 1024 * 1024;
 const RECONNECT_MIN = 50;
 const RECONNECT_MAX = 5000;
+const LOOK_AGAIN = 1000; // after which is looked whether a stream is idle, for what ends without a word
 
 /** Is told what happens to a stream. */
 export interface StreamUser<Frame> {
@@ -40,6 +41,15 @@ export class Stream<Frame> {
   /** Why nothing comes any more. */
   closed: TrunklineError | undefined;
   isUp = false;
+  /** How often it came up. */
+  lives = 0;
+  /** The user hears nothing of it. */
+  isQuiet = false;
+  private isGone = false; // another has taken its place: it is not restored
+  private isHeld = false; // what is put waits; see hold
+  private calls = 0; // beside the stream, that have not ended
+  private changed: Deferred<void> | undefined; // settled when something ends here; undefined: nobody waits
+  private readonly hurry = new AbortController(); // aborted where calls are not waited for any more
   waiting: Chunk[] = [];
   private size = 0;
   private lastId = 0n;
@@ -81,6 +91,12 @@ export class Stream<Frame> {
 
   /** Ends the stream; what is awaited fails. Idempotent. */
   async close(): Promise<void> {
+    this.hurry.abort();
+    await this.leave();
+  }
+
+  /** Ends the stream; the connection stays until the calls beside it have ended, or `close` is called. */
+  async leave(): Promise<void> {
     this.closing.abort();
     this.call?.cancel();
     await this.running;
@@ -99,12 +115,16 @@ export class Stream<Frame> {
         break;
       }
       const isLost = error instanceof TrunklineError && error.reason === connection.lost;
-      const refused = wasUp || !isLost ? undefined : await connection.refused();
+      const refused = wasUp || !isLost ? undefined : await connection.refused(error);
       if (wasUp) {
         isFirst = false;
         bound = RECONNECT_MIN;
         this.log.info(`trunkline: ${error.message}`);
         this.notify(() => connection.options.onDisconnected?.(this.asLost(error)));
+        if (this.isGone) {
+          closed = this.asLost(error);
+          break;
+        }
       } else if (isFirst && (refused !== undefined || !isLost || connection.options.wait === false)) {
         first.reject(refused ?? error); // waiting longer would not help
         break;
@@ -124,6 +144,7 @@ export class Stream<Frame> {
     this.closed = closed;
     this.closing.abort();
     this.goDown(closed);
+    await this.untilChanged(() => this.calls === 0, this.hurry.signal);
     connection.close();
   }
 
@@ -135,7 +156,9 @@ export class Stream<Frame> {
   /** Calls back; what that throws hits nobody else. */
   private notify(told: () => void): void {
     try {
-      told();
+      if (!this.isQuiet) {
+        told();
+      }
     } catch (error) {
       this.log.error("trunkline: a callback failed", error);
     }
@@ -153,6 +176,7 @@ export class Stream<Frame> {
       call.once("metadata", (greeting) => { // the service sends it when it has accepted the stream
         wasUp = true;
         this.isUp = true;
+        this.lives += 1;
         this.isWriting = false;
         this.user.wentUp(greeting);
         this.up.resolve();
@@ -193,6 +217,7 @@ export class Stream<Frame> {
     }
     this.user.wentDown(why);
     this.makeRoom();
+    this.hasChanged();
     if (this.closed !== undefined) {
       this.up.resolve(); // whoever waits for it looks at `closed`
     }
@@ -217,7 +242,7 @@ export class Stream<Frame> {
 
   private write(): void {
     const call = this.call;
-    if (this.isWriting || !this.isUp || call === undefined) {
+    if (this.isWriting || this.isHeld || !this.isUp || call === undefined) {
       return;
     }
     const frame = this.nextFrame();
@@ -279,6 +304,7 @@ export class Stream<Frame> {
     return until(awaited.promise, options, late, () => {
       this.pending.delete(id);
       left?.();
+      this.hasChanged();
     });
   }
 
@@ -287,6 +313,7 @@ export class Stream<Frame> {
     const awaited = this.pending.get(id);
     this.pending.delete(id);
     awaited?.resolve(value);
+    this.hasChanged();
     return awaited !== undefined;
   }
 
@@ -295,7 +322,78 @@ export class Stream<Frame> {
     const awaited = this.pending.get(id);
     this.pending.delete(id);
     awaited?.reject(error);
+    this.hasChanged();
     return awaited !== undefined;
+  }
+
+  /** Whether something is on its way, or is answered yet. */
+  get isBusy(): boolean {
+    return this.isPending || this.calls > 0;
+  }
+
+  /** The same, but for calls beside the stream. */
+  get isPending(): boolean {
+    return this.pending.size > 0 || this.waiting.length > 0;
+  }
+
+  // What a move needs: a client that is asked to go elsewhere opens another stream, which takes the place of this one.
+
+  /** Lets what is put wait until `release`, so that something else goes before it. */
+  hold(): void {
+    this.isHeld = true;
+  }
+
+  release(): void {
+    this.isHeld = false;
+    this.schedule();
+  }
+
+  /** Lets this stream take the place of another. */
+  replace(old: Stream<Frame>): void {
+    this.isQuiet = false;
+    old.isGone = old.isQuiet = true;
+  }
+
+  /** Makes a call beside the stream, which is counted. */
+  async beside<T>(call: () => Promise<T>): Promise<T> {
+    this.calls += 1;
+    try {
+      return await call();
+    } finally {
+      this.calls -= 1;
+      this.hasChanged();
+    }
+  }
+
+  /** Says that something has ended here. */
+  hasChanged(): void {
+    this.changed?.resolve();
+    this.changed = undefined;
+  }
+
+  /** Waits, until the signal is aborted, for something that is looked at whenever something has ended here. */
+  async untilChanged(isSo: () => boolean, signal: AbortSignal): Promise<void> {
+    while (!isSo() && !signal.aborted) {
+      this.changed ??= new Deferred<void>();
+      await until(this.changed.promise, { signal, timeout: LOOK_AGAIN }).catch(() => undefined); // then it is looked at again
+    }
+  }
+
+  /**
+   * Opens a stream that shall take the place of this one, as often as it takes. Undefined: this one was lost meanwhile, and comes
+   * back by itself, or the signal is aborted.
+   */
+  async elsewhere<T>(open: () => Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+    const { lives } = this;
+    for (let bound = RECONNECT_MIN; !signal.aborted && this.isUp && this.lives === lives; bound = Math.min(2 * bound, RECONNECT_MAX)) {
+      try {
+        return await open();
+      } catch (error) {
+        this.log.info(`trunkline: ${this.connection.at.text} asks to move, which cannot be done yet: ${String(error)}`);
+      }
+      await sleep(Math.random() * bound, signal);
+    }
+    return undefined;
   }
 
   /** Throws why nothing can be sent now. */

@@ -1,8 +1,9 @@
-import type { Bus } from "./bus.js";
 import { checkChannel } from "./channels.js";
 import { invalid, TrunklineError } from "./errors.js";
 import type { SubscribeRequestInit, SubscribeResponse, SubscribeResponse_Deliveries, StartInit } from "./frames.js";
 import { isExpired, Received, type Message } from "./message.js";
+import type { Handover, Overlap } from "./moving.js";
+import type { Session } from "./session.js";
 import { Deferred, until, type CallOptions } from "./waiting.js";
 
 const WINDOW = 8192; // messages that a live subscription is sent ahead
@@ -48,9 +49,14 @@ export interface Entry {
 
 /** One interest of a client: each life of the connection asks for it anew. */
 export abstract class Interest<T> {
-  readonly id: bigint;
-  protected isClosed = false;
-  protected credit: number;
+  /** @internal Its item on the stream of now. */
+  id: bigint;
+  /** @internal While it moves: what holds back what came. */
+  handover: Handover | undefined;
+  /** @internal */
+  isClosed = false;
+  /** @internal */
+  credit: number;
   protected readonly handlers = new AbortController();
   private readonly levels: Entry[][] = [[], [], [], [], []];
   private readonly heads = [0, 0, 0, 0, 0];
@@ -63,13 +69,14 @@ export abstract class Interest<T> {
   private running = 0;
   private readonly drained = new Deferred<void>();
 
-  constructor(protected readonly bus: Bus, readonly pattern: string, protected readonly options: SubscribeOptions, credit: number) {
+  /** @internal */
+  constructor(public session: Session, readonly pattern: string, protected readonly options: SubscribeOptions, credit: number) {
     checkChannel(pattern, true);
     this.credit = options.credit ?? credit;
     if (!Number.isInteger(this.credit) || this.credit < 1) {
       throw invalid("INVALID_MESSAGE", "credit", String(this.credit), "credit must be a whole number from 1");
     }
-    this.id = bus.stream.nextId();
+    this.id = session.stream.nextId();
   }
 
   /** Fills in what is asked of the service. */
@@ -97,12 +104,12 @@ export abstract class Interest<T> {
 
   /** Asks for it, and returns when the service has registered it. */
   async open(): Promise<this> {
-    this.bus.subscriptions.set(this.id, this);
-    if (this.bus.stream.closed !== undefined) {
-      this.bus.subscriptions.delete(this.id);
-      throw this.bus.stream.closed;
+    this.session.subscriptions.set(this.id, this);
+    if (this.session.stream.closed !== undefined) {
+      this.session.subscriptions.delete(this.id);
+      throw this.session.stream.closed;
     }
-    if (this.bus.stream.isUp) {
+    if (this.session.stream.isUp) {
       this.start();
     }
     try {
@@ -121,7 +128,7 @@ export abstract class Interest<T> {
   }
 
   protected say(frame: SubscribeRequestInit["frame"]): void {
-    this.bus.sayOf(this.id, frame);
+    this.session.sayOf(this.id, frame);
   }
 
   /**
@@ -155,9 +162,9 @@ export abstract class Interest<T> {
   }
 
   private leave(): void {
-    if (this.bus.subscriptions.delete(this.id)) {
+    if (this.session.subscriptions.delete(this.id)) {
       this.gather();
-      this.bus.cancelItem(this.id, { nothingBegun: true });
+      this.session.cancelItem(this.id, { nothingBegun: true });
     }
   }
 
@@ -191,7 +198,8 @@ export abstract class Interest<T> {
     this.rest();
   }
 
-  protected get hasEnded(): boolean {
+  /** @internal */
+  get hasEnded(): boolean {
     return this.isOver;
   }
 
@@ -209,13 +217,13 @@ export abstract class Interest<T> {
   /** Tells who wants to know, else the log. */
   protected callBack<A>(told: ((about: A) => void) | undefined, about: A, words: string): void {
     if (told === undefined) {
-      this.bus.stream.log.error(`trunkline: ${words}: ${about instanceof Error ? about.message : String(about)}`);
+      this.session.stream.log.error(`trunkline: ${words}: ${about instanceof Error ? about.message : String(about)}`);
       return;
     }
     try {
       told(about);
     } catch (error) {
-      this.bus.stream.log.error("trunkline: a callback failed", error);
+      this.session.stream.log.error("trunkline: a callback failed", error);
     }
   }
 
@@ -225,23 +233,58 @@ export abstract class Interest<T> {
     this.waiting = 0;
   }
 
-  /** Takes a frame. */
+  /** @internal Whether the service has registered it, now or on a stream that was lost. */
+  get hasStarted(): boolean {
+    return this.isKnown;
+  }
+
+  /** @internal Goes on as an item on another stream. */
+  moveTo(session: Session, id: bigint): void {
+    this.session = session;
+    this.id = id;
+  }
+
+  /** @internal Takes a frame of the stream that it has left. */
+  abstract takeLast(frame: SubscribeResponse["frame"]): void;
+
+  /** @internal Takes a frame. */
   take(frame: SubscribeResponse["frame"]): void {
+    if (this.handover === undefined) {
+      this.takeNow(frame);
+    } else {
+      this.handover.hold(frame);
+    }
+  }
+
+  /** @internal Takes a frame that was held back. */
+  takeHeld(frame: SubscribeResponse["frame"]): void {
+    if (!this.isClosed) {
+      this.takeNow(frame);
+    }
+  }
+
+  /** @internal */
+  takeNow(frame: SubscribeResponse["frame"]): void {
     if (frame.case === "deliveries") {
       const entries = this.arrived(frame.value);
       if (this.isClosed || entries.length === 0) {
         return;
       }
       const { priority } = frame.value;
-      this.levels[priority >= 1 && priority <= 4 ? priority : 2]!.push(...entries);
-      this.waiting += entries.length;
-      this.wake(entries.length);
+      this.push(priority >= 1 && priority <= 4 ? priority : 2, entries);
       return;
     }
     this.other(frame);
     if (frame.case === "started") {
       this.registered();
     }
+  }
+
+  /** Lets messages wait. */
+  protected push(level: number, entries: Entry[]): void {
+    this.levels[level]!.push(...entries);
+    this.waiting += entries.length;
+    this.wake(entries.length);
   }
 
   private wake(count = Infinity): void {
@@ -310,20 +353,53 @@ export abstract class Interest<T> {
 /** Live messages: at most once. Read them in a `for await`, or give each to a handler; leaving the loop ends it. */
 export class Subscription extends Interest<Received> implements AsyncIterable<Received> {
   private taken = 0; // since credit was granted last
+  /** @internal What came on a stream that it left, and may come again. */
+  overlap: Overlap | undefined;
 
-  constructor(bus: Bus, pattern: string, protected override readonly options: LiveOptions) {
-    super(bus, pattern, options, WINDOW);
+  /** @internal */
+  constructor(session: Session, pattern: string, protected override readonly options: LiveOptions) {
+    super(session, pattern, options, WINDOW);
   }
 
   protected startOf(): StartInit {
     this.taken = 0;
+    return this.wanted(Math.max(1, this.credit - this.waiting));
+  }
+
+  /** @internal What is asked of the service, with a credit. */
+  wanted(credit: number): StartInit {
     const { group = "", observer = false } = this.options;
-    return { group, observer, credit: Math.max(1, this.credit - this.waiting) };
+    return { group, observer, credit };
+  }
+
+  /** @internal Whether it is one of a group. */
+  get isShared(): boolean {
+    return Boolean(this.options.group);
+  }
+
+  /** @internal Another stream has taken the place of the one before: what waits here had the credit of that one. */
+  moved(): void {
+    this.taken = -this.waiting - (this.handover?.lastHeld ?? 0);
+  }
+
+  takeLast(frame: SubscribeResponse["frame"]): void {
+    this.taken -= frame.case === "deliveries" ? frame.value.messages.length : 0;
+    if (this.handover !== undefined && this.isShared && !this.isClosed) {
+      this.handover.holdLast(frame);
+    } else {
+      this.takeHeld(frame);
+    }
   }
 
   protected arrived(came: SubscribeResponse_Deliveries): Entry[] {
-    return came.messages.map((message, at) =>
+    const entries = came.messages.map((message, at) =>
       ({ message, channel: came.channel, sequence: came.firstSequence + BigInt(at), attempt: 0, cameAt: 0 }));
+    if (this.overlap === undefined) {
+      return entries;
+    }
+    const unknown = this.overlap.sift(entries);
+    this.done(entries.length - unknown.length);
+    return unknown;
   }
 
   protected override other(frame: SubscribeResponse["frame"]): void {
@@ -333,22 +409,22 @@ export class Subscription extends Interest<Received> implements AsyncIterable<Re
   }
 
   protected begin(entry: Entry): Received | undefined {
-    this.done();
+    this.done(1);
     return isExpired(entry.message) ? undefined : new Received(entry.message, entry.channel, entry.sequence);
   }
 
   /** Lets the service send as many more as are done with, half of the window at a time. */
-  private done(): void {
-    this.taken += 1;
-    if (this.taken >= (this.credit + 1) / 2 && !this.isClosed && this.bus.stream.isUp) {
+  private done(messages: number): void {
+    this.taken += messages;
+    if (this.taken >= (this.credit + 1) / 2 && !this.isClosed && this.session.stream.isUp) {
       this.say({ case: "credit", value: { messages: this.taken } });
       this.taken = 0;
     }
   }
 
   protected closing(): void {
-    if (this.bus.subscriptions.delete(this.id)) {
-      this.bus.cancelItem(this.id, {});
+    if (this.session.subscriptions.delete(this.id)) {
+      this.session.cancelItem(this.id, {});
     }
   }
 
@@ -359,7 +435,7 @@ export class Subscription extends Interest<Received> implements AsyncIterable<Re
       try {
         await handler(message, { signal });
       } catch (error) {
-        this.bus.stream.log.error(`trunkline: a handler failed on message ${message.message.messageId} of ${message.channel}`, error);
+        this.session.stream.log.error(`trunkline: a handler failed on message ${message.message.messageId} of ${message.channel}`, error);
       }
     }, options.concurrency ?? 1);
   }

@@ -1,12 +1,13 @@
 import { create } from "@bufbuild/protobuf";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { ClientReadableStream } from "@grpc/grpc-js";
 
 import { fromCall, isTrunklineError } from "./errors.js";
 import {
   EndReason, RecordKind, StateService, WatchRequestSchema,
-  type Record as StateRecord, type WatchRequest, type WatchResponse,
+  type Record as StateRecord, type WatchRequest, type WatchResponse, type WatchResponse_Left,
 } from "./gen/trunkline/v1/state_pb.js";
-import type { Filter } from "./state.js";
+import type { Filter, State } from "./state.js";
 import type { Stream } from "./stream.js";
 import { reasonOf, sleep } from "./waiting.js";
 
@@ -28,6 +29,13 @@ export interface Change {
   record?: StateRecord;
   /** Why a record is no more. */
   reason?: EndReason;
+  /**
+   * Whose write it was, as of a record: who saved it, deleted it, or released the lease that it was bound to. Unset where nobody
+   * did, or that is not known.
+   */
+  writtenBy?: string;
+  /** When it was made, by the service's clock. */
+  writtenAt?: Timestamp;
 }
 
 /** What a watch reports, and what ends it. */
@@ -42,13 +50,14 @@ export interface WatchOptions {
 }
 
 export async function* watch(
-  stream: Stream<unknown>, kinds: readonly RecordKind[], options: WatchOptions,
+  state: State, kinds: readonly RecordKind[], options: WatchOptions,
 ): AsyncGenerator<Change, void, undefined> {
   const { id = "", filter, afterRevision } = options;
-  const ended = options.signal ? AbortSignal.any([options.signal, stream.signal]) : stream.signal;
   const cursor = new Cursor(afterRevision, filter !== undefined);
   let bound = RETRY_MIN;
   for (;;) {
+    const { stream } = state;
+    const ended = options.signal ? AbortSignal.any([options.signal, stream.signal]) : stream.signal;
     if (stream.closed !== undefined) {
       throw stream.closed;
     }
@@ -58,7 +67,10 @@ export async function* watch(
     }
     cursor.begin();
     try {
-      for await (const frame of frames(stream, request, ended)) {
+      for await (const frame of frames(state, stream, request, ended)) {
+        if (frame.frame.case === "move") {
+          state.askedToMove();
+        }
         for (const change of cursor.take(frame)) {
           bound = RETRY_MIN;
           yield change;
@@ -75,6 +87,9 @@ export async function* watch(
     if (options.signal?.aborted) {
       throw reasonOf(options.signal);
     }
+    if (stream !== state.stream) {
+      continue; // it goes on by another connection
+    }
     if (ended.aborted) {
       throw stream.closed ?? stream.connection.disconnected("it was closed");
     }
@@ -84,13 +99,16 @@ export async function* watch(
 }
 
 /** Reads one stream to its end. */
-async function* frames(stream: Stream<unknown>, request: WatchRequest, ended: AbortSignal): AsyncGenerator<WatchResponse, void, undefined> {
+async function* frames(
+  state: State, stream: Stream<unknown>, request: WatchRequest, ended: AbortSignal,
+): AsyncGenerator<WatchResponse, void, undefined> {
   let call: ClientReadableStream<WatchResponse> | undefined;
   const cancel = (): void => call?.cancel();
   ended.addEventListener("abort", cancel, { once: true });
+  state.watches.add(cancel);
   try {
     call = await stream.connection.stream(StateService.method.watch, request);
-    if (ended.aborted) {
+    if (ended.aborted || stream !== state.stream) {
       call.cancel();
     }
     yield* call as AsyncIterable<WatchResponse>;
@@ -98,6 +116,7 @@ async function* frames(stream: Stream<unknown>, request: WatchRequest, ended: Ab
     throw fromCall(error, "STATE_DISCONNECTED");
   } finally {
     ended.removeEventListener("abort", cancel);
+    state.watches.delete(cancel);
     call?.on("error", () => undefined); // what comes after its end
     call?.cancel();
   }
@@ -128,10 +147,13 @@ class Cursor {
       case "synced":
         return this.sync(frame.value.revision);
       case "record":
-        return this.change({ type: "saved", revision: frame.value.revision, ...identity(frame.value), record: frame.value });
+        return this.change({
+          type: "saved", revision: frame.value.revision, ...identity(frame.value), record: frame.value, ...written(frame.value),
+        });
       case "left": {
         const { revision, kind, id, deleted, reason } = frame.value;
-        return this.change(deleted ? { type: "deleted", revision, kind, id, reason } : { type: "left", revision, kind, id });
+        const change = { revision, kind, id, ...written(frame.value) };
+        return this.change(deleted ? { type: "deleted", reason, ...change } : { type: "left", ...change });
       }
       default:
         return [];
@@ -175,6 +197,11 @@ class Cursor {
     this.advance(revision);
     return told;
   }
+}
+
+/** Whose write a record, or the end of one, is. */
+function written({ writtenBy, writtenAt }: StateRecord | WatchResponse_Left): Pick<Change, "writtenBy" | "writtenAt"> {
+  return { ...(writtenBy ? { writtenBy } : {}), ...(writtenAt ? { writtenAt } : {}) };
 }
 
 /** A record's kind and id. */

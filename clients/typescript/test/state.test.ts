@@ -45,7 +45,13 @@ test("a watch outlives its service, and ends with its signal", { timeout }, asyn
   await server.kill();
   await server.start();
   await store.save(agent("b"), { timeout: PATIENCE });
-  assert.equal((await next()).id, "b");
+  const saved = await next();
+  assert.deepEqual([saved.id, saved.writtenBy, saved.writtenAt], ["b", saved.record?.writtenBy, saved.record?.writtenAt]);
+  await store.delete(RecordKind.AGENT_STATE, "b");
+  const deleted = await next();
+  assert.equal(deleted.type, "deleted");
+  assert.ok(deleted.writtenBy);
+  assert.ok(deleted.writtenAt);
   stop.abort(new RangeError("enough"));
   await assert.rejects(changes.next(), RangeError);
 });

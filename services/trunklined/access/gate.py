@@ -174,6 +174,14 @@ class Gate:
                     return self._denied(str(need), {"right": need.right, "object": need.object})
         return None
 
+    def line_for(self, need: Need, name: str = "") -> int | None:
+        """Returns the line by which the caller may do something, or the identity with a name; 0: none allows it. None:
+        there are no rules, or none for the caller."""
+        permissions = self._permissions
+        if name:
+            permissions = self._control.permissions_of(Identity(name, "token", self.identity.peer))
+        return None if permissions is None else permissions.line_for(need)
+
     def look(self) -> None:
         """Takes up the permissions that are in force now. What is open and allowed no more ends."""
         self._permissions = self._control.permissions_of(self.identity)

@@ -36,6 +36,11 @@ class Identity:
     ends: float | None = None
     speaker: str = ""
 
+    @property
+    def principal(self) -> str:
+        """What is noted of it where it did something: its name, or the address of one that proved nothing."""
+        return self.peer[:MAX_NAME_LENGTH] if self.name == ANONYMOUS else self.name
+
     def __str__(self) -> str:
         return self.peer if self.kind == "anonymous" else f"{self.name} ({self.peer})"
 

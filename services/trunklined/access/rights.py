@@ -16,7 +16,7 @@ class Form(Enum):
     WORDS = "words"
 
 
-INSPECTED: Final = ("list", "stats", "reflection")
+INSPECTED: Final = ("list", "stats", "reflection", "explain", "tail", "trace", "stuck")
 
 RIGHTS: Final[Mapping[str, Form]] = {
     **dict.fromkeys(("publish", "subscribe", "request", "respond"), Form.PATTERNS),

@@ -229,6 +229,7 @@ def make_broker(settings: Settings, engine: JournalEngine | None = None, peers: 
             or max(MIN_QUEUE_MEMORY_BYTES, available_memory() // QUEUE_MEMORY_PART),
             max_subscriptions=settings.max_subscriptions,
             max_pending_requests=settings.max_pending_requests,
+            max_recent_bytes=settings.max_recent_bytes,
         ),
         engine or SqliteJournal(path, max_bytes=settings.max_journal_bytes),
         JournalLimits(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -24,8 +24,8 @@ from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.pattern_index import PatternIndex
 from trunklined.bus.queue import Drops, Queue, Subscriber, SubscriptionQueue
 from trunklined.bus.queue_memory import QueueMemory
+from trunklined.bus.recent import EventKind, RecentEvents
 from trunklined.bus.replicas.forwarded_request import ForwardedRequest
-from trunklined.bus.replicas.items import Row
 from trunklined.bus.replicas.peers import ALONE, Peers
 from trunklined.bus.requests import Correlated, PendingRequest, PendingRequests, Responder, lost_error
 from trunklined.rpc.histogram import Histogram
@@ -42,6 +42,7 @@ class Limits:
     max_queue_memory_bytes: int
     max_subscriptions: int
     max_pending_requests: int
+    max_recent_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,10 @@ class Subscription:
         self._broker.unsubscribe(self, nothing_begun=nothing_begun)
 
 
+async def _know_nothing(_name: str, _request: bytes) -> bytes | None:
+    return None
+
+
 class Broker:
     """All of it runs in one event loop and nothing in it waits: a publisher is never delayed by a subscriber.
 
@@ -115,8 +120,10 @@ class Broker:
         self.clock = clock
         self._format = format
         self.peers = peers
-        self.describe: Callable[[], bytes] = lambda: b""
-        """Makes what other replicas are told that ask for this one's figures; whoever serves the broker sets it."""
+        self.answer: Callable[[str, bytes], Awaitable[bytes | None]] = _know_nothing
+        """Makes this replica's own part of the answer to a question, by its name; None: it has none. Whoever serves the
+        broker sets it."""
+        self.recent = RecentEvents(limits.max_recent_bytes, clock, format.describe)
         self._journal_limits = journal_limits
         self._journal_sequencer = Sequencer(clock)
         self._sequencer = peers.sequencer or self._journal_sequencer
@@ -129,7 +136,7 @@ class Broker:
         self._subscriptions: dict[int, Subscription] = {}
         self._last_subscription_id = 0
         self._published = 0
-        self._requests = PendingRequests(limits.max_pending_requests, format.life, clock, self._lost)
+        self._requests = PendingRequests(limits.max_pending_requests, format.life, clock, self._lost, self.recent)
         self.groups = Groups(self._index, self._make_queue, self._offer, self._requests, clock)
         self._routes: dict[SubscriptionQueue, None] = {}
         """The queues of what goes to other replicas, whole."""
@@ -154,6 +161,7 @@ class Broker:
             self._format,
             self._fan_out_stored,
             self._announce,
+            self.recent,
             self._journal_sequencer,
         )
 
@@ -295,6 +303,7 @@ class Broker:
                 continue
             batch.first_sequence = self._sequencer.allot(len(batch.messages))
             self._published += len(batch.messages)
+            self.recent.carry(batch, EventKind.PUBLISHED)
         if channel in self.journal.in_flight:  # what was stored before it on this channel goes first
             self.journal.follow(lambda: self._fan_out(channel, batches, correlated))
         else:
@@ -391,6 +400,7 @@ class Broker:
         else:
             queue = self.groups.queue_of(group)
             queues = [] if queue is None else [queue]
+        self.recent.carry(batch, EventKind.ARRIVED)
         for index, request in requests:
             self._take_request(request, batch, index, queues)
         if queues:
@@ -458,6 +468,7 @@ class Broker:
         """Gives a request's message its sequence and puts it into queues."""
         batch.first_sequence = self._sequencer.allot(1)
         self._published += 1
+        self.recent.carry(batch, EventKind.PUBLISHED)
         request.offered()
         if self._responders:
             channel = request.channel
@@ -559,29 +570,13 @@ class Broker:
         """Settles all pending requests with an error: the service stops."""
         self._requests.fail_all(error)
 
-    def rows(self, pattern: str | None, after: int) -> Iterator[Row]:
-        """The subscriptions that there are now at this replica, in order of their ids.
+    def subscriptions(self, after: int = 0) -> Iterator[Subscription]:
+        """The subscriptions that there are now at this replica, in order of their ids, behind one."""
+        return (each for each in [*self._subscriptions.values()] if each.id > after)
 
-        Args:
-            pattern: only those of this pattern. None: all.
-            after: only those with a higher id.
-        """
-        for each in [*self._subscriptions.values()]:
-            queue, subscriber = each.queue, each.subscriber
-            if each.id > after and (pattern is None or queue.pattern == pattern):
-                dropped = queue.drops.lagged + queue.drops.evicted if isinstance(queue, SubscriptionQueue) else 0
-                yield Row(
-                    each.id,
-                    queue.pattern,
-                    queue.group,
-                    subscriber.peer,
-                    queue.count,
-                    queue.size,
-                    subscriber.delivered,
-                    dropped,
-                    subscriber.credit,
-                    each.started_at,
-                )
+    def pending_requests(self) -> Iterable[PendingRequest]:
+        """The requests that wait for their answers at this replica, the oldest first."""
+        return self._requests.all()
 
     def statistics(self) -> Statistics:
         """A snapshot; costs a walk over the subscriptions."""

@@ -18,6 +18,7 @@ from trunkline.limits import (
     MAX_PENDING_REQUESTS,
     MAX_QUEUED_BYTES,
     MAX_QUEUED_MESSAGES,
+    MAX_RECENT_BYTES,
     MAX_SUBSCRIPTIONS,
     MAX_TASKS,
     MAX_WAITING_PUBLISHES,
@@ -80,6 +81,13 @@ class Settings(RedisSettings, MovingSettings, ServerSettings, AccessSettings):
     )
     max_pending_requests: int = Field(
         default=MAX_PENDING_REQUESTS, ge=1, description="Requests that wait; beyond it new ones are refused."
+    )
+    max_recent_bytes: int = Field(
+        default=MAX_RECENT_BYTES,
+        ge=0,
+        le=1024 * MiB,
+        description="Memory for what happened to messages lately, with the messages, which Trace is answered from. 0:"
+        " nothing is remembered.",
     )
     engine: Literal["sqlite", "memory", "redis"] = Field(
         default="sqlite",

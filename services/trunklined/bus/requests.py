@@ -21,6 +21,7 @@ from trunkline.errors import (
 from trunkline.limits import MAX_PART_CREDIT
 from trunklined.bus.description import LifeFormat
 from trunklined.bus.message_batch import MessageBatch
+from trunklined.bus.recent import EventKind, RecentEvents
 from trunklined.rpc.histogram import Histogram
 
 LATENCY_BOUNDS: Final = (
@@ -196,7 +197,12 @@ class PendingRequest:
     @property
     def time_left(self) -> float:
         """Seconds until its deadline, at least 0."""
-        return max(0.0, self._since + self.timeout - time.perf_counter())
+        return max(0.0, self.timeout - self.age)
+
+    @property
+    def age(self) -> float:
+        """Seconds since it began to wait."""
+        return time.perf_counter() - self._since
 
     def start(self, pending: PendingRequests, loop: asyncio.AbstractEventLoop) -> None:
         """Begins to wait; the deadline counts from here."""
@@ -216,8 +222,8 @@ class PendingRequest:
         if self.terms.outlives_asker:
             self.on_events = None
             self.on_reply = self.on_error = _tell_nobody
-        elif self._settle():
-            self.call_off("the asker", "nobody waits for the answer any more")
+        elif self._settle(why := "nobody waits for the answer any more"):
+            self.call_off("the asker", why)
 
     def reply(self, channel: str, message: bytes) -> None:
         """Settles it with a reply that was published. Who works on it is not called off: it may have published that."""
@@ -233,14 +239,14 @@ class PendingRequest:
 
     def fail(self, error: TrunklineError) -> None:
         """Settles it with an error."""
-        if self._settle():
+        if self._settle(f"{error.error_code}: {error.message}"):
             self.on_error(self, error)
             self.call_off("the bus", error.message)
 
     def cancel(self, by: str, reason: str) -> None:
         """Ends it since somebody calls it off: who works on it is told, and who asked."""
         pending = self._pending
-        if pending is None or not self._settle():
+        if pending is None or not self._settle(f"cancelled by {by or 'somebody'}: {reason}"):
             return
         if self.on_events is not None:
             self.on_events(self, [self._stamped(pending, pending.format.cancelled(by, reason))], True)
@@ -325,7 +331,7 @@ class PendingRequest:
                     self._take_credit()
                 elif each.kind in ENDS:
                     end = each
-                    self._settle()
+                    self._settle("" if each.kind == "result" else each.kind)
                 events.append(each)
         finally:
             self._tell(pending, events, end)
@@ -380,12 +386,14 @@ class PendingRequest:
         self.number += 1
         return encoded + pending.format.stamp(self.number, pending.clock() if now is None else now)
 
-    def _settle(self) -> bool:
-        """Takes it out of all books; False if that was done already."""
+    def _settle(self, why: str = "") -> bool:
+        """Takes it out of all books; False if that was done already. `why`: it has no answer."""
         pending, self._pending = self._pending, None
         if pending is None:
             return False
         pending.forget(self)
+        sequences = (self.sequence,) if self.sequence else ()
+        pending.recent.note(EventKind.ENDED, sequences, self.responder_name, error=why, request_id=self.correlation_id)
         if self._timer is not None:
             self._timer.cancel()
         if self._idle_timer is not None:
@@ -438,6 +446,7 @@ class PendingRequests:
         format: how events are written.
         clock: UNIX time in seconds.
         lost: called with a request that nobody has any more, and is not settled.
+        recent: told when a request has its end.
     """
 
     def __init__(
@@ -446,11 +455,13 @@ class PendingRequests:
         format: LifeFormat,
         clock: Callable[[], float],
         lost: Callable[[PendingRequest, Responder | None], None],
+        recent: RecentEvents,
     ) -> None:
         self._maximum = maximum
         self.format = format
         self.clock = clock
         self.lost = lost
+        self.recent = recent
         self._by_correlation: dict[str, PendingRequest] = {}
         self._by_sequence: dict[int, PendingRequest] = {}
         """Those that went to responders, by the sequence of their message."""
@@ -501,6 +512,10 @@ class PendingRequests:
             self.waiting.pop(request.correlation_id, None)
         if self._settled is not None and not self._by_correlation and not self._settled.done():
             self._settled.set_result(None)
+
+    def all(self) -> list[PendingRequest]:
+        """Returns the pending requests, the oldest first."""
+        return list(self._by_correlation.values())
 
     def get(self, request_id: str) -> PendingRequest | None:
         """Returns a pending request by its correlation id; None: none is."""

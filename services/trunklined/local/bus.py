@@ -72,7 +72,8 @@ class InMemoryMessageBus(BaseBus):
             def accept(write: Any) -> BusConnection:
                 return servicer.accept(_PEER, write, LocalConnection)
 
-            return LocalStream(parse_frame, user, BusDisconnectedError, accept, servicer.unary_calls(), {})
+            frames = {"Tail": lambda raw: servicer.tail_frames(raw, _PEER)}
+            return LocalStream(parse_frame, user, BusDisconnectedError, accept, servicer.unary_calls(), frames)
 
         session = LocalSession(open_stream, broker)
         await session.stream.open(0)

@@ -40,6 +40,7 @@ class Room:
     version: int
     types: Mapping[str, str]
     lease: str
+    oldest: int | None = None
 
     def place(self, target: Target) -> str:
         """Returns where it is, for people."""
@@ -83,7 +84,7 @@ async def _hold(target: Target, room: Room) -> tuple[NamedLease, Link]:
     link = Link(target, room.name, max_connections=2)
     lease = NamedLease(link, room.lease, token_hex(8), ttl=LEASE_SECONDS, note=NOTE)
     try:
-        await check_redis(link, room.name, room.version, room.types)
+        await check_redis(link, room.name, room.version, room.types, room.oldest)
         while not await lease.acquire():
             other = lease.holder
             if other is not None and other.note != NOTE:

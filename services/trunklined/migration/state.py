@@ -21,21 +21,31 @@ from trunklined.migration.rows import PAGE_BYTES, PAGE_ROWS, Row, paged
 from trunklined.redis.link import SyncLink
 from trunklined.relay.journal import Arrival, Refusal
 from trunklined.state.engines.redis.layout import FORMAT as VERSION
-from trunklined.state.engines.redis.layout import ROOM, TYPES, field_of, keys_of, sized_head, tail_of
+from trunklined.state.engines.redis.layout import (
+    OLDEST,
+    ROOM,
+    TYPES,
+    entry_of,
+    field_of,
+    keys_of,
+    mark_of,
+    sized_head,
+    tail_of,
+)
 from trunklined.state.engines.sqlite_schema import FORMAT
 from trunklined.state.engines.sqlite_writer import pack_meta
-from trunklined.state.records import FOR_EVER, Facets, Term
+from trunklined.state.records import FOR_EVER, Facets, Term, Written
 
 TABLES: Final = ("records", "held", "refused", "store")
 STORE_FORMAT: Final = FORMAT
-STORE_ROOM: Final = Room(ROOM, "state store", VERSION, TYPES, "outbox")
+STORE_ROOM: Final = Room(ROOM, "state store", VERSION, TYPES, "outbox", OLDEST)
 
 _COUNTS: Final = "agent_states, workflow_states, task_results, leases, agent_presences"
 """In the order of `RecordKind`."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_Record = tuple[int, Facets, int, int, int, bytes]
-"""Revision, facets, number of the lease, TTL and UNIX time of its end in milliseconds, body."""
+_Record = tuple[int, Facets, int, int, int, Written, bytes]
+"""Revision, facets, number of the lease, TTL and UNIX time of its end in milliseconds, who wrote it and when, body."""
 _decode_record = msgspec.msgpack.Decoder(_Record).decode
 _Held = tuple[str, str | None, float, float | None, bytes]
 """Channel, ordering key, when it was taken and when it was sent, message."""
@@ -77,15 +87,16 @@ class StoreFile:
         )
 
     def _records(self) -> Iterator[Row]:
-        for kind, id, revision, body, lease, ttl_ms, ends_ms, *facets in self._connection.execute(
-            "SELECT r.kind, r.id, r.revision, v.body, lease, ttl_ms, expires_at_ms,"
+        for kind, id, revision, body, by, at_ms, lease, ttl_ms, ends_ms, *facets in self._connection.execute(
+            "SELECT r.kind, r.id, r.revision, v.body, v.written_by, v.written_at_ms, lease, ttl_ms, expires_at_ms,"
             " status, type, phase, agent_id, capability"
             " FROM records r LEFT JOIN versions v USING (revision) ORDER BY r.kind, r.id"
         ):
             if body is None:
                 raise StorageError(f"the store is damaged: the body of {RecordKind(kind).label} {id!r} is not there")
             ends = 0 if kind == RecordKind.LEASE else ends_ms or (ttl_ms and self._now_ms + ttl_ms)
-            yield Row(f"{kind}:{id}", _encode((revision, Facets(*facets), lease, ttl_ms, ends, body)))
+            record = (revision, Facets(*facets), lease, ttl_ms, ends, Written(by, at_ms), body)
+            yield Row(f"{kind}:{id}", _encode(record))
 
     def _held(self) -> Iterator[Row]:
         for id, *row in self._connection.execute(
@@ -111,16 +122,16 @@ class StoreFile:
             if table == "records":
                 records = [(_key(row.name), _decode_record(row.value)) for row in rows]
                 many(
-                    "INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?)",
+                    "INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?, ?, ?)",
                     [
-                        (at, int(kind), id, body, pack_meta(facets, None))
-                        for (kind, id), (at, facets, *_, body) in records
+                        (at, int(kind), id, body, pack_meta(facets, None), *written)
+                        for (kind, id), (at, facets, *_, written, body) in records
                     ],
                 )
                 many(
                     "INSERT OR REPLACE INTO records (kind, id, revision, lease, ttl_ms, expires_at_ms,"
                     " status, type, phase, agent_id, capability) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    [(int(kind), id, at, *term, *facets) for (kind, id), (at, facets, *term, _) in records],
+                    [(int(kind), id, at, *term, *facets) for (kind, id), (at, facets, *term, _, _) in records],
                 )
             elif table == "held":
                 many(
@@ -242,11 +253,12 @@ class StoreRoom:
         if text is None or body is None:
             return None
         head, size = sized_head(text)
-        revision, _, rest = body.partition(b" ")
+        entry = entry_of(_key(name), body)
         lease, ttl_ms, _ = head.term
         if (
-            int(revision) != head.revision
-            or len(rest) != size
+            entry is None
+            or entry.revision != head.revision
+            or len(entry.body) != size
             or int(bound or 0) != lease
             or bool(ends) != bool(ttl_ms)
         ):
@@ -254,7 +266,7 @@ class StoreRoom:
                 f"the store in Redis is damaged: what it has of the record {name!r} does not fit together"
             )
         ends_ms = 0 if _key(name)[0] is RecordKind.LEASE else int(ends or 0)
-        return _encode((head.revision, head.facets, lease, ttl_ms, ends_ms, rest))
+        return _encode((head.revision, head.facets, lease, ttl_ms, ends_ms, entry.written, entry.body))
 
     def put(self, table: str, rows: Sequence[Row]) -> None:
         """See `Side`."""
@@ -276,11 +288,12 @@ class StoreRoom:
         now_ms = time.time_ns() // 1_000_000
         with client.pipeline(transaction=True) as pipeline:
             for row in rows:
-                (kind, id), (revision, facets, lease, ttl_ms, ends_ms, body) = _key(row.name), _decode_record(row.value)
-                field, at = field_of((kind, id)), b"%d " % revision
+                kind, id = _key(row.name)
+                revision, facets, lease, ttl_ms, ends_ms, written, body = _decode_record(row.value)
+                field = field_of((kind, id))
                 term = Term(lease, ttl_ms) if lease or ttl_ms else FOR_EVER
-                heads += (field, at + tail_of(facets, term, len(body)))
-                bodies += (field, at + body)
+                heads += (field, b"%d %b" % (revision, tail_of(facets, term, len(body))))
+                bodies += (field, b"%d:%b%b" % (revision, mark_of(written), body))
                 pipeline.execute_command("ZADD", self._keys.ids[kind.value - 1], 0, id)
                 if ttl_ms:
                     pipeline.execute_command("ZADD", self._keys.ends, ends_ms or now_ms + ttl_ms, field)

@@ -30,7 +30,7 @@ _MODES: Final[dict[str, str]] = {
 }
 
 
-async def check_redis(link: Link, kind: str, version: int, types: Mapping[str, str]) -> None:
+async def check_redis(link: Link, kind: str, version: int, types: Mapping[str, str], oldest: int | None = None) -> None:
     """Checks that a Redis can be trusted with a room's keys, and claims them.
 
     Args:
@@ -38,13 +38,15 @@ async def check_redis(link: Link, kind: str, version: int, types: Mapping[str, s
         kind: what keeps its data there, such as "state".
         version: of the format in which it does.
         types: by key, without the room's tag, the type that it must have if it is there, as TYPE says it.
+        oldest: the oldest version that is read, too; what is of it counts as of `version` from now on, so that no
+            program starts on it that knows only the older one. None: no other.
 
     Raises:
         StorageError: it cannot; nothing was written. Details: setting, which the line names.
     """
     try:
         await check_server(link)
-        await _check_keys(link, kind, version, types)
+        await _check_keys(link, kind, version, types, version if oldest is None else oldest)
     except OverloadedError as error:
         raise _refusal("redis_url", error.message) from error
     except StorageError as error:
@@ -112,7 +114,7 @@ def _info(answer: Any) -> dict[str, str]:
     return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
 
 
-async def _check_keys(link: Link, kind: str, version: int, types: Mapping[str, str]) -> None:
+async def _check_keys(link: Link, kind: str, version: int, types: Mapping[str, str], oldest: int) -> None:
     mark, ours = link.key(FORMAT_KEY), format_mark(kind, version)
     names = {link.key(name): type for name, type in {**types, FORMAT_KEY: "string"}.items()}
 
@@ -140,7 +142,10 @@ async def _check_keys(link: Link, kind: str, version: int, types: Mapping[str, s
         await link.call("SET", mark, ours, "NX")
         kept = await link.call("GET", mark)
     said = _text(kept)
-    if said != ours:
+    if said in (format_mark(kind, older) for older in range(oldest, version)):
+        log.info("what is in Redis is brought to a newer format", redis=str(link.target), found=said, format=version)
+        await link.call("SET", mark, ours)
+    elif said != ours:
         if said.startswith(_UNFINISHED):
             raise _refusal(
                 "redis_prefix",

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import unquote
 
-from trunkline.addresses import UNIX
+from trunkline.addresses import UNIX, this_process
 from trunkline.errors import PermissionDeniedError, UnauthenticatedError
 from trunkline.wire.token import AUTHORIZATION, ON_BEHALF_OF, whose
 from trunklined.access.control import AccessControl
@@ -107,6 +107,13 @@ def peer_of(context: Any) -> str:
     """Returns who made a call, for people: the name that was proved, and the address."""
     gate = current_gate()
     return str(gate.identity) if gate is not None else str(context.peer())
+
+
+def principal() -> str:
+    """Returns what is noted of who made the call that is served, of at most MAX_NAME_LENGTH characters: see
+    `Identity.principal`; within one process, this process."""
+    gate = current_gate()
+    return gate.identity.principal if gate is not None else this_process()[:MAX_NAME_LENGTH]
 
 
 def is_from_replica() -> bool:

@@ -13,7 +13,6 @@ from typing import Final, Protocol, runtime_checkable
 import structlog
 from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from prometheus_client.registry import Collector
 
 from trunkline.errors import TrunklineError
@@ -31,6 +30,7 @@ from trunklined.rpc.garbage import Garbage
 from trunklined.rpc.listening import hang_up, listen
 from trunklined.rpc.loop_lag import LoopLag
 from trunklined.rpc.metrics import ExposureCollector, MetricsServer, RpcMetrics
+from trunklined.rpc.reflection import serve_reflection
 from trunklined.rpc.tls import ServerTls
 
 MOVE_SHARE: Final = 0.75
@@ -166,9 +166,7 @@ async def serving(program: Program, settings: ServerSettings) -> AsyncIterator[s
         stack.push_async_callback(server.stop, 0)
         program.register(server)
         health_pb2_grpc.add_HealthServicer_to_server(state, server)
-        reflection.enable_server_reflection(
-            (*program.service_names, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-        )
+        serve_reflection(server, (*program.service_names, health.SERVICE_NAME))
         lag = LoopLag()
         stack.callback(lag.close)
         tls = ServerTls(settings.tls_cert, settings.tls_key, settings.tls_client_ca) if settings.tls_cert else None

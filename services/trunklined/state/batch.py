@@ -91,7 +91,7 @@ class _Separate:
         result = outcome[0]
         if isinstance(result, Entry):
             is_first = self._room == ANSWER_BYTES
-            self._room -= len(result.body)
+            self._room -= result.size
             if self._room < 0 and not is_first:
                 self._fail(index, too_much_to_read(ANSWER_BYTES))
                 return

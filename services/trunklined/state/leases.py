@@ -42,9 +42,9 @@ class Writes(Protocol):
         """See `Engine.extend`."""
 
 
-def to_release(hold: Hold) -> Transaction:
-    """Returns what ends a lease; see `released`."""
-    return (Drop(LEASE, hold.name, hold.number),)
+def to_release(hold: Hold, writer: str) -> Transaction:
+    """Returns what ends a lease; see `released`. `writer`: who releases it."""
+    return (Drop(LEASE, hold.name, hold.number, writer=writer),)
 
 
 def released(hold: Hold, outcome: TransactionOutcome) -> int:
@@ -76,7 +76,7 @@ class Leases:
         self.waiting = 0
         """Number of callers that wait for a lease."""
 
-    async def acquire(self, name: str, holder: str, body: bytes, ttl_ms: int, wait: float) -> int:
+    async def acquire(self, name: str, holder: str, body: bytes, ttl_ms: int, wait: float, writer: str = "") -> int:
         """Takes a lease; returns its number.
 
         Args:
@@ -85,12 +85,13 @@ class Leases:
             body: the encoded lease.
             ttl_ms: it ends so many milliseconds after its last renewal.
             wait: seconds to wait for whoever holds it. A caller that is cancelled takes nothing.
+            writer: who calls.
 
         Raises:
             LeaseHeldError: another holds it.
             OverloadedError: too many wait.
         """
-        put = Put(LEASE, name, body, Facets(agent_id=holder), 0, ttl_ms=ttl_ms)
+        put = Put(LEASE, name, body, Facets(agent_id=holder), 0, ttl_ms=ttl_ms, writer=writer)
         deadline = asyncio.get_running_loop().time() + wait
         is_first = True
         while True:
@@ -123,9 +124,9 @@ class Leases:
         self._counts.lease_renewals += 1
         return seconds
 
-    async def release(self, hold: Hold) -> int:
+    async def release(self, hold: Hold, writer: str = "") -> int:
         """Ends a lease and all that is bound to it; returns the revision of its end. Raises `LeaseLostError`."""
-        return released(hold, await self._writes.write(to_release(hold), 0))
+        return released(hold, await self._writes.write(to_release(hold, writer), 0))
 
     def remaining(self, name: str) -> float:
         """Returns the seconds until a lease ends unless it is renewed; 0 where nobody holds it."""
@@ -163,16 +164,16 @@ class Leases:
             number = outcome[0]
             assert isinstance(number, int)
             if taken.done():
-                self._give_back(Hold(put.id, number))
+                self._give_back(Hold(put.id, number), put.writer)
             else:
                 taken.set_result(number)
 
         self._writes.submit((put,), len(put.body), done)
         return await taken
 
-    def _give_back(self, hold: Hold) -> None:
+    def _give_back(self, hold: Hold, writer: str) -> None:
         with suppress(StateError):  # then it ends by its TTL
-            self._writes.submit(to_release(hold), 0, lambda _: None)
+            self._writes.submit(to_release(hold, writer), 0, lambda _: None)
 
     async def _held(self, name: str, number: int) -> LeaseHeldError:
         head = await self._writes.head(LEASE, name)

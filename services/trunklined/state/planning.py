@@ -32,6 +32,7 @@ from trunklined.state.records import (
     Term,
     Touch,
     Transaction,
+    Written,
 )
 
 Bound = Callable[[int], Collection[RecordKey]]
@@ -53,7 +54,7 @@ class Planner:
         revision: the store's revision before the commit.
         head: returns the committed head of a record that is written, or None.
         read: returns a committed record with its body, or None.
-        answer_bytes: bytes of bodies that one transaction may read beyond its first; then OVERLOADED.
+        answer_bytes: bytes of records that one transaction may read beyond its first; then OVERLOADED.
         bound: see `Bound`.
     """
 
@@ -76,6 +77,9 @@ class Planner:
         self._read = read
         self._answer_bytes = answer_bytes
         self._latest: dict[RecordKey, Change] = {}
+        self._now_ms = _now_ms()
+        self._written: dict[str, Written] = {}
+        """By who writes: all writes of a commit are made at one time."""
 
     def add(self, transaction: Transaction) -> TransactionOutcome:
         """Plans one transaction and returns its results.
@@ -107,14 +111,14 @@ class Planner:
             self.published += operation.publish
             return made
         if isinstance(operation, Drop):
-            kind, id, expected, publish, fence = operation
+            kind, id, expected, publish, fence, writer = operation
             if fence is not None:
                 self._check_held(fence)
             before = self._checked(kind, id, expected)
             if before is None:
                 return 0
             self.published += publish
-            return self._remove(kind, id, before, Reason.DELETED)
+            return self._remove(kind, id, before, Reason.DELETED, writer)
         if isinstance(operation, Touch):
             return self._touch(operation)
         if isinstance(operation, End):
@@ -122,12 +126,12 @@ class Planner:
         return self._look_up(operation)
 
     def _put(self, put: Put) -> int:
-        kind, id, body, facets, expected, _, lease, ttl_ms, fence = put
+        kind, id, body, facets, expected, _, lease, ttl_ms, fence, writer = put
         if fence is not None:
             self._check_held(fence)
         before = self._checked(kind, id, expected)
         if lease is None and not ttl_ms:
-            return self._make(kind, id, body, facets, before)
+            return self._make(kind, id, body, facets, before, writer)
         number = 0
         if lease is not None:
             self._check_held(lease)
@@ -139,7 +143,7 @@ class Planner:
                 )
         # A lease is renewed without a write: after a restart it has its whole TTL.
         term = Term(number, ttl_ms, 0 if kind is RecordKind.LEASE else _expiry(ttl_ms))
-        return self._make(kind, id, body, facets, before, term)
+        return self._make(kind, id, body, facets, before, writer, term)
 
     def _check_held(self, hold: Hold) -> None:
         head = self._head_now((RecordKind.LEASE, hold.name))
@@ -164,18 +168,18 @@ class Planner:
         head = self._head_now(key)
         if head is None or head.revision != revision or key in self.touched or not is_due():
             return 0
-        return self._remove(kind, id, head, Reason.EXPIRED)
+        return self._remove(kind, id, head, Reason.EXPIRED, "")
 
-    def _remove(self, kind: RecordKind, id: str, before: Head, reason: Reason) -> int:
+    def _remove(self, kind: RecordKind, id: str, before: Head, reason: Reason, writer: str) -> int:
         """Plans the end of a record; with a lease, all that is bound to it ends."""
-        revision = self._make(kind, id, None, None, before, reason=reason)
+        revision = self._make(kind, id, None, None, before, writer, reason=reason)
         if kind is RecordKind.LEASE:
             number = before.revision
             planned = [key for key, change in self._latest.items() if change.term.lease == number]
             for key in dict.fromkeys((*self._bound(number), *planned)):
                 head = self._head_now(key)
                 if head is not None and head.term.lease == number:
-                    self._make(*key, None, None, head, reason=Reason.LEASE_ENDED)
+                    self._make(*key, None, None, head, writer, reason=Reason.LEASE_ENDED)
         return revision
 
     def _head_now(self, key: RecordKey) -> Head | None:
@@ -202,11 +206,15 @@ class Planner:
         body: bytes | None,
         facets: Facets | None,
         before: Head | None,
+        writer: str,
         term: Term = FOR_EVER,
         reason: Reason = Reason.DELETED,
     ) -> int:
         self.revision = revision = self.revision + 1
-        change = Change(revision, kind, id, body, facets, before, term, reason)
+        written = self._written.get(writer)
+        if written is None:
+            written = self._written[writer] = Written(writer, self._now_ms)
+        change = Change(revision, kind, id, body, facets, before, term, reason, written)
         self._latest[kind, id] = change
         self.changes.append(change)
         if self.touched:
@@ -219,12 +227,12 @@ class Planner:
             return self._read(read.kind, read.id)
         if planned.body is None:
             return None
-        return Entry(read.kind, read.id, planned.revision, planned.body)
+        return Entry(read.kind, read.id, planned.revision, planned.body, planned.written)
 
     def _spend(self, budget: int, entry: Entry) -> int:
-        if len(entry.body) > budget and budget < self._answer_bytes:  # the first read is answered in any case
+        if entry.size > budget and budget < self._answer_bytes:  # the first read is answered in any case
             raise too_much_to_read(self._answer_bytes)
-        return budget - len(entry.body)
+        return budget - entry.size
 
     def _undo(self, made: int, published: int, revision: int) -> None:
         del self.published[published:]
@@ -245,7 +253,11 @@ def lease_lost(hold: Hold, current: int) -> LeaseLostError:
 
 def _expiry(ttl_ms: int) -> int:
     """Returns the UNIX time in milliseconds at which a TTL that begins now is over; 0 for none."""
-    return time.time_ns() // 1_000_000 + ttl_ms if ttl_ms else 0
+    return _now_ms() + ttl_ms if ttl_ms else 0
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def too_much_to_read(maximum: int) -> OverloadedError:

@@ -61,13 +61,31 @@ def matches(filter: Facets, facets: Facets) -> bool:
     return all(value is None or value == actual for value, actual in zip(wanted, facets[:-1], strict=True))
 
 
+class Written(NamedTuple):
+    """Who made a write, and when: UNIX time in milliseconds. `by` is empty where nobody did: a TTL passed."""
+
+    by: str = ""
+    at_ms: int = 0
+
+
+UNKNOWN: Final = Written()
+"""Of a write that was kept by a version that did not note it."""
+
+
 class Entry(NamedTuple):
-    """A stored record: its encoded body and the revision of its last write."""
+    """A stored record: its encoded body, the revision of its last write, and whose that was."""
 
     kind: RecordKind
     id: str
     revision: int
     body: bytes
+    written: Written = UNKNOWN
+
+    @property
+    def size(self) -> int:
+        """Bytes that an answer has of it, without tags, lengths and numbers."""
+        by = self.written.by
+        return len(self.body) + (len(by) if by.isascii() else len(by.encode()))
 
 
 class Term(NamedTuple):
@@ -100,7 +118,7 @@ class Hold(NamedTuple):
 class Put(NamedTuple):
     """Saves a record. `expected`: the revision that the stored record must have; 0: no record; None: any or none.
     `publish`: messages that are put into the outbox with it; `lease`: the lease that it ends with; `ttl_ms`: its TTL,
-    0: none; `fence`: the lease that must be held."""
+    0: none; `fence`: the lease that must be held; `writer`: who saves it."""
 
     kind: RecordKind
     id: str
@@ -111,17 +129,20 @@ class Put(NamedTuple):
     lease: Hold | None = None
     ttl_ms: int = 0
     fence: Hold | None = None
+    writer: str = ""
 
 
 class Drop(NamedTuple):
     """Deletes a record. `expected`: the revision that the stored record must have; None: any or none. `publish`:
-    messages that are put into the outbox with it, if there was a record. `fence`: the lease that must be held."""
+    messages that are put into the outbox with it, if there was a record. `fence`: the lease that must be held.
+    `writer`: who deletes it."""
 
     kind: RecordKind
     id: str
     expected: int | None = None
     publish: Sequence[Arrival] = ()
     fence: Hold | None = None
+    writer: str = ""
 
 
 class Touch(NamedTuple):
@@ -191,6 +212,7 @@ class Change(NamedTuple):
     before: Head | None
     term: Term = FOR_EVER
     reason: int = Reason.DELETED
+    written: Written = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Final
 from trunkline.errors import OverloadedError, TrunklineError
 from trunkline.records import WATCHED_KINDS, RecordKind
 from trunklined.state.engines.engine import Engine, compacted
-from trunklined.state.records import ANY, Change, Entry, Facets, Reason, matches
+from trunklined.state.records import ANY, UNKNOWN, Change, Entry, Facets, Reason, Written, matches
 
 PAGE: Final = 256
 """Records or changes that are read at once."""
@@ -19,13 +19,14 @@ PAGE: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A record that is no more (`deleted`, and why), or was saved and no longer matches."""
+    """A record that is no more (`deleted`, and why), or was saved and no longer matches; and whose write that was."""
 
     kind: RecordKind
     id: str
     revision: int
     deleted: bool
     reason: int = Reason.DELETED
+    written: Written = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,13 @@ class WatchFilter:
 
     def event(self, change: Change) -> Entry | Left | None:
         """Returns what a change is to the watcher; None where it does not concern the filter."""
-        revision, kind, id, body, facets, before, _, reason = change
+        revision, kind, id, body, facets, before, _, reason, written = change
         if kind not in self.kinds or (self.id is not None and id != self.id):
             return None
         if body is not None and facets is not None and matches(self.facets, facets):
-            return Entry(kind, id, revision, body)
+            return Entry(kind, id, revision, body, written)
         if before is not None and matches(self.facets, before.facets):
-            return Left(kind, id, revision, body is None, reason)
+            return Left(kind, id, revision, body is None, reason, written)
         return None
 
 

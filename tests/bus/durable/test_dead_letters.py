@@ -336,7 +336,7 @@ async def test_an_attempt_of_before_a_restart_says_who_and_when(kept: Bus, chann
         await holder.take(1)
         until = time.time()
         listed = await kept.stub.ListSubscriptions(bus_pb2.ListSubscriptionsRequest())
-        peer = next(each.peer for each in listed.subscriptions if each.group == "d")
+        peer = next(each.peer for each in listed.subscriptions if each.durable == "d")
         assert peer
     stub = await kept.restart()
     letter = (await eventually(lambda: letters(stub), bool))[0]

@@ -162,6 +162,7 @@ func (r *runner) respond(ctx context.Context, wanted step) (said, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}
+		time.Sleep(seconds(wanted.Takes))
 		return &trunkline.Message{Payload: request.GetPayload(), SenderId: "responder"}, nil
 	})
 	return nil, err

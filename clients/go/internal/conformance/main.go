@@ -46,6 +46,7 @@ type step struct {
 	Durable string  `json:"durable"`
 	AckWait float64 `json:"ack_wait"`
 	Hold    bool    `json:"hold"`
+	Takes   float64 `json:"takes"`
 	Fail    *failed `json:"fail"`
 	Reason  string  `json:"reason"`
 
@@ -164,8 +165,9 @@ var verbs map[string]func(*runner, context.Context, step) (said, error)
 func init() {
 	verbs = map[string]func(*runner, context.Context, step) (said, error){
 		"connect_bus": (*runner).connectBus, "connect_state": (*runner).connectState, "reconnected": (*runner).wasReconnected,
-		"close":   func(r *runner, _ context.Context, _ step) (said, error) { return nil, r.close() },
-		"publish": (*runner).publish, "subscribe": (*runner).subscribe, "expect": (*runner).expect, "lagged": (*runner).lagged,
+		"reconnections": (*runner).reconnections,
+		"close":         func(r *runner, _ context.Context, _ step) (said, error) { return nil, r.close() },
+		"publish":       (*runner).publish, "subscribe": (*runner).subscribe, "expect": (*runner).expect, "lagged": (*runner).lagged,
 		"trouble": (*runner).trouble, "settle": (*runner).settle, "go_on": (*runner).goOn, "drain": (*runner).drain,
 		"respond": (*runner).respond, "request": (*runner).request,
 		"save": (*runner).save, "get": (*runner).get, "delete": (*runner).remove, "page": (*runner).page, "list": (*runner).list,
@@ -208,6 +210,10 @@ func (r *runner) connectState(ctx context.Context, wanted step) (said, error) {
 func (r *runner) wasReconnected(ctx context.Context, wanted step) (said, error) {
 	_, err := take(ctx, r.reconnected[wanted.Of])
 	return nil, err
+}
+
+func (r *runner) reconnections(_ context.Context, wanted step) (said, error) {
+	return said{"count": len(r.reconnected[wanted.Of])}, nil
 }
 
 // close ends the case.

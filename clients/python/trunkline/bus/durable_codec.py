@@ -24,7 +24,7 @@ from trunkline.delivery import (
     check_setting,
 )
 from trunkline.errors import InvalidMessageError
-from trunkline.v1 import bus_pb2, dead_letter_pb2, durable_pb2, waiting_pb2
+from trunkline.v1 import bus_pb2, dead_letter_pb2, durable_pb2, inspection_pb2, waiting_pb2
 from trunkline.wire.times import to_datetime
 
 _DURABILITIES: Final[Mapping[int, Durability]] = {
@@ -204,7 +204,7 @@ def durable_from_wire(wire: durable_pb2.DurableSubscription) -> DurableInfo:
     )
 
 
-def subscription_from_wire(wire: bus_pb2.Subscription) -> SubscriptionInfo:
+def subscription_from_wire(wire: inspection_pb2.Subscription) -> SubscriptionInfo:
     """A registered interest as Python users have it."""
     return SubscriptionInfo(
         id=wire.subscription_id,
@@ -218,6 +218,10 @@ def subscription_from_wire(wire: bus_pb2.Subscription) -> SubscriptionInfo:
         credit=wire.credit if wire.HasField("credit") else None,
         started_at=_time(wire.started_at),
         replica=wire.replica,
+        durable=wire.durable,
+        observer=wire.observer,
+        responder=wire.responder,
+        leased=wire.leased,
     )
 
 

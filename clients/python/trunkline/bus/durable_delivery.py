@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Unpack
 
 from trunkline.bus.dead_letters import DeadLetter, DeadLetterChoice, DeadLetterFilter, Redriven, WhichDeadLetters
 from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInfo
+from trunkline.bus.questions import Explanation, LeftOut, Stuck, Trace
 from trunkline.bus.submitted_task import SubmittedTask, TaskInfo, TaskState
 from trunkline.bus.waiting import CancelledMessages, MovedMessages, WaitingChoice, WaitingFilter, WaitingMessage
 from trunkline.custom import unsupported
 from trunkline.delivery import DurableChanges, DurableSettings, Start
 from trunkline.errors import InvalidMessageError
+from trunkline.models import AgentMessage
 
 DeadLetters = AsyncGenerator[DeadLetter, None]
 
@@ -168,6 +170,63 @@ class DurableDelivery:
     async def statistics(self) -> BusStatistics:
         """Returns what the bus counted since it started, and what it holds now."""
         raise unsupported(self, "statistics()")
+
+    async def explain(self, channel: str, *, identity: str = "", max_others: int | None = None) -> Explanation:
+        """Tells who would get a message that is published on a channel now, who would not and why, and which durable
+        subscriptions would keep it. Nothing is published.
+
+        Args:
+            channel: no pattern.
+            identity: whose rights are told. Empty: the caller's.
+            max_others: how many that would not get it are told, 0 to 100. None: 10.
+
+        Raises:
+            InvalidChannelError, InvalidMessageError: the channel is malformed, a figure is out of bounds.
+        """
+        raise unsupported(self, "explain()")
+
+    async def trace(self, message_id: str = "", *, correlation_id: str = "") -> Trace:
+        """Tells what happened to a message, or to those of a correlation id, and where they are now.
+
+        Raises:
+            InvalidMessageError: neither id was given.
+        """
+        raise unsupported(self, "trace()")
+
+    async def stuck(self, *, older_than: float | None = None, limit: int | None = None) -> Stuck:
+        """Tells what does not move, and why: of each kind the worst.
+
+        Args:
+            older_than: seconds; what is younger is left out. None: 30.
+            limit: how many of each kind, 1 to 1,000. None: 20.
+
+        Raises:
+            InvalidMessageError: a figure is out of bounds.
+        """
+        raise unsupported(self, "stuck()")
+
+    def tail(
+        self,
+        pattern: str,
+        *,
+        max_rate: int | None = None,
+        max_messages: int | None = None,
+        max_bytes: int | None = None,
+        on_started: Callable[[], object] | None = None,
+    ) -> AsyncGenerator[AgentMessage | LeftOut, None]:
+        """Yields what is published live, and in between how much was left out, beyond the rate; ends with the budget.
+        It answers nothing, and slows nobody.
+
+        Args:
+            pattern: channel or pattern.
+            max_rate: messages a second, 1 to 100,000. None: 100.
+            max_messages, max_bytes: the budget. None: 10,000 messages, 64 MiB.
+            on_started: called when nothing that is published from then on is missed.
+
+        Raises:
+            InvalidChannelError, InvalidMessageError: the pattern is malformed, a figure is out of bounds.
+        """
+        raise unsupported(self, "tail()")
 
     def task(self, id: str) -> SubmittedTask:
         """Returns a task that was submitted, by its id; asked for when its methods are."""

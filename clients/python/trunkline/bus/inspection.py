@@ -25,6 +25,10 @@ class SubscriptionInfo:
         started_at: when it was registered.
         replica: of several replicas of the bus, the name of the one that has it; the id is that replica's own. Empty:
             there is one.
+        durable: the durable subscription that it takes from; empty for a live one.
+        observer: it only looks on, and answers no request.
+        responder: it answers requests.
+        leased: of a durable one, messages that it holds.
     """
 
     id: int
@@ -38,6 +42,10 @@ class SubscriptionInfo:
     credit: int | None
     started_at: datetime
     replica: str = ""
+    durable: str = ""
+    observer: bool = False
+    responder: bool = False
+    leased: int = 0
 
 
 @dataclass(frozen=True, slots=True)

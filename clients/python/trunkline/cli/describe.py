@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import TYPE_CHECKING, Any
 
 from trunkline.cli.times import json_time
@@ -66,6 +67,14 @@ def payload_text(message: AgentMessage) -> str:
     """Returns the payload in one line for people."""
     text = json_text(message)
     return f"<{len(message.data or b''):,} bytes of {message.content_type}>" if text is None else text
+
+
+def indented_payload(message: AgentMessage) -> list[str]:
+    """Returns a JSON payload in lines, indented; none for another one, or a broken one."""
+    try:
+        return json.dumps(message.json(), indent=2, ensure_ascii=False).splitlines()
+    except InvalidMessageError:
+        return []
 
 
 def json_text(message: AgentMessage) -> str | None:

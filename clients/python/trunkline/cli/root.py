@@ -32,6 +32,10 @@ COMMANDS = {
     ),
     "services": Home("trunkline.cli.services.services", "services", "Show what bus and state count and hold."),
     "subscriptions": Home("trunkline.cli.services.services", "subscriptions", "List who subscribes to what."),
+    "explain": Home("trunkline.cli.bus.inspection", "explain", "Tell who would get a message, and who not and why."),
+    "trace": Home("trunkline.cli.bus.inspection", "trace", "Tell what happened to a message."),
+    "stuck": Home("trunkline.cli.bus.inspection", "stuck", "Tell what does not move, and why."),
+    "tail": Home("trunkline.cli.bus.inspection", "tail", "Show live traffic, thinned out to what can be read."),
     "bench": Home("trunkline.cli.services.bench", "bench", "Measure how fast bus and state are."),
 }
 

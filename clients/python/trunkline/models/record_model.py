@@ -19,9 +19,12 @@ Take = Callable[[Any], Any]
 
 
 class RecordModel(LazyModel):
-    """A model that the StateService keeps. `revision` is no field: it takes no part in equality and dumps."""
+    """A model that the StateService keeps. `revision`, `written_by` and `written_at` are no fields: they take no part
+    in equality and dumps."""
 
     _revision: int | None = None
+    _written_by: str | None = None
+    _written_at: datetime | None = None
 
     if not TYPE_CHECKING:  # for type checkers, pydantic's own signature stands
 
@@ -40,6 +43,19 @@ class RecordModel(LazyModel):
         """The store's revision of this record when it was read; None for one made here."""
         revision: int | None = self._private("_revision", None)
         return revision
+
+    @property
+    def written_by(self) -> str | None:
+        """Who wrote this record last, as the service knows: the name of an identity, or the address of one that proved
+        nothing. None for one made here, and for one that an older service kept."""
+        written_by: str | None = self._private("_written_by", None)
+        return written_by
+
+    @property
+    def written_at(self) -> datetime | None:
+        """When, by the service's clock. None where `written_by` is."""
+        written_at: datetime | None = self._private("_written_at", None)
+        return written_at
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.__dict__ == other.__dict__
@@ -79,7 +95,7 @@ def make_quickly(cls: type[RecordModel], takes: Mapping[str, Take]) -> None:
         for name, factory in factories:
             if name not in given:
                 values[name] = factory()  # type: ignore[call-arg]  # those of records take nothing
-        fill_model(record, values, set(given), {"_revision": None})
+        fill_model(record, values, set(given), {"_revision": None, "_written_by": None, "_written_at": None})
         return True
 
     _QUICK[cls] = make

@@ -33,8 +33,19 @@ from trunkline.wire.times import encode_datetime, to_datetime
 _Write = Callable[[Any], bytes]
 """Writes a field that has this value, its tag too."""
 
-_Source = tuple[Mapping[str, Callable[[Any], Any]], Any, int | None]
-"""What a record that came keeps: how its fields are read, the wire message, and its revision."""
+
+class Written(NamedTuple):
+    """Whose write a record is, as the wire says it: who made it, and the parts of its time."""
+
+    by: str = ""
+    seconds: int = 0
+    nanos: int = 0
+
+
+UNKNOWN: Final = Written()
+
+_Source = tuple[Mapping[str, Callable[[Any], Any]], Any, int | None, Written]
+"""What a record that came keeps: how its fields are read, the wire message, its revision, and whose write it is."""
 
 _decode_json = msgspec.json.Decoder(dict[str, Any]).decode
 _SHOWN: Final = 80
@@ -85,15 +96,17 @@ def encode_record(record: Record | AgentPresence) -> Encoded:
     raise TypeError(f"{type(record).__name__} is no record: want AgentState, WorkflowState or TaskResult")
 
 
-def decode_record(kind: Kind, body: bytes, revision: int) -> Record | LeaseInfo | AgentPresence:
+def decode_record(
+    kind: Kind, body: bytes, revision: int, written: Written = UNKNOWN
+) -> Record | LeaseInfo | AgentPresence:
     """Decodes a record. The service validated the fields: each of a model is converted when it is first asked for, and
     is InvalidRecordError then where its JSON is broken all the same; a lease or a presence is converted at once."""
     if kind == "agent_presence":
-        return _presence_from_wire(state_pb2.AgentPresence.FromString(body), revision)
+        return _presence_from_wire(state_pb2.AgentPresence.FromString(body), revision, written)
     if kind == "lease":
-        return lease_from_wire(state_pb2.Lease.FromString(body), revision)
+        return lease_from_wire(state_pb2.Lease.FromString(body), revision, written)
     cls, parse, readers = _DECODED[kind]
-    record: Record = _unread(cls, readers, parse(body), revision)
+    record: Record = _unread(cls, readers, parse(body), revision, written)
     return record
 
 
@@ -305,7 +318,7 @@ def _presence_values(presence: AgentPresence) -> dict[str, Any]:
     return values
 
 
-def _presence_from_wire(wire: state_pb2.AgentPresence, revision: int) -> AgentPresence:
+def _presence_from_wire(wire: state_pb2.AgentPresence, revision: int, written: Written) -> AgentPresence:
     return AgentPresence(
         agent_id=wire.agent_id,
         agent_type=AGENT_TYPES.get(wire.agent_type, wire.agent_type),
@@ -314,10 +327,12 @@ def _presence_from_wire(wire: state_pb2.AgentPresence, revision: int) -> AgentPr
         metadata=_read_json("metadata_json", wire.metadata_json),
         announced_at=_to_time(wire.announced_at),
         revision=revision,
+        written_by=written.by or None,
+        written_at=time_of(written),
     )
 
 
-def lease_from_wire(wire: state_pb2.Lease, number: int) -> LeaseInfo:
+def lease_from_wire(wire: state_pb2.Lease, number: int, written: Written = UNKNOWN) -> LeaseInfo:
     """Returns a lease as others see it; its number is the revision of its record."""
     return LeaseInfo(
         name=wire.name,
@@ -326,13 +341,22 @@ def lease_from_wire(wire: state_pb2.Lease, number: int) -> LeaseInfo:
         ttl=wire.ttl.ToNanoseconds() / 1e9,
         metadata=_read_json("metadata_json", wire.metadata_json),
         acquired_at=_to_time(wire.acquired_at),
+        written_by=written.by or None,
+        written_at=time_of(written),
     )
 
 
-def _unread(cls: Any, readers: Mapping[str, Any], wire: Any, revision: int | None) -> Any:
+def time_of(written: Written) -> datetime | None:
+    """Returns when a write was made; None where that is not known."""
+    return to_datetime(written.seconds, written.nanos) if written.seconds else None
+
+
+def _unread(
+    cls: Any, readers: Mapping[str, Any], wire: Any, revision: int | None = None, written: Written = UNKNOWN
+) -> Any:
     """Returns the model of a wire message, of which nothing is read yet."""
     record = cls.__new__(cls)
-    set_known(record, {SOURCE: (readers, wire, revision)})
+    set_known(record, {SOURCE: (readers, wire, revision, written)})
     return record
 
 
@@ -367,8 +391,16 @@ def _read_json(field: str, text: str) -> JsonObject:
         ) from error
 
 
+_PRIVATE: Final[Mapping[str, Callable[[_Source], Any]]] = {
+    "_revision": lambda source: source[2],
+    "_written_by": lambda source: source[3].by or None,
+    "_written_at": lambda source: time_of(source[3]),
+}
+"""What every record has beside its fields."""
+
+
 def _private(source: _Source) -> dict[str, Any]:
-    return {"_revision": source[2]}
+    return {name: read(source) for name, read in _PRIVATE.items()}
 
 
 def _updated_at(source: _Source) -> datetime:
@@ -390,7 +422,7 @@ _AGENT_READERS: Final[Mapping[str, Callable[[_Source], Any]]] = {
     "metadata": _object("metadata_json"),
     "created_at": lambda source: _to_time(source[1].created_at),
     "updated_at": _updated_at,
-    "_revision": lambda source: source[2],
+    **_PRIVATE,
     SOURCE: _private,
 }
 _TASK_READERS: Final[Mapping[str, Callable[[_Source], Any]]] = {
@@ -403,7 +435,7 @@ _TASK_READERS: Final[Mapping[str, Callable[[_Source], Any]]] = {
     "completed_at": _time_or_none("completed_at"),
     "duration_seconds": lambda source: source[1].duration_seconds if source[1].HasField("duration_seconds") else None,
     "metadata": _object("metadata_json"),
-    "_revision": lambda source: source[2],
+    **_PRIVATE,
     SOURCE: _private,
 }
 _WORKFLOW_READERS: Final[Mapping[str, Callable[[_Source], Any]]] = {
@@ -415,10 +447,10 @@ _WORKFLOW_READERS: Final[Mapping[str, Callable[[_Source], Any]]] = {
     ),
     "phase_history": _objects("phase_history_json"),
     "agent_states": lambda source: {
-        key: _unread(AgentState, _AGENT_READERS, each, None) for key, each in source[1].agent_states.items()
+        key: _unread(AgentState, _AGENT_READERS, each) for key, each in source[1].agent_states.items()
     },
     "task_results": lambda source: {
-        key: _unread(TaskResult, _TASK_READERS, each, None) for key, each in source[1].task_results.items()
+        key: _unread(TaskResult, _TASK_READERS, each) for key, each in source[1].task_results.items()
     },
     "started_at": lambda source: _to_time(source[1].started_at),
     "completed_at": _time_or_none("completed_at"),
@@ -428,7 +460,7 @@ _WORKFLOW_READERS: Final[Mapping[str, Callable[[_Source], Any]]] = {
     "error_log": _objects("error_log_json"),
     "feedback_count": lambda source: source[1].feedback_count,
     "metadata": _object("metadata_json"),
-    "_revision": lambda source: source[2],
+    **_PRIVATE,
     SOURCE: _private,
 }
 _DECODED: Final[Mapping[Kind, tuple[Any, Callable[[bytes], Any], Mapping[str, Callable[[_Source], Any]]]]] = {

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -38,6 +36,7 @@ class LeaseInfo:
         acquired_at: when it was taken.
         remaining: seconds until it ends unless it is renewed, when it was asked for; None: from a watch, which does not
             tell renewals.
+        written_by, written_at: who took it, as the service knows, and when, as of every record.
     """
 
     name: str
@@ -47,6 +46,8 @@ class LeaseInfo:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     acquired_at: datetime | None = None
     remaining: float | None = None
+    written_by: str | None = field(default=None, compare=False)
+    written_at: datetime | None = field(default=None, compare=False)
 
     @property
     def revision(self) -> int:
@@ -209,8 +210,3 @@ def check_lease(name: str, ttl: float, wait: float, holder: str) -> None:
 def wait_seconds(wait: float | bool) -> float:
     """Returns the seconds that a caller is ready to wait for a lease; True: as long as can be."""
     return MAX_LEASE_WAIT if wait is True else float(wait)
-
-
-def this_process() -> str:
-    """Returns what a holder is called that says nothing: its host and its process."""
-    return f"{socket.gethostname()}:{os.getpid()}"

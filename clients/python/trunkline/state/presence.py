@@ -35,6 +35,7 @@ class AgentPresence:
         metadata: what it says of itself.
         announced_at: when it announced itself first.
         revision: of a record that was read.
+        written_by, written_at: whose write that is, and when it was made, as of every record.
     """
 
     agent_id: str
@@ -44,6 +45,8 @@ class AgentPresence:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     announced_at: datetime = field(default_factory=now)
     revision: int | None = field(default=None, compare=False)
+    written_by: str | None = field(default=None, compare=False)
+    written_at: datetime | None = field(default=None, compare=False)
 
 
 Acquire = Callable[[Lease], Awaitable[Lease]]

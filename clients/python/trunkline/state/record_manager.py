@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
+from trunkline.addresses import this_process
 from trunkline.errors import (
     LeaseHeldError,
     LeaseLostError,
@@ -21,7 +22,7 @@ from trunkline.limits import LEASE_TTL
 from trunkline.models import AgentState, AgentStatus, AgentType, Record, TaskResult, WorkflowState
 from trunkline.records import Kind, check_capabilities, invalid_record
 from trunkline.state.filter import Filter
-from trunkline.state.leases import RELEASE_SECONDS, Held, Lease, LeaseInfo, check_lease, this_process, wait_seconds
+from trunkline.state.leases import RELEASE_SECONDS, Held, Lease, LeaseInfo, check_lease, wait_seconds
 from trunkline.state.outbox import Publish
 from trunkline.state.presence import AgentPresence, Announcement, lease_name
 from trunkline.state.state_manager import Delete, Save, StateManager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from types import TracebackType
@@ -45,7 +45,8 @@ class EndReason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One step of a watch. `record` is set for SAVED; `kind` and `id` for all but SYNCED."""
+    """One step of a watch. `record` is set for SAVED; `kind` and `id` for all but SYNCED. `written_by`, `written_at`:
+    whose write it was, as of a record; a TTL that passed is nobody's."""
 
     type: ChangeType
     revision: int
@@ -54,6 +55,8 @@ class Change:
     record: Record | LeaseInfo | AgentPresence | None = None
     reason: EndReason | None = None
     """Why it was DELETED. None also where that is not known: it ended while a watch that began anew was away."""
+    written_by: str | None = field(default=None, compare=False)
+    written_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from trunkline.bus.inspection import BusStatistics, DurableInfo, SubscriptionInf
 from trunkline.bus.life import LifeEvent
 from trunkline.bus.message_bus import MessageBus as AsyncMessageBus
 from trunkline.bus.message_bus import RespondOptions, Wished
+from trunkline.bus.questions import Explanation, LeftOut, Stuck, Trace
 from trunkline.bus.request import Answer
 from trunkline.bus.submitted_task import SubmittedTask as AsyncSubmittedTask
 from trunkline.bus.submitted_task import TaskInfo, TaskState
@@ -239,6 +240,33 @@ class MessageBus(Face[AsyncMessageBus]):
     def subscriptions(self, pattern: str | None = None) -> Generator[SubscriptionInfo, None, None]:
         """See `MessageBus.subscriptions`."""
         return self._iterate(self._asynchronous.subscriptions(pattern))
+
+    def explain(self, channel: str, *, identity: str = "", max_others: int | None = None) -> Explanation:
+        """See `MessageBus.explain`."""
+        return self._wait(self._asynchronous.explain(channel, identity=identity, max_others=max_others))
+
+    def trace(self, message_id: str = "", *, correlation_id: str = "") -> Trace:
+        """See `MessageBus.trace`."""
+        return self._wait(self._asynchronous.trace(message_id, correlation_id=correlation_id))
+
+    def stuck(self, *, older_than: float | None = None, limit: int | None = None) -> Stuck:
+        """See `MessageBus.stuck`."""
+        return self._wait(self._asynchronous.stuck(older_than=older_than, limit=limit))
+
+    def tail(
+        self,
+        pattern: str,
+        *,
+        max_rate: int | None = None,
+        max_messages: int | None = None,
+        max_bytes: int | None = None,
+        on_started: Callable[[], object] | None = None,
+    ) -> Generator[AgentMessage | LeftOut, None, None]:
+        """See `MessageBus.tail`; `on_started` is called in the thread of the event loop."""
+        tail = self._asynchronous.tail(
+            pattern, max_rate=max_rate, max_messages=max_messages, max_bytes=max_bytes, on_started=on_started
+        )
+        return self._iterate(tail)
 
     def statistics(self) -> BusStatistics:
         """See `MessageBus.statistics`."""

@@ -5,6 +5,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from trunkline.v1 import dead_letter_pb2 as _dead_letter_pb2
 from trunkline.v1 import durable_pb2 as _durable_pb2
 from trunkline.v1 import error_pb2 as _error_pb2
+from trunkline.v1 import inspection_pb2 as _inspection_pb2
 from trunkline.v1 import life_pb2 as _life_pb2
 from trunkline.v1 import message_pb2 as _message_pb2
 from trunkline.v1 import move_pb2 as _move_pb2
@@ -399,48 +400,24 @@ class OpenStreamResponse(_message.Message):
     def __init__(self, items: _Optional[_Iterable[_Union[OpenStreamResponse.ServerItem, _Mapping]]] = ...) -> None: ...
 
 class ListSubscriptionsRequest(_message.Message):
-    __slots__ = ("pattern", "page_size", "page_token")
+    __slots__ = ("pattern", "page_size", "page_token", "channel")
     PATTERN_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
     pattern: str
     page_size: int
     page_token: str
-    def __init__(self, pattern: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    channel: str
+    def __init__(self, pattern: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., channel: _Optional[str] = ...) -> None: ...
 
 class ListSubscriptionsResponse(_message.Message):
     __slots__ = ("subscriptions", "next_page_token")
     SUBSCRIPTIONS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
-    subscriptions: _containers.RepeatedCompositeFieldContainer[Subscription]
+    subscriptions: _containers.RepeatedCompositeFieldContainer[_inspection_pb2.Subscription]
     next_page_token: str
-    def __init__(self, subscriptions: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
-
-class Subscription(_message.Message):
-    __slots__ = ("subscription_id", "pattern", "group", "peer", "queued_messages", "queued_bytes", "delivered", "dropped", "started_at", "credit", "replica")
-    SUBSCRIPTION_ID_FIELD_NUMBER: _ClassVar[int]
-    PATTERN_FIELD_NUMBER: _ClassVar[int]
-    GROUP_FIELD_NUMBER: _ClassVar[int]
-    PEER_FIELD_NUMBER: _ClassVar[int]
-    QUEUED_MESSAGES_FIELD_NUMBER: _ClassVar[int]
-    QUEUED_BYTES_FIELD_NUMBER: _ClassVar[int]
-    DELIVERED_FIELD_NUMBER: _ClassVar[int]
-    DROPPED_FIELD_NUMBER: _ClassVar[int]
-    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
-    CREDIT_FIELD_NUMBER: _ClassVar[int]
-    REPLICA_FIELD_NUMBER: _ClassVar[int]
-    subscription_id: int
-    pattern: str
-    group: str
-    peer: str
-    queued_messages: int
-    queued_bytes: int
-    delivered: int
-    dropped: int
-    started_at: _timestamp_pb2.Timestamp
-    credit: int
-    replica: str
-    def __init__(self, subscription_id: _Optional[int] = ..., pattern: _Optional[str] = ..., group: _Optional[str] = ..., peer: _Optional[str] = ..., queued_messages: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., delivered: _Optional[int] = ..., dropped: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., credit: _Optional[int] = ..., replica: _Optional[str] = ...) -> None: ...
+    def __init__(self, subscriptions: _Optional[_Iterable[_Union[_inspection_pb2.Subscription, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class GetStatsRequest(_message.Message):
     __slots__ = ()

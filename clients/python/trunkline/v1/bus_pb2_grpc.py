@@ -6,6 +6,7 @@ import warnings
 from trunkline.v1 import bus_pb2 as trunkline_dot_v1_dot_bus__pb2
 from trunkline.v1 import dead_letter_pb2 as trunkline_dot_v1_dot_dead__letter__pb2
 from trunkline.v1 import durable_pb2 as trunkline_dot_v1_dot_durable__pb2
+from trunkline.v1 import inspection_pb2 as trunkline_dot_v1_dot_inspection__pb2
 from trunkline.v1 import task_pb2 as trunkline_dot_v1_dot_task__pb2
 from trunkline.v1 import waiting_pb2 as trunkline_dot_v1_dot_waiting__pb2
 
@@ -193,6 +194,26 @@ class BusServiceStub(object):
                 '/trunkline.v1.BusService/CancelTask',
                 request_serializer=trunkline_dot_v1_dot_task__pb2.CancelTaskRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_task__pb2.CancelTaskResponse.FromString,
+                _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/trunkline.v1.BusService/Explain',
+                request_serializer=trunkline_dot_v1_dot_inspection__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_inspection__pb2.ExplainResponse.FromString,
+                _registered_method=True)
+        self.Tail = channel.unary_stream(
+                '/trunkline.v1.BusService/Tail',
+                request_serializer=trunkline_dot_v1_dot_inspection__pb2.TailRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_inspection__pb2.TailResponse.FromString,
+                _registered_method=True)
+        self.Trace = channel.unary_unary(
+                '/trunkline.v1.BusService/Trace',
+                request_serializer=trunkline_dot_v1_dot_inspection__pb2.TraceRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_inspection__pb2.TraceResponse.FromString,
+                _registered_method=True)
+        self.Stuck = channel.unary_unary(
+                '/trunkline.v1.BusService/Stuck',
+                request_serializer=trunkline_dot_v1_dot_inspection__pb2.StuckRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_inspection__pb2.StuckResponse.FromString,
                 _registered_method=True)
 
 
@@ -465,6 +486,37 @@ class BusServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Who would get a message that is published on a channel now, who would not and why, and which durable subscriptions
+        would keep it. Nothing is published. INVALID_ARGUMENT: INVALID_CHANNEL, INVALID_MESSAGE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Tail(self, request, context):
+        """Live traffic by pattern, for people: it is no responder, and slows nobody; what is beyond its rate is left out, and
+        counted. Ends with OK when its budget is used up. INVALID_ARGUMENT: INVALID_CHANNEL (the pattern), INVALID_MESSAGE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Trace(self, request, context):
+        """What happened to a message, or to those of a correlation id: from the journal, and from what the service remembers of
+        the last events. What nobody knows of has an empty answer. INVALID_ARGUMENT: INVALID_MESSAGE (no id).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Stuck(self, request, context):
+        """What does not move, and why: the worst of each kind. INVALID_ARGUMENT: INVALID_MESSAGE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BusServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -617,6 +669,26 @@ def add_BusServiceServicer_to_server(servicer, server):
                     servicer.CancelTask,
                     request_deserializer=trunkline_dot_v1_dot_task__pb2.CancelTaskRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_task__pb2.CancelTaskResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=trunkline_dot_v1_dot_inspection__pb2.ExplainRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_inspection__pb2.ExplainResponse.SerializeToString,
+            ),
+            'Tail': grpc.unary_stream_rpc_method_handler(
+                    servicer.Tail,
+                    request_deserializer=trunkline_dot_v1_dot_inspection__pb2.TailRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_inspection__pb2.TailResponse.SerializeToString,
+            ),
+            'Trace': grpc.unary_unary_rpc_method_handler(
+                    servicer.Trace,
+                    request_deserializer=trunkline_dot_v1_dot_inspection__pb2.TraceRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_inspection__pb2.TraceResponse.SerializeToString,
+            ),
+            'Stuck': grpc.unary_unary_rpc_method_handler(
+                    servicer.Stuck,
+                    request_deserializer=trunkline_dot_v1_dot_inspection__pb2.StuckRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_inspection__pb2.StuckResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1435,6 +1507,114 @@ class BusService(object):
             '/trunkline.v1.BusService/CancelTask',
             trunkline_dot_v1_dot_task__pb2.CancelTaskRequest.SerializeToString,
             trunkline_dot_v1_dot_task__pb2.CancelTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/Explain',
+            trunkline_dot_v1_dot_inspection__pb2.ExplainRequest.SerializeToString,
+            trunkline_dot_v1_dot_inspection__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Tail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/trunkline.v1.BusService/Tail',
+            trunkline_dot_v1_dot_inspection__pb2.TailRequest.SerializeToString,
+            trunkline_dot_v1_dot_inspection__pb2.TailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Trace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/Trace',
+            trunkline_dot_v1_dot_inspection__pb2.TraceRequest.SerializeToString,
+            trunkline_dot_v1_dot_inspection__pb2.TraceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Stuck(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BusService/Stuck',
+            trunkline_dot_v1_dot_inspection__pb2.StuckRequest.SerializeToString,
+            trunkline_dot_v1_dot_inspection__pb2.StuckResponse.FromString,
             options,
             channel_credentials,
             insecure,

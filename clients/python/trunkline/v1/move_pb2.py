@@ -25,14 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17trunkline/v1/move.proto\x12\x0ctrunkline.v1\x1a\x1egoogle/protobuf/duration.proto\"0\n\x04Move\x12(\n\x05grace\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB*\n\x0ctrunkline.v1P\x01Z\x18trunkline/v1;trunklinev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17trunkline/v1/move.proto\x12\x0ctrunkline.v1\x1a\x1egoogle/protobuf/duration.proto\"0\n\x04Move\x12(\n\x05grace\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB5\n\x0ctrunkline.v1B\tMoveProtoP\x01Z\x18trunkline/v1;trunklinev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trunkline.v1.move_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\014trunkline.v1P\001Z\030trunkline/v1;trunklinev1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\014trunkline.v1B\tMoveProtoP\001Z\030trunkline/v1;trunklinev1'
   _globals['_MOVE']._serialized_start=73
   _globals['_MOVE']._serialized_end=121
 # @@protoc_insertion_point(module_scope)

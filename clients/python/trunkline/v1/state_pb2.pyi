@@ -129,7 +129,7 @@ class WorkflowState(_message.Message):
     def __init__(self, workflow_id: _Optional[str] = ..., current_phase: _Optional[str] = ..., phase_history_json: _Optional[_Iterable[str]] = ..., agent_states: _Optional[_Mapping[str, AgentState]] = ..., task_results: _Optional[_Mapping[str, TaskResult]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status: _Optional[str] = ..., error_log_json: _Optional[_Iterable[str]] = ..., feedback_count: _Optional[int] = ..., metadata_json: _Optional[str] = ...) -> None: ...
 
 class Lease(_message.Message):
-    __slots__ = ("name", "holder", "ttl", "metadata_json", "acquired_at", "number", "remaining")
+    __slots__ = ("name", "holder", "ttl", "metadata_json", "acquired_at", "number", "remaining", "written_by", "written_at")
     NAME_FIELD_NUMBER: _ClassVar[int]
     HOLDER_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
@@ -137,6 +137,8 @@ class Lease(_message.Message):
     ACQUIRED_AT_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     REMAINING_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_BY_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_AT_FIELD_NUMBER: _ClassVar[int]
     name: str
     holder: str
     ttl: _duration_pb2.Duration
@@ -144,7 +146,9 @@ class Lease(_message.Message):
     acquired_at: _timestamp_pb2.Timestamp
     number: int
     remaining: _duration_pb2.Duration
-    def __init__(self, name: _Optional[str] = ..., holder: _Optional[str] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., metadata_json: _Optional[str] = ..., acquired_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., number: _Optional[int] = ..., remaining: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    written_by: str
+    written_at: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., holder: _Optional[str] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., metadata_json: _Optional[str] = ..., acquired_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., number: _Optional[int] = ..., remaining: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., written_by: _Optional[str] = ..., written_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class AgentPresence(_message.Message):
     __slots__ = ("agent_id", "agent_type", "status", "capabilities", "metadata_json", "announced_at")
@@ -171,20 +175,24 @@ class Hold(_message.Message):
     def __init__(self, name: _Optional[str] = ..., number: _Optional[int] = ...) -> None: ...
 
 class Record(_message.Message):
-    __slots__ = ("revision", "agent_state", "workflow_state", "task_result", "lease", "agent_presence")
+    __slots__ = ("revision", "agent_state", "workflow_state", "task_result", "lease", "agent_presence", "written_by", "written_at")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     AGENT_STATE_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_STATE_FIELD_NUMBER: _ClassVar[int]
     TASK_RESULT_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
     AGENT_PRESENCE_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_BY_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_AT_FIELD_NUMBER: _ClassVar[int]
     revision: int
     agent_state: AgentState
     workflow_state: WorkflowState
     task_result: TaskResult
     lease: Lease
     agent_presence: AgentPresence
-    def __init__(self, revision: _Optional[int] = ..., agent_state: _Optional[_Union[AgentState, _Mapping]] = ..., workflow_state: _Optional[_Union[WorkflowState, _Mapping]] = ..., task_result: _Optional[_Union[TaskResult, _Mapping]] = ..., lease: _Optional[_Union[Lease, _Mapping]] = ..., agent_presence: _Optional[_Union[AgentPresence, _Mapping]] = ...) -> None: ...
+    written_by: str
+    written_at: _timestamp_pb2.Timestamp
+    def __init__(self, revision: _Optional[int] = ..., agent_state: _Optional[_Union[AgentState, _Mapping]] = ..., workflow_state: _Optional[_Union[WorkflowState, _Mapping]] = ..., task_result: _Optional[_Union[TaskResult, _Mapping]] = ..., lease: _Optional[_Union[Lease, _Mapping]] = ..., agent_presence: _Optional[_Union[AgentPresence, _Mapping]] = ..., written_by: _Optional[str] = ..., written_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class SaveRequest(_message.Message):
     __slots__ = ("agent_state", "workflow_state", "task_result", "agent_presence", "expected_revision", "publish", "lease", "ttl", "fence")
@@ -343,18 +351,22 @@ class WatchRequest(_message.Message):
 class WatchResponse(_message.Message):
     __slots__ = ("record", "left", "synced", "progress", "move")
     class Left(_message.Message):
-        __slots__ = ("kind", "id", "revision", "deleted", "reason")
+        __slots__ = ("kind", "id", "revision", "deleted", "reason", "written_by", "written_at")
         KIND_FIELD_NUMBER: _ClassVar[int]
         ID_FIELD_NUMBER: _ClassVar[int]
         REVISION_FIELD_NUMBER: _ClassVar[int]
         DELETED_FIELD_NUMBER: _ClassVar[int]
         REASON_FIELD_NUMBER: _ClassVar[int]
+        WRITTEN_BY_FIELD_NUMBER: _ClassVar[int]
+        WRITTEN_AT_FIELD_NUMBER: _ClassVar[int]
         kind: RecordKind
         id: str
         revision: int
         deleted: bool
         reason: EndReason
-        def __init__(self, kind: _Optional[_Union[RecordKind, str]] = ..., id: _Optional[str] = ..., revision: _Optional[int] = ..., deleted: bool = ..., reason: _Optional[_Union[EndReason, str]] = ...) -> None: ...
+        written_by: str
+        written_at: _timestamp_pb2.Timestamp
+        def __init__(self, kind: _Optional[_Union[RecordKind, str]] = ..., id: _Optional[str] = ..., revision: _Optional[int] = ..., deleted: bool = ..., reason: _Optional[_Union[EndReason, str]] = ..., written_by: _Optional[str] = ..., written_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
     class Synced(_message.Message):
         __slots__ = ("revision",)
         REVISION_FIELD_NUMBER: _ClassVar[int]

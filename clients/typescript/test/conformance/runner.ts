@@ -20,6 +20,10 @@ class Queue<T> {
   private readonly came: T[] = [];
   private readonly waiting: ((value: T) => void)[] = [];
 
+  get size(): number {
+    return this.came.length;
+  }
+
   put(value: T): void {
     const next = this.waiting.shift();
     if (next === undefined) {
@@ -114,6 +118,10 @@ class Runner {
 
   async reconnected({ of }: Words): Promise<void> {
     await this.backs[of as "bus" | "state"].take();
+  }
+
+  async reconnections({ of }: Words): Promise<Words> {
+    return { count: this.backs[of as "bus" | "state"].size };
   }
 
   async close(): Promise<void> {
@@ -215,7 +223,7 @@ class Runner {
     await this.got.get(from)!.subscription!.drain();
   }
 
-  async respond({ pattern, hold, fail }: Words): Promise<void> {
+  async respond({ pattern, hold, takes = 0, fail }: Words): Promise<void> {
     await this.bus.respond(pattern, async (request) => {
       if (fail) {
         throw fail.code ? new Failure(fail.code, fail.text, fail.retryable) : new Error(fail.text);
@@ -223,6 +231,7 @@ class Runner {
       if (hold) {
         await new Promise<void>((_, reject) => { request.signal.addEventListener("abort", () => reject(request.signal.reason), { once: true }); });
       }
+      await new Promise<void>((resolve) => { setTimeout(resolve, 1000 * takes); });
       return { payload: request.message.payload, senderId: "responder" };
     });
   }

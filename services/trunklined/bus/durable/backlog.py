@@ -28,6 +28,7 @@ from trunklined.bus.durable.stale_ack import StaleAck, why_leased, why_retrying
 from trunklined.bus.durable.tasks import Tasks
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber
+from trunklined.bus.recent import EventKind
 from trunklined.bus.records import BatchHeader, DurableRow
 
 log = logging.getLogger(__name__)
@@ -239,6 +240,14 @@ class Backlog:
             self._context.redelivered += pending.left
         self.pending_messages.lease(pending, now + self.settings.ack_wait)
         self.pending_messages.touch(pending)
+        self._context.recent.note(
+            EventKind.HANDED_OUT,
+            pending.open,
+            pending.peer,
+            self.name,
+            pending.attempts,
+            due_at=now + self.settings.ack_wait,
+        )
         subscriber.leased += pending.left
         if pending.is_suspect:
             subscriber.suspects += pending.left
@@ -343,6 +352,7 @@ class Backlog:
             self._go_on(pending)
         if self._tasks:
             self._tasks.acked(self.id, sequences)
+        self._context.recent.note(EventKind.ACKED, sequences, durable=self.name)
         self.acked += len(sequences)
         self._context.acked += len(sequences)
         self.stage()
@@ -353,6 +363,7 @@ class Backlog:
         for pending in self.pending_messages.take_back(sequences):
             pending.end_attempt(now, error)
             wait = self.settings.backoff.delay(pending.attempt) if delay is None else delay
+            self._note(EventKind.NAKKED, pending, error, now + wait)
             self._try_again(pending, now, wait, error)
         self.stage()
 
@@ -361,6 +372,7 @@ class Backlog:
         now = self._context.clock()
         for pending in self.pending_messages.take_back(sequences):
             pending.end_attempt(now, reason)
+            self._note(EventKind.NAKKED, pending, reason)
             self.bury(pending, Reason.TERMINATED, reason)
         self.stage()
 
@@ -368,6 +380,7 @@ class Backlog:
         """Takes back messages that were not even started: no attempt is counted."""
         now = self._context.clock()
         for pending in self.pending_messages.take_back(sequences):
+            self._note(EventKind.RELEASED, pending)
             pending.attempts -= 1
             if self._keep_all_but(pending, self._tasks.cancelling(self.id, pending.open)):
                 self.pending_messages.retry(pending, now, 0.0)
@@ -383,6 +396,7 @@ class Backlog:
         """Ends leases that are over: each is an attempt that failed."""
         for pending in self.pending_messages.take_back(sequences):
             pending.end_attempt(now, LEASE_EXPIRED)
+            self._note(EventKind.LEASE_ENDED, pending, LEASE_EXPIRED, now)
             self._try_again(pending, now, 0.0, LEASE_EXPIRED)
         self.stage()
 
@@ -396,6 +410,7 @@ class Backlog:
         staged: dict[tuple[int, int], int] = {}
         last = (-1, -1)
         for batch in new:
+            self._note_cancelled(range(batch.first_sequence, batch.end))
             self._forget_waiting(len(batch.messages))
             if last in staged and last[0] == batch.level and staged[last] == batch.first_sequence:
                 staged[last] = batch.end
@@ -414,6 +429,7 @@ class Backlog:
 
         self._context.staging.after.append(cancelled)
         for pending in self.pending_messages.remove(retrying, self._context.clock()):
+            self._note_cancelled(pending.open)
             self._go_on(pending)
         self.stage()
 
@@ -428,6 +444,14 @@ class Backlog:
             cursor.move(position)
         self._tasks.moved(self.id, position, self.name)
         self.stage()
+
+    def _note(self, kind: EventKind, pending: Pending, error: str = "", due_at: float | None = None) -> None:
+        """Remembers what became of an attempt."""
+        recent = self._context.recent
+        recent.note(kind, pending.open, pending.peer, self.name, pending.attempts, error, due_at)
+
+    def _note_cancelled(self, sequences: Sequence[int]) -> None:
+        self._context.recent.note(EventKind.CANCELLED, sequences, durable=self.name)
 
     def _forget_waiting(self, messages: int) -> None:
         if self._counts_changes:
@@ -480,6 +504,13 @@ class Backlog:
         self._buried += messages
         if self._tasks:
             self._tasks.dead(self.id, range(batch.first_sequence, batch.end), reason, error)
+        self._context.recent.note(
+            EventKind.DEAD,
+            range(batch.first_sequence, batch.end),
+            durable=self.name,
+            attempt=pending.attempts,
+            error=f"{reason.name.lower()}: {error}",
+        )
         bury(self._context, self.name, self.pattern, batch, reason, error, pending.log, pending.redrives)
 
         def found() -> None:

@@ -8,6 +8,7 @@ from itertools import islice
 
 from trunklined.bus.description import Description
 from trunklined.bus.engines.engine import JournalEngine
+from trunklined.bus.recent import RecentEvents
 from trunklined.bus.records import DurableRow
 from trunklined.bus.staging import HasRow, Staging
 
@@ -21,6 +22,7 @@ class JournalContext:
         staging: what the next commit writes; a new one for each commit.
         clock: UNIX time in seconds.
         describe: what an encoded message says of itself.
+        recent: notes what happens to messages.
         kick: called when something was staged.
         last_sequence: returns the last sequence that was given out.
         uncounted: durable subscriptions whose rows do not say yet what was stored for them lately, by number. They
@@ -37,6 +39,7 @@ class JournalContext:
     describe: Callable[[bytes], Description]
     schedule: Callable[[], None]
     last_sequence: Callable[[], int]
+    recent: RecentEvents
     uncounted: dict[int, HasRow[DurableRow]] = field(default_factory=dict)
     last_pending_id: int = 0
     hands_out: bool = True

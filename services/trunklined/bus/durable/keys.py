@@ -79,6 +79,11 @@ class OrderingKeys:
         """None of a key waits that was passed over."""
         self._start.pop(key, None)
 
+    def blocking(self) -> list[tuple[str, int]]:
+        """Returns the keys behind which messages wait that were passed over, each with the first of it that is not
+        done."""
+        return [(key, self._current[key][0]) for key in self._start if self._current.get(key)]
+
     def with_room(self) -> list[str]:
         """Returns the keys that have passed messages over though one more may be handed out."""
         return [key for key in self._start if self.has_room(key)]

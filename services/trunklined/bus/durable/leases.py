@@ -44,6 +44,11 @@ class Leases:
         """The pending batches that are leased."""
         return list(dict.fromkeys(self._by_sequence.values()))
 
+    def deadline_of(self, pending: Pending) -> float:
+        """When the first lease of what is not settled of a pending batch ends."""
+        left = (each for each in pending.open if self._by_sequence.get(each) is pending)
+        return min((self._extended.get(each, pending.deadline) for each in left), default=pending.deadline)
+
     def held_by(self, subscriber: Subscriber) -> list[int]:
         """The messages that a subscriber holds."""
         return [sequence for sequence, pending in self._by_sequence.items() if pending.holder is subscriber]

@@ -16,6 +16,7 @@ from trunklined.bus.durable.tasks import Tasks
 from trunklined.bus.durable.waiting import Waiting
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber
+from trunklined.bus.recent import EventKind as Recent
 from trunklined.bus.records import BatchHeader, DurableRow
 
 
@@ -248,6 +249,7 @@ class DurableSubscription:
         """Lets leases end `lease` seconds from now; unset: its ack_wait."""
         deadline = self._context.clock() + (self.settings.ack_wait if lease is None else lease)
         self.backlog.pending_messages.leases.extend(sequences, deadline)
+        self._context.recent.note(Recent.EXTENDED, sequences, durable=self.name, due_at=deadline)
         self._dispatch.arm()
 
     # What waits.

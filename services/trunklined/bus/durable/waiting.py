@@ -55,6 +55,7 @@ class WaitingQuery:
     channel: str | None = None
     message_type: str | None = None
     sender_id: str | None = None
+    correlation_id: str | None = None
     ordering_key: str | None = None
     since: float | None = None
     before: float | None = None
@@ -92,7 +93,8 @@ class WaitingQuery:
     @property
     def reads_messages(self) -> bool:
         """Whether it asks for what a message itself says."""
-        return self.message_ids is not None or self.message_type is not None or self.sender_id is not None
+        asked = self.message_ids, self.message_type, self.sender_id, self.correlation_id
+        return any(each is not None for each in asked)
 
     def _matches(self, batch: MessageBatch, offset: int, context: JournalContext) -> bool:
         sequence = batch.first_sequence + offset
@@ -105,6 +107,7 @@ class WaitingQuery:
             (self.message_ids is None or about.message_id in self.message_ids)
             and (self.message_type is None or about.message_type == self.message_type)
             and (self.sender_id is None or about.sender_id == self.sender_id)
+            and (self.correlation_id is None or about.correlation_id == self.correlation_id)
         )
 
 

@@ -31,6 +31,7 @@ from trunklined.bus.journal.retention import Retention, RetentionRule
 from trunklined.bus.journal.sequencer import Sequencer
 from trunklined.bus.journal.waiting_messages import WaitingMessages
 from trunklined.bus.message_batch import MessageBatch
+from trunklined.bus.recent import RecentEvents
 from trunklined.bus.records import HeldBack
 from trunklined.bus.requests import Correlated
 from trunklined.bus.staging import Staging
@@ -79,6 +80,7 @@ class Journal:
         format: what encoded messages say.
         spread: hands what was stored to live subscribers.
         announce: tells of a dead letter, and how many there are.
+        recent: notes what happens to messages.
         sequencer: gives the messages their places; None: one of its own.
     """
 
@@ -90,6 +92,7 @@ class Journal:
         format: MessageFormat,
         fan_out: Callable[[str, Sequence[MessageBatch], list[Correlated]], None],
         announce: Callable[[DeadLetter, int], None],
+        recent: RecentEvents,
         sequencer: Sequencer | None = None,
     ) -> None:
         self.engine = engine
@@ -100,7 +103,7 @@ class Journal:
         self._format = format
         self._clock = clock
         self._context = JournalContext(
-            engine, Staging(), clock, format.describe, self._schedule, lambda: self.sequencer.last
+            engine, Staging(), clock, format.describe, self._schedule, lambda: self.sequencer.last, recent
         )
         self.tasks = Tasks(self._context, format.life, limits.max_tasks)
         self._pipeline = Pipeline(

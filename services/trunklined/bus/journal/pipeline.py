@@ -21,6 +21,7 @@ from trunklined.bus.journal.durables import Durables
 from trunklined.bus.journal.publication import Done, Publication
 from trunklined.bus.journal.sequencer import Sequencer
 from trunklined.bus.message_batch import MessageBatch
+from trunklined.bus.recent import EventKind
 from trunklined.bus.records import HeldBack
 from trunklined.bus.requests import Correlated
 from trunklined.bus.staging import Staging
@@ -234,6 +235,8 @@ class Pipeline:
         self.dead_letters -= len(publication.redriven)
         self.leaving.difference_update(publication.redriven)
         live = [batch for batch in publication.batches if batch.redriven is None]
+        for batch in publication.batches:
+            self._context.recent.carry(batch, EventKind.STORED if batch.redriven is None else EventKind.REDRIVEN)
         if not publication.released:
             self.stored += publication.messages
             self.duplicates += publication.duplicates

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
@@ -68,7 +68,9 @@ class WaitingMessages:
         self._commits = commits
         self._tasks = tasks
 
-    async def look(self, name: str, query: WaitingQuery, start: int, most: int) -> tuple[list[Waiting], int | None]:
+    async def look(
+        self, name: str, query: WaitingQuery, start: int, most: int, pages: int = LOOKED_AT_PAGES
+    ) -> tuple[list[Waiting], int | None]:
         """Returns what waits and matches from a sequence on: about so many, fewer where that takes long; and the
         sequence to go on at, None where there are no more.
 
@@ -77,7 +79,7 @@ class WaitingMessages:
         """
         found: list[Waiting] = []
         at: int | None = start
-        for _ in range(LOOKED_AT_PAGES):
+        for _ in range(pages):
             more, at = await self._between(lambda at=at or 0: self._page(name, query, at)[1:])  # type: ignore[misc]
             found += more
             if at is None or sum(len(each.batch.messages) for each in found) >= most:
@@ -142,7 +144,7 @@ class WaitingMessages:
     ) -> Outcome:
         """Handles what waits and matches, a page with each commit; what comes meanwhile is left out."""
         outcome = Outcome()
-        outcome.leased = await self._count_leased(name, query)
+        outcome.leased = sum([len(sequences) async for _, sequences in self.leased(name, query)])
         before = self._sequencer.last + 1
         at: int | None = 0
 
@@ -171,16 +173,14 @@ class WaitingMessages:
         found, go_on = waiting_from(durable.backlog, self._context, start, query)
         return durable, found, go_on
 
-    async def _count_leased(self, name: str, query: WaitingQuery) -> int:
-        """Returns how many match that are leased now."""
+    async def leased(self, name: str, query: WaitingQuery) -> AsyncIterator[tuple[Waiting, list[int]]]:
+        """Yields what matches and is leased now, each with those of its sequences that are. Raises as `look`."""
         backlog = self._durables.find(name).backlog
-        leased = [
-            each for each in backlog.pending_messages.leases.pending() if query.next_from(each.sequence) is not None
-        ]
-        count = 0
+        leases = backlog.pending_messages.leases
+        leased = [each for each in leases.pending() if query.next_from(each.sequence) is not None]
         for start in range(0, len(leased), LEASED_AT_ONCE):
 
-            def step(start: int = start) -> int:
+            def step(start: int = start) -> list[tuple[Waiting, list[int]]]:
                 found = [
                     Waiting(batch, pending, False)
                     for pending in leased[start : start + LEASED_AT_ONCE]
@@ -188,15 +188,13 @@ class WaitingMessages:
                     for batch in backlog.messages_of(pending)
                 ]
                 selected = query.select(found, self._context)
-                of = backlog.pending_messages.leases.of
-                return sum(
-                    of(sequence) is not None
+                return [
+                    (each, [at for at in range(each.batch.first_sequence, each.batch.end) if leases.of(at) is not None])
                     for each in selected
-                    for sequence in range(each.batch.first_sequence, each.batch.end)
-                )
+                ]
 
-            count += await self._between(step)
-        return count
+            for each in await self._between(step):
+                yield each
 
     async def _between(self, step: Callable[[], T]) -> T:
         """Does something between two commits, and returns what it returns."""

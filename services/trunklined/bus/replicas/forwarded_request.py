@@ -118,8 +118,8 @@ class ForwardedRequest(PendingRequest):
         if self._asker is not None:  # also where nothing is told: it is a sign of life
             self._asker.answered(self.correlation_id, events)
 
-    def _settle(self) -> bool:
-        asker, is_first = self._asker, super()._settle()
+    def _settle(self, why: str = "") -> bool:
+        asker, is_first = self._asker, super()._settle(why)
         if is_first and asker is not None:
             asker.done_with(self)
         return is_first

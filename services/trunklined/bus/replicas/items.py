@@ -182,48 +182,19 @@ class Forgotten(Struct, array_like=True, tag=18):
     request_id: str
 
 
-class Row(Struct, array_like=True, frozen=True):
-    """A live or durable subscription, for people."""
-
-    id: int
-    pattern: str
-    group: str
-    peer: str
-    queued_messages: int
-    queued_bytes: int
-    delivered: int
-    dropped: int
-    credit: int | None
-    started_at: float
-
-
-class List(Struct, array_like=True, tag=19):
-    """The subscriptions there are asked for: of a pattern, or all; behind an id, so many at the most."""
+class Question(Struct, array_like=True, tag=19):
+    """The other is asked for its own part of what people ask of all replicas; see `Home.answer`."""
 
     call: int
-    pattern: str | None
-    after: int
-    limit: int
+    name: str
+    request: bytes
 
 
-class Listed(Struct, array_like=True, tag=20):
-    """The subscriptions that were asked for."""
-
-    call: int
-    rows: list[Row]
-
-
-class Ask(Struct, array_like=True, tag=21):
-    """The figures of the other are asked for."""
+class Answer(Struct, array_like=True, tag=20):
+    """Its part, encoded. None: it does not know the question, or failed over it."""
 
     call: int
-
-
-class Figures(Struct, array_like=True, tag=22):
-    """The figures that were asked for, as GetStats answers them."""
-
-    call: int
-    encoded: bytes
+    encoded: bytes | None
 
 
 class Flush(Struct, array_like=True, tag=23):
@@ -260,10 +231,8 @@ Item = (
     | Cancelled
     | Lagged
     | Forgotten
-    | List
-    | Listed
-    | Ask
-    | Figures
+    | Question
+    | Answer
     | Flush
     | Flushed
     | Goodbye

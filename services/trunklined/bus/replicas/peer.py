@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import Any, Final
+
+import structlog
 
 from trunkline.delivery import RequestTerms
 from trunkline.errors import InvalidMessageError, OverloadedError, TrunklineError
@@ -25,10 +26,11 @@ MAX_FRAME_BYTES: Final = MiB
 MAX_FRAME_MESSAGES: Final = 8 * FRAME_MESSAGES
 FORGET_AFTER: Final = 5.0
 """Seconds after its deadline in which a request is forgotten here that the other replica never called off."""
-_ROW_BYTES: Final = 128
-"""About the size of a subscription that is listed."""
 
 _NO_GROUP: Final = ("", "")
+
+
+log = structlog.get_logger()
 
 
 class RouteQueue(SubscriptionQueue):
@@ -140,6 +142,8 @@ class Peer:
         """The request whose reply it tells of now."""
         self._calls: dict[int, asyncio.Future[Any]] = {}
         """What it was asked, and did not answer yet."""
+        self._answering: set[asyncio.Task[None]] = set()
+        """What it asks, while that is looked up."""
         self._waiting: deque[tuple[items.Item, int]] = deque()
         """Items with about their size, beside messages."""
         self._hungry: deque[Subscriber] = deque()
@@ -277,14 +281,9 @@ class Peer:
         answered: items.Cancelled | None = await self._ask(call, items.Cancel(call, request_id, by, reason))
         return answered is not None and answered.found
 
-    async def rows(self, call: int, pattern: str | None, after: int, limit: int) -> list[items.Row]:
-        """Returns subscriptions there; none where it is gone."""
-        answered: items.Listed | None = await self._ask(call, items.List(call, pattern, after, limit))
-        return [] if answered is None else answered.rows
-
-    async def figures(self, call: int) -> bytes | None:
-        """Returns what it says of itself; None where it is gone."""
-        answered: items.Figures | None = await self._ask(call, items.Ask(call))
+    async def ask(self, call: int, name: str, request: bytes) -> bytes | None:
+        """Returns its own part of the answer to a question; None where it has none, or is gone."""
+        answered: items.Answer | None = await self._ask(call, items.Question(call, name, request))
         return None if answered is None else answered.encoded
 
     async def flushed(self, call: int) -> None:
@@ -312,6 +311,8 @@ class Peer:
         for answer in self._calls.values():
             if not answer.done():
                 answer.set_result(None)
+        for task in self._answering:
+            task.cancel()
         while self._marks:
             self._marks.popleft()[1]()
         self._emptied.set()
@@ -367,18 +368,23 @@ class Peer:
         found = [Correlated(each.correlation_id, each.message_id, each.message) for each in item.messages]
         self._home.resolve(item.channel, found)
 
-    def _note_answer(self, item: items.Cancelled | items.Listed | items.Figures | items.Flushed) -> None:
+    def _note_answer(self, item: items.Cancelled | items.Answer | items.Flushed) -> None:
         answer = self._calls.get(item.call)
         if answer is not None and not answer.done():
             answer.set_result(item)
 
-    def _list(self, item: items.List) -> None:
-        rows = list(islice(self._home.rows(item.pattern, item.after), item.limit))
-        self.put(items.Listed(item.call, rows), _ROW_BYTES * len(rows))
+    def _look_up(self, item: items.Question) -> None:
+        task = self._loop.create_task(self._tell(item))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
 
-    def _describe(self, item: items.Ask) -> None:
-        figures = self._home.describe()
-        self.put(items.Figures(item.call, figures), len(figures))
+    async def _tell(self, item: items.Question) -> None:
+        try:
+            encoded = await self._home.answer(item.name, item.request)
+        except Exception:  # whoever asked does without this part
+            log.exception("a question of another replica was not answered", question=item.name)
+            encoded = None
+        self.put(items.Answer(item.call, encoded), len(encoded or b""))
 
     def _flush(self, item: items.Flush) -> None:
         if self.has_sent_all:
@@ -543,10 +549,8 @@ _TAKE: Final[dict[type[items.Item], Callable[[Peer, Any], None]]] = {
     items.Candidates: Peer._look_for_request,
     items.Cancel: Peer._cancel,
     items.Cancelled: Peer._note_answer,
-    items.List: Peer._list,
-    items.Listed: Peer._note_answer,
-    items.Ask: Peer._describe,
-    items.Figures: Peer._note_answer,
+    items.Question: Peer._look_up,
+    items.Answer: Peer._note_answer,
     items.Flush: Peer._flush,
     items.Flushed: Peer._note_answer,
     items.Lagged: Peer._tell_lagged,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeVar
 
@@ -11,7 +11,6 @@ from trunklined.bus.journal.sequencer import Sequencer
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber, SubscriptionQueue
 from trunklined.bus.replicas.forwarded_request import ForwardedRequest
-from trunklined.bus.replicas.items import Row
 from trunklined.bus.requests import Correlated, PendingRequest, Responder
 
 Q = TypeVar("Q", bound=SubscriptionQueue)
@@ -42,7 +41,7 @@ class Home(Protocol):
 
     groups: Groups
     clock: Callable[[], float]
-    describe: Callable[[], bytes]
+    answer: Callable[[str, bytes], Awaitable[bytes | None]]
 
     def open_route(self, queue: SubscriptionQueue) -> None: ...
 
@@ -67,8 +66,6 @@ class Home(Protocol):
     def resolve(self, channel: str, correlated: list[Correlated]) -> list[Correlated]: ...
 
     def serve_waiting(self, pattern: str) -> None: ...
-
-    def rows(self, pattern: str | None, after: int) -> Iterator[Row]: ...
 
 
 class Peers(Protocol):
@@ -113,11 +110,9 @@ class Peers(Protocol):
     async def cancel(self, request_id: str, by: str, reason: str) -> bool:
         """Cancels a request of another replica; returns False where none is pending anywhere."""
 
-    async def rows(self, replica: Replica, pattern: str | None, after: int, limit: int) -> Sequence[Row]:
-        """Returns subscriptions of another replica, so many at the most; see `Home.rows`. Where it is gone: none."""
-
-    async def figures(self, replica: Replica) -> bytes | None:
-        """Returns what another replica says of itself; see `Broker.describe`. None: it is gone."""
+    async def ask(self, replica: Replica, name: str, request: bytes) -> bytes | None:
+        """Returns another replica's own part of the answer to a question; see `Broker.answer`. None: it has none, or is
+        gone."""
 
 
 class _Alone:
@@ -156,10 +151,7 @@ class _Alone:
     async def cancel(self, request_id: str, by: str, reason: str) -> bool:
         return False
 
-    async def rows(self, replica: Replica, pattern: str | None, after: int, limit: int) -> Sequence[Row]:
-        return ()
-
-    async def figures(self, replica: Replica) -> bytes | None:
+    async def ask(self, replica: Replica, name: str, request: bytes) -> bytes | None:
         return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from time import monotonic
@@ -141,13 +141,9 @@ class Replicas:
         apart = self._apart + (0.0 if self._is_part else monotonic() - self._apart_since)
         return ReplicaStatistics(self._is_part, len(self._peers), self._parts, apart)
 
-    async def rows(self, replica: Replica, pattern: str | None, after: int, limit: int) -> Sequence[items.Row]:
+    async def ask(self, replica: Replica, name: str, request: bytes) -> bytes | None:
         peer = self._peers.get(replica.id)
-        return () if peer is None else await peer.rows(next(self._calls), pattern, after, limit)
-
-    async def figures(self, replica: Replica) -> bytes | None:
-        peer = self._peers.get(replica.id)
-        return None if peer is None else await peer.figures(next(self._calls))
+        return None if peer is None else await peer.ask(next(self._calls), name, request)
 
     @property
     def own(self) -> Replica:

@@ -162,6 +162,10 @@ def rules_of(facts: Facts) -> Rules:
         "OpenStreamRequest.RequestCredit": lambda request: FREE,
         "ListSubscriptionsRequest": lambda request: (Need("inspect", "list"),),
         "GetStatsRequest": lambda request: (Need("inspect", "stats"),),
+        "ExplainRequest": lambda request: (Need("inspect", "explain"),),
+        "TailRequest": lambda request: (Need("inspect", "tail"), Need("subscribe", request.pattern)),
+        "TraceRequest": lambda request: (Need("inspect", "trace"),),
+        "StuckRequest": lambda request: (Need("inspect", "stuck"),),
         "CreateDurableSubscriptionRequest": lambda request: (
             Need("durable.create", request.name),
             Need("subscribe", request.pattern),

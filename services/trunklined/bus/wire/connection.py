@@ -104,6 +104,16 @@ class BusConnection:
             isinstance(each.queue, DurableSubscription) for each in self._subscriptions.values()
         )
 
+    @property
+    def peer(self) -> str:
+        """Who the client is, for people."""
+        return self._peer
+
+    @property
+    def asked(self) -> int:
+        """Requests of the client that wait for their answers."""
+        return len(self._requests)
+
     async def take(self, raw: bytes) -> None:
         """Takes one encoded OpenStreamRequest; waits while the client does not read what it asked for.
 

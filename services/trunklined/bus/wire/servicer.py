@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import grpc
 from google.protobuf.message import Message
 
 from trunkline.errors import BusDisconnectedError
-from trunkline.v1 import bus_pb2
+from trunkline.v1 import bus_pb2, inspection_pb2
 from trunkline.wire.writer import FlushBatch
 from trunklined.access.gate import closed_gate
 from trunklined.admission import parse
 from trunklined.bus.broker import Broker
 from trunklined.bus.wire.connection import BusConnection
 from trunklined.bus.wire.durable_calls import Call, DurableCalls
-from trunklined.bus.wire.inspection import list_subscriptions, stats_of_others, to_stats
+from trunklined.bus.wire.inspection import explaining, lists, stuck, tracing
+from trunklined.bus.wire.inspection.questions import Questions
+from trunklined.bus.wire.inspection.tailing import Tail
 from trunklined.bus.wire.publishing import Publisher
 from trunklined.bus.wire.requesting import Requester
 from trunklined.bus.wire.responding import Answers
@@ -64,7 +67,17 @@ class BusServicer:
         self.address = ""
         """Of several replicas: where the others reach this one."""
         self._broker = broker
-        broker.describe = lambda: self.own_stats().SerializeToString()
+        self._stored_patterns = stored_patterns
+        self._questions = Questions(
+            broker,
+            {
+                lists.SUBSCRIPTIONS: partial(lists.own_subscriptions, broker),
+                lists.FIGURES: self._own_figures,
+                explaining.EXPLAIN: partial(explaining.own_part, broker),
+                stuck.STUCK: lambda raw: stuck.own_part(broker, self._connections, raw),
+                tracing.TRACE: partial(tracing.own_part, broker),
+            },
+        )
         self._moving = moving or Moving()
         self._publisher = Publisher(broker, max_message_bytes, stored_patterns)
         self._requester = Requester(broker, max_message_bytes)
@@ -74,6 +87,8 @@ class BusServicer:
         self._started_at = started_at
         self._streams: dict[asyncio.Future[None], Stream] = {}
         """The open streams, by what ends each from here."""
+        self._tails: set[asyncio.Future[None]] = set()
+        """The same of those on which somebody only looks."""
         self._readers: set[asyncio.Future[None]] = set()
         """The tasks that read them, until they are half-closed."""
         self._drains = False
@@ -86,6 +101,9 @@ class BusServicer:
         return {
             "ListSubscriptions": self.list_subscriptions,
             "GetStats": self.get_stats,
+            "Explain": self.explain,
+            "Trace": self.trace,
+            "Stuck": self.stuck,
             **self._calls.by_name(),
             **self._task_calls.by_name(),
             "Settle": self.settle,
@@ -104,6 +122,7 @@ class BusServicer:
             "Request": unary(self.request, None, None),
             "RequestStream": grpc.unary_stream_rpc_method_handler(self.request_stream),
             "OpenStream": stream(self.open_stream),
+            "Tail": grpc.unary_stream_rpc_method_handler(self.tail, None, None),
             **{name: unary(call, None, _serialize) for name, call in self.unary_calls().items()},
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
@@ -141,7 +160,7 @@ class BusServicer:
                 await self._broker.journal.commits.settled()
                 await asyncio.gather(*(stream.flushed() for stream in self._streams.values()))
         self._broker.fail_requests(_stopping())
-        for ended in self._streams:
+        for ended in (*self._streams, *self._tails):
             if not ended.done():
                 ended.set_exception(_stopping())
 
@@ -219,18 +238,64 @@ class BusServicer:
 
     async def list_subscriptions(self, raw: bytes, context: Context) -> bus_pb2.ListSubscriptionsResponse:
         """See bus.proto."""
-        return await list_subscriptions(self._broker, parse(bus_pb2.ListSubscriptionsRequest, raw))
+        request = parse(bus_pb2.ListSubscriptionsRequest, raw)
+        return await lists.list_subscriptions(self._broker, self._questions, request)
 
     async def get_stats(self, raw: bytes, _: Context) -> bus_pb2.GetStatsResponse:
         """See bus.proto."""
         parse(bus_pb2.GetStatsRequest, raw)
         stats = self.own_stats()
-        stats.others.extend(await stats_of_others(self._broker))
+        stats.others.extend(await lists.stats_of_others(self._questions))
         return stats
+
+    async def _own_figures(self, _: bytes) -> bytes:
+        return self.own_stats().SerializeToString()
+
+    async def explain(self, raw: bytes, _: Context) -> inspection_pb2.ExplainResponse:
+        """See bus.proto."""
+        request = parse(inspection_pb2.ExplainRequest, raw)
+        return await explaining.explain(self._broker, self._questions, self._stored_patterns, request)
+
+    async def trace(self, raw: bytes, _: Context) -> inspection_pb2.TraceResponse:
+        """See bus.proto."""
+        return await tracing.trace(self._questions, parse(inspection_pb2.TraceRequest, raw))
+
+    async def stuck(self, raw: bytes, _: Context) -> inspection_pb2.StuckResponse:
+        """See bus.proto."""
+        return await stuck.stuck(self._questions, parse(inspection_pb2.StuckRequest, raw))
+
+    async def tail(self, raw: bytes, context: Context) -> None:
+        """See bus.proto."""
+        frames, ended = self.tail_frames(raw, peer_of(context)), new_end()
+
+        async def pass_on() -> None:
+            async for frame in frames:
+                await context.write(frame)
+
+        running = asyncio.ensure_future(pass_on())
+        self._tails.add(ended)
+        try:
+            await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
+            await (running if running.done() else ended)
+        finally:
+            self._tails.discard(ended)
+            running.cancel()
+            ended.cancel()
+            await asyncio.wait([running])
+            await frames.aclose()
+
+    def tail_frames(self, raw: bytes, peer: str) -> AsyncGenerator[bytes, None]:
+        """Returns the encoded answers of a tail, for any transport.
+
+        Args:
+            raw: the encoded TailRequest.
+            peer: who looks, for people.
+        """
+        return Tail(self._broker, parse(inspection_pb2.TailRequest, raw), peer).frames()
 
     def own_stats(self) -> bus_pb2.GetStatsResponse:
         """Returns the figures of this replica alone."""
-        return to_stats(self._broker, self._started_at, len(self._connections), self.address)
+        return lists.to_stats(self._broker, self._started_at, len(self._connections), self.address)
 
     def _new_subscription(
         self, context: Context, start: bus_pb2.SubscribeRequest.Start, ended: asyncio.Future[None]

@@ -15,6 +15,7 @@ from trunklined.access.gate import closed_gate
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.queue import Client, Subscriber
+from trunklined.bus.recent import EventKind
 from trunklined.bus.wire.reporting import report_all_but_refused, task_cancelled
 from trunklined.bus.wire.responding import encode_requests, responder_of
 from trunklined.bus.wire.settling import position_of, settings_of, settle
@@ -227,6 +228,9 @@ def next_response(broker: Broker, subscriber: Subscriber, max_messages: int) -> 
     batch = queue.take(subscriber, max_messages, broker.clock())
     if batch is None:
         return None
+    if not batch.attempt:  # what is durable was noted when it was leased
+        first = batch.first_sequence
+        broker.recent.note(EventKind.DELIVERED, range(first, first + len(batch.messages)), subscriber.peer)
     head = _encode_channel(batch.channel) + _FIRST_SEQUENCE + write_varint(batch.first_sequence)
     head += _PRIORITIES[batch.level]
     if batch.attempt:

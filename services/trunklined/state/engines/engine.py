@@ -17,8 +17,8 @@ OUTCOME_BYTES: Final = 64
 """What an item of an answer takes beside a body: tags, lengths, the revision, or an error without its text."""
 
 ANSWER_BYTES: Final = MAX_ANSWER_BYTES - OUTCOME_BYTES * MAX_BATCH_OPERATIONS - FRAME_BYTES
-"""Bodies of one page of a list, and those that the reads of one batch may return; the first one in any case. With their
-envelopes, and what a stream sends in the same frame, they are below MAX_ANSWER_BYTES."""
+"""Sizes of the records of one page of a list, and of those that the reads of one batch may return; the first one in any
+case. With their envelopes, and what a stream sends in the same frame, they are below MAX_ANSWER_BYTES."""
 
 
 @dataclass(frozen=True, slots=True)

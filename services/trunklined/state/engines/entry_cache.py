@@ -31,7 +31,7 @@ class EntryCache:
 
     def put(self, entry: Entry) -> None:
         """Caches an entry that was read."""
-        kind, id, _, body = entry
+        kind, id, _, body, _ = entry
         self._forget(kind, id)
         self._entries[kind, id] = entry
         self._bytes += len(body) + _ENTRY_BYTES
@@ -40,11 +40,11 @@ class EntryCache:
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Caches what a commit saved and drops what it deleted."""
-        for revision, kind, id, body, *_ in changes:
-            if body is None:
-                self._forget(kind, id)
+        for change in changes:
+            if change.body is None:
+                self._forget(change.kind, change.id)
             else:
-                self.put(Entry(kind, id, revision, body))
+                self.put(Entry(change.kind, change.id, change.revision, change.body, change.written))
 
     def _forget(self, kind: RecordKind, id: str) -> None:
         entry = self._entries.pop((kind, id), None)

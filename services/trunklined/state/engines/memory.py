@@ -95,7 +95,7 @@ class MemoryEngine:
         for index in range(start, len(ids)):
             entry, facets, _ = records[ids[index]]
             if filter is ANY or matches(filter, facets):
-                room -= len(entry.body)
+                room -= entry.size
                 if len(found) == limit or (room < 0 and found):
                     return Page(found, True, self._revision)
                 found.append(entry)
@@ -155,7 +155,7 @@ class MemoryEngine:
         return None if found is None else found[0]
 
     def _apply(self, change: Change) -> None:
-        revision, kind, id, body, facets, before, term, _ = change
+        revision, kind, id, body, facets, before, term, _, written = change
         records, ids = self._records[kind], self._ids[kind]
         if body is None or facets is None:
             del records[id]
@@ -163,7 +163,7 @@ class MemoryEngine:
         else:
             if before is None:
                 insort(ids, id)
-            records[id] = Entry(kind, id, revision, body), facets, term
+            records[id] = Entry(kind, id, revision, body, written), facets, term
             self._history_bytes += len(body)
         self._history.append(change)
 

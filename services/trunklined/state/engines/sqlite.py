@@ -35,6 +35,7 @@ from trunklined.state.records import (
     Reason,
     RecordKey,
     Transaction,
+    Written,
 )
 
 _T = TypeVar("_T")
@@ -50,14 +51,17 @@ transaction has them.)"""
 _HEAD: Final = f"SELECT {FIELDS} FROM records WHERE kind = ? AND id = ?"
 _TERMS: Final = f"SELECT kind, id, {FIELDS} FROM records WHERE lease > 0 OR ttl_ms > 0"
 _READ: Final = (
-    "SELECT records.revision, body FROM records JOIN versions USING (revision)"
+    "SELECT records.revision, body, written_by, written_at_ms FROM records JOIN versions USING (revision)"
     " WHERE records.kind = ? AND records.id = ?"
 )
 _PAGE: Final = (
-    "SELECT records.id, records.revision, body FROM records JOIN versions USING (revision)"
+    "SELECT records.id, records.revision, body, written_by, written_at_ms FROM records JOIN versions USING (revision)"
     " WHERE records.kind = ? AND records.id > ?{conditions} ORDER BY records.id LIMIT ?"
 )
-_CHANGES: Final = "SELECT revision, kind, id, body, facets FROM versions WHERE revision > ? ORDER BY revision LIMIT ?"
+_CHANGES: Final = (
+    "SELECT revision, kind, id, body, facets, written_by, written_at_ms FROM versions"
+    " WHERE revision > ? ORDER BY revision LIMIT ?"
+)
 
 
 class SqliteEngine:
@@ -262,7 +266,7 @@ class SqliteEngine:
             row = connection.execute(_READ, (kind, id)).fetchone()
         except sqlite3.Error as error:
             raise self._file.translate(error) from error
-        return None if row is None else Entry(kind, id, row[0], row[1])
+        return None if row is None else Entry(kind, id, row[0], row[1], Written(*row[2:]))
 
     async def _scan(self, scan: Callable[[], _T]) -> _T:
         try:
@@ -288,11 +292,12 @@ class SqliteEngine:
         revision = self._scanner.execute("SELECT revision FROM store").fetchone()[0]
         found: list[Entry] = []
         room = self._page_bytes
-        for id, at, body in rows:
-            room -= len(body)
+        for id, at, body, *written in rows:
+            entry = Entry(kind, id, at, body, Written(*written))
+            room -= entry.size
             if len(found) == limit or (room < 0 and found):
                 return Page(found, True, revision)
-            found.append(Entry(kind, id, at, body))
+            found.append(entry)
         return Page(found, False, revision)
 
     def _changes(self, after: int, limit: int) -> list[Change]:
@@ -301,12 +306,11 @@ class SqliteEngine:
             raise compacted(after, oldest)
         found: list[Change] = []
         room = self._page_bytes
-        for revision, kind, id, body, facets in self._scanner.execute(_CHANGES, (after, limit)):
+        for revision, kind, id, body, facets, *written in self._scanner.execute(_CHANGES, (after, limit)):
             room -= len(body or b"")
             if room < 0 and found:
                 break
             meta = unpack_facets(facets)
-            found.append(
-                Change(revision, RecordKind(kind), id, body, meta.facets, meta.before, reason=Reason(meta.reason))
-            )
+            kept = Change(revision, RecordKind(kind), id, body, meta.facets, meta.before)
+            found.append(kept._replace(reason=Reason(meta.reason), written=Written(*written)))
         return found

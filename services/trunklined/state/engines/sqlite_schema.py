@@ -36,7 +36,10 @@ CREATE TABLE versions (
     kind INTEGER NOT NULL,
     id TEXT NOT NULL,
     body BLOB,
-    facets BLOB NOT NULL
+    facets BLOB NOT NULL,
+    -- Who made the write, and when, as UNIX time in milliseconds. Empty and 0: an older version did not note it.
+    written_by TEXT NOT NULL DEFAULT '',
+    written_at_ms INTEGER NOT NULL DEFAULT 0
 );
 -- One row. Every change after `oldest` is in `versions`; the bodies of those are `history_bytes` together.
 CREATE TABLE store (
@@ -62,6 +65,11 @@ ALTER TABLE store ADD COLUMN leases INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE store ADD COLUMN agent_presences INTEGER NOT NULL DEFAULT 0;
 """
 
+_WITH_WRITERS: Final = """
+ALTER TABLE versions ADD COLUMN written_by TEXT NOT NULL DEFAULT '';
+ALTER TABLE versions ADD COLUMN written_at_ms INTEGER NOT NULL DEFAULT 0;
+"""
+
 
 def _verify(connection: sqlite3.Connection) -> str | None:
     if connection.execute("SELECT count(*) FROM store").fetchone()[0] != 1:
@@ -74,7 +82,7 @@ FORMAT: Final = Format(
     service="state service",
     application_id=0x54524E4B,  # `TRNK`
     schema=SCHEMA,
-    version=3,
-    migrations={1: tables.SCHEMA, 2: _WITH_LEASES},
+    version=4,
+    migrations={1: tables.SCHEMA, 2: _WITH_LEASES, 3: _WITH_WRITERS},
     verify=_verify,
 )

@@ -43,7 +43,7 @@ _HEADS: Final = {
     for size in HEADS_AT_ONCE
 }
 
-_ADD_VERSION: Final = "INSERT INTO versions VALUES (?, ?, ?, ?, ?)"
+_ADD_VERSION: Final = "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?)"
 _SET_RECORD: Final = (
     f"INSERT INTO records (kind, id, {FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (kind, id) DO UPDATE SET"
@@ -112,11 +112,11 @@ class SqliteWriter:
         oldest = self.holdings.oldest
         records: dict[RecordKey, Change] = {}
         superseded: list[tuple[int]] = []
-        versions: list[tuple[int, int, str, bytes | None, bytes]] = []
+        versions: list[tuple[int, int, str, bytes | None, bytes, str, int]] = []
         for change in changes:
-            revision, kind, id, body, facets, before, _, reason = change
+            revision, kind, id, body, facets, before, _, reason, written = change
             number = int(kind)  # sqlite3 looks for an adapter of an enum each time
-            versions.append((revision, number, id, body, pack_meta(facets, before, reason)))
+            versions.append((revision, number, id, body, pack_meta(facets, before, reason), *written))
             records[kind, id] = change
             if before is None:
                 counts[kind] += 1

@@ -33,8 +33,8 @@ Done = Callable[[Operations, list[batch.BatchOutcome] | StateError], None]
 _SHORT: Final = "left out: the batch's answer is full"
 
 
-async def start_batch(store: Store, request: Any, max_bytes: int, done: Done, source: Hashable) -> None:
-    """Submits the operations of a BatchRequest to the store; calls `done` when all are done.
+async def start_batch(store: Store, request: Any, max_bytes: int, done: Done, source: Hashable, writer: str) -> None:
+    """Submits the operations of a BatchRequest to the store; calls `done` when all are done. `writer`: whose it is.
 
     Raises:
         InvalidRecordError: the batch has no or too many operations. Of an atomic one, any operation's error.
@@ -43,7 +43,7 @@ async def start_batch(store: Store, request: Any, max_bytes: int, done: Done, so
     operations: list[Operation | StateError] = []
     work = TimeSlice()
     for operation in request.operations:
-        operations.append(_read(operation, max_bytes))
+        operations.append(_read(operation, max_bytes, writer))
         if work.is_over:
             await work.rest()
     await batch.start_batch(store, operations, partial(done, operations), atomic=request.atomic, source=source)
@@ -52,7 +52,7 @@ async def start_batch(store: Store, request: Any, max_bytes: int, done: Done, so
 async def to_response(operations: Operations, outcomes: list[batch.BatchOutcome]) -> Any:
     """Returns the BatchResponse. Where it would be larger than MAX_ANSWER_BYTES, errors lose texts and details."""
     response = BatchResponse()
-    room = ANSWER_BYTES - sum(len(outcome.body) for outcome in outcomes if isinstance(outcome, Entry))
+    room = ANSWER_BYTES - sum(outcome.size for outcome in outcomes if isinstance(outcome, Entry))
     work = TimeSlice()
     for operation, outcome in zip(operations, outcomes, strict=True):
         translated = _to_outcome(operation, outcome)
@@ -71,9 +71,9 @@ def _shortened(encoded: bytes) -> bytes:
     return error_pb2.Error(reason=error.reason, code=error.code, message=_SHORT).SerializeToString()
 
 
-def _read(operation: Any, max_bytes: int) -> Operation | StateError:
+def _read(operation: Any, max_bytes: int, writer: str) -> Operation | StateError:
     try:
-        return to_operation(operation, max_bytes)
+        return to_operation(operation, max_bytes, writer)
     except StateError as error:
         return error
 

@@ -17,6 +17,7 @@ from trunkline.wire.writer import StreamWriter
 from trunklined.access.gate import closed_gate
 from trunklined.relay.journal import size_of
 from trunklined.rpc.errors import to_item
+from trunklined.rpc.identity import principal
 from trunklined.rpc.long_work import TimeSlice, parts_of
 from trunklined.state.batch import BatchOutcome
 from trunklined.state.engines.engine import OUTCOME_BYTES
@@ -78,6 +79,8 @@ class StateConnection:
         self._slots = self._gate.requests if self._gate is not None else None
         """Where unanswered items are counted for the caller. None: nowhere."""
         self._max_record_bytes = max_record_bytes
+        self._principal = principal()
+        """Who writes what comes on this stream."""
         self._writer = StreamWriter(write, self._gather)
         self._frame = OpenStateStreamResponse()
         """The answers to send; filled in place, encoded once the stream can take them."""
@@ -148,12 +151,12 @@ class StateConnection:
             case "get":
                 await self._get(item.id, to_read(item.get))
             case "save":
-                put = to_put(item.save, self._max_record_bytes)
+                put = to_put(item.save, self._max_record_bytes, self._principal)
                 size = len(put.body) + size_of(put.publish)
                 self._store.submit((put,), size, partial(self._saved, item.id, size), self)
                 self._opened(size)
             case "delete":
-                drop = to_drop(item.delete, self._max_record_bytes)
+                drop = to_drop(item.delete, self._max_record_bytes, self._principal)
                 size = size_of(drop.publish)
                 self._store.submit((drop,), size, partial(self._deleted, item.id, size), self)
                 self._opened(size)
@@ -164,7 +167,7 @@ class StateConnection:
                 done = partial(self._batched, item.id, size)
                 self._opened(size)
                 try:
-                    await start_batch(self._store, item.batch, self._max_record_bytes, done, self)
+                    await start_batch(self._store, item.batch, self._max_record_bytes, done, self, self._principal)
                 except BaseException:
                     self._closed(size)
                     raise
@@ -175,7 +178,8 @@ class StateConnection:
                 task.add_done_callback(self._renewals.discard)
             case "release_lease":
                 hold = leases.to_hold(item.release_lease.lease, "lease")
-                self._store.submit(to_release(hold), 0, partial(self._released, item.id, hold), self)
+                release = to_release(hold, self._principal)
+                self._store.submit(release, 0, partial(self._released, item.id, hold), self)
                 self._opened(0)
             case "touch":
                 touch = leases.to_touch(item.touch, to_kind(item.touch.kind))
@@ -216,7 +220,7 @@ class StateConnection:
     async def _get(self, id: int, read: Read) -> None:
         if self._store.is_settled(read.kind, read.id):
             entry = found(read, await self._store.get(read.kind, read.id))
-            fill_got(self._answer(id, len(entry.body)).got, entry)
+            fill_got(self._answer(id, entry.size).got, entry)
         else:
             self._store.submit((read,), 0, partial(self._got, id, read), self)
             self._store.counts.gets += 1
@@ -234,7 +238,7 @@ class StateConnection:
         try:
             page = await self._store.page(query.kind, query.filter, query.after, query.limit, self)
             await self._writer.room(FRAME_BYTES)
-            query.answer(page, self._answer(id, sum(len(entry.body) for entry in page.entries)).listed)
+            query.answer(page, self._answer(id, sum(entry.size for entry in page.entries)).listed)
         except StateError as error:
             self._fail(id, error)
         finally:
@@ -265,7 +269,7 @@ class StateConnection:
         except StateError as error:
             self._fail(id, error)
         else:
-            fill_got(self._answer(id, len(entry.body)).got, entry)
+            fill_got(self._answer(id, entry.size).got, entry)
 
     def _batched(self, id: int, size: int, operations: Operations, outcomes: list[BatchOutcome] | StateError) -> None:
         if isinstance(outcomes, StateError):

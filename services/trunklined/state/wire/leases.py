@@ -11,11 +11,13 @@ from trunkline.errors import InvalidRecordError, RecordNotFoundError
 from trunkline.limits import MAX_LEASE_TTL, MAX_LEASE_WAIT, MAX_RECORD_TTL, MIN_TTL
 from trunkline.records import RecordKind, check_holder, check_record_id, check_seconds, invalid_record
 from trunkline.v1 import state_pb2
+from trunklined.rpc.identity import principal
 from trunklined.rpc.page_token import make_page_token, page_size_of, read_page_token
 from trunklined.rpc.times import check_duration, duration_of, seconds_of, stamp_of
 from trunklined.state.records import ANY, Entry, Hold, Result, Touch
 from trunklined.state.store import Store
 from trunklined.state.wire.validation import check_json
+from trunklined.state.wire.writers import fill_written
 
 _LEASES: Final = msgspec.msgpack.encode(int(RecordKind.LEASE))
 """What a page token of ListLeases belongs to."""
@@ -82,7 +84,7 @@ class Acquisition:
         lease = self._lease
         lease.acquired_at.CopyFrom(stamp_of(time.time()))
         body = lease.SerializeToString()
-        lease.number = await store.leases.acquire(self._name, self._holder, body, self._ttl_ms, self.wait)
+        lease.number = await store.leases.acquire(self._name, self._holder, body, self._ttl_ms, self.wait, principal())
         lease.remaining.CopyFrom(duration_of(store.leases.remaining(self._name)))
         return state_pb2.AcquireLeaseResponse(lease=lease)
 
@@ -95,7 +97,8 @@ async def renew(store: Store, request: Any) -> state_pb2.RenewLeaseResponse:
 
 async def release(store: Store, request: Any) -> state_pb2.ReleaseLeaseResponse:
     """Answers a ReleaseLeaseRequest."""
-    return state_pb2.ReleaseLeaseResponse(revision=await store.leases.release(to_hold(request.lease, "lease")))
+    hold = to_hold(request.lease, "lease")
+    return state_pb2.ReleaseLeaseResponse(revision=await store.leases.release(hold, principal()))
 
 
 async def list_leases(store: Store, request: Any) -> state_pb2.ListLeasesResponse:
@@ -116,4 +119,5 @@ def _lease_of(store: Store, entry: Entry) -> state_pb2.Lease:
     lease = state_pb2.Lease.FromString(entry.body)
     lease.number = entry.revision
     lease.remaining.CopyFrom(duration_of(store.leases.remaining(entry.id)))
+    fill_written(lease, entry.written)
     return lease

@@ -37,6 +37,7 @@ from trunklined.state.watch import Event, Left, Progress, Synced, WatchFilter
 from trunklined.state.wire.leases import to_hold, ttl_of
 from trunklined.state.wire.outbox import to_arrivals
 from trunklined.state.wire.validation import make_put
+from trunklined.state.wire.writers import fill_written
 
 _twins = state_passthrough()
 SaveRequest = _twins["SaveRequest"]
@@ -66,12 +67,12 @@ def to_kind(number: int, field: str = "kind") -> RecordKind:
         raise invalid_record(field, f"is {number}, it must be one of RecordKind's", number) from None
 
 
-def to_put(request: Any, max_bytes: int) -> Put:
-    """Translates a SaveRequest; see `make_put`."""
+def to_put(request: Any, max_bytes: int, writer: str) -> Put:
+    """Translates a SaveRequest; see `make_put`. `writer`: who saves."""
     which = request.WhichOneof("value")
     if which is None:
         raise invalid_record("value", "is not set: a save needs a record")
-    put = make_put(RECORD_KINDS[which], getattr(request, which), _expected(request, lowest=0), max_bytes)
+    put = make_put(RECORD_KINDS[which], getattr(request, which), _expected(request, lowest=0), max_bytes, writer)
     lease = to_hold(request.lease, "lease") if request.HasField("lease") else None
     ttl_ms, fence = ttl_of(request), _fence(request)
     if put.kind is RecordKind.AGENT_PRESENCE and lease is None and not ttl_ms:
@@ -86,13 +87,14 @@ def to_read(request: Any) -> Read:
     return Read(to_kind(request.kind), check_record_id("id", request.id))
 
 
-def to_drop(request: Any, max_bytes: int) -> Drop:
-    """Translates a DeleteRequest."""
+def to_drop(request: Any, max_bytes: int, writer: str) -> Drop:
+    """Translates a DeleteRequest. `writer`: who deletes."""
     kind = to_kind(request.kind)
     if kind is RecordKind.LEASE:
         raise invalid_record("kind", "is a lease: it is ended by ReleaseLease")
-    drop = Drop(kind, check_record_id("id", request.id), _expected(request, lowest=1), fence=_fence(request))
-    return drop._replace(publish=to_arrivals(request.publish, max_bytes)) if request.publish else drop
+    id, expected = check_record_id("id", request.id), _expected(request, lowest=1)
+    publish = to_arrivals(request.publish, max_bytes) if request.publish else ()
+    return Drop(kind, id, expected, publish, _fence(request), writer)
 
 
 def _fence(request: Any) -> Hold | None:
@@ -152,21 +154,22 @@ def to_watch_filter(request: Any) -> tuple[WatchFilter, int | None]:
     return WatchFilter(kinds, request.id or None, to_facets(kinds, request.filter)), after
 
 
-def to_operation(operation: Any, max_bytes: int) -> Operation:
-    """Translates one operation of a BatchRequest."""
+def to_operation(operation: Any, max_bytes: int, writer: str) -> Operation:
+    """Translates one operation of a BatchRequest. `writer`: whose it is."""
     match operation.WhichOneof("operation"):
         case "save":
-            return to_put(operation.save, max_bytes)
+            return to_put(operation.save, max_bytes, writer)
         case "get":
             return to_read(operation.get)
         case "delete":
-            return to_drop(operation.delete, max_bytes)
+            return to_drop(operation.delete, max_bytes, writer)
     raise invalid_record("operation", "is not set")
 
 
 def _fill(record: Any, entry: Entry) -> None:
     record.revision = entry.revision
     setattr(record, _LABELS[entry.kind], entry.body)
+    fill_written(record, entry.written)
 
 
 def fill_got(got: Any, entry: Entry) -> Any:
@@ -195,9 +198,10 @@ def to_frame(event: Event) -> bytes:
         case Entry():
             frame = WatchResponse()
             _fill(frame.record, event)
-        case Left(kind, id, revision, deleted, reason):
+        case Left(kind, id, revision, deleted, reason, written):
             left = {"kind": kind, "id": id, "revision": revision, "deleted": deleted}
             frame = WatchResponse(left=left | ({"reason": reason} if deleted else {}))
+            fill_written(frame.left, written)
         case Synced(revision):
             frame = WatchResponse(synced={"revision": revision})
         case Progress(revision):

@@ -16,6 +16,7 @@ from trunkline.errors import StateError, TrunklineError
 from trunkline.limits import MAX_BATCH_OPERATIONS
 from trunkline.records import invalid_record
 from trunkline.v1 import move_pb2, state_pb2
+from trunklined.rpc.identity import principal
 from trunklined.rpc.long_work import parts_of
 from trunklined.rpc.moving import Moving
 from trunklined.rpc.times import stamp_of
@@ -133,7 +134,7 @@ class StateServicer:
     async def save(self, request: bytes, context: Context) -> Any:
         """See state.proto."""
         check_published(request, ())
-        put = to_put(_parse(SaveRequest, request), self._max_record_bytes)
+        put = to_put(_parse(SaveRequest, request), self._max_record_bytes, principal())
         revision = await self._store.execute(put, context.peer())
         return SaveResponse(revision=revision)
 
@@ -151,7 +152,7 @@ class StateServicer:
     async def delete(self, request: bytes, context: Context) -> Any:
         """See state.proto."""
         check_published(request, ())
-        drop = to_drop(_parse(DeleteRequest, request), self._max_record_bytes)
+        drop = to_drop(_parse(DeleteRequest, request), self._max_record_bytes, principal())
         return DeleteResponse(**to_deleted(await self._store.execute(drop, context.peer())))
 
     async def batch(self, request: bytes, context: Context) -> Any:
@@ -166,7 +167,7 @@ class StateServicer:
             if not future.done():
                 future.set_result((operations, outcomes))
 
-        await start_batch(self._store, batch, self._max_record_bytes, finished, context.peer())
+        await start_batch(self._store, batch, self._max_record_bytes, finished, context.peer(), principal())
         operations, outcomes = await future
         if isinstance(outcomes, StateError):
             raise outcomes

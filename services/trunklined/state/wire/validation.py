@@ -53,7 +53,7 @@ def read_record(kind: RecordKind, body: bytes, clock: Clock = time.time_ns) -> R
         raise invalid_record(kind.label, "cannot be decoded") from error
 
 
-def make_put(kind: RecordKind, body: bytes, expected: int | None, max_bytes: int) -> Put:
+def make_put(kind: RecordKind, body: bytes, expected: int | None, max_bytes: int, writer: str = "") -> Put:
     """Makes the save of an encoded record.
 
     Args:
@@ -61,6 +61,7 @@ def make_put(kind: RecordKind, body: bytes, expected: int | None, max_bytes: int
         body: a message of state.proto, such as `trunkline.v1.AgentState`.
         expected: the revision that the record must have; 0: there must be none; None: any.
         max_bytes: of the body, also with the times that it lacked.
+        writer: who saves it.
 
     Raises:
         InvalidRecordError: see `read_record`.
@@ -69,7 +70,7 @@ def make_put(kind: RecordKind, body: bytes, expected: int | None, max_bytes: int
     _check_size(body, max_bytes)
     id, facets, kept = read_record(kind, body)
     _check_size(kept, max_bytes)
-    return Put(kind, id, kept, facets, expected)
+    return Put(kind, id, kept, facets, expected, writer=writer)
 
 
 def _check_size(body: bytes, limit: int) -> None:

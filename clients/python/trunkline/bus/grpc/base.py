@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
@@ -14,12 +12,14 @@ from typing import Any, Literal, overload
 
 from google.protobuf.message import Message
 
+from trunkline.addresses import this_process
 from trunkline.bus.checks import check_durable, check_live, check_stored
 from trunkline.bus.grpc.asking import AskedRequest
 from trunkline.bus.grpc.durable_subscription import DurableSubscription
 from trunkline.bus.grpc.session import BusSession
 from trunkline.bus.grpc.subscription import LiveSubscription
 from trunkline.bus.grpc.wire_delivery import WireDelivery
+from trunkline.bus.grpc.wire_inspection import WireInspection
 from trunkline.bus.handling import check_callback
 from trunkline.bus.life import LifeEvent
 from trunkline.bus.message_bus import MessageBus, check_interest, check_timeout
@@ -50,11 +50,12 @@ from trunkline.models import AgentMessage
 from trunkline.models.message import as_made
 from trunkline.text import safe_text
 from trunkline.v1 import bus_pb2, task_pb2
+from trunkline.wire.stream import FrameReader
 
 log = logging.getLogger(__name__)
 
 
-class BaseBus(WireDelivery, MessageBus):
+class BaseBus(WireDelivery, WireInspection, MessageBus):
     """Everything that a bus does but to connect: checks, encodes, counts, and hands over to a `BusSession`.
 
     Args:
@@ -252,7 +253,7 @@ class BaseBus(WireDelivery, MessageBus):
         if concurrency < 1:
             raise ValueError(f"concurrency is {concurrency}, it must be at least 1")
         if name is None:
-            name = f"{socket.gethostname()}:{os.getpid()}"
+            name = this_process()
         if durable is not None:
             check_durable(durable, pattern, start, settings, group=group)
             options = (start, settings, concurrency, on_error, name, self._encode)
@@ -344,6 +345,11 @@ class BaseBus(WireDelivery, MessageBus):
         session = self._connected()
         session.stream.check_up()
         return await session.stream.call(name, request, timeout)
+
+    def _read(self, name: str, request: Message, parse: Callable[[bytes], Any]) -> FrameReader:
+        session = self._connected()
+        session.stream.check_up()
+        return session.stream.read(name, request, parse)
 
     async def _open_durable(
         self,

@@ -53,6 +53,11 @@ class Printer:
         note = f"lagged: {counted(dropped, 'message')} dropped, this reader was too slow"
         self.note(note, {"event": "lagged", "dropped": dropped}, "yellow")
 
+    def left_out(self, messages: int, total: int) -> None:
+        """Says how many messages the bus left out, which were beyond the rate."""
+        text = f"left out {counted(messages, 'message')}, {total:,} in all"
+        self.note(text, {"event": "left_out", "messages": messages, "total": total}, "yellow")
+
     def refused(self, error: StaleAckError) -> None:
         """Says which messages of a durable subscription were handed on to others."""
         sequences = error.details["sequences"]

@@ -203,15 +203,15 @@ def subscriptions(pattern: str) -> None:
         async with bus_client(chosen) as bus:
             found = [each async for each in bus.subscriptions(pattern or None)]
         if chosen.as_json:
-            print_json([_describe(each) for each in found])
+            print_json([describe_subscription(each) for each in found])
             return
-        columns: tuple[str, ...] = ("id", "pattern", "group", "peer", "queued", "delivered", "dropped", "since")
+        columns: tuple[str, ...] = ("id", "pattern", "shared by", "peer", "queued", "delivered", "dropped", "since")
         several = any(each.replica for each in found)
         rows: list[tuple[object, ...]] = [
             (
                 each.id,
                 each.pattern,
-                each.group or None,
+                each.group or (f"{each.durable} (durable)" if each.durable else None),
                 each.peer,
                 each.queued_messages,
                 each.delivered,
@@ -228,7 +228,7 @@ def subscriptions(pattern: str) -> None:
     run(main(), chosen)
 
 
-def _describe(each: SubscriptionInfo) -> dict[str, Any]:
+def describe_subscription(each: SubscriptionInfo) -> dict[str, Any]:
     """Returns a subscription for scripts."""
     return {
         "subscription_id": each.id,
@@ -242,6 +242,10 @@ def _describe(each: SubscriptionInfo) -> dict[str, Any]:
         "started_at": json_time(each.started_at),
         "credit": each.credit,
         "replica": each.replica,
+        "durable": each.durable,
+        "observer": each.observer,
+        "responder": each.responder,
+        "leased": each.leased,
     }
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from trunkline.cli.times import local_time
+from trunkline.cli.times import json_time, local_time
 
 if TYPE_CHECKING:
-    from trunkline import AgentPresence, LeaseInfo, Record, StateManager
+    from trunkline import AgentPresence, Change, LeaseInfo, Record, StateManager
     from trunkline.records import Kind
 
 
@@ -60,19 +60,19 @@ KINDS: Mapping[str, KindOf] = {
         "agent_state",
         "AgentState",
         frozenset({"status", "type"}),
-        ("agent", "revision", "status", "type", "task", "completed", "failed", "updated"),
+        ("agent", "revision", "status", "type", "task", "completed", "failed", "updated", "written by"),
     ),
     "workflow": KindOf(
         "workflow_state",
         "WorkflowState",
         frozenset({"status", "phase"}),
-        ("workflow", "revision", "status", "phase", "completed", "failed", "started"),
+        ("workflow", "revision", "status", "phase", "completed", "failed", "started", "written by"),
     ),
     "task": KindOf(
         "task_result",
         "TaskResult",
         frozenset({"status", "agent"}),
-        ("task", "revision", "status", "agent", "seconds", "error", "started"),
+        ("task", "revision", "status", "agent", "seconds", "error", "started", "written by"),
     ),
 }
 
@@ -97,9 +97,18 @@ def describe(record: Record | LeaseInfo | AgentPresence) -> dict[str, Any]:
     from trunkline import AgentPresence, LeaseInfo
 
     if not isinstance(record, LeaseInfo | AgentPresence):
-        return {"revision": record.revision, **record.model_dump(mode="json")}
+        kept = {"revision": record.revision, **written_of(record)}
+        return {**kept, **record.model_dump(mode="json")}
     facts = {name: getattr(record, name) for name in ("revision", *record.__slots__)}
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in facts.items()}
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in facts.items()} | (
+        written_of(record)
+    )
+
+
+def written_of(written: Record | LeaseInfo | AgentPresence | Change) -> dict[str, Any]:
+    """Returns whose write a record or a change is, and when it was made, for JSON; null: that is not known."""
+    at = written.written_at
+    return {"written_by": written.written_by, "written_at": None if at is None else json_time(at)}
 
 
 def id_of(record: Record) -> str:
@@ -111,12 +120,16 @@ def id_of(record: Record) -> str:
     return record.workflow_id if isinstance(record, WorkflowState) else record.task_id
 
 
-LEASE_COLUMNS: Final = ("lease", "number", "holder", "ttl", "remaining", "acquired")
-PRESENCE_COLUMNS: Final = ("agent", "revision", "status", "type", "capabilities", "announced")
+LEASE_COLUMNS: Final = ("lease", "number", "holder", "ttl", "remaining", "acquired", "written by")
+PRESENCE_COLUMNS: Final = ("agent", "revision", "status", "type", "capabilities", "announced", "written by")
 
 
 def row_of(record: Record | LeaseInfo | AgentPresence) -> Sequence[Any]:
     """Returns the cells of a record's row, under its kind's columns."""
+    return (*_cells_of(record), record.written_by)
+
+
+def _cells_of(record: Record | LeaseInfo | AgentPresence) -> Sequence[Any]:
     from trunkline import AgentPresence, AgentState, LeaseInfo, WorkflowState
 
     if isinstance(record, LeaseInfo):

@@ -15,7 +15,7 @@ from trunkline.cli.exit_codes import TIMED_OUT, run
 from trunkline.cli.input import STDIN, read_object
 from trunkline.cli.output import note_back, note_lost, print_json, print_table, safe, write_line
 from trunkline.cli.settings import Command, Settings, settings, with_settings
-from trunkline.cli.state.kinds import KINDS, describe, filters_of, id_of, row_of
+from trunkline.cli.state.kinds import KINDS, describe, filters_of, id_of, row_of, written_of
 from trunkline.cli.state.leases import agents, leases
 from trunkline.cli.state.outbox import describe as describe_outbox
 from trunkline.cli.state.outbox import print_outbox
@@ -232,9 +232,18 @@ _CHANGE_COLOURS = {"saved": "green", "deleted": "red", "left": "yellow", "synced
 
 def _print_change(chosen: Settings, change: Change) -> None:
     if chosen.as_json:
-        facts = {"change": change.type.value, "revision": change.revision, "kind": change.kind, "id": change.id}
+        facts: dict[str, object] = {
+            "change": change.type.value,
+            "revision": change.revision,
+            "kind": change.kind,
+            "id": change.id,
+        }
         facts |= {"reason": change.reason.value} if change.reason is not None else {}
-        print_json(facts | ({"record": describe(change.record)} if change.record is not None else {}))
+        if change.record is not None:
+            facts["record"] = describe(change.record)
+        elif change.kind is not None:
+            facts |= written_of(change)
+        print_json(facts)
         return
     what = click.style(f"{change.type.value:<7}", fg=_CHANGE_COLOURS.get(change.type.value))
     parts = [f"{change.revision:>8}", what]
@@ -244,6 +253,8 @@ def _print_change(chosen: Settings, change: Change) -> None:
         parts.append(change.reason.value.replace("_", " "))
     if change.record is not None:
         parts += [safe(str(cell)) for cell in row_of(change.record)[2:]]
+    elif change.written_by:
+        parts.append(f"by {safe(change.written_by)}")
     write_line("  ".join(parts))
 
 

@@ -34,7 +34,7 @@ from trunkline.records import (
     check_write_messages,
     invalid_publish,
 )
-from trunkline.state.codec import decode_record, encode_record, lease_from_wire
+from trunkline.state.codec import Written, decode_record, encode_record, lease_from_wire, time_of
 from trunkline.state.filter import WatchFilter, check_kind, check_revision
 from trunkline.state.leases import Held, LeaseInfo
 from trunkline.state.outbox import OutboxMessage, OutboxStatistics, Publish, StuckMessage
@@ -258,7 +258,13 @@ def to_outcome(operation: Operation, outcome: Any) -> Outcome:
 def record_of(wire: Any) -> Stored:
     """Returns the model of a Record."""
     kind: Kind = wire.WhichOneof("value")
-    return decode_record(kind, getattr(wire, kind), wire.revision)
+    return decode_record(kind, getattr(wire, kind), wire.revision, _written(wire))
+
+
+def _written(wire: Any) -> Written:
+    """Returns whose write a Record, a Left or a Lease is."""
+    at = wire.written_at
+    return Written(wire.written_by, at.seconds, at.nanos)
 
 
 def error_of(encoded: bytes) -> TrunklineError:
@@ -285,12 +291,24 @@ def to_change(frame: Any) -> Change:
         case "record":
             record = record_of(frame.record)
             kind: Kind = frame.record.WhichOneof("value")
-            return Change(ChangeType.SAVED, frame.record.revision, kind, id_of(record), record)
+            by, at = record.written_by, record.written_at
+            return Change(
+                ChangeType.SAVED, frame.record.revision, kind, id_of(record), record, written_by=by, written_at=at
+            )
         case "left":
             left = frame.left
             change = ChangeType.DELETED if left.deleted else ChangeType.LEFT
             reason = _REASONS.get(left.reason, EndReason.DELETED) if left.deleted else None
-            return Change(change, left.revision, RecordKind(left.kind).label, left.id, reason=reason)
+            written = _written(left)
+            return Change(
+                change,
+                left.revision,
+                RecordKind(left.kind).label,
+                left.id,
+                reason=reason,
+                written_by=written.by or None,
+                written_at=time_of(written),
+            )
     return Change(ChangeType.SYNCED, frame.synced.revision)
 
 
@@ -317,7 +335,7 @@ def _outbox_from_wire(wire: state_pb2.Outbox) -> OutboxStatistics:
 
 def lease_info(wire: state_pb2.Lease) -> LeaseInfo:
     """Returns the lease of an answer about leases."""
-    info = lease_from_wire(wire, wire.number)
+    info = lease_from_wire(wire, wire.number, _written(wire))
     return replace(info, remaining=wire.remaining.ToNanoseconds() / 1e9)
 
 

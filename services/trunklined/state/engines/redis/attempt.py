@@ -13,7 +13,7 @@ import msgspec
 from trunkline.errors import StateError
 from trunkline.records import RecordKind
 from trunklined.relay.journal import Arrival
-from trunklined.state.engines.redis.layout import believed, field_of, tail_of
+from trunklined.state.engines.redis.layout import believed, field_of, mark_of, tail_of
 from trunklined.state.planning import Bound, Planner, TransactionOutcome
 from trunklined.state.records import (
     Change,
@@ -26,6 +26,7 @@ from trunklined.state.records import (
     Reason,
     RecordKey,
     Transaction,
+    Written,
 )
 
 BASE: Final = 2**63
@@ -143,15 +144,19 @@ class Attempt:
     def packed(self, commit: int, floor: int, history: History, name: str) -> bytes:
         """Returns the argument of `COMMIT`."""
         changes: list[tuple[object, ...]] = []
+        marks: dict[Written, msgspec.Raw] = {}
         ended: list[str] = []
         leases: list[tuple[int, int]] = []
         for change in self.planner.changes:
             field, reason = field_of((change.kind, change.id)), str(int(change.reason))
+            mark = marks.get(change.written)
+            if mark is None:
+                mark = marks[change.written] = _raw(mark_of(change.written))
             if change.body is not None and change.facets is not None:
                 tail, term = tail_of(change.facets, change.term, len(change.body)), change.term
-                changes.append((field, _raw(change.body), _raw(tail), term.ttl_ms, term.lease, reason))
+                changes.append((field, _raw(change.body), _raw(tail), term.ttl_ms, term.lease, reason, mark))
                 continue
-            changes.append((field, False, "", 0, 0, reason))
+            changes.append((field, False, "", 0, 0, reason, mark))
             if change.reason is Reason.EXPIRED:
                 ended.append(field)
             if change.kind is RecordKind.LEASE and change.before is not None and change.before.revision <= self._base:

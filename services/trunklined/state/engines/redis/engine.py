@@ -25,6 +25,7 @@ from trunklined.state.engines.redis.attempt import BASE, Attempt, Heads, Truth, 
 from trunklined.state.engines.redis.follower import Follower
 from trunklined.state.engines.redis.layout import (
     FORMAT,
+    OLDEST,
     ROOM,
     TYPES,
     entry_of,
@@ -96,7 +97,7 @@ class RedisEngine:
     async def open(self, listener: Listener = SILENT) -> None:
         """Checks Redis, and follows what all replicas commit."""
         try:
-            await check_redis(self._link, ROOM, FORMAT, TYPES)
+            await check_redis(self._link, ROOM, FORMAT, TYPES, OLDEST)
             await self._durability.open()
             await self._follower.open(listener)
             await self.outbox.open()

@@ -5,7 +5,9 @@ All keys are in one slot, so that one script can write all of them in one step.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -13,10 +15,23 @@ import msgspec
 from trunkline.errors import StorageError
 from trunkline.records import RecordKind
 from trunklined.redis.target import Target
-from trunklined.state.records import FOR_EVER, Change, Entry, Facets, Head, Reason, RecordKey, Term
+from trunklined.state.records import (
+    FOR_EVER,
+    UNKNOWN,
+    Change,
+    Entry,
+    Facets,
+    Head,
+    Reason,
+    RecordKey,
+    Term,
+    Written,
+)
 
 ROOM: Final = "state"
-FORMAT: Final = 1
+FORMAT: Final = 2
+OLDEST: Final = 1
+"""The oldest format that is read, too: of one that did not note who writes."""
 
 TYPES: Final[Mapping[str, str]] = {
     "store": "hash",
@@ -35,7 +50,7 @@ TYPES: Final[Mapping[str, str]] = {
 
 store    the revision, the oldest that a watch can resume after, the counts
 heads    of each record all but its body
-bodies   of each record its revision and body
+bodies   of each record its revision, who wrote it and when, and its body
 ends     when each record with a TTL, and each lease, ends, by Redis's clock in milliseconds
 bound    the number of the lease that a record ends with
 log      the changes; the id of an entry is its revision
@@ -83,6 +98,9 @@ def key_of(field: bytes) -> RecordKey:
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_facets = msgspec.msgpack.Decoder(tuple[int, Facets]).decode
+_KEPT: Final = re.compile(rb"(\d+)(?: |:(\d+):(\d+):)")
+"""What stands before a body: its revision, and, but for a format that had no more, when it was written and how many
+bytes say by whom, which follow."""
 
 
 def believed(head: Head | None) -> str:
@@ -120,8 +138,18 @@ def entry_of(key: RecordKey, text: bytes | None) -> Entry | None:
     """Returns a record from its body as Redis has it; None: there is none."""
     if text is None:
         return None
-    revision, _, body = text.partition(b" ")
-    return Entry(*key, int(revision), body)
+    found = _KEPT.match(text)
+    if found is None:
+        raise StorageError(f"a record's body in Redis is damaged: {text[:64]!r}")
+    revision, at_ms, length = found.groups(b"0")
+    by, body = found.end(), found.end() + int(length)
+    return Entry(*key, int(revision), text[body:], Written(text[by:body].decode(), int(at_ms)))
+
+
+def mark_of(written: Written) -> bytes:
+    """Returns who wrote and when, as it stands between the revision and the body, and in the log."""
+    by = written.by.encode()
+    return b"%d:%d:%b" % (written.at_ms, len(by), by)
 
 
 class Logged(NamedTuple):
@@ -140,15 +168,26 @@ def revision_of(id: bytes) -> int:
 def logged_of(entry: tuple[bytes, Mapping[bytes, bytes]]) -> Logged:
     """Returns an entry of the log."""
     id, fields = entry
-    field, before, commit, reason, published, head, body = fields.values()
+    field, before, commit, *said, head, body = fields.values()
+    reason, published, written = _read_said(*said)
     revision = revision_of(id)
     kind, name = key_of(field)
-    if not head:
-        gone = Change(revision, kind, name, None, None, head_or_none(before), reason=Reason(int(reason)))
-        return Logged(gone, commit, published == b"1")
-    now = head_of(head)
-    change = Change(revision, kind, name, body, now.facets, head_or_none(before), now.term)
-    return Logged(change, commit, published == b"1")
+    if head:
+        now = head_of(head)
+        change = Change(revision, kind, name, body, now.facets, head_or_none(before), now.term, written=written)
+    else:
+        change = Change(revision, kind, name, None, None, head_or_none(before), FOR_EVER, reason, written)
+    return Logged(change, commit, published)
+
+
+@lru_cache(maxsize=64)
+def _read_said(said: bytes, published: bytes | None = None) -> tuple[Reason, bool, Written]:
+    """Returns why a record ended, whether messages were put into the outbox, and whose write it was: what changes of
+    one commit say alike. Format 1 had the first two, each in a field of its own."""
+    if published is not None:
+        return Reason(int(said)), published == b"1", UNKNOWN
+    reason, published, at_ms, _, by = said.split(b":", 4)
+    return Reason(int(reason)), published == b"1", Written(by.decode(), int(at_ms))
 
 
 def touched_of(entry: tuple[bytes, Mapping[bytes, bytes]]) -> tuple[RecordKey, Head]:

@@ -109,7 +109,7 @@ async def read_page(
             if ahead < 0 or len(found) + len(wanted) > limit:
                 break
         for entry in await link.run(partial(_bodies, keys=keys, kind=kind, ids=wanted, filter=filter), idempotent=True):
-            room -= len(entry.body)
+            room -= entry.size
             if len(found) == limit or (room < 0 and found):
                 return Page(found, True, revision)
             found.append(entry)

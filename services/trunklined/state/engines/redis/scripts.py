@@ -81,14 +81,14 @@ for _, change in ipairs(changes) do
 end
 local kinds = {}
 for index, change in ipairs(changes) do
-  local field, body, tail, ttl, lease, reason = unpack(change)
+  local field, body, tail, ttl, lease, reason, mark = unpack(change)
   local kind, id, before = tonumber(string.sub(field, 1, 1)), string.sub(field, 3), current[field]
   local head = false
   revision = revision + 1
   if body then
     head = text(revision) .. ' ' .. tail
     redis.call('HSET', heads, field, head)
-    redis.call('HSET', bodies, field, text(revision) .. ' ' .. body)
+    redis.call('HSET', bodies, field, text(revision) .. ':' .. mark .. body)
     added = added + #body
     if not before then
       redis.call('ZADD', KEYS[9 + kind], 0, id)
@@ -113,8 +113,8 @@ for index, change in ipairs(changes) do
     redis.call('ZREM', bound, field)
   end
   local published = index == #changes and #messages > 0 and '1' or '0'
-  redis.call('XADD', log, text(revision) .. '-0', 'k', field, 'p', before or '', 'c', name, 'r', reason,
-    'o', published, 'h', head or '', 'b', body or '')
+  redis.call('XADD', log, text(revision) .. '-0', 'k', field, 'p', before or '', 'c', name,
+    'w', reason .. ':' .. published .. ':' .. mark, 'h', head or '', 'b', body or '')
   current[field] = head
 end
 for _, touch in ipairs(touched) do
@@ -136,7 +136,7 @@ while #changes > 0 and (oldest < by_count or (size > max_bytes and oldest < revi
   for _, entry in ipairs(entries) do
     local at = tonumber(string.match(entry[1], '^%d+'))
     if at > by_count and size <= max_bytes then break end
-    oldest, size = at, size - #entry[2][14]
+    oldest, size = at, size - #entry[2][#entry[2]]
   end
 end
 if oldest > before_trim then redis.call('XTRIM', log, 'MINID', text(oldest + 1)) end

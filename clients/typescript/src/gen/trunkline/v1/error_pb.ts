@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file trunkline/v1/error.proto.
  */
 export const file_trunkline_v1_error: GenFile = /*@__PURE__*/
-  fileDesc("Chh0cnVua2xpbmUvdjEvZXJyb3IucHJvdG8SDHRydW5rbGluZS52MSKcAQoFRXJyb3ISDgoGcmVhc29uGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSMwoIbWV0YWRhdGEYAyADKAsyIS50cnVua2xpbmUudjEuRXJyb3IuTWV0YWRhdGFFbnRyeRIMCgRjb2RlGAQgASgFGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIqCgx0cnVua2xpbmUudjFQAVoYdHJ1bmtsaW5lL3YxO3RydW5rbGluZXYxYgZwcm90bzM");
+  fileDesc("Chh0cnVua2xpbmUvdjEvZXJyb3IucHJvdG8SDHRydW5rbGluZS52MSKcAQoFRXJyb3ISDgoGcmVhc29uGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSMwoIbWV0YWRhdGEYAyADKAsyIS50cnVua2xpbmUudjEuRXJyb3IuTWV0YWRhdGFFbnRyeRIMCgRjb2RlGAQgASgFGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUI2Cgx0cnVua2xpbmUudjFCCkVycm9yUHJvdG9QAVoYdHJ1bmtsaW5lL3YxO3RydW5rbGluZXYxYgZwcm90bzM");
 
 /**
  * Error is one item's failure inside a stream or a batch, where the call itself goes on. It says what the gRPC status

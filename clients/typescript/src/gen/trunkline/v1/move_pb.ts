@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file trunkline/v1/move.proto.
  */
 export const file_trunkline_v1_move: GenFile = /*@__PURE__*/
-  fileDesc("Chd0cnVua2xpbmUvdjEvbW92ZS5wcm90bxIMdHJ1bmtsaW5lLnYxIjAKBE1vdmUSKAoFZ3JhY2UYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CKgoMdHJ1bmtsaW5lLnYxUAFaGHRydW5rbGluZS92MTt0cnVua2xpbmV2MWIGcHJvdG8z", [file_google_protobuf_duration]);
+  fileDesc("Chd0cnVua2xpbmUvdjEvbW92ZS5wcm90bxIMdHJ1bmtsaW5lLnYxIjAKBE1vdmUSKAoFZ3JhY2UYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CNQoMdHJ1bmtsaW5lLnYxQglNb3ZlUHJvdG9QAVoYdHJ1bmtsaW5lL3YxO3RydW5rbGluZXYxYgZwcm90bzM", [file_google_protobuf_duration]);
 
 /**
  * Move asks a client to open another stream, and then to end the one on which it comes: so that new replicas get their

@@ -1,0 +1,264 @@
+package trunkline;
+
+import com.google.protobuf.util.Durations;
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import java.net.InetAddress;
+import java.net.UnknownHostException;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.ScheduledFuture;
+import java.util.concurrent.TimeUnit;
+import trunkline.v1.LifeEvent;
+import trunkline.v1.Message;
+import trunkline.v1.OpenStreamRequest.Cancel;
+import trunkline.v1.RespondRequest;
+import trunkline.v1.SubscribeRequest;
+import trunkline.v1.SubscribeResponse;
+import trunkline.v1.SubscribeResponse.Deliveries;
+import trunkline.v1.SubscribeResponse.Requested;
+
+/** Answers requests. It is lost with its stream: who asked hears so, and what runs is called off. */
+final class RespondSubscription extends LiveSubscription {
+    private static final int SIGNS_OF_LIFE = 3; // within an idle timeout, while a handler runs and says nothing itself
+    private static final int MAX_REPORTED = 1000; // events that one answer brings
+
+    private final Responder answerer;
+    private final String name;
+
+    // All below by the stream's lock.
+    private final Map<String, Request> asked = new HashMap<>(); // by request id: what was handed out, and is not over
+    private final Set<Request> saying = new LinkedHashSet<>(); // those that have something to say with the next frame
+
+    /** A request that waits here. */
+    private static final class AskedEntry extends Entry {
+        final Request request;
+
+        AskedEntry(Request request) {
+            super(request.message(), request.channel(), request.sequence(), 0);
+            this.request = request;
+        }
+    }
+
+    RespondSubscription(Bus bus, String pattern, SubscribeOptions options, Responder answerer) {
+        super(bus, pattern, options, 1, none -> {});
+        this.answerer = answerer;
+        this.name = options.name.isEmpty() ? hostName() + ":" + ProcessHandle.current().pid() : options.name;
+    }
+
+    private static String hostName() {
+        try {
+            return InetAddress.getLocalHost().getHostName();
+        } catch (UnknownHostException nameless) {
+            return "java"; // only a default for people
+        }
+    }
+
+    @Override
+    void fill(SubscribeRequest.Start.Builder start) {
+        super.fill(start);
+        start.setResponder(true);
+    }
+
+    @Override
+    List<? extends Entry> arrived(Deliveries came) {
+        List<AskedEntry> entries = new ArrayList<>(came.getRequestsCount());
+        for (Requested requested : came.getRequestsList()) {
+            int at = requested.getIndex();
+            if (at < 0 || at >= came.getMessagesCount()) {
+                LOG.log(System.Logger.Level.ERROR, "the service named a request that is none: {0}", at);
+                continue;
+            }
+            Request request = new Request(this, came.getMessages(at), came.getChannel(), came.getFirstSequence() + at, requested);
+            if (!isClosed()) {
+                asked.put(request.id(), request);
+            }
+            entries.add(new AskedEntry(request));
+        }
+        done(came.getMessagesCount() - entries.size());
+        return entries;
+    }
+
+    @Override
+    boolean begin(Entry came) {
+        done(1);
+        return !((AskedEntry) came).request.isCalledOff() && !Messages.isExpired(came.message);
+    }
+
+    @Override
+    void other(SubscribeResponse frame) {
+        switch (frame.getFrameCase()) {
+            case PART_CREDIT -> {
+                Request request = asked.get(frame.getPartCredit().getRequestId());
+                if (request != null) {
+                    request.addCredit(frame.getPartCredit().getParts());
+                }
+            }
+            case CALLED_OFF -> callOff(frame.getCalledOff().getRequestId());
+            case REFUSED_RESPONSE -> refused(frame.getRefusedResponse());
+            default -> super.other(frame);
+        }
+    }
+
+    private void callOff(String id) {
+        Request request = asked.remove(id);
+        if (request != null) {
+            saying.remove(request);
+            request.callOff();
+        }
+    }
+
+    /** Ends a request whose events were refused: who asked would miss them, its end too. */
+    private void refused(SubscribeResponse.RefusedResponse said) {
+        TrunklineException why = TrunklineException.fromItem(said.getError());
+        callOff(said.getRequestId());
+        if (why.is(Reason.REQUEST_NOT_FOUND)) {
+            LOG.log(System.Logger.Level.DEBUG, "an answer came too late: {0}", why.getMessage());
+            return;
+        }
+        LOG.log(System.Logger.Level.WARNING, "an answer was refused: {0}", why.toString());
+        respond(said.getRequestId(), List.of(failureOf(why, false)));
+    }
+
+    private void respond(String id, List<LifeEvent> events) {
+        say(SubscribeRequest.newBuilder().setRespond(RespondRequest.newBuilder().setRequestId(id).addAllEvents(events)));
+    }
+
+    void touch(Request request) {
+        saying.add(request);
+        bus.touch(this);
+    }
+
+    @Override
+    void gather() {
+        for (Request request : saying) {
+            do { // one without events is a sign of life
+                List<LifeEvent> some = new ArrayList<>();
+                int size = 0;
+                while (!request.events().isEmpty() && some.size() < MAX_REPORTED && size < MultiplexedStream.FRAME_BYTES) {
+                    size += request.events().peekFirst().getSerializedSize();
+                    some.add(request.events().removeFirst());
+                }
+                respond(request.id(), some);
+            } while (!request.events().isEmpty());
+            if (request.isOver()) {
+                asked.remove(request.id());
+            }
+        }
+        saying.clear();
+    }
+
+    @Override
+    void streamLost() {
+        forgetWaiting();
+        saying.clear();
+        List<Request> all = List.copyOf(asked.values());
+        asked.clear();
+        all.forEach(Request::callOff);
+    }
+
+    /** Takes nothing more; what was accepted is still answered. */
+    @Override
+    void closing() {
+        asked.values().removeIf(each -> !each.hasBegun);
+        if (bus.subscriptions.containsKey(id)) {
+            gather();
+            bus.cancelItem(id, Cancel.newBuilder().setFinish(true).build());
+        }
+    }
+
+    @Override
+    void run(Entry came) {
+        Request request = ((AskedEntry) came).request;
+        stream.lock();
+        try {
+            if (request.isCalledOff()) {
+                return;
+            }
+            request.hasBegun = true;
+            request.put(LifeEvent.newBuilder().setAccepted(LifeEvent.Accepted.newBuilder().setResponder(name)).build());
+        } finally {
+            stream.unlock();
+        }
+        List<ScheduledFuture<?>> timers = new ArrayList<>(2);
+        timers.add(Threads.CLOCK.schedule(() -> late(request), request.deadline - System.nanoTime(), TimeUnit.NANOSECONDS));
+        if (request.requested.hasIdleTimeout()) {
+            long beat = Math.max(Durations.toNanos(request.requested.getIdleTimeout()) / SIGNS_OF_LIFE, 1_000_000);
+            timers.add(Threads.CLOCK.scheduleAtFixedRate(() -> live(request), beat, beat, TimeUnit.NANOSECONDS));
+        }
+        Message[] reply = new Message[1];
+        invoke(request.invocation, () -> reply[0] = answer(request), failed -> end(request, came, reply[0], failed));
+        timers.forEach(each -> each.cancel(false));
+    }
+
+    /** Returns the answer; one that cannot be sent is a failure. */
+    private Message answer(Request request) throws Exception {
+        Message reply = answerer.answer(request);
+        if (reply != null) {
+            Messages.encode(reply, stream.connection.options.maxMessageBytes);
+        }
+        return reply;
+    }
+
+    private void end(Request request, Entry came, Message reply, Throwable failed) {
+        stream.lock();
+        try {
+            if (failed == null) {
+                LifeEvent.Result.Builder result = LifeEvent.Result.newBuilder();
+                if (reply != null) {
+                    result.setMessage(request.named(reply));
+                }
+                request.end(LifeEvent.newBuilder().setResult(result).build());
+            } else if (!request.isCalledOff()) {
+                logFailure(came, failed);
+                request.end(failureOf(failed, request.requested.getTraceback()));
+            }
+        } finally {
+            stream.unlock();
+        }
+    }
+
+    /** Calls a request off whose time is over: whoever asked waits no more. */
+    private void late(Request request) {
+        stream.lock();
+        try {
+            if (asked.get(request.id()) == request) {
+                callOff(request.id());
+            }
+        } finally {
+            stream.unlock();
+        }
+    }
+
+    /** Says that a handler is at work. */
+    private void live(Request request) {
+        stream.lock();
+        try {
+            if (!request.isOver()) {
+                touch(request);
+            }
+        } finally {
+            stream.unlock();
+        }
+    }
+
+    private static LifeEvent failureOf(Throwable failed, boolean withTrace) {
+        LifeEvent.Failure.Builder said =
+                LifeEvent.Failure.newBuilder().setType(failed.getClass().getSimpleName()).setText(textOf(failed));
+        if (failed instanceof Failure failure) {
+            said.setCode(cleanText(failure.code())).setRetryable(failure.isRetryable());
+        } else if (failed instanceof TrunklineException known) {
+            said.setCode(known.reason()).setRetryable(known.isRetryable());
+        }
+        if (withTrace) {
+            StringWriter trace = new StringWriter();
+            failed.printStackTrace(new PrintWriter(trace));
+            said.setTraceback(cleanText(trace.toString()));
+        }
+        return LifeEvent.newBuilder().setFailure(said).build();
+    }
+}

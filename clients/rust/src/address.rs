@@ -1,0 +1,149 @@
+use std::time::Duration;
+
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::interceptor::InterceptedService;
+use tonic::service::Interceptor;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use crate::{Error, Result};
+
+const FORMS: &str = "want host:port, such as 127.0.0.1:7431, tls://host:port, or unix:/path";
+const RETRY: Duration = Duration::from_millis(100);
+const KEEPALIVE: Duration = Duration::from_secs(20);
+const MAX_FRAME_BYTES: u32 = 4 * 1024 * 1024;
+
+/// A connection that the stubs of [`crate::v1`] call by; it is made anew where it is lost.
+pub type Line = InterceptedService<Channel, Bearer>;
+
+/// How a connection is made.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A bearer token. It goes over TLS, to a UNIX socket or to loopback alone: elsewhere connecting fails.
+    pub token: Option<String>,
+    /// How long connecting may take. Default: 5 s.
+    pub connect_timeout: Duration,
+    /// What is trusted and shown at a tls:// address. None: the operating system's authorities.
+    #[cfg(feature = "tls")]
+    pub tls: Option<tonic::transport::ClientTlsConfig>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            token: None,
+            connect_timeout: Duration::from_secs(5),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+}
+
+/// Gives a token to each call.
+#[derive(Clone, Debug)]
+pub struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> std::result::Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// Connects to a service or a sidecar: `host:port`, `tls://host:port` (with the feature `tls`) or `unix:/path`.
+pub async fn connect(address: &str) -> Result<Line> {
+    connect_with(address, Options::default()).await
+}
+
+/// Connects as [`connect`] does, with options. A service that cannot be reached yet is waited for.
+pub async fn connect_with(address: &str, options: Options) -> Result<Line> {
+    let (endpoint, is_private) = endpoint(address, &options)?;
+    let bearer = match &options.token {
+        None => None,
+        Some(_) if !is_private => {
+            return Err(tls_required(address, "a token goes over TLS, a UNIX socket or loopback alone: write tls://host:port"));
+        }
+        Some(token) => Some(format!("Bearer {}", token.trim()).parse().map_err(|_| {
+            Error::new("UNAUTHENTICATED", Code::Unauthenticated, "what is given is no token: it has other than printable ASCII")
+        })?),
+    };
+    let late = tokio::time::sleep(options.connect_timeout);
+    tokio::pin!(late);
+    let mut why = "it did not answer".to_owned();
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut late => {
+                let message = format!("{address} cannot be reached within {:?}: {why}", options.connect_timeout);
+                return Err(Error::new("BUS_DISCONNECTED", Code::Unavailable, message));
+            }
+            connected = endpoint.connect() => match connected {
+                Ok(channel) => return Ok(InterceptedService::new(channel, Bearer(bearer))),
+                Err(error) => why = chain(&error),
+            },
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// An error with what caused it: a transport's own text says little.
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |each| each.source()).last().map_or_else(String::new, ToString::to_string)
+}
+
+fn tls_required(address: &str, message: &str) -> Error {
+    let mut error = Error::new("TLS", Code::Unavailable, format!("{address}: {message}"));
+    error.metadata.insert("reason".to_owned(), "tls_required".to_owned());
+    error
+}
+
+/// Returns what is called at an address, and whether nobody else can listen on the way there.
+fn endpoint(address: &str, options: &Options) -> Result<(Endpoint, bool)> {
+    let wrong = |why: &str| Error::invalid("INVALID_ADDRESS", "address", address, format!("{address:?} is no address: {why}"));
+    let (target, is_tls, is_private) = if let Some(path) = address.strip_prefix("unix:") {
+        if path.is_empty() {
+            return Err(wrong("a UNIX socket needs a path, such as unix:/run/trunkline/bus.sock"));
+        }
+        (format!("unix://{path}"), false, true)
+    } else {
+        let (at, is_tls) = address.strip_prefix("tls://").map_or((address, false), |at| (at, true));
+        let Some((host, port)) = at.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains('/')) else {
+            return Err(wrong(FORMS));
+        };
+        if !port.parse::<u16>().is_ok_and(|number| number > 0) {
+            return Err(wrong("the port must be a number from 1 to 65535"));
+        }
+        let is_loopback = host == "localhost" || host == "[::1]" || host.starts_with("127.");
+        (format!("{}://{at}", if is_tls { "https" } else { "http" }), is_tls, is_tls || is_loopback)
+    };
+    let endpoint = Endpoint::from_shared(target)
+        .map_err(|error| wrong(&chain(&error)))?
+        .connect_timeout(options.connect_timeout)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(MAX_FRAME_BYTES)
+        .initial_connection_window_size(2 * MAX_FRAME_BYTES);
+    Ok((secured(endpoint, address, is_tls, options)?, is_private))
+}
+
+#[cfg(feature = "tls")]
+fn secured(endpoint: Endpoint, address: &str, is_tls: bool, options: &Options) -> Result<Endpoint> {
+    if !is_tls {
+        return match options.tls {
+            None => Ok(endpoint),
+            Some(_) => Err(tls_required(address, "`tls` is given, and it is called without: write tls://host:port")),
+        };
+    }
+    let trusted = options.tls.clone().unwrap_or_else(|| tonic::transport::ClientTlsConfig::new().with_native_roots());
+    endpoint.tls_config(trusted).map_err(|error| Error::new("TLS", Code::Unavailable, format!("{address}: {}", chain(&error))))
+}
+
+#[cfg(not(feature = "tls"))]
+fn secured(endpoint: Endpoint, address: &str, is_tls: bool, _: &Options) -> Result<Endpoint> {
+    if is_tls {
+        return Err(Error::new("TLS", Code::Unavailable, format!("{address}: the crate is built without the feature `tls`")));
+    }
+    Ok(endpoint)
+}

@@ -1,0 +1,19 @@
+"""What builds and runs the Rust client in tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from scripts.tools import RUST_ENVIRONMENT, find
+from tests.polyglot.commands import ROOT, run
+
+RUST_CLIENT: Final = ROOT / "clients" / "rust"
+EXAMPLES: Final = Path(RUST_ENVIRONMENT["CARGO_TARGET_DIR"]) / "debug" / "examples"
+
+
+def cargo(*arguments: str, folder: Path = RUST_CLIENT, **environment: str) -> str:
+    """Runs the cargo command, and returns what it wrote; it must succeed. Processes that build wait for each other."""
+    command = find("cargo")
+    assert command is not None, "cargo is missing: run python scripts/tools.py cargo"
+    return run(["nice", "-n", "10", command, *arguments], folder, {**RUST_ENVIRONMENT, **environment})

@@ -1,0 +1,199 @@
+"""The clients of other languages move too, while they work: for the age of their streams, and at a rolling restart. See
+test_moving.py, which has the Python client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final
+
+import pytest
+
+from tests.conformance.runners import Runner
+from tests.patience import PATIENCE
+from tests.polyglot.languages import LANGUAGES, build
+from tests.programs import RunningProgram
+from tests.redis import servers
+from tests.replicas.balancer import balanced
+from tests.replicas.test_moving import replicas, roll
+
+LANGUAGES_HERE: Final = sorted(LANGUAGES.keys() - {"python", "java"})
+"""Java's client does not move: it promises nothing, is served on until the grace is over, and reconnects."""
+PARTS: Final = ("subscriber", "worker", "responder", "publisher", "asker")
+REQUESTS: Final = 8
+"""That are asked at once."""
+
+
+class Part:
+    """One program with its own connection, whose steps are done one after the other."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    async def do(self, verb: str, **words: Any) -> dict[str, Any]:
+        """Does a step; what it answers must be no error."""
+        answer = await asyncio.to_thread(self._runner.do, {"do": verb, **words})
+        assert "ok" in answer, f"{self._runner.language}, {verb} {words}: {answer}"
+        done: dict[str, Any] = answer["ok"]
+        return done
+
+
+@asynccontextmanager
+async def parts(language: str, address: str, of: str, *names: str) -> AsyncIterator[dict[str, Part]]:
+    """So many programs of a language, connected to the bus or the state; none of them loses its connection."""
+    built = await asyncio.to_thread(build, language)
+    runners = {name: Runner(built) for name in names}
+    made = {name: Part(runner) for name, runner in runners.items()}
+    try:
+        for each in made.values():
+            await each.do(f"connect_{of}", address=address)
+        yield made
+        for each in made.values():
+            assert await each.do("reconnections", of=of) == {"count": 0}
+    finally:
+        for runner in runners.values():
+            await asyncio.to_thread(runner.end)
+
+
+def numbered(number: int, sender: str = "publisher") -> dict[str, Any]:
+    return {"type": "n", "sender": sender, "json": json.dumps({"n": number})}
+
+
+def number_of(came: dict[str, Any]) -> int:
+    number = json.loads(came["message"]["json"])["n"]
+    assert isinstance(number, int)
+    return number
+
+
+class Work:
+    """What was published and asked for while streams moved, and whether it goes on."""
+
+    def __init__(self, made: dict[str, Part]) -> None:
+        self._parts = made
+        self.published = {"live": 0, "grouped": 0, "stored": 0, "asker": 0}
+        self.answered = 0
+        self.goes_on = True
+
+    async def begin(self) -> None:
+        """Subscribes to all that will be published."""
+        subscriber, worker, responder = (self._parts[name] for name in ("subscriber", "worker", "responder"))
+        await subscriber.do("subscribe", name="live", pattern="live:*")
+        await subscriber.do("subscribe", name="grouped", pattern="grouped:*", group="one", credit=64)
+        await worker.do("subscribe", name="stored", pattern="stored:>", durable="workers")
+        await responder.do("respond", pattern="ask:>", takes=0.02)
+
+    async def run(self, tasks: asyncio.TaskGroup) -> None:
+        """Publishes and asks, until it goes on no more."""
+        for action in (self._publish, self._ask):
+            tasks.create_task(self._repeat(action))
+
+    async def _repeat(self, action: Callable[[], Any]) -> None:
+        while self.goes_on:
+            await action()
+
+    async def _publish(self) -> None:
+        publisher, published = self._parts["publisher"], self.published
+        for channel, kind, stored in (
+            ("live:a", "live", False),
+            ("grouped:a", "grouped", False),
+            ("stored:a", "stored", True),
+        ):
+            await publisher.do("publish", channel=channel, messages=[numbered(published[kind])], stored=stored)
+            published[kind] += 1
+
+    async def _ask(self) -> None:
+        """Of what is asked at once, each request has its own answer."""
+        asker = self._parts["asker"]
+        names = [f"request-{at}" for at in range(REQUESTS)]
+        for at, name in enumerate(names):
+            words = {"channel": "ask:me", "message": numbered(at), "timeout": PATIENCE}
+            await asker.do("request", later=name, **words)
+        await asker.do("publish", channel="live:b", messages=[numbered(self.published["asker"], "asker")])
+        self.published["asker"] += 1
+        for at, name in enumerate(names):
+            assert number_of(await asker.do("wait", **{"for": name})) == at
+            self.answered += 1
+
+    async def check(self) -> None:
+        """All that was published has come, once; of what each subscriber gets, one publisher's in order."""
+        subscriber, worker = self._parts["subscriber"], self._parts["worker"]
+        published = self.published
+        await self._parts["publisher"].do("publish", channel="live:end", messages=[numbered(-1, "end")])
+        total = published["live"] + published["asker"] + 1
+        live = (await subscriber.do("expect", count=total, **{"from": "live"}))["messages"]
+        for sender, kind in (("publisher", "live"), ("asker", "asker")):
+            came = [number_of(each) for each in live if each["message"]["sender"] == sender]
+            assert came == list(range(published[kind]))
+        grouped = (await subscriber.do("expect", count=published["grouped"], **{"from": "grouped"}))["messages"]
+        assert sorted(map(number_of, grouped)) == list(range(published["grouped"]))
+        stored = (await worker.do("expect", count=published["stored"], **{"from": "stored"}))["messages"]
+        assert sorted(map(number_of, stored)) == list(range(published["stored"]))
+        assert {each["attempt"] for each in stored} == {1}
+        assert self.answered >= REQUESTS
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("language", LANGUAGES_HERE)
+async def test_a_rolling_restart_under_work_fails_nothing(language: str) -> None:
+    """Streams are old, and replicas stop and come back: no call fails, nothing is lost or doubled."""
+    async with (
+        replicas(3, "--max-stream-age", "2") as (made, balancer),
+        parts(language, balancer.address, "bus", *PARTS) as there,
+    ):
+        work = Work(there)
+        await work.begin()
+        taken = balancer.taken
+        async with asyncio.TaskGroup() as tasks:
+            await work.run(tasks)
+            await roll(made)
+            work.goes_on = False
+        await work.check()
+        assert balancer.taken >= taken + len(PARTS)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("language", LANGUAGES_HERE)
+async def test_calls_and_watches_of_state_move_with_their_streams(language: str) -> None:
+    """By age, and by a restart of each replica."""
+    options = ("--engine", "redis", "--max-stream-age", "1", "--drain-seconds", "60", "--redis-url")
+    with servers.running(appendonly="yes", appendfsync="always") as redis:
+        programs = [RunningProgram("state", *options, redis.url) for _ in range(2)]
+        try:
+            for program in programs:
+                await asyncio.to_thread(program.start)
+            async with (
+                balanced([program.address for program in programs]) as balancer,
+                parts(language, balancer.address, "state", "writer", "watcher") as there,
+            ):
+                await _write_and_watch(there["writer"], there["watcher"], programs)
+        finally:
+            for program in programs:
+                await asyncio.to_thread(program.end)
+
+
+async def _write_and_watch(writer: Part, watcher: Part, programs: list[RunningProgram]) -> None:
+    changes = partial(watcher.do, "changes", **{"from": "all"})
+    await watcher.do("watch", name="all")
+    assert [each["type"] for each in (await changes())["changes"]] == ["synced"]
+    written, goes_on = 0, True
+
+    async def write() -> None:
+        nonlocal written
+        while goes_on:
+            await writer.do("save", record={"id": "one", "type": "coding", "errors": str(written + 1)})
+            written += 1
+            kept = await writer.do("get", id="one")
+            assert kept["record"]["errors"] == str(written)  # it reads what it wrote, wherever that was
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(write())
+        await asyncio.sleep(3)
+        for program in programs:
+            await asyncio.to_thread(program.stop, PATIENCE)
+            await asyncio.to_thread(program.start)
+        goes_on = False
+    seen = [int(each["record"]["errors"]) for each in (await changes(count=written))["changes"]]
+    assert seen == list(range(1, written + 1))
