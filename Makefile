@@ -21,10 +21,10 @@ unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test torture fuzz check format bench protos contract image pins clean
+.PHONY: help install demo run test torture fuzz check format bench protos contract image image-test pins clean
 
 help: ## Lists the targets.
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/runtime.stamp ## Makes .venv with the command `trunkline`.
 	@echo "ready: $(BIN)/trunkline --help"
@@ -36,7 +36,7 @@ run: $(VENV)/runtime.stamp ## Starts bus, state and sidecar in this terminal (tr
 	$(BIN)/trunkline up $(ARGS)
 
 test: $(VENV)/dev.stamp ## Runs all tests against real programs. ARGS="tests/house -k name" for some, WORKERS=0 for one process.
-	@$(BIN)/python scripts/tools.py grpcurl redis-server valkey-server nats-server socat autogen kustomize helm promtool dockerd mmdebstrap go protoc-gen-go protoc-gen-go-grpc node typescript java mvn cargo
+	@$(BIN)/python scripts/tools.py grpcurl redis-server valkey-server nats-server socat autogen kustomize helm compose-spec promtool go protoc-gen-go protoc-gen-go-grpc node typescript java mvn cargo
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 torture: $(VENV)/dev.stamp ## Kills everything at random for 12 minutes, while handlers end in every way; nothing may be lost. ARGS="--seconds 3600 --seed 7".
@@ -77,6 +77,10 @@ image: ## Builds the image trunkline:VERSION. BASE=an image with python3, ARGS="
 	DOCKER_BUILDKIT=1 $(DOCKER) build --file deploy/image/Dockerfile --tag trunkline:$(VERSION) --build-arg BASE=$(BASE) \
 		--build-arg VERSION=$(VERSION) --build-arg REVISION="$$(git rev-parse HEAD)" \
 		--build-arg CREATED="$$(TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ)" $(ARGS) .
+
+image-test: $(VENV)/dev.stamp ## Builds the image by an engine of its own and runs it, and deploy/compose: as root, minutes, packages are downloaded. No part of `make test`.
+	@$(BIN)/python scripts/tools.py dockerd mmdebstrap go compose-spec
+	$(BIN)/pytest -m image tests/deploy/test_image.py
 
 pins: ## Resolves every dependency anew in a scratch environment and writes constraints.txt.
 	$(PYTHON) scripts/pin_versions.py

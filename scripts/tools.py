@@ -46,6 +46,8 @@ PROTOC_GEN_GO_GRPC = f"google.golang.org/grpc/cmd/protoc-gen-go-grpc@v{PROTOC_GE
 """What makes clients/go/v1 of the protos: in one version each, as what they make is committed."""
 
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
+COMPOSE_SPEC = "github.com/compose-spec/compose-go/v2/cmd@v2.16.2"
+"""Reads a Compose file as Compose does; Docker Compose itself can be installed by no package registry of Go."""
 HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
 KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.7.1"
 """What `kubectl apply -k` renders with; kubectl itself can be had from no package registry."""
@@ -187,6 +189,12 @@ def install_go(module: str) -> Callable[[], None]:
         run(ensure("go"), "install", module, environment={**GO_ENVIRONMENT, **scratch, "GOBIN": str(BIN)})
 
     return install
+
+
+def install_compose_spec() -> None:
+    """Builds it, under a name that says what it is."""
+    install_go(COMPOSE_SPEC)()
+    (BIN / "cmd").replace(BIN / "compose-spec")
 
 
 def remove_go(kept: bool) -> None:
@@ -333,6 +341,7 @@ INSTALLABLE: Mapping[str, Tool] = {
         f"python3 -m venv {AUTOGEN_ENVIRONMENT}, then {AUTOGEN_ENVIRONMENT}/bin/pip install {' '.join(AUTOGEN)}",
     ),
     "kustomize": Tool(install_go(KUSTOMIZE), f"install Go, then run: GOBIN={BIN} go install {KUSTOMIZE}"),
+    "compose-spec": Tool(install_compose_spec, f"install Go, then build {COMPOSE_SPEC} as {BIN / 'compose-spec'}"),
     "helm": Tool(install_go(HELM), f"install Go, then run: GOBIN={BIN} go install {HELM}"),
     "promtool": Tool(unpack_debian("prometheus"), f"put promtool, which comes with Prometheus, into {BIN}"),
     "dockerd": Tool(unpack_debian("docker.io", "containerd", "runc"), "install Docker Engine 20.10 or newer"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.tools import GO_ENVIRONMENT, ensure
+from tests.deploy import compose
 from tests.deploy import engine as engines
 from tests.deploy.engine import Engine
 from tests.deploy.manifests import ROOT
@@ -22,7 +25,7 @@ from trunkline import AgentMessage, MessageType, __version__
 from trunkline.cli.services.probe import SERVING, check
 from trunkline.sync import MessageBus
 
-BASE, IMAGE = "debian-python:bookworm", f"trunkline:{__version__}"
+BASE, REDIS, IMAGE = "debian-python:bookworm", "debian-redis:bookworm", f"trunkline:{__version__}"
 LARGEST = 120_000_000
 """Bytes that the image may add to what it stands on."""
 
@@ -40,12 +43,13 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.image
 @pytest.mark.timeout(12 * PATIENCE)
 def test_the_image(tmp_path: Path) -> None:
     """One test, since an engine, a base and the image are made for it."""
     try:
         with engines.running() as engine:
-            engine.import_debian(BASE, "python3", "python3-venv", "libstdc++6", "ca-certificates")
+            engine.import_debian(BASE, "python3", "python3-venv", "libstdc++6", "ca-certificates", "redis-server")
             build(engine, tmp_path)
             it_says_what_it_is(engine)
             it_has_what_runs_and_nothing_more(engine)
@@ -54,6 +58,7 @@ def test_the_image(tmp_path: Path) -> None:
             a_bus_in_it_carries_messages(engine)
             its_root_cannot_be_written_to(engine)
             what_cannot_start_says_why(engine)
+            compose_lets_two_agents_work(engine, tmp_path)
     except engines.NoEngineError as error:
         pytest.skip(str(error))
 
@@ -183,3 +188,27 @@ def what_cannot_start_says_why(engine: Engine) -> None:
     )
     assert len(said.splitlines()) == 1
     assert "TLS" in said
+
+
+def compose_lets_two_agents_work(engine: Engine, where: Path) -> None:
+    """All of deploy/compose, with Debian's Redis: a text of the Python agent is measured by the one in Go."""
+    (where / "redis.Dockerfile").write_text(f"FROM {BASE}\nRUN mkdir /data && chown redis /data\n")
+    engine.docker("build", "--network=none", "--file", f"{where}/redis.Dockerfile", "--tag", REDIS, str(where))
+    agent = [ensure("go"), "build", "-trimpath", "-o", f"{where}/measure", "./examples/measure"]
+    subprocess.run(agent, cwd=ROOT / "clients" / "go", env={**os.environ, **GO_ENVIRONMENT}, check=True)
+    (where / "built.Dockerfile").write_text("FROM scratch\nCOPY measure /\n")
+    engine.docker("build", "--file", f"{where}/built.Dockerfile", "--tag", "measure:built", str(where))
+    model = compose.load()
+    model["services"]["redis"]["image"] = REDIS
+    made = model["services"]["go-agent"]
+    engine.docker(
+        *("build", "--file", str(compose.COMPOSE / "go-agent.Dockerfile"), "--tag", made["image"]),
+        *("--build-arg", "BUILD=measure:built", made["build"]["context"]),
+    )
+    with compose.running(engine, model, pause=IMAGE):
+        await_words(engine, "python-agent", "measure-go {'lines': 3}")
+        for name in ("sidecar", "trunkline-state", "trunkline-bus"):
+            began = time.monotonic()
+            engine.docker("stop", "--time", "30", name)
+            assert time.monotonic() - began < 15, "five seconds in which endpoints move, then at once"
+            assert engine.docker("inspect", "--format", "{{.State.ExitCode}}", name) == "0"
