@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Final
@@ -69,7 +69,18 @@ def serve_reflection(server: grpc.aio.Server, services: Sequence[str]) -> None:
 def _with_comments() -> Mapping[str, bytes]:
     """The files of the protos, encoded, by their names; read when somebody asks for one."""
     raw = resources.files("trunkline.v1").joinpath(_DESCRIPTORS).read_bytes()
-    return {each.name: each.SerializeToString() for each in descriptor_pb2.FileDescriptorSet.FromString(raw).file}
+    files = descriptor_pb2.FileDescriptorSet.FromString(raw).file
+    for file in files:
+        _name_as_written(file.message_type)
+    return {file.name: file.SerializeToString() for file in files}
+
+
+def _name_as_written(messages: Iterable[Any]) -> None:
+    """Leaves fields the names that the protos give them: tools then show `sender_id`, as all of our own do."""
+    for message in messages:
+        for field in message.field:
+            field.ClearField("json_name")
+        _name_as_written(message.nested_type)
 
 
 @cache

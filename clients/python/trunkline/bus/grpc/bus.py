@@ -78,6 +78,8 @@ class GrpcMessageBus(BaseBus):
         self._on_disconnected = on_disconnected
         self._on_reconnected = on_reconnected
         self._mover: asyncio.Task[None] | None = None
+        self._asked: set[BusSession] = set()
+        """Sessions that were asked to move, and did not begin to."""
         self._move: Move | None = None
         self._stays = False
         """Whether it is being disconnected: it moves no more."""
@@ -85,6 +87,7 @@ class GrpcMessageBus(BaseBus):
         """The ends of connections that others have taken the place of."""
 
     async def _begin(self) -> BusSession:
+        self._asked.clear()
         session = BusSession(self._open_stream, self._on_disconnected, self._on_reconnected, self._asked_to_move)
         await session.stream.open(self._connect_timeout)
         return session
@@ -104,7 +107,15 @@ class GrpcMessageBus(BaseBus):
 
     def _asked_to_move(self, session: BusSession) -> None:
         """The service asks to go on at another replica."""
-        if session is self._session and self._mover is None and not self._stays:
+        self._asked.add(session)
+        self._move_if_asked()
+
+    def _move_if_asked(self) -> None:
+        """Begins to move, where the session of now was asked to. One that is asked while it is being moved to is moved
+        from when it is there: its replica stops, too."""
+        session = self._session
+        if session in self._asked and self._mover is None and not self._stays:
+            self._asked.clear()
             self._mover = asyncio.create_task(self._go_elsewhere(session), name=f"move from {self.address}")
 
     async def _go_elsewhere(self, session: BusSession) -> None:
@@ -119,6 +130,7 @@ class GrpcMessageBus(BaseBus):
                 winding_up = asyncio.create_task(wind_up(session), name=f"left {self.address}")
                 self._winding_up.add(winding_up)
                 winding_up.add_done_callback(self._winding_up.discard)
+            self._move_if_asked()
 
     async def _begin_elsewhere(self) -> BusSession:
         session = BusSession(self._open_stream, None, None, self._asked_to_move)

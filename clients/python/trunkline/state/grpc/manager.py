@@ -78,12 +78,15 @@ class GrpcStateManager(BaseStateManager):
         self._on_behalf_of = on_behalf_of
         self._line: _Line | None = None
         self._mover: asyncio.Task[None] | None = None
+        self._asked: set[_Line] = set()
+        """Lines that were asked to move, and did not begin to."""
         self._stays = False
         """Whether it is being disconnected: it moves no more."""
         self._leaving: set[asyncio.Task[None]] = set()
         """The ends of connections that others have taken the place of."""
 
     async def _begin(self) -> Stream:
+        self._asked.clear()
         line = self._line = self._new_line()
         await line.stream.open(self._connect_timeout)
         return line.stream
@@ -102,7 +105,7 @@ class GrpcStateManager(BaseStateManager):
             self._stays = False
 
     def _new_line(self) -> _Line:
-        line = _Line(self._asked_to_move, self._on_disconnected, self._on_reconnected)
+        line = _Line(self._line_asked_to_move, self._on_disconnected, self._on_reconnected)
         parse, lost = ServerFrame.FromString, StateDisconnectedError
         options = (self._compression, self._wait_for_ready, self._tls, self._token, self._on_behalf_of)
         line.stream = Stream(self.address, _CONNECT, parse, line, lost, *options)
@@ -112,8 +115,20 @@ class GrpcStateManager(BaseStateManager):
     # was before a write here.
 
     def _asked_to_move(self) -> None:
-        if self._mover is None and self._line is not None and not self._stays:
-            self._mover = asyncio.create_task(self._go_elsewhere(self._line), name=f"move from {self.address}")
+        if self._line is not None:
+            self._line_asked_to_move(self._line)
+
+    def _line_asked_to_move(self, line: _Line) -> None:
+        self._asked.add(line)
+        self._move_if_asked()
+
+    def _move_if_asked(self) -> None:
+        """Begins to move, where the line of now was asked to. One that is asked while it is being moved to is moved
+        from when it is there: its replica stops, too."""
+        line = self._line
+        if line is not None and line in self._asked and self._mover is None and not self._stays:
+            self._asked.clear()
+            self._mover = asyncio.create_task(self._go_elsewhere(line), name=f"move from {self.address}")
 
     async def _go_elsewhere(self, old: _Line) -> None:
         try:
@@ -137,6 +152,7 @@ class GrpcStateManager(BaseStateManager):
             log.exception("the connection to %s was not moved: something unexpected went wrong here", self.address)
         finally:
             self._mover = None
+            self._move_if_asked()
 
     async def _line_elsewhere(self, old: _Line) -> _Line | None:
         """Connects anew, as often as it takes; None: the old connection was lost meanwhile, and comes back."""
@@ -161,7 +177,7 @@ class _Line:
     """The user of one connection; see `StreamUser`.
 
     Args:
-        on_move: told that the service asks to go on elsewhere.
+        on_move: told of the line that the service asks to go on elsewhere.
         on_disconnected: told why it was lost.
         on_reconnected: told that it is back.
     """
@@ -170,7 +186,7 @@ class _Line:
 
     def __init__(
         self,
-        on_move: Callable[[], None],
+        on_move: Callable[[_Line], None],
         on_disconnected: Callable[[TrunklineError], None] | None,
         on_reconnected: Callable[[], None] | None,
     ) -> None:
@@ -220,5 +236,5 @@ class _Line:
     def on_frame(self, frame: Any) -> None:
         """Answers those who wait."""
         if take_frame(self.stream, frame) and not self._is_retired:
-            self._on_move()
+            self._on_move(self)
         self._came.set()
