@@ -40,6 +40,7 @@ from trunkline.v1 import (
     bus_pb2_grpc,
     dead_letter_pb2,
     durable_pb2,
+    inspection_pb2,
     state_pb2,
     state_pb2_grpc,
     task_pb2,
@@ -254,6 +255,28 @@ async def _prepare_subscriptions(services: Services) -> Any:
 async def _list_subscriptions(services: Services, call: Any) -> None:
     await _listing("ListSubscriptions", bus_pb2.ListSubscriptionsRequest(page_size=1_000), services)
     await services.bus.GetStats(bus_pb2.GetStatsRequest(), timeout=PATIENCE)
+
+
+async def _explain(services: Services, _: Any) -> None:
+    """Many subscriptions, none of which wants it, and durable ones."""
+    await services.bus.Explain(inspection_pb2.ExplainRequest(channel="waits:nobody"), timeout=PATIENCE)
+
+
+async def _stuck(services: Services, _: Any) -> None:
+    wanted = inspection_pb2.StuckRequest(older_than={"seconds": 0}, limit=1_000)
+    await services.bus.Stuck(wanted, timeout=PATIENCE)
+
+
+async def _trace(services: Services, _: Any) -> None:
+    """Of an id that nobody knows: all that is remembered and all that waits is looked at."""
+    await services.bus.Trace(inspection_pb2.TraceRequest(message_id="waits-unknown"), timeout=PATIENCE)
+    await services.bus.Trace(inspection_pb2.TraceRequest(correlation_id="waits-unknown"), timeout=PATIENCE)
+
+
+async def _tail(services: Services, _: Any) -> None:
+    call = services.bus.Tail(inspection_pb2.TailRequest(pattern=">"))
+    assert (await call.read()).HasField("started")
+    call.cancel()
     call.cancel()
 
 
@@ -676,6 +699,9 @@ CASES: Final[dict[str, tuple[Prepare, dict[str, Callable[..., Awaitable[object]]
         },
     ),
     "ListSubscriptions GetStats": (_prepare_subscriptions, {"all": _list_subscriptions}),
+    "Explain Tail": (_prepare_subscriptions, {"among many": _explain, "begin": _tail}),
+    "Stuck": (_prepare_subscriptions, {"among many": _stuck}),
+    "Trace": (_durable, {"among many": _trace}),
     "CreateDurableSubscription": (_durable, {"all": _create}),
     "GetDurableSubscription ListDurableSubscriptions": (_durable, {"all": _get}),
     "DeleteDurableSubscription": (_durable, {"full": _delete}),

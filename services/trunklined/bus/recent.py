@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
@@ -123,9 +124,13 @@ class RecentEvents:
     ) -> Iterator[tuple[Happening, list[int]] | None]:
         """Yields what happened to messages, each with those of their sequences that it is about; None in between."""
         wanted, requests = sorted(sequences), frozenset(request_ids)
+        known = frozenset(wanted)
         for event in list(self._events):
             of = event.sequences
-            found = [each for each in wanted if each in of] if of else []
+            if isinstance(of, range):
+                found = wanted[bisect_left(wanted, of.start) : bisect_left(wanted, of.stop)]
+            else:
+                found = [each for each in of if each in known]
             if found or event.request_id in requests:
                 yield event, found
             else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from trunkline.channels import check_channel, matches
@@ -17,6 +16,7 @@ from trunklined.bus.queue import SubscriptionQueue
 from trunklined.bus.wire.durable_calls import to_wire as durable_to_wire
 from trunklined.bus.wire.inspection.lists import to_wire
 from trunklined.bus.wire.inspection.questions import Questions
+from trunklined.rpc.long_work import TimeSlice
 
 EXPLAIN: Final = "explain"
 MAX_RECIPIENTS: Final = 1_000
@@ -67,14 +67,23 @@ async def own_part(broker: Broker, raw: bytes) -> bytes:
     request = inspection_pb2.ExplainRequest.FromString(raw)
     channel, replica = request.channel, broker.peers.own.name
     response = inspection_pb2.ExplainResponse()
-    live = [each for each in broker.subscriptions() if isinstance(each.queue, SubscriptionQueue)]
-    wanted = [each for each in live if matches(each.queue.pattern, channel)]
-    for each in islice(wanted, MAX_RECIPIENTS):
-        verdict, why = _of_live(each)
-        response.recipients.add(subscription=to_wire(each, replica), verdict=verdict, why=why)
-    response.answered = any(each.subscriber.can_answer for each in wanted)
-    others = sorted((each for each in live if not matches(each.queue.pattern, channel)), key=_closeness(channel))
-    for each in islice(others, MAX_OTHERS):
+    closest: list[Subscription] = []
+    work = TimeSlice()
+    for each in broker.subscriptions():
+        if work.is_over:
+            await work.rest()
+        if not isinstance(each.queue, SubscriptionQueue):
+            continue
+        if matches(each.queue.pattern, channel):
+            response.answered = response.answered or each.subscriber.can_answer
+            if len(response.recipients) < MAX_RECIPIENTS:
+                verdict, why = _of_live(each)
+                response.recipients.add(subscription=to_wire(each, replica), verdict=verdict, why=why)
+        else:
+            closest.append(each)
+            if len(closest) == 2 * MAX_OTHERS:
+                closest = _closest(closest, channel)
+    for each in _closest(closest, channel):
         why = _difference(each.queue.pattern, channel)
         verdict = _Verdict.VERDICT_OTHER_PATTERN
         response.others.add(subscription=to_wire(each, replica), verdict=verdict, why=why)
@@ -132,8 +141,9 @@ def _distance(pattern: str, channel: str) -> _Distance:
     return _Distance(len(wanted) - same, abs(len(tokens) - len(wanted)))
 
 
-def _closeness(channel: str) -> Any:
-    return lambda each: _distance(each.queue.pattern, channel)
+def _closest(subscriptions: list[Subscription], channel: str) -> list[Subscription]:
+    """The subscriptions whose patterns come closest."""
+    return sorted(subscriptions, key=lambda each: _distance(each.queue.pattern, channel))[:MAX_OTHERS]
 
 
 def _difference(pattern: str, channel: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from heapq import nsmallest
+from operator import attrgetter
 from typing import Any, Final
 
 from trunkline.errors import SubscriptionNotFoundError
 from trunkline.v1 import inspection_pb2
-from trunklined.bus.broker import Broker
+from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.pending import Pending
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.durable.waiting import WaitingQuery
@@ -69,7 +71,7 @@ async def own_part(broker: Broker, connections: Iterable[BusConnection], raw: by
     in_flight: list[Any] = []
     waiting: list[Any] = []
     for durable in list(broker.journal.durables) if broker.journal.engine.is_owned() else ():
-        in_flight += _in_flight(durable, before)
+        in_flight += _in_flight(durable, before, limit)
         response.keys.extend(_keys(durable, limit - len(response.keys)))
         waiting += [each async for each in _waiting(broker, durable, before)]
         if work.is_over:
@@ -79,7 +81,7 @@ async def own_part(broker: Broker, connections: Iterable[BusConnection], raw: by
     response.in_flight.extend(in_flight[:limit])
     response.durables.extend(waiting[:limit])
     response.requests.extend(_requests(broker, older_than, limit))
-    _add_live(response, broker, connections, limit)
+    await _add_live(response, broker, connections, limit)
     return response.SerializeToString()
 
 
@@ -104,23 +106,23 @@ async def _waiting(broker: Broker, durable: DurableSubscription, before: float) 
     )
 
 
-def _in_flight(durable: DurableSubscription, before: float) -> Iterator[Any]:
-    """Yields what was handed out before then and is not settled."""
+def _in_flight(durable: DurableSubscription, before: float, limit: int) -> Iterator[Any]:
+    """Yields what was handed out before then and is not settled, the oldest first."""
     leases = durable.backlog.pending_messages.leases
-    for pending in leases.pending():
-        if pending.handed_out_at <= before:
-            yield _Response.InFlight(
-                durable=durable.name,
-                sequence=min(leases.unsettled(pending), default=pending.sequence),
-                messages=pending.left,
-                holder=pending.peer,
-                handed_out_at=stamp_of(pending.handed_out_at),
-                lease_ends_at=stamp_of(leases.deadline_of(pending)),
-                attempt=pending.attempts,
-                last_error=_last_error(pending),
-                connected=pending.holder is not None and pending.holder.queue is not None,
-                ordering_key=pending.key or "",
-            )
+    old = (pending for pending in leases.pending() if pending.handed_out_at <= before)
+    for pending in nsmallest(limit, old, key=attrgetter("handed_out_at")):
+        yield _Response.InFlight(
+            durable=durable.name,
+            sequence=min(leases.unsettled(pending), default=pending.sequence),
+            messages=pending.left,
+            holder=pending.peer,
+            handed_out_at=stamp_of(pending.handed_out_at),
+            lease_ends_at=stamp_of(leases.deadline_of(pending)),
+            attempt=pending.attempts,
+            last_error=_last_error(pending),
+            connected=pending.holder is not None and pending.holder.queue is not None,
+            ordering_key=pending.key or "",
+        )
 
 
 def _keys(durable: DurableSubscription, most: int) -> Iterator[Any]:
@@ -169,7 +171,7 @@ def _requests(broker: Broker, older_than: float, limit: int) -> Iterator[Any]:
         )
 
 
-def _add_live(
+async def _add_live(
     response: inspection_pb2.StuckResponse, broker: Broker, connections: Iterable[BusConnection], limit: int
 ) -> None:
     """Adds live subscriptions that lag, and what connections hold."""
@@ -181,8 +183,11 @@ def _add_live(
 
     for connection in connections:
         of(connection.peer).asked += connection.asked
-    lagging = []
+    lagging: list[Subscription] = []
+    work = TimeSlice()
     for each in broker.subscriptions():
+        if work.is_over:
+            await work.rest()
         subscriber, queue = each.subscriber, each.queue
         held = of(subscriber.peer)
         held.subscriptions += 1
@@ -193,9 +198,14 @@ def _add_live(
             held.queued_messages += queue.count
             if dropped_of(each) or (queue.count and subscriber.credit == 0):
                 lagging.append(each)
-    lagging.sort(key=lambda each: (-dropped_of(each), -each.queue.count))
-    response.lagging.extend(to_wire(each, replica) for each in lagging[:limit])
-    response.connections.extend(sorted(by_peer.values(), key=_held)[:limit])
+                if len(lagging) == 2 * limit:
+                    lagging = nsmallest(limit, lagging, key=_lag)
+    response.lagging.extend(to_wire(each, replica) for each in nsmallest(limit, lagging, key=_lag))
+    response.connections.extend(nsmallest(limit, by_peer.values(), key=_held))
+
+
+def _lag(subscription: Subscription) -> tuple[int, int]:
+    return -dropped_of(subscription), -subscription.queue.count
 
 
 def _held(connection: Any) -> tuple[int, str]:
