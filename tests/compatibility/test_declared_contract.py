@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,7 +26,8 @@ from trunkline.v1 import bus_pb2, state_pb2
 
 def breaking(protos: Path) -> subprocess.CompletedProcess[str]:
     """Asks whether protos break the declared contract."""
-    command = ["buf", "breaking", str(protos), "--against", str(CONTRACT)]
+    buf = Path(sys.executable).with_name("buf")  # of the same environment, which need not be on the PATH
+    command = [str(buf), "breaking", str(protos), "--against", str(CONTRACT)]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
 
 
