@@ -93,7 +93,7 @@ def generate_rust(home: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         descriptors = f"{scratch}/protos.binpb"
         protoc(SOURCES, "--include_imports", "--include_source_info", f"--descriptor_set_out={descriptors}")
-        command = [cargo, "run", "--quiet", "--locked", "--package=generate", "--", descriptors, str(made)]
+        command = [cargo, "run", "--quiet", "--package=generate", "--", descriptors, str(made)]
         subprocess.run(
             command, check=True, cwd=ROOT / "clients" / "rust", env={**os.environ, **rust_environment(cargo)}
         )

@@ -13,7 +13,7 @@ from tests.polyglot.rust import EXAMPLES, RUST_CLIENT, cargo
 from trunkline import Tls
 from trunkline.tls.certificates import write_certificates
 
-FEATURES = ("--locked", "--features=tls")
+FEATURES = ("--features=tls",)
 """All that is built here has the same: what it needs is compiled once."""
 
 
