@@ -76,9 +76,8 @@ class RecentEvents:
     def carry(self, batch: MessageBatch, kind: EventKind) -> None:
         """Notes that messages came, which are kept with it."""
         if self._max_bytes:
-            first = batch.first_sequence
             self._bytes += batch.size
-            self._add(Happening(self._clock(), kind, range(first, first + len(batch.messages)), batch))
+            self._add(Happening(self._clock(), kind, range(batch.first_sequence, batch.end), batch))
 
     def note(
         self,

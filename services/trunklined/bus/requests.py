@@ -204,6 +204,12 @@ class PendingRequest:
         """Seconds since it began to wait."""
         return time.perf_counter() - self._since
 
+    @property
+    def responders(self) -> list[str]:
+        """Names of those that it was handed to, or of the one that accepted it."""
+        names = [self.responder_name] if self.accepted_by is not None else [each.name for each in self.holders]
+        return sorted(filter(None, names))
+
     def start(self, pending: PendingRequests, loop: asyncio.AbstractEventLoop) -> None:
         """Begins to wait; the deadline counts from here."""
         self._since = time.perf_counter()

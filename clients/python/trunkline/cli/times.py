@@ -92,6 +92,12 @@ def local_time(time: datetime) -> str:
         return f"{time:%Y-%m-%d %H:%M:%S}"
 
 
+def time_of_day(time: datetime) -> str:
+    """Returns the time of day here, to the millisecond."""
+    here = time.astimezone()
+    return f"{here:%H:%M:%S}.{here.microsecond // 1000:03d}"
+
+
 def age_of(time: datetime) -> str:
     """Returns how long ago a time was, from 1 s."""
     return span(max(1, round((datetime.now(UTC) - time).total_seconds())))

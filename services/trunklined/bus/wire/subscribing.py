@@ -229,8 +229,7 @@ def next_response(broker: Broker, subscriber: Subscriber, max_messages: int) -> 
     if batch is None:
         return None
     if not batch.attempt:  # what is durable was noted when it was leased
-        first = batch.first_sequence
-        broker.recent.note(EventKind.DELIVERED, range(first, first + len(batch.messages)), subscriber.peer)
+        broker.recent.note(EventKind.DELIVERED, range(batch.first_sequence, batch.end), subscriber.peer)
     head = _encode_channel(batch.channel) + _FIRST_SEQUENCE + write_varint(batch.first_sequence)
     head += _PRIORITIES[batch.level]
     if batch.attempt:

@@ -17,7 +17,7 @@ from trunkline.cli.clients import bus_client
 from trunkline.cli.exit_codes import INTERRUPTED, NOT_FOUND, run
 from trunkline.cli.output import Marked, counted, print_json, print_table, safe, write_line
 from trunkline.cli.settings import settings, with_settings
-from trunkline.cli.times import age_of, json_time, local_time, read_span
+from trunkline.cli.times import age_of, json_time, local_time, read_span, time_of_day
 
 if TYPE_CHECKING:
     from trunkline import AgentMessage, TraceEvent, TraceState
@@ -121,9 +121,9 @@ def trace(message_id: str | None, correlation: str) -> None:
 def _print_events(events: Iterable[TraceEvent]) -> None:
     rows = []
     for each in events:
-        due = f"until {_clock(each.due_at)}" if each.due_at is not None else ""
+        due = f"until {time_of_day(each.due_at)}" if each.due_at is not None else ""
         why = ", ".join(filter(None, (each.error, due))) or None
-        row = (_clock(each.time), each.kind.replace("_", " "), each.channel or None, each.durable or None)
+        row = (time_of_day(each.time), each.kind.replace("_", " "), each.channel or None, each.durable or None)
         rows.append((*row, each.attempt or None, each.by or None, why))
     print_table(("time", "what", "channel", "durable", "attempt", "who", "why"), rows, right=_FIGURES)
 
@@ -131,7 +131,7 @@ def _print_events(events: Iterable[TraceEvent]) -> None:
 def _print_states(states: Iterable[TraceState]) -> None:
     rows = []
     for each in states:
-        due = _clock(each.due_at) if each.due_at is not None else None
+        due = time_of_day(each.due_at) if each.due_at is not None else None
         state = f"dead letter {each.dead_letter_id}" if each.dead_letter_id else each.state
         row = (state, each.durable or None, each.channel, each.sequence, each.holder or None, each.attempt or None)
         rows.append((*row, due, each.error or None))
@@ -173,7 +173,12 @@ def stuck(older_than: float | None, limit: int | None) -> None:
                 (
                     *(each.durable, each.sequence, each.messages),
                     each.holder if each.connected else Marked(f"{each.holder} (gone)", "yellow"),
-                    *(age_of(each.handed_out_at), _clock(each.lease_ends_at), each.attempt, each.last_error or None),
+                    *(
+                        age_of(each.handed_out_at),
+                        time_of_day(each.lease_ends_at),
+                        each.attempt,
+                        each.last_error or None,
+                    ),
                 )
                 for each in found.in_flight
             ],
@@ -184,7 +189,7 @@ def stuck(older_than: float | None, limit: int | None) -> None:
             [
                 (
                     *(each.durable, each.ordering_key, each.sequence, each.state, each.holder or None, each.attempt),
-                    *(_clock(each.due_at) if each.due_at else None, each.last_error or None),
+                    *(time_of_day(each.due_at) if each.due_at else None, each.last_error or None),
                 )
                 for each in found.keys
             ],
@@ -194,7 +199,7 @@ def stuck(older_than: float | None, limit: int | None) -> None:
             ("request", "channel", "for", "until", "with"),
             [
                 (
-                    *(each.request_id, each.channel, age_of(each.asked_at), _clock(each.deadline)),
+                    *(each.request_id, each.channel, age_of(each.asked_at), time_of_day(each.deadline)),
                     ", ".join(each.responders) or "nobody who says so",
                 )
                 for each in found.requests
@@ -300,9 +305,3 @@ def _plain(value: Any) -> Any:
 def _tell_unheard(replicas: Sequence[str]) -> None:
     if replicas:
         write_line(f"not heard from {counted(len(replicas), 'replica')}: {safe(', '.join(replicas))}")
-
-
-def _clock(time: datetime) -> str:
-    """Returns the time of day here, to the millisecond."""
-    here = time.astimezone()
-    return f"{here:%H:%M:%S}.{here.microsecond // 1000:03d}"

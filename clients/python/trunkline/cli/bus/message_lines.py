@@ -10,6 +10,7 @@ import click
 
 from trunkline.cli.output import counted, note_back, note_lost, print_json, print_note, safe, write_line
 from trunkline.cli.settings import Settings
+from trunkline.cli.times import time_of_day
 from trunkline.errors import StaleAckError, TrunklineError
 
 if TYPE_CHECKING:
@@ -106,7 +107,6 @@ class Printer:
 def _clock(message: AgentMessage) -> str:
     """Returns the message's time of day here, to the millisecond."""
     try:
-        time = message.timestamp.astimezone()
+        return time_of_day(message.timestamp)
     except (ValueError, OverflowError):  # a sender's figure that is beyond the calendar here
         return "?"
-    return f"{time:%H:%M:%S}.{time.microsecond // 1000:03d}"

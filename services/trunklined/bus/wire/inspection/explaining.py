@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from trunkline.channels import check_channel, matches
-from trunkline.errors import InvalidMessageError
 from trunkline.v1 import inspection_pb2
 from trunklined.access.gate import current_gate
 from trunklined.access.rights import Need
@@ -16,6 +15,7 @@ from trunklined.bus.queue import SubscriptionQueue
 from trunklined.bus.wire.durable_calls import to_wire as durable_to_wire
 from trunklined.bus.wire.inspection.lists import to_wire
 from trunklined.bus.wire.inspection.questions import Questions
+from trunklined.bus.wire.translation import check_between
 from trunklined.rpc.long_work import TimeSlice
 
 EXPLAIN: Final = "explain"
@@ -25,7 +25,6 @@ MAX_OTHERS: Final = 100
 _RIGHTS: Final = ("publish", "request")
 
 _Verdict = inspection_pb2.Verdict
-_Recipient = inspection_pb2.ExplainResponse.Recipient
 
 
 async def explain(
@@ -39,24 +38,15 @@ async def explain(
     """
     check_channel(request.channel)
     most = request.max_others if request.HasField("max_others") else OTHERS
-    if not 0 <= most <= MAX_OTHERS:
-        raise InvalidMessageError(
-            f"max_others is {most}, it must be 0 to {MAX_OTHERS}",
-            details={"field": "max_others", "value": str(most)},
-        )
+    check_between("max_others", most, 0, MAX_OTHERS, "")
     response = inspection_pb2.ExplainResponse(permissions=_permissions(request.channel, request.identity))
     response.stored_by = next((each for each in stored_patterns if matches(each, request.channel)), "")
-    said = await questions.ask(EXPLAIN, request.SerializeToString())
-    for part in said:
-        if part.encoded is None:
-            response.unheard.append(part.replica.name)
-        else:
-            response.MergeFromString(part.encoded)
+    await questions.join(EXPLAIN, request, response)
     closest = sorted(response.others, key=lambda each: _distance(each.subscription.pattern, request.channel))[:most]
     del response.others[:]
     response.others.extend(closest)
-    for keeper in response.keepers:
-        if not response.stored_by and keeper.verdict != _Verdict.VERDICT_IF_STORED:
+    if not response.stored_by:
+        for keeper in response.keepers:
             keeper.why = f"where its publisher asks for it to be stored: no rule does; {keeper.why}"
             keeper.verdict = _Verdict.VERDICT_IF_STORED
     return response

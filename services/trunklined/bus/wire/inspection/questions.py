@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
+from google.protobuf.message import Message
+
+from trunkline.v1 import inspection_pb2
 from trunklined.bus.broker import Broker
 from trunklined.bus.replicas.peers import Replica
+
+M = TypeVar("M", inspection_pb2.ExplainResponse, inspection_pb2.TraceResponse, inspection_pb2.StuckResponse)
 
 ANSWER_SECONDS: Final = 1.0
 """What another replica gets to answer."""
@@ -41,10 +46,19 @@ class Questions:
         part = self._parts.get(name)
         return None if part is None else await part(request)  # a newer replica asks what this one does not know
 
-    async def ask(self, name: str, request: bytes) -> list[Part]:
-        """Returns what each replica says, this one first, then the others in order of their names."""
-        own = Part(self._broker.peers.own, await self._answer(name, request))
-        return [own, *await self.ask_others(name, request)]
+    async def join(self, name: str, request: Message, response: M) -> list[M]:
+        """Puts what each replica says into a response, and into its `unheard` who says nothing; returns the parts: this
+        replica's first, then the others' in order of their names."""
+        question: bytes = request.SerializeToString()
+        own = Part(self._broker.peers.own, await self._answer(name, question))
+        heard: list[M] = []
+        for part in (own, *await self.ask_others(name, question)):
+            if part.encoded is None:
+                response.unheard.append(part.replica.name)
+            else:
+                heard.append(type(response).FromString(part.encoded))
+                response.MergeFrom(heard[-1])
+        return heard
 
     async def ask_others(self, name: str, request: bytes) -> list[Part]:
         """Returns what each of the others says, in order of their names."""

@@ -40,11 +40,7 @@ async def stuck(questions: Questions, request: inspection_pb2.StuckRequest) -> i
     """
     _terms_of(request)
     response = _Response()
-    for part in await questions.ask(STUCK, request.SerializeToString()):
-        if part.encoded is None:
-            response.unheard.append(part.replica.name)
-        else:
-            response.MergeFromString(part.encoded)
+    await questions.join(STUCK, request, response)
     for found, order in (
         (response.requests, lambda each: each.asked_at.ToNanoseconds()),
         (response.lagging, lambda each: (-each.dropped, -each.queued_messages)),
@@ -73,7 +69,8 @@ async def own_part(broker: Broker, connections: Iterable[BusConnection], raw: by
     for durable in list(broker.journal.durables) if broker.journal.engine.is_owned() else ():
         in_flight += _in_flight(durable, before, limit)
         response.keys.extend(_keys(durable, limit - len(response.keys)))
-        waiting += [each async for each in _waiting(broker, durable, before)]
+        if (stands := await _waiting(broker, durable, before)) is not None:
+            waiting.append(stands)
         if work.is_over:
             await work.rest()
     in_flight.sort(key=lambda each: each.handed_out_at.ToNanoseconds())
@@ -86,22 +83,22 @@ async def own_part(broker: Broker, connections: Iterable[BusConnection], raw: by
 
 
 async def _waiting(broker: Broker, durable: DurableSubscription, before: float) -> Any:
-    """Yields a durable subscription, if the oldest message that waits in it was taken before then."""
+    """Returns a durable subscription, if the oldest message that waits in it was taken before then; else None."""
     if durable.count <= 0:
-        return
+        return None
     try:
         found, _ = await broker.journal.waiting.look(durable.name, WaitingQuery(), 0, 1)
     except SubscriptionNotFoundError:  # deleted meanwhile
-        return
+        return None
     oldest = min((each.batch.time for each in found), default=None)
     if oldest is None or oldest > before:
-        return
+        return None
     _, why = of_durable(durable)
     if all(each.pending is not None for each in found):
         why = why or "all that waits was tried before, and waits for its next attempt"
     elif all(each.is_blocked for each in found):
         why = why or "all that waits first waits for others of its ordering key"
-    yield _Response.StuckDurable(
+    return _Response.StuckDurable(
         subscription=durable_to_wire(durable, broker.peers.own.name), oldest_at=stamp_of(oldest), why=why
     )
 
@@ -159,13 +156,12 @@ def _requests(broker: Broker, older_than: float, limit: int) -> Iterator[Any]:
     for request in list(broker.pending_requests())[:limit]:
         if request.age < older_than:
             return  # they are in order
-        holders = [request.responder_name] if request.accepted_by else sorted(each.name for each in request.holders)
         yield _Response.PendingRequest(
             request_id=request.correlation_id,
             channel=request.channel,
             asked_at=stamp_of(now - request.age),
             deadline=stamp_of(now + request.time_left),
-            responders=[name for name in holders if name],
+            responders=request.responders,
             accepted=request.accepted_by is not None,
             replica=broker.peers.own.name,
         )

@@ -40,15 +40,8 @@ async def trace(questions: Questions, request: inspection_pb2.TraceRequest) -> i
     if not (request.message_id or request.correlation_id):
         raise InvalidMessageError("neither message_id nor correlation_id is set", details={"field": "id", "value": ""})
     response = _Response()
-    since = 0.0
-    for part in await questions.ask(TRACE, request.SerializeToString()):
-        if part.encoded is None:
-            response.unheard.append(part.replica.name)
-            continue
-        said = _Response.FromString(part.encoded)
-        since = max(since, time_of(said.remembered_since))
-        response.MergeFrom(said)
-    response.remembered_since.CopyFrom(stamp_of(since))
+    parts = await questions.join(TRACE, request, response)
+    response.remembered_since.CopyFrom(stamp_of(max(time_of(each.remembered_since) for each in parts)))
     response.events.sort(key=lambda each: (each.time.ToNanoseconds(), each.kind))
     return response
 
@@ -157,13 +150,12 @@ class _Search:
         now = self._broker.clock()
         for request in self._broker.pending_requests():
             if request.correlation_id == self._correlation_id or request.message_id == self._message_id:
-                holders = [request.responder_name] if request.accepted_by else [each.name for each in request.holders]
                 self._states.append(
                     inspection_pb2.TraceState(
                         sequence=request.sequence,
                         message_id=request.message_id,
                         state="pending",
-                        holder=", ".join(sorted(filter(None, holders))),
+                        holder=", ".join(request.responders),
                         attempt=request.attempts,
                         due_at=stamp_of(now + request.time_left),
                         channel=request.channel,
