@@ -15,7 +15,7 @@ from trunklined.bus.dead_letters import DeadLetter, DeadLetterQuery
 from trunklined.bus.description import Description
 from trunklined.bus.durable.pending import Pending
 from trunklined.bus.durable.waiting import Waiting, WaitingQuery
-from trunklined.bus.recent import EventKind
+from trunklined.bus.recent import EventKind, Happening
 from trunklined.bus.wire.inspection.questions import Questions
 from trunklined.bus.wire.message_format import describe
 from trunklined.rpc.long_work import TimeSlice
@@ -102,21 +102,10 @@ class _Search:
             event, sequences = happening
             if event.kind is EventKind.ARRIVED:
                 continue
-            by = event.by
             for sequence in sequences or (0,):
                 if event.batch is not None:
-                    by = self._messages[sequence][1].sender_id
-                self._add(
-                    event.kind,
-                    event.time,
-                    sequence,
-                    by,
-                    event.durable,
-                    event.attempt,
-                    event.error,
-                    event.due_at,
-                    event.request_id,
-                )
+                    event = event._replace(by=self._messages[sequence][1].sender_id)
+                self._add(sequence, event)
 
     async def look_at_journal(self) -> None:
         """Finds what is leased, what waits, and dead letters."""
@@ -170,7 +159,7 @@ class _Search:
             about = describe(batch.messages[sequence - batch.first_sequence])
             self._messages[sequence] = batch.channel, about
             came = EventKind.STORED if batch.redriven is None else EventKind.REDRIVEN
-            self._add(came, batch.time, sequence, about.sender_id)
+            self._add(sequence, Happening(batch.time, came, (), by=about.sender_id))
             log = pending.log if pending is not None else batch.redriven.log if batch.redriven is not None else ()
             self._add_attempts(durable, sequence, log)
             stated = inspection_pb2.TraceState(
@@ -188,9 +177,7 @@ class _Search:
                 if state == "leased":
                     due = self._lease_end(durable, pending)
                     stated.holder = pending.peer
-                    self._add(
-                        EventKind.HANDED_OUT, pending.handed_out_at, sequence, pending.peer, durable, pending.attempts
-                    )
+                    self._add_handed_out(durable, sequence, pending.handed_out_at, pending.peer, pending.attempts)
                 if due is not None:
                     stated.due_at.CopyFrom(stamp_of(due))
             self._states.append(stated)
@@ -202,11 +189,13 @@ class _Search:
     def _add_letter(self, letter: DeadLetter) -> None:
         about = describe(letter.message)
         self._messages[letter.sequence] = letter.channel, about
-        self._add(EventKind.STORED, letter.published_at, letter.sequence, about.sender_id)
+        stored = Happening(letter.published_at, EventKind.STORED, (), by=about.sender_id)
+        self._add(letter.sequence, stored)
         self._add_attempts(letter.durable, letter.sequence, letter.attempts)
         error = f"{letter.reason.name.lower()}: {letter.error}"
         attempt = letter.attempts[-1].number if letter.attempts else 0
-        self._add(EventKind.DEAD, letter.dead_at, letter.sequence, "", letter.durable, attempt, error)
+        dead = Happening(letter.dead_at, EventKind.DEAD, (), durable=letter.durable, attempt=attempt, error=error)
+        self._add(letter.sequence, dead)
         self._states.append(
             inspection_pb2.TraceState(
                 durable=letter.durable,
@@ -223,42 +212,36 @@ class _Search:
 
     def _add_attempts(self, durable: str, sequence: int, log: Iterable[AttemptRecord]) -> None:
         for each in log:
-            ended = EventKind.LEASE_ENDED if each.error == LEASE_EXPIRED else EventKind.NAKKED
-            self._add(EventKind.HANDED_OUT, each.delivered_at, sequence, each.peer, durable, each.number)
-            self._add(ended, each.ended_at, sequence, each.peer, durable, each.number, each.error)
+            kind = EventKind.LEASE_ENDED if each.error == LEASE_EXPIRED else EventKind.NAKKED
+            self._add_handed_out(durable, sequence, each.delivered_at, each.peer, each.number)
+            self._add(sequence, Happening(each.ended_at, kind, (), None, each.peer, durable, each.number, each.error))
 
-    def _add(
-        self,
-        kind: EventKind,
-        time: float,
-        sequence: int,
-        by: str,
-        durable: str = "",
-        attempt: int = 0,
-        error: str = "",
-        due_at: float | None = None,
-        request_id: str = "",
-    ) -> None:
-        channel, about = self._messages.get(sequence, ("", Description("", "", "", request_id)))
+    def _add_handed_out(self, durable: str, sequence: int, time: float, peer: str, attempt: int) -> None:
+        self._add(sequence, Happening(time, EventKind.HANDED_OUT, (), None, peer, durable, attempt))
+
+    def _add(self, sequence: int, happened: Happening) -> None:
+        """Adds what happened to one message, unless that is known. Sequence 0: a request that had none."""
+        kind, durable, attempt = happened.kind, happened.durable, happened.attempt
+        channel, about = self._messages.get(sequence, ("", Description("", "", "", happened.request_id)))
         once = kind in (EventKind.STORED, EventKind.REDRIVEN, EventKind.DEAD)
-        key = kind, sequence, durable, attempt, "" if once or attempt else f"{time} {by}"
+        key = kind, sequence, durable, attempt, "" if once or attempt else f"{happened.time} {happened.by}"
         if key in self._events:
             return
         event = inspection_pb2.TraceEvent(
-            time=stamp_of(time),
+            time=stamp_of(happened.time),
             kind=inspection_pb2.TraceEventKind.Name(kind),
             channel=channel,
             sequence=sequence,
             message_id=about.message_id,
             correlation_id=about.correlation_id,
-            by=by,
+            by=happened.by,
             durable=durable,
             attempt=attempt,
-            error=error,
+            error=happened.error,
             replica=self._replica,
         )
-        if due_at is not None:
-            event.due_at.CopyFrom(stamp_of(due_at))
+        if happened.due_at is not None:
+            event.due_at.CopyFrom(stamp_of(happened.due_at))
         self._events[key] = event
 
 
