@@ -90,6 +90,12 @@ async def letters(stub: Any, **filter: Any) -> list[dead_letter_pb2.DeadLetter]:
     return list(reversed(answer.dead_letters))
 
 
+async def get_when_dead(stub: Any, name: str, count: int) -> Any:
+    """A durable subscription as it is when it has counted so many dead letters: in memory they can be found a moment
+    before."""
+    return await eventually(lambda: get(stub, name), lambda now: now.dead_lettered >= count)
+
+
 async def redrive(stub: Any, *ids: int, **fields: Any) -> Any:
     """Redrives some, or all where no ids are said."""
     if not ids and "filter" not in fields:

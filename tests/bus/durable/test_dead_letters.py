@@ -17,6 +17,7 @@ from tests.bus.durable.calls import (
     delete,
     eventually,
     get,
+    get_when_dead,
     holding,
     letters,
     seconds,
@@ -80,7 +81,7 @@ async def test_after_max_deliveries(stub: Any, channel: str) -> None:
     assert times == sorted(times)
     lasted = found.attempts[1].ended_at.ToNanoseconds() - found.attempts[1].delivered_at.ToNanoseconds()
     assert lasted >= 0.2e9
-    state = await get(stub, "d")
+    state = await get_when_dead(stub, "d", 1)
     assert (state.waiting, state.leased, state.retrying, state.dead_lettered) == (0, 0, 0, 1)
 
 

@@ -16,6 +16,7 @@ from tests.bus.durable.calls import (
     create,
     eventually,
     get,
+    get_when_dead,
     holding,
     letters,
     seconds,
@@ -83,7 +84,7 @@ async def test_expired_before_it_was_handed_out(stub: Any, channel: str) -> None
     assert {each.reason for each in found} == {DEAD_LETTER_REASON_EXPIRED}
     assert [len(each.attempts) for each in found] == [0, 0]
     assert all("TTL" in each.error for each in found)
-    state = await get(stub, "d")
+    state = await get_when_dead(stub, "d", 2)
     assert (state.waiting, state.dead_lettered) == (0, 2)
 
 
@@ -96,7 +97,7 @@ async def test_expired_between_attempts(stub: Any, channel: str) -> None:
         found = await eventually(lambda: letters(stub), len)
         assert found[0].reason == DEAD_LETTER_REASON_EXPIRED
         assert [(each.number, each.error) for each in found[0].attempts] == [(1, "busy")]
-        state = await get(stub, "d")
+        state = await get_when_dead(stub, "d", 1)
         assert (state.retrying, state.leased, state.dead_lettered) == (0, 0, 1)
 
 
