@@ -43,6 +43,9 @@ class Dispatch:
         self._request_turn = request_turn
         self._buffers: dict[Subscriber, SendBuffer] = {}
         self._limits = HandOutLimits(backlog.settings)
+        self._is_spent = False
+        """Whether the last turn ended for lack of room. There may be room again before the timer is set: a look at the
+        limits alone would set none, and what waits would wait for ever."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -130,7 +133,8 @@ class Dispatch:
         if self.is_paused or backlog.is_over:
             return
         left = self._limits.room(len(backlog.pending_messages.leases))
-        if not left:
+        self._is_spent = not left
+        if self._is_spent:
             self.arm()
             return
         hungry = [each for each in self.subscribers if self._room(each) > 0]
@@ -153,6 +157,7 @@ class Dispatch:
             self.subscribers.remove(first)
             self.subscribers.append(first)
             self._context.staging.after.append(lambda: self._send(leased))
+        self._is_spent = not left
         self.arm()
 
     def _shares(self, hungry: list[Subscriber], count: int) -> list[tuple[Subscriber, int]]:
@@ -227,7 +232,7 @@ class Dispatch:
         self._cancel_timer()
         leases = self._backlog.pending_messages.leases
         times = [leases.next_deadline()]
-        has_room = self._limits.room(len(leases)) > 0
+        has_room = not self._is_spent and self._limits.room(len(leases)) > 0
         wait = None if has_room else self._limits.wait(len(leases))
         for each in self.subscribers:
             if self._room(each) <= 0:
