@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ AGENT: Final = AgentId("agent", "default")
 
 
 class Flush(BaseModel):
-    """Asks for an answer, before which everything that was published is off."""
+    """Asks for an answer, before which the host has taken everything that was published."""
 
 
 class Flushed(BaseModel):
@@ -37,6 +38,10 @@ class Receiver(RoutedAgent):  # type: ignore[misc]
     async def count(self, message: Model, context: MessageContext) -> None:
         """Counts it."""
         self._tally.count(message.payload["data"])
+
+
+class Flusher(RoutedAgent):  # type: ignore[misc]
+    """Answers its own worker, by way of the host."""
 
     @message_handler  # type: ignore[untyped-decorator]
     async def flush(self, message: Flush, context: MessageContext) -> Flushed:
@@ -58,12 +63,14 @@ class Worker:
 
     def __init__(self, port: int) -> None:
         self._runtime = GrpcWorkerAgentRuntime(f"127.0.0.1:{port}")
+        self._flusher = AgentId(f"flusher-{os.getpid()}", "default")
 
     async def start(self) -> None:
         """Connects."""
         for kind in (Model, Flush, Flushed):
             self._runtime.add_message_serializer(serializers_of(kind))
         await self._runtime.start()
+        await self._runtime.register_factory(self._flusher.type, lambda: Flusher("flusher"))
 
     async def stop(self) -> None:
         """Disconnects."""
@@ -78,11 +85,12 @@ class Worker:
 
     async def publish(self, channel: str, count: int) -> None:
         """As `PublishSubscribe` says. AutoGen puts what is published into a queue without an end and tells nothing of
-        it, so a request goes behind."""
+        it, so a request goes behind: by the host and back to this worker, as a receiver that has everything may leave
+        before it answers."""
         publish, topic = self._runtime.publish_message, TopicId(channel, AGENT.key)
         for _ in range(count):
             await publish(new_model(), topic)
-        await self._runtime.send_message(Flush(), AGENT)
+        await self._runtime.send_message(Flush(), self._flusher)
 
     async def respond(self) -> None:
         """As `RequestReply` says."""
