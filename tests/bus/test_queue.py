@@ -92,6 +92,17 @@ class QueueMachine(RuleBasedStateMachine):
                     assert (-other_lane, other) > (-level, sequence), "priority first, then the order of publication"
         self.taken += len(run.messages)
 
+    @rule()
+    def take_all(self) -> None:
+        self.forget_expired_heads()
+        runs = self.queue.take_all(self.now)
+        given = [(run.level, run.first_sequence + offset) for run in runs for offset in range(len(run.messages))]
+        assert given == sorted(
+            ((each[0], number) for number, each in self.waiting.items()), key=lambda at: (-at[0], at[1])
+        )
+        self.taken += len(given)
+        self.waiting.clear()
+
     def forget_expired_heads(self) -> None:
         """What has expired is dropped when it comes to the head of its lane."""
         for level in range(4):

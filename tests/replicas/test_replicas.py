@@ -89,6 +89,54 @@ async def test_who_leaves_leaves_the_rest_to_members_elsewhere(three: Three, cha
     await b.unsubscribe(channel)
 
 
+async def test_who_joins_at_another_replica_gets_what_waits(three: Three, channel: str) -> None:
+    """It was published where a busy member is, before anybody else was in the group."""
+    release, stuck, rest = asyncio.Event(), Inbox(), Inbox()
+
+    async def wait(message: AgentMessage) -> None:
+        await stuck(message)
+        await release.wait()
+
+    _, b, c = three
+    await b.subscribe(channel, wait, group="workers", credit=2)
+    for n in range(50):
+        await b.publish(channel, numbered(n))
+    await b.flush()
+    await stuck.have(1)
+    await c.subscribe(channel, rest, group="workers")
+    await rest.have(48)
+    release.set()
+    await stuck.have(2)
+    assert stuck.numbers == [0, 1]
+    assert rest.numbers == list(range(2, 50))
+
+
+async def test_who_joins_at_another_replica_answers_what_waits(three: Three, channel: str) -> None:
+    """Requests too: whoever is free answers them, and where a busy one leaves without an answer, so does another."""
+    release = asyncio.Event()
+    began = asyncio.Event()
+
+    async def wait(request: Request) -> dict[str, object]:
+        began.set()
+        await release.wait()
+        return {"echo": -1}
+
+    _, b, c = three
+    await b.respond(channel, wait, group="workers")
+    asked = [asyncio.ensure_future(b.request(channel, numbered(n), timeout=PATIENCE)) for n in range(20)]
+    await began.wait()
+    await b.flush()
+    await c.respond(channel, echo, group="workers")
+    async with asyncio.timeout(PATIENCE):
+        while sum(each.done() for each in asked) < 15:  # noqa: ASYNC110  # many requests, no one event
+            await asyncio.sleep(0.01)
+    assert sum(each.done() for each in asked) < 20
+    release.set()
+    answers = [(await each).payload["echo"] for each in asked]
+    assert {answer for answer in answers if answer != -1} < set(range(20))
+    assert [n for n, answer in enumerate(answers) if answer not in (-1, n)] == []
+
+
 async def test_the_only_member_of_a_replica_leaves_and_comes_back(three: Three, channel: str) -> None:
     """It gets its share again, as if it had never been there."""
     a, b, c = three

@@ -118,8 +118,8 @@ class Groups:
         shared = self._shared.get(key)
         if shared is None:
             return
-        shared.queue.leave(shared.places.pop())  # first: it would take back what is moved there, for ever
-        self._move(here, here.subscribers[0], shared.queue)
+        shared.queue.leave(shared.places.pop())  # first: it would take back what is moved there
+        self._move(here, shared.queue)
 
     def close(self, here: SubscriptionQueue) -> None:
         """The last member here has left."""
@@ -139,6 +139,8 @@ class Groups:
                 self._index.remove(key[0], here)
                 self._add_place(key, shared, here)
         shared.queue.join(place)
+        for mine in shared.places:
+            self._share(shared.queue, mine.here)
 
     def leave(self, key: GroupKey, place: Subscriber) -> None:
         """Another replica takes no more from a group."""
@@ -153,7 +155,7 @@ class Groups:
         if shared.places:
             here = shared.places[0].here
             queue.leave(place)
-            self._move(queue, shared.places[0], here)
+            self._move(queue, here)
             queue.leave(shared.places[0])
             self._index.add(key[0], here, bounded=False)
         elif queue.leave(place) and waited:
@@ -176,6 +178,7 @@ class Groups:
         if shared is not None:
             for place in shared.places:
                 self._count(place)
+                self._share(shared.queue, here)
                 if shared.queue.count:
                     self._pull(shared.queue, here, place)
         if self.on_credit is not None:
@@ -192,14 +195,16 @@ class Groups:
             self._hand_on(batch, shared, here)
         place.credit = here.credit
 
-    def _move(self, source: SubscriptionQueue, taker: Subscriber, target: SubscriptionQueue) -> None:
-        """Puts all that waits in one queue into another."""
-        before, taker.credit, delivered = taker.credit, None, taker.delivered
-        others, source.subscribers = source.subscribers, [taker]
-        while (batch := source.take(taker, FRAME_MESSAGES, self._clock())) is not None:
+    def _share(self, shared: SubscriptionQueue, here: SubscriptionQueue) -> None:
+        """Where more waits for the members here than they would take, lets all of it go to whoever in the fleet is free
+        first; they take their part from there."""
+        if here.surplus:
+            self._move(here, shared)
+
+    def _move(self, source: SubscriptionQueue, target: SubscriptionQueue) -> None:
+        """Puts all that waits in one queue into another; what the other gives back meanwhile is not moved again."""
+        for batch in source.take_all(self._clock()):
             self._hand_on(batch, source, target)
-        source.subscribers = others
-        taker.credit, taker.delivered = before, delivered
 
     def _hand_on(self, batch: MessageBatch, source: SubscriptionQueue, target: SubscriptionQueue) -> None:
         self._requests.move(batch, source, target if target.has_responder("") else None)

@@ -295,10 +295,19 @@ class SubscriptionQueue:
     @property
     def credit(self) -> int | None:
         """How many more messages its subscribers would take than wait for them already; None: any number."""
+        wanted = self._wanted
+        return None if wanted is None else max(0, wanted - self.count)
+
+    @property
+    def surplus(self) -> int:
+        """How many more messages wait than its subscribers would take."""
+        wanted = self._wanted
+        return 0 if wanted is None else max(0, self.count - wanted)
+
+    @property
+    def _wanted(self) -> int | None:
         credits = [subscriber.credit for subscriber in self.subscribers]
-        if None in credits:
-            return None
-        return max(0, sum(credit for credit in credits if credit is not None) - self.count)
+        return None if None in credits else sum(credit for credit in credits if credit is not None)
 
     def can_answer(self, _channel: str) -> bool:
         """Whether it has a subscriber that could answer a request on a channel."""
@@ -351,6 +360,15 @@ class SubscriptionQueue:
         if subscriber.credit is not None:
             subscriber.credit -= len(batch.messages)
         return batch
+
+    def take_all(self, now: float) -> list[MessageBatch]:
+        """All that waits, as batches in the order in which it would be given: no subscriber gets it from here."""
+        self._drop_expired(now)
+        batches = []
+        while (level := self._levels.highest()) is not None:
+            batches.append(next_of(level, self.count, self._done_with))
+        self.count = self.size = 0
+        return batches
 
     def give_way(self, weight: int) -> None:
         """Drops its oldest messages, until it takes so much less; at least one batch. Whole batches: of a part of one
