@@ -21,7 +21,7 @@ OURS = ("trunkline", "trunklined")
 
 WORDS = (
     *("trunkline.errors", "trunkline.channels", "trunkline.limits", "trunkline.text", "trunkline.addresses"),
-    *("trunkline.delivery", "trunkline.records", "trunkline.private_file", "trunkline.lazy_names"),
+    *("trunkline.delivery", "trunkline.records", "trunkline.private_file", "trunkline.lazy_names", "trunkline.ids"),
 )
 SHARED = ("trunkline.priority", "trunkline.wire.writer")
 """What both ends of a stream are made of, beside the words."""

@@ -6,13 +6,15 @@ must not refuse.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
-from uuid import uuid4
 
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as WireMessage
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from trunkline.errors import InvalidMessageError, MessageTooLargeError
+from trunkline.ids import new_id
 from trunkline.limits import MAX_DELIVER_AHEAD, MAX_ORDERING_KEY_BYTES, MAX_PUBLISH_MESSAGES
 from trunkline.priority import MEDIUM_LEVEL, PRIORITY_LEVELS
 from trunkline.v1 import bus_pb2, message_pb2
@@ -20,6 +22,9 @@ from trunklined.rpc.long_work import check_lists
 from trunklined.rpc.times import LAST_SECOND, NANOS, check_duration, check_time, seconds_of, stamp_of, time_of
 
 M = TypeVar("M", bound=WireMessage)
+
+_ID_HEAD = message_pb2.Message(message_id=(_AN_ID := new_id())).SerializeToString().removesuffix(_AN_ID.encode())
+"""What stands before a message id in an encoded message: all ids that are made here have the same length."""
 
 _DURABILITIES = frozenset(bus_pb2.Durability.values())
 
@@ -95,8 +100,9 @@ def admit(message: message_pb2.Message, body: bytes, max_bytes: int, now: float)
         )
     stamp = message.timestamp
     if not (0 < stamp.seconds <= LAST_SECOND and 0 <= stamp.nanos < NANOS):  # of most it is; others cost more
-        check_time("timestamp", stamp, invalid_message)
-        if not message.HasField("timestamp"):
+        if message.HasField("timestamp"):
+            check_time("timestamp", stamp, invalid_message)
+        else:
             body = _completed(message, body, now)
     if not message.message_id:
         body = _completed(message, body, now)
@@ -172,13 +178,21 @@ def check_delivery(
 
 def _completed(message: message_pb2.Message, body: bytes, now: float) -> bytes:
     """A message with a message id and a timestamp; encoded messages joined are one with the fields of both."""
-    missing = message_pb2.Message()
     if not message.message_id:
-        missing.message_id = message.message_id = str(uuid4())
+        message.message_id = new_id()
+        body += _ID_HEAD + message.message_id.encode()
     if not message.HasField("timestamp"):
-        missing.timestamp.CopyFrom(stamp_of(now))
-        message.timestamp.CopyFrom(missing.timestamp)
-    return body + missing.SerializeToString()
+        stamp, encoded = _stamped(now)
+        message.timestamp.CopyFrom(stamp)
+        body += encoded
+    return body
+
+
+@lru_cache(maxsize=1)  # what comes at once is completed with the same time
+def _stamped(now: float) -> tuple[Timestamp, bytes]:
+    """A time, and a message that says that alone, encoded."""
+    stamp = stamp_of(now)
+    return stamp, message_pb2.Message(timestamp=stamp).SerializeToString()
 
 
 def _expiry(message: message_pb2.Message) -> float:

@@ -10,6 +10,9 @@ from tests.polyglot.commands import ROOT, run
 
 GO_CLIENT: Final = ROOT / "clients" / "go"
 
+GO_LOAD: Final = GO_CLIENT / "cmd" / "trunkline-load"
+"""The load program, a module of its own: who uses the client needs nothing of NATS."""
+
 
 def go(*arguments: str, folder: Path = GO_CLIENT) -> str:
     """Runs the go command, and returns what it wrote; it must succeed."""

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from scripts.bench.peers.nats_synced import NatsSynced
+from scripts.bench.processes import end, free_port, start_server
 from scripts.tools import find
 from tests.conftest import StartProgram
 from tests.patience import PATIENCE
 from tests.polyglot.agents import check_agent, check_example
-from tests.polyglot.go import GO_CLIENT, go
+from tests.polyglot.go import GO_CLIENT, GO_LOAD, go
 from tests.polyglot.languages import BUILT, build
 
 
 def test_it_is_formatted_and_vetted() -> None:
     """gofmt would change nothing, and vet finds nothing."""
-    go("vet", "./...")
+    for module in (GO_CLIENT, GO_LOAD):
+        go("vet", "./...", folder=module)
     gofmt = Path(str(find("go"))).with_name("gofmt")
     unformatted = subprocess.run([gofmt, "-l", "."], cwd=GO_CLIENT, capture_output=True, text=True, check=True).stdout
     assert unformatted == ""
@@ -60,15 +64,22 @@ async def test_the_example_does_its_job(start_program: StartProgram) -> None:
     await check_example(lambda *addresses: [str(BUILT / "measure"), *addresses], bus, state, "measure-go")
 
 
-def test_the_load_program_measures_both_services(start_program: StartProgram) -> None:
+async def test_the_load_program_measures_our_services_and_nats(start_program: StartProgram, tmp_path: Path) -> None:
     """A row for each kind of call, with what each cost the service."""
     build("go")
     bus, state = start_program("bus", "--engine", "memory"), start_program("state", "--engine", "memory")
-    pids = (f"-bus-pid={bus.process.pid}", f"-state-pid={state.process.pid}")
-    places = (f"-bus={bus.address}", f"-state={state.address}")
+    port = free_port()
+    nats = await start_server(NatsSynced().server("bus", port, tmp_path), port, tmp_path / "nats.log", {})
+    pids = (f"-bus-pid={bus.process.pid}", f"-state-pid={state.process.pid}", f"-nats-pid={nats.pid}")
+    places = (f"-bus={bus.address}", f"-state={state.address}", f"-nats=127.0.0.1:{port}")
     command = [str(BUILT / "trunkline-load"), *places, *pids, "-count=200", "-in-flight=8"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
+    try:
+        done = await asyncio.to_thread(
+            subprocess.run, command, check=True, capture_output=True, text=True, timeout=PATIENCE
+        )
+    finally:
+        await end(nats)
     rows = [line.split() for line in done.stdout.splitlines()[1:]]
-    kinds = ["publish-unary", "publish-stream", "publish-stored", "subscribe", "request", "save", "get"]
-    assert [row[0] for row in rows] == kinds
+    kinds = ["publish-stream", "publish-stored", "subscribe", "request", "save", "get"]
+    assert [row[0] for row in rows] == ["publish-unary", *kinds, *(f"nats-{kind}" for kind in kinds)]
     assert all(float(figure) >= 0 for row in rows for figure in row[1:])

@@ -1,7 +1,9 @@
 // Command trunkline-load measures what a bus and a state service carry, and what each message or call costs them: their own
-// CPU, where it is told which processes they are, since rates say as much of the machine and of who asks.
+// CPU, where it is told which processes they are, since rates say as much of the machine and of who asks. Where it is told
+// of a NATS server, that does the same work in the same run.
 //
 //	trunkline-load -bus 127.0.0.1:7431 -bus-pid PID -state 127.0.0.1:7432 -state-pid PID
+//	trunkline-load -nats 127.0.0.1:4222 -nats-pid PID
 package main
 
 import (
@@ -22,7 +24,10 @@ import (
 	pb "trunkline/v1"
 )
 
-const channel = "trunkline-load:channel"
+const (
+	channel = "trunkline-load:channel"
+	keys    = 1000
+)
 
 // ticks is how many of them a second of CPU has in /proc: on Linux 100, whatever its clock.
 const ticks = 100
@@ -32,6 +37,8 @@ var (
 	stateAddress = flag.String("state", "127.0.0.1:7432", "`address` of the state service; empty: leave it out")
 	busPID       = flag.Int("bus-pid", 0, "the bus's `process`, whose CPU is measured; 0: not measured")
 	statePID     = flag.Int("state-pid", 0, "the state service's `process`")
+	natsAddress  = flag.String("nats", "", "`address` of a NATS server with JetStream, to measure beside; empty: leave it out")
+	natsPID      = flag.Int("nats-pid", 0, "its `process`")
 	count        = flag.Int("count", 20_000, "`messages` or calls of each kind")
 	inFlight     = flag.Int("in-flight", 64, "`calls` at once")
 	size         = flag.Int("size", 256, "`bytes` of a payload")
@@ -51,7 +58,7 @@ func run(ctx context.Context) error {
 	if *count < 1 || *inFlight < 1 || *size < 0 {
 		return errors.New("-count and -in-flight are at least 1, -size at least 0")
 	}
-	fmt.Printf("%-16s %12s %16s %16s\n", "", "a second", "server, µs each", "here, µs each")
+	fmt.Printf("%-20s %12s %16s %16s\n", "", "a second", "server, µs each", "here, µs each")
 	if *busAddress != "" {
 		bus, err := trunkline.ConnectBus(ctx, *busAddress)
 		if err != nil {
@@ -67,7 +74,12 @@ func run(ctx context.Context) error {
 			return err
 		}
 		defer state.Close()
-		return measureState(ctx, state)
+		if err := measureState(ctx, state); err != nil {
+			return err
+		}
+	}
+	if *natsAddress != "" {
+		return measureNATS(ctx, *natsAddress)
 	}
 	return nil
 }
@@ -77,110 +89,114 @@ func message() *trunkline.Message {
 }
 
 func measureBus(ctx context.Context, bus *trunkline.Bus) error {
-	err := measure("publish-unary", *busPID, func() error {
-		return each(ctx, func(int) error {
-			_, err := bus.Service().Publish(ctx, &pb.PublishRequest{Channel: channel, Messages: []*trunkline.Message{message()}})
-			return err
-		})
-	})
-	if err != nil {
-		return err
-	}
-	err = measure("publish-stream", *busPID, func() error {
-		if err := each(ctx, func(int) error { return bus.Publish(ctx, channel, message()) }); err != nil {
-			return err
-		}
-		return bus.Flush(ctx)
-	})
-	if err != nil {
-		return err
-	}
-	err = measure("publish-stored", *busPID, func() error {
-		return each(ctx, func(int) error {
-			_, err := bus.PublishStored(ctx, channel, message())
-			return err
-		})
-	})
-	if err != nil {
-		return err
-	}
-	err = measure("subscribe", *busPID, func() error { return subscribe(ctx, bus) })
-	if err != nil {
-		return err
-	}
-	responder, err := bus.Respond(ctx, channel, func(_ context.Context, request *trunkline.Request) (*trunkline.Message, error) {
-		return &trunkline.Message{Payload: request.GetPayload()}, nil
-	}, trunkline.Concurrency(*inFlight))
-	if err != nil {
-		return err
-	}
-	defer responder.Close()
-	return measure("request", *busPID, func() error {
-		return each(ctx, func(int) error {
-			_, err := bus.Request(ctx, channel, message())
-			return err
-		})
-	})
+	return measure(*busPID,
+		work{"publish-unary", func() error {
+			return each(ctx, func(int) error {
+				_, err := bus.Service().Publish(ctx, &pb.PublishRequest{Channel: channel, Messages: []*trunkline.Message{message()}})
+				return err
+			})
+		}},
+		work{"publish-stream", func() error {
+			if err := each(ctx, func(int) error { return bus.Publish(ctx, channel, message()) }); err != nil {
+				return err
+			}
+			return bus.Flush(ctx)
+		}},
+		work{"publish-stored", func() error {
+			return each(ctx, func(int) error {
+				_, err := bus.PublishStored(ctx, channel, message())
+				return err
+			})
+		}},
+		work{"subscribe", func() error {
+			came := newArrival()
+			subscription, err := bus.Subscribe(ctx, channel, func(context.Context, *trunkline.Received) error {
+				came.one()
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			defer subscription.Close()
+			return came.all(ctx, func() error { return bus.Publish(ctx, channel, message()) })
+		}},
+		work{"request", func() error {
+			responder, err := bus.Respond(ctx, channel, func(_ context.Context, request *trunkline.Request) (*trunkline.Message, error) {
+				return &trunkline.Message{Payload: request.GetPayload()}, nil
+			}, trunkline.Concurrency(*inFlight))
+			if err != nil {
+				return err
+			}
+			defer responder.Close()
+			return each(ctx, func(int) error {
+				_, err := bus.Request(ctx, channel, message())
+				return err
+			})
+		}},
+	)
 }
 
-// subscribe publishes, and waits until all of it came back, without running ahead of it.
-func subscribe(ctx context.Context, bus *trunkline.Bus) error {
+// arrival waits for messages that come back, and lets a publisher not run ahead of them.
+type arrival struct {
+	room    chan struct{}
+	done    chan struct{}
+	arrived atomic.Int64
+}
+
+func newArrival() *arrival {
 	const ahead = 4096 // below what a subscriber's queue holds
-	came, room := make(chan struct{}), make(chan struct{}, ahead)
-	var arrived atomic.Int64
-	subscription, err := bus.Subscribe(ctx, channel, func(context.Context, *trunkline.Received) error {
-		<-room
-		if arrived.Add(1) == int64(*count) {
-			close(came)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
+	return &arrival{room: make(chan struct{}, ahead), done: make(chan struct{})}
+}
+
+// one says that one came.
+func (a *arrival) one() {
+	<-a.room
+	if a.arrived.Add(1) == int64(*count) {
+		close(a.done)
 	}
-	defer subscription.Close()
+}
+
+// all publishes, and waits until all of it came back.
+func (a *arrival) all(ctx context.Context, publish func() error) error {
 	for range *count {
-		room <- struct{}{}
-		if err := bus.Publish(ctx, channel, message()); err != nil {
+		a.room <- struct{}{}
+		if err := publish(); err != nil {
 			return err
 		}
 	}
 	select {
-	case <-came:
+	case <-a.done:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
+// key names one of the records that are saved and read.
+func key(n int) string { return "trunkline-load-" + strconv.Itoa(n%keys) }
+
 func measureState(ctx context.Context, state *trunkline.State) error {
-	id := func(n int) string { return "trunkline-load-" + strconv.Itoa(n%1000) }
 	metadata := fmt.Sprintf(`{"filling": %q}`, strings.Repeat("x", *size))
-	err := measure("save", *statePID, func() error {
-		return each(ctx, func(n int) error {
-			_, err := trunkline.Save(ctx, state, &trunkline.AgentState{AgentId: id(n), AgentType: "load", Status: "idle", MetadataJson: metadata})
-			return err
-		})
-	})
-	if err != nil {
-		return err
-	}
-	err = measure("get", *statePID, func() error {
-		return each(ctx, func(n int) error {
-			_, err := state.Get(ctx, trunkline.AgentStates, id(n%min(*count, 1000)))
-			return err
-		})
-	})
-	if err != nil {
-		return err
-	}
-	return each(ctx, func(n int) error {
-		if n >= 1000 {
+	return errors.Join(measure(*statePID,
+		work{"save", func() error {
+			return each(ctx, func(n int) error {
+				_, err := trunkline.Save(ctx, state, &trunkline.AgentState{AgentId: key(n), AgentType: "load", Status: "idle", MetadataJson: metadata})
+				return err
+			})
+		}},
+		work{"get", func() error {
+			return each(ctx, func(n int) error {
+				_, err := state.Get(ctx, trunkline.AgentStates, key(n%*count))
+				return err
+			})
+		}},
+	), each(ctx, func(n int) error {
+		if n >= keys {
 			return nil
 		}
-		_, err := state.Delete(ctx, trunkline.AgentStates, id(n))
+		_, err := state.Delete(ctx, trunkline.AgentStates, key(n))
 		return err
-	})
+	}))
 }
 
 // each does something so many times, so many at once, until one fails.
@@ -202,11 +218,26 @@ func each(ctx context.Context, do func(n int) error) error {
 	return context.Cause(ctx)
 }
 
-// measure does something, and prints what it took.
-func measure(name string, server int, do func() error) error {
-	if *only != "" && !strings.Contains(","+*only+",", ","+name+",") {
-		return nil
+// work is what is measured, a kind of message or call, all of them together.
+type work struct {
+	name string
+	do   func() error
+}
+
+// measure does each work, and prints what it took; of a server's process, where it is told one.
+func measure(server int, works ...work) error {
+	for _, each := range works {
+		if *only != "" && !strings.Contains(","+*only+",", ","+each.name+",") {
+			continue
+		}
+		if err := each.measure(server); err != nil {
+			return fmt.Errorf("%s: %w", each.name, err)
+		}
 	}
+	return nil
+}
+
+func (w work) measure(server int) error {
 	there, err := cpu(server)
 	if err != nil {
 		return err
@@ -216,8 +247,8 @@ func measure(name string, server int, do func() error) error {
 		return err
 	}
 	began := time.Now()
-	if err := do(); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+	if err := w.do(); err != nil {
+		return err
 	}
 	took := time.Since(began)
 	thereAfter, err := cpu(server)
@@ -232,7 +263,7 @@ func measure(name string, server int, do func() error) error {
 	if server != 0 {
 		cost = perEach(thereAfter - there)
 	}
-	fmt.Printf("%-16s %12.0f %16s %16s\n", name, float64(*count)/took.Seconds(), cost, perEach(hereAfter-here))
+	fmt.Printf("%-20s %12.0f %16s %16s\n", w.name, float64(*count)/took.Seconds(), cost, perEach(hereAfter-here))
 	return nil
 }
 

@@ -12,8 +12,9 @@ from pydantic import Field, JsonValue, PrivateAttr, ValidationError
 from pydantic_core import PydanticCustomError
 
 from trunkline.errors import InvalidMessageError
+from trunkline.ids import new_id
 from trunkline.models.enums import MessageType, Priority
-from trunkline.models.fields import Id, JsonObject, Time, new_id, now
+from trunkline.models.fields import Id, JsonObject, Time, now
 from trunkline.models.json import JSON_TYPE, decode_json, encode_json, is_json_type, json_fault
 from trunkline.models.lazy import ABSENT, SOURCE, LazyModel, known_fields, set_known
 

@@ -6,8 +6,9 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
+from trunkline.ids import new_id
 from trunkline.models.enums import AgentStatus, AgentType, Priority, TaskStatus, WorkflowPhase
-from trunkline.models.fields import Id, JsonObject, Model, Time, new_id, now
+from trunkline.models.fields import Id, JsonObject, Model, Time, now
 from trunkline.models.record_model import (
     RecordModel,
     make_quickly,

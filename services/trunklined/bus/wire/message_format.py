@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from typing import Final
-from uuid import uuid4
 
 from trunkline.errors import RequestFailedError, TrunklineError
+from trunkline.ids import new_id
 from trunkline.v1 import life_pb2, message_pb2
 from trunkline.wire.encoding import write_varint
 from trunklined.bus.dead_letters import DeadLetter
@@ -39,7 +39,7 @@ def announcement(letter: DeadLetter, dead_letters: int) -> bytes:
         "sender_id": letter.sender_id,
     }
     message = message_pb2.Message(
-        message_id=str(uuid4()),
+        message_id=new_id(),
         message_type="error",
         sender_id="trunkline-bus",
         priority=message_pb2.PRIORITY_HIGH,
@@ -95,7 +95,7 @@ def reply(encoded: bytes, request_id: str) -> bytes:
     event = _Event.FromString(encoded)
     if event.result.HasField("message"):
         return event.result.message.SerializeToString()
-    message = message_pb2.Message(message_id=str(uuid4()), correlation_id=request_id)
+    message = message_pb2.Message(message_id=new_id(), correlation_id=request_id)
     message.timestamp.GetCurrentTime()
     return message.SerializeToString()
 
