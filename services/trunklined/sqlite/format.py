@@ -27,6 +27,9 @@ noticed when the damaged part is read."""
 UNFINISHED: Final = 0x54524E55  # `TRNU`
 """The application id of a file that is being filled with a copy: of no format, until it is whole."""
 
+RESTORING: Final = ".restoring"
+"""What the name of a file ends in while it is restored: meanwhile no new one is made in its place."""
+
 Migration = str | Callable[[sqlite3.Connection], None]
 """SQL, or a function, that migrates a file from one version to the next; it runs in a transaction."""
 
@@ -93,6 +96,12 @@ def _create_if_absent(path: Path, format: Format) -> None:
     if journal.exists():
         raise StorageError(
             f"{path} is missing, but its journal {journal.name} is there: restore the file, or remove the journal",
+            details={"path": str(path)},
+        )
+    if path.with_name(path.name + RESTORING).exists():
+        raise StorageError(
+            f"{path} is being restored, or that was cut off: wait for its end, or empty {path.parent} and run "
+            "`trunkline backup restore` again",
             details={"path": str(path)},
         )
     draft = path.with_name(path.name + ".new")
