@@ -259,6 +259,16 @@ RULES = (
         outside=("click", "pydantic", "msgspec"),
     ),
     Rule(
+        "what backs the data of services up imports what their files are, and how the command line writes tables",
+        ("trunklined.backup", "trunklined.backup.*"),
+        ours=(
+            *(*SPOKEN, "trunkline.cli.output", "trunklined.sqlite", "trunklined.backup"),
+            *("trunklined.bus.engines.sqlite_schema", "trunklined.state.engines.sqlite_schema"),
+            "trunklined.sidecar.offline.backlog_file",
+        ),
+        outside=("click", "msgspec"),
+    ),
+    Rule(
         "the domain of a service imports no grpc",
         ("trunklined.bus.*", "trunklined.state.*", "trunklined.sidecar.*"),
         but=(*WIRE_SIDE, *FORWARDING),

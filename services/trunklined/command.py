@@ -40,10 +40,15 @@ _CREDENTIALS: Final = re.compile(r".*@", re.DOTALL)
 
 
 TOOLS = {
+    "backup": "Copies what bus, state and sidecar keep in files while they run, and puts it back.",
     "migrate": "Copies what bus or state keeps from a file into Redis, or back.",
     "access": "Makes tokens, and says what an access file allows.",
 }
-_HOMES = {"migrate": ("trunklined.migration.command", "migrate"), "access": ("trunklined.access.command", "access")}
+_HOMES = {
+    "backup": ("trunklined.backup.command", "backup"),
+    "migrate": ("trunklined.migration.command", "migrate"),
+    "access": ("trunklined.access.command", "access"),
+}
 
 
 class _Programs(click.Group):

@@ -27,11 +27,6 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Any]).decode
 
 
-def last_commit(connection: sqlite3.Connection) -> int:
-    """Returns the number of the last commit of a journal's file."""
-    return int(connection.execute("SELECT coalesce(max(commits), 0) FROM journal").fetchone()[0])
-
-
 class JournalFile:
     """See `FileSide`."""
 

@@ -38,7 +38,6 @@ class Service(NamedTuple):
 
     tables: Sequence[str]
     format: Format
-    last_commit: Callable[[sqlite3.Connection], int]
     room: Room
     file_side: Callable[[sqlite3.Connection, str], FileSide]
     room_side: Callable[[SyncLink, str], RoomSide]
@@ -48,11 +47,10 @@ class Service(NamedTuple):
 
 SERVICES = {
     "bus": Service(
-        bus.TABLES, bus.JOURNAL_FORMAT, bus.last_commit, bus.JOURNAL_ROOM, bus.JournalFile, bus.JournalRoom,
-        bus.JournalRoom.check,
+        bus.TABLES, bus.JOURNAL_FORMAT, bus.JOURNAL_ROOM, bus.JournalFile, bus.JournalRoom, bus.JournalRoom.check,
     ),
     "state": Service(
-        state.TABLES, state.STORE_FORMAT, state.last_commit, state.STORE_ROOM, state.StoreFile, state.StoreRoom,
+        state.TABLES, state.STORE_FORMAT, state.STORE_ROOM, state.StoreFile, state.StoreRoom,
         lambda room: None,
     ),
 }  # fmt: skip
@@ -160,7 +158,7 @@ def _opened(kind: Service, source: str, target: str, prefix: str, redis: dict[st
                 file = kind.file_side(connection, in_file)
                 yield Ends(room, file, file, room, check, finish)
         return
-    with source_file(path, kind.format, kind.last_commit) as connection:
+    with source_file(path, kind.format) as connection:
         file = kind.file_side(connection, in_file)
         with target_room(where, kind.room, str(path.resolve())) as (link, finish):
             room = kind.room_side(link, in_room)

@@ -17,15 +17,12 @@ _MARK = "\nCREATE TABLE unfinished (source TEXT NOT NULL);\nINSERT INTO unfinish
 
 
 @contextmanager
-def source_file(
-    path: Path, format: Format, last_commit: Callable[[sqlite3.Connection], int]
-) -> Iterator[sqlite3.Connection]:
+def source_file(path: Path, format: Format) -> Iterator[sqlite3.Connection]:
     """Holds a file, which no service may have open, and yields a connection to it.
 
     Args:
         path: the file.
         format: what it is.
-        last_commit: returns the number that its note is compared with.
 
     Raises:
         RefusedError: there is none.
@@ -36,7 +33,7 @@ def source_file(
     file = SyncedFile(path, format)
     try:
         with file.opening() as connection:
-            file.check(last_commit(connection))
+            file.check(format.commit_of(connection))
         try:
             yield connection
         except sqlite3.Error as error:

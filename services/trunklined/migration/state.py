@@ -57,11 +57,6 @@ _decode_store = msgspec.msgpack.Decoder(tuple[int, list[int]]).decode
 """The revision, and how many records of each kind there are."""
 
 
-def last_commit(connection: sqlite3.Connection) -> int:
-    """Returns the number of the last commit of a store's file."""
-    return int(connection.execute("SELECT revision FROM store").fetchone()[0])
-
-
 def _key(name: str) -> tuple[RecordKind, str]:
     kind, _, id = name.partition(":")
     return RecordKind(int(kind)), id

@@ -132,6 +132,13 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def connect_to_copy(path: Path) -> sqlite3.Connection:
+    """Opens a connection to a file that nobody writes, to read it; no other file is made beside it."""
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
+    connection.text_factory = _text
+    return connection
+
+
 def _text(raw: bytes) -> str:
     """Decodes text of a file that may be damaged: its checksum, or SQLite, reports what is no UTF-8."""
     return raw.decode("utf-8", "backslashreplace")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from trunkline.errors import StorageError
+from trunklined.sqlite.copying import copy_whole, sync
 from trunklined.sqlite.file import connect, roll_back
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,9 @@ noticed when the damaged part is read."""
 
 UNFINISHED: Final = 0x54524E55  # `TRNU`
 """The application id of a file that is being filled with a copy: of no format, until it is whole."""
+
+RESTORING: Final = ".restoring"
+"""What the name of a file ends in while it is restored: meanwhile no new one is made in its place."""
 
 Migration = str | Callable[[sqlite3.Connection], None]
 """SQL, or a function, that migrates a file from one version to the next; it runs in a transaction."""
@@ -47,6 +51,7 @@ class Format:
         migrations: the migration from version n to n + 1, by n.
         auto_vacuum: free pages can be returned to the disk, some at a time.
         verify: returns what is wrong with the contents, beyond SQLite's own checks, or None.
+        last_commit: SQL that returns the number of the last commit, of a file of any version; see `Tail`.
     """
 
     noun: str
@@ -57,6 +62,11 @@ class Format:
     migrations: Mapping[int, Migration] = field(default_factory=dict)
     auto_vacuum: bool = False
     verify: Callable[[sqlite3.Connection], str | None] = _nothing_wrong
+    last_commit: str = "SELECT 0"
+
+    def commit_of(self, connection: sqlite3.Connection) -> int:
+        """Returns the number of the last commit of a file."""
+        return int(connection.execute(self.last_commit).fetchone()[0])
 
 
 def prepare(path: Path, format: Format) -> None:
@@ -73,8 +83,7 @@ def prepare(path: Path, format: Format) -> None:
     try:
         _check(connection, path, format)
         _migrate(connection, path, format)
-        if (wrong := format.verify(connection)) is not None:
-            raise StorageError(f"{path} is damaged: {wrong}", details={"path": str(path)})
+        _verify(connection, path, format)
     finally:
         connection.close()
 
@@ -87,6 +96,12 @@ def _create_if_absent(path: Path, format: Format) -> None:
     if journal.exists():
         raise StorageError(
             f"{path} is missing, but its journal {journal.name} is there: restore the file, or remove the journal",
+            details={"path": str(path)},
+        )
+    if path.with_name(path.name + RESTORING).exists():
+        raise StorageError(
+            f"{path} is being restored, or that was cut off: wait for its end, or empty {path.parent} and run "
+            "`trunkline backup restore` again",
             details={"path": str(path)},
         )
     draft = path.with_name(path.name + ".new")
@@ -102,23 +117,35 @@ def _create_if_absent(path: Path, format: Format) -> None:
     finally:
         connection.close()
     os.rename(draft, path)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync(path.parent)
 
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _check(connection: sqlite3.Connection, path: Path, format: Format) -> None:
-    """Raises `StorageError` if the file is not of this format, is of a newer version, or is damaged."""
+def check_whole(connection: sqlite3.Connection, path: Path, format: Format) -> int:
+    """Checks all of a file, however large it is, and returns its version.
+
+    Raises:
+        StorageError: the file is not of this format, is of a newer version, or is damaged.
+        sqlite3.Error, OSError: see `translate`.
+    """
+    _check(connection, path, format, up_to=None)
+    version = _version(connection)
+    if version == format.version:  # of an older one it is not known how to
+        _verify(connection, path, format)
+    return version
+
+
+def _verify(connection: sqlite3.Connection, path: Path, format: Format) -> None:
+    if (wrong := format.verify(connection)) is not None:
+        raise StorageError(f"{path} is damaged: {wrong}", details={"path": str(path)})
+
+
+def _check(connection: sqlite3.Connection, path: Path, format: Format, *, up_to: int | None = CHECKED_BYTES) -> None:
+    """Raises `StorageError` if the file is not of this format, is of a newer version, or is damaged; damage is looked
+    for in a file of `up_to` bytes at the most, None: in any."""
     if path.stat().st_size == 0:
         raise StorageError(
             f"{path} is empty and so no {format.noun}; remove it if a new one shall be made",
@@ -138,7 +165,7 @@ def _check(connection: sqlite3.Connection, path: Path, format: Format) -> None:
             f"{path} has version {version} of the format, this program knows {format.version}: use a newer program",
             details={"path": str(path), "found": version, "supported": format.version},
         )
-    if path.stat().st_size <= CHECKED_BYTES:
+    if up_to is None or path.stat().st_size <= up_to:
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise StorageError(f"{path} is damaged: {verdict}", details={"path": str(path)})
@@ -180,19 +207,9 @@ def _copy(connection: sqlite3.Connection, path: Path, version: int, format: Form
     draft = kept.with_name(kept.name + ".new")
     draft.unlink(missing_ok=True)
     try:
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        target = sqlite3.connect(draft, isolation_level=None)
-        try:
-            connection.backup(target)
-        finally:
-            target.close()
-        descriptor = os.open(draft, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        copy_whole(connection, draft)
         os.rename(draft, kept)
-        _sync_directory(kept.parent)
+        sync(kept.parent)
     except (sqlite3.Error, OSError) as error:
         draft.unlink(missing_ok=True)
         raise StorageError(

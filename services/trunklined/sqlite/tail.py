@@ -24,6 +24,9 @@ from trunkline.errors import StorageError
 _NOTE: Final = Struct("<QI")
 _NUMBER: Final = Struct("<Q")
 
+READS: Final = 10
+"""Of a note that is torn, as one is that is being written; then it is damaged."""
+
 
 class Tail:
     """The note beside one database file, open as long as the database.
@@ -46,22 +49,38 @@ class Tail:
             StorageError: the database is older than what was answered, or the note cannot be read.
         """
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        note = os.pread(self._descriptor, _NOTE.size, 0)
-        if note:
-            noted = _read(note)
-            if noted is None:
-                raise StorageError(
-                    f"{self._path.name}, which says how far {self._database} must go, is damaged; remove it to start "
-                    f"with what the {self._noun} has",
-                    details={"path": str(self._path)},
-                )
-            if noted > number:
-                raise StorageError(
-                    f"{self._database} has lost its end: commit {noted} was answered, and it ends at {number}; restore "
-                    f"the file, or remove {self._path.name} to start without what is lost",
-                    details={"path": str(self._database), "answered": noted, "found": number},
-                )
+        self.compare(os.pread(self._descriptor, _NOTE.size, 0), number)
         self.write(number)
+
+    def read(self) -> bytes:
+        """Returns what is noted, which the program that has the database open may be writing; see `compare`."""
+        for _ in range(READS):
+            note = self._path.read_bytes() if self._path.exists() else b""
+            if not note or _read(note) is not None:
+                break
+        return note
+
+    def compare(self, note: bytes, number: int) -> None:
+        """Compares the number of the last commit in the database, or in a copy of it, with what was noted before.
+
+        Raises:
+            StorageError: the copy is older than what was answered, or the note cannot be read.
+        """
+        if not note:
+            return
+        noted = _read(note)
+        if noted is None:
+            raise StorageError(
+                f"{self._path.name}, which says how far {self._database} must go, is damaged; remove it to start with "
+                f"what the {self._noun} has",
+                details={"path": str(self._path)},
+            )
+        if noted > number:
+            raise StorageError(
+                f"{self._database} has lost its end: commit {noted} was answered, and it ends at {number}; restore the "
+                f"file, or remove {self._path.name} to start without what is lost",
+                details={"path": str(self._database), "answered": noted, "found": number},
+            )
 
     def write(self, number: int) -> None:
         """Notes the number of a durable commit. If the note cannot be written (a full disk), the older one stays, and

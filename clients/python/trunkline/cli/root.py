@@ -14,6 +14,7 @@ COMMANDS = {
     "health": Home("trunkline.cli.services.serve", "health", "Ask a program's health, for engines that probe."),
     "certs": Home("trunkline.cli.services.certs", "certs", "Make an authority and certificates, to try TLS with."),
     "access": Home("trunkline.cli.services.serve", "access", "Make tokens, and ask what an access file allows."),
+    "backup": Home("trunkline.cli.services.serve", "backup", "Copy data directories while services run, and restore."),
     "migrate": Home("trunkline.cli.services.serve", "migrate", "Copy what bus or state keeps into Redis, or back."),
     "demo": Home("trunkline.demo", "command", "See real work flow through the three programs."),
     "publish": Home("trunkline.cli.bus.messages", "publish", "Publish messages on a channel."),

@@ -256,4 +256,5 @@ FORMAT: Final = Format(
     migrations={1: _note_who_and_when, 2: _note_limits},
     auto_vacuum=True,
     verify=_verify,
+    last_commit="SELECT coalesce(max(commits), 0) FROM journal",
 )

@@ -36,6 +36,7 @@ FORMAT: Final = Format(
     version=1,
     auto_vacuum=True,
     verify=_verify,
+    last_commit="SELECT commits FROM backlog",
 )
 
 
@@ -59,7 +60,7 @@ class BacklogFile:
         """
         with self._file.opening() as connection:
             self._connection = connection
-            self._commits = connection.execute("SELECT commits FROM backlog").fetchone()[0]
+            self._commits = FORMAT.commit_of(connection)
             self._file.check(self._commits)
             return tables.contents_of(connection)
 

@@ -85,4 +85,5 @@ FORMAT: Final = Format(
     version=4,
     migrations={1: tables.SCHEMA, 2: _WITH_LEASES, 3: _WITH_WRITERS},
     verify=_verify,
+    last_commit="SELECT revision FROM store",
 )

@@ -1,5 +1,5 @@
-"""`trunkline serve`, `trunkline migrate` and `trunkline access`: become one of the programs, or a tool of theirs;
-`trunkline health`."""
+"""`trunkline serve`, `trunkline backup`, `trunkline migrate` and `trunkline access`: become one of the programs, or a
+tool of theirs; `trunkline health`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ from trunkline.programs import PROGRAMS, program_command
 def serve(program: str, options: tuple[str, ...]) -> None:
     """Runs PROGRAM until SIGTERM or SIGINT; `trunkline serve bus --help` lists its options."""
     _become([*program_command(program), *options])
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []}, options_metavar="COMMAND [OPTIONS]"
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def backup(arguments: tuple[str, ...]) -> None:
+    """Copies what services keep in files while they run, and puts it back; `trunkline backup --help` says how."""
+    _become([*program_command("backup"), *arguments])
 
 
 @click.command(
