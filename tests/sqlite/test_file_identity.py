@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import shutil
@@ -104,11 +105,22 @@ async def test_a_bus_whose_journal_is_gone_gives_no_receipt(
 
 
 async def test_a_state_store_that_is_gone_takes_no_write(start_program: StartProgram, tmp_path: Path) -> None:
-    """The data directory removed under the running service: StorageError."""
-    program = start_program("state", "--path", f"{tmp_path}/data/state.db")
+    """The data directory moved under the running service: StorageError, NOT_SERVING, also for who sends nothing more;
+    put back, it goes on by itself."""
+    data, aside = tmp_path / "data", tmp_path / "aside"
+    program = start_program("state", "--path", f"{data}/state.db")
     agent = AgentState(agent_id="a", agent_type="coding")
     async with GrpcStateManager(program.address) as state:
-        await state.save_agent_state(agent)
-        shutil.rmtree(tmp_path / "data")
+        first = await state.save_agent_state(agent)
+        data.rename(aside)
         with pytest.raises(StorageError, match="removed, moved or replaced"):
             await state.save_agent_state(agent)
+        assert health(program.address, SERVICES["state"]) == "NOT_SERVING"
+        aside.rename(data)
+
+        async def is_green() -> bool:
+            return await asyncio.to_thread(health, program.address, SERVICES["state"]) == "SERVING"
+
+        await eventually(is_green, lambda green: green)
+        assert await state.save_agent_state(agent) == first + 1
+    assert program.stop() == 0

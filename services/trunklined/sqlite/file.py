@@ -59,7 +59,7 @@ class FileLock:
         """Takes the lock on the name, and on the file if there is one.
 
         Raises:
-            StorageError: another process holds it; details path and holder, as the lock's file has it.
+            StorageError: another process holds it; details path and pid.
         """
         self._acquire_name()
         if self._held.exists():
@@ -102,7 +102,7 @@ class FileLock:
             raise StorageError(
                 f"{self._held} is in use by another {service} (pid {holder}); one file serves one "
                 f"{service.split()[-1]}",
-                details={"path": str(self._held), "holder": holder},
+                details={"path": str(self._held), "pid": holder.partition(" ")[0]},
             ) from None
         os.ftruncate(descriptor, 0)
         try:
