@@ -15,6 +15,17 @@ from typing import Any, Final
 import kubernetes_validate
 import yaml
 
+from trunklined.bus.config import Settings as BusSettings
+from trunklined.rpc.config import ServerSettings
+from trunklined.sidecar.config import Settings as SidecarSettings
+from trunklined.state.config import Settings as StateSettings
+
+SETTINGS: Final[dict[str, type[ServerSettings]]] = {
+    "bus": BusSettings,
+    "state": StateSettings,
+    "sidecar": SidecarSettings,
+}
+
 ROOT: Final = Path(__file__).parents[2]
 KUBERNETES: Final = ROOT / "deploy" / "kubernetes"
 
@@ -26,6 +37,11 @@ OTHERS: Final = {"monitoring.coreos.com/v1", "cert-manager.io/v1"}
 """Whose schemas are not Kubernetes' own."""
 
 WORKLOADS: Final = ("Deployment", "StatefulSet")
+
+DEFAULT_GRACE_SECONDS: Final = 30
+"""Of Kubernetes, where a pod says nothing."""
+END_SECONDS: Final = 5.0
+"""What a program may take to close its files and connections when it has drained, before it is killed."""
 
 
 def render(kustomize: str, folder: Path) -> list[Object]:
@@ -54,14 +70,15 @@ def pods(objects: list[Object]) -> Iterator[tuple[Object, Object]]:
 
 
 def environment(objects: list[Object], pod: Object, container: Object) -> dict[str, str]:
-    """The variables that a container has, by its ConfigMaps, its Secrets and its own."""
+    """The variables that a container has, by those of its ConfigMaps and Secrets that are there, and its own."""
     found: dict[str, str] = {}
     for source in container.get("envFrom", ()):
         for kind, key in (("ConfigMap", "configMapRef"), ("Secret", "secretRef")):
             if key in source:
-                held = next(o for o in objects if o["kind"] == kind and o["metadata"]["name"] == source[key]["name"])
                 is_secret = kind == "Secret"
-                found |= {k: b64decode(v).decode() if is_secret else v for k, v in held.get("data", {}).items()}
+                for held in objects:
+                    if (held["kind"], held["metadata"]["name"]) == (kind, source[key]["name"]):
+                        found |= {k: b64decode(v).decode() if is_secret else v for k, v in held.get("data", {}).items()}
     return found | {each["name"]: str(each.get("value", "")) for each in container.get("env", ())}
 
 
@@ -80,7 +97,31 @@ def invalid(objects: list[Object], version: str) -> list[str]:
 
 def complaints(objects: list[Object]) -> list[str]:
     """What an owner of a cluster would send back, in words."""
-    return [*_of_pods(objects), *_of_selectors(objects), *_of_names(objects)]
+    return [*_of_pods(objects), *_of_programs(objects), *_of_selectors(objects), *_of_names(objects)]
+
+
+def stop_seconds(program: str, variables: Mapping[str, str]) -> float:
+    """How long a program with these variables may take from SIGTERM to its end."""
+    fields = SETTINGS[program].model_fields
+    said = [
+        variables.get(f"TRUNKLINE_{program}_{name}".upper(), fields[name].default)
+        for name in ("unready_seconds", "drain_seconds")
+    ]
+    return sum(map(float, said), END_SECONDS)
+
+
+def _of_programs(objects: list[Object]) -> Iterator[str]:
+    """What would end a program of ours without a word, or in the middle of something."""
+    for workload, pod in pods(objects):
+        for container in containers(pod):
+            if container.get("args", [""])[0] != "serve":
+                continue
+            name = f"{workload['metadata']['name']}/{container['name']}"
+            needed = stop_seconds(container["args"][1], environment(objects, pod, container))
+            if pod.get("terminationGracePeriodSeconds", DEFAULT_GRACE_SECONDS) < needed:
+                yield f"{name}: it is killed while it drains, which may take {needed:g} s"
+            if container.get("terminationMessagePolicy") != "FallbackToLogsOnError":
+                yield f"{name}: why it did not start is in its log alone"
 
 
 def _of_pods(objects: list[Object]) -> Iterator[str]:

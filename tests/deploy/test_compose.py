@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from tests.deploy import compose
-from tests.deploy.test_kubernetes import CLIENT_VARIABLES, SETTINGS
+from tests.deploy.manifests import SETTINGS, stop_seconds
+from tests.deploy.test_kubernetes import CLIENT_VARIABLES
 from trunkline import __version__
 
 PROGRAMS = {"trunkline-bus": "bus", "trunkline-state": "state", "sidecar": "sidecar"}
@@ -65,6 +66,7 @@ def test_programs_take_their_settings(name: str, model: dict[str, Any], monkeypa
     _, _, port = str(settings.health_address).rpartition(":")
     assert service["healthcheck"]["test"][:4] == ["CMD", "trunkline", "health", f"127.0.0.1:{port}"]
     assert service["stop_grace_period"] == "40s"
+    assert stop_seconds(program, variables) < 40
 
 
 @pytest.mark.parametrize(

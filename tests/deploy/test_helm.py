@@ -157,6 +157,16 @@ def test_values_that_mean_nothing_are_refused(values: dict[str, Any], field: str
     assert field in said
 
 
+def test_a_grace_period_in_which_it_cannot_drain_is_refused(helm: str, tmp_path: Path) -> None:
+    """By a line with all three figures; of five seconds more than both together it is none."""
+    slow = {"TRUNKLINE_BUS_UNREADY_SECONDS": "10", "TRUNKLINE_BUS_DRAIN_SECONDS": "60.5"}
+    said = run_helm(helm, tmp_path, {"bus": {"settings": slow, "terminationGracePeriodSeconds": 75}})
+    for word in ("bus.terminationGracePeriodSeconds is 75", "=10 ", "=60.5 ", "must be 75.5 or more"):
+        assert word in said
+    objects = template(helm, tmp_path, {"bus": {"settings": slow, "terminationGracePeriodSeconds": 76}})
+    assert complaints(objects) == []
+
+
 def test_a_package_of_it_renders_the_same(helm: str, tmp_path: Path) -> None:
     """What the chart shares with kustomize comes along."""
     _, _, values = CASES["redis with all"]

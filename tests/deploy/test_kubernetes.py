@@ -17,6 +17,7 @@ from tests.deploy.conftest import RenderWith, Start
 from tests.deploy.manifests import (
     KUBERNETES,
     ROOT,
+    SETTINGS,
     VERSIONS,
     Object,
     complaints,
@@ -32,14 +33,9 @@ from tests.programs import run_program
 from trunkline import __version__
 from trunkline.cli.services.probe import SERVING, check
 from trunkline.tls.options import Tls
-from trunklined.bus.config import Settings as BusSettings
-from trunklined.rpc.config import ServerSettings
-from trunklined.sidecar.config import Settings as SidecarSettings
-from trunklined.state.config import Settings as StateSettings
 
 OVERLAYS = ("embedded", "redis", "development")
 COMPONENTS = ("tls", "metrics", "alerts", "dashboards", "autoscaling", "network-policy")
-SETTINGS: dict[str, type[ServerSettings]] = {"bus": BusSettings, "state": StateSettings, "sidecar": SidecarSettings}
 CLIENT_VARIABLES = {
     *("TRUNKLINE_TLS_CA", "TRUNKLINE_TLS_CERT", "TRUNKLINE_TLS_KEY", "TRUNKLINE_TLS_SERVER_NAME"),
     *("TRUNKLINE_TOKEN_FILE", "TRUNKLINE_BUS", "TRUNKLINE_STATE"),
@@ -115,6 +111,19 @@ def probe_elsewhere(pod: Object) -> None:
     pod["containers"][0]["livenessProbe"]["grpc"]["port"] = 1
 
 
+def hurry(pod: Object) -> None:
+    pod["terminationGracePeriodSeconds"] = 25
+
+
+def say_nothing_of_grace(pod: Object) -> None:
+    del pod["terminationGracePeriodSeconds"]
+    pod["containers"][0]["env"] = [{"name": "TRUNKLINE_BUS_DRAIN_SECONDS", "value": "21"}]
+
+
+def forget_last_words(pod: Object) -> None:
+    del pod["containers"][0]["terminationMessagePolicy"]
+
+
 BROKEN: dict[Callable[[Object], None], str] = {
     drop_limits: "no limit of memory",
     be_root: "may be root",
@@ -122,6 +131,9 @@ BROKEN: dict[Callable[[Object], None], str] = {
     misname_config: "there is no ConfigMap trunkline-buss",
     take_latest: "its image has no version",
     probe_elsewhere: "its livenessProbe asks none of its ports",
+    hurry: "it is killed while it drains, which may take 30 s",
+    say_nothing_of_grace: "it is killed while it drains, which may take 31 s",
+    forget_last_words: "why it did not start is in its log alone",
 }
 
 
@@ -166,7 +178,6 @@ def test_every_setting_is_one_and_is_taken(
                     patched.setenv(variable, value)
                 settings: Any = SETTINGS[program]()
             assert settings.insecure == (name == "development")
-            assert pod["terminationGracePeriodSeconds"] > settings.unready_seconds + settings.drain_seconds + 5
             ports = {each["name"].removeprefix("tl-"): each["containerPort"] for each in container["ports"]}
             for port in set(ports) - {"grpc"}:
                 assert getattr(settings, f"{port}_address") == f"0.0.0.0:{ports[port]}"

@@ -22,7 +22,11 @@ from tests.patience import PATIENCE, Stopwatch
 from tests.programs import RunningProgram, command, health, hold_port
 from trunkline.cli.services.probe import NOT_SERVING, SERVING, TIMED_OUT, UNKNOWN, UNREACHABLE, WRONG_USAGE, check
 from trunkline.cli.services.probe import main as probe
+from trunkline.errors import StorageError
+from trunkline.models import AgentMessage
+from trunkline.sync import MessageBus
 from trunkline.v1 import bus_pb2, bus_pb2_grpc
+from trunklined.rpc.health import MAX_WHY
 
 BUS = "trunkline.v1.BusService"
 
@@ -78,8 +82,22 @@ def test_it_is_red_while_a_program_drains(start: Start, tmp_path: Path) -> None:
     while check(health_address(bus), "", PATIENCE)[0] == SERVING:
         assert time.monotonic() < until
         time.sleep(0.02)
-    assert check(health_address(bus), "", PATIENCE) == (NOT_SERVING, "NOT_SERVING")
-    assert run_probe(health_address(bus)).returncode == NOT_SERVING
+    ran = run_probe(health_address(bus))
+    assert (ran.returncode, ran.stderr) == (NOT_SERVING, "NOT_SERVING: it is stopping\n")
+
+
+def test_it_says_why_it_is_red(start: Start, tmp_path: Path) -> None:
+    """What the program says of it, as far as it goes: a bus whose journal was taken away under it."""
+    folder = tmp_path / ("a" * 100)
+    bus = start("bus", "--health-address", "127.0.0.1:0", "--path", f"{folder}/bus.db")
+    folder.rename(tmp_path / "aside")
+    with MessageBus(bus.address) as client, pytest.raises(StorageError) as caught:
+        client.publish("a:b", AgentMessage(message_type="x", sender_id="tests"), stored=True)
+    assert caught.value.message.startswith("the journal's file")
+    said = f"NOT_SERVING: {caught.value.message[:MAX_WHY]}"
+    assert len(said) > 200
+    assert check(health_address(bus), BUS, PATIENCE) == (NOT_SERVING, said)
+    assert check(health_address(bus), "", PATIENCE) == (SERVING, "SERVING")
 
 
 def test_of_a_sidecar_on_sockets_alone(start: Start, tmp_path: Path) -> None:
@@ -91,7 +109,7 @@ def test_of_a_sidecar_on_sockets_alone(start: Start, tmp_path: Path) -> None:
         sidecar = start("sidecar", "--health-address", "127.0.0.1:0", *options, address=where)
         for address in (where, health_address(sidecar)):
             assert check(address, "", PATIENCE)[0] == SERVING
-            assert check(address, BUS, PATIENCE)[0] == NOT_SERVING
+            assert check(address, BUS, PATIENCE) == (NOT_SERVING, f"NOT_SERVING: {BUS} at {away} is not reached")
 
 
 @pytest.fixture

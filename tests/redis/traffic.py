@@ -52,9 +52,14 @@ async def until(holds: Callable[[], object], what: str, patience: float = PATIEN
 
 
 class Ledger:
-    """What was promised by receipts, and what was delivered."""
+    """What was promised by receipts, and what was delivered.
 
-    def __init__(self) -> None:
+    Args:
+        channel: what it is published on.
+    """
+
+    def __init__(self, channel: str = CHANNEL) -> None:
+        self.channel = channel
         self.receipts: dict[int, Receipt] = {}
         self.deliveries: Counter[tuple[int, int, int]] = Counter()
         """How often each message came, by its number, its sequence and the attempt."""
@@ -73,7 +78,7 @@ class Ledger:
                 while n not in self.receipts:
                     try:
                         async with asyncio.timeout(2 * PATIENCE):
-                            self.receipts[n] = await bus.publish(CHANNEL, wanted, stored=True)
+                            self.receipts[n] = await bus.publish(self.channel, wanted, stored=True)
                     except (BusDisconnectedError, StorageUnavailableError) as error:
                         self.refusals[error.error_code] += 1
                         await asyncio.sleep(0.05)
@@ -81,14 +86,14 @@ class Ledger:
                 await asyncio.sleep(0.005)
 
     @asynccontextmanager
-    async def work(self, address: str) -> AsyncIterator[None]:
+    async def work(self, address: str, durable: str = "ledger") -> AsyncIterator[None]:
         """A worker at one replica."""
 
         async def note(came: DurableMessage) -> None:
             self.deliveries[int(str(came.payload["n"])), came.sequence, came.attempt] += 1
 
         async with GrpcMessageBus(address) as bus:
-            await bus.subscribe(CHANNEL, note, durable="ledger", settings=SETTINGS)
+            await bus.subscribe(self.channel, note, durable=durable, settings=SETTINGS)
             yield
 
     async def goes_on(self, patience: float = PATIENCE) -> None:

@@ -11,7 +11,7 @@ import pytest
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from trunklined.rpc.health import Health
+from trunklined.rpc.health import MAX_WHY, STARTING, STOPPING, WHY, Health
 
 Status = health_pb2.HealthCheckResponse
 Request = health_pb2.HealthCheckRequest
@@ -42,6 +42,29 @@ async def test_a_service_serves_between_start_and_end(stub: Any, state: Health, 
     assert (await stub.Check(Request(service=service))).status == Status.SERVING
     state.end()
     assert (await stub.Check(Request(service=service))).status == Status.NOT_SERVING
+
+
+async def why(stub: Any, service: str = "") -> str:
+    """What the metadata of an answer says beside it; empty: nothing."""
+    call = stub.Check(Request(service=service))
+    await call
+    return str((await call.trailing_metadata()).get(WHY, ""))
+
+
+async def test_what_does_not_serve_says_why(stub: Any, state: Health) -> None:
+    """As long as it does not, whatever text it is."""
+    assert await why(stub) == await why(stub, "a.Service") == STARTING
+    state.serve()
+    assert await why(stub) == await why(stub, "a.Service") == ""
+    state.turn("a.Service", "no disk:\n\tü \ud800")
+    assert await why(stub, "a.Service") == r"no disk:\n\t\xfc \ud800"
+    assert await why(stub) == ""
+    state.turn("a.Service", "x" * 1000)
+    assert await why(stub, "a.Service") == "x" * MAX_WHY
+    state.turn("a.Service", "")
+    assert await why(stub, "a.Service") == ""
+    state.end()
+    assert await why(stub) == await why(stub, "a.Service") == STOPPING
 
 
 async def test_an_unknown_service_is_not_found(stub: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import platform
 import shutil
 from pathlib import Path
 
@@ -25,7 +27,8 @@ SERVICES = {"bus": "trunkline.v1.BusService", "state": "trunkline.v1.StateServic
 def test_one_file_serves_one_service_whatever_it_is_called(
     start_program: StartProgram, tmp_path: Path, name: str, kind: str
 ) -> None:
-    """A second program on another name of the file ends with a clear error; the first goes on."""
+    """A second program on it ends with a clear line, which names who has it, and its machine where that can be known
+    (in a pod each program is number 1); the first goes on."""
     path, other = tmp_path / "first" / "data.db", tmp_path / "second" / "data.db"
     program = start_program(name, "--path", str(path))
     other.parent.mkdir()
@@ -33,10 +36,13 @@ def test_one_file_serves_one_service_whatever_it_is_called(
         os.link(path, other)
     else:
         other.symlink_to(path)
-    said = run_program(name, "--address", "127.0.0.1:0", "--path", str(other), "--log-format", "json")
-    assert said.returncode == 1
-    assert "in use by another" in said.stderr
-    assert "Traceback" not in said.stderr
+    for where in (path, other):
+        said = run_program(name, "--address", "127.0.0.1:0", "--path", str(where), "--log-format", "json")
+        assert said.returncode == 1
+        (line,) = said.stderr.splitlines()
+        assert f"{where.resolve()} is in use by another" in line
+        is_known = where == path or kind == "symbolic link"
+        assert (f"(pid {program.pid} on {platform.node()})" in line) == is_known
     assert health(program.address) == "SERVING"
     assert program.stop() == 0
     again = start_program(name, "--path", str(other))
@@ -99,11 +105,22 @@ async def test_a_bus_whose_journal_is_gone_gives_no_receipt(
 
 
 async def test_a_state_store_that_is_gone_takes_no_write(start_program: StartProgram, tmp_path: Path) -> None:
-    """The data directory removed under the running service: StorageError."""
-    program = start_program("state", "--path", f"{tmp_path}/data/state.db")
+    """The data directory moved under the running service: StorageError, NOT_SERVING, also for who sends nothing more;
+    put back, it goes on by itself."""
+    data, aside = tmp_path / "data", tmp_path / "aside"
+    program = start_program("state", "--path", f"{data}/state.db")
     agent = AgentState(agent_id="a", agent_type="coding")
     async with GrpcStateManager(program.address) as state:
-        await state.save_agent_state(agent)
-        shutil.rmtree(tmp_path / "data")
+        first = await state.save_agent_state(agent)
+        data.rename(aside)
         with pytest.raises(StorageError, match="removed, moved or replaced"):
             await state.save_agent_state(agent)
+        assert health(program.address, SERVICES["state"]) == "NOT_SERVING"
+        aside.rename(data)
+
+        async def is_green() -> bool:
+            return await asyncio.to_thread(health, program.address, SERVICES["state"]) == "SERVING"
+
+        await eventually(is_green, lambda green: green)
+        assert await state.save_agent_state(agent) == first + 1
+    assert program.stop() == 0

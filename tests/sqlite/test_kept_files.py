@@ -1,16 +1,22 @@
-"""A file of each version that there ever was is opened by today's programs, which serve what is in it."""
+"""A file of each version that there ever was is opened by today's programs, which serve what is in it; one of a newer
+version is left alone."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import StartProgram
+from tests.programs import run_program
 from trunkline import Backoff, DurableMessage, DurableSettings, GrpcMessageBus, GrpcStateManager
 from trunklined.bus.engines.sqlite_schema import FORMAT as JOURNAL
+from trunklined.sqlite.format import Format
 from trunklined.state.engines.sqlite_schema import FORMAT as STORE
 
 FILES = Path(__file__).resolve().parent / "files"
@@ -68,3 +74,20 @@ async def test_a_store(start_program: StartProgram, tmp_path: Path, version: int
         outbox = (await state.statistics()).outbox
         assert outbox is not None
         assert outbox.waiting == (1 if version >= FIRST_OUTBOX else 0)
+
+
+@pytest.mark.parametrize(("name", "format"), [("bus", JOURNAL), ("state", STORE)])
+def test_one_of_a_newer_version_ends_the_start(tmp_path: Path, name: str, format: Format) -> None:
+    """Exit code 1 and one line with both versions; the file is as it was, and no other is made in its place."""
+    path, newer = tmp_path / f"{name}.db", format.version + 1
+    shutil.copy(FILES / f"{name}-v{format.version}.db", path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {newer}")
+    before = path.read_bytes()
+    said = run_program(name, "--address", "127.0.0.1:0", "--path", str(path), "--log-format", "json")
+    assert said.returncode == 1
+    (line,) = map(json.loads, said.stderr.splitlines())
+    assert line["event"] == "cannot start"
+    assert f"{path} has version {newer} of the format, this program knows {format.version}" in line["reason"]
+    assert path.read_bytes() == before
+    assert {each.name for each in tmp_path.iterdir()} == {path.name, f"{path.name}.lock"}

@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final
 
 from grpc import aio
 from prometheus_client.registry import Collector
@@ -37,6 +38,9 @@ from trunklined.rpc.memory import available_memory
 from trunklined.rpc.moving import Moving
 from trunklined.rpc.server import Program
 from trunklined.rpc.upstream import upstream_options
+
+NO_OWNER: Final = "no replica that owns the journal is reached; if Redis is not, the log says so"
+"""Why a replica does not serve."""
 
 
 class BusProgram:
@@ -171,7 +175,7 @@ class ReplicaProgram:
     def report_to(self, health: Health) -> None:
         """Reports NOT_SERVING while the journal cannot be reached, or its storage fails; a full one is no failure."""
         self._health = health
-        self._route.on_change = lambda reachable: health.turn(SERVICE_NAME, serving=reachable)
+        self._route.on_change = lambda reachable: health.turn(SERVICE_NAME, "" if reachable else NO_OWNER)
         self._route.on_change(self._route.is_reachable)
 
     def collectors(self) -> Iterable[Collector]:
@@ -200,7 +204,7 @@ class ReplicaProgram:
 def report_trouble(broker: Broker, health: Health) -> None:
     """Reports NOT_SERVING while the journal's storage fails; a full disk is no such failure."""
     broker.journal.commits.on_trouble = lambda error: health.turn(
-        SERVICE_NAME, serving=not isinstance(error, StorageError)
+        SERVICE_NAME, error.message if isinstance(error, StorageError) else ""
     )
 
 

@@ -73,7 +73,7 @@ class ReportsHealth(Protocol):
     """A program whose services can be down while it runs, such as the sidecar."""
 
     def report_to(self, health: health.Health) -> None:
-        """Calls `health.turn(service, serving=…)` now and at each change."""
+        """Calls `health.turn(service, why)` now and at each change."""
 
 
 @runtime_checkable

@@ -59,7 +59,7 @@ class SidecarProgram:
         """Reports to a health service: a service is serving while its upstream is connected."""
         self._health = health
         for forwarder in (self._bus, self._state):
-            health.turn(forwarder.service, serving=forwarder.is_connected)
+            self._report(forwarder.service, forwarder.is_connected)
 
     async def start(self) -> None:
         """Opens the backlog, begins to connect, and opens the UNIX sockets.
@@ -149,8 +149,12 @@ class SidecarProgram:
     def _upstream_changed(self, service: str, connected: bool) -> None:
         if self._store is not None and service == servicer.BUS.full_name:
             self._store.routing.bus_changed(connected)
+        self._report(service, connected)
+
+    def _report(self, service: str, connected: bool) -> None:
         if self._health is not None:
-            self._health.turn(service, serving=connected)
+            address = (self._bus if service == servicer.BUS.full_name else self._state).address
+            self._health.turn(service, "" if connected else f"{service} at {address} is not reached")
 
 
 def build(settings: Settings) -> Program:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import platform
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ MIN_FREE_BYTES: Final = 64 * 1024
 BUSY_TIMEOUT: Final = 5.0
 """Seconds to wait for a process that holds the database, such as the sqlite3 shell."""
 
+HOLDER_BYTES: Final = 300
+"""The most that is read of who holds a lock: a pid, and the longest name that a host may have."""
 
 Identity = tuple[int, int]
 """Device and inode of a file: what it is, whatever it is called."""
@@ -93,22 +96,23 @@ class FileLock:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+            holder = os.read(descriptor, HOLDER_BYTES).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)
             service = self._service
             raise StorageError(
                 f"{self._held} is in use by another {service} (pid {holder}); one file serves one "
                 f"{service.split()[-1]}",
-                details={"path": str(self._held), "pid": holder},
+                details={"path": str(self._held), "pid": holder.partition(" ")[0]},
             ) from None
         os.ftruncate(descriptor, 0)
         try:
-            os.write(descriptor, f"{os.getpid()}\n".encode())
+            # In a container the pid is mostly 1; its host is the pod's name.
+            os.write(descriptor, f"{os.getpid()} on {platform.node()}\n".encode("ascii", "replace"))
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 os.close(descriptor)
                 raise
-            # A full disk costs the next caller the pid, not this one the file: reads must go on.
+            # A full disk costs the next caller this name, not this one the file: reads must go on.
         self._descriptor = descriptor
 
     def release(self) -> None:

@@ -70,7 +70,7 @@ class StateProgram:
 
     def report_to(self, health: Health) -> None:
         """Reports NOT_SERVING while the storage is away."""
-        self._store.on_trouble = lambda trouble: health.turn(SERVICE_NAME, serving=trouble is None)
+        self._store.on_trouble = lambda trouble: health.turn(SERVICE_NAME, trouble.message if trouble else "")
 
     def collectors(self) -> Iterable[Collector]:
         """Returns the collector of the state service's metrics."""

@@ -29,6 +29,17 @@ app.kubernetes.io/component: {{ . }}
 {{- toYaml (merge (deepCopy (index $root.Values .program).settings) $settings) }}
 {{- end }}
 
+{{/* Refuses a grace period in which a program cannot drain and, within 5 s more, end. Takes its name, settings and grace. */}}
+{{- define "trunkline.grace" -}}
+{{- $prefix := printf "TRUNKLINE_%s" (upper .program) }}
+{{- $unready := get .settings (printf "%s_UNREADY_SECONDS" $prefix) | default "0" }}
+{{- $drain := get .settings (printf "%s_DRAIN_SECONDS" $prefix) | default "5" }}
+{{- $needed := addf (float64 $unready) (float64 $drain) 5.0 }}
+{{- if lt (float64 .grace) $needed }}
+{{- fail (printf "%s.terminationGracePeriodSeconds is %v: with UNREADY_SECONDS=%s and DRAIN_SECONDS=%s it must be %v or more, or the %s is killed while it drains" .program .grace $unready $drain $needed .program) }}
+{{- end }}
+{{- end }}
+
 {{/* The objects of a file of kustomize's, in this namespace and marked as ours. Takes the root and the file's name. */}}
 {{- define "trunkline.file" -}}
 {{- $root := .root }}

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
+from trunkline.errors import OverloadedError, StorageError
 from trunkline.records import RecordKind
 from trunklined.relay.journal import Stock
 from trunklined.relay.tables import TableJournal, contents_of
@@ -47,6 +48,9 @@ times, which costs more than the read."""
 LARGE: Final = 1_024
 """Operations of a write beyond which all of it is done in the commits' thread. (The store gives so many only where one
 transaction has them.)"""
+
+RETRY_SECONDS: Final = 0.25
+"""How long after a write that failed it is tried whether the file can be written to again."""
 
 _HEAD: Final = f"SELECT {FIELDS} FROM records WHERE kind = ? AND id = ?"
 _TERMS: Final = f"SELECT kind, id, {FIELDS} FROM records WHERE lease > 0 OR ttl_ms > 0"
@@ -99,6 +103,8 @@ class SqliteEngine:
         self._cache = EntryCache(CACHED_BYTES)
         self._threads: list[WorkThread] = []
         self._listener = SILENT
+        self._trying: asyncio.Task[None] | None = None
+        """While the file fails: tries it again."""
 
     async def open(self, listener: Listener = SILENT) -> None:
         """Opens the file, or creates it."""
@@ -120,6 +126,8 @@ class SqliteEngine:
 
     async def close(self) -> None:
         """Closes the file, after a commit and a step of the outbox that run; idempotent."""
+        if self._trying is not None:
+            self._trying.cancel()
         async with self._writing:
             pass
         while self._threads:
@@ -166,17 +174,45 @@ class SqliteEngine:
     async def write(self, transactions: Sequence[Transaction], bound: Bound = none_bound) -> Commit:
         """Plans, writes and syncs transactions."""
         async with self._writing:
-            if sum(map(len, transactions)) > LARGE:
-                planner, outcomes = await self._commits.run(lambda: self._write_at_once(transactions, bound))
-            else:
-                planner, outcomes = self._begin(transactions, self._reader, self._read, bound)
-                if planner.changes or planner.touched:
-                    await self._commits.run(self._commit)
+            try:
+                planner, outcomes = await self._write(transactions, bound)
+            except StorageError as error:
+                self._report(error)
+                raise
             if planner.changes or planner.touched:
                 self._holdings = self._writer.holdings
                 self._cache.apply(planner.changes)
                 self._listener.heard(News(planner.changes, planner.touched, bool(planner.published)))
             return Commit(outcomes, planner.changes, planner.published)
+
+    async def _write(
+        self, transactions: Sequence[Transaction], bound: Bound
+    ) -> tuple[Planner, list[TransactionOutcome]]:
+        if sum(map(len, transactions)) > LARGE:
+            return await self._commits.run(lambda: self._write_at_once(transactions, bound))
+        planner, outcomes = self._begin(transactions, self._reader, self._read, bound)
+        if planner.changes or planner.touched:
+            await self._commits.run(self._commit)
+        return planner, outcomes
+
+    def _report(self, trouble: StorageError) -> None:
+        """Reports that the file fails, and tries it until it does not: who is told so may send nothing to write."""
+        if self._trying is None:
+            self._listener.reachable(trouble)
+            self._trying = asyncio.create_task(self._try_again(), name="state-try-again")
+
+    async def _try_again(self) -> None:
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            try:
+                await self._step(lambda connection: connection.execute("UPDATE store SET revision = revision"))
+            except StorageError:
+                continue  # it was said
+            except OverloadedError:
+                pass  # it is full, of which each write is told
+            break
+        self._trying = None
+        self._listener.reachable(None)
 
     async def _step(self, step: Callable[[sqlite3.Connection], _T]) -> _T:
         """Does a step of the outbox in the commit thread. Shielded, as a commit is: it keeps the lock to its end, also

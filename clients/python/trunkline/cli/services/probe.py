@@ -41,6 +41,8 @@ _MAX_FRAME = 16_384
 _STREAM = 1
 _SERVING_STATUS = b"\x08\x01"
 """HealthCheckResponse with status SERVING."""
+_WHY = b"trunkline-not-serving"
+"""The metadata in which our programs say why they are NOT_SERVING."""
 
 
 class UsageError(Exception):
@@ -75,12 +77,14 @@ def check(address: str, service: str, timeout: float) -> tuple[int, str]:
     try:
         with _connect(address, timeout) as line:
             line.sendall(_call(service))
-            answer = b""
+            answer = headers = b""
             for kind, flags, payload in _frames(line, until):
                 if kind == _SETTINGS and not flags & _ACK:
                     line.sendall(_frame(_SETTINGS, _ACK, 0, b""))
                 elif kind == _DATA:
                     answer += payload[1 : len(payload) - payload[0]] if flags & _PADDED else payload
+                elif kind == _HEADERS:
+                    headers = payload  # the last ones stand behind the answer
                 elif kind in (_RST_STREAM, _GOAWAY):
                     break
                 if kind in (_DATA, _HEADERS) and flags & _END_STREAM:
@@ -92,7 +96,23 @@ def check(address: str, service: str, timeout: float) -> tuple[int, str]:
     if not answer:
         return UNKNOWN, f"{address} has no health of {service!r}" if service else f"{address} has no health"
     # Its message stands behind five bytes of gRPC: whether it is compressed, and its length.
-    return (SERVING, "SERVING") if answer[5:] == _SERVING_STATUS else (NOT_SERVING, "NOT_SERVING")
+    if answer[5:] == _SERVING_STATUS:
+        return SERVING, "SERVING"
+    why = _why(headers)
+    return NOT_SERVING, f"NOT_SERVING: {why}" if why else "NOT_SERVING"
+
+
+def _why(headers: bytes) -> str:
+    """Why a program does not serve, from headers that no table has yet, in letters, as gRPC writes them; empty: they do
+    not say it."""
+    _, _, value = headers.partition(_WHY)
+    size, begin = value[:1], 1
+    if size == b"\x7f":  # the prefix of a longer size is full, and the rest of it follows: RFC 7541, 5.1
+        size, begin = value[1:2], 2
+    if not size or size > b"\x7f":
+        return ""
+    end = begin + size[0] + (0x7F if begin == 2 else 0)
+    return "".join(filter(str.isprintable, value[begin:end].decode("ascii", "replace")))
 
 
 def _parse(arguments: list[str]) -> tuple[str, str, float] | None:
