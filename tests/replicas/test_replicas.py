@@ -17,6 +17,7 @@ from tests.replicas.fleet import Fleet, fleet
 from trunkline import (
     AgentMessage,
     GrpcMessageBus,
+    MessageCallback,
     NoRespondersError,
     Priority,
     Request,
@@ -53,6 +54,16 @@ async def echo(request: Request) -> dict[str, object]:
     return {"echo": request.payload["n"]}
 
 
+def held(inbox: Inbox, release: asyncio.Event) -> MessageCallback:
+    """What keeps each message, and is busy with it until it is released."""
+
+    async def wait(message: AgentMessage) -> None:
+        await inbox(message)
+        await release.wait()
+
+    return wait
+
+
 async def test_a_group_gets_each_message_once(three: Three, channel: str) -> None:
     """10,000 messages published at two replicas, six members at three: each message to one of them, and each member has
     its share."""
@@ -72,13 +83,8 @@ async def test_a_group_gets_each_message_once(three: Three, channel: str) -> Non
 async def test_who_leaves_leaves_the_rest_to_members_elsewhere(three: Three, channel: str) -> None:
     """What waits for the last member of a replica goes to another replica's."""
     release, stuck, rest = asyncio.Event(), Inbox(), Inbox()
-
-    async def wait(message: AgentMessage) -> None:
-        await stuck(message)
-        await release.wait()
-
     a, b, c = three
-    await b.subscribe(channel, wait, group="workers", credit=2)
+    await b.subscribe(channel, held(stuck, release), group="workers", credit=2)
     publishing = [asyncio.ensure_future(a.publish(channel, numbered(n))) for n in range(50)]
     await stuck.have(1)
     await asyncio.gather(*publishing)
@@ -92,13 +98,8 @@ async def test_who_leaves_leaves_the_rest_to_members_elsewhere(three: Three, cha
 async def test_who_joins_at_another_replica_gets_what_waits(three: Three, channel: str) -> None:
     """It was published where a busy member is, before anybody else was in the group."""
     release, stuck, rest = asyncio.Event(), Inbox(), Inbox()
-
-    async def wait(message: AgentMessage) -> None:
-        await stuck(message)
-        await release.wait()
-
     _, b, c = three
-    await b.subscribe(channel, wait, group="workers", credit=2)
+    await b.subscribe(channel, held(stuck, release), group="workers", credit=2)
     for n in range(50):
         await b.publish(channel, numbered(n))
     await b.flush()
