@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
@@ -181,4 +182,4 @@ def test_one_file_serves_one_sidecar(sidecar: RunningProgram, socket_dir: Path) 
         "sidecar", "--address", address, "--socket-path", "", "--store-path", f"{socket_dir}/sidecar.db"
     )
     assert second.returncode == 1
-    assert f"(pid {sidecar.pid}); one file serves one sidecar" in second.stderr
+    assert f"(pid {sidecar.pid} on {platform.node()}); one file serves one sidecar" in second.stderr
