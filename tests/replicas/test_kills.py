@@ -7,15 +7,15 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from itertools import pairwise
 from typing import Any
 
 from tests.patience import PATIENCE
 from tests.programs import RunningProgram
 from tests.redis import servers
 from tests.redis.replicas import Replicas
+from tests.redis.traffic import longest_pause, until
 from tests.replicas.balancer import balanced
-from tests.replicas.test_moving import number_of, numbered, until
+from tests.replicas.test_moving import number_of, numbered
 from trunkline import (
     AgentMessage,
     AgentState,
@@ -55,13 +55,15 @@ class Calls:
 
     def gap(self, kind: str, since: float) -> float:
         """The longest time between two answers, in seconds; the last one goes on until now."""
-        times = [since, *(each for each in self.answered[kind] if each > since), asyncio.get_running_loop().time()]
-        return max(after - before for before, after in pairwise(times))
+        answered = (each for each in self.answered[kind] if each > since)
+        return longest_pause([since, *answered, asyncio.get_running_loop().time()])
 
     async def until_all_go_on(self, since: float) -> None:
         """Waits until each kind was answered some times more."""
-        await until(lambda: all(sum(each > since for each in times) > 20 for times in self.answered.values()))
-        assert all(sum(each > since for each in times) > 20 for times in self.answered.values()), self.failed
+        await until(
+            lambda: all(sum(each > since for each in times) > 20 for times in self.answered.values()),
+            f"calls of each kind to be answered; failed: {dict(self.failed)}",
+        )
 
 
 class Agents:
@@ -129,8 +131,7 @@ class Agents:
 
     async def check(self) -> None:
         """All that was answered is kept; what came again says so."""
-        await until(lambda: self.deliveries.keys() >= set(self.receipted))
-        assert set(self.receipted) - self.deliveries.keys() == set()
+        await until(lambda: self.deliveries.keys() >= set(self.receipted), "all that has a receipt")
         assert all(attempts == sorted(set(attempts)) for attempts in self.deliveries.values()), "each with its number"
         async with GrpcStateManager(self._state, connect_timeout=PATIENCE) as state:
             for agent, number in self.saved.items():
