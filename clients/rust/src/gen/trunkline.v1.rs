@@ -1606,6 +1606,11 @@ pub struct Receipt {
     /// and logged.
     #[prost(bool, tag = "5")]
     pub held_by_sidecar: bool,
+    /// How many subscriptions the message was for when it was taken: live ones, a group counts once, and of a stored one
+    /// the durable subscriptions too. Of several replicas, each other one with live subscriptions that match counts once. 0:
+    /// nobody heard it; or nothing was published, as it was a duplicate, is held, was past its TTL, or waits for its time.
+    #[prost(int32, tag = "6")]
+    pub matched: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PublishRequest {
