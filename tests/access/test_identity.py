@@ -78,6 +78,7 @@ BAD: dict[str, Callable[[Issuer], str]] = {
     "bad name": lambda issuer: issuer.token("uid:0"),
     "bad name, nobody's": lambda issuer: issuer.token("anonymous"),
     "malformed": lambda issuer: "not.a.token",
+    "malformed, beyond all time": lambda issuer: issuer.token("x", exp=10**400),
     "unknown token": lambda issuer: "tlk.coding-01.c2VjcmV0",
     "unknown token, of nobody": lambda issuer: "tlk.nobody.c2VjcmV0",
 }

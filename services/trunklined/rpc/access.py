@@ -150,7 +150,7 @@ class AccessInterceptor(Interceptor):
 
     async def _identify(self, context: Context, name: str) -> Identity:
         try:
-            return await identify(context, self._control)
+            return await identify(context, self._control, name)
         except UnauthenticatedError as error:
             self._control.refused(Identity("", "anonymous", context.peer()), name, error)
             raise
