@@ -19,8 +19,10 @@ from trunklined.access.identity import Identity
 from trunklined.access.limits import NONE, Limits, Quota, Quotas
 from trunklined.access.policy import Permissions, Policy
 from trunklined.access.proof import Proof
+from trunklined.access.proof_errors import KeysError
 from trunklined.access.refusals import UNKNOWN, Refusals
 from trunklined.access.rights import Rules
+from trunklined.access.tokens import TokenFileError
 
 LOOK_SECONDS: Final = 5.0
 """How often files, and the tokens of open streams, are looked at: a stream ends so long after its token at the most."""
@@ -113,6 +115,10 @@ class AccessControl:
         self.refusals.add(identity.name, "limit")
         self.audit.denied(identity, call, limit, "limit")
 
+    def done(self, identity: Identity, call: str, what: str, error: TrunklineError | None) -> None:
+        """Records an act of administration, and how it ended."""
+        self.audit.done(identity, call, what, error)
+
     def refused(self, identity: Identity, call: str, error: TrunklineError) -> None:
         """Counts and records a caller that could not prove who it is."""
         self.refusals.add(identity.name or UNKNOWN, "identity")
@@ -128,11 +134,16 @@ class AccessControl:
     async def fetch(self) -> None:
         """Fetches the keys of tokens where that is due, and ends what is open and counts no more."""
         if await self.proof.fetch_if_due():
+            self.audit.changed("reload token keys", "done")
             self._end_what_counts_no_more()
 
     async def look(self) -> None:
         """Takes up what has changed in files, and ends what is open and counts, or is allowed, no more."""
-        await asyncio.to_thread(self.proof.look)
+        try:
+            if await asyncio.to_thread(self.proof.look):
+                self.audit.changed("reload tokens", "done")
+        except (TokenFileError, KeysError) as error:
+            self.audit.changed("reload tokens", "failed", why=error.message)
         state = self._look_at_file()
         self._end_what_counts_no_more()
         if state != self._state and self._path is not None:

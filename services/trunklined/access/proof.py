@@ -125,8 +125,11 @@ class Proof:
         return not identity.source or identity.source in self._taken.sources
 
     def look(self) -> bool:
-        """Reads the files that have changed; returns whether anything else is taken. What cannot be is logged, counted,
-        and changes nothing. Blocks: for a thread of its own."""
+        """Reads the files that have changed; returns whether anything else is taken. Blocks: for a thread of its own.
+
+        Raises:
+            TokenFileError, KeysError: they cannot be taken, which is logged and counted, and changes nothing.
+        """
         before, states = self._taken, self._look()
         if states != self._states:
             self._states = states
@@ -198,7 +201,7 @@ class Proof:
             keys = _load(self._keys_at) if self._keys_at and not self._is_fetched else None
         except (TokenFileError, KeysError) as error:
             self._tell(error)
-            return
+            raise
         with self._lock:
             self._take(_Taken(static, self._taken.keys if self._is_fetched else keys))
             self._told = ""
