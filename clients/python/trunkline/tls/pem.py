@@ -68,15 +68,18 @@ def state_of(sources: Iterable[str]) -> tuple[object, ...]:
     return tuple(_state(source) for source in sources)
 
 
-def load_key_pair(certificate: str, key: str, *, names: tuple[str, str] = ("cert", "key")) -> KeyPair:
+def load_key_pair(
+    certificate: str, key: str, *, names: tuple[str, str] = ("cert", "key"), for_grpc: bool = True
+) -> KeyPair:
     """Reads a certificate and its key, each a file or PEM.
 
     Args:
         names: what the two settings are called, for errors.
+        for_grpc: whether the key must be of a kind that gRPC takes.
 
     Raises:
-        TlsError: one cannot be read or is no PEM, others can read the key, it is of a kind that gRPC does not take, or
-            the two do not match.
+        TlsError: one cannot be read or is no PEM, others can read the key, it is of a kind that is not taken, or the
+            two do not match.
     """
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -100,7 +103,7 @@ def load_key_pair(certificate: str, key: str, *, names: tuple[str, str] = ("cert
         raise _fault(of_key, key, "is no private key in PEM") from None
     if public != private.public_key():
         raise _fault(of_key, key, f"does not match the certificate {shown(certificate)}")
-    if not _is_taken(private):
+    if for_grpc and not _is_taken(private):
         raise _fault(of_key, key, f"is of a kind that gRPC's TLS does not take: {_KINDS}")
     return KeyPair(chain, secret, subject, first.not_valid_before_utc, first.not_valid_after_utc)
 
