@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tests.access.conftest import Issuer, TokenFile, replace
 from tests.conftest import StartProgram
@@ -27,7 +28,7 @@ POLICY = """
 [[allow]]
 who = ["coding-01"]
 subscribe = [">"]
-inspect = ["list", "stats"]
+inspect = ["list", "stats", "reflection"]
 durable.create = ["jobs"]
 durable.delete = ["*"]
 durable.manage = ["*"]
@@ -195,6 +196,7 @@ async def test_no_secret_is_anywhere(
             async with GrpcMessageBus(program.address, token=token) as bus:
                 await bus.statistics()
         seen.append(repr(refused.value.to_dict()))
+    seen.append(await _described(program.address, good))
     metrics = await asyncio.to_thread(
         urllib.request.urlopen, f"http://{program.metrics_address}/metrics", None, PATIENCE
     )
@@ -207,9 +209,21 @@ async def test_no_secret_is_anywhere(
     )
     seen += [told.stdout, told.stderr]
     seen += _contents(tmp_path, but=path)
-    assert len(seen) > 15
+    assert len(seen) > 16
     for secret in secrets:
         assert [text for text in seen if secret in text] == []
+
+
+async def _described(address: str, token: str) -> str:
+    """All that reflection tells of the bus, as text."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)  # type: ignore[arg-type]
+        asked: list[dict[str, Any]] = [{"list_services": ""}, {"file_containing_symbol": "trunkline.v1.BusService"}]
+        ask = (reflection_pb2.ServerReflectionRequest(**each) for each in asked)
+        metadata = (("authorization", f"Bearer {token}"),)
+        answers = [each async for each in stub.ServerReflectionInfo(ask, metadata=metadata)]
+    assert all(each.WhichOneof("message_response") != "error_response" for each in answers)
+    return "".join(each.SerializeToString().decode("latin-1") for each in answers)
 
 
 def _contents(folder: Path, but: Path) -> list[str]:
