@@ -288,6 +288,7 @@ async def test_a_program_starts_while_its_keys_are_away(
     options = ("--jwt-keys", key_server.url, "--jwt-issuer", ISSUER, "--jwt-audience", AUDIENCE)
     program = start_program("bus", "--engine", "memory", *options)
     program.wait_for("cannot be fetched: Service Unavailable")
+    assert "signed tokens are refused until then" in program.output()
 
     async def ask(**words: Any) -> None:
         async with grpc.aio.insecure_channel(program.address) as channel:

@@ -214,9 +214,9 @@ class Proof:
         self.failures += 1
         if self._told != error.message:
             self._told = error.message
-            structlog.get_logger().error(
-                "what tokens are checked with cannot be taken; that of before counts on", reason=error.message
-            )
+            is_first = self._is_fetched and self._taken.keys is None
+            until = "signed tokens are refused until then" if is_first else "that of before counts on"
+            structlog.get_logger().error(f"what tokens are checked with cannot be taken; {until}", reason=error.message)
 
     def _look(self) -> tuple[object, ...]:
         files = [str(self._path)] if self._path else []
