@@ -219,6 +219,39 @@ async def test_a_token_never_leaves_this_machine_without_tls(client: Any, monkey
     assert caught.value.details["reason"] == "tls_required"
 
 
+async def test_a_token_goes_by_no_proxy(
+    start_program: StartProgram, guarded: Any, token_file: TokenFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which the environment names for all the world: neither a client's nor a sidecar's."""
+    came: list[bytes] = []
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append(await reader.readline())
+        writer.close()
+
+    proxy = await asyncio.start_server(hear, "127.0.0.1", 0)
+    where = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+    proxies = dict.fromkeys(("grpc_proxy", "http_proxy", "https_proxy"), where)
+    token = token_file.tokens["coding-01"]
+    sidecar = await asyncio.to_thread(
+        start_program,
+        *("sidecar", "--bus-address", guarded.address, "--socket-path", "", "--store-path", ""),
+        env={**proxies, "no_proxy": "", "TRUNKLINE_TOKEN": token},
+    )
+    for name, value in proxies.items():
+        monkeypatch.setenv(name, value)
+    async with (
+        asyncio.timeout(PATIENCE),
+        proxy,
+        GrpcMessageBus(guarded.address, token=token) as bus,
+        GrpcMessageBus(sidecar.address) as beside,
+    ):
+        for each in (bus, beside):
+            await each.publish("news", NEWS)
+            await each.flush()
+    assert came == []
+
+
 @pytest.mark.parametrize("token", ["", "two words", "ümlaut", "x" * 9_000])
 async def test_what_is_no_token_is_refused_and_not_shown(token: str, guarded: Any, tmp_path: Path) -> None:
     """Also in a file; and a file that is not there."""
