@@ -32,8 +32,8 @@ _BEARER: Final = "bearer"
 _SAID: Final = (*HOP, CLIENT)
 
 
-async def identify(context: Any, control: AccessControl) -> Identity:
-    """Returns who makes a call, by its gRPC context.
+async def identify(context: Any, control: AccessControl, call: str) -> Identity:
+    """Returns who makes a call, by its gRPC context and, for the audit log, its name.
 
     Raises:
         UnauthenticatedError: it proves nothing, where a proof is asked for, or its proof is wrong.
@@ -50,9 +50,7 @@ async def identify(context: Any, control: AccessControl) -> Identity:
     if not control.trusts(speaker):
         if behalf is None:
             return speaker  # where it came from is for people, and is left out
-        raise PermissionDeniedError(
-            f"{speaker.name} may not speak for others", details={"identity": speaker.name, "right": "on_behalf_of"}
-        )
+        raise control.untrusted(speaker, call)
     peer = said.get(PEER, speaker.peer)
     if behalf is None:
         return replace(speaker, peer=peer)
@@ -89,11 +87,13 @@ async def _proven(context: Any, said: dict[str, str], control: AccessControl) ->
         return Identity(proven.name, "token", peer, proven.source, proven.ends)
     if name := certificate_name(context):
         return Identity(check_identity_name(name), "certificate", peer)
+    own = name_of_user(os.geteuid())
     if peer.startswith(_LED_IN + _LED_IN_UID):
-        return Identity(f"{UID}{peer.removeprefix(_LED_IN + _LED_IN_UID).partition('-')[0]}", "user", peer)
+        name = f"{UID}{peer.removeprefix(_LED_IN + _LED_IN_UID).partition('-')[0]}"
+        return Identity(name, "owner" if name == own else "user", peer)
     if peer.startswith(UNIX):
         # Nobody but the own user, and root, can connect to the socket: it has mode 0600 from its first moment.
-        return Identity(name_of_user(os.geteuid()), "user", peer)
+        return Identity(own, "owner", peer)
     if proof.takes_tokens:
         raise UnauthenticatedError("no token was given", details={"why": "no token"})
     return Identity(ANONYMOUS, "anonymous", peer)

@@ -18,6 +18,8 @@ from trunkline.wire.token import UNSAID, BearerToken, Caller
 log = logging.getLogger(__name__)
 
 _SERVER_NAME: Final = "grpc.ssl_target_name_override"
+_NO_PROXY: Final = ("grpc.enable_http_proxy", 0)
+"""An address is called itself: by a proxy of the environment a token for this machine would leave it."""
 
 
 def check_tls(address: str, tls: Tls | None) -> None:
@@ -61,7 +63,7 @@ class Connector:
         """The token that was given last."""
         self._uses_tls = address.startswith(TLS)
         check_tls(address, tls)
-        self._options: list[tuple[str, int | str]] = list(options)
+        self._options: list[tuple[str, int | str]] = [*options, _NO_PROXY]
         self._tls = tls or (Tls.from_environment() if self._uses_tls else Tls())
         self._compression = compression
         self._state: tuple[object, ...] = ()

@@ -49,7 +49,6 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.min_reconnect_backoff_ms", int(RECONNECT_DELAY_MIN * 1000)),
     ("grpc.max_reconnect_backoff_ms", int(RECONNECT_DELAY_MAX * 1000)),
     ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_http_proxy", 0),
 )
 """The options of every gRPC channel of the client; each object has a connection of its own."""
 
