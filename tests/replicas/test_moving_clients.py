@@ -20,8 +20,7 @@ from tests.redis import servers
 from tests.replicas.balancer import balanced
 from tests.replicas.test_moving import replicas, roll
 
-LANGUAGES_HERE: Final = sorted(LANGUAGES.keys() - {"python", "java"})
-"""Java's client does not move: it promises nothing, is served on until the grace is over, and reconnects."""
+LANGUAGES_HERE: Final = sorted(LANGUAGES.keys() - {"python"})
 PARTS: Final = ("subscriber", "worker", "responder", "publisher", "asker")
 REQUESTS: Final = 8
 """That are asked at once."""

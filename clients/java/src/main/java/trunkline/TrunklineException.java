@@ -129,6 +129,12 @@ public final class TrunklineException extends RuntimeException {
         return null;
     }
 
+    /** Returns when to try again, where the service said so of a limit; else null. */
+    Duration retryAfter() {
+        String seconds = is(Reason.OVERLOADED) ? details.getOrDefault("retry_after", "") : "";
+        return seconds.matches("\\d{1,6}(\\.\\d{1,9})?") ? Duration.ofNanos(Math.round(Double.parseDouble(seconds) * 1e9)) : null;
+    }
+
     /** Tells whether the service itself said it, and no connection on the way. */
     boolean isOfService() {
         return !details.containsKey("grpc_status");

@@ -113,11 +113,11 @@ final class BusTest {
             bus.publish("urgent", numbered(1).toBuilder().setPriority(each).build());
         }
         until(() -> {
-            bus.stream.lock();
+            bus.lock.lock();
             try {
                 return subscription.waiting() == 4;
             } finally {
-                bus.stream.unlock();
+                bus.lock.unlock();
             }
         });
         held.countDown();
