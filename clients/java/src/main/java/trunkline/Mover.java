@@ -1,5 +1,6 @@
 package trunkline;
 
+import io.grpc.Status;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.LinkedHashSet;
@@ -109,22 +110,14 @@ abstract class Mover<L extends Mover.Movable> {
         } finally {
             lock.unlock();
         }
-        staying.completeExceptionally(disconnected("it is being closed"));
+        staying.completeExceptionally(new TrunklineException(
+                Reason.BUS_DISCONNECTED, Status.Code.UNAVAILABLE, "the client is being closed"));
         lock.lock();
         try {
             all().forEach(each -> each.stream().hasChanged());
             while (isMoving) {
                 lock.await(ended);
             }
-        } finally {
-            lock.unlock();
-        }
-    }
-
-    private TrunklineException disconnected(String why) {
-        lock.lock();
-        try {
-            return now.stream().disconnected(why, null);
         } finally {
             lock.unlock();
         }
@@ -161,7 +154,7 @@ abstract class Mover<L extends Mover.Movable> {
                 settle(old);
             }
         } catch (TrunklineException lost) {
-            LOG.log(System.Logger.Level.INFO, "the move of {0} ended early: {1}", old.stream().address(), lost.getMessage());
+            LOG.log(System.Logger.Level.DEBUG, "a move from {0} ended early: {1}", old.stream().address(), lost.getMessage());
         } catch (RuntimeException | Error broken) { // a defect here must not end the connection that there is
             LOG.log(System.Logger.Level.ERROR, "a move broke", broken);
         }
@@ -192,6 +185,9 @@ abstract class Mover<L extends Mover.Movable> {
                 arrive(old, isWanted);
                 return true;
             } catch (TrunklineException away) {
+                if (staying.isDone()) {
+                    return false;
+                }
                 LOG.log(
                         System.Logger.Level.INFO, "{0} asks to move, which cannot be done yet: {1}", stream.address(), away.getMessage());
             }
@@ -199,7 +195,7 @@ abstract class Mover<L extends Mover.Movable> {
                 staying.get(ThreadLocalRandom.current().nextLong(bound) + 1, TimeUnit.MILLISECONDS);
             } catch (TimeoutException goesOn) {
                 bound = Math.min(2 * bound, MultiplexedStream.RECONNECT_MAX_MILLIS);
-            } catch (ExecutionException | InterruptedException stays) {
+            } catch (ExecutionException | InterruptedException closed) {
                 return false;
             }
         } while (stream.is(isWanted));

@@ -131,8 +131,15 @@ public final class TrunklineException extends RuntimeException {
 
     /** Returns when to try again, where the service said so of a limit; else null. */
     Duration retryAfter() {
-        String seconds = is(Reason.OVERLOADED) ? details.getOrDefault("retry_after", "") : "";
-        return seconds.matches("\\d{1,6}(\\.\\d{1,9})?") ? Duration.ofNanos(Math.round(Double.parseDouble(seconds) * 1e9)) : null;
+        String seconds = is(Reason.OVERLOADED) ? details.get("retry_after") : null;
+        if (seconds == null) {
+            return null;
+        }
+        try {
+            return Duration.ofNanos(Math.round(Double.parseDouble(seconds) * 1e9));
+        } catch (NumberFormatException unreadable) {
+            return null; // what cannot be read says nothing
+        }
     }
 
     /** Tells whether the service itself said it, and no connection on the way. */
