@@ -7,8 +7,10 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.function.BiConsumer;
 import java.util.function.Supplier;
 import trunkline.v1.BusServiceGrpc;
+import trunkline.v1.LifeEvent;
 import trunkline.v1.Message;
 import trunkline.v1.OpenStreamRequest.Cancel;
 import trunkline.v1.OpenStreamRequest.ClientItem;
@@ -282,6 +284,43 @@ public final class Bus implements AutoCloseable {
      * future cancels the request.
      */
     public CompletableFuture<Received> request(String channel, Message message, RequestOptions options) {
+        return send(channel, message, options, (wanted, told) -> {
+            Session session = now();
+            long id = session.stream.nextId();
+            session.say(ClientItem.newBuilder().setId(id).setRequest(wanted));
+            session.stream.expect(
+                    id, told,
+                    answer -> {
+                        RequestResponse came = (RequestResponse) answer;
+                        return new Received(came.getMessage(), came.getChannel(), 0);
+                    },
+                    () -> session.cancelItem(id, Cancel.getDefaultInstance()));
+        });
+    }
+
+    /** Follows a request for 30 seconds; see {@link #requestStream(String, Message, RequestOptions, Handler)}. */
+    public CompletableFuture<LifeEvent> requestStream(String channel, Message message, Handler<LifeEvent> handler) {
+        return requestStream(channel, message, new RequestOptions(), handler);
+    }
+
+    /**
+     * Publishes a message and gives the life of the request to a handler: accepted, progress and parts in any number, then one end,
+     * which is the last: a result, a failure, or cancelled. A second accepted says that another responder begins anew: its parts follow
+     * from the first. The handler gets one event after the other, in a thread of its own; what it is not done with keeps the responder
+     * waiting, and of progress that waits for it, the newest is kept.
+     *
+     * <p>Done with the end, behind the handler. Who cancels the future cancels the request, and interrupts the handler; what the handler
+     * throws does so, too, and the future fails with it. Else it fails as {@link #request(String, Message, RequestOptions)} does, but
+     * for REQUEST_FAILED and REQUEST_CANCELLED, which are events.
+     */
+    public CompletableFuture<LifeEvent> requestStream(
+            String channel, Message message, RequestOptions options, Handler<LifeEvent> handler) {
+        return send(channel, message, options, (wanted, told) -> new Asking(now(), wanted, handler, told));
+    }
+
+    /** Sends a request, with the lock held; where a responder is waited for, so is the connection. */
+    private <T> CompletableFuture<T> send(
+            String channel, Message message, RequestOptions options, BiConsumer<RequestRequest.Builder, CompletableFuture<T>> ask) {
         RequestRequest.Builder wanted;
         try {
             Channels.checkChannel(channel);
@@ -296,53 +335,25 @@ public final class Bus implements AutoCloseable {
             return CompletableFuture.failedFuture(refused);
         }
         long ends = System.nanoTime() + options.timeout.toNanos();
-        Supplier<TrunklineException> late = () -> TrunklineException.late(channel, options.timeout);
-        if (!options.waitsForResponder) {
-            return ask(wanted, options.timeout, late);
-        }
-        CompletableFuture<Received> told = MultiplexedStream.timed(options.timeout, late);
-        whenUp().whenComplete((up, gone) -> {
-            if (gone != null) {
-                told.completeExceptionally(TrunklineException.unwrap(gone));
-            } else if (!told.isDone()) {
-                CompletableFuture<Received> asked = ask(wanted, Duration.ofNanos(Math.max(ends - System.nanoTime(), 1_000_000)), late);
-                asked.whenComplete((reply, why) -> {
-                    if (why == null) {
-                        told.complete(reply);
-                    } else {
-                        told.completeExceptionally(TrunklineException.unwrap(why));
-                    }
-                });
-                told.whenComplete((reply, why) -> {
-                    if (why != null) {
-                        asked.cancel(false);
-                    }
-                });
+        CompletableFuture<T> told = MultiplexedStream.timed(options.timeout, () -> TrunklineException.late(channel, options.timeout));
+        CompletableFuture<Void> ready = options.waitsForResponder ? whenUp() : CompletableFuture.completedFuture(null);
+        ready.whenComplete((up, gone) -> {
+            lock.lock();
+            try {
+                if (gone != null) {
+                    Threads.fail(told, TrunklineException.unwrap(gone));
+                } else if (!told.isDone()) {
+                    now().stream.check();
+                    Duration left = Duration.ofNanos(Math.max(ends - System.nanoTime(), 1_000_000));
+                    ask.accept(wanted.setTimeout(Messages.duration(left)), told);
+                }
+            } catch (TrunklineException away) {
+                Threads.fail(told, away);
+            } finally {
+                lock.unlock();
             }
         });
         return told;
-    }
-
-    private CompletableFuture<Received> ask(RequestRequest.Builder wanted, Duration timeout, Supplier<TrunklineException> late) {
-        lock.lock();
-        try {
-            Session session = now();
-            session.stream.check();
-            long id = session.stream.nextId();
-            CompletableFuture<Received> reply = session.stream.expect(
-                    id, MultiplexedStream.timed(timeout, late),
-                    answer -> {
-                        RequestResponse came = (RequestResponse) answer;
-                        return new Received(came.getMessage(), came.getChannel(), 0);
-                    },
-                    () -> session.cancelItem(id, Cancel.getDefaultInstance()));
-            session.say(ClientItem.newBuilder().setId(id).setRequest(wanted.setTimeout(Messages.duration(timeout))));
-            return reply;
-        } catch (TrunklineException away) {
-            return CompletableFuture.failedFuture(away);
-        } finally {
-            lock.unlock();
-        }
     }
 
     /** Gives each message of a channel or pattern to a handler; see {@link #subscribe(String, SubscribeOptions, Handler)}. */

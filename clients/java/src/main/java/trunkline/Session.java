@@ -15,6 +15,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
 import trunkline.v1.BusServiceGrpc;
 import trunkline.v1.Durability;
 import trunkline.v1.OpenStreamRequest;
@@ -24,6 +25,7 @@ import trunkline.v1.OpenStreamResponse;
 import trunkline.v1.OpenStreamResponse.ServerItem;
 import trunkline.v1.PublishRequest;
 import trunkline.v1.Receipt;
+import trunkline.v1.RequestStreamResponse;
 import trunkline.v1.SubscribeRequest;
 
 /** What a bus has open on one stream. Its methods are called with the lock held. */
@@ -36,6 +38,7 @@ final class Session implements Mover.Movable, MultiplexedStream.User<OpenStreamR
 
     final Map<Long, Subscription> subscriptions = new HashMap<>();
     final Map<Long, Visitor> visitors = new HashMap<>();
+    final Map<Long, Asking> asking = new HashMap<>();
     private final Set<Subscription> touched = new LinkedHashSet<>(); // those that have something to say with the next frame
     private Group open;
     private final Map<Long, Sent> receipts = new HashMap<>();
@@ -75,8 +78,8 @@ final class Session implements Mover.Movable, MultiplexedStream.User<OpenStreamR
 
     @Override
     public boolean isIdle() {
-        return visitors.isEmpty() && subscriptions.isEmpty() && receipts.isEmpty() && open == null && !stream.isPending()
-                && !stream.hasCalls();
+        return Stream.of(visitors, subscriptions, asking, receipts).allMatch(Map::isEmpty)
+                && open == null && !stream.isPending() && !stream.hasCalls();
     }
 
     /** Adds a live message. */
@@ -242,6 +245,7 @@ final class Session implements Mover.Movable, MultiplexedStream.User<OpenStreamR
         }
         touched.clear();
         List.copyOf(visitors.keySet()).forEach(each -> endVisit(each, why));
+        List.copyOf(asking.values()).forEach(each -> each.end(why));
         for (Subscription each : List.copyOf(subscriptions.values())) {
             each.streamLost();
             if (stream.closed() != null) {
@@ -267,6 +271,8 @@ final class Session implements Mover.Movable, MultiplexedStream.User<OpenStreamR
                 }
                 case CANCELLED -> endVisit(id, null);
                 case PUBLISHED -> takeReceipts(id, item.getPublished().getReceiptsList());
+                case REQUEST_EVENTS -> takeEvents(id, item.getRequestEvents(), false);
+                case REQUEST_END -> takeEvents(id, item.getRequestEnd(), true);
                 case REPLY -> stream.settle(id, item.getReply());
                 case ERROR -> takeError(id, TrunklineException.fromItem(item.getError()));
                 case PONG -> stream.settle(id, item.getPong());
@@ -274,6 +280,13 @@ final class Session implements Mover.Movable, MultiplexedStream.User<OpenStreamR
                 case MOVE -> bus.mover.asked(this);
                 default -> { } // what newer services say to clients that asked for it
             }
+        }
+    }
+
+    private void takeEvents(long id, RequestStreamResponse came, boolean isEnd) {
+        Asking asked = asking.get(id);
+        if (asked != null) {
+            asked.take(came.getEventsList(), isEnd);
         }
     }
 
@@ -317,6 +330,8 @@ final class Session implements Mover.Movable, MultiplexedStream.User<OpenStreamR
             subscription.end(said);
         } else if (visitors.containsKey(id)) {
             endVisit(id, said);
+        } else if (asking.containsKey(id)) {
+            asking.get(id).end(said);
         } else if (sent != null) {
             refuse(sent, said);
         } else if (!stream.fail(id, said) && id == 0) { // something live was refused
