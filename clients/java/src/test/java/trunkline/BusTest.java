@@ -316,7 +316,9 @@ final class BusTest {
             return null;
         }));
         CompletableFuture<Void> interrupted = new CompletableFuture<>();
+        BlockingQueue<LifeEvent> entered = new LinkedBlockingQueue<>();
         CompletableFuture<LifeEvent> followed = bus.requestStream("held", numbered(1), event -> {
+            entered.add(event);
             try {
                 new CountDownLatch(1).await();
             } catch (InterruptedException ended) {
@@ -324,6 +326,7 @@ final class BusTest {
             }
         });
         Request first = next(held);
+        assertTrue(next(entered).hasAccepted());
         followed.cancel(false);
         soon(first.calledOff());
         soon(interrupted);
