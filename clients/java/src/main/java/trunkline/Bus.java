@@ -9,6 +9,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BiConsumer;
 import java.util.function.Supplier;
+import java.util.stream.Stream;
 import trunkline.v1.BusServiceGrpc;
 import trunkline.v1.LifeEvent;
 import trunkline.v1.Message;
@@ -68,8 +69,8 @@ public final class Bus implements AutoCloseable {
     }
 
     /**
-     * Returns the connection, for the calls that have no method here: {@code BusServiceGrpc.newBlockingStub(bus.channel())}. What stubs
-     * throw is read by {@link TrunklineException#of}.
+     * Returns what makes calls by the connection of now, for those that have no method here: {@code
+     * BusServiceGrpc.newBlockingStub(bus.channel())}. What stubs throw is read by {@link TrunklineException#of}.
      */
     public Channel channel() {
         return channel;
@@ -88,21 +89,29 @@ public final class Bus implements AutoCloseable {
     public void close(Duration patience) {
         long ends = System.nanoTime() + patience.toNanos();
         mover.stay(patience);
-        List<Session> sessions;
         List<Subscription> all;
         lock.lock();
         try {
-            sessions = mover.all();
-            all = sessions.stream().flatMap(each -> List.copyOf(each.subscriptions.values()).stream()).toList();
+            all = mover.all().stream().flatMap(each -> List.copyOf(each.subscriptions.values()).stream()).toList();
             all.forEach(Subscription::stop);
         } finally {
             lock.unlock();
         }
-        CompletableFuture<?>[] drained = all.stream().map(Subscription::drain).toArray(CompletableFuture<?>[]::new);
-        settled(CompletableFuture.allOf(drained), Duration.ofNanos(Math.max(ends - System.nanoTime(), 0)));
+        settled(allOf(all.stream().map(Subscription::drain)), Duration.ofNanos(Math.max(ends - System.nanoTime(), 0)));
         all.forEach(Subscription::close);
-        settled(flush(), Duration.ofSeconds(2));
+        List<Session> sessions;
+        lock.lock();
+        try {
+            sessions = mover.all();
+        } finally {
+            lock.unlock();
+        }
+        settled(allOf(sessions.stream().map(this::flush)), Duration.ofSeconds(2)); // what was said on each shall still arrive
         sessions.forEach(each -> each.stream.close());
+    }
+
+    private static CompletableFuture<Void> allOf(Stream<CompletableFuture<Void>> all) {
+        return CompletableFuture.allOf(all.toArray(CompletableFuture<?>[]::new));
     }
 
     /** Waits until something has succeeded or failed, with a limit. */
@@ -245,10 +254,19 @@ public final class Bus implements AutoCloseable {
      * connection was lost meanwhile, with which some of it may be lost too.
      */
     public CompletableFuture<Void> flush() {
+        lock.lock();
+        try {
+            return flush(now());
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private CompletableFuture<Void> flush(Session session) {
         CompletableFuture<Void> flushed = MultiplexedStream.timed(options.callTimeout, TrunklineException::late);
         lock.lock();
         try {
-            now().ping(false, flushed, this::tellRefused);
+            session.ping(false, flushed, this::tellRefused);
         } catch (TrunklineException away) {
             Threads.fail(flushed, away);
         } finally {
@@ -258,7 +276,7 @@ public final class Bus implements AutoCloseable {
     }
 
     /** Notes that something live was refused; tells whether it is the first one. With the lock held. */
-    boolean refused(TrunklineException why) {
+    boolean noteRefused(TrunklineException why) {
         boolean isFirst = refused == null;
         if (isFirst) {
             refused = why;

@@ -240,7 +240,7 @@ final class Session implements Mover.Movable, MultiplexedStream.User<OpenStreamR
             fail(open.waiters, why);
             open = null;
         }
-        if (isUnconfirmed && bus.refused(why)) {
+        if (isUnconfirmed && bus.noteRefused(why)) {
             LOG.log(System.Logger.Level.WARNING, "what was published to {0} and not flushed may be lost", stream.address());
         }
         touched.clear();
@@ -336,7 +336,7 @@ final class Session implements Mover.Movable, MultiplexedStream.User<OpenStreamR
             refuse(sent, said);
         } else if (!stream.fail(id, said) && id == 0) { // something live was refused
             LOG.log(System.Logger.Level.ERROR, "the service refused a message: {0}", said.toString());
-            bus.refused(said);
+            bus.noteRefused(said);
         }
     }
 

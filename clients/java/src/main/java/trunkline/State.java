@@ -99,7 +99,10 @@ public final class State implements AutoCloseable {
         lines.forEach(each -> each.stream.close());
     }
 
-    /** Returns the connection, for the calls that have no method here: {@code StateServiceGrpc.newBlockingStub(state.channel())}. */
+    /**
+     * Returns what makes calls by the connection of now, for those that have no method here: {@code
+     * StateServiceGrpc.newBlockingStub(state.channel())}.
+     */
     public Channel channel() {
         return channel;
     }
