@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -18,10 +19,15 @@ from trunkline import (
     Change,
     DurableMessage,
     DurableSettings,
+    Failure,
     GrpcMessageBus,
     GrpcStateManager,
+    Part,
     Priority,
+    Progress,
     RecordNotFoundError,
+    Request,
+    Result,
     Tls,
     TrunklineError,
 )
@@ -234,13 +240,19 @@ class Runner:
     async def do_drain(self, **words: Any) -> None:
         await self.bus.unsubscribe(self._subscriptions[words["from"]].pattern)
 
-    async def do_respond(self, pattern: str, hold: bool = False, takes: float = 0.0, fail: Step | None = None) -> None:
-        async def handle(request: AgentMessage) -> AgentMessage:
+    async def do_respond(
+        self, pattern: str, hold: bool = False, takes: float = 0.0, parts: int = 0, fail: Step | None = None
+    ) -> None:
+        async def handle(request: Request) -> AgentMessage:
             if fail is not None:
                 raise failure(fail)
             if hold:
                 await asyncio.Event().wait()
             await asyncio.sleep(takes)
+            if parts:
+                request.progress(0.5, "ж")
+            for n in range(parts):
+                await request.part({"n": n})
             content: Step = (
                 {"payload": request.payload}
                 if request.data is None
@@ -253,6 +265,30 @@ class Runner:
     async def do_request(self, channel: str, message: Step, timeout: float, wait_for_responder: bool = False) -> Said:
         reply = await self.bus.request(channel, to_message(message), timeout, wait_for_responder=wait_for_responder)
         return {"message": from_message(reply)}
+
+    async def do_request_stream(self, channel: str, message: Step, timeout: float, leave_at: str | None = None) -> Said:
+        """Tells the events that came: each kind with how many came in a row, the last part and the end."""
+        told: Said = {}
+        runs: list[list[Any]] = []
+        async with aclosing(self.bus.request_stream(channel, to_message(message), timeout)) as events:
+            async for event in events:
+                kind = type(event).__name__.lower()
+                match event:
+                    case Progress():
+                        told["progress"] = {"fraction": event.fraction, "text": event.text}
+                    case Part():
+                        told["part"] = from_message(event.message)
+                    case Result():
+                        told["end"] = from_message(event.message)
+                    case Failure():
+                        told["end"] = {"code": event.code, "text": event.text, "retryable": event.retryable}
+                if runs and runs[-1][0] == kind:
+                    runs[-1][1] += 1
+                else:
+                    runs.append([kind, 1])
+                if kind == leave_at:
+                    break
+        return {**told, "events": runs}
 
     async def do_save(self, record: Step, expected_revision: int | None = None) -> Said:
         return {"revision": await self.state.save_agent_state(to_state(record), expected_revision=expected_revision)}

@@ -29,9 +29,10 @@ DIGITS: Final = {"python": 6}
 
 
 def casts() -> Iterator[Any]:
-    """Who plays a and b in each case: each language alone, each with the next one, or all pairs."""
-    names = list(LANGUAGES)
+    """Who plays a and b in each case: each language alone, each with the next one, or all pairs; without those that
+    do not have what it is about."""
     for case, words in CASES.items():
+        names = [name for name in LANGUAGES if name not in words.get("without", ())]
         played: list[tuple[str, ...]]
         match words["pairs"]:
             case "one":

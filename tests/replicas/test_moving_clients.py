@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from tests.conformance.runners import Runner
+from tests.conformance.test_clients import CASES
 from tests.patience import PATIENCE
 from tests.polyglot.languages import LANGUAGES, build
 from tests.programs import RunningProgram
@@ -20,11 +21,14 @@ from tests.redis import servers
 from tests.replicas.balancer import balanced
 from tests.replicas.test_moving import replicas, roll
 
-LANGUAGES_HERE: Final = sorted(LANGUAGES.keys() - {"python", "java"})
-"""Java's client does not move: it promises nothing, is served on until the grace is over, and reconnects."""
+LANGUAGES_HERE: Final = sorted(LANGUAGES.keys() - {"python"})
 PARTS: Final = ("subscriber", "worker", "responder", "publisher", "asker")
 REQUESTS: Final = 8
 """That are asked at once."""
+PARTS_OF_ANSWER: Final = 300
+"""Of a request that is followed: more than may be on their way and not read."""
+CANNOT_FOLLOW: Final = CASES["a request and its whole life"].get("without", ())
+"""Languages."""
 
 
 class Part:
@@ -32,6 +36,7 @@ class Part:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
+        self.language = runner.language
 
     async def do(self, verb: str, **words: Any) -> dict[str, Any]:
         """Does a step; what it answers must be no error."""
@@ -73,6 +78,7 @@ class Work:
 
     def __init__(self, made: dict[str, Part]) -> None:
         self._parts = made
+        self._follows = made["asker"].language not in CANNOT_FOLLOW
         self.published = {"live": 0, "grouped": 0, "stored": 0, "asker": 0}
         self.answered = 0
         self.goes_on = True
@@ -84,6 +90,8 @@ class Work:
         await subscriber.do("subscribe", name="grouped", pattern="grouped:*", group="one", credit=64)
         await worker.do("subscribe", name="stored", pattern="stored:>", durable="workers")
         await responder.do("respond", pattern="ask:>", takes=0.02)
+        if self._follows:
+            await responder.do("respond", pattern="follow:>", parts=PARTS_OF_ANSWER)
 
     async def run(self, tasks: asyncio.TaskGroup) -> None:
         """Publishes and asks, until it goes on no more."""
@@ -105,17 +113,22 @@ class Work:
             published[kind] += 1
 
     async def _ask(self) -> None:
-        """Of what is asked at once, each request has its own answer."""
+        """Of what is asked at once, each request has its own answer; one is followed, and has all of its events."""
         asker = self._parts["asker"]
         names = [f"request-{at}" for at in range(REQUESTS)]
         for at, name in enumerate(names):
             words = {"channel": "ask:me", "message": numbered(at), "timeout": PATIENCE}
             await asker.do("request", later=name, **words)
+        if self._follows:
+            await asker.do("request_stream", later="life", channel="follow:me", message=numbered(0), timeout=PATIENCE)
         await asker.do("publish", channel="live:b", messages=[numbered(self.published["asker"], "asker")])
         self.published["asker"] += 1
         for at, name in enumerate(names):
             assert number_of(await asker.do("wait", **{"for": name})) == at
             self.answered += 1
+        if self._follows:
+            events = (await asker.do("wait", **{"for": "life"}))["events"]
+            assert events == [["accepted", 1], ["progress", 1], ["part", PARTS_OF_ANSWER], ["result", 1]]
 
     async def check(self) -> None:
         """All that was published has come, once; of what each subscriber gets, one publisher's in order."""
