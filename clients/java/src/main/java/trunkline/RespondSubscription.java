@@ -3,8 +3,6 @@ package trunkline;
 import com.google.protobuf.util.Durations;
 import java.io.PrintWriter;
 import java.io.StringWriter;
-import java.net.InetAddress;
-import java.net.UnknownHostException;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashSet;
@@ -52,15 +50,7 @@ final class RespondSubscription extends LiveSubscription {
     RespondSubscription(Bus bus, String pattern, SubscribeOptions options, Responder answerer) {
         super(bus, pattern, options, 1, none -> {});
         this.answerer = answerer;
-        this.name = options.name.isEmpty() ? hostName() + ":" + ProcessHandle.current().pid() : options.name;
-    }
-
-    private static String hostName() {
-        try {
-            return InetAddress.getLocalHost().getHostName();
-        } catch (UnknownHostException nameless) {
-            return "java"; // only a default for people
-        }
+        this.name = options.name.isEmpty() ? bus.options.clientName() : options.name;
     }
 
     @Override
