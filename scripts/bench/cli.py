@@ -75,11 +75,13 @@ def command(
 ) -> None:
     """Measures Trunkline beside its peers in the same run, and what is promised of it alone.
 
-    The latter is idle (memory and CPU of each program), ready (the start of `trunkline up`), stalled (a subscriber
-    that never reads while 1,000,000 messages pass), waiting (memory and start of a bus for which 1,000,000 stored
-    messages wait), commands (what a MessageChannel's UNIX socket answers) and orchestrator (how soon an agent's event
-    reaches a callback, and what waiting costs) and replicas
-    (what messages that cross replicas cost); it is left out where --peer, --grpcio or --quick is given.
+    The latter is ready (the start of `trunkline up`), idle (memory and CPU of each program), memory (what each
+    connection, subscription, waiting message and record adds to it), stalled (a subscriber that never reads while
+    1,000,000 messages pass), waiting (memory and start of a bus for which 1,000,000 stored messages wait), kept (bytes
+    of disk and of Redis for each stored message and record), commands (what a MessageChannel's UNIX socket answers),
+    orchestrator (how soon an agent's event reaches a callback, and what waiting costs) and replicas (what messages that
+    cross replicas cost, and what Redis does for what is kept there); it is left out where --peer, --grpcio or --quick
+    is given.
 
     Needs the extra `bench`, nats-server, redis-server and AutoGen's environment: `make bench` brings them. Exit 1 if a
     run failed (a peer's is left out), a message of ours was lost or a promise was not held.
