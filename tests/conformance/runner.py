@@ -170,7 +170,9 @@ class Runner:
         credit: int | None = None,
         durable: str | None = None,
         ack_wait: float | None = None,
+        concurrency: int = 1,
         hold: bool = False,
+        takes: float = 0.0,
         fail: Step | None = None,
     ) -> None:
         received = self._subscriptions[name] = Received()
@@ -179,6 +181,7 @@ class Runner:
         async def handle(message: AgentMessage) -> None:
             settled = asyncio.Event()
             received.came.put_nowait((message, settled))
+            await asyncio.sleep(takes)
             if fail is not None:
                 raise failure(fail)
             if hold and not received.goes_on.is_set():
@@ -191,7 +194,8 @@ class Runner:
 
         if durable is None:
             lagged, trouble = received.lagged.put_nowait, received.trouble.put_nowait
-            await self.bus.subscribe(pattern, handle, group=group, credit=credit, on_lagged=lagged, on_error=trouble)
+            options: Step = {"group": group, "credit": credit, "concurrency": concurrency}
+            await self.bus.subscribe(pattern, handle, **options, on_lagged=lagged, on_error=trouble)
             return
         settings = None if ack_wait is None else DurableSettings(ack_wait=ack_wait)
         await self.bus.subscribe(
@@ -200,6 +204,7 @@ class Runner:
             durable=durable,
             settings=settings,
             credit=credit,
+            concurrency=concurrency,
             on_error=received.trouble.put_nowait,
         )
 

@@ -4,7 +4,6 @@ test_moving.py, which has the Python client."""
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -12,13 +11,13 @@ from typing import Any, Final
 
 import pytest
 
-from tests.conformance.runners import Runner
 from tests.conformance.test_clients import CASES
 from tests.patience import PATIENCE
-from tests.polyglot.languages import LANGUAGES, build
+from tests.polyglot.languages import LANGUAGES
 from tests.programs import RunningProgram
 from tests.redis import servers
 from tests.replicas.balancer import balanced
+from tests.replicas.parts import Part, number_of, numbered, parts
 from tests.replicas.test_moving import replicas, roll
 
 LANGUAGES_HERE: Final = sorted(LANGUAGES.keys() - {"python"})
@@ -31,46 +30,13 @@ CANNOT_FOLLOW: Final = CASES["a request and its whole life"].get("without", ())
 """Languages."""
 
 
-class Part:
-    """One program with its own connection, whose steps are done one after the other."""
-
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-        self.language = runner.language
-
-    async def do(self, verb: str, **words: Any) -> dict[str, Any]:
-        """Does a step; what it answers must be no error."""
-        answer = await asyncio.to_thread(self._runner.do, {"do": verb, **words})
-        assert "ok" in answer, f"{self._runner.language}, {verb} {words}: {answer}"
-        done: dict[str, Any] = answer["ok"]
-        return done
-
-
 @asynccontextmanager
-async def parts(language: str, address: str, of: str, *names: str) -> AsyncIterator[dict[str, Part]]:
-    """So many programs of a language, connected to the bus or the state; none of them loses its connection."""
-    built = await asyncio.to_thread(build, language)
-    runners = {name: Runner(built) for name in names}
-    made = {name: Part(runner) for name, runner in runners.items()}
-    try:
-        for each in made.values():
-            await each.do(f"connect_{of}", address=address)
+async def staying(language: str, address: str, of: str, *names: str) -> AsyncIterator[dict[str, Part]]:
+    """Parts, none of which loses its connection."""
+    async with parts(language, address, of, *names) as made:
         yield made
         for each in made.values():
             assert await each.do("reconnections", of=of) == {"count": 0}
-    finally:
-        for runner in runners.values():
-            await asyncio.to_thread(runner.end)
-
-
-def numbered(number: int, sender: str = "publisher") -> dict[str, Any]:
-    return {"type": "n", "sender": sender, "json": json.dumps({"n": number})}
-
-
-def number_of(came: dict[str, Any]) -> int:
-    number = json.loads(came["message"]["json"])["n"]
-    assert isinstance(number, int)
-    return number
 
 
 class Work:
@@ -154,7 +120,7 @@ async def test_a_rolling_restart_under_work_fails_nothing(language: str) -> None
     """Streams are old, and replicas stop and come back: no call fails, nothing is lost or doubled."""
     async with (
         replicas(3, "--max-stream-age", "2") as (made, balancer),
-        parts(language, balancer.address, "bus", *PARTS) as there,
+        staying(language, balancer.address, "bus", *PARTS) as there,
     ):
         work = Work(there)
         await work.begin()
@@ -179,7 +145,7 @@ async def test_calls_and_watches_of_state_move_with_their_streams(language: str)
                 await asyncio.to_thread(program.start)
             async with (
                 balanced([program.address for program in programs]) as balancer,
-                parts(language, balancer.address, "state", "writer", "watcher") as there,
+                staying(language, balancer.address, "state", "writer", "watcher") as there,
             ):
                 await _write_and_watch(there["writer"], there["watcher"], programs)
         finally:

@@ -62,9 +62,13 @@ func (r *runner) subscribe(ctx context.Context, wanted step) (said, error) {
 	if wanted.Credit != 0 {
 		options = append(options, trunkline.Credit(wanted.Credit))
 	}
+	if wanted.Concurrency != 0 {
+		options = append(options, trunkline.Concurrency(wanted.Concurrency))
+	}
 	hold := func(ctx context.Context, came delivery) error {
 		came.settled = make(chan struct{})
 		got.came <- came
+		time.Sleep(seconds(wanted.Takes))
 		if wanted.Fail != nil {
 			return errors.New(wanted.Fail.Text)
 		}

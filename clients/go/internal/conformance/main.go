@@ -41,15 +41,16 @@ type step struct {
 	Message  message   `json:"message"`
 	Stored   bool      `json:"stored"`
 
-	Group   string  `json:"group"`
-	Credit  int     `json:"credit"`
-	Durable string  `json:"durable"`
-	AckWait float64 `json:"ack_wait"`
-	Hold    bool    `json:"hold"`
-	Takes   float64 `json:"takes"`
-	Parts   int     `json:"parts"`
-	Fail    *failed `json:"fail"`
-	Reason  string  `json:"reason"`
+	Group       string  `json:"group"`
+	Credit      int     `json:"credit"`
+	Durable     string  `json:"durable"`
+	AckWait     float64 `json:"ack_wait"`
+	Concurrency int     `json:"concurrency"`
+	Hold        bool    `json:"hold"`
+	Takes       float64 `json:"takes"`
+	Parts       int     `json:"parts"`
+	Fail        *failed `json:"fail"`
+	Reason      string  `json:"reason"`
 
 	WaitForResponder bool   `json:"wait_for_responder"`
 	LeaveAt          string `json:"leave_at"` // the kind of an event
