@@ -141,7 +141,8 @@ impl Open {
                     Item::Subscription(frame) => frame.frame.into_iter().for_each(|frame| role.take(frame, &self.stream.voice)),
                     Item::Error(why) => return Err(why.into()),
                     Item::Cancelled(_) => return Ok(()),
-                    _ => {} // asked to move, it follows the client
+                    Item::Move(_) => lines.ask(number),
+                    _ => {}
                 },
                 Ok(way) = elsewhere => match role.move_to(&mut self.stream, &way).await {
                     Ok(()) => self.way = way,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{watch, Notify};
+use tokio::time::Instant;
 use tonic::Code;
 
 use crate::call::{start, Call, Moved, Role, Unmoved};
@@ -17,6 +18,9 @@ use crate::v1::subscribe_request::{Credit, Frame as Said, Start};
 use crate::v1::subscribe_response::{Frame as Came, Started};
 use crate::v1::{Ack, DurableSettings, Extend, Nak, Position, Release, Terminate};
 use crate::{Bus, Error, Received, Result};
+
+const MAX_SETTLED: usize = 10_000; // of one frame
+const ACKED_TIME: Duration = Duration::from_secs(5); // for which acks are sent again in another stream
 
 /// How a durable subscription is made, where it is made here, and read.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +58,8 @@ struct Held {
     voice: Option<Voice>,
     /// What is to be said when there is a stream again.
     later: Vec<Said>,
+    /// What was acked lately, when, and its attempt: it is acked again in another stream, for the ack may not have arrived.
+    acked: VecDeque<(Instant, i64, i32)>,
     credit: i32,
     /// What was settled since credit was granted last; below 0: more is leased than the credit.
     freed: i32,
@@ -79,10 +85,7 @@ impl Holdings {
             return Err(stale(sequence, attempt));
         }
         held.leases.remove(&sequence);
-        match &held.voice {
-            Some(voice) => voice.say(said),
-            None => held.later.push(said),
-        }
+        held.say(sequence, attempt, said);
         held.free(credit);
         self.settled.notify_one();
         Ok(())
@@ -103,7 +106,9 @@ impl Holdings {
 
     /// Lets what is said wait: there is no stream.
     fn hold_back(&self) {
-        self.lock().voice = None;
+        let mut held = self.lock();
+        held.forget_acked();
+        held.voice = None;
     }
 }
 
@@ -122,17 +127,45 @@ impl Held {
         }
     }
 
+    fn say(&mut self, sequence: i64, attempt: i32, said: Said) {
+        let Some(voice) = &self.voice else { return self.later.push(said) };
+        let is_ack = matches!(said, Said::Ack(_));
+        voice.say(said);
+        if is_ack {
+            self.forget_acked();
+            self.acked.push_back((Instant::now(), sequence, attempt));
+        }
+    }
+
+    /// Forgets what was acked so long ago that it has arrived.
+    fn forget_acked(&mut self) {
+        while self.acked.front().is_some_and(|(at, ..)| at.elapsed() > ACKED_TIME) {
+            self.acked.pop_front();
+        }
+    }
+
+    /// Acks again what was acked lately.
+    fn ack_again(&self, voice: &Voice) {
+        for (attempt, sequences) in by_attempt(self.acked.iter().map(|(_, sequence, attempt)| (*sequence, *attempt))) {
+            voice.say(Said::Ack(Ack { attempt, sequences }));
+        }
+    }
+
     /// Lets all leases begin anew.
     fn extend(&self) {
         let Some(voice) = &self.voice else { return };
-        let mut by_attempt: HashMap<i32, Vec<i64>> = HashMap::new();
-        for (sequence, lease) in &self.leases {
-            by_attempt.entry(lease.attempt).or_default().push(*sequence);
-        }
-        for (attempt, sequences) in by_attempt {
+        for (attempt, sequences) in by_attempt(self.leases.iter().map(|(sequence, lease)| (*sequence, lease.attempt))) {
             voice.say(Said::Extend(Extend { attempt, sequences, ..Default::default() }));
         }
     }
+}
+
+/// Returns attempts, each with messages of it, as many as one frame may have.
+fn by_attempt(messages: impl Iterator<Item = (i64, i32)>) -> Vec<(i32, Vec<i64>)> {
+    let mut all: HashMap<_, Vec<_>> = HashMap::new();
+    messages.for_each(|(sequence, attempt)| all.entry(attempt).or_default().push(sequence));
+    let frames = all.iter().flat_map(|(attempt, sequences)| sequences.chunks(MAX_SETTLED).map(|some| (*attempt, some.to_vec())));
+    frames.collect()
 }
 
 fn stale(sequence: i64, attempt: i32) -> Error {
@@ -160,6 +193,7 @@ impl DurableSubscription {
             leases: HashMap::new(),
             voice: None,
             later: Vec::new(),
+            acked: VecDeque::new(),
             credit: i32::from(options.credit.max(1)),
             freed: 0,
             ack_wait: Duration::from_secs(30),
@@ -242,6 +276,7 @@ impl Role for Durable {
         if let Some(lease) = started.ack_wait.and_then(|lease| lease.try_into().ok()) {
             held.ack_wait = lease;
         }
+        held.ack_again(voice);
         std::mem::take(&mut held.later).into_iter().for_each(|said| voice.say(said));
         held.voice = Some(voice.clone());
         held.extend();

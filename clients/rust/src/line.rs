@@ -59,6 +59,7 @@ pub(crate) struct Lines {
     target: Target,
     gate: RwLock<()>, // who passes it holds back a move
     now: watch::Sender<Way>,
+    asked: watch::Sender<u64>, // the newest connection that is to be left
     restored: watch::Sender<u64>,
     losses: Mutex<usize>,
     home: OnceLock<JoinHandle<()>>,
@@ -85,11 +86,12 @@ impl Lines {
             target,
             gate: RwLock::default(),
             now: watch::Sender::new(way),
+            asked: watch::Sender::default(),
             restored: watch::Sender::default(),
             losses: Mutex::default(),
             home: OnceLock::new(),
         });
-        let tended = tokio::spawn(tend(Arc::downgrade(&made), Place { home, used, number: 1 }));
+        let tended = tokio::spawn(tend(Arc::downgrade(&made), Place { home, used, number: 1 }, made.asked.subscribe()));
         made.home.set(tended).expect("it is set once");
         Ok(made)
     }
@@ -108,6 +110,12 @@ impl Lines {
     /// Tells of each other connection that takes the place of the one before.
     pub(crate) fn ways(&self) -> watch::Receiver<Way> {
         self.now.subscribe()
+    }
+
+    /// Says that a stream of this connection was asked to move, as one with a durable subscription is when the replica stops that
+    /// has it: then the client does, as if its home had heard it.
+    pub(crate) fn ask(&self, number: u64) {
+        self.asked.send_if_modified(|asked| number > std::mem::replace(asked, number.max(*asked)));
     }
 
     /// Counts how often what was lost is all restored.
@@ -149,28 +157,30 @@ struct Place {
 }
 
 /// Keeps a home open, until the client is dropped.
-async fn tend(client: Weak<Lines>, mut place: Place) {
+async fn tend(client: Weak<Lines>, mut place: Place, mut asked: watch::Receiver<u64>) {
     loop {
-        let heard = place.home.asked().await;
+        let heard = tokio::select! {
+            heard = place.home.asked() => heard,
+            Ok(_) = asked.wait_for(|asked| *asked >= place.number) => Ok(()),
+        };
         let Some(lines) = client.upgrade() else { return };
-        match heard {
-            Ok(()) => {
-                if let Some(made) = move_on(&lines, &mut place).await {
-                    let mut left = std::mem::replace(&mut place, made);
-                    tokio::spawn(async move {
-                        left.used.recv().await; // comes when nobody uses it any more
-                        drop(left.home);
-                    });
-                }
-            }
-            Err(_) => {
-                let (_loss, line, service) = (lines.lose(), lines.way().line, lines.target.service);
-                drop(lines);
-                match restore(&client, &line, service).await {
-                    Some(home) => place.home = home,
-                    None => return,
-                }
-            }
+        let moved = match heard {
+            Ok(()) => move_on(&lines, &mut place).await,
+            Err(_) => None,
+        };
+        if let Some(made) = moved {
+            let mut left = std::mem::replace(&mut place, made);
+            tokio::spawn(async move {
+                left.used.recv().await; // comes when nobody uses it any more
+                drop(left.home);
+            });
+            continue;
+        }
+        let (_loss, line, service) = (lines.lose(), lines.way().line, lines.target.service);
+        drop(lines);
+        match restore(&client, &line, service).await {
+            Some(home) => place.home = home,
+            None => return,
         }
     }
 }

@@ -151,7 +151,7 @@ impl Cursor {
                 }
                 return Vec::new();
             }
-            Some(Frame::Move(_)) | None => return Vec::new(), // it follows the client
+            Some(Frame::Move(_)) | None => return Vec::new(), // it follows the client, which hears so at home
         };
         if self.after.is_some() {
             self.after = Some(change.revision());
