@@ -69,4 +69,6 @@ async def test_the_example_does_its_job(start_program: StartProgram, tmp_path: P
     cargo("build", *FEATURES, "--examples")
     bus = start_program("bus", "--engine", "memory", address=f"unix:{tmp_path}/bus.sock").address
     state = start_program("state", "--engine", "memory").address
-    await check_example(lambda *addresses: [str(PROGRAMS / "examples" / "measure"), *addresses], bus, state, "measure-rust")
+    await check_example(
+        lambda *addresses: [str(PROGRAMS / "examples" / "measure"), *addresses], bus, state, "measure-rust"
+    )
