@@ -81,7 +81,7 @@ impl Holdings {
     /// Says how a message is settled, where it is still held, and grants credit for another one.
     fn settle(&self, sequence: i64, attempt: i32, said: Said, credit: i32) -> Result<()> {
         let mut held = self.lock();
-        if !held.leases.get(&sequence).is_some_and(|lease| lease.attempt == attempt) {
+        if held.leases.get(&sequence).is_none_or(|lease| lease.attempt != attempt) {
             return Err(stale(sequence, attempt));
         }
         held.leases.remove(&sequence);

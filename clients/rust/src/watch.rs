@@ -16,6 +16,7 @@ const AHEAD: usize = 256; // changes that may wait for who reads them
 
 /// What a watch reports.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // most are the large one
 pub enum Change {
     /// A record as it is now; at the beginning, or saved since.
     Saved(Record),
