@@ -182,14 +182,27 @@ def _text(number: int, value: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def newer_service(address: str, streams: dict[str, type[Any]]) -> AsyncIterator[str]:
-    """Serves some streams of a service as a newer one would: each answer has more fields, and items nobody knows."""
+async def newer_service(address: str, streams: dict[str, type[Any]], calls: dict[str, type[Any]]) -> AsyncIterator[str]:
+    """Serves some streams and calls of a service as a newer one would: each answer has more fields, and a stream items
+    nobody knows."""
     async with grpc.aio.insecure_channel(address) as line:
+
+        def said(context: Any) -> list[Any]:
+            return [each for each in context.invocation_metadata() if each[0].startswith("trunkline-")]
+
+        def forward_call(path: str, answer: type[Any]) -> Any:
+            async def serve(request: Any, context: Any) -> bytes:
+                call: Any = line.unary_unary(path)
+                read = answer.FromString(await call(request, metadata=said(context)))
+                add_newer(read)
+                encoded: bytes = read.SerializeToString()
+                return encoded
+
+            return grpc.unary_unary_rpc_method_handler(serve)
 
         def forward(path: str, frame: type[Any]) -> Any:
             async def serve(requests: Any, context: Any) -> None:
-                metadata = [each for each in context.invocation_metadata() if each[0].startswith("trunkline-")]
-                call: Any = line.stream_stream(path)(requests, metadata=metadata)
+                call: Any = line.stream_stream(path)(requests, metadata=said(context))
                 await context.send_initial_metadata(await call.initial_metadata())
                 async for answer in call:
                     read = frame.FromString(answer)
@@ -203,8 +216,10 @@ async def newer_service(address: str, streams: dict[str, type[Any]]) -> AsyncIte
 
         class Calls(grpc.GenericRpcHandler):
             def service(self, details: grpc.HandlerCallDetails) -> Any:
-                frame = streams.get(details.method)
-                return None if frame is None else forward(details.method, frame)
+                if (frame := streams.get(details.method)) is not None:
+                    return forward(details.method, frame)
+                answer = calls.get(details.method)
+                return None if answer is None else forward_call(details.method, answer)
 
         server = grpc.aio.server()
         server.add_generic_rpc_handlers((Calls(),))
@@ -220,6 +235,13 @@ STREAMS: dict[str, type[Any]] = {
     "/trunkline.v1.BusService/OpenStream": bus_pb2.OpenStreamResponse,
     "/trunkline.v1.StateService/OpenStateStream": state_pb2.OpenStateStreamResponse,
 }
+CALLS: dict[str, type[Any]] = {
+    "/trunkline.v1.BusService/Publish": bus_pb2.PublishResponse,
+    "/trunkline.v1.BusService/Request": bus_pb2.RequestResponse,
+    "/trunkline.v1.StateService/Save": state_pb2.SaveResponse,
+    "/trunkline.v1.StateService/Get": state_pb2.GetResponse,
+}
+"""What Rust calls, where the others have a stream for it."""
 
 
 @pytest.mark.timeout(900)
@@ -235,7 +257,7 @@ async def test_a_client_of_today_works_with_newer_services(language: str, start_
         return answer["ok"]
 
     try:
-        async with newer_service(bus, STREAMS) as newer_bus, newer_service(state, STREAMS) as newer_state:
+        async with newer_service(bus, STREAMS, CALLS) as newer_bus, newer_service(state, STREAMS, CALLS) as newer_state:
             await do("connect_bus", address=newer_bus)
             await do("connect_state", address=newer_state)
             await do("subscribe", name="live", pattern="a:>")

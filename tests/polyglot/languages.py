@@ -15,6 +15,7 @@ from typing import Final
 from tests.polyglot.commands import ROOT
 from tests.polyglot.go import GO_CLIENT, GO_LOAD, go
 from tests.polyglot.java import JAVA_CLIENT, build_java, java
+from tests.polyglot.rust import PROGRAMS, RUST_CLIENT, build_rust
 from tests.polyglot.typescript import TYPESCRIPT_CLIENT, build_typescript, node
 
 BUILT: Final = ROOT / "build" / "polyglot"
@@ -50,6 +51,7 @@ LANGUAGES: Final[Mapping[str, Language]] = {
         Language("go", GO_CLIENT, build_go, lambda: [f"{BUILT}/conformance"]),
         Language("java", JAVA_CLIENT, build_java, lambda: java("trunkline.conformance.Runner")),
         Language("python", ROOT, lambda: None, lambda: [sys.executable, "-m", "tests.conformance.runner"]),
+        Language("rust", RUST_CLIENT, build_rust, lambda: [str(PROGRAMS / "conformance")]),
         Language(
             "typescript", TYPESCRIPT_CLIENT, build_typescript, lambda: [node(), "dist/test/conformance/runner.js"]
         ),

@@ -9,7 +9,7 @@ from scripts.tools import RUST_ENVIRONMENT, find, rust_environment
 from tests.polyglot.commands import ROOT, run
 
 RUST_CLIENT: Final = ROOT / "clients" / "rust"
-EXAMPLES: Final = Path(RUST_ENVIRONMENT["CARGO_TARGET_DIR"]) / "debug" / "examples"
+PROGRAMS: Final = Path(RUST_ENVIRONMENT["CARGO_TARGET_DIR"]) / "debug"
 
 
 def cargo(*arguments: str, folder: Path = RUST_CLIENT, **environment: str) -> str:
@@ -17,3 +17,8 @@ def cargo(*arguments: str, folder: Path = RUST_CLIENT, **environment: str) -> st
     command = find("cargo")
     assert command is not None, "cargo is missing: run python scripts/tools.py cargo"
     return run(["nice", "-n", "10", command, *arguments], folder, {**rust_environment(command), **environment})
+
+
+def build_rust() -> None:
+    """Builds the Rust client's runner of the conformance table."""
+    cargo("build", "--package", "conformance")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import StartProgram
 from tests.polyglot.agents import check_agent, check_example
-from tests.polyglot.rust import EXAMPLES, RUST_CLIENT, cargo
+from tests.polyglot.rust import PROGRAMS, RUST_CLIENT, cargo
 from trunkline import Tls
 from trunkline.tls.certificates import write_certificates
 
@@ -51,7 +51,7 @@ def agent_from_readme(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "Cargo.toml").write_text(f"{package}\n{needs}\n{profile[0]}")
     (folder / "Cargo.lock").write_bytes((RUST_CLIENT / "Cargo.lock").read_bytes())  # the same versions
     cargo("build", folder=folder)
-    return EXAMPLES.parent / "readme-agent"
+    return PROGRAMS / "readme-agent"
 
 
 @pytest.mark.timeout(900)
@@ -69,4 +69,6 @@ async def test_the_example_does_its_job(start_program: StartProgram, tmp_path: P
     cargo("build", *FEATURES, "--examples")
     bus = start_program("bus", "--engine", "memory", address=f"unix:{tmp_path}/bus.sock").address
     state = start_program("state", "--engine", "memory").address
-    await check_example(lambda *addresses: [str(EXAMPLES / "measure"), *addresses], bus, state, "measure-rust")
+    await check_example(
+        lambda *addresses: [str(PROGRAMS / "examples" / "measure"), *addresses], bus, state, "measure-rust"
+    )

@@ -6,16 +6,15 @@
 //! Each address is host:port, tls://host:port or unix:/path; of a sidecar, the same for both.
 
 use serde_json::Value;
-use trunkline::v1::state_service_client::StateServiceClient;
-use trunkline::v1::{save_request, SaveRequest, TaskResult};
-use trunkline::{connect, json, Bus, DurableOptions};
+use trunkline::v1::TaskResult;
+use trunkline::{json, Bus, DurableOptions, State};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut address = |otherwise: &str| arguments.next().unwrap_or_else(|| otherwise.to_owned());
     let bus = Bus::connect(&address("127.0.0.1:7431")).await?;
-    let mut state = StateServiceClient::new(connect(&address("127.0.0.1:7432")).await?);
+    let state = State::connect(&address("127.0.0.1:7432")).await?;
 
     let _responder = bus
         .respond("measure:ask", 1, |request| async move {
@@ -44,10 +43,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             output_data_json: serde_json::json!({ "lines": lines }).to_string(),
             ..Default::default()
         };
-        let save = SaveRequest { value: Some(save_request::Value::TaskResult(result)), ..Default::default() };
-        match state.save(save).await {
+        match state.save(result, None).await {
             Ok(_) => task.ack()?,
-            Err(status) => task.nak(&trunkline::Error::from(status).to_string())?,
+            Err(error) => task.nak(&error.to_string())?,
         }
     }
 }

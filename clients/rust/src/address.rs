@@ -6,23 +6,32 @@ use tonic::service::Interceptor;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
+use crate::line::Service;
 use crate::{Error, Result};
 
 const FORMS: &str = "want host:port, such as 127.0.0.1:7431, tls://host:port, or unix:/path";
+const TLS: &str = "tls://";
 const RETRY: Duration = Duration::from_millis(100);
 const KEEPALIVE: Duration = Duration::from_secs(20);
+const MAX_CLIENT_NAME: usize = 255; // characters
 const MAX_FRAME_BYTES: u32 = 4 * 1024 * 1024;
 
 /// A connection that the stubs of [`crate::v1`] call by; it is made anew where it is lost.
-pub type Line = InterceptedService<Channel, Bearer>;
+pub type Line = InterceptedService<Channel, Caller>;
 
 /// How a connection is made.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// A bearer token. It goes over TLS, to a UNIX socket or to loopback alone: elsewhere connecting fails.
     pub token: Option<String>,
+    /// What this client is called, for people: subscriptions, leases and records that it wrote show it, also after a reconnect. It
+    /// proves nothing. At most 255 characters that can be printed. None: what TRUNKLINE_CLIENT_NAME says, else the host's name and
+    /// the process.
+    pub client_name: Option<String>,
     /// How long connecting may take. Default: 5 s.
     pub connect_timeout: Duration,
+    /// Waits for a service that cannot be reached yet, as long as connecting may take. Default: true; else that is an error at once.
+    pub wait_for_ready: bool,
     /// What is trusted and shown at a tls:// address. None: the operating system's authorities.
     #[cfg(feature = "tls")]
     pub tls: Option<tonic::transport::ClientTlsConfig>,
@@ -32,24 +41,54 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             token: None,
+            client_name: None,
             connect_timeout: Duration::from_secs(5),
+            wait_for_ready: true,
             #[cfg(feature = "tls")]
             tls: None,
         }
     }
 }
 
-/// Gives a token to each call.
-#[derive(Clone, Debug)]
-pub struct Bearer(Option<MetadataValue<Ascii>>);
+/// Says in each call who makes it: what the client is called, and its token.
+#[derive(Clone)]
+pub struct Caller {
+    name: MetadataValue<Ascii>,
+    bearer: Option<MetadataValue<Ascii>>,
+}
 
-impl Interceptor for Bearer {
+impl std::fmt::Debug for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Caller").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Interceptor for Caller {
     fn call(&mut self, mut request: Request<()>) -> std::result::Result<Request<()>, Status> {
-        if let Some(token) = &self.0 {
+        request.metadata_mut().insert("trunkline-client", self.name.clone());
+        if let Some(token) = &self.bearer {
             request.metadata_mut().insert("authorization", token.clone());
         }
         Ok(request)
     }
+}
+
+/// Returns what a client is called, as its calls say it.
+fn client_name(options: &Options) -> Result<MetadataValue<Ascii>> {
+    let said =
+        options.client_name.clone().or_else(|| std::env::var("TRUNKLINE_CLIENT_NAME").ok().filter(|name| !name.is_empty()));
+    let name = said.unwrap_or_else(|| format!("{}:{}", host_name(), std::process::id()));
+    if name.is_empty() || name.chars().count() > MAX_CLIENT_NAME || name.chars().any(char::is_control) {
+        let why = format!("client_name is {name:?}, it must be 1 to {MAX_CLIENT_NAME} characters that can be printed");
+        return Err(Error::invalid("INVALID_MESSAGE", "client_name", &name, why));
+    }
+    let encoded = percent_encoding::utf8_percent_encode(&name, percent_encoding::NON_ALPHANUMERIC).to_string();
+    Ok(MetadataValue::try_from(encoded).expect("percent-encoded text is ASCII"))
+}
+
+/// The host's name, only a default for people.
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "rust".to_owned(), |name| name.trim().to_owned())
 }
 
 /// Connects to a service or a sidecar: `host:port`, `tls://host:port` (with the feature `tls`) or `unix:/path`.
@@ -57,35 +96,124 @@ pub async fn connect(address: &str) -> Result<Line> {
     connect_with(address, Options::default()).await
 }
 
-/// Connects as [`connect`] does, with options. A service that cannot be reached yet is waited for.
+/// Connects as [`connect`] does, with options.
 pub async fn connect_with(address: &str, options: Options) -> Result<Line> {
-    let (endpoint, is_private) = endpoint(address, &options)?;
-    let bearer = match &options.token {
-        None => None,
-        Some(_) if !is_private => {
-            return Err(tls_required(address, "a token goes over TLS, a UNIX socket or loopback alone: write tls://host:port"));
-        }
-        Some(token) => Some(format!("Bearer {}", token.trim()).parse().map_err(|_| {
-            Error::new("UNAUTHENTICATED", Code::Unauthenticated, "what is given is no token: it has other than printable ASCII")
-        })?),
-    };
-    let late = tokio::time::sleep(options.connect_timeout);
-    tokio::pin!(late);
-    let mut why = "it did not answer".to_owned();
-    loop {
-        tokio::select! {
-            biased;
-            () = &mut late => {
-                let message = format!("{address} cannot be reached within {:?}: {why}", options.connect_timeout);
-                return Err(Error::new("BUS_DISCONNECTED", Code::Unavailable, message));
+    let target = Target::new(address, options, Service::Bus)?;
+    target.reach(|| target.dial()).await
+}
+
+/// Where a client connects to, as often as it takes.
+#[derive(Debug)]
+pub(crate) struct Target {
+    address: String,
+    options: Options,
+    endpoint: Endpoint,
+    caller: Caller,
+    pub(crate) service: Service,
+}
+
+impl Target {
+    pub(crate) fn new(address: &str, options: Options, service: Service) -> Result<Self> {
+        let (endpoint, is_private) = endpoint(address, &options)?;
+        let bearer = match &options.token {
+            None => None,
+            Some(_) if !is_private => {
+                let why = "a token goes over TLS, a UNIX socket or loopback alone: write tls://host:port";
+                return Err(no_tls(address, "tls_required", why));
             }
-            connected = endpoint.connect() => match connected {
-                Ok(channel) => return Ok(InterceptedService::new(channel, Bearer(bearer))),
-                Err(error) => why = chain(&error),
-            },
-        }
-        tokio::time::sleep(RETRY).await;
+            Some(token) => Some(format!("Bearer {}", token.trim()).parse().map_err(|_| {
+                Error::new(
+                    "UNAUTHENTICATED",
+                    Code::Unauthenticated,
+                    "what is given is no token: it has other than printable ASCII",
+                )
+            })?),
+        };
+        let caller = Caller { name: client_name(&options)?, bearer };
+        Ok(Self { address: address.to_owned(), options, endpoint, caller, service })
     }
+
+    /// Makes a connection: a balancer may let it reach another replica than the last one.
+    pub(crate) async fn dial(&self) -> Result<Line> {
+        let channel = self.endpoint.connect().await.map_err(|error| {
+            let why = chain(&error);
+            match why_no_tls(&why).filter(|_| self.address.starts_with(TLS)) {
+                Some(reason) => no_tls(&self.address, reason, &why),
+                None => self.lost(&why),
+            }
+        })?;
+        Ok(InterceptedService::new(channel, self.caller.clone()))
+    }
+
+    /// Does what is needed to connect, again and again where the service cannot be reached yet.
+    pub(crate) async fn reach<T, A>(&self, open: impl Fn() -> A) -> Result<T>
+    where
+        A: std::future::Future<Output = Result<T>>,
+    {
+        let late = tokio::time::sleep(self.options.connect_timeout);
+        tokio::pin!(late);
+        let mut lost = self.lost("it did not answer");
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut late => {
+                    lost.message = format!("{}, tried for {:?}", lost.message, self.options.connect_timeout);
+                    return Err(lost);
+                }
+                opened = open() => match opened {
+                    Err(error) if error.is_lost() => {
+                        if self.speaks_tls().await {
+                            let why = format!("it speaks TLS: write tls://{}", self.address);
+                            return Err(no_tls(&self.address, "tls_required", &why));
+                        }
+                        if !self.options.wait_for_ready {
+                            return Err(error);
+                        }
+                        lost = error;
+                    }
+                    opened => return opened,
+                },
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    pub(crate) fn lost(&self, why: &str) -> Error {
+        Error::new(self.service.lost(), Code::Unavailable, format!("{}: {why}", self.address))
+    }
+
+    /// Tells whether TLS is spoken where the address says none.
+    #[cfg(feature = "tls")]
+    async fn speaks_tls(&self) -> bool {
+        if self.address.starts_with(TLS) || self.address.starts_with("unix:") {
+            return false;
+        }
+        let Ok((endpoint, _)) = endpoint(&format!("{TLS}{}", self.address), &self.options) else { return false };
+        match endpoint.connect().await {
+            Ok(_) => true,
+            Err(error) => why_no_tls(&chain(&error)).is_some_and(|reason| reason != "not_tls"),
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    async fn speaks_tls(&self) -> bool {
+        false
+    }
+}
+
+/// Returns why a handshake failed, where that was the reason, by the words of rustls.
+fn why_no_tls(text: &str) -> Option<&'static str> {
+    let words = [
+        ("NotValidForName", "wrong_name"),
+        ("certificate not valid for name", "wrong_name"),
+        ("Expired", "expired"),
+        ("certificate expired", "expired"),
+        ("CertificateRequired", "certificate_required"),
+        ("invalid peer certificate", "untrusted_authority"),
+        ("corrupt message", "not_tls"),
+        ("handshake eof", "not_tls"),
+    ];
+    words.iter().find(|(word, _)| text.contains(word)).map(|(_, reason)| *reason)
 }
 
 /// An error with what caused it: a transport's own text says little.
@@ -93,9 +221,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |each| each.source()).last().map_or_else(String::new, ToString::to_string)
 }
 
-fn tls_required(address: &str, message: &str) -> Error {
-    let mut error = Error::new("TLS", Code::Unavailable, format!("{address}: {message}"));
-    error.metadata.insert("reason".to_owned(), "tls_required".to_owned());
+fn no_tls(address: &str, reason: &str, message: &str) -> Error {
+    let mut error = Error::new("TLS", Code::Unavailable, format!("no TLS with {address}: {message}"));
+    error.metadata.insert("reason".to_owned(), reason.to_owned());
     error
 }
 
@@ -108,7 +236,7 @@ fn endpoint(address: &str, options: &Options) -> Result<(Endpoint, bool)> {
         }
         (format!("unix://{path}"), false, true)
     } else {
-        let (at, is_tls) = address.strip_prefix("tls://").map_or((address, false), |at| (at, true));
+        let (at, is_tls) = address.strip_prefix(TLS).map_or((address, false), |at| (at, true));
         let Some((host, port)) = at.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains('/')) else {
             return Err(wrong(FORMS));
         };
@@ -133,7 +261,7 @@ fn secured(endpoint: Endpoint, address: &str, is_tls: bool, options: &Options) -
     if !is_tls {
         return match options.tls {
             None => Ok(endpoint),
-            Some(_) => Err(tls_required(address, "`tls` is given, and it is called without: write tls://host:port")),
+            Some(_) => Err(no_tls(address, "tls_required", "`tls` is given, and it is called without: write tls://host:port")),
         };
     }
     let trusted = options.tls.clone().unwrap_or_else(|| tonic::transport::ClientTlsConfig::new().with_native_roots());

@@ -1,23 +1,45 @@
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tonic::Code;
 
+use crate::line::{Lines, Service, MAX_FRAME_BYTES};
 use crate::message::named;
 use crate::v1::bus_service_client::BusServiceClient;
 use crate::v1::{Durability, PublishRequest, Receipt, RequestRequest};
 use crate::{
-    connect_with, DurableOptions, DurableSubscription, Error, Line, LiveOptions, Message, Options, Received, Request, Responder,
+    DurableOptions, DurableSubscription, Error, Failure, Line, LiveOptions, Message, Options, Received, Request, Responder,
     Result, Subscription,
 };
 
-const MAX_FRAME_BYTES: usize = 64 * 1024 * 1024;
 const PUBLISH_TIME: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Carries messages between agents. Clones share one connection.
+/// Carries messages between agents. Clones share one connection, which is restored where it is lost, and moves to another replica
+/// when the service asks for it: then nothing is lost, doubled or failed.
 #[derive(Clone, Debug)]
-pub struct Bus(BusServiceClient<Line>);
+pub struct Bus {
+    pub(crate) lines: Arc<Lines>,
+}
+
+/// How a request is made.
+#[derive(Clone, Debug)]
+pub struct RequestOptions {
+    /// How long the reply is waited for. Default: 30 s; more than zero, at most a day.
+    pub timeout: Duration,
+    /// Where nobody subscribes, waits for somebody, within the timeout. Default: false.
+    pub wait_for_responder: bool,
+    /// It may be done twice: where who held it is lost, it is handed out again. Default: false.
+    pub is_repeatable: bool,
+}
+
+impl Default for RequestOptions {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(30), wait_for_responder: false, is_repeatable: false }
+    }
+}
 
 impl Bus {
     /// Connects to a bus or a sidecar; see [`crate::connect`].
@@ -27,19 +49,22 @@ impl Bus {
 
     /// Connects with options.
     pub async fn connect_with(address: &str, options: Options) -> Result<Self> {
-        let stub = BusServiceClient::new(connect_with(address, options).await?);
-        Ok(Self(stub.max_decoding_message_size(MAX_FRAME_BYTES)))
+        Ok(Self { lines: Lines::connect(address, options, Service::Bus).await? })
     }
 
-    /// Returns the stubs over the same connection, for the calls that have no method here.
+    /// Returns the stubs over the connection of now, for the calls that have no method here. They do not move with the client.
     pub fn stub(&self) -> BusServiceClient<Line> {
-        self.0.clone()
+        stub(self.lines.way().line)
+    }
+
+    /// Tells how often the connection was lost and is restored, with all subscriptions.
+    pub fn restored(&self) -> watch::Receiver<u64> {
+        self.lines.restored()
     }
 
     /// Publishes live messages: at most once, to who subscribes now.
     pub async fn publish(&self, channel: &str, messages: Vec<Message>) -> Result<Vec<Receipt>> {
-        let request = PublishRequest { channel: channel.to_owned(), messages, ..Default::default() };
-        Ok(self.stub().publish(request).await?.into_inner().receipts)
+        self.publish_once(PublishRequest { channel: channel.to_owned(), messages, ..Default::default() }).await
     }
 
     /// Publishes messages to be stored, and returns their receipts after the sync to disk. Where the connection is lost before
@@ -52,27 +77,35 @@ impl Bus {
         };
         let end = tokio::time::Instant::now() + PUBLISH_TIME;
         loop {
-            match self.stub().publish(request.clone()).await.map_err(Error::from) {
-                Ok(answered) => return Ok(answered.into_inner().receipts),
+            match self.publish_once(request.clone()).await {
                 Err(error) if error.is_lost() && tokio::time::Instant::now() < end => tokio::time::sleep(RETRY).await,
-                Err(error) => return Err(error),
+                answered => return answered,
             }
         }
     }
 
+    async fn publish_once(&self, request: PublishRequest) -> Result<Vec<Receipt>> {
+        let (way, _entered) = self.lines.enter().await;
+        Ok(stub(way.line).publish(request).await?.into_inner().receipts)
+    }
+
     /// Publishes a message and waits for its reply: by [`Bus::respond`], or any message published with its correlation id. Dropping
     /// the future cancels it.
-    pub async fn request(&self, channel: &str, message: Message, timeout: Duration) -> Result<Received> {
-        let wanted = prost_types::Duration::try_from(timeout).map_err(|_| {
-            Error::invalid("INVALID_MESSAGE", "timeout", &format!("{timeout:?}"), "the timeout is beyond any time")
+    pub async fn request(&self, channel: &str, message: Message, options: RequestOptions) -> Result<Received> {
+        let timeout = prost_types::Duration::try_from(options.timeout).map_err(|_| {
+            Error::invalid("INVALID_MESSAGE", "timeout", &format!("{:?}", options.timeout), "the timeout is beyond any time")
         })?;
         let request = RequestRequest {
             channel: channel.to_owned(),
             message: Some(named(message)),
-            timeout: Some(wanted),
+            timeout: Some(timeout),
+            wait_for_responder: options.wait_for_responder,
+            repeatable: options.is_repeatable,
             ..Default::default()
         };
-        let answered = self.stub().request(request).await?.into_inner();
+        let (way, entered) = self.lines.enter().await;
+        drop(entered); // it may last longer than the client stays
+        let answered = stub(way.line.clone()).request(request).await?.into_inner();
         let missing = || Error::new("INTERNAL", Code::Internal, "the service sent a reply without a message");
         Ok(Received { message: answered.message.ok_or_else(missing)?, channel: answered.channel, sequence: 0 })
     }
@@ -95,8 +128,12 @@ impl Bus {
     where
         H: Fn(Request) -> A + Send + Sync + 'static,
         A: Future<Output = std::result::Result<Message, E>> + Send + 'static,
-        E: std::fmt::Display + 'static,
+        E: Into<Failure> + 'static,
     {
         Responder::open(self, pattern, concurrency, handler).await
     }
+}
+
+fn stub(line: Line) -> BusServiceClient<Line> {
+    BusServiceClient::new(line).max_decoding_message_size(MAX_FRAME_BYTES)
 }

@@ -1,15 +1,26 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{watch, Notify};
+use tokio::time::Instant;
 use tonic::Code;
 
-use crate::subscription::{ended, received, Call, Event, Speaker};
+use crate::call::{start, Call, Moved, Role, Unmoved};
+use crate::line::{ended, Service, Way, CONFIRM_TIME};
+use crate::stream::{Stream, Voice};
+use crate::subscription::received;
+use crate::v1::open_stream_request::Cancel;
+use crate::v1::open_stream_response::server_item::Item;
 use crate::v1::subscribe_request::{Credit, Frame as Said, Start};
-use crate::v1::subscribe_response::Frame as Came;
+use crate::v1::subscribe_response::{Frame as Came, Started};
 use crate::v1::{Ack, DurableSettings, Extend, Nak, Position, Release, Terminate};
 use crate::{Bus, Error, Received, Result};
+
+const MAX_SETTLED: usize = 10_000; // of one frame
+const ACKED_TIME: Duration = Duration::from_secs(5); // for which acks are sent again in another stream
 
 /// How a durable subscription is made, where it is made here, and read.
 #[derive(Clone, Debug, Default)]
@@ -23,40 +34,147 @@ pub struct DurableOptions {
 }
 
 /// Stored messages, at least once: the durable subscription of that name keeps them until they are settled. Dropping it ends it;
-/// what is leased to it then comes again when its time is over, or is given back before by [`DurableSubscription::release`].
+/// what is leased to it then comes again when its time is over. [`DurableSubscription::drain`] ends it so that nothing waits.
 pub struct DurableSubscription {
-    call: Call,
+    call: Call<Event>,
     holdings: Arc<Holdings>,
-    waiting: VecDeque<Leased>,
+    waiting: VecDeque<(Received, i32)>,
 }
 
-/// What is leased to this client, and is not settled.
+/// What comes of a durable subscription.
+enum Event {
+    Messages(Vec<Received>, i32),
+    Ended(Error),
+}
+
+/// What is leased to this client, and is not settled; and how the service hears of it.
 struct Holdings {
-    speaker: Speaker,
-    attempts: Mutex<HashMap<i64, i32>>,
+    held: Mutex<Held>,
+    settled: Notify,
+}
+
+struct Held {
+    leases: HashMap<i64, Lease>,
+    voice: Option<Voice>,
+    /// What is to be said when there is a stream again.
+    later: Vec<Said>,
+    /// What was acked lately, when, and its attempt: it is acked again in another stream, for the ack may not have arrived.
+    acked: VecDeque<(Instant, i64, i32)>,
+    credit: i32,
+    /// What was settled since credit was granted last; below 0: more is leased than the credit.
+    freed: i32,
+    ack_wait: Duration,
+    /// Nothing more is to come: it ends as soon as there is a stream on which to say so.
+    is_over: bool,
+}
+
+struct Lease {
+    attempt: i32,
+    lost: watch::Sender<Option<Error>>,
 }
 
 impl Holdings {
-    /// Takes a message out; tells whether it was still held.
-    fn free(&self, sequence: i64, attempt: i32) -> bool {
-        let mut attempts = self.attempts.lock().expect("nothing panics with it");
-        let is_held = attempts.get(&sequence) == Some(&attempt);
-        if is_held {
-            attempts.remove(&sequence);
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().expect("nothing panics with it")
+    }
+
+    /// Says how a message is settled, where it is still held, and grants credit for another one.
+    fn settle(&self, sequence: i64, attempt: i32, said: Said, credit: i32) -> Result<()> {
+        let mut held = self.lock();
+        if held.leases.get(&sequence).is_none_or(|lease| lease.attempt != attempt) {
+            return Err(stale(sequence, attempt));
         }
-        is_held
+        held.leases.remove(&sequence);
+        held.say(sequence, attempt, said);
+        held.free(credit);
+        self.settled.notify_one();
+        Ok(())
+    }
+
+    /// Takes messages out that are another subscriber's now, or wait for one.
+    fn lose(&self, sequences: &[i64], attempt: i32, why: &Error) {
+        let mut held = self.lock();
+        for sequence in sequences {
+            if held.leases.get(sequence).is_some_and(|lease| lease.attempt == attempt) {
+                let lease = held.leases.remove(sequence).expect("it is there");
+                lease.lost.send_replace(Some(why.clone()));
+                held.free(1);
+            }
+        }
+        self.settled.notify_one();
+    }
+
+    /// Lets what is said wait: there is no stream.
+    fn hold_back(&self) {
+        let mut held = self.lock();
+        held.forget_acked();
+        held.voice = None;
+    }
+}
+
+impl Held {
+    fn free(&mut self, credit: i32) {
+        self.freed += credit;
+        if let Some(voice) = self.voice.as_ref().filter(|_| self.freed > 0) {
+            voice.say(Said::Credit(Credit { messages: std::mem::take(&mut self.freed) }));
+        }
+    }
+
+    fn end(&mut self) {
+        self.is_over = true;
+        if let Some(voice) = &self.voice {
+            voice.cancel(Cancel { nothing_begun: true, ..Default::default() });
+        }
+    }
+
+    fn say(&mut self, sequence: i64, attempt: i32, said: Said) {
+        let Some(voice) = &self.voice else { return self.later.push(said) };
+        let is_ack = matches!(said, Said::Ack(_));
+        voice.say(said);
+        if is_ack {
+            self.forget_acked();
+            self.acked.push_back((Instant::now(), sequence, attempt));
+        }
+    }
+
+    /// Forgets what was acked so long ago that it has arrived.
+    fn forget_acked(&mut self) {
+        while self.acked.front().is_some_and(|(at, ..)| at.elapsed() > ACKED_TIME) {
+            self.acked.pop_front();
+        }
+    }
+
+    /// Acks again what was acked lately.
+    fn ack_again(&self, voice: &Voice) {
+        for (attempt, sequences) in by_attempt(self.acked.iter().map(|(_, sequence, attempt)| (*sequence, *attempt))) {
+            voice.say(Said::Ack(Ack { attempt, sequences }));
+        }
     }
 
     /// Lets all leases begin anew.
     fn extend(&self) {
-        let mut by_attempt: HashMap<i32, Vec<i64>> = HashMap::new();
-        for (sequence, attempt) in self.attempts.lock().expect("nothing panics with it").iter() {
-            by_attempt.entry(*attempt).or_default().push(*sequence);
-        }
-        for (attempt, sequences) in by_attempt {
-            self.speaker.say(Said::Extend(Extend { attempt, sequences, ..Default::default() }));
+        let Some(voice) = &self.voice else { return };
+        for (attempt, sequences) in by_attempt(self.leases.iter().map(|(sequence, lease)| (*sequence, lease.attempt))) {
+            voice.say(Said::Extend(Extend { attempt, sequences, ..Default::default() }));
         }
     }
+}
+
+/// Returns attempts, each with messages of it, as many as one frame may have.
+fn by_attempt(messages: impl Iterator<Item = (i64, i32)>) -> Vec<(i32, Vec<i64>)> {
+    let mut all: HashMap<_, Vec<_>> = HashMap::new();
+    messages.for_each(|(sequence, attempt)| all.entry(attempt).or_default().push(sequence));
+    let frames = all.iter().flat_map(|(attempt, sequences)| sequences.chunks(MAX_SETTLED).map(|some| (*attempt, some.to_vec())));
+    frames.collect()
+}
+
+fn stale(sequence: i64, attempt: i32) -> Error {
+    let message = format!("message {sequence}, attempt {attempt}, is not held any more");
+    Error::new("STALE_ACK", Code::FailedPrecondition, message)
+}
+
+fn release(sequence: i64, attempt: i32) -> Said {
+    Said::Release(Release { attempt, sequences: vec![sequence] })
 }
 
 impl DurableSubscription {
@@ -64,64 +182,169 @@ impl DurableSubscription {
         if name.is_empty() {
             return Err(Error::invalid("INVALID_MESSAGE", "durable", name, "a durable subscription has a name"));
         }
-        let mut call = Call::begin(
-            bus,
-            Start {
-                pattern: pattern.to_owned(),
-                durable: name.to_owned(),
-                credit: Some(i32::from(options.credit.max(1))),
-                position: options.position,
-                settings: options.settings,
-                ..Default::default()
-            },
-        );
-        let lease = call.started().await?;
-        let holdings = Arc::new(Holdings { speaker: call.speaker.clone(), attempts: Mutex::default() });
-        tokio::spawn(keep(Arc::downgrade(&holdings), lease));
+        let start = Start {
+            pattern: pattern.to_owned(),
+            durable: name.to_owned(),
+            position: options.position,
+            settings: options.settings,
+            ..Default::default()
+        };
+        let held = Held {
+            leases: HashMap::new(),
+            voice: None,
+            later: Vec::new(),
+            acked: VecDeque::new(),
+            credit: i32::from(options.credit.max(1)),
+            freed: 0,
+            ack_wait: Duration::from_secs(30),
+            is_over: false,
+        };
+        let holdings = Arc::new(Holdings { held: Mutex::new(held), settled: Notify::new() });
+        let call = Call::begin(&bus.lines, |tell| Durable { start, tell, holdings: Arc::clone(&holdings) }).await?;
+        tokio::spawn(keep(Arc::downgrade(&holdings)));
         Ok(Self { call, holdings, waiting: VecDeque::new() })
     }
 
     /// Returns the next message, or why the service ended the subscription.
     pub async fn next(&mut self) -> Result<Leased> {
         loop {
-            if let Some(leased) = self.waiting.pop_front() {
-                return Ok(leased);
+            while let Some((received, attempt)) = self.waiting.pop_front() {
+                let lost =
+                    self.holdings.lock().leases.get(&received.sequence).map(|lease| (lease.attempt, lease.lost.subscribe()));
+                if let Some((_, lost)) = lost.filter(|(held, _)| *held == attempt) {
+                    return Ok(Leased { received, attempt, holdings: Arc::clone(&self.holdings), lost });
+                } // else its lease was lost while it waited here
             }
             match self.call.events.recv().await {
-                Some(Event::Deliveries(came)) => {
-                    let attempt = came.attempt;
-                    for received in received(came) {
-                        let mut attempts = self.holdings.attempts.lock().expect("nothing panics with it");
-                        attempts.insert(received.sequence, attempt);
-                        drop(attempts);
-                        self.waiting.push_back(Leased { received, attempt, holdings: Arc::clone(&self.holdings) });
-                    }
-                }
-                Some(Event::Started(_)) => self.holdings.extend(),
-                Some(Event::Other(Came::Refused(refused))) => {
-                    for sequence in refused.sequences {
-                        self.holdings.free(sequence, refused.attempt);
-                    }
-                }
-                Some(Event::Other(_) | Event::Lost(_)) => {}
+                Some(Event::Messages(came, attempt)) => self.waiting.extend(came.into_iter().map(|each| (each, attempt))),
                 Some(Event::Ended(why)) => return Err(why),
-                None => return Err(ended()),
+                None => return Err(ended(Service::Bus)),
             }
         }
     }
 
-    /// Gives back what was not returned by [`DurableSubscription::next`] yet: no attempt is counted.
-    pub fn release(&mut self) {
-        self.waiting.drain(..).for_each(Leased::release);
+    /// Ends it: takes no more messages, and returns when those that [`DurableSubscription::next`] has returned are settled. What it
+    /// has not returned goes to others at once: no attempt is counted.
+    pub async fn drain(mut self) {
+        loop {
+            for (each, attempt) in self.waiting.drain(..) {
+                let _lost = self.holdings.settle(each.sequence, attempt, release(each.sequence, attempt), 0);
+            }
+            if self.holdings.lock().leases.is_empty() {
+                break;
+            }
+            tokio::select! {
+                event = self.call.events.recv() => match event {
+                    Some(Event::Messages(came, attempt)) => self.waiting.extend(came.into_iter().map(|each| (each, attempt))),
+                    Some(Event::Ended(_)) | None => return,
+                },
+                () = self.holdings.settled.notified() => {}
+            }
+        }
+        self.holdings.lock().end();
+        while self.call.events.recv().await.is_some() {} // ends when the service has taken all that was said
     }
 }
 
 /// Extends all leases at a third of their time, while somebody holds them.
-async fn keep(holdings: std::sync::Weak<Holdings>, lease: Duration) {
+async fn keep(holdings: Weak<Holdings>) {
     loop {
+        let Some(lease) = holdings.upgrade().map(|holdings| holdings.lock().ack_wait) else { return };
         tokio::time::sleep(lease / 3).await;
         let Some(holdings) = holdings.upgrade() else { return };
-        holdings.extend();
+        holdings.lock().extend();
+    }
+}
+
+struct Durable {
+    start: Start,
+    tell: UnboundedSender<Event>,
+    holdings: Arc<Holdings>,
+}
+
+impl Role for Durable {
+    fn start(&mut self) -> Start {
+        let mut held = self.holdings.lock();
+        let leased = held.leases.len() as i32;
+        let credit = (held.credit - leased).max(1);
+        held.freed = held.credit - leased - credit;
+        Start { credit: Some(credit), ..self.start.clone() }
+    }
+
+    fn started(&mut self, started: Started, voice: &Voice) {
+        let mut held = self.holdings.lock();
+        if let Some(lease) = started.ack_wait.and_then(|lease| lease.try_into().ok()) {
+            held.ack_wait = lease;
+        }
+        held.ack_again(voice);
+        std::mem::take(&mut held.later).into_iter().for_each(|said| voice.say(said));
+        held.voice = Some(voice.clone());
+        held.extend();
+        held.free(0);
+        if held.is_over {
+            held.end();
+        }
+    }
+
+    fn take(&mut self, frame: Came, _: &Voice) {
+        match frame {
+            Came::Deliveries(came) => {
+                let attempt = came.attempt;
+                let came: Vec<_> = received(came).collect();
+                let mut held = self.holdings.lock();
+                for each in &came {
+                    let lease = Lease { attempt, lost: watch::Sender::default() };
+                    if held.leases.insert(each.sequence, lease).is_some() {
+                        held.free(1); // the attempt before is over
+                    }
+                }
+                drop(held);
+                let _unread = self.tell.send(Event::Messages(came, attempt));
+            }
+            Came::Refused(refused) => {
+                let why = refused.error.map_or_else(|| stale(0, refused.attempt), Error::from);
+                self.holdings.lose(&refused.sequences, refused.attempt, &why);
+            }
+            Came::Changed(changed) => {
+                if let Some(lease) = changed.ack_wait.and_then(|lease| lease.try_into().ok()) {
+                    let mut held = self.holdings.lock();
+                    held.ack_wait = lease;
+                    held.extend();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn lost(&mut self) {
+        self.holdings.hold_back();
+    }
+
+    fn end(&mut self, why: Error) {
+        self.holdings.hold_back();
+        let _unread = self.tell.send(Event::Ended(why));
+    }
+
+    /// It begins there behind its end here, for nothing of it can be missed. What is leased stays leased.
+    async fn move_to(&mut self, old: &mut Stream, way: &Way) -> Moved {
+        let opened = tokio::time::timeout(CONFIRM_TIME, async {
+            let mut new = Stream::open(&way.line).await?;
+            new.confirm().await?;
+            Ok::<_, Error>(new)
+        });
+        let Ok(Ok(new)) = opened.await else { return Err(Unmoved::Stays) };
+        self.holdings.hold_back();
+        old.voice.cancel(Cancel::default());
+        loop {
+            match old.next().await {
+                Ok(Item::Subscription(frame)) => frame.frame.into_iter().for_each(|frame| self.take(frame, &old.voice)),
+                Ok(Item::Error(why)) => return Err(Unmoved::Lost(why.into())),
+                Ok(Item::Cancelled(_)) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        *old = new;
+        start(old, self).await.map_err(Unmoved::Lost)
     }
 }
 
@@ -132,6 +355,7 @@ pub struct Leased {
     /// The how many-th time it is handed out, from 1.
     pub attempt: i32,
     holdings: Arc<Holdings>,
+    lost: watch::Receiver<Option<Error>>,
 }
 
 impl Deref for Leased {
@@ -151,8 +375,15 @@ impl Leased {
 
     /// Says that it failed, and shall be tried again, by the subscription's backoff.
     pub fn nak(self, why: &str) -> Result<()> {
-        let sequences = vec![self.received.sequence];
-        self.settle(Said::Nak(Nak { attempt: self.attempt, sequences, error: why.to_owned(), ..Default::default() }))
+        self.settle(self.failed(why, None))
+    }
+
+    /// Says that it failed, and shall be tried again after a delay, which may be zero.
+    pub fn nak_for(self, why: &str, delay: Duration) -> Result<()> {
+        let delay = delay
+            .try_into()
+            .map_err(|_| Error::invalid("INVALID_MESSAGE", "delay", &format!("{delay:?}"), "the delay is beyond any time"))?;
+        self.settle(self.failed(why, Some(delay)))
     }
 
     /// Says that it can never be done: it becomes a dead letter now, with the reason.
@@ -163,25 +394,28 @@ impl Leased {
 
     /// Says that it was not begun: somebody else gets it, and no attempt is counted.
     pub fn release(self) {
+        let _stale = self.settle(release(self.received.sequence, self.attempt));
+    }
+
+    /// Returns when it is not held any more, though it was not settled, and why: its lease was over, as where this process stood
+    /// still, or its subscription was moved. Somebody else may be at it.
+    pub async fn lost(&self) -> Error {
+        let lost = self.lost.clone().wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+        lost.unwrap_or_else(|| stale(self.received.sequence, self.attempt)) // it is handed to this client anew
+    }
+
+    fn failed(&self, why: &str, delay: Option<prost_types::Duration>) -> Said {
         let sequences = vec![self.received.sequence];
-        let _stale = self.settle(Said::Release(Release { attempt: self.attempt, sequences }));
+        Said::Nak(Nak { attempt: self.attempt, sequences, error: why.to_owned(), delay })
     }
 
     fn settle(&self, said: Said) -> Result<()> {
-        let (sequence, attempt) = (self.received.sequence, self.attempt);
-        if !self.holdings.free(sequence, attempt) {
-            let message = format!("message {sequence}, attempt {attempt}, is not held any more");
-            return Err(Error::new("STALE_ACK", Code::FailedPrecondition, message));
-        }
-        self.holdings.speaker.say(said);
-        self.holdings.speaker.say(Said::Credit(Credit { messages: 1 }));
-        Ok(())
+        self.holdings.settle(self.received.sequence, self.attempt, said, 1)
     }
 }
 
 impl Drop for Leased {
     fn drop(&mut self) {
-        let (sequences, error) = (vec![self.received.sequence], "it was dropped before it was settled".to_owned());
-        let _settled = self.settle(Said::Nak(Nak { attempt: self.attempt, sequences, error, ..Default::default() }));
+        let _settled = self.settle(self.failed("it was dropped before it was settled", None));
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use crate::line::Service;
 use crate::v1;
 
 const DOMAIN: &str = "trunkline";
@@ -35,6 +36,29 @@ impl Error {
         error
     }
 
+    /// Reads what a service says of a call.
+    pub(crate) fn of(service: Service, status: Status) -> Self {
+        if let Some(info) = status.get_details_error_info().filter(|info| info.domain == DOMAIN) {
+            return Self {
+                reason: info.reason,
+                message: status.message().to_owned(),
+                metadata: info.metadata,
+                code: status.code(),
+            };
+        }
+        let reason = match status.code() {
+            Code::Unavailable | Code::Cancelled | Code::Unknown => service.lost(),
+            Code::DeadlineExceeded => "REQUEST_TIMEOUT",
+            Code::ResourceExhausted => "OVERLOADED",
+            Code::Unauthenticated => "UNAUTHENTICATED",
+            Code::PermissionDenied => "PERMISSION_DENIED",
+            Code::Unimplemented => "UNIMPLEMENTED",
+            _ => "INTERNAL",
+        };
+        let code = if reason == service.lost() { Code::Unavailable } else { status.code() };
+        Self::new(reason, code, status.message())
+    }
+
     /// Tells whether the same call may succeed later without a change: the connection was lost, a limit was reached, whoever held a
     /// request is gone, or a handler said so of its failure. What became of a call whose connection was lost is not known.
     pub fn is_retryable(&self) -> bool {
@@ -54,7 +78,7 @@ impl Error {
 
     /// Tells whether the connection was lost, or the service is away.
     pub(crate) fn is_lost(&self) -> bool {
-        self.code == Code::Unavailable
+        self.code == Code::Unavailable && self.reason != "TLS"
     }
 }
 
@@ -67,27 +91,10 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl From<Status> for Error {
-    /// Reads what the service says in its `google.rpc.ErrorInfo`.
+    /// Reads what the service says in its `google.rpc.ErrorInfo`. A lost connection is `BUS_DISCONNECTED`, whichever service was
+    /// called.
     fn from(status: Status) -> Self {
-        if let Some(info) = status.get_details_error_info().filter(|info| info.domain == DOMAIN) {
-            return Self {
-                reason: info.reason,
-                message: status.message().to_owned(),
-                metadata: info.metadata,
-                code: status.code(),
-            };
-        }
-        let reason = match status.code() {
-            Code::Unavailable | Code::Cancelled | Code::Unknown => "BUS_DISCONNECTED",
-            Code::DeadlineExceeded => "REQUEST_TIMEOUT",
-            Code::ResourceExhausted => "OVERLOADED",
-            Code::Unauthenticated => "UNAUTHENTICATED",
-            Code::PermissionDenied => "PERMISSION_DENIED",
-            Code::Unimplemented => "UNIMPLEMENTED",
-            _ => "INTERNAL",
-        };
-        let code = if reason == "BUS_DISCONNECTED" { Code::Unavailable } else { status.code() };
-        Self::new(reason, code, status.message())
+        Self::of(Service::Bus, status)
     }
 }
 
