@@ -79,7 +79,8 @@ class AuditLog:
             self._write(identity, call, object, "done" if error is None else "failed", **failed)
 
     def changed(self, what: str, outcome: Outcome, **facts: object) -> None:
-        """Records that the program itself took up something else, or could not, such as another access file."""
+        """Records that the program itself took up something else, or could not, such as another access file. May be
+        called in any thread."""
         if self._is_on:
             self._line({"call": what, "outcome": outcome, **facts})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -17,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from trunkline.errors import TlsError
 from trunkline.tls.pem import KeyPair, check_time, load_authorities, load_key_pair, state_of
-from trunklined.access.audit import AuditLog, Outcome
+from trunklined.access.audit import AuditLog
 
 LOOK_SECONDS: Final = 5.0
 """How often files are looked at where nobody connects: so a bad replacement is told when it is made."""
@@ -25,6 +24,7 @@ ENDING_SHARE: Final = 0.1
 """Of its whole time, what is left of a certificate when its end is told."""
 
 _NAMES: Final = ("tls_cert", "tls_key")
+_RELOAD: Final = "reload TLS files"
 
 
 class ServerTls(Collector):
@@ -50,8 +50,6 @@ class ServerTls(Collector):
         """What gRPC was given last."""
         self._audit = audit
         self._renewals = self._failures = 0
-        self._unrecorded: deque[tuple[Outcome, dict[str, str]]] = deque()
-        """What happened to the files, in gRPC's threads, and is not in the audit log yet."""
         self._is_bad = False
         """Whether the files of now cannot be taken."""
         self._told: str | None = None
@@ -75,9 +73,6 @@ class ServerTls(Collector):
             self._tell_end()
             await asyncio.sleep(LOOK_SECONDS)
             await asyncio.to_thread(self._renew)
-            while self._unrecorded:
-                outcome, facts = self._unrecorded.popleft()
-                self._audit.changed("reload TLS files", outcome, **facts)
 
     def collect(self) -> Iterator[Metric]:
         """Yields the metrics. Runs in the metrics server's thread."""
@@ -114,12 +109,12 @@ class ServerTls(Collector):
                 self._failures += 1
                 self._is_bad = True
                 log.error("TLS files cannot be taken; those of before serve on", reason=error.message)
-                self._unrecorded.append(("failed", {"why": error.message}))
+                self._audit.changed(_RELOAD, "failed", why=error.message)
                 return
             self._renewals += 1
             self._is_bad = False
             log.info("TLS files were read anew", certificate=self._pair.subject, ends=_shown(self.ends))
-            self._unrecorded.append(("done", {"certificate": self._pair.subject}))
+            self._audit.changed(_RELOAD, "done", certificate=self._pair.subject)
 
     def _tell_end(self) -> None:
         pair = self._pair
