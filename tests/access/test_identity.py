@@ -327,7 +327,7 @@ async def test_a_user_of_this_machine_is_known_by_the_socket(serve: Serve, tmp_p
         assert (tmp_path / "bus.sock").stat().st_mode & 0o777 == 0o600
         await bus.subscribe("news", _ignore)
         (own,) = [each async for each in bus.subscriptions()]
-        assert own.peer == f"uid:{os.geteuid()} (unix:)"
+        assert own.peer == f"uid:{os.geteuid()} (unix: [{bus.client_name}])"
 
 
 async def test_keys_of_pem_have_no_id_and_are_all_tried(serve: Serve, issuer: Issuer, tmp_path: Path) -> None:

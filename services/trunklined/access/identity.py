@@ -27,6 +27,7 @@ class Identity:
         source: which key or which line it was proved by; it counts for as long as that is there. Empty: for ever.
         ends: UNIX time after which it counts no more. None: never.
         speaker: who said that the call is on this one's behalf. Empty: it speaks for itself.
+        client: what the client calls itself, for people: it proves nothing. Empty: it did not say.
     """
 
     name: str
@@ -35,14 +36,20 @@ class Identity:
     source: str = ""
     ends: float | None = None
     speaker: str = ""
+    client: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people: its address, and what the client calls itself."""
+        return f"{self.peer} [{self.client}]" if self.client else self.peer
 
     @property
     def principal(self) -> str:
-        """What is noted of it where it did something: its name, or the address of one that proved nothing."""
-        return self.peer[:MAX_NAME_LENGTH] if self.name == ANONYMOUS else self.name
+        """What is noted of it where it did something: its name, or the place of one that proved nothing."""
+        return self.place[:MAX_NAME_LENGTH] if self.name == ANONYMOUS else self.name
 
     def __str__(self) -> str:
-        return self.peer if self.kind == "anonymous" else f"{self.name} ({self.peer})"
+        return self.place if self.kind == "anonymous" else f"{self.name} ({self.place})"
 
 
 def check_identity_name(name: object) -> str:
