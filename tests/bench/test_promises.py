@@ -106,8 +106,8 @@ async def test_what_is_kept_is_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_what_redis_does_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The measurement itself, with fewer messages: fewer commands than messages, and a script for each save."""
-    monkeypatch.setattr(replicas, "MESSAGES", 2_000)
-    monkeypatch.setattr(replicas, "BATCH", 1_000)
+    monkeypatch.setattr(replicas, "MESSAGES", 50_000)
+    monkeypatch.setattr(replicas, "BATCH", 10_000)
     monkeypatch.setattr(replicas, "KEPT", 2_000)
     figures = {figure.title: figure for figure in await replicas.measure(1)}
     assert figures["publish load of two replicas, of one's, by CPU"].value > 0
