@@ -176,11 +176,11 @@ async fn tend(client: Weak<Lines>, mut place: Place, mut asked: watch::Receiver<
             });
             continue;
         }
-        let (_loss, line, service) = (lines.lose(), lines.way().line, lines.target.service);
+        let (loss, line, service) = (lines.lose(), lines.way().line, lines.target.service);
         drop(lines);
         match restore(&client, &line, service).await {
             Some(home) => place.home = home,
-            None => return,
+            None => return std::mem::forget(loss), // it stays lost
         }
     }
 }
