@@ -45,13 +45,13 @@ class Cluster:
     """
 
     def __init__(self, programs: Path, folder: Path) -> None:
-        self._command = str(programs / "kubectl")
-        self.environment = {**os.environ, "KUBECONFIG": f"{folder}/kubeconfig", "HOME": str(folder)}
+        path = os.pathsep.join((str(programs), os.environ["PATH"]))
+        self.environment = {**os.environ, "PATH": path, "KUBECONFIG": f"{folder}/kubeconfig", "HOME": str(folder)}
 
     def run(self, *arguments: str, given: str = "", folder: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Runs its command with this as input, in this folder."""
         return subprocess.run(
-            [self._command, *arguments],
+            ["kubectl", *arguments],
             env=self.environment,
             input=given,
             cwd=folder,

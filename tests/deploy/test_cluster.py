@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import re
-import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,10 +20,12 @@ from tests.deploy.manifests import KUBERNETES, ROOT, VERSIONS, Object, invalid, 
 from tests.deploy.test_helm import CASES, by_name, template
 from tests.deploy.test_kubernetes import COMPONENTS, OVERLAYS, PAGE, SHOWN
 from tests.patience import PATIENCE
+from tests.programs import command
 
 pytestmark = pytest.mark.cluster
 
 APPLY = ("apply", "--server-side", "--validate=strict")
+AGENTS = KUBERNETES / "examples" / "agents"
 NAMESPACE = "trunkline"
 AUTOSCALER = "HorizontalPodAutoscaler"
 
@@ -99,36 +100,50 @@ def test_it_takes_what_the_chart_renders(cluster: Cluster, case: str, helm: str,
         it_has(cluster, objects)
 
 
-def commands(heading: str, *names: str) -> list[list[str]]:
-    """The command lines of a section of the page that begin so."""
-    _, _, section = PAGE.partition(f"## {heading}\n")
-    block = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
-    assert block is not None
-    lines = block.group(1).replace("\\\n", "").splitlines()
-    return [shlex.split(line) for line in lines if line.startswith(names)]
+def shown(heading: str) -> list[str]:
+    """What a section of the page lets people type: each block."""
+    _, _, rest = PAGE.partition(f"## {heading}\n")
+    section = re.split(r"^##", rest, maxsplit=1, flags=re.MULTILINE)[0]
+    return [block.replace("\\\n", "") for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL)]
 
 
 def test_the_page_leads_from_nothing_to_pods(cluster: Cluster, kustomize: str, tmp_path: Path) -> None:
     """Its kustomization beside a checkout, and its commands, but those that wait for a node to run the pods."""
     (tmp_path / "deploy").symlink_to(ROOT / "deploy")
     (tmp_path / "kustomization.yaml").write_text(SHOWN[0])
-    objects = [*render(kustomize, tmp_path), *render(kustomize, KUBERNETES / "examples" / "agents")]
+    objects = [*render(kustomize, tmp_path), *render(kustomize, AGENTS)]
     with cluster.namespace(NAMESPACE):
-        followed = commands("From nothing to a message", "kubectl apply")
-        assert len(followed) == 2
-        for _, *arguments in followed:
-            cluster.kubectl(*arguments, folder=tmp_path)
+        lines = [
+            line for line in shown("From nothing to a message")[0].splitlines() if line.startswith("kubectl apply")
+        ]
+        assert len(lines) == 2
+        for line in lines:
+            cluster.kubectl(*line.split()[1:], folder=tmp_path)
         it_has(cluster, objects)
+
+
+def test_the_page_makes_the_secrets_that_pods_mount(cluster: Cluster, kustomize: str, tmp_path: Path) -> None:
+    """Of certificates that it makes, where there is no cert-manager."""
+    making, giving = shown("Certificates without cert-manager")
+    subprocess.run(command(making.split()[1:]), cwd=tmp_path, check=True)
+    objects = [*render(kustomize, KUBERNETES / "overlays" / "redis"), *render(kustomize, AGENTS)]
+    mounted = {v["secret"]["secretName"] for _, pod in pods(objects) for v in pod["volumes"] if "secret" in v}
+    with cluster.namespace(NAMESPACE):
+        subprocess.run(["sh", "-euc", giving], cwd=tmp_path, env=cluster.environment, check=True)
+        secrets = cluster.get("secrets", "--namespace", NAMESPACE)
+        assert {each["metadata"]["name"] for each in secrets} == mounted
+        assert all(set(each["data"]) == {"tls.crt", "tls.key", "ca.crt"} for each in secrets)
 
 
 def test_helm_installs_the_chart(cluster: Cluster, helm: str) -> None:
     """By the page's command, and takes away all of it."""
-    ((_, *arguments),) = commands("By Helm", "helm install")
+    (install,) = shown("By Helm")
+    arguments = install.split()[1:]
     with cluster.namespace(NAMESPACE):
-        for command in (arguments, ["uninstall", "trunkline", "--namespace", NAMESPACE]):
-            subprocess.run([helm, *command], cwd=ROOT, env=cluster.environment, check=True, capture_output=True)
+        for given in (arguments, ["uninstall", "trunkline", "--namespace", NAMESPACE]):
+            subprocess.run([helm, *given], cwd=ROOT, env=cluster.environment, check=True)
             kinds = {each["kind"] for each in cluster.get("statefulset,certificate,service", "--namespace", NAMESPACE)}
-            assert kinds == ({"StatefulSet", "Certificate", "Service"} if command == arguments else set())
+            assert kinds == ({"StatefulSet", "Certificate", "Service"} if given == arguments else set())
 
 
 def test_a_field_that_there_is_not_is_refused(cluster: Cluster, render_with: RenderWith) -> None:
