@@ -21,10 +21,10 @@ unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test torture fuzz check format bench protos contract image image-test pins clean
+.PHONY: help install demo run test torture fuzz check format bench protos contract image image-test cluster-test pins clean
 
 help: ## Lists the targets.
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/runtime.stamp ## Makes .venv with the command `trunkline`.
 	@echo "ready: $(BIN)/trunkline --help"
@@ -81,6 +81,10 @@ image: ## Builds the image trunkline:VERSION. BASE=an image with python3, ARGS="
 image-test: $(VENV)/dev.stamp ## Builds the image by an engine of its own and runs it, and deploy/compose: as root, minutes, packages are downloaded. No part of `make test`.
 	@$(BIN)/python scripts/tools.py dockerd mmdebstrap go compose-spec
 	$(BIN)/pytest -m image tests/deploy/test_image.py
+
+cluster-test: $(VENV)/dev.stamp ## Applies deploy/ to a real API server, which it builds first: minutes, packages are downloaded. No part of `make test`.
+	@$(BIN)/python scripts/tools.py cluster helm kustomize
+	$(BIN)/pytest -m cluster tests/deploy/test_cluster.py
 
 pins: ## Resolves every dependency anew in a scratch environment and writes constraints.txt.
 	$(PYTHON) scripts/pin_versions.py

@@ -10,6 +10,7 @@ here.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools"
@@ -49,8 +51,18 @@ GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
 COMPOSE_SPEC = "github.com/compose-spec/compose-go/v2/cmd@v2.16.2"
 """Reads a Compose file as Compose does; Docker Compose itself can be installed by no package registry of Go."""
 HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
+CLUSTER_PINS = ROOT / "scripts" / "cluster"
+"""Go modules that say in which versions a cluster for tests is built, and whose resources it knows besides."""
+KUBERNETES = re.compile(r"^\tk8s.io/kubernetes (v(\d+)\.(\d+)\.\d+)", re.MULTILINE)
+"""How they name its version, which programs of it say."""
+CLUSTER_PROGRAMS = {
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+}
 KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.7.1"
-"""What `kubectl apply -k` renders with; kubectl itself can be had from no package registry."""
+"""What `kubectl apply -k` renders with; to build kubectl itself takes minutes."""
 NATS_SERVER_VERSION = "v2.15.2"
 NATS_SERVER = f"github.com/nats-io/nats-server/v2@{NATS_SERVER_VERSION}"
 """Debian's own is years older."""
@@ -131,10 +143,13 @@ class Tool:
 
 def find(name: str) -> str | None:
     """The path of a program, or None. Of AutoGen it is the Python of its environment, of TypeScript its compiler.
-    Of Java it is one that comes with a compiler."""
+    Of Java it is one that comes with a compiler. Of a cluster it is the folder of its programs and definitions."""
     if name == "autogen":
         python = AUTOGEN_ENVIRONMENT / "bin" / "python"
         return str(python) if python.exists() else None
+    if name == "cluster":
+        folder = _cluster()
+        return str(folder) if folder.exists() else None
     if name == "typescript":
         return _compiler()
     if name == "java":
@@ -172,6 +187,12 @@ def _compiler() -> str | None:
     return str(compiler) if is_fresh and compiler.exists() else None
 
 
+def _cluster() -> Path:
+    """The folder of a cluster's programs, named by what they are built of: of anything else it is another folder."""
+    pins = sorted(each for each in CLUSTER_PINS.glob("*/*") if each.is_file())
+    return TOOLS / f"cluster-{hashlib.sha256(b''.join(each.read_bytes() for each in pins)).hexdigest()[:12]}"
+
+
 def _said_version(program: str) -> Sequence[str]:
     said = subprocess.run([program, "--version"], check=False, capture_output=True, text=True)
     return said.stdout.split()
@@ -201,6 +222,26 @@ def install_compose_spec() -> None:
     """Builds it, under a name that says what it is."""
     install_go(COMPOSE_SPEC)()
     (BIN / "cmd").replace(BIN / "compose-spec")
+
+
+def install_cluster() -> None:
+    """Builds Kubernetes' own programs, and writes the definitions of others' resources. What Go needs for it lies in a
+    folder of its own, since another tool that is installed in these minutes would remove it."""
+    found = KUBERNETES.search((CLUSTER_PINS / "programs" / "go.mod").read_text())
+    assert found is not None
+    said = zip(("gitVersion", "gitMajor", "gitMinor"), found.groups(), strict=True)
+    flags = " ".join(("-s -w", *(f"-X k8s.io/component-base/version.{name}={value}" for name, value in said)))
+    go = ensure("go")
+    TOOLS.mkdir(exist_ok=True)
+    with TemporaryDirectory(prefix="cluster-", dir=TOOLS) as scratch:
+        made = Path(scratch) / "made"
+        environment = {**GO_ENVIRONMENT, "GOPATH": f"{scratch}/go", "GOCACHE": f"{scratch}/cache"}
+        definitions = {**environment, "DEFINITIONS": f"{made}/definitions"}
+        run(go, "generate", folder=CLUSTER_PINS / "resources", environment=definitions)
+        for name, package in CLUSTER_PROGRAMS.items():
+            build = (go, "build", "-trimpath", f"-ldflags={flags}", "-o", f"{made}/{name}", package)
+            run(*build, folder=CLUSTER_PINS / "programs", environment=environment)
+        made.rename(_cluster())
 
 
 def remove_go(kept: bool) -> None:
@@ -349,6 +390,9 @@ INSTALLABLE: Mapping[str, Tool] = {
     "kustomize": Tool(install_go(KUSTOMIZE), f"install Go, then run: GOBIN={BIN} go install {KUSTOMIZE}"),
     "compose-spec": Tool(install_compose_spec, f"install Go, then build {COMPOSE_SPEC} as {BIN / 'compose-spec'}"),
     "helm": Tool(install_go(HELM), f"install Go, then run: GOBIN={BIN} go install {HELM}"),
+    "cluster": Tool(
+        install_cluster, "install Go, then run: python scripts/tools.py cluster (minutes, and 5 GB while it builds)"
+    ),
     "promtool": Tool(unpack_debian("prometheus"), f"put promtool, which comes with Prometheus, into {BIN}"),
     "dockerd": Tool(unpack_debian("docker.io", "containerd", "runc"), "install Docker Engine 20.10 or newer"),
     "mmdebstrap": Tool(unpack_debian("mmdebstrap"), "apt-get install mmdebstrap"),

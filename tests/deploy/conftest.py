@@ -37,6 +37,11 @@ def kustomize() -> str:
     return ensure("kustomize")
 
 
+@pytest.fixture(scope="session")
+def helm() -> str:
+    return ensure("helm")
+
+
 @pytest.fixture
 def render_with(kustomize: str, tmp_path: Path) -> RenderWith:
     """Renders an overlay with components, as an operator's own kustomization names them."""

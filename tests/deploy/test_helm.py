@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.tools import ensure
 from tests.deploy.conftest import RenderWith
 from tests.deploy.manifests import ROOT, VERSIONS, Object, complaints, invalid, named
 from trunkline import __version__
@@ -37,11 +36,6 @@ CASES: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
     ),
     "development": ("development", (), {"insecure": True, "bus": {"nodePort": 30431}, "state": {"nodePort": 30432}}),
 }
-
-
-@pytest.fixture(scope="module")
-def helm() -> str:
-    return ensure("helm")
 
 
 def run_helm(helm: str, where: Path, values: Mapping[str, Any], *options: str, chart: Path = CHART) -> str:
