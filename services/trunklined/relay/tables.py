@@ -112,9 +112,12 @@ def contents_of(connection: sqlite3.Connection) -> Contents:
     return Contents(held, held_bytes, refused, refused_bytes, oldest and oldest[0])
 
 
-def add(connection: sqlite3.Connection, arrivals: Sequence[Arrival]) -> None:
-    """Holds messages, behind those that are held."""
-    connection.executemany("INSERT INTO held VALUES (NULL, ?, ?, ?, NULL, ?)", arrivals)
+def add(connection: sqlite3.Connection, arrivals: Sequence[Arrival], sent_at: float | None = None) -> None:
+    """Holds messages, behind those that are held. `sent_at`: when they were sent to the bus without an answer since."""
+    connection.executemany(
+        "INSERT INTO held VALUES (NULL, ?, ?, ?, ?, ?)",
+        [(each.channel, each.key, each.taken_at, sent_at, each.message) for each in arrivals],
+    )
 
 
 def _next(connection: sqlite3.Connection, done: Sequence[Held], limit: int, now: float) -> Window:

@@ -9,8 +9,9 @@ from typing import Self
 from trunklined.forwarding.forwarder import Forwarder
 from trunklined.sidecar.config import Settings
 from trunklined.sidecar.offline.backlog import Backlog
-from trunklined.sidecar.offline.calls import OfflineCalls
+from trunklined.sidecar.offline.calls import PublishingCalls
 from trunklined.sidecar.offline.drain import Drain
+from trunklined.sidecar.offline.holder import Holder
 from trunklined.sidecar.offline.routing import Routing
 
 
@@ -21,12 +22,12 @@ class StoreAndForward:
     routing: Routing
     backlog: Backlog
     drain: Drain
-    calls: OfflineCalls
+    calls: PublishingCalls
 
     @classmethod
     def of(cls, settings: Settings, bus: Forwarder) -> Self:
         """Makes one before the bus that a forwarder leads to."""
         routing = Routing()
         backlog = Backlog(Path(settings.store_path), settings.max_stored_messages, settings.max_stored_bytes)
-        calls = OfflineCalls(bus, routing, backlog, settings.max_message_bytes)
+        calls = PublishingCalls(bus, routing, Holder(routing, backlog, settings.max_message_bytes))
         return cls(routing, backlog, Drain(backlog, routing, bus), calls)
