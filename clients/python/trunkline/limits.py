@@ -25,6 +25,10 @@ COMPRESSED: Final = ("trunkline-compression", "gzip")
 MOVES: Final = ("trunkline-moves", "1")
 """Metadata of a stream whose client promises to move when it is asked to (see `Move` in move.proto)."""
 
+STUCK_LIMIT: Final = 20
+MAX_STUCK_LIMIT: Final = 1_000
+"""How many of each kind `Stuck` tells where its caller names no number, and at most."""
+
 MAX_CHANNEL_LENGTH: Final = 255
 """Characters of a channel, pattern or group name; beyond it INVALID_CHANNEL."""
 

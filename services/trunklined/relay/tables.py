@@ -13,6 +13,7 @@ from trunklined.relay.journal import (
     Arrival,
     Contents,
     Held,
+    HeldChannel,
     Refusal,
     Stock,
     Window,
@@ -90,15 +91,7 @@ class TableJournal:
 
     async def refusals(self, limit: int) -> list[Refusal]:
         """See `Journal`."""
-        return await self._run_step(
-            lambda connection: [
-                Refusal(*row)
-                for row in connection.execute(
-                    "SELECT channel, message_id, refused_at, reason, error FROM refused ORDER BY id DESC LIMIT ?",
-                    (limit,),
-                )
-            ]
-        )
+        return await self._run_step(lambda connection: refusals_of(connection, limit))
 
 
 def contents_of(connection: sqlite3.Connection) -> Contents:
@@ -110,6 +103,24 @@ def contents_of(connection: sqlite3.Connection) -> Contents:
     oldest = connection.execute("SELECT taken_at FROM held ORDER BY id LIMIT 1").fetchone()
     (held, held_bytes), (refused, refused_bytes) = counts
     return Contents(held, held_bytes, refused, refused_bytes, oldest and oldest[0])
+
+
+def refusals_of(connection: sqlite3.Connection, limit: int) -> list[Refusal]:
+    """Returns the messages that were refused last, the last one first."""
+    rows = connection.execute(
+        "SELECT channel, message_id, refused_at, reason, error FROM refused ORDER BY id DESC LIMIT ?", (limit,)
+    )
+    return [Refusal(*row) for row in rows]
+
+
+def channels_of(connection: sqlite3.Connection, limit: int) -> list[HeldChannel]:
+    """Returns the channels of which most messages are held, those with the most first."""
+    rows = connection.execute(
+        "SELECT channel, count(*), sum(length(message)), min(taken_at) FROM held"
+        " GROUP BY channel ORDER BY count(*) DESC, channel LIMIT ?",
+        (limit,),
+    )
+    return [HeldChannel(*row) for row in rows]
 
 
 def add(connection: sqlite3.Connection, arrivals: Sequence[Arrival], sent_at: float | None = None) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from trunkline.errors import TrunklineError
 from trunklined.relay import tables
-from trunklined.relay.journal import Arrival, Stock, size_of
+from trunklined.relay.journal import Arrival, HeldChannel, Refusal, Stock, size_of
 from trunklined.relay.tables import TableJournal
 from trunklined.sidecar.offline.backlog_file import BacklogFile
 
@@ -86,6 +86,16 @@ class Backlog(TableJournal):
         if self._writing is None:
             self._writing = asyncio.create_task(self._write(), name="backlog")
         return kept
+
+    async def look(self, limit: int) -> tuple[list[HeldChannel], list[Refusal]]:
+        """Returns the channels of which most messages are held, and the messages that were refused last.
+
+        Args:
+            limit: how many of each at the most.
+        """
+        return await self._in_thread(
+            lambda: self._file.read(lambda it: (tables.channels_of(it, limit), tables.refusals_of(it, limit)))
+        )
 
     async def settled(self) -> None:
         """Waits until nothing waits for a commit."""

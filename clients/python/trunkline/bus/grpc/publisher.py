@@ -51,8 +51,8 @@ class Publisher:
         self._turn: asyncio.Future[None] | None = None
         """Done when the service takes more of this client, which has reached a limit. None: it does."""
         self._again: list[Stored] | None = None
-        """What is stored when the stream is back, in order. None: it is there, or is none to a sidecar that stores again
-        what was not answered."""
+        """What is stored when the stream is back, in order. None: it is there, or goes to nobody who stores again what
+        was not answered."""
         self._given_up: asyncio.TimerHandle | None = None
         """When that is waited for no more."""
         self._buffer_is_full = False
