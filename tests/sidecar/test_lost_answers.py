@@ -13,8 +13,9 @@ from tests.patience import PATIENCE
 from tests.programs import RunningProgram
 from tests.redis.traffic import Way, by_client, numbered
 from tests.replicas.balancer import balanced
-from tests.sidecar.outage import consuming, stub_of
+from tests.sidecar.outage import consuming, store, stub_of
 from tests.sidecar.ways import by_calls, by_stream
+from trunkline import BusDisconnectedError, GrpcMessageBus, TrunklineError
 
 
 @pytest.mark.parametrize("way", [by_client, by_calls, by_stream])
@@ -39,3 +40,26 @@ async def test_what_was_stored_and_not_answered_is_stored_once(
         async with consuming(bus, channel) as consumer:
             await consumer.have(3)
             assert consumer.numbers(channel) == [0, 1, 2]
+
+
+async def test_a_client_waits_for_its_sidecar(bus: RunningProgram, sidecar: RunningProgram, channel: str) -> None:
+    """What it stores while that is gone is stored when it is back; who disconnects before is told at once."""
+    lost: asyncio.Queue[TrunklineError] = asyncio.Queue()
+    stays, leaves = (GrpcMessageBus(sidecar.address, on_disconnected=lost.put_nowait) for _ in range(2))
+    async with stays:
+        await leaves.connect()
+        await asyncio.to_thread(sidecar.kill)
+        for _ in range(2):
+            await asyncio.wait_for(lost.get(), PATIENCE)
+        stored = asyncio.create_task(store(stays, channel, 0))
+        left = asyncio.create_task(leaves.publish(channel, numbered(1), stored=True))
+        await asyncio.sleep(0)  # they begin
+        await leaves.disconnect()
+        with pytest.raises(BusDisconnectedError):
+            await left
+        assert not stored.done()
+        await asyncio.to_thread(sidecar.start)
+        assert (await asyncio.wait_for(stored, PATIENCE)).durability
+    async with consuming(bus, channel) as consumer:
+        await consumer.have(1)
+        assert consumer.numbers(channel) == [0]

@@ -66,6 +66,12 @@ class HoldingOpenStream(HoldingStream):
         await self._accepted.wait()
         return await super().read()
 
+    async def _next(self) -> Any:
+        """See `HoldingStream`. Whoever is cancelled at the bus is so with the stream, which needs no more frames."""
+        if self._is_at_bus and self._reading is None:
+            return await self._context.read()  # without the task that would keep what comes
+        return await super()._next()
+
     def lose_bus(self, error: BusDisconnectedError) -> None:
         """See `HoldingStream`."""
         self._is_at_bus = False

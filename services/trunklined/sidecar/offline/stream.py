@@ -245,6 +245,7 @@ class HoldingStream(ABC):
     async def write(self, raw: bytes) -> None:
         """Writes a frame of the bus's answers."""
         self._writer.put(raw)
+        self._writer.flush()  # at once, as without us
         await self._writer.room(MAX_FRAME_BYTES)
 
     async def send_initial_metadata(self, metadata: Any) -> None:
