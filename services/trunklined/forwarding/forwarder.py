@@ -214,8 +214,14 @@ class Forwarder:
             call.cancel()
         return response
 
-    async def stream_stream(self, method: str, context: Context) -> None:
+    async def stream_stream(self, method: str, context: Context, *, tries_again: bool = False) -> None:
         """Forwards a call with many requests and many responses.
+
+        Args:
+            method: the call's.
+            context: the caller's.
+            tries_again: whether who calls this does so by itself where the upstream refuses the call since it goes
+                away; else that raises once another replica is connected, if there is one, to which the caller comes.
 
         Raises:
             TrunklineError: as `unary`.
@@ -224,7 +230,7 @@ class Forwarder:
         items = OpenItems(method)
         upward = asyncio.create_task(_pass_up(call, context, items))
         try:
-            await self._answer(call, context, items)
+            await self._answer(call, context, items, tries_again=tries_again)
         finally:
             upward.cancel()
             await asyncio.wait({upward})  # nothing is read off the context any more
@@ -242,23 +248,27 @@ class Forwarder:
     def _stops(self) -> TrunklineError:
         return self._disconnected(f"{self._program} is stopping", details={"service": self.service})
 
-    async def _answer(self, call: Any, context: Context, items: OpenItems) -> None:
+    async def _answer(self, call: Any, context: Context, items: OpenItems, *, tries_again: bool = False) -> None:
         """Passes the responses on, one at a time: what the caller does not take waits in the upstream."""
         with self._upstream.in_use() as is_current:
-            await self._pass_down(call, context, items, is_current)
+            await self._pass_down(call, context, items, is_current, tries_again)
 
-    async def _pass_down(self, call: Any, context: Context, items: OpenItems, is_current: Callable[[], bool]) -> None:
+    async def _pass_down(
+        self, call: Any, context: Context, items: OpenItems, is_current: Callable[[], bool], tries_again: bool
+    ) -> None:
         self._streams[call] = items
         try:
             metadata = tuple(await call.initial_metadata() or ())
             if call.done() and (code := await call.code()) is not grpc.StatusCode.OK:
-                if code is grpc.StatusCode.UNAVAILABLE and is_current():
-                    await self._go_elsewhere()  # that replica stops; the caller tries again
+                if code is grpc.StatusCode.UNAVAILABLE and is_current():  # that replica stops; the caller tries again
+                    moving = self._go_elsewhere()
+                    if not tries_again:
+                        await asyncio.wait({moving})
             else:  # at once: to a client they say that its stream was accepted
                 await context.send_initial_metadata(metadata)
             while (response := await call.read()) is not aio.EOF:
                 if items.asks_to_move(response) and is_current():
-                    await self._go_elsewhere()
+                    await asyncio.wait({self._go_elsewhere()})
                 await context.write(response)
                 items.came(response)
             code = await call.code()
@@ -278,12 +288,13 @@ class Forwarder:
             items.close()
             call.cancel()
 
-    async def _go_elsewhere(self) -> None:
-        """Lets new calls go to another replica, where there is one. Then a client that moves, moves there."""
+    def _go_elsewhere(self) -> asyncio.Task[bool]:
+        """Lets new calls go to another replica, where there is one. When that is done, a client that moves, moves
+        there."""
         if self._moving is None:
             self._moving = asyncio.ensure_future(self._upstream.move(UPSTREAM_WAIT))
             self._moving.add_done_callback(self._moved)
-        await asyncio.wait({self._moving})
+        return self._moving
 
     def _moved(self, _: object) -> None:
         self._moving = None

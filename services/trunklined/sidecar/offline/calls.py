@@ -82,7 +82,7 @@ class PublishingCalls:
         try:
             while await stream.wait_for_bus():
                 try:
-                    await self._forwarder.stream_stream(method, forwarded)
+                    await self._forwarder.stream_stream(method, forwarded, tries_again=True)
                     break
                 except BusDisconnectedError as error:
                     stream.lose_bus(error)
