@@ -110,6 +110,17 @@ def admit(message: message_pb2.Message, body: bytes, max_bytes: int, now: float)
     return body, level, _expiry(message) if message.HasField("ttl_seconds") else None
 
 
+def with_message_id(body: bytes) -> bytes:
+    """Returns an encoded message with a message id: itself where it has one, or is no message."""
+    if body[:1] == _ID_HEAD[:1] and body[1:2] > b"\0":  # of most it stands first; others cost more
+        return body
+    try:
+        message = message_pb2.Message.FromString(body)
+    except DecodeError:
+        return body
+    return body if message.message_id else body + _ID_HEAD + new_id().encode()
+
+
 def too_large(message: message_pb2.Message, body: bytes, max_bytes: int) -> MessageTooLargeError:
     """The error of an encoded message that is over the limit."""
     return MessageTooLargeError(

@@ -10,10 +10,10 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tests.contract.inbox import Inbox
 from tests.patience import PATIENCE
@@ -21,6 +21,11 @@ from trunkline import AgentMessage, Backoff, DurableMessage, DurableSettings, Gr
 from trunkline.errors import BusDisconnectedError, StorageUnavailableError
 
 T = TypeVar("T")
+
+Store = Callable[[str, AgentMessage], Coroutine[Any, Any, Receipt]]
+"""Publishes a message to be stored on a channel, and returns its receipt."""
+Way = Callable[[str], AbstractAsyncContextManager[Store]]
+"""Makes what stores messages at an address."""
 
 CHANNEL = "faults:replicas"
 LIVE_CHANNEL = "faults:live"
@@ -51,6 +56,17 @@ async def until(holds: Callable[[], object], what: str, patience: float = PATIEN
         await asyncio.sleep(0.02)
 
 
+@asynccontextmanager
+async def by_client(address: str) -> AsyncIterator[Store]:
+    """Stores messages by the client."""
+    async with GrpcMessageBus(address) as bus:
+
+        async def store(channel: str, message: AgentMessage) -> Receipt:
+            return await bus.publish(channel, message, stored=True)
+
+        yield store
+
+
 class Ledger:
     """What was promised by receipts, and what was delivered.
 
@@ -69,21 +85,25 @@ class Ledger:
         """When each receipt came."""
         self._numbers = itertools.count()
 
-    async def publish(self, address: str) -> None:
-        """Publishes messages, one after the other, each until it has a receipt."""
-        async with GrpcMessageBus(address) as bus:
-            while not self.is_over:
-                n = next(self._numbers)
-                wanted = numbered(n)
-                while n not in self.receipts:
-                    try:
-                        async with asyncio.timeout(2 * PATIENCE):
-                            self.receipts[n] = await bus.publish(self.channel, wanted, stored=True)
-                    except (BusDisconnectedError, StorageUnavailableError) as error:
-                        self.refusals[error.error_code] += 1
-                        await asyncio.sleep(0.05)
-                self.moments.append(time.monotonic())
-                await asyncio.sleep(0.005)
+    async def publish(self, address: str, way: Way = by_client, at_once: int = 1) -> None:
+        """Publishes messages, each until it has a receipt: so many at the same time, in the order of their numbers."""
+        async with way(address) as store, asyncio.TaskGroup() as tasks:
+            for _ in range(at_once):
+                tasks.create_task(self._publish(store))
+
+    async def _publish(self, store: Store) -> None:
+        while not self.is_over:
+            n = next(self._numbers)
+            wanted = numbered(n)
+            while n not in self.receipts:
+                try:
+                    async with asyncio.timeout(2 * PATIENCE):
+                        self.receipts[n] = await store(self.channel, wanted)
+                except (BusDisconnectedError, StorageUnavailableError) as error:
+                    self.refusals[error.error_code] += 1
+                    await asyncio.sleep(0.05)
+            self.moments.append(time.monotonic())
+            await asyncio.sleep(0.005)
 
     @asynccontextmanager
     async def work(self, address: str, durable: str = "ledger") -> AsyncIterator[None]:

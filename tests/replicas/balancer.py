@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 
@@ -16,6 +16,7 @@ class Balancer:
         address: where it serves.
         taken: how many connections a server took.
         open: the number of open connections of each server.
+        is_mute: what servers say is dropped, until `tear`.
     """
 
     def __init__(self, servers: list[str]) -> None:
@@ -23,6 +24,7 @@ class Balancer:
         self.address = ""
         self.taken = 0
         self.open: dict[str, int] = {}
+        self.is_mute = False
         self._turns = count()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -44,7 +46,8 @@ class Balancer:
                 return
             self.taken += 1
             self.open[server] = self.open.get(server, 0) + 1
-            ways = [asyncio.ensure_future(_pass(reader, there[1])), asyncio.ensure_future(_pass(there[0], writer))]
+            up, down = _pass(reader, there[1]), _pass(there[0], writer, lambda: self.is_mute)
+            ways = [asyncio.ensure_future(up), asyncio.ensure_future(down)]
             try:
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -55,6 +58,11 @@ class Balancer:
         finally:
             writer.close()
 
+    async def tear(self) -> None:
+        """Ends all connections; those that come are passed on."""
+        await self.close()
+        self.is_mute = False
+
     async def close(self) -> None:
         """Ends all connections."""
         for task in self._tasks:
@@ -63,9 +71,13 @@ class Balancer:
             await asyncio.wait(self._tasks)
 
 
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pass(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, drops: Callable[[], bool] = lambda: False
+) -> None:
     with suppress(OSError):
         while data := await reader.read(65_536):
+            if drops():
+                continue
             writer.write(data)
             await writer.drain()
 

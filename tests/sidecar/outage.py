@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from grpc import aio
@@ -43,10 +43,15 @@ async def until_health(sidecar: RunningProgram, wanted: str) -> None:
             await asyncio.sleep(0.02)
 
 
+def stub_of(program: RunningProgram) -> AbstractAsyncContextManager[Any]:
+    """A raw stub of the bus that a program serves."""
+    return stub_of_address(program.address)
+
+
 @asynccontextmanager
-async def stub_of(program: RunningProgram) -> AsyncIterator[Any]:
+async def stub_of_address(address: str) -> AsyncIterator[Any]:
     """A raw stub of the bus behind an address."""
-    async with aio.insecure_channel(program.address) as channel:
+    async with aio.insecure_channel(address) as channel:
         yield bus_pb2_grpc.BusServiceStub(channel)
 
 

@@ -1192,8 +1192,11 @@ type StuckResponse struct {
 	// Live subscriptions that lost messages, or for which some wait and may not be sent; the most lost first.
 	Lagging []*Subscription `protobuf:"bytes,5,rep,name=lagging,proto3" json:"lagging,omitempty"`
 	// What each connection has open, those that hold most first.
-	Connections   []*StuckResponse_Connection `protobuf:"bytes,6,rep,name=connections,proto3" json:"connections,omitempty"`
-	Unheard       []string                    `protobuf:"bytes,7,rep,name=unheard,proto3" json:"unheard,omitempty"`
+	Connections []*StuckResponse_Connection `protobuf:"bytes,6,rep,name=connections,proto3" json:"connections,omitempty"`
+	Unheard     []string                    `protobuf:"bytes,7,rep,name=unheard,proto3" json:"unheard,omitempty"`
+	// Of a sidecar that is asked: what it holds, of whatever age. Unset: none was asked, or it is set up to hold nothing.
+	// While its bus is away, `unheard` names the bus, and there is nothing else.
+	Sidecar       *StuckResponse_HeldBySidecar `protobuf:"bytes,8,opt,name=sidecar,proto3" json:"sidecar,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1273,6 +1276,13 @@ func (x *StuckResponse) GetConnections() []*StuckResponse_Connection {
 func (x *StuckResponse) GetUnheard() []string {
 	if x != nil {
 		return x.Unheard
+	}
+	return nil
+}
+
+func (x *StuckResponse) GetSidecar() *StuckResponse_HeldBySidecar {
+	if x != nil {
+		return x.Sidecar
 	}
 	return nil
 }
@@ -2104,6 +2114,302 @@ func (x *StuckResponse_Connection) GetReplica() string {
 	return ""
 }
 
+// HeldBySidecar says what a sidecar took to be stored while the bus was away, and what became of it.
+type StuckResponse_HeldBySidecar struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the bus, and whether it is connected now.
+	BusAddress   string `protobuf:"bytes,1,opt,name=bus_address,json=busAddress,proto3" json:"bus_address,omitempty"`
+	BusConnected bool   `protobuf:"varint,2,opt,name=bus_connected,json=busConnected,proto3" json:"bus_connected,omitempty"`
+	// Messages that wait for the bus now, and their bytes.
+	Messages int64 `protobuf:"varint,3,opt,name=messages,proto3" json:"messages,omitempty"`
+	Bytes    int64 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// When the oldest of them was taken. Unset: none waits.
+	OldestAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=oldest_at,json=oldestAt,proto3" json:"oldest_at,omitempty"`
+	// Messages that the bus refused for good, and their bytes. They stay in the sidecar's file.
+	Refused      int64 `protobuf:"varint,6,opt,name=refused,proto3" json:"refused,omitempty"`
+	RefusedBytes int64 `protobuf:"varint,7,opt,name=refused_bytes,json=refusedBytes,proto3" json:"refused_bytes,omitempty"`
+	// What may wait or have been refused, together; beyond it stored publishes are refused with OVERLOADED.
+	MaxMessages int64 `protobuf:"varint,8,opt,name=max_messages,json=maxMessages,proto3" json:"max_messages,omitempty"`
+	MaxBytes    int64 `protobuf:"varint,9,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	// Since the sidecar started: messages that the bus took, and those that it may have stored twice, since they were
+	// sent, not answered, and sent again after more than 2 minutes.
+	Forwarded          int64 `protobuf:"varint,10,opt,name=forwarded,proto3" json:"forwarded,omitempty"`
+	PossibleDuplicates int64 `protobuf:"varint,11,opt,name=possible_duplicates,json=possibleDuplicates,proto3" json:"possible_duplicates,omitempty"`
+	// Channels of which messages wait, those with the most first; at most `limit`.
+	Channels []*StuckResponse_HeldChannel `protobuf:"bytes,12,rep,name=channels,proto3" json:"channels,omitempty"`
+	// The last that were refused, the last one first; at most `limit`.
+	LastRefused   []*StuckResponse_Refusal `protobuf:"bytes,13,rep,name=last_refused,json=lastRefused,proto3" json:"last_refused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StuckResponse_HeldBySidecar) Reset() {
+	*x = StuckResponse_HeldBySidecar{}
+	mi := &file_trunkline_v1_inspection_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StuckResponse_HeldBySidecar) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StuckResponse_HeldBySidecar) ProtoMessage() {}
+
+func (x *StuckResponse_HeldBySidecar) ProtoReflect() protoreflect.Message {
+	mi := &file_trunkline_v1_inspection_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StuckResponse_HeldBySidecar.ProtoReflect.Descriptor instead.
+func (*StuckResponse_HeldBySidecar) Descriptor() ([]byte, []int) {
+	return file_trunkline_v1_inspection_proto_rawDescGZIP(), []int{10, 5}
+}
+
+func (x *StuckResponse_HeldBySidecar) GetBusAddress() string {
+	if x != nil {
+		return x.BusAddress
+	}
+	return ""
+}
+
+func (x *StuckResponse_HeldBySidecar) GetBusConnected() bool {
+	if x != nil {
+		return x.BusConnected
+	}
+	return false
+}
+
+func (x *StuckResponse_HeldBySidecar) GetMessages() int64 {
+	if x != nil {
+		return x.Messages
+	}
+	return 0
+}
+
+func (x *StuckResponse_HeldBySidecar) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *StuckResponse_HeldBySidecar) GetOldestAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldestAt
+	}
+	return nil
+}
+
+func (x *StuckResponse_HeldBySidecar) GetRefused() int64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *StuckResponse_HeldBySidecar) GetRefusedBytes() int64 {
+	if x != nil {
+		return x.RefusedBytes
+	}
+	return 0
+}
+
+func (x *StuckResponse_HeldBySidecar) GetMaxMessages() int64 {
+	if x != nil {
+		return x.MaxMessages
+	}
+	return 0
+}
+
+func (x *StuckResponse_HeldBySidecar) GetMaxBytes() int64 {
+	if x != nil {
+		return x.MaxBytes
+	}
+	return 0
+}
+
+func (x *StuckResponse_HeldBySidecar) GetForwarded() int64 {
+	if x != nil {
+		return x.Forwarded
+	}
+	return 0
+}
+
+func (x *StuckResponse_HeldBySidecar) GetPossibleDuplicates() int64 {
+	if x != nil {
+		return x.PossibleDuplicates
+	}
+	return 0
+}
+
+func (x *StuckResponse_HeldBySidecar) GetChannels() []*StuckResponse_HeldChannel {
+	if x != nil {
+		return x.Channels
+	}
+	return nil
+}
+
+func (x *StuckResponse_HeldBySidecar) GetLastRefused() []*StuckResponse_Refusal {
+	if x != nil {
+		return x.LastRefused
+	}
+	return nil
+}
+
+type StuckResponse_HeldChannel struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Channel  string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Messages int64                  `protobuf:"varint,2,opt,name=messages,proto3" json:"messages,omitempty"`
+	Bytes    int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// When the oldest of them was taken.
+	OldestAt      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=oldest_at,json=oldestAt,proto3" json:"oldest_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StuckResponse_HeldChannel) Reset() {
+	*x = StuckResponse_HeldChannel{}
+	mi := &file_trunkline_v1_inspection_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StuckResponse_HeldChannel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StuckResponse_HeldChannel) ProtoMessage() {}
+
+func (x *StuckResponse_HeldChannel) ProtoReflect() protoreflect.Message {
+	mi := &file_trunkline_v1_inspection_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StuckResponse_HeldChannel.ProtoReflect.Descriptor instead.
+func (*StuckResponse_HeldChannel) Descriptor() ([]byte, []int) {
+	return file_trunkline_v1_inspection_proto_rawDescGZIP(), []int{10, 6}
+}
+
+func (x *StuckResponse_HeldChannel) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *StuckResponse_HeldChannel) GetMessages() int64 {
+	if x != nil {
+		return x.Messages
+	}
+	return 0
+}
+
+func (x *StuckResponse_HeldChannel) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *StuckResponse_HeldChannel) GetOldestAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldestAt
+	}
+	return nil
+}
+
+type StuckResponse_Refusal struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Channel   string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	MessageId string                 `protobuf:"bytes,2,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	RefusedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=refused_at,json=refusedAt,proto3" json:"refused_at,omitempty"`
+	// The bus's reason, such as MESSAGE_TOO_LARGE, and what it said.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Error         string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StuckResponse_Refusal) Reset() {
+	*x = StuckResponse_Refusal{}
+	mi := &file_trunkline_v1_inspection_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StuckResponse_Refusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StuckResponse_Refusal) ProtoMessage() {}
+
+func (x *StuckResponse_Refusal) ProtoReflect() protoreflect.Message {
+	mi := &file_trunkline_v1_inspection_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StuckResponse_Refusal.ProtoReflect.Descriptor instead.
+func (*StuckResponse_Refusal) Descriptor() ([]byte, []int) {
+	return file_trunkline_v1_inspection_proto_rawDescGZIP(), []int{10, 7}
+}
+
+func (x *StuckResponse_Refusal) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *StuckResponse_Refusal) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *StuckResponse_Refusal) GetRefusedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RefusedAt
+	}
+	return nil
+}
+
+func (x *StuckResponse_Refusal) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *StuckResponse_Refusal) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 var File_trunkline_v1_inspection_proto protoreflect.FileDescriptor
 
 const file_trunkline_v1_inspection_proto_rawDesc = "" +
@@ -2230,7 +2536,7 @@ const file_trunkline_v1_inspection_proto_rawDesc = "" +
 	"\n" +
 	"older_than\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\tolderThan\x12\x19\n" +
 	"\x05limit\x18\x02 \x01(\x05H\x00R\x05limit\x88\x01\x01B\b\n" +
-	"\x06_limit\"\xb7\r\n" +
+	"\x06_limit\"\xdd\x14\n" +
 	"\rStuckResponse\x12D\n" +
 	"\bdurables\x18\x01 \x03(\v2(.trunkline.v1.StuckResponse.StuckDurableR\bdurables\x12A\n" +
 	"\tin_flight\x18\x02 \x03(\v2$.trunkline.v1.StuckResponse.InFlightR\binFlight\x12;\n" +
@@ -2238,7 +2544,8 @@ const file_trunkline_v1_inspection_proto_rawDesc = "" +
 	"\brequests\x18\x04 \x03(\v2*.trunkline.v1.StuckResponse.PendingRequestR\brequests\x124\n" +
 	"\alagging\x18\x05 \x03(\v2\x1a.trunkline.v1.SubscriptionR\alagging\x12H\n" +
 	"\vconnections\x18\x06 \x03(\v2&.trunkline.v1.StuckResponse.ConnectionR\vconnections\x12\x18\n" +
-	"\aunheard\x18\a \x03(\tR\aunheard\x1a\xa0\x01\n" +
+	"\aunheard\x18\a \x03(\tR\aunheard\x12C\n" +
+	"\asidecar\x18\b \x01(\v2).trunkline.v1.StuckResponse.HeldBySidecarR\asidecar\x1a\xa0\x01\n" +
 	"\fStuckDurable\x12E\n" +
 	"\fsubscription\x18\x01 \x01(\v2!.trunkline.v1.DurableSubscriptionR\fsubscription\x127\n" +
 	"\toldest_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\boldestAt\x12\x10\n" +
@@ -2285,7 +2592,36 @@ const file_trunkline_v1_inspection_proto_rawDesc = "" +
 	"\x0fqueued_messages\x18\x04 \x01(\x03R\x0equeuedMessages\x12\x14\n" +
 	"\x05asked\x18\x05 \x01(\x05R\x05asked\x12\x1c\n" +
 	"\tanswering\x18\x06 \x01(\x05R\tanswering\x12\x18\n" +
-	"\areplica\x18\a \x01(\tR\areplica*\x8d\x01\n" +
+	"\areplica\x18\a \x01(\tR\areplica\x1a\x9b\x04\n" +
+	"\rHeldBySidecar\x12\x1f\n" +
+	"\vbus_address\x18\x01 \x01(\tR\n" +
+	"busAddress\x12#\n" +
+	"\rbus_connected\x18\x02 \x01(\bR\fbusConnected\x12\x1a\n" +
+	"\bmessages\x18\x03 \x01(\x03R\bmessages\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x03R\x05bytes\x127\n" +
+	"\toldest_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\boldestAt\x12\x18\n" +
+	"\arefused\x18\x06 \x01(\x03R\arefused\x12#\n" +
+	"\rrefused_bytes\x18\a \x01(\x03R\frefusedBytes\x12!\n" +
+	"\fmax_messages\x18\b \x01(\x03R\vmaxMessages\x12\x1b\n" +
+	"\tmax_bytes\x18\t \x01(\x03R\bmaxBytes\x12\x1c\n" +
+	"\tforwarded\x18\n" +
+	" \x01(\x03R\tforwarded\x12/\n" +
+	"\x13possible_duplicates\x18\v \x01(\x03R\x12possibleDuplicates\x12C\n" +
+	"\bchannels\x18\f \x03(\v2'.trunkline.v1.StuckResponse.HeldChannelR\bchannels\x12F\n" +
+	"\flast_refused\x18\r \x03(\v2#.trunkline.v1.StuckResponse.RefusalR\vlastRefused\x1a\x92\x01\n" +
+	"\vHeldChannel\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x1a\n" +
+	"\bmessages\x18\x02 \x01(\x03R\bmessages\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\x127\n" +
+	"\toldest_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\boldestAt\x1a\xab\x01\n" +
+	"\aRefusal\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x02 \x01(\tR\tmessageId\x129\n" +
+	"\n" +
+	"refused_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\trefusedAt\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error*\x8d\x01\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fVERDICT_GETS\x10\x01\x12\x12\n" +
@@ -2324,7 +2660,7 @@ func file_trunkline_v1_inspection_proto_rawDescGZIP() []byte {
 }
 
 var file_trunkline_v1_inspection_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_trunkline_v1_inspection_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_trunkline_v1_inspection_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_trunkline_v1_inspection_proto_goTypes = []any{
 	(Verdict)(0),                         // 0: trunkline.v1.Verdict
 	(TraceEventKind)(0),                  // 1: trunkline.v1.TraceEventKind
@@ -2350,13 +2686,16 @@ var file_trunkline_v1_inspection_proto_goTypes = []any{
 	(*StuckResponse_BlockingKey)(nil),    // 21: trunkline.v1.StuckResponse.BlockingKey
 	(*StuckResponse_PendingRequest)(nil), // 22: trunkline.v1.StuckResponse.PendingRequest
 	(*StuckResponse_Connection)(nil),     // 23: trunkline.v1.StuckResponse.Connection
-	(*timestamppb.Timestamp)(nil),        // 24: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),          // 25: google.protobuf.Duration
-	(*DurableSubscription)(nil),          // 26: trunkline.v1.DurableSubscription
-	(*Message)(nil),                      // 27: trunkline.v1.Message
+	(*StuckResponse_HeldBySidecar)(nil),  // 24: trunkline.v1.StuckResponse.HeldBySidecar
+	(*StuckResponse_HeldChannel)(nil),    // 25: trunkline.v1.StuckResponse.HeldChannel
+	(*StuckResponse_Refusal)(nil),        // 26: trunkline.v1.StuckResponse.Refusal
+	(*timestamppb.Timestamp)(nil),        // 27: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),          // 28: google.protobuf.Duration
+	(*DurableSubscription)(nil),          // 29: trunkline.v1.DurableSubscription
+	(*Message)(nil),                      // 30: trunkline.v1.Message
 }
 var file_trunkline_v1_inspection_proto_depIdxs = []int32{
-	24, // 0: trunkline.v1.Subscription.started_at:type_name -> google.protobuf.Timestamp
+	27, // 0: trunkline.v1.Subscription.started_at:type_name -> google.protobuf.Timestamp
 	13, // 1: trunkline.v1.ExplainResponse.recipients:type_name -> trunkline.v1.ExplainResponse.Recipient
 	13, // 2: trunkline.v1.ExplainResponse.others:type_name -> trunkline.v1.ExplainResponse.Recipient
 	14, // 3: trunkline.v1.ExplainResponse.keepers:type_name -> trunkline.v1.ExplainResponse.Keeper
@@ -2366,35 +2705,41 @@ var file_trunkline_v1_inspection_proto_depIdxs = []int32{
 	18, // 7: trunkline.v1.TailResponse.left_out:type_name -> trunkline.v1.TailResponse.LeftOut
 	9,  // 8: trunkline.v1.TraceResponse.events:type_name -> trunkline.v1.TraceEvent
 	10, // 9: trunkline.v1.TraceResponse.states:type_name -> trunkline.v1.TraceState
-	24, // 10: trunkline.v1.TraceResponse.remembered_since:type_name -> google.protobuf.Timestamp
-	24, // 11: trunkline.v1.TraceEvent.time:type_name -> google.protobuf.Timestamp
+	27, // 10: trunkline.v1.TraceResponse.remembered_since:type_name -> google.protobuf.Timestamp
+	27, // 11: trunkline.v1.TraceEvent.time:type_name -> google.protobuf.Timestamp
 	1,  // 12: trunkline.v1.TraceEvent.kind:type_name -> trunkline.v1.TraceEventKind
-	24, // 13: trunkline.v1.TraceEvent.due_at:type_name -> google.protobuf.Timestamp
-	24, // 14: trunkline.v1.TraceState.due_at:type_name -> google.protobuf.Timestamp
-	25, // 15: trunkline.v1.StuckRequest.older_than:type_name -> google.protobuf.Duration
+	27, // 13: trunkline.v1.TraceEvent.due_at:type_name -> google.protobuf.Timestamp
+	27, // 14: trunkline.v1.TraceState.due_at:type_name -> google.protobuf.Timestamp
+	28, // 15: trunkline.v1.StuckRequest.older_than:type_name -> google.protobuf.Duration
 	19, // 16: trunkline.v1.StuckResponse.durables:type_name -> trunkline.v1.StuckResponse.StuckDurable
 	20, // 17: trunkline.v1.StuckResponse.in_flight:type_name -> trunkline.v1.StuckResponse.InFlight
 	21, // 18: trunkline.v1.StuckResponse.keys:type_name -> trunkline.v1.StuckResponse.BlockingKey
 	22, // 19: trunkline.v1.StuckResponse.requests:type_name -> trunkline.v1.StuckResponse.PendingRequest
 	2,  // 20: trunkline.v1.StuckResponse.lagging:type_name -> trunkline.v1.Subscription
 	23, // 21: trunkline.v1.StuckResponse.connections:type_name -> trunkline.v1.StuckResponse.Connection
-	2,  // 22: trunkline.v1.ExplainResponse.Recipient.subscription:type_name -> trunkline.v1.Subscription
-	0,  // 23: trunkline.v1.ExplainResponse.Recipient.verdict:type_name -> trunkline.v1.Verdict
-	26, // 24: trunkline.v1.ExplainResponse.Keeper.subscription:type_name -> trunkline.v1.DurableSubscription
-	0,  // 25: trunkline.v1.ExplainResponse.Keeper.verdict:type_name -> trunkline.v1.Verdict
-	27, // 26: trunkline.v1.TailResponse.Seen.messages:type_name -> trunkline.v1.Message
-	26, // 27: trunkline.v1.StuckResponse.StuckDurable.subscription:type_name -> trunkline.v1.DurableSubscription
-	24, // 28: trunkline.v1.StuckResponse.StuckDurable.oldest_at:type_name -> google.protobuf.Timestamp
-	24, // 29: trunkline.v1.StuckResponse.InFlight.handed_out_at:type_name -> google.protobuf.Timestamp
-	24, // 30: trunkline.v1.StuckResponse.InFlight.lease_ends_at:type_name -> google.protobuf.Timestamp
-	24, // 31: trunkline.v1.StuckResponse.BlockingKey.due_at:type_name -> google.protobuf.Timestamp
-	24, // 32: trunkline.v1.StuckResponse.PendingRequest.asked_at:type_name -> google.protobuf.Timestamp
-	24, // 33: trunkline.v1.StuckResponse.PendingRequest.deadline:type_name -> google.protobuf.Timestamp
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	24, // 22: trunkline.v1.StuckResponse.sidecar:type_name -> trunkline.v1.StuckResponse.HeldBySidecar
+	2,  // 23: trunkline.v1.ExplainResponse.Recipient.subscription:type_name -> trunkline.v1.Subscription
+	0,  // 24: trunkline.v1.ExplainResponse.Recipient.verdict:type_name -> trunkline.v1.Verdict
+	29, // 25: trunkline.v1.ExplainResponse.Keeper.subscription:type_name -> trunkline.v1.DurableSubscription
+	0,  // 26: trunkline.v1.ExplainResponse.Keeper.verdict:type_name -> trunkline.v1.Verdict
+	30, // 27: trunkline.v1.TailResponse.Seen.messages:type_name -> trunkline.v1.Message
+	29, // 28: trunkline.v1.StuckResponse.StuckDurable.subscription:type_name -> trunkline.v1.DurableSubscription
+	27, // 29: trunkline.v1.StuckResponse.StuckDurable.oldest_at:type_name -> google.protobuf.Timestamp
+	27, // 30: trunkline.v1.StuckResponse.InFlight.handed_out_at:type_name -> google.protobuf.Timestamp
+	27, // 31: trunkline.v1.StuckResponse.InFlight.lease_ends_at:type_name -> google.protobuf.Timestamp
+	27, // 32: trunkline.v1.StuckResponse.BlockingKey.due_at:type_name -> google.protobuf.Timestamp
+	27, // 33: trunkline.v1.StuckResponse.PendingRequest.asked_at:type_name -> google.protobuf.Timestamp
+	27, // 34: trunkline.v1.StuckResponse.PendingRequest.deadline:type_name -> google.protobuf.Timestamp
+	27, // 35: trunkline.v1.StuckResponse.HeldBySidecar.oldest_at:type_name -> google.protobuf.Timestamp
+	25, // 36: trunkline.v1.StuckResponse.HeldBySidecar.channels:type_name -> trunkline.v1.StuckResponse.HeldChannel
+	26, // 37: trunkline.v1.StuckResponse.HeldBySidecar.last_refused:type_name -> trunkline.v1.StuckResponse.Refusal
+	27, // 38: trunkline.v1.StuckResponse.HeldChannel.oldest_at:type_name -> google.protobuf.Timestamp
+	27, // 39: trunkline.v1.StuckResponse.Refusal.refused_at:type_name -> google.protobuf.Timestamp
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_trunkline_v1_inspection_proto_init() }
@@ -2423,7 +2768,7 @@ func file_trunkline_v1_inspection_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trunkline_v1_inspection_proto_rawDesc), len(file_trunkline_v1_inspection_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   22,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -100,8 +100,9 @@ _HOMES = {
     "trunkline.bus.request": ("Request", "RequestHandler"),
     "trunkline.bus.inspection": ("BusStatistics", "DurableInfo", "SubscriptionInfo"),
     "trunkline.bus.questions": (
-        *("BlockingKey", "ConnectionInfo", "Explanation", "InFlight", "Keeper", "LeftOut", "Permission", "Recipient"),
-        *("Stuck", "StuckDurable", "Trace", "TraceEvent", "TraceState", "WaitingRequest"),
+        *("BlockingKey", "ConnectionInfo", "Explanation", "HeldBySidecar", "HeldChannel", "InFlight", "Keeper"),
+        *("LeftOut", "Permission", "Recipient", "Refusal", "Stuck", "StuckDurable", "Trace", "TraceEvent"),
+        *("TraceState", "WaitingRequest"),
     ),
     "trunkline.bus.message_bus": ("MessageBus", "MessageCallback"),
     "trunklined.local.bus": ("InMemoryMessageBus",),
@@ -171,11 +172,14 @@ if TYPE_CHECKING:
     from trunkline.bus.questions import BlockingKey as BlockingKey
     from trunkline.bus.questions import ConnectionInfo as ConnectionInfo
     from trunkline.bus.questions import Explanation as Explanation
+    from trunkline.bus.questions import HeldBySidecar as HeldBySidecar
+    from trunkline.bus.questions import HeldChannel as HeldChannel
     from trunkline.bus.questions import InFlight as InFlight
     from trunkline.bus.questions import Keeper as Keeper
     from trunkline.bus.questions import LeftOut as LeftOut
     from trunkline.bus.questions import Permission as Permission
     from trunkline.bus.questions import Recipient as Recipient
+    from trunkline.bus.questions import Refusal as Refusal
     from trunkline.bus.questions import Stuck as Stuck
     from trunkline.bus.questions import StuckDurable as StuckDurable
     from trunkline.bus.questions import Trace as Trace

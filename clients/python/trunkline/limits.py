@@ -15,11 +15,19 @@ STATE_PORT: Final = 7432
 BUS_AWAY: Final = ("trunkline-bus", "away")
 """Initial metadata of an OpenStream stream that a sidecar accepted while the bus is away."""
 
+HOLDS_STORED: Final = ("trunkline-holds", "stored")
+"""Initial metadata of an OpenStream stream to a sidecar that holds what is to be stored while the bus is away. Such a
+stream is over when the bus is lost; what was on its way, and is stored again by the next one, is stored once."""
+
 COMPRESSED: Final = ("trunkline-compression", "gzip")
 """Metadata of a call whose answers shall be compressed, as its requests are. Over a UNIX socket nothing is."""
 
 MOVES: Final = ("trunkline-moves", "1")
 """Metadata of a stream whose client promises to move when it is asked to (see `Move` in move.proto)."""
+
+STUCK_LIMIT: Final = 20
+MAX_STUCK_LIMIT: Final = 1_000
+"""How many of each kind `Stuck` tells where its caller names no number, and at most."""
 
 MAX_CHANNEL_LENGTH: Final = 255
 """Characters of a channel, pattern or group name; beyond it INVALID_CHANNEL."""

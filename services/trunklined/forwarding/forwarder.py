@@ -2,8 +2,8 @@
 
 Nothing of a call is changed but its deadline, and nothing is decoded but the ids of what client libraries have open.
 The caller's metadata goes up, but for who it says it is: each connection says that anew. The upstream's status, message
-and trailing metadata (with its ErrorInfo) come back as they are. A connection that is lost gets a status of its own,
-with BUS_DISCONNECTED or STATE_DISCONNECTED.
+and trailing metadata (with its ErrorInfo) come back as they are. An upstream that is lost, or says that it goes away,
+is raised as BUS_DISCONNECTED or STATE_DISCONNECTED, so that who forwards may do better than to pass it on.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import grpc
 from grpc import aio
 
 from trunkline.addresses import UNIX
-from trunkline.errors import STATUS_DETAILS_KEY, TrunklineError
+from trunkline.errors import TrunklineError
 from trunkline.limits import COMPRESSED
+from trunkline.wire.status import error_from_rpc
 from trunklined.forwarding.open_items import OpenItems
 from trunklined.rpc.identity import HOP, REPLICA_KEY, handed_on
 from trunklined.rpc.upstream import Upstream
@@ -34,6 +35,9 @@ DEADLINE_SHARE: Final = 0.025
 """A deadline shrinks by this many seconds, or by this share of it where that is more, so that the upstream's own error
 still reaches the caller; never by more than a tenth of it. (gRPC rounds a deadline up by as much as 1% on each wire:
 twice here, which would undo less.)"""
+
+_WROTE_TOO_LATE: Final = "Internal error from Core"
+"""What gRPC says, with INTERNAL, of a call whose connection was lost before it wrote to it."""
 
 _KEPT: Final = ("grpc-trace-bin", "grpc-tags-bin")
 _HOP: Final = ("user-agent", "te", "content-type", "content-length", "host", *HOP)
@@ -52,7 +56,7 @@ class Forwarder:
     Args:
         service: its full name, such as "trunkline.v1.BusService".
         address: where it is.
-        disconnected: the error of a caller when the upstream is not there.
+        disconnected: the error of a caller when the upstream is not there, or goes away.
         options: channel arguments.
         on_change: called with True when the upstream is connected, with False when it is lost, and when it is not there
             at first.
@@ -153,7 +157,11 @@ class Forwarder:
                 call.cancel()
 
     async def unary(self, method: str, request: bytes, context: Context) -> bytes:
-        """Forwards a call with one request and one response."""
+        """Forwards a call with one request and one response.
+
+        Raises:
+            TrunklineError: of the class `disconnected`: the upstream is not there, was lost or goes away.
+        """
         self.check_open(method, request)
         task = asyncio.current_task()
         assert task is not None
@@ -172,7 +180,7 @@ class Forwarder:
         try:
             response: bytes = await call
         except aio.AioRpcError as error:
-            await self._fail(context, error.code(), error.details(), error.trailing_metadata())
+            await self._fail(context, error)
         except asyncio.CancelledError:
             if self._stopping and not _is_cancelled():
                 raise self._stops() from None
@@ -200,21 +208,32 @@ class Forwarder:
         try:
             response: bytes = await call
         except aio.AioRpcError as error:
-            await self._fail(context, error.code(), error.details(), error.trailing_metadata())
+            await self._fail(context, error)
         finally:
             upward.cancel()
             call.cancel()
         return response
 
-    async def stream_stream(self, method: str, context: Context) -> None:
-        """Forwards a call with many requests and many responses."""
+    async def stream_stream(self, method: str, context: Context, *, tries_again: bool = False) -> None:
+        """Forwards a call with many requests and many responses.
+
+        Args:
+            method: the call's.
+            context: the caller's.
+            tries_again: whether who calls this does so by itself where the upstream refuses the call since it goes
+                away; else that raises once another replica is connected, if there is one, to which the caller comes.
+
+        Raises:
+            TrunklineError: as `unary`.
+        """
         call = await self.open(method, context)
         items = OpenItems(method)
         upward = asyncio.create_task(_pass_up(call, context, items))
         try:
-            await self._answer(call, context, items)
+            await self._answer(call, context, items, tries_again=tries_again)
         finally:
             upward.cancel()
+            await asyncio.wait({upward})  # nothing is read off the context any more
 
     async def open(self, method: str, context: Context) -> Any:
         """Begins a call with many requests and many responses, for who passes them on; returns it."""
@@ -229,33 +248,37 @@ class Forwarder:
     def _stops(self) -> TrunklineError:
         return self._disconnected(f"{self._program} is stopping", details={"service": self.service})
 
-    async def _answer(self, call: Any, context: Context, items: OpenItems) -> None:
+    async def _answer(self, call: Any, context: Context, items: OpenItems, *, tries_again: bool = False) -> None:
         """Passes the responses on, one at a time: what the caller does not take waits in the upstream."""
         with self._upstream.in_use() as is_current:
-            await self._pass_down(call, context, items, is_current)
+            await self._pass_down(call, context, items, is_current, tries_again)
 
-    async def _pass_down(self, call: Any, context: Context, items: OpenItems, is_current: Callable[[], bool]) -> None:
+    async def _pass_down(
+        self, call: Any, context: Context, items: OpenItems, is_current: Callable[[], bool], tries_again: bool
+    ) -> None:
         self._streams[call] = items
         try:
             metadata = tuple(await call.initial_metadata() or ())
             if call.done() and (code := await call.code()) is not grpc.StatusCode.OK:
-                if code is grpc.StatusCode.UNAVAILABLE and is_current():
-                    await self._go_elsewhere()  # that replica stops; the caller tries again
+                if code is grpc.StatusCode.UNAVAILABLE and is_current():  # that replica stops; the caller tries again
+                    moving = self._go_elsewhere()
+                    if not tries_again:
+                        await asyncio.wait({moving})
             else:  # at once: to a client they say that its stream was accepted
                 await context.send_initial_metadata(metadata)
             while (response := await call.read()) is not aio.EOF:
                 if items.asks_to_move(response) and is_current():
-                    await self._go_elsewhere()
+                    await asyncio.wait({self._go_elsewhere()})
                 await context.write(response)
                 items.came(response)
             code = await call.code()
             trailers = await call.trailing_metadata()
             if code is not grpc.StatusCode.OK:
-                await self._fail(context, code, await call.details(), trailers)
+                await self._fail(context, aio.AioRpcError(code, aio.Metadata(), trailers, await call.details()))
             if trailers:
                 context.set_trailing_metadata(tuple(trailers))
         except aio.AioRpcError as error:
-            await self._fail(context, error.code(), error.details(), error.trailing_metadata())
+            await self._fail(context, error)
         except asyncio.CancelledError:
             if self._stopping and not _is_cancelled():
                 raise self._stops() from None
@@ -265,12 +288,13 @@ class Forwarder:
             items.close()
             call.cancel()
 
-    async def _go_elsewhere(self) -> None:
-        """Lets new calls go to another replica, where there is one. Then a client that moves, moves there."""
+    def _go_elsewhere(self) -> asyncio.Task[bool]:
+        """Lets new calls go to another replica, where there is one. When that is done, a client that moves, moves
+        there."""
         if self._moving is None:
             self._moving = asyncio.ensure_future(self._upstream.move(UPSTREAM_WAIT))
             self._moving.add_done_callback(self._moved)
-        await asyncio.wait({self._moving})
+        return self._moving
 
     def _moved(self, _: object) -> None:
         self._moving = None
@@ -304,17 +328,25 @@ class Forwarder:
                 details={"service": self.service, "address": self.address},
             ) from None
 
-    async def _fail(self, context: Context, code: Any, details: str | None, trailers: Any) -> NoReturn:
-        """Ends the call with the upstream's status; with our own, where the upstream could not give one."""
-        passed = tuple(trailers or ())
+    async def _fail(self, context: Context, status: aio.AioRpcError) -> NoReturn:
+        """Ends the call with the upstream's status, or raises that the upstream is lost or goes away."""
+        code, said = status.code(), status.details() or ""
         if code is grpc.StatusCode.CANCELLED and self._stopping:
             raise self._stops()
-        if code is grpc.StatusCode.UNAVAILABLE and not any(key == STATUS_DETAILS_KEY for key, _ in passed):
-            raise self._disconnected(
-                f"the connection to {self.service} was lost: {details or 'no reason was given'}",
-                details={"service": self.service, "address": self.address},
-            )
-        await context.abort(code, details or "", passed)
+        if code is grpc.StatusCode.UNAVAILABLE:
+            error = error_from_rpc(status, self._disconnected)
+            if isinstance(error, self._disconnected):
+                raise self._lost(said) if "grpc_status" in error.details else error
+        elif code is grpc.StatusCode.INTERNAL and said == _WROTE_TOO_LATE:
+            raise self._lost(said)
+        await context.abort(code, said, tuple(status.trailing_metadata() or ()))
+
+    def _lost(self, why: str) -> TrunklineError:
+        """The error of a call whose connection was lost: the upstream did not say why."""
+        return self._disconnected(
+            f"the connection to {self.service} was lost: {why or 'no reason was given'}",
+            details={"service": self.service, "address": self.address},
+        )
 
 
 async def _pass_up(call: Any, context: Context, items: OpenItems) -> None:

@@ -52,6 +52,15 @@ class Refusal(NamedTuple):
     error: str
 
 
+class HeldChannel(NamedTuple):
+    """What is held for one channel: messages, their bytes, and when the oldest was taken (UNIX time in seconds)."""
+
+    channel: str
+    messages: int
+    bytes: int
+    oldest_at: float
+
+
 class Contents(NamedTuple):
     """How many messages there are, their bytes, and when the oldest that is held was taken."""
 
@@ -87,6 +96,7 @@ class Stock:
         """When the oldest message that is held was taken, in UNIX time."""
         self._waiting_messages = self._waiting_bytes = 0
         """What was taken and is not committed."""
+        self.max_messages, self.max_bytes = max_messages, max_bytes
         self._full = full
         self._limits = (messages_limit, max_messages), (bytes_limit, max_bytes)
 

@@ -13,6 +13,7 @@ from trunklined.relay.journal import (
     Arrival,
     Contents,
     Held,
+    HeldChannel,
     Refusal,
     Stock,
     Window,
@@ -90,15 +91,7 @@ class TableJournal:
 
     async def refusals(self, limit: int) -> list[Refusal]:
         """See `Journal`."""
-        return await self._run_step(
-            lambda connection: [
-                Refusal(*row)
-                for row in connection.execute(
-                    "SELECT channel, message_id, refused_at, reason, error FROM refused ORDER BY id DESC LIMIT ?",
-                    (limit,),
-                )
-            ]
-        )
+        return await self._run_step(lambda connection: refusals_of(connection, limit))
 
 
 def contents_of(connection: sqlite3.Connection) -> Contents:
@@ -112,9 +105,30 @@ def contents_of(connection: sqlite3.Connection) -> Contents:
     return Contents(held, held_bytes, refused, refused_bytes, oldest and oldest[0])
 
 
-def add(connection: sqlite3.Connection, arrivals: Sequence[Arrival]) -> None:
-    """Holds messages, behind those that are held."""
-    connection.executemany("INSERT INTO held VALUES (NULL, ?, ?, ?, NULL, ?)", arrivals)
+def refusals_of(connection: sqlite3.Connection, limit: int) -> list[Refusal]:
+    """Returns the messages that were refused last, the last one first."""
+    rows = connection.execute(
+        "SELECT channel, message_id, refused_at, reason, error FROM refused ORDER BY id DESC LIMIT ?", (limit,)
+    )
+    return [Refusal(*row) for row in rows]
+
+
+def channels_of(connection: sqlite3.Connection, limit: int) -> list[HeldChannel]:
+    """Returns the channels of which most messages are held, those with the most first."""
+    rows = connection.execute(
+        "SELECT channel, count(*), sum(length(message)), min(taken_at) FROM held"
+        " GROUP BY channel ORDER BY count(*) DESC, channel LIMIT ?",
+        (limit,),
+    )
+    return [HeldChannel(*row) for row in rows]
+
+
+def add(connection: sqlite3.Connection, arrivals: Sequence[Arrival], sent_at: float | None = None) -> None:
+    """Holds messages, behind those that are held. `sent_at`: when they were sent to the bus without an answer since."""
+    connection.executemany(
+        "INSERT INTO held VALUES (NULL, ?, ?, ?, ?, ?)",
+        [(each.channel, each.key, each.taken_at, sent_at, each.message) for each in arrivals],
+    )
 
 
 def _next(connection: sqlite3.Connection, done: Sequence[Held], limit: int, now: float) -> Window:

@@ -52,7 +52,7 @@ class SidecarProgram:
 
     def register(self, server: aio.Server) -> None:
         """Adds BusService and StateService."""
-        servicer.register(server, servicer.BUS, self._bus, self._store.calls.handlers() if self._store else None)
+        servicer.register(server, servicer.BUS, self._bus, self._store.handlers if self._store else None)
         servicer.register(server, servicer.STATE, self._state)
 
     def report_to(self, health: Health) -> None:

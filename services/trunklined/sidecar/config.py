@@ -28,6 +28,8 @@ MAX_REMEMBERED: Final = 4_096
 MAX_WAITING_BYTES: Final = 4 * MiB
 """Of one OpenStream stream opened while the bus is away: what waits for the bus. Beyond it BUS_DISCONNECTED."""
 
+MAX_UNANSWERED_BYTES: Final = 16 * MiB
+"""Of one stream: what the bus was given to store and has not answered. Beyond it the stream is not read."""
 
 OWN_SUFFIX: Final = ".own"
 """What the path of gRPC's own socket ends with, where other users know another."""

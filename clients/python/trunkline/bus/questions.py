@@ -227,8 +227,61 @@ class ConnectionInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldChannel:
+    """Messages of one channel that a sidecar holds for the bus; `oldest_at` is when it took the oldest."""
+
+    channel: str
+    messages: int
+    bytes: int
+    oldest_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A message that a sidecar held and the bus refused for good, with the bus's reason and what it said."""
+
+    channel: str
+    message_id: str
+    refused_at: datetime
+    reason: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBySidecar:
+    """What a sidecar took to be stored while the bus was away, and what became of it.
+
+    Attributes:
+        bus_address, bus_connected: where the bus is, and whether it is connected now.
+        messages, bytes: what waits for the bus now.
+        oldest_at: when the oldest of it was taken; None: nothing waits.
+        refused, refused_bytes: what the bus refused for good; it stays in the sidecar's file.
+        max_messages, max_bytes: what may wait or have been refused, together.
+        forwarded: messages that the bus took since the sidecar started.
+        possible_duplicates: messages that it may have stored twice since then.
+        channels: those of which most messages wait.
+        last_refused: the last one first.
+    """
+
+    bus_address: str
+    bus_connected: bool
+    messages: int
+    bytes: int
+    oldest_at: datetime | None
+    refused: int
+    refused_bytes: int
+    max_messages: int
+    max_bytes: int
+    forwarded: int
+    possible_duplicates: int
+    channels: tuple[HeldChannel, ...]
+    last_refused: tuple[Refusal, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Stuck:
-    """What does not move, of each kind the worst first."""
+    """What does not move, of each kind the worst first; `sidecar` where one is asked that holds something while the bus
+    is away. Then `unheard` names the bus."""
 
     durables: tuple[StuckDurable, ...]
     in_flight: tuple[InFlight, ...]
@@ -237,6 +290,7 @@ class Stuck:
     lagging: tuple[SubscriptionInfo, ...]
     connections: tuple[ConnectionInfo, ...]
     unheard: tuple[str, ...]
+    sidecar: HeldBySidecar | None = None
 
 
 @dataclass(frozen=True, slots=True)

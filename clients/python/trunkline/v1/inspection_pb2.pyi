@@ -280,7 +280,7 @@ class StuckRequest(_message.Message):
     def __init__(self, older_than: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., limit: _Optional[int] = ...) -> None: ...
 
 class StuckResponse(_message.Message):
-    __slots__ = ("durables", "in_flight", "keys", "requests", "lagging", "connections", "unheard")
+    __slots__ = ("durables", "in_flight", "keys", "requests", "lagging", "connections", "unheard", "sidecar")
     class StuckDurable(_message.Message):
         __slots__ = ("subscription", "oldest_at", "why")
         SUBSCRIPTION_FIELD_NUMBER: _ClassVar[int]
@@ -366,6 +366,59 @@ class StuckResponse(_message.Message):
         answering: int
         replica: str
         def __init__(self, peer: _Optional[str] = ..., subscriptions: _Optional[int] = ..., leased: _Optional[int] = ..., queued_messages: _Optional[int] = ..., asked: _Optional[int] = ..., answering: _Optional[int] = ..., replica: _Optional[str] = ...) -> None: ...
+    class HeldBySidecar(_message.Message):
+        __slots__ = ("bus_address", "bus_connected", "messages", "bytes", "oldest_at", "refused", "refused_bytes", "max_messages", "max_bytes", "forwarded", "possible_duplicates", "channels", "last_refused")
+        BUS_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+        BUS_CONNECTED_FIELD_NUMBER: _ClassVar[int]
+        MESSAGES_FIELD_NUMBER: _ClassVar[int]
+        BYTES_FIELD_NUMBER: _ClassVar[int]
+        OLDEST_AT_FIELD_NUMBER: _ClassVar[int]
+        REFUSED_FIELD_NUMBER: _ClassVar[int]
+        REFUSED_BYTES_FIELD_NUMBER: _ClassVar[int]
+        MAX_MESSAGES_FIELD_NUMBER: _ClassVar[int]
+        MAX_BYTES_FIELD_NUMBER: _ClassVar[int]
+        FORWARDED_FIELD_NUMBER: _ClassVar[int]
+        POSSIBLE_DUPLICATES_FIELD_NUMBER: _ClassVar[int]
+        CHANNELS_FIELD_NUMBER: _ClassVar[int]
+        LAST_REFUSED_FIELD_NUMBER: _ClassVar[int]
+        bus_address: str
+        bus_connected: bool
+        messages: int
+        bytes: int
+        oldest_at: _timestamp_pb2.Timestamp
+        refused: int
+        refused_bytes: int
+        max_messages: int
+        max_bytes: int
+        forwarded: int
+        possible_duplicates: int
+        channels: _containers.RepeatedCompositeFieldContainer[StuckResponse.HeldChannel]
+        last_refused: _containers.RepeatedCompositeFieldContainer[StuckResponse.Refusal]
+        def __init__(self, bus_address: _Optional[str] = ..., bus_connected: bool = ..., messages: _Optional[int] = ..., bytes: _Optional[int] = ..., oldest_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., refused: _Optional[int] = ..., refused_bytes: _Optional[int] = ..., max_messages: _Optional[int] = ..., max_bytes: _Optional[int] = ..., forwarded: _Optional[int] = ..., possible_duplicates: _Optional[int] = ..., channels: _Optional[_Iterable[_Union[StuckResponse.HeldChannel, _Mapping]]] = ..., last_refused: _Optional[_Iterable[_Union[StuckResponse.Refusal, _Mapping]]] = ...) -> None: ...
+    class HeldChannel(_message.Message):
+        __slots__ = ("channel", "messages", "bytes", "oldest_at")
+        CHANNEL_FIELD_NUMBER: _ClassVar[int]
+        MESSAGES_FIELD_NUMBER: _ClassVar[int]
+        BYTES_FIELD_NUMBER: _ClassVar[int]
+        OLDEST_AT_FIELD_NUMBER: _ClassVar[int]
+        channel: str
+        messages: int
+        bytes: int
+        oldest_at: _timestamp_pb2.Timestamp
+        def __init__(self, channel: _Optional[str] = ..., messages: _Optional[int] = ..., bytes: _Optional[int] = ..., oldest_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    class Refusal(_message.Message):
+        __slots__ = ("channel", "message_id", "refused_at", "reason", "error")
+        CHANNEL_FIELD_NUMBER: _ClassVar[int]
+        MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
+        REFUSED_AT_FIELD_NUMBER: _ClassVar[int]
+        REASON_FIELD_NUMBER: _ClassVar[int]
+        ERROR_FIELD_NUMBER: _ClassVar[int]
+        channel: str
+        message_id: str
+        refused_at: _timestamp_pb2.Timestamp
+        reason: str
+        error: str
+        def __init__(self, channel: _Optional[str] = ..., message_id: _Optional[str] = ..., refused_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
     DURABLES_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
@@ -373,6 +426,7 @@ class StuckResponse(_message.Message):
     LAGGING_FIELD_NUMBER: _ClassVar[int]
     CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
     UNHEARD_FIELD_NUMBER: _ClassVar[int]
+    SIDECAR_FIELD_NUMBER: _ClassVar[int]
     durables: _containers.RepeatedCompositeFieldContainer[StuckResponse.StuckDurable]
     in_flight: _containers.RepeatedCompositeFieldContainer[StuckResponse.InFlight]
     keys: _containers.RepeatedCompositeFieldContainer[StuckResponse.BlockingKey]
@@ -380,4 +434,5 @@ class StuckResponse(_message.Message):
     lagging: _containers.RepeatedCompositeFieldContainer[Subscription]
     connections: _containers.RepeatedCompositeFieldContainer[StuckResponse.Connection]
     unheard: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, durables: _Optional[_Iterable[_Union[StuckResponse.StuckDurable, _Mapping]]] = ..., in_flight: _Optional[_Iterable[_Union[StuckResponse.InFlight, _Mapping]]] = ..., keys: _Optional[_Iterable[_Union[StuckResponse.BlockingKey, _Mapping]]] = ..., requests: _Optional[_Iterable[_Union[StuckResponse.PendingRequest, _Mapping]]] = ..., lagging: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ..., connections: _Optional[_Iterable[_Union[StuckResponse.Connection, _Mapping]]] = ..., unheard: _Optional[_Iterable[str]] = ...) -> None: ...
+    sidecar: StuckResponse.HeldBySidecar
+    def __init__(self, durables: _Optional[_Iterable[_Union[StuckResponse.StuckDurable, _Mapping]]] = ..., in_flight: _Optional[_Iterable[_Union[StuckResponse.InFlight, _Mapping]]] = ..., keys: _Optional[_Iterable[_Union[StuckResponse.BlockingKey, _Mapping]]] = ..., requests: _Optional[_Iterable[_Union[StuckResponse.PendingRequest, _Mapping]]] = ..., lagging: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ..., connections: _Optional[_Iterable[_Union[StuckResponse.Connection, _Mapping]]] = ..., unheard: _Optional[_Iterable[str]] = ..., sidecar: _Optional[_Union[StuckResponse.HeldBySidecar, _Mapping]] = ...) -> None: ...

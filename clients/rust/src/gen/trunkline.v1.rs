@@ -1228,6 +1228,10 @@ pub struct StuckResponse {
     pub connections: ::prost::alloc::vec::Vec<stuck_response::Connection>,
     #[prost(string, repeated, tag = "7")]
     pub unheard: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Of a sidecar that is asked: what it holds, of whatever age. Unset: none was asked, or it is set up to hold nothing.
+    /// While its bus is away, `unheard` names the bus, and there is nothing else.
+    #[prost(message, optional, tag = "8")]
+    pub sidecar: ::core::option::Option<stuck_response::HeldBySidecar>,
 }
 /// Nested message and enum types in `StuckResponse`.
 pub mod stuck_response {
@@ -1328,6 +1332,71 @@ pub mod stuck_response {
         pub answering: i32,
         #[prost(string, tag = "7")]
         pub replica: ::prost::alloc::string::String,
+    }
+    /// HeldBySidecar says what a sidecar took to be stored while the bus was away, and what became of it.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct HeldBySidecar {
+        /// Of the bus, and whether it is connected now.
+        #[prost(string, tag = "1")]
+        pub bus_address: ::prost::alloc::string::String,
+        #[prost(bool, tag = "2")]
+        pub bus_connected: bool,
+        /// Messages that wait for the bus now, and their bytes.
+        #[prost(int64, tag = "3")]
+        pub messages: i64,
+        #[prost(int64, tag = "4")]
+        pub bytes: i64,
+        /// When the oldest of them was taken. Unset: none waits.
+        #[prost(message, optional, tag = "5")]
+        pub oldest_at: ::core::option::Option<::prost_types::Timestamp>,
+        /// Messages that the bus refused for good, and their bytes. They stay in the sidecar's file.
+        #[prost(int64, tag = "6")]
+        pub refused: i64,
+        #[prost(int64, tag = "7")]
+        pub refused_bytes: i64,
+        /// What may wait or have been refused, together; beyond it stored publishes are refused with OVERLOADED.
+        #[prost(int64, tag = "8")]
+        pub max_messages: i64,
+        #[prost(int64, tag = "9")]
+        pub max_bytes: i64,
+        /// Since the sidecar started: messages that the bus took, and those that it may have stored twice, since they were
+        /// sent, not answered, and sent again after more than 2 minutes.
+        #[prost(int64, tag = "10")]
+        pub forwarded: i64,
+        #[prost(int64, tag = "11")]
+        pub possible_duplicates: i64,
+        /// Channels of which messages wait, those with the most first; at most `limit`.
+        #[prost(message, repeated, tag = "12")]
+        pub channels: ::prost::alloc::vec::Vec<HeldChannel>,
+        /// The last that were refused, the last one first; at most `limit`.
+        #[prost(message, repeated, tag = "13")]
+        pub last_refused: ::prost::alloc::vec::Vec<Refusal>,
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct HeldChannel {
+        #[prost(string, tag = "1")]
+        pub channel: ::prost::alloc::string::String,
+        #[prost(int64, tag = "2")]
+        pub messages: i64,
+        #[prost(int64, tag = "3")]
+        pub bytes: i64,
+        /// When the oldest of them was taken.
+        #[prost(message, optional, tag = "4")]
+        pub oldest_at: ::core::option::Option<::prost_types::Timestamp>,
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Refusal {
+        #[prost(string, tag = "1")]
+        pub channel: ::prost::alloc::string::String,
+        #[prost(string, tag = "2")]
+        pub message_id: ::prost::alloc::string::String,
+        #[prost(message, optional, tag = "3")]
+        pub refused_at: ::core::option::Option<::prost_types::Timestamp>,
+        /// The bus's reason, such as MESSAGE_TOO_LARGE, and what it said.
+        #[prost(string, tag = "4")]
+        pub reason: ::prost::alloc::string::String,
+        #[prost(string, tag = "5")]
+        pub error: ::prost::alloc::string::String,
     }
 }
 /// Verdict says what would become of a message.

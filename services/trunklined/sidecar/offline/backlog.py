@@ -7,12 +7,13 @@ import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from trunkline.errors import TrunklineError
 from trunklined.relay import tables
-from trunklined.relay.journal import Arrival, Stock, size_of
+from trunklined.relay.journal import Arrival, HeldChannel, Refusal, Stock, size_of
 from trunklined.relay.tables import TableJournal
 from trunklined.sidecar.offline.backlog_file import BacklogFile
 
@@ -25,6 +26,7 @@ class _Waiting(NamedTuple):
     """Messages that wait for a commit, and the future of their caller."""
 
     arrivals: Sequence[Arrival]
+    sent_at: float | None
     answer: Any
     kept: asyncio.Future[Any]
 
@@ -67,18 +69,33 @@ class Backlog(TableJournal):
         await asyncio.to_thread(self._thread.shutdown)
         self._file.close()
 
-    def keep(self, arrivals: Sequence[Arrival], answer: T) -> asyncio.Future[T]:
+    def keep(self, arrivals: Sequence[Arrival], answer: T, sent_at: float | None = None) -> asyncio.Future[T]:
         """Holds messages; the future has the answer when they are durable, or fails as a whole.
+
+        Args:
+            arrivals: the messages.
+            answer: the result.
+            sent_at: when they were sent to the bus, which did not answer, in UNIX time. None: they were not.
 
         Raises:
             OverloadedError: a bound is reached; none of them is held.
         """
         self.stock.take(arrivals)
         kept: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(arrivals, answer, kept))
+        self._waiting.append(_Waiting(arrivals, sent_at, answer, kept))
         if self._writing is None:
             self._writing = asyncio.create_task(self._write(), name="backlog")
         return kept
+
+    async def look(self, limit: int) -> tuple[list[HeldChannel], list[Refusal]]:
+        """Returns the channels of which most messages are held, and the messages that were refused last.
+
+        Args:
+            limit: how many of each at the most.
+        """
+        return await self._in_thread(
+            lambda: self._file.read(lambda it: (tables.channels_of(it, limit), tables.refusals_of(it, limit)))
+        )
 
     async def settled(self) -> None:
         """Waits until nothing waits for a commit."""
@@ -97,7 +114,7 @@ class Backlog(TableJournal):
             taken, self._waiting = self._waiting, []
             arrivals = [arrival for each in taken for arrival in each.arrivals]
             try:
-                await self._run(lambda connection, arrivals=arrivals: tables.add(connection, arrivals))  # type: ignore[misc]
+                await self._run(partial(_add, taken))
             except TrunklineError as error:
                 log.error("%d messages could not be held: %s", len(arrivals), error)
                 self.stock.give_back(len(arrivals), size_of(arrivals))
@@ -116,3 +133,8 @@ class Backlog(TableJournal):
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _add(taken: Sequence[_Waiting], connection: sqlite3.Connection) -> None:
+    for each in taken:
+        tables.add(connection, each.arrivals, each.sent_at)

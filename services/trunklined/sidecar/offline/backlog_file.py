@@ -89,6 +89,17 @@ class BacklogFile:
         self._file.note(self._commits)
         return result
 
+    def read(self, step: Callable[[sqlite3.Connection], T]) -> T:
+        """Does a step that only reads, and returns its result.
+
+        Raises:
+            StorageError: an error of the database.
+        """
+        try:
+            return step(self._connection)
+        except sqlite3.Error as error:
+            raise self._file.translate(error) from error
+
     def tidy(self) -> None:
         """Gives unused room of the file back to the disk."""
         # A script, because `execute` would step the first of them once, which frees one page.

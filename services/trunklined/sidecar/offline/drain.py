@@ -53,7 +53,7 @@ class Drain:
                 await self._serve()
 
     async def _serve(self) -> None:
-        """Runs from when the bus is connected until it is lost, or does not take what is held."""
+        """Runs from when the bus is connected until it is lost, or does not take what is held or forwarded."""
         routing = self._routing
         if not self.relay.has_failed:
             routing.turn(Route.WAIT)
@@ -66,7 +66,7 @@ class Drain:
         self.relay.succeeded()
         routing.turn(Route.FORWARD if routing.is_connected else Route.HOLD)
         await self._backlog.tidy()
-        await routing.wait_until(lambda: not routing.is_connected)
+        await routing.wait_until(lambda: not (routing.is_connected and routing.is_forwarding))
 
     async def _empty(self) -> None:
         """Sends until nothing is held, which holds until the next turn of the loop."""

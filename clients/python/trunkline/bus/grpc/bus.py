@@ -28,8 +28,9 @@ class GrpcMessageBus(BaseBus):
     """A bus whose messages travel through a BusService.
 
     A live `publish` returns once the bounded buffer (4 MiB) took the message; `flush` returns once the service took
-    all of them. A lost connection is restored by itself: calls that were pending fail with `BusDisconnectedError`,
-    subscriptions come back, and what is published meanwhile waits in the buffer (when that is full, `publish` raises
+    all of them. A lost connection is restored by itself: calls that were pending fail with `BusDisconnectedError` (to a
+    sidecar that holds stored publishes these wait for it, 30 s at most, and each is stored once), subscriptions come
+    back, and what is published meanwhile waits in the buffer (when that is full, `publish` raises
     `BusDisconnectedError`).
 
     Args:

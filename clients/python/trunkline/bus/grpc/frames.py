@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from trunkline.limits import FRAME_BYTES, FRAME_MESSAGES
 from trunkline.v1 import bus_pb2
@@ -23,6 +23,14 @@ parse_frame: Callable[[bytes], Any] = bus_passthrough()["OpenStreamResponse"].Fr
 frame that it came in."""
 
 
+class Stored(NamedTuple):
+    """Encoded messages of one channel that are to be stored, and the futures of their receipts."""
+
+    channel: str
+    messages: list[bytes]
+    receipts: list[asyncio.Future[Any]]
+
+
 class FrameBuilder:
     """One open frame: either messages to publish on one channel (all to be stored, or none), or other items. When the
     kind or the channel changes, or it is full, it is sealed and the next begins; so everything goes out in the order in
@@ -31,7 +39,7 @@ class FrameBuilder:
     Args:
         seal: takes a full frame, and whether it holds only what was published and is not awaited.
         kick: says that there is something to gather.
-        expect: takes the futures of a frame's receipts; returns the id that their answer will have.
+        expect: takes what of a frame is to be stored; returns the id that its answer will have.
     """
 
     __slots__ = (
@@ -43,7 +51,7 @@ class FrameBuilder:
         self,
         seal: Callable[[bytes, bool], None],
         kick: Callable[[], None],
-        expect: Callable[[list[asyncio.Future[Any]]], int],
+        expect: Callable[[Stored], int],
     ) -> None:
         self._seal = seal
         self._kick = kick
@@ -97,13 +105,14 @@ class FrameBuilder:
         """Whether the open frame has messages to be stored."""
         return bool(self._receipts)
 
-    def take_unsent(self) -> list[asyncio.Future[Any]]:
-        """The receipts of the open frame, whose messages thereby are dropped."""
-        receipts, self._receipts = self._receipts, []
-        if receipts:
-            self._messages = []
-            self._size = 0
-        return receipts
+    def take_unsent(self) -> list[Stored]:
+        """What of the open frame is to be stored, which thereby is taken out."""
+        if not self._receipts:
+            return []
+        unsent = Stored(self._channel, self._messages, self._receipts)
+        self._messages, self._receipts = [], []
+        self._size = 0
+        return [unsent]
 
     def _seal_early(self) -> bool:
         self._sealed += len(self._messages)
@@ -151,7 +160,7 @@ class FrameBuilder:
     def _encode_publish(self) -> bytes:
         id = b""
         if self._receipts:
-            id = _ID + write_varint(self._expect(self._receipts))
+            id = _ID + write_varint(self._expect(Stored(self._channel, self._messages, self._receipts)))
         head = _encode_publish_head(self._channel, bool(self._receipts))
         parts = list_parts(_messages, self._messages)
         self._messages, self._receipts = [], []

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, Final, NoReturn
 
-from trunkline.bus.grpc.frames import FrameBuilder
-from trunkline.bus.grpc.receipts import Receipts
+from trunkline.bus.grpc.frames import FrameBuilder, Stored
+from trunkline.bus.grpc.receipts import Receipts, fail
 from trunkline.delivery import Receipt
 from trunkline.errors import OverloadedError, TrunklineError
 from trunkline.limits import CLIENT_BUFFER_BYTES, DEFAULT_REQUEST_TIMEOUT
@@ -23,7 +23,8 @@ _STORED_WAVE: Final = 256
 client work at the same time."""
 
 _STORED_PATIENCE: Final = DEFAULT_REQUEST_TIMEOUT
-"""Seconds, from the first refusal on, for which a message to be stored is tried again."""
+"""Seconds, from the first refusal on, for which a message to be stored is tried again; and for which it waits for a
+lost stream to a sidecar."""
 
 
 class Publisher:
@@ -49,6 +50,11 @@ class Publisher:
         """The first refusal of something published since the last flush."""
         self._turn: asyncio.Future[None] | None = None
         """Done when the service takes more of this client, which has reached a limit. None: it does."""
+        self._again: list[Stored] | None = None
+        """What is stored when the stream is back, in order. None: it is there, or goes to nobody who stores again what
+        was not answered."""
+        self._given_up: asyncio.TimerHandle | None = None
+        """When that is waited for no more."""
         self._buffer_is_full = False
         """The stream is lost, and what was published since fills the buffer."""
 
@@ -67,7 +73,8 @@ class Publisher:
 
     async def store(self, channel: str, encoded: bytes) -> Receipt:
         """Publishes a message to be stored, and waits for its receipt. What the service refuses for now is published
-        again when it says, for _STORED_PATIENCE.
+        again when it says, for _STORED_PATIENCE. So is what a sidecar did not answer before the stream was lost: it is
+        stored once, by its id.
 
         Raises:
             BusDisconnectedError: the stream is lost, or was lost before the receipt came: the outcome is not known.
@@ -86,12 +93,15 @@ class Publisher:
                 self.slow_down(error)
 
     async def _store(self, channel: str, encoded: bytes) -> Receipt:
+        receipt: asyncio.Future[Receipt] = self._loop.create_future()
+        if self._again is not None:
+            self._again.append(Stored(channel, [encoded], [receipt]))
+            return await receipt
         stream = self._stream
         stream.check_up()
         if stream.waiting_bytes > CLIENT_BUFFER_BYTES:
             await stream.room(CLIENT_BUFFER_BYTES)
             stream.check_up()
-        receipt: asyncio.Future[Receipt] = self._loop.create_future()
         gathered = self.frames.store(channel, encoded, receipt)
         if not self._receipts or gathered % _STORED_WAVE == 0:
             stream.flush()
@@ -138,7 +148,7 @@ class Publisher:
     @property
     def awaits_receipts(self) -> bool:
         """Whether a receipt is waited for."""
-        return bool(self._receipts) or self.frames.has_receipts
+        return bool(self._receipts) or self.frames.has_receipts or bool(self._again)
 
     @property
     def is_unconfirmed(self) -> bool:
@@ -156,15 +166,38 @@ class Publisher:
         """The stream is up: the buffer empties."""
         self._buffer_is_full = False
 
-    def on_down(self, error: TrunklineError) -> None:
-        """The stream is lost: no receipt comes any more, and what was published and not flushed may be lost."""
+    def store_again(self) -> None:
+        """Stores on the stream, which is up, what the lost one did not answer; before all that comes from now on."""
+        for channel, messages, receipts in self._take_again():
+            for encoded, receipt in zip(messages, receipts, strict=True):
+                if not receipt.done():  # else its publisher waits for it no more
+                    self.frames.store(channel, encoded, receipt)
+
+    def on_down(self, error: TrunklineError, *, stores_again: bool) -> None:
+        """The stream is lost: no receipt comes any more, and what was published and not flushed may be lost.
+
+        Args:
+            error: why.
+            stores_again: whether it is a sidecar's, which stores what is sent to it again: that waits for the stream.
+        """
         if self.is_unconfirmed:
             self.remember(error)
-        self.close(error)
+        if not stores_again:
+            self.close(error)
+            return
+        self._again = [*self._receipts.take_all(), *self.frames.take_unsent()]
+        self._given_up = self._loop.call_later(_STORED_PATIENCE, lambda: fail(self._take_again(), error))
 
     def close(self, error: TrunklineError) -> None:
         """Fails the receipts that are waited for."""
-        self._receipts.fail_all(error, self.frames.take_unsent())
+        fail([*self._receipts.take_all(), *self.frames.take_unsent(), *self._take_again()], error)
+
+    def _take_again(self) -> list[Stored]:
+        again, self._again = self._again, None
+        if self._given_up is not None:
+            self._given_up.cancel()
+            self._given_up = None
+        return again or []
 
     async def _refuse(self) -> NoReturn:
         await asyncio.sleep(0)  # who tries again and again lets the stream come back

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 
 from trunkline.bus.durable_codec import receipts_from_wire
-from trunkline.delivery import Receipt
+from trunkline.bus.grpc.frames import Stored
 from trunkline.errors import TrunklineError
 from trunkline.v1 import bus_pb2
 
@@ -20,40 +19,42 @@ class Receipts:
 
     def __init__(self, next_id: Callable[[], int]) -> None:
         self._next_id = next_id
-        self._waiting: dict[int, list[asyncio.Future[Receipt]]] = {}
+        self._waiting: dict[int, Stored] = {}
 
     def __bool__(self) -> bool:
         """Whether an answer is awaited."""
         return bool(self._waiting)
 
-    def expect(self, receipts: list[asyncio.Future[Receipt]]) -> int:
+    def expect(self, stored: Stored) -> int:
         """A frame goes out; the answer will have the id that is returned."""
         id = self._next_id()
-        self._waiting[id] = receipts
+        self._waiting[id] = stored
         return id
 
     def take(self, id: int, published: bus_pb2.PublishResponse) -> None:
         """An answer came."""
-        for future, receipt in zip(self._waiting.pop(id, ()), receipts_from_wire(published), strict=False):
+        stored = self._waiting.pop(id, None)
+        for future, receipt in zip(stored.receipts if stored else (), receipts_from_wire(published), strict=False):
             if not future.done():
                 future.set_result(receipt)
 
     def refuse(self, id: int, error: TrunklineError) -> bool:
         """A frame was refused; False if it is none of these."""
-        receipts = self._waiting.pop(id, None)
-        if receipts is None:
+        stored = self._waiting.pop(id, None)
+        if stored is None:
             return False
-        _fail(receipts, error)
+        fail([stored], error)
         return True
 
-    def fail_all(self, error: TrunklineError, unsent: Iterable[asyncio.Future[Receipt]]) -> None:
-        """No answer will come, nor for those that were not even sent."""
+    def take_all(self) -> list[Stored]:
+        """No answer will come: returns what waits for one, in order."""
         waiting, self._waiting = self._waiting, {}
-        for receipts in (unsent, *waiting.values()):
-            _fail(receipts, error)
+        return list(waiting.values())
 
 
-def _fail(receipts: Iterable[asyncio.Future[Receipt]], error: TrunklineError) -> None:
-    for future in receipts:
-        if not future.done():
-            future.set_exception(error)
+def fail(unanswered: Iterable[Stored], error: TrunklineError) -> None:
+    """Fails receipts that are waited for."""
+    for stored in unanswered:
+        for future in stored.receipts:
+            if not future.done():
+                future.set_exception(error)

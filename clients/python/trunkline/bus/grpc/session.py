@@ -26,7 +26,7 @@ from trunkline.errors import (
     TrunklineError,
     UnauthenticatedError,
 )
-from trunkline.limits import BUS_AWAY
+from trunkline.limits import BUS_AWAY, HOLDS_STORED
 from trunkline.models import AgentMessage
 from trunkline.wire.again import wait_of, wait_to_try_again
 from trunkline.wire.deadlines import Deadlines
@@ -421,6 +421,7 @@ class BusSession:
         self._frames.seal()
         for frame in (*self.stream.take_kept(), *held):
             self.stream.put(frame, keep=True)
+        self._publisher.store_again()
         self.bus_is_away = BUS_AWAY in self.stream.greeting
         if not self.bus_is_away:
             self._bus_there.set()
@@ -450,10 +451,12 @@ class BusSession:
         self._fail_asked(error)
         for subscription in self._subscriptions.values():
             subscription.stream_lost()
-        if isinstance(error, UnauthenticatedError | PermissionDeniedError):  # the stream does not come back
+        is_refused = isinstance(error, UnauthenticatedError | PermissionDeniedError)
+        if is_refused:  # the stream does not come back
             for id in list(self._subscriptions):
                 self._take_error(id, error)
-        self._publisher.on_down(error)
+        stores_again = HOLDS_STORED in self.stream.greeting and not (is_refused or self.is_retired)
+        self._publisher.on_down(error, stores_again=stores_again)
         visitors, self.visitors = self.visitors, {}
         for visitor in visitors.values():
             visitor.end(error)

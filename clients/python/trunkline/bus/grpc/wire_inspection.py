@@ -37,6 +37,9 @@ _TYPES: Final[Mapping[type[Message], type[Any]]] = {
     _Stuck.BlockingKey: questions.BlockingKey,
     _Stuck.PendingRequest: questions.WaitingRequest,
     _Stuck.Connection: questions.ConnectionInfo,
+    _Stuck.HeldBySidecar: questions.HeldBySidecar,
+    _Stuck.HeldChannel: questions.HeldChannel,
+    _Stuck.Refusal: questions.Refusal,
     inspection_pb2.TailResponse.LeftOut: questions.LeftOut,
 }
 """What Python users have, whose fields are called as those of the wire."""

@@ -13,6 +13,7 @@ import click
 
 from trunkline.cli.bus.durable_view import describe as describe_durable
 from trunkline.cli.bus.message_lines import Printer
+from trunkline.cli.bus.sidecar_view import print_held
 from trunkline.cli.clients import bus_client
 from trunkline.cli.exit_codes import INTERRUPTED, NOT_FOUND, run
 from trunkline.cli.output import Marked, counted, print_json, print_table, safe, write_line
@@ -147,7 +148,8 @@ def stuck(older_than: float | None, limit: int | None) -> None:
     """Tells what does not move, and why: of each kind the worst.
 
     Durable subscriptions in which something waits, messages that are out for too long, ordering keys that hold others
-    up, requests without an answer, subscribers that are too slow, and what each connection holds.
+    up, requests without an answer, subscribers that are too slow, and what each connection holds. Of a sidecar also
+    what it holds for the bus, and what the bus refused: then it answers while the bus is away, too.
     """
     chosen = settings()
 
@@ -157,6 +159,11 @@ def stuck(older_than: float | None, limit: int | None) -> None:
         if chosen.as_json:
             print_json(_plain(found))
             return
+        if found.sidecar is not None:
+            print_held(found.sidecar)
+            if found.unheard == (found.sidecar.bus_address,):
+                write_line("the bus itself is not heard from")
+                return
         _section(
             "Durable subscriptions in which messages wait",
             ("durable", "pattern", "oldest", "waiting", "retrying", "leased", "why"),

@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from trunkline.errors import SubscriptionNotFoundError
+from trunkline.limits import MAX_STUCK_LIMIT, STUCK_LIMIT
 from trunkline.v1 import inspection_pb2
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.pending import Pending
@@ -26,8 +27,6 @@ from trunklined.rpc.times import stamp_of
 STUCK: Final = "stuck"
 OLDER_THAN: Final = 30.0
 MAX_OLDER_THAN: Final = 7 * 86_400.0
-LIMIT: Final = 20
-MAX_LIMIT: Final = 1_000
 
 _Response = inspection_pb2.StuckResponse
 
@@ -54,8 +53,8 @@ def _terms_of(request: inspection_pb2.StuckRequest) -> tuple[float, int]:
     older_than = OLDER_THAN
     if request.HasField("older_than"):
         older_than = check_between("older_than", seconds_in("older_than", request.older_than), 0, MAX_OLDER_THAN)
-    limit = request.limit if request.HasField("limit") else LIMIT
-    return older_than, int(check_between("limit", limit, 1, MAX_LIMIT, ""))
+    limit = request.limit if request.HasField("limit") else STUCK_LIMIT
+    return older_than, int(check_between("limit", limit, 1, MAX_STUCK_LIMIT, ""))
 
 
 async def own_part(broker: Broker, connections: Iterable[BusConnection], raw: bytes) -> bytes:

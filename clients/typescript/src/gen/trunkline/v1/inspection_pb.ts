@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file trunkline/v1/inspection.proto.
  */
 export const file_trunkline_v1_inspection: GenFile = /*@__PURE__*/
-  fileDesc("Ch10cnVua2xpbmUvdjEvaW5zcGVjdGlvbi5wcm90bxIMdHJ1bmtsaW5lLnYxIs8CCgxTdWJzY3JpcHRpb24SFwoPc3Vic2NyaXB0aW9uX2lkGAEgASgDEg8KB3BhdHRlcm4YAiABKAkSDQoFZ3JvdXAYAyABKAkSDAoEcGVlchgEIAEoCRIXCg9xdWV1ZWRfbWVzc2FnZXMYBSABKAMSFAoMcXVldWVkX2J5dGVzGAYgASgDEhEKCWRlbGl2ZXJlZBgHIAEoAxIPCgdkcm9wcGVkGAggASgDEi4KCnN0YXJ0ZWRfYXQYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKBmNyZWRpdBgKIAEoA0gAiAEBEg8KB3JlcGxpY2EYCyABKAkSDwoHZHVyYWJsZRgMIAEoCRIQCghvYnNlcnZlchgNIAEoCBIRCglyZXNwb25kZXIYDiABKAgSDgoGbGVhc2VkGA8gASgDQgkKB19jcmVkaXQiWwoORXhwbGFpblJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRIQCghpZGVudGl0eRgCIAEoCRIXCgptYXhfb3RoZXJzGAMgASgFSACIAQFCDQoLX21heF9vdGhlcnMi7QQKD0V4cGxhaW5SZXNwb25zZRI7CgpyZWNpcGllbnRzGAEgAygLMicudHJ1bmtsaW5lLnYxLkV4cGxhaW5SZXNwb25zZS5SZWNpcGllbnQSNwoGb3RoZXJzGAIgAygLMicudHJ1bmtsaW5lLnYxLkV4cGxhaW5SZXNwb25zZS5SZWNpcGllbnQSNQoHa2VlcGVycxgDIAMoCzIkLnRydW5rbGluZS52MS5FeHBsYWluUmVzcG9uc2UuS2VlcGVyEhEKCXN0b3JlZF9ieRgEIAEoCRIQCghhbnN3ZXJlZBgFIAEoCBI9CgtwZXJtaXNzaW9ucxgGIAMoCzIoLnRydW5rbGluZS52MS5FeHBsYWluUmVzcG9uc2UuUGVybWlzc2lvbhIPCgd1bmhlYXJkGAcgAygJGnIKCVJlY2lwaWVudBIwCgxzdWJzY3JpcHRpb24YASABKAsyGi50cnVua2xpbmUudjEuU3Vic2NyaXB0aW9uEiYKB3ZlcmRpY3QYAiABKA4yFS50cnVua2xpbmUudjEuVmVyZGljdBILCgN3aHkYAyABKAkadgoGS2VlcGVyEjcKDHN1YnNjcmlwdGlvbhgBIAEoCzIhLnRydW5rbGluZS52MS5EdXJhYmxlU3Vic2NyaXB0aW9uEiYKB3ZlcmRpY3QYAiABKA4yFS50cnVua2xpbmUudjEuVmVyZGljdBILCgN3aHkYAyABKAkaTAoKUGVybWlzc2lvbhIQCghpZGVudGl0eRgBIAEoCRINCgVyaWdodBgCIAEoCRIPCgdhbGxvd2VkGAMgASgIEgwKBGxpbmUYBCABKAUilAEKC1RhaWxSZXF1ZXN0Eg8KB3BhdHRlcm4YASABKAkSFQoIbWF4X3JhdGUYAiABKAVIAIgBARIZCgxtYXhfbWVzc2FnZXMYAyABKANIAYgBARIWCgltYXhfYnl0ZXMYBCABKANIAogBAUILCglfbWF4X3JhdGVCDwoNX21heF9tZXNzYWdlc0IMCgpfbWF4X2J5dGVzIuECCgxUYWlsUmVzcG9uc2USNQoHc3RhcnRlZBgBIAEoCzIiLnRydW5rbGluZS52MS5UYWlsUmVzcG9uc2UuU3RhcnRlZEgAEi8KBHNlZW4YAiABKAsyHy50cnVua2xpbmUudjEuVGFpbFJlc3BvbnNlLlNlZW5IABI2CghsZWZ0X291dBgDIAEoCzIiLnRydW5rbGluZS52MS5UYWlsUmVzcG9uc2UuTGVmdE91dEgAGiIKB1N0YXJ0ZWQSFwoPc3Vic2NyaXB0aW9uX2lkGAEgASgDGlgKBFNlZW4SDwoHY2hhbm5lbBgBIAEoCRIWCg5maXJzdF9zZXF1ZW5jZRgCIAEoAxInCghtZXNzYWdlcxgDIAMoCzIVLnRydW5rbGluZS52MS5NZXNzYWdlGioKB0xlZnRPdXQSEAoIbWVzc2FnZXMYASABKAMSDQoFdG90YWwYAiABKANCBwoFZnJhbWUiRAoMVHJhY2VSZXF1ZXN0EhQKCm1lc3NhZ2VfaWQYASABKAlIABIYCg5jb3JyZWxhdGlvbl9pZBgCIAEoCUgAQgQKAmlkIr4BCg1UcmFjZVJlc3BvbnNlEigKBmV2ZW50cxgBIAMoCzIYLnRydW5rbGluZS52MS5UcmFjZUV2ZW50EigKBnN0YXRlcxgCIAMoCzIYLnRydW5rbGluZS52MS5UcmFjZVN0YXRlEjQKEHJlbWVtYmVyZWRfc2luY2UYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmluY29tcGxldGUYBCABKAgSDwoHdW5oZWFyZBgFIAMoCSLEAgoKVHJhY2VFdmVudBIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIqCgRraW5kGAIgASgOMhwudHJ1bmtsaW5lLnYxLlRyYWNlRXZlbnRLaW5kEg8KB2NoYW5uZWwYAyABKAkSEAoIc2VxdWVuY2UYBCABKAMSEgoKbWVzc2FnZV9pZBgFIAEoCRIWCg5jb3JyZWxhdGlvbl9pZBgGIAEoCRIKCgJieRgHIAEoCRIPCgdkdXJhYmxlGAggASgJEg8KB2F0dGVtcHQYCSABKAUSDQoFZXJyb3IYCiABKAkSKgoGZHVlX2F0GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdyZXBsaWNhGAwgASgJEhcKD3N1YnNjcmlwdGlvbl9pZBgNIAEoAyLoAQoKVHJhY2VTdGF0ZRIPCgdkdXJhYmxlGAEgASgJEhAKCHNlcXVlbmNlGAIgASgDEhIKCm1lc3NhZ2VfaWQYAyABKAkSDQoFc3RhdGUYBCABKAkSDgoGaG9sZGVyGAUgASgJEg8KB2F0dGVtcHQYBiABKAUSKgoGZHVlX2F0GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVlcnJvchgIIAEoCRIWCg5kZWFkX2xldHRlcl9pZBgJIAEoAxIPCgdjaGFubmVsGAogASgJEg8KB3JlcGxpY2EYCyABKAkiWwoMU3R1Y2tSZXF1ZXN0Ei0KCm9sZGVyX3RoYW4YASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoFbGltaXQYAiABKAVIAIgBAUIICgZfbGltaXQilAoKDVN0dWNrUmVzcG9uc2USOgoIZHVyYWJsZXMYASADKAsyKC50cnVua2xpbmUudjEuU3R1Y2tSZXNwb25zZS5TdHVja0R1cmFibGUSNwoJaW5fZmxpZ2h0GAIgAygLMiQudHJ1bmtsaW5lLnYxLlN0dWNrUmVzcG9uc2UuSW5GbGlnaHQSNQoEa2V5cxgDIAMoCzInLnRydW5rbGluZS52MS5TdHVja1Jlc3BvbnNlLkJsb2NraW5nS2V5EjwKCHJlcXVlc3RzGAQgAygLMioudHJ1bmtsaW5lLnYxLlN0dWNrUmVzcG9uc2UuUGVuZGluZ1JlcXVlc3QSKwoHbGFnZ2luZxgFIAMoCzIaLnRydW5rbGluZS52MS5TdWJzY3JpcHRpb24SOwoLY29ubmVjdGlvbnMYBiADKAsyJi50cnVua2xpbmUudjEuU3R1Y2tSZXNwb25zZS5Db25uZWN0aW9uEg8KB3VuaGVhcmQYByADKAkagwEKDFN0dWNrRHVyYWJsZRI3CgxzdWJzY3JpcHRpb24YASABKAsyIS50cnVua2xpbmUudjEuRHVyYWJsZVN1YnNjcmlwdGlvbhItCglvbGRlc3RfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgsKA3doeRgDIAEoCRqDAgoISW5GbGlnaHQSDwoHZHVyYWJsZRgBIAEoCRIQCghzZXF1ZW5jZRgCIAEoAxIQCghtZXNzYWdlcxgDIAEoAxIOCgZob2xkZXIYBCABKAkSMQoNaGFuZGVkX291dF9hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMQoNbGVhc2VfZW5kc19hdBgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHYXR0ZW1wdBgHIAEoBRISCgpsYXN0X2Vycm9yGAggASgJEhEKCWNvbm5lY3RlZBgJIAEoCBIUCgxvcmRlcmluZ19rZXkYCiABKAkatgEKC0Jsb2NraW5nS2V5Eg8KB2R1cmFibGUYASABKAkSFAoMb3JkZXJpbmdfa2V5GAIgASgJEhAKCHNlcXVlbmNlGAMgASgDEg0KBXN0YXRlGAQgASgJEg4KBmhvbGRlchgFIAEoCRIPCgdhdHRlbXB0GAYgASgFEhIKCmxhc3RfZXJyb3IYByABKAkSKgoGZHVlX2F0GAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBrIAQoOUGVuZGluZ1JlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIPCgdjaGFubmVsGAIgASgJEiwKCGFza2VkX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghkZWFkbGluZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEgoKcmVzcG9uZGVycxgFIAMoCRIQCghhY2NlcHRlZBgGIAEoCBIPCgdyZXBsaWNhGAcgASgJGo0BCgpDb25uZWN0aW9uEgwKBHBlZXIYASABKAkSFQoNc3Vic2NyaXB0aW9ucxgCIAEoBRIOCgZsZWFzZWQYAyABKAMSFwoPcXVldWVkX21lc3NhZ2VzGAQgASgDEg0KBWFza2VkGAUgASgFEhEKCWFuc3dlcmluZxgGIAEoBRIPCgdyZXBsaWNhGAcgASgJKo0BCgdWZXJkaWN0EhcKE1ZFUkRJQ1RfVU5TUEVDSUZJRUQQABIQCgxWRVJESUNUX0dFVFMQARISCg5WRVJESUNUX1NIQVJFUxACEhEKDVZFUkRJQ1RfV0FJVFMQAxIZChVWRVJESUNUX09USEVSX1BBVFRFUk4QBBIVChFWRVJESUNUX0lGX1NUT1JFRBAFKr8DCg5UcmFjZUV2ZW50S2luZBIgChxUUkFDRV9FVkVOVF9LSU5EX1VOU1BFQ0lGSUVEEAASHgoaVFJBQ0VfRVZFTlRfS0lORF9QVUJMSVNIRUQQARIbChdUUkFDRV9FVkVOVF9LSU5EX1NUT1JFRBACEh4KGlRSQUNFX0VWRU5UX0tJTkRfREVMSVZFUkVEEAMSHwobVFJBQ0VfRVZFTlRfS0lORF9IQU5ERURfT1VUEAQSGgoWVFJBQ0VfRVZFTlRfS0lORF9BQ0tFRBAFEhsKF1RSQUNFX0VWRU5UX0tJTkRfTkFLS0VEEAYSHQoZVFJBQ0VfRVZFTlRfS0lORF9FWFRFTkRFRBAHEh0KGVRSQUNFX0VWRU5UX0tJTkRfUkVMRUFTRUQQCBIgChxUUkFDRV9FVkVOVF9LSU5EX0xFQVNFX0VOREVEEAkSGQoVVFJBQ0VfRVZFTlRfS0lORF9ERUFEEAoSHQoZVFJBQ0VfRVZFTlRfS0lORF9SRURSSVZFThALEh4KGlRSQUNFX0VWRU5UX0tJTkRfQ0FOQ0VMTEVEEAwSGgoWVFJBQ0VfRVZFTlRfS0lORF9FTkRFRBANQjsKDHRydW5rbGluZS52MUIPSW5zcGVjdGlvblByb3RvUAFaGHRydW5rbGluZS92MTt0cnVua2xpbmV2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_trunkline_v1_durable, file_trunkline_v1_message]);
+  fileDesc("Ch10cnVua2xpbmUvdjEvaW5zcGVjdGlvbi5wcm90bxIMdHJ1bmtsaW5lLnYxIs8CCgxTdWJzY3JpcHRpb24SFwoPc3Vic2NyaXB0aW9uX2lkGAEgASgDEg8KB3BhdHRlcm4YAiABKAkSDQoFZ3JvdXAYAyABKAkSDAoEcGVlchgEIAEoCRIXCg9xdWV1ZWRfbWVzc2FnZXMYBSABKAMSFAoMcXVldWVkX2J5dGVzGAYgASgDEhEKCWRlbGl2ZXJlZBgHIAEoAxIPCgdkcm9wcGVkGAggASgDEi4KCnN0YXJ0ZWRfYXQYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKBmNyZWRpdBgKIAEoA0gAiAEBEg8KB3JlcGxpY2EYCyABKAkSDwoHZHVyYWJsZRgMIAEoCRIQCghvYnNlcnZlchgNIAEoCBIRCglyZXNwb25kZXIYDiABKAgSDgoGbGVhc2VkGA8gASgDQgkKB19jcmVkaXQiWwoORXhwbGFpblJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRIQCghpZGVudGl0eRgCIAEoCRIXCgptYXhfb3RoZXJzGAMgASgFSACIAQFCDQoLX21heF9vdGhlcnMi7QQKD0V4cGxhaW5SZXNwb25zZRI7CgpyZWNpcGllbnRzGAEgAygLMicudHJ1bmtsaW5lLnYxLkV4cGxhaW5SZXNwb25zZS5SZWNpcGllbnQSNwoGb3RoZXJzGAIgAygLMicudHJ1bmtsaW5lLnYxLkV4cGxhaW5SZXNwb25zZS5SZWNpcGllbnQSNQoHa2VlcGVycxgDIAMoCzIkLnRydW5rbGluZS52MS5FeHBsYWluUmVzcG9uc2UuS2VlcGVyEhEKCXN0b3JlZF9ieRgEIAEoCRIQCghhbnN3ZXJlZBgFIAEoCBI9CgtwZXJtaXNzaW9ucxgGIAMoCzIoLnRydW5rbGluZS52MS5FeHBsYWluUmVzcG9uc2UuUGVybWlzc2lvbhIPCgd1bmhlYXJkGAcgAygJGnIKCVJlY2lwaWVudBIwCgxzdWJzY3JpcHRpb24YASABKAsyGi50cnVua2xpbmUudjEuU3Vic2NyaXB0aW9uEiYKB3ZlcmRpY3QYAiABKA4yFS50cnVua2xpbmUudjEuVmVyZGljdBILCgN3aHkYAyABKAkadgoGS2VlcGVyEjcKDHN1YnNjcmlwdGlvbhgBIAEoCzIhLnRydW5rbGluZS52MS5EdXJhYmxlU3Vic2NyaXB0aW9uEiYKB3ZlcmRpY3QYAiABKA4yFS50cnVua2xpbmUudjEuVmVyZGljdBILCgN3aHkYAyABKAkaTAoKUGVybWlzc2lvbhIQCghpZGVudGl0eRgBIAEoCRINCgVyaWdodBgCIAEoCRIPCgdhbGxvd2VkGAMgASgIEgwKBGxpbmUYBCABKAUilAEKC1RhaWxSZXF1ZXN0Eg8KB3BhdHRlcm4YASABKAkSFQoIbWF4X3JhdGUYAiABKAVIAIgBARIZCgxtYXhfbWVzc2FnZXMYAyABKANIAYgBARIWCgltYXhfYnl0ZXMYBCABKANIAogBAUILCglfbWF4X3JhdGVCDwoNX21heF9tZXNzYWdlc0IMCgpfbWF4X2J5dGVzIuECCgxUYWlsUmVzcG9uc2USNQoHc3RhcnRlZBgBIAEoCzIiLnRydW5rbGluZS52MS5UYWlsUmVzcG9uc2UuU3RhcnRlZEgAEi8KBHNlZW4YAiABKAsyHy50cnVua2xpbmUudjEuVGFpbFJlc3BvbnNlLlNlZW5IABI2CghsZWZ0X291dBgDIAEoCzIiLnRydW5rbGluZS52MS5UYWlsUmVzcG9uc2UuTGVmdE91dEgAGiIKB1N0YXJ0ZWQSFwoPc3Vic2NyaXB0aW9uX2lkGAEgASgDGlgKBFNlZW4SDwoHY2hhbm5lbBgBIAEoCRIWCg5maXJzdF9zZXF1ZW5jZRgCIAEoAxInCghtZXNzYWdlcxgDIAMoCzIVLnRydW5rbGluZS52MS5NZXNzYWdlGioKB0xlZnRPdXQSEAoIbWVzc2FnZXMYASABKAMSDQoFdG90YWwYAiABKANCBwoFZnJhbWUiRAoMVHJhY2VSZXF1ZXN0EhQKCm1lc3NhZ2VfaWQYASABKAlIABIYCg5jb3JyZWxhdGlvbl9pZBgCIAEoCUgAQgQKAmlkIr4BCg1UcmFjZVJlc3BvbnNlEigKBmV2ZW50cxgBIAMoCzIYLnRydW5rbGluZS52MS5UcmFjZUV2ZW50EigKBnN0YXRlcxgCIAMoCzIYLnRydW5rbGluZS52MS5UcmFjZVN0YXRlEjQKEHJlbWVtYmVyZWRfc2luY2UYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmluY29tcGxldGUYBCABKAgSDwoHdW5oZWFyZBgFIAMoCSLEAgoKVHJhY2VFdmVudBIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIqCgRraW5kGAIgASgOMhwudHJ1bmtsaW5lLnYxLlRyYWNlRXZlbnRLaW5kEg8KB2NoYW5uZWwYAyABKAkSEAoIc2VxdWVuY2UYBCABKAMSEgoKbWVzc2FnZV9pZBgFIAEoCRIWCg5jb3JyZWxhdGlvbl9pZBgGIAEoCRIKCgJieRgHIAEoCRIPCgdkdXJhYmxlGAggASgJEg8KB2F0dGVtcHQYCSABKAUSDQoFZXJyb3IYCiABKAkSKgoGZHVlX2F0GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdyZXBsaWNhGAwgASgJEhcKD3N1YnNjcmlwdGlvbl9pZBgNIAEoAyLoAQoKVHJhY2VTdGF0ZRIPCgdkdXJhYmxlGAEgASgJEhAKCHNlcXVlbmNlGAIgASgDEhIKCm1lc3NhZ2VfaWQYAyABKAkSDQoFc3RhdGUYBCABKAkSDgoGaG9sZGVyGAUgASgJEg8KB2F0dGVtcHQYBiABKAUSKgoGZHVlX2F0GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVlcnJvchgIIAEoCRIWCg5kZWFkX2xldHRlcl9pZBgJIAEoAxIPCgdjaGFubmVsGAogASgJEg8KB3JlcGxpY2EYCyABKAkiWwoMU3R1Y2tSZXF1ZXN0Ei0KCm9sZGVyX3RoYW4YASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoFbGltaXQYAiABKAVIAIgBAUIICgZfbGltaXQixA8KDVN0dWNrUmVzcG9uc2USOgoIZHVyYWJsZXMYASADKAsyKC50cnVua2xpbmUudjEuU3R1Y2tSZXNwb25zZS5TdHVja0R1cmFibGUSNwoJaW5fZmxpZ2h0GAIgAygLMiQudHJ1bmtsaW5lLnYxLlN0dWNrUmVzcG9uc2UuSW5GbGlnaHQSNQoEa2V5cxgDIAMoCzInLnRydW5rbGluZS52MS5TdHVja1Jlc3BvbnNlLkJsb2NraW5nS2V5EjwKCHJlcXVlc3RzGAQgAygLMioudHJ1bmtsaW5lLnYxLlN0dWNrUmVzcG9uc2UuUGVuZGluZ1JlcXVlc3QSKwoHbGFnZ2luZxgFIAMoCzIaLnRydW5rbGluZS52MS5TdWJzY3JpcHRpb24SOwoLY29ubmVjdGlvbnMYBiADKAsyJi50cnVua2xpbmUudjEuU3R1Y2tSZXNwb25zZS5Db25uZWN0aW9uEg8KB3VuaGVhcmQYByADKAkSOgoHc2lkZWNhchgIIAEoCzIpLnRydW5rbGluZS52MS5TdHVja1Jlc3BvbnNlLkhlbGRCeVNpZGVjYXIagwEKDFN0dWNrRHVyYWJsZRI3CgxzdWJzY3JpcHRpb24YASABKAsyIS50cnVua2xpbmUudjEuRHVyYWJsZVN1YnNjcmlwdGlvbhItCglvbGRlc3RfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgsKA3doeRgDIAEoCRqDAgoISW5GbGlnaHQSDwoHZHVyYWJsZRgBIAEoCRIQCghzZXF1ZW5jZRgCIAEoAxIQCghtZXNzYWdlcxgDIAEoAxIOCgZob2xkZXIYBCABKAkSMQoNaGFuZGVkX291dF9hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMQoNbGVhc2VfZW5kc19hdBgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHYXR0ZW1wdBgHIAEoBRISCgpsYXN0X2Vycm9yGAggASgJEhEKCWNvbm5lY3RlZBgJIAEoCBIUCgxvcmRlcmluZ19rZXkYCiABKAkatgEKC0Jsb2NraW5nS2V5Eg8KB2R1cmFibGUYASABKAkSFAoMb3JkZXJpbmdfa2V5GAIgASgJEhAKCHNlcXVlbmNlGAMgASgDEg0KBXN0YXRlGAQgASgJEg4KBmhvbGRlchgFIAEoCRIPCgdhdHRlbXB0GAYgASgFEhIKCmxhc3RfZXJyb3IYByABKAkSKgoGZHVlX2F0GAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBrIAQoOUGVuZGluZ1JlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIPCgdjaGFubmVsGAIgASgJEiwKCGFza2VkX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghkZWFkbGluZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEgoKcmVzcG9uZGVycxgFIAMoCRIQCghhY2NlcHRlZBgGIAEoCBIPCgdyZXBsaWNhGAcgASgJGo0BCgpDb25uZWN0aW9uEgwKBHBlZXIYASABKAkSFQoNc3Vic2NyaXB0aW9ucxgCIAEoBRIOCgZsZWFzZWQYAyABKAMSFwoPcXVldWVkX21lc3NhZ2VzGAQgASgDEg0KBWFza2VkGAUgASgFEhEKCWFuc3dlcmluZxgGIAEoBRIPCgdyZXBsaWNhGAcgASgJGoIDCg1IZWxkQnlTaWRlY2FyEhMKC2J1c19hZGRyZXNzGAEgASgJEhUKDWJ1c19jb25uZWN0ZWQYAiABKAgSEAoIbWVzc2FnZXMYAyABKAMSDQoFYnl0ZXMYBCABKAMSLQoJb2xkZXN0X2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdyZWZ1c2VkGAYgASgDEhUKDXJlZnVzZWRfYnl0ZXMYByABKAMSFAoMbWF4X21lc3NhZ2VzGAggASgDEhEKCW1heF9ieXRlcxgJIAEoAxIRCglmb3J3YXJkZWQYCiABKAMSGwoTcG9zc2libGVfZHVwbGljYXRlcxgLIAEoAxI5CghjaGFubmVscxgMIAMoCzInLnRydW5rbGluZS52MS5TdHVja1Jlc3BvbnNlLkhlbGRDaGFubmVsEjkKDGxhc3RfcmVmdXNlZBgNIAMoCzIjLnRydW5rbGluZS52MS5TdHVja1Jlc3BvbnNlLlJlZnVzYWwabgoLSGVsZENoYW5uZWwSDwoHY2hhbm5lbBgBIAEoCRIQCghtZXNzYWdlcxgCIAEoAxINCgVieXRlcxgDIAEoAxItCglvbGRlc3RfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGn0KB1JlZnVzYWwSDwoHY2hhbm5lbBgBIAEoCRISCgptZXNzYWdlX2lkGAIgASgJEi4KCnJlZnVzZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBnJlYXNvbhgEIAEoCRINCgVlcnJvchgFIAEoCSqNAQoHVmVyZGljdBIXChNWRVJESUNUX1VOU1BFQ0lGSUVEEAASEAoMVkVSRElDVF9HRVRTEAESEgoOVkVSRElDVF9TSEFSRVMQAhIRCg1WRVJESUNUX1dBSVRTEAMSGQoVVkVSRElDVF9PVEhFUl9QQVRURVJOEAQSFQoRVkVSRElDVF9JRl9TVE9SRUQQBSq/AwoOVHJhY2VFdmVudEtpbmQSIAocVFJBQ0VfRVZFTlRfS0lORF9VTlNQRUNJRklFRBAAEh4KGlRSQUNFX0VWRU5UX0tJTkRfUFVCTElTSEVEEAESGwoXVFJBQ0VfRVZFTlRfS0lORF9TVE9SRUQQAhIeChpUUkFDRV9FVkVOVF9LSU5EX0RFTElWRVJFRBADEh8KG1RSQUNFX0VWRU5UX0tJTkRfSEFOREVEX09VVBAEEhoKFlRSQUNFX0VWRU5UX0tJTkRfQUNLRUQQBRIbChdUUkFDRV9FVkVOVF9LSU5EX05BS0tFRBAGEh0KGVRSQUNFX0VWRU5UX0tJTkRfRVhURU5ERUQQBxIdChlUUkFDRV9FVkVOVF9LSU5EX1JFTEVBU0VEEAgSIAocVFJBQ0VfRVZFTlRfS0lORF9MRUFTRV9FTkRFRBAJEhkKFVRSQUNFX0VWRU5UX0tJTkRfREVBRBAKEh0KGVRSQUNFX0VWRU5UX0tJTkRfUkVEUklWRU4QCxIeChpUUkFDRV9FVkVOVF9LSU5EX0NBTkNFTExFRBAMEhoKFlRSQUNFX0VWRU5UX0tJTkRfRU5ERUQQDUI7Cgx0cnVua2xpbmUudjFCD0luc3BlY3Rpb25Qcm90b1ABWhh0cnVua2xpbmUvdjE7dHJ1bmtsaW5ldjFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_trunkline_v1_durable, file_trunkline_v1_message]);
 
 /**
  * Subscription is one registered interest.
@@ -800,6 +800,14 @@ export type StuckResponse = Message<"trunkline.v1.StuckResponse"> & {
    * @generated from field: repeated string unheard = 7;
    */
   unheard: string[];
+
+  /**
+   * Of a sidecar that is asked: what it holds, of whatever age. Unset: none was asked, or it is set up to hold nothing.
+   * While its bus is away, `unheard` names the bus, and there is nothing else.
+   *
+   * @generated from field: trunkline.v1.StuckResponse.HeldBySidecar sidecar = 8;
+   */
+  sidecar?: StuckResponse_HeldBySidecar | undefined;
 };
 
 /**
@@ -1069,6 +1077,175 @@ export type StuckResponse_Connection = Message<"trunkline.v1.StuckResponse.Conne
  */
 export const StuckResponse_ConnectionSchema: GenMessage<StuckResponse_Connection> = /*@__PURE__*/
   messageDesc(file_trunkline_v1_inspection, 10, 4);
+
+/**
+ * HeldBySidecar says what a sidecar took to be stored while the bus was away, and what became of it.
+ *
+ * @generated from message trunkline.v1.StuckResponse.HeldBySidecar
+ */
+export type StuckResponse_HeldBySidecar = Message<"trunkline.v1.StuckResponse.HeldBySidecar"> & {
+  /**
+   * Of the bus, and whether it is connected now.
+   *
+   * @generated from field: string bus_address = 1;
+   */
+  busAddress: string;
+
+  /**
+   * @generated from field: bool bus_connected = 2;
+   */
+  busConnected: boolean;
+
+  /**
+   * Messages that wait for the bus now, and their bytes.
+   *
+   * @generated from field: int64 messages = 3;
+   */
+  messages: bigint;
+
+  /**
+   * @generated from field: int64 bytes = 4;
+   */
+  bytes: bigint;
+
+  /**
+   * When the oldest of them was taken. Unset: none waits.
+   *
+   * @generated from field: google.protobuf.Timestamp oldest_at = 5;
+   */
+  oldestAt?: Timestamp | undefined;
+
+  /**
+   * Messages that the bus refused for good, and their bytes. They stay in the sidecar's file.
+   *
+   * @generated from field: int64 refused = 6;
+   */
+  refused: bigint;
+
+  /**
+   * @generated from field: int64 refused_bytes = 7;
+   */
+  refusedBytes: bigint;
+
+  /**
+   * What may wait or have been refused, together; beyond it stored publishes are refused with OVERLOADED.
+   *
+   * @generated from field: int64 max_messages = 8;
+   */
+  maxMessages: bigint;
+
+  /**
+   * @generated from field: int64 max_bytes = 9;
+   */
+  maxBytes: bigint;
+
+  /**
+   * Since the sidecar started: messages that the bus took, and those that it may have stored twice, since they were
+   * sent, not answered, and sent again after more than 2 minutes.
+   *
+   * @generated from field: int64 forwarded = 10;
+   */
+  forwarded: bigint;
+
+  /**
+   * @generated from field: int64 possible_duplicates = 11;
+   */
+  possibleDuplicates: bigint;
+
+  /**
+   * Channels of which messages wait, those with the most first; at most `limit`.
+   *
+   * @generated from field: repeated trunkline.v1.StuckResponse.HeldChannel channels = 12;
+   */
+  channels: StuckResponse_HeldChannel[];
+
+  /**
+   * The last that were refused, the last one first; at most `limit`.
+   *
+   * @generated from field: repeated trunkline.v1.StuckResponse.Refusal last_refused = 13;
+   */
+  lastRefused: StuckResponse_Refusal[];
+};
+
+/**
+ * Describes the message trunkline.v1.StuckResponse.HeldBySidecar.
+ * Use `create(StuckResponse_HeldBySidecarSchema)` to create a new message.
+ */
+export const StuckResponse_HeldBySidecarSchema: GenMessage<StuckResponse_HeldBySidecar> = /*@__PURE__*/
+  messageDesc(file_trunkline_v1_inspection, 10, 5);
+
+/**
+ * @generated from message trunkline.v1.StuckResponse.HeldChannel
+ */
+export type StuckResponse_HeldChannel = Message<"trunkline.v1.StuckResponse.HeldChannel"> & {
+  /**
+   * @generated from field: string channel = 1;
+   */
+  channel: string;
+
+  /**
+   * @generated from field: int64 messages = 2;
+   */
+  messages: bigint;
+
+  /**
+   * @generated from field: int64 bytes = 3;
+   */
+  bytes: bigint;
+
+  /**
+   * When the oldest of them was taken.
+   *
+   * @generated from field: google.protobuf.Timestamp oldest_at = 4;
+   */
+  oldestAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message trunkline.v1.StuckResponse.HeldChannel.
+ * Use `create(StuckResponse_HeldChannelSchema)` to create a new message.
+ */
+export const StuckResponse_HeldChannelSchema: GenMessage<StuckResponse_HeldChannel> = /*@__PURE__*/
+  messageDesc(file_trunkline_v1_inspection, 10, 6);
+
+/**
+ * @generated from message trunkline.v1.StuckResponse.Refusal
+ */
+export type StuckResponse_Refusal = Message<"trunkline.v1.StuckResponse.Refusal"> & {
+  /**
+   * @generated from field: string channel = 1;
+   */
+  channel: string;
+
+  /**
+   * @generated from field: string message_id = 2;
+   */
+  messageId: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp refused_at = 3;
+   */
+  refusedAt?: Timestamp | undefined;
+
+  /**
+   * The bus's reason, such as MESSAGE_TOO_LARGE, and what it said.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+
+  /**
+   * @generated from field: string error = 5;
+   */
+  error: string;
+};
+
+/**
+ * Describes the message trunkline.v1.StuckResponse.Refusal.
+ * Use `create(StuckResponse_RefusalSchema)` to create a new message.
+ */
+export const StuckResponse_RefusalSchema: GenMessage<StuckResponse_Refusal> = /*@__PURE__*/
+  messageDesc(file_trunkline_v1_inspection, 10, 7);
 
 /**
  * Verdict says what would become of a message.
