@@ -173,9 +173,9 @@ RULES = (
         outside=(),
     ),
     Rule(
-        "what every engine over Redis needs imports the words only",
+        "what every engine over Redis needs imports the words and TLS only",
         ("trunklined.redis", "trunklined.redis.*"),
-        ours=(*SPOKEN, "trunklined.redis"),
+        ours=(*SPOKEN, "trunkline.tls", "trunklined.redis"),
         outside=("redis", "tenacity", "structlog", "pydantic"),
     ),
     Rule(

@@ -43,6 +43,7 @@ type session struct {
 	stream *stream
 
 	visitors      map[uint64]visitor // items of subscriptions that are another session's
+	asking        map[uint64]*asking
 	subscriptions map[uint64]*Subscription
 	touched       map[*Subscription]struct{} // those that have something to say with the next frame
 	open          group
@@ -92,7 +93,7 @@ func ConnectBus(ctx context.Context, at string, given ...Option) (*Bus, error) {
 func (b *Bus) newSession(options *options) (*session, error) {
 	s := &session{
 		bus: b, subscriptions: map[uint64]*Subscription{}, touched: map[*Subscription]struct{}{},
-		receipts: map[uint64]sent{}, visitors: map[uint64]visitor{},
+		receipts: map[uint64]sent{}, visitors: map[uint64]visitor{}, asking: map[uint64]*asking{},
 	}
 	var err error
 	s.stream, err = newStream(b.at, pb.BusService_OpenStream_FullMethodName, BusDisconnected, s, options, &b.mu)
@@ -338,15 +339,43 @@ func OutlivesAsker() RequestOption { return func(r *pb.RequestRequest) { r.Outli
 // Request publishes a message and waits for its reply: by [Bus.Respond], or any message published with its correlation id.
 // The end of the context cancels it.
 func (b *Bus) Request(ctx context.Context, channel string, message *Message, wished ...RequestOption) (*Received, error) {
-	if err := checkChannel(channel, false); err != nil {
+	ctx, cancel, body, err := b.prepare(ctx, channel, message, wished)
+	if err != nil {
 		return nil, err
+	}
+	defer cancel()
+	b.mu.Lock()
+	now := b.now
+	if err := now.stream.check(); err != nil {
+		b.mu.Unlock()
+		return nil, err
+	}
+	id := now.stream.nextID()
+	awaited := now.stream.expect(id)
+	now.sayEncoded(id, itemRequestField, body)
+	b.mu.Unlock()
+	reply, err := now.stream.await(ctx, id, awaited, func() { now.cancelItem(id, &pb.OpenStreamRequest_Cancel{}) })
+	if err != nil {
+		return nil, err
+	}
+	said := reply.(*pb.RequestResponse)
+	return &Received{Message: said.GetMessage(), Channel: said.GetChannel()}, nil
+}
+
+// prepare returns an encoded RequestRequest, and a context that ends with its time. Where a responder is waited for, so is the
+// connection.
+func (b *Bus) prepare(ctx context.Context, channel string, message *Message, wished []RequestOption) (
+	limited context.Context, cancel context.CancelFunc, body []byte, err error,
+) {
+	if err := checkChannel(channel, false); err != nil {
+		return nil, nil, nil, err
 	}
 	wanted := &pb.RequestRequest{Channel: channel}
 	for _, each := range wished {
 		each(wanted)
 	}
 	if err := checkTimeouts(wanted); err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	timeout := defaultCall
 	if deadline, ok := ctx.Deadline(); ok {
@@ -356,53 +385,32 @@ func (b *Bus) Request(ctx context.Context, channel string, message *Message, wis
 		timeout = wanted.Timeout.AsDuration()
 	}
 	if ctx.Err() != nil || timeout <= 0 {
-		return nil, newError(RequestTimeout, codes.DeadlineExceeded, "the deadline was over before the request to %q was sent", channel)
+		return nil, nil, nil, newError(
+			RequestTimeout, codes.DeadlineExceeded, "the deadline was over before the request to %q was sent", channel)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, newError(
-		RequestTimeout, codes.DeadlineExceeded, "no reply on %q within %v", channel, timeout,
-	).with("channel", channel, "timeout_seconds", strconv.FormatFloat(timeout.Seconds(), 'g', -1, 64)))
-	defer cancel()
 	encoded, id, err := b.encodeMessage(message, true)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	if message.GetCorrelationId() == "" {
 		encoded = protowire.AppendString(protowire.AppendTag(encoded, correlationIDField, protowire.BytesType), id)
 	}
+	limited, cancel = context.WithTimeoutCause(ctx, timeout, newError(
+		RequestTimeout, codes.DeadlineExceeded, "no reply on %q within %v", channel, timeout,
+	).with("channel", channel, "timeout_seconds", strconv.FormatFloat(timeout.Seconds(), 'g', -1, 64)))
 	if wanted.WaitForResponder {
-		if err := b.waitUp(ctx); err != nil {
-			return nil, err
-		}
+		err = b.waitUp(limited)
 	}
-	deadline, _ := ctx.Deadline()
-	wanted.Timeout = durationpb.New(max(time.Until(deadline), time.Millisecond))
-	return b.ask(ctx, wanted, encoded)
-}
-
-func (b *Bus) ask(ctx context.Context, wanted *pb.RequestRequest, encoded []byte) (*Received, error) {
-	head, err := encode(wanted, InvalidMessage, "request")
+	if err == nil {
+		deadline, _ := limited.Deadline()
+		wanted.Timeout = durationpb.New(max(time.Until(deadline), time.Millisecond))
+		body, err = encode(wanted, InvalidMessage, "request")
+	}
 	if err != nil {
-		return nil, err
+		cancel()
+		return nil, nil, nil, err
 	}
-	head = protowire.AppendBytes(protowire.AppendTag(head, requestMessageField, protowire.BytesType), encoded)
-	b.mu.Lock()
-	now := b.now
-	if err := now.stream.check(); err != nil {
-		b.mu.Unlock()
-		return nil, err
-	}
-	id := now.stream.nextID()
-	awaited := now.stream.expect(id)
-	now.seal()
-	now.stream.put(encodeItem(id, itemRequestField, head), false)
-	now.stream.schedule()
-	b.mu.Unlock()
-	reply, err := now.stream.await(ctx, id, awaited, func() { now.cancelItem(id, &pb.OpenStreamRequest_Cancel{}) })
-	if err != nil {
-		return nil, err
-	}
-	said := reply.(*pb.RequestResponse)
-	return &Received{Message: said.GetMessage(), Channel: said.GetChannel()}, nil
+	return limited, cancel, protowire.AppendBytes(protowire.AppendTag(body, requestMessageField, protowire.BytesType), encoded), nil
 }
 
 func checkTimeouts(wanted *pb.RequestRequest) error {
@@ -434,8 +442,10 @@ const (
 	itemIDField         protowire.Number = 1 // ClientItem.id
 	itemPublishField    protowire.Number = 2 // ClientItem.publish
 	itemRequestField    protowire.Number = 3 // ClientItem.request
+	itemLifeField       protowire.Number = 7 // ClientItem.request_stream
 	publishMessageField protowire.Number = 2 // PublishRequest.messages
 	requestMessageField protowire.Number = 2 // RequestRequest.message
+	lifeRequestField    protowire.Number = 1 // RequestStreamRequest.request
 )
 
 // encodeItem returns a frame of one item.
@@ -515,6 +525,13 @@ func (s *session) seal() {
 		panic(err)
 	}
 	s.stream.put(encodeItem(id, itemPublishField, encoded), !open.stored)
+}
+
+// sayEncoded lets an encoded item go out with the next frame, behind all that was published.
+func (s *session) sayEncoded(id uint64, field protowire.Number, body []byte) {
+	s.seal()
+	s.stream.put(encodeItem(id, field, body), false)
+	s.stream.schedule()
 }
 
 // ping asks for an answer when all before it was taken, and with `isSent` is on its way to all replicas.
@@ -603,6 +620,10 @@ func (s *session) wentDown(why *Error) {
 	for id := range s.visitors {
 		s.endVisit(id, why)
 	}
+	for id, each := range s.asking {
+		delete(s.asking, id)
+		each.fail(why)
+	}
 	for id, each := range s.subscriptions {
 		each.role.streamLost()
 		if s.stream.closed != nil {
@@ -635,6 +656,10 @@ func (s *session) take(frame proto.Message) {
 			s.takeReceipts(item.GetId(), came.Published.GetReceipts())
 		case *pb.OpenStreamResponse_ServerItem_Reply:
 			s.stream.settle(item.GetId(), came.Reply, nil)
+		case *pb.OpenStreamResponse_ServerItem_RequestEvents:
+			s.takeEvents(item.GetId(), came.RequestEvents.GetEvents(), false)
+		case *pb.OpenStreamResponse_ServerItem_RequestEnd:
+			s.takeEvents(item.GetId(), came.RequestEnd.GetEvents(), true)
 		case *pb.OpenStreamResponse_ServerItem_Error:
 			s.takeError(item.GetId(), fromItem(came.Error))
 		case *pb.OpenStreamResponse_ServerItem_Pong:
@@ -676,6 +701,11 @@ func (s *session) takeError(id uint64, said *Error) {
 	}
 	if s.visitors[id] != nil {
 		s.endVisit(id, said)
+		return
+	}
+	if asked := s.asking[id]; asked != nil {
+		delete(s.asking, id)
+		asked.fail(said)
 		return
 	}
 	if refused, found := s.receipts[id]; found {

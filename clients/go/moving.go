@@ -151,8 +151,8 @@ func (b *Bus) windUp(old *session) {
 
 // isIdle tells whether nothing is under way any more; with the lock held.
 func (s *session) isIdle() bool {
-	return len(s.visitors) == 0 && len(s.subscriptions) == 0 && len(s.receipts) == 0 && len(s.stream.pending) == 0 &&
-		len(s.stream.waiting) == 0 && s.open.count == 0 && s.stream.calls == 0
+	return len(s.visitors) == 0 && len(s.subscriptions) == 0 && len(s.asking) == 0 && len(s.receipts) == 0 &&
+		len(s.stream.pending) == 0 && len(s.stream.waiting) == 0 && s.open.count == 0 && s.stream.calls == 0
 }
 
 // live returns the live subscriptions that go on; with the lock held.

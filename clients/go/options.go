@@ -3,11 +3,15 @@ package trunkline
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -39,6 +43,8 @@ const (
 	defaultConnect = 5 * time.Second
 	defaultCall    = 30 * time.Second
 	maxRequest     = 24 * time.Hour
+
+	maxClientName = 255 // characters
 )
 
 // Option says how a connection is made.
@@ -48,6 +54,7 @@ type options struct {
 	tls             *TLS
 	token           func(context.Context) (string, error)
 	bearer          *bearer // of the connection; nil: no token
+	clientName      string
 	connectTimeout  time.Duration
 	maxMessageBytes int
 	wait            bool
@@ -65,6 +72,11 @@ func WithTLS(trusted TLS) Option { return func(o *options) { o.tls = &trusted } 
 func WithToken(token func(context.Context) (string, error)) Option {
 	return func(o *options) { o.token = token }
 }
+
+// WithClientName says what this client is called, for people: subscriptions, leases and records that it wrote show it, also
+// after a reconnect. It proves nothing. At most 255 characters that can be printed. Default: TRUNKLINE_CLIENT_NAME, else the
+// host's name and the process.
+func WithClientName(name string) Option { return func(o *options) { o.clientName = name } }
 
 // WithConnectTimeout says how long connecting may take. Default: 5 s, or until the context ends.
 func WithConnectTimeout(timeout time.Duration) Option {
@@ -96,6 +108,13 @@ func newOptions(given []Option) *options {
 	if made.log == nil {
 		made.log = slog.Default()
 	}
+	if made.clientName == "" {
+		made.clientName = os.Getenv("TRUNKLINE_CLIENT_NAME")
+	}
+	if made.clientName == "" {
+		host, _ := os.Hostname() // only a default for people
+		made.clientName = fmt.Sprintf("%s:%d", host, os.Getpid())
+	}
 	return made
 }
 
@@ -103,6 +122,10 @@ func newOptions(given []Option) *options {
 func (o *options) dial(at address, lost Reason) (connection *grpc.ClientConn, trusted *tls.Config, err error) {
 	if err := at.check(); err != nil {
 		return nil, nil, err
+	}
+	if name := o.clientName; utf8.RuneCountInString(name) > maxClientName || strings.ContainsFunc(name, isUnprintable) {
+		return nil, nil, invalid(InvalidMessage, "client_name", name, "client_name is %q, it must be 1 to %d characters that can be printed",
+			name, maxClientName)
 	}
 	carried := insecure.NewCredentials()
 	if at.isTLS() {
@@ -119,6 +142,7 @@ func (o *options) dial(at address, lost Reason) (connection *grpc.ClientConn, tr
 	}
 	dialing := []grpc.DialOption{
 		grpc.WithTransportCredentials(carried),
+		grpc.WithPerRPCCredentials(called(o.clientName)),
 		grpc.WithNoProxy(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxFrameBytes), grpc.MaxCallSendMsgSize(maxFrameBytes)),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -173,6 +197,17 @@ func environmentToken() (func(context.Context) (string, error), error) {
 	}
 	return nil, nil
 }
+
+// called says in each call what the client is called.
+type called string
+
+func (c called) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"trunkline-client": url.PathEscape(string(c))}, nil
+}
+
+func (c called) RequireTransportSecurity() bool { return false }
+
+func isUnprintable(r rune) bool { return !unicode.IsPrint(r) }
 
 // bearer gives a token to each call.
 type bearer struct {

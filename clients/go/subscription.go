@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -105,7 +104,7 @@ func AckWait(lease time.Duration, deliveries int32) SubscribeOption {
 	}
 }
 
-// Name is what a responder calls itself. Default: the host's name and the process.
+// Name is what a responder calls itself. Default: the name of the client; see [WithClientName].
 func Name(name string) SubscribeOption { return func(s *subscribing) { s.name = name } }
 
 // Subscription is one interest of this client. Each life of the connection asks for it anew.
@@ -194,8 +193,7 @@ func (b *Bus) newSubscription(pattern string, window int, options []SubscribeOpt
 		s.options.credit = max(window, 2*s.options.concurrency)
 	}
 	if s.options.name == "" {
-		host, _ := os.Hostname() // only a default for people
-		s.options.name = fmt.Sprintf("%s:%d", host, os.Getpid())
+		s.options.name = b.options.clientName
 	}
 	s.handlers, s.cancel = context.WithCancel(context.Background())
 	return s

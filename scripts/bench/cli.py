@@ -41,6 +41,7 @@ _PEER_NAMES = sorted({name for work in WORKS for name in work.names})
 @click.option(
     "--grpcio", "versions", multiple=True, metavar="VERSION", help="Us on this version of grpcio in place of the peers."
 )
+@click.option("--alone", is_flag=True, help="Us without any peer: what each run came to, and no tables.")
 @click.option("--runs", default=5, show_default=True, type=click.IntRange(min=1), help="Interleaved runs of each.")
 @click.option(
     "--quick",
@@ -67,6 +68,7 @@ def command(
     only: tuple[str, ...],
     peers: tuple[str, ...],
     versions: tuple[str, ...],
+    alone: bool,
     runs: int,
     quick: bool,
     waiting: int,
@@ -75,11 +77,13 @@ def command(
 ) -> None:
     """Measures Trunkline beside its peers in the same run, and what is promised of it alone.
 
-    The latter is idle (memory and CPU of each program), ready (the start of `trunkline up`), stalled (a subscriber
-    that never reads while 1,000,000 messages pass), waiting (memory and start of a bus for which 1,000,000 stored
-    messages wait), commands (what a MessageChannel's UNIX socket answers) and orchestrator (how soon an agent's event
-    reaches a callback, and what waiting costs) and replicas
-    (what messages that cross replicas cost); it is left out where --peer, --grpcio or --quick is given.
+    The latter is ready (the start of `trunkline up`), idle (memory and CPU of each program), memory (what each
+    connection, subscription, waiting message and record adds to it), stalled (a subscriber that never reads while
+    1,000,000 messages pass), waiting (memory and start of a bus for which 1,000,000 stored messages wait), kept (bytes
+    of disk and of Redis for each stored message and record), commands (what a MessageChannel's UNIX socket answers),
+    orchestrator (how soon an agent's event reaches a callback, and what waiting costs) and replicas (what messages that
+    cross replicas cost, and what Redis does for what is kept there); it is left out where --peer, --grpcio, --alone or
+    --quick is given.
 
     Needs the extra `bench`, nats-server, redis-server and AutoGen's environment: `make bench` brings them. Exit 1 if a
     run failed (a peer's is left out), a message of ours was lost or a promise was not held.
@@ -87,14 +91,16 @@ def command(
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     progress = Console(stderr=True, style="dim", highlight=False)
     compared = only or tuple(_WORK_NAMES)
-    promised = only or (() if peers or versions or quick else tuple(_PROMISE_NAMES))
+    if alone and (peers or versions):
+        raise click.UsageError("--alone: nobody else is measured, so neither --peer nor --grpcio goes with it")
+    promised = only or (() if peers or versions or alone or quick else tuple(_PROMISE_NAMES))
     try:
         with TemporaryDirectory(prefix="trunkline-bench-") as folder:
             # only what is compared with needs to be installed
             able = {name for work in WORKS if work.name in compared for name in work.names}
             if strange := [name for name in peers if name not in able]:
                 raise click.UsageError(f"--peer {strange[0]}: nothing that is measured here is compared with it")
-            named = [name for name in peers or (() if versions else _PEER_NAMES) if name in able]
+            named = [name for name in peers or (() if versions or alone else _PEER_NAMES) if name in able]
             most, few = None, few_waiting()
             if quick:
                 most, few, runs, waiting = QUICK, few_waiting(QUICK), 1, min(waiting, QUICK)

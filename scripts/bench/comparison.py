@@ -97,8 +97,13 @@ async def compare(
                 report(failed[-1])
                 continue
             each.runs.append(measured)
-            lost = f", {measured.lost:,} lost" if measured.lost else ""
-            report(f"{work.name} {run}/{runs} {contender.name}: {measured.value:,.0f} {work.unit}{lost}")
+            report(f"{work.name} {run}/{runs} {contender.name}: {_said(work, measured)}")
     work = replace(work, title=work.title.format(waiting=f"{us.waiting:,}"))
     mine, *others = series
     return [Row(work, mine, other) for other in others if other.runs]
+
+
+def _said(work: Work, measured: Measurement) -> str:
+    lost = f", {measured.lost:,} lost" if measured.lost else ""
+    cost = "".join(f", {role} {used:.1f} µs" for role, used in measured.cpu.items())
+    return f"{measured.value:,.0f} {work.unit}{lost}{cost}"

@@ -107,13 +107,13 @@ def _serve(name: str, settings_class: type[ServerSettings], given: dict[str, Any
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
-    if is_pem(str(given.get("tls_key", ""))):
-        variable = f"{_prefix(settings_class)}TLS_KEY"
-        line = (
-            f"--tls-key is a key itself, which everybody sees in the list of processes: name a file, or set {variable}"
-        )
-        _say(name, _INVALID, line, as_json=settings_class.asks_for_json(given))
-        return 2
+    for field in ("tls_key", "redis_tls_key"):
+        if is_pem(str(given.get(field, ""))):
+            option, variable = f"--{field.replace('_', '-')}", f"{_prefix(settings_class)}{field.upper()}"
+            line = f"{option} is a key itself, which everybody sees in the list of processes"
+            line = f"{line}: name a file, or set {variable}"
+            _say(name, _INVALID, line, as_json=settings_class.asks_for_json(given))
+            return 2
     try:
         settings = settings_class(**given)
     except ValidationError as error:

@@ -9,13 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tests.access.conftest import Issuer, TokenFile, replace
 from tests.conftest import StartProgram
 from tests.patience import PATIENCE
 from tests.programs import run_program
-from trunkline import GrpcMessageBus, PermissionDeniedError, SubscriptionNotFoundError, UnauthenticatedError
+from trunkline import GrpcMessageBus, PermissionDeniedError, SubscriptionNotFoundError, Tls, UnauthenticatedError
+from trunkline.tls.certificates import write_certificates
+from trunkline.v1 import bus_pb2
 from trunklined.access import audit
 from trunklined.access.audit import AuditLog
 from trunklined.access.identity import Identity
@@ -24,7 +28,7 @@ POLICY = """
 [[allow]]
 who = ["coding-01"]
 subscribe = [">"]
-inspect = ["list", "stats"]
+inspect = ["list", "stats", "reflection"]
 durable.create = ["jobs"]
 durable.delete = ["*"]
 durable.manage = ["*"]
@@ -73,6 +77,56 @@ async def test_denials_and_acts_of_administration_are_recorded(
     ]
     assert {line["identity"] for line in found[:6]} == {"coding-01"}
     assert all(line["peer"].startswith("ipv4:127.0.0.1:") for line in found[:7])
+
+
+async def test_a_durable_subscription_that_a_subscriber_makes_is_recorded(
+    start_program: StartProgram, token_file: TokenFile, access_file: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """By both calls that subscribe, and once: who joins it after that makes nothing."""
+    log = tmp_path / "audit.jsonl"
+    allowed = '[[allow]]\nwho = ["*"]\nsubscribe = [">"]\ndurable.create = ["*"]\ndurable.join = ["*"]\n'
+    options = ("--token-file", str(token_file.path), "--access-file", str(access_file(allowed)))
+    program = start_program("bus", "--engine", "memory", *options, "--audit-file", str(log))
+    token = token_file.tokens["coding-01"]
+    async with GrpcMessageBus(program.address, token=token) as bus:
+        await bus.subscribe("jobs:>", _ignore, durable="jobs")
+        await bus.subscribe("jobs:>", _ignore, durable="jobs")
+    async with grpc.aio.insecure_channel(program.address) as channel:
+        subscribe: Any = channel.stream_stream("/trunkline.v1.BusService/Subscribe")
+        for durable in ("others", "jobs"):
+            stream = subscribe(metadata=(("authorization", f"Bearer {token}"),))
+            start = {"pattern": "jobs:>", "durable": durable}
+            await stream.write(bus_pb2.SubscribeRequest(start=start).SerializeToString())
+            assert bus_pb2.SubscribeResponse.FromString(await stream.read()).HasField("started")
+            stream.cancel()
+    assert [(line["identity"], line["call"], line["object"], line["outcome"]) for line in _lines(log)] == [
+        ("coding-01", "OpenStream", "durable.create jobs", "done"),
+        ("coding-01", "Subscribe", "durable.create others", "done"),
+    ]
+
+
+async def test_whatever_is_read_anew_is_recorded(
+    start_program: StartProgram, issuer: Issuer, token_file: TokenFile, tmp_path: Path
+) -> None:
+    """Tokens, keys of tokens and certificates, and what cannot be taken."""
+    certs, log = tmp_path / "certs", tmp_path / "audit.jsonl"
+    write_certificates(certs)
+    program = start_program(
+        *("bus", "--engine", "memory", *issuer.options, "--token-file", str(token_file.path)),
+        *("--tls-cert", f"{certs}/server.pem", "--tls-key", f"{certs}/server.key", "--audit-file", str(log)),
+        tls=Tls(ca=f"{certs}/ca.pem"),
+    )
+    token_file.add("coding-02")
+    program.wait_for('"call": "reload tokens", "outcome": "done"')
+    replace(issuer.path, "{}")
+    program.wait_for('"call": "reload tokens", "outcome": "failed"')
+    write_certificates(certs)
+    program.wait_for('"call": "reload TLS files", "outcome": "done"')
+    (certs / "server.key").chmod(0o644)
+    program.wait_for('"call": "reload TLS files", "outcome": "failed"')
+    tokens_failed, tls_failed = (line["why"] for line in _lines(log) if line["outcome"] == "failed")
+    assert tokens_failed.endswith("is neither PEM nor a JWKS document")
+    assert "can be read by others" in tls_failed
 
 
 async def _ignore(_: object) -> None:
@@ -142,6 +196,7 @@ async def test_no_secret_is_anywhere(
             async with GrpcMessageBus(program.address, token=token) as bus:
                 await bus.statistics()
         seen.append(repr(refused.value.to_dict()))
+    seen.append(await _described(program.address, good))
     metrics = await asyncio.to_thread(
         urllib.request.urlopen, f"http://{program.metrics_address}/metrics", None, PATIENCE
     )
@@ -154,9 +209,21 @@ async def test_no_secret_is_anywhere(
     )
     seen += [told.stdout, told.stderr]
     seen += _contents(tmp_path, but=path)
-    assert len(seen) > 15
+    assert len(seen) > 16
     for secret in secrets:
         assert [text for text in seen if secret in text] == []
+
+
+async def _described(address: str, token: str) -> str:
+    """All that reflection tells of the bus, as text."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)  # type: ignore[arg-type]
+        asked: list[dict[str, Any]] = [{"list_services": ""}, {"file_containing_symbol": "trunkline.v1.BusService"}]
+        ask = (reflection_pb2.ServerReflectionRequest(**each) for each in asked)
+        metadata = (("authorization", f"Bearer {token}"),)
+        answers = [each async for each in stub.ServerReflectionInfo(ask, metadata=metadata)]
+    assert all(each.WhichOneof("message_response") != "error_response" for each in answers)
+    return "".join(each.SerializeToString().decode("latin-1") for each in answers)
 
 
 def _contents(folder: Path, but: Path) -> list[str]:

@@ -78,6 +78,7 @@ BAD: dict[str, Callable[[Issuer], str]] = {
     "bad name": lambda issuer: issuer.token("uid:0"),
     "bad name, nobody's": lambda issuer: issuer.token("anonymous"),
     "malformed": lambda issuer: "not.a.token",
+    "malformed, beyond all time": lambda issuer: issuer.token("x", exp=10**400),
     "unknown token": lambda issuer: "tlk.coding-01.c2VjcmV0",
     "unknown token, of nobody": lambda issuer: "tlk.nobody.c2VjcmV0",
 }
@@ -218,6 +219,39 @@ async def test_a_token_never_leaves_this_machine_without_tls(client: Any, monkey
     assert caught.value.details["reason"] == "tls_required"
 
 
+async def test_a_token_goes_by_no_proxy(
+    start_program: StartProgram, guarded: Any, token_file: TokenFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which the environment names for all the world: neither a client's nor a sidecar's."""
+    came: list[bytes] = []
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append(await reader.readline())
+        writer.close()
+
+    proxy = await asyncio.start_server(hear, "127.0.0.1", 0)
+    where = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+    proxies = dict.fromkeys(("grpc_proxy", "http_proxy", "https_proxy"), where)
+    token = token_file.tokens["coding-01"]
+    sidecar = await asyncio.to_thread(
+        start_program,
+        *("sidecar", "--bus-address", guarded.address, "--socket-path", "", "--store-path", ""),
+        env={**proxies, "no_proxy": "", "TRUNKLINE_TOKEN": token},
+    )
+    for name, value in proxies.items():
+        monkeypatch.setenv(name, value)
+    async with (
+        asyncio.timeout(PATIENCE),
+        proxy,
+        GrpcMessageBus(guarded.address, token=token) as bus,
+        GrpcMessageBus(sidecar.address) as beside,
+    ):
+        for each in (bus, beside):
+            await each.publish("news", NEWS)
+            await each.flush()
+    assert came == []
+
+
 @pytest.mark.parametrize("token", ["", "two words", "ümlaut", "x" * 9_000])
 async def test_what_is_no_token_is_refused_and_not_shown(token: str, guarded: Any, tmp_path: Path) -> None:
     """Also in a file; and a file that is not there."""
@@ -327,7 +361,7 @@ async def test_a_user_of_this_machine_is_known_by_the_socket(serve: Serve, tmp_p
         assert (tmp_path / "bus.sock").stat().st_mode & 0o777 == 0o600
         await bus.subscribe("news", _ignore)
         (own,) = [each async for each in bus.subscriptions()]
-        assert own.peer == f"uid:{os.geteuid()} (unix:)"
+        assert own.peer == f"uid:{os.geteuid()} (unix: [{bus.client_name}])"
 
 
 async def test_keys_of_pem_have_no_id_and_are_all_tried(serve: Serve, issuer: Issuer, tmp_path: Path) -> None:

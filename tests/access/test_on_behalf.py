@@ -85,6 +85,46 @@ async def test_who_is_not_trusted_is_refused(serve: Serve, issuer: Issuer, acces
         assert isinstance(error, PermissionDeniedError)
 
 
+async def test_what_is_open_ends_when_who_speaks_is_trusted_no_more(
+    start_program: StartProgram, issuer: Issuer, access_file: Write
+) -> None:
+    """What is open on one's own behalf goes on. Both refusals are in the audit log."""
+    policy = """
+[[allow]]
+who = ["gateway", "other"]
+on_behalf_of = {trusted}
+subscribe = ["c"]
+[[allow]]
+who = ["agent-7"]
+subscribe = ["c"]
+"""
+    file = access_file(policy.replace("{trusted}", "true"))
+    program = start_program("bus", "--engine", "memory", *issuer.options, "--access-file", str(file))
+    token = issuer.token("gateway")
+    ended: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+    async with (
+        asyncio.timeout(PATIENCE),
+        GrpcMessageBus(program.address, token=token) as own,
+        GrpcMessageBus(program.address, token=token, on_behalf_of="agent-7") as spoken,
+    ):
+        await own.subscribe("c", _ignore)
+        await spoken.subscribe("c", _ignore, on_error=ended.set_result)
+        access_file(policy.replace("{trusted}", "false"))
+        error = await ended
+        assert isinstance(error, PermissionDeniedError)
+        assert "gateway may not speak for others" in str(error)
+        await own.publish("c", NEWS)
+        with pytest.raises(PermissionDeniedError, match="gateway may not: publish c"):
+            await own.flush()
+    await _publish(program.address, "c", ("authorization", f"Bearer {token}"), (ON_BEHALF_OF, "agent-7"))
+    await asyncio.to_thread(program.wait_for, '"call": "Publish"')
+    denied = [each for each in program.events() if each.get("object") == "on_behalf_of"]
+    assert [(each["call"], each["identity"], each["outcome"]) for each in denied] == [
+        ("OpenStream", "gateway", "denied"),
+        ("Publish", "gateway", "denied"),
+    ]
+
+
 @pytest.mark.parametrize("place", ["tcp", "unix"])
 async def test_where_a_call_came_from_is_believed_of_the_own_user_alone(
     place: str, serve: Serve, tmp_path: Path

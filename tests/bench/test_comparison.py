@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -151,6 +152,23 @@ def test_it_measures_for_real_and_loses_nothing(tmp_path: Path) -> None:
     assert row["ours"] > 0
     assert row["peer_value"] > 0
     assert row["ratio"] == pytest.approx(row["ours"] / row["peer_value"], abs=0.001)
+
+
+def test_alone_it_says_what_each_run_came_to(tmp_path: Path) -> None:
+    """A rate, and what a message cost whom; nobody else is run, and nothing is written."""
+    path = tmp_path / "results.json"
+    done = CliRunner().invoke(command, ["--only", "live", "--alone", "--quick", "--json", str(path)])
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.stderr.split())
+    assert re.fullmatch(r"live 1/1 trunkline: [\d,]+ messages/s(, (publisher|broker|subscriber) [\d.]+ µs){3}", said)
+    assert not path.exists()
+
+
+def test_alone_has_no_peer() -> None:
+    """What contradicts itself is refused."""
+    done = CliRunner().invoke(command, ["--only", "live", "--alone", "--peer", "nats"])
+    assert done.exit_code == 2
+    assert "--alone" in done.output
 
 
 def test_a_channel_is_measured_beside_pythons_queues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

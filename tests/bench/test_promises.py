@@ -12,8 +12,9 @@ from click.testing import CliRunner
 from scripts.bench import cli, report
 from scripts.bench.cli import command
 from scripts.bench.promise import Figure, Promise
-from scripts.bench.promises import PROMISES, commands, idle, ready, stalled, waiting
+from scripts.bench.promises import PROMISES, commands, idle, kept, memory, ready, replicas, stalled, waiting
 from scripts.bench.works import WORKS
+from trunkline.limits import MiB
 
 BROKEN = Figure("too much", "MB", value=81, bound=80)
 
@@ -71,6 +72,50 @@ async def test_each_idle_program_is_weighed(monkeypatch: pytest.MonkeyPatch) -> 
     assert [figure.title for figure in figures[::2]] == [f"idle {name}: memory" for name in ("bus", "state", "sidecar")]
     assert all(figure.value > 10 for figure in figures[::2]), "no Python program is smaller"
     assert all(figure.unit == "%" for figure in figures[1::2])
+
+
+async def test_what_clients_make_is_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The measurement itself, with fewer of each: what is promised of a mean is not of a few, what has one size is."""
+    for name, count in (
+        *(("FEW", 2), ("CONNECTIONS", 10), ("SUBSCRIPTIONS", 100), ("DURABLES", 10)),
+        *(("MESSAGES", 20_000), ("RECORDS", 2_000), ("QUEUES", 2 * MiB)),
+    ):
+        monkeypatch.setattr(memory, name, count)
+    figures = await memory.measure(1)
+    assert [figure.unit for figure in figures] == ["KB"] * 6 + ["MB", "KB", "MB"]
+    assert [figure.title for figure in figures[:3]] == [
+        f"{name}: memory of a client's connection" for name in ("bus", "state", "sidecar")
+    ]
+    records, _, full = figures[-3:]
+    assert records.held
+    assert full.held
+    assert full.value > 10, "no Python program is smaller"
+
+
+async def test_what_is_kept_is_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The measurement itself, with fewer of each: a message with 256 bytes takes more than these, on either engine."""
+    monkeypatch.setattr(kept, "MESSAGES", 20_000)
+    monkeypatch.setattr(kept, "ALONE", 300)
+    monkeypatch.setattr(kept, "RECORDS", 5_000)
+    figures = await kept.measure(1)
+    assert {figure.unit for figure in figures} == {"bytes"}
+    together = [figure for figure in figures if "with others" in figure.title or "record" in figure.title]
+    assert len(together) == 5
+    assert all(figure.held and figure.value > 256 for figure in together)
+
+
+async def test_what_redis_does_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The measurement itself, with fewer messages: fewer commands than messages, and a script for each save."""
+    monkeypatch.setattr(replicas, "MESSAGES", 2_000)
+    monkeypatch.setattr(replicas, "BATCH", 1_000)
+    monkeypatch.setattr(replicas, "KEPT", 2_000)
+    figures = {figure.title: figure for figure in await replicas.measure(1)}
+    assert figures["publish load of two replicas, of one's, by CPU"].value > 0
+    counted = [figure for title, figure in figures.items() if title.startswith("commands to Redis")]
+    assert len(counted) == 4
+    assert all(figure.value > 0 for figure in counted)
+    assert figures["commands to Redis for 1,000 stored messages, 512 in flight"].value < 1_000
+    assert figures["commands to Redis for 1,000 saves, 64 in flight"].value > 1_000
 
 
 async def test_one_that_never_reads_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

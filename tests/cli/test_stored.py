@@ -30,11 +30,20 @@ def test_a_stored_publish_shows_its_receipt(trunkline: Trunkline, channel: str) 
     wanted = ("publish", channel, '{"n": 1}', "--stored", "--message-id", f"id-{channel}")
     first = trunkline(*wanted)
     assert first.stdout.startswith(f"stored id-{channel} on {channel}: sequence ")
+    assert first.stdout.rstrip().endswith(", for 0 subscriptions")
     again = json.loads(trunkline(*wanted, "--format", "json").stdout)
     assert (again["channel"], again["message_id"]) == (channel, f"id-{channel}")
     assert (again["durability"], again["duplicate"]) == ("stored", True)
     assert f"sequence {again['sequence']:,}, " in first.stdout
     assert trunkline(*wanted).stdout.startswith("duplicate of ")
+
+
+def test_a_receipt_tells_how_many_it_was_for(trunkline: Trunkline, name: str, channel: str) -> None:
+    """To people and to scripts."""
+    trunkline("durable", "create", name, channel)
+    assert trunkline("publish", channel, "{}", "--stored").stdout.rstrip().endswith(", for 1 subscription")
+    [receipt] = _lines(trunkline("publish", channel, "{}", "--stored", "--format", "json").stdout)
+    assert (receipt["matched"], receipt["held_by_sidecar"]) == (1, False)
 
 
 def test_many_are_in_flight_and_summed_up(trunkline: Trunkline, channel: str) -> None:

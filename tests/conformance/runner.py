@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -18,10 +19,15 @@ from trunkline import (
     Change,
     DurableMessage,
     DurableSettings,
+    Failure,
     GrpcMessageBus,
     GrpcStateManager,
+    Part,
     Priority,
+    Progress,
     RecordNotFoundError,
+    Request,
+    Result,
     Tls,
     TrunklineError,
 )
@@ -164,7 +170,9 @@ class Runner:
         credit: int | None = None,
         durable: str | None = None,
         ack_wait: float | None = None,
+        concurrency: int = 1,
         hold: bool = False,
+        takes: float = 0.0,
         fail: Step | None = None,
     ) -> None:
         received = self._subscriptions[name] = Received()
@@ -173,6 +181,7 @@ class Runner:
         async def handle(message: AgentMessage) -> None:
             settled = asyncio.Event()
             received.came.put_nowait((message, settled))
+            await asyncio.sleep(takes)
             if fail is not None:
                 raise failure(fail)
             if hold and not received.goes_on.is_set():
@@ -185,7 +194,8 @@ class Runner:
 
         if durable is None:
             lagged, trouble = received.lagged.put_nowait, received.trouble.put_nowait
-            await self.bus.subscribe(pattern, handle, group=group, credit=credit, on_lagged=lagged, on_error=trouble)
+            options: Step = {"group": group, "credit": credit, "concurrency": concurrency}
+            await self.bus.subscribe(pattern, handle, **options, on_lagged=lagged, on_error=trouble)
             return
         settings = None if ack_wait is None else DurableSettings(ack_wait=ack_wait)
         await self.bus.subscribe(
@@ -194,6 +204,7 @@ class Runner:
             durable=durable,
             settings=settings,
             credit=credit,
+            concurrency=concurrency,
             on_error=received.trouble.put_nowait,
         )
 
@@ -234,13 +245,19 @@ class Runner:
     async def do_drain(self, **words: Any) -> None:
         await self.bus.unsubscribe(self._subscriptions[words["from"]].pattern)
 
-    async def do_respond(self, pattern: str, hold: bool = False, takes: float = 0.0, fail: Step | None = None) -> None:
-        async def handle(request: AgentMessage) -> AgentMessage:
+    async def do_respond(
+        self, pattern: str, hold: bool = False, takes: float = 0.0, parts: int = 0, fail: Step | None = None
+    ) -> None:
+        async def handle(request: Request) -> AgentMessage:
             if fail is not None:
                 raise failure(fail)
             if hold:
                 await asyncio.Event().wait()
             await asyncio.sleep(takes)
+            if parts:
+                request.progress(0.5, "ж")
+            for n in range(parts):
+                await request.part({"n": n})
             content: Step = (
                 {"payload": request.payload}
                 if request.data is None
@@ -253,6 +270,30 @@ class Runner:
     async def do_request(self, channel: str, message: Step, timeout: float, wait_for_responder: bool = False) -> Said:
         reply = await self.bus.request(channel, to_message(message), timeout, wait_for_responder=wait_for_responder)
         return {"message": from_message(reply)}
+
+    async def do_request_stream(self, channel: str, message: Step, timeout: float, leave_at: str | None = None) -> Said:
+        """Tells the events that came: each kind with how many came in a row, the last part and the end."""
+        told: Said = {}
+        runs: list[list[Any]] = []
+        async with aclosing(self.bus.request_stream(channel, to_message(message), timeout)) as events:
+            async for event in events:
+                kind = type(event).__name__.lower()
+                match event:
+                    case Progress():
+                        told["progress"] = {"fraction": event.fraction, "text": event.text}
+                    case Part():
+                        told["part"] = from_message(event.message)
+                    case Result():
+                        told["end"] = from_message(event.message)
+                    case Failure():
+                        told["end"] = {"code": event.code, "text": event.text, "retryable": event.retryable}
+                if runs and runs[-1][0] == kind:
+                    runs[-1][1] += 1
+                else:
+                    runs.append([kind, 1])
+                if kind == leave_at:
+                    break
+        return {**told, "events": runs}
 
     async def do_save(self, record: Step, expected_revision: int | None = None) -> Said:
         return {"revision": await self.state.save_agent_state(to_state(record), expected_revision=expected_revision)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import threading
@@ -13,12 +14,17 @@ from tests.polyglot.languages import Language
 
 
 class Runner:
-    """One language's program that does steps."""
+    """One language's program that does steps; its clients are called by its part."""
 
-    def __init__(self, language: Language) -> None:
+    def __init__(self, language: Language, part: str = "a") -> None:
         self.language = language.name
+        self.client_name = f"läufer {part} ({language.name})"
         self.process = subprocess.Popen(
-            language.runner(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=language.folder
+            language.runner(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=language.folder,
+            env={**os.environ, "TRUNKLINE_CLIENT_NAME": self.client_name},
         )
 
     def do(self, step: dict[str, Any]) -> dict[str, Any]:

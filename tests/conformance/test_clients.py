@@ -16,10 +16,10 @@ from tests.conformance.runners import Runner
 from tests.conftest import StartProgram, programs
 from tests.patience import PATIENCE
 from tests.polyglot.languages import LANGUAGES, build
-from tests.programs import RunningProgram, address_of, hold_port
+from tests.programs import RunningProgram, address_of, hold_port, sync_channel
 from trunkline import Tls
 from trunkline.tls.certificates import write_certificates
-from trunkline.v1 import message_pb2, state_pb2
+from trunkline.v1 import bus_pb2, bus_pb2_grpc, message_pb2, state_pb2
 
 HERE: Final = Path(__file__).parent
 CASES: Final[dict[str, dict[str, Any]]] = json.loads((HERE / "cases.json").read_text())
@@ -29,9 +29,10 @@ DIGITS: Final = {"python": 6}
 
 
 def casts() -> Iterator[Any]:
-    """Who plays a and b in each case: each language alone, each with the next one, or all pairs."""
-    names = list(LANGUAGES)
+    """Who plays a and b in each case: each language alone, each with the next one, or all pairs; without those that
+    do not have what it is about."""
     for case, words in CASES.items():
+        names = [name for name in LANGUAGES if name not in words.get("without", ())]
         played: list[tuple[str, ...]]
         match words["pairs"]:
             case "one":
@@ -110,7 +111,7 @@ def test_a_case(
     parts: dict[str, Runner] = {}
     for part, name in zip("ab", cast, strict=False):
         if (part, name) not in runners:
-            runners[part, name] = Runner(build(name))
+            runners[part, name] = Runner(build(name), part)
         parts[part] = runners[part, name]
     digits = min(DIGITS.get(name, 9) for name in cast)
     with closed(parts, places["programs"]):
@@ -133,8 +134,19 @@ def _act(what: str, parts: dict[str, Runner], running: dict[str, RunningProgram]
             parts[whom].process.send_signal(signal.SIGSTOP)
         case "resume":
             parts[whom].process.send_signal(signal.SIGCONT)
+        case "find":
+            _find(parts[whom].client_name, running["bus"])
         case _:
             pytest.fail(f"{what!r} is no step")
+
+
+def _find(client_name: str, bus: RunningProgram) -> None:
+    """A client's name stands beside its subscriptions."""
+    with sync_channel(bus.address) as channel:
+        stub = bus_pb2_grpc.BusServiceStub(channel)
+        listed = stub.ListSubscriptions(bus_pb2.ListSubscriptionsRequest(), timeout=PATIENCE)
+    peers = [each.peer for each in listed.subscriptions]
+    assert any(each.endswith(f" [{client_name}]") for each in peers), peers
 
 
 def _check(

@@ -37,6 +37,24 @@ async def test_the_same_message_id_is_stored_once(bus: MessageBus, other: Messag
     assert numbers(await take(bus, channel, name, 2)) == ["once", "end"]
 
 
+async def test_a_receipt_tells_how_many_it_was_for(
+    bus: MessageBus, other: MessageBus, channel: str, name: str, expired: AgentMessage
+) -> None:
+    """Live subscriptions, a group once, and durable ones. What was not published was for nobody."""
+    [nobody] = await store(bus, channel, numbered(0))
+    assert nobody.matched == 0
+    await other.subscribe(channel, Inbox())
+    for member in (bus, other):
+        await member.subscribe(f"{channel.rpartition(':')[0]}:>", Inbox(), group="g")
+    await bus.create_durable(name, channel)
+    message = numbered(1)
+    receipts = await store(bus, channel, message, message, expired)
+    assert [receipt.matched for receipt in receipts] == [3, 0, 0]
+    assert receipts[1].duplicate
+    later = await bus.publish(channel, numbered(2), stored=True, deliver_after=600)
+    assert later.matched == 0
+
+
 async def test_live_subscribers_get_what_is_stored_too(bus: MessageBus, other: MessageBus, channel: str) -> None:
     """A stored message also goes to who listens now, once, in the order of publication."""
     inbox = Inbox()

@@ -209,6 +209,20 @@ def test_images_are_of_this_version(rendered: dict[str, list[Object]]) -> None:
     assert images == {f"trunkline:{__version__}", "go-agent:0.1.0", "python-agent:0.1.0"}
 
 
+def test_the_page_of_capacity_has_the_requests_and_limits(rendered: dict[str, list[Object]]) -> None:
+    """Whoever changes what a program may take looks at the sums."""
+    page = (ROOT / "docs" / "capacity.md").read_text()
+    told = {name: tuple(said) for name, *said in re.findall(r"^\| `([a-z-]+)` \| (\w+), (\w+) \| (\w+) \|", page, re.M)}
+    asked = {
+        container["name"]: (*container["resources"]["requests"].values(), *container["resources"]["limits"].values())
+        for objects in rendered.values()
+        for _, pod in pods(objects)
+        for container in containers(pod)
+        if container["name"] != "agent"
+    }
+    assert told == asked
+
+
 def test_the_sidecar_is_native_and_shares_its_socket(rendered: dict[str, list[Object]]) -> None:
     """It starts before the agent, ends after it, and every container of the pod may connect, whatever its user."""
     for _, pod in pods(rendered["agents"]):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -19,6 +20,7 @@ from pydantic import ValidationError
 from tests.deploy.conftest import Start
 from tests.patience import PATIENCE
 from tests.programs import RunningProgram, health
+from trunklined.access.tokens import make_token
 from trunklined.sidecar.config import Settings
 
 GUEST, STRANGER, TEAM = 41_001, 41_002, 41_100
@@ -26,6 +28,7 @@ GUEST, STRANGER, TEAM = 41_001, 41_002, 41_100
 
 BECOME = """
 import json, os, socket, sys
+import grpc, grpc._channel
 from trunkline.cli.services.probe import main
 where, uid, gid, *groups = sys.argv[1:]
 os.setgroups([int(group) for group in groups])
@@ -46,6 +49,16 @@ line.sendall(json.dumps({"sender": "a", "type": "STATUS"}).encode() + b"\\n")
 sys.stdout.write(line.recv(4096).decode(errors="replace"))
 """
 
+ASK_AS = """
+with grpc.insecure_channel(where) as channel:
+    ask = channel.unary_unary("/trunkline.v1.BusService/GetStats")
+    try:
+        ask(b"", metadata=[("trunkline-on-behalf-of", "operator")], timeout=20, wait_for_ready=True)
+        sys.stdout.write("OK")
+    except grpc.RpcError as error:
+        sys.stdout.write(f"{error.code().name}: {error.details()}")
+"""
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users")
 
 
@@ -63,20 +76,27 @@ def folder() -> Iterator[Path]:
         yield folder
 
 
-def sidecar(start: Start, folder: Path, *options: str) -> RunningProgram:
+def sidecar(start: Start, folder: Path, *options: str, **words: Any) -> RunningProgram:
     return start(
         "sidecar",
         *("--socket-path", f"{folder}/lines.sock", "--store-path", "", "--metrics-address", "127.0.0.1:0"),
         *options,
         address=f"unix:{folder}/s.sock",
+        **words,
     )
 
 
+def run(
+    code: str, where: str, uid: int, gid: int = 41_999, groups: tuple[int, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Runs a client as another user."""
+    words = [sys.executable, "-c", BECOME + code, where, *map(str, (uid, gid, *groups))]
+    return subprocess.run(words, timeout=PATIENCE, check=False, stdout=subprocess.PIPE, text=True)
+
+
 def ask(code: str, where: str, uid: int, gid: int = 41_999, groups: tuple[int, ...] = ()) -> int:
-    """Runs a client as another user; returns its exit code."""
-    return subprocess.run(
-        [sys.executable, "-c", BECOME + code, where, *map(str, (uid, gid, *groups))], timeout=PATIENCE, check=False
-    ).returncode
+    """The same; returns its exit code."""
+    return run(code, where, uid, gid, groups).returncode
 
 
 def mode_of(path: Path) -> int:
@@ -183,3 +203,22 @@ sys.exit(0 if got == [3_000_000] else 7)
         text=True,
     )
     assert ran.returncode == 0, json.dumps(ran.stderr[-2000:])
+
+
+def test_who_is_let_in_speaks_for_nobody_else(start: Start, folder: Path) -> None:
+    """Through a sidecar that the bus trusts to say whose calls are: its own user may say so, a guest may not."""
+    (folder / "tokens").write_text((made := make_token("sidecar"))[1])
+    (folder / "access.toml").write_text(
+        '[[allow]]\nwho = ["sidecar"]\non_behalf_of = true\n[[allow]]\nwho = ["operator"]\ninspect = ["stats"]\n'
+    )
+    for file in folder.iterdir():
+        file.chmod(0o600)
+    files = ("--token-file", f"{folder}/tokens", "--access-file", f"{folder}/access.toml")
+    bus = start("bus", "--engine", "memory", *files)
+    sidecar(
+        *(start, folder, "--allowed-uids", f"0,{GUEST}", "--bus-address", bus.address, "--on-behalf-of"),
+        env={"TRUNKLINE_TOKEN": made[0]},
+    )
+    own = os.geteuid()
+    for uid, said in ((own, "OK"), (GUEST, f"PERMISSION_DENIED: uid:{GUEST} may not speak for others")):
+        assert run(ASK_AS, f"unix:{folder}/s.sock", uid).stdout == said

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 
 CALLS = "calls"
-NAMES = ("lines", "tokens", "token_files", "patterns", "access_files", CALLS)
+NAMES = ("lines", "tokens", "claims", "token_files", "patterns", "access_files", CALLS)
 MAX_BYTES = 8_192
 
 

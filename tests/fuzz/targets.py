@@ -69,6 +69,14 @@ def tokens(data: bytes) -> None:
     assert len(text) < 20 or text not in shown  # it is shown to nobody
 
 
+def claims(data: bytes) -> None:
+    """What a token says that is signed as it must be: whoever signs may err."""
+    proof, loop = _proof()
+    signed = jwt.PyJWS().encode(data, _signer(), algorithm="ES256", headers={"kid": "one"})
+    with suppress(UnauthenticatedError):
+        assert loop.run_until_complete(proof.prove(signed)).name
+
+
 @cache
 def _signer() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
@@ -76,8 +84,12 @@ def _signer() -> ec.EllipticCurvePrivateKey:
 
 def token(name: str = "agent-7") -> str:
     """A signed token that is taken."""
-    claims = {"sub": name, "iss": ISSUER, "aud": "trunkline", "exp": time.time() + 3_600}
-    return jwt.encode(claims, _signer(), algorithm="ES256", headers={"kid": "one"})
+    return jwt.encode(_said(name), _signer(), algorithm="ES256", headers={"kid": "one"})
+
+
+def _said(name: str, **more: object) -> dict[str, object]:
+    """The claims of one."""
+    return {"sub": name, "iss": ISSUER, "aud": "trunkline", "exp": time.time() + 3_600, **more}
 
 
 DEEP = base64.urlsafe_b64encode(b'{"alg":' + b"[" * 5_000).rstrip(b"=")
@@ -144,7 +156,9 @@ def _ask(policy: Policy) -> None:
             permissions.line_for(Need(right, object))
 
 
-TARGETS: dict[str, Target] = {each.__name__: each for each in (lines, tokens, token_files, patterns, access_files)}
+TARGETS: dict[str, Target] = {
+    each.__name__: each for each in (lines, tokens, claims, token_files, patterns, access_files)
+}
 
 
 def seeds() -> dict[str, list[bytes]]:
@@ -160,6 +174,7 @@ def seeds() -> dict[str, list[bytes]]:
     return {
         "lines": [json.dumps(line).encode() + b"\n" for line in (command, later)],
         "tokens": [token().encode(), STATIC.encode(), DEEP + b".e30.AA"],
+        "claims": [json.dumps(_said("agent-7", **more)).encode() for more in ({}, {"exp": 10**400}, {"nbf": 1e308})],
         "token_files": [_STATIC_LINE.encode(), json.dumps(jwk).encode()],
         "patterns": [b"a:*\na:b", b"a:>\na:b:c", b">\nx"],
         "access_files": [allow.encode(), limit.encode(), (limit + allow).encode()],

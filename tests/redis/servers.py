@@ -38,6 +38,7 @@ class RedisServer:
         sentinel: it is a sentinel.
         program: another server than Redis.
         tls: the authority that signs its certificate; then it speaks TLS only.
+        name: whom its certificate is for besides 127.0.0.1; empty: for nobody that it is.
         lines: of redis.conf besides.
     """
 
@@ -47,6 +48,7 @@ class RedisServer:
         sentinel: bool = False,
         program: str = SERVER,
         tls: trustme.CA | None = None,
+        name: str = "localhost",
         lines: Sequence[str] = (),
         **options: str | int,
     ) -> None:
@@ -67,9 +69,7 @@ class RedisServer:
             "port": 0 if tls else self.port,
         }
         if tls is not None:
-            tls.cert_pem.write_to_path(self.ca)
-            certificate = tls.issue_cert("127.0.0.1", "localhost")
-            certificate.private_key_and_cert_chain_pem.write_to_path(self.directory / "server.pem")
+            self.certify(tls, name)
             settings |= {
                 "tls-port": self.port,
                 "tls-cert-file": str(self.directory / "server.pem"),
@@ -82,6 +82,12 @@ class RedisServer:
             settings |= {name.replace("_", "-"): value for name, value in options.items()}
         text = "".join(f"{name} {value}\n" for name, value in settings.items()) + "".join(f"{line}\n" for line in lines)
         (self.directory / "redis.conf").write_text(text)
+
+    def certify(self, authority: trustme.CA, name: str = "localhost") -> None:
+        """Gives it a certificate of an authority; in force when it starts."""
+        authority.cert_pem.write_to_path(self.ca)
+        certificate = authority.issue_cert(*(("127.0.0.1", name) if name else ("other.example",)))
+        certificate.private_key_and_cert_chain_pem.write_to_path(self.directory / "server.pem")
 
     @property
     def address(self) -> str:
@@ -109,9 +115,9 @@ class RedisServer:
 
     def client(self) -> redis.Redis:
         """Returns a client of its own, for what tests look at."""
-        return redis.Redis.from_url(
-            self.url, socket_timeout=PATIENCE, **({"ssl_ca_certs": str(self.ca)} if self._tls else {})
-        )
+        own = str(self.directory / "server.pem")
+        tls = {"ssl_ca_certs": str(self.ca), "ssl_certfile": own, "ssl_keyfile": own, "ssl_check_hostname": False}
+        return redis.Redis.from_url(self.url, socket_timeout=PATIENCE, **(tls if self._tls else {}))
 
     def wait_until(self, holds: Callable[[Any], Any]) -> None:
         """Returns when `holds` says so of a client."""

@@ -86,7 +86,7 @@ def test_an_option_that_does_not_fit(options: tuple[str, str], word: str) -> Non
 
 
 def test_a_tls_file_that_is_not_there() -> None:
-    is_refused(start("rediss://localhost", "--redis-tls-ca", "/nowhere/ca.pem"), "/nowhere/ca.pem", "no such file")
+    is_refused(start("rediss://localhost", "--redis-tls-ca", "/nowhere/ca.pem"), "/nowhere/ca.pem", "No such file")
 
 
 def test_nobody_answers() -> None:

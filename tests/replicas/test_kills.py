@@ -1,5 +1,6 @@
-"""Replicas that are killed without warning, of the bus and of the state, while agents work: what was answered is kept,
-and what fails does so with an error of ours, until clients are connected again. Run with `-s`, it says for how long."""
+"""Replicas that are killed without warning, of the bus and of the state, while agents in Python and Go work: what
+was answered is kept, and what fails does so with an error of ours, until clients are connected again. Run with `-s`, it
+says for how long."""
 
 from __future__ import annotations
 
@@ -7,28 +8,28 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Final
 
-from tests.patience import PATIENCE
+import pytest
+
 from tests.programs import RunningProgram
 from tests.redis import servers
 from tests.redis.replicas import Replicas
 from tests.redis.traffic import longest_pause, until
 from tests.replicas.balancer import balanced
-from tests.replicas.test_moving import number_of, numbered
-from trunkline import (
-    AgentMessage,
-    AgentState,
-    DurableMessage,
-    GrpcMessageBus,
-    GrpcStateManager,
-    Request,
-    TrunklineError,
-)
+from tests.replicas.parts import Part, number_of, numbered, parts
+from trunkline import TrunklineError
 
 BUSES, STATES = 3, 2
 SECONDS = 3.0
 """Of work before each kill."""
+
+LANGUAGES: Final = ("python", "go")
+BUS_PARTS: Final = ("subscriber", "worker", "responder", "publisher", "storer", "asker")
+STATE_PARTS: Final = ("writer", "reader")
+AGENTS: Final = 10
+LAST: Final = 0
+"""The number of the last live message; those before begin at 1."""
 
 
 class Calls:
@@ -42,7 +43,7 @@ class Calls:
     async def repeat(self, kind: str, call: Callable[[int], Awaitable[object]]) -> None:
         """Makes calls of a kind one after the other, each with its number; one that fails is not made again."""
         loop = asyncio.get_running_loop()
-        number = 0
+        answered, number = self.answered[kind], 0
         while self.goes_on:
             number += 1
             try:
@@ -50,7 +51,7 @@ class Calls:
             except TrunklineError as error:
                 self.failed[kind][type(error).__name__] += 1
             else:
-                self.answered[kind].append(loop.time())
+                answered.append(loop.time())
             await asyncio.sleep(0.01)
 
     def gap(self, kind: str, since: float) -> float:
@@ -67,81 +68,92 @@ class Calls:
 
 
 class Agents:
-    """At work of every kind; each client connects again by itself."""
+    """At work of every kind, in one language; each client connects again by itself.
 
-    def __init__(self, calls: Calls, bus: str, state: str) -> None:
+    Args:
+        calls: what they make.
+        language: that they are written in.
+    """
+
+    def __init__(self, calls: Calls, language: str) -> None:
         self._calls = calls
-        self._bus, self._state = bus, state
+        self._language = language
+        self._parts: dict[str, Part] = {}
         self.receipted: list[int] = []
         self.saved: dict[str, int] = {}
-        self.deliveries: defaultdict[int, list[int]] = defaultdict(list)
-        """Of each stored message the attempts in which it came."""
-        self.live_published = 0
-        self.live_heard: set[int] = set()
+        self.published: set[int] = set()
+        """Live, and taken by a bus."""
 
-    async def work(self, stack: AsyncExitStack, tasks: asyncio.TaskGroup) -> None:
+    async def work(self, stack: AsyncExitStack, tasks: asyncio.TaskGroup, bus: str, state: str) -> None:
         """Begins."""
-        subscriber, worker, responder, publisher, storer, asker = [
-            await stack.enter_async_context(GrpcMessageBus(self._bus, connect_timeout=PATIENCE)) for _ in range(6)
-        ]
-        writer, reader = [
-            await stack.enter_async_context(GrpcStateManager(self._state, connect_timeout=PATIENCE)) for _ in range(2)
-        ]
-
-        async def on_live(message: AgentMessage) -> None:
-            self.live_heard.add(number_of(message))
-
-        async def on_stored(message: DurableMessage) -> None:
-            self.deliveries[number_of(message)].append(message.attempt)
-            await asyncio.sleep(0.1)  # some are held when a replica is killed
-
-        async def answer(request: Request) -> dict[str, Any]:
-            return {"n": request.payload["n"]}
-
-        await subscriber.subscribe("live:>", on_live)
-        await worker.subscribe("stored:>", on_stored, durable="workers", concurrency=16)
-        await responder.respond("ask:>", answer, concurrency=4)
-
-        async def publish(number: int) -> None:
-            await publisher.publish("live:news", numbered(number))
-            self.live_published = number
-
-        async def store(number: int) -> None:
-            await storer.publish("stored:work", numbered(number), stored=True)
-            self.receipted.append(number)
-
-        async def ask(number: int) -> None:
-            assert number_of(await asker.request("ask:me", numbered(number), timeout=5)) == number
-
-        async def save(number: int) -> None:
-            await writer.save_agent_state(AgentState(agent_id=f"a{number % 10}", agent_type="t", error_count=number))
-            self.saved[f"a{number % 10}"] = number
-
-        async def get(number: int) -> None:
-            await reader.get_agent_state(f"a{number % 10}")
-
+        for address, of, names in ((bus, "bus", BUS_PARTS), (state, "state", STATE_PARTS)):
+            self._parts |= await stack.enter_async_context(parts(self._language, address, of, *names))
+        of_bus = {"pattern": f"{self._language}:live", "name": "live"}
+        await self._parts["subscriber"].do("subscribe", **of_bus)
+        some_are_held = {"concurrency": 16, "takes": 0.1}  # when a replica is killed
+        of_journal = {"pattern": f"{self._language}:work", "name": "stored", "durable": f"{self._language}-workers"}
+        await self._parts["worker"].do("subscribe", **of_journal, **some_are_held)
+        await self._parts["responder"].do("respond", pattern=f"{self._language}:ask")
+        for number in range(1, AGENTS + 1):
+            await self._save(number)
         for kind, call in (
-            ("live publish", publish),
-            ("stored publish", store),
-            ("request", ask),
-            ("save", save),
-            ("get", get),
+            ("live publish", self._publish),
+            ("stored publish", self._store),
+            ("request", self._ask),
+            ("save", self._save),
+            ("get", self._get),
         ):
-            tasks.create_task(self._calls.repeat(kind, call))
+            tasks.create_task(self._calls.repeat(f"{self._language}, {kind}", call))
+
+    async def _publish(self, number: int) -> None:
+        channel = f"{self._language}:live"
+        await self._parts["publisher"].do("publish", channel=channel, messages=[numbered(number)])
+        self.published.add(number)
+
+    async def _store(self, number: int) -> None:
+        channel = f"{self._language}:work"
+        await self._parts["storer"].do("publish", channel=channel, messages=[numbered(number)], stored=True)
+        self.receipted.append(number)
+
+    async def _ask(self, number: int) -> None:
+        channel = f"{self._language}:ask"
+        reply = await self._parts["asker"].do("request", channel=channel, message=numbered(number), timeout=5)
+        assert number_of(reply) == number
+
+    async def _save(self, number: int) -> None:
+        agent = f"{self._language}-{number % AGENTS}"
+        await self._parts["writer"].do("save", record={"id": agent, "type": "t", "errors": str(number)})
+        self.saved[agent] = number
+
+    async def _get(self, number: int) -> None:
+        await self._parts["reader"].do("get", id=f"{self._language}-{number % AGENTS}")
 
     async def check(self) -> None:
         """All that was answered is kept; what came again says so."""
-        await until(lambda: self.deliveries.keys() >= set(self.receipted), "all that has a receipt")
-        assert all(attempts == sorted(set(attempts)) for attempts in self.deliveries.values()), "each with its number"
-        async with GrpcStateManager(self._state, connect_timeout=PATIENCE) as state:
-            for agent, number in self.saved.items():
-                kept = await state.get_agent_state(agent)
-                assert kept is not None
-                assert kept.error_count >= number
+        receipted = set(self.receipted)
+        deliveries: defaultdict[int, list[int]] = defaultdict(list)
+        while not deliveries.keys() >= receipted:
+            (came,) = (await self._parts["worker"].do("expect", **{"from": "stored"}))["messages"]
+            deliveries[number_of(came)].append(came["attempt"])
+        assert all(attempts == sorted(set(attempts)) for attempts in deliveries.values()), "each with its number"
+        for agent, number in self.saved.items():
+            kept = (await self._parts["reader"].do("get", id=agent))["record"]
+            assert int(kept["errors"]) >= number
+
+    async def live_lost(self) -> int:
+        """Of live messages that a bus took, how many did not come."""
+        last = {"channel": f"{self._language}:live", "messages": [numbered(LAST)]}
+        await self._parts["publisher"].do("publish", **last)
+        heard: set[int] = set()
+        while LAST not in heard:
+            heard.add(number_of((await self._parts["subscriber"].do("expect", **{"from": "live"}))["messages"][0]))
+        return len(self.published - heard)
 
 
+@pytest.mark.timeout(900)
 async def test_replicas_that_are_killed_lose_nothing_that_was_answered() -> None:
-    """The owner of the journal, another replica of the bus, and one of the state service, each started again."""
+    """The owner of the journal, of its other replicas the one with most clients, and a state service; each is started
+    again."""
     async with AsyncExitStack() as stack:
         redis = stack.enter_context(servers.running(appendonly="yes", appendfsync="always"))
         buses = await asyncio.to_thread(stack.enter_context, Replicas(redis, BUSES))
@@ -152,16 +164,19 @@ async def test_replicas_that_are_killed_lose_nothing_that_was_answered() -> None
         at_bus = await stack.enter_async_context(balanced(buses.addresses))
         at_state = await stack.enter_async_context(balanced([state.address for state in states]))
         calls = Calls()
-        agents = Agents(calls, at_bus.address, at_state.address)
+        agents = {language: Agents(calls, language) for language in LANGUAGES}
         async with asyncio.TaskGroup() as tasks:
-            await agents.work(stack, tasks)
+            for each in agents.values():
+                await each.work(stack, tasks, at_bus.address, at_state.address)
             await _kill("the owner", await asyncio.to_thread(buses.settle), calls)
-            await _kill("another bus", (await asyncio.to_thread(lambda: buses.others))[0], calls)
+            others = await asyncio.to_thread(lambda: buses.others)
+            await _kill("another bus", max(others, key=lambda each: at_bus.open.get(each.address, 0)), calls)
             await _kill("a state service", states[0], calls)
             calls.goes_on = False
-        await agents.check()
-        gone = agents.live_published - len(agents.live_heard)
-        print(f"receipted {len(agents.receipted)}, lost 0; live lost {gone} of {agents.live_published}")  # noqa: T201
+        for language, each in agents.items():
+            await each.check()
+            live = f"live lost {await each.live_lost()} of {len(each.published)}"
+            print(f"{language}: receipted {len(each.receipted)}, lost 0; {live}")  # noqa: T201
 
 
 async def _kill(what: str, victim: RunningProgram, calls: Calls) -> None:

@@ -4,7 +4,6 @@ test_moving.py, which has the Python client."""
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -12,60 +11,32 @@ from typing import Any, Final
 
 import pytest
 
-from tests.conformance.runners import Runner
+from tests.conformance.test_clients import CASES
 from tests.patience import PATIENCE
-from tests.polyglot.languages import LANGUAGES, build
+from tests.polyglot.languages import LANGUAGES
 from tests.programs import RunningProgram
 from tests.redis import servers
 from tests.replicas.balancer import balanced
+from tests.replicas.parts import Part, number_of, numbered, parts
 from tests.replicas.test_moving import replicas, roll
 
-LANGUAGES_HERE: Final = sorted(LANGUAGES.keys() - {"python", "java"})
-"""Java's client does not move: it promises nothing, is served on until the grace is over, and reconnects."""
+LANGUAGES_HERE: Final = sorted(LANGUAGES.keys() - {"python"})
 PARTS: Final = ("subscriber", "worker", "responder", "publisher", "asker")
 REQUESTS: Final = 8
 """That are asked at once."""
-
-
-class Part:
-    """One program with its own connection, whose steps are done one after the other."""
-
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-
-    async def do(self, verb: str, **words: Any) -> dict[str, Any]:
-        """Does a step; what it answers must be no error."""
-        answer = await asyncio.to_thread(self._runner.do, {"do": verb, **words})
-        assert "ok" in answer, f"{self._runner.language}, {verb} {words}: {answer}"
-        done: dict[str, Any] = answer["ok"]
-        return done
+PARTS_OF_ANSWER: Final = 300
+"""Of a request that is followed: more than may be on their way and not read."""
+CANNOT_FOLLOW: Final = CASES["a request and its whole life"].get("without", ())
+"""Languages."""
 
 
 @asynccontextmanager
-async def parts(language: str, address: str, of: str, *names: str) -> AsyncIterator[dict[str, Part]]:
-    """So many programs of a language, connected to the bus or the state; none of them loses its connection."""
-    built = await asyncio.to_thread(build, language)
-    runners = {name: Runner(built) for name in names}
-    made = {name: Part(runner) for name, runner in runners.items()}
-    try:
-        for each in made.values():
-            await each.do(f"connect_{of}", address=address)
+async def staying(language: str, address: str, of: str, *names: str) -> AsyncIterator[dict[str, Part]]:
+    """Parts, none of which loses its connection."""
+    async with parts(language, address, of, *names) as made:
         yield made
         for each in made.values():
             assert await each.do("reconnections", of=of) == {"count": 0}
-    finally:
-        for runner in runners.values():
-            await asyncio.to_thread(runner.end)
-
-
-def numbered(number: int, sender: str = "publisher") -> dict[str, Any]:
-    return {"type": "n", "sender": sender, "json": json.dumps({"n": number})}
-
-
-def number_of(came: dict[str, Any]) -> int:
-    number = json.loads(came["message"]["json"])["n"]
-    assert isinstance(number, int)
-    return number
 
 
 class Work:
@@ -73,6 +44,7 @@ class Work:
 
     def __init__(self, made: dict[str, Part]) -> None:
         self._parts = made
+        self._follows = made["asker"].language not in CANNOT_FOLLOW
         self.published = {"live": 0, "grouped": 0, "stored": 0, "asker": 0}
         self.answered = 0
         self.goes_on = True
@@ -84,6 +56,8 @@ class Work:
         await subscriber.do("subscribe", name="grouped", pattern="grouped:*", group="one", credit=64)
         await worker.do("subscribe", name="stored", pattern="stored:>", durable="workers")
         await responder.do("respond", pattern="ask:>", takes=0.02)
+        if self._follows:
+            await responder.do("respond", pattern="follow:>", parts=PARTS_OF_ANSWER)
 
     async def run(self, tasks: asyncio.TaskGroup) -> None:
         """Publishes and asks, until it goes on no more."""
@@ -105,17 +79,22 @@ class Work:
             published[kind] += 1
 
     async def _ask(self) -> None:
-        """Of what is asked at once, each request has its own answer."""
+        """Of what is asked at once, each request has its own answer; one is followed, and has all of its events."""
         asker = self._parts["asker"]
         names = [f"request-{at}" for at in range(REQUESTS)]
         for at, name in enumerate(names):
             words = {"channel": "ask:me", "message": numbered(at), "timeout": PATIENCE}
             await asker.do("request", later=name, **words)
+        if self._follows:
+            await asker.do("request_stream", later="life", channel="follow:me", message=numbered(0), timeout=PATIENCE)
         await asker.do("publish", channel="live:b", messages=[numbered(self.published["asker"], "asker")])
         self.published["asker"] += 1
         for at, name in enumerate(names):
             assert number_of(await asker.do("wait", **{"for": name})) == at
             self.answered += 1
+        if self._follows:
+            events = (await asker.do("wait", **{"for": "life"}))["events"]
+            assert events == [["accepted", 1], ["progress", 1], ["part", PARTS_OF_ANSWER], ["result", 1]]
 
     async def check(self) -> None:
         """All that was published has come, once; of what each subscriber gets, one publisher's in order."""
@@ -141,7 +120,7 @@ async def test_a_rolling_restart_under_work_fails_nothing(language: str) -> None
     """Streams are old, and replicas stop and come back: no call fails, nothing is lost or doubled."""
     async with (
         replicas(3, "--max-stream-age", "2") as (made, balancer),
-        parts(language, balancer.address, "bus", *PARTS) as there,
+        staying(language, balancer.address, "bus", *PARTS) as there,
     ):
         work = Work(there)
         await work.begin()
@@ -166,7 +145,7 @@ async def test_calls_and_watches_of_state_move_with_their_streams(language: str)
                 await asyncio.to_thread(program.start)
             async with (
                 balanced([program.address for program in programs]) as balancer,
-                parts(language, balancer.address, "state", "writer", "watcher") as there,
+                staying(language, balancer.address, "state", "writer", "watcher") as there,
             ):
                 await _write_and_watch(there["writer"], there["watcher"], programs)
         finally:

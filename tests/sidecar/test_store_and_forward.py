@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ from grpc import aio
 
 from tests.contract.inbox import Inbox, numbered
 from tests.patience import PATIENCE
-from tests.programs import RunningProgram
+from tests.programs import RunningProgram, run_program
 from tests.sidecar.outage import away, consuming, kill, store, stored, stub_of, until_health
 from trunkline import BusDisconnectedError, Durability, GrpcMessageBus, TrunklineError
 from trunkline.v1 import bus_pb2
@@ -37,6 +38,22 @@ async def test_a_client_stores_through_the_outage(bus: RunningProgram, sidecar: 
             assert (after.sequence, after.held_by_sidecar) == (101, False)
             await consumer.have(101)
             assert consumer.numbers(channel) == list(range(101))
+
+
+async def test_the_command_line_says_what_is_held(bus: RunningProgram, sidecar: RunningProgram, channel: str) -> None:
+    """Of one, of many, and to scripts; what is held is not called expired."""
+
+    async def said(*options: str) -> str:
+        wanted = ("publish", channel, "{}", "--stored", *options)
+        ran = await asyncio.to_thread(run_program, *wanted, module="trunkline.cli", TRUNKLINE_BUS=sidecar.address)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    async with away(bus, sidecar):
+        assert (await said("--message-id", "one")).startswith("held one: the sidecar hands it on")
+        assert "3 of 3 are held by the sidecar" in await said("--count", "3")
+        receipt = json.loads(await said("--format", "json"))
+        assert (receipt["sequence"], receipt["held_by_sidecar"], receipt["matched"]) == (0, True, 0)
 
 
 async def test_every_way_to_publish_is_held(bus: RunningProgram, sidecar: RunningProgram, channel: str) -> None:

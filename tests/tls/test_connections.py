@@ -47,7 +47,7 @@ async def test_a_client_goes_by_the_name_in_its_certificate(bus: RunningProgram,
     async with GrpcMessageBus(bus.address, tls=authority.client, connect_timeout=PATIENCE) as client:
         await client.subscribe("named", asyncio.Queue[AgentMessage]().put)
         (found,) = [each async for each in client.subscriptions() if each.pattern == "named"]
-        assert re.fullmatch(rf"{CLIENT} \(ipv4:127\.0\.0\.1:\d+\)", found.peer)
+        assert re.fullmatch(rf"{CLIENT} \(ipv4:127\.0\.0\.1:\d+ \[{re.escape(client.client_name)}\]\)", found.peer)
 
 
 async def _answer(request: trunkline.Request) -> dict[str, object]:

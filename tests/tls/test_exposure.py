@@ -8,7 +8,9 @@ import time
 import urllib.request
 from typing import Any
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic import ValidationError
 
 from tests.conftest import StartProgram
@@ -18,6 +20,7 @@ from tests.tls.conftest import Authority
 from trunkline.addresses import is_local
 from trunklined.bus.config import Settings
 from trunklined.command import PROGRAMS
+from trunklined.rpc.health import INSECURE
 
 
 @pytest.mark.parametrize(
@@ -69,11 +72,12 @@ def test_a_program_that_is_open_to_others_does_not_start(program: str) -> None:
 
 
 def test_a_program_that_is_told_to_be_open_says_so_at_each_start(start_program: StartProgram) -> None:
-    """In the log and in the metrics."""
+    """In the log, in the metrics, and in what health answers."""
     options = ("--metrics-address", "127.0.0.1:0")
     program = start_program("bus", *options, env={"TRUNKLINE_BUS_ADDRESS": "", "TRUNKLINE_BUS_INSECURE": "true"})
     assert _metric(program, "trunkline_insecure") == 0
     assert "insecure" not in program.output()
+    assert _said_by_health(program) is None
 
     with socket.socket() as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -83,6 +87,7 @@ def test_a_program_that_is_told_to_be_open_says_so_at_each_start(start_program: 
             warnings = [event for event in program.events() if event["event"].startswith("insecure: no TLS")]
             assert [event["level"] for event in warnings] == ["warning"] * start
             assert _metric(program, "trunkline_insecure") == 1
+            assert _said_by_health(program) == "without TLS"
             if start == 1:
                 program.restart()
 
@@ -92,6 +97,16 @@ def test_a_program_with_tls_is_not_insecure(start_program: StartProgram, authori
     program = start_program("bus", "--metrics-address", "127.0.0.1:0", *authority.served, tls=authority.trust)
     assert _metric(program, "trunkline_insecure") == 0
     assert _metric(program, "trunkline_tls_certificate_end_seconds") > time.time()
+
+
+def _said_by_health(program: Any) -> str | None:
+    """What the metadata of its answer say is missing."""
+    port = program.address.rpartition(":")[2]
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        answer, call = stub.Check.with_call(health_pb2.HealthCheckRequest(), timeout=PATIENCE)  # type: ignore[attr-defined]
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    return dict(call.trailing_metadata()).get(INSECURE)
 
 
 def _metric(program: Any, name: str) -> float:

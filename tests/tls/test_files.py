@@ -7,9 +7,12 @@ import stat
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from tests.programs import run_program
 from tests.tls.conftest import CLIENT, Authority
@@ -45,6 +48,50 @@ def _of_another(certificate: Path, key: Path) -> None:
     trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(key)
 
 
+def _sign_own(private: Any, certificate: Path, key: Path, hash: Any = None) -> None:
+    """Puts a certificate that a key has signed itself in the place of the one that is there, and the key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+
+    name, now = x509.Name.from_rfc4514_string("CN=localhost"), datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(private, hash)
+    )
+    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    plain = serialization.NoEncryption()
+    key.write_bytes(private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
+
+
+def _of_ed25519(certificate: Path, key: Path) -> None:
+    _sign_own(ed25519.Ed25519PrivateKey.generate(), certificate, key)
+
+
+def _on_p521(certificate: Path, key: Path) -> None:
+    _sign_own(ec.generate_private_key(ec.SECP521R1()), certificate, key, hashes.SHA256())
+
+
+def _of_short_rsa(certificate: Path, key: Path) -> None:
+    _sign_own(rsa.generate_private_key(65_537, 1_024), certificate, key, hashes.SHA256())
+
+
+ON_UNKNOWN_CURVE = """\
+-----BEGIN CERTIFICATE-----
+MIIBTzCCARigAwIBAgIUFSJZyt/uPiVmNPYoTO6HB9m9AoEwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MB4XDTI2MTEyOTIwMTU1NFoXDTI2MTIwODIw
+MTU1NFowFDESMBAGA1UEAwwJbG9jYWxob3N0MDIwEAYHKoZIzj0CAQYFK4EEAAYD
+HgAE1Geik92DSET5hDZAzU+1RonYpEE9FVECMBu6vKNvMG0wHQYDVR0OBBYEFPWb
+GJXNrET62bgtt1WRWiw10Jp1MB8GA1UdIwQYMBaAFPWbGJXNrET62bgtt1WRWiw1
+0Jp1MA8GA1UdEwEB/wQFMAMBAf8wGgYDVR0RBBMwEYIJbG9jYWxob3N0hwR/AAAB
+MAoGCCqGSM49BAMCAyUAMCICDwCN2eKTt+Vn9SengwdhzAIPAMBo41CdNcZLTuWu
+us97
+-----END CERTIFICATE-----
+"""
+"""It is on secp112r1, which the library that reads certificates does not know."""
+
+_TAKEN = "RSA of at least 2048 bits is, and EC on P-256 or P-384"
 SPOILT: dict[str, tuple[Spoil, str]] = {
     "missing certificate": (lambda certificate, key: certificate.unlink(), "cert {0} cannot be read: No such file"),
     "missing key": (lambda certificate, key: key.unlink(), "key {1} cannot be read: No such file"),
@@ -70,6 +117,13 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
         "key {1} can be read by others (mode 0604): chmod 600 {1}",
     ),
     "an old certificate": (_expire, "cert {0} expired on "),
+    "a key of Ed25519": (_of_ed25519, f"key {{1}} is of a kind that gRPC's TLS does not take: {_TAKEN}"),
+    "a key on P-521": (_on_p521, f"key {{1}} is of a kind that gRPC's TLS does not take: {_TAKEN}"),
+    "a short key": (_of_short_rsa, f"key {{1}} is of a kind that gRPC's TLS does not take: {_TAKEN}"),
+    "a certificate of an unknown kind": (
+        lambda certificate, key: certificate.write_text(ON_UNKNOWN_CURVE),
+        f"cert {{0}} has a key of a kind that is not taken: {_TAKEN}",
+    ),
     "binary": (lambda certificate, key: certificate.write_bytes(os.urandom(64)), "cert {0} is no certificate"),
 }
 
@@ -94,7 +148,11 @@ async def test_a_client_is_told_before_it_calls(own: Authority, kind: str) -> No
 
 
 @pytest.mark.parametrize(
-    "kind", ["missing key", "no PEM", "a key of another", "a key for the world", "an old certificate"]
+    "kind",
+    [
+        *("missing key", "no PEM", "a key of another", "a key for the world", "an old certificate"),
+        *("a key of Ed25519", "a certificate of an unknown kind"),
+    ],
 )
 def test_a_service_does_not_start(own: Authority, kind: str) -> None:
     """Exit code 1, and the same words."""

@@ -97,6 +97,10 @@ type Receipt struct {
 	// message to the bus when that is back, in order. What the bus then refuses for good stays in that journal, counted
 	// and logged.
 	HeldBySidecar bool `protobuf:"varint,5,opt,name=held_by_sidecar,json=heldBySidecar,proto3" json:"held_by_sidecar,omitempty"`
+	// How many subscriptions the message was for when it was taken: live ones, a group counts once, and of a stored one
+	// the durable subscriptions too. Of several replicas, each other one with live subscriptions that match counts once. 0:
+	// nobody heard it; or nothing was published, as it was a duplicate, is held, was past its TTL, or waits for its time.
+	Matched       int32 `protobuf:"varint,6,opt,name=matched,proto3" json:"matched,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -164,6 +168,13 @@ func (x *Receipt) GetHeldBySidecar() bool {
 		return x.HeldBySidecar
 	}
 	return false
+}
+
+func (x *Receipt) GetMatched() int32 {
+	if x != nil {
+		return x.Matched
+	}
+	return 0
 }
 
 type PublishRequest struct {
@@ -3377,7 +3388,7 @@ var File_trunkline_v1_bus_proto protoreflect.FileDescriptor
 
 const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"\n" +
-	"\x16trunkline/v1/bus.proto\x12\ftrunkline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrunkline/v1/dead_letter.proto\x1a\x1atrunkline/v1/durable.proto\x1a\x18trunkline/v1/error.proto\x1a\x1dtrunkline/v1/inspection.proto\x1a\x17trunkline/v1/life.proto\x1a\x1atrunkline/v1/message.proto\x1a\x17trunkline/v1/move.proto\x1a\x17trunkline/v1/task.proto\x1a\x1atrunkline/v1/waiting.proto\"\xd5\x01\n" +
+	"\x16trunkline/v1/bus.proto\x12\ftrunkline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrunkline/v1/dead_letter.proto\x1a\x1atrunkline/v1/durable.proto\x1a\x18trunkline/v1/error.proto\x1a\x1dtrunkline/v1/inspection.proto\x1a\x17trunkline/v1/life.proto\x1a\x1atrunkline/v1/message.proto\x1a\x17trunkline/v1/move.proto\x1a\x17trunkline/v1/task.proto\x1a\x1atrunkline/v1/waiting.proto\"\xef\x01\n" +
 	"\aReceipt\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x128\n" +
@@ -3385,7 +3396,8 @@ const file_trunkline_v1_bus_proto_rawDesc = "" +
 	"durability\x18\x03 \x01(\x0e2\x18.trunkline.v1.DurabilityR\n" +
 	"durability\x12\x1c\n" +
 	"\tduplicate\x18\x04 \x01(\bR\tduplicate\x12&\n" +
-	"\x0fheld_by_sidecar\x18\x05 \x01(\bR\rheldBySidecar\"\x97\x01\n" +
+	"\x0fheld_by_sidecar\x18\x05 \x01(\bR\rheldBySidecar\x12\x18\n" +
+	"\amatched\x18\x06 \x01(\x05R\amatched\"\x97\x01\n" +
 	"\x0ePublishRequest\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\tR\achannel\x121\n" +
 	"\bmessages\x18\x02 \x03(\v2\x15.trunkline.v1.MessageR\bmessages\x128\n" +

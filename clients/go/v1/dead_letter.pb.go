@@ -85,7 +85,7 @@ type Attempt struct {
 	Number      int32                  `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
 	DeliveredAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=delivered_at,json=deliveredAt,proto3" json:"delivered_at,omitempty"`
 	EndedAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
-	// The subscriber as the service saw it: its address, and before it the name in its certificate where it had one.
+	// The subscriber as the service saw it; see `peer` of a Subscription.
 	Peer string `protobuf:"bytes,4,opt,name=peer,proto3" json:"peer,omitempty"`
 	// What it said, or "lease expired".
 	Error         string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`

@@ -186,7 +186,9 @@ type Subscription struct {
 	Pattern        string                 `protobuf:"bytes,2,opt,name=pattern,proto3" json:"pattern,omitempty"`
 	// Empty: no group.
 	Group string `protobuf:"bytes,3,opt,name=group,proto3" json:"group,omitempty"`
-	// The subscriber as the service sees it: its address, and before it the name in its certificate where it has one.
+	// The subscriber, for people, as in `ipv4:10.0.0.5:40112 [worker-7]`: its address, and what the client calls itself in
+	// the metadata `trunkline-client` of its call (percent-encoded; it proves nothing, and is the same after a reconnect).
+	// Of one that proved who it is, that name, and these behind it in parentheses.
 	Peer string `protobuf:"bytes,4,opt,name=peer,proto3" json:"peer,omitempty"`
 	// Messages and bytes that wait for it now. Of a group, or a durable subscription: what waits for all its members.
 	QueuedMessages int64 `protobuf:"varint,5,opt,name=queued_messages,json=queuedMessages,proto3" json:"queued_messages,omitempty"`

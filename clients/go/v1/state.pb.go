@@ -801,10 +801,10 @@ type Record struct {
 	//	*Record_Lease
 	//	*Record_AgentPresence
 	Value isRecord_Value `protobuf_oneof:"value"`
-	// Who wrote it last: the name of the identity that called; of one that proved nothing, the address that the service
-	// sees; of a store in the caller's own process, its host and process id. Whoever is trusted to speak for others, as a
-	// sidecar can be, wrote in the other's name. At most 255 characters. A touch and a renewal are no writes. Empty: an
-	// older service kept it.
+	// Who wrote it last: the name of the identity that called; of one that proved nothing, its place, as `peer` of a
+	// Subscription has it; of a store in the caller's own process, its host and process id. Whoever is trusted to speak for
+	// others, as a sidecar can be, wrote in the other's name. At most 255 characters. A touch and a renewal are no writes.
+	// Empty: an older service kept it.
 	WrittenBy string `protobuf:"bytes,7,opt,name=written_by,json=writtenBy,proto3" json:"written_by,omitempty"`
 	// When, by the service's clock, to the millisecond. Unset: an older service kept it.
 	WrittenAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=written_at,json=writtenAt,proto3" json:"written_at,omitempty"`

@@ -62,6 +62,10 @@ class Receipt(NamedTuple):
     first one's."""
     held_by_sidecar: bool = False
     """The bus was away; the sidecar stored it, and hands it on in order when the bus is back."""
+    matched: int = 0
+    """How many subscriptions it was for when it was taken: live ones, a group counts once, and durable ones. Of several
+    replicas, each other one with live subscriptions that match counts once. 0: nobody heard it; or nothing was
+    published, as it was a duplicate, is held, was past its TTL, or waits for its time."""
 
 
 @dataclass(frozen=True, slots=True)

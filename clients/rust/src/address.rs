@@ -10,6 +10,7 @@ use crate::line::Service;
 use crate::{Error, Result};
 
 const FORMS: &str = "want host:port, such as 127.0.0.1:7431, tls://host:port, or unix:/path";
+const MAX_NAME_LENGTH: usize = 255; // characters
 const TLS: &str = "tls://";
 const RETRY: Duration = Duration::from_millis(100);
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -23,6 +24,9 @@ pub type Line = InterceptedService<Channel, Bearer>;
 pub struct Options {
     /// A bearer token. It goes over TLS, to a UNIX socket or to loopback alone: elsewhere connecting fails.
     pub token: Option<String>,
+    /// What this client is called, for people: services name it beside its subscriptions, also after a reconnect. It proves nothing.
+    /// 1 to 255 characters that can be printed. None: what TRUNKLINE_CLIENT_NAME says, if anything.
+    pub client_name: Option<String>,
     /// How long connecting may take. Default: 5 s.
     pub connect_timeout: Duration,
     /// Waits for a service that cannot be reached yet, as long as connecting may take. Default: true; else that is an error at once.
@@ -36,6 +40,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             token: None,
+            client_name: None,
             connect_timeout: Duration::from_secs(5),
             wait_for_ready: true,
             #[cfg(feature = "tls")]
@@ -44,14 +49,20 @@ impl Default for Options {
     }
 }
 
-/// Gives a token to each call.
+/// Gives a token, and the client's name, to each call.
 #[derive(Clone, Debug)]
-pub struct Bearer(Option<MetadataValue<Ascii>>);
+pub struct Bearer {
+    token: Option<MetadataValue<Ascii>>,
+    client_name: Option<MetadataValue<Ascii>>,
+}
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> std::result::Result<Request<()>, Status> {
-        if let Some(token) = &self.0 {
+        if let Some(token) = &self.token {
             request.metadata_mut().insert("authorization", token.clone());
+        }
+        if let Some(name) = &self.client_name {
+            request.metadata_mut().insert("trunkline-client", name.clone());
         }
         Ok(request)
     }
@@ -81,7 +92,7 @@ pub(crate) struct Target {
 impl Target {
     pub(crate) fn new(address: &str, options: Options, service: Service) -> Result<Self> {
         let (endpoint, is_private) = endpoint(address, &options)?;
-        let bearer = match &options.token {
+        let token = match &options.token {
             None => None,
             Some(_) if !is_private => {
                 let why = "a token goes over TLS, a UNIX socket or loopback alone: write tls://host:port";
@@ -95,7 +106,10 @@ impl Target {
                 )
             })?),
         };
-        Ok(Self { address: address.to_owned(), options, endpoint, bearer: Bearer(bearer), service })
+        let named =
+            options.client_name.clone().or_else(|| std::env::var("TRUNKLINE_CLIENT_NAME").ok().filter(|name| !name.is_empty()));
+        let bearer = Bearer { token, client_name: named.as_deref().map(escaped).transpose()? };
+        Ok(Self { address: address.to_owned(), options, endpoint, bearer, service })
     }
 
     /// Makes a connection: a balancer may let it reach another replica than the last one.
@@ -164,6 +178,21 @@ impl Target {
     async fn speaks_tls(&self) -> bool {
         false
     }
+}
+
+/// Returns a client's name as metadata has it.
+fn escaped(name: &str) -> Result<MetadataValue<Ascii>> {
+    let length = name.chars().count();
+    if !(1..=MAX_NAME_LENGTH).contains(&length) || name.contains(char::is_control) {
+        let message = format!("client_name is {name:?}, it must be 1 to {MAX_NAME_LENGTH} characters that can be printed");
+        return Err(Error::invalid("INVALID_MESSAGE", "client_name", name, message));
+    }
+    let escape = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    let escaped: String = name.bytes().map(escape).collect();
+    Ok(escaped.parse().expect("it is ASCII"))
 }
 
 /// Returns why a handshake failed, where that was the reason, by the words of rustls.

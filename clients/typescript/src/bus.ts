@@ -1,6 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 
+import { Asking, type LifeEvent } from "./asking.js";
 import { checkChannel } from "./channels.js";
 import { Connection, type ConnectOptions } from "./connection.js";
 import { DurableSubscription, type DurableOptions } from "./durable.js";
@@ -14,6 +15,7 @@ import { Subscription, type LiveOptions } from "./subscription.js";
 import { DEFAULT_CALL, Deferred, reasonOf, until, type CallOptions } from "./waiting.js";
 
 const MAX_REQUEST = 24 * 60 * 60 * 1000;
+const REQUEST = 3; // ClientItem.request
 
 /** What is wished of a request. */
 export interface RequestOptions extends CallOptions {
@@ -25,6 +27,13 @@ export interface RequestOptions extends CallOptions {
   repeatable?: boolean;
   /** It goes on where the caller stops waiting. */
   outlivesAsker?: boolean;
+}
+
+/** A request that is to be sent. */
+interface Wanted {
+  body: Uint8Array;
+  left: () => CallOptions;
+  late: () => Error;
 }
 
 /**
@@ -181,6 +190,46 @@ export class Bus {
    * @throws TrunklineError NO_RESPONDERS, REQUEST_TIMEOUT, REQUEST_FAILED, RESPONDER_LOST, REQUEST_CANCELLED, BUS_DISCONNECTED.
    */
   async request(channel: string, message: MessageInit, options: RequestOptions = {}): Promise<Received> {
+    const { body, left, late } = await this.wanted(channel, message, options);
+    const { now } = this;
+    now.stream.check();
+    const id = now.stream.nextId();
+    const answered = now.stream.answer<RequestResponse>(id, left(), late, () => now.cancelItem(id, {}));
+    now.putEncoded(id, REQUEST, body);
+    const reply = await answered;
+    if (reply.message === undefined) {
+      throw new TrunklineError("INTERNAL", "the service sent a reply without a message");
+    }
+    return new Received(reply.message, reply.channel, 0n);
+  }
+
+  /**
+   * Publishes a message and yields the life of the request: accepted, progress and parts in any number, then one end, which is the
+   * last: a result, a failure, or cancelled. A second accepted says that another responder begins anew: its parts follow from the
+   * first.
+   *
+   * It is sent at the first step. What is not read keeps the responder waiting; of progress that nobody has read, the newest is
+   * kept. The end of the signal, or of the loop, cancels it.
+   *
+   * @throws TrunklineError as request, but for REQUEST_FAILED and REQUEST_CANCELLED, which are events.
+   */
+  async *requestStream(channel: string, message: MessageInit, options: RequestOptions = {}): AsyncGenerator<LifeEvent, void, undefined> {
+    const { body, left, late } = await this.wanted(channel, message, options);
+    const asking = new Asking(this.now, body);
+    const leave = (): void => asking.leave();
+    options.signal?.addEventListener("abort", leave, { once: true });
+    try {
+      for (let event = await asking.next(left(), late); event !== undefined; event = await asking.next(left(), late)) {
+        yield event;
+      }
+    } finally {
+      options.signal?.removeEventListener("abort", leave);
+      leave();
+    }
+  }
+
+  /** Encodes a RequestRequest, and says what is left of its time. Where a responder is waited for, so is the connection. */
+  private async wanted(channel: string, message: MessageInit, options: RequestOptions): Promise<Wanted> {
     checkChannel(channel);
     const { timeout = DEFAULT_CALL, idleTimeout, signal } = options;
     for (const [field, value] of [["timeout", timeout], ["idle_timeout", idleTimeout]] as const) {
@@ -198,24 +247,14 @@ export class Bus {
     if (options.waitForResponder) {
       await this.now.stream.waitUp({ ...options, timeout }, late);
     }
-    const { now } = this;
-    now.stream.check();
-    const left = Math.max(ends - performance.now(), 1);
-    const wanted = toBinary(RequestRequestSchema, create(RequestRequestSchema, {
-      channel, timeout: duration(left), waitForResponder: options.waitForResponder ?? false,
+    const left = (): CallOptions => ({ timeout: Math.max(ends - performance.now(), 1), ...(signal ? { signal } : {}) });
+    const head = toBinary(RequestRequestSchema, create(RequestRequestSchema, {
+      channel, timeout: duration(left().timeout!), waitForResponder: options.waitForResponder ?? false,
       repeatable: options.repeatable ?? false, outlivesAsker: options.outlivesAsker ?? false,
       ...(idleTimeout === undefined ? {} : { idleTimeout: duration(idleTimeout) }),
     }));
-    const id = now.stream.nextId();
-    const call = { timeout: left, ...(signal ? { signal } : {}) };
-    const answered = now.stream.answer<RequestResponse>(id, call, late, () => now.cancelItem(id, {}));
-    const body = new BinaryWriter().raw(wanted).tag(2, WireType.LengthDelimited).bytes(encoded).finish(); // RequestRequest.message
-    now.putRequest(id, body);
-    const reply = await answered;
-    if (reply.message === undefined) {
-      throw new TrunklineError("INTERNAL", "the service sent a reply without a message");
-    }
-    return new Received(reply.message, reply.channel, 0n);
+    const body = new BinaryWriter().raw(head).tag(2, WireType.LengthDelimited).bytes(encoded).finish(); // RequestRequest.message
+    return { body, left, late };
   }
 
   /**

@@ -1,16 +1,18 @@
 import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
 
 import { create, fromBinary, toBinary, type DescMethodUnary, type DescMethodServerStreaming, type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { Client, credentials, Metadata, type ChannelOptions, type ClientDuplexStream, type ClientReadableStream } from "@grpc/grpc-js";
 
 import { Address } from "./address.js";
-import { fromCall, TrunklineError, type Reason } from "./errors.js";
+import { fromCall, invalid, TrunklineError, type Reason } from "./errors.js";
 import { loadTls, tlsError, whyRefused, type Tls, type Trusted } from "./tls.js";
 import { Deferred, until, type CallOptions } from "./waiting.js";
 
 const MIB = 1024 * 1024;
 export const MAX_FRAME_BYTES = 64 * MIB;
 const MAX_TOKEN_BYTES = 8 * 1024;
+const MAX_CLIENT_NAME = 255; // characters
 
 /** What is told of something that happens, or went wrong beside the calls. */
 export interface Log {
@@ -29,6 +31,12 @@ export interface ConnectOptions {
    * TRUNKLINE_TOKEN_FILE names. It goes over TLS, to a UNIX socket or to loopback alone: elsewhere connecting fails.
    */
   token?: string | (() => string | Promise<string>);
+  /**
+   * What the client is called, for people: subscriptions, leases and records that it wrote show it, also after a reconnect. It
+   * proves nothing. At most 255 characters that can be printed. Default: TRUNKLINE_CLIENT_NAME, else the host's name and the
+   * process.
+   */
+  clientName?: string;
   /** Milliseconds that connecting may take. Default: 5,000. */
   connectTimeout?: number;
   /** Whether a service that cannot be reached is waited for. Default: true. */
@@ -46,6 +54,8 @@ export interface ConnectOptions {
 /** The gRPC channel to one address, and who calls on it. */
 export class Connection {
   readonly at: Address;
+  /** What the client is called. */
+  readonly clientName: string;
   private client: Client;
   private trusted: Trusted | undefined;
   private given = "";
@@ -57,6 +67,11 @@ export class Connection {
     }
     if (this.asksToken() && !this.at.isTls && !this.at.isLocal) {
       throw tlsError(this.at, "tls_required", "a token goes over TLS, a UNIX socket or loopback alone: write tls://host:port");
+    }
+    this.clientName = options.clientName || process.env["TRUNKLINE_CLIENT_NAME"] || `${hostname()}:${process.pid}`;
+    if ([...this.clientName].length > MAX_CLIENT_NAME || /[\p{C}\p{Zl}\p{Zp}]/u.test(this.clientName)) {
+      const wanted = `it must be 1 to ${MAX_CLIENT_NAME} characters that can be printed`;
+      throw invalid("INVALID_MESSAGE", "client_name", this.clientName, `client_name is ${JSON.stringify(this.clientName)}, ${wanted}`);
     }
     this.client = this.open();
   }
@@ -135,6 +150,7 @@ export class Connection {
 
   private async metadata(moves = false): Promise<Metadata> {
     const metadata = new Metadata();
+    metadata.set("trunkline-client", encodeURIComponent(this.clientName));
     if (moves) { // a promise; see Move in move.proto
       metadata.set("trunkline-moves", "1");
     }

@@ -3,6 +3,7 @@
  *
  * @packageDocumentation
  */
+export type { LifeEvent } from "./asking.js";
 export { Bus, connectBus, type RequestOptions } from "./bus.js";
 export type { ConnectOptions, Log } from "./connection.js";
 export { DurableSubscription, Leased, type DurableOptions } from "./durable.js";

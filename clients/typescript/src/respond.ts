@@ -1,5 +1,4 @@
 import { create, toBinary, type MessageInitShape } from "@bufbuild/protobuf";
-import { hostname } from "node:os";
 
 import { fromItem, invalid, TrunklineError } from "./errors.js";
 import type { SubscribeResponse, SubscribeResponse_Deliveries, StartInit } from "./frames.js";
@@ -18,7 +17,7 @@ const MAX_REPORTED = 1_000; // events that one answer brings
 export interface RespondOptions extends SubscribeOptions, EachOptions {
   /** Responders that name the same group of one pattern share its requests. */
   group?: string;
-  /** What the responder calls itself. Default: the host's name and the process. */
+  /** What the responder calls itself. Default: the name of the client. */
   name?: string;
 }
 
@@ -405,7 +404,7 @@ export class Responder extends Interest<AskedEntry> {
   private async answer(entry: AskedEntry): Promise<void> {
     const { asked } = entry;
     asked.isBegun = true;
-    asked.put({ case: "accepted", value: { responder: this.options.name ?? `${hostname()}:${process.pid}` } });
+    asked.put({ case: "accepted", value: { responder: this.options.name ?? this.session.stream.connection.clientName } });
     const left = Math.min(Math.max(asked.deadline - performance.now(), 0), 2 ** 31 - 1);
     const late = new TrunklineError("REQUEST_TIMEOUT", `the deadline of request ${asked.id} is over`);
     const ends = setTimeout(() => asked.stopped.abort(late), left);

@@ -2,6 +2,7 @@ import { create, fromBinary, toBinary, type MessageInitShape } from "@bufbuild/p
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { Metadata } from "@grpc/grpc-js";
 
+import type { Asking } from "./asking.js";
 import type { Connection } from "./connection.js";
 import { fromItem, TrunklineError } from "./errors.js";
 import type { SubscribeRequestInit, SubscribeResponse } from "./frames.js";
@@ -50,6 +51,7 @@ export class Session implements StreamUser<OpenStreamResponse> {
   readonly stream: Stream<OpenStreamResponse>;
   readonly subscriptions = new Map<bigint, Interest<any>>();
   readonly visitors = new Map<bigint, Visitor>();
+  readonly asking = new Map<bigint, Asking>();
   private readonly touched = new Set<Interest<any>>(); // those that have something to say with the next frame
   private group: Group | undefined;
   private readonly receipts = new Map<bigint, Group>();
@@ -69,7 +71,8 @@ export class Session implements StreamUser<OpenStreamResponse> {
 
   /** Whether nothing is under way here any more. */
   get isIdle(): boolean {
-    return this.visitors.size === 0 && this.subscriptions.size === 0 && this.receipts.size === 0 && this.group === undefined && !this.stream.isBusy;
+    const open = [this.visitors, this.subscriptions, this.asking, this.receipts];
+    return open.every((each) => each.size === 0) && this.group === undefined && !this.stream.isBusy;
   }
 
   /** Adds a live message. */
@@ -89,10 +92,10 @@ export class Session implements StreamUser<OpenStreamResponse> {
     this.isUnconfirmed = this.group !== undefined && !this.group.isStored;
   }
 
-  /** Sends an encoded RequestRequest as an item. */
-  putRequest(id: bigint, body: Uint8Array): void {
+  /** Lets an encoded item go out with the next frame, behind all that was published. */
+  putEncoded(id: bigint, field: number, body: Uint8Array): void {
     this.seal();
-    this.stream.put(itemFrame(id, 3, body), false);
+    this.stream.put(itemFrame(id, field, body), false);
   }
 
   /** The group into which a message of this kind goes; another is sealed first. */
@@ -139,7 +142,7 @@ export class Session implements StreamUser<OpenStreamResponse> {
   }
 
   /** Lets an item go out with the next frame, behind all that was published. */
-  private sayItem(item: MessageInitShape<typeof OpenStreamRequest_ClientItemSchema>): void {
+  sayItem(item: MessageInitShape<typeof OpenStreamRequest_ClientItemSchema>): void {
     this.seal();
     this.stream.put(toBinary(OpenStreamRequestSchema, create(OpenStreamRequestSchema, { items: [item] })), false);
   }
@@ -199,6 +202,9 @@ export class Session implements StreamUser<OpenStreamResponse> {
     for (const id of [...this.visitors.keys()]) {
       this.endVisit(id, why);
     }
+    for (const each of [...this.asking.values()]) {
+      each.end(why);
+    }
     for (const [id, each] of this.subscriptions) {
       each.streamLost();
       if (this.stream.closed !== undefined) {
@@ -219,6 +225,12 @@ export class Session implements StreamUser<OpenStreamResponse> {
           break;
         case "published":
           this.takeReceipts(id, item.value.receipts);
+          break;
+        case "requestEvents":
+          this.asking.get(id)?.take(item.value.events, false);
+          break;
+        case "requestEnd":
+          this.asking.get(id)?.take(item.value.events, true);
           break;
         case "reply":
           this.stream.settle(id, item.value);
@@ -267,6 +279,8 @@ export class Session implements StreamUser<OpenStreamResponse> {
       subscription.end(said);
     } else if (this.visitors.has(id)) {
       this.endVisit(id, said);
+    } else if (this.asking.has(id)) {
+      this.asking.get(id)!.end(said);
     } else if (group !== undefined) {
       this.receipts.delete(id);
       this.refuse(group, said);

@@ -146,6 +146,13 @@ test("requests are answered, fail, and end with their signal", { timeout }, asyn
   const asked = client.request("ask:slow", json({}), { signal: stop.signal });
   stop.abort(new RangeError("no longer wanted"));
   await assert.rejects(asked, RangeError);
+  const stopReading = new AbortController();
+  const life = client.requestStream("ask:slow", json({}), { signal: stopReading.signal });
+  const accepted = await life.next();
+  assert.equal(accepted.value?.event.case, "accepted");
+  const next = life.next();
+  stopReading.abort(new RangeError("read no longer"));
+  await assert.rejects(next, RangeError);
   await eventually(async () => assert.equal((await client.call(v1.BusService.method.getStats, {})).pendingRequests, 0n));
 });
 

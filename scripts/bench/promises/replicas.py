@@ -26,6 +26,9 @@ MOST_COMMANDS: Final = 20.0
 MOST_KEPT: Final = 100.0
 MOST_SAVED: Final = 4_000.0
 """Commands of scripts count: each save has three of its own, to write a record, its head and the log."""
+MOST_KEPT_CPU: Final = 10.0
+MOST_SAVE_CPU: Final = 70.0
+"""Microseconds."""
 LEAST_LOAD: Final = 1.6
 
 
@@ -52,13 +55,17 @@ async def measure(runs: int) -> Sequence[Figure]:
     return [
         Figure("publish load of two replicas, of one's, by CPU", "times", load, LEAST_LOAD, more_is_better=True),
         Figure("commands to Redis for 1,000 messages that cross", "commands", commands, MOST_COMMANDS),
-        *[
-            Figure(
-                f"commands to Redis for 1,000 {what}", "commands", count, MOST_SAVED if "save" in what else MOST_KEPT
-            )
-            for what, count in (await _kept()).items()
-        ],
+        *await _of_redis(),
     ]
+
+
+async def _of_redis() -> Sequence[Figure]:
+    figures: list[Figure] = []
+    for what, spent in (await _kept()).items():
+        commands, cpu = (MOST_SAVED, MOST_SAVE_CPU) if what.startswith("saves") else (MOST_KEPT, MOST_KEPT_CPU)
+        figures.append(Figure(f"commands to Redis for 1,000 {what}", "commands", 1_000 * spent.commands, commands))
+        figures.append(Figure(f"CPU of Redis for each of {what}", "µs", spent.cpu, cpu))
+    return figures
 
 
 async def _run() -> _Costs:
@@ -88,22 +95,45 @@ async def _cost(place: Stage, pids: Sequence[int], where: dict[str, int]) -> flo
     return brokers.used() / MESSAGES * 1e6
 
 
-async def _kept() -> Mapping[str, float]:
-    """Commands for each thousand of what is kept in Redis, by what is done."""
+class _Spent(NamedTuple):
+    """What Redis did for one of many: commands, and microseconds of CPU."""
+
+    commands: float
+    cpu: float
+
+
+class _Meter:
+    """Measures what a Redis does from now on."""
+
+    def __init__(self, client: Redis, pid: int) -> None:
+        self._client = client
+        self._clock = CpuClock(pid)
+        self._before = _commands(client)
+
+    def each(self) -> _Spent:
+        return _Spent((_commands(self._client) - self._before) / KEPT, self._clock.used() / KEPT * 1e6)
+
+
+async def _kept() -> Mapping[str, _Spent]:
+    """What Redis does for each of what is kept there, by what that is."""
     async with _over_redis("bus") as (place, client):
-        began = _commands(client)
+        meter = _Meter(client, place.pids[0])
         await stored.store(place, KEPT, stored.IN_FLIGHT, warm_up=0)
-        between = _commands(client)
+        storing = meter.each()
+        meter = _Meter(client, place.pids[0])
         await durable.rate(place, KEPT)
-        ended = _commands(client)
+        consuming = meter.each()
     async with _over_redis("state") as (place, client):
-        before = _commands(client)
         saver = await place.role("saver", count=KEPT, in_flight=state.IN_FLIGHT, warm_up=0)
+        meter = _Meter(client, place.pids[0])
         saver.go()
         await saver.result(RUN_SECONDS)
-        saved = _commands(client) - before
-    counts = {"stored messages, 512 in flight": between - began, "consumed messages": ended - between}
-    return {what: count / KEPT * 1_000 for what, count in {**counts, "saves, 64 in flight": saved}.items()}
+        saving = meter.each()
+    return {
+        "stored messages, 512 in flight": storing,
+        "consumed messages": consuming,
+        "saves, 64 in flight": saving,
+    }
 
 
 @asynccontextmanager

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from trunkline.errors import TrunklineError, UnauthenticatedError
+from trunkline.errors import PermissionDeniedError, TrunklineError, UnauthenticatedError
 from trunkline.tls.pem import state_of
 from trunklined.access.access_file import AccessFileError, read_policy
 from trunklined.access.audit import AuditLog
@@ -19,8 +19,10 @@ from trunklined.access.identity import Identity
 from trunklined.access.limits import NONE, Limits, Quota, Quotas
 from trunklined.access.policy import Permissions, Policy
 from trunklined.access.proof import Proof
+from trunklined.access.proof_errors import KeysError
 from trunklined.access.refusals import UNKNOWN, Refusals
 from trunklined.access.rights import Rules
+from trunklined.access.tokens import TokenFileError
 
 LOOK_SECONDS: Final = 5.0
 """How often files, and the tokens of open streams, are looked at: a stream ends so long after its token at the most."""
@@ -75,9 +77,9 @@ class AccessControl:
         return NONE if self.policy is None else self.policy.limits_of(name)
 
     def trusts(self, identity: Identity) -> bool:
-        """Returns whether a caller is believed when it says on whose behalf a call is: another replica, a user of this
-        machine on the socket that is for the own user, and whom the access file trusts."""
-        if identity.kind in ("replica", "user"):
+        """Returns whether a caller is believed when it says on whose behalf a call is: another replica, the program's
+        own user, and whom the access file trusts."""
+        if identity.kind in ("replica", "owner"):
             return True
         return self.policy is not None and self.policy.trusts(identity)
 
@@ -100,10 +102,22 @@ class AccessControl:
         self.refusals.add(identity.name, "permission")
         self.audit.denied(identity, call, what, "permission")
 
+    def untrusted(self, identity: Identity, call: str) -> PermissionDeniedError:
+        """Counts and records a caller that speaks for another and is not believed; returns its error."""
+        right = "on_behalf_of"
+        self.denied(identity, call, right)
+        return PermissionDeniedError(
+            f"{identity.name} may not speak for others", details={"identity": identity.name, "right": right}
+        )
+
     def overloaded(self, identity: Identity, call: str, limit: str) -> None:
         """Counts and records that a caller has reached a limit."""
         self.refusals.add(identity.name, "limit")
         self.audit.denied(identity, call, limit, "limit")
+
+    def done(self, identity: Identity, call: str, what: str, error: TrunklineError | None) -> None:
+        """Records an act of administration, and how it ended."""
+        self.audit.done(identity, call, what, error)
 
     def refused(self, identity: Identity, call: str, error: TrunklineError) -> None:
         """Counts and records a caller that could not prove who it is."""
@@ -111,20 +125,35 @@ class AccessControl:
         self.audit.denied(identity, call, "", str(error.details.get("why") or error.message))
 
     async def watch(self) -> None:
-        """Looks at the files every few seconds, until it is cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            await self.look()
+        """Looks at the files every few seconds, and as often whether keys are to be fetched, until it is cancelled.
+        Neither waits for the other: a server of keys that does not answer holds up nothing else."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_again_and_again(self.look))
+            tasks.create_task(_again_and_again(self.fetch))
+
+    async def fetch(self) -> None:
+        """Fetches the keys of tokens where that is due, and ends what is open and counts no more."""
+        if await self.proof.fetch_if_due():
+            self.audit.changed("reload token keys", "done")
+            self._end_what_counts_no_more()
 
     async def look(self) -> None:
-        """Takes up what has changed, and ends what is open and counts no more."""
-        await asyncio.to_thread(self.proof.look)
+        """Takes up what has changed in files, and ends what is open and counts, or is allowed, no more."""
+        try:
+            if await asyncio.to_thread(self.proof.look):
+                self.audit.changed("reload tokens", "done")
+        except (TokenFileError, KeysError) as error:
+            self.audit.changed("reload tokens", "failed", why=error.message)
         state = self._look_at_file()
-        has_changed = state != self._state
-        if has_changed and self._path is not None:
+        self._end_what_counts_no_more()
+        if state != self._state and self._path is not None:
+            if await self._read_anew(self._path):
+                self._quotas.look()
+                for gate in list(self._gates):
+                    self._look_at(gate)
             self._state = state
-            has_changed = await self._read_anew(self._path)
-            self._quotas.look()
+
+    def _end_what_counts_no_more(self) -> None:
         for gate in list(self._gates):
             if not self.proof.holds(gate.identity):
                 error = UnauthenticatedError(
@@ -132,8 +161,13 @@ class AccessControl:
                 )
                 self.refused(gate.identity, gate.call, error)
                 gate.end(error)
-            elif has_changed:
-                gate.look()
+
+    def _look_at(self, gate: Gate) -> None:
+        caller = gate.identity.caller
+        if gate.identity.speaker and not self.trusts(caller):
+            gate.end(self.untrusted(caller, gate.call))
+        else:
+            gate.look()
 
     async def _read_anew(self, path: Path) -> bool:
         log = structlog.get_logger()
@@ -150,3 +184,12 @@ class AccessControl:
 
     def _look_at_file(self) -> tuple[object, ...]:
         return state_of([str(self._path)] if self._path else [])
+
+
+async def _again_and_again(look: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        try:
+            await look()
+        except Exception:  # noqa: BLE001  # who has lost a right must lose it, whatever went wrong once
+            structlog.get_logger().exception("what changed in access could not be taken up; it is tried again")

@@ -37,6 +37,8 @@ class Rulebook(Protocol):
 
     def overloaded(self, identity: Identity, call: str, limit: str) -> None: ...
 
+    def done(self, identity: Identity, call: str, what: str, error: TrunklineError | None) -> None: ...
+
 
 class Gate:
     """Stands before one call, or one stream, which may ask for many things.
@@ -173,6 +175,10 @@ class Gate:
                 if not self._permissions.line_for(need):
                     return self._denied(str(need), {"right": need.right, "object": need.object})
         return None
+
+    def record(self, need: Need, error: TrunklineError | None) -> None:
+        """Records an act of administration that is part of the call, and how it ended."""
+        self._control.done(self.identity, self.call, str(need), error)
 
     def line_for(self, need: Need, name: str = "") -> int | None:
         """Returns the line by which the caller may do something, or the identity with a name; 0: none allows it. None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from trunkline.errors import UnauthenticatedError
@@ -13,7 +13,9 @@ UID: Final = "uid:"
 """What the name of a user of this machine begins with."""
 MAX_NAME_LENGTH: Final = 255
 
-Kind = Literal["token", "certificate", "user", "replica", "anonymous"]
+Kind = Literal["token", "certificate", "owner", "user", "replica", "anonymous"]
+"""What proves who somebody is. An owner is the own user of the program, on a UNIX socket that is for that user alone; a
+user is another one of the machine, who was let in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Identity:
         source: which key or which line it was proved by; it counts for as long as that is there. Empty: for ever.
         ends: UNIX time after which it counts no more. None: never.
         speaker: who said that the call is on this one's behalf. Empty: it speaks for itself.
+        client: what the client calls itself, for people: it proves nothing. Empty: it did not say.
     """
 
     name: str
@@ -35,14 +38,25 @@ class Identity:
     source: str = ""
     ends: float | None = None
     speaker: str = ""
+    client: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people: its address, and what the client calls itself."""
+        return f"{self.peer} [{self.client}]" if self.client else self.peer
 
     @property
     def principal(self) -> str:
-        """What is noted of it where it did something: its name, or the address of one that proved nothing."""
-        return self.peer[:MAX_NAME_LENGTH] if self.name == ANONYMOUS else self.name
+        """What is noted of it where it did something: its name, or the place of one that proved nothing."""
+        return self.place[:MAX_NAME_LENGTH] if self.name == ANONYMOUS else self.name
+
+    @property
+    def caller(self) -> Identity:
+        """Who makes the call, as far as that was proved: who speaks for this one, or it itself."""
+        return replace(self, name=self.speaker, speaker="") if self.speaker else self
 
     def __str__(self) -> str:
-        return self.peer if self.kind == "anonymous" else f"{self.name} ({self.peer})"
+        return self.place if self.kind == "anonymous" else f"{self.name} ({self.place})"
 
 
 def check_identity_name(name: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -18,12 +19,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from trunkline.errors import UnauthenticatedError
-from trunklined.access.jwt_terms import HTTPS, JwtTerms
+from trunklined.access.jwt_terms import FETCH_SECONDS, HTTPS, JwtTerms
 from trunklined.access.proof_errors import KeysError
 
 LEEWAY_SECONDS: Final = 10.0
 """So much clocks may differ."""
-FETCH_SECONDS: Final = 5.0
 MAX_KEYS_BYTES: Final = 1024 * 1024
 MAX_KEYS: Final = 256
 MIN_RSA_BITS: Final = 2048
@@ -82,7 +82,11 @@ def verify(token: str, keys: Keys, terms: JwtTerms) -> tuple[str, str, float]:
             continue
         except jwt.PyJWTError as error:
             raise _explained(error) from None
-        return claims[terms.identity_claim], _fingerprint(key), float(claims["exp"]) + LEEWAY_SECONDS
+        try:
+            ends = float(claims["exp"]) + LEEWAY_SECONDS
+        except OverflowError:
+            raise _refused("the token cannot be taken: no time is as late as it says to expire", "malformed") from None
+        return claims[terms.identity_claim], _fingerprint(key), ends
     raise why
 
 
@@ -122,8 +126,14 @@ def _fetch(url: str) -> bytes:
         opener = urllib.request.build_opener(
             _NoRedirect, urllib.request.HTTPSHandler(context=ssl.create_default_context())
         )
+        ends = time.monotonic() + FETCH_SECONDS
+        read = bytearray()
         with opener.open(url, timeout=FETCH_SECONDS) as answer:
-            return bytes(answer.read(MAX_KEYS_BYTES + 1))
+            while len(read) <= MAX_KEYS_BYTES and (part := answer.read1(MAX_KEYS_BYTES)):
+                read += part
+                if time.monotonic() > ends:  # the library's timeout is of each part
+                    raise TimeoutError(f"the answer is not whole after {FETCH_SECONDS:g} s")
+        return bytes(read)
     except (OSError, ValueError, urllib.error.URLError) as error:
         raise KeysError(f"{url} cannot be fetched: {getattr(error, 'reason', None) or error}") from None
 

@@ -8,6 +8,8 @@ from typing import Final
 
 HTTPS: Final = "https://"
 """What the address of keys begins with that are fetched."""
+FETCH_SECONDS: Final = 5.0
+"""So long a fetch may take."""
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Those that can be allowed: each has a public key. `none` has no key, and whoever can check an HMAC can make one."""
 DEFAULT_ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")

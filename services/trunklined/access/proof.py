@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import threading
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -14,9 +15,9 @@ import structlog
 from trunkline.errors import TrunklineError, UnauthenticatedError
 from trunkline.tls.pem import state_of
 from trunklined.access.identity import Identity, check_identity_name
-from trunklined.access.jwt_terms import HTTPS, JwtTerms
+from trunklined.access.jwt_terms import FETCH_SECONDS, HTTPS, JwtTerms
 from trunklined.access.proof_errors import KeysAwayError, KeysError
-from trunklined.access.tokens import PREFIX, TokenFileError, read_tokens
+from trunklined.access.tokens import PREFIX, StaticTokens, TokenFileError, read_tokens
 
 if TYPE_CHECKING:  # its libraries take a tenth of a second to load: only who takes such tokens waits for that
     from trunklined.access.jwt import Keys
@@ -35,6 +36,26 @@ class Proven(NamedTuple):
     name: str
     source: str
     ends: float | None
+
+
+class _Taken:
+    """What tokens are checked with, and those that were: whatever else is taken up, it is all of another one of these.
+
+    Args:
+        static: static tokens; None: none are taken.
+        keys: of signed ones; None: none are taken, or there are none yet.
+    """
+
+    def __init__(self, static: StaticTokens | None, keys: Keys | None) -> None:
+        self.static = static
+        self.keys = keys
+        self.known: dict[bytes, Proven] = {}
+
+    @cached_property
+    def sources(self) -> frozenset[str]:
+        """See `Identity.source`."""
+        static = self.static.sources if self.static is not None else frozenset()
+        return static | (self.keys.sources if self.keys is not None else frozenset())
 
 
 class Proof:
@@ -56,19 +77,19 @@ class Proof:
         self._is_fetched = jwt_keys.startswith(HTTPS)
         self._terms = terms
         self._lock = threading.Lock()
-        self._fetching = asyncio.Lock()
-        self._known: dict[bytes, Proven] = {}
+        """Of what is taken: files and keys at a URL are read in threads of their own."""
+        self._fetching: asyncio.Task[None] | None = None
         self._states = self._look()
         self._fetched = 0.0
         self._told = ""
         """Why the keys of now cannot be taken, as it was logged last."""
         self.failures = 0
-        self._static = read_tokens(self._path) if self._path else None
-        self._keys: Keys | None = None
+        self._taken = _Taken(
+            read_tokens(self._path) if self._path else None,
+            _load(jwt_keys) if jwt_keys and not self._is_fetched else None,
+        )
         if self._is_fetched:
             self._fetch()
-        elif jwt_keys:
-            self._keys = _load(jwt_keys)
 
     @property
     def takes_tokens(self) -> bool:
@@ -82,22 +103,17 @@ class Proof:
             UnauthenticatedError: nothing.
             KeysAwayError: the keys could not be fetched yet.
         """
-        digest = hashlib.sha256(token.encode("utf-8", "replace")).digest()
-        known = self._known.get(digest)
-        if known is None:
-            try:
-                known = self._check(token)
-            except UnauthenticatedError as error:
-                if error.details.get("why") != "unknown key" or not await self._fetched_anew():
-                    raise
-                known = self._check(token)
-            except KeysAwayError:
-                if not await self._fetched_anew():
-                    raise
-                known = self._check(token)
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[digest] = known
+        taken = self._taken
+        try:
+            known = self._checked(token, taken)
+        except UnauthenticatedError as error:
+            if error.details.get("why") != "unknown key" or not await self._others_than(taken):
+                raise
+            known = self._checked(token, self._taken)
+        except KeysAwayError:
+            if not await self._others_than(taken):
+                raise
+            known = self._checked(token, self._taken)
         if is_over(known.ends):
             raise UnauthenticatedError("the token has expired", details={"why": "expired"})
         return known
@@ -106,79 +122,101 @@ class Proof:
         """Returns whether what an identity was proved by counts still."""
         if is_over(identity.ends):
             return False
-        return not identity.source or identity.source in self._sources()
+        return not identity.source or identity.source in self._taken.sources
 
     def look(self) -> bool:
-        """Reads what has changed; returns whether anything did. What cannot be taken is logged, counted, and changes
-        nothing. Blocks: for a thread of its own."""
-        with self._lock:
-            before = self._static, self._keys
-            states = self._look()
-            if states != self._states:
-                self._states = states
-                self._read_anew()
-            if self._is_fetched:
-                wait = KEYS_SECONDS if self._keys is not None and not self._told else AGAIN_SECONDS
-                if time.monotonic() - self._fetched >= wait:
-                    self._fetch()
-            has_changed = (self._static, self._keys) != before
-            if has_changed:
-                self._known = {}
-            return has_changed
+        """Reads the files that have changed; returns whether anything else is taken. Blocks: for a thread of its own.
 
-    def _check(self, token: str) -> Proven:
-        if self._static is not None and token.startswith(PREFIX):
-            name, source = self._static.verify(token)
+        Raises:
+            TokenFileError, KeysError: they cannot be taken, which is logged and counted, and changes nothing.
+        """
+        before, states = self._taken, self._look()
+        if states != self._states:
+            self._states = states
+            self._read_anew()
+        return self._taken is not before
+
+    async def fetch_if_due(self) -> bool:
+        """Fetches the keys at a URL where they were not for KEYS_SECONDS, or could not be for AGAIN_SECONDS; returns
+        whether anything else is taken. Takes as long as the other end does."""
+        before = self._taken
+        wait = KEYS_SECONDS if before.keys is not None and not self._told else AGAIN_SECONDS
+        if (fetching := self._fetch_after(wait)) is not None:
+            await asyncio.wait({fetching})
+        return self._taken is not before
+
+    def _checked(self, token: str, taken: _Taken) -> Proven:
+        """What a token proves, remembered with what it was checked with."""
+        digest = hashlib.sha256(token.encode("utf-8", "replace")).digest()
+        known = taken.known.get(digest)
+        if known is None:
+            if len(taken.known) >= MAX_KNOWN:
+                taken.known.clear()
+            known = taken.known[digest] = self._check(token, taken)
+        return known
+
+    def _check(self, token: str, taken: _Taken) -> Proven:
+        if taken.static is not None and token.startswith(PREFIX):
+            name, source = taken.static.verify(token)
             return Proven(check_identity_name(name), source, None)
         if self._terms is None or not self._keys_at:
             raise UnauthenticatedError("the token is not known", details={"why": "unknown token"})
-        if self._keys is None:
+        if taken.keys is None:
             raise KeysAwayError("the keys that tokens are checked with could not be fetched yet")
         from trunklined.access.jwt import verify
 
-        name, source, ends = verify(token, self._keys, self._terms)
+        name, source, ends = verify(token, taken.keys, self._terms)
         return Proven(check_identity_name(name), source, ends)
 
-    def _sources(self) -> frozenset[str]:
-        static = self._static.sources if self._static is not None else frozenset()
-        return static | (self._keys.sources if self._keys is not None else frozenset())
+    async def _others_than(self, taken: _Taken) -> bool:
+        """Returns whether something else is taken than that, having fetched the keys where they are at a URL and that
+        was not done just now. Waits no longer than they may take."""
+        if self._taken is taken and (fetching := self._fetch_after(AGAIN_SECONDS)) is not None:
+            await asyncio.wait({fetching}, timeout=FETCH_SECONDS)
+        return self._taken is not taken
 
-    async def _fetched_anew(self) -> bool:
-        """Fetches the keys, where they are at a URL and that was not done just now; returns whether it did."""
-        async with self._fetching:
-            if not self._is_fetched or time.monotonic() - self._fetched < AGAIN_SECONDS:
-                return False
-            await asyncio.to_thread(self._fetch)
-            return True
+    def _fetch_after(self, seconds: float) -> asyncio.Task[None] | None:
+        """Begins to fetch the keys, where they are at a URL and so long ago were fetched last; returns what is under
+        way, which is one at the most. None: nothing is."""
+        is_idle = self._fetching is None or self._fetching.done()
+        if is_idle and self._is_fetched and time.monotonic() - self._fetched >= seconds:
+            self._fetching = asyncio.create_task(asyncio.to_thread(self._fetch), name="fetch the keys of tokens")
+        return self._fetching
 
     def _fetch(self) -> None:
         self._fetched = time.monotonic()
         try:
             keys = _load(self._keys_at)
-            if keys != self._keys:
-                self._keys = keys
-                structlog.get_logger().info("tokens and their keys were read anew")
-            self._told = ""
         except KeysError as error:
             self._tell(error)
+            return
+        with self._lock:
+            if keys != self._taken.keys:
+                self._take(_Taken(self._taken.static, keys))
+            self._told = ""
 
     def _read_anew(self) -> None:
         try:
             static = read_tokens(self._path) if self._path else None
-            keys = _load(self._keys_at) if self._keys_at and not self._is_fetched else self._keys
+            keys = _load(self._keys_at) if self._keys_at and not self._is_fetched else None
         except (TokenFileError, KeysError) as error:
             self._tell(error)
-            return
-        self._static, self._keys, self._told = static, keys, ""
+            raise
+        with self._lock:
+            self._take(_Taken(static, self._taken.keys if self._is_fetched else keys))
+            self._told = ""
+
+    def _take(self, taken: _Taken) -> None:
+        self._taken = taken
         structlog.get_logger().info("tokens and their keys were read anew")
 
     def _tell(self, error: TrunklineError) -> None:
         self.failures += 1
         if self._told != error.message:
             self._told = error.message
-            structlog.get_logger().error(
-                "what tokens are checked with cannot be taken; that of before counts on", reason=error.message
-            )
+            is_first = self._is_fetched and self._taken.keys is None
+            until = "signed tokens are refused until then" if is_first else "that of before counts on"
+            structlog.get_logger().error(f"what tokens are checked with cannot be taken; {until}", reason=error.message)
 
     def _look(self) -> tuple[object, ...]:
         files = [str(self._path)] if self._path else []

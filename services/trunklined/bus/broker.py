@@ -337,6 +337,11 @@ class Broker:
         if correlated:
             self.peers.correlate(channel, self.resolve(channel, correlated))
 
+    def count_interested(self, channel: str, *, stored: bool) -> int:
+        """Returns how many subscriptions get what is published on a channel now; see `matched` of a Receipt."""
+        live = len(self._index.match(channel))
+        return live + self.journal.durables.count_matching(channel) if stored else live
+
     def resolve(self, channel: str, correlated: list[Correlated]) -> list[Correlated]:
         """Settles the requests that messages answer; returns the messages for which none is pending here."""
         return self._requests.resolve(channel, correlated) if len(self._requests) else correlated

@@ -18,10 +18,11 @@ import redis
 import redis.asyncio
 from redis.asyncio.connection import Connection as AsyncConnection
 from redis.asyncio.connection import ConnectionPool as AsyncPool
-from redis.asyncio.connection import SSLConnection as AsyncTlsConnection
+from redis.asyncio.connection import SSLConnection as AsyncSSLConnection
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.connection import BlockingConnectionPool, Connection, SSLConnection
+from redis.connection import ConnectionPool as Pool
 from redis.crc import key_slot
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.exceptions import ConnectionError as LostError
@@ -30,6 +31,7 @@ from redis.retry import Retry
 
 from trunklined.redis.errors import ELSEWHERE, NotConnectedError
 from trunklined.redis.target import Node, Target
+from trunklined.redis.tls import Tls
 
 MAX_CONNECTIONS: Final = 64
 """Connections of one client at the most; who needs more waits or fails clearly."""
@@ -82,18 +84,20 @@ def _socket_options(target: Target, user: str | None, password: str | None) -> d
         "protocol": 2,
     }
     if target.tls is not None:
-        options["ssl_ca_certs"] = target.tls.ca or None
-        options["ssl_certfile"] = target.tls.cert or None
-        options["ssl_keyfile"] = target.tls.key or None
+        options["tls"] = target.tls
     return options
 
 
-def _guide_options(target: Target) -> dict[str, Any]:
-    """The keyword arguments of a client of a sentinel, or of a node of a cluster that is asked for the master."""
+def _guide_options(target: Target, *kinds: type) -> dict[str, Any]:
+    """The keyword arguments of a pool for a sentinel, or for a node of a cluster that is asked for the master.
+
+    Args:
+        kinds: of connection, without TLS and with it.
+    """
     by_sentinels = target.topology == "sentinel"
     user = target.sentinel_user if by_sentinels else target.user
     password = target.sentinel_password if by_sentinels else target.password
-    return {**_socket_options(target, user, password), "ssl": target.tls is not None}
+    return {**_socket_options(target, user, password), "connection_class": kinds[target.tls is not None]}
 
 
 def _question(target: Target) -> tuple[str, ...]:
@@ -144,7 +148,9 @@ async def locate(target: Target, room: str) -> Node:
         return target.nodes[0]
     faults = []
     for host, port in target.nodes:
-        guide = redis.asyncio.Redis(host=host, port=port, retry=AsyncRetry(NoBackoff(), 0), **_guide_options(target))
+        options = _guide_options(target, AsyncConnection, AsyncTlsConnection)
+        pool = AsyncPool(host=host, port=port, retry=AsyncRetry(NoBackoff(), 0), **options)
+        guide = redis.asyncio.Redis.from_pool(pool)
         try:
             found = _answer(target, room, (host, port), await guide.execute_command(*_question(target)))
         except AuthenticationError:
@@ -166,7 +172,8 @@ def locate_sync(target: Target, room: str) -> Node:
         return target.nodes[0]
     faults = []
     for host, port in target.nodes:
-        guide = redis.Redis(host=host, port=port, retry=Retry(NoBackoff(), 0), **_guide_options(target))
+        options = _guide_options(target, Connection, TlsConnection)
+        guide = redis.Redis.from_pool(Pool(host=host, port=port, retry=Retry(NoBackoff(), 0), **options))
         try:
             found = _answer(target, room, (host, port), guide.execute_command(*_question(target)))
         except AuthenticationError:
@@ -186,6 +193,30 @@ def _check_role(role: Any, where: str) -> None:
     said = _text(role[0])
     if said != "master":
         raise NotConnectedError(f"{where} is no master but a {said.replace('slave', 'read-only replica')}")
+
+
+class AsyncTlsConnection(AsyncSSLConnection):
+    """A connection by TLS, of what the files have now: redis-py reads them once for each, and trusts the operating
+    system's authorities besides those that are named."""
+
+    def __init__(self, *, tls: Tls, **words: Any) -> None:
+        self._tls = tls
+        super().__init__(**words)
+
+    def _connection_arguments(self) -> dict[str, Any]:
+        arguments = super(AsyncSSLConnection, self)._connection_arguments()
+        return {**arguments, "ssl": self._tls.context()}
+
+
+class TlsConnection(SSLConnection):
+    """The same for threads."""
+
+    def __init__(self, *, tls: Tls, **words: Any) -> None:
+        self._tls = tls
+        super().__init__(**words)
+
+    def _wrap_socket_with_ssl(self, sock: Any) -> Any:
+        return self._tls.context().wrap_socket(sock, server_hostname=self.host)
 
 
 class _AsyncMaster:
@@ -303,5 +334,5 @@ class MasterConnection(_Master, Connection):
     """The same for threads."""
 
 
-class TlsMasterConnection(_Master, SSLConnection):
+class TlsMasterConnection(_Master, TlsConnection):
     """The same for threads, by TLS."""

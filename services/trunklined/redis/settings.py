@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any, Self, cast
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-from trunklined.redis.target import Target, Tls, check_prefix, parse_url
+from trunkline.errors import TlsError
+from trunkline.tls.pem import SYSTEM
+from trunklined.redis.target import Target, check_prefix, parse_url
+from trunklined.redis.tls import Tls
 
 
 def _check_url(url: str) -> str:
@@ -39,11 +41,17 @@ class RedisSettings(BaseModel):
         description="How long calls wait for a Redis that is away, in seconds; no longer than their deadlines. 0: they"
         " fail at once.",
     )
-    redis_tls_ca: Path | None = Field(
-        default=None, description="Certificates that Redis's is signed by, PEM. Unset: the system's. Needs rediss://."
+    redis_tls_ca: str = Field(
+        default=SYSTEM,
+        description="Who may sign Redis's certificate: a PEM file, read anew when it changes. system: whom the"
+        " operating system trusts. Needs rediss://.",
     )
-    redis_tls_cert: Path | None = Field(default=None, description="This program's certificate for Redis, PEM.")
-    redis_tls_key: Path | None = Field(default=None, description="The key of this program's certificate, PEM.")
+    redis_tls_cert: str = Field(
+        default="", description="This program's certificate for Redis: a PEM file. Empty: none is shown."
+    )
+    redis_tls_key: str = Field(
+        default="", repr=False, description="Its private key: a PEM file that nobody else can read (mode 0600)."
+    )
     redis_sentinel_user: str = Field(default="", description="The ACL user of the sentinels.")
     redis_sentinel_password: str = Field(default="", repr=False, description="The password of the sentinels.")
 
@@ -51,14 +59,16 @@ class RedisSettings(BaseModel):
     def _check_redis(self) -> Self:
         if getattr(self, "engine", None) == "redis" and not self.redis_url:
             raise ValueError("the engine redis needs --redis-url (or the variable that ends with REDIS_URL)")
-        files = (self.redis_tls_ca, self.redis_tls_cert, self.redis_tls_key)
-        if any(files) and not self.redis_url.startswith("rediss"):
+        is_set = self.redis_tls_ca != SYSTEM or self.redis_tls_cert or self.redis_tls_key
+        if is_set and not self.redis_url.startswith("rediss"):
             raise ValueError("--redis-tls-ca, -cert and -key need a URL that begins with rediss")
-        for name, file in zip(("ca", "cert", "key"), files, strict=True):
-            if file is not None and not file.is_file():
-                raise ValueError(f"--redis-tls-{name}={file}: there is no such file")
-        if (self.redis_tls_cert is None) != (self.redis_tls_key is None):
+        if bool(self.redis_tls_cert) != bool(self.redis_tls_key):
             raise ValueError("--redis-tls-cert and --redis-tls-key belong together")
+        if self.redis_url and (tls := self.redis_target().tls) is not None:
+            try:
+                tls.context()
+            except TlsError as error:
+                raise ValueError(error.message) from None
         return self
 
     @classmethod
@@ -82,9 +92,7 @@ class RedisSettings(BaseModel):
     def redis_target(self) -> Target:
         """Returns where Redis is, as these settings say."""
         target = parse_url(self.redis_url)
-        tls = target.tls and Tls(
-            *(str(file or "") for file in (self.redis_tls_ca, self.redis_tls_cert, self.redis_tls_key))
-        )
+        tls = target.tls and Tls(self.redis_tls_ca, self.redis_tls_cert, self.redis_tls_key)
         return replace(
             target,
             tls=tls,

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import quote, unquote
 
+from trunklined.redis.tls import Tls
+
 Topology = Literal["standalone", "sentinel", "cluster"]
 
 SCHEMES: Final[dict[str, tuple[Topology, bool]]] = {
@@ -24,15 +26,6 @@ MAX_PREFIX: Final = 64
 
 Node = tuple[str, int]
 """Host and port of a server."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """The files of TLS, PEM each. `ca`: who is trusted, "": as the system does; `cert` and `key`: who we are."""
-
-    ca: str = ""
-    cert: str = ""
-    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

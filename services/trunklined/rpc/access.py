@@ -150,7 +150,7 @@ class AccessInterceptor(Interceptor):
 
     async def _identify(self, context: Context, name: str) -> Identity:
         try:
-            return await identify(context, self._control)
+            return await identify(context, self._control, name)
         except UnauthenticatedError as error:
             self._control.refused(Identity("", "anonymous", context.peer()), name, error)
             raise
@@ -160,9 +160,9 @@ class AccessInterceptor(Interceptor):
         try:
             answer = await call
         except TrunklineError as error:
-            self._control.audit.done(identity, name, self._object_of(message), error)
+            self._control.done(identity, name, self._object_of(message), error)
             raise
-        self._control.audit.done(identity, name, self._object_of(message), None)
+        self._control.done(identity, name, self._object_of(message), None)
         return answer
 
     def _object_of(self, message: Any) -> str:

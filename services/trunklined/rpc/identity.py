@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from trunkline.addresses import UNIX, this_process
 from trunkline.errors import PermissionDeniedError, UnauthenticatedError
-from trunkline.wire.token import AUTHORIZATION, ON_BEHALF_OF, whose
+from trunkline.wire.token import AUTHORIZATION, CLIENT, MAX_CLIENT_NAME_LENGTH, ON_BEHALF_OF, whose
 from trunklined.access.control import AccessControl
 from trunklined.access.gate import current_gate
 from trunklined.access.identity import ANONYMOUS, MAX_NAME_LENGTH, UID, Identity, check_identity_name
@@ -29,27 +29,28 @@ _LED_IN_UID: Final = "trunkline-uid-"
 _NAMES: Final = ("x509_subject_alternative_name", "x509_common_name")
 """Where gRPC has the names of a client's certificate: the first that is there counts (RFC 9525 takes no other)."""
 _BEARER: Final = "bearer"
+_SAID: Final = (*HOP, CLIENT)
 
 
-async def identify(context: Any, control: AccessControl) -> Identity:
-    """Returns who makes a call, by its gRPC context.
+async def identify(context: Any, control: AccessControl, call: str) -> Identity:
+    """Returns who makes a call, by its gRPC context and, for the audit log, its name.
 
     Raises:
         UnauthenticatedError: it proves nothing, where a proof is asked for, or its proof is wrong.
         PermissionDeniedError: it says that it is somebody else's, and is not believed.
         KeysAwayError: the keys that tokens are checked with could not be fetched yet.
     """
-    said = {str(key): str(value) for key, value in context.invocation_metadata() or () if key in HOP}
+    said = {str(key): str(value) for key, value in context.invocation_metadata() or () if key in _SAID}
     speaker = await _proven(context, said, control)
+    if client := said.get(CLIENT):
+        speaker = replace(speaker, client=_shown(client))
     behalf = said.get(ON_BEHALF_OF)
     if behalf is None and PEER not in said:
         return speaker
     if not control.trusts(speaker):
         if behalf is None:
             return speaker  # where it came from is for people, and is left out
-        raise PermissionDeniedError(
-            f"{speaker.name} may not speak for others", details={"identity": speaker.name, "right": "on_behalf_of"}
-        )
+        raise control.untrusted(speaker, call)
     peer = said.get(PEER, speaker.peer)
     if behalf is None:
         return replace(speaker, peer=peer)
@@ -57,6 +58,11 @@ async def identify(context: Any, control: AccessControl) -> Identity:
     if not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():
         raise PermissionDeniedError("the name that is spoken for is none", details={"right": "on_behalf_of"})
     return replace(speaker, name=name, peer=peer, speaker=speaker.name)
+
+
+def _shown(client: str) -> str:
+    """What a client calls itself, as far as it can be shown."""
+    return "".join(filter(str.isprintable, unquote(client)[:MAX_CLIENT_NAME_LENGTH]))
 
 
 def name_of_peer(uid: int) -> str:
@@ -81,11 +87,13 @@ async def _proven(context: Any, said: dict[str, str], control: AccessControl) ->
         return Identity(proven.name, "token", peer, proven.source, proven.ends)
     if name := certificate_name(context):
         return Identity(check_identity_name(name), "certificate", peer)
+    own = name_of_user(os.geteuid())
     if peer.startswith(_LED_IN + _LED_IN_UID):
-        return Identity(f"{UID}{peer.removeprefix(_LED_IN + _LED_IN_UID).partition('-')[0]}", "user", peer)
+        name = f"{UID}{peer.removeprefix(_LED_IN + _LED_IN_UID).partition('-')[0]}"
+        return Identity(name, "owner" if name == own else "user", peer)
     if peer.startswith(UNIX):
         # Nobody but the own user, and root, can connect to the socket: it has mode 0600 from its first moment.
-        return Identity(name_of_user(os.geteuid()), "user", peer)
+        return Identity(own, "owner", peer)
     if proof.takes_tokens:
         raise UnauthenticatedError("no token was given", details={"why": "no token"})
     return Identity(ANONYMOUS, "anonymous", peer)
@@ -104,7 +112,7 @@ def certificate_name(context: Any) -> str:
 
 
 def peer_of(context: Any) -> str:
-    """Returns who made a call, for people: the name that was proved, and the address."""
+    """Returns who made a call, for people: the name that was proved, and the place."""
     gate = current_gate()
     return str(gate.identity) if gate is not None else str(context.peer())
 

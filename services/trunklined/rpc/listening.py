@@ -63,7 +63,8 @@ def listen(server: Listener, address: str, credentials: grpc.ServerCredentials |
         else:
             port = server.add_insecure_port(target)
     except RuntimeError as error:
-        raise _refused(address, str(fault.strerror or fault) if fault else "it cannot be bound") from error
+        unknown = "it cannot be bound" if credentials is None else "gRPC does not take the certificate with its key"
+        raise _refused(address, str(fault.strerror or fault) if fault else unknown) from error
     return f"{address.rpartition(':')[0]}:{port}"
 
 

@@ -169,7 +169,9 @@ async def serving(program: Program, settings: ServerSettings) -> AsyncIterator[s
         serve_reflection(server, (*program.service_names, health.SERVICE_NAME))
         lag = LoopLag()
         stack.callback(lag.close)
-        tls = ServerTls(settings.tls_cert, settings.tls_key, settings.tls_client_ca) if settings.tls_cert else None
+        tls = None
+        if settings.tls_cert:
+            tls = ServerTls(settings.tls_cert, settings.tls_key, settings.tls_client_ca, control.audit)
         bound = listen(server, settings.listens_at, tls.credentials() if tls else None)
         address = bound if settings.listens_at == settings.serves_at else settings.serves_at
         _warn_of_exposure(settings, address)

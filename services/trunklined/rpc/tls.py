@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -16,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from trunkline.errors import TlsError
 from trunkline.tls.pem import KeyPair, check_time, load_authorities, load_key_pair, state_of
+from trunklined.access.audit import AuditLog, Outcome
 
 LOOK_SECONDS: Final = 5.0
 """How often files are looked at where nobody connects: so a bad replacement is told when it is made."""
@@ -33,19 +35,23 @@ class ServerTls(Collector):
         certificate, key: each a PEM file or PEM.
         client_authorities: who may sign clients' certificates, the same; then every client must show one. Empty: no
             client is asked.
+        audit: where it is recorded that files were read anew, or could not be taken.
 
     Raises:
         TlsError: they cannot be read or taken, or the certificate is over.
     """
 
-    def __init__(self, certificate: str, key: str, client_authorities: str = "") -> None:
+    def __init__(self, certificate: str, key: str, client_authorities: str, audit: AuditLog) -> None:
         self._sources = (certificate, key, client_authorities)
         self._lock = threading.Lock()
         self._state = self._look()
         self._pair, self._authorities = self._load()
         self._served = (self._pair, self._authorities)
         """What gRPC was given last."""
+        self._audit = audit
         self._renewals = self._failures = 0
+        self._unrecorded: deque[tuple[Outcome, dict[str, str]]] = deque()
+        """What happened to the files, in gRPC's threads, and is not in the audit log yet."""
         self._is_bad = False
         """Whether the files of now cannot be taken."""
         self._told: str | None = None
@@ -69,6 +75,9 @@ class ServerTls(Collector):
             self._tell_end()
             await asyncio.sleep(LOOK_SECONDS)
             await asyncio.to_thread(self._renew)
+            while self._unrecorded:
+                outcome, facts = self._unrecorded.popleft()
+                self._audit.changed("reload TLS files", outcome, **facts)
 
     def collect(self) -> Iterator[Metric]:
         """Yields the metrics. Runs in the metrics server's thread."""
@@ -105,10 +114,12 @@ class ServerTls(Collector):
                 self._failures += 1
                 self._is_bad = True
                 log.error("TLS files cannot be taken; those of before serve on", reason=error.message)
+                self._unrecorded.append(("failed", {"why": error.message}))
                 return
             self._renewals += 1
             self._is_bad = False
             log.info("TLS files were read anew", certificate=self._pair.subject, ends=_shown(self.ends))
+            self._unrecorded.append(("done", {"certificate": self._pair.subject}))
 
     def _tell_end(self) -> None:
         pair = self._pair

@@ -20,6 +20,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"trunkline"
 	pb "trunkline/v1"
 )
@@ -120,20 +122,30 @@ func measureBus(ctx context.Context, bus *trunkline.Bus) error {
 			defer subscription.Close()
 			return came.all(ctx, func() error { return bus.Publish(ctx, channel, message()) })
 		}},
-		work{"request", func() error {
-			responder, err := bus.Respond(ctx, channel, func(_ context.Context, request *trunkline.Request) (*trunkline.Message, error) {
-				return &trunkline.Message{Payload: request.GetPayload()}, nil
-			}, trunkline.Concurrency(*inFlight))
-			if err != nil {
-				return err
-			}
-			defer responder.Close()
-			return each(ctx, func(int) error {
-				_, err := bus.Request(ctx, channel, message())
-				return err
-			})
-		}},
+		work{"request", answered(ctx, bus, func() error {
+			_, err := bus.Request(ctx, channel, message())
+			return err
+		})},
+		work{"request-unary", answered(ctx, bus, func() error {
+			asked := &pb.RequestRequest{Channel: channel, Message: message(), Timeout: durationpb.New(time.Minute)}
+			_, err := bus.Service().Request(ctx, asked)
+			return err
+		})},
 	)
+}
+
+// answered does one request after the other, while they are answered over the same connection.
+func answered(ctx context.Context, bus *trunkline.Bus, ask func() error) func() error {
+	return func() error {
+		responder, err := bus.Respond(ctx, channel, func(_ context.Context, request *trunkline.Request) (*trunkline.Message, error) {
+			return &trunkline.Message{Payload: request.GetPayload()}, nil
+		}, trunkline.Concurrency(*inFlight))
+		if err != nil {
+			return err
+		}
+		defer responder.Close()
+		return each(ctx, func(int) error { return ask() })
+	}
 }
 
 // arrival waits for messages that come back, and lets a publisher not run ahead of them.

@@ -62,9 +62,13 @@ func (r *runner) subscribe(ctx context.Context, wanted step) (said, error) {
 	if wanted.Credit != 0 {
 		options = append(options, trunkline.Credit(wanted.Credit))
 	}
+	if wanted.Concurrency != 0 {
+		options = append(options, trunkline.Concurrency(wanted.Concurrency))
+	}
 	hold := func(ctx context.Context, came delivery) error {
 		came.settled = make(chan struct{})
 		got.came <- came
+		time.Sleep(seconds(wanted.Takes))
 		if wanted.Fail != nil {
 			return errors.New(wanted.Fail.Text)
 		}
@@ -163,6 +167,16 @@ func (r *runner) respond(ctx context.Context, wanted step) (said, error) {
 			return nil, ctx.Err()
 		}
 		time.Sleep(seconds(wanted.Takes))
+		for n := range wanted.Parts {
+			if n == 0 {
+				if err := request.Progress(0.5, "ж"); err != nil {
+					return nil, err
+				}
+			}
+			if err := request.Part(ctx, trunkline.JSON(map[string]int{"n": n})); err != nil {
+				return nil, err
+			}
+		}
 		return &trunkline.Message{Payload: request.GetPayload(), SenderId: "responder"}, nil
 	})
 	return nil, err
@@ -178,6 +192,46 @@ func (r *runner) request(ctx context.Context, wanted step) (said, error) {
 		return nil, err
 	}
 	return said{"message": messageOf(reply.Message)}, nil
+}
+
+// requestStream tells the events that came: each kind with how many came in a row, the last part and the end.
+func (r *runner) requestStream(ctx context.Context, wanted step) (said, error) {
+	told, runs := said{}, [][2]any{}
+	for event, err := range r.bus.RequestStream(ctx, wanted.Channel, wanted.Message.message(), trunkline.Timeout(seconds(wanted.Timeout))) {
+		if err != nil {
+			return nil, err
+		}
+		kind := ""
+		switch {
+		case event.GetAccepted() != nil:
+			kind = "accepted"
+		case event.GetProgress() != nil:
+			kind = "progress"
+			told["progress"] = said{"fraction": event.GetProgress().GetFraction(), "text": event.GetProgress().GetText()}
+		case event.GetPart() != nil:
+			kind = "part"
+			told["part"] = messageOf(event.GetPart().GetMessage())
+		case event.GetResult() != nil:
+			kind = "result"
+			told["end"] = messageOf(event.GetResult().GetMessage())
+		case event.GetFailure() != nil:
+			kind = "failure"
+			failure := event.GetFailure()
+			told["end"] = said{"code": failure.GetCode(), "text": failure.GetText(), "retryable": failure.GetRetryable()}
+		case event.GetCancelled() != nil:
+			kind = "cancelled"
+		}
+		if last := len(runs) - 1; last >= 0 && runs[last][0] == kind {
+			runs[last][1] = runs[last][1].(int) + 1
+		} else {
+			runs = append(runs, [2]any{kind, 1})
+		}
+		if kind == wanted.LeaveAt {
+			break
+		}
+	}
+	told["events"] = runs
+	return told, nil
 }
 
 func timeOf(text string) time.Time {

@@ -41,16 +41,19 @@ type step struct {
 	Message  message   `json:"message"`
 	Stored   bool      `json:"stored"`
 
-	Group   string  `json:"group"`
-	Credit  int     `json:"credit"`
-	Durable string  `json:"durable"`
-	AckWait float64 `json:"ack_wait"`
-	Hold    bool    `json:"hold"`
-	Takes   float64 `json:"takes"`
-	Fail    *failed `json:"fail"`
-	Reason  string  `json:"reason"`
+	Group       string  `json:"group"`
+	Credit      int     `json:"credit"`
+	Durable     string  `json:"durable"`
+	AckWait     float64 `json:"ack_wait"`
+	Concurrency int     `json:"concurrency"`
+	Hold        bool    `json:"hold"`
+	Takes       float64 `json:"takes"`
+	Parts       int     `json:"parts"`
+	Fail        *failed `json:"fail"`
+	Reason      string  `json:"reason"`
 
-	WaitForResponder bool `json:"wait_for_responder"`
+	WaitForResponder bool   `json:"wait_for_responder"`
+	LeaveAt          string `json:"leave_at"` // the kind of an event
 
 	Kind     string `json:"kind"`
 	ID       string `json:"id"`
@@ -169,7 +172,7 @@ func init() {
 		"close":         func(r *runner, _ context.Context, _ step) (said, error) { return nil, r.close() },
 		"publish":       (*runner).publish, "subscribe": (*runner).subscribe, "expect": (*runner).expect, "lagged": (*runner).lagged,
 		"trouble": (*runner).trouble, "settle": (*runner).settle, "go_on": (*runner).goOn, "drain": (*runner).drain,
-		"respond": (*runner).respond, "request": (*runner).request,
+		"respond": (*runner).respond, "request": (*runner).request, "request_stream": (*runner).requestStream,
 		"save": (*runner).save, "get": (*runner).get, "delete": (*runner).remove, "page": (*runner).page, "list": (*runner).list,
 		"watch": (*runner).watch, "changes": (*runner).changes,
 		"decode": (*runner).decode, "encode": (*runner).encode,

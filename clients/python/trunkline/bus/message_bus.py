@@ -298,7 +298,7 @@ class MessageBus(DurableDelivery, ABC):
                 error has a `retryable` that is false. A message that is no task is acked or nakked by how it ends.
             start, settings: of the durable subscription, if it is made here; as `subscribe` has them.
             concurrency: how many requests may be answered at once, from 1; no more are taken.
-            name: what the responder calls itself to who asks. Default: host and process.
+            name: what the responder calls itself to who asks. Default: what the client is called.
             on_error: as `subscribe` has it.
 
         Raises:

@@ -41,6 +41,11 @@ class RecordManager(StateManager):
         self._leases: weakref.WeakSet[Lease] = weakref.WeakSet()
         """The leases that were taken; each is there at least while it renews itself."""
 
+    @property
+    def client_name(self) -> str:
+        """What this client is called, for people."""
+        return this_process()
+
     @abstractmethod
     async def _save(self, save: Save) -> int: ...
 
@@ -147,7 +152,7 @@ class RecordManager(StateManager):
         on_lost: Callable[[Lease], object] | None = None,
     ) -> Lease:
         seconds = wait_seconds(wait)
-        holder = this_process() if holder is None else holder
+        holder = self.client_name if holder is None else holder
         check_lease(name, ttl, seconds, holder)
         loop = asyncio.get_running_loop()
         sent_at = loop.time()

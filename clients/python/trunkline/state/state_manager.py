@@ -341,7 +341,7 @@ class StateManager(ABC):
             ttl: seconds after which it is lost without a renewal, 0.1 to 86,400; it is renewed three times as often.
             wait: seconds to wait for whoever holds it, first come, first served; True: up to a day. A caller that is
                 cancelled takes nothing.
-            holder: who holds it, for people; None: this host and process.
+            holder: who holds it, for people; None: what the client is called.
             metadata: a JSON object, for others.
             resume: the lease of this name that this program had and lost. Where the service has it still, since it was
                 away itself, it is held on with its number, and all that is bound to it stays.

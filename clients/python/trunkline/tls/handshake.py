@@ -89,7 +89,7 @@ def _refusal(address: str, tls: Tls) -> TlsError | None:
     context.set_alpn_protocols(["h2"])
     try:
         context.load_verify_locations(cadata=credentials.authorities.decode("ascii", "ignore"))
-        shows_all = credentials.pair is None or _show(context, credentials.pair)
+        shows_all = credentials.pair is None or show(context, credentials.pair)
     except ssl.SSLError:
         return None  # what gRPC takes may be more than OpenSSL does
     found = _shake(address, name, context, shows_all)
@@ -149,7 +149,7 @@ def _connected(address: str) -> Iterator[socket.socket]:
         yield raw
 
 
-def _show(context: ssl.SSLContext, pair: KeyPair) -> bool:
+def show(context: ssl.SSLContext, pair: KeyPair) -> bool:
     """Gives a context the client's certificate. The library takes it from a file only: one in memory. Returns whether
     there could be one."""
     if not hasattr(os, "memfd_create"):

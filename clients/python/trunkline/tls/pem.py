@@ -27,6 +27,9 @@ _BASE64: Final = re.compile(r"[A-Za-z0-9+/=\s]{100,}")
 MAX_PEM_BYTES: Final = 4 * 1024 * 1024
 """A larger file is none of ours: all public authorities together take 0.3 MiB."""
 
+MIN_RSA_BITS: Final = 2048
+_KINDS: Final = f"RSA of at least {MIN_RSA_BITS} bits is, and EC on P-256 or P-384"
+
 _BUNDLES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -65,14 +68,18 @@ def state_of(sources: Iterable[str]) -> tuple[object, ...]:
     return tuple(_state(source) for source in sources)
 
 
-def load_key_pair(certificate: str, key: str, *, names: tuple[str, str] = ("cert", "key")) -> KeyPair:
+def load_key_pair(
+    certificate: str, key: str, *, names: tuple[str, str] = ("cert", "key"), for_grpc: bool = True
+) -> KeyPair:
     """Reads a certificate and its key, each a file or PEM.
 
     Args:
         names: what the two settings are called, for errors.
+        for_grpc: whether the key must be of a kind that gRPC takes.
 
     Raises:
-        TlsError: one cannot be read or is no PEM, others can read the key, or the two do not match.
+        TlsError: one cannot be read or is no PEM, others can read the key, it is of a kind that is not taken, or the
+            two do not match.
     """
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -83,18 +90,31 @@ def load_key_pair(certificate: str, key: str, *, names: tuple[str, str] = ("cert
     secret = _read(key, of_key, is_secret=True)
     try:
         first = x509.load_pem_x509_certificates(chain)[0]
+        public, subject = first.public_key(), first.subject.rfc4514_string()
     except ValueError:
         raise _fault(of_certificate, certificate, "is no certificate in PEM") from None
+    except UnsupportedAlgorithm:
+        raise _fault(of_certificate, certificate, f"has a key of a kind that is not taken: {_KINDS}") from None
     try:
         private = load_pem_private_key(secret, password=None)
     except TypeError:
         raise _fault(of_key, key, "is encrypted with a password: give a key without one") from None
     except (ValueError, UnsupportedAlgorithm):
         raise _fault(of_key, key, "is no private key in PEM") from None
-    if first.public_key() != private.public_key():
+    if public != private.public_key():
         raise _fault(of_key, key, f"does not match the certificate {shown(certificate)}")
-    subject = first.subject.rfc4514_string()
+    if for_grpc and not _is_taken(private):
+        raise _fault(of_key, key, f"is of a kind that gRPC's TLS does not take: {_KINDS}")
     return KeyPair(chain, secret, subject, first.not_valid_before_utc, first.not_valid_after_utc)
+
+
+def _is_taken(private: object) -> bool:
+    """Whether gRPC's TLS makes and takes signatures with such a key: with others each handshake would fail."""
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+    if isinstance(private, rsa.RSAPrivateKey):
+        return private.key_size >= MIN_RSA_BITS
+    return isinstance(private, ec.EllipticCurvePrivateKey) and isinstance(private.curve, ec.SECP256R1 | ec.SECP384R1)
 
 
 def check_time(pair: KeyPair, source: str, name: str = "cert") -> None:

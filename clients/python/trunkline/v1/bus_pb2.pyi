@@ -32,18 +32,20 @@ DURABILITY_STORED: Durability
 DURABILITY_REPLICATED: Durability
 
 class Receipt(_message.Message):
-    __slots__ = ("sequence", "time", "durability", "duplicate", "held_by_sidecar")
+    __slots__ = ("sequence", "time", "durability", "duplicate", "held_by_sidecar", "matched")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     DURABILITY_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_FIELD_NUMBER: _ClassVar[int]
     HELD_BY_SIDECAR_FIELD_NUMBER: _ClassVar[int]
+    MATCHED_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     time: _timestamp_pb2.Timestamp
     durability: Durability
     duplicate: bool
     held_by_sidecar: bool
-    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., durability: _Optional[_Union[Durability, str]] = ..., duplicate: bool = ..., held_by_sidecar: bool = ...) -> None: ...
+    matched: int
+    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., durability: _Optional[_Union[Durability, str]] = ..., duplicate: bool = ..., held_by_sidecar: bool = ..., matched: _Optional[int] = ...) -> None: ...
 
 class PublishRequest(_message.Message):
     __slots__ = ("channel", "messages", "durability")

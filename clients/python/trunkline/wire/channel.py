@@ -13,11 +13,13 @@ from trunkline.addresses import TLS, without_tls
 from trunkline.errors import TlsError, UnauthenticatedError
 from trunkline.tls.handshake import why_refused
 from trunkline.tls.options import Tls
-from trunkline.wire.token import BearerToken, Token, whose
+from trunkline.wire.token import UNSAID, BearerToken, Caller
 
 log = logging.getLogger(__name__)
 
 _SERVER_NAME: Final = "grpc.ssl_target_name_override"
+_NO_PROXY: Final = ("grpc.enable_http_proxy", 0)
+"""An address is called itself: by a proxy of the environment a token for this machine would leave it."""
 
 
 def check_tls(address: str, tls: Tls | None) -> None:
@@ -37,8 +39,7 @@ class Connector:
         options: gRPC channel arguments.
         tls: what is trusted and shown at a `tls://` address. None: what the environment says.
         compression: of the channel.
-        token: who calls: a token as text, or the path of its file. None: what the environment says.
-        on_behalf_of: whose the calls are. None: the caller's own.
+        caller: who calls.
 
     Raises:
         TlsError: `tls` is given for an address that is no `tls://`, the environment's settings do not fit together, or
@@ -52,18 +53,17 @@ class Connector:
         options: Iterable[tuple[str, int]],
         tls: Tls | None = None,
         compression: grpc.Compression | None = None,
-        token: Token | None = None,
-        on_behalf_of: str | None = None,
+        caller: Caller = UNSAID,
     ) -> None:
         self.address = address
-        self._whose = () if on_behalf_of is None else (whose(on_behalf_of),)
-        self._token = BearerToken(token)
+        self._claims = caller.claims()
+        self._token = BearerToken(caller.token)
         self._token.check_line(address)
         self._given: tuple[tuple[str, str], ...] = ()
         """The token that was given last."""
         self._uses_tls = address.startswith(TLS)
         check_tls(address, tls)
-        self._options: list[tuple[str, int | str]] = list(options)
+        self._options: list[tuple[str, int | str]] = [*options, _NO_PROXY]
         self._tls = tls or (Tls.from_environment() if self._uses_tls else Tls())
         self._compression = compression
         self._state: tuple[object, ...] = ()
@@ -90,13 +90,13 @@ class Connector:
         )
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """Returns the metadata of a call that says who makes it: the token, as its file has it now.
+        """Returns the metadata of a call that says who makes it: with the token as its file has it now.
 
         Raises:
             UnauthenticatedError: it cannot be read.
         """
         self._given = self._token.metadata()
-        return (*self._given, *self._whose)
+        return (*self._given, *self._claims)
 
     @property
     def has_other_token(self) -> bool:

@@ -30,7 +30,7 @@ from trunkline.wire.channel import Connector
 from trunkline.wire.reconnect import reconnect_delays
 from trunkline.wire.replies import PendingReplies
 from trunkline.wire.status import error_from_rpc
-from trunkline.wire.token import Token
+from trunkline.wire.token import UNSAID, Caller
 from trunkline.wire.writer import StreamWriter
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,6 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.min_reconnect_backoff_ms", int(RECONNECT_DELAY_MIN * 1000)),
     ("grpc.max_reconnect_backoff_ms", int(RECONNECT_DELAY_MAX * 1000)),
     ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_http_proxy", 0),
 )
 """The options of every gRPC channel of the client; each object has a connection of its own."""
 
@@ -133,8 +132,7 @@ class Stream(PendingReplies):
         compression: "gzip" compresses the traffic, both ways; None: no compression.
         wait_for_ready: `open` waits for a service that cannot be reached yet; False: it raises at once.
         tls: what is trusted and shown at a `tls://` address. None: what the environment says.
-        token: who calls. None: what the environment says.
-        on_behalf_of: whose the calls are. None: the caller's own.
+        caller: who calls.
     """
 
     def __init__(
@@ -147,11 +145,9 @@ class Stream(PendingReplies):
         compression: Compression | None = None,
         wait_for_ready: bool = True,
         tls: Tls | None = None,
-        token: Token | None = None,
-        on_behalf_of: str | None = None,
+        caller: Caller = UNSAID,
     ) -> None:
         super().__init__()
-        self._on_behalf_of = on_behalf_of
         self.address = address
         self._is_compressed = bool(compression)
         self._method = method
@@ -161,7 +157,7 @@ class Stream(PendingReplies):
         self._lost = lost
         self._wait_for_ready = wait_for_ready
         self._tls = tls
-        self._token = token
+        self._caller = caller
         self._overloaded: TrunklineError | None = None
         """Why the service does not take the stream yet."""
         self._refusal: TrunklineError | None = None
@@ -271,8 +267,7 @@ class Stream(PendingReplies):
         if not self._wait_for_ready:  # the first attempt must do: it gets more than the time to the next one
             options["grpc.min_reconnect_backoff_ms"] = int(timeout * 1000)
         compression = grpc.Compression.Gzip if is_compressed else None
-        secure = self._tls, compression, self._token, self._on_behalf_of
-        self._connector = Connector(self.address, options.items(), *secure)
+        self._connector = Connector(self.address, options.items(), self._tls, compression, self._caller)
         self._channel = self._connector.open()
         self._loop = asyncio.get_running_loop()
         first: asyncio.Future[None] = self._loop.create_future()

@@ -1,8 +1,9 @@
-"""BearerToken: what a client says who it is by, and never to whom it should not."""
+"""Caller: who a client says it is; BearerToken: what it proves that by, and never to whom it should not."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -17,6 +18,11 @@ AUTHORIZATION: Final = "authorization"
 """The metadata of a call that carries it."""
 ON_BEHALF_OF: Final = "trunkline-on-behalf-of"
 """The metadata in which who is trusted to says whose a call is."""
+CLIENT: Final = "trunkline-client"
+"""The metadata in which a client says what it is called, for people: it proves nothing."""
+CLIENT_NAME: Final = "TRUNKLINE_CLIENT_NAME"
+"""Where that stands in the environment."""
+MAX_CLIENT_NAME_LENGTH: Final = 255
 MAX_TOKEN_BYTES: Final = 8 * 1024
 """A longer one is none: metadata of a call has at most so many."""
 
@@ -29,6 +35,45 @@ _State = tuple[int, int, int] | None
 def whose(name: str) -> tuple[str, str]:
     """Returns the metadata that says whose a call is. Metadata is ASCII; a name need not be."""
     return (ON_BEHALF_OF, quote(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who a client says it is.
+
+    Args:
+        token: a token as text, or the path of its file. None: what the environment says.
+        on_behalf_of: whose the calls are. None: the caller's own.
+        name: what it is called, for people. None: it is not said.
+    """
+
+    token: Token | None = None
+    on_behalf_of: str | None = None
+    name: str | None = None
+
+    def claims(self) -> tuple[tuple[str, str], ...]:
+        """Returns the metadata of a call that says so, beside the token."""
+        claims = () if self.on_behalf_of is None else (whose(self.on_behalf_of),)
+        return claims if self.name is None else (*claims, (CLIENT, quote(self.name)))
+
+
+UNSAID: Final = Caller()
+"""Who says nothing but the token of its environment."""
+
+
+def given_name(name: str | None) -> str | None:
+    """Returns what a client is called: its name, else what TRUNKLINE_CLIENT_NAME says, else None.
+
+    Raises:
+        ValueError: it is longer than MAX_CLIENT_NAME_LENGTH characters, empty, or has some that cannot be printed.
+    """
+    if name is None:
+        name = os.environ.get(CLIENT_NAME) or None
+    if name is not None and not (0 < len(name) <= MAX_CLIENT_NAME_LENGTH and name.isprintable()):
+        raise ValueError(
+            f"client_name is {name[:40]!r}, it must be 1 to {MAX_CLIENT_NAME_LENGTH} characters that can be printed"
+        )
+    return name
 
 
 class BearerToken:

@@ -115,7 +115,7 @@ pub struct Attempt {
     pub delivered_at: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(message, optional, tag = "3")]
     pub ended_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// The subscriber as the service saw it: its address, and before it the name in its certificate where it had one.
+    /// The subscriber as the service saw it; see `peer` of a Subscription.
     #[prost(string, tag = "4")]
     pub peer: ::prost::alloc::string::String,
     /// What it said, or "lease expired".
@@ -925,7 +925,9 @@ pub struct Subscription {
     /// Empty: no group.
     #[prost(string, tag = "3")]
     pub group: ::prost::alloc::string::String,
-    /// The subscriber as the service sees it: its address, and before it the name in its certificate where it has one.
+    /// The subscriber, for people, as in `ipv4:10.0.0.5:40112 \[worker-7\]`: its address, and what the client calls itself in
+    /// the metadata `trunkline-client` of its call (percent-encoded; it proves nothing, and is the same after a reconnect).
+    /// Of one that proved who it is, that name, and these behind it in parentheses.
     #[prost(string, tag = "4")]
     pub peer: ::prost::alloc::string::String,
     /// Messages and bytes that wait for it now. Of a group, or a durable subscription: what waits for all its members.
@@ -1606,6 +1608,11 @@ pub struct Receipt {
     /// and logged.
     #[prost(bool, tag = "5")]
     pub held_by_sidecar: bool,
+    /// How many subscriptions the message was for when it was taken: live ones, a group counts once, and of a stored one
+    /// the durable subscriptions too. Of several replicas, each other one with live subscriptions that match counts once. 0:
+    /// nobody heard it; or nothing was published, as it was a duplicate, is held, was past its TTL, or waits for its time.
+    #[prost(int32, tag = "6")]
+    pub matched: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PublishRequest {
@@ -3450,10 +3457,10 @@ pub struct Record {
     /// The revision of its last write.
     #[prost(int64, tag = "1")]
     pub revision: i64,
-    /// Who wrote it last: the name of the identity that called; of one that proved nothing, the address that the service
-    /// sees; of a store in the caller's own process, its host and process id. Whoever is trusted to speak for others, as a
-    /// sidecar can be, wrote in the other's name. At most 255 characters. A touch and a renewal are no writes. Empty: an
-    /// older service kept it.
+    /// Who wrote it last: the name of the identity that called; of one that proved nothing, its place, as `peer` of a
+    /// Subscription has it; of a store in the caller's own process, its host and process id. Whoever is trusted to speak for
+    /// others, as a sidecar can be, wrote in the other's name. At most 255 characters. A touch and a renewal are no writes.
+    /// Empty: an older service kept it.
     #[prost(string, tag = "7")]
     pub written_by: ::prost::alloc::string::String,
     /// When, by the service's clock, to the millisecond. Unset: an older service kept it.

@@ -6,7 +6,7 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { TimestampSchema } from "@bufbuild/protobuf/wkt";
 
 import {
-  connectBus, connectState, Failure, Leased, Priority, RecordKind, TrunklineError, v1,
+  connectBus, connectState, Failure, json, Leased, Priority, RecordKind, TrunklineError, v1,
   type Bus, type Change, type ConnectOptions, type DurableSubscription, type Message, type MessageInit, type Received, type State,
   type Subscription,
 } from "../../src/index.js";
@@ -223,7 +223,7 @@ class Runner {
     await this.got.get(from)!.subscription!.drain();
   }
 
-  async respond({ pattern, hold, takes = 0, fail }: Words): Promise<void> {
+  async respond({ pattern, hold, takes = 0, parts = 0, fail }: Words): Promise<void> {
     await this.bus.respond(pattern, async (request) => {
       if (fail) {
         throw fail.code ? new Failure(fail.code, fail.text, fail.retryable) : new Error(fail.text);
@@ -232,6 +232,12 @@ class Runner {
         await new Promise<void>((_, reject) => { request.signal.addEventListener("abort", () => reject(request.signal.reason), { once: true }); });
       }
       await new Promise<void>((resolve) => { setTimeout(resolve, 1000 * takes); });
+      if (parts > 0) {
+        request.progress(0.5, "ж");
+      }
+      for (let n = 0; n < parts; n++) {
+        await request.part(json({ n }));
+      }
       return { payload: request.message.payload, senderId: "responder" };
     });
   }
@@ -239,6 +245,34 @@ class Runner {
   async request({ channel, message, timeout, wait_for_responder: waitForResponder = false }: Words): Promise<Words> {
     const reply = await this.bus.request(channel, toMessage(message), { timeout: 1000 * timeout, waitForResponder });
     return { message: fromMessage(reply.message) };
+  }
+
+  /** Tells the events that came: each kind with how many came in a row, the last part and the end. */
+  async request_stream({ channel, message, timeout, leave_at }: Words): Promise<Words> {
+    const told: Words = {};
+    const runs: [string, number][] = [];
+    for await (const { event } of this.bus.requestStream(channel, toMessage(message), { timeout: 1000 * timeout })) {
+      const kind = event.case!;
+      if (event.case === "progress") {
+        told["progress"] = event.value;
+      } else if (event.case === "part") {
+        told["part"] = fromMessage(event.value.message!);
+      } else if (event.case === "result") {
+        told["end"] = fromMessage(event.value.message!);
+      } else if (event.case === "failure") {
+        told["end"] = event.value;
+      }
+      const last = runs.at(-1);
+      if (last?.[0] === kind) {
+        last[1] += 1;
+      } else {
+        runs.push([kind, 1]);
+      }
+      if (kind === leave_at) {
+        break;
+      }
+    }
+    return { ...told, events: runs };
   }
 
   async save({ record, expected_revision }: Words): Promise<Words> {

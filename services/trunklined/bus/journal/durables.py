@@ -144,6 +144,10 @@ class Durables:
             raise SubscriptionNotFoundError(f"there is no durable subscription {name!r}", details={"durable": name})
         return durable
 
+    def count_matching(self, channel: str) -> int:
+        """Returns how many have a pattern that matches a channel."""
+        return len(self._index.match(channel))
+
     def doing(self, channel: str, name: str) -> DurableSubscription:
         """Returns the one that does a task on a channel.
 

@@ -22,7 +22,7 @@ from trunklined.bus.journal.publication import Publication
 from trunklined.bus.queue import Client, Subscriber
 from trunklined.bus.requests import PendingRequest, Responder
 from trunklined.bus.wire.access import needs_of_subscription
-from trunklined.bus.wire.publishing import RECEIPT_BYTES, Publisher, fill_receipts
+from trunklined.bus.wire.publishing import RECEIPT_BYTES, Publisher
 from trunklined.bus.wire.requesting import Requester, check_part_credit, credit_of
 from trunklined.bus.wire.responding import Answers, refused_response
 from trunklined.bus.wire.subscribing import apply_frame, next_response, open_subscription, start_of, subscriber_of
@@ -225,7 +225,7 @@ class BusConnection:
         publication = await self._publisher.publish(request, encoded)
         if id:
             receipts = self._answer(id, len(encoded) * RECEIPT_BYTES).published
-            fill_receipts(receipts, publication.batches, publication.time, bus_pb2.DURABILITY_MEMORY)
+            self._publisher.fill_receipts(receipts, publication, stored=False)
 
     def _stored(self, id: int, size: int, publication: Publication, error: TrunklineError | None) -> None:
         self._storing -= 1
@@ -236,7 +236,7 @@ class BusConnection:
             self._fail(id, error)
         elif id:
             receipts = self._answer(id, size).published
-            fill_receipts(receipts, publication.parts, publication.time, self._publisher.stored_durability)
+            self._publisher.fill_receipts(receipts, publication, stored=True)
 
     def _request(self, id: int, request: bus_pb2.RequestRequest, encoded: bytes) -> None:
         if not isinstance(request, bus_pb2.RequestRequest):  # a large one, which was not parsed twice

@@ -45,11 +45,6 @@ class Publisher:
         self._max_message_bytes = max_message_bytes
         self._stored_patterns = stored_patterns
 
-    @property
-    def stored_durability(self) -> bus_pb2.Durability:
-        """What a stored message has reached when its publish is settled; asked then."""
-        return durability_of(self._broker)
-
     def is_stored(self, request: bus_pb2.PublishRequest) -> bool:
         """Returns whether a publish shall be stored: it says so, or it says nothing and a rule of the service does."""
         return is_stored(request, self._stored_patterns)
@@ -121,7 +116,7 @@ class Publisher:
                 settled.set_exception(error)
             else:
                 response = bus_pb2.PublishResponse()
-                fill_receipts(response, publication.parts, publication.time, self.stored_durability)
+                self.fill_receipts(response, publication, stored=True)
                 settled.set_result(response)
 
         if self.is_stored(request):
@@ -129,9 +124,19 @@ class Publisher:
         else:
             publication = await self.publish(request, encoded)
             response = bus_pb2.PublishResponse()
-            fill_receipts(response, publication.batches, publication.time, bus_pb2.DURABILITY_MEMORY)
+            self.fill_receipts(response, publication, stored=False)
             settled.set_result(response)
         return settled
+
+    def fill_receipts(self, response: Any, publication: Publication, *, stored: bool) -> None:
+        """Fills a PublishResponse, public or passthrough, with the receipts of what was just published."""
+        _fill_receipts(
+            response,
+            publication.parts if stored else publication.batches,
+            publication.time,
+            durability_of(self._broker) if stored else bus_pb2.DURABILITY_MEMORY,
+            self._broker.count_interested(publication.channel, stored=stored),
+        )
 
 
 def is_stored(request: Any, patterns: Sequence[str]) -> bool:
@@ -270,26 +275,30 @@ def _to_stored_publication(channel: str, admitted: Sequence[_Admitted], now: flo
     return publication
 
 
-def fill_receipts(
+def _fill_receipts(
     response: Any,
     parts: Sequence[MessageBatch | Known | HeldBack | Repeated],
     time: float,
     durability: bus_pb2.Durability,
+    interested: int,
 ) -> None:
-    """Fills a PublishResponse, public or passthrough, with a receipt for each message, in order.
+    """Fills in a receipt for each message, in order.
 
     Args:
         parts: what the messages became.
         time: when they were taken, in UNIX time.
         durability: what they have reached; those past their TTL have sequence 0, and reach none.
+        interested: how many subscriptions they are for.
     """
     add = response.receipts.add
     taken = stamp_of(time)
     for part in parts:
-        stamp, count, reached, duplicate = taken, 1, durability, False
+        stamp, count, reached, duplicate, matched = taken, 1, durability, False, 0
         if isinstance(part, MessageBatch):
             first, count = part.first_sequence, len(part.messages)
-            if not first:
+            if first:
+                matched = interested
+            else:
                 reached = bus_pb2.DURABILITY_MEMORY
         elif isinstance(part, HeldBack):
             first = part.sequence
@@ -305,6 +314,8 @@ def fill_receipts(
             receipt.durability = reached
             if duplicate:
                 receipt.duplicate = True
+            if matched:
+                receipt.matched = matched
             each = receipt.time
             each.seconds = seconds
             each.nanos = nanos

@@ -11,7 +11,8 @@ from trunkline.errors import InvalidMessageError, TrunklineError
 from trunkline.priority import PRIORITY_LEVELS
 from trunkline.v1 import bus_pb2
 from trunkline.wire.encoding import length_prefix, list_parts, number_tag, write_varint
-from trunklined.access.gate import closed_gate
+from trunklined.access.gate import closed_gate, current_gate
+from trunklined.access.rights import Need
 from trunklined.bus.broker import Broker, Subscription
 from trunklined.bus.durable.subscription import DurableSubscription
 from trunklined.bus.queue import Client, Subscriber
@@ -126,8 +127,11 @@ def _open(
             )
     settings = settings_of(start.settings)
     check_pattern(start.pattern)
+    gate = current_gate() if start.durable not in broker.journal.durables else None
 
-    def done(_: TrunklineError | None) -> None:
+    def done(error: TrunklineError | None) -> None:
+        if gate is not None:
+            gate.record(Need("durable.create", start.durable), error)
         begun = bus_pb2.SubscribeResponse.Started(subscription_id=subscription.id)
         durable = subscription.queue
         if isinstance(durable, DurableSubscription):

@@ -70,6 +70,11 @@ class BaseBus(WireDelivery, WireInspection, MessageBus):
         self._published = 0
         self._connecting = asyncio.Lock()
 
+    @property
+    def client_name(self) -> str:
+        """What this client is called, for people."""
+        return this_process()
+
     @abstractmethod
     async def _begin(self) -> BusSession:
         """A session with a stream that is up."""
@@ -253,7 +258,7 @@ class BaseBus(WireDelivery, WireInspection, MessageBus):
         if concurrency < 1:
             raise ValueError(f"concurrency is {concurrency}, it must be at least 1")
         if name is None:
-            name = this_process()
+            name = self.client_name
         if durable is not None:
             check_durable(durable, pattern, start, settings, group=group)
             options = (start, settings, concurrency, on_error, name, self._encode)

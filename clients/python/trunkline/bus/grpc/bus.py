@@ -17,7 +17,7 @@ from trunkline.limits import BUS_PORT, CLIENT_DISCONNECT_SECONDS, MAX_MESSAGE_BY
 from trunkline.tls.options import Tls
 from trunkline.wire.channel import check_tls
 from trunkline.wire.stream import Compression, Stream, StreamUser, check_compression
-from trunkline.wire.token import Token
+from trunkline.wire.token import Caller, Token, given_name
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,8 @@ class GrpcMessageBus(BaseBus):
             machine without TLS: then `connect` raises `TlsError`.
         on_behalf_of: whose the calls are, where the service trusts this client to say so: then that one's permissions
             and limits count. None: the client's own.
+        client_name: what the client is called, for people: subscriptions, leases and records that it wrote show it,
+            also after a reconnect. It proves nothing. None: what TRUNKLINE_CLIENT_NAME says, else its host and process.
         on_disconnected: called with the reason when the connection was lost.
         on_reconnected: called when it is back, after the subscriptions were asked for again.
     """
@@ -63,6 +65,7 @@ class GrpcMessageBus(BaseBus):
         tls: Tls | None = None,
         token: Token | None = None,
         on_behalf_of: str | None = None,
+        client_name: str | None = None,
         on_disconnected: Callable[[TrunklineError], None] | None = None,
         on_reconnected: Callable[[], None] | None = None,
     ) -> None:
@@ -75,6 +78,7 @@ class GrpcMessageBus(BaseBus):
         self._tls = tls
         self._token = token
         self._on_behalf_of = on_behalf_of
+        self._client_name = given_name(client_name)
         self._on_disconnected = on_disconnected
         self._on_reconnected = on_reconnected
         self._mover: asyncio.Task[None] | None = None
@@ -85,6 +89,10 @@ class GrpcMessageBus(BaseBus):
         """Whether it is being disconnected: it moves no more."""
         self._winding_up: set[asyncio.Task[None]] = set()
         """The ends of connections that others have taken the place of."""
+
+    @property
+    def client_name(self) -> str:
+        return super().client_name if self._client_name is None else self._client_name
 
     async def _begin(self) -> BusSession:
         self._asked.clear()
@@ -143,8 +151,9 @@ class GrpcMessageBus(BaseBus):
 
     def _open_stream(self, user: StreamUser) -> Stream:
         lost, compression, wait = BusDisconnectedError, self._compression, self._wait_for_ready
-        secure = self._tls, self._token, self._on_behalf_of
-        return Stream(self.address, _CONNECT, parse_frame, user, lost, compression, wait, *secure)
+        caller = Caller(self._token, self._on_behalf_of, self.client_name)
+        options = (compression, wait, self._tls, caller)
+        return Stream(self.address, _CONNECT, parse_frame, user, lost, *options)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

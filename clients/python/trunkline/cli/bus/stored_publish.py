@@ -40,7 +40,7 @@ class StoredPublish:
         self._began = time.monotonic()
         self._receipts: list[tuple[AgentMessage, Receipt]] = []
         """The first and the last."""
-        self._stored = self._duplicates = self._expired = self._failed = 0
+        self._stored = self._duplicates = self._held = self._expired = self._failed = 0
         self._error: TrunklineError | None = None
 
     async def run(self, messages: AsyncIterator[AgentMessage]) -> None:
@@ -78,7 +78,8 @@ class StoredPublish:
 
     def _take(self, message: AgentMessage, receipt: Receipt) -> None:
         self._duplicates += receipt.duplicate
-        self._expired += not receipt.sequence
+        self._held += receipt.held_by_sidecar
+        self._expired += _is_expired(receipt)
         self._stored += bool(receipt.sequence) and not receipt.duplicate
         self._receipts[1:] = [(message, receipt)]
         if self._as_json:
@@ -90,22 +91,26 @@ class StoredPublish:
                     "time": receipt.time.isoformat(),
                     "durability": receipt.durability.value,
                     "duplicate": receipt.duplicate,
+                    "held_by_sidecar": receipt.held_by_sidecar,
+                    "matched": receipt.matched,
                 }
             )
 
     def _print_summary(self) -> None:
         if self._as_json or not self._receipts:
             return
-        count = self._stored + self._duplicates + self._expired
+        count = self._stored + self._duplicates + self._held + self._expired
         if count == 1:
             message, receipt = self._receipts[0]
             write_line(_one(self._channel, message, receipt, self._due(receipt)))
             return
-        sequences = [receipt.sequence for _, receipt in self._receipts]
+        sequences = [receipt.sequence for _, receipt in self._receipts if receipt.sequence]
         took = time.monotonic() - self._began
         what = f"stored {counted(self._stored, 'message')} on {safe(self._channel)}"
-        between = f"sequences {sequences[0]:,} to {sequences[-1]:,}"
-        write_line(f"{what}, {between}, {took:.2f} s, {count / max(took, 1e-9):,.0f}/s")
+        between = f", sequences {sequences[0]:,} to {sequences[-1]:,}" if sequences else ""
+        write_line(f"{what}{between}, {took:.2f} s, {count / max(took, 1e-9):,.0f}/s")
+        if self._held:
+            click.secho(f"{self._held:,} of {count:,} are held by the sidecar until the bus is back", fg="yellow")
         if self._duplicates:
             click.secho(f"{self._duplicates:,} of {count:,} were duplicates: their ids were stored before", fg="yellow")
         if self._expired:
@@ -119,9 +124,22 @@ class StoredPublish:
 
 
 def _one(channel: str, message: AgentMessage, receipt: Receipt, due: datetime) -> str:
-    if not receipt.sequence:
+    if receipt.held_by_sidecar:
+        return click.style(
+            f"held {safe(message.message_id)}: the sidecar hands it on when the bus is back", fg="yellow"
+        )
+    if _is_expired(receipt):
         return click.style(f"dropped {safe(message.message_id)}: it is past its TTL", fg="yellow")
     did = click.style("duplicate of", fg="yellow") if receipt.duplicate else receipt.durability.value
     at = local_time(receipt.time)
-    held = f", held back until {local_time(due)}" if due > receipt.time else ""
-    return f"{did} {safe(message.message_id)} on {safe(channel)}: sequence {receipt.sequence:,}, {at}{held}"
+    if receipt.duplicate:
+        then = ""
+    elif due > receipt.time:
+        then = f", held back until {local_time(due)}"
+    else:
+        then = f", for {counted(receipt.matched, 'subscription')}"
+    return f"{did} {safe(message.message_id)} on {safe(channel)}: sequence {receipt.sequence:,}, {at}{then}"
+
+
+def _is_expired(receipt: Receipt) -> bool:
+    return not receipt.sequence and not receipt.held_by_sidecar

@@ -18,7 +18,7 @@ from trunkline.tls.options import Tls
 from trunkline.wire.channel import check_tls
 from trunkline.wire.reconnect import reconnect_delays
 from trunkline.wire.stream import Compression, Stream, check_compression
-from trunkline.wire.token import Token
+from trunkline.wire.token import Caller, Token, given_name
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,8 @@ class GrpcStateManager(BaseStateManager):
             machine without TLS: then `connect` raises `TlsError`.
         on_behalf_of: whose the calls are, where the service trusts this client to say so: then that one's permissions
             and limits count. None: the client's own.
+        client_name: what the client is called, for people: subscriptions, leases and records that it wrote show it,
+            also after a reconnect. It proves nothing. None: what TRUNKLINE_CLIENT_NAME says, else its host and process.
         on_disconnected: called with the reason when the connection is lost.
         on_reconnected: called when the connection is restored.
 
@@ -64,6 +66,7 @@ class GrpcStateManager(BaseStateManager):
         tls: Tls | None = None,
         token: Token | None = None,
         on_behalf_of: str | None = None,
+        client_name: str | None = None,
         on_disconnected: Callable[[TrunklineError], None] | None = None,
         on_reconnected: Callable[[], None] | None = None,
     ) -> None:
@@ -76,6 +79,7 @@ class GrpcStateManager(BaseStateManager):
         self._tls = tls
         self._token = token
         self._on_behalf_of = on_behalf_of
+        self._client_name = given_name(client_name)
         self._line: _Line | None = None
         self._mover: asyncio.Task[None] | None = None
         self._asked: set[_Line] = set()
@@ -84,6 +88,10 @@ class GrpcStateManager(BaseStateManager):
         """Whether it is being disconnected: it moves no more."""
         self._leaving: set[asyncio.Task[None]] = set()
         """The ends of connections that others have taken the place of."""
+
+    @property
+    def client_name(self) -> str:
+        return super().client_name if self._client_name is None else self._client_name
 
     async def _begin(self) -> Stream:
         self._asked.clear()
@@ -107,7 +115,8 @@ class GrpcStateManager(BaseStateManager):
     def _new_line(self) -> _Line:
         line = _Line(self._line_asked_to_move, self._on_disconnected, self._on_reconnected)
         parse, lost = ServerFrame.FromString, StateDisconnectedError
-        options = (self._compression, self._wait_for_ready, self._tls, self._token, self._on_behalf_of)
+        caller = Caller(self._token, self._on_behalf_of, self.client_name)
+        options = (self._compression, self._wait_for_ready, self._tls, caller)
         line.stream = Stream(self.address, _CONNECT, parse, line, lost, *options)
         return line
 

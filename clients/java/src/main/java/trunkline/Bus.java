@@ -1,79 +1,56 @@
 package trunkline;
 
-import com.google.protobuf.CodedOutputStream;
-import com.google.protobuf.WireFormat;
 import io.grpc.Channel;
 import io.grpc.Metadata;
-import java.io.ByteArrayOutputStream;
-import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.HashMap;
-import java.util.LinkedHashSet;
 import java.util.List;
-import java.util.Map;
-import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.function.BiConsumer;
 import java.util.function.Supplier;
+import java.util.stream.Stream;
 import trunkline.v1.BusServiceGrpc;
-import trunkline.v1.Durability;
+import trunkline.v1.LifeEvent;
 import trunkline.v1.Message;
-import trunkline.v1.OpenStreamRequest;
 import trunkline.v1.OpenStreamRequest.Cancel;
 import trunkline.v1.OpenStreamRequest.ClientItem;
-import trunkline.v1.OpenStreamResponse;
-import trunkline.v1.OpenStreamResponse.ServerItem;
-import trunkline.v1.PublishRequest;
 import trunkline.v1.Receipt;
 import trunkline.v1.RequestRequest;
 import trunkline.v1.RequestResponse;
-import trunkline.v1.SubscribeRequest;
 
 /**
  * Carries messages between agents. Its methods may be called by many threads. Futures fail with {@link TrunklineException}; one that
  * is cancelled gives up its call.
+ *
+ * <p>Where the service asks for it, it moves to another connection, and so to another replica: nothing is lost, doubled or failed by
+ * that.
  */
 public final class Bus implements AutoCloseable {
     private static final Metadata.Key<String> GREETING = Metadata.Key.of("trunkline-bus", Metadata.ASCII_STRING_MARSHALLER);
     private static final System.Logger LOG = System.getLogger("trunkline");
 
-    final MultiplexedStream<OpenStreamResponse> stream;
-
-    // All below by the stream's lock.
-    final Map<Long, Subscription> subscriptions = new HashMap<>();
-    private final Set<Subscription> touched = new LinkedHashSet<>(); // those that have something to say with the next frame
-    private Group open;
-    private final Map<Long, Sent> receipts = new HashMap<>();
-    private TrunklineException refused; // the first one of something live since the last flush
-    private boolean isUnconfirmed; // something live was published that the service may not have taken
-    private boolean isAway; // a sidecar took the stream while the bus is away
-
-    /** What is published and waits for the next frame: on one channel, all of it to be stored or none. */
-    private static final class Group {
-        final String channel;
-        final boolean isStored;
-        final ByteArrayOutputStream bytes = new ByteArrayOutputStream();
-        final CodedOutputStream encoded = CodedOutputStream.newInstance(bytes, 4096); // as PublishRequest has its messages
-        final List<Waiter> waiters = new ArrayList<>();
-        int count;
-
-        Group(String channel, boolean isStored) {
-            this.channel = channel;
-            this.isStored = isStored;
-        }
-    }
-
-    /** Awaits the receipts of one call's messages. */
-    private record Waiter(List<byte[]> messages, CompletableFuture<List<Receipt>> awaited) {}
-
-    /** A frame's worth of stored messages whose receipts are awaited. */
-    private record Sent(String channel, List<Waiter> waiters) {}
+    final ClientLock lock = new ClientLock();
+    final SessionMover mover;
+    private final Address at;
+    final ConnectOptions options;
+    private final Channel channel;
+    private TrunklineException refused; // by the lock: the first one of something live since the last flush
 
     private Bus(Address at, ConnectOptions options) {
-        stream = new MultiplexedStream<>(
-                new Connection(at, options), Reason.BUS_DISCONNECTED, BusServiceGrpc.getOpenStreamMethod(), new Events());
+        this.at = at;
+        this.options = options;
+        mover = new SessionMover(this);
+        channel = new Beside(lock, () -> now().stream);
+    }
+
+    Session newSession() {
+        return new Session(this, new Connection(at, options));
+    }
+
+    /** Returns the session of now; with the lock held. */
+    Session now() {
+        return mover.now();
     }
 
     /** Connects to a bus or a sidecar: host:port, tls://host:port or unix:/path. The connection lasts until it is closed. */
@@ -85,18 +62,18 @@ public final class Bus implements AutoCloseable {
     public static CompletableFuture<Bus> connect(String at, ConnectOptions options) {
         try {
             Bus bus = new Bus(new Address(at), options);
-            return bus.stream.open().thenApply(up -> bus);
+            return bus.mover.now().stream.open().thenApply(up -> bus);
         } catch (TrunklineException refused) {
             return CompletableFuture.failedFuture(refused);
         }
     }
 
     /**
-     * Returns the connection, for the calls that have no method here: {@code BusServiceGrpc.newBlockingStub(bus.channel())}. What stubs
-     * throw is read by {@link TrunklineException#of}.
+     * Returns what makes calls by the connection of now, for those that have no method here: {@code
+     * BusServiceGrpc.newBlockingStub(bus.channel())}. What stubs throw is read by {@link TrunklineException#of}.
      */
     public Channel channel() {
-        return stream.connection.channel;
+        return channel;
     }
 
     /** Drains all subscriptions, flushes what was published, and ends the connection; waits for handlers as long as they take. */
@@ -110,19 +87,31 @@ public final class Bus implements AutoCloseable {
      * connection ends.
      */
     public void close(Duration patience) {
+        long ends = System.nanoTime() + patience.toNanos();
+        mover.stay(patience);
         List<Subscription> all;
-        stream.lock();
+        lock.lock();
         try {
-            all = List.copyOf(subscriptions.values());
+            all = mover.all().stream().flatMap(each -> List.copyOf(each.subscriptions.values()).stream()).toList();
             all.forEach(Subscription::stop);
         } finally {
-            stream.unlock();
+            lock.unlock();
         }
-        CompletableFuture<?>[] drained = all.stream().map(Subscription::drain).toArray(CompletableFuture<?>[]::new);
-        settled(CompletableFuture.allOf(drained), patience);
+        settled(allOf(all.stream().map(Subscription::drain)), Duration.ofNanos(Math.max(ends - System.nanoTime(), 0)));
         all.forEach(Subscription::close);
-        settled(flush(), Duration.ofSeconds(2));
-        stream.close();
+        List<Session> sessions;
+        lock.lock();
+        try {
+            sessions = mover.all();
+        } finally {
+            lock.unlock();
+        }
+        settled(allOf(sessions.stream().map(this::flush)), Duration.ofSeconds(2)); // what was said on each shall still arrive
+        sessions.forEach(each -> each.stream.close());
+    }
+
+    private static CompletableFuture<Void> allOf(Stream<CompletableFuture<Void>> all) {
+        return CompletableFuture.allOf(all.toArray(CompletableFuture<?>[]::new));
     }
 
     /** Waits until something has succeeded or failed, with a limit. */
@@ -139,11 +128,11 @@ public final class Bus implements AutoCloseable {
 
     /** Tells whether the connection is up, and the bus behind it. */
     public boolean isConnected() {
-        stream.lock();
+        lock.lock();
         try {
-            return stream.isUp() && !isAway;
+            return now().stream.isUp() && !now().isAway;
         } finally {
-            stream.unlock();
+            lock.unlock();
         }
     }
 
@@ -159,24 +148,39 @@ public final class Bus implements AutoCloseable {
         for (Message each : messages) {
             Messages.checkLive(each);
             byte[] encoded = encode(each);
-            stream.lock();
+            lock.lock();
             try {
-                stream.pace();
-                if (stream.closed() != null) {
-                    throw stream.closed();
-                }
-                isUnconfirmed = true;
-                gatherOne(channel, false, encoded);
-                stream.schedule();
-                sealFull();
+                ready().addLive(channel, encoded);
             } finally {
-                stream.unlock();
+                lock.unlock();
             }
         }
     }
 
+    /** Returns the session of now when there is room in its buffer; with the lock held. */
+    private Session ready() {
+        Session session;
+        do {
+            session = now();
+            session.stream.pace();
+        } while (session != now()); // it moved meanwhile
+        if (session.stream.closed() != null) {
+            throw session.stream.closed();
+        }
+        return session;
+    }
+
     private byte[] encode(Message message) {
-        return Messages.encode(message, stream.connection.options.maxMessageBytes);
+        return Messages.encode(message, options.maxMessageBytes);
+    }
+
+    private CompletableFuture<Void> whenUp() {
+        lock.lock();
+        try {
+            return now().stream.whenUp();
+        } finally {
+            lock.unlock();
+        }
     }
 
     /**
@@ -199,7 +203,7 @@ public final class Bus implements AutoCloseable {
             boolean isMessage = !refused.is(Reason.INVALID_CHANNEL) && messages.length > 0;
             return CompletableFuture.failedFuture(isMessage ? refused.with("index", Integer.toString(all.size())) : refused);
         }
-        CompletableFuture<List<Receipt>> told = MultiplexedStream.timed(stream.connection.options.callTimeout, TrunklineException::late);
+        CompletableFuture<List<Receipt>> told = MultiplexedStream.timed(options.callTimeout, TrunklineException::late);
         storeRest(channel, all, new ArrayList<>(all.size()), told);
         return told;
     }
@@ -221,7 +225,7 @@ public final class Bus implements AutoCloseable {
             }
             TrunklineException why = TrunklineException.of(failed);
             if (why != null && why.is(Reason.BUS_DISCONNECTED)) {
-                stream.whenUp().whenComplete((up, gone) -> {
+                whenUp().whenComplete((up, gone) -> {
                     if (gone == null) {
                         storeRest(channel, all, came, told);
                     } else {
@@ -232,16 +236,16 @@ public final class Bus implements AutoCloseable {
                 told.completeExceptionally(why == null ? failed : why);
             }
         });
-        stream.lock();
+        lock.lock();
         try {
-            stream.check();
-            stream.pace();
-            stream.check();
-            addStored(channel, new Waiter(some, awaited));
+            now().stream.check();
+            Session session = ready();
+            session.stream.check();
+            session.addStored(channel, new Session.Waiter(some, awaited));
         } catch (RuntimeException notSent) {
             Threads.fail(awaited, notSent);
         } finally {
-            stream.unlock();
+            lock.unlock();
         }
     }
 
@@ -250,30 +254,42 @@ public final class Bus implements AutoCloseable {
      * connection was lost meanwhile, with which some of it may be lost too.
      */
     public CompletableFuture<Void> flush() {
-        stream.lock();
+        lock.lock();
         try {
-            stream.check();
-            long id = stream.nextId();
-            CompletableFuture<Void> pong = stream.expect(
-                    id, MultiplexedStream.timed(stream.connection.options.callTimeout, TrunklineException::late), answer -> flushed(),
-                    () -> {});
-            say(ClientItem.newBuilder().setId(id).setPing(OpenStreamRequest.Ping.getDefaultInstance()));
-            return pong;
-        } catch (TrunklineException away) {
-            return CompletableFuture.failedFuture(away);
+            return flush(now());
         } finally {
-            stream.unlock();
+            lock.unlock();
         }
     }
 
-    private Void flushed() {
-        isUnconfirmed = open != null && !open.isStored;
+    private CompletableFuture<Void> flush(Session session) {
+        CompletableFuture<Void> flushed = MultiplexedStream.timed(options.callTimeout, TrunklineException::late);
+        lock.lock();
+        try {
+            session.ping(false, flushed, this::tellRefused);
+        } catch (TrunklineException away) {
+            Threads.fail(flushed, away);
+        } finally {
+            lock.unlock();
+        }
+        return flushed;
+    }
+
+    /** Notes that something live was refused; tells whether it is the first one. With the lock held. */
+    boolean noteRefused(TrunklineException why) {
+        boolean isFirst = refused == null;
+        if (isFirst) {
+            refused = why;
+        }
+        return isFirst;
+    }
+
+    private void tellRefused() {
         TrunklineException first = refused;
         refused = null;
         if (first != null) {
             throw first;
         }
-        return null;
     }
 
     /** Publishes a message and waits 30 seconds for its reply; see {@link #request(String, Message, RequestOptions)}. */
@@ -286,6 +302,43 @@ public final class Bus implements AutoCloseable {
      * future cancels the request.
      */
     public CompletableFuture<Received> request(String channel, Message message, RequestOptions options) {
+        return send(channel, message, options, (wanted, told) -> {
+            Session session = now();
+            long id = session.stream.nextId();
+            session.say(ClientItem.newBuilder().setId(id).setRequest(wanted));
+            session.stream.expect(
+                    id, told,
+                    answer -> {
+                        RequestResponse came = (RequestResponse) answer;
+                        return new Received(came.getMessage(), came.getChannel(), 0);
+                    },
+                    () -> session.cancelItem(id, Cancel.getDefaultInstance()));
+        });
+    }
+
+    /** Follows a request for 30 seconds; see {@link #requestStream(String, Message, RequestOptions, Handler)}. */
+    public CompletableFuture<LifeEvent> requestStream(String channel, Message message, Handler<LifeEvent> handler) {
+        return requestStream(channel, message, new RequestOptions(), handler);
+    }
+
+    /**
+     * Publishes a message and gives the life of the request to a handler: accepted, progress and parts in any number, then one end,
+     * which is the last: a result, a failure, or cancelled. A second accepted says that another responder begins anew: its parts follow
+     * from the first. The handler gets one event after the other, in a thread of its own; what it is not done with keeps the responder
+     * waiting, and of progress that waits for it, the newest is kept.
+     *
+     * <p>Done with the end, behind the handler. Who cancels the future cancels the request, and interrupts the handler; what the handler
+     * throws does so, too, and the future fails with it. Else it fails as {@link #request(String, Message, RequestOptions)} does, but
+     * for REQUEST_FAILED and REQUEST_CANCELLED, which are events.
+     */
+    public CompletableFuture<LifeEvent> requestStream(
+            String channel, Message message, RequestOptions options, Handler<LifeEvent> handler) {
+        return send(channel, message, options, (wanted, told) -> new Asking(now(), wanted, handler, told));
+    }
+
+    /** Sends a request, with the lock held; where a responder is waited for, so is the connection. */
+    private <T> CompletableFuture<T> send(
+            String channel, Message message, RequestOptions options, BiConsumer<RequestRequest.Builder, CompletableFuture<T>> ask) {
         RequestRequest.Builder wanted;
         try {
             Channels.checkChannel(channel);
@@ -300,52 +353,25 @@ public final class Bus implements AutoCloseable {
             return CompletableFuture.failedFuture(refused);
         }
         long ends = System.nanoTime() + options.timeout.toNanos();
-        Supplier<TrunklineException> late = () -> TrunklineException.late(channel, options.timeout);
-        if (!options.waitsForResponder) {
-            return ask(wanted, options.timeout, late);
-        }
-        CompletableFuture<Received> told = MultiplexedStream.timed(options.timeout, late);
-        stream.whenUp().whenComplete((up, gone) -> {
-            if (gone != null) {
-                told.completeExceptionally(TrunklineException.unwrap(gone));
-            } else if (!told.isDone()) {
-                CompletableFuture<Received> asked = ask(wanted, Duration.ofNanos(Math.max(ends - System.nanoTime(), 1_000_000)), late);
-                asked.whenComplete((reply, why) -> {
-                    if (why == null) {
-                        told.complete(reply);
-                    } else {
-                        told.completeExceptionally(TrunklineException.unwrap(why));
-                    }
-                });
-                told.whenComplete((reply, why) -> {
-                    if (why != null) {
-                        asked.cancel(false);
-                    }
-                });
+        CompletableFuture<T> told = MultiplexedStream.timed(options.timeout, () -> TrunklineException.late(channel, options.timeout));
+        CompletableFuture<Void> ready = options.waitsForResponder ? whenUp() : CompletableFuture.completedFuture(null);
+        ready.whenComplete((up, gone) -> {
+            lock.lock();
+            try {
+                if (gone != null) {
+                    Threads.fail(told, TrunklineException.unwrap(gone));
+                } else if (!told.isDone()) {
+                    now().stream.check();
+                    Duration left = Duration.ofNanos(Math.max(ends - System.nanoTime(), 1_000_000));
+                    ask.accept(wanted.setTimeout(Messages.duration(left)), told);
+                }
+            } catch (TrunklineException away) {
+                Threads.fail(told, away);
+            } finally {
+                lock.unlock();
             }
         });
         return told;
-    }
-
-    private CompletableFuture<Received> ask(RequestRequest.Builder wanted, Duration timeout, Supplier<TrunklineException> late) {
-        stream.lock();
-        try {
-            stream.check();
-            long id = stream.nextId();
-            CompletableFuture<Received> reply = stream.expect(
-                    id, MultiplexedStream.timed(timeout, late),
-                    answer -> {
-                        RequestResponse came = (RequestResponse) answer;
-                        return new Received(came.getMessage(), came.getChannel(), 0);
-                    },
-                    () -> cancelItem(id, Cancel.getDefaultInstance()));
-            say(ClientItem.newBuilder().setId(id).setRequest(wanted.setTimeout(Messages.duration(timeout))));
-            return reply;
-        } catch (TrunklineException away) {
-            return CompletableFuture.failedFuture(away);
-        } finally {
-            stream.unlock();
-        }
     }
 
     /** Gives each message of a channel or pattern to a handler; see {@link #subscribe(String, SubscribeOptions, Handler)}. */
@@ -397,228 +423,6 @@ public final class Bus implements AutoCloseable {
             return made.get().begin();
         } catch (TrunklineException refused) {
             return CompletableFuture.failedFuture(refused);
-        }
-    }
-
-    // All below is called with the stream's lock held.
-
-    /** Adds a message to the group into which it goes; another is sealed first. */
-    private void gatherOne(String channel, boolean isStored, byte[] encoded) {
-        if (open != null && (!open.channel.equals(channel) || open.isStored != isStored)) {
-            seal();
-        }
-        if (open == null) {
-            open = new Group(channel, isStored);
-        }
-        try {
-            open.encoded.writeByteArray(PublishRequest.MESSAGES_FIELD_NUMBER, encoded);
-        } catch (IOException impossible) {
-            throw new UncheckedIOException(impossible); // it is memory
-        }
-        open.count++;
-    }
-
-    /** Adds the messages of one call, whose receipts come with one answer. */
-    private void addStored(String channel, Waiter call) {
-        if (open != null && open.count + call.messages().size() > MultiplexedStream.FRAME_MESSAGES) {
-            seal();
-        }
-        for (byte[] each : call.messages()) {
-            gatherOne(channel, true, each);
-        }
-        open.waiters.add(call);
-        sealFull();
-        stream.schedule();
-    }
-
-    private void sealFull() {
-        if (open.count >= MultiplexedStream.FRAME_MESSAGES || open.encoded.getTotalBytesWritten() >= MultiplexedStream.FRAME_BYTES) {
-            seal();
-        }
-    }
-
-    /** Lets the open group go out with the next frame. */
-    private void seal() {
-        Group group = open;
-        if (group == null) {
-            return;
-        }
-        open = null;
-        long id = 0;
-        PublishRequest.Builder head = PublishRequest.newBuilder().setChannel(group.channel);
-        if (group.isStored) {
-            head.setDurability(Durability.DURABILITY_STORED);
-            id = stream.nextId();
-            receipts.put(id, new Sent(group.channel, group.waiters));
-        }
-        try {
-            group.encoded.writeRawBytes(head.build().toByteArray()); // fields of one message, in any order
-            group.encoded.flush();
-            stream.put(publishItem(id, group.bytes.toByteArray()), !group.isStored);
-        } catch (IOException impossible) {
-            throw new UncheckedIOException(impossible); // it is memory
-        }
-    }
-
-    /** Returns a frame of one item that publishes. */
-    private static byte[] publishItem(long id, byte[] publish) throws IOException {
-        int size = CodedOutputStream.computeByteArraySize(ClientItem.PUBLISH_FIELD_NUMBER, publish);
-        size += id == 0 ? 0 : CodedOutputStream.computeUInt64Size(ClientItem.ID_FIELD_NUMBER, id);
-        int head = CodedOutputStream.computeTagSize(OpenStreamRequest.ITEMS_FIELD_NUMBER) + CodedOutputStream.computeUInt32SizeNoTag(size);
-        byte[] frame = new byte[head + size];
-        CodedOutputStream written = CodedOutputStream.newInstance(frame);
-        written.writeTag(OpenStreamRequest.ITEMS_FIELD_NUMBER, WireFormat.WIRETYPE_LENGTH_DELIMITED);
-        written.writeUInt32NoTag(size);
-        if (id != 0) {
-            written.writeUInt64(ClientItem.ID_FIELD_NUMBER, id);
-        }
-        written.writeByteArray(ClientItem.PUBLISH_FIELD_NUMBER, publish);
-        written.checkNoSpaceLeft();
-        return frame;
-    }
-
-    /** Lets an item go out with the next frame, behind all that was published. */
-    private void say(ClientItem.Builder item) {
-        seal();
-        stream.put(OpenStreamRequest.newBuilder().addItems(item).build().toByteArray(), false);
-    }
-
-    void sayOf(long id, SubscribeRequest.Builder frame) {
-        say(ClientItem.newBuilder().setId(id).setSubscribe(frame));
-    }
-
-    void cancelItem(long id, Cancel how) {
-        say(ClientItem.newBuilder().setId(id).setCancel(how));
-    }
-
-    /** Lets a subscription say something with the next frame. */
-    void touch(Subscription subscription) {
-        touched.add(subscription);
-        stream.schedule();
-    }
-
-    void forget(Subscription subscription) {
-        subscriptions.remove(subscription.id);
-        touched.remove(subscription);
-    }
-
-    /** What the stream calls. */
-    private final class Events implements MultiplexedStream.User<OpenStreamResponse> {
-        @Override
-        public void gather() {
-            List<Subscription> all = List.copyOf(touched);
-            touched.clear();
-            all.forEach(Subscription::gather);
-            seal();
-        }
-
-        @Override
-        public void wentUp(Metadata greeting) {
-            isAway = "away".equals(greeting.get(GREETING));
-            Group waiting = open;
-            open = null; // nothing of it goes before the subscriptions
-            stream.putFirst(() -> subscriptions.values().forEach(Subscription::start));
-            open = waiting;
-        }
-
-        @Override
-        public void wentDown(TrunklineException why) {
-            receipts.values().forEach(each -> fail(each.waiters(), why));
-            receipts.clear();
-            if (open != null && open.isStored) {
-                fail(open.waiters, why);
-                open = null;
-            }
-            if (isUnconfirmed && refused == null) {
-                refused = why;
-                LOG.log(System.Logger.Level.WARNING, "what was published to {0} and not flushed may be lost", stream.address());
-            }
-            touched.clear();
-            for (Subscription each : List.copyOf(subscriptions.values())) {
-                each.streamLost();
-                if (stream.closed() != null) {
-                    subscriptions.remove(each.id);
-                    each.end(why);
-                }
-            }
-        }
-
-        @Override
-        public void take(OpenStreamResponse frame) {
-            for (ServerItem item : frame.getItemsList()) {
-                long id = item.getId();
-                switch (item.getItemCase()) {
-                    case SUBSCRIPTION -> {
-                        Subscription subscription = subscriptions.get(id);
-                        if (subscription != null) {
-                            subscription.take(item.getSubscription());
-                        }
-                    }
-                    case PUBLISHED -> takeReceipts(id, item.getPublished().getReceiptsList());
-                    case REPLY -> stream.settle(id, item.getReply());
-                    case ERROR -> takeError(id, TrunklineException.fromItem(item.getError()));
-                    case PONG -> stream.settle(id, item.getPong());
-                    case BUS_CONNECTED -> isAway = false;
-                    default -> { } // what newer services say to clients that asked for it; a `move` is one of these: it is served on
-                }
-            }
-        }
-    }
-
-    private static void fail(List<Waiter> waiters, TrunklineException why) {
-        waiters.forEach(each -> Threads.fail(each.awaited(), why));
-    }
-
-    private void takeReceipts(long id, List<Receipt> came) {
-        Sent sent = receipts.remove(id);
-        if (sent == null) {
-            return;
-        }
-        int at = 0;
-        for (Waiter each : sent.waiters()) {
-            int count = each.messages().size();
-            if (at + count > came.size()) {
-                Threads.fail(each.awaited(), new TrunklineException(
-                        Reason.INTERNAL, io.grpc.Status.Code.INTERNAL, "the service sent too few receipts"));
-                continue;
-            }
-            Threads.complete(each.awaited(), List.copyOf(came.subList(at, at + count)));
-            at += count;
-        }
-    }
-
-    private void takeError(long id, TrunklineException said) {
-        Subscription subscription = subscriptions.get(id);
-        Sent sent = receipts.remove(id);
-        if (subscription != null) {
-            forget(subscription);
-            subscription.end(said);
-        } else if (sent != null) {
-            refuse(sent, said);
-        } else if (!stream.fail(id, said) && id == 0) { // something live was refused
-            LOG.log(System.Logger.Level.ERROR, "the service refused a message: {0}", said.toString());
-            refused = refused == null ? said : refused;
-        }
-    }
-
-    /**
-     * Fails the call one of whose messages the service refused. Nothing of the frame was published: what other calls had in it is sent
-     * again.
-     */
-    private void refuse(Sent sent, TrunklineException said) {
-        String place = said.details().getOrDefault("index", "");
-        if (!place.matches("\\d{1,9}") || sent.waiters().size() == 1) {
-            fail(sent.waiters(), said);
-            return;
-        }
-        int index = Integer.parseInt(place);
-        for (Waiter each : sent.waiters()) {
-            if (index >= 0 && index < each.messages().size()) {
-                Threads.fail(each.awaited(), said.with("index", Integer.toString(index)));
-            } else {
-                addStored(sent.channel(), each);
-            }
-            index -= each.messages().size();
         }
     }
 }

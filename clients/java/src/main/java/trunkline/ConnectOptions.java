@@ -1,13 +1,18 @@
 package trunkline;
 
+import java.net.InetAddress;
+import java.net.UnknownHostException;
 import java.time.Duration;
 import java.util.concurrent.Callable;
 import java.util.function.Consumer;
 
 /** How a connection is made. What is called back runs in a thread of its own. */
 public final class ConnectOptions {
+    private static final int MAX_CLIENT_NAME = 255; // characters
+
     Tls tls;
     Callable<String> token;
+    private String clientName = "";
     Duration connectTimeout = Duration.ofSeconds(5);
     Duration callTimeout = Duration.ofSeconds(30);
     int maxMessageBytes = 4 * 1024 * 1024;
@@ -29,6 +34,37 @@ public final class ConnectOptions {
     public ConnectOptions token(Callable<String> token) {
         this.token = token;
         return this;
+    }
+
+    /**
+     * Says what this client is called, for people: subscriptions, leases and records that it wrote show it, also after a reconnect. It
+     * proves nothing. At most 255 characters that can be printed. Default: TRUNKLINE_CLIENT_NAME, else the host's name and the process.
+     */
+    public ConnectOptions clientName(String name) {
+        this.clientName = name;
+        return this;
+    }
+
+    /** Returns what this client is called. */
+    String clientName() {
+        String name = clientName.isEmpty() ? System.getenv().getOrDefault("TRUNKLINE_CLIENT_NAME", "") : clientName;
+        if (name.isEmpty()) {
+            return hostName() + ":" + ProcessHandle.current().pid();
+        }
+        if (name.codePointCount(0, name.length()) > MAX_CLIENT_NAME || name.codePoints().anyMatch(Character::isISOControl)) {
+            throw TrunklineException.invalid(
+                    Reason.INVALID_MESSAGE, "client_name", name,
+                    "client_name is '" + name + "', it must be 1 to " + MAX_CLIENT_NAME + " characters that can be printed");
+        }
+        return name;
+    }
+
+    private static String hostName() {
+        try {
+            return InetAddress.getLocalHost().getHostName();
+        } catch (UnknownHostException nameless) {
+            return "java"; // only a default for people
+        }
     }
 
     /** Says how long connecting may take. Default: 5 s. */

@@ -12,6 +12,9 @@ import io.grpc.ManagedChannelBuilder;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.TlsChannelCredentials;
+import io.grpc.stub.MetadataUtils;
+import java.net.URLEncoder;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
@@ -26,7 +29,7 @@ final class Connection {
     final Address at;
     final ConnectOptions options;
     final ManagedChannel transport;
-    /** Over which calls go: with the token. */
+    /** Over which calls go: with the client's name, and the token. */
     final Channel channel;
 
     private final Tls tls; // null: without
@@ -60,7 +63,8 @@ final class Connection {
             builder.overrideAuthority(tls.serverName());
         }
         transport = builder.build();
-        channel = bearer == null ? transport : ClientInterceptors.intercept(transport, withToken(bearer));
+        Channel named = ClientInterceptors.intercept(transport, MetadataUtils.newAttachHeadersInterceptor(called(options.clientName())));
+        channel = bearer == null ? named : ClientInterceptors.intercept(named, withToken(bearer));
     }
 
     private ChannelCredentials credentials() {
@@ -104,6 +108,14 @@ final class Connection {
             return () -> text;
         }
         return file.isEmpty() ? null : () -> Files.readString(Path.of(file));
+    }
+
+    /** Returns the metadata that says what a client is called. */
+    private static Metadata called(String name) {
+        Metadata headers = new Metadata();
+        String encoded = URLEncoder.encode(name, StandardCharsets.UTF_8).replace("+", "%20");
+        headers.put(Metadata.Key.of("trunkline-client", Metadata.ASCII_STRING_MARSHALLER), encoded);
+        return headers;
     }
 
     private static ClientInterceptor withToken(CallCredentials token) {

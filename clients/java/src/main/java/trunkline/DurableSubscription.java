@@ -30,7 +30,7 @@ final class DurableSubscription extends Subscription {
     private final String name;
     private final Handler<Leased> handler;
 
-    // All below by the stream's lock.
+    // All below by the lock.
     private final Map<Long, Integer> held = new HashMap<>(); // the attempt by sequence
     private final Map<Long, Leased> given = new HashMap<>(); // of that, what handlers have
     private long ackWait = DEFAULT_ACK_WAIT;
@@ -81,7 +81,15 @@ final class DurableSubscription extends Subscription {
             repeated.addAll(each.sequences());
         }
         sentAcks.clear();
-        bus.touch(this);
+        way.session().touch(this);
+    }
+
+    @Override
+    void takeLast(SubscribeResponse frame) {
+        if (!isClosed()) { // else what it brings stays leased until its time is over
+            freed -= frame.getDeliveries().getMessagesCount(); // those had the credit of that stream
+            takeNow(frame);
+        }
     }
 
     /** Says something of messages, in as many frames as it takes. */
@@ -192,7 +200,7 @@ final class DurableSubscription extends Subscription {
         }
         freed++;
         disarm();
-        bus.touch(this);
+        way.session().touch(this);
     }
 
     @Override
@@ -213,7 +221,7 @@ final class DurableSubscription extends Subscription {
                     .addSequences(came.sequence)
                     .setAttempt(came.attempt)
                     .setReason("its TTL was over while it waited for a handler")));
-            bus.touch(this);
+            way.session().touch(this);
             return false;
         }
         given.put(came.sequence, new Leased(this, came.message, came.channel, came.sequence, came.attempt));
@@ -223,11 +231,11 @@ final class DurableSubscription extends Subscription {
     @Override
     void run(Entry came) {
         Leased leased;
-        stream.lock();
+        lock.lock();
         try {
             leased = given.get(came.sequence);
         } finally {
-            stream.unlock();
+            lock.unlock();
         }
         if (leased == null) {
             return; // it was lost just now
@@ -248,7 +256,7 @@ final class DurableSubscription extends Subscription {
 
     /** Settles a message, where it is still held. Called without the lock. */
     void settle(Leased message, Runnable say) {
-        stream.lock();
+        lock.lock();
         try {
             if (message.isSettled) {
                 return;
@@ -262,22 +270,22 @@ final class DurableSubscription extends Subscription {
             freed++;
             say.run();
             disarm();
-            bus.touch(this);
+            way.session().touch(this);
         } finally {
-            stream.unlock();
+            lock.unlock();
         }
     }
 
     /** Extends one message's lease, where it is still held. Called without the lock. */
     void extend(Leased message, Extend.Builder extend) {
-        stream.lock();
+        lock.lock();
         try {
             if (message.isSettled) {
                 throw stale(message);
             }
             say(SubscribeRequest.newBuilder().setExtend(extend));
         } finally {
-            stream.unlock();
+            lock.unlock();
         }
     }
 
@@ -324,7 +332,7 @@ final class DurableSubscription extends Subscription {
 
     /** Lets all leases begin anew. */
     private void extendAll() {
-        if (held.isEmpty() || !stream.isUp()) {
+        if (held.isEmpty() || !way.isUp()) {
             return;
         }
         extendedAt = System.nanoTime();
@@ -340,7 +348,7 @@ final class DurableSubscription extends Subscription {
     }
 
     private void onTime() {
-        stream.lock();
+        lock.lock();
         try {
             long late = System.nanoTime() - due;
             if (timer == null || late < 0) {
@@ -354,12 +362,12 @@ final class DurableSubscription extends Subscription {
                     }
                 }
             }
-            if (bus.subscriptions.containsKey(id) && !held.isEmpty()) {
+            if (way.isOpen() && !held.isEmpty()) {
                 extendAll();
                 arm();
             }
         } finally {
-            stream.unlock();
+            lock.unlock();
         }
     }
 

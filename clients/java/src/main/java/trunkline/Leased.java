@@ -15,7 +15,7 @@ import trunkline.v1.Terminate;
 public final class Leased extends Received {
     private final int attempt;
     private final DurableSubscription subscription;
-    boolean isSettled; // by the stream's lock
+    boolean isSettled; // by the lock
 
     Leased(DurableSubscription subscription, Message message, String channel, long sequence, int attempt) {
         super(message, channel, sequence);

@@ -13,7 +13,9 @@ sealed class LiveSubscription extends Subscription permits RespondSubscription {
     private static final int WINDOW = 8192; // messages that are sent ahead
 
     private final Handler<Received> handler;
-    private int taken; // since credit was granted last
+    int taken; // since credit was granted last
+    private Overlap overlap; // what came on a stream that it left, and may come again; null: it has left none
+    Handover handover; // while it moves: what holds back what came
 
     LiveSubscription(Bus bus, String pattern, SubscribeOptions options, Handler<Received> handler) {
         this(bus, pattern, options, WINDOW, handler);
@@ -27,7 +29,60 @@ sealed class LiveSubscription extends Subscription permits RespondSubscription {
     @Override
     void fill(SubscribeRequest.Start.Builder start) {
         taken = 0;
-        start.setGroup(options.group).setObserver(options.isObserver).setCredit(Math.max(1, credit - waiting()));
+        want(start, credit - waiting());
+    }
+
+    /** Fills in what is asked of the service, with a credit. */
+    void want(SubscribeRequest.Start.Builder start, int messages) {
+        start.setGroup(options.group).setObserver(options.isObserver).setCredit(Math.max(1, messages));
+    }
+
+    private boolean isShared() {
+        return !options.group.isEmpty();
+    }
+
+    /** Returns what holds back what comes, while it begins on another stream. */
+    Handover expectHandover() {
+        if (isShared()) {
+            handover = new Handover(this, null);
+            return handover;
+        }
+        if (overlap == null) {
+            overlap = new Overlap();
+        }
+        overlap.begin();
+        return new Handover(this, overlap);
+    }
+
+    /** Another stream has taken the place of the one before: what waits here had the credit of that one. */
+    void moved() {
+        taken = -waiting() - (handover == null ? 0 : handover.lastHeld());
+    }
+
+    @Override
+    void take(SubscribeResponse frame) {
+        if (handover == null) {
+            takeNow(frame);
+        } else {
+            handover.hold(frame);
+        }
+    }
+
+    @Override
+    void takeLast(SubscribeResponse frame) {
+        taken -= frame.getDeliveries().getMessagesCount();
+        if (handover != null && isShared() && !isClosed()) {
+            handover.holdLast(frame);
+        } else {
+            takeHeld(frame);
+        }
+    }
+
+    /** Takes a frame that was held back. */
+    void takeHeld(SubscribeResponse frame) {
+        if (!isClosed()) {
+            takeNow(frame);
+        }
     }
 
     @Override
@@ -37,7 +92,12 @@ sealed class LiveSubscription extends Subscription permits RespondSubscription {
         for (Message each : came.getMessagesList()) {
             entries.add(new Entry(each, came.getChannel(), sequence++, 0));
         }
-        return entries;
+        if (overlap == null) {
+            return entries;
+        }
+        List<Entry> unknown = overlap.sift(entries);
+        done(entries.size() - unknown.size());
+        return unknown;
     }
 
     @Override
@@ -59,9 +119,9 @@ sealed class LiveSubscription extends Subscription permits RespondSubscription {
     }
 
     /** Lets the service send as many more as are done with. */
-    void done(int messages) {
+    final void done(int messages) {
         taken += messages;
-        if (taken >= (credit + 1) / 2 && !isClosed() && stream.isUp()) {
+        if (taken >= (credit + 1) / 2 && !isClosed() && way.isUp()) {
             say(SubscribeRequest.newBuilder().setCredit(SubscribeRequest.Credit.newBuilder().setMessages(taken)));
             taken = 0;
         }
@@ -80,9 +140,9 @@ sealed class LiveSubscription extends Subscription permits RespondSubscription {
     /** Ends it at the service at once. */
     @Override
     void closing() {
-        if (bus.subscriptions.containsKey(id)) {
-            bus.forget(this);
-            bus.cancelItem(id, Cancel.getDefaultInstance());
+        if (way.isOpen()) {
+            way.session().forget(this);
+            way.cancel(Cancel.getDefaultInstance());
         }
     }
 }

@@ -21,7 +21,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
-import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.BooleanSupplier;
 import java.util.function.Function;
 import java.util.function.Supplier;
 
@@ -32,18 +32,17 @@ import java.util.function.Supplier;
  * encoded frames joined are one frame of all their items: what gathered while one was written is the next. An idle stream has the
  * latency of one item, a busy one sends hundreds a frame.
  *
- * <p>One lock holds all of a connection together, since what is said of messages must keep its order with frames. What was scheduled
- * under it is written when it is given back, by whoever held it.
- *
  * @param <F> the frames that come
  */
 final class MultiplexedStream<F extends MessageLite> {
     static final int FRAME_BYTES = 256 * 1024;
     static final int FRAME_MESSAGES = 512;
     private static final int BUFFER_BYTES = 4 * 1024 * 1024; // what publish takes before it waits for the service
-    private static final long RECONNECT_MIN_MILLIS = 50;
-    private static final long RECONNECT_MAX_MILLIS = 5000;
+    static final long RECONNECT_MIN_MILLIS = 50;
+    static final long RECONNECT_MAX_MILLIS = 5000;
     private static final int WRITTEN = 1; // the call is ready for more when less than this is unwritten
+    private static final long LOOK_AGAIN = TimeUnit.SECONDS.toNanos(1); // after which is looked whether a stream is idle
+    private static final Metadata.Key<String> MOVES = Metadata.Key.of("trunkline-moves", Metadata.ASCII_STRING_MARSHALLER);
     private static final System.Logger LOG = System.getLogger("trunkline");
 
     /** Is told what happens to a stream, with its lock held. */
@@ -62,18 +61,21 @@ final class MultiplexedStream<F extends MessageLite> {
     }
 
     final Connection connection;
+    final ClientLock lock;
     private final String lost;
     private final MethodDescriptor<byte[], F> method;
     private final User<F> user;
 
-    private final ReentrantLock lock = new ReentrantLock();
-    private final Condition room = lock.newCondition();
+    private final Condition room;
+    private final Condition changed; // something has ended here
     private final CountDownLatch closing = new CountDownLatch(1);
     private final CountDownLatch ended = new CountDownLatch(1);
 
     // All below by the lock.
     private boolean isUp;
+    private long lives; // how often it came up
     private TrunklineException closed; // why nothing comes any more
+    private boolean waits; // whether the first connection is waited for
     private CompletableFuture<Void> up = new CompletableFuture<>(); // done when it is up, or closed
     private ClientCall<byte[], F> call;
     private ArrayDeque<Chunk> waiting = new ArrayDeque<>();
@@ -81,6 +83,12 @@ final class MultiplexedStream<F extends MessageLite> {
     private boolean isScheduled;
     private long lastId;
     private final Map<Long, Awaited<?>> pending = new HashMap<>();
+    private boolean isAsked; // the service asks to move
+    private boolean isQuiet; // the user hears nothing of it
+    private boolean isHeld; // what is put waits; see hold
+    private boolean isReplaced; // another has taken its place: it is not restored
+    private int calls; // beside the stream, that have not ended
+    private boolean hurries; // calls are not waited for
 
     /** An encoded frame. What is kept goes out in the stream's next life where it did not in this one. */
     private record Chunk(byte[] encoded, boolean isKept) {}
@@ -97,15 +105,29 @@ final class MultiplexedStream<F extends MessageLite> {
     }
 
     MultiplexedStream(
-            Connection connection, String lost, MethodDescriptor<?, F> method, User<F> user) {
+            Connection connection, String lost, MethodDescriptor<?, F> method, User<F> user, ClientLock lock) {
         this.connection = connection;
         this.lost = lost;
+        this.lock = lock;
+        this.room = lock.newCondition();
+        this.changed = lock.newCondition();
         this.user = user;
         this.method = method.toBuilder(new Encoded(), method.getResponseMarshaller()).build();
     }
 
     /** Connects, and stays connected until it is closed. */
     CompletableFuture<Void> open() {
+        return open(connection.options.waits);
+    }
+
+    /** Connects to take the place of another stream: nothing is waited for, and nobody is told. */
+    CompletableFuture<Void> openBeside() {
+        isQuiet = true;
+        return open(false);
+    }
+
+    private CompletableFuture<Void> open(boolean waits) {
+        this.waits = waits;
         CompletableFuture<Void> first = new CompletableFuture<>();
         Duration patience = connection.options.connectTimeout;
         Runnable late = () -> Threads.fail(first, lost(address() + " did not answer within " + patience, null));
@@ -122,6 +144,18 @@ final class MultiplexedStream<F extends MessageLite> {
 
     /** Ends the stream; what is awaited fails. Idempotent. */
     void close() {
+        lock.lock();
+        try {
+            hurries = true;
+            hasChanged();
+        } finally {
+            lock.unlock();
+        }
+        leave();
+    }
+
+    /** Ends the stream; the connection stays until the calls beside it have ended, or `close` is called. */
+    void leave() {
         beginClose();
         boolean isInterrupted = false;
         while (true) {
@@ -139,13 +173,13 @@ final class MultiplexedStream<F extends MessageLite> {
 
     private void beginClose() {
         closing.countDown();
-        lock();
+        lock.lock();
         try {
             if (call != null) {
                 call.cancel("closed", null);
             }
         } finally {
-            unlock();
+            lock.unlock();
         }
     }
 
@@ -153,7 +187,7 @@ final class MultiplexedStream<F extends MessageLite> {
         return connection.at.text();
     }
 
-    private boolean isClosing() {
+    boolean isClosing() {
         return closing.getCount() == 0;
     }
 
@@ -175,14 +209,15 @@ final class MultiplexedStream<F extends MessageLite> {
             LOG.log(System.Logger.Level.ERROR, "a stream broke", broken);
             why = new TrunklineException(Reason.INTERNAL, Status.Code.INTERNAL, "the client broke: " + broken, Map.of(), broken);
         } finally {
-            lock();
+            lock.lock();
             try {
                 closed = why;
                 goDown(why);
             } finally {
-                unlock();
+                lock.unlock();
             }
             Threads.fail(first, why);
+            awaitChange(() -> calls == 0 || hurries);
             connection.close();
             ended.countDown();
         }
@@ -203,10 +238,15 @@ final class MultiplexedStream<F extends MessageLite> {
                 bound = RECONNECT_MIN_MILLIS;
                 LOG.log(System.Logger.Level.INFO, "{0}", why.getMessage());
                 TrunklineException asLost = asLost(why);
-                Threads.tell(() -> connection.options.onDisconnected.accept(asLost));
+                if (!is(() -> isQuiet)) {
+                    Threads.tell(() -> connection.options.onDisconnected.accept(asLost));
+                }
+                if (is(() -> isReplaced)) {
+                    return asLost;
+                }
             } else {
                 TrunklineException refused = why.isOfService() ? null : connection.whyRefused();
-                if (!wasEverUp && (refused != null || !connection.options.waits || !why.is(lost))) {
+                if (!wasEverUp && (refused != null || !waits || !why.is(lost))) {
                     return refused == null ? why : refused; // waiting longer would not help
                 }
                 if (refused != null && !told.equals(refused.getMessage())) {
@@ -219,17 +259,17 @@ final class MultiplexedStream<F extends MessageLite> {
                 LOG.log(System.Logger.Level.ERROR, "{0} is not called any more: {1}", address(), why.getMessage());
                 return why;
             }
-            if (sleeps(bound)) {
+            if (closesWithin(ThreadLocalRandom.current().nextLong(bound) + 1)) {
                 return null;
             }
             bound = Math.min(2 * bound, RECONNECT_MAX_MILLIS);
         }
     }
 
-    /** Waits before the next try; tells whether the stream was closed meanwhile. */
-    private boolean sleeps(long bound) {
+    /** Waits so long; tells whether the stream was closed meanwhile. */
+    boolean closesWithin(long millis) {
         try {
-            return closing.await(ThreadLocalRandom.current().nextLong(bound) + 1, TimeUnit.MILLISECONDS);
+            return closing.await(millis, TimeUnit.MILLISECONDS);
         } catch (InterruptedException unexpected) {
             return isClosing(); // nobody interrupts this thread
         }
@@ -255,67 +295,72 @@ final class MultiplexedStream<F extends MessageLite> {
         TrunklineException untilEnd() {
             connection.renew();
             own = connection.channel.newCall(method, CallOptions.DEFAULT.withOnReadyThreshold(WRITTEN));
-            lock();
+            lock.lock();
             try {
                 call = own;
-                own.start(this, new Metadata());
+                own.start(this, moves());
                 own.request(2);
                 if (isClosing()) {
                     own.cancel("closed", null);
                 }
             } finally {
-                unlock();
+                lock.unlock();
             }
             TrunklineException why = end.join();
-            lock();
+            lock.lock();
             try {
                 call = null;
                 if (wasUp) {
                     goDown(asLost(why));
                 }
             } finally {
-                unlock();
+                lock.unlock();
             }
             return why;
         }
 
         @Override
         public void onHeaders(Metadata greeting) { // the service sends it when it has accepted the stream
-            lock();
+            boolean isTold;
+            lock.lock();
             try {
                 wasUp = true;
                 isUp = true;
+                lives++;
+                isAsked = false;
+                isTold = !isQuiet;
                 user.wentUp(greeting);
                 Threads.complete(up, null);
                 schedule();
             } finally {
-                unlock();
+                lock.unlock();
             }
             if (first != null) {
                 Threads.complete(first, null);
-            } else {
+            } else if (isTold) {
                 Threads.tell(connection.options.onReconnected);
             }
         }
 
         @Override
         public void onMessage(F frame) {
-            lock();
+            lock.lock();
             try {
                 user.take(frame);
+                hasChanged();
             } finally {
-                unlock();
+                lock.unlock();
             }
             own.request(1);
         }
 
         @Override
         public void onReady() {
-            lock();
+            lock.lock();
             try {
                 schedule();
             } finally {
-                unlock();
+                lock.unlock();
             }
         }
 
@@ -328,32 +373,7 @@ final class MultiplexedStream<F extends MessageLite> {
         }
     }
 
-    // All below is called with the lock held, but for lock itself.
-
-    void lock() {
-        lock.lock();
-    }
-
-    /** Writes what was scheduled, and gives the lock back. */
-    void unlock() {
-        try {
-            if (lock.getHoldCount() == 1) {
-                write();
-            }
-        } finally {
-            lock.unlock();
-        }
-    }
-
-    Condition newCondition() {
-        return lock.newCondition();
-    }
-
-    /** Waits for something, while others have the lock. */
-    void await(Condition condition) {
-        write();
-        condition.awaitUninterruptibly();
-    }
+    // All below is called with the lock held.
 
     boolean isUp() {
         return isUp;
@@ -379,24 +399,21 @@ final class MultiplexedStream<F extends MessageLite> {
         }
         user.wentDown(why);
         room.signalAll();
+        hasChanged();
         if (closed != null) {
             Threads.complete(up, null); // whoever waits for it looks at `closed`
         }
     }
 
     /** Sends what waits, where the last frame is written. */
-    private void write() {
-        if (!isScheduled) {
-            return;
-        }
-        isScheduled = false;
-        while (isUp && call != null && !isClosing() && call.isReady()) {
-            byte[] frame = nextFrame();
-            isScheduled = false; // what was put meanwhile is in the frame, or goes with the next
-            if (frame == null) {
-                return;
+    void write() {
+        try {
+            byte[] frame;
+            while (isUp && !isHeld && call != null && !isClosing() && call.isReady() && (frame = nextFrame()) != null) {
+                call.sendMessage(frame);
             }
-            call.sendMessage(frame);
+        } finally {
+            isScheduled = false;
         }
     }
 
@@ -450,7 +467,10 @@ final class MultiplexedStream<F extends MessageLite> {
 
     /** Says that there is something to send or to gather. */
     void schedule() {
-        isScheduled = true;
+        if (!isScheduled) {
+            isScheduled = true;
+            lock.schedule(this);
+        }
     }
 
     /** Returns an id that nothing on this stream has. */
@@ -476,15 +496,16 @@ final class MultiplexedStream<F extends MessageLite> {
     }
 
     private void leave(long id, CompletableFuture<?> awaited, Runnable left) {
-        lock();
+        lock.lock();
         try {
             Awaited<?> still = pending.get(id);
             if (still != null && still.future() == awaited) {
                 pending.remove(id);
                 left.run();
+                hasChanged();
             }
         } finally {
-            unlock();
+            lock.unlock();
         }
     }
 
@@ -523,34 +544,127 @@ final class MultiplexedStream<F extends MessageLite> {
         }
     }
 
-    /** Returns what is done when the stream is up, or fails when it is closed. Called without the lock. */
+    /**
+     * Returns what is done when the stream is up, or another has taken its place, and fails when it is closed. Called without the lock.
+     */
     CompletableFuture<Void> whenUp() {
-        lock();
+        lock.lock();
         try {
-            return closed != null ? CompletableFuture.failedFuture(closed) : isUp ? CompletableFuture.completedFuture(null)
+            return isUp || isReplaced ? CompletableFuture.completedFuture(null)
+                : closed != null ? CompletableFuture.failedFuture(closed)
                 : up.thenCompose(done -> whenUp());
         } finally {
-            unlock();
+            lock.unlock();
         }
     }
 
-    /** Waits while the buffer is full. */
+    /** Waits while the buffer is full, and no other stream has taken its place. */
     void pace() {
         long left = connection.options.callTimeout.toNanos();
-        while (size > BUFFER_BYTES && closed == null) {
+        while (size > BUFFER_BYTES && closed == null && !isReplaced) {
             if (!isUp) {
                 throw disconnected("its buffer of " + BUFFER_BYTES + " bytes is full", null);
             }
             if (left <= 0) {
                 throw TrunklineException.late();
             }
-            write();
+            lock.write();
             try {
                 left = room.awaitNanos(left);
             } catch (InterruptedException interrupted) {
                 Thread.currentThread().interrupt();
                 throw new CancellationException("interrupted while the buffer was full");
             }
+        }
+    }
+
+    // What a move needs: a client that is asked to go elsewhere opens another stream, which takes the place of this one.
+
+    /** Returns metadata that promises the service to move when it asks for it; see `Move` in move.proto. */
+    static Metadata moves() {
+        Metadata promised = new Metadata();
+        promised.put(MOVES, "1");
+        return promised;
+    }
+
+    /** Notes whether the service asks to move. */
+    void setAsked(boolean isAsked) {
+        this.isAsked = isAsked;
+    }
+
+    boolean isAsked() {
+        return isAsked;
+    }
+
+    /** Returns how often it came up. */
+    long lives() {
+        return lives;
+    }
+
+    /** Lets what is put wait until `release`, so that something else goes before it. */
+    void hold() {
+        isHeld = true;
+    }
+
+    void release() {
+        isHeld = false;
+        schedule();
+    }
+
+    /** Lets this stream take the place of another. */
+    void replace(MultiplexedStream<?> old) {
+        isQuiet = false;
+        old.isQuiet = true;
+        old.isReplaced = true;
+        old.room.signalAll();
+    }
+
+    /** Tells whether something is on its way, or not answered yet. */
+    boolean isPending() {
+        return !pending.isEmpty() || !waiting.isEmpty();
+    }
+
+    /** Tells whether calls beside the stream have not ended. */
+    boolean hasCalls() {
+        return calls > 0;
+    }
+
+    /** Says that something has ended here. */
+    void hasChanged() {
+        changed.signalAll();
+    }
+
+    void callBegins() {
+        calls++;
+    }
+
+    void callEnds() {
+        calls--;
+        hasChanged();
+    }
+
+    /** Waits for something that is looked at, with the lock held, whenever something has ended here. Called without the lock. */
+    void awaitChange(BooleanSupplier isSo) {
+        lock.lock();
+        try {
+            while (!isSo.getAsBoolean()) {
+                lock.write();
+                changed.awaitNanos(LOOK_AGAIN); // for what ends without a word
+            }
+        } catch (InterruptedException unexpected) {
+            throw new IllegalStateException("nobody interrupts this thread", unexpected);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Looks at something. Called without the lock. */
+    boolean is(BooleanSupplier isSo) {
+        lock.lock();
+        try {
+            return isSo.getAsBoolean();
+        } finally {
+            lock.unlock();
         }
     }
 

@@ -12,12 +12,13 @@ import trunkline.v1.SubscribeResponse.Requested;
 /** A request that this client answers. */
 public final class Request extends Received {
     private final RespondSubscription subscription;
+    final Way way; // on which it came, and is answered
     final Requested requested;
     final long deadline; // of the clock that only rises
     final Invocation invocation = new Invocation();
     private final CompletableFuture<Void> calledOff = new CompletableFuture<>();
 
-    // All below by the stream's lock.
+    // All below by the lock.
     private final Condition credited; // there is more credit, or it is over
     private final ArrayDeque<LifeEvent> events = new ArrayDeque<>(); // what waits to be said
     private int credit; // parts that may be sent
@@ -26,13 +27,14 @@ public final class Request extends Received {
     private boolean isOver;
     boolean hasBegun;
 
-    Request(RespondSubscription subscription, Message message, String channel, long sequence, Requested requested) {
+    Request(RespondSubscription subscription, Way way, Message message, String channel, long sequence, Requested requested) {
         super(message, channel, sequence);
         this.subscription = subscription;
+        this.way = way;
         this.requested = requested;
         this.credit = requested.getCredit();
         this.deadline = System.nanoTime() + Durations.toNanos(requested.getTimeout());
-        this.credited = subscription.stream.newCondition();
+        this.credited = subscription.lock.newCondition();
     }
 
     String id() {
@@ -60,7 +62,7 @@ public final class Request extends Received {
             throw TrunklineException.invalid(
                     Reason.INVALID_MESSAGE, "fraction", fraction, "fraction is " + fraction + ", it must be from 0 to 1");
         }
-        subscription.stream.lock();
+        subscription.lock.lock();
         try {
             if (fraction < this.fraction) {
                 throw TrunklineException.invalid(
@@ -74,7 +76,7 @@ public final class Request extends Received {
                     .setProgress(LifeEvent.Progress.newBuilder().setFraction(fraction).setText(Subscription.cleanText(text)))
                     .build());
         } finally {
-            subscription.stream.unlock();
+            subscription.lock.unlock();
         }
     }
 
@@ -84,8 +86,8 @@ public final class Request extends Received {
      * @throws TrunklineException REQUEST_NOT_FOUND: nobody waits for the answer any more
      */
     public void part(Message message) throws InterruptedException {
-        Messages.encode(message, subscription.stream.connection.options.maxMessageBytes);
-        subscription.stream.lock();
+        Messages.encode(message, subscription.bus.options.maxMessageBytes);
+        subscription.lock.lock();
         try {
             while (requested.hasCredit() && credit <= 0 && !isOver) {
                 credited.await();
@@ -98,7 +100,7 @@ public final class Request extends Received {
             credit--;
             put(LifeEvent.newBuilder().setPart(LifeEvent.Part.newBuilder().setMessage(named(message))).build());
         } finally {
-            subscription.stream.unlock();
+            subscription.lock.unlock();
         }
     }
 
@@ -107,7 +109,7 @@ public final class Request extends Received {
         return message.getCorrelationId().isEmpty() ? message.toBuilder().setCorrelationId(id()).build() : message;
     }
 
-    // All below is called with the stream's lock held.
+    // All below is called with the lock held.
 
     ArrayDeque<LifeEvent> events() {
         return events;

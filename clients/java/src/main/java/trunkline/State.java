@@ -1,16 +1,22 @@
 package trunkline;
 
 import com.google.protobuf.Message;
+import io.grpc.CallOptions;
 import io.grpc.Channel;
+import io.grpc.ClientCall;
 import io.grpc.Metadata;
+import java.time.Duration;
 import java.util.ArrayDeque;
+import java.util.HashSet;
 import java.util.Iterator;
 import java.util.List;
 import java.util.NoSuchElementException;
+import java.util.Set;
 import java.util.Spliterator;
 import java.util.Spliterators;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
+import java.util.function.BooleanSupplier;
 import java.util.function.Function;
 import java.util.stream.Stream;
 import java.util.stream.StreamSupport;
@@ -30,21 +36,38 @@ import trunkline.v1.RecordKind;
 import trunkline.v1.SaveRequest;
 import trunkline.v1.StateServiceGrpc;
 import trunkline.v1.TaskResult;
+import trunkline.v1.WatchRequest;
+import trunkline.v1.WatchResponse;
 import trunkline.v1.WorkflowState;
 
 /**
  * Keeps what agents must find again. Its methods may be called by many threads. While the connection is lost, calls wait for it until
  * their time is over; one that was pending fails with STATE_DISCONNECTED, and it is not known whether its write was made.
+ *
+ * <p>Where the service asks for it, it moves to another connection, and so to another replica: calls go out there when those before
+ * them are answered, so that nobody reads there what was before a write here; watches go on there.
  */
 public final class State implements AutoCloseable {
     private static final int FETCHED = 1000; // records of one page, where the caller does not say
     private static final int MAX_CALL_BYTES = Connection.MAX_FRAME_BYTES / 2;
 
-    private final MultiplexedStream<OpenStateStreamResponse> stream;
+    private final ClientLock lock = new ClientLock();
+    private final Address at;
+    private final ConnectOptions options;
+    private final LineMover mover;
+    private final Channel channel;
+    private final Set<ClientCall<?, ?>> watching = new HashSet<>(); // by the lock: the calls of watches
 
     private State(Address at, ConnectOptions options) {
-        stream = new MultiplexedStream<>(
-                new Connection(at, options), Reason.STATE_DISCONNECTED, StateServiceGrpc.getOpenStateStreamMethod(), new Events());
+        this.at = at;
+        this.options = options;
+        mover = new LineMover();
+        channel = new Beside(lock, this::stream);
+    }
+
+    /** Returns the stream of now; with the lock held. */
+    private MultiplexedStream<OpenStateStreamResponse> stream() {
+        return mover.now().stream;
     }
 
     /** Connects to a state service or a sidecar; see {@link Bus#connect(String)}. */
@@ -56,7 +79,7 @@ public final class State implements AutoCloseable {
     public static CompletableFuture<State> connect(String at, ConnectOptions options) {
         try {
             State state = new State(new Address(at), options);
-            return state.stream.open().thenApply(up -> state);
+            return state.mover.now().stream.open().thenApply(up -> state);
         } catch (TrunklineException refused) {
             return CompletableFuture.failedFuture(refused);
         }
@@ -65,21 +88,32 @@ public final class State implements AutoCloseable {
     /** Ends the connection; watches end, and what is pending fails. */
     @Override
     public void close() {
-        stream.close();
+        mover.stay(Duration.ZERO);
+        List<Line> lines;
+        lock.lock();
+        try {
+            lines = mover.all();
+        } finally {
+            lock.unlock();
+        }
+        lines.forEach(each -> each.stream.close());
     }
 
-    /** Returns the connection, for the calls that have no method here: {@code StateServiceGrpc.newBlockingStub(state.channel())}. */
+    /**
+     * Returns what makes calls by the connection of now, for those that have no method here: {@code
+     * StateServiceGrpc.newBlockingStub(state.channel())}.
+     */
     public Channel channel() {
-        return stream.connection.channel;
+        return channel;
     }
 
     /** Tells whether the connection is up. */
     public boolean isConnected() {
-        stream.lock();
+        lock.lock();
         try {
-            return stream.isUp();
+            return stream().isUp();
         } finally {
-            stream.unlock();
+            lock.unlock();
         }
     }
 
@@ -261,15 +295,16 @@ public final class State implements AutoCloseable {
     /** Sends one item; done with what is read of its answer. */
     private <T> CompletableFuture<T> call(ClientItem.Builder item, Function<ServerItem, T> read) {
         CompletableFuture<T> told = MultiplexedStream.timed(
-                stream.connection.options.callTimeout,
+                options.callTimeout,
                 () -> disconnected("it did not answer in time"));
         send(item, read, told);
         return told;
     }
 
     private <T> void send(ClientItem.Builder item, Function<ServerItem, T> read, CompletableFuture<T> told) {
-        stream.lock();
+        lock.lock();
         try {
+            MultiplexedStream<OpenStateStreamResponse> stream = stream();
             if (stream.closed() == null && !stream.isUp()) {
                 stream.whenUp().whenComplete((up, gone) -> {
                     if (gone != null) {
@@ -286,39 +321,96 @@ public final class State implements AutoCloseable {
                 throw TrunklineException.tooLarge("call", encoded.length, MAX_CALL_BYTES);
             }
             stream.pace();
+            if (stream != stream()) { // it moved meanwhile
+                send(item, read, told);
+                return;
+            }
             stream.check();
             stream.expect(id, told, answer -> read.apply((ServerItem) answer), () -> {});
             stream.put(encoded, false);
         } catch (RuntimeException notSent) {
             Threads.fail(told, notSent);
         } finally {
-            stream.unlock();
+            lock.unlock();
         }
     }
 
     TrunklineException disconnected(String why) {
-        return stream.disconnected(why, null);
+        lock.lock();
+        try {
+            return stream().disconnected(why, null);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Begins a watch's call by the connection of now. When there is another connection it is cancelled, to go on there. */
+    ClientCall<WatchRequest, WatchResponse> beginWatch(ClientCall.Listener<WatchResponse> told) {
+        lock.lock();
+        try {
+            ClientCall<WatchRequest, WatchResponse> call =
+                    channel.newCall(StateServiceGrpc.getWatchMethod(), CallOptions.DEFAULT.withWaitForReady());
+            call.start(told, MultiplexedStream.moves());
+            watching.add(call);
+            return call;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    void endWatch(ClientCall<?, ?> call) {
+        lock.lock();
+        try {
+            watching.remove(call);
+            call.cancel("the watch is read no more", null);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Notes that the service asks to go on elsewhere. */
+    void askedToMove() {
+        lock.lock();
+        try {
+            mover.asked(mover.now());
+        } finally {
+            lock.unlock();
+        }
     }
 
     /** Returns why the state was closed; null where it was not. */
     TrunklineException closed() {
-        stream.lock();
+        lock.lock();
         try {
-            return stream.closed();
+            return stream().closed();
         } finally {
-            stream.unlock();
+            lock.unlock();
         }
     }
 
-    /** What the stream calls. */
-    private final class Events implements MultiplexedStream.User<OpenStateStreamResponse> {
+    /** One connection. */
+    private final class Line implements Mover.Movable, MultiplexedStream.User<OpenStateStreamResponse> {
+        final MultiplexedStream<OpenStateStreamResponse> stream = new MultiplexedStream<>(
+                new Connection(at, options), Reason.STATE_DISCONNECTED, StateServiceGrpc.getOpenStateStreamMethod(), this, lock);
+
+        @Override
+        public MultiplexedStream<?> stream() {
+            return stream;
+        }
+
+        @Override
+        public boolean isIdle() {
+            return !stream.isPending();
+        }
+
         @Override
         public void take(OpenStateStreamResponse frame) {
             for (ServerItem item : frame.getItemsList()) {
-                if (item.hasError()) {
-                    stream.fail(item.getId(), TrunklineException.fromItem(item.getError()));
-                } else {
-                    stream.settle(item.getId(), item);
+                switch (item.getItemCase()) {
+                    case ERROR -> stream.fail(item.getId(), TrunklineException.fromItem(item.getError()));
+                    case MOVE -> mover.asked(this);
+                    case ITEM_NOT_SET -> { } // of a newer service
+                    default -> stream.settle(item.getId(), item);
                 }
             }
         }
@@ -331,5 +423,38 @@ public final class State implements AutoCloseable {
 
         @Override
         public void gather() {}
+    }
+
+    /** Moves calls when those before are answered, and watches at once. */
+    private final class LineMover extends Mover<Line> {
+        LineMover() {
+            super(State.this.lock, new Line());
+        }
+
+        @Override
+        void arrive(Line old, BooleanSupplier isWanted) {
+            Line made = new Line();
+            try {
+                await(made.stream.openBeside());
+                lock.lock();
+                try {
+                    if (!isWanted.getAsBoolean()) {
+                        throw old.stream.disconnected("it was lost or closed", null);
+                    }
+                    takePlace(made, old);
+                    watching.forEach(each -> each.cancel("it goes on by another connection", null));
+                } finally {
+                    lock.unlock();
+                }
+            } catch (RuntimeException | Error away) {
+                made.stream.close();
+                throw away;
+            }
+        }
+
+        @Override
+        void settle(Line old) {
+            await(old, () -> !old.stream.isUp() || !old.stream.isPending());
+        }
     }
 }

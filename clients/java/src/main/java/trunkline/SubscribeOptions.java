@@ -55,7 +55,7 @@ public final class SubscribeOptions {
         return this;
     }
 
-    /** Says what a responder calls itself. Default: the host's name and the process. */
+    /** Says what a responder calls itself. Default: what the client is called. */
     public SubscribeOptions name(String name) {
         this.name = name;
         return this;

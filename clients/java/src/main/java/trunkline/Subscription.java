@@ -26,13 +26,13 @@ public abstract sealed class Subscription implements AutoCloseable permits LiveS
     private static final int LEVELS = Priority.PRIORITY_CRITICAL_VALUE + 1;
 
     final Bus bus;
-    final MultiplexedStream<?> stream;
+    final ClientLock lock;
     final String pattern;
     final SubscribeOptions options;
     final int credit;
-    long id;
 
-    // All below by the stream's lock.
+    // All below by the lock.
+    Way way; // on the stream of now
     private final Condition arrived;
     private final List<ArrayDeque<Entry>> levels = new ArrayList<>(LEVELS); // what was sent ahead, by priority
     private int waiting;
@@ -66,11 +66,11 @@ public abstract sealed class Subscription implements AutoCloseable permits LiveS
         Channels.checkPattern(pattern);
         options.check();
         this.bus = bus;
-        this.stream = bus.stream;
+        this.lock = bus.lock;
         this.pattern = pattern;
         this.options = options;
         this.credit = options.credit == 0 ? Math.max(window, 2 * options.concurrency) : options.credit;
-        this.arrived = stream.newCondition();
+        this.arrived = lock.newCondition();
         for (int level = 0; level < LEVELS; level++) {
             levels.add(new ArrayDeque<>());
         }
@@ -136,20 +136,20 @@ public abstract sealed class Subscription implements AutoCloseable permits LiveS
      */
     @Override
     public void close() {
-        stream.lock();
+        lock.lock();
         try {
             stop();
             abandoning();
             running.forEach(Invocation::interrupt);
             leave(); // before a handler can say how it ended
         } finally {
-            stream.unlock();
+            lock.unlock();
         }
     }
 
     /** Takes no more messages; what was handed out goes on. */
     void stop() {
-        stream.lock();
+        lock.lock();
         try {
             if (isClosed) {
                 return;
@@ -157,50 +157,55 @@ public abstract sealed class Subscription implements AutoCloseable permits LiveS
             isClosed = true;
             forgetWaiting();
             closing();
-            registered(new TrunklineException(
-                    Reason.BUS_DISCONNECTED, io.grpc.Status.Code.UNAVAILABLE,
-                    "the subscription to \"" + pattern + "\" was ended before it began"));
+            registered(notBegun());
             finish(null);
         } finally {
-            stream.unlock();
+            lock.unlock();
         }
+    }
+
+    TrunklineException notBegun() {
+        return new TrunklineException(
+                Reason.BUS_DISCONNECTED, io.grpc.Status.Code.UNAVAILABLE,
+                "the subscription to \"" + pattern + "\" was ended before it began");
     }
 
     /** Ends it at the service, behind all that was said of it. */
     private void leave() {
-        stream.lock();
+        lock.lock();
         try {
-            if (bus.subscriptions.containsKey(id)) {
-                bus.forget(this);
+            if (way.isOpen()) {
+                way.session().forget(this);
                 gather();
-                bus.cancelItem(id, Cancel.newBuilder().setNothingBegun(true).build());
+                way.cancel(Cancel.newBuilder().setNothingBegun(true).build());
             }
         } finally {
-            stream.unlock();
+            lock.unlock();
         }
     }
 
     /** Asks for it, and lets the handlers begin. Done when the service has registered it. */
     CompletableFuture<Subscription> begin() {
-        stream.lock();
+        lock.lock();
         try {
-            if (stream.closed() != null) {
-                throw stream.closed();
+            Session session = bus.now();
+            if (session.stream.closed() != null) {
+                throw session.stream.closed();
             }
-            id = stream.nextId();
-            bus.subscriptions.put(id, this);
+            way = Way.on(session);
+            session.subscriptions.put(way.id(), this);
             working = options.concurrency;
-            if (stream.isUp()) {
+            if (way.isUp()) {
                 start();
             }
         } finally {
-            stream.unlock();
+            lock.unlock();
         }
         for (int worker = 1; worker <= options.concurrency; worker++) {
             new Thread(this::work, "trunkline-" + pattern + "-" + worker).start();
         }
         CompletableFuture<Subscription> told =
-                MultiplexedStream.timed(stream.connection.options.callTimeout, TrunklineException::late);
+                MultiplexedStream.timed(bus.options.callTimeout, TrunklineException::late);
         registering.whenComplete((self, why) -> {
             if (why == null) {
                 told.complete(self);
@@ -216,7 +221,7 @@ public abstract sealed class Subscription implements AutoCloseable permits LiveS
         return told;
     }
 
-    // All below but work and invoke is called with the stream's lock held.
+    // All below but work and invoke is called with the lock held.
 
     /** Asks the service for it, in this life of the stream. */
     void start() {
@@ -227,7 +232,7 @@ public abstract sealed class Subscription implements AutoCloseable permits LiveS
     }
 
     void say(SubscribeRequest.Builder frame) {
-        bus.sayOf(id, frame);
+        way.say(frame);
     }
 
     /** The service's end of it, or that of the connection: what waits is still handled. */
@@ -264,6 +269,11 @@ public abstract sealed class Subscription implements AutoCloseable permits LiveS
             arrived.signalAll();
             rest();
         }
+    }
+
+    /** Tells whether the service has registered it, now or on a stream that was lost. */
+    boolean isKnown() {
+        return isKnown;
     }
 
     boolean isOver() {
@@ -307,7 +317,15 @@ public abstract sealed class Subscription implements AutoCloseable permits LiveS
         waiting = 0;
     }
 
+    /** Takes a frame of the stream of now. */
     void take(SubscribeResponse frame) {
+        takeNow(frame);
+    }
+
+    /** Takes a frame of the stream that it has left. */
+    abstract void takeLast(SubscribeResponse frame);
+
+    void takeNow(SubscribeResponse frame) {
         switch (frame.getFrameCase()) {
             case DELIVERIES -> {
                 List<? extends Entry> entries = arrived(frame.getDeliveries());
@@ -315,19 +333,24 @@ public abstract sealed class Subscription implements AutoCloseable permits LiveS
                     return;
                 }
                 int level = frame.getDeliveries().getPriorityValue();
-                levels.get(level < 1 || level >= LEVELS ? Priority.PRIORITY_MEDIUM_VALUE : level).addAll(entries);
-                waiting += entries.size();
-                if (entries.size() == 1) {
-                    arrived.signal();
-                } else {
-                    arrived.signalAll();
-                }
+                push(level < 1 || level >= LEVELS ? Priority.PRIORITY_MEDIUM_VALUE : level, entries);
             }
             case STARTED -> {
                 other(frame);
                 registered(null);
             }
             default -> other(frame);
+        }
+    }
+
+    /** Lets messages wait for a handler. */
+    void push(int level, List<? extends Entry> entries) {
+        levels.get(level).addAll(entries);
+        waiting += entries.size();
+        if (entries.size() == 1) {
+            arrived.signal();
+        } else {
+            arrived.signalAll();
         }
     }
 
@@ -345,7 +368,7 @@ public abstract sealed class Subscription implements AutoCloseable permits LiveS
             if (isOver) {
                 return null;
             }
-            stream.await(arrived);
+            lock.await(arrived);
         }
     }
 
@@ -353,7 +376,7 @@ public abstract sealed class Subscription implements AutoCloseable permits LiveS
     private void work() {
         while (true) {
             Entry came;
-            stream.lock();
+            lock.lock();
             try {
                 came = next();
                 if (came == null) {
@@ -362,7 +385,7 @@ public abstract sealed class Subscription implements AutoCloseable permits LiveS
                     return;
                 }
             } finally {
-                stream.unlock();
+                lock.unlock();
             }
             run(came);
         }
@@ -370,22 +393,22 @@ public abstract sealed class Subscription implements AutoCloseable permits LiveS
 
     /** Calls a handler and gives its end to `settle`, exactly once: what it threw, null, or that it took too long. */
     void invoke(Invocation invocation, Invocation.Handling handler, Consumer<Throwable> settle) {
-        stream.lock();
+        lock.lock();
         try {
             running.add(invocation);
         } finally {
-            stream.unlock();
+            lock.unlock();
         }
         try {
             settle.accept(options.handlerTimeout == null ? invocation.call(handler) : callWithin(invocation, handler));
         } catch (RuntimeException | Error broken) {
             LOG.log(System.Logger.Level.ERROR, "a message could not be settled", broken);
         } finally {
-            stream.lock();
+            lock.lock();
             try {
                 running.remove(invocation);
             } finally {
-                stream.unlock();
+                lock.unlock();
             }
         }
     }

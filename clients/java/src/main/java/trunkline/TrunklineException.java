@@ -129,6 +129,19 @@ public final class TrunklineException extends RuntimeException {
         return null;
     }
 
+    /** Returns when to try again, where the service said so of a limit; else null. */
+    Duration retryAfter() {
+        String seconds = is(Reason.OVERLOADED) ? details.get("retry_after") : null;
+        if (seconds == null) {
+            return null;
+        }
+        try {
+            return Duration.ofNanos(Math.round(Double.parseDouble(seconds) * 1e9));
+        } catch (NumberFormatException unreadable) {
+            return null; // what cannot be read says nothing
+        }
+    }
+
     /** Tells whether the service itself said it, and no connection on the way. */
     boolean isOfService() {
         return !details.containsKey("grpc_status");

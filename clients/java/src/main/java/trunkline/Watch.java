@@ -1,6 +1,5 @@
 package trunkline;
 
-import io.grpc.CallOptions;
 import io.grpc.ClientCall;
 import io.grpc.Metadata;
 import io.grpc.Status;
@@ -8,7 +7,7 @@ import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ThreadLocalRandom;
-import trunkline.v1.StateServiceGrpc;
+import trunkline.v1.WatchRequest;
 import trunkline.v1.WatchResponse;
 
 /**
@@ -90,9 +89,7 @@ public final class Watch implements AutoCloseable {
 
         /** Hands out what comes, and returns why it ended. */
         TrunklineException untilEnd() throws Exception {
-            ClientCall<trunkline.v1.WatchRequest, WatchResponse> call = state.channel()
-                    .newCall(StateServiceGrpc.getWatchMethod(), CallOptions.DEFAULT.withWaitForReady());
-            call.start(this, new Metadata());
+            ClientCall<WatchRequest, WatchResponse> call = state.beginWatch(this);
             try {
                 call.request(AHEAD);
                 call.sendMessage(cursor.begin());
@@ -102,14 +99,18 @@ public final class Watch implements AutoCloseable {
                     if (next instanceof TrunklineException why) {
                         return why;
                     }
-                    for (Change change : cursor.take((WatchResponse) next)) {
+                    WatchResponse frame = (WatchResponse) next;
+                    if (frame.hasMove()) {
+                        state.askedToMove();
+                    }
+                    for (Change change : cursor.take(frame)) {
                         hasGiven = true;
                         handler.handle(change);
                     }
                     call.request(1);
                 }
             } finally {
-                call.cancel("the watch is read no more", null);
+                state.endWatch(call);
             }
         }
 

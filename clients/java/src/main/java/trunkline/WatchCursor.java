@@ -48,7 +48,7 @@ final class WatchCursor {
             case SYNCED -> sync(frame.getSynced().getRevision());
             case RECORD -> change(Change.saved(frame.getRecord()));
             case LEFT -> change(Change.left(frame.getLeft()));
-            default -> List.of(); // a `move`: it is served on
+            default -> List.of(); // a `move`, or of a newer service
         };
     }
 

@@ -14,7 +14,6 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;
-import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -40,9 +39,6 @@ import trunkline.v1.LifeEvent;
 import trunkline.v1.ListDeadLettersRequest;
 import trunkline.v1.Message;
 import trunkline.v1.Priority;
-import trunkline.v1.RequestRequest;
-import trunkline.v1.RequestStreamRequest;
-import trunkline.v1.RequestStreamResponse;
 
 final class BusTest {
     private static Program program; // takes less than the client does, so that the bus refuses
@@ -113,11 +109,11 @@ final class BusTest {
             bus.publish("urgent", numbered(1).toBuilder().setPriority(each).build());
         }
         until(() -> {
-            bus.stream.lock();
+            bus.lock.lock();
             try {
                 return subscription.waiting() == 4;
             } finally {
-                bus.stream.unlock();
+                bus.lock.unlock();
             }
         });
         held.countDown();
@@ -291,28 +287,55 @@ final class BusTest {
     @Test
     void partsArriveInOrderBeforeTheResult() throws Exception {
         soon(bus.respond("parts", request -> {
-            for (int n = 0; n < 20; n++) {
+            for (int n = 0; n < 1000; n++) {
                 request.part(numbered(n)); // beyond the credit it waits
             }
-            return numbered(20);
+            return numbered(1000);
         }));
-        RequestRequest asked = RequestRequest.newBuilder().setChannel("parts").setMessage(numbered(0)).build();
-        Iterator<RequestStreamResponse> life =
-                service().requestStream(RequestStreamRequest.newBuilder().setRequest(asked).setCredit(2).build());
         List<Integer> came = new ArrayList<>();
-        while (life.hasNext()) {
-            for (LifeEvent event : life.next().getEventsList()) {
+        LifeEvent end = soon(bus.requestStream("parts", numbered(0), event -> {
+            if (!event.hasAccepted()) {
                 Message message = event.hasPart() ? event.getPart().getMessage() : event.getResult().getMessage();
-                if (!event.hasAccepted()) {
-                    came.add(Messages.decode(message, Numbered.class).n());
-                }
+                came.add(Messages.decode(message, Numbered.class).n());
             }
-        }
+        }));
+        assertTrue(end.hasResult());
         List<Integer> due = new ArrayList<>();
-        for (int n = 0; n <= 20; n++) {
+        for (int n = 0; n <= 1000; n++) {
             due.add(n);
         }
         assertEquals(due, came);
+    }
+
+    @Test
+    void whoFollowsARequestNoMoreCancelsIt() throws Exception {
+        BlockingQueue<Request> held = new LinkedBlockingQueue<>();
+        soon(bus.respond("held", request -> {
+            held.add(request);
+            new CountDownLatch(1).await();
+            return null;
+        }));
+        CompletableFuture<Void> interrupted = new CompletableFuture<>();
+        BlockingQueue<LifeEvent> entered = new LinkedBlockingQueue<>();
+        CompletableFuture<LifeEvent> followed = bus.requestStream("held", numbered(1), event -> {
+            entered.add(event);
+            try {
+                new CountDownLatch(1).await();
+            } catch (InterruptedException ended) {
+                interrupted.complete(null);
+            }
+        });
+        Request first = next(held);
+        assertTrue(next(entered).hasAccepted());
+        followed.cancel(false);
+        soon(first.calledOff());
+        soon(interrupted);
+        CompletableFuture<LifeEvent> broken =
+                bus.requestStream("held", numbered(2), event -> { throw new IllegalStateException("its own"); });
+        BlockingQueue<Throwable> why = new LinkedBlockingQueue<>();
+        broken.whenComplete((end, failed) -> why.add(TrunklineException.unwrap(failed)));
+        soon(next(held).calledOff());
+        assertEquals("its own", next(why).getMessage());
     }
 
     @Test

@@ -119,6 +119,38 @@ final class UnitTest {
         assertTrue(refused(() -> State.connect(at, brief)).is(Reason.STATE_DISCONNECTED));
     }
 
+    @Test
+    void aLimitSaysWhenToTryAgain() {
+        TrunklineException limit = new TrunklineException(Reason.OVERLOADED, Status.Code.RESOURCE_EXHAUSTED, "too many");
+        assertEquals(Duration.ofMillis(250), limit.with("retry_after", "0.25").retryAfter());
+        assertNull(limit.retryAfter());
+        assertNull(limit.with("retry_after", "soon").retryAfter());
+    }
+
+    private static List<Long> sift(Overlap overlap, long... sequences) {
+        List<Subscription.Entry> came = new ArrayList<>();
+        for (long each : sequences) {
+            came.add(new Subscription.Entry(Message.getDefaultInstance(), "news", each, 0));
+        }
+        return overlap.sift(came).stream().map(each -> each.sequence).toList();
+    }
+
+    @Test
+    void whatTwoStreamsBringIsGivenOnce() {
+        Overlap overlap = new Overlap();
+        assertEquals(List.of(1L, 2L), sift(overlap, 1, 2));
+        overlap.begin();
+        assertEquals(List.of(3L), sift(overlap, 3));
+        overlap.begin(); // another stream is tried, since the first one was given up
+        assertEquals(List.of(4L, 5L), sift(overlap, 4, 5));
+        overlap.end();
+        assertEquals(List.of(2L, 6L), sift(overlap, 2, 3, 4, 5, 6)); // what came before it could come twice is not known
+        overlap.begin();
+        assertEquals(List.of(7L), sift(overlap, 5, 7)); // still known of the move before
+        overlap.forget();
+        assertEquals(List.of(7L), sift(overlap, 7)); // the other has brought nothing
+    }
+
     private static WatchResponse saved(String id, long revision) {
         return WatchResponse.newBuilder()
                 .setRecord(trunkline.v1.Record.newBuilder().setRevision(revision).setAgentState(AgentState.newBuilder().setAgentId(id)))

@@ -40,7 +40,7 @@ export type Attempt = Message<"trunkline.v1.Attempt"> & {
   endedAt?: Timestamp | undefined;
 
   /**
-   * The subscriber as the service saw it: its address, and before it the name in its certificate where it had one.
+   * The subscriber as the service saw it; see `peer` of a Subscription.
    *
    * @generated from field: string peer = 4;
    */

@@ -42,7 +42,9 @@ export type Subscription = Message<"trunkline.v1.Subscription"> & {
   group: string;
 
   /**
-   * The subscriber as the service sees it: its address, and before it the name in its certificate where it has one.
+   * The subscriber, for people, as in `ipv4:10.0.0.5:40112 [worker-7]`: its address, and what the client calls itself in
+   * the metadata `trunkline-client` of its call (percent-encoded; it proves nothing, and is the same after a reconnect).
+   * Of one that proved who it is, that name, and these behind it in parentheses.
    *
    * @generated from field: string peer = 4;
    */

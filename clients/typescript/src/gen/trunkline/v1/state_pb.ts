@@ -474,10 +474,10 @@ export type Record = Message<"trunkline.v1.Record"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * Who wrote it last: the name of the identity that called; of one that proved nothing, the address that the service
-   * sees; of a store in the caller's own process, its host and process id. Whoever is trusted to speak for others, as a
-   * sidecar can be, wrote in the other's name. At most 255 characters. A touch and a renewal are no writes. Empty: an
-   * older service kept it.
+   * Who wrote it last: the name of the identity that called; of one that proved nothing, its place, as `peer` of a
+   * Subscription has it; of a store in the caller's own process, its host and process id. Whoever is trusted to speak for
+   * others, as a sidecar can be, wrote in the other's name. At most 255 characters. A touch and a renewal are no writes.
+   * Empty: an older service kept it.
    *
    * @generated from field: string written_by = 7;
    */

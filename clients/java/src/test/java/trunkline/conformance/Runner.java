@@ -19,6 +19,7 @@ import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.HashMap;
 import java.util.HexFormat;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.BlockingQueue;
@@ -33,6 +34,7 @@ import trunkline.Change;
 import trunkline.ConnectOptions;
 import trunkline.Failure;
 import trunkline.Leased;
+import trunkline.Messages;
 import trunkline.Page;
 import trunkline.Received;
 import trunkline.RequestOptions;
@@ -45,6 +47,7 @@ import trunkline.Watch;
 import trunkline.WatchOptions;
 import trunkline.v1.AgentState;
 import trunkline.v1.Filter;
+import trunkline.v1.LifeEvent;
 import trunkline.v1.Message;
 import trunkline.v1.Receipt;
 import trunkline.v1.RecordKind;
@@ -99,7 +102,8 @@ public final class Runner {
             Map.entry("settle", this::settle),
             Map.entry("go_on", step -> said("ok", from(step).goesOn.complete(null))),
             Map.entry("drain", step -> { await(from(step).subscription.drain()); return new JsonObject(); }),
-            Map.entry("respond", this::respond), Map.entry("request", this::request), Map.entry("save", this::save),
+            Map.entry("respond", this::respond), Map.entry("request", this::request),
+            Map.entry("request_stream", this::requestStream), Map.entry("save", this::save),
             Map.entry("get", this::get), Map.entry("delete", step -> said("deleted", await(state.delete(KIND, text(step, "id"))))),
             Map.entry("page", this::page), Map.entry("list", this::list), Map.entry("watch", this::watch),
             Map.entry("changes", this::changes), Map.entry("decode", this::decode), Map.entry("encode", this::encode));
@@ -340,6 +344,12 @@ public final class Runner {
             if (step.has("takes")) {
                 Thread.sleep(seconds(step.get("takes")).toMillis());
             }
+            for (int n = 0; step.has("parts") && n < step.get("parts").getAsInt(); n++) {
+                if (n == 0) {
+                    request.progress(0.5, "ж");
+                }
+                request.part(Messages.json(Map.of("n", n)));
+            }
             Message asked = request.message();
             Message.Builder answer = Message.newBuilder().setSenderId("responder");
             return (asked.hasData() ? answer.setData(asked.getData()) : answer.setJson(asked.getJson())).build();
@@ -354,6 +364,46 @@ public final class Runner {
         }
         Message message = Words.toMessage(step.getAsJsonObject("message"));
         return said("message", Words.fromMessage(await(bus.request(text(step, "channel"), message, options)).message()));
+    }
+
+    /** Tells the events that came: each kind with how many came in a row, the last part and the end. */
+    private JsonObject requestStream(JsonObject step) throws Exception {
+        RequestOptions options = new RequestOptions().timeout(seconds(step.get("timeout")));
+        CompletableFuture<Void> left = new CompletableFuture<>();
+        JsonObject told = new JsonObject();
+        JsonArray runs = new JsonArray();
+        CompletableFuture<LifeEvent> end =
+                bus.requestStream(text(step, "channel"), Words.toMessage(step.getAsJsonObject("message")), options, event -> {
+                    String kind = event.getEventCase().name().toLowerCase(Locale.ROOT);
+                    switch (event.getEventCase()) {
+                        case PROGRESS -> {
+                            told.add("progress", said("fraction", event.getProgress().getFraction()));
+                            told.getAsJsonObject("progress").addProperty("text", event.getProgress().getText());
+                        }
+                        case PART -> told.add("part", Words.fromMessage(event.getPart().getMessage()));
+                        case RESULT -> told.add("end", Words.fromMessage(event.getResult().getMessage()));
+                        case FAILURE -> {
+                            told.add("end", said("code", event.getFailure().getCode()));
+                            told.getAsJsonObject("end").addProperty("text", event.getFailure().getText());
+                            told.getAsJsonObject("end").addProperty("retryable", event.getFailure().getRetryable());
+                        }
+                        default -> { }
+                    }
+                    JsonArray last = runs.isEmpty() ? new JsonArray() : runs.get(runs.size() - 1).getAsJsonArray();
+                    if (!last.isEmpty() && last.get(0).getAsString().equals(kind)) {
+                        last.set(1, GSON.toJsonTree(last.get(1).getAsInt() + 1));
+                    } else {
+                        runs.add(GSON.toJsonTree(List.of(kind, 1)));
+                    }
+                    if (kind.equals(text(step, "leave_at"))) {
+                        left.complete(null);
+                        new CountDownLatch(1).await(); // until it is interrupted
+                    }
+                });
+        await(CompletableFuture.anyOf(end, left));
+        end.cancel(false);
+        told.add("events", runs);
+        return told;
     }
 
     private JsonObject save(JsonObject step) throws Exception {
