@@ -79,6 +79,8 @@ class Engine(Protocol):
     """
 
     name: str
+    reads_wait: bool
+    """Whether a read waits for another machine: then others shall be under way with it."""
 
     @property
     def outbox(self) -> Journal:

@@ -45,6 +45,7 @@ class MemoryEngine:
     """
 
     name = "memory"
+    reads_wait = False
 
     def __init__(self, *, history: History, page_bytes: int, answer_bytes: int, outbox: Stock) -> None:
         self.outbox = TableJournal(outbox, self._step)

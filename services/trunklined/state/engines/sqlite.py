@@ -81,6 +81,7 @@ class SqliteEngine:
     """
 
     name = "sqlite"
+    reads_wait = False
 
     def __init__(
         self,

@@ -44,8 +44,9 @@ MAX_OPEN_ITEMS: Final = 16_384
 MAX_OPEN_BYTES: Final = 64 * 1024 * 1024
 """Unanswered items of one stream, and their bytes; beyond either the stream is not read further."""
 
+MAX_OPEN_GETS: Final = 64
 MAX_OPEN_LISTS: Final = 4
-"""Concurrent lists of one stream; the stream waits before the next one."""
+"""Concurrent reads that wait, and lists, of one stream; it waits before the next one."""
 
 
 _ITEMS: Final = (state_pb2.OpenStateStreamRequest.ITEMS_FIELD_NUMBER,)
@@ -88,6 +89,8 @@ class StateConnection:
         self._open_items = 0
         self._open_bytes = 0
         self._fewer = asyncio.Event()
+        self._gets: set[asyncio.Task[None]] = set()
+        """The reads of an engine whose reads wait."""
         self._lists: set[asyncio.Task[None]] = set()
         self._batches: set[asyncio.Task[None]] = set()
         """The answers to batches that are being made."""
@@ -135,7 +138,7 @@ class StateConnection:
 
     def close(self) -> None:
         """Stops sending, after the client disconnected; submitted writes are still committed. Idempotent."""
-        for task in self._lists | self._batches | self._renewals:
+        for task in self._gets | self._lists | self._batches | self._renewals:
             task.cancel()
         slots, self._slots = self._slots, None
         if slots is not None:
@@ -219,12 +222,30 @@ class StateConnection:
 
     async def _get(self, id: int, read: Read) -> None:
         if self._store.is_settled(read.kind, read.id):
-            entry = found(read, await self._store.get(read.kind, read.id))
-            fill_got(self._answer(id, entry.size).got, entry)
+            if not self._store.engine.reads_wait:
+                entry = found(read, await self._store.get(read.kind, read.id))
+                fill_got(self._answer(id, entry.size).got, entry)
+                return
+            while len(self._gets) >= MAX_OPEN_GETS:
+                await asyncio.wait(self._gets, return_when=asyncio.FIRST_COMPLETED)
+            task = asyncio.ensure_future(self._answer_get(id, read))
+            self._opened(0)
+            self._gets.add(task)
+            task.add_done_callback(self._gets.discard)
         else:
             self._store.submit((read,), 0, partial(self._got, id, read), self)
             self._store.counts.gets += 1
             self._opened(0)
+
+    async def _answer_get(self, id: int, read: Read) -> None:
+        try:
+            entry = found(read, await self._store.get(read.kind, read.id))
+            await self._writer.room(FRAME_BYTES)
+            fill_got(self._answer(id, entry.size).got, entry)
+        except TrunklineError as error:
+            self._fail(id, error)
+        finally:
+            self._closed(0)
 
     async def _list(self, id: int, query: ListQuery) -> None:
         while len(self._lists) >= MAX_OPEN_LISTS:

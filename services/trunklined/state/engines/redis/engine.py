@@ -77,6 +77,7 @@ class RedisEngine:
     """
 
     name = "redis"
+    reads_wait = True
 
     def __init__(self, target: Target, *, history: History, page_bytes: int, answer_bytes: int, outbox: Stock) -> None:
         self._id = uuid4().hex
