@@ -97,11 +97,8 @@ def receipts_from_wire(published: bus_pb2.PublishResponse) -> list[Receipt]:
         if receipt.time != known:
             known, time = receipt.time, _time(receipt.time)
         durability = _DURABILITIES[receipt.durability]
-        receipts.append(
-            Receipt(
-                *(receipt.sequence, time, durability, receipt.duplicate, receipt.held_by_sidecar, receipt.matched),
-            )
-        )
+        became = receipt.duplicate, receipt.held_by_sidecar, receipt.matched
+        receipts.append(Receipt(receipt.sequence, time, durability, *became))
     return receipts
 
 

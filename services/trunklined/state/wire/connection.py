@@ -175,10 +175,7 @@ class StateConnection:
                     self._closed(size)
                     raise
             case "renew_lease":
-                task = asyncio.ensure_future(self._renew(item.id, item.renew_lease))
-                self._opened(0)
-                self._renewals.add(task)
-                task.add_done_callback(self._renewals.discard)
+                self._begin(self._renew(item.id, item.renew_lease), self._renewals)
             case "release_lease":
                 hold = leases.to_hold(item.release_lease.lease, "lease")
                 release = to_release(hold, self._principal)
@@ -222,16 +219,12 @@ class StateConnection:
 
     async def _get(self, id: int, read: Read) -> None:
         if self._store.is_settled(read.kind, read.id):
-            if not self._store.engine.reads_wait:
+            if self._store.engine.reads_wait:
+                await _until_below(MAX_OPEN_GETS, self._gets)
+                self._begin(self._answer_get(id, read), self._gets)
+            else:
                 entry = found(read, await self._store.get(read.kind, read.id))
                 fill_got(self._answer(id, entry.size).got, entry)
-                return
-            while len(self._gets) >= MAX_OPEN_GETS:
-                await asyncio.wait(self._gets, return_when=asyncio.FIRST_COMPLETED)
-            task = asyncio.ensure_future(self._answer_get(id, read))
-            self._opened(0)
-            self._gets.add(task)
-            task.add_done_callback(self._gets.discard)
         else:
             self._store.submit((read,), 0, partial(self._got, id, read), self)
             self._store.counts.gets += 1
@@ -248,12 +241,8 @@ class StateConnection:
             self._closed(0)
 
     async def _list(self, id: int, query: ListQuery) -> None:
-        while len(self._lists) >= MAX_OPEN_LISTS:
-            await asyncio.wait(self._lists, return_when=asyncio.FIRST_COMPLETED)
-        task = asyncio.ensure_future(self._answer_list(id, query))
-        self._opened(0)
-        self._lists.add(task)
-        task.add_done_callback(self._lists.discard)
+        await _until_below(MAX_OPEN_LISTS, self._lists)
+        self._begin(self._answer_list(id, query), self._lists)
 
     async def _answer_list(self, id: int, query: ListQuery) -> None:
         try:
@@ -333,6 +322,13 @@ class StateConnection:
         self._frame_bytes = 0
         return encoded
 
+    def _begin(self, answering: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+        """Lets an item be answered beside the others; ends with `_closed(0)`."""
+        task = asyncio.ensure_future(answering)
+        self._opened(0)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
     def _opened(self, size: int) -> None:
         self._open_items += 1
         self._open_bytes += size
@@ -357,3 +353,8 @@ def _check_parts(raw: bytes) -> None:
         if parts_of(raw, path, MAX_FRAME_ITEMS) > MAX_FRAME_ITEMS:
             raise invalid_record(f"frame.{name}", f"are more than {MAX_FRAME_ITEMS}")
     check_published(raw, *_WRITES)
+
+
+async def _until_below(most: int, tasks: set[asyncio.Task[None]]) -> None:
+    while len(tasks) >= most:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
