@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from trunkline.errors import UnauthenticatedError
+from trunkline.tls.pem import MIN_RSA_BITS
 from trunklined.access.jwt_terms import FETCH_SECONDS, HTTPS, JwtTerms
 from trunklined.access.proof_errors import KeysError
 
@@ -26,7 +27,6 @@ LEEWAY_SECONDS: Final = 10.0
 """So much clocks may differ."""
 MAX_KEYS_BYTES: Final = 1024 * 1024
 MAX_KEYS: Final = 256
-MIN_RSA_BITS: Final = 2048
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey
 

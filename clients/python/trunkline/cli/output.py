@@ -118,6 +118,15 @@ def print_table(
     console.print(make_table(columns, rows, right=right))
 
 
+def print_section(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: frozenset[str] = frozenset()
+) -> None:
+    """A table under its title."""
+    write_line(click.style(title, bold=True))
+    print_table(columns, rows, right=right)
+    write_line("")
+
+
 def make_table(
     columns: Sequence[str],
     rows: Iterable[Sequence[Any]],

@@ -16,7 +16,7 @@ from trunkline.cli.bus.message_lines import Printer
 from trunkline.cli.bus.sidecar_view import print_held
 from trunkline.cli.clients import bus_client
 from trunkline.cli.exit_codes import INTERRUPTED, NOT_FOUND, run
-from trunkline.cli.output import Marked, counted, print_json, print_table, safe, write_line
+from trunkline.cli.output import Marked, counted, print_json, print_section, print_table, safe, write_line
 from trunkline.cli.settings import settings, with_settings
 from trunkline.cli.times import age_of, json_time, local_time, read_span, time_of_day
 
@@ -238,10 +238,10 @@ def stuck(older_than: float | None, limit: int | None) -> None:
 
 def _section(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Prints a table under its title, or that there is nothing."""
-    write_line(click.style(title if rows else f"{title}: none", bold=bool(rows)))
     if rows:
-        print_table(columns, rows, right=_FIGURES)
-        write_line("")
+        print_section(title, columns, rows, right=_FIGURES)
+    else:
+        write_line(f"{title}: none")
 
 
 @click.command()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import click
-
-from trunkline.cli.output import Marked, counted, print_facts, print_table, write_line
+from trunkline.cli.output import Marked, counted, print_facts, print_section, write_line
 from trunkline.cli.services.services import size
 from trunkline.cli.times import age_of, local_time
 
@@ -36,22 +33,12 @@ def print_held(held: HeldBySidecar) -> None:
     write_line("")
     if held.channels:
         rows = [(each.channel, each.messages, size(each.bytes), age_of(each.oldest_at)) for each in held.channels]
-        _table("Channels of which most waits", ("channel", "messages", "size", "oldest"), rows, frozenset({"messages"}))
+        columns = ("channel", "messages", "size", "oldest")
+        print_section("Channels of which most waits", columns, rows, right=frozenset({"messages"}))
     if held.last_refused:
-        columns = ("refused at", "channel", "message", "reason", "error")
         refusals = [
             (local_time(each.refused_at), each.channel, each.message_id, each.reason, each.error)
             for each in held.last_refused
         ]
-        _table("Refused for good, the last ones", columns, refusals)
-
-
-def _table(
-    title: str,
-    columns: tuple[str, ...],
-    rows: Sequence[Sequence[Any]],
-    right: frozenset[str] = frozenset(),
-) -> None:
-    write_line(click.style(title, bold=True))
-    print_table(columns, rows, right=right)
-    write_line("")
+        told = ("refused at", "channel", "message", "reason", "error")
+        print_section("Refused for good, the last ones", told, refusals)
