@@ -534,7 +534,7 @@ func (s *session) sayEncoded(id uint64, field protowire.Number, body []byte) {
 	s.stream.schedule()
 }
 
-// ping asks for an answer when all before it was taken, and with `isSent` is on its way to all replicas.
+// ping asks for an answer when all before it was taken, and with `isSent` has arrived at all replicas.
 func (s *session) ping(isSent bool) (id uint64, awaited chan answer, err error) {
 	if err := s.stream.check(); err != nil {
 		return 0, nil, err

@@ -15,7 +15,7 @@ import (
 //
 // The new session's stream goes over a connection of its own, so that another replica may answer. It asks for what is live,
 // and waits until all of that is confirmed; until then nothing has changed. Then, at one moment, it takes the old one's place:
-// there subscriptions end behind their last message, and a ping says when what was published there is on its way to all
+// there subscriptions end behind their last message, and a ping says when what was published there has arrived at all
 // replicas. Until that is answered, what goes out by the new one waits. Durable subscriptions begin there behind their end
 // here, for nothing of theirs can be missed; what is leased stays leased. The old session then ends what is under way:
 // requests, answers, receipts.

@@ -7,6 +7,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -176,10 +177,17 @@ class Work:
             assert events.count("Accepted") == 1
         assert self.lost == []
         for sender in ("a", "b"):
-            assert self.live[sender] == list(range(self.published[sender]))
+            assert _faults(self.live[sender], self.published[sender]) == ([], [], [])
         assert sorted(self.grouped) == list(range(self.published["grouped"]))  # what waits for a member is overtaken
         assert sorted(self.stored) == list(range(self.published["stored"]))
         assert set(self.attempts) == {1}
+
+
+def _faults(heard: list[int], published: int) -> tuple[list[int], list[int], list[tuple[int, int]]]:
+    """Numbers that did not come, that came more than once, and pairs of which the later came first."""
+    lost = sorted(set(range(published)) - set(heard))
+    doubled = [number for number, times in Counter(heard).items() if times > 1]
+    return lost, doubled, [(one, other) for one, other in pairwise(heard) if other < one]
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -445,3 +453,36 @@ async def test_what_waits_for_a_group_elsewhere_outlives_the_replica_where_it_wa
             while len(heard) < 50:
                 heard += [message.message_id for message in (await member.read()).deliveries.messages]
         assert heard == [str(number) for number in range(50)]
+
+
+async def test_what_is_published_elsewhere_comes_behind_what_has_arrived() -> None:
+    """A publisher goes on at a replica that has not read yet what it was sent: it waits until it has."""
+    item = bus_pb2.OpenStreamRequest.ClientItem
+    async with replicas(2) as (made, _), AsyncExitStack() as stack:
+        there, here = made.addresses
+        heard: list[int] = []
+
+        async def on_live(message: AgentMessage) -> None:
+            heard.append(number_of(message))
+
+        bus = await stack.enter_async_context(GrpcMessageBus(here, connect_timeout=PATIENCE))
+        await bus.subscribe("live:news", on_live)
+        line = await stack.enter_async_context(grpc.aio.insecure_channel(there))
+        call = bus_pb2_grpc.BusServiceStub(line).OpenStream()
+        made.programs[1].pause()
+        try:
+            publish = bus_pb2.PublishRequest(
+                channel="live:news", messages=[message_pb2.Message(message_id="1", json='{"n": 1}')]
+            )
+            ping = bus_pb2.OpenStreamRequest.Ping(sent=True)
+            await call.write(bus_pb2.OpenStreamRequest(items=[item(publish=publish), item(id=1, ping=ping)]))
+            answer = asyncio.ensure_future(call.read())
+            done, _ = await asyncio.wait([answer], timeout=1)
+            assert not done
+        finally:
+            made.programs[1].resume()
+        async with asyncio.timeout(PATIENCE):
+            assert (await answer).items[0].HasField("pong")
+            await bus.publish("live:news", numbered(2))
+        await until(lambda: len(heard) == 2)
+        assert heard == [1, 2]

@@ -2961,8 +2961,8 @@ func (x *OpenStreamRequest_Cancel) GetFinish() bool {
 
 type OpenStreamRequest_Ping struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Answered only when what came before it was also sent to the other replicas of the bus: what is published by way of
-	// another replica after that comes behind it.
+	// Answered only when what came before it has also arrived at the other replicas of the bus: what is published by way
+	// of another replica after that comes behind it.
 	Sent          bool `protobuf:"varint,1,opt,name=sent,proto3" json:"sent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

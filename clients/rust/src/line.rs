@@ -3,7 +3,7 @@
 //!
 //! Each client has one stream that is its home: it hears there that it shall move. Then it opens another connection, which may
 //! reach another replica, and a home there. Calls that publish, or of a state, wait until those before them are answered, and,
-//! of a bus, until what they published is on its way to all replicas: from then on all calls go by the new connection. Streams
+//! of a bus, until what they published has arrived at all replicas: from then on all calls go by the new connection. Streams
 //! follow by themselves, and calls that last longer end where they began; the old home stays until all of them have.
 
 use std::convert::Infallible;

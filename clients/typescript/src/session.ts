@@ -82,7 +82,7 @@ export class Session implements StreamUser<OpenStreamResponse> {
     this.sealFull();
   }
 
-  /** Returns when all before it was taken, and with `sent` is on its way to all replicas. */
+  /** Returns when all before it was taken, and with `sent` has arrived at all replicas. */
   async ping(sent: boolean, options: CallOptions): Promise<void> {
     this.stream.check();
     const id = this.stream.nextId();

@@ -2105,8 +2105,8 @@ pub mod open_stream_request {
     }
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Ping {
-        /// Answered only when what came before it was also sent to the other replicas of the bus: what is published by way of
-        /// another replica after that comes behind it.
+        /// Answered only when what came before it has also arrived at the other replicas of the bus: what is published by way
+        /// of another replica after that comes behind it.
         #[prost(bool, tag = "1")]
         pub sent: bool,
     }

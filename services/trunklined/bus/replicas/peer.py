@@ -178,14 +178,13 @@ class Peer:
             self._look_sent()  # what expired left without a frame
             self._emptied.set()
 
-    @property
-    def has_sent_all(self) -> bool:
-        """Whether no message waits, or is being sent, that is for all there who are in no group."""
-        return not (self._queue.count or self._is_sending)
-
-    def when_sent(self, tell: Callable[[], None]) -> None:
-        """Calls `tell` when so many are sent as wait now, or the other is gone."""
-        self._marks.append((self._left + self._queue.count, tell))
+    def _when_sent(self, tell: Callable[[], None]) -> None:
+        """Calls `tell` when so many messages are sent as wait now for all there who are in no group, or the other is
+        gone: at once where none wait, and none are being sent."""
+        if self.is_gone or not (self._queue.count or self._is_sending):
+            tell()
+        else:
+            self._marks.append((self._left + self._queue.count, tell))
 
     @property
     def _left(self) -> int:
@@ -290,8 +289,17 @@ class Peer:
         """Returns when the messages have arrived that wait there for this replica, or the other is gone."""
         await self._ask(call, items.Flush(call))
 
+    async def arrived(self, call: int) -> None:
+        """Returns when the messages have arrived there that wait here for it, or the other is gone."""
+        sent = asyncio.Event()
+        self._when_sent(sent.set)
+        await sent.wait()
+        await self.flushed(call)  # it takes what it gets in order
+
     async def _ask(self, call: int, question: items.Item) -> Any:
         """Returns what it answers; None where it is gone."""
+        if self.is_gone:
+            return None
         answer = self._calls[call] = self._loop.create_future()
         self.put(question)
         try:
@@ -387,10 +395,7 @@ class Peer:
         self.put(items.Answer(item.call, encoded), len(encoded or b""))
 
     def _flush(self, item: items.Flush) -> None:
-        if self.has_sent_all:
-            self.put(items.Flushed(item.call))
-        else:
-            self.when_sent(lambda: self.put(items.Flushed(item.call)))
+        self._when_sent(lambda: self.put(items.Flushed(item.call)))
 
     def _apply(self, entry: items.Entry) -> None:
         """Takes note of how many want a pattern in a group."""

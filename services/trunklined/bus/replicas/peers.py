@@ -97,9 +97,9 @@ class Peers(Protocol):
     def when_told(self, tell: Callable[[], None]) -> None:
         """Calls `tell` when all others know the interest as it is now: at once where they do."""
 
-    def when_sent(self, tell: Callable[[], None]) -> None:
-        """Calls `tell` when what was published here so far was sent to all others that want it: at once where it was.
-        What another replica sends them after that arrives behind it."""
+    def when_arrived(self, tell: Callable[[], None]) -> None:
+        """Calls `tell` when what was published here so far has arrived at all others that want it: at once where there
+        are none. What is published at another replica after that comes behind it, also to those who are there."""
 
     def when_received(self, tell: Callable[[], None]) -> None:
         """Calls `tell` when what the others sent to this replica so far has arrived: at once where there are none."""
@@ -139,7 +139,7 @@ class _Alone:
     def when_told(self, tell: Callable[[], None]) -> None:
         tell()
 
-    def when_sent(self, tell: Callable[[], None]) -> None:
+    def when_arrived(self, tell: Callable[[], None]) -> None:
         tell()
 
     def when_received(self, tell: Callable[[], None]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from itertools import count
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 import structlog
@@ -93,31 +93,22 @@ class Replicas:
         else:
             tell()
 
-    def when_sent(self, tell: Callable[[], None]) -> None:
-        late = [peer for peer in self._peers.values() if not peer.has_sent_all]
-        left = len(late)
-
-        def sent() -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                tell()
-
-        for peer in late:
-            peer.when_sent(sent)
-        if not late:
-            tell()
+    def when_arrived(self, tell: Callable[[], None]) -> None:
+        self._when_all(Peer.arrived, tell)
 
     def when_received(self, tell: Callable[[], None]) -> None:
+        self._when_all(Peer.flushed, tell)
+
+    def _when_all(self, ask: Callable[[Peer, int], Coroutine[Any, Any, None]], tell: Callable[[], None]) -> None:
         if self._tasks is None or not self._peers:
             tell()
             return
-        calls = [peer.flushed(next(self._calls)) for peer in self._peers.values()]
+        calls = [ask(peer, next(self._calls)) for peer in self._peers.values()]
 
         async def wait() -> None:
             try:
                 await asyncio.gather(*calls)
-            finally:  # also where this replica is cut off from the others: nothing more comes
+            finally:  # also where this replica is cut off from the others: nothing more comes or goes
                 tell()
 
         self._tasks.create_task(wait())

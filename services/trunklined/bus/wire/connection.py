@@ -291,7 +291,7 @@ class BusConnection:
 
     def _pong_when_told(self, id: int, *, sent: bool) -> None:
         """Answers a ping: at once, or when other replicas know of the interest that this client had before it; with
-        `sent`, when what it published was sent to them too."""
+        `sent`, when what it published has arrived there too."""
         changes = self._changes
 
         def pong_now() -> None:
@@ -301,7 +301,7 @@ class BusConnection:
         def pong() -> None:
             self._told = max(self._told, changes)
             if sent:
-                self._broker.peers.when_sent(pong_now)
+                self._broker.peers.when_arrived(pong_now)
             else:
                 pong_now()
 

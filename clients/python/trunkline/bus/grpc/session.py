@@ -258,12 +258,13 @@ class BusSession:
         """Tells an error with the next flush."""
         self._publisher.remember(error)
 
-    async def published_is_sent(self) -> None:
-        """Waits until what was published here so far is on its way to all replicas."""
+    async def published_has_arrived(self) -> None:
+        """Waits until what was published here so far has arrived at all replicas."""
         await self._ping(sent=True)
 
     async def _ping(self, *, sent: bool) -> None:
-        """Waits until the service took what was said before; with `sent`, until what was published is on its way."""
+        """Waits until the service took what was said before; with `sent`, until what was published has arrived at all
+        replicas."""
         id, answer = self.stream.expect()
         ping = self._frames.item(id).ping
         ping.SetInParent()

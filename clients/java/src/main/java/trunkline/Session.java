@@ -91,7 +91,7 @@ final class Session implements Mover.Movable, MultiplexedStream.User<OpenStreamR
     }
 
     /**
-     * Lets something be done when all before it was taken, and with `isSent` is on its way to all replicas.
+     * Lets something be done when all before it was taken, and with `isSent` has arrived at all replicas.
      *
      * @param taken called then, with the lock held; what it throws fails the future
      */

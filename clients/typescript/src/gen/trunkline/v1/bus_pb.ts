@@ -1173,8 +1173,8 @@ export const OpenStreamRequest_CancelSchema: GenMessage<OpenStreamRequest_Cancel
  */
 export type OpenStreamRequest_Ping = Message<"trunkline.v1.OpenStreamRequest.Ping"> & {
   /**
-   * Answered only when what came before it was also sent to the other replicas of the bus: what is published by way of
-   * another replica after that comes behind it.
+   * Answered only when what came before it has also arrived at the other replicas of the bus: what is published by way
+   * of another replica after that comes behind it.
    *
    * @generated from field: bool sent = 1;
    */
