@@ -217,12 +217,18 @@ def make_replicas(settings: Settings) -> Replicas:
     return Replicas(lambda: RedisExchange(target), lambda: name, settings.replica_ttl)
 
 
-def make_broker(settings: Settings, engine: JournalEngine | None = None, peers: Peers = ALONE) -> Broker:
+def make_broker(
+    settings: Settings,
+    engine: JournalEngine | None = None,
+    peers: Peers = ALONE,
+    clock: Callable[[], float] = time.time,
+) -> Broker:
     """The domain of a bus; its journal is not opened yet.
 
     Args:
         engine: what keeps the journal. None: SQLite, as the settings say.
         peers: the other replicas.
+        clock: UNIX time in seconds.
     """
     path = settings.path if settings.engine == "sqlite" else None
     return Broker(
@@ -245,7 +251,8 @@ def make_broker(settings: Settings, engine: JournalEngine | None = None, peers: 
             retention=tuple(RetentionRule(**rule.model_dump()) for rule in settings.retention),
         ),
         MESSAGE_FORMAT,
-        peers=peers,
+        clock,
+        peers,
     )
 
 

@@ -6,7 +6,6 @@ killed.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
@@ -20,6 +19,7 @@ from trunklined.bus.durable.pending import Pending
 from trunklined.bus.durable.send_buffer import SEND_BUFFER_BYTES, SendBuffer
 from trunklined.bus.message_batch import MessageBatch
 from trunklined.bus.queue import Subscriber
+from trunklined.bus.wall_timer import WallTimer
 
 Leased = list[tuple[Subscriber, MessageBatch, Pending]]
 """What one turn leased to whom."""
@@ -46,7 +46,7 @@ class Dispatch:
         self._is_spent = False
         """Whether the last turn ended for lack of room. There may be room again before the timer is set: a look at the
         limits alone would set none, and what waits would wait for ever."""
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = WallTimer(context.clock, self._on_time)
 
     @property
     def size(self) -> int:
@@ -112,7 +112,7 @@ class Dispatch:
 
     def end(self) -> None:
         """Hands out nothing more."""
-        self._cancel_timer()
+        self._timer.stop()
 
     def turn_away(self, error: TrunklineError) -> None:
         """Ends the subscribers' streams."""
@@ -229,7 +229,6 @@ class Dispatch:
 
     def arm(self) -> None:
         """Sets the timer to what happens next: a lease that ends, a pending batch that is due, or room by the rate."""
-        self._cancel_timer()
         leases = self._backlog.pending_messages.leases
         times = [leases.next_deadline()]
         has_room = not self._is_spent and self._limits.room(len(leases)) > 0
@@ -245,17 +244,9 @@ class Dispatch:
                 if rests_until is not None and rests_until > self._context.clock():
                     times.append(rests_until)
         at = min((time for time in times if time is not None), default=None)
-        if at is not None and not self._backlog.is_over:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(max(0.0, at - self._context.clock()) + 0.001, self._on_time)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.set(None if self._backlog.is_over else at)
 
     def _on_time(self) -> None:
-        self._timer = None
         now = self._context.clock()
         if late := set(chain.from_iterable(self._backlog.pending_messages.leases.late(now))):
             self._lapse(late, now)

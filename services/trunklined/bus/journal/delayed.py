@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -11,6 +10,7 @@ from trunklined.bus.description import Description
 from trunklined.bus.engines.engine import JournalEngine
 from trunklined.bus.journal.publication import Publication
 from trunklined.bus.requests import Correlated
+from trunklined.bus.wall_timer import WallTimer
 
 RELEASED_MESSAGES: Final = 1_024
 """What one commit releases at the most."""
@@ -40,21 +40,15 @@ class DelayedMessages:
         self._clock = clock
         self._describe = describe
         self._due = due
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = WallTimer(clock, self._on_time)
 
     def arm(self) -> None:
         """Sets the timer to the next, as the engine knows it."""
-        self.stop()
-        at = self._engine.next_held_back()
-        if at is not None:
-            wait = max(0.0, at - self._clock()) + 0.001
-            self._timer = asyncio.get_running_loop().call_later(wait, self._on_time)
+        self._timer.set(self._engine.next_held_back())
 
     def stop(self) -> None:
         """Releases nothing more by itself."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.stop()
 
     def release(self, allot: Callable[[int], int], now: float) -> list[Publication]:
         """What is due, as publications, each message with a new sequence."""
@@ -68,9 +62,10 @@ class DelayedMessages:
             about = self._describe(batch.messages[0])
             if about.correlation_id:
                 publication.correlated.append(Correlated(about.correlation_id, about.message_id, batch.messages[0]))
+        if not by_channel:  # the clock was put back meanwhile
+            self.arm()
         return list(by_channel.values())
 
     def _on_time(self) -> None:
-        self._timer = None
         self.is_due = True
         self._due()
