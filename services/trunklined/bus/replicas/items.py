@@ -1,8 +1,14 @@
-"""What replicas send each other: frames of items, as MessagePack. Messages in them stay as they were published."""
+"""What replicas send each other: frames of items, as MessagePack. Messages in them stay as they were published.
+
+While one replica after the other is restarted as a newer version, both versions speak to each other. So an item changes
+only by fields behind the others, with defaults; a tag is used once, also when its kind is gone; and a kind that is not
+known is passed over: what is new may be sent to all, and must be what an older replica can do without.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, get_args
 
 import msgspec
 from msgspec import Struct
@@ -246,5 +252,35 @@ class Frame(Struct, array_like=True):
     items: list[Item]
 
 
+class _FrameOfRaw(Struct, array_like=True):
+    sender: str
+    items: list[msgspec.Raw]
+
+
+class _Kind(Struct, array_like=True):
+    tag: int
+
+
+_KNOWN: Final = frozenset(kind.__struct_config__.tag for kind in get_args(Item))
+
 encode_frame: Final = msgspec.msgpack.Encoder().encode
-decode_frame: Final = msgspec.msgpack.Decoder(Frame).decode
+_decode: Final = msgspec.msgpack.Decoder(Frame).decode
+_decode_raw: Final = msgspec.msgpack.Decoder(_FrameOfRaw).decode
+_decode_kind: Final = msgspec.msgpack.Decoder(_Kind).decode
+_decode_item: Final[Callable[[msgspec.Raw], Item]] = msgspec.msgpack.Decoder(Item).decode
+
+
+def decode_frame(encoded: bytes) -> Frame:
+    """Decodes a frame, without items of kinds that are not known here.
+
+    Raises:
+        msgspec.DecodeError: it is none.
+    """
+    try:
+        return _decode(encoded)
+    except msgspec.ValidationError:
+        frame = _decode_raw(encoded)
+        known = [item for item in frame.items if _decode_kind(item).tag in _KNOWN]
+        if len(known) == len(frame.items):
+            raise
+        return Frame(frame.sender, [_decode_item(item) for item in known])
