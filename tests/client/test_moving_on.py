@@ -13,8 +13,8 @@ from trunkline.bus.grpc.session import BusSession
 CHANNEL: Final = f"moving-on:{uuid4().hex}"
 
 
-async def _done(came: int, mover: object) -> bool:
-    return came == 2 and mover is None
+async def _done(came: int, moving: object) -> bool:
+    return came == 2 and moving is None
 
 
 class _MovingBus(GrpcMessageBus):
@@ -26,7 +26,7 @@ class _MovingBus(GrpcMessageBus):
         session = await super()._begin_elsewhere()
         self.came_to.append(session)
         if len(self.came_to) == 1:
-            self._asked_to_move(session)
+            self._mover.ask(session)
         return session
 
 
@@ -37,8 +37,8 @@ async def test_a_bus_moves_on(bus_address: str) -> None:
     async with bus:
         await bus.subscribe(CHANNEL, inbox)
         first = bus._connected()
-        bus._asked_to_move(first)
-        await eventually(lambda: _done(len(bus.came_to), bus._mover), bool)
+        bus._mover.ask(first)
+        await eventually(lambda: _done(len(bus.came_to), bus._mover._moving), bool)
         assert bus._connected() is bus.came_to[1]
         await bus.publish(CHANNEL, numbered(1))
         await inbox.have(1)
@@ -52,7 +52,7 @@ class _MovingState(GrpcStateManager):
         line = await super()._line_elsewhere(old)  # type: ignore[arg-type]
         self.came_to += 1
         if line is not None and self.came_to == 1:
-            self._line_asked_to_move(line)
+            self._mover.ask(line)
         return line
 
 
@@ -62,5 +62,5 @@ async def test_a_state_manager_moves_on(state_address: str) -> None:
         result = TaskResult(task_id=CHANNEL, agent_id="a", status="completed")
         await state.save_task_result(result)
         state._asked_to_move()
-        await eventually(lambda: _done(state.came_to, state._mover), bool)
+        await eventually(lambda: _done(state.came_to, state._mover._moving), bool)
         assert await state.get_task_result(CHANNEL) is not None

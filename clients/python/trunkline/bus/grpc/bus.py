@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
 from typing import Final
 
-from trunkline.addresses import check_target
 from trunkline.bus.grpc.base import BaseBus
 from trunkline.bus.grpc.frames import parse_frame
 from trunkline.bus.grpc.moving import Move, wind_up
@@ -15,11 +12,10 @@ from trunkline.bus.grpc.session import BusSession
 from trunkline.errors import BusDisconnectedError, TrunklineError
 from trunkline.limits import BUS_PORT, CLIENT_DISCONNECT_SECONDS, MAX_MESSAGE_BYTES
 from trunkline.tls.options import Tls
-from trunkline.wire.channel import check_tls
-from trunkline.wire.stream import Compression, Stream, StreamUser, check_compression
-from trunkline.wire.token import Caller, Token, given_name
-
-log = logging.getLogger(__name__)
+from trunkline.wire.connect_options import ConnectOptions
+from trunkline.wire.mover import Mover
+from trunkline.wire.stream import Compression, Stream, StreamUser
+from trunkline.wire.token import Token
 
 _CONNECT: Final = "/trunkline.v1.BusService/OpenStream"
 
@@ -70,94 +66,48 @@ class GrpcMessageBus(BaseBus):
         on_disconnected: Callable[[TrunklineError], None] | None = None,
         on_reconnected: Callable[[], None] | None = None,
     ) -> None:
-        check_compression(compression)
-        super().__init__(check_target(address), max_message_bytes)
-        check_tls(address, tls)
-        self._connect_timeout = connect_timeout
-        self._wait_for_ready = wait_for_ready
-        self._compression = compression
-        self._tls = tls
-        self._token = token
-        self._on_behalf_of = on_behalf_of
-        self._client_name = given_name(client_name)
+        self._options = ConnectOptions(
+            address, connect_timeout, wait_for_ready, compression, tls, token, on_behalf_of, client_name
+        )
+        super().__init__(address, max_message_bytes)
         self._on_disconnected = on_disconnected
         self._on_reconnected = on_reconnected
-        self._mover: asyncio.Task[None] | None = None
-        self._asked: set[BusSession] = set()
-        """Sessions that were asked to move, and did not begin to."""
+        self._mover: Mover[BusSession] = Mover(address, lambda: self._session, self._go_elsewhere)
         self._move: Move | None = None
-        self._stays = False
-        """Whether it is being disconnected: it moves no more."""
-        self._winding_up: set[asyncio.Task[None]] = set()
-        """The ends of connections that others have taken the place of."""
+        """The one that is under way."""
 
     @property
     def client_name(self) -> str:
-        return super().client_name if self._client_name is None else self._client_name
+        return self._options.client_name
 
     async def _begin(self) -> BusSession:
-        self._asked.clear()
-        session = BusSession(self._open_stream, self._on_disconnected, self._on_reconnected, self._asked_to_move)
-        await session.stream.open(self._connect_timeout)
+        self._mover.begin_anew()
+        session = BusSession(self._open_stream, self._on_disconnected, self._on_reconnected, self._mover.ask)
+        await session.stream.open(self._options.connect_timeout)
         return session
 
     async def disconnect(self) -> None:
-        self._stays = True
-        try:
-            if (mover := self._mover) is not None:
-                if self._move is not None and self._move.is_made:  # what was published goes out with its end
-                    await asyncio.wait({mover}, timeout=CLIENT_DISCONNECT_SECONDS)
-                await _ended(mover)
+        is_made = self._move is not None and self._move.is_made  # what was published goes out with its end
+        async with self._mover.staying(CLIENT_DISCONNECT_SECONDS if is_made else 0.0):
             await super().disconnect()
-            for task in list(self._winding_up):
-                await _ended(task)
-        finally:
-            self._stays = False
-
-    def _asked_to_move(self, session: BusSession) -> None:
-        """The service asks to go on at another replica."""
-        self._asked.add(session)
-        self._move_if_asked()
-
-    def _move_if_asked(self) -> None:
-        """Begins to move, where the session of now was asked to. One that is asked while it is being moved to is moved
-        from when it is there: its replica stops, too."""
-        session = self._session
-        if session in self._asked and self._mover is None and not self._stays:
-            self._asked.clear()
-            self._mover = asyncio.create_task(self._go_elsewhere(session), name=f"move from {self.address}")
 
     async def _go_elsewhere(self, session: BusSession) -> None:
         self._move = move = Move(session, self._begin_elsewhere, self._switch)
         try:
             await move.run()
-        except Exception:  # a defect here must not end the connection that there is
-            log.exception("the connection to %s was not moved: something unexpected went wrong here", self.address)
         finally:
-            self._mover = self._move = None
+            self._move = None
             if move.is_made:
-                winding_up = asyncio.create_task(wind_up(session), name=f"left {self.address}")
-                self._winding_up.add(winding_up)
-                winding_up.add_done_callback(self._winding_up.discard)
-            self._move_if_asked()
+                self._mover.leave(wind_up(session))
 
     async def _begin_elsewhere(self) -> BusSession:
-        session = BusSession(self._open_stream, None, None, self._asked_to_move)
+        session = BusSession(self._open_stream, None, None, self._mover.ask)
         session.stream.opens_at_once = True  # it may be the replica that stops
-        await session.stream.open(self._connect_timeout)
+        await session.stream.open(self._options.connect_timeout)
         return session
 
     def _switch(self, session: BusSession) -> None:
         self._session = session
 
     def _open_stream(self, user: StreamUser) -> Stream:
-        lost, compression, wait = BusDisconnectedError, self._compression, self._wait_for_ready
-        caller = Caller(self._token, self._on_behalf_of, self.client_name)
-        options = (compression, wait, self._tls, caller)
-        return Stream(self.address, _CONNECT, parse_frame, user, lost, *options)
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    """Ends a task, and waits for its end."""
-    task.cancel()
-    await asyncio.wait({task})
+        return self._options.stream(_CONNECT, parse_frame, user, BusDisconnectedError)

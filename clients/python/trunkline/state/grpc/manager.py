@@ -8,17 +8,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from trunkline.addresses import check_target
 from trunkline.callbacks import notify
 from trunkline.errors import StateDisconnectedError, TrunklineError
 from trunkline.limits import STATE_PORT
 from trunkline.state.grpc.base import BaseStateManager, take_frame
 from trunkline.state.grpc.frames import ServerFrame
 from trunkline.tls.options import Tls
-from trunkline.wire.channel import check_tls
+from trunkline.wire.connect_options import ConnectOptions
+from trunkline.wire.mover import Mover
 from trunkline.wire.reconnect import reconnect_delays
-from trunkline.wire.stream import Compression, Stream, check_compression
-from trunkline.wire.token import Caller, Token, given_name
+from trunkline.wire.stream import Compression, Stream
+from trunkline.wire.token import Token
 
 log = logging.getLogger(__name__)
 
@@ -70,98 +70,53 @@ class GrpcStateManager(BaseStateManager):
         on_disconnected: Callable[[TrunklineError], None] | None = None,
         on_reconnected: Callable[[], None] | None = None,
     ) -> None:
-        check_compression(compression)
-        super().__init__(check_target(address), timeout, on_disconnected, on_reconnected)
-        check_tls(address, tls)
-        self._connect_timeout = connect_timeout
-        self._wait_for_ready = wait_for_ready
-        self._compression = compression
-        self._tls = tls
-        self._token = token
-        self._on_behalf_of = on_behalf_of
-        self._client_name = given_name(client_name)
+        self._options = ConnectOptions(
+            address, connect_timeout, wait_for_ready, compression, tls, token, on_behalf_of, client_name
+        )
+        super().__init__(address, timeout, on_disconnected, on_reconnected)
         self._line: _Line | None = None
-        self._mover: asyncio.Task[None] | None = None
-        self._asked: set[_Line] = set()
-        """Lines that were asked to move, and did not begin to."""
-        self._stays = False
-        """Whether it is being disconnected: it moves no more."""
-        self._leaving: set[asyncio.Task[None]] = set()
-        """The ends of connections that others have taken the place of."""
+        self._mover: Mover[_Line] = Mover(address, lambda: self._line, self._go_elsewhere)
 
     @property
     def client_name(self) -> str:
-        return super().client_name if self._client_name is None else self._client_name
+        return self._options.client_name
 
     async def _begin(self) -> Stream:
-        self._asked.clear()
+        self._mover.begin_anew()
         line = self._line = self._new_line()
-        await line.stream.open(self._connect_timeout)
+        await line.stream.open(self._options.connect_timeout)
         return line.stream
 
     async def disconnect(self) -> None:
-        self._stays = True
-        try:
-            if (mover := self._mover) is not None:
-                mover.cancel()
-                await asyncio.wait({mover})
+        async with self._mover.staying():
             await super().disconnect()
-            for task in list(self._leaving):
-                task.cancel()
-                await asyncio.wait({task})
-        finally:
-            self._stays = False
 
     def _new_line(self) -> _Line:
-        line = _Line(self._line_asked_to_move, self._on_disconnected, self._on_reconnected)
-        parse, lost = ServerFrame.FromString, StateDisconnectedError
-        caller = Caller(self._token, self._on_behalf_of, self.client_name)
-        options = (self._compression, self._wait_for_ready, self._tls, caller)
-        line.stream = Stream(self.address, _CONNECT, parse, line, lost, *options)
+        line = _Line(self._mover.ask, self._on_disconnected, self._on_reconnected)
+        line.stream = self._options.stream(_CONNECT, ServerFrame.FromString, line, StateDisconnectedError)
         return line
-
-    # Moving: calls go out by the new connection when those of the old one are answered, so that nobody reads there what
-    # was before a write here.
 
     def _asked_to_move(self) -> None:
         if self._line is not None:
-            self._line_asked_to_move(self._line)
-
-    def _line_asked_to_move(self, line: _Line) -> None:
-        self._asked.add(line)
-        self._move_if_asked()
-
-    def _move_if_asked(self) -> None:
-        """Begins to move, where the line of now was asked to. One that is asked while it is being moved to is moved
-        from when it is there: its replica stops, too."""
-        line = self._line
-        if line is not None and line in self._asked and self._mover is None and not self._stays:
-            self._asked.clear()
-            self._mover = asyncio.create_task(self._go_elsewhere(line), name=f"move from {self.address}")
+            self._mover.ask(self._line)
 
     async def _go_elsewhere(self, old: _Line) -> None:
+        """Calls go out by the new connection when those of the old one are answered, so that nobody reads there what
+        was before a write here."""
+        new = await self._line_elsewhere(old)
+        if new is None:
+            return
+        new.stream.hold()
+        old.retire()
+        new.watch_over(self._on_disconnected, self._on_reconnected)
+        self._line, self._stream = new, new.stream
         try:
-            new = await self._line_elsewhere(old)
-            if new is None:
-                return
-            new.stream.hold()
-            old.retire()
-            new.watch_over(self._on_disconnected, self._on_reconnected)
-            self._line, self._stream = new, new.stream
-            try:
-                for watch in self._watches:
-                    watch.move()
-                await old.answered()
-            finally:
-                new.stream.release()
-                leaving = asyncio.create_task(old.stream.leave(), name=f"left {self.address}")
-                self._leaving.add(leaving)
-                leaving.add_done_callback(self._leaving.discard)
-        except Exception:  # a defect here must not end the connection that there is
-            log.exception("the connection to %s was not moved: something unexpected went wrong here", self.address)
+            for watch in self._watches:
+                watch.move()
+            await old.answered()
         finally:
-            self._mover = None
-            self._move_if_asked()
+            new.stream.release()
+            self._mover.leave(old.stream.leave())
 
     async def _line_elsewhere(self, old: _Line) -> _Line | None:
         """Connects anew, as often as it takes; None: the old connection was lost meanwhile, and comes back."""
@@ -171,7 +126,7 @@ class GrpcStateManager(BaseStateManager):
             line.watch_over(None, None)
             line.stream.opens_at_once = True  # it may be the replica that stops
             try:
-                await line.stream.open(self._connect_timeout)
+                await line.stream.open(self._options.connect_timeout)
             except TrunklineError as error:
                 log.info("%s asks to move, which cannot be done yet: %s", self.address, error)
                 await asyncio.sleep(next(delays))
