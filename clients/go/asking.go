@@ -23,7 +23,7 @@ const (
 //
 // It is sent when it is read. What is not read keeps the responder waiting; of progress that nobody has read, the newest is
 // kept. The end of the context cancels it, and so does to stop reading. An error is yielded last: those of [Bus.Request], but
-// for [RequestFailed] and [RequestCancelled], which are events.
+// for [RequestFailed] and [RequestCancelled], which are events; what is refused for now is not asked again.
 func (b *Bus) RequestStream(
 	ctx context.Context, channel string, message *Message, wished ...RequestOption,
 ) iter.Seq2[*LifeEvent, error] {
@@ -34,7 +34,12 @@ func (b *Bus) RequestStream(
 			return
 		}
 		defer cancel()
-		asked, err := b.ask(body)
+		encoded, err := body()
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		asked, err := b.ask(encoded)
 		if err != nil {
 			yield(nil, err)
 			return

@@ -23,18 +23,29 @@ import (
 type Receipt = pb.Receipt
 
 // Bus carries messages between agents. Its methods may be called by many goroutines. Where the service asks for it, it moves to
-// another connection, and so to another replica: nothing is lost, doubled or failed by that.
+// another connection, and so to another replica: nothing is lost, doubled or failed by that. What the service refuses for now is
+// asked again when it says, until the context ends (30 s where it has no deadline); where that is over by then, it fails at once
+// with [Overloaded].
 type Bus struct {
 	at      address
 	options *options
 	service pb.BusServiceClient
+	closing context.Context // ends with Close
+	close   context.CancelCauseFunc
 
 	// All below, and all of sessions and subscriptions, by this lock.
 	mu      sync.Mutex
 	now     *session
 	moving  *moving               // nil: it does not move now
 	stays   bool                  // it is being closed: it moves no more
+	turn    *turn                 // nil: the service takes what is published
 	leaving map[*session]struct{} // those that another has taken the place of, and that end what is under way
+}
+
+// turn is when the service takes again what is published, which has reached a limit.
+type turn struct {
+	at   time.Time
+	said *Error
 }
 
 // session is what a bus has open on one stream.
@@ -79,11 +90,12 @@ type sent struct {
 // [Bus.Close], whatever becomes of the context.
 func ConnectBus(ctx context.Context, at string, given ...Option) (*Bus, error) {
 	b := &Bus{at: address(at), options: newOptions(given), leaving: map[*session]struct{}{}}
+	b.closing, b.close = context.WithCancelCause(context.Background())
 	var err error
 	if b.now, err = b.newSession(b.options); err != nil {
 		return nil, err
 	}
-	b.service = pb.NewBusServiceClient(beside{func() *stream { return b.now.stream }, &b.mu})
+	b.service = pb.NewBusServiceClient(beside{func() *stream { return b.now.stream }, &b.mu, b.closing})
 	if err := b.now.stream.open(ctx); err != nil {
 		return nil, err
 	}
@@ -143,6 +155,9 @@ func (b *Bus) end() {
 	for _, each := range all {
 		each.stream.close()
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.close(b.now.stream.disconnected("the bus was closed"))
 }
 
 // sessions yields those that are open; with the lock held.
@@ -164,15 +179,44 @@ func (b *Bus) IsConnected() bool {
 	return b.now.stream.isUp && !b.now.busAway
 }
 
-// ready returns the session of now when there is room in its buffer; with the lock held before and after.
+// slowDown lets what is published wait until the service takes it, where a refusal says when that is; with the lock held.
+func (b *Bus) slowDown(said *Error) {
+	wait, isForNow := said.retryAfter()
+	if at := time.Now().Add(wait); isForNow && (b.turn == nil || at.After(b.turn.at)) {
+		b.turn = &turn{at, said}
+	}
+}
+
+// inTurn waits until the service takes what is published; with the lock held before and after.
+func (b *Bus) inTurn(ctx context.Context) error {
+	for b.turn != nil {
+		next := b.turn
+		b.mu.Unlock()
+		err := pause(ctx, b.closing, next.at, next.said)
+		b.mu.Lock()
+		if err != nil {
+			return err
+		}
+		if b.turn == next {
+			b.turn = nil
+		}
+	}
+	return nil
+}
+
+// ready returns the session of now when the service takes what is published, and there is room in its buffer; with the lock held
+// before and after.
 func (b *Bus) ready(ctx context.Context) (*session, error) {
 	for {
+		if err := b.inTurn(ctx); err != nil {
+			return nil, err
+		}
 		now := b.now
 		err := now.stream.pace(ctx)
 		if err == nil && now.stream.closed != nil {
 			err = now.stream.closed
 		}
-		if b.now == now {
+		if b.now == now && (err != nil || b.turn == nil) {
 			return now, err
 		}
 		if ctx.Err() != nil {
@@ -191,7 +235,8 @@ func (b *Bus) waitUp(ctx context.Context) error {
 
 // Publish publishes live messages on a channel: at most once, to who subscribes now. It returns once the bounded buffer took
 // them; [Bus.Flush] returns once the service did. While the connection is lost they wait in the buffer; where that is full,
-// Publish fails with [BusDisconnected].
+// Publish fails with [BusDisconnected]. What the service refuses is lost; where it says for how long it refuses, what is published
+// after it waits.
 func (b *Bus) Publish(ctx context.Context, channel string, messages ...*Message) error {
 	if err := checkChannel(channel, false); err != nil {
 		return err
@@ -220,8 +265,8 @@ func (b *Bus) Publish(ctx context.Context, channel string, messages ...*Message)
 
 // PublishStored publishes messages to be stored, and returns their receipts after the sync to disk. What many goroutines
 // publish at once goes together. Each message has an id, made here where it has none; where the connection is lost
-// before the receipts came, the same messages are sent again until the context ends (30 s where it has no deadline): a
-// message is stored once if its bus is back within its dedup window, 2 minutes by default.
+// before the receipts came, or the service refuses them for now, the same messages are sent again until the context ends (30 s
+// where it has no deadline): a message is stored once if its bus is back within its dedup window, 2 minutes by default.
 func (b *Bus) PublishStored(ctx context.Context, channel string, messages ...*Message) ([]*Receipt, error) {
 	if err := checkChannel(channel, false); err != nil {
 		return nil, err
@@ -245,7 +290,7 @@ func (b *Bus) PublishStored(ctx context.Context, channel string, messages ...*Me
 	receipts := make([]*Receipt, 0, len(all))
 	for len(receipts) < len(all) {
 		some := all[len(receipts):min(len(all), len(receipts)+frameMessages)]
-		came, err := b.store(ctx, channel, some)
+		came, err := again(ctx, b.closing, func() ([]*Receipt, error) { return b.store(ctx, channel, some) })
 		if err != nil && errors.Is(err, BusDisconnected) && b.waitUp(ctx) == nil {
 			continue
 		}
@@ -344,6 +389,14 @@ func (b *Bus) Request(ctx context.Context, channel string, message *Message, wis
 		return nil, err
 	}
 	defer cancel()
+	return again(ctx, b.closing, func() (*Received, error) { return b.request(ctx, body) })
+}
+
+func (b *Bus) request(ctx context.Context, body func() ([]byte, error)) (*Received, error) {
+	encoded, err := body()
+	if err != nil {
+		return nil, err
+	}
 	b.mu.Lock()
 	now := b.now
 	if err := now.stream.check(); err != nil {
@@ -352,7 +405,7 @@ func (b *Bus) Request(ctx context.Context, channel string, message *Message, wis
 	}
 	id := now.stream.nextID()
 	awaited := now.stream.expect(id)
-	now.sayEncoded(id, itemRequestField, body)
+	now.sayEncoded(id, itemRequestField, encoded)
 	b.mu.Unlock()
 	reply, err := now.stream.await(ctx, id, awaited, func() { now.cancelItem(id, &pb.OpenStreamRequest_Cancel{}) })
 	if err != nil {
@@ -362,10 +415,10 @@ func (b *Bus) Request(ctx context.Context, channel string, message *Message, wis
 	return &Received{Message: said.GetMessage(), Channel: said.GetChannel()}, nil
 }
 
-// prepare returns an encoded RequestRequest, and a context that ends with its time. Where a responder is waited for, so is the
-// connection.
+// prepare returns a context that ends with a request's time, and what encodes the RequestRequest with the time that is left. Where
+// a responder is waited for, so is the connection, before that.
 func (b *Bus) prepare(ctx context.Context, channel string, message *Message, wished []RequestOption) (
-	limited context.Context, cancel context.CancelFunc, body []byte, err error,
+	limited context.Context, cancel context.CancelFunc, body func() ([]byte, error), err error,
 ) {
 	if err := checkChannel(channel, false); err != nil {
 		return nil, nil, nil, err
@@ -398,19 +451,17 @@ func (b *Bus) prepare(ctx context.Context, channel string, message *Message, wis
 	limited, cancel = context.WithTimeoutCause(ctx, timeout, newError(
 		RequestTimeout, codes.DeadlineExceeded, "no reply on %q within %v", channel, timeout,
 	).with("channel", channel, "timeout_seconds", strconv.FormatFloat(timeout.Seconds(), 'g', -1, 64)))
-	if wanted.WaitForResponder {
-		err = b.waitUp(limited)
-	}
-	if err == nil {
+	return limited, cancel, func() ([]byte, error) {
+		if wanted.WaitForResponder {
+			if err := b.waitUp(limited); err != nil {
+				return nil, err
+			}
+		}
 		deadline, _ := limited.Deadline()
 		wanted.Timeout = durationpb.New(max(time.Until(deadline), time.Millisecond))
-		body, err = encode(wanted, InvalidMessage, "request")
-	}
-	if err != nil {
-		cancel()
-		return nil, nil, nil, err
-	}
-	return limited, cancel, protowire.AppendBytes(protowire.AppendTag(body, requestMessageField, protowire.BytesType), encoded), nil
+		body, err := encode(wanted, InvalidMessage, "request")
+		return protowire.AppendBytes(protowire.AppendTag(body, requestMessageField, protowire.BytesType), encoded), err
+	}, nil
 }
 
 func checkTimeouts(wanted *pb.RequestRequest) error {
@@ -710,6 +761,7 @@ func (s *session) takeError(id uint64, said *Error) {
 	}
 	if refused, found := s.receipts[id]; found {
 		delete(s.receipts, id)
+		s.bus.slowDown(said)
 		s.refuse(refused, said)
 		return
 	}
@@ -718,6 +770,7 @@ func (s *session) takeError(id uint64, said *Error) {
 	}
 	if id == 0 { // something live was refused
 		s.stream.log.Error("the service refused a message", "error", said)
+		s.bus.slowDown(said)
 		if s.refused == nil {
 			s.refused = said
 		}

@@ -115,10 +115,10 @@ func (e *Error) Retryable() bool {
 // retryAfter returns for how long the service refused something, where it refused it for now.
 func (e *Error) retryAfter() (wait time.Duration, isForNow bool) {
 	seconds, err := strconv.ParseFloat(e.Metadata["retry_after"], 64)
-	if e.Reason != Overloaded || err != nil {
+	if e.Reason != Overloaded || err != nil || !(seconds >= 0) {
 		return 0, false
 	}
-	return time.Duration(seconds * float64(time.Second)), true
+	return time.Duration(min(seconds, maxRequest.Seconds()) * float64(time.Second)), true
 }
 
 // Retryable tells whether an error is one of this package after which the same call may succeed; see [Error.Retryable].

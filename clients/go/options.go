@@ -78,7 +78,8 @@ func WithToken(token func(context.Context) (string, error)) Option {
 // host's name and the process.
 func WithClientName(name string) Option { return func(o *options) { o.clientName = name } }
 
-// WithConnectTimeout says how long connecting may take. Default: 5 s, or until the context ends.
+// WithConnectTimeout says how long connecting may take, where the service refuses it for now, too. Default: 5 s, or until the
+// context ends.
 func WithConnectTimeout(timeout time.Duration) Option {
 	return func(o *options) { o.connectTimeout = timeout }
 }

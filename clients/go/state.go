@@ -44,7 +44,8 @@ const (
 
 // State keeps what agents must find again. Its methods may be called by many goroutines. While the connection is lost, calls
 // wait for it until their context ends (30 s where it has no deadline); one that was pending fails with
-// [StateDisconnected], and it is not known whether its write was made.
+// [StateDisconnected], and it is not known whether its write was made. What the service refuses for now is asked again when it
+// says, within the same time; where that is over by then, it fails at once with [Overloaded].
 //
 // Where the service asks for it, it moves to another connection, and so to another replica: calls go out there when those
 // before them are answered, so that nobody reads there what was before a write here; watches go on there.
@@ -53,7 +54,7 @@ type State struct {
 	options *options
 	service pb.StateServiceClient
 	closing context.Context // ends with Close
-	close   context.CancelFunc
+	close   context.CancelCauseFunc
 	moves   sync.WaitGroup
 
 	// All below by this lock.
@@ -77,12 +78,12 @@ func ConnectState(ctx context.Context, at string, given ...Option) (*State, erro
 		at: address(at), options: newOptions(given), leaving: map[*line]struct{}{},
 		watches: map[context.Context]context.CancelFunc{},
 	}
-	s.closing, s.close = context.WithCancel(context.Background())
+	s.closing, s.close = context.WithCancelCause(context.Background())
 	var err error
 	if s.now, err = s.newLine(s.options); err != nil {
 		return nil, err
 	}
-	s.service = pb.NewStateServiceClient(beside{func() *stream { return s.now.stream }, &s.mu})
+	s.service = pb.NewStateServiceClient(beside{func() *stream { return s.now.stream }, &s.mu, s.closing})
 	if err := s.now.stream.open(ctx); err != nil {
 		return nil, err
 	}
@@ -99,7 +100,7 @@ func (s *State) newLine(options *options) (*line, error) {
 // Close ends the connection; watches end, and what is pending fails.
 func (s *State) Close() {
 	s.mu.Lock()
-	s.close()
+	s.close(s.now.stream.disconnected("the state was closed"))
 	all := []*line{s.now}
 	for each := range s.leaving {
 		all = append(all, each)
@@ -282,11 +283,15 @@ func (s *State) Batch(ctx context.Context, atomic bool, operations ...proto.Mess
 	return outcomes, nil
 }
 
-// call sends one item and returns what answers it.
+// call sends one item, and again when the service says, and returns what answers it.
 func (s *State) call(ctx context.Context, item *pb.OpenStateStreamRequest_ClientItem) (*pb.OpenStateStreamResponse_ServerItem, error) {
 	ctx, cancel := withDefault(ctx)
 	defer cancel()
 	name(item)
+	return again(ctx, s.closing, func() (*pb.OpenStateStreamResponse_ServerItem, error) { return s.ask(ctx, item) })
+}
+
+func (s *State) ask(ctx context.Context, item *pb.OpenStateStreamRequest_ClientItem) (*pb.OpenStateStreamResponse_ServerItem, error) {
 	stream, awaited, err := s.send(ctx, item)
 	if err != nil {
 		return nil, err

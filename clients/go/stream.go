@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"runtime"
 	"sync"
 	"time"
@@ -104,17 +103,16 @@ func (s *stream) open(ctx context.Context) error {
 	running, cancel := context.WithCancel(context.Background())
 	s.closing, s.cancel = running, cancel
 	first := make(chan error, 1)
-	go s.run(running, first)
-	patience := time.NewTimer(s.options.connectTimeout)
-	defer patience.Stop()
+	opening, ended := context.WithTimeoutCause(ctx, s.options.connectTimeout, newError(
+		s.lost, codes.Unavailable, "%s did not answer within %v", string(s.at), s.options.connectTimeout,
+	).with("address", string(s.at)))
+	defer ended()
+	go s.run(running, opening, first)
 	var err error
 	select {
 	case err = <-first:
-	case <-ctx.Done():
-		err = contextError(ctx)
-	case <-patience.C:
-		err = newError(s.lost, codes.Unavailable, "%s did not answer within %v", string(s.at), s.options.connectTimeout).
-			with("address", string(s.at))
+	case <-opening.Done():
+		err = contextError(opening)
 	}
 	if err != nil {
 		s.close()
@@ -138,8 +136,8 @@ func (s *stream) disconnected(why string) *Error {
 	return newError(s.lost, codes.Unavailable, "the connection to %s was lost: %s", string(s.at), why).with("address", string(s.at))
 }
 
-// run opens the stream, again and again.
-func (s *stream) run(ctx context.Context, first chan<- error) {
+// run opens the stream, again and again. The first time is told to who waits for it, until `opening` ends.
+func (s *stream) run(ctx, opening context.Context, first chan<- error) {
 	defer close(s.ended)
 	bound, told := reconnectMin, ""
 	closed := newError(s.lost, codes.Unavailable, "disconnected from %s", string(s.at)).with("address", string(s.at))
@@ -148,10 +146,11 @@ func (s *stream) run(ctx context.Context, first chan<- error) {
 		if ctx.Err() != nil {
 			break
 		}
-		why := s.asLost(err)
 		if wasUp {
-			first = nil
-			bound = reconnectMin
+			first, bound = nil, reconnectMin
+		}
+		why, next := s.asLost(err), delay(bound, err)
+		if wasUp {
 			s.log.Info("the connection was lost", "address", string(s.at), "error", err)
 			isGone, isQuiet := s.standing()
 			if !isQuiet && s.options.onDisconnected != nil {
@@ -170,7 +169,7 @@ func (s *stream) run(ctx context.Context, first chan<- error) {
 				told = refused.Message
 				s.log.Error("the connection is not restored", "address", string(s.at), "error", refused)
 			}
-		} else if first != nil && (!s.options.wait || why != err) {
+		} else if first != nil && !s.isTriedAgain(opening, err, next) {
 			first <- err
 			break
 		}
@@ -180,7 +179,7 @@ func (s *stream) run(ctx context.Context, first chan<- error) {
 			break
 		}
 		select {
-		case <-time.After(rand.N(bound) + 1):
+		case <-time.After(next):
 			bound = min(2*bound, reconnectMax)
 		case <-ctx.Done():
 		}
@@ -193,6 +192,16 @@ func (s *stream) run(ctx context.Context, first chan<- error) {
 	if err := s.conn.Close(); err != nil {
 		s.log.Debug("the connection was closed already", "error", err)
 	}
+}
+
+// isTriedAgain tells whether a stream that was not opened yet is tried again, after `next`: who is not there is waited for, or the
+// service refuses it for now, and `opening` has not ended by then.
+func (s *stream) isTriedAgain(opening context.Context, err error, next time.Duration) bool {
+	if _, isForNow := waitOf(err); isForNow {
+		deadline, _ := opening.Deadline()
+		return next < time.Until(deadline)
+	}
+	return s.options.wait && errors.Is(err, s.lost)
 }
 
 // refusal returns why the service does not take this client any more, where to try again is of no use: it has said so, to the
@@ -572,7 +581,7 @@ func elsewhere[T any](ctx context.Context, old *stream, open func(context.Contex
 		}
 		old.log.Info("the service asks to move, which cannot be done yet", "address", string(old.at), "error", err)
 		select {
-		case <-time.After(rand.N(bound) + 1):
+		case <-time.After(delay(bound, err)):
 		case <-ctx.Done():
 		}
 		old.mu.Lock()
@@ -587,8 +596,9 @@ func elsewhere[T any](ctx context.Context, old *stream, open func(context.Contex
 // beside makes the calls beside a client's stream, by the connection of now.
 type beside struct {
 	// now returns the stream of now; called with the lock of all streams held.
-	now func() *stream
-	mu  *sync.Mutex
+	now     func() *stream
+	mu      *sync.Mutex
+	closing context.Context // ends when the client is closed
 }
 
 func (b beside) begin(options []grpc.CallOption) (on *grpc.ClientConn, with []grpc.CallOption, ended func()) {
@@ -605,11 +615,16 @@ func (b beside) begin(options []grpc.CallOption) (on *grpc.ClientConn, with []gr
 	return now.conn, append(options[:len(options):len(options)], grpc.OnFinish(func(error) { ended() })), ended
 }
 
-// Invoke makes a call of one answer.
+// Invoke makes a call of one answer; see [again].
 func (b beside) Invoke(ctx context.Context, method string, request, reply any, options ...grpc.CallOption) error {
-	conn, options, ended := b.begin(options)
-	defer ended()
-	return conn.Invoke(ctx, method, request, reply, options...)
+	asking, cancel := withDefault(ctx) // one call may take longer
+	defer cancel()
+	_, err := again(asking, b.closing, func() (any, error) {
+		conn, with, ended := b.begin(options)
+		defer ended()
+		return reply, conn.Invoke(ctx, method, request, reply, with...)
+	})
+	return err
 }
 
 // NewStream opens a stream, which stays with its connection.

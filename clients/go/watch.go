@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"iter"
-	"math/rand/v2"
 	"time"
 
 	"google.golang.org/grpc"
@@ -75,7 +74,7 @@ func (s *State) Watch(ctx context.Context, kinds []Kind, options ...WatchOption)
 	return func(yield func(Change, error) bool) {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
-		stop := context.AfterFunc(s.closing, func() { cancel(s.disconnected("the state was closed")) })
+		stop := context.AfterFunc(s.closing, func() { cancel(context.Cause(s.closing)) })
 		defer stop()
 		cursor := newWatchCursor(request)
 		for bound := reconnectMin; ; bound = min(2*bound, reconnectMax) {
@@ -89,7 +88,7 @@ func (s *State) Watch(ctx context.Context, kinds []Kind, options ...WatchOption)
 			if ctx.Err() == nil && (errors.Is(err, StateDisconnected) || errors.Is(err, Overloaded)) {
 				s.options.log.Debug("a watch goes on with a new stream", "error", err)
 				select {
-				case <-time.After(rand.N(bound) + 1):
+				case <-time.After(delay(bound, err)):
 					continue
 				case <-ctx.Done():
 				}
