@@ -1,6 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 
+import { again, pausesOf } from "./again.js";
 import { Asking, type LifeEvent } from "./asking.js";
 import { checkChannel } from "./channels.js";
 import { Connection, type ConnectOptions } from "./connection.js";
@@ -12,7 +13,7 @@ import { Mover } from "./moving.js";
 import { Responder, type RequestHandler, type RespondOptions } from "./respond.js";
 import { FRAME_MESSAGES, Session, withIndex } from "./session.js";
 import { Subscription, type LiveOptions } from "./subscription.js";
-import { DEFAULT_CALL, Deferred, reasonOf, until, type CallOptions } from "./waiting.js";
+import { DEFAULT_CALL, Deferred, reasonOf, timeLeft, until, type CallOptions, type TimeLeft } from "./waiting.js";
 
 const MAX_REQUEST = 24 * 60 * 60 * 1000;
 const REQUEST = 3; // ClientItem.request
@@ -31,8 +32,9 @@ export interface RequestOptions extends CallOptions {
 
 /** A request that is to be sent. */
 interface Wanted {
-  body: Uint8Array;
-  left: () => CallOptions;
+  /** Encodes a RequestRequest with what is left of its time. Where a responder is waited for, so is the connection. */
+  body: () => Promise<Uint8Array>;
+  left: TimeLeft;
   late: () => Error;
 }
 
@@ -40,6 +42,7 @@ interface Wanted {
  * Connects to a bus or a sidecar: host:port, tls://host:port or unix:/path. The connection lasts until `close`.
  *
  * @throws TrunklineError BUS_DISCONNECTED: it cannot be reached in time. TLS: why not. UNAUTHENTICATED. INVALID_ADDRESS.
+ * OVERLOADED: as much is open as may be, and nothing ends in time.
  */
 export async function connectBus(address: string, options: ConnectOptions = {}): Promise<Bus> {
   const bus = new Bus(address, options);
@@ -50,11 +53,15 @@ export async function connectBus(address: string, options: ConnectOptions = {}):
 /**
  * Carries messages between agents. Where the service asks for it, it moves to another connection, and so to another replica:
  * nothing is lost, doubled or failed by that.
+ *
+ * What the service refuses for now, with OVERLOADED and `retry_after` among the details, is asked again then, but for a
+ * `requestStream`; a call whose time is over by then fails with it at once.
  */
 export class Bus {
   /** @internal The session of now. */
   now: Session;
   private readonly mover: Mover;
+  private readonly pause = pausesOf(() => this.now.stream);
 
   /** @internal Use {@link connectBus}. */
   constructor(address: string, options: ConnectOptions) {
@@ -65,9 +72,9 @@ export class Bus {
   }
 
   /** Makes a unary call of BusService for which there is no method here, such as `bus.call(BusService.method.getStats, {})`. */
-  readonly call: Connection["unary"] = (method, request, options) => {
-    const { stream } = this.now;
-    return stream.beside(() => stream.connection.unary(method, request, options));
+  readonly call: Connection["unary"] = (method, request, options = {}) => {
+    const left = timeLeft(options);
+    return again(left, () => this.now.stream.unary(method, request, left()), this.pause);
   };
 
   /** Whether the connection is up, and the bus behind it. */
@@ -99,9 +106,11 @@ export class Bus {
 
   /**
    * Publishes live messages: at most once, to who subscribes now. It returns once the bounded buffer took them; `flush` once
-   * the service did. While the connection is lost they wait in the buffer.
+   * the service did. While the connection is lost they wait in the buffer. What the service refuses is lost, as `flush` tells;
+   * where it does so for now, those after it wait until it takes more.
    *
-   * @throws TrunklineError INVALID_CHANNEL, INVALID_MESSAGE, MESSAGE_TOO_LARGE; BUS_DISCONNECTED: the buffer is full.
+   * @throws TrunklineError INVALID_CHANNEL, INVALID_MESSAGE, MESSAGE_TOO_LARGE; BUS_DISCONNECTED: the buffer is full; OVERLOADED:
+   * the service takes no more within the timeout.
    */
   async publish(channel: string, messages: MessageInit | readonly MessageInit[], options: CallOptions = {}): Promise<void> {
     checkChannel(channel);
@@ -123,9 +132,10 @@ export class Bus {
   /**
    * Publishes messages to be stored, and returns their receipts after the sync to disk. What many callers publish at once goes
    * together. Each message has an id, made here where it has none; where the connection is lost before the receipts came, the
-   * same messages are sent again within the timeout: a message is stored once if its bus is back within its dedup window.
+   * same messages are sent again within the timeout: a message is stored once if its bus is back within its dedup window. So they
+   * are where the service refuses them for now, and what is published after them waits until then.
    *
-   * @throws TrunklineError as publish; OVERLOADED: the journal has no room. Details `index`: of several messages, which.
+   * @throws TrunklineError as publish; OVERLOADED, too: the journal has no room. Details `index`: of several messages, which.
    */
   async publishStored(channel: string, messages: MessageInit | readonly MessageInit[], options: CallOptions = {}): Promise<Receipt[]> {
     checkChannel(channel);
@@ -139,12 +149,12 @@ export class Bus {
     if (all.length === 0) {
       throw invalid("INVALID_MESSAGE", "messages", "0", "there is no message to publish");
     }
-    const ends = performance.now() + (options.timeout ?? DEFAULT_CALL);
-    const left = (): CallOptions => ({ ...options, timeout: Math.max(ends - performance.now(), 0) });
+    const left = timeLeft(options);
     const receipts: Receipt[] = [];
     while (receipts.length < all.length) {
+      const some = all.slice(receipts.length, receipts.length + FRAME_MESSAGES);
       try {
-        receipts.push(...(await this.store(channel, all.slice(receipts.length, receipts.length + FRAME_MESSAGES), left())));
+        receipts.push(...(await again(left, () => this.store(channel, some, left()))));
       } catch (error) {
         if (!(error instanceof TrunklineError) || error.reason !== "BUS_DISCONNECTED") {
           throw error;
@@ -190,17 +200,22 @@ export class Bus {
    * @throws TrunklineError NO_RESPONDERS, REQUEST_TIMEOUT, REQUEST_FAILED, RESPONDER_LOST, REQUEST_CANCELLED, BUS_DISCONNECTED.
    */
   async request(channel: string, message: MessageInit, options: RequestOptions = {}): Promise<Received> {
-    const { body, left, late } = await this.wanted(channel, message, options);
-    const { now } = this;
-    now.stream.check();
-    const id = now.stream.nextId();
-    const answered = now.stream.answer<RequestResponse>(id, left(), late, () => now.cancelItem(id, {}));
-    now.putEncoded(id, REQUEST, body);
-    const reply = await answered;
+    const wanted = this.wanted(channel, message, options);
+    const reply = await again(wanted.left, () => this.requestOnce(wanted), this.pause);
     if (reply.message === undefined) {
       throw new TrunklineError("INTERNAL", "the service sent a reply without a message");
     }
     return new Received(reply.message, reply.channel, 0n);
+  }
+
+  private async requestOnce({ body, left, late }: Wanted): Promise<RequestResponse> {
+    const encoded = await body();
+    const { now } = this;
+    now.stream.check();
+    const id = now.stream.nextId();
+    const answered = now.stream.answer<RequestResponse>(id, left(), late, () => now.cancelItem(id, {}));
+    now.putEncoded(id, REQUEST, encoded);
+    return answered;
   }
 
   /**
@@ -214,8 +229,9 @@ export class Bus {
    * @throws TrunklineError as request, but for REQUEST_FAILED and REQUEST_CANCELLED, which are events.
    */
   async *requestStream(channel: string, message: MessageInit, options: RequestOptions = {}): AsyncGenerator<LifeEvent, void, undefined> {
-    const { body, left, late } = await this.wanted(channel, message, options);
-    const asking = new Asking(this.now, body);
+    const { body, left, late } = this.wanted(channel, message, options);
+    const encoded = await body();
+    const asking = new Asking(this.now, encoded);
     const leave = (): void => asking.leave();
     options.signal?.addEventListener("abort", leave, { once: true });
     try {
@@ -228,8 +244,8 @@ export class Bus {
     }
   }
 
-  /** Encodes a RequestRequest, and says what is left of its time. Where a responder is waited for, so is the connection. */
-  private async wanted(channel: string, message: MessageInit, options: RequestOptions): Promise<Wanted> {
+  /** Checks what is wished of a request. */
+  private wanted(channel: string, message: MessageInit, options: RequestOptions): Wanted {
     checkChannel(channel);
     const { timeout = DEFAULT_CALL, idleTimeout, signal } = options;
     for (const [field, value] of [["timeout", timeout], ["idle_timeout", idleTimeout]] as const) {
@@ -240,20 +256,21 @@ export class Bus {
     if (signal?.aborted) {
       throw reasonOf(signal);
     }
-    const ends = performance.now() + timeout;
+    const left = timeLeft(options);
     const { encoded, id: correlation } = encodeMessage(message, this.now.maxMessageBytes, true, true);
     const late = (): Error => new TrunklineError("REQUEST_TIMEOUT", `no reply on ${channel} within ${timeout} ms`,
       { channel, correlation_id: correlation, timeout_seconds: String(timeout / 1000) });
-    if (options.waitForResponder) {
-      await this.now.stream.waitUp({ ...options, timeout }, late);
-    }
-    const left = (): CallOptions => ({ timeout: Math.max(ends - performance.now(), 1), ...(signal ? { signal } : {}) });
-    const head = toBinary(RequestRequestSchema, create(RequestRequestSchema, {
-      channel, timeout: duration(left().timeout!), waitForResponder: options.waitForResponder ?? false,
-      repeatable: options.repeatable ?? false, outlivesAsker: options.outlivesAsker ?? false,
-      ...(idleTimeout === undefined ? {} : { idleTimeout: duration(idleTimeout) }),
-    }));
-    const body = new BinaryWriter().raw(head).tag(2, WireType.LengthDelimited).bytes(encoded).finish(); // RequestRequest.message
+    const body = async (): Promise<Uint8Array> => {
+      if (options.waitForResponder) {
+        await this.now.stream.waitUp(left(), late);
+      }
+      const head = toBinary(RequestRequestSchema, create(RequestRequestSchema, {
+        channel, timeout: duration(Math.max(left().timeout, 1)), waitForResponder: options.waitForResponder ?? false,
+        repeatable: options.repeatable ?? false, outlivesAsker: options.outlivesAsker ?? false,
+        ...(idleTimeout === undefined ? {} : { idleTimeout: duration(idleTimeout) }),
+      }));
+      return new BinaryWriter().raw(head).tag(2, WireType.LengthDelimited).bytes(encoded).finish(); // RequestRequest.message
+    };
     return { body, left, late };
   }
 

@@ -2,6 +2,7 @@ import { create, fromBinary, toBinary, type MessageInitShape } from "@bufbuild/p
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { Metadata } from "@grpc/grpc-js";
 
+import { waitOf } from "./again.js";
 import type { Asking } from "./asking.js";
 import type { Connection } from "./connection.js";
 import { fromItem, TrunklineError } from "./errors.js";
@@ -271,9 +272,9 @@ export class Session implements StreamUser<OpenStreamResponse> {
   private takeError(id: bigint, said: TrunklineError): void {
     const subscription = this.subscriptions.get(id);
     const group = this.receipts.get(id);
-    const wait = said.reason === "OVERLOADED" ? Number(said.details["retry_after"] ?? NaN) : NaN;
-    if (subscription?.hasStarted && !Number.isNaN(wait)) {
-      this.startAgain(subscription, 1000 * wait); // the service may not know yet that the stream is lost on which it was open
+    const wait = waitOf(said);
+    if (subscription?.hasStarted && wait !== undefined) {
+      this.startAgain(subscription, wait); // the service may not know yet that the stream is lost on which it was open
     } else if (subscription !== undefined) {
       this.subscriptions.delete(id);
       subscription.end(said);
@@ -283,10 +284,12 @@ export class Session implements StreamUser<OpenStreamResponse> {
       this.asking.get(id)!.end(said);
     } else if (group !== undefined) {
       this.receipts.delete(id);
+      this.stream.slowDown(said);
       this.refuse(group, said);
     } else if (!this.stream.fail(id, said) && id === 0n) { // something live was refused
       this.stream.log.error(`trunkline: the service refused a message: ${said.message}`);
       this.refused ??= said;
+      this.stream.slowDown(said);
     }
   }
 

@@ -1,6 +1,7 @@
 import { create, fromBinary, toBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import { randomUUID } from "node:crypto";
 
+import { again, pausesOf } from "./again.js";
 import { Connection, MAX_FRAME_BYTES, type ConnectOptions } from "./connection.js";
 import { fromItem, TrunklineError, tooLarge } from "./errors.js";
 import {
@@ -11,7 +12,7 @@ import {
 import { duration, type MessageInit } from "./message.js";
 import { Stream, type StreamUser } from "./stream.js";
 import { watch, type Change, type WatchOptions } from "./watch.js";
-import { DEFAULT_CALL, type CallOptions } from "./waiting.js";
+import { timeLeft, type CallOptions, type TimeLeft } from "./waiting.js";
 
 const FETCHED = 1000; // records of one page, where the caller does not say
 const MAX_CALL_BYTES = MAX_FRAME_BYTES / 2;
@@ -62,7 +63,8 @@ export async function connectState(address: string, options: ConnectOptions = {}
 
 /**
  * Keeps what agents must find again. While the connection is lost, calls wait for it within their timeout; one that was pending
- * fails with STATE_DISCONNECTED, and it is not known whether its write was made.
+ * fails with STATE_DISCONNECTED, and it is not known whether its write was made. What the service refuses for now, with OVERLOADED
+ * and `retry_after` among the details, is asked again then; a call whose time is over by then fails with it at once.
  *
  * Where the service asks for it, it moves to another connection, and so to another replica: calls go out there when those before
  * them are answered, so that nobody reads there what was before a write here; watches go on there.
@@ -72,6 +74,7 @@ export class State {
   private isMoving = false;
   private readonly leaving = new Set<Line>(); // those that another has taken the place of
   private readonly closing = new AbortController();
+  private readonly pause = pausesOf(() => this.stream);
   /** @internal Lets each watch go on by the connection of now. */
   readonly watches = new Set<() => void>();
 
@@ -91,9 +94,9 @@ export class State {
   }
 
   /** Makes a unary call of StateService for which there is no method here, such as `state.call(StateService.method.getStateStats, {})`. */
-  readonly call: Connection["unary"] = (method, request, options) => {
-    const { stream } = this;
-    return stream.beside(() => stream.connection.unary(method, request, options));
+  readonly call: Connection["unary"] = (method, request, options = {}) => {
+    const left = timeLeft(options);
+    return again(left, () => this.stream.unary(method, request, left()), this.pause);
   };
 
   /** Whether the connection is up. */
@@ -173,15 +176,19 @@ export class State {
   }
 
   /** Sends one item and returns what answers it. */
-  private async ask(item: Item, options: CallOptions): Promise<OpenStateStreamResponse_ServerItem["item"]> {
-    const ends = performance.now() + (options.timeout ?? DEFAULT_CALL);
+  private ask(item: Item, options: CallOptions): Promise<OpenStateStreamResponse_ServerItem["item"]> {
+    const left = timeLeft(options);
+    return again(left, () => this.askOnce(item, left), this.pause);
+  }
+
+  private async askOnce(item: Item, left: TimeLeft): Promise<OpenStateStreamResponse_ServerItem["item"]> {
     const late = (): Error =>
       new TrunklineError("STATE_DISCONNECTED", `${this.stream.connection.at.text} did not answer in time`);
     let { stream } = this;
     do {
       ({ stream } = this);
-      await stream.waitUp(options, late);
-      await stream.pace(options);
+      await stream.waitUp(left(), late);
+      await stream.pace(left());
     } while (stream !== this.stream); // it moved meanwhile
     stream.check();
     const id = stream.nextId();
@@ -189,8 +196,7 @@ export class State {
     if (encoded.length > MAX_CALL_BYTES) {
       throw tooLarge("call", encoded.length, MAX_CALL_BYTES);
     }
-    const left = { ...options, timeout: Math.max(ends - performance.now(), 0) };
-    const answered = stream.answer<OpenStateStreamResponse_ServerItem["item"]>(id, left, late);
+    const answered = stream.answer<OpenStateStreamResponse_ServerItem["item"]>(id, left(), late);
     stream.put(encoded, false);
     return answered;
   }

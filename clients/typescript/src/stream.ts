@@ -1,8 +1,9 @@
 import type { ClientDuplexStream, Metadata } from "@grpc/grpc-js";
 
+import { waitOf } from "./again.js";
 import type { Connection } from "./connection.js";
 import { fromCall, TrunklineError } from "./errors.js";
-import { DEFAULT_CALL, Deferred, reasonOf, sleep, until, type CallOptions } from "./waiting.js";
+import { Deferred, reasonOf, sleep, timeLeft, until, type CallOptions, type TimeLeft } from "./waiting.js";
 
 export const FRAME_BYTES = 256 * 1024;
 const BUFFER_BYTES = 4 * 1024 * 1024;
@@ -28,6 +29,14 @@ export interface StreamUser<Frame> {
 interface Chunk {
   encoded: Uint8Array;
   isKept: boolean;
+}
+
+/** When the service takes more of what is published, which it refused for now. */
+interface Turn {
+  at: number;
+  why: TrunklineError;
+  come: Deferred<void>;
+  timer: NodeJS.Timeout;
 }
 
 /**
@@ -56,7 +65,9 @@ export class Stream<Frame> {
   private readonly pending = new Map<bigint, Deferred<any>>();
   private up = new Deferred<void>();
   private room: Deferred<void> | undefined;
+  private turn: Turn | undefined; // for which what is published waits; undefined: the service takes it
   private call: ClientDuplexStream<Uint8Array, Frame> | undefined;
+  private overloaded: Error | undefined; // why the service does not take the stream yet
   private isWriting = false;
   private isScheduled = false;
   private readonly closing = new AbortController();
@@ -79,7 +90,7 @@ export class Stream<Frame> {
     const first = new Deferred<void>();
     this.running = this.run(first);
     const text = this.connection.at.text;
-    const late = (): Error =>
+    const late = (): Error => this.overloaded ??
       new TrunklineError(this.connection.lost, `${text} did not answer within ${connectTimeout} ms`, { address: text });
     try {
       await until(first.promise, { timeout: connectTimeout, ...(signal ? { signal } : {}) }, late);
@@ -115,6 +126,8 @@ export class Stream<Frame> {
         break;
       }
       const isLost = error instanceof TrunklineError && error.reason === connection.lost;
+      const wait = waitOf(error);
+      this.overloaded = wait === undefined ? undefined : error;
       const refused = wasUp || !isLost ? undefined : await connection.refused(error);
       if (wasUp) {
         isFirst = false;
@@ -125,7 +138,7 @@ export class Stream<Frame> {
           closed = this.asLost(error);
           break;
         }
-      } else if (isFirst && (refused !== undefined || !isLost || connection.options.wait === false)) {
+      } else if (isFirst && (refused !== undefined || !(isLost || wait !== undefined) || connection.options.wait === false)) {
         first.reject(refused ?? error); // waiting longer would not help
         break;
       } else if (refused !== undefined && told !== refused.message) {
@@ -137,7 +150,7 @@ export class Stream<Frame> {
         closed = error;
         break;
       }
-      await sleep(Math.random() * bound, signal);
+      await sleep(Math.max(Math.random() * bound, wait ?? 0), signal);
       bound = Math.min(2 * bound, RECONNECT_MAX);
       connection.renew();
     }
@@ -220,6 +233,7 @@ export class Stream<Frame> {
     this.hasChanged();
     if (this.closed !== undefined) {
       this.up.resolve(); // whoever waits for it looks at `closed`
+      this.endTurn();
     }
   }
 
@@ -354,16 +368,16 @@ export class Stream<Frame> {
     old.isGone = old.isQuiet = true;
   }
 
-  /** Makes a call beside the stream, which is counted. */
-  async beside<T>(call: () => Promise<T>): Promise<T> {
+  /** Makes a unary call beside the stream, which is counted. */
+  readonly unary: Connection["unary"] = async (method, request, options) => {
     this.calls += 1;
     try {
-      return await call();
+      return await this.connection.unary(method, request, options);
     } finally {
       this.calls -= 1;
       this.hasChanged();
     }
-  }
+  };
 
   /** Says that something has ended here. */
   hasChanged(): void {
@@ -396,6 +410,11 @@ export class Stream<Frame> {
     return undefined;
   }
 
+  /** Why it was closed, where it was. */
+  get whyClosed(): TrunklineError {
+    return this.closed ?? this.connection.disconnected("it was closed");
+  }
+
   /** Throws why nothing can be sent now. */
   check(): void {
     if (this.closed !== undefined) {
@@ -408,24 +427,48 @@ export class Stream<Frame> {
 
   /** Waits until the stream is up. */
   async waitUp(options: CallOptions, late?: () => Error): Promise<void> {
-    const ends = performance.now() + (options.timeout ?? DEFAULT_CALL);
+    const left = timeLeft(options);
     while (!this.isUp) {
       if (this.closed !== undefined) {
         throw this.closed;
       }
-      const left = { ...options, timeout: Math.max(ends - performance.now(), 0) };
-      await until(this.up.promise, left, late ?? (() => this.connection.disconnected("it is being restored")));
+      await until(this.up.promise, left(), late ?? (() => this.connection.disconnected("it is being restored")));
     }
   }
 
-  /** Waits while the buffer is full. */
+  /** Lets what is published wait until the service takes it, where a refusal says when that is. */
+  slowDown(why: TrunklineError): void {
+    const wait = waitOf(why);
+    if (wait !== undefined && this.turn === undefined && this.closed === undefined) {
+      const timer = setTimeout(() => this.endTurn(), wait);
+      this.turn = { at: performance.now() + wait, why, come: new Deferred<void>(), timer };
+    }
+  }
+
+  private endTurn(): void {
+    clearTimeout(this.turn?.timer);
+    this.turn?.come.resolve();
+    this.turn = undefined;
+  }
+
+  /** Waits while the buffer is full, or the service takes nothing more for now; throws its refusal where the time is over by then. */
   async pace(options: CallOptions): Promise<void> {
-    while (this.size > BUFFER_BYTES) {
-      if (!this.isUp) {
-        throw this.connection.disconnected(`its buffer of ${BUFFER_BYTES} bytes is full`);
+    let left: TimeLeft | undefined;
+    while (this.turn !== undefined || this.size > BUFFER_BYTES) {
+      left ??= timeLeft(options);
+      if (this.turn === undefined) {
+        if (!this.isUp) {
+          throw this.connection.disconnected(`its buffer of ${BUFFER_BYTES} bytes is full`);
+        }
+        this.room ??= new Deferred<void>();
+        await until(this.room.promise, left());
+      } else {
+        const { at, why, come } = this.turn;
+        if (at - performance.now() >= left().timeout) {
+          throw why;
+        }
+        await until(come.promise, left());
       }
-      this.room ??= new Deferred<void>();
-      await until(this.room.promise, options);
     }
     if (options.signal?.aborted) {
       throw reasonOf(options.signal);

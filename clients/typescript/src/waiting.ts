@@ -10,6 +10,15 @@ export interface CallOptions {
 
 export const DEFAULT_CALL = 30_000;
 
+/** Returns the options of a call, with what is left of its time. */
+export type TimeLeft = () => CallOptions & { timeout: number };
+
+/** Says what is left of a call's time, which begins now. */
+export function timeLeft(options: CallOptions): TimeLeft {
+  const ends = performance.now() + (options.timeout ?? DEFAULT_CALL);
+  return () => ({ ...options, timeout: Math.max(ends - performance.now(), 0) });
+}
+
 /** A promise with what settles it. */
 export class Deferred<T> {
   readonly promise: Promise<T>;

@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { ClientReadableStream } from "@grpc/grpc-js";
 
+import { waitOf } from "./again.js";
 import { fromCall, isTrunklineError } from "./errors.js";
 import {
   EndReason, RecordKind, StateService, WatchRequestSchema,
@@ -56,6 +57,7 @@ export async function* watch(
   const cursor = new Cursor(afterRevision, filter !== undefined);
   let bound = RETRY_MIN;
   for (;;) {
+    let wait = 0;
     const { stream } = state;
     const ended = options.signal ? AbortSignal.any([options.signal, stream.signal]) : stream.signal;
     if (stream.closed !== undefined) {
@@ -83,6 +85,7 @@ export async function* watch(
       if (!ended.aborted && !isTrunklineError(error, "STATE_DISCONNECTED") && !isTrunklineError(error, "OVERLOADED")) {
         throw error;
       }
+      wait = waitOf(error) ?? 0;
     }
     if (options.signal?.aborted) {
       throw reasonOf(options.signal);
@@ -91,9 +94,9 @@ export async function* watch(
       continue; // it goes on by another connection
     }
     if (ended.aborted) {
-      throw stream.closed ?? stream.connection.disconnected("it was closed");
+      throw stream.whyClosed;
     }
-    await sleep(Math.random() * bound, ended);
+    await sleep(Math.max(Math.random() * bound, wait), ended);
     bound = Math.min(2 * bound, RETRY_MAX);
   }
 }

@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { test } from "node:test";
 import { join } from "node:path";
 
-import { Failure, isRetryable, isTrunklineError, json, Priority, v1, type Leased, type Received } from "../src/index.js";
-import { bus, eventually, folder, PATIENCE, start } from "./programs.js";
+import { connectBus, Failure, isRetryable, isTrunklineError, json, Priority, v1, type Leased, type Received } from "../src/index.js";
+import { bus, eventually, folder, limited, PATIENCE, start } from "./programs.js";
 
 const timeout = 3 * PATIENCE;
 const reason = (wanted: string) => (error: unknown): boolean => isTrunklineError(error, wanted);
@@ -233,4 +233,74 @@ test("close waits for handlers, and then nothing is sent", { timeout }, async (t
     const { subscription: kept } = await other.call(v1.BusService.method.getDurableSubscription, { name: "workers" });
     assert.deepEqual([kept?.acked, kept?.leased], [1n, 0n]);
   });
+});
+
+test("what is refused for now is published again, in order", { timeout }, async (t) => {
+  const client = await bus(t, (await start(t, "bus", ...await limited(t, "messages_per_second = 20", "messages_burst = 1"))).address);
+  const receipts = (await Promise.all([0, 1, 2, 3, 4, 5].map((n) => client.publishStored("c", [json({ n }), json({ n })])))).flat();
+  const sequences = receipts.map((each) => each.sequence);
+  assert.equal(sequences.length, 12);
+  assert.deepEqual(sequences, [...new Set(sequences)].sort((a, b) => Number(a - b)));
+  assert.ok(receipts.every((each) => !each.duplicate));
+});
+
+test("live messages wait behind one that was refused", { timeout }, async (t) => {
+  const client = await bus(t, (await start(t, "bus", ...await limited(t, "messages_per_second = 0.25", "messages_burst = 1"))).address);
+  const subscription = await client.subscribe("c");
+  await client.publish("c", json({ n: 0 }));
+  await client.flush();
+  await client.publish("c", json({ n: 1 })); // which is lost
+  await assert.rejects(client.flush(), reason("OVERLOADED"));
+  await client.publish("c", json({ n: 2 }));
+  await client.flush();
+  const came: number[] = [];
+  for await (const { payload } of subscription) {
+    if (came.push(payload.n) === 2) {
+      break;
+    }
+  }
+  assert.deepEqual(came, [0, 2]);
+});
+
+test("who has less time than the service wants is told so at once", { timeout }, async (t) => {
+  const client = await bus(t, (await start(t, "bus", ...await limited(t, "messages_per_second = 0.0001", "messages_burst = 1"))).address);
+  await client.publishStored("c", json({}));
+  await assert.rejects(client.request("r", json({})), reason("OVERLOADED"));
+  await assert.rejects(client.call(v1.BusService.method.getStats, {}), reason("OVERLOADED"));
+  await assert.rejects(client.publishStored("c", json({})), reason("OVERLOADED"));
+  await assert.rejects(client.publish("c", json({})), reason("OVERLOADED")); // which is not sent, behind the one before
+});
+
+test("who waits for the service to take more ends with the signal, and with the client", { timeout }, async (t) => {
+  const server = await start(t, "bus", ...await limited(t, "messages_per_second = 0.0001", "messages_burst = 1"));
+  for (const end of ["signal", "client"] as const) {
+    const client = await bus(t, server.address);
+    await client.publishStored("c", json({}), { timeout: 1000 }).catch(() => undefined); // takes what there is
+    const stop = new AbortController();
+    const options = { signal: stop.signal, timeout: 12 * 60 * 60 * 1000 };
+    const waiting: Promise<unknown>[] = [
+      client.request("r", json({}), options), client.publishStored("c", json({}), options),
+      client.call(v1.BusService.method.getStats, {}, options),
+    ];
+    await client.flush(); // refusals have come
+    waiting.push(client.publish("c", json({}), options));
+    if (end === "signal") {
+      stop.abort(new RangeError("no longer wanted"));
+    } else {
+      await client.close();
+    }
+    for (const each of await Promise.allSettled(waiting)) {
+      assert.ok(each.status === "rejected");
+      assert.ok(end === "signal" ? each.reason instanceof RangeError : reason("BUS_DISCONNECTED")(each.reason), String(each.reason));
+    }
+  }
+});
+
+test("who connects waits for those before to leave", { timeout }, async (t) => {
+  const { address } = await start(t, "bus", ...await limited(t, "streams = 1"));
+  const first = await bus(t, address);
+  const second = bus(t, address);
+  await assert.rejects(connectBus(address, { wait: false, connectTimeout: PATIENCE }), reason("OVERLOADED"));
+  await first.close();
+  await (await second).publishStored("c", json({}));
 });

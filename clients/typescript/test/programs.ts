@@ -1,7 +1,7 @@
 // Real services for the tests, in processes of their own.
 import { spawn, type ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -86,6 +86,16 @@ export async function folder(t: TestContext): Promise<string> {
   const made = await mkdtemp(join(tmpdir(), "trunkline-"));
   t.after(() => rm(made, { recursive: true }));
   return made;
+}
+
+/** Returns options with which everybody may do what tests do, within limits such as "streams = 1". */
+export async function limited(t: TestContext, ...limits: string[]): Promise<string[]> {
+  const file = join(await folder(t), "access.toml");
+  const rights = ["publish", "subscribe", "request", "respond"].map((right) => `${right} = [">"]`);
+  const records = ["read", "write"].map((right) => `records.${right} = ["*/*"]`);
+  const allow = ["[[allow]]", 'who = ["anonymous"]', ...rights, ...records, 'inspect = ["stats"]'];
+  await writeFile(file, [...allow, "[[limit]]", 'who = ["*"]', ...limits, ""].join("\n"), { mode: 0o600 });
+  return ["--engine", "memory", "--access-file", file];
 }
 
 export async function bus(t: TestContext, address: string, options: ConnectOptions = {}): Promise<Bus> {

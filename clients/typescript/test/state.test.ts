@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 import { isTrunklineError, RecordKind, type Change, type SaveValue } from "../src/index.js";
-import { folder, PATIENCE, start, state } from "./programs.js";
+import { folder, limited, PATIENCE, start, state } from "./programs.js";
 
 const timeout = 3 * PATIENCE;
 const agent = (agentId: string, status = "idle"): SaveValue => ({ case: "agentState", value: { agentId, agentType: "coding", status } });
@@ -54,4 +54,23 @@ test("a watch outlives its service, and ends with its signal", { timeout }, asyn
   assert.ok(deleted.writtenAt);
   stop.abort(new RangeError("enough"));
   await assert.rejects(changes.next(), RangeError);
+});
+
+test("what is refused for now is asked again, as long as there is time", { timeout }, async (t) => {
+  const store = await state(t, (await start(t, "state", ...await limited(t, "messages_per_second = 20", "messages_burst = 1"))).address);
+  for (let n = 0; n < 5; n++) {
+    await store.save(agent("a", `s-${n}`));
+    const found = await store.get(RecordKind.AGENT_STATE, "a");
+    assert.ok(found?.value.case === "agentState" && found.value.value.status === `s-${n}`);
+  }
+  const strict = await state(t, (await start(t, "state", ...await limited(t, "messages_per_second = 0.0001", "messages_burst = 1"))).address);
+  await strict.save(agent("a"));
+  const stop = new AbortController();
+  const long = 12 * 60 * 60 * 1000;
+  const [stopped, closed] = [strict.save(agent("a"), { signal: stop.signal, timeout: long }), strict.save(agent("a"), { timeout: long })];
+  await assert.rejects(strict.get(RecordKind.AGENT_STATE, "a"), (error) => isTrunklineError(error, "OVERLOADED")); // the others wait
+  stop.abort(new RangeError("enough"));
+  await assert.rejects(stopped, RangeError);
+  await strict.close();
+  await assert.rejects(closed, (error) => isTrunklineError(error, "STATE_DISCONNECTED"));
 });
