@@ -8,15 +8,23 @@ import io.grpc.ForwardingClientCallListener.SimpleForwardingClientCallListener;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 import io.grpc.Status;
+import java.time.Duration;
 import java.util.function.Supplier;
 
 /** Makes the calls beside a client's stream, by the connection of now. Its end waits for them. */
 final class Beside extends Channel {
     private final ClientLock lock;
+    private final Again again;
+    private final Duration patience;
     private final Supplier<MultiplexedStream<?>> now; // by the lock
 
-    Beside(ClientLock lock, Supplier<MultiplexedStream<?>> now) {
+    /**
+     * @param patience for how long a unary call without a deadline is made again that the service refuses for now
+     */
+    Beside(ClientLock lock, Again again, Duration patience, Supplier<MultiplexedStream<?>> now) {
         this.lock = lock;
+        this.again = again;
+        this.patience = patience;
         this.now = now;
     }
 
@@ -36,8 +44,12 @@ final class Beside extends Channel {
 
     @Override
     public <A, B> ClientCall<A, B> newCall(MethodDescriptor<A, B> method, CallOptions options) {
-        MultiplexedStream<?> stream = now();
-        return new Counted<>(stream.connection.channel.newCall(method, options), stream);
+        Supplier<ClientCall<A, B>> made = () -> {
+            MultiplexedStream<?> stream = now();
+            return new Counted<>(stream.connection.channel.newCall(method, options), stream);
+        };
+        boolean isUnary = method.getType() == MethodDescriptor.MethodType.UNARY;
+        return isUnary ? new UnaryCall<>(lock, again, options, patience, made) : made.get();
     }
 
     private static final class Counted<A, B> extends SimpleForwardingClientCall<A, B> {

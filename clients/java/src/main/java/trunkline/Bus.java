@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BiConsumer;
+import java.util.function.Consumer;
 import java.util.function.Supplier;
 import java.util.stream.Stream;
 import trunkline.v1.BusServiceGrpc;
@@ -34,6 +35,8 @@ public final class Bus implements AutoCloseable {
     final SessionMover mover;
     private final Address at;
     final ConnectOptions options;
+    final Again again = new Again(lock);
+    final Turn publishing = new Turn(lock); // of what was refused for now, and of all that is published after it
     private final Channel channel;
     private TrunklineException refused; // by the lock: the first one of something live since the last flush
 
@@ -41,7 +44,7 @@ public final class Bus implements AutoCloseable {
         this.at = at;
         this.options = options;
         mover = new SessionMover(this);
-        channel = new Beside(lock, () -> now().stream);
+        channel = new Beside(lock, again, options.callTimeout, () -> now().stream);
     }
 
     Session newSession() {
@@ -70,7 +73,8 @@ public final class Bus implements AutoCloseable {
 
     /**
      * Returns what makes calls by the connection of now, for those that have no method here: {@code
-     * BusServiceGrpc.newBlockingStub(bus.channel())}. What stubs throw is read by {@link TrunklineException#of}.
+     * BusServiceGrpc.newBlockingStub(bus.channel())}. What stubs throw is read by {@link TrunklineException#of}. A unary call that the
+     * service refuses for now is made again when it says, before its deadline; without one, within the time of a call.
      */
     public Channel channel() {
         return channel;
@@ -108,6 +112,13 @@ public final class Bus implements AutoCloseable {
         }
         settled(allOf(sessions.stream().map(this::flush)), Duration.ofSeconds(2)); // what was said on each shall still arrive
         sessions.forEach(each -> each.stream.close());
+        lock.lock();
+        try {
+            again.close(now().stream.closed());
+            publishing.open(); // whoever waits looks at `closed`
+        } finally {
+            lock.unlock();
+        }
     }
 
     private static CompletableFuture<Void> allOf(Stream<CompletableFuture<Void>> all) {
@@ -138,10 +149,11 @@ public final class Bus implements AutoCloseable {
 
     /**
      * Publishes live messages on a channel: at most once, to who subscribes now. It returns once the bounded buffer took them; {@link
-     * #flush} is done once the service did. While the connection is lost they wait in the buffer.
+     * #flush} is done once the service did. While the connection is lost they wait in the buffer. What the service refuses for now is
+     * lost, as {@link #flush} tells; what is published after it waits here until the service takes it.
      *
      * @throws TrunklineException INVALID_CHANNEL, INVALID_MESSAGE, MESSAGE_TOO_LARGE; BUS_DISCONNECTED where the connection is lost and
-     *     the buffer is full
+     *     the buffer is full; OVERLOADED where the service does not take it within the time of a call
      */
     public void publish(String channel, Message... messages) {
         Channels.checkChannel(channel);
@@ -150,6 +162,7 @@ public final class Bus implements AutoCloseable {
             byte[] encoded = encode(each);
             lock.lock();
             try {
+                publishing.await(options.callTimeout, 0);
                 ready().addLive(channel, encoded);
             } finally {
                 lock.unlock();
@@ -187,65 +200,76 @@ public final class Bus implements AutoCloseable {
      * Publishes messages to be stored; done with their receipts after the sync to disk. What many publish at once goes together. Each
      * message has an id, made here where it has none; where the connection is lost before the receipts came, the same messages are sent
      * again until the call's time is over: a message is stored once if its bus is back within its dedup window, 2 minutes by default.
-     * Where the buffer is full, this waits.
+     * So they are where the service refuses them for now, when it says; what is published after them waits behind them. Where the buffer
+     * is full, or as much waits so, this waits.
      */
     public CompletableFuture<List<Receipt>> publishStored(String channel, Message... messages) {
         List<byte[]> all = new ArrayList<>(messages.length);
+        int size = 0;
         try {
             Channels.checkChannel(channel);
             if (messages.length == 0) {
                 throw TrunklineException.invalid(Reason.INVALID_MESSAGE, "messages", 0, "there is no message to publish");
             }
             for (Message each : messages) {
-                all.add(encode(Messages.named(each)));
+                byte[] encoded = encode(Messages.named(each));
+                all.add(encoded);
+                size += encoded.length;
             }
         } catch (TrunklineException refused) {
             boolean isMessage = !refused.is(Reason.INVALID_CHANNEL) && messages.length > 0;
             return CompletableFuture.failedFuture(isMessage ? refused.with("index", Integer.toString(all.size())) : refused);
         }
         CompletableFuture<List<Receipt>> told = MultiplexedStream.timed(options.callTimeout, TrunklineException::late);
-        storeRest(channel, all, new ArrayList<>(all.size()), told);
+        List<Receipt> came = new ArrayList<>(all.size());
+        Again.Call<List<Receipt>> storing =
+                again.new Call<>(told, options.callTimeout, publishing, size, call -> storeRest(channel, all, came, call));
+        lock.lock();
+        try {
+            publishing.await(options.callTimeout, MultiplexedStream.BUFFER_BYTES);
+            storing.begin();
+        } catch (RuntimeException notSent) {
+            Threads.fail(told, notSent);
+        } finally {
+            lock.unlock();
+        }
         return told;
     }
 
-    private void storeRest(String channel, List<byte[]> all, List<Receipt> came, CompletableFuture<List<Receipt>> told) {
-        if (came.size() == all.size()) {
-            told.complete(List.copyOf(came));
-        }
-        if (told.isDone()) {
-            return;
-        }
+    /** With the lock held. */
+    private void storeRest(String channel, List<byte[]> all, List<Receipt> came, Again.Call<List<Receipt>> call) {
         List<byte[]> some = all.subList(came.size(), Math.min(all.size(), came.size() + MultiplexedStream.FRAME_MESSAGES));
         CompletableFuture<List<Receipt>> awaited = new CompletableFuture<>();
         awaited.whenComplete((receipts, failed) -> {
             if (failed == null) {
                 came.addAll(receipts);
-                storeRest(channel, all, came, told);
+                if (came.size() == all.size()) {
+                    call.told.complete(List.copyOf(came));
+                } else {
+                    call.begin();
+                }
                 return;
             }
             TrunklineException why = TrunklineException.of(failed);
             if (why != null && why.is(Reason.BUS_DISCONNECTED)) {
                 whenUp().whenComplete((up, gone) -> {
                     if (gone == null) {
-                        storeRest(channel, all, came, told);
+                        call.begin();
                     } else {
-                        told.completeExceptionally(why);
+                        call.told.completeExceptionally(why);
                     }
                 });
             } else {
-                told.completeExceptionally(why == null ? failed : why);
+                call.told.completeExceptionally(why == null ? failed : why);
             }
         });
-        lock.lock();
         try {
             now().stream.check();
             Session session = ready();
             session.stream.check();
-            session.addStored(channel, new Session.Waiter(some, awaited));
+            session.addStored(channel, new Session.Waiter(some, awaited, call::again));
         } catch (RuntimeException notSent) {
             Threads.fail(awaited, notSent);
-        } finally {
-            lock.unlock();
         }
     }
 
@@ -299,20 +323,21 @@ public final class Bus implements AutoCloseable {
 
     /**
      * Publishes a message; done with its reply, by {@link #respond} or any message published with its correlation id. Who cancels the
-     * future cancels the request.
+     * future cancels the request. Where the service refuses it for now, it is sent again when the service says, within its timeout.
      */
     public CompletableFuture<Received> request(String channel, Message message, RequestOptions options) {
-        return send(channel, message, options, (wanted, told) -> {
+        return send(channel, message, options, (wanted, call) -> {
             Session session = now();
             long id = session.stream.nextId();
             session.say(ClientItem.newBuilder().setId(id).setRequest(wanted));
             session.stream.expect(
-                    id, told,
+                    id, call.told,
                     answer -> {
                         RequestResponse came = (RequestResponse) answer;
                         return new Received(came.getMessage(), came.getChannel(), 0);
                     },
-                    () -> session.cancelItem(id, Cancel.getDefaultInstance()));
+                    () -> session.cancelItem(id, Cancel.getDefaultInstance()),
+                    call::again);
         });
     }
 
@@ -329,16 +354,16 @@ public final class Bus implements AutoCloseable {
      *
      * <p>Done with the end, behind the handler. Who cancels the future cancels the request, and interrupts the handler; what the handler
      * throws does so, too, and the future fails with it. Else it fails as {@link #request(String, Message, RequestOptions)} does, but
-     * for REQUEST_FAILED and REQUEST_CANCELLED, which are events.
+     * for REQUEST_FAILED and REQUEST_CANCELLED, which are events. It is not sent again.
      */
     public CompletableFuture<LifeEvent> requestStream(
             String channel, Message message, RequestOptions options, Handler<LifeEvent> handler) {
-        return send(channel, message, options, (wanted, told) -> new Asking(now(), wanted, handler, told));
+        return send(channel, message, options, (wanted, call) -> new Asking(now(), wanted, handler, call.told));
     }
 
     /** Sends a request, with the lock held; where a responder is waited for, so is the connection. */
     private <T> CompletableFuture<T> send(
-            String channel, Message message, RequestOptions options, BiConsumer<RequestRequest.Builder, CompletableFuture<T>> ask) {
+            String channel, Message message, RequestOptions options, BiConsumer<RequestRequest.Builder, Again.Call<T>> ask) {
         RequestRequest.Builder wanted;
         try {
             Channels.checkChannel(channel);
@@ -354,23 +379,17 @@ public final class Bus implements AutoCloseable {
         }
         long ends = System.nanoTime() + options.timeout.toNanos();
         CompletableFuture<T> told = MultiplexedStream.timed(options.timeout, () -> TrunklineException.late(channel, options.timeout));
-        CompletableFuture<Void> ready = options.waitsForResponder ? whenUp() : CompletableFuture.completedFuture(null);
-        ready.whenComplete((up, gone) -> {
-            lock.lock();
-            try {
-                if (gone != null) {
-                    Threads.fail(told, TrunklineException.unwrap(gone));
-                } else if (!told.isDone()) {
-                    now().stream.check();
-                    Duration left = Duration.ofNanos(Math.max(ends - System.nanoTime(), 1_000_000));
-                    ask.accept(wanted.setTimeout(Messages.duration(left)), told);
-                }
-            } catch (TrunklineException away) {
-                Threads.fail(told, away);
-            } finally {
-                lock.unlock();
+        Consumer<Again.Call<T>> asking = call -> {
+            MultiplexedStream<?> stream = now().stream;
+            if (options.waitsForResponder && !stream.isUp()) {
+                call.beginWhenUp(stream);
+                return;
             }
-        });
+            stream.check();
+            Duration left = Duration.ofNanos(Math.max(ends - System.nanoTime(), 1_000_000));
+            ask.accept(wanted.setTimeout(Messages.duration(left)), call);
+        };
+        again.new Call<>(told, options.timeout, asking).begin();
         return told;
     }
 

@@ -1,6 +1,7 @@
 package trunkline;
 
 import java.util.ArrayDeque;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 
@@ -49,5 +50,20 @@ final class ClientLock {
     void await(Condition condition) {
         write();
         condition.awaitUninterruptibly();
+    }
+
+    /**
+     * The same with a limit in nanoseconds; returns what is left of it.
+     *
+     * @throws CancellationException the thread was interrupted while `meanwhile`
+     */
+    long await(Condition condition, long left, String meanwhile) {
+        write();
+        try {
+            return condition.awaitNanos(left);
+        } catch (InterruptedException interrupted) {
+            Thread.currentThread().interrupt();
+            throw new CancellationException("interrupted while " + meanwhile);
+        }
     }
 }

@@ -67,13 +67,16 @@ public final class ConnectOptions {
         }
     }
 
-    /** Says how long connecting may take. Default: 5 s. */
+    /** Says how long connecting may take, also where the service refuses it for now and says when to ask again. Default: 5 s. */
     public ConnectOptions connectTimeout(Duration timeout) {
         this.connectTimeout = timeout;
         return this;
     }
 
-    /** Says how long other calls may take, but for requests, which have their own. Default: 30 s. */
+    /**
+     * Says how long other calls may take, but for requests, which have their own: for so long, what the service refuses for now is asked
+     * again, too. Default: 30 s.
+     */
     public ConnectOptions callTimeout(Duration timeout) {
         this.callTimeout = timeout;
         return this;

@@ -15,7 +15,6 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ThreadLocalRandom;
@@ -23,6 +22,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.function.BooleanSupplier;
 import java.util.function.Function;
+import java.util.function.Predicate;
 import java.util.function.Supplier;
 
 /**
@@ -37,7 +37,7 @@ import java.util.function.Supplier;
 final class MultiplexedStream<F extends MessageLite> {
     static final int FRAME_BYTES = 256 * 1024;
     static final int FRAME_MESSAGES = 512;
-    private static final int BUFFER_BYTES = 4 * 1024 * 1024; // what publish takes before it waits for the service
+    static final int BUFFER_BYTES = 4 * 1024 * 1024; // what publish takes before it waits for the service
     static final long RECONNECT_MIN_MILLIS = 50;
     static final long RECONNECT_MAX_MILLIS = 5000;
     private static final int WRITTEN = 1; // the call is ready for more when less than this is unwritten
@@ -94,7 +94,7 @@ final class MultiplexedStream<F extends MessageLite> {
     private record Chunk(byte[] encoded, boolean isKept) {}
 
     /** Who awaits an answer, and what is read of it. */
-    private record Awaited<T>(CompletableFuture<T> future, Function<Object, T> read) {
+    private record Awaited<T>(CompletableFuture<T> future, Function<Object, T> read, Predicate<TrunklineException> again) {
         void settle(Object answer) {
             try {
                 Threads.complete(future, read.apply(answer));
@@ -117,17 +117,22 @@ final class MultiplexedStream<F extends MessageLite> {
 
     /** Connects, and stays connected until it is closed. */
     CompletableFuture<Void> open() {
-        return open(connection.options.waits);
+        return open(connection.options.waits, connection.options.connectTimeout);
     }
 
     /** Connects to take the place of another stream: nothing is waited for, and nobody is told. */
     CompletableFuture<Void> openBeside() {
         isQuiet = true;
-        return open(false);
+        return open(false, Duration.ZERO);
     }
 
-    private CompletableFuture<Void> open(boolean waits) {
+    /**
+     * @param waits whether a service that cannot be reached is waited for
+     * @param timeout within which one that refuses it for now is asked again
+     */
+    private CompletableFuture<Void> open(boolean waits, Duration timeout) {
         this.waits = waits;
+        long ends = System.nanoTime() + timeout.toNanos();
         CompletableFuture<Void> first = new CompletableFuture<>();
         Duration patience = connection.options.connectTimeout;
         Runnable late = () -> Threads.fail(first, lost(address() + " did not answer within " + patience, null));
@@ -138,7 +143,7 @@ final class MultiplexedStream<F extends MessageLite> {
                 beginClose();
             }
         });
-        Threads.daemons("trunkline-" + address() + "-").newThread(() -> run(first)).start();
+        Threads.daemons("trunkline-" + address() + "-").newThread(() -> run(first, ends)).start();
         return first;
     }
 
@@ -200,10 +205,10 @@ final class MultiplexedStream<F extends MessageLite> {
     }
 
     /** Opens the stream, again and again. */
-    private void run(CompletableFuture<Void> first) {
+    private void run(CompletableFuture<Void> first, long ends) {
         TrunklineException why = lost("disconnected from " + address(), null);
         try {
-            TrunklineException refused = runUntilRefused(first);
+            TrunklineException refused = runUntilRefused(first, ends);
             why = refused == null ? why : refused;
         } catch (RuntimeException | Error broken) {
             LOG.log(System.Logger.Level.ERROR, "a stream broke", broken);
@@ -223,13 +228,15 @@ final class MultiplexedStream<F extends MessageLite> {
         }
     }
 
-    private TrunklineException runUntilRefused(CompletableFuture<Void> first) {
+    private TrunklineException runUntilRefused(CompletableFuture<Void> first, long ends) {
         long bound = RECONNECT_MIN_MILLIS;
         boolean wasEverUp = false;
         String told = "";
         while (true) {
             Life life = new Life(wasEverUp ? null : first);
             TrunklineException why = life.untilEnd();
+            Duration wait = why.retryAfter();
+            long pause = wait == null ? 0 : wait.toNanos();
             if (isClosing()) {
                 return null;
             }
@@ -246,7 +253,8 @@ final class MultiplexedStream<F extends MessageLite> {
                 }
             } else {
                 TrunklineException refused = why.isOfService() ? null : connection.whyRefused();
-                if (!wasEverUp && (refused != null || !waits || !why.is(lost))) {
+                boolean isAskedAgain = wait == null ? waits && why.is(lost) : System.nanoTime() + pause - ends < 0;
+                if (!wasEverUp && (refused != null || !isAskedAgain)) {
                     return refused == null ? why : refused; // waiting longer would not help
                 }
                 if (refused != null && !told.equals(refused.getMessage())) {
@@ -259,7 +267,7 @@ final class MultiplexedStream<F extends MessageLite> {
                 LOG.log(System.Logger.Level.ERROR, "{0} is not called any more: {1}", address(), why.getMessage());
                 return why;
             }
-            if (closesWithin(ThreadLocalRandom.current().nextLong(bound) + 1)) {
+            if (closesWithin(Math.max(ThreadLocalRandom.current().nextLong(bound) + 1, pause / 1_000_000))) {
                 return null;
             }
             bound = Math.min(2 * bound, RECONNECT_MAX_MILLIS);
@@ -484,15 +492,16 @@ final class MultiplexedStream<F extends MessageLite> {
      * @param awaited gets it; where that is done before, it is late, or was cancelled
      * @param read of the answer
      * @param left called with the lock held where it is not waited for any more
+     * @param again takes why the service refused it; tells whether it is asked again, which `awaited` waits for then
      */
-    <T> CompletableFuture<T> expect(long id, CompletableFuture<T> awaited, Function<Object, T> read, Runnable left) {
-        pending.put(id, new Awaited<>(awaited, read));
+    <T> void expect(
+            long id, CompletableFuture<T> awaited, Function<Object, T> read, Runnable left, Predicate<TrunklineException> again) {
+        pending.put(id, new Awaited<>(awaited, read, again));
         awaited.whenComplete((value, why) -> {
             if (why != null) {
                 leave(id, awaited, left);
             }
         });
-        return awaited;
     }
 
     private void leave(long id, CompletableFuture<?> awaited, Runnable left) {
@@ -525,10 +534,10 @@ final class MultiplexedStream<F extends MessageLite> {
         }
     }
 
-    /** Gives an error to whoever awaits an answer; tells whether somebody does. */
+    /** Gives what the service said to whoever awaits an answer, or is asked again; tells whether somebody does. */
     boolean fail(long id, TrunklineException why) {
         Awaited<?> awaited = pending.remove(id);
-        if (awaited != null) {
+        if (awaited != null && !awaited.again().test(why)) {
             Threads.fail(awaited.future(), why);
         }
         return awaited != null;
@@ -568,13 +577,7 @@ final class MultiplexedStream<F extends MessageLite> {
             if (left <= 0) {
                 throw TrunklineException.late();
             }
-            lock.write();
-            try {
-                left = room.awaitNanos(left);
-            } catch (InterruptedException interrupted) {
-                Thread.currentThread().interrupt();
-                throw new CancellationException("interrupted while the buffer was full");
-            }
+            left = lock.await(room, left, "the buffer was full");
         }
     }
 

@@ -15,6 +15,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Predicate;
 import java.util.stream.Stream;
 import trunkline.v1.BusServiceGrpc;
 import trunkline.v1.Durability;
@@ -60,8 +61,14 @@ final class Session implements Mover.Movable, MultiplexedStream.User<OpenStreamR
         }
     }
 
-    /** Awaits the receipts of one call's messages. */
-    record Waiter(List<byte[]> messages, CompletableFuture<List<Receipt>> awaited) {}
+    /** Awaits the receipts of one call's messages, which is made again where they were refused for now. */
+    record Waiter(List<byte[]> messages, CompletableFuture<List<Receipt>> awaited, Predicate<TrunklineException> again) {
+        void refuse(TrunklineException why) {
+            if (!again.test(why)) {
+                Threads.fail(awaited, why);
+            }
+        }
+    }
 
     /** A frame's worth of stored messages whose receipts are awaited. */
     private record Sent(String channel, List<Waiter> waiters) {}
@@ -105,7 +112,8 @@ final class Session implements Mover.Movable, MultiplexedStream.User<OpenStreamR
                     taken.run();
                     return null;
                 },
-                () -> {});
+                () -> {},
+                said -> false);
         say(ClientItem.newBuilder().setId(id).setPing(OpenStreamRequest.Ping.newBuilder().setSent(isSent)));
     }
 
@@ -337,6 +345,7 @@ final class Session implements Mover.Movable, MultiplexedStream.User<OpenStreamR
         } else if (!stream.fail(id, said) && id == 0) { // something live was refused
             LOG.log(System.Logger.Level.ERROR, "the service refused a message: {0}", said.toString());
             bus.noteRefused(said);
+            bus.publishing.slowDown(said);
         }
     }
 
@@ -363,13 +372,13 @@ final class Session implements Mover.Movable, MultiplexedStream.User<OpenStreamR
     private void refuse(Sent sent, TrunklineException said) {
         String place = said.details().getOrDefault("index", "");
         if (!place.matches("\\d{1,9}") || sent.waiters().size() == 1) {
-            fail(sent.waiters(), said);
+            sent.waiters().forEach(each -> each.refuse(said));
             return;
         }
         int index = Integer.parseInt(place);
         for (Waiter each : sent.waiters()) {
             if (index >= 0 && index < each.messages().size()) {
-                Threads.fail(each.awaited(), said.with("index", Integer.toString(index)));
+                each.refuse(said.with("index", Integer.toString(index)));
             } else {
                 addStored(sent.channel(), each);
             }

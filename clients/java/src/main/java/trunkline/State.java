@@ -42,7 +42,8 @@ import trunkline.v1.WorkflowState;
 
 /**
  * Keeps what agents must find again. Its methods may be called by many threads. While the connection is lost, calls wait for it until
- * their time is over; one that was pending fails with STATE_DISCONNECTED, and it is not known whether its write was made.
+ * their time is over; one that was pending fails with STATE_DISCONNECTED, and it is not known whether its write was made. What the
+ * service refuses for now is asked again when it says, within that time.
  *
  * <p>Where the service asks for it, it moves to another connection, and so to another replica: calls go out there when those before
  * them are answered, so that nobody reads there what was before a write here; watches go on there.
@@ -55,6 +56,7 @@ public final class State implements AutoCloseable {
     private final Address at;
     private final ConnectOptions options;
     private final LineMover mover;
+    final Again again = new Again(lock);
     private final Channel channel;
     private final Set<ClientCall<?, ?>> watching = new HashSet<>(); // by the lock: the calls of watches
 
@@ -62,7 +64,7 @@ public final class State implements AutoCloseable {
         this.at = at;
         this.options = options;
         mover = new LineMover();
-        channel = new Beside(lock, this::stream);
+        channel = new Beside(lock, again, options.callTimeout, this::stream);
     }
 
     /** Returns the stream of now; with the lock held. */
@@ -97,11 +99,17 @@ public final class State implements AutoCloseable {
             lock.unlock();
         }
         lines.forEach(each -> each.stream.close());
+        lock.lock();
+        try {
+            again.close(stream().closed());
+        } finally {
+            lock.unlock();
+        }
     }
 
     /**
      * Returns what makes calls by the connection of now, for those that have no method here: {@code
-     * StateServiceGrpc.newBlockingStub(state.channel())}.
+     * StateServiceGrpc.newBlockingStub(state.channel())}; see {@link Bus#channel}.
      */
     public Channel channel() {
         return channel;
@@ -297,42 +305,30 @@ public final class State implements AutoCloseable {
         CompletableFuture<T> told = MultiplexedStream.timed(
                 options.callTimeout,
                 () -> disconnected("it did not answer in time"));
-        send(item, read, told);
+        again.new Call<>(told, options.callTimeout, call -> send(item, read, call)).begin();
         return told;
     }
 
-    private <T> void send(ClientItem.Builder item, Function<ServerItem, T> read, CompletableFuture<T> told) {
-        lock.lock();
-        try {
-            MultiplexedStream<OpenStateStreamResponse> stream = stream();
-            if (stream.closed() == null && !stream.isUp()) {
-                stream.whenUp().whenComplete((up, gone) -> {
-                    if (gone != null) {
-                        told.completeExceptionally(TrunklineException.unwrap(gone));
-                    } else if (!told.isDone()) {
-                        send(item, read, told);
-                    }
-                });
-                return;
-            }
-            long id = stream.nextId();
-            byte[] encoded = OpenStateStreamRequest.newBuilder().addItems(item.setId(id)).build().toByteArray();
-            if (encoded.length > MAX_CALL_BYTES) {
-                throw TrunklineException.tooLarge("call", encoded.length, MAX_CALL_BYTES);
-            }
-            stream.pace();
-            if (stream != stream()) { // it moved meanwhile
-                send(item, read, told);
-                return;
-            }
-            stream.check();
-            stream.expect(id, told, answer -> read.apply((ServerItem) answer), () -> {});
-            stream.put(encoded, false);
-        } catch (RuntimeException notSent) {
-            Threads.fail(told, notSent);
-        } finally {
-            lock.unlock();
+    /** With the lock held. */
+    private <T> void send(ClientItem.Builder item, Function<ServerItem, T> read, Again.Call<T> call) {
+        MultiplexedStream<OpenStateStreamResponse> stream = stream();
+        if (!stream.isUp()) {
+            call.beginWhenUp(stream);
+            return;
         }
+        long id = stream.nextId();
+        byte[] encoded = OpenStateStreamRequest.newBuilder().addItems(item.setId(id)).build().toByteArray();
+        if (encoded.length > MAX_CALL_BYTES) {
+            throw TrunklineException.tooLarge("call", encoded.length, MAX_CALL_BYTES);
+        }
+        stream.pace();
+        if (stream != stream()) { // it moved meanwhile
+            send(item, read, call);
+            return;
+        }
+        stream.check();
+        stream.expect(id, call.told, answer -> read.apply((ServerItem) answer), () -> {}, call::again);
+        stream.put(encoded, false);
     }
 
     TrunklineException disconnected(String why) {

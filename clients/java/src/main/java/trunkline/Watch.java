@@ -3,6 +3,7 @@ package trunkline;
 import io.grpc.ClientCall;
 import io.grpc.Metadata;
 import io.grpc.Status;
+import java.time.Duration;
 import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
@@ -67,7 +68,8 @@ public final class Watch implements AutoCloseable {
                 } else if (why.is(Reason.STATE_DISCONNECTED) || why.is(Reason.OVERLOADED)) {
                     LOG.log(System.Logger.Level.DEBUG, "a watch goes on with a new stream: {0}", why.getMessage());
                     bound = life.hasGiven ? RETRY_MIN_MILLIS : bound;
-                    Thread.sleep(ThreadLocalRandom.current().nextLong(bound) + 1);
+                    Duration wait = why.retryAfter();
+                    Thread.sleep(Math.max(ThreadLocalRandom.current().nextLong(bound) + 1, wait == null ? 0 : wait.toMillis()));
                     bound = Math.min(2 * bound, RETRY_MAX_MILLIS);
                     continue;
                 }
