@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.access.conftest import EVERYTHING
 from tests.conftest import StartProgram
 from tests.polyglot.agents import check_agent, check_example
 from tests.polyglot.rust import PROGRAMS, RUST_CLIENT, cargo
@@ -23,9 +24,12 @@ def test_its_own_tests_pass(start_program: StartProgram, tmp_path: Path) -> None
     write_certificates(tmp_path)
     authority = f"{tmp_path}/ca.pem"
     options = ("--tls-cert", f"{tmp_path}/server.pem", "--tls-key", f"{tmp_path}/server.key")
+    rate = '[[limit]]\nwho = ["*"]\nmessages_per_second = 0.001\nmessages_burst = 1\n'
+    (tmp_path / "access.toml").write_text(f'[[allow]]\nwho = ["anonymous"]\n{EVERYTHING}\n{rate}')
     done = cargo(
         *("test", *FEATURES, "--tests"),
         TRUNKLINE_TEST_BUS=start_program("bus", "--path", f"{tmp_path}/bus.db").address,
+        TRUNKLINE_TEST_LIMITED_BUS=start_program("bus", "--access-file", f"{tmp_path}/access.toml").address,
         TRUNKLINE_TEST_STATE=start_program("state", "--engine", "memory").address,
         TRUNKLINE_TEST_SECURE_BUS=start_program("bus", *options, tls=Tls(ca=authority)).address,
         TRUNKLINE_TEST_CA=authority,

@@ -1,3 +1,4 @@
+use std::future::Future;
 use std::time::Duration;
 
 use tonic::metadata::{Ascii, MetadataValue};
@@ -6,6 +7,7 @@ use tonic::service::Interceptor;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
+use crate::again::again;
 use crate::line::Service;
 use crate::{Error, Result};
 
@@ -28,7 +30,7 @@ pub struct Options {
     /// proves nothing. At most 255 characters that can be printed. None: what TRUNKLINE_CLIENT_NAME says, else the host's name and
     /// the process.
     pub client_name: Option<String>,
-    /// How long connecting may take. Default: 5 s.
+    /// How long connecting may take, also where the service refuses it for now. Default: 5 s.
     pub connect_timeout: Duration,
     /// Waits for a service that cannot be reached yet, as long as connecting may take. Default: true; else that is an error at once.
     pub wait_for_ready: bool,
@@ -145,12 +147,19 @@ impl Target {
         Ok(InterceptedService::new(channel, self.caller.clone()))
     }
 
-    /// Does what is needed to connect, again and again where the service cannot be reached yet.
+    /// Does what is needed to connect, again and again where the service cannot be reached yet, or refuses it for now.
     pub(crate) async fn reach<T, A>(&self, open: impl Fn() -> A) -> Result<T>
     where
-        A: std::future::Future<Output = Result<T>>,
+        A: Future<Output = Result<T>>,
     {
-        let late = tokio::time::sleep(self.options.connect_timeout);
+        again(self.options.connect_timeout, |left| self.reach_within(left, &open)).await
+    }
+
+    async fn reach_within<T, A>(&self, left: Duration, open: &impl Fn() -> A) -> Result<T>
+    where
+        A: Future<Output = Result<T>>,
+    {
+        let late = tokio::time::sleep(left);
         tokio::pin!(late);
         let mut lost = self.lost("it did not answer");
         loop {

@@ -3,8 +3,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::{sleep, Instant};
 use tonic::Code;
 
+use crate::again::{again, Turn, PATIENCE};
 use crate::line::{Lines, Service, MAX_FRAME_BYTES};
 use crate::message::named;
 use crate::v1::bus_service_client::BusServiceClient;
@@ -14,14 +16,16 @@ use crate::{
     Result, Subscription,
 };
 
-const PUBLISH_TIME: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Carries messages between agents. Clones share one connection, which is restored where it is lost, and moves to another replica
-/// when the service asks for it: then nothing is lost, doubled or failed.
+/// when the service asks for it: then nothing is lost, doubled or failed. What the service refuses for now is asked again when it
+/// says: a request within its timeout, what is published within 30 s; what is published after it waits as long. A new subscription
+/// fails at once.
 #[derive(Clone, Debug)]
 pub struct Bus {
     pub(crate) lines: Arc<Lines>,
+    publishing: Arc<Turn>,
 }
 
 /// How a request is made.
@@ -49,7 +53,7 @@ impl Bus {
 
     /// Connects with options.
     pub async fn connect_with(address: &str, options: Options) -> Result<Self> {
-        Ok(Self { lines: Lines::connect(address, options, Service::Bus).await? })
+        Ok(Self { lines: Lines::connect(address, options, Service::Bus).await?, publishing: Arc::default() })
     }
 
     /// Returns the stubs over the connection of now, for the calls that have no method here. They do not move with the client.
@@ -64,7 +68,8 @@ impl Bus {
 
     /// Publishes live messages: at most once, to who subscribes now.
     pub async fn publish(&self, channel: &str, messages: Vec<Message>) -> Result<Vec<Receipt>> {
-        self.publish_once(PublishRequest { channel: channel.to_owned(), messages, ..Default::default() }).await
+        let request = PublishRequest { channel: channel.to_owned(), messages, ..Default::default() };
+        self.publishing.again(PATIENCE, |_| self.publish_once(request.clone())).await
     }
 
     /// Publishes messages to be stored, and returns their receipts after the sync to disk. Where the connection is lost before
@@ -75,10 +80,14 @@ impl Bus {
             messages: messages.into_iter().map(named).collect(),
             durability: Durability::Stored.into(),
         };
-        let end = tokio::time::Instant::now() + PUBLISH_TIME;
+        self.publishing.again(PATIENCE, |left| self.store_within(left, &request)).await
+    }
+
+    async fn store_within(&self, left: Duration, request: &PublishRequest) -> Result<Vec<Receipt>> {
+        let end = Instant::now() + left;
         loop {
             match self.publish_once(request.clone()).await {
-                Err(error) if error.is_lost() && tokio::time::Instant::now() < end => tokio::time::sleep(RETRY).await,
+                Err(error) if error.is_lost() && Instant::now() < end => sleep(RETRY).await,
                 answered => return answered,
             }
         }
@@ -92,17 +101,20 @@ impl Bus {
     /// Publishes a message and waits for its reply: by [`Bus::respond`], or any message published with its correlation id. Dropping
     /// the future cancels it.
     pub async fn request(&self, channel: &str, message: Message, options: RequestOptions) -> Result<Received> {
-        let timeout = prost_types::Duration::try_from(options.timeout).map_err(|_| {
-            Error::invalid("INVALID_MESSAGE", "timeout", &format!("{:?}", options.timeout), "the timeout is beyond any time")
-        })?;
         let request = RequestRequest {
             channel: channel.to_owned(),
             message: Some(named(message)),
-            timeout: Some(timeout),
             wait_for_responder: options.wait_for_responder,
             repeatable: options.is_repeatable,
             ..Default::default()
         };
+        again(options.timeout, |left| self.request_once(request.clone(), left)).await
+    }
+
+    async fn request_once(&self, mut request: RequestRequest, timeout: Duration) -> Result<Received> {
+        request.timeout = Some(timeout.try_into().map_err(|_| {
+            Error::invalid("INVALID_MESSAGE", "timeout", &format!("{timeout:?}"), "the timeout is beyond any time")
+        })?);
         let (way, entered) = self.lines.enter().await;
         drop(entered); // it may last longer than the client stays
         let answered = stub(way.line.clone()).request(request).await?.into_inner();

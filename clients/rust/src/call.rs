@@ -10,7 +10,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::Code;
 
-use crate::line::{ended, Lines, Service, Way, RETRY_MAX, RETRY_MIN};
+use crate::again::Pauses;
+use crate::line::{ended, Lines, Service, Way, RETRY_MIN};
 use crate::stream::{Stream, Voice};
 use crate::v1::open_stream_response::server_item::Item;
 use crate::v1::subscribe_request::{Frame as Said, Start};
@@ -88,7 +89,7 @@ async fn run<R: Role>(lines: Arc<Lines>, mut role: R, begun: oneshot::Sender<Res
     if begun.send(Ok(())).is_err() {
         return; // nobody waits for it any more
     }
-    while let Err(why) = open.carry(&lines, &mut role).await {
+    while let Err(mut why) = open.carry(&lines, &mut role).await {
         // A limit may be reached since the service does not know yet that the stream is lost that was open before.
         let is_restored = |why: &Error| why.is_lost() || why.reason == "OVERLOADED";
         if !is_restored(&why) {
@@ -96,12 +97,12 @@ async fn run<R: Role>(lines: Arc<Lines>, mut role: R, begun: oneshot::Sender<Res
         }
         role.lost();
         let _loss = lines.lose();
-        let mut delay = RETRY_MIN;
+        let mut pauses = Pauses::default();
         open = loop {
-            tokio::time::sleep(delay).await;
+            pauses.pass(&why).await;
             match Open::new(&lines, &mut role).await {
                 Ok(open) => break open,
-                Err(why) if is_restored(&why) => delay = (2 * delay).min(RETRY_MAX),
+                Err(other) if is_restored(&other) => why = other,
                 Err(why) => return role.end(why),
             }
         };

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -74,6 +75,12 @@ impl Error {
             "REQUEST_FAILED" => self.metadata.get("retryable").is_some_and(|said| said == "true"),
             _ => false,
         }
+    }
+
+    /// Returns for how long a service refuses what was asked, where it is `OVERLOADED` for now and says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let said = self.metadata.get("retry_after").filter(|_| self.reason == "OVERLOADED")?;
+        Duration::try_from_secs_f64(said.parse().ok()?).ok()
     }
 
     /// Tells whether the connection was lost, or the service is away.

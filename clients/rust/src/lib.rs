@@ -5,6 +5,7 @@
 //! replica when the service asks it to move.
 
 mod address;
+mod again;
 mod bus;
 mod call;
 mod durable;

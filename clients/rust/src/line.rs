@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tonic::{Code, Streaming};
 
 use crate::address::Target;
+use crate::again::Pauses;
 use crate::stream::{promised, Outgoing, Stream};
 use crate::v1::open_state_stream_response::server_item::Item as StateItem;
 use crate::v1::open_stream_response::server_item::Item;
@@ -187,14 +188,14 @@ async fn tend(client: Weak<Lines>, mut place: Place, mut asked: watch::Receiver<
 
 /// Opens a home that was lost, as often as it takes. None: the client is dropped, or is not let in any more.
 async fn restore(lines: &Weak<Lines>, line: &Line, service: Service) -> Option<Home> {
-    let mut delay = RETRY_MIN;
+    let (mut pauses, mut why) = (Pauses::default(), ended(service));
     loop {
-        tokio::time::sleep(delay).await;
+        pauses.pass(&why).await;
         lines.upgrade()?;
         match Home::open(line, service).await {
             Ok(home) => return Some(home),
             Err(why) if ["UNAUTHENTICATED", "PERMISSION_DENIED"].contains(&why.reason.as_str()) => return None,
-            Err(_) => delay = (2 * delay).min(RETRY_MAX),
+            Err(other) => why = other,
         }
     }
 }
@@ -213,7 +214,7 @@ async fn move_on(lines: &Arc<Lines>, place: &mut Place) -> Option<Place> {
 }
 
 async fn elsewhere(target: &Target) -> (Line, Home) {
-    let mut delay = RETRY_MIN;
+    let mut pauses = Pauses::default();
     loop {
         let made = tokio::time::timeout(CONFIRM_TIME, async {
             let line = target.dial().await?;
@@ -221,11 +222,12 @@ async fn elsewhere(target: &Target) -> (Line, Home) {
             home.ping(false).await?; // one that was let in can have been refused a moment later
             Ok::<_, Error>((line, home))
         });
-        if let Ok(Ok(made)) = made.await {
-            return made;
-        }
-        tokio::time::sleep(delay).await; // it may have been the replica that stops
-        delay = (2 * delay).min(RETRY_MAX);
+        let why = match made.await {
+            Ok(Ok(made)) => return made,
+            Ok(Err(why)) => why,
+            Err(_) => ended(target.service),
+        };
+        pauses.pass(&why).await; // it may have been the replica that stops
     }
 }
 

@@ -1,9 +1,11 @@
 use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tonic::{Response, Status};
 
+use crate::again::{again, PATIENCE};
 use crate::line::{Lines, Service, MAX_FRAME_BYTES};
 use crate::v1::state_service_client::StateServiceClient;
 use crate::v1::{
@@ -16,7 +18,7 @@ const FETCHED: i32 = 1000; // records of one page of a list
 
 /// Keeps what agents must find again. Clones share one connection, which is restored where it is lost, and moves to another
 /// replica when the service asks for it. A call that was pending where it is lost fails with `STATE_DISCONNECTED`, and it is not
-/// known whether its write was made.
+/// known whether its write was made. What the service refuses for now is asked again when it says, within 30 s.
 #[derive(Clone, Debug)]
 pub struct State {
     pub(crate) lines: Arc<Lines>,
@@ -59,30 +61,26 @@ impl State {
     /// exist; else `REVISION_MISMATCH`. None: the last write wins.
     pub async fn save(&self, record: impl Into<save_request::Value>, expected_revision: Option<i64>) -> Result<i64> {
         let request = SaveRequest { value: Some(record.into()), expected_revision, ..Default::default() };
-        let (way, _entered) = self.lines.enter().await;
-        Ok(answered(stub(way.line).save(request).await)?.revision)
+        Ok(self.call(request, |mut stub, request| async move { stub.save(request).await }).await?.revision)
     }
 
     /// Returns a record; where there is none, an error `NOT_FOUND`.
     pub async fn get(&self, kind: RecordKind, id: &str) -> Result<Record> {
         let request = GetRequest { kind: kind.into(), id: id.to_owned() };
-        let (way, _entered) = self.lines.enter().await;
-        Ok(answered(stub(way.line).get(request).await)?.record.unwrap_or_default())
+        Ok(self.call(request, |mut stub, request| async move { stub.get(request).await }).await?.record.unwrap_or_default())
     }
 
     /// Deletes a record, where it has the revision that is expected; tells whether there was one.
     pub async fn delete(&self, kind: RecordKind, id: &str, expected_revision: Option<i64>) -> Result<bool> {
         let request = DeleteRequest { kind: kind.into(), id: id.to_owned(), expected_revision, ..Default::default() };
-        let (way, _entered) = self.lines.enter().await;
-        Ok(answered(stub(way.line).delete(request).await)?.deleted)
+        Ok(self.call(request, |mut stub, request| async move { stub.delete(request).await }).await?.deleted)
     }
 
     /// Returns at most so many records of one kind that match, in order of their ids, and the token of the next page. Empty tokens:
     /// of the first page, and behind the last one.
     pub async fn page(&self, kind: RecordKind, filter: Option<Filter>, size: i32, token: &str) -> Result<(Vec<Record>, String)> {
         let request = ListRequest { kind: kind.into(), filter, page_size: Some(size), page_token: token.to_owned() };
-        let (way, _entered) = self.lines.enter().await;
-        let page = answered(stub(way.line).list(request).await)?;
+        let page = self.call(request, |mut stub, request| async move { stub.list(request).await }).await?;
         Ok((page.records, page.next_page_token))
     }
 
@@ -96,6 +94,17 @@ impl State {
     /// since it is read too slowly, it goes on where it was, without gaps and without repetition.
     pub fn watch(&self, request: WatchRequest) -> Watch {
         Watch::begin(&self.lines, request)
+    }
+
+    async fn call<Q: Clone, T, A>(&self, request: Q, ask: impl Fn(StateServiceClient<Line>, Q) -> A) -> Result<T>
+    where
+        A: Future<Output = std::result::Result<Response<T>, Status>>,
+    {
+        let once = || async {
+            let (way, _entered) = self.lines.enter().await;
+            answered(ask(stub(way.line), request.clone()).await)
+        };
+        again(PATIENCE, |_| once()).await
     }
 }
 

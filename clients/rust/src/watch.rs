@@ -1,11 +1,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc::{self, Sender};
 use tokio::task::JoinHandle;
 
-use crate::line::{ended, Lines, Service, RETRY_MAX, RETRY_MIN};
+use crate::again::Pauses;
+use crate::line::{ended, Lines, Service};
 use crate::state::{answered, stub};
 use crate::stream::promised;
 use crate::v1::watch_response::{Frame, Left};
@@ -77,15 +77,12 @@ impl Watch {
 async fn follow(lines: Arc<Lines>, request: WatchRequest, tell: Sender<Result<Change>>) {
     let is_filtered = request.filter.is_some();
     let mut cursor = Cursor { after: request.after_revision, is_filtered, is_synced: false, given: HashMap::new() };
-    let mut delay = RETRY_MIN;
+    let mut pauses = Pauses::default();
     loop {
         let request = WatchRequest { after_revision: cursor.after, ..request.clone() };
-        match read(&lines, request, &mut cursor, &tell, &mut delay).await {
+        match read(&lines, request, &mut cursor, &tell, &mut pauses).await {
             Ok(()) => {} // it goes on by another connection
-            Err(why) if why.is_lost() || why.reason == "OVERLOADED" => {
-                tokio::time::sleep(delay).await;
-                delay = (2 * delay).min(RETRY_MAX);
-            }
+            Err(why) if why.is_lost() || why.reason == "OVERLOADED" => pauses.pass(&why).await,
             Err(why) => return drop(tell.send(Err(why)).await),
         }
         if tell.is_closed() {
@@ -96,7 +93,7 @@ async fn follow(lines: Arc<Lines>, request: WatchRequest, tell: Sender<Result<Ch
 
 /// Reads a stream until the client has moved, or the stream is lost.
 async fn read(
-    lines: &Lines, request: WatchRequest, cursor: &mut Cursor, tell: &Sender<Result<Change>>, delay: &mut Duration,
+    lines: &Lines, request: WatchRequest, cursor: &mut Cursor, tell: &Sender<Result<Change>>, pauses: &mut Pauses,
 ) -> Result<()> {
     let mut ways = lines.ways();
     let way = ways.borrow_and_update().clone();
@@ -107,7 +104,7 @@ async fn read(
             frame = frames.message() => frame.map_err(|status| Error::of(Service::State, status))?,
             _ = ways.changed() => return Ok(()), // see `Move` in move.proto; the cursor knows where it is
         };
-        *delay = RETRY_MIN;
+        *pauses = Pauses::default();
         let changes = cursor.take(frame.ok_or_else(|| ended(Service::State))?.frame, &mut seen);
         let give = async {
             for change in changes {

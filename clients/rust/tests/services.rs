@@ -1,4 +1,5 @@
-//! Against a bus, one that speaks TLS, and a state service, whose addresses the environment has.
+//! Against a bus, one that takes a message and hardly another, one that speaks TLS, and a state service, whose addresses the
+//! environment has.
 
 use std::time::Duration;
 
@@ -128,6 +129,28 @@ async fn errors_say_what_was_wrong() {
     let options = Options { token: Some("secret".to_owned()), ..Default::default() };
     let open = Bus::connect_with("bus.example:7431", options).await.expect_err("a token goes over TLS");
     assert_eq!((open.reason.as_str(), open.metadata["reason"].as_str()), ("TLS", "tls_required"));
+}
+
+#[tokio::test]
+async fn what_is_refused_for_now_waits_no_longer_than_who_asks() {
+    let bus = Bus::connect(&given("TRUNKLINE_TEST_LIMITED_BUS")).await.expect("it runs");
+    bus.publish("limited", vec![numbered(0)]).await.expect("there is room for one");
+    let lasting = |timeout| RequestOptions { timeout, ..Default::default() };
+    let request = bus.request("limited", numbered(1), lasting(8 * PATIENCE));
+    let refused = [
+        within(request).await.expect_err("it takes no more by then"),
+        within(bus.publish_stored("limited", vec![numbered(2)])).await.expect_err("it takes no more by then"),
+        within(bus.publish("limited", vec![numbered(3)])).await.expect_err("it takes no more by then"),
+    ];
+    for error in refused {
+        assert_eq!(error.reason, "OVERLOADED");
+        assert!(error.retry_after().is_some_and(|wait| wait > 8 * PATIENCE), "{error:?}");
+    }
+
+    let mut waiting = tokio::spawn(async move { bus.request("limited", numbered(4), lasting(1000 * PATIENCE)).await.err() });
+    tokio::time::timeout(Duration::from_millis(200), &mut waiting).await.expect_err("it waits to ask again");
+    waiting.abort();
+    assert!(within(waiting).await.expect_err("nobody waits for it any more").is_cancelled());
 }
 
 #[tokio::test]
