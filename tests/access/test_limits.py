@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -34,6 +35,7 @@ from trunkline import (
     MessageType,
     NoRespondersError,
     OverloadedError,
+    StateDisconnectedError,
 )
 from trunkline.errors import STATUS_DETAILS_KEY
 from trunkline.v1 import state_pb2
@@ -516,6 +518,74 @@ async def test_clients_wait_until_the_service_takes_more(serve: Serve, issuer: I
             await state.save_agent_state(AgentState(agent_id=f"a{number}", agent_type="x", status=AgentStatus.IDLE))
         for number in range(12):
             assert await state.get_agent_state(f"a{number}") is not None
+
+
+async def test_a_move_ends_nobody_who_waits_until_the_service_takes_more(
+    serve: Serve, issuer: Issuer, access_file: Write
+) -> None:
+    """What waits goes out by the connection that was left, before that is closed."""
+    file = access_file(ALLOW + _limit("messages_per_second = 2", "messages_burst = 4"))
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    async def hear(message: AgentMessage) -> None:
+        heard.put_nowait(message.message_id)
+
+    async with (
+        serve("bus", **issuer.settings, access_file=str(file)) as address,
+        GrpcMessageBus(address, token=issuer.token("agent-8")) as listener,
+        GrpcMessageBus(address, token=issuer.token("agent-7")) as bus,
+        asyncio.timeout(PATIENCE),
+    ):
+        await listener.subscribe("live", hear)
+        await listener.respond("r", _respond)
+        session = bus._connected()
+        storing = [asyncio.create_task(bus.publish("c", replace_id(number), stored=True)) for number in range(8)]
+        while session._publisher._turn is None:  # noqa: ASYNC110  # nothing says so
+            await asyncio.sleep(0.01)
+        live = asyncio.ensure_future(bus.publish("live", replace_id(9)))
+        asked = asyncio.create_task(bus.request("r", NEWS, timeout=PATIENCE))
+        counted = asyncio.create_task(bus.statistics())
+        bus._mover.ask(session)
+        receipts = await asyncio.gather(*storing)
+        await live
+        assert (await asked).payload == {"done": True}
+        assert (await counted).requests == 1
+        assert all(receipt.sequence for receipt in receipts)
+        assert await heard.get() == "m9"
+        while bus._connected() is session:  # noqa: ASYNC110  # nor that
+            await asyncio.sleep(0.01)
+
+
+async def test_who_waits_until_the_service_takes_more_ends_with_the_client(
+    serve: Serve, issuer: Issuer, access_file: Write
+) -> None:
+    """At once, and not when it would have been their turn."""
+    file = access_file(ALLOW + _limit(f"messages_per_second = {2 / PATIENCE}", "messages_burst = 4"))
+    token = issuer.token("agent-7")
+    async with (
+        serve("bus", **issuer.settings, access_file=str(file)) as bus_address,
+        serve("state", **issuer.settings, access_file=str(file)) as state_address,
+        GrpcMessageBus(bus_address, token=token) as bus,
+        GrpcStateManager(state_address, token=token, timeout=PATIENCE) as state,
+        asyncio.timeout(PATIENCE / 4),
+    ):
+        session = bus._connected()
+        storing = [asyncio.create_task(bus.publish("c", replace_id(number), stored=True)) for number in range(9)]
+        while session._publisher._turn is None:  # noqa: ASYNC110  # nothing says so
+            await asyncio.sleep(0.01)
+        live = asyncio.ensure_future(bus.publish("live", replace_id(9)))
+        counting = [asyncio.create_task(bus.statistics()) for _ in range(9)]
+        asking = [asyncio.create_task(bus.request("r", NEWS, timeout=PATIENCE)) for _ in range(9)]
+        reading = [asyncio.create_task(state.get_agent_state("a")) for _ in range(9)]
+        while session.stream.uses < 20 or state._connected().uses < 4:  # noqa: ASYNC110  # nor that
+            await asyncio.sleep(0.01)
+        await bus.disconnect()
+        await state.disconnect()
+        ended = await asyncio.gather(*storing, live, *counting, *asking, *reading, return_exceptions=True)
+        errors = Counter(type(each) for each in ended if isinstance(each, BaseException))
+        assert errors[BusDisconnectedError] >= 20
+        assert errors[StateDisconnectedError] >= 4
+        assert set(errors) <= {BusDisconnectedError, StateDisconnectedError, NoRespondersError}
 
 
 async def test_live_messages_wait_behind_one_that_was_refused(serve: Serve, issuer: Issuer, access_file: Write) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Any
 
 from trunkline.addresses import check_target, this_process
@@ -16,13 +16,13 @@ from trunkline.wire.token import Caller, Token, given_name
 
 @dataclass(slots=True)
 class ConnectOptions:
-    """The arguments of the same names of `GrpcMessageBus` and `GrpcStateManager`.
+    """The arguments of the same names of `GrpcMessageBus` and `GrpcStateManager`. The address is checked, and not kept.
 
     Raises:
         InvalidAddressError, TlsError, ValueError: one of them cannot be taken.
     """
 
-    address: str
+    address: InitVar[str]
     connect_timeout: float
     wait_for_ready: bool
     compression: Compression | None
@@ -31,10 +31,10 @@ class ConnectOptions:
     on_behalf_of: str | None
     given_client_name: str | None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, address: str) -> None:
         check_compression(self.compression)
-        check_target(self.address)
-        check_tls(self.address, self.tls)
+        check_target(address)
+        check_tls(address, self.tls)
         self.given_client_name = given_name(self.given_client_name)
 
     @property
@@ -43,9 +43,9 @@ class ConnectOptions:
         return this_process() if self.given_client_name is None else self.given_client_name
 
     def stream(
-        self, method: str, parse: Callable[[bytes], Any], user: StreamUser, lost: type[TrunklineError]
+        self, address: str, method: str, parse: Callable[[bytes], Any], user: StreamUser, lost: type[TrunklineError]
     ) -> Stream:
-        """Makes a stream, which is not open yet; see `Stream`."""
+        """Makes a stream to an address, which is not open yet; see `Stream`."""
         caller = Caller(self.token, self.on_behalf_of, self.client_name)
         options = (self.compression, self.wait_for_ready, self.tls, caller)
-        return Stream(self.address, method, parse, user, lost, *options)
+        return Stream(address, method, parse, user, lost, *options)

@@ -18,12 +18,14 @@ class Mover(Generic[C]):
     replica stops, too.
 
     Args:
-        address: where the service is, for people.
+        address: returns where the service is, for people.
         current: returns the connection of now.
         move: goes elsewhere from a connection.
     """
 
-    def __init__(self, address: str, current: Callable[[], C | None], move: Callable[[C], Awaitable[None]]) -> None:
+    def __init__(
+        self, address: Callable[[], str], current: Callable[[], C | None], move: Callable[[C], Awaitable[None]]
+    ) -> None:
         self._address = address
         self._current = current
         self._move = move
@@ -44,7 +46,7 @@ class Mover(Generic[C]):
 
     def leave(self, end: Coroutine[Any, Any, None]) -> None:
         """Ends a connection that another has taken the place of, beside all else."""
-        leaving = asyncio.create_task(end, name=f"left {self._address}")
+        leaving = asyncio.create_task(end, name=f"left {self._address()}")
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
 
@@ -71,13 +73,13 @@ class Mover(Generic[C]):
         connection = self._current()
         if connection is not None and connection in self._asked and self._moving is None and not self._stays:
             self._asked.clear()
-            self._moving = asyncio.create_task(self._go(connection), name=f"move from {self._address}")
+            self._moving = asyncio.create_task(self._go(connection), name=f"move from {self._address()}")
 
     async def _go(self, connection: C) -> None:
         try:
             await self._move(connection)
         except Exception:  # a defect here must not end the connection that there is
-            log.exception("the connection to %s was not moved: something unexpected went wrong here", self._address)
+            log.exception("the connection to %s was not moved: something unexpected went wrong here", self._address())
         finally:
             self._moving = None
             self._move_if_asked()

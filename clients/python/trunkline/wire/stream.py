@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, Protocol
 
 import grpc
@@ -25,7 +26,7 @@ from trunkline.limits import (
 )
 from trunkline.tls.options import Tls
 from trunkline.wire import fork
-from trunkline.wire.again import wait_of, wait_to_try_again
+from trunkline.wire.again import wait_of
 from trunkline.wire.channel import Connector
 from trunkline.wire.reconnect import reconnect_delays
 from trunkline.wire.replies import PendingReplies
@@ -170,6 +171,8 @@ class Stream(PendingReplies):
         self._loop: asyncio.AbstractEventLoop | None = None
         self.is_over = False
         """Whether it will not come back: it was closed, or its event loop was."""
+        self._over = asyncio.Event()
+        """Set when its runner has ended."""
         self._is_abandoned = False
         """Whether it is a copy in a forked process: its loop and its channel are those of the parent."""
         self._writer: StreamWriter | None = None
@@ -179,9 +182,9 @@ class Stream(PendingReplies):
         """Whether it is not restored when it is lost; see `retire`."""
         self.opens_at_once = False
         """Whether `open` raises where the service is reached and does not take the stream, else it asks again."""
-        self.calls = 0
-        """Unary calls beside the stream that are not answered yet."""
-        self._answered = asyncio.Event()
+        self.uses = 0
+        """Whoever needs the connection still; see `in_use`."""
+        self._left = asyncio.Event()
         self._kept: list[bytes] = []
         self._up = asyncio.Event()
         self.greeting: tuple[tuple[str, str | bytes], ...] = ()
@@ -207,17 +210,17 @@ class Stream(PendingReplies):
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        while True:
-            try:
-                return await self._call(name, request, deadline - loop.time())
-            except OverloadedError as error:
-                await wait_to_try_again(error, deadline)
+        with self.in_use():
+            while True:
+                try:
+                    return await self._call(name, request, deadline - loop.time())
+                except OverloadedError as error:
+                    await self.pause(error, deadline)
 
     async def _call(self, name: str, request: Message, timeout: float) -> Any:
         start: Any = self._open_channel().unary_unary(
             f"{self._service}/{name}", type(request).SerializeToString, response_class(request).FromString
         )
-        self.calls += 1
         try:
             return await start(request, timeout=timeout, metadata=self.metadata)
         except grpc.aio.AioRpcError as status:
@@ -226,9 +229,34 @@ class Stream(PendingReplies):
             if _is_cancelled():
                 raise
             raise self.disconnected("it was made anew") from None
+
+    async def pause(self, error: OverloadedError, deadline: float) -> None:
+        """Waits until what was refused for now may be asked for again.
+
+        Args:
+            deadline: of the caller, by the loop's clock.
+
+        Raises:
+            OverloadedError: the service did not say when, or it is not before the deadline.
+            TrunklineError: of the class `lost`: the stream has ended meanwhile, and does not come back.
+        """
+        wait = wait_of(error)
+        if wait is None or asyncio.get_running_loop().time() + wait >= deadline:
+            raise error
+        with self.in_use(), suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await self._over.wait()
+            raise self.disconnected("it was closed")
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keeps the connection meanwhile, where another has taken its place: something goes out, or comes, by it."""
+        self.uses += 1
+        try:
+            yield
         finally:
-            self.calls -= 1
-            self._answered.set()
+            self.uses -= 1
+            self._left.set()
 
     def read(self, name: str, request: Message, parse: Callable[[bytes], Any]) -> FrameReader:
         """Starts a call beside the stream whose answer is a stream of frames."""
@@ -317,14 +345,14 @@ class Stream(PendingReplies):
         self._is_last = True
 
     async def leave(self) -> None:
-        """Ends the stream; the connection stays until the calls beside it are answered, and is closed then."""
+        """Ends the stream; the connection stays while it is in use, and is closed then."""
         try:
             if self._runner is not None:
                 self._runner.cancel()
                 await asyncio.wait({self._runner})
-            while self.calls:
-                self._answered.clear()
-                await self._answered.wait()
+            while self.uses:
+                self._left.clear()
+                await self._left.wait()
         finally:
             await self.close()
 
@@ -433,6 +461,7 @@ class Stream(PendingReplies):
                 await asyncio.sleep(max(wait, next(delays)))
         finally:
             self.is_over = True
+            self._over.set()
             self._go_down(self._lost(f"disconnected from {self.address}", details={"address": self.address}))
 
     async def _watch_refusals(self) -> TrunklineError:

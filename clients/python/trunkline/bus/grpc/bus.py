@@ -72,7 +72,7 @@ class GrpcMessageBus(BaseBus):
         super().__init__(address, max_message_bytes)
         self._on_disconnected = on_disconnected
         self._on_reconnected = on_reconnected
-        self._mover: Mover[BusSession] = Mover(address, lambda: self._session, self._go_elsewhere)
+        self._mover: Mover[BusSession] = Mover(lambda: self.address, lambda: self._session, self._go_elsewhere)
         self._move: Move | None = None
         """The one that is under way."""
 
@@ -110,4 +110,4 @@ class GrpcMessageBus(BaseBus):
         self._session = session
 
     def _open_stream(self, user: StreamUser) -> Stream:
-        return self._options.stream(_CONNECT, parse_frame, user, BusDisconnectedError)
+        return self._options.stream(self.address, _CONNECT, parse_frame, user, BusDisconnectedError)

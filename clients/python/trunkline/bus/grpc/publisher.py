@@ -126,13 +126,17 @@ class Publisher:
 
             def go_on() -> None:
                 self._turn = None
-                turn.set_result(None)
+                if not turn.done():
+                    turn.set_result(None)
 
             self._loop.call_later(wait, go_on)
 
     async def _in_turn(self) -> None:
-        while self._turn is not None:
-            await asyncio.shield(self._turn)
+        if self._turn is None:
+            return
+        with self._stream.in_use():
+            while self._turn is not None:
+                await asyncio.shield(self._turn)
 
     async def _publish_in_turn(self, channel: str, encoded: bytes) -> None:
         await self._in_turn()
@@ -183,13 +187,19 @@ class Publisher:
         if self.is_unconfirmed:
             self.remember(error)
         if not stores_again:
-            self.close(error)
+            self._fail(error)
             return
         self._again = [*self._receipts.take_all(), *self.frames.take_unsent()]
         self._given_up = self._loop.call_later(_STORED_PATIENCE, lambda: fail(self._take_again(), error))
 
     def close(self, error: TrunklineError) -> None:
-        """Fails the receipts that are waited for."""
+        """Fails those who wait for a receipt, or to publish."""
+        self._fail(error)
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_exception(error)
+            self._turn.exception()
+
+    def _fail(self, error: TrunklineError) -> None:
         fail([*self._receipts.take_all(), *self.frames.take_unsent(), *self._take_again()], error)
 
     def _take_again(self) -> list[Stored]:

@@ -28,7 +28,7 @@ from trunkline.errors import (
 )
 from trunkline.limits import BUS_AWAY, HOLDS_STORED
 from trunkline.models import AgentMessage
-from trunkline.wire.again import wait_of, wait_to_try_again
+from trunkline.wire.again import wait_of
 from trunkline.wire.deadlines import Deadlines
 from trunkline.wire.status import error_from_item
 from trunkline.wire.stream import Stream, StreamUser
@@ -155,7 +155,7 @@ class BusSession:
             try:
                 return await self._request(channel, encoded, correlation_id, timeout, terms)
             except OverloadedError as error:
-                await wait_to_try_again(error, deadline)
+                await self.stream.pause(error, deadline)
                 timeout = deadline - self._loop.time()
 
     async def _request(
@@ -404,7 +404,7 @@ class BusSession:
         return not (
             self.visitors
             or self.stream.pending
-            or self.stream.calls
+            or self.stream.uses
             or self._publisher.awaits_receipts
             or self._asked
             or self._subscriptions

@@ -43,7 +43,6 @@ from trunkline.state.leases import LeaseInfo
 from trunkline.state.record_manager import RecordManager, Stored, not_connected
 from trunkline.state.state_manager import Change, Delete, Operation, Outcome, Save, StateStatistics
 from trunkline.v1 import state_pb2
-from trunkline.wire.again import wait_to_try_again
 from trunkline.wire.deadlines import Deadlines
 from trunkline.wire.stream import Stream
 
@@ -225,7 +224,7 @@ class BaseStateManager(RecordManager):
             try:
                 return await self._send(stream, name, request, timeout, deadline, loop)
             except OverloadedError as error:
-                await wait_to_try_again(error, deadline)
+                await stream.pause(error, deadline)
                 stream = self._connected()
 
     async def _send(

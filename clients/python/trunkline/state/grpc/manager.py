@@ -75,7 +75,7 @@ class GrpcStateManager(BaseStateManager):
         )
         super().__init__(address, timeout, on_disconnected, on_reconnected)
         self._line: _Line | None = None
-        self._mover: Mover[_Line] = Mover(address, lambda: self._line, self._go_elsewhere)
+        self._mover: Mover[_Line] = Mover(lambda: self.address, lambda: self._line, self._go_elsewhere)
 
     @property
     def client_name(self) -> str:
@@ -93,7 +93,7 @@ class GrpcStateManager(BaseStateManager):
 
     def _new_line(self) -> _Line:
         line = _Line(self._mover.ask, self._on_disconnected, self._on_reconnected)
-        line.stream = self._options.stream(_CONNECT, ServerFrame.FromString, line, StateDisconnectedError)
+        line.stream = self._options.stream(self.address, _CONNECT, ServerFrame.FromString, line, StateDisconnectedError)
         return line
 
     def _asked_to_move(self) -> None:
