@@ -285,27 +285,24 @@ class Peer:
         answered: items.Answer | None = await self._ask(call, items.Question(call, name, request))
         return None if answered is None else answered.encoded
 
-    async def flushed(self, call: int) -> None:
-        """Returns when the messages have arrived that wait there for this replica, or the other is gone."""
-        await self._ask(call, items.Flush(call))
+    def when_received(self, call: int, tell: Callable[[], None]) -> None:
+        """Calls `tell` when the messages have arrived that wait there for this replica, or the other is gone."""
+        self._ask(call, items.Flush(call)).add_done_callback(lambda _: tell())
 
-    async def arrived(self, call: int) -> None:
-        """Returns when the messages have arrived there that wait here for it, or the other is gone."""
-        sent = asyncio.Event()
-        self._when_sent(sent.set)
-        await sent.wait()
-        await self.flushed(call)  # it takes what it gets in order
+    def when_arrived(self, call: int, tell: Callable[[], None]) -> None:
+        """Calls `tell` when the messages have arrived there that wait here for it, or the other is gone."""
+        self._when_sent(lambda: self.when_received(call, tell))  # it takes what it gets in order
 
-    async def _ask(self, call: int, question: items.Item) -> Any:
-        """Returns what it answers; None where it is gone."""
+    def _ask(self, call: int, question: items.Item) -> asyncio.Future[Any]:
+        """Asks it; the result is what it answers, None where it is gone."""
+        answer: asyncio.Future[Any] = self._loop.create_future()
         if self.is_gone:
-            return None
-        answer = self._calls[call] = self._loop.create_future()
+            answer.set_result(None)
+            return answer
+        self._calls[call] = answer
+        answer.add_done_callback(lambda _: self._calls.pop(call, None))
         self.put(question)
-        try:
-            return await answer
-        finally:
-            del self._calls[call]
+        return answer
 
     def close(self) -> None:
         """The other is gone: nobody there wants anything any more, and what it held is lost."""
@@ -316,7 +313,7 @@ class Peer:
         for request in list(self._forwarded.values()):
             request.leave()
         self._forwarded.clear()
-        for answer in self._calls.values():
+        for answer in list(self._calls.values()):
             if not answer.done():
                 answer.set_result(None)
         for task in self._answering:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 import structlog
@@ -94,24 +94,26 @@ class Replicas:
             tell()
 
     def when_arrived(self, tell: Callable[[], None]) -> None:
-        self._when_all(Peer.arrived, tell)
+        self._when_all(Peer.when_arrived, tell)
 
     def when_received(self, tell: Callable[[], None]) -> None:
-        self._when_all(Peer.flushed, tell)
+        self._when_all(Peer.when_received, tell)
 
-    def _when_all(self, ask: Callable[[Peer, int], Coroutine[Any, Any, None]], tell: Callable[[], None]) -> None:
-        if self._tasks is None or not self._peers:
-            tell()
-            return
-        calls = [ask(peer, next(self._calls)) for peer in self._peers.values()]
+    def _when_all(self, ask: Callable[[Peer, int, Callable[[], None]], None], tell: Callable[[], None]) -> None:
+        """Calls `tell` when each of the others has answered, or is gone: at once where there are none."""
+        peers = list(self._peers.values())
+        left = len(peers)
 
-        async def wait() -> None:
-            try:
-                await asyncio.gather(*calls)
-            finally:  # also where this replica is cut off from the others: nothing more comes or goes
+        def answered() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
                 tell()
 
-        self._tasks.create_task(wait())
+        for peer in peers:
+            ask(peer, next(self._calls), answered)
+        if not peers:
+            tell()
 
     def correlate(self, channel: str, correlated: list[Correlated]) -> None:
         if not correlated:
