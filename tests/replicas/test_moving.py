@@ -177,13 +177,13 @@ class Work:
             assert events.count("Accepted") == 1
         assert self.lost == []
         for sender in ("a", "b"):
-            assert _faults(self.live[sender], self.published[sender]) == ([], [], [])
+            assert faults(self.live[sender], self.published[sender]) == ([], [], [])
         assert sorted(self.grouped) == list(range(self.published["grouped"]))  # what waits for a member is overtaken
         assert sorted(self.stored) == list(range(self.published["stored"]))
         assert set(self.attempts) == {1}
 
 
-def _faults(heard: list[int], published: int) -> tuple[list[int], list[int], list[tuple[int, int]]]:
+def faults(heard: list[int], published: int) -> tuple[list[int], list[int], list[tuple[int, int]]]:
     """Numbers that did not come, that came more than once, and pairs of which the later came first."""
     lost = sorted(set(range(published)) - set(heard))
     doubled = [number for number, times in Counter(heard).items() if times > 1]
