@@ -93,9 +93,13 @@ public final class Watch implements AutoCloseable {
         TrunklineException untilEnd() throws Exception {
             ClientCall<WatchRequest, WatchResponse> call = state.beginWatch(this);
             try {
-                call.request(AHEAD);
-                call.sendMessage(cursor.begin());
-                call.halfClose();
+                try {
+                    call.request(AHEAD);
+                    call.sendMessage(cursor.begin());
+                    call.halfClose();
+                } catch (IllegalStateException cancelled) { // it moved meanwhile, which is why it ends
+                    LOG.log(System.Logger.Level.DEBUG, "a watch was moved as it began");
+                }
                 while (true) {
                     Object next = came.take();
                     if (next instanceof TrunklineException why) {
