@@ -520,11 +520,11 @@ async def test_clients_wait_until_the_service_takes_more(serve: Serve, issuer: I
             assert await state.get_agent_state(f"a{number}") is not None
 
 
-async def test_a_move_ends_nobody_who_waits_until_the_service_takes_more(
-    serve: Serve, issuer: Issuer, access_file: Write
-) -> None:
-    """What waits goes out by the connection that was left, before that is closed."""
-    file = access_file(ALLOW + _limit("messages_per_second = 2", "messages_burst = 4"))
+@asynccontextmanager
+async def two(
+    serve: Serve, issuer: Issuer, file: Path, channel: str
+) -> AsyncIterator[tuple[GrpcMessageBus, asyncio.Queue[str]]]:
+    """A client with a limit, and the ids of what another one hears on a channel, which also answers on `r`."""
     heard: asyncio.Queue[str] = asyncio.Queue()
 
     async def hear(message: AgentMessage) -> None:
@@ -536,8 +536,17 @@ async def test_a_move_ends_nobody_who_waits_until_the_service_takes_more(
         GrpcMessageBus(address, token=issuer.token("agent-7")) as bus,
         asyncio.timeout(PATIENCE),
     ):
-        await listener.subscribe("live", hear)
+        await listener.subscribe(channel, hear)
         await listener.respond("r", _respond)
+        yield bus, heard
+
+
+async def test_a_move_ends_nobody_who_waits_until_the_service_takes_more(
+    serve: Serve, issuer: Issuer, access_file: Write
+) -> None:
+    """What waits goes out by the connection that was left, before that is closed."""
+    file = access_file(ALLOW + _limit("messages_per_second = 2", "messages_burst = 4"))
+    async with two(serve, issuer, file, "live") as (bus, heard):
         session = bus._connected()
         storing = [asyncio.create_task(bus.publish("c", replace_id(number), stored=True)) for number in range(8)]
         while session._publisher._turn is None:  # noqa: ASYNC110  # nothing says so
@@ -592,18 +601,7 @@ async def test_who_waits_until_the_service_takes_more_ends_with_the_client(
 async def test_live_messages_wait_behind_one_that_was_refused(serve: Serve, issuer: Issuer, access_file: Write) -> None:
     """That one is lost, as `flush` says; those after it are sent when the service takes them, in order."""
     file = access_file(ALLOW + _limit("messages_per_second = 1", "messages_burst = 5"))
-    heard: asyncio.Queue[str] = asyncio.Queue()
-
-    async def hear(message: AgentMessage) -> None:
-        heard.put_nowait(message.message_id)
-
-    async with (
-        serve("bus", **issuer.settings, access_file=str(file)) as address,
-        GrpcMessageBus(address, token=issuer.token("agent-8")) as listener,
-        GrpcMessageBus(address, token=issuer.token("agent-7")) as bus,
-        asyncio.timeout(PATIENCE),
-    ):
-        await listener.subscribe("c", hear)
+    async with two(serve, issuer, file, "c") as (bus, heard):
         for number in range(8):  # one frame, which is larger than the burst
             await bus.publish("c", replace_id(number))
         await bus.flush()

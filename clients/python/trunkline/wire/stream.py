@@ -210,12 +210,12 @@ class Stream(PendingReplies):
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        with self.in_use():
-            while True:
-                try:
+        while True:
+            try:
+                with self.in_use():
                     return await self._call(name, request, deadline - loop.time())
-                except OverloadedError as error:
-                    await self.pause(error, deadline)
+            except OverloadedError as error:
+                await self.pause(error, deadline)
 
     async def _call(self, name: str, request: Message, timeout: float) -> Any:
         start: Any = self._open_channel().unary_unary(
