@@ -93,13 +93,7 @@ public final class Watch implements AutoCloseable {
         TrunklineException untilEnd() throws Exception {
             ClientCall<WatchRequest, WatchResponse> call = state.beginWatch(this);
             try {
-                try {
-                    call.request(AHEAD);
-                    call.sendMessage(cursor.begin());
-                    call.halfClose();
-                } catch (IllegalStateException cancelled) { // it moved meanwhile, which is why it ends
-                    LOG.log(System.Logger.Level.DEBUG, "a watch was moved as it began");
-                }
+                ask(call, cursor.begin());
                 while (true) {
                     Object next = came.take();
                     if (next instanceof TrunklineException why) {
@@ -117,6 +111,16 @@ public final class Watch implements AutoCloseable {
                 }
             } finally {
                 state.endWatch(call);
+            }
+        }
+
+        private void ask(ClientCall<WatchRequest, WatchResponse> call, WatchRequest wanted) {
+            call.request(AHEAD);
+            try {
+                call.sendMessage(wanted);
+                call.halfClose();
+            } catch (IllegalStateException cancelled) { // it moved meanwhile, which is why it ends
+                LOG.log(System.Logger.Level.DEBUG, "a watch was moved as it began");
             }
         }
 
