@@ -251,6 +251,36 @@ func TestRequestsAreAnsweredOrFail(t *testing.T) {
 	})
 }
 
+func TestWhoAskedOneThatLeavesHearsThatItIsLost(t *testing.T) {
+	at := start(t, "bus", "--engine", "memory").address
+	bus := connectBus(t, at)
+	ctx := patient(t)
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	for range 50 {
+		other := connectBus(t, at)
+		begun := make(chan struct{})
+		_, err := other.Respond(ctx, "ask:slow", func(ctx context.Context, _ *Request) (*Message, error) {
+			close(begun)
+			<-ctx.Done()
+			return nil, ctx.Err() // what a handler says of its end is no answer
+		})
+		must(t, err)
+		asked := make(chan error, 1)
+		go func() {
+			_, err := bus.Request(ctx, "ask:slow", numbered(1))
+			asked <- err
+		}()
+		next(t, (<-chan struct{})(begun))
+		if err = other.Close(gone); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		if err = next(t, (<-chan error)(asked)); !errors.Is(err, ResponderLost) || !Retryable(err) {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestOneCallersBadMessageIsItsOwn(t *testing.T) {
 	// The bus takes less than the client does, so that the bus refuses.
 	bus := connectBus(t, start(t, "bus", "--engine", "memory", "--max-message-bytes", "65536").address)

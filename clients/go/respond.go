@@ -323,6 +323,16 @@ func (r *responder) closing() {
 	}
 }
 
+// abandon calls off what runs: who asked hears that its responder is lost, and not how its handler took that.
+func (r *responder) abandon() {
+	for _, one := range r.askedBy {
+		if !one.isOver {
+			r.letGo(one)
+		}
+	}
+	r.lookAnswered()
+}
+
 func (r *responder) run(ctx context.Context, came *entry) {
 	one := came.asked
 	mu := &r.subscription.bus.mu
@@ -360,6 +370,12 @@ func (r *responder) run(ctx context.Context, came *entry) {
 			return
 		}
 		if one.calledOff {
+			return
+		}
+		if !time.Now().Before(one.deadline) { // who asked knows
+			delete(r.spares, one.id)
+			r.letGo(one)
+			r.lookAnswered()
 			return
 		}
 		r.subscription.logFailure(came, err)

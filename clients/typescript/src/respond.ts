@@ -138,11 +138,11 @@ class Asked {
     this.wake();
   }
 
-  callOff(): void {
+  callOff(why = new TrunklineError("REQUEST_CANCELLED", `request ${this.id} was called off`, { request_id: this.id })): void {
     this.isCalledOff = this.isOver = true;
     this.events = [];
     this.wake();
-    this.stopped.abort(new TrunklineError("REQUEST_CANCELLED", `request ${this.id} was called off`, { request_id: this.id }));
+    this.stopped.abort(why);
   }
 
   private wake(): void {
@@ -240,10 +240,10 @@ export class Responder extends Interest<AskedEntry> {
   }
 
   /** Answers a request no more, unless it came on another stream too. */
-  private letGo(asked: Asked): void {
+  private letGo(asked: Asked, why?: TrunklineError): void {
     this.askedBy.delete(asked.id);
     this.saying.delete(asked);
-    asked.callOff();
+    asked.callOff(why);
     const spare = this.spares.get(asked.id);
     if (spare !== undefined) {
       this.spares.delete(asked.id);
@@ -395,9 +395,20 @@ export class Responder extends Interest<AskedEntry> {
     }
   }
 
+  /** Calls off what runs: who asked hears that its responder is lost, and not how its handler took that. */
   protected override abandoning(): void {
-    for (const asked of this.askedBy.values()) {
-      asked.stopped.abort();
+    for (const asked of [...this.askedBy.values()].filter((each) => !each.isOver)) {
+      this.letGo(asked);
+    }
+    this.lookAnswered();
+  }
+
+  /** Calls a request off whose time is over: who asked waits no more. */
+  private late(asked: Asked): void {
+    if (this.askedBy.get(asked.id) === asked) {
+      this.spares.delete(asked.id);
+      this.letGo(asked, new TrunklineError("REQUEST_TIMEOUT", `the deadline of request ${asked.id} is over`));
+      this.lookAnswered();
     }
   }
 
@@ -406,8 +417,7 @@ export class Responder extends Interest<AskedEntry> {
     asked.isBegun = true;
     asked.put({ case: "accepted", value: { responder: this.options.name ?? this.session.stream.connection.clientName } });
     const left = Math.min(Math.max(asked.deadline - performance.now(), 0), 2 ** 31 - 1);
-    const late = new TrunklineError("REQUEST_TIMEOUT", `the deadline of request ${asked.id} is over`);
-    const ends = setTimeout(() => asked.stopped.abort(late), left);
+    const ends = setTimeout(() => this.late(asked), left);
     const idle = asked.requested.idleTimeout;
     const beat = idle && setInterval(() => { // an answer without events is a sign of life
       if (!asked.isOver) {

@@ -254,6 +254,13 @@ final class RespondSubscription extends LiveSubscription {
         }
     }
 
+    /** Calls off what runs: who asked hears that its responder is lost, and not how its handler took that. */
+    @Override
+    void abandoning() {
+        List.copyOf(asked.values()).stream().filter(each -> !each.isOver()).forEach(this::letGo);
+        lookAnswered();
+    }
+
     @Override
     void run(Entry came) {
         Request request = ((AskedEntry) came).request;
