@@ -12,11 +12,9 @@ from tests.contract.inbox import Inbox
 from tests.patience import PATIENCE
 from tests.redis import servers
 from tests.redis.replicas import Replicas
+from tests.replicas.by_hand import taking_part
 from trunkline import GrpcMessageBus
-from trunkline.v1.message_pb2 import Message
-from trunklined.bus.config import Settings
 from trunklined.bus.replicas import items
-from trunklined.bus.replicas.redis import RedisExchange
 
 DECLARED: list[tuple[items.Item, list[Any]]] = [
     (
@@ -100,23 +98,20 @@ async def test_a_newer_replica_takes_part() -> None:
     """It says what no replica of this version knows; what they both know reaches who is here."""
     with servers.running() as redis:
         made = Replicas(redis, 1)
-        exchange = RedisExchange(Settings(engine="redis", redis_url=redis.url).redis_target())
         try:
             await asyncio.to_thread(made.start)
             async with GrpcMessageBus(made.addresses[0]) as bus, asyncio.timeout(PATIENCE):
                 inbox = Inbox()
                 await bus.subscribe("live:news", inbox)
-                await exchange.open("newer")
-                _, [other] = await exchange.join("newer", 60)
-                await exchange.send(other.id, frame([99, "new"], [1, "newer", [], 0, False, "more"]))
-                heard: list[items.Item] = []
-                while not any(isinstance(item, items.Hello) for item in heard):
-                    heard += items.decode_frame(await exchange.receive()).items
-                message = Message(message_id="1", json='{"n": 1}').SerializeToString()
-                messages = [5, "live:news", 2, [message], None, 1 << 50, "", "", [], "more"]
-                await exchange.send(other.id, frame([98], messages, [99, "new"]))
-                await inbox.have(1)
-                assert inbox.numbers == [1]
+                async with taking_part(redis, "newer") as newer:
+                    await newer.say([99, "new"], [1, "newer", [], 0, False, "more"])
+                    heard: list[items.Item] = []
+                    while not any(isinstance(item, items.Hello) for item in heard):
+                        heard += await newer.hear()
+                    message = newer.message("live:news", 1)
+                    known = msgspec.msgpack.decode(msgspec.msgpack.encode(message))
+                    await newer.say([98], [*known, "more"], [99, "new"])
+                    await inbox.have(1)
+                    assert inbox.numbers == [1]
         finally:
-            await exchange.close()
             await asyncio.to_thread(made.end)

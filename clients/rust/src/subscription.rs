@@ -1,5 +1,4 @@
 use std::collections::{HashSet, VecDeque};
-use std::ops::Range;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -15,7 +14,6 @@ use crate::v1::subscribe_response::{Deliveries, Frame as Came, Started};
 use crate::{Bus, Error, Received, Result};
 
 const KNOWN_TIME: Duration = Duration::from_secs(60); // for which it is known what came on the stream before
-const LATE_TIME: Duration = Duration::from_secs(2); // by which a replica may be late with what another has brought already
 
 /// How live messages are received.
 #[derive(Clone, Debug)]
@@ -62,7 +60,7 @@ impl Subscription {
             credit: Some(credit),
             ..Default::default()
         };
-        let call = Call::begin(&bus.lines, |tell| Live { start, tell, known: Vec::new(), lately: VecDeque::new() }).await?;
+        let call = Call::begin(&bus.lines, |tell| Live { start, tell, known: Vec::new() }).await?;
         Ok(Self { call, credit, voice: None, taken: 0, waiting: VecDeque::new(), dropped: 0 })
     }
 
@@ -111,8 +109,6 @@ struct Live {
     tell: UnboundedSender<Event>,
     /// What came on a stream before, and may come again, by its sequences, which are the same at all replicas; and until when.
     known: Vec<(Instant, HashSet<i64>)>,
-    /// What came within LATE_TIME, by the sequences of its frames, and when.
-    lately: VecDeque<(Instant, Range<i64>)>,
 }
 
 impl Live {
@@ -125,10 +121,6 @@ impl Live {
         let now = Instant::now();
         self.known.retain(|(until, _)| now < *until);
         let count = came.messages.len();
-        self.lately.push_back((now, came.first_sequence..came.first_sequence + count as i64));
-        while self.lately.front().is_some_and(|(at, _)| now - *at > LATE_TIME) {
-            self.lately.pop_front();
-        }
         let is_new = |each: &Received| self.known.iter().all(|(_, known)| !known.contains(&each.sequence));
         let new: Vec<_> = received(came).filter(is_new).collect();
         if new.len() < count {
@@ -173,8 +165,7 @@ impl Role for Live {
     async fn move_to(&mut self, old: &mut Stream, way: &Way) -> Moved {
         let Ok(mut new) = Stream::open(&way.line).await else { return Err(Unmoved::Stays) };
         new.voice.say(Said::Start(self.start.clone()));
-        let lately = self.lately.iter().flat_map(|(_, came)| came.clone());
-        let mut both = Both { by_old: lately.collect(), ..Default::default() };
+        let mut both = Both::default();
         let moved = self.meet(old, &mut new, &mut both).await;
         if !self.start.group.is_empty() {
             both.held.sort_by_key(|(came, _)| came.first_sequence);

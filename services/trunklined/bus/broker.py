@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -166,7 +166,8 @@ class Broker:
         )
 
     def subscribe(self, pattern: str, group: str, subscriber: Subscriber) -> Subscription:
-        """Registers interest; nothing published after the return is missed.
+        """Registers interest; nothing published here after the return is missed, nor elsewhere after it has begun: see
+        `Peers.when_begun`.
 
         Raises:
             InvalidChannelError: the pattern or the group's name is malformed.
@@ -181,6 +182,7 @@ class Broker:
         else:
             queue = self._make_queue(pattern, "")
             self._index.add(pattern, queue)
+            self.peers.begin(queue)
         subscription = self._register(queue, subscriber)
         self._responders += subscriber.responder is not None
         self.peers.add_interest(pattern, group, answers=subscriber.can_answer)
@@ -392,16 +394,21 @@ class Broker:
         return kind("", "", self._limits.max_queued_messages, self._limits.max_queued_bytes, self._memory)
 
     def arrive(
-        self, batch: MessageBatch, group: GroupKey | None, requests: Sequence[tuple[int, ForwardedRequest]]
+        self,
+        batch: MessageBatch,
+        group: GroupKey | None,
+        requests: Sequence[tuple[int, ForwardedRequest]],
+        newcomers: Collection[SubscriptionQueue],
     ) -> None:
         """Takes a batch that another replica hands on, with its sequences.
 
         Args:
             group: the group whose members here it is for; None: for all here who are in none.
             requests: those of its messages that are requests which wait for an answer, each with its index.
+            newcomers: of those who are in no group, whom it is not for.
         """
         if group is None:
-            queues = [queue for queue in self._index.match(batch.channel) if queue.is_here]
+            queues = [each for each in self._index.match(batch.channel) if each.is_here and each not in newcomers]
         else:
             queue = self.groups.queue_of(group)
             queues = [] if queue is None else [queue]

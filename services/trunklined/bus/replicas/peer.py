@@ -142,6 +142,8 @@ class Peer:
         """The request whose reply it tells of now."""
         self._calls: dict[int, asyncio.Future[Any]] = {}
         """What it was asked, and did not answer yet."""
+        self.newcomers: set[SubscriptionQueue] = set()
+        """Queues that began here, while messages may still come that waited there before: those are not for them."""
         self._answering: set[asyncio.Task[None]] = set()
         """What it asks, while that is looked up."""
         self._waiting: deque[tuple[items.Item, int]] = deque()
@@ -440,7 +442,7 @@ class Peer:
         key = (item.pattern, item.group) if item.group else None
         if key is not None:
             self._received[key] = self._received.get(key, 0) + len(messages)
-        self._home.arrive(batch, key, [self._forward(item.channel, asked) for asked in item.requests])
+        self._home.arrive(batch, key, [self._forward(item.channel, asked) for asked in item.requests], self.newcomers)
 
     def _forward(self, channel: str, asked: items.Asked) -> tuple[int, ForwardedRequest]:
         request = self._forwarded.get(asked.request_id)

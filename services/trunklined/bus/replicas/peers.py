@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeVar
 
@@ -54,7 +54,11 @@ class Home(Protocol):
     def make_route_queue(self, kind: type[Q]) -> Q: ...
 
     def arrive(
-        self, batch: MessageBatch, group: GroupKey | None, requests: Sequence[tuple[int, ForwardedRequest]]
+        self,
+        batch: MessageBatch,
+        group: GroupKey | None,
+        requests: Sequence[tuple[int, ForwardedRequest]],
+        newcomers: Collection[SubscriptionQueue],
     ) -> None: ...
 
     def hand_out(self, subscriber: Subscriber, batch: MessageBatch) -> list[tuple[int, PendingRequest]]: ...
@@ -88,14 +92,19 @@ class Peers(Protocol):
     def attach(self, home: Home) -> None:
         """Begins to speak for a broker."""
 
+    def begin(self, queue: SubscriptionQueue) -> None:
+        """A subscription begins that is in no group: what the others published before goes past its queue. To be called
+        before its interest is added."""
+
     def add_interest(self, pattern: str, group: str, *, answers: bool) -> None:
         """Tells that somebody subscribed here; `answers`: who could answer a request."""
 
     def remove_interest(self, pattern: str, group: str, *, answers: bool) -> None:
         """Takes that back."""
 
-    def when_told(self, tell: Callable[[], None]) -> None:
-        """Calls `tell` when all others know the interest as it is now: at once where they do."""
+    def when_begun(self, tell: Callable[[], None]) -> None:
+        """Calls `tell` when all others know the interest as it is now, and nothing goes past a queue any more that has
+        begun before: at once where there are none."""
 
     def when_arrived(self, tell: Callable[[], None]) -> None:
         """Calls `tell` when what was published here so far has arrived at all others that want it: at once where there
@@ -130,13 +139,16 @@ class _Alone:
     def attach(self, home: Home) -> None:
         pass
 
+    def begin(self, queue: SubscriptionQueue) -> None:
+        pass
+
     def add_interest(self, pattern: str, group: str, *, answers: bool) -> None:
         pass
 
     def remove_interest(self, pattern: str, group: str, *, answers: bool) -> None:
         pass
 
-    def when_told(self, tell: Callable[[], None]) -> None:
+    def when_begun(self, tell: Callable[[], None]) -> None:
         tell()
 
     def when_arrived(self, tell: Callable[[], None]) -> None:

@@ -17,6 +17,7 @@ from trunkline.errors import StorageUnavailableError, TrunklineError
 from trunkline.wire.reconnect import reconnect_delays
 from trunklined.bus.groups import GroupKey
 from trunklined.bus.journal.sequencer import Sequencer
+from trunklined.bus.queue import SubscriptionQueue
 from trunklined.bus.replicas import items
 from trunklined.bus.replicas.exchange import Exchange, Member
 from trunklined.bus.replicas.interest import Interest
@@ -34,6 +35,19 @@ GIVE_SECONDS: Final = 2.0
 """What a replica that leaves has to send the others what waits for them."""
 MAX_APART_SECONDS: Final = 1.0
 """How often a replica that is apart from the others tries to take part, at least: what is live is lost meanwhile."""
+
+
+def _after(times: int, tell: Callable[[], None]) -> Callable[[], None]:
+    """Returns what calls `tell` when it is called for the last of so many times."""
+    left = times
+
+    def one() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            tell()
+
+    return one
 
 
 class Replicas:
@@ -57,6 +71,10 @@ class Replicas:
         self._peers: dict[str, Peer] = {}
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
         """Who waits until all know a version of the interest here."""
+        self._receiving: list[Callable[[], None]] = []
+        """Who waits until all have sent what they had, of which none was asked yet."""
+        self._beginning: list[SubscriptionQueue] = []
+        """The newcomers that wait for that, too."""
         self._id = ""
         self._valid_until = 0.0
         self._is_part = False
@@ -78,6 +96,13 @@ class Replicas:
         self._home = home
         home.groups.on_credit = self._note_credit
 
+    def begin(self, queue: SubscriptionQueue) -> None:
+        if self._peers:
+            for peer in self._peers.values():
+                peer.newcomers.add(queue)
+            self._beginning.append(queue)
+            self._schedule()
+
     def add_interest(self, pattern: str, group: str, *, answers: bool) -> None:
         if self._interest.count((pattern, group), 1, answers=answers):
             self._schedule()
@@ -86,7 +111,13 @@ class Replicas:
         if self._interest.count((pattern, group), -1, answers=answers):
             self._schedule()
 
-    def when_told(self, tell: Callable[[], None]) -> None:
+    def when_begun(self, tell: Callable[[], None]) -> None:
+        one_of_both = _after(2, tell)
+        self.when_received(one_of_both)
+        self._when_told(one_of_both)
+
+    def _when_told(self, tell: Callable[[], None]) -> None:
+        """Calls `tell` when all others know the interest as it is now."""
         if self._peers:
             self._waiting.append((self._interest.next_version, tell))
             self._tell_known()
@@ -97,19 +128,16 @@ class Replicas:
         self._when_all(Peer.when_arrived, tell)
 
     def when_received(self, tell: Callable[[], None]) -> None:
-        self._when_all(Peer.when_received, tell)
+        if self._peers:
+            self._receiving.append(tell)
+            self._schedule()
+        else:
+            tell()
 
     def _when_all(self, ask: Callable[[Peer, int, Callable[[], None]], None], tell: Callable[[], None]) -> None:
         """Calls `tell` when each of the others has answered, or is gone: at once where there are none."""
         peers = list(self._peers.values())
-        left = len(peers)
-
-        def answered() -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                tell()
-
+        answered = _after(len(peers), tell)
         for peer in peers:
             ask(peer, next(self._calls), answered)
         if not peers:
@@ -316,6 +344,7 @@ class Replicas:
     def _flush(self) -> None:
         """Tells what changed since this was last called."""
         self._is_scheduled = False
+        self._ask_for_all()  # before they know of newcomers, and send what is for those
         if self._interest.next_version > self._interest.version:
             changes = self._interest.take_changes()
             told = items.Interest(self._interest.version, changes)
@@ -328,6 +357,26 @@ class Replicas:
         for peer in self._peers.values():
             for key in credits:
                 peer.tell_credit(key)
+
+    def _ask_for_all(self) -> None:
+        """Asks the others once for all who wait until they have sent what they had."""
+        receiving, self._receiving = self._receiving, []
+        beginning, self._beginning = self._beginning, []
+        if not (receiving or beginning):
+            return
+
+        def ask(peer: Peer, call: int, answered: Callable[[], None]) -> None:
+            def received() -> None:
+                peer.newcomers.difference_update(beginning)
+                answered()
+
+            peer.when_received(call, received)
+
+        def all_received() -> None:
+            for tell in receiving:
+                tell()
+
+        self._when_all(ask, all_received)
 
     def _tell_known(self) -> None:
         known = min((peer.known for peer in self._peers.values()), default=None)

@@ -171,7 +171,7 @@ class BusConnection:
             case "cancel":
                 self._cancel(item.id, item.cancel.nothing_begun, item.cancel.finish)
             case "ping":
-                self._pong_when_told(item.id, sent=item.ping.sent)
+                self._pong_when_begun(item.id, sent=item.ping.sent)
             case _:
                 raise InvalidMessageError("the item is empty", details={"field": "item"})
 
@@ -289,9 +289,9 @@ class BusConnection:
         self._requests.pop(request.id, None)
         self._idle.set()
 
-    def _pong_when_told(self, id: int, *, sent: bool) -> None:
-        """Answers a ping: at once, or when other replicas know of the interest that this client had before it; with
-        `sent`, when what it published has arrived there too."""
+    def _pong_when_begun(self, id: int, *, sent: bool) -> None:
+        """Answers a ping: at once, or when the subscriptions that this client made before it have begun, and the others
+        know which it ended; with `sent`, when what it published has arrived there too."""
         changes = self._changes
 
         def pong_now() -> None:
@@ -306,7 +306,7 @@ class BusConnection:
                 pong_now()
 
         if changes > self._told:
-            self._broker.peers.when_told(pong)
+            self._broker.peers.when_begun(pong)
         else:
             pong()
 

@@ -117,7 +117,7 @@ def _open(
                 )
         subscription = broker.subscribe(start.pattern, start.group, subscriber)
         begun = bus_pb2.SubscribeResponse.Started(subscription_id=subscription.id)
-        broker.peers.when_told(lambda: started(begun))
+        broker.peers.when_begun(lambda: started(begun))
         return subscription
     for name in ("group", "observer"):
         if value := getattr(start, name):

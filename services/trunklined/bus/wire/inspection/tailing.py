@@ -73,10 +73,13 @@ class Tail:
         self._told_at = monotonic()
         self._subscriber = Subscriber(0, peer, None, lambda _: self._awake.set(), observer=True)
         self._subscription = broker.subscribe(request.pattern, "", self._subscriber)
+        self._begun = asyncio.Event()
+        broker.peers.when_begun(self._begun.set)
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
         """Yields encoded answers; ends when the budget is used up. The subscription ends with it."""
         try:
+            await self._begun.wait()
             started = _Response.Started(subscription_id=self._subscription.id)
             yield _Response(started=started).SerializeToString()
             while self._left.messages > 0 and self._left.bytes > 0:
