@@ -288,8 +288,15 @@ class Peer:
         return None if answered is None else answered.encoded
 
     def when_received(self, call: int, tell: Callable[[], None]) -> None:
-        """Calls `tell` when the messages have arrived that wait there for this replica, or the other is gone."""
-        self._ask(call, items.Flush(call)).add_done_callback(lambda _: tell())
+        """Calls `tell` when the messages have arrived that wait there for this replica, or the other is gone. What
+        comes later is for the newcomers of now, too."""
+        newcomers = list(self.newcomers)
+
+        def received(_: object) -> None:
+            self.newcomers.difference_update(newcomers)
+            tell()
+
+        self._ask(call, items.Flush(call)).add_done_callback(received)
 
     def when_arrived(self, call: int, tell: Callable[[], None]) -> None:
         """Calls `tell` when the messages have arrived there that wait here for it, or the other is gone."""

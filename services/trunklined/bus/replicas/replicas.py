@@ -73,8 +73,6 @@ class Replicas:
         """Who waits until all know a version of the interest here."""
         self._receiving: list[Callable[[], None]] = []
         """Who waits until all have sent what they had, of which none was asked yet."""
-        self._beginning: list[SubscriptionQueue] = []
-        """The newcomers that wait for that, too."""
         self._id = ""
         self._valid_until = 0.0
         self._is_part = False
@@ -97,11 +95,9 @@ class Replicas:
         home.groups.on_credit = self._note_credit
 
     def begin(self, queue: SubscriptionQueue) -> None:
-        if self._peers:
-            for peer in self._peers.values():
-                peer.newcomers.add(queue)
-            self._beginning.append(queue)
-            self._schedule()
+        for peer in self._peers.values():
+            peer.newcomers.add(queue)
+        self.when_received(lambda: None)  # each is asked, and its messages are for the queue from then on
 
     def add_interest(self, pattern: str, group: str, *, answers: bool) -> None:
         if self._interest.count((pattern, group), 1, answers=answers):
@@ -361,22 +357,13 @@ class Replicas:
     def _ask_for_all(self) -> None:
         """Asks the others once for all who wait until they have sent what they had."""
         receiving, self._receiving = self._receiving, []
-        beginning, self._beginning = self._beginning, []
-        if not (receiving or beginning):
-            return
 
-        def ask(peer: Peer, call: int, answered: Callable[[], None]) -> None:
-            def received() -> None:
-                peer.newcomers.difference_update(beginning)
-                answered()
-
-            peer.when_received(call, received)
-
-        def all_received() -> None:
+        def received() -> None:
             for tell in receiving:
                 tell()
 
-        self._when_all(ask, all_received)
+        if receiving:
+            self._when_all(Peer.when_received, received)
 
     def _tell_known(self) -> None:
         known = min((peer.known for peer in self._peers.values()), default=None)
