@@ -568,8 +568,8 @@ async def test_a_move_ends_nobody_who_waits_until_the_service_takes_more(
 async def test_who_waits_until_the_service_takes_more_ends_with_the_client(
     serve: Serve, issuer: Issuer, access_file: Write
 ) -> None:
-    """At once, and not when it would have been their turn, in 27 seconds."""
-    file = access_file(ALLOW + _limit(f"messages_per_second = {1 / 27}", "messages_burst = 1"))
+    """At once, and not when it would have been their turn, in 20 seconds."""
+    file = access_file(ALLOW + _limit(f"messages_per_second = {1 / 20}", "messages_burst = 1"))
     token = issuer.token("agent-7")
     async with (
         serve("bus", **issuer.settings, access_file=str(file)) as bus_address,
@@ -593,9 +593,9 @@ async def test_who_waits_until_the_service_takes_more_ends_with_the_client(
         await state.disconnect()
         ended = await asyncio.gather(storing, live, *counting, *asking, *reading, return_exceptions=True)
         errors = Counter(type(each) for each in ended if isinstance(each, BaseException))
-        assert errors[BusDisconnectedError]
-        assert errors[StateDisconnectedError]
-        assert set(errors) <= {BusDisconnectedError, StateDisconnectedError, NoRespondersError, OverloadedError}
+        assert errors[BusDisconnectedError] >= 20
+        assert errors[StateDisconnectedError] >= 4
+        assert set(errors) <= {BusDisconnectedError, StateDisconnectedError, NoRespondersError}
 
 
 async def test_live_messages_wait_behind_one_that_was_refused(serve: Serve, issuer: Issuer, access_file: Write) -> None:

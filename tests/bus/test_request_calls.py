@@ -60,7 +60,7 @@ async def test_no_responders_is_said_at_once(stub: Any, channel: str) -> None:
     error = await refused(
         stub.Request(asked(channel), timeout=30), grpc.StatusCode.FAILED_PRECONDITION, "NO_RESPONDERS"
     )
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 5
     assert error.details == {"channel": channel}
     assert (await stub.GetStats(bus_pb2.GetStatsRequest())).no_responders == before + 1
 
@@ -70,16 +70,16 @@ async def test_at_the_deadline_it_fails_with_its_figures(stub: Any, channel: str
     """REQUEST_TIMEOUT (DEADLINE_EXCEEDED) with channel, correlation_id and timeout_seconds; whichever is earlier."""
     async with subscribed(stub, channel):
         wanted = asked(channel, message(message_id="m"), 60 if by == "deadline" else 0.4)
+        seconds = pytest.approx(0.95, abs=0.06) if by == "deadline" else 0.4
         for _ in range(TRIES):
             began = time.monotonic()
             call = stub.Request(wanted, timeout={"timeout": None, "deadline": 1.0, "both": 30}[by])
             error = await refused(call, grpc.StatusCode.DEADLINE_EXCEEDED, "REQUEST_TIMEOUT")
-            assert 0.3 < time.monotonic() - began < 20
-            if by != "deadline" or "channel" in error.details:
-                break  # else gRPC's own error came first: the service answers a few milliseconds before the deadline
+            assert 0.3 < time.monotonic() - began < 5
+            if by != "deadline" or error.details.get("timeout_seconds") == seconds:
+                break  # else the call was late, or gRPC's own error came first: a few milliseconds before the deadline
         assert (error.details["channel"], error.details["correlation_id"]) == (channel, "m")
-        seconds = error.details["timeout_seconds"]
-        assert 0.3 < seconds < 1.0 if by == "deadline" else seconds == 0.4
+        assert error.details["timeout_seconds"] == seconds
         await reached(stub, lambda figures: figures.pending_requests == 0)
 
 

@@ -184,8 +184,9 @@ class Work:
 
 
 def faults(heard: list[int], published: int) -> tuple[list[int], list[int], list[tuple[int, int]]]:
-    """Numbers that did not come, that came more than once, and pairs of which the later came first."""
-    lost = sorted(set(range(published)) - set(heard))
+    """Numbers that did not come, or nobody published, that came more than once, and pairs of which the later came
+    first."""
+    lost = sorted(set(range(published)) ^ set(heard))
     doubled = [number for number, times in Counter(heard).items() if times > 1]
     return lost, doubled, [(one, other) for one, other in pairwise(heard) if other < one]
 
