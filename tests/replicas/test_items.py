@@ -96,22 +96,17 @@ def test_what_is_no_frame_is_refused(broken: bytes) -> None:
 
 async def test_a_newer_replica_takes_part() -> None:
     """It says what no replica of this version knows; what they both know reaches who is here."""
-    with servers.running() as redis:
-        made = Replicas(redis, 1)
-        try:
-            await asyncio.to_thread(made.start)
-            async with GrpcMessageBus(made.addresses[0]) as bus, asyncio.timeout(PATIENCE):
-                inbox = Inbox()
-                await bus.subscribe("live:news", inbox)
-                async with taking_part(redis, "newer") as newer:
-                    await newer.say([99, "new"], [1, "newer", [], 0, False, "more"])
-                    heard: list[items.Item] = []
-                    while not any(isinstance(item, items.Hello) for item in heard):
-                        heard += await newer.hear()
-                    message = newer.message("live:news", 1)
-                    known = msgspec.msgpack.decode(msgspec.msgpack.encode(message))
-                    await newer.say([98], [*known, "more"], [99, "new"])
-                    await inbox.have(1)
-                    assert inbox.numbers == [1]
-        finally:
-            await asyncio.to_thread(made.end)
+    with servers.running() as redis, Replicas(redis, 1) as made:
+        async with GrpcMessageBus(made.addresses[0]) as bus, asyncio.timeout(PATIENCE):
+            inbox = Inbox()
+            await bus.subscribe("live:news", inbox)
+            async with taking_part(redis, "newer") as newer:
+                await newer.say([99, "new"], [1, "newer", [], 0, False, "more"])
+                heard: list[items.Item] = []
+                while not any(isinstance(item, items.Hello) for item in heard):
+                    heard += await newer.hear()
+                message = newer.message("live:news", 1)
+                known = msgspec.msgpack.decode(msgspec.msgpack.encode(message))
+                await newer.say([98], [*known, "more"], [99, "new"])
+                await inbox.have(1)
+                assert inbox.numbers == [1]
