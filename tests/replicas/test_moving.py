@@ -32,7 +32,9 @@ from trunkline import (
 )
 from trunkline.v1 import bus_pb2, bus_pb2_grpc, message_pb2
 
-LASTING = ("--journal-lease-seconds", "20", "--replica-ttl", "60", "--drain-seconds", "60")
+PATIENT = ("--drain-seconds", "300")
+"""A program that stops, and waits for somebody who does not leave, does so for longer than a test has patience."""
+LASTING = ("--journal-lease-seconds", "20", "--replica-ttl", "60", *PATIENT)
 """However busy the machine is, no lease ends by itself."""
 
 
@@ -203,11 +205,16 @@ async def test_old_streams_move_under_load(count: int) -> None:
         work.check()
 
 
+async def stop(program: RunningProgram) -> None:
+    """Stops a program, which ends by itself: nobody holds it up."""
+    assert await asyncio.to_thread(program.stop, PATIENCE) == 0
+
+
 async def roll(made: Replicas) -> None:
     """Stops each replica, and starts it again."""
     for program in made.programs:
         await asyncio.sleep(1)
-        await asyncio.to_thread(program.stop, PATIENCE)
+        await stop(program)
         await asyncio.to_thread(program.start)
         await asyncio.to_thread(made.settle)
     await asyncio.sleep(1)
@@ -329,7 +336,7 @@ async def test_a_replica_that_is_killed_while_streams_move_is_a_lost_connection(
 
 async def test_calls_and_watches_of_state_move_with_their_streams() -> None:
     """By age, and by a restart of each replica."""
-    options = ("--engine", "redis", "--max-stream-age", "1", "--drain-seconds", "30", "--redis-url")
+    options = ("--engine", "redis", "--max-stream-age", "1", *PATIENT, "--redis-url")
     with servers.running(appendonly="yes", appendfsync="always") as redis:
         programs = [RunningProgram("state", *options, redis.url) for _ in range(2)]
         try:
@@ -379,7 +386,7 @@ async def _write_and_watch(address: str, stack: AsyncExitStack, programs: list[R
     writing = asyncio.create_task(write())
     await asyncio.sleep(3)
     for program in programs:
-        await asyncio.to_thread(program.stop, PATIENCE)
+        await stop(program)
         await asyncio.to_thread(program.start)
     goes_on = False
     await writing
@@ -448,7 +455,7 @@ async def test_what_waits_for_a_group_elsewhere_outlives_the_replica_where_it_wa
             await bus_pb2_grpc.BusServiceStub(lines[1]).Publish(
                 bus_pb2.PublishRequest(channel="shared:news", messages=messages)
             )
-            await asyncio.to_thread(made.programs[1].stop, PATIENCE)
+            await stop(made.programs[1])
             await member.write(bus_pb2.SubscribeRequest(credit=bus_pb2.SubscribeRequest.Credit(messages=100)))
             heard: list[str] = []
             while len(heard) < 50:

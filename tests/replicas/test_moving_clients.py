@@ -4,6 +4,7 @@ test_moving.py, which has the Python client."""
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,7 +19,7 @@ from tests.programs import RunningProgram
 from tests.redis import servers
 from tests.replicas.balancer import balanced
 from tests.replicas.parts import Part, number_of, numbered, parts
-from tests.replicas.test_moving import faults, replicas, roll
+from tests.replicas.test_moving import PATIENT, faults, replicas, roll, stop
 
 LANGUAGES_HERE: Final = sorted(LANGUAGES.keys() - {"python"})
 PARTS: Final = ("subscriber", "worker", "responder", "publisher", "asker")
@@ -109,8 +110,9 @@ class Work:
         grouped = (await subscriber.do("expect", count=published["grouped"], **{"from": "grouped"}))["messages"]
         assert sorted(map(number_of, grouped)) == list(range(published["grouped"]))
         stored = (await worker.do("expect", count=published["stored"], **{"from": "stored"}))["messages"]
-        assert sorted(map(number_of, stored)) == list(range(published["stored"]))
-        assert {each["attempt"] for each in stored} == {1}
+        times = Counter(map(number_of, stored))
+        assert [each for each in stored if times[number_of(each)] > 1 or each["attempt"] > 1] == []
+        assert sorted(times) == list(range(published["stored"]))
         assert self.answered >= REQUESTS
 
 
@@ -133,11 +135,29 @@ async def test_a_rolling_restart_under_work_fails_nothing(language: str) -> None
         assert balancer.taken >= taken + len(PARTS)
 
 
+@pytest.mark.parametrize("language", sorted(LANGUAGES))
+async def test_whoever_waits_for_the_next_owner_holds_up_none_that_stops(language: str) -> None:
+    """All that a client has is at the owner of the journal: it leaves that, and what it has of the journal begins
+    elsewhere only when that has ended."""
+    async with replicas(2) as (made, balancer):
+        owner, (other,) = made.settle(), made.others
+        balancer.servers = [owner.address]
+        async with staying(language, balancer.address, "bus", "worker", "publisher") as there:
+            worker, publisher = there["worker"], there["publisher"]
+            await worker.do("subscribe", name="stored", pattern="stored:>", durable="workers")
+            await publisher.do("publish", channel="stored:a", messages=[numbered(0)], stored=True)
+            balancer.servers = [other.address]
+            await stop(owner)
+            await publisher.do("publish", channel="stored:a", messages=[numbered(1)], stored=True)
+            came = (await worker.do("expect", count=2, **{"from": "stored"}))["messages"]
+            assert [(number_of(each), each["attempt"]) for each in came] == [(0, 1), (1, 1)]
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("language", LANGUAGES_HERE)
 async def test_calls_and_watches_of_state_move_with_their_streams(language: str) -> None:
     """By age, and by a restart of each replica."""
-    options = ("--engine", "redis", "--max-stream-age", "1", "--drain-seconds", "60", "--redis-url")
+    options = ("--engine", "redis", "--max-stream-age", "1", *PATIENT, "--redis-url")
     with servers.running(appendonly="yes", appendfsync="always") as redis:
         programs = [RunningProgram("state", *options, redis.url) for _ in range(2)]
         try:
@@ -171,7 +191,7 @@ async def _write_and_watch(writer: Part, watcher: Part, programs: list[RunningPr
         tasks.create_task(write())
         await asyncio.sleep(3)
         for program in programs:
-            await asyncio.to_thread(program.stop, PATIENCE)
+            await stop(program)
             await asyncio.to_thread(program.start)
         goes_on = False
     seen = [int(each["record"]["errors"]) for each in (await changes(count=written))["changes"]]

@@ -33,8 +33,8 @@ pub(crate) trait Role: Send + 'static {
     fn lost(&mut self);
     /// Takes note that the service ended it, and why.
     fn end(&mut self, why: Error);
-    /// Goes on in a stream of another connection, which takes the place of this one. Whatever comes of it, nothing is lost but with
-    /// the stream.
+    /// Goes on in a stream of another connection, which takes the place of this one, and waits for nothing there that may wait for
+    /// who is left. Whatever comes of it, nothing is lost but with the stream.
     fn move_to(&mut self, stream: &mut Stream, way: &Way) -> impl Future<Output = Moved> + Send;
 }
 
@@ -116,15 +116,20 @@ struct Open {
 }
 
 impl Open {
+    /// Returns when the service has registered the subscription.
     async fn new<R: Role>(lines: &Lines, role: &mut R) -> Result<Self> {
         let way = lines.way();
         let opened = tokio::time::timeout(START_TIME, async {
-            let mut stream = Stream::open(&way.line).await?;
-            start(&mut stream, role).await?;
-            Ok(stream)
+            let mut open = Self { stream: Stream::open(&way.line).await?, way };
+            open.stream.voice.say(Said::Start(role.start()));
+            loop {
+                let item = open.stream.next().await?;
+                if matches!(open.take(item, lines, role)?, Taken::Started) {
+                    return Ok(open);
+                }
+            }
         });
-        let stream = opened.await.unwrap_or_else(|_| Err(unconfirmed()))?;
-        Ok(Self { stream, way })
+        opened.await.unwrap_or_else(|_| Err(unconfirmed()))
     }
 
     /// Reads it, and goes on elsewhere when the client does. It ends without an error when the subscription was cancelled.
@@ -138,12 +143,8 @@ impl Open {
                 ways.wait_for(|way| way.number != number).await.map(|way| way.clone())
             };
             tokio::select! {
-                item = self.stream.next() => match item? {
-                    Item::Subscription(frame) => frame.frame.into_iter().for_each(|frame| role.take(frame, &self.stream.voice)),
-                    Item::Error(why) => return Err(why.into()),
-                    Item::Cancelled(_) => return Ok(()),
-                    Item::Move(_) => lines.ask(number),
-                    _ => {}
+                item = self.stream.next() => if matches!(self.take(item?, lines, role)?, Taken::Cancelled) {
+                    return Ok(());
                 },
                 Ok(way) = elsewhere => match role.move_to(&mut self.stream, &way).await {
                     Ok(()) => self.way = way,
@@ -153,25 +154,32 @@ impl Open {
             }
         }
     }
-}
 
-/// Starts a subscription in a stream, and returns when the service has registered it.
-pub(crate) async fn start<R: Role>(stream: &mut Stream, role: &mut R) -> Result<()> {
-    stream.voice.say(Said::Start(role.start()));
-    loop {
-        match stream.next().await? {
+    /// Takes what came on the stream.
+    fn take<R: Role>(&self, item: Item, lines: &Lines, role: &mut R) -> Result<Taken> {
+        match item {
             Item::Subscription(frame) => match frame.frame {
                 Some(Came::Started(started)) => {
-                    role.started(started, &stream.voice);
-                    return Ok(());
+                    role.started(started, &self.stream.voice);
+                    return Ok(Taken::Started);
                 }
-                Some(other) => role.take(other, &stream.voice),
+                Some(frame) => role.take(frame, &self.stream.voice),
                 None => {} // of a newer service
             },
             Item::Error(why) => return Err(why.into()),
+            Item::Cancelled(_) => return Ok(Taken::Cancelled),
+            Item::Move(_) => lines.ask(self.way.number),
             _ => {}
         }
+        Ok(Taken::Other)
     }
+}
+
+/// What came on a stream.
+enum Taken {
+    Started,
+    Cancelled,
+    Other,
 }
 
 fn unconfirmed() -> Error {

@@ -8,7 +8,7 @@ use tokio::sync::{watch, Notify};
 use tokio::time::Instant;
 use tonic::Code;
 
-use crate::call::{start, Call, Moved, Role, Unmoved};
+use crate::call::{Call, Moved, Role, Unmoved};
 use crate::line::{ended, Service, Way, CONFIRM_TIME};
 use crate::stream::{Stream, Voice};
 use crate::subscription::received;
@@ -58,8 +58,8 @@ struct Held {
     voice: Option<Voice>,
     /// What is to be said when there is a stream again.
     later: Vec<Said>,
-    /// What was acked lately, when, and its attempt: it is acked again in another stream, for the ack may not have arrived.
-    acked: VecDeque<(Instant, i64, i32)>,
+    /// What was acked lately, and when: it is acked again in another stream, for the ack may not have arrived.
+    acked: VecDeque<(Instant, Ack)>,
     credit: i32,
     /// What was settled since credit was granted last; below 0: more is leased than the credit.
     freed: i32,
@@ -85,7 +85,7 @@ impl Holdings {
             return Err(stale(sequence, attempt));
         }
         held.leases.remove(&sequence);
-        held.say(sequence, attempt, said);
+        held.say(said);
         held.free(credit);
         self.settled.notify_one();
         Ok(())
@@ -127,27 +127,32 @@ impl Held {
         }
     }
 
-    fn say(&mut self, sequence: i64, attempt: i32, said: Said) {
+    fn say(&mut self, said: Said) {
         let Some(voice) = &self.voice else { return self.later.push(said) };
-        let is_ack = matches!(said, Said::Ack(_));
+        let ack = if let Said::Ack(ack) = &said { Some(ack.clone()) } else { None };
         voice.say(said);
-        if is_ack {
+        if let Some(ack) = ack {
             self.forget_acked();
-            self.acked.push_back((Instant::now(), sequence, attempt));
+            self.acked.push_back((Instant::now(), ack));
         }
+    }
+
+    /// Says again what may not have arrived, and what waited for a stream.
+    fn speak_again(&mut self, voice: &Voice) {
+        self.voice = Some(voice.clone());
+        let acked = std::mem::take(&mut self.acked);
+        let each = acked.iter().flat_map(|(_, ack)| ack.sequences.iter().map(|sequence| (*sequence, ack.attempt)));
+        for (attempt, sequences) in by_attempt(each) {
+            self.say(Said::Ack(Ack { attempt, sequences }));
+        }
+        std::mem::take(&mut self.later).into_iter().for_each(|said| self.say(said));
+        self.extend();
     }
 
     /// Forgets what was acked so long ago that it has arrived.
     fn forget_acked(&mut self) {
         while self.acked.front().is_some_and(|(at, ..)| at.elapsed() > ACKED_TIME) {
             self.acked.pop_front();
-        }
-    }
-
-    /// Acks again what was acked lately.
-    fn ack_again(&self, voice: &Voice) {
-        for (attempt, sequences) in by_attempt(self.acked.iter().map(|(_, sequence, attempt)| (*sequence, *attempt))) {
-            voice.say(Said::Ack(Ack { attempt, sequences }));
         }
     }
 
@@ -276,10 +281,7 @@ impl Role for Durable {
         if let Some(lease) = started.ack_wait.and_then(|lease| lease.try_into().ok()) {
             held.ack_wait = lease;
         }
-        held.ack_again(voice);
-        std::mem::take(&mut held.later).into_iter().for_each(|said| voice.say(said));
-        held.voice = Some(voice.clone());
-        held.extend();
+        held.speak_again(voice);
         held.free(0);
         if held.is_over {
             held.end();
@@ -325,7 +327,8 @@ impl Role for Durable {
         let _unread = self.tell.send(Event::Ended(why));
     }
 
-    /// It begins there behind its end here, for nothing of it can be missed. What is leased stays leased.
+    /// It begins there behind its end here, for nothing of it can be missed. What is leased stays leased. The service may begin it
+    /// only when the replica that is left has ended, which waits until nothing of this client is there.
     async fn move_to(&mut self, old: &mut Stream, way: &Way) -> Moved {
         let opened = tokio::time::timeout(CONFIRM_TIME, async {
             let mut new = Stream::open(&way.line).await?;
@@ -344,7 +347,8 @@ impl Role for Durable {
             }
         }
         *old = new;
-        start(old, self).await.map_err(Unmoved::Lost)
+        old.voice.say(Said::Start(self.start()));
+        Ok(())
     }
 }
 
