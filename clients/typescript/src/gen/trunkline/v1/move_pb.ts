@@ -20,10 +20,11 @@ export const file_trunkline_v1_move: GenFile = /*@__PURE__*/
  * goes on as before.
  *
  * A client that moves opens a new connection (a stream on the old one would reach the same replica), opens on it what it
- * has here, waits until that is confirmed, and then ends here what it opened there. A client that is asked and does not
- * move is served on until the grace is over, or the replica stops; then the stream ends with UNAVAILABLE. One that says
- * `trunkline-moves: 1` in the metadata of its call promises to move as soon as it can: it is waited for at a stop, and its
- * age never ends its stream.
+ * has here, waits until that is confirmed, and then ends here what it opened there. A durable subscription it ends here
+ * first, and leaves without waiting for its `started` there: where the replica that stops owns the journal, that comes
+ * only when this one is gone. A client that is asked and does not move is served on until the grace is over, or the
+ * replica stops; then the stream ends with UNAVAILABLE. One that says `trunkline-moves: 1` in the metadata of its call
+ * promises to move as soon as it can: it is waited for at a stop, and its age never ends its stream.
  *
  * @generated from message trunkline.v1.Move
  */
