@@ -13,7 +13,7 @@ import pytest
 
 from trunkline import AgentType, TaskResult, TaskStatus
 from trunkline.demo import kept
-from trunkline.demo.accident import Accident
+from trunkline.demo.accident import Accident, Killed
 from trunkline.demo.agent import Agent
 from trunkline.demo.coding_agent import CodingAgent
 from trunkline.demo.coordinator import Coordinator
@@ -58,17 +58,32 @@ def services(bus_address: str, state_address: str) -> Iterator[tuple[MessageBus,
         yield bus, state
 
 
+class Watched(Accident):
+    """Nobody is killed; it knows how many files had a receipt when it began."""
+
+    ledger: Ledger
+    receipts: int | None = None
+
+    def go_on(self, measured: int, total: int) -> list[Killed]:
+        killed = super().go_on(measured, total)
+        if self.has_begun and self.receipts is None:
+            self.receipts = len(self.ledger.receipts)
+        return killed
+
+
 Run = Callable[..., tuple[Coordinator, Ledger]]
 
 
 @pytest.fixture
 def run(job: Job, services: tuple[MessageBus, StateManager], bus_address: str, state_address: str) -> Iterator[Run]:
-    """Lets a coordinator and these agents work on a file until that is done or given up."""
+    """Lets a coordinator and these agents work on files until those are done or given up."""
     bus, state = services
     addresses = Addresses(bus_address, state_address, "", "", None)
 
-    def work(path: str, *roles: type[Agent]) -> tuple[Coordinator, Ledger]:
-        ledger = Ledger([path])
+    def work(paths: list[str], *roles: type[Agent], accident: Watched | None = None) -> tuple[Coordinator, Ledger]:
+        ledger = Ledger(paths)
+        accident = accident or Watched(None, None)
+        accident.ledger = ledger
         coordinator = Coordinator(job, ledger, addresses, bus, state, Narrator(as_json=True), lambda: None)
         posts = [
             Post(job, role.__name__, AgentType.CODING, "thread", "bus", bus_address, state_address) for role in roles
@@ -80,7 +95,7 @@ def run(job: Job, services: tuple[MessageBus, StateManager], bus_address: str, s
             orchestrator.start()
             assert all(entry.state_events.ready_event.wait(SECONDS) for entry in entries)
             team = Team([], addresses, bus)
-            assert coordinator.run(team, Accident(None, None), time.monotonic() + SECONDS)
+            assert coordinator.run(team, accident, time.monotonic() + SECONDS)
         return coordinator, ledger
 
     yield work
@@ -97,7 +112,7 @@ def test_a_file_that_is_measured_and_reviewed_is_done(
     run: Run, job: Job, services: tuple[MessageBus, StateManager]
 ) -> None:
     """By an agent of each kind."""
-    _, ledger = run("a.py", CodingAgent, ReviewAgent)
+    _, ledger = run(["a.py"], CodingAgent, ReviewAgent)
     assert ledger.done == {"a.py": f"{job.id}.CodingAgent"}
     assert _result(services, job, "a.py").status == TaskStatus.COMPLETED
 
@@ -106,7 +121,7 @@ def test_a_file_that_cannot_be_read_is_stored_as_failed_at_once(
     run: Run, job: Job, services: tuple[MessageBus, StateManager]
 ) -> None:
     """No other agent could read it."""
-    _, ledger = run("gone.py", CodingAgent)
+    _, ledger = run(["gone.py"], CodingAgent)
     assert "gone.py" in ledger.given_up["gone.py"]
     result = _result(services, job, "gone.py")
     assert (result.status, result.agent_id) == (TaskStatus.FAILED, COORDINATOR)
@@ -116,7 +131,7 @@ def test_a_file_whose_figures_are_always_wrong_is_given_up_after_some_rounds(
     run: Run, job: Job, services: tuple[MessageBus, StateManager]
 ) -> None:
     """Each rejection assigns it anew."""
-    coordinator, ledger = run("a.py", CarelessAgent, ReviewAgent)
+    coordinator, ledger = run(["a.py"], CarelessAgent, ReviewAgent)
     assert coordinator.rejections == MAX_ROUNDS - 1
     assert ledger.given_up == {"a.py": "lines: measured 2, recounted 1"}
     assert _result(services, job, "a.py").status == TaskStatus.FAILED
@@ -126,8 +141,26 @@ def test_a_dead_letter_is_stored_as_failed(
     run: Run, job: Job, services: tuple[MessageBus, StateManager], bus_address: str
 ) -> None:
     """It was handed out as often as allowed; the reason is the last error."""
-    _, ledger = run("a.py", HopelessAgent, ReviewAgent)
+    _, ledger = run(["a.py"], HopelessAgent, ReviewAgent)
     assert ledger.given_up["a.py"].startswith("it is a dead letter: InvalidRecordError")
     assert _result(services, job, "a.py").status == TaskStatus.FAILED
     coding = kept.read(bus_address, job)[0]
     assert (coding.delivered, coding.redelivered, coding.dead_letters) == (MAX_DELIVERIES, MAX_DELIVERIES - 1, 1)
+
+
+def test_half_of_the_work_is_left_when_the_accident_begins(run: Run, job: Job) -> None:
+    """However fast the agents are."""
+    paths = [f"{number}.py" for number in range(9)]
+    for path in paths:
+        (job.root / path).write_text("x = 1\n")
+    accident = Watched(None, None)
+    _, ledger = run(paths, CodingAgent, ReviewAgent, accident=accident)
+    assert accident.receipts == 5
+    assert ledger.done.keys() == set(paths)
+
+
+def test_the_other_half_follows_where_the_first_cannot_be_measured(run: Run, job: Job) -> None:
+    (job.root / "b.py").write_text("x = 1\n")
+    _, ledger = run(["gone.py", "away.py", "a.py", "b.py"], CodingAgent, ReviewAgent)
+    assert ledger.given_up.keys() == {"gone.py", "away.py"}
+    assert ledger.done.keys() == {"a.py", "b.py"}

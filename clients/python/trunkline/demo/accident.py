@@ -29,7 +29,8 @@ class Killed:
 
 class Accident:
     """What happens when half of the files are measured. The victim is frozen first: it finishes nothing more, and goes
-    on holding what it is handed. When the others have measured some more, it dies, and the bus with it.
+    on holding what it is handed of the other half. When the others have measured some more, it dies, and the bus with
+    it.
 
     Args:
         victim: a coding agent that is a process. None: no agent is killed.
@@ -43,6 +44,11 @@ class Accident:
         self._began = time.monotonic()
         self._frozen_at: int | None = None
         """How many files were measured then."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether half of the files are measured: the victim, if there is one, takes what is stored from now on."""
+        return self._frozen_at is not None
 
     def go_on(self, measured: int, total: int) -> list[Killed]:
         """Goes on, now that so many files are measured. Returns what was killed by this call."""

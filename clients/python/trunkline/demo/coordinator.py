@@ -34,6 +34,38 @@ from trunkline.demo.team import Member, Team
 from trunkline.sync import MessageBus, StateManager
 
 
+class _Tasks:
+    """Tasks that are given to the bus: those of one half of the files first, the others when that is measured, or no
+    more of it can be. So there is work left for whom the accident befalls, however late it is seen that it is time.
+
+    Args:
+        paths: the files.
+        assign: begins to give the task of one to the bus.
+    """
+
+    def __init__(self, paths: list[str], assign: Callable[[str], Future[None]]) -> None:
+        half = -(-len(paths) // 2)
+        self._assign = assign
+        self.later = paths[half:]
+        """Files whose tasks are not given to it yet."""
+        self.begun = [assign(path) for path in paths[:half]]
+        """Tasks of which it is not known that they are stored."""
+
+    def begin_later(self) -> None:
+        """Gives it those that are left."""
+        self.begun += [self._assign(path) for path in self.later]
+        self.later = []
+
+    def are_stored(self) -> bool:
+        """Returns True when all of them are, once. Raises what one of them raised."""
+        if not self.begun or not all(each.done() for each in self.begun):
+            return False
+        for each in self.begun:
+            each.result()
+        self.begun = []
+        return not self.later
+
+
 class Coordinator:
     """Gets every file of a ledger done by a team.
 
@@ -78,25 +110,24 @@ class Coordinator:
     def run(self, team: Team, accident: Accident, until: float) -> bool:
         """Works until every file is done or given up. False: `until` (a monotonic time) came first."""
         with ThreadPoolExecutor(PUBLISHES_IN_FLIGHT) as publishers:
-            assigned = [publishers.submit(self._assign, path) for path in self._ledger.paths]
+            tasks = _Tasks(self._ledger.paths, lambda path: publishers.submit(self._assign, path))
             try:
-                return self._attend(assigned, team, accident, until)
+                return self._attend(tasks, team, accident, until)
             finally:
                 publishers.shutdown(cancel_futures=True)
 
-    def _attend(self, assigned: list[Future[None]], team: Team, accident: Accident, until: float) -> bool:
-        while assigned or not self._ledger.is_finished:
+    def _attend(self, tasks: _Tasks, team: Team, accident: Accident, until: float) -> bool:
+        while tasks.begun or not self._ledger.is_finished:
             self._check()
             if time.monotonic() > until:
                 return False
             self._narrate(accident)
+            if accident.has_begun or self._ledger.open <= len(tasks.later):
+                tasks.begin_later()
             self._listen()
             for member in team.failed():
                 self._mourn(member)
-            if assigned and all(each.done() for each in assigned):
-                for each in assigned:
-                    each.result()  # it raises what one of them raised
-                assigned = []
+            if tasks.are_stored():
                 self._narrator.say(f"{'':<12}{len(self._ledger.receipts)} tasks are stored, with a receipt for each")
         return True
 

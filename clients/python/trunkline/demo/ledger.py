@@ -40,9 +40,14 @@ class Ledger:
         return list(self._rounds)
 
     @property
+    def open(self) -> int:
+        """How many files are neither done nor given up."""
+        return self.total - len(self.done) - len(self.given_up)
+
+    @property
     def is_finished(self) -> bool:
         """Whether every file is done or given up."""
-        return len(self.done) + len(self.given_up) == self.total
+        return not self.open
 
     def round_of(self, path: str) -> int:
         """How often a file was assigned: 1, and 1 more for each time that the review rejected its figures."""
